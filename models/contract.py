@@ -1,0 +1,90 @@
+"""What a model expects and returns, as data: the one description that exporter, server and client share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+WINDOW_STRIDE = 8
+"""A window's sides are multiples of this: the trunk halves the grid three times."""
+
+
+@dataclass(frozen=True)
+class ModelContract:
+    """Shapes, spacing and units of one trunk with its heads.
+
+    The model grid is axis-aligned in LPS: k runs to the head, j to posterior, i to the patient's
+    left, so its affine is diagonal and positive.
+
+    Parameters
+    ----------
+    organs
+        Keys of the catalogue, in channel order.
+    spacing_mm
+        Voxel size of the model grid along (k, j, i), millimetres.
+    hu_window
+        Lower and upper Hounsfield units; clipped to it and scaled to 0..1 before the trunk.
+    window_shape
+        Voxels of one window along (k, j, i).
+    overlap
+        Fraction of a window shared with its neighbour along each axis, 0 up to but not 1.
+    thresholds
+        Probability at and above which a voxel belongs to the organ, by organ.
+    feature_channels
+        Channels of the trunk's last features.
+    coarse_channels
+        Channels of the coarser decoder maps, finest first (1/2, 1/4, 1/8 of the window).
+    global_channels
+        Length of the trunk's global feature.
+    trunk
+        How to build the trunk: ``{"kind": "unet" | "swin_unetr", ...}`` (`models.network.trunk`).
+    """
+
+    organs: tuple[str, ...]
+    spacing_mm: tuple[float, float, float]
+    hu_window: tuple[float, float]
+    window_shape: tuple[int, int, int]
+    overlap: float
+    thresholds: Mapping[str, float]
+    feature_channels: int
+    coarse_channels: tuple[int, ...]
+    global_channels: int
+    trunk: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if set(self.thresholds) != set(self.organs):
+            raise ValueError("thresholds must name exactly the contract's organs")
+        if any(side % WINDOW_STRIDE for side in self.window_shape):
+            raise ValueError(f"window sides must be multiples of {WINDOW_STRIDE}")
+        if not 0 <= self.overlap < 1:
+            raise ValueError("overlap must be in [0, 1)")
+        if self.hu_window[0] >= self.hu_window[1]:
+            raise ValueError("the HU window must be ordered, lower first")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ModelContract:
+        """Rebuild from `to_json`; an unknown or missing field raises TypeError."""
+        tuples = ("organs", "spacing_mm", "hu_window", "window_shape", "coarse_channels")
+        values: dict[str, Any] = {k: tuple(v) if k in tuples else v for k, v in data.items()}
+        return cls(**values)
+
+
+# Names and types of the served tensors (model `organ_segmenter`), shared by exporter, server, client.
+SEGMENTER = "organ_segmenter"
+VOLUME_INPUT = "volume"  # INT16 (k, j, i): HU on the model grid
+PROBABILITY_OUTPUT = "probability"  # FP16 (organ, k, j, i)
+DISAGREEMENT_OUTPUT = "disagreement"  # FP16 (organ, k, j, i)
+GLOBAL_FEATURE_OUTPUT = "global_feature"  # FP32 (window, feature)
+WINDOW_ORIGIN_OUTPUT = "window_origin"  # INT32 (window, 3)
+
+# Names of the tensors of the exported ONNX graphs, both for one window (batch, channel, k, j, i).
+TRUNK_INPUT = "window"  # FP32, scaled to 0..1
+TRUNK_FEATURES = "features"  # FP32, the last features
+TRUNK_COARSE = "coarse_{}"  # FP32, 1 = half resolution, 2 = a quarter, ...
+TRUNK_GLOBAL = "global"  # FP32 (batch, feature)
+HEAD_LOGIT = "logit"  # FP32 (batch, 1, k, j, i); a head takes the trunk outputs it uses, by name

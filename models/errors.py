@@ -1,0 +1,78 @@
+"""Every error Organloop raises on purpose.
+
+::
+
+    OrganloopError
+    ├── Refused             the data cannot be used safely (code, detail, measured); exit 3
+    ├── InvalidRelease      a release, trunk or head is not what its digest says
+    ├── ProofFailed         an object read back differs from what was meant; nothing was sent
+    ├── StorageFailed       a disk is full or not writable; nothing half-written was left
+    ├── PacsFailed          the archive answered with an error, or not at all
+    └── ServingFailed       the segmenter could not answer
+        ├── ServingUnavailable   no server, or the release is not loaded (worth trying again)
+        ├── ServingTimedOut      no answer within the deadline (worth trying again)
+        └── ServingRejected      the server refused the request (not worth trying again)
+
+Messages carry UIDs and numbers, never a patient's name or pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class OrganloopError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class Refused(OrganloopError):
+    """The data cannot be used safely.
+
+    Parameters
+    ----------
+    code
+        Reason code, stable across versions (`models.verdict.Code` for geometry).
+    detail
+        One sentence for a person, without patient data.
+    measured
+        Numbers behind the refusal; the unit is in each key, e.g. ``gap_mm``.
+    """
+
+    def __init__(self, code: str, detail: str, measured: Mapping[str, Any] | None = None) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = str(code)
+        self.detail = detail
+        self.measured = dict(measured or {})
+
+
+class InvalidRelease(OrganloopError):
+    """A release, trunk or head is not what its digest says, or is incomplete."""
+
+
+class ProofFailed(OrganloopError):
+    """An object read back differs from what was meant; nothing was sent."""
+
+
+class StorageFailed(OrganloopError):
+    """A disk is full or not writable; nothing half-written was left."""
+
+
+class PacsFailed(OrganloopError):
+    """The archive answered with an error, or not at all."""
+
+
+class ServingFailed(OrganloopError):
+    """The segmenter could not answer."""
+
+
+class ServingUnavailable(ServingFailed):
+    """No server answers, or the release asked for is not loaded. Worth trying again."""
+
+
+class ServingTimedOut(ServingFailed):
+    """No answer within the deadline. Worth trying again."""
+
+
+class ServingRejected(ServingFailed):
+    """The server refused the request. Not worth trying again."""

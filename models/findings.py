@@ -1,0 +1,125 @@
+"""What is said about each organ of one study, before any of it becomes DICOM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.geometry import Geometry
+
+
+class Presence(StrEnum):
+    """Whether an organ was looked for and found."""
+
+    FOUND = "found"
+    ABSENT = "absent"
+    NOT_ASKED = "not-asked"
+
+
+class Flag(StrEnum):
+    """What the reader is told about one organ."""
+
+    CLEAR = "clear"
+    REVIEW = "review"
+    REJECT = "reject"
+
+
+@dataclass(frozen=True)
+class OrganFinding:
+    """The result for one organ of the catalogue.
+
+    Parameters
+    ----------
+    organ
+        Key in the catalogue.
+    presence
+        Found, absent (asked for, nothing found) or not asked.
+    cut_by_field_of_view
+        Whether the organ touches the edge of the scanned volume.
+    volume_ml
+        Volume on the CT grid in millilitres; 0 when absent.
+    flag
+        Clear, review or reject.
+    reasons
+        Reason codes behind the flag, most important first; empty exactly when the flag is clear.
+    dsc_lower_bound
+        Lower bound of the Dice similarity coefficient against a reader, 0..1; None when no bound
+        can be claimed (`uncalibrated`, `out-of-domain`, absent).
+    confidence
+        Probability with which the bound holds, e.g. 0.9; None with no bound.
+    """
+
+    organ: str
+    presence: Presence
+    cut_by_field_of_view: bool
+    volume_ml: float
+    flag: Flag
+    reasons: tuple[str, ...]
+    dsc_lower_bound: float | None
+    confidence: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class ReviewRegion:
+    """A place the reader should look at.
+
+    Parameters
+    ----------
+    organ
+        Key in the catalogue.
+    rank
+        1 is the region with the largest expected error in the study.
+    mask
+        Axes (k, j, i) on the CT grid, bool.
+    centre_lps_mm
+        Centroid in LPS millimetres.
+    slices
+        First and last k index, inclusive.
+    volume_ml
+        Size of the region in millilitres.
+    expected_error_ml
+        Millilitres of wrong voxels expected inside, from the voxels' probabilities.
+    """
+
+    organ: str
+    rank: int
+    mask: NDArray[np.bool_]
+    centre_lps_mm: tuple[float, float, float]
+    slices: tuple[int, int]
+    volume_ml: float
+    expected_error_ml: float
+
+
+@dataclass(frozen=True, eq=False)
+class StudyFindings:
+    """Everything said about one CT series.
+
+    Parameters
+    ----------
+    release
+        Number of the release that answered.
+    release_digest
+        Its digest, hexadecimal SHA-256.
+    demonstration
+        True for weights that are not for clinical use.
+    geometry
+        The CT grid.
+    masks
+        By organ key, in catalogue order: axes (k, j, i) on the CT grid, bool. Organs may overlap.
+        An absent organ has an empty mask; an organ not asked for has none.
+    organs
+        One finding per organ of the catalogue, in its order.
+    regions
+        Review regions in order of rank; empty when nothing is flagged.
+    """
+
+    release: int
+    release_digest: str
+    demonstration: bool
+    geometry: Geometry
+    masks: dict[str, NDArray[np.bool_]]
+    organs: tuple[OrganFinding, ...]
+    regions: tuple[ReviewRegion, ...]

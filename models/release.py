@@ -1,0 +1,106 @@
+"""A release: an immutable set of one trunk, one head per organ, contract and calibration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from models.calibration import Calibration
+from models.contract import ModelContract
+from models.errors import InvalidRelease
+
+
+def sha256_hex(content: bytes) -> str:
+    """Return the hexadecimal SHA-256 by which trunks, heads and releases are named."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True)
+class Release:
+    """One numbered release.
+
+    Parameters
+    ----------
+    number
+        1, 2, 3, …; also the version Triton serves it under.
+    parent
+        The release it was tuned from; None for the first.
+    trunk
+        SHA-256 of the trunk's safetensors file.
+    heads
+        SHA-256 of each organ's head, by organ key, exactly the contract's organs.
+    contract
+        What the model expects and returns.
+    calibration
+        None until calibrated: then no bound is claimed and every organ is for review.
+    gate_report
+        What the gate decided and why; None for a release that had no incumbent.
+    corrections
+        Identifiers of the corrections it learnt from.
+    demonstration
+        True for weights that are not for clinical use.
+    note
+        One line on where it comes from.
+    """
+
+    number: int
+    parent: int | None
+    trunk: str
+    heads: Mapping[str, str]
+    contract: ModelContract
+    calibration: Calibration | None = None
+    gate_report: Mapping[str, Any] | None = None
+    corrections: tuple[str, ...] = ()
+    demonstration: bool = True
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.number < 1:
+            raise InvalidRelease(f"release numbers start at 1, not {self.number}")
+        if set(self.heads) != set(self.contract.organs):
+            raise InvalidRelease("a release has exactly one head per organ of its contract")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything the release pins."""
+        return sha256_hex(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes of ``release.json``: sorted keys, so equal releases are equal bytes."""
+        document = {
+            "number": self.number,
+            "parent": self.parent,
+            "trunk": self.trunk,
+            "heads": dict(self.heads),
+            "contract": self.contract.to_json(),
+            "calibration": self.calibration.to_json() if self.calibration else None,
+            "gate_report": self.gate_report,
+            "corrections": list(self.corrections),
+            "demonstration": self.demonstration,
+            "note": self.note,
+        }
+        return (json.dumps(document, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Release:
+        """Read ``release.json``.
+
+        Raises
+        ------
+        InvalidRelease
+            If it is not a release this version understands.
+        """
+        try:
+            data = json.loads(content)
+            calibration = data.pop("calibration")
+            return cls(
+                contract=ModelContract.from_json(data.pop("contract")),
+                calibration=Calibration.from_json(calibration) if calibration else None,
+                corrections=tuple(data.pop("corrections")),
+                **data,
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidRelease(f"release.json cannot be read: {error}") from error

@@ -1,0 +1,32 @@
+"""What the segmenter answers for one volume."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """The served result on the model grid.
+
+    Parameters
+    ----------
+    probability
+        Axes (organ, k, j, i), float16 in 0..1, organs in the contract's order. Zero outside the
+        body crop, where no window was evaluated.
+    disagreement
+        Axes (organ, k, j, i), float16 in 0..0.5: standard deviation of the probability over the
+        windows that overlap at the voxel, weighted as in the blend; 0 where one window saw it.
+    global_feature
+        Axes (window, feature), float32: the trunk's global feature of each evaluated window.
+    window_origin
+        Axes (window, 3), int32: first (k, j, i) voxel of each window, negative where it was padded.
+    """
+
+    probability: NDArray[np.float16]
+    disagreement: NDArray[np.float16]
+    global_feature: NDArray[np.float32]
+    window_origin: NDArray[np.int32]

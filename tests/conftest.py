@@ -1,0 +1,34 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+_missing: set[str] = set()
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Callable[[str], Path]:
+    """Return a folder of the test data, or skip with the reason when it is not on this machine."""
+    base = Path(os.environ.get("ORGANLOOP_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+    def find(name: str) -> Path:
+        folder = base / name
+        if not folder.exists():
+            _missing.add(name)
+            pytest.skip(f"test data {name!r} is not under {base} (ORGANLOOP_TEST_DATA)")
+        return folder
+
+    return find
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _missing:
+        terminalreporter.section("test data that was missing")
+        for name in sorted(_missing):
+            terminalreporter.write_line(name)
