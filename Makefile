@@ -1,0 +1,60 @@
+# The one interface to everything. `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+TRITON_VENV := .venv-triton
+BIN := $(VENV)/bin
+PIP_FLAGS := --quiet --disable-pip-version-check
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export DO_NOT_TRACK := 1
+
+.PHONY: help setup lint test test-packages demo starter bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## ?/  \1\t/' | expand -t 12
+
+setup: $(VENV)/.ready $(TRITON_VENV)/.ready  ## Make both virtual environments (needs no root; quick when nothing changed)
+
+# torch goes first: a package that pulls it in by itself brings several GB of CUDA along.
+$(VENV)/.ready: pyproject.toml constraints.txt deploy/make_venv.sh
+	@echo "setup: $(VENV) (the project and its tools; a few minutes the first time)"
+	@deploy/make_venv.sh $(PYTHON) $(VENV)
+	@$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt torch==2.13.0
+	@$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,dev]'
+	@touch $@
+
+# Only the server's binaries are wanted from nvidia-pytriton, not what its Python client depends on.
+$(TRITON_VENV)/.ready: constraints-triton.txt deploy/make_venv.sh
+	@echo "setup: $(TRITON_VENV) (the embedded Triton server)"
+	@deploy/make_venv.sh $(PYTHON) $(TRITON_VENV)
+	@$(TRITON_VENV)/bin/pip install $(PIP_FLAGS) --no-deps -r constraints-triton.txt
+	@touch $@
+
+lint: $(VENV)/.ready  ## Style (ruff), types (mypy), import direction (import-linter)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup test-packages  ## All tests, with a real Triton, Prefect and DICOM judges inside
+	$(BIN)/pytest
+
+test-packages:  # Debian packages the tests use; elsewhere say what is left out
+	@deploy/test_packages.sh
+
+demo: setup  ## The whole loop on phantoms; STUDY=<folder> segments a CT of your own
+	@$(BIN)/python -m deploy.demo $(if $(STUDY),--study "$(STUDY)")
+
+starter: setup  ## Train the starter release again from its seeds (some 25 minutes on 2 cores)
+	$(BIN)/python -m deploy.starter
+
+bench: setup  ## Long proofs and benchmarks
+	$(BIN)/pytest tests/bench
+
+clean:  ## Remove environments, state and caches
+	@if [ -x $(BIN)/organloop ]; then $(BIN)/organloop down || true; fi
+	rm -rf $(VENV) $(TRITON_VENV) .organloop build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
