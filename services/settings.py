@@ -1,0 +1,67 @@
+"""Every setting of Organloop, read once from ``ORGANLOOP_*`` variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The settings of one process; frozen once read.
+
+    A field ``triton_url`` is set by the variable ``ORGANLOOP_TRITON_URL``, and so on.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ORGANLOOP_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".organloop"), description="Folder in which all state lives.")
+    triton_url: str | None = Field(
+        None,
+        description="Triton's gRPC address, host:port. Unset: the stack started by `organloop up`.",
+    )
+    database_url: str | None = Field(
+        None,
+        description="SQLAlchemy address of the records. Unset: SQLite in the home folder.",
+    )
+    serving_deadline_seconds: PositiveFloat = Field(
+        120.0, description="Longest wait for one answer of the segmenter, seconds."
+    )
+    threads: PositiveInt = Field(
+        2,
+        description="Threads of the engine. Part of the serving profile: another number, other bits.",
+    )
+    seg_profile: Literal["ohif", "slicer", "labelmap"] = Field(
+        "ohif", description="How the organ SEG is encoded, by the viewer that will open it."
+    )
+    prefect_port: PositiveInt = Field(
+        4200, description="Port of the local Prefect server on 127.0.0.1; a free one if it is taken."
+    )
+    triton_grpc_port: PositiveInt = Field(
+        8001, description="Port of the local Triton's gRPC on 127.0.0.1; a free one if it is taken."
+    )
+    triton_http_port: PositiveInt = Field(
+        8000, description="Port of the local Triton's HTTP on 127.0.0.1; a free one if it is taken."
+    )
+
+    @property
+    def release_store(self) -> Path:
+        """Folder of trunks, heads and releases."""
+        return self.home / "releases"
+
+    @property
+    def triton_repository(self) -> Path:
+        """Folder from which the local Triton loads."""
+        return self.home / "triton" / "repository"
+
+    @property
+    def stack_file(self) -> Path:
+        """Where `organloop up` notes the addresses of what it started."""
+        return self.home / "stack.json"
+
+    @property
+    def records_url(self) -> str:
+        """SQLAlchemy address of the records."""
+        return self.database_url or f"sqlite:///{(self.home / 'records.sqlite').resolve()}"
