@@ -9,14 +9,14 @@ from pathlib import Path
 from deploy.report.pictures import data_url
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd }
 table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .8rem; text-align: right }
 th { border-bottom: 2px solid #444; font-weight: 600 } td { border-bottom: 1px solid #eee }
 th:first-child, td:first-child { text-align: left } td.words, th.words { text-align: left }
 .warning { background: #fff3cd; border-left: 4px solid #e0a800; padding: .6rem 1rem }
 .good { color: #146c2e; font-weight: 600 } .bad { color: #a4161a; font-weight: 600 }
-figure { display: inline-block; margin: .4rem } figcaption { font-size: .85rem; color: #555; max-width: 28rem }
+figure { display: inline-block; margin: .4rem } figcaption { font-size: .85rem; color: #555 }
 img { max-width: 100% }
 """
 
