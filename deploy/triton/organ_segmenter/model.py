@@ -1,0 +1,77 @@
+"""Triton's Python model: one version is one release, one volume in, per-organ results out.
+
+Copied into every version folder. It holds no logic of its own: the engine and the sliding window are
+`services.inference.engine` and `models.windows`, found on the server's PYTHONPATH.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+from models.contract import (
+    DISAGREEMENT_OUTPUT,
+    GLOBAL_FEATURE_OUTPUT,
+    PROBABILITY_OUTPUT,
+    VOLUME_INPUT,
+    WINDOW_ORIGIN_OUTPUT,
+)
+from models.errors import OrganloopError, Refused
+from models.windows import segment_windows
+from services.inference.engine import OpenVinoEngine
+
+REFUSED_PREFIX = "refused "
+
+
+class TritonPythonModel:
+    """The name and the three methods Triton's Python backend looks for."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Load the release of this version folder, in the profile the model's configuration claims."""
+        if int(np.__version__.split(".")[0]) > 1:
+            raise RuntimeError(f"numpy {np.__version__}: this server would return empty outputs; use 1.26")
+        parameters = json.loads(args["model_config"])["parameters"]
+        folder = Path(args["model_repository"]) / args["model_version"]
+        self._engine = OpenVinoEngine.open(folder, int(parameters["threads"]["string_value"]))
+        claimed = parameters["serving_profile"]["string_value"]
+        if self._engine.profile != claimed:
+            raise RuntimeError(
+                f"this server answers in {self._engine.profile}, the repository says {claimed}"
+            )
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Answer each request by itself; an error of one is no error of the others."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request: Any) -> Any:
+        def predict(window: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            if request.is_cancelled():  # nobody waits any more: leave the cores to others
+                raise InterruptedError("the client has gone")
+            return self._engine.predict(window)
+
+        hu = pb_utils.get_input_tensor_by_name(request, VOLUME_INPUT).as_numpy()
+        try:
+            result = segment_windows(hu, self._engine.contract, predict)
+        except Refused as refusal:
+            document = {"code": refusal.code, "detail": refusal.detail, "measured": refusal.measured}
+            return _error(REFUSED_PREFIX + json.dumps(document), pb_utils.TritonError.INVALID_ARG)
+        except OrganloopError as error:
+            return _error(str(error), pb_utils.TritonError.INTERNAL)
+        except InterruptedError as error:
+            return _error(str(error), pb_utils.TritonError.CANCELLED)
+        outputs = {
+            PROBABILITY_OUTPUT: result.probability,
+            DISAGREEMENT_OUTPUT: result.disagreement,
+            GLOBAL_FEATURE_OUTPUT: result.global_feature,
+            WINDOW_ORIGIN_OUTPUT: result.window_origin,
+        }
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
+
+
+def _error(sentence: str, code: int) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(sentence, code))

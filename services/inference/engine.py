@@ -1,0 +1,183 @@
+"""OpenVINO in this process: one compiled network for the trunk and one for each head.
+
+This module runs in two places, in the project's environment and in the embedded Triton's, and imports
+nothing that only one of them has: numpy, openvino and `models`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from models.contract import HEAD_LOGIT, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT, ModelContract
+from models.errors import InvalidRelease, ServingUnavailable
+from models.release import Release
+from models.segmentation import Segmentation
+from models.windows import segment_windows
+
+RELEASE_FILE = "release.json"
+TRUNK_FILE = "trunk.onnx"
+HEAD_FILE = "heads/{}.onnx"
+
+
+def serving_profile(threads: int) -> str:
+    """Return the profile of this engine: target, engine and version, device, precision, threads."""
+    version = openvino.__version__.split("-")[0]
+    return f"python/openvino-{version}/cpu/f32/{threads}-threads"
+
+
+class OpenVinoEngine:
+    """The networks of one release, compiled for one window shape.
+
+    Trunk and heads are compiled apart, so that a head's answer depends on its own bytes and on the
+    trunk's answer and on nothing else: what another head becomes cannot change one bit of it.
+
+    Parameters
+    ----------
+    contract
+        Shapes the networks must have.
+    trunk
+        ONNX of the trunk.
+    heads
+        ONNX of each head, by organ key, exactly the contract's organs.
+    threads
+        Threads of the engine; other numbers give other last bits.
+
+    Raises
+    ------
+    InvalidRelease
+        If a network cannot be read or does not fit the contract.
+    """
+
+    def __init__(
+        self, contract: ModelContract, trunk: bytes, heads: Mapping[str, bytes], threads: int
+    ) -> None:
+        if set(heads) != set(contract.organs):
+            raise InvalidRelease("an engine needs exactly one head per organ of the contract")
+        self.contract = contract
+        self.profile = serving_profile(threads)
+        self._core = openvino.Core()
+        self._settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "f32",  # bf16 would be chosen where the CPU has it
+            "EXECUTION_MODE_HINT": "ACCURACY",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # two releases are served beside each other on the same cores
+        }
+        window = (1, 1, *contract.window_shape)
+        self._trunk = self._compile("trunk", trunk, {TRUNK_INPUT: window})
+        shapes = {output.get_any_name(): tuple(output.shape) for output in self._trunk.outputs}
+        if not {TRUNK_FEATURES, TRUNK_GLOBAL} <= shapes.keys():
+            raise InvalidRelease(f"the trunk gives {sorted(shapes)}, not {TRUNK_FEATURES} and {TRUNK_GLOBAL}")
+        self._heads = {
+            organ: self._compile(f"head {organ}", heads[organ], shapes) for organ in contract.organs
+        }
+        for organ, head in self._heads.items():
+            if tuple(head.output(HEAD_LOGIT).shape) != window:
+                raise InvalidRelease(f"head {organ} gives {head.output(HEAD_LOGIT).shape}, not {window}")
+        self._trunk_request = self._trunk.create_infer_request()
+        self._head_requests = {organ: head.create_infer_request() for organ, head in self._heads.items()}
+
+    @classmethod
+    def open(cls, folder: Path, threads: int) -> OpenVinoEngine:
+        """Load the networks of a version folder: release.json, trunk.onnx, heads/<organ>.onnx.
+
+        Raises
+        ------
+        InvalidRelease
+            If a file is missing or cannot be read, or does not fit the contract.
+        """
+        try:
+            release = Release.from_bytes((folder / RELEASE_FILE).read_bytes())
+            trunk = (folder / TRUNK_FILE).read_bytes()
+            heads = {o: (folder / HEAD_FILE.format(o)).read_bytes() for o in release.contract.organs}
+        except OSError as error:
+            raise InvalidRelease(f"version folder {folder.name} is incomplete: {error.strerror}") from error
+        return cls(release.contract, trunk, heads, threads)
+
+    def predict(self, window: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run the networks on one window.
+
+        Parameters
+        ----------
+        window
+            (1, 1, k, j, i) float32, scaled to 0..1.
+
+        Returns
+        -------
+        logits : ndarray
+            (organ, k, j, i) float32, organs in the contract's order.
+        global_feature : ndarray
+            (feature,) float32.
+        """
+        trunk = self._trunk_request
+        trunk.infer({TRUNK_INPUT: window}, share_inputs=True)
+        logits = np.empty((len(self._heads), *window.shape[2:]), dtype=np.float32)
+        for row, head in zip(logits, self._head_requests.values(), strict=True):
+            for port in head.model_inputs:
+                head.set_tensor(port, trunk.get_tensor(port.get_any_name()))  # no copy
+            head.infer()
+            row[...] = head.get_tensor(HEAD_LOGIT).data[0, 0]
+        return logits, trunk.get_tensor(TRUNK_GLOBAL).data[0].copy()
+
+    def segment(self, hu: NDArray[np.int16]) -> Segmentation:
+        """Segment a volume; as `models.windows.segment_windows`."""
+        return segment_windows(hu, self.contract, self.predict)
+
+    def _compile(
+        self, name: str, onnx: bytes, shapes: Mapping[str, tuple[int, ...]]
+    ) -> openvino.CompiledModel:
+        """Compile one network at fixed shapes."""
+        try:
+            model = self._core.read_model(model=onnx, weights=b"")
+            unknown = [i.get_any_name() for i in model.inputs if i.get_any_name() not in shapes]
+            if unknown:
+                raise InvalidRelease(f"{name} asks for {unknown}, the trunk gives {sorted(shapes)}")
+            model.reshape({i.get_any_name(): shapes[i.get_any_name()] for i in model.inputs})
+            return self._core.compile_model(model, "CPU", self._settings)
+        except RuntimeError as error:
+            digest = hashlib.sha256(onnx).hexdigest()[:12]
+            raise InvalidRelease(f"{name} ({digest}) cannot be compiled: {error}") from error
+
+
+class InProcessSegmenter:
+    """A `Segmenter` without a server, for tests and for tuning: same files, same engine, same bits.
+
+    Parameters
+    ----------
+    versions
+        Folder of version folders, one per release: what Triton calls a model.
+    threads
+        Threads of the engine.
+    """
+
+    def __init__(self, versions: Path, threads: int) -> None:
+        self._versions = versions
+        self._threads = threads
+        self._engines: dict[int, OpenVinoEngine] = {}
+        self._lock = threading.Lock()  # an engine's requests hold one window at a time
+
+    def segment(self, hu: NDArray[np.int16], release: int) -> Segmentation:
+        """See `services.inference.port.Segmenter`."""
+        with self._lock:
+            return self._engine(release).segment(hu)
+
+    def profile(self, release: int) -> str:
+        """See `services.inference.port.Segmenter`."""
+        with self._lock:
+            return self._engine(release).profile
+
+    def _engine(self, release: int) -> OpenVinoEngine:
+        if release not in self._engines:
+            folder = self._versions / str(release)
+            if not folder.is_dir():
+                raise ServingUnavailable(f"release {release} is not loaded: no folder of that version")
+            self._engines[release] = OpenVinoEngine.open(folder, self._threads)
+        return self._engines[release]
