@@ -1,0 +1,201 @@
+"""Heads: the private network of one organ, on what the trunk exposes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL
+from models.errors import InvalidRelease
+from models.network.trunk import TrunkOutput
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """Which taps a head has; what is not named here does not exist and costs nothing.
+
+    Parameters
+    ----------
+    feature_channels
+        Channels of the trunk's last features.
+    hidden
+        Width of the head.
+    neighbourhood
+        Whether there is a 3x3x3 tap on the last features.
+    coarse
+        By level (1 = half resolution, ...) the channels of each coarser map that is tapped, finest
+        first.
+    global_channels
+        Length of the global feature if it is tapped, else 0.
+    form
+        Kind of head (`HEAD_FORMS`).
+    """
+
+    feature_channels: int
+    hidden: int = 8
+    neighbourhood: bool = False
+    coarse: tuple[tuple[int, int], ...] = ()
+    global_channels: int = 0
+    form: str = "convolutional"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> HeadSpec:
+        """Rebuild from `to_json`; an unknown field raises TypeError."""
+        return cls(**{**data, "coarse": tuple((int(level), int(n)) for level, n in data["coarse"])})
+
+
+class Head(nn.Module, ABC):
+    """One organ's network: `TrunkOutput` to logits, axes (batch, 1, k, j, i)."""
+
+    spec: HeadSpec
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the trunk's outputs it uses, in the trunk's order."""
+
+    @abstractmethod
+    def forward(self, trunk: TrunkOutput) -> Tensor:
+        """Return the logit of every voxel."""
+
+
+class ConvolutionalHead(Head):
+    """Taps summed, ReLU, 1x1x1, ReLU, 1x1x1.
+
+    The taps: 1x1x1 on the last features, always; 3x3x3 on the last features; 1x1x1 on each coarser
+    map, then trilinear to full resolution; linear in the global feature. Only the first has a bias.
+
+    Notes
+    -----
+    Source of the three-layer form: Liu et al., "CLIP-Driven Universal Model", ICCV 2023,
+    arXiv:2301.00785, with the weights private to the organ instead of computed from text.
+    """
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        width = spec.hidden
+        self.features = nn.Conv3d(spec.feature_channels, width, 1)
+        self.neighbourhood = (
+            nn.Conv3d(spec.feature_channels, width, 3, padding=1, bias=False) if spec.neighbourhood else None
+        )
+        self.coarse = nn.ModuleDict({str(n): nn.Conv3d(c, width, 1, bias=False) for n, c in spec.coarse})
+        self.context = nn.Linear(spec.global_channels, width, bias=False) if spec.global_channels else None
+        self.hidden = nn.Conv3d(width, width, 1)
+        self.logit = nn.Conv3d(width, 1, 1)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the trunk's outputs it uses, in the trunk's order."""
+        maps = tuple(TRUNK_COARSE.format(level) for level, _ in self.spec.coarse)
+        return (TRUNK_FEATURES, *maps, *((TRUNK_GLOBAL,) if self.context is not None else ()))
+
+    def forward(self, trunk: TrunkOutput) -> Tensor:
+        """Return the logit of every voxel."""
+        total = self.features(trunk.features)
+        if self.neighbourhood is not None:
+            total = total + self.neighbourhood(trunk.features)
+        for level, projection in self.coarse.items():
+            projected = projection(trunk.coarse[int(level) - 1])
+            total = total + functional.interpolate(
+                projected, scale_factor=2.0 ** int(level), mode="trilinear", align_corners=False
+            )
+        if self.context is not None:
+            total = total + self.context(trunk.global_feature)[:, :, None, None, None]
+        return self.logit(functional.relu(self.hidden(functional.relu(total))))
+
+
+HEAD_FORMS: Mapping[str, type[ConvolutionalHead]] = {"convolutional": ConvolutionalHead}
+"""Forms a head file may name. A text-driven head (weights linear in the global feature) is another."""
+
+
+def build_head(spec: HeadSpec) -> Head:
+    """Build an untrained head.
+
+    Raises
+    ------
+    InvalidRelease
+        If the form is unknown or the sizes do not fit.
+    """
+    form = HEAD_FORMS.get(spec.form)
+    if form is None:
+        raise InvalidRelease(f"no head of form {spec.form!r}; there are {', '.join(HEAD_FORMS)}")
+    try:
+        return form(spec)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise InvalidRelease(f"head {spec} cannot be built: {error}") from error
+
+
+def with_taps(head: Head, spec: HeadSpec) -> Head:
+    """Return a copy of a head with more taps; each new one is zero, so no output changes.
+
+    Raises
+    ------
+    ValueError
+        If the spec takes something away or changes a size.
+    """
+    richer = build_head(spec)
+    own = head.state_dict()
+    tensors = richer.state_dict()
+    if any(name not in tensors or tensors[name].shape != tensor.shape for name, tensor in own.items()):
+        raise ValueError(f"{spec} does not contain {head.spec}")
+    richer.load_state_dict({n: own[n] if n in own else torch.zeros_like(t) for n, t in tensors.items()})
+    return richer
+
+
+def add_taps(spec: HeadSpec, **taps: Any) -> HeadSpec:
+    """Return a spec with some taps added, e.g. ``neighbourhood=True``."""
+    return replace(spec, **taps)
+
+
+def joint_logits(heads: Sequence[ConvolutionalHead], features: Tensor) -> Tensor:
+    """Run many heads without optional taps at once, as training from scratch needs it.
+
+    The private weights are laid side by side (block-diagonal where a head must not see another), so
+    that nine heads are three matrix products; every tensor stays its head's own and gets its own
+    gradient.
+
+    Parameters
+    ----------
+    heads
+        Heads of equal width that only have the first tap.
+    features
+        Axes (batch, channel, k, j, i).
+
+    Returns
+    -------
+    Tensor
+        Axes (batch, voxel, head), voxels in (k, j, i) order.
+    """
+    rows = features.permute(0, 2, 3, 4, 1).flatten(1, 3)
+    first = functional.linear(
+        rows,
+        torch.cat([head.features.weight.flatten(1) for head in heads]),
+        torch.cat([_bias(head.features) for head in heads]),
+    )
+    second = functional.linear(
+        functional.relu(first),
+        torch.block_diag(*[head.hidden.weight.flatten(1) for head in heads]),
+        torch.cat([_bias(head.hidden) for head in heads]),
+    )
+    return functional.linear(
+        functional.relu(second),
+        torch.block_diag(*[head.logit.weight.flatten(1) for head in heads]),
+        torch.cat([_bias(head.logit) for head in heads]),
+    )
+
+
+def _bias(layer: nn.Conv3d) -> Tensor:
+    if layer.bias is None:
+        raise ValueError("this layer of a head has a bias")
+    return layer.bias

@@ -1,0 +1,87 @@
+"""Instance normalisation that trains quickly on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.networks.layers.factories import Norm
+from torch import Tensor, nn
+
+ROWS = 16384
+"""Voxels handled at a time: a block of every channel then stays in the second-level cache."""
+
+
+class _BlockedInstanceNorm(torch.autograd.Function):
+    """Instance norm over channels-last rows, block by block.
+
+    PyTorch's own backward walks channels-last maps with a stride: at 331,000 voxels of 32 channels it
+    takes ten times as long as the convolution beside it. Sums are float32, whatever the input.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+        batch, channels = maps.shape[:2]
+        rows = maps.permute(0, 2, 3, 4, 1).reshape(batch, -1, channels)
+        total = torch.zeros(batch, 1, channels)
+        squares = torch.zeros(batch, 1, channels)
+        for block in rows.split(ROWS, 1):
+            values = block.float()
+            total += values.sum(1, True)
+            squares += (values * values).sum(1, True)
+        mean = total / rows.shape[1]
+        inverse = ((squares / rows.shape[1] - mean * mean).clamp_min(0) + eps).rsqrt()
+        scale = weight * inverse
+        shift = bias - mean * scale
+        normed = torch.empty_like(rows)
+        for block, out in zip(rows.split(ROWS, 1), normed.split(ROWS, 1), strict=True):
+            out.copy_(torch.addcmul(shift, block.float(), scale))
+        ctx.save_for_backward(rows, mean, inverse, scale)
+        return normed.view(batch, *maps.shape[2:], channels).permute(0, 4, 1, 2, 3)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        (gradient,) = gradients
+        rows, mean, inverse, scale = ctx.saved_tensors
+        batch, voxels, channels = rows.shape
+        downstream = gradient.permute(0, 2, 3, 4, 1).reshape(batch, voxels, channels)
+        of_bias = torch.zeros(batch, 1, channels)
+        of_weight = torch.zeros(batch, 1, channels)
+        for block, down in zip(rows.split(ROWS, 1), downstream.split(ROWS, 1), strict=True):
+            values = down.float()
+            of_bias += values.sum(1, True)
+            of_weight += (values * block.float()).sum(1, True)
+        of_weight = (of_weight - of_bias * mean) * inverse
+        slope = -scale * inverse * of_weight / voxels
+        offset = -scale * of_bias / voxels - slope * mean
+        upstream = torch.empty_like(rows)
+        for block, down, out in zip(
+            rows.split(ROWS, 1), downstream.split(ROWS, 1), upstream.split(ROWS, 1), strict=True
+        ):
+            out.copy_(torch.addcmul(offset, down.float(), scale).addcmul_(block.float(), slope))
+        shaped = upstream.view(batch, *gradient.shape[2:], channels).permute(0, 4, 1, 2, 3)
+        return shaped, of_weight.sum((0, 1)), of_bias.sum((0, 1)), None
+
+
+class InstanceNorm(nn.InstanceNorm3d):
+    """`torch.nn.InstanceNorm3d`, affine: one window's output never depends on another in the batch.
+
+    The same numbers as the parent to rounding; only the way they are computed while training on a CPU
+    differs. Axes (batch, channel, k, j, i).
+    """
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(num_features, affine=True)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise each channel of each window to mean 0 and variance 1, then scale and shift."""
+        if maps.device.type == "cpu" and torch.is_grad_enabled() and not torch.onnx.is_in_onnx_export():
+            return _BlockedInstanceNorm.apply(maps, self.weight, self.bias, self.eps)
+        return super().forward(maps)
+
+
+INSTANCE = "organloop_instance"
+"""Name under which MONAI's blocks find `InstanceNorm`."""
+
+if INSTANCE.upper() not in Norm.names:
+    Norm.add_factory_callable(INSTANCE, lambda dim: InstanceNorm)
