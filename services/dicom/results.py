@@ -1,0 +1,131 @@
+"""Everything a reader gets for one study, written and proven, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from models.findings import StudyFindings
+from services.dicom import organ_seg, review_seg
+from services.dicom.heading import Heading
+from services.dicom.identity import Identity
+from services.dicom.seg_proof import prove_organ_seg, prove_review_seg
+from services.dicom.seg_writer import Profile, Segment, write_segmentation
+from services.dicom.wording import organs_description, review_description
+
+if TYPE_CHECKING:
+    from services.dicom.series import CTSeries
+
+_SERIES_NUMBERS = {organ_seg.KIND: 5001, review_seg.KIND: 5002}
+
+
+@dataclass(frozen=True)
+class ResultObject:
+    """One proven DICOM object.
+
+    Parameters
+    ----------
+    kind
+        ``organ-seg``, ``review-seg`` or ``report-sr``.
+    sop_instance_uid, series_uid
+        Its UIDs.
+    content
+        The bytes of the DICOM file.
+    file_name
+        Name for it in a folder of results.
+    """
+
+    kind: str
+    sop_instance_uid: str
+    series_uid: str
+    content: bytes
+    file_name: str
+
+
+def write_results(
+    series: CTSeries,
+    findings: StudyFindings,
+    *,
+    profile: str = Profile.OHIF,
+    written_at: datetime,
+    settings_digest: str = "",
+) -> tuple[ResultObject, ...]:
+    """Write organ SEG, review SEG (only if there are regions) and SR, and prove each of them.
+
+    The same arguments give the same bytes.
+
+    Parameters
+    ----------
+    series
+        The CT series that was segmented.
+    findings
+        What is said about it, on the same grid.
+    profile
+        For which receiver: ``ohif``, ``slicer`` or ``labelmap``.
+    written_at
+        Time of writing, local to the site. Keep the first one: a step repeated with it makes the
+        same bytes.
+    settings_digest
+        Digest of all settings that may change the result; part of every UID.
+
+    Returns
+    -------
+    tuple of ResultObject
+        In the order organ SEG, review SEG, SR.
+
+    Raises
+    ------
+    ProofFailed
+        If an object read back differs from what was meant.
+    Refused
+        ``overlapping-segments``, for profile ``labelmap``.
+    ValueError
+        If the profile is unknown, findings and series are not on the same grid, or no organ was
+        asked for.
+    """
+    if not findings.geometry.same_grid(series.volume.geometry):
+        raise ValueError("findings and series are not on the same grid")
+    chosen = Profile(profile)
+    identity = Identity.of(
+        (str(image.SOPInstanceUID) for image in series.images),
+        findings.release_digest,
+        chosen,
+        settings_digest,
+    )
+
+    def heading(kind: str, description: str) -> Heading:
+        return Heading(
+            sop_instance_uid=identity.uid(kind, "instance"),
+            series_instance_uid=identity.uid(kind, "series"),
+            series_number=_SERIES_NUMBERS[kind],
+            series_description=description,
+            release=findings.release,
+            release_digest=findings.release_digest,
+            written_at=written_at,
+        )
+
+    def segmentation(
+        head: Heading,
+        kind: str,
+        segments: Sequence[Segment],
+        prove: Callable[[bytes, CTSeries, StudyFindings, Heading], None],
+        receiver: Profile,
+    ) -> ResultObject:
+        content = write_segmentation(series, segments, head, identity.uid(kind, "dimensions"), receiver)
+        prove(content, series, findings, head)
+        return _result(kind, head, content)
+
+    head = heading(organ_seg.KIND, organs_description(findings))
+    organs = organ_seg.organ_segments(findings, identity)
+    results = [segmentation(head, organ_seg.KIND, organs, prove_organ_seg, chosen)]
+    if findings.regions:
+        head = heading(review_seg.KIND, review_description(findings))
+        regions = review_seg.review_segments(series, findings, identity)
+        results.append(segmentation(head, review_seg.KIND, regions, prove_review_seg, Profile.OHIF))
+    return tuple(results)
+
+
+def _result(kind: str, heading: Heading, content: bytes) -> ResultObject:
+    return ResultObject(kind, heading.sop_instance_uid, heading.series_instance_uid, content, f"{kind}.dcm")

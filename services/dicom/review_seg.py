@@ -1,0 +1,39 @@
+"""The review SEG: the places the reader should look at, the largest expected error first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models.findings import StudyFindings
+from models.organs import Code, organ
+from services.dicom.identity import Identity
+from services.dicom.seg_writer import Segment
+from services.dicom.wording import image_range, region_description
+
+if TYPE_CHECKING:
+    from services.dicom.series import CTSeries
+
+KIND = "review-seg"
+# PS3.16 CID 7150 and DCM: a region chosen for attention; the organ is its anatomic region.
+SPATIAL_CONCEPT = Code("309825002", "SCT", "Spatial and Relational Concept")
+SELECTED_REGION = Code("111099", "DCM", "Selected region")
+
+
+def review_segments(series: CTSeries, findings: StudyFindings, identity: Identity) -> tuple[Segment, ...]:
+    """Return the segments of the review SEG, one per region, in order of rank."""
+    numbers = [image.get("InstanceNumber") for image in series.images]
+    return tuple(
+        Segment(
+            label=f"Check: {organ(region.organ).label}",
+            description=region_description(region, image_range(region.slices, numbers), findings),
+            category=SPATIAL_CONCEPT,
+            type=SELECTED_REGION,
+            laterality=None,
+            anatomic_organ=organ(region.organ),
+            cielab=organ(region.organ).cielab,
+            tracking_id=f"check-{region.rank}-{region.organ}",
+            tracking_uid=identity.uid(KIND, f"region {region.rank}"),
+            mask=region.mask,
+        )
+        for region in sorted(findings.regions, key=lambda region: region.rank)
+    )

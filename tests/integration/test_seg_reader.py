@@ -1,0 +1,250 @@
+"""SEGs as dcmqi, highdicom and OHIF write them, and what must be refused about them."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
+
+from models.errors import Refused
+from services.dicom.seg_frames import SegCode
+from services.dicom.seg_reader import read_seg
+from tests.seg_cases import cited_headers, read_headers, read_nrrd
+
+
+@pytest.fixture
+def dcmqi(test_data):
+    return test_data("seg-dcmqi") / "data" / "segmentations"
+
+
+@pytest.fixture
+def ohif(test_data):
+    return test_data("ohif-correction")
+
+
+@pytest.fixture
+def ohif_ct(ohif):
+    return read_headers(ohif / "ct")
+
+
+@pytest.fixture
+def changed(ohif, tmp_path):
+    """Write what OHIF saved with one thing changed, and return its path."""
+
+    def write(change):
+        seg = dcmread(ohif / "saved-by-ohif.dcm")
+        change(seg)
+        seg.save_as(tmp_path / "changed.dcm")
+        return tmp_path / "changed.dcm"
+
+    return write
+
+
+def refusal(path, ct) -> str:
+    with pytest.raises(Refused) as refused:
+        read_seg(path, ct)
+    return refused.value.code
+
+
+def test_a_seg_by_dcmqi_is_its_nrrd_truth_voxel_by_voxel(dcmqi):
+    (liver,) = read_seg(dcmqi / "liver.dcm", read_headers(dcmqi / "ct-3slice")).segments
+    assert np.array_equal(liver.mask, read_nrrd(dcmqi / "liver_seg.nrrd") == 1)
+    assert (liver.label, liver.type.value, liver.type.scheme) == ("Liver", "T-62000", "SRT")
+
+
+def test_overlapping_segments_of_dcmqi_are_their_nrrd_truth(dcmqi):
+    seg = read_seg(dcmqi / "partial_overlaps.dcm", read_headers(dcmqi / "ct-3slice"))
+    truth = {}
+    for number in (1, 2, 3):
+        labels = read_nrrd(dcmqi / f"partial_overlaps-{number}.nrrd")
+        truth |= {int(value): labels == value for value in np.unique(labels) if value}
+    assert {segment.number for segment in seg.segments} == truth.keys() == {1, 2, 3, 4, 5}
+    for segment in seg.segments:
+        assert np.array_equal(segment.mask, truth[segment.number]), segment.label
+
+
+def test_a_sparse_label_map_is_its_nrrd_truth_without_its_background(dcmqi):
+    series = read_headers(dcmqi / "24x38x3" / "image")
+    (liver,) = read_seg(dcmqi / "sparse-labelmap-noppv.dcm", series).segments
+    assert np.array_equal(liver.mask, read_nrrd(dcmqi / "sparse_labelmap_noppv_seg.nrrd") == 1)
+    assert liver.tracking_uid == "1.2.3"
+
+
+@pytest.mark.parametrize("name", ["liver_j2k.dcm", "liver_expb.dcm"])
+def test_other_transfer_syntaxes_hold_the_same_voxels(name, dcmqi, test_data):
+    series = read_headers(dcmqi / "ct-3slice")
+    (liver,) = read_seg(test_data("ct-odd-encodings") / name, series).segments
+    assert np.array_equal(liver.mask, read_nrrd(dcmqi / "liver_seg.nrrd") == 1)
+
+
+def test_a_deflated_seg_holds_the_same_voxels(ohif, ohif_ct, changed):
+    path = changed(lambda seg: setattr(seg.file_meta, "TransferSyntaxUID", DeflatedExplicitVRLittleEndian))
+    for one, other in zip(
+        read_seg(path, ohif_ct).segments,
+        read_seg(ohif / "saved-by-ohif.dcm", ohif_ct).segments,
+        strict=True,
+    ):
+        assert np.array_equal(one.mask, other.mask)
+
+
+def test_a_label_map_in_rle_holds_the_same_voxels(dcmqi, tmp_path):
+    series = read_headers(dcmqi / "24x38x3" / "image")
+    seg = dcmread(dcmqi / "sparse-labelmap-noppv.dcm")
+    seg.compress(RLELossless, generate_instance_uid=False)
+    seg.save_as(tmp_path / "rle.dcm")
+    (liver,) = read_seg(tmp_path / "rle.dcm", series).segments
+    assert np.array_equal(liver.mask, read_nrrd(dcmqi / "sparse_labelmap_noppv_seg.nrrd") == 1)
+
+
+def test_segs_by_highdicom_hold_what_pydicom_decodes(test_data):
+    folder = test_data("seg-highdicom")
+    for name in ("binary", "binary_overlap", "binary_fractional", "binary_single_frame", "true_fractional"):
+        path = folder / f"seg_image_ct_{name}.dcm"
+        stored = dcmread(path)
+        pixels = np.atleast_3d(stored.pixel_array.T).T
+        least = stored.MaximumFractionalValue / 2 if stored.SegmentationType == "FRACTIONAL" else 1
+        seg = read_seg(path, cited_headers(path))
+        assert len(seg.segments) == len(stored.SegmentSequence)
+        read = sum(int(segment.mask.sum()) for segment in seg.segments)
+        assert read == np.count_nonzero(pixels >= least) > 0, name
+
+
+def test_fractional_voxels_belong_from_half_of_the_maximum(test_data):
+    path = test_data("seg-highdicom") / "seg_image_ct_true_fractional.dcm"
+    series = cited_headers(path)
+    (segment,) = read_seg(path, series).segments
+    stored = dcmread(path)
+    frame_at = [
+        float(f.PlanePositionSequence[0].ImagePositionPatient[2])
+        for f in stored.PerFrameFunctionalGroupsSequence
+    ]
+    k = [float(image.ImagePositionPatient[2]) for image in series.images].index(frame_at[0])
+    assert np.array_equal(segment.mask[k], stored.pixel_array[0] >= 127.5)
+
+
+def test_frames_without_source_images_lie_where_their_position_says(ohif, ohif_ct, changed):
+    def forget(seg):
+        for frame in seg.PerFrameFunctionalGroupsSequence:
+            del frame.DerivationImageSequence
+        del seg.ReferencedSeriesSequence
+
+    expected = read_seg(ohif / "saved-by-ohif.dcm", ohif_ct)
+    for one, other in zip(read_seg(changed(forget), ohif_ct).segments, expected.segments, strict=True):
+        assert np.array_equal(one.mask, other.mask)
+
+
+def test_frames_without_positions_lie_on_the_image_they_cite(ohif, ohif_ct, changed):
+    def forget(seg):
+        for frame in seg.PerFrameFunctionalGroupsSequence:
+            del frame.PlanePositionSequence
+        del seg.SharedFunctionalGroupsSequence
+
+    expected = read_seg(ohif / "saved-by-ohif.dcm", ohif_ct)
+    for one, other in zip(read_seg(changed(forget), ohif_ct).segments, expected.segments, strict=True):
+        assert np.array_equal(one.mask, other.mask)
+
+
+def test_frames_mirrored_in_plane_are_turned_to_the_ct(ohif, ohif_ct, changed):
+    image = ohif_ct.images[0]
+
+    def mirror(seg):
+        pixels = seg.pixel_array[:, ::-1, :]  # rows from posterior to anterior
+        seg.PixelData = np.packbits(pixels.ravel(), bitorder="little").tobytes() + b"\0"
+        seg.PixelData = seg.PixelData[: len(seg.PixelData) // 2 * 2]
+        orientation = seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
+        orientation.ImageOrientationPatient = [1, 0, 0, 0, -1, 0]
+        for frame in seg.PerFrameFunctionalGroupsSequence:
+            position = frame.PlanePositionSequence[0]
+            x, y, z = (float(v) for v in position.ImagePositionPatient)
+            y += (image.Rows - 1) * float(image.PixelSpacing[0])
+            position.ImagePositionPatient = [f"{v:.8f}" for v in (x, y, z)]
+
+    expected = read_seg(ohif / "saved-by-ohif.dcm", ohif_ct)
+    for one, other in zip(read_seg(changed(mirror), ohif_ct).segments, expected.segments, strict=True):
+        assert np.array_equal(one.mask, other.mask)
+
+
+def other_matrix(seg: Dataset) -> None:
+    seg.Rows = 100
+
+
+def moved_frame(seg: Dataset) -> None:
+    first, *_ = seg.PerFrameFunctionalGroupsSequence
+    first.PlanePositionSequence[0].ImagePositionPatient[2] += 3.0
+
+
+def cite_unknown(seg: Dataset) -> None:
+    source = seg.PerFrameFunctionalGroupsSequence[5].DerivationImageSequence[0].SourceImageSequence[0]
+    source.ReferencedSOPInstanceUID += "1"
+
+
+def list_unknown(seg: Dataset) -> None:
+    seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence[7].ReferencedSOPInstanceUID += "1"
+
+
+def oblique(seg: Dataset) -> None:
+    orientation = seg.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0]
+    orientation.ImageOrientationPatient = [0.995, 0.0998, 0, -0.0998, 0.995, 0]
+
+
+def undeclared_segment(seg: Dataset) -> None:
+    seg.PerFrameFunctionalGroupsSequence[0].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 9
+
+
+def one_frame_too_many(seg: Dataset) -> None:
+    seg.PerFrameFunctionalGroupsSequence.append(deepcopy(seg.PerFrameFunctionalGroupsSequence[0]))
+
+
+def half_the_pixels(seg: Dataset) -> None:
+    seg.PixelData = seg.PixelData[: len(seg.PixelData) // 4 * 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda seg: setattr(seg, "PatientID", "somebody else"), SegCode.OTHER_PATIENT),
+        (lambda seg: setattr(seg, "StudyInstanceUID", "1.2.3"), SegCode.OTHER_STUDY),
+        (lambda seg: setattr(seg, "FrameOfReferenceUID", "1.2.3"), SegCode.OTHER_FRAME_OF_REFERENCE),
+        (other_matrix, SegCode.GRID_MISMATCH),
+        (oblique, SegCode.GRID_MISMATCH),
+        (cite_unknown, SegCode.UNKNOWN_IMAGE),
+        (list_unknown, SegCode.UNKNOWN_IMAGE),
+        (moved_frame, SegCode.POSITION_MISMATCH),
+        (undeclared_segment, SegCode.MALFORMED),
+        (one_frame_too_many, SegCode.MALFORMED),
+        (half_the_pixels, SegCode.BAD_PIXEL_DATA),
+        (lambda seg: setattr(seg, "SegmentationType", "SOMETHING"), SegCode.MALFORMED),
+        (lambda seg: delattr(seg, "Rows"), SegCode.MALFORMED),
+    ],
+)
+def test_strangers_and_damage_are_refused_with_distinct_codes(change, code, ohif_ct, changed):
+    assert refusal(changed(change), ohif_ct) == code
+
+
+def test_a_ct_image_and_a_text_file_are_no_segs(ohif, ohif_ct, tmp_path):
+    assert refusal(ohif / "ct" / "0000.dcm", ohif_ct) == SegCode.NOT_A_SEG
+    text = tmp_path / "note.dcm"
+    text.write_text("liver looks fine")
+    assert refusal(text, ohif_ct) == SegCode.NOT_DICOM
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of the damage before it meets it
+def test_random_damage_is_refused_or_leaves_the_masks_on_the_grid(ohif, ohif_ct, tmp_path):
+    original = (ohif / "saved-by-ohif.dcm").read_bytes()
+    header = original.index(b"\xe0\x7f\x10\x00")  # damage what is parsed; a flipped pixel is another mask
+    path = tmp_path / "damaged.dcm"
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        damaged = bytearray(original)
+        for position in random.integers(132, header, size=1 + seed % 5):
+            damaged[position] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged if seed % 7 else damaged[: int(random.integers(132, header))])
+        try:
+            seg = read_seg(path, ohif_ct)
+        except Refused as refused:
+            assert refused.code in set(SegCode)
+        else:
+            assert all(segment.mask.shape == (30, 101, 122) for segment in seg.segments)
