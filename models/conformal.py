@@ -1,0 +1,98 @@
+"""Split-conformal calibration: from the DSC the segmenter expects to a lower bound that holds.
+
+For calibration cases r = SDC - DSC; the bound of a new case is SDC - q, q the ceil((n+1)c)-th smallest r.
+If the new case is exchangeable with the calibration cases, P(DSC >= bound) >= c, whatever the
+distribution and however poor the SDC. It holds on average over calibration sets and cases, organ by
+organ; it does not hold under shift, which is why out-of-domain studies get no bound.
+
+Source: Vovk et al. 2005; for DSC Wundram et al. 2024, arXiv 2407.13307.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from models.calibration import Calibration, OrganCalibration
+from models.domain import fit_domain
+
+CONFIDENCE = 0.9
+"""Probability with which a bound holds, unless told otherwise."""
+
+
+def fewest_cases(confidence: float) -> int:
+    """Return the smallest number of calibration cases that can carry a bound: 9 for 0.9, 19 for 0.95."""
+    return math.ceil(confidence / (1 - confidence) - 1e-9)
+
+
+def fit_organ(sdc: ArrayLike, dsc: ArrayLike, confidence: float = CONFIDENCE) -> OrganCalibration | None:
+    """Calibrate one organ.
+
+    Parameters
+    ----------
+    sdc, dsc
+        Soft Dice confidence and true DSC of each calibration case with the organ found, shape (n,).
+        The truth must be independent of the release's own result.
+    confidence
+        Probability with which the bound is to hold, 0..1.
+
+    Returns
+    -------
+    OrganCalibration or None
+        None when n is under `fewest_cases`: the organ stays uncalibrated, no number is made up.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a value is not finite, or the confidence is not inside (0, 1).
+    """
+    residual = np.asarray(sdc, dtype=np.float64) - np.asarray(dsc, dtype=np.float64)
+    if residual.ndim != 1 or np.shape(sdc) != np.shape(dsc) or not np.isfinite(residual).all():
+        raise ValueError("SDC and DSC must be finite and one per case")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be inside (0, 1), not {confidence}")
+    rank = math.ceil((residual.size + 1) * confidence - 1e-9)
+    if rank > residual.size:
+        return None
+    quantile = float(np.partition(residual, rank - 1)[rank - 1])
+    return OrganCalibration(quantile=quantile, confidence=confidence, cases=residual.size)
+
+
+def lower_bound(sdc: float, calibration: OrganCalibration) -> float:
+    """Return the lower bound of DSC, 0..1."""
+    return min(1.0, max(0.0, sdc - calibration.quantile))
+
+
+def fit_calibration(
+    profile: str,
+    scores: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    features: ArrayLike,
+    confidence: float = CONFIDENCE,
+) -> Calibration:
+    """Calibrate a release in one serving profile.
+
+    Parameters
+    ----------
+    profile
+        The serving profile that answered the calibration cases.
+    scores
+        By organ: SDC and DSC of its cases (see `fit_organ`).
+    features
+        Axes (study, feature): `models.domain.study_feature` of each calibration study.
+    confidence
+        Probability with which each organ's bound is to hold.
+
+    Returns
+    -------
+    Calibration
+        Organs with too few cases are left out, and so uncalibrated.
+    """
+    organs = {organ: fit_organ(sdc, dsc, confidence) for organ, (sdc, dsc) in scores.items()}
+    return Calibration(
+        profile=profile,
+        organs={organ: fitted for organ, fitted in organs.items() if fitted is not None},
+        domain=fit_domain(features),
+    )

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.dsc import dsc
+from models.uncertainty import disagreement_near, entropy, soft_dice_confidence, voxel_error
+
+
+def test_entropy_is_zero_when_sure_and_ln_2_at_a_half():
+    values = entropy(np.array([0.0, 0.5, 1.0, 0.2, 0.8], dtype=np.float16))
+    assert values.dtype == np.float32
+    assert values == pytest.approx([0.0, np.log(2), 0.0, 0.5004, 0.5004], abs=1e-3)
+
+
+def test_soft_dice_confidence_is_the_dsc_expected_of_calibrated_probabilities():
+    rng = np.random.default_rng(7)
+    probability = rng.beta(0.3, 0.9, (30, 30, 30)).astype(np.float16)
+    mask = probability >= 0.5
+    actual = [dsc(mask, rng.random(mask.shape) < probability) for _ in range(20)]
+    assert soft_dice_confidence(probability, mask) == pytest.approx(np.mean(actual), abs=0.003)
+
+
+def test_half_precision_does_not_saturate_the_sums():
+    probability = np.full((64, 64, 64), 0.9, dtype=np.float16)
+    assert soft_dice_confidence(probability, probability >= 0.5) == pytest.approx(2 * 0.9 / 1.9, abs=1e-3)
+
+
+def test_an_empty_mask_has_no_confidence():
+    assert soft_dice_confidence(np.full((2, 2, 2), 0.4), np.zeros((2, 2, 2), dtype=bool)) is None
+    assert disagreement_near(np.zeros((2, 2, 2)), np.zeros((2, 2, 2), dtype=bool)) is None
+
+
+def test_a_voxel_errs_by_what_speaks_against_its_mask():
+    error = voxel_error(np.array([0.9, 0.6, 0.3]), np.array([True, True, False]))
+    assert error == pytest.approx([0.1, 0.4, 0.3])
+
+
+def test_disagreement_counts_near_the_organ_only():
+    disagreement = np.zeros((20, 20, 20), dtype=np.float16)
+    mask = np.zeros(disagreement.shape, dtype=bool)
+    mask[8:12, 8:12, 8:12] = True
+    disagreement[0, 0, 0] = 0.5
+    assert disagreement_near(disagreement, mask) == 0.0
+    disagreement[8:12, 8:12, 13] = 0.5  # two voxels outside
+    assert 0.01 < disagreement_near(disagreement, mask) < 0.05
