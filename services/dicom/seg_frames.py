@@ -1,0 +1,198 @@
+"""Which slice of a CT series each frame of a SEG lies on, and whether it may lie there at all.
+
+A frame's place is that of the CT image it cites, or, if it cites none, of the CT slice at its position in
+the same frame of reference. Whatever contradicts this is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from models.errors import Refused
+
+POSITION_TOLERANCE_MM = 0.02
+"""A frame lies on a CT slice when it is no farther off; positions pass through decimal strings."""
+
+COSINE_TOLERANCE = 1e-4
+"""Direction cosines are parallel when their product is no farther from 1; they carry six digits."""
+
+SPACING_TOLERANCE = 1e-3
+"""Relative difference of pixel spacings that still counts as equal."""
+
+
+class SegCode(StrEnum):
+    """Why a SEG is refused, in order of precedence."""
+
+    NOT_DICOM = "not-dicom"
+    NOT_A_SEG = "not-a-seg"
+    MALFORMED = "malformed-seg"
+    OTHER_PATIENT = "other-patient"
+    OTHER_STUDY = "other-study"
+    OTHER_FRAME_OF_REFERENCE = "other-frame-of-reference"
+    GRID_MISMATCH = "grid-mismatch"
+    UNKNOWN_IMAGE = "unknown-image"
+    POSITION_MISMATCH = "position-mismatch"
+    BAD_PIXEL_DATA = "bad-pixel-data"
+    EMPTY = "empty"
+
+
+class ReferencedSeries(Protocol):
+    """The CT series a SEG is placed on."""
+
+    @property
+    def study_uid(self) -> str:
+        """StudyInstanceUID."""
+
+    @property
+    def series_uid(self) -> str:
+        """SeriesInstanceUID."""
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """FrameOfReferenceUID."""
+
+    @property
+    def images(self) -> Sequence[Dataset]:
+        """Headers of the CT images, one per slice, in k order."""
+
+
+def unknown_image(count: int) -> Refused:
+    """Return the refusal of a SEG that refers to a number of images we do not have."""
+    return Refused(
+        SegCode.UNKNOWN_IMAGE,
+        "the SEG refers to images the CT series does not have",
+        {"unknown_images": count},
+    )
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The functional groups of one frame: its own, else those shared by all (PS3.3 C.7.6.16)."""
+
+    own: Dataset
+    shared: Dataset
+
+    def group(self, keyword: str) -> Dataset | None:
+        """Return the first item of a functional group, None if it is missing."""
+        for groups in (self.own, self.shared):
+            items = groups.get(keyword)
+            if items:
+                return items[0]
+        return None
+
+    def value(self, keyword: str, attribute: str) -> object | None:
+        """Return an attribute of a functional group, None if either is missing."""
+        group = self.group(keyword)
+        return None if group is None else group.get(attribute)
+
+    def cited(self) -> set[str]:
+        """Return the SOP Instance UIDs of the images this frame says it was drawn on."""
+        derivations = (
+            self.own.get("DerivationImageSequence") or self.shared.get("DerivationImageSequence") or ()
+        )
+        return {
+            str(image.get("ReferencedSOPInstanceUID"))
+            for derivation in derivations
+            for image in derivation.get("SourceImageSequence") or ()
+        }
+
+
+class CTSlices:
+    """Where the slices of a CT series are, and which of them a frame lies on."""
+
+    def __init__(self, images: Sequence[Dataset]) -> None:
+        first = images[0]
+        self.rows, self.columns = int(first.Rows), int(first.Columns)
+        self._index = {str(image.SOPInstanceUID): k for k, image in enumerate(images)}
+        self._origin = np.array([image.ImagePositionPatient for image in images], dtype=np.float64)
+        cosines = np.array(first.ImageOrientationPatient, dtype=np.float64)
+        self._along_row, self._along_column = cosines[:3], cosines[3:]
+        self._spacing = np.array(first.PixelSpacing, dtype=np.float64)
+
+    def require_grid(self, seg: Dataset) -> None:
+        """Refuse a SEG whose matrix has another size."""
+        rows, columns = int(seg.Rows), int(seg.Columns)
+        if (rows, columns) != (self.rows, self.columns):
+            raise Refused(
+                SegCode.GRID_MISMATCH,
+                "the SEG's matrix is not that of the CT images",
+                {"rows": rows, "columns": columns, "ct_rows": self.rows, "ct_columns": self.columns},
+            )
+
+    def place(self, frame: Frame, same_frame_of_reference: bool) -> tuple[int, tuple[int, int]]:
+        """Return where a frame lies.
+
+        Parameters
+        ----------
+        frame
+            Its functional groups.
+        same_frame_of_reference
+            Whether the SEG says that its positions are in the CT's frame of reference.
+
+        Returns
+        -------
+        k
+            Index of the CT slice.
+        steps
+            +1 or -1 along (j, i): the steps that turn the frame to the CT's rows and columns.
+
+        Raises
+        ------
+        Refused
+            If it cites an unknown image, has no place, or contradicts the place it has.
+        """
+        steps = self._steps(frame)
+        cited = frame.cited()
+        unknown = cited - self._index.keys()
+        if unknown:
+            raise unknown_image(len(unknown))
+        position = frame.value("PlanePositionSequence", "ImagePositionPatient")
+        if position is None:
+            if len(cited) != 1 or steps != (1, 1):
+                raise Refused(
+                    SegCode.POSITION_MISMATCH, "a frame has neither one source image nor a position"
+                )
+            return self._index[cited.pop()], steps
+        if not cited and not same_frame_of_reference:
+            raise Refused(
+                SegCode.OTHER_FRAME_OF_REFERENCE, "a frame has a position but no frame of reference"
+            )
+        candidates = sorted(self._index[uid] for uid in cited) or list(range(len(self._origin)))
+        corners = self._origin[candidates] + self._corner_offset(steps)
+        off_mm = np.linalg.norm(corners - np.array(position, dtype=np.float64), axis=1)
+        nearest = int(off_mm.argmin())
+        if not off_mm[nearest] <= POSITION_TOLERANCE_MM:  # a NaN is no place either
+            raise Refused(
+                SegCode.POSITION_MISMATCH,
+                "a frame does not lie on the CT image it belongs to",
+                {"off_mm": round(float(off_mm[nearest]), 3)},
+            )
+        return candidates[nearest], steps
+
+    def _corner_offset(self, steps: tuple[int, int]) -> NDArray[np.float64]:
+        """Return the LPS mm from a slice's first pixel to that of the same slice mirrored."""
+        along_column = self._along_column * self._spacing[0] * (self.rows - 1) * (steps[0] < 0)
+        along_row = self._along_row * self._spacing[1] * (self.columns - 1) * (steps[1] < 0)
+        return along_column + along_row
+
+    def _steps(self, frame: Frame) -> tuple[int, int]:
+        spacing = frame.value("PixelMeasuresSequence", "PixelSpacing")
+        if spacing is not None and not np.allclose(
+            np.array(spacing, dtype=np.float64), self._spacing, rtol=SPACING_TOLERANCE, atol=0
+        ):
+            raise Refused(SegCode.GRID_MISMATCH, "the SEG's pixel spacing is not that of the CT images")
+        cosines = frame.value("PlaneOrientationSequence", "ImageOrientationPatient")
+        if cosines is None:
+            return 1, 1
+        theirs = np.array(cosines, dtype=np.float64)
+        row, column = float(theirs[:3] @ self._along_row), float(theirs[3:] @ self._along_column)
+        if not min(abs(row), abs(column)) >= 1 - COSINE_TOLERANCE:
+            raise Refused(SegCode.GRID_MISMATCH, "the SEG's orientation is not that of the CT images")
+        return (1 if column > 0 else -1), (1 if row > 0 else -1)
