@@ -1,0 +1,175 @@
+"""Stored values to Hounsfield units, slice by slice, with padding told apart from tissue."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import FileDataset, dcmread
+from pydicom.pixels import pixel_array
+
+from models.errors import Refused
+from models.slice_facts import SliceFacts
+from models.verdict import Code
+from services.dicom.headers import UNREADABLE, with_transfer_syntax
+
+PADDING_HU = -1024
+"""What padding becomes: air, the lowest value of the plain CT scale."""
+
+LOWEST_HU = -1500
+"""Air with noise and filter overshoot stays above; what lies below is padding, or is not CT."""
+
+HIGHEST_HU = 31743
+"""Upper end of the extended CT scale (metal)."""
+
+PADDING_CEILING_HU = -900
+"""A padding value above it lies where lung and tissue do, and cannot be told from them."""
+
+
+@dataclass
+class PaddingTally:
+    """Padding met while the slices of one series are read.
+
+    Parameters
+    ----------
+    voxels
+        All voxels seen.
+    declared
+        Of these, padding by PixelPaddingValue.
+    undeclared
+        Of these, below `LOWEST_HU` without being declared: HU and count.
+    """
+
+    voxels: int = 0
+    declared: int = 0
+    undeclared: Counter[float] = field(default_factory=Counter)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what the reader is told, one sentence each."""
+        padding = {"are padding": self.declared} if self.declared else {}
+        padding |= {f"hold {hu:g} HU, undeclared padding,": n for hu, n in self.undeclared.items()}
+        return tuple(
+            f"{100 * count / self.voxels:.1f} % of the voxels {what} and were set to {PADDING_HU} HU."
+            for what, count in padding.items()
+        )
+
+
+def hounsfield(path: Path, facts: SliceFacts, tally: PaddingTally) -> NDArray[np.int32] | NDArray[np.float32]:
+    """Return one slice in Hounsfield units, padding replaced by `PADDING_HU`.
+
+    Parameters
+    ----------
+    path
+        File of the slice.
+    facts
+        Its header, already judged fit.
+    tally
+        Padding of the series so far; this slice's is added.
+
+    Returns
+    -------
+    NDArray
+        Axes (row, column); int32, exact, where slope and intercept are whole numbers, float32
+        elsewhere; every value within `LOWEST_HU` and `HIGHEST_HU`.
+
+    Raises
+    ------
+    Refused
+        `bad-pixel-data` if the pixels are missing, truncated, undecodable, not coded as the header
+        says, or outside any CT's range. Undeclared padding must be one value all over the series.
+    """
+    dataset, stored = _stored_values(path, facts)
+    padding = _padding_mask(dataset, facts, stored)
+    slope, intercept = facts.slope or 0.0, facts.intercept or 0.0
+    hu: NDArray[Any]
+    if slope.is_integer() and intercept.is_integer():
+        hu = stored.astype(np.int32) * np.int32(slope) + np.int32(intercept)
+    else:
+        hu = (stored * slope + intercept).astype(np.float32)
+    hu[padding] = PADDING_HU
+
+    low = hu < LOWEST_HU
+    values, counts = np.unique(hu[low], return_counts=True)
+    tally.voxels += hu.size
+    tally.declared += int(padding.sum())
+    tally.undeclared.update({float(v): int(n) for v, n in zip(values, counts, strict=True)})
+    if len(tally.undeclared) > 1:
+        raise _bad_pixels(
+            f"values reach {min(tally.undeclared):g} HU, below any CT", lowest_hu=min(tally.undeclared)
+        )
+    hu[low] = PADDING_HU
+    if hu.max() > HIGHEST_HU:
+        raise _bad_pixels(f"values reach {hu.max():g} HU, above any CT", highest_hu=float(hu.max()))
+    return hu
+
+
+def _stored_values(path: Path, facts: SliceFacts) -> tuple[FileDataset, NDArray[Any]]:
+    """Return the data set and its stored values, sign-extended from BitsStored, read-only or not."""
+    try:
+        dataset = with_transfer_syntax(dcmread(path, force=True))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # pydicom only warns of pixel data of a wrong length
+            warnings.simplefilter("ignore", DeprecationWarning)
+            stored = pixel_array(dataset, raw=True, correct_unused_bits=False)
+    except (*UNREADABLE, RuntimeError, Warning) as error:
+        raise _bad_pixels(f"the pixels cannot be decoded ({type(error).__name__})") from error
+    if stored.shape != (facts.rows, facts.columns):
+        raise _bad_pixels(f"the pixels form {stored.shape}, not rows and columns of the header")
+    return dataset, _within_bits_stored(stored, facts)
+
+
+def _within_bits_stored(stored: NDArray[Any], facts: SliceFacts) -> NDArray[Any]:
+    """Return the values with the sign of their highest stored bit; refuse stray bits above it.
+
+    Source: DICOM PS3.5 8.1.1.
+    """
+    bits = facts.pixels.bits_stored or 0
+    if bits == 8 * stored.dtype.itemsize:
+        return stored
+    modulus = 1 << bits
+    if facts.pixels.representation == 0:
+        if int(stored.max()) >= modulus:
+            raise _bad_pixels(f"values up to {stored.max()} do not fit {bits} bits")
+        return stored
+    if int(stored.min()) < -modulus // 2 or int(stored.max()) >= modulus:
+        raise _bad_pixels(f"values from {stored.min()} to {stored.max()} do not fit {bits} bits")
+    return np.where(stored >= modulus // 2, stored - np.array(modulus, stored.dtype), stored)
+
+
+def _padding_mask(dataset: FileDataset, facts: SliceFacts, stored: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which voxels PixelPaddingValue, with PixelPaddingRangeLimit, declares as padding.
+
+    Source: DICOM PS3.3 C.7.5.1.1.2.
+    """
+    try:
+        value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+        ends = [
+            _as_stored(int(v), facts) for v in (value, value if limit is None else limit) if v is not None
+        ]
+    except UNREADABLE as error:
+        raise _bad_pixels("PixelPaddingValue is not a number") from error
+    if len(ends) < 2:
+        return np.zeros(stored.shape, dtype=bool)
+    mask = (stored >= min(ends)) & (stored <= max(ends))
+    ceiling = max(ends) * (facts.slope or 0.0) + (facts.intercept or 0.0)
+    if ceiling > PADDING_CEILING_HU and mask.any():
+        raise _bad_pixels(
+            f"padding is declared up to {ceiling:g} HU, where tissue lies", padding_hu=float(ceiling)
+        )
+    return mask
+
+
+def _as_stored(value: int, facts: SliceFacts) -> int:
+    """Return a padding value with the sign of the pixels, whatever VR (US or SS) it was written in."""
+    modulus = 1 << (facts.pixels.bits_allocated or 16)
+    value %= modulus
+    return value - modulus if facts.pixels.representation == 1 and value >= modulus // 2 else value
+
+
+def _bad_pixels(what: str, **measured: float) -> Refused:
+    return Refused(Code.BAD_PIXEL_DATA, f"Not CT pixels: {what}.", measured)
