@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import OrganloopError
 
 LOG_TAIL_LINES = 15
+POLL_SECONDS = 0.1
+KILL_SECONDS = 5.0
+"""A killed process ends as soon as the kernel gets to it."""
 
 
 class StartFailed(OrganloopError):
@@ -31,20 +36,32 @@ def free_port(preferred: int) -> int:
     raise StartFailed("no free port on 127.0.0.1")
 
 
-def is_running(pid: int) -> bool:
-    """Tell whether a process lives; one that has ended but was not reaped does not."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return status.rsplit(")", 1)[1].split()[0] != "Z"
+@dataclass(frozen=True)
+class LocalProcess:
+    """A process that outlives the command that started it.
+
+    Parameters
+    ----------
+    pid
+        Process and process group.
+    started
+        The kernel's start time of that process, in clock ticks since boot: a PID may be used again.
+    """
+
+    pid: int
+    started: int
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs; one that has ended but was not reaped does not."""
+        return _start_time(self.pid) == self.started
 
 
-def start(command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> int:
-    """Start a process in a session of its own, so that it outlives the command, and return its id."""
+def start(command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> LocalProcess:
+    """Start a process in a session of its own, so that it outlives the command."""
     log.parent.mkdir(parents=True, exist_ok=True)
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    return os.posix_spawnp(
+    pid = os.posix_spawnp(
         command[0],
         list(command),
         dict(env),
@@ -55,9 +72,12 @@ def start(command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> int:
         ],
         setsid=True,
     )
+    return LocalProcess(pid, _start_time(pid) or 0)
 
 
-def wait_until(ready: Callable[[], bool], *, pid: int, log: Path, name: str, deadline_seconds: float) -> None:
+def wait_until(
+    ready: Callable[[], bool], *, process: LocalProcess, log: Path, name: str, deadline_seconds: float
+) -> None:
     """Wait until a started process answers.
 
     Raises
@@ -69,10 +89,10 @@ def wait_until(ready: Callable[[], bool], *, pid: int, log: Path, name: str, dea
     while time.monotonic() < end:
         if ready():
             return
-        if not is_running(pid):
+        if not process.alive:
             raise StartFailed(f"{name} ended while starting.\n{log_tail(log)}")
-        time.sleep(0.2)
-    stop(pid)
+        time.sleep(POLL_SECONDS)
+    stop(process)
     raise StartFailed(f"{name} did not answer within {deadline_seconds:.0f} s.\n{log_tail(log)}")
 
 
@@ -83,31 +103,33 @@ def log_tail(log: Path) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
 
 
-def stop(pid: int, *, grace_seconds: float = 10.0) -> None:
-    """Stop a process and all it started: politely, then not."""
-    for sign, patience in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, 5.0)):
-        try:
-            os.killpg(pid, sign)
-        except ProcessLookupError:
-            return
-        end = time.monotonic() + patience
-        while time.monotonic() < end:
-            _reap(pid)
-            if not is_running(pid):
-                break
-            time.sleep(0.1)
-        else:
-            continue
-        if sign is signal.SIGTERM:  # children that outlive their parent hold its ports
-            try:
-                os.killpg(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                return
-        return
+def stop(process: LocalProcess, *, grace_seconds: float = 10.0) -> None:
+    """Stop a process and all it started: asked first, killed after the grace. None is no error."""
+    if process.alive:
+        os.kill(process.pid, signal.SIGTERM)
+        _await_end(process, grace_seconds)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # children that outlive their parent would hold its ports
+    _await_end(process, KILL_SECONDS)
+
+
+def _await_end(process: LocalProcess, patience_seconds: float) -> None:
+    end = time.monotonic() + patience_seconds
+    while process.alive and time.monotonic() < end:
+        _reap(process.pid)
+        time.sleep(POLL_SECONDS)
+    _reap(process.pid)
 
 
 def _reap(pid: int) -> None:
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return
+
+
+def _start_time(pid: int) -> int | None:
+    """Return when a living process started, None for one that is gone or only waits to be reaped."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] == "Z" else int(fields[19])

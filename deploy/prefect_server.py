@@ -1,51 +1,96 @@
-"""The local stack's Prefect server."""
+"""The local stack's Prefect server: a process of its own on 127.0.0.1, its database under the home."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import asdict
 from pathlib import Path
 
 from deploy import local_process
+from deploy.local_process import LocalProcess
+from services.releases.files import replace
 
 START_SECONDS = 90.0
 
 
-def api_url(port: int) -> str:
-    """Return the address flows are reported to (PREFECT_API_URL)."""
+class PrefectServer:
+    """The Prefect server of one Organloop home; it outlives the command that started it.
+
+    Parameters
+    ----------
+    home
+        Folder for its database, log and state file.
+    port
+        Wanted port; one in use takes a free one.
+    """
+
+    def __init__(self, home: Path, port: int) -> None:
+        self._home = home.resolve()
+        self._port = port
+        self._state = self._home / "server.json"
+
+    @property
+    def api_url(self) -> str | None:
+        """The address flows are reported to (PREFECT_API_URL); None while it does not run."""
+        try:
+            state = json.loads(self._state.read_bytes())
+        except FileNotFoundError:
+            return None
+        process = LocalProcess(**state["process"])
+        return _api_url(state["port"]) if process.alive and _healthy(state["port"]) else None
+
+    def start(self) -> str:
+        """Start the server, or find it running; return the address flows are reported to.
+
+        Raises
+        ------
+        StartFailed
+            If it does not answer in time; the message ends with its log.
+        """
+        running = self.api_url
+        if running is not None:
+            return running
+        port = local_process.free_port(self._port)
+        log = self._home / "server.log"
+        env = os.environ | {
+            "PREFECT_HOME": str(self._home),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_API_URL": _api_url(port),
+            "DO_NOT_TRACK": "1",
+        }
+        command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
+        process = local_process.start([*command, "--port", str(port)], log=log, env=env)
+        replace(self._state, json.dumps({"process": asdict(process), "port": port}).encode())
+        local_process.wait_until(
+            lambda: _healthy(port),
+            process=process,
+            log=log,
+            name="The Prefect server",
+            deadline_seconds=START_SECONDS,
+        )
+        return _api_url(port)
+
+    def stop(self) -> None:
+        """Stop the server; none is no error."""
+        try:
+            state = json.loads(self._state.read_bytes())
+        except FileNotFoundError:
+            return
+        local_process.stop(LocalProcess(**state["process"]))
+        self._state.unlink(missing_ok=True)
+
+
+def _api_url(port: int) -> str:
     return f"http://127.0.0.1:{port}/api"
 
 
-def healthy(port: int) -> bool:
-    """Tell whether the server answers."""
+def _healthy(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"{api_url(port)}/health", timeout=2) as answer:
+        with urllib.request.urlopen(f"{_api_url(port)}/health", timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def start(home: Path, port: int) -> int:
-    """Start the server on 127.0.0.1, its database under ``home``; return its process id.
-
-    Raises
-    ------
-    StartFailed
-        If it does not answer in time; the message ends with its log.
-    """
-    log = home / "logs" / "prefect.log"
-    env = os.environ | {
-        "PREFECT_HOME": str((home / "prefect").resolve()),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_API_URL": api_url(port),
-        "PREFECT_SERVER_API_HOST": "127.0.0.1",
-        "DO_NOT_TRACK": "1",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    pid = local_process.start(command, log=log, env=env)
-    local_process.wait_until(
-        lambda: healthy(port), pid=pid, log=log, name="The Prefect server", deadline_seconds=START_SECONDS
-    )
-    return pid

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from deploy import local_process
-from deploy.local_process import StartFailed
+from deploy.local_process import LocalProcess, StartFailed
 
 
-def start(script: str, log: Path) -> int:
+def start(script: str, log: Path) -> LocalProcess:
     return local_process.start([sys.executable, "-c", script], log=log, env=os.environ)
 
 
 def test_a_started_process_runs_until_it_is_stopped(tmp_path: Path) -> None:
-    pid = start("import time; time.sleep(60)", tmp_path / "log")
-    assert local_process.is_running(pid)
-    local_process.stop(pid, grace_seconds=5)
-    assert not local_process.is_running(pid)
+    process = start("import time; time.sleep(60)", tmp_path / "log")
+    assert process.alive
+    local_process.stop(process, grace_seconds=5)
+    assert not process.alive
 
 
 def test_a_process_that_ignores_the_polite_signal_is_killed(tmp_path: Path) -> None:
@@ -29,27 +29,31 @@ def test_a_process_that_ignores_the_polite_signal_is_killed(tmp_path: Path) -> N
     script = (
         "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
     )
-    pid = start(script, log)
+    process = start(script, log)
     local_process.wait_until(
-        lambda: "deaf" in log.read_text(), pid=pid, log=log, name="it", deadline_seconds=10
+        lambda: "deaf" in log.read_text(), process=process, log=log, name="it", deadline_seconds=10
     )
-    local_process.stop(pid, grace_seconds=0.3)
-    assert not local_process.is_running(pid)
+    local_process.stop(process, grace_seconds=0.3)
+    assert not process.alive
 
 
 def test_a_process_that_ends_while_starting_shows_its_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    pid = start("print('no licence found')", log)
+    process = start("print('no licence found')", log)
     with pytest.raises(StartFailed, match=r"ended while starting\.\nno licence found"):
-        local_process.wait_until(lambda: False, pid=pid, log=log, name="The server", deadline_seconds=10)
+        local_process.wait_until(
+            lambda: False, process=process, log=log, name="The server", deadline_seconds=10
+        )
 
 
 def test_a_process_that_never_answers_is_stopped_at_its_deadline(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    pid = start("import time; time.sleep(60)", log)
+    process = start("import time; time.sleep(60)", log)
     with pytest.raises(StartFailed, match=r"did not answer within 1 s"):
-        local_process.wait_until(lambda: False, pid=pid, log=log, name="The server", deadline_seconds=0.6)
-    assert not local_process.is_running(pid)
+        local_process.wait_until(
+            lambda: False, process=process, log=log, name="The server", deadline_seconds=0.6
+        )
+    assert not process.alive
 
 
 def test_a_taken_port_is_replaced_by_a_free_one() -> None:
@@ -59,3 +63,9 @@ def test_a_taken_port_is_replaced_by_a_free_one() -> None:
         port = taken.getsockname()[1]
         assert local_process.free_port(port) != port
     assert local_process.free_port(port) == port
+
+
+def test_another_process_with_the_same_id_is_not_taken_for_the_server(tmp_path: Path) -> None:
+    process = start("import time; time.sleep(60)", tmp_path / "log")
+    assert not LocalProcess(process.pid, process.started - 1).alive
+    local_process.stop(process)

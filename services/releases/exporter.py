@@ -1,0 +1,83 @@
+"""From weights to what an engine loads: ONNX exports, kept only after they were proven equal to torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.network.export import OrganParity, check_parity, export_head, export_trunk
+from models.network.weights import head_from_bytes, trunk_from_bytes
+from models.phantom import make_case
+from models.release import Release
+from models.resampling import to_model_grid
+from models.windows import cut, scale_hu
+from services.inference.engine import OpenVinoEngine
+from services.releases.store import ReleaseStore
+
+PARITY_CASES = (("A", 900_001), ("B", 900_001))
+"""Phantoms (site, seed) on which torch and the engine must agree; used for nothing else."""
+
+
+def export_release(release: Release, store: ReleaseStore, *, threads: int) -> tuple[OrganParity, ...]:
+    """Export what a release's trunk and heads lack, prove it in the serving engine, then keep it.
+
+    Parameters
+    ----------
+    release
+        Its weights are in the store; an export that is there already is used as it is.
+    store
+        Where weights are and exports go.
+    threads
+        Threads of the engine, part of the serving profile.
+
+    Returns
+    -------
+    tuple of OrganParity
+        In the contract's order.
+
+    Raises
+    ------
+    InvalidRelease
+        If the engine changes the label of more than 0.1 % of any organ's voxels; nothing is kept.
+    """
+    contract = release.contract
+    trunk = trunk_from_bytes(store.trunk(release.trunk))
+    heads = {organ: head_from_bytes(store.head(digest)) for organ, digest in release.heads.items()}
+    exports = {
+        release.trunk: store.export(release.trunk)
+        if store.has_export(release.trunk)
+        else export_trunk(trunk, contract)
+    }
+    for organ, digest in release.heads.items():
+        kept = store.has_export(digest)
+        exports[digest] = store.export(digest) if kept else export_head(heads[organ], contract)
+    engine = OpenVinoEngine(
+        contract,
+        exports[release.trunk],
+        {organ: exports[digest] for organ, digest in release.heads.items()},
+        threads,
+    )
+
+    def answer(window: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        return dict(zip(contract.organs, engine.predict(window)[0], strict=True))
+
+    windows = parity_windows(release)
+    parity = check_parity(trunk, heads, contract, answer, windows)
+    for digest, onnx in exports.items():
+        store.add_export(digest, onnx)
+    return parity
+
+
+def parity_windows(release: Release) -> Sequence[NDArray[np.float32]]:
+    """Return scaled windows, float32 (1, 1, k, j, i), from the middle of each parity phantom."""
+    return [_middle_window(release, *case) for case in PARITY_CASES]
+
+
+def _middle_window(release: Release, site: str, seed: int) -> NDArray[np.float32]:
+    contract = release.contract
+    hu = to_model_grid(make_case(site, seed).volume, contract.spacing_mm).hu
+    k, j, i = ((n - side) // 2 for n, side in zip(hu.shape, contract.window_shape, strict=True))
+    window = cut(hu.astype(np.int16), (k, j, i), contract.window_shape)
+    return scale_hu(window, contract.hu_window)[None, None]
