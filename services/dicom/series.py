@@ -24,6 +24,9 @@ from services.dicom.headers import UNREADABLE, facts_of, files_under, read_heade
 from services.dicom.identity import hashed_uid
 from services.dicom.pixels import PaddingTally, hounsfield
 
+AXIAL_COSINE = 0.7
+"""A slice normal closer to the body's axis than 45 degrees makes an axial series, tilted or not."""
+
 log = logging.getLogger(__name__)
 
 
@@ -192,12 +195,53 @@ def check_folder(path: Path) -> list[dict[str, Any]]:
     return report
 
 
+def choose_series(readings: Sequence[SeriesReading]) -> SeriesReading:
+    """Return the series of a study to segment, with the reason among its notes.
+
+    Axial goes before other orientations, original before re-encoded images, then most slices, then
+    the smallest step; the series UID settles what is left, so the choice never depends on the order
+    of files.
+
+    Raises
+    ------
+    Refused
+        If none is fit: with the code of the series that came furthest in the order of precedence
+        (of these, the largest). `several-studies` if the readings are not of one study.
+    """
+    usable = [reading for reading in readings if not reading.verdict.refused]
+    if not usable:
+        precedence = list(Code)
+        usable_geometry(
+            max(readings, key=lambda r: (precedence.index(r.verdict.code or precedence[0]), len(r.paths)))
+        )
+    studies = len({reading.study_uid for reading in readings})
+    if studies > 1:
+        raise Refused("several-studies", f"There are {studies} studies; name one.", {"studies": studies})
+    chosen = min(usable, key=_preference)
+    if len(readings) == 1:
+        return chosen
+    why = (
+        f"Chosen of {len(readings)} series, {len(usable)} of them fit: axial, original, most slices "
+        f"({len(chosen.paths)}), then thinnest."
+    )
+    return replace(chosen, verdict=replace(chosen.verdict, notes=(*chosen.verdict.notes, why)))
+
+
 def usable_geometry(reading: SeriesReading) -> Geometry:
     """Return the grid of a series fit to be segmented; raise its `Refused` otherwise."""
     if reading.geometry is None:
         verdict = reading.verdict
         raise Refused(str(verdict.code), verdict.detail, verdict.measured)
     return reading.geometry
+
+
+def _preference(reading: SeriesReading) -> tuple[bool, bool, int, float, str]:
+    """Return what `choose_series` sorts by, the preferred first."""
+    geometry, image_type = usable_geometry(reading), reading.facts[0].image_type
+    normal = np.cross(geometry.affine[:3, 2], geometry.affine[:3, 1])
+    axial = abs(normal[2]) > AXIAL_COSINE * float(np.linalg.norm(normal))
+    original = image_type[0].upper() == "ORIGINAL"
+    return (not axial, not original, -len(reading.paths), geometry.spacing_mm[0], reading.series_uid)
 
 
 def _judged(members: Sequence[tuple[Path, Dataset, SliceFacts]]) -> SeriesReading:
