@@ -63,11 +63,13 @@ class Protocol:
 PROTOCOLS: dict[str, Protocol] = {
     "A": Protocol(
         phase="portal venous", oral_contrast="water", kernel="soft tissue", blur_px=0.45, sharpening=0.0,
-        noise_hu=(9, 15), noise_blur_px=0.55, thickness_mm=(3.0, 4.0, 5.0), thickness_share=(0.3, 0.3, 0.4), kvp=(120,),
+        noise_hu=(9, 15), noise_blur_px=0.55,
+        thickness_mm=(3.0, 4.0, 5.0), thickness_share=(0.3, 0.3, 0.4), kvp=(120,),
     ),
     "B": Protocol(
         phase="arterial", oral_contrast="positive", kernel="sharp", blur_px=0.3, sharpening=0.5,
-        noise_hu=(20, 28), noise_blur_px=0.35, thickness_mm=(5.0, 8.0), thickness_share=(0.3, 0.7), kvp=(100, 120),
+        noise_hu=(20, 28), noise_blur_px=0.35,
+        thickness_mm=(5.0, 8.0), thickness_share=(0.3, 0.7), kvp=(100, 120),
     ),
 }  # fmt: skip
 
@@ -148,7 +150,12 @@ def draw_scan(
     )
     affine = np.zeros((4, 4))
     affine[2, 0], affine[1, 1], affine[0, 2] = step
-    affine[:, 3] = (-step[2] * (shape[2] - 1) / 2, TABLE_MM - step[1] * (shape[1] - 1) / 2, span_mm[0] + step[0] / 2, 1)
+    affine[:, 3] = (
+        -step[2] * (shape[2] - 1) / 2,
+        TABLE_MM - step[1] * (shape[1] - 1) / 2,
+        span_mm[0] + step[0] / 2,
+        1,
+    )
     voxel_ml = step[0] * step[1] * step[2] / 1000
     reference = noise * float(np.sqrt(NOISE_REFERENCE_ML / max(voxel_ml, NOISE_REFERENCE_ML / 4)))
     return Scan(Geometry(shape, affine), p, step[0], reference, kvp)

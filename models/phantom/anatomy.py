@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from models.phantom import surroundings
+from models.phantom.habitus import HABITUS, Habitus
 from models.phantom.rendering import Layer, Structure
 from models.phantom.shapes import (
     Carved,
@@ -27,69 +28,6 @@ from models.phantom.shapes import (
     smooth_path,
 )
 from models.phantom.surroundings import SPINE_Y, BodyWall, Stream
-
-Range = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Habitus:
-    """How the people of a site are built and prepared; every pair is a uniform range.
-
-    Parameters
-    ----------
-    frame
-        Scale of the skeleton and of all organs.
-    fat_mm
-        Subcutaneous fat in front.
-    organ_scale
-        Scale of each solid organ beside the frame.
-    aorta_mm, cava_mm
-        Radii: of the aorta, and of the vena cava along x and y (two ranges).
-    aorta_sway_mm
-        Standard deviation of the aorta's sideways course.
-    stomach_fill
-        Scale of the stomach's radii.
-    stomach_shift_mm
-        Added to the stomach's position (x, y, z).
-    gas_level_mm, dense_level_mm
-        Canonical y above which the stomach holds gas, and below which it holds fluid under the food.
-    gallbladder_scale
-        Scale of the gallbladder.
-    gallbladder_absent
-        Share of people without one.
-    bowel_contrast
-        Share of small bowel loops with swallowed contrast medium.
-    """
-
-    frame: Range
-    fat_mm: Range
-    organ_scale: Range
-    aorta_mm: Range
-    aorta_sway_mm: float
-    cava_mm: tuple[Range, Range]
-    stomach_fill: Range
-    stomach_shift_mm: tuple[float, float, float]
-    gas_level_mm: Range
-    dense_level_mm: Range
-    gallbladder_scale: Range
-    gallbladder_absent: float
-    bowel_contrast: float
-
-
-HABITUS: dict[str, Habitus] = {
-    "A": Habitus(
-        frame=(0.92, 1.06), fat_mm=(9, 24), organ_scale=(0.9, 1.1),
-        aorta_mm=(9.5, 12.5), aorta_sway_mm=2.5, cava_mm=((11, 14), (8.5, 11)),
-        stomach_fill=(0.75, 1.1), stomach_shift_mm=(0, 0, 0), gas_level_mm=(-58, -34), dense_level_mm=(-34, -8),
-        gallbladder_scale=(0.9, 1.25), gallbladder_absent=0.04, bowel_contrast=0.0,
-    ),
-    "B": Habitus(
-        frame=(0.95, 1.06), fat_mm=(14, 31), organ_scale=(0.88, 1.12),
-        aorta_mm=(12.5, 17.5), aorta_sway_mm=5.0, cava_mm=((11, 14.5), (5, 8)),
-        stomach_fill=(0.6, 0.95), stomach_shift_mm=(-4, 2, -6), gas_level_mm=(-62, -40), dense_level_mm=(-40, -18),
-        gallbladder_scale=(0.65, 0.95), gallbladder_absent=0.04, bowel_contrast=0.45,
-    ),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,12 +68,15 @@ def _scale(habitus: Habitus, rng: np.random.Generator) -> float:
     return float(rng.uniform(*habitus.organ_scale))
 
 
-def _tube(
-    points: Sequence[Sequence[float]] | NDArray[np.float64], radii: Sequence[float], steps: int = 3
-) -> Tube:
+def _tube(points: ArrayLike, radii: ArrayLike, steps: int = 3) -> Tube:
     """Return a smooth tube through points (n, 3) with radii (n,), mm."""
-    course = smooth_path(np.column_stack([points, radii]), steps)
+    course = smooth_path(np.column_stack([np.asarray(points), np.asarray(radii)]), steps)
     return Tube(course[:, :3], course[:, 3])
+
+
+def _branch(root: NDArray[np.float64], *offsets: Sequence[float], radii: ArrayLike) -> Tube:
+    """Return a smooth tube from a root through the points at these offsets from it, mm."""
+    return _tube(root + np.array([(0.0, 0.0, 0.0), *offsets]), radii)
 
 
 def _liver(habitus: Habitus, kidney: Shape, stream: Stream) -> list[Structure]:
@@ -155,12 +96,12 @@ def _liver(habitus: Habitus, kidney: Shape, stream: Stream) -> list[Structure]:
     under = HalfSpace((-110, 0, rng.uniform(-78, -48) + dz), (0.62 + 0.1 * rng.standard_normal(), 0.22, -1))
     bulk = Carved(Join((Common((right, under)), left), 18), (kidney,), 3.0)
     parts = [Structure(bulk, (Layer("liver"),), "liver", confined=True)]
-    confluence = np.array([-24.0, 22.0, 96.0]) + (dx, dy, dz)
+    confluence = np.add((-24.0, 22.0, 96.0), (dx, dy, dz))
     for tip in ((-105, 10, 55), (-70, -45, 62), (5, -45, 72)):
         end = np.array(tip) + rng.normal(0, 6, 3)
         vein = _tube([confluence, (confluence + end) / 2 + (0, 0, 8), end], (5, 4, 2.5))
         parts.append(Structure(vein, (Layer("hepatic vein"),), inside=True, confined=True))
-    gate = np.array([-42.0, -14.0, 38.0]) + (dx, dy, dz)
+    gate = np.add((-42.0, -14.0, 38.0), (dx, dy, dz))
     for tip in ((-100, 8, 30), (-85, -40, 35), (2, -48, 58)):
         end = np.array(tip) + rng.normal(0, 6, 3)
         branch = _tube([gate, (gate + end) / 2 + (0, -3, 4), end], (6, 4.5, 2.5))
@@ -277,14 +218,16 @@ def _pancreas(habitus: Habitus, centre: NDArray[np.float64], stream: Stream) -> 
     course = course + centre + bend * tail + rng.normal(0, 2, course.shape)
     radii = s * np.array([13, 18, 12, 12.5, 11.5, 10]) * (1 + rng.uniform(-0.1, 0.1, len(course)))
     gland = Structure(_tube(course, radii), (Layer("pancreas"),), "pancreas")
-    behind = course + (0, 10, 3)
-    root = np.array([-10.0, -10.0, 8.0]) + centre
+    behind = np.add(course, (0, 10, 3))
+    root = centre + np.array([-10.0, -10.0, 8.0])
     blood = (Layer("portal blood"),)
     return [
         gland,
-        Structure(_tube([root, behind[3], behind[4], behind[5] + (10, 6, 4)], (4.5, 4, 3.5, 3)), blood),
-        Structure(_tube([root, root + (-16, -2, 16), (-42, -14, 38)], (6.5, 6.5, 6)), blood),
-        Structure(_tube([root, root + (2, -8, -30), root + (4, -14, -100)], (5.5, 5, 4)), blood),
+        Structure(
+            _tube([root, behind[3], behind[4], np.add(behind[5], (10, 6, 4))], (4.5, 4, 3.5, 3)), blood
+        ),
+        Structure(_tube([root, np.add(root, (-16, -2, 16)), (-42, -14, 38)], (6.5, 6.5, 6)), blood),
+        Structure(_branch(root, (2, -8, -30), (4, -14, -100), radii=(5.5, 5, 4)), blood),
     ]
 
 
@@ -326,14 +269,12 @@ def _great_vessels(
         aorta.append(Structure(plaque, (Layer("calcification"),), inside=True))
     start = np.array([*path[0, :2], fork + 4])
     for side in (-1.0, 1.0):
-        leg = _tube([start, start + (side * 16, 3, -30), start + (side * 36, -2, -75)], [0.6 * radius] * 3)
+        leg = _branch(start, (side * 16, 3, -30), (side * 36, -2, -75), radii=[0.6 * radius] * 3)
         aorta.insert(0, Structure(leg, lumen))
     middle = course[2]
     for low, reach in ((22, (2, -34, -70)), (36, (-4, -24, 2))):
         root = np.array([middle[0], middle[1] - 0.6 * radius, low])
-        aorta.insert(
-            0, Structure(_tube([root, root + (0, -14, -4), root + np.array(reach)], (4, 4, 3)), lumen)
-        )
+        aorta.insert(0, Structure(_branch(root, (0, -14, -4), reach, radii=(4, 4, 3)), lumen))
 
     (a_low, a_high), (b_low, b_high) = habitus.cava_mm
     a, b = rng.uniform(a_low, a_high), rng.uniform(b_low, b_high)
@@ -351,6 +292,6 @@ def _great_vessels(
     ]
     start = np.array([*path[0, :2], fork - 4])
     for side in (-1.0, 1.0):
-        leg = _tube([start, start + (side * 14 + 4, 5, -30), start + (side * 34, 2, -70)], [0.75 * b] * 3)
+        leg = _branch(start, (side * 14 + 4, 5, -30), (side * 34, 2, -70), radii=[0.75 * b] * 3)
         cava.insert(0, Structure(leg, blood))
     return aorta, cava

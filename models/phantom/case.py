@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from scipy import ndimage
 
 from models.organs import ORGANS
 from models.phantom.acquisition import Scan, describe, draw_scan
-from models.phantom.anatomy import HABITUS, Anatomy, draw_anatomy
+from models.phantom.anatomy import Anatomy, draw_anatomy
+from models.phantom.habitus import HABITUS
 from models.phantom.rendering import CONTROL_MM, Canvas, Pose
 from models.phantom.shapes import Field
 from models.phantom.tissues import Material, draw_materials
@@ -114,7 +116,7 @@ def _pose(site: str, scan: Scan, rng: np.random.Generator) -> Pose:
 
 
 def _render(
-    anatomy: Anatomy, scan: Scan, pose: Pose, materials: dict[str, Material], rng: np.random.Generator
+    anatomy: Anatomy, scan: Scan, pose: Pose, materials: Mapping[str, Material], rng: np.random.Generator
 ) -> tuple[Field, NDArray[np.uint8]]:
     """Paint slab by slab; return mean HU of each slice, and labels at its centre, shape (k, j, i)."""
     shape, fine = scan.geometry.shape, scan.fine_slices

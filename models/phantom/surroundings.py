@@ -69,9 +69,10 @@ class BodyWall:
         u2 = (x * np.float32(1 / CAVITY_MM[0])) ** 2
         v = y * np.float32(1 / CAVITY_MM[1])
         v2 = v * v
-        level = np.sqrt(np.maximum(u2 + v2 - np.float32(SQUARENESS) * u2 * v2, np.float32(1e-4)))
-        radius = np.sqrt(x * x + y * y)
-        return radius - radius / level, np.clip(v / level, 0, 1)
+        level: Field = np.sqrt(np.maximum(u2 + v2 - np.float32(SQUARENESS) * u2 * v2, np.float32(1e-4)))
+        radius: Field = np.sqrt(x * x + y * y)
+        back: Field = np.clip(v / level, 0, 1)
+        return np.subtract(radius, radius / level), back
 
     def _dome(self, x: Field, y: Field) -> Field:
         """Return the height of the diaphragm, mm."""
