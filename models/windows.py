@@ -40,7 +40,9 @@ Predict = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.
 """One window (1, 1, k, j, i), scaled to 0..1, to logits (organ, k, j, i) and global feature (feature,)."""
 
 
-def scale_hu(hu: NDArray[np.int16], hu_window: tuple[float, float]) -> NDArray[np.float32]:
+def scale_hu(
+    hu: NDArray[np.int16] | NDArray[np.float32], hu_window: tuple[float, float]
+) -> NDArray[np.float32]:
     """Clip Hounsfield units to the contract's window and scale to 0..1; any shape, float32."""
     low, high = hu_window
     scaled = np.clip(hu.astype(np.float32), low, high)
@@ -118,16 +120,17 @@ def plan(body: NDArray[np.bool_], crop: Box, contract: ModelContract) -> tuple[O
     contract
         Window shape and overlap.
     """
-    axes = [
+    ks, js, is_ = (
         axis_starts(side.start, side.stop, n, window, contract.overlap)
         for side, n, window in zip(crop, body.shape, contract.window_shape, strict=True)
-    ]
-    return tuple(origin for origin in product(*axes) if body[_inside(origin, contract.window_shape)].any())
+    )
+    return tuple(o for o in product(ks, js, is_) if body[_inside(o, contract.window_shape)].any())
 
 
-def _inside(origin: Origin, shape: Sequence[int]) -> tuple[slice, ...]:
+def _inside(origin: Origin, shape: Sequence[int]) -> Box:
     """Slices of the volume under a window; a stop beyond the volume is cut by numpy."""
-    return tuple(slice(max(o, 0), o + w) for o, w in zip(origin, shape, strict=True))
+    k, j, i = (slice(max(o, 0), o + w) for o, w in zip(origin, shape, strict=True))
+    return (k, j, i)
 
 
 def cut(hu: NDArray[np.int16], origin: Origin, shape: Sequence[int]) -> NDArray[np.int16]:
