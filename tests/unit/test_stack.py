@@ -1,0 +1,316 @@
+"""The geometry verdict from headers alone: every code, precedence, order and affine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models import series_rules
+from models.slice_facts import ENHANCED_CT_CLASSES, PixelFormat, SliceFacts
+from models.stack import Judgement, judge
+from models.verdict import Code, Verdict
+from tests.unit.slices import SLICE, changed, regular, stack, tilted
+
+CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+NAN = float("nan")
+
+
+def unlike(n: int) -> str:
+    return str(n)
+
+
+def judged(slices: list[SliceFacts], content: Callable[[int], str] = unlike) -> Judgement:
+    return judge(slices, content)
+
+
+def test_a_regular_axial_stack_is_ok_with_its_numbers() -> None:
+    result = judged(regular(6, 2.5))
+    assert result.verdict.verdict is Verdict.OK
+    assert result.verdict.code is None
+    assert result.verdict.measured == {"slices": 6, "step_mm": 2.5, "tilt_degrees": 0.0}
+    assert result.verdict.notes == ()
+    assert result.geometry is not None
+    assert result.geometry.shape == (6, 16, 20)
+    assert result.geometry.spacing_mm == (2.5, 0.8, 0.8)
+
+
+PIXELS = SLICE.pixels
+REFUSED = {
+    "no SOP UID": (changed(regular(), 2, sop_instance_uid=""), Code.MISSING_UID),
+    "no SOP class": (regular(sop_class_uid=""), Code.MISSING_UID),
+    "no study UID": (regular(study_uid=""), Code.MISSING_UID),
+    "no series UID": (regular(series_uid=""), Code.MISSING_UID),
+    "one UID at two places": (changed(regular(), 2, sop_instance_uid="1.2.3.1.0"), Code.MISSING_UID),
+    "two patients": (changed(regular(), 3, patient=("P2", "", "")), Code.MIXED_PATIENT),
+    "two issuers of one id": (changed(regular(), 3, patient=("P1", "other", "")), Code.MIXED_PATIENT),
+    "two studies": (changed(regular(), 3, study_uid="1.2.3.11"), Code.MIXED_PATIENT),
+    "magnetic resonance": (regular(modality="MR"), Code.NOT_CT),
+    "secondary capture": (regular(sop_class_uid="1.2.840.10008.5.1.4.1.1.7"), Code.NOT_CT),
+    "enhanced CT": (regular(sop_class_uid=ENHANCED_CT_CLASSES[0]), Code.DERIVED_IMAGE),
+    "legacy converted CT": (regular(sop_class_uid=ENHANCED_CT_CLASSES[1]), Code.DERIVED_IMAGE),
+    "many frames": (regular(frames=7), Code.DERIVED_IMAGE),
+    "no image type": (regular(image_type=()), Code.DERIVED_IMAGE),
+    "reformat": (regular(image_type=("DERIVED", "SECONDARY", "AXIAL", "CT_SOM5 MPR")), Code.DERIVED_IMAGE),
+    "projection": (regular(image_type=("ORIGINAL", "PRIMARY", "AXIAL", "MIP")), Code.DERIVED_IMAGE),
+    "derived, unsaid how": (regular(image_type=("DERIVED", "SECONDARY")), Code.DERIVED_IMAGE),
+    "derived map": (regular(image_type=("DERIVED", "PRIMARY", "AXIAL", "VMI")), Code.DERIVED_IMAGE),
+    "only localizers": (regular(image_type=("ORIGINAL", "PRIMARY", "LOCALIZER")), Code.LOCALIZER_EXCLUDED),
+    "two frames of reference": (
+        changed(regular(), 1, frame_of_reference_uid="1.2.3.31"),
+        Code.MIXED_FRAME_OF_REFERENCE,
+    ),
+    "one frame of reference lost": (
+        changed(regular(), 1, frame_of_reference_uid=""),
+        Code.MIXED_FRAME_OF_REFERENCE,
+    ),
+    "no position": (changed(regular(), 1, position=()), Code.MISSING_GEOMETRY),
+    "position not a number": (changed(regular(), 1, position=(0.0, NAN, 1.0)), Code.MISSING_GEOMETRY),
+    "no orientation": (regular(orientation=()), Code.MISSING_GEOMETRY),
+    "cosines not of unit length": (regular(orientation=(1.1, 0, 0, 0, 1, 0)), Code.MISSING_GEOMETRY),
+    "cosines not square": (regular(orientation=(1, 0, 0, 0.6, 0.8, 0)), Code.MISSING_GEOMETRY),
+    "no pixel spacing": (regular(pixel_spacing=()), Code.MISSING_GEOMETRY),
+    "pixel spacing of zero": (regular(pixel_spacing=(0.0, 0.8)), Code.MISSING_GEOMETRY),
+    "no rows": (regular(rows=None), Code.MISSING_GEOMETRY),
+    "one coronal slice": (changed(regular(), 2, orientation=CORONAL), Code.MIXED_ORIENTATION),
+    "one flipped row cosine": (
+        changed(regular(), 2, orientation=(-1, 0, 0, 0, 1, 0)),
+        Code.MIXED_ORIENTATION,
+    ),
+    "two sizes": (changed(regular(), 2, rows=32), Code.MIXED_ORIENTATION),
+    "two pixel spacings": (changed(regular(), 2, pixel_spacing=(0.8, 0.9)), Code.MIXED_ORIENTATION),
+    "another image at a place": (stack([0, 1, 2, 2, 3]), Code.DUPLICATE_POSITIONS),
+    "two images in one plane": (
+        changed(stack([0, 1, 2, 2, 3]), 3, position=(50.0, -120.0, 2.0)),
+        Code.DUPLICATE_POSITIONS,
+    ),
+    "two phases": (
+        regular()
+        + [replace(s, sop_instance_uid=f"9.{n}", phase=("2", "", "", "")) for n, s in enumerate(regular())],
+        Code.MULTI_PHASE,
+    ),
+    "one slice": (regular(1), Code.TOO_FEW_SLICES),
+    "two slices": (regular(2), Code.TOO_FEW_SLICES),
+    "one slice lost": (stack([0, 5, 10, 20, 25]), Code.MISSING_SLICES),
+    "a step of one and a half": (stack([0, 2, 4, 7, 9]), Code.MISSING_SLICES),
+    "two step sizes": (stack([0, 5, 10, 15, 21]), Code.UNEVEN_SPACING),
+    "one slice pushed aside": (
+        changed(regular(), 2, position=(-99.0, -120.0, 5.0)),
+        Code.UNEVEN_SPACING,
+    ),
+    "no slope": (regular(slope=None), Code.BAD_RESCALE),
+    "intercept not a number": (changed(regular(), 4, intercept=NAN), Code.BAD_RESCALE),
+    "slope of zero": (regular(slope=0.0), Code.BAD_RESCALE),
+    "not Hounsfield": (regular(rescale_type="US"), Code.BAD_RESCALE),
+    "lookup table": (regular(lookup_table=True), Code.BAD_RESCALE),
+    "inverted grey": (regular(pixels=replace(PIXELS, photometric="MONOCHROME1")), Code.BAD_PIXEL_DATA),
+    "colour": (regular(pixels=replace(PIXELS, samples=3, photometric="RGB")), Code.BAD_PIXEL_DATA),
+    "bits not said": (regular(pixels=PixelFormat(1, "MONOCHROME2", 16, None, 11, 0)), Code.BAD_PIXEL_DATA),
+    "more bits stored than there are": (
+        regular(pixels=PixelFormat(1, "MONOCHROME2", 8, 12, 11, 0)),
+        Code.BAD_PIXEL_DATA,
+    ),
+    "huge": (regular(rows=60_000, columns=60_000), Code.TOO_LARGE),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_with_its_code_and_a_sentence(name: str) -> None:
+    slices, code = REFUSED[name]
+    for arrival in (slices, slices[::-1]):
+        result = judged(arrival)
+        assert result.verdict.verdict is Verdict.REFUSED
+        assert result.verdict.code is code, result.verdict.detail
+        assert result.verdict.detail.endswith(".")
+        assert result.geometry is None
+        assert result.order == ()
+
+
+def test_every_code_of_a_header_has_a_case() -> None:
+    beyond = {Code.NOT_DICOM, Code.GANTRY_TILT}  # no header at all; a repair
+    assert {code for _, code in REFUSED.values()} | beyond == set(Code)
+
+
+def test_the_first_code_in_order_of_precedence_is_given() -> None:
+    wrong: list[tuple[Code, dict[str, object]]] = [
+        (Code.MISSING_UID, {"study_uid": ""}),
+        (Code.NOT_CT, {"modality": "MR"}),
+        (Code.DERIVED_IMAGE, {"image_type": ()}),
+        (Code.MISSING_GEOMETRY, {"pixel_spacing": ()}),
+        (Code.BAD_RESCALE, {"slope": None}),
+    ]
+    for n, (code, _) in enumerate(wrong):
+        changes = {name: value for _, change in wrong[n:] for name, value in change.items()}
+        assert judged(regular(**changes)).verdict.code is code
+
+
+def test_a_refusal_goes_before_any_repair() -> None:
+    scout = replace(SLICE, sop_instance_uid="9", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
+    assert judged([scout, *regular(slope=None)]).verdict.code is Code.BAD_RESCALE
+
+
+def test_a_gap_is_said_with_its_place_and_width() -> None:
+    verdict = judged(stack([0, 5, 10, 20, 25])).verdict
+    assert verdict.measured["gap_mm"] == 10.0
+    assert verdict.measured["step_mm"] == 5.0
+    assert verdict.measured["between_slices"] == [3, 4]
+    assert "between slices 3 and 4 (10.00 and 20.00 mm" in verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("step", "off_mm", "verdict"),
+    [
+        (1.0, 0.019, Verdict.OK),  # 0.02 mm rules
+        (1.0, 0.021, Verdict.REFUSED),
+        (5.0, 0.049, Verdict.OK),  # 1 % of the step rules
+        (5.0, 0.051, Verdict.REFUSED),
+    ],
+)
+def test_a_position_may_leave_the_grid_by_the_stated_tolerance(
+    step: float, off_mm: float, verdict: Verdict
+) -> None:
+    slices = regular(7, step)
+    slices = changed(slices, 3, position=(-100.0, -120.0, 3 * step + off_mm))
+    assert judged(slices).verdict.verdict is verdict
+
+
+def test_a_localizer_is_left_out_and_said() -> None:
+    scout = replace(
+        SLICE,
+        sop_instance_uid="9",
+        image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"),
+        orientation=CORONAL,
+        rows=256,
+        frame_of_reference_uid="other",
+    )
+    result = judged([scout, *regular()])
+    assert result.verdict.verdict is Verdict.REPAIRED
+    assert result.verdict.code is Code.LOCALIZER_EXCLUDED
+    assert result.verdict.measured["localizers"] == 1
+    assert result.order == (1, 2, 3, 4, 5, 6)
+
+
+def test_an_identical_resend_is_dropped_and_said() -> None:
+    slices = [*regular(), regular()[2]]
+    result = judged(slices, content=lambda n: "same")
+    assert result.verdict.verdict is Verdict.REPAIRED
+    assert result.verdict.code is Code.DUPLICATE_POSITIONS
+    assert result.verdict.measured["resent_slices"] == 1
+    assert len(result.order) == 6
+
+
+def test_pixels_are_asked_for_only_where_slices_collide() -> None:
+    asked: list[int] = []
+
+    def content(n: int) -> str:
+        asked.append(n)
+        return "same"
+
+    judged([*regular(), regular()[2]], content)
+    assert sorted(asked) == [2, 6]
+
+
+@pytest.mark.parametrize("degrees", [-20.0, 0.11, 14.0, 30.0])
+def test_a_regular_tilt_is_repaired_as_a_sheared_grid(degrees: float) -> None:
+    slices = tilted(degrees)
+    result = judged(slices)
+    assert result.verdict.verdict is Verdict.REPAIRED
+    assert result.verdict.code is Code.GANTRY_TILT
+    assert result.verdict.measured["tilt_degrees"] == pytest.approx(abs(degrees), abs=1e-3)
+    assert result.geometry is not None
+    for k, n in enumerate(result.order):
+        np.testing.assert_allclose(result.geometry.to_lps((k, 0, 0)), slices[n].position, atol=1e-9)
+
+
+def test_a_tilt_under_a_tenth_of_a_degree_does_not_count() -> None:
+    assert judged(tilted(0.09)).verdict.verdict is Verdict.OK
+
+
+def test_a_tilted_stack_with_a_gap_is_refused() -> None:
+    slices = tilted(14.0, count=8)
+    assert judged(slices[:3] + slices[4:]).verdict.code is Code.MISSING_SLICES
+
+
+def test_of_two_repairs_the_first_is_the_code_and_the_other_a_note() -> None:
+    scout = replace(SLICE, sop_instance_uid="9", image_type=("ORIGINAL", "PRIMARY", "LOCALIZER"))
+    verdict = judged([scout, *tilted(10.0)]).verdict
+    assert verdict.code is Code.LOCALIZER_EXCLUDED
+    assert any(note.startswith("gantry-tilt: ") for note in verdict.notes)
+    assert verdict.measured["tilt_degrees"] == pytest.approx(10.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lossy": True}, "lossy"),
+        ({"burned_in": True}, "burned-in"),
+        ({"frame_of_reference_uid": ""}, "FrameOfReferenceUID"),
+        ({"image_type": ("DERIVED", "SECONDARY", "AXIAL")}, "derived"),
+    ],
+)
+def test_what_forbids_nothing_is_a_note(changes: dict[str, object], words: str) -> None:
+    verdict = judged(regular(**changes)).verdict
+    assert verdict.verdict is Verdict.OK
+    assert [words in note for note in verdict.notes] == [True]
+
+
+def test_a_kernel_that_changes_is_a_note() -> None:
+    verdict = judged(changed(regular(), 2, technique=("sharp", "120"))).verdict
+    assert verdict.verdict is Verdict.OK
+    assert "2 settings" in verdict.notes[0]
+
+
+def test_the_memory_limit_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 6 * 16 * 20 * 2
+    monkeypatch.setattr(series_rules, "VOLUME_LIMIT_BYTES", size)
+    assert judged(regular()).verdict.verdict is Verdict.OK
+    monkeypatch.setattr(series_rules, "VOLUME_LIMIT_BYTES", size - 1)
+    assert judged(regular()).verdict.measured == {"bytes": size, "limit_bytes": size - 1}
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> tuple[list[SliceFacts], np.ndarray]:
+    """Slices of any regular grid, shuffled, and the affine (k, j, i) they were made with."""
+    turn = np.linalg.qr(
+        np.array(draw(st.lists(st.floats(-1, 1), min_size=9, max_size=9))).reshape(3, 3) + np.eye(3) * 3
+    )[0]
+    row, column = turn[0], turn[1]
+    normal = np.cross(row, column)
+    row_mm, column_mm = draw(st.floats(0.3, 2)), draw(st.floats(0.3, 2))
+    along, aside = draw(st.floats(0.5, 10)), draw(st.floats(-0.5, 0.5))
+    step = along * normal + aside * along * column
+    origin = np.array(draw(st.tuples(*[st.floats(-500, 500)] * 3)))
+    count = draw(st.integers(3, 12))
+    slices = [
+        replace(
+            SLICE,
+            sop_instance_uid=f"1.{n}",
+            position=tuple(float(x) for x in origin + n * step),
+            orientation=tuple(float(x) for x in (*row, *column)),
+            pixel_spacing=(row_mm, column_mm),
+        )
+        for n in range(count)
+    ]
+    affine = np.eye(4)
+    affine[:3] = np.stack([step, column * row_mm, row * column_mm, origin], axis=1)
+    return draw(st.permutations(slices)), affine
+
+
+@settings(max_examples=60, deadline=None)
+@given(grids())
+def test_any_regular_grid_in_any_order_gives_every_voxel_its_place(
+    grid: tuple[list[SliceFacts], np.ndarray],
+) -> None:
+    slices, affine = grid
+    result = judged(slices)
+    assert result.geometry is not None, result.verdict
+    np.testing.assert_allclose(result.geometry.affine, affine, atol=1e-9)
+    for k, n in enumerate(result.order):
+        s = slices[n]
+        row, column = np.array(s.orientation[:3]), np.array(s.orientation[3:])
+        by_standard = np.array(s.position) + row * s.pixel_spacing[1] * 7 + column * s.pixel_spacing[0] * 5
+        np.testing.assert_allclose(result.geometry.to_lps((k, 5, 7)), by_standard, atol=1e-9)
