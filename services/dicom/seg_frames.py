@@ -41,6 +41,8 @@ class SegCode(StrEnum):
     POSITION_MISMATCH = "position-mismatch"
     BAD_PIXEL_DATA = "bad-pixel-data"
     EMPTY = "empty"
+    NOT_OURS = "not-ours"
+    UNKNOWN_ORGAN = "unknown-organ"
 
 
 class ReferencedSeries(Protocol):

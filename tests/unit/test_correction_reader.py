@@ -1,0 +1,192 @@
+"""Which segment is which organ, and what is left in doubt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.errors import Refused
+from models.geometry import Geometry
+from models.organs import LEFT, RIGHT, Code, organ
+from services.dicom.correction_reader import Doubt, Status, understand
+from services.dicom.seg_reader import ReadSegment, SegObject
+from services.dicom.segment_names import organ_by_code, organ_by_label
+
+SHAPE = (3, 12, 12)
+GRID = Geometry(SHAPE, np.array([[0, 0, 1, 0], [0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]], dtype=float))
+TISSUE = Code("T-D0050", "SRT", "Tissue")
+
+
+def box(rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+    mask = np.zeros(SHAPE, dtype=bool)
+    mask[:, slice(*rows), slice(*columns)] = True
+    return mask
+
+
+PLACES = {
+    "right_kidney": box((7, 10), (1, 4)),
+    "left_kidney": box((7, 10), (8, 11)),
+    "liver": box((1, 6), (1, 7)),
+    "stomach": box((1, 6), (7, 11)),
+    "gallbladder": np.zeros(SHAPE, dtype=bool),
+}
+
+
+def seg(*segments: ReadSegment) -> SegObject:
+    return SegObject("1.2.3", "1.2", "", "", segments)
+
+
+def sent_segment(number: int, key: str) -> ReadSegment:
+    entry = organ(key)
+    return ReadSegment(
+        number, entry.label, entry.type, entry.laterality, f"9.{number}", "AUTOMATIC", PLACES[key]
+    )
+
+
+def drawn(number: int, label: str, mask: np.ndarray, type_: Code | None = TISSUE) -> ReadSegment:
+    """A segment as a viewer saves it that drops tracking and code."""
+    return ReadSegment(number, label, type_, None, None, "MANUAL", mask)
+
+
+SENT = seg(*(sent_segment(number, key) for number, key in enumerate(PLACES, start=1)))
+
+
+def saved(**masks: np.ndarray) -> list[ReadSegment]:
+    """What was sent, saved by such a viewer, with some masks redrawn."""
+    return [
+        drawn(number, organ(key).label, masks.get(key, PLACES[key]))
+        for number, key in enumerate(PLACES, start=1)
+    ]
+
+
+def doubts(*segments: ReadSegment) -> dict[int | None, Doubt]:
+    return {question.segment: question.why for question in understand(seg(*segments), SENT, GRID).questions}
+
+
+def test_our_own_seg_is_unchanged_with_and_without_its_tags():
+    assert understand(SENT, SENT, GRID).status is Status.UNCHANGED
+    assert understand(seg(*saved()), SENT, GRID).status is Status.UNCHANGED
+
+
+def test_order_and_numbers_of_segments_say_nothing():
+    shuffled = [drawn(9 - n, segment.label, segment.mask) for n, segment in enumerate(reversed(saved()))]
+    assert understand(seg(*shuffled), SENT, GRID).status is Status.UNCHANGED
+
+
+def test_one_voxel_makes_a_correction():
+    liver = PLACES["liver"].copy()
+    liver[0, 0, 0] = True
+    answer = understand(seg(*saved(liver=liver)), SENT, GRID)
+    assert answer.status is Status.CORRECTION
+    assert answer.questions == ()
+    assert answer.returned["liver"][0, 0, 0]
+
+
+@pytest.mark.parametrize("label", ["Leber", "liver (edited)", "LIVER", "Segment 1", ""])
+def test_a_label_in_other_words_or_none_is_settled_by_overlap(label):
+    segments = [drawn(7, label, PLACES["liver"]), *(s for s in saved() if s.label != "Liver")]
+    assert understand(seg(*segments), SENT, GRID).status is Status.UNCHANGED
+
+
+def test_a_label_in_other_words_is_doubted_where_the_overlap_disagrees():
+    others = [s for s in saved() if s.label not in ("Liver", "Stomach")]
+    found = doubts(drawn(7, "Leber", PLACES["stomach"]), drawn(8, "Stomach", PLACES["stomach"]), *others)
+    assert found == {7: Doubt.OVERLAP_DISAGREES}, "the stomach is certain, the liver already in question"
+
+
+def test_swapped_sides_are_caught_whatever_the_labels_say():
+    kidneys = {"right_kidney": PLACES["left_kidney"], "left_kidney": PLACES["right_kidney"]}
+    assert doubts(*saved(**kidneys)) == {1: Doubt.SIDES_SWAPPED, 2: Doubt.SIDES_SWAPPED}
+
+
+def test_a_kidney_drawn_where_none_was_sent_must_lie_on_its_side_of_the_other():
+    absent = replace(sent_segment(2, "left_kidney"), mask=np.zeros(SHAPE, bool))
+    sent = seg(SENT.segments[0], absent)
+
+    def returned(columns):
+        left = drawn(2, "Left kidney", box((7, 10), columns))
+        return understand(seg(saved()[0], left), sent, GRID)
+
+    assert returned((8, 11)).questions == ()
+    (question,) = returned((0, 1)).questions
+    assert (question.segment, question.why) == (2, Doubt.SIDES_SWAPPED)
+
+
+def test_two_segments_for_one_organ_are_both_doubted():
+    found = doubts(*saved(), drawn(6, "Liver", box((1, 6), (1, 6))))
+    assert found == {3: Doubt.CLAIMED_TWICE, 6: Doubt.CLAIMED_TWICE}
+
+
+def test_an_organ_that_did_not_come_back_is_a_question_not_a_removal():
+    answer = understand(seg(*(s for s in saved() if s.label != "Stomach")), SENT, GRID)
+    (question,) = answer.questions
+    assert (question.segment, question.candidates, question.why) == (None, ("stomach",), Doubt.NOT_RETURNED)
+    assert "stomach" not in answer.returned
+
+
+def test_an_organ_erased_altogether_is_a_removal():
+    answer = understand(seg(*saved(stomach=np.zeros(SHAPE, bool))), SENT, GRID)
+    assert answer.questions == ()
+    assert not answer.returned["stomach"].any()
+
+
+def test_an_absent_organ_may_be_drawn_where_nothing_was_sent():
+    answer = understand(seg(*saved(gallbladder=box((4, 6), (5, 7)))), SENT, GRID)
+    assert answer.questions == ()
+    assert answer.returned["gallbladder"].sum() == 12
+
+
+def test_a_new_organ_counts_by_its_code_and_not_by_its_label_alone():
+    spleen = box((10, 12), (10, 12))
+    coded = understand(seg(*saved(), drawn(6, "Milz", spleen, organ("spleen").type)), SENT, GRID)
+    assert coded.returned["spleen"].sum() == 12
+    assert doubts(*saved(), drawn(6, "Spleen", spleen)) == {6: Doubt.NOT_RECOGNISED}
+
+
+def test_an_organ_redrawn_wholly_elsewhere_is_doubted():
+    assert doubts(*saved(stomach=box((10, 12), (10, 12)))) == {4: Doubt.NO_OVERLAP}
+
+
+def test_names_that_disagree_are_settled_by_overlap_or_doubted():
+    liver_by_code = organ("liver").type
+    others = [s for s in saved() if s.label not in ("Liver", "Stomach")]
+    clear = drawn(4, "Stomach", PLACES["stomach"], liver_by_code)
+    assert 4 not in doubts(clear, *others)
+    unclear = drawn(4, "Stomach", box((10, 12), (10, 12)), liver_by_code)
+    assert doubts(unclear, *others)[4] is Doubt.NAMES_DISAGREE
+
+
+def test_nothing_drawn_is_refused_unless_nothing_was_sent():
+    nothing = {key: np.zeros(SHAPE, bool) for key in PLACES}
+    with pytest.raises(Refused, match="empty"):
+        understand(seg(*saved(**nothing)), SENT, GRID)
+    absent = seg(SENT.segments[-1])
+    assert understand(seg(drawn(1, "Gallbladder", nothing["liver"])), absent, GRID).status is Status.UNCHANGED
+
+
+def test_a_seg_of_other_things_is_a_stranger():
+    with pytest.raises(Refused, match="not-ours"):
+        understand(seg(drawn(1, "Vertebra", box((10, 12), (4, 6)))), SENT, GRID)
+
+
+def test_a_sent_seg_that_names_no_organ_of_ours_is_refused():
+    with pytest.raises(Refused, match="unknown-organ"):
+        understand(SENT, seg(drawn(1, "Thing", PLACES["liver"])), GRID)
+
+
+def test_retired_codes_and_codes_that_hold_the_side_name_organs():
+    assert organ_by_code(Code("T-62000", "SRT", "Liver"), None) == "liver"
+    assert organ_by_code(Code("9846003", "SCT", "Right kidney"), None) == "right_kidney"
+    kidney = organ("left_kidney").type
+    assert organ_by_code(kidney, LEFT) == "left_kidney"
+    assert organ_by_code(kidney, RIGHT) == "right_kidney"
+    assert organ_by_code(kidney, None) is None, "a kidney without a side may be either"
+    assert organ_by_code(TISSUE, None) is None
+
+
+def test_labels_name_organs_through_case_brackets_and_other_words():
+    assert organ_by_label("Right_Kidney") == "right_kidney"
+    assert organ_by_label("inferior vena cava") == organ_by_label("IVC") == "postcava"
+    assert organ_by_label("Check: Liver") is None
