@@ -1,0 +1,54 @@
+"""From bound and reasons to what the reader is told: clear, review or reject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from models.findings import Flag
+from models.organs import organ as catalogue_entry
+from models.reasons import CONTRADICTS_PRESENCE, Reason
+
+
+def flag(organ: str, bound: float | None, reasons: Iterable[Reason]) -> tuple[Flag, tuple[Reason, ...]]:
+    """Decide one organ's flag.
+
+    Parameters
+    ----------
+    organ
+        Key in the catalogue.
+    bound
+        Lower bound of DSC, 0..1; None when none can be claimed.
+    reasons
+        Broken rules, `uncalibrated` and `out-of-domain` as they hold.
+
+    Returns
+    -------
+    flag : Flag
+        `reject` when the bound is under half the organ's target or a rule contradicts presence;
+        `review` for any other reason, a bound under the target among them; else `clear`. Out of domain
+        everything is for review and nothing is rejected: what the rules rest on, the other organs,
+        is then itself in doubt.
+    reasons : tuple of Reason
+        All of them, most important first; empty exactly when clear.
+
+    Raises
+    ------
+    ValueError
+        If a bound is claimed for an uncalibrated or out-of-domain organ.
+    """
+    held = set(reasons)
+    if bound is not None:
+        if held & {Reason.UNCALIBRATED, Reason.OUT_OF_DOMAIN}:
+            raise ValueError(f"no bound can be claimed for {organ}: {sorted(held)}")
+        target = catalogue_entry(organ).dsc_target
+        if bound < target / 2:
+            held.add(Reason.BOUND_UNDER_HALF_TARGET)
+        elif bound < target:
+            held.add(Reason.BOUND_UNDER_TARGET)
+    ordered = tuple(reason for reason in Reason if reason in held)
+    if not ordered:
+        return Flag.CLEAR, ()
+    fatal = CONTRADICTS_PRESENCE | {Reason.BOUND_UNDER_HALF_TARGET}
+    if held & fatal and Reason.OUT_OF_DOMAIN not in held:
+        return Flag.REJECT, ordered
+    return Flag.REVIEW, ordered

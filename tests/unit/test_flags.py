@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import pytest
+
+from models.findings import Flag
+from models.flags import flag
+from models.organs import CATALOGUE
+from models.reasons import Reason
+
+
+@pytest.mark.parametrize("organ", CATALOGUE, ids=lambda o: o.key)
+def test_the_bound_decides_against_the_target_of_the_organ(organ):
+    target = organ.dsc_target
+    assert flag(organ.key, target, ()) == (Flag.CLEAR, ())
+    assert flag(organ.key, target - 0.001, ()) == (Flag.REVIEW, (Reason.BOUND_UNDER_TARGET,))
+    assert flag(organ.key, target / 2 - 0.001, ()) == (Flag.REJECT, (Reason.BOUND_UNDER_HALF_TARGET,))
+
+
+@pytest.mark.parametrize("reason", [Reason.FRAGMENTED, Reason.VOLUME_OUT_OF_RANGE])
+def test_a_broken_rule_asks_for_review_whatever_the_bound(reason):
+    assert flag("liver", 0.99, [reason]) == (Flag.REVIEW, (reason,))
+
+
+@pytest.mark.parametrize("reason", [Reason.NOT_FOUND, Reason.WRONG_SIDE])
+def test_a_contradicted_presence_is_rejected(reason):
+    assert flag("liver", None, [reason]) == (Flag.REJECT, (reason,))
+
+
+def test_uncalibrated_is_for_review():
+    assert flag("liver", None, [Reason.UNCALIBRATED]) == (Flag.REVIEW, (Reason.UNCALIBRATED,))
+
+
+def test_out_of_domain_everything_is_for_review_and_nothing_is_rejected():
+    told, reasons = flag("liver", None, [Reason.WRONG_SIDE, Reason.OUT_OF_DOMAIN])
+    assert told is Flag.REVIEW
+    assert reasons == (Reason.OUT_OF_DOMAIN, Reason.WRONG_SIDE)
+
+
+def test_an_absent_organ_nothing_contradicts_is_clear():
+    assert flag("gallbladder", None, ()) == (Flag.CLEAR, ())
+
+
+@pytest.mark.parametrize("reason", [Reason.UNCALIBRATED, Reason.OUT_OF_DOMAIN])
+def test_a_bound_that_cannot_be_claimed_is_refused(reason):
+    with pytest.raises(ValueError, match="no bound"):
+        flag("liver", 0.9, [reason])
