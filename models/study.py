@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.calibration import Calibration
 from models.conformal import lower_bound
 from models.domain import is_out_of_domain, study_feature
 from models.findings import Flag, OrganFinding, Presence, ReviewRegion, StudyFindings
@@ -76,6 +77,7 @@ def assess(
     model_geometry: Geometry,
     ct_geometry: Geometry,
     release: Release,
+    profile: str,
     asked: Collection[str] = ORGANS,
 ) -> StudyFindings:
     """Say everything that is said about one CT series.
@@ -88,6 +90,8 @@ def assess(
         The grid it answered on and the grid the reader sees.
     release
         The release that answered.
+    profile
+        The serving profile it answered in: a calibration made in another one claims nothing here.
     asked
         Organs asked for, keys of the catalogue.
 
@@ -116,11 +120,14 @@ def assess(
         if organ in asked
     }
     broken = broken_rules({organ: result.shape for organ, result in results.items()}, ct_geometry)
-    strange = release.calibration is not None and is_out_of_domain(
-        study_feature(segmentation.global_feature), release.calibration.domain
+    calibration = release.calibration
+    if calibration is not None and calibration.profile != profile:
+        calibration = None
+    strange = calibration is not None and is_out_of_domain(
+        study_feature(segmentation.global_feature), calibration.domain
     )
     findings = tuple(
-        _finding(organ, results[organ], broken[organ], strange, release)
+        _finding(organ, results[organ], broken[organ], strange, calibration)
         if organ in results
         else OrganFinding(organ, Presence.NOT_ASKED, False, 0.0, Flag.CLEAR, (), None, None)
         for organ in ORGANS
@@ -149,9 +156,13 @@ def assess(
 
 
 def _finding(
-    organ: str, result: OrganResult, broken: tuple[Reason, ...], out_of_domain: bool, release: Release
+    organ: str,
+    result: OrganResult,
+    broken: tuple[Reason, ...],
+    out_of_domain: bool,
+    calibrated: Calibration | None,
 ) -> OrganFinding:
-    calibration = release.calibration.organs.get(organ) if release.calibration else None
+    calibration = calibrated.organs.get(organ) if calibrated else None
     reasons = list(broken)
     if out_of_domain:
         reasons.append(Reason.OUT_OF_DOMAIN)

@@ -30,6 +30,7 @@ ANATOMY = {
     "postcava": ((-15, 40, 0), (10, 10, 400)),
     "gallbladder": ((-50, -50, -10), (15, 15, 25)),
 }
+PROFILE = "python/test/cpu/f32/2-threads"
 CT = Geometry(
     (54, 100, 130), np.array([[0, 0, -2.5, 160], [0, 2.5, 0, -120], [5, 0, 0, -100], [0, 0, 0, 1.0]])
 )
@@ -51,7 +52,7 @@ CONTRACT = ModelContract(
 
 def release(calibrated: bool = True, quantile: float = 0.02) -> Release:
     calibration = Calibration(
-        profile="test",
+        profile=PROFILE,
         organs={organ: OrganCalibration(quantile, 0.9, 30) for organ in ORGANS},
         domain=fit_domain(CALIBRATION_FEATURES),
     )
@@ -98,7 +99,7 @@ def changed(answer: Segmentation, organ: str, probability: np.ndarray) -> Segmen
 
 
 def test_a_confident_study_of_the_calibrated_kind_is_clear(answer):
-    findings = assess(answer, GRID, CT, release())
+    findings = assess(answer, GRID, CT, release(), PROFILE)
     assert [f.organ for f in findings.organs] == list(ORGANS)
     assert tuple(findings.masks) == ORGANS
     for f in findings.organs:
@@ -113,7 +114,7 @@ def test_a_confident_study_of_the_calibrated_kind_is_clear(answer):
 
 
 def test_masks_lie_where_the_organs_are(answer):
-    findings = assess(answer, GRID, CT, release())
+    findings = assess(answer, GRID, CT, release(), PROFILE)
     lps = world(CT)
     for organ, mask in findings.masks.items():
         truth = signed_depth(lps, organ) >= 0
@@ -122,7 +123,7 @@ def test_masks_lie_where_the_organs_are(answer):
 
 
 def test_an_uncalibrated_release_claims_nothing(answer):
-    findings = assess(answer, GRID, CT, release(calibrated=False))
+    findings = assess(answer, GRID, CT, release(calibrated=False), PROFILE)
     for f in findings.organs:
         assert (f.flag, f.reasons) == (Flag.REVIEW, ("uncalibrated",))
         assert f.dsc_lower_bound is None
@@ -131,21 +132,21 @@ def test_an_uncalibrated_release_claims_nothing(answer):
 
 def test_out_of_domain_every_organ_is_for_review_without_a_bound(answer):
     strange = replace(answer, global_feature=answer.global_feature + 20)
-    for f in assess(strange, GRID, CT, release()).organs:
+    for f in assess(strange, GRID, CT, release(), PROFILE).organs:
         assert (f.flag, f.reasons) == (Flag.REVIEW, ("out-of-domain",))
         assert f.dsc_lower_bound is None
 
 
 def test_a_low_bound_is_for_review_and_a_very_low_one_is_rejected(answer):
-    review = assess(answer, GRID, CT, release(quantile=0.3)).organs
+    review = assess(answer, GRID, CT, release(quantile=0.3), PROFILE).organs
     assert {(f.flag, f.reasons) for f in review} == {(Flag.REVIEW, ("bound-under-target",))}
-    reject = assess(answer, GRID, CT, release(quantile=0.7)).organs
+    reject = assess(answer, GRID, CT, release(quantile=0.7), PROFILE).organs
     assert {(f.flag, f.reasons) for f in reject} == {(Flag.REJECT, ("bound-under-half-target",))}
 
 
 def test_an_absent_organ_is_declared_with_an_empty_mask(answer):
     nothing = changed(answer, "stomach", np.zeros(GRID.shape))
-    findings = assess(nothing, GRID, CT, release())
+    findings = assess(nothing, GRID, CT, release(), PROFILE)
     stomach = findings.organs[ORGANS.index("stomach")]
     assert stomach.presence is Presence.ABSENT
     assert (stomach.flag, stomach.reasons) == (Flag.REJECT, ("not-found",))
@@ -154,7 +155,7 @@ def test_an_absent_organ_is_declared_with_an_empty_mask(answer):
 
 
 def test_organs_not_asked_for_have_no_mask_and_no_opinion(answer):
-    findings = assess(answer, GRID, CT, release(), asked=("liver", "spleen"))
+    findings = assess(answer, GRID, CT, release(), PROFILE, asked=("liver", "spleen"))
     assert tuple(findings.masks) == ("spleen", "liver")
     others = [f for f in findings.organs if f.organ not in findings.masks]
     assert len(others) == 7
@@ -163,16 +164,16 @@ def test_organs_not_asked_for_have_no_mask_and_no_opinion(answer):
 
 def test_a_liver_on_the_left_is_rejected(answer):
     mirrored = np.roll(answer.probability[ORGANS.index("liver")], 50, axis=2)
-    f = assess(changed(answer, "liver", mirrored), GRID, CT, release()).organs[ORGANS.index("liver")]
+    f = assess(changed(answer, "liver", mirrored), GRID, CT, release(), PROFILE).organs[ORGANS.index("liver")]
     assert f.flag is Flag.REJECT
     assert f.reasons[0] == Reason.WRONG_SIDE
 
 
 def test_what_cannot_be_answered_is_refused(answer):
     with pytest.raises(ValueError, match="livr"):
-        assess(answer, GRID, CT, release(), asked=("livr",))
+        assess(answer, GRID, CT, release(), PROFILE, asked=("livr",))
     with pytest.raises(ValueError, match="does not fit"):
-        assess(answer, model_grid(CT, (4.0, 4.0, 4.0)), CT, release())
+        assess(answer, model_grid(CT, (4.0, 4.0, 4.0)), CT, release(), PROFILE)
 
 
 def unsure(answer: Segmentation, organ: str, *centres: tuple[float, float, float]) -> Segmentation:
@@ -185,7 +186,7 @@ def unsure(answer: Segmentation, organ: str, *centres: tuple[float, float, float
 
 def test_a_region_is_where_the_doubt_is(answer):
     centre = (-75.0, -10.0, 60.0)
-    findings = assess(unsure(answer, "liver", centre), GRID, CT, release(quantile=0.3))
+    findings = assess(unsure(answer, "liver", centre), GRID, CT, release(quantile=0.3), PROFILE)
     region = findings.regions[0]
     assert (region.organ, region.rank) == ("liver", 1)
     assert region.centre_lps_mm == pytest.approx(centre, abs=1.5)
@@ -200,7 +201,7 @@ def test_regions_are_few_and_the_worst_come_first(answer):
     doubtful = unsure(answer, "liver", *spots)
     for organ in ("spleen", "stomach", "left_kidney", "right_kidney", "pancreas"):
         doubtful = unsure(doubtful, organ, ANATOMY[organ][0], (0.0, -90.0, 0.0), (60.0, -90.0, -60.0))
-    findings = assess(doubtful, GRID, CT, release(quantile=0.3))
+    findings = assess(doubtful, GRID, CT, release(quantile=0.3), PROFILE)
     assert len(findings.regions) == REGIONS_PER_STUDY
     assert [r.rank for r in findings.regions] == list(range(1, REGIONS_PER_STUDY + 1))
     errors = [r.expected_error_ml for r in findings.regions]
@@ -210,7 +211,7 @@ def test_regions_are_few_and_the_worst_come_first(answer):
 
 
 def test_an_organ_that_is_clear_has_no_region(answer):
-    findings = assess(unsure(answer, "liver", (-60.0, -10.0, 50.0)), GRID, CT, release())
+    findings = assess(unsure(answer, "liver", (-60.0, -10.0, 50.0)), GRID, CT, release(), PROFILE)
     assert findings.organs[ORGANS.index("liver")].flag is Flag.CLEAR
     assert findings.regions == ()
 
@@ -228,3 +229,9 @@ def test_a_thin_shell_is_no_region(answer):
     lps = world(GRID)
     shell = (1 / (1 + np.exp(-signed_depth(lps, "liver")))).astype(np.float16)
     assert organ_regions("liver", shell, answer.disagreement[index], 0.5, GRID, CT) == []
+
+
+def test_a_calibration_from_another_serving_profile_claims_nothing(answer):
+    findings = assess(answer, GRID, CT, release(), "python/test/cpu/f32/4-threads")
+    assert {f.reasons for f in findings.organs} == {("uncalibrated",)}
+    assert {f.dsc_lower_bound for f in findings.organs} == {None}
