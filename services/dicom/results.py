@@ -8,17 +8,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from models.findings import StudyFindings
-from services.dicom import organ_seg, review_seg
+from services.dicom import organ_seg, report_sr, review_seg
 from services.dicom.heading import Heading
 from services.dicom.identity import Identity
+from services.dicom.report_proof import prove_report
+from services.dicom.report_sr import Reference, write_report
 from services.dicom.seg_proof import prove_organ_seg, prove_review_seg
-from services.dicom.seg_writer import Profile, Segment, write_segmentation
-from services.dicom.wording import organs_description, review_description
+from services.dicom.seg_writer import Profile, Segment, sop_class_uid, write_segmentation
+from services.dicom.wording import organs_description, report_description, review_description
 
 if TYPE_CHECKING:
     from services.dicom.series import CTSeries
 
-_SERIES_NUMBERS = {organ_seg.KIND: 5001, review_seg.KIND: 5002}
+_SERIES_NUMBERS = {organ_seg.KIND: 5001, review_seg.KIND: 5002, report_sr.KIND: 5003}
 
 
 @dataclass(frozen=True)
@@ -120,11 +122,18 @@ def write_results(
     head = heading(organ_seg.KIND, organs_description(findings))
     organs = organ_seg.organ_segments(findings, identity)
     results = [segmentation(head, organ_seg.KIND, organs, prove_organ_seg, chosen)]
+    references = [Reference(sop_class_uid(chosen), head.sop_instance_uid, head.series_instance_uid)]
     if findings.regions:
         head = heading(review_seg.KIND, review_description(findings))
         regions = review_seg.review_segments(series, findings, identity)
         results.append(segmentation(head, review_seg.KIND, regions, prove_review_seg, Profile.OHIF))
-    return tuple(results)
+        references.append(
+            Reference(sop_class_uid(Profile.OHIF), head.sop_instance_uid, head.series_instance_uid)
+        )
+    head = heading(report_sr.KIND, report_description(findings))
+    content = write_report(series, findings, identity, head, references)
+    prove_report(content, series, findings, head, references)
+    return (*results, _result(report_sr.KIND, head, content))
 
 
 def _result(kind: str, heading: Heading, content: bytes) -> ResultObject:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.findings import StudyFindings
+from models.findings import ReviewRegion, StudyFindings
 from models.organs import Code, organ
 from services.dicom.identity import Identity
 from services.dicom.seg_writer import Segment
@@ -31,9 +31,19 @@ def review_segments(series: CTSeries, findings: StudyFindings, identity: Identit
             laterality=None,
             anatomic_organ=organ(region.organ),
             cielab=organ(region.organ).cielab,
-            tracking_id=f"check-{region.rank}-{region.organ}",
-            tracking_uid=identity.uid(KIND, f"region {region.rank}"),
+            tracking_id=region_tracking_id(region),
+            tracking_uid=region_tracking_uid(region, identity),
             mask=region.mask,
         )
         for region in sorted(findings.regions, key=lambda region: region.rank)
     )
+
+
+def region_tracking_id(region: ReviewRegion) -> str:
+    """Return the TrackingID of a region, the same in review SEG and SR."""
+    return f"check-{region.rank}-{region.organ}"
+
+
+def region_tracking_uid(region: ReviewRegion, identity: Identity) -> str:
+    """Return the TrackingUID of a region: it is this result's own, unlike an organ's."""
+    return identity.uid(KIND, f"region {region.rank}")

@@ -17,6 +17,7 @@ from models.organs import CATALOGUE, Code, organ
 from services.dicom.heading import Heading
 from services.dicom.proof import read_back, same
 from services.dicom.review_seg import SELECTED_REGION, SPATIAL_CONCEPT
+from services.dicom.seg_writer import LABEL_MAP_STORAGE
 
 if TYPE_CHECKING:
     from services.dicom.series import CTSeries
@@ -25,7 +26,6 @@ OFF_GRID_MM = 0.02
 OFF_GRID_OF_STEP = 0.01
 """How far an image may lie from the regular grid, in mm or in slice steps, whichever is more."""
 
-_LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 _ALGORITHM = ("AUTOMATIC", "Organloop")
 
 
@@ -95,7 +95,7 @@ def _prove(content: bytes, series: CTSeries, meant: Sequence[Meant], heading: He
     same("FrameOfReferenceUID", str(dataset.FrameOfReferenceUID), series.frame_of_reference_uid)
     (referenced,) = dataset.ReferencedSeriesSequence
     same("referenced series", str(referenced.SeriesInstanceUID), series.series_uid)
-    label_map = dataset.SOPClassUID == _LABEL_MAP
+    label_map = dataset.SOPClassUID == LABEL_MAP_STORAGE
     same("SegmentationType", dataset.SegmentationType, "LABELMAP" if label_map else "BINARY")
     segments = [item for item in dataset.SegmentSequence if item.SegmentNumber > 0]
     same("number of segments", len(segments), len(meant))

@@ -19,7 +19,7 @@ from highdicom.color import CIELabColor
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as ConceptCode
-from pydicom.uid import RLELossless
+from pydicom.uid import RLELossless, SegmentationStorage
 
 from models.errors import Refused
 from models.geometry import Geometry
@@ -28,6 +28,8 @@ from services.dicom.heading import Heading, finish, to_bytes, without_patient
 
 if TYPE_CHECKING:
     from services.dicom.series import CTSeries
+
+LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 
 
 class Profile(StrEnum):
@@ -115,8 +117,14 @@ def write_segmentation(
     content.DimensionOrganizationSequence[0].DimensionOrganizationUID = dimension_uid
     for index in content.DimensionIndexSequence:
         index.DimensionOrganizationUID = dimension_uid
+    content.ContentCreatorName = ""  # type 2, and no person made it
     finish(content, series.images[0], heading)
     return to_bytes(content)
+
+
+def sop_class_uid(profile: Profile) -> str:
+    """Return the SOP class of a SEG made for a receiver."""
+    return LABEL_MAP_STORAGE if profile is Profile.LABELMAP else str(SegmentationStorage)
 
 
 def code(term: Code) -> ConceptCode:

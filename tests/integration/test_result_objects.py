@@ -1,0 +1,270 @@
+"""The objects a reader gets, judged by tools that are not ours: dciodvfy, dcentvfy, dcmqi, highdicom."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+
+import highdicom
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import dcmread
+
+from models.errors import Refused
+from models.geometry import Geometry
+from models.organs import ORGANS, organ
+from services.dicom.results import write_results
+from tests.result_cases import AFFINES, affine, ct_series, findings_of, organ_masks, series_of_folder
+
+SHAPE = (7, 19, 21)
+WRITTEN_AT = datetime(2026, 11, 22, 13, 4, 5, 678)
+
+
+def judge(tool: str) -> str:
+    beside_python = Path(sys.executable).parent / tool
+    found = str(beside_python) if beside_python.exists() else shutil.which(tool)
+    if found is None:
+        pytest.skip(f"{tool} is not installed")
+    return found
+
+
+def run(*command: object) -> str:
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.stdout + done.stderr
+
+
+def written(folder: Path, series, findings, profile="ohif") -> dict[str, Path]:
+    paths = {}
+    for result in write_results(series, findings, profile=profile, written_at=WRITTEN_AT):
+        paths[result.kind] = folder / result.file_name
+        paths[result.kind].write_bytes(result.content)
+    return paths
+
+
+def errors(path: Path) -> list[str]:
+    return [line for line in run(judge("dciodvfy"), path).splitlines() if line.startswith("Error")]
+
+
+@pytest.mark.parametrize("profile", ["ohif", "slicer"])
+@pytest.mark.parametrize("name", AFFINES)
+def test_dciodvfy_finds_no_error_in_any_geometry(name, profile, tmp_path):
+    series = ct_series(AFFINES[name])
+    paths = written(tmp_path, series, findings_of(series, organ_masks(SHAPE), demonstration=True), profile)
+    assert set(paths) == {"organ-seg", "review-seg", "report-sr"}
+    assert {kind: errors(path) for kind, path in paths.items()} == {kind: [] for kind in paths}
+
+
+@pytest.mark.parametrize("absent", [(), ORGANS], ids=["all found", "none found"])
+def test_objects_stay_valid_when_every_organ_or_none_is_found(absent, tmp_path):
+    series = ct_series(AFFINES["axial"])
+    masks = organ_masks(SHAPE, absent=absent)
+    paths = written(tmp_path, series, findings_of(series, masks, flagged=()))
+    assert set(paths) == {"organ-seg", "report-sr"}
+    assert {kind: errors(path) for kind, path in paths.items()} == {kind: [] for kind in paths}
+    seg = dcmread(paths["organ-seg"])
+    assert [item.SegmentLabel for item in seg.SegmentSequence] == [organ(key).label for key in ORGANS]
+    if absent:
+        assert (int(seg.NumberOfFrames), any(seg.PixelData)) == (1, False)
+
+
+def test_one_organ_asked_for_is_a_valid_seg_of_one_segment(tmp_path):
+    series = ct_series(AFFINES["axial"])
+    paths = written(
+        tmp_path, series, findings_of(series, {"liver": organ_masks(SHAPE)["liver"]}, flagged=("liver",))
+    )
+    assert {kind: errors(path) for kind, path in paths.items()} == {kind: [] for kind in paths}
+    assert [item.SegmentLabel for item in dcmread(paths["organ-seg"]).SegmentSequence] == ["Liver"]
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        ("ISO_IR 100", "Müller^Zoë"),
+        ("ISO_IR 192", "Wang^XiaoDong=王^小東"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        (None, "Plain^Name"),
+    ],
+)
+def test_patient_and_study_are_those_of_the_ct_in_every_character_set(character_set, name, tmp_path):
+    series = ct_series(AFFINES["axial"])
+    for image in series.images:
+        del image.SpecificCharacterSet
+        if character_set:
+            image.SpecificCharacterSet = character_set
+        image.PatientName, image.PatientWeight, image.PatientComments = name, "71.5", "-"
+    through_a_file = BytesIO()
+    series.images[0].save_as(through_a_file, enforce_file_format=True)
+    image = dcmread(BytesIO(through_a_file.getvalue()))
+    series = type(series)(**{**vars(series), "images": (image, *series.images[1:])})
+    for path in written(tmp_path, series, findings_of(series, organ_masks(SHAPE))).values():
+        read = dcmread(path)
+        assert str(read.PatientName) == name
+        assert read.get("SpecificCharacterSet") == image.get("SpecificCharacterSet")
+        for keyword in (
+            "PatientAge",
+            "PatientWeight",
+            "OtherPatientIDs",
+            "StudyDescription",
+            "AccessionNumber",
+        ):
+            assert read[keyword].value == image[keyword].value
+
+
+def test_a_header_without_patient_values_or_with_odd_ones_is_copied_as_it_is(tmp_path):
+    series = ct_series(AFFINES["axial"])
+    for image in series.images:
+        for keyword in ("PatientID", "StudyID", "AccessionNumber", "StudyTime", "ReferringPhysicianName"):
+            del image[keyword]
+        image.PatientSex = "U"
+    for path in written(tmp_path, series, findings_of(series, organ_masks(SHAPE))).values():
+        read = dcmread(path)
+        assert (read.PatientSex, read.PatientID or "", read.StudyTime or "") == ("U", "", "")
+
+
+def test_dcentvfy_finds_the_objects_of_one_study_consistent(tmp_path):
+    series = ct_series(AFFINES["axial"])
+    paths = written(tmp_path, series, findings_of(series, organ_masks(SHAPE)))
+    assert "Error" not in run(judge("dcentvfy"), *paths.values())
+
+
+def read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return voxels (k, j, i) and the affine from (k, j, i) to LPS mm."""
+    header, _, data = path.read_bytes().partition(b"\n\n")
+    fields = dict(line.split(": ", 1) for line in header.decode().splitlines() if ": " in line)
+    assert fields["space"] == "left-posterior-superior"
+    if fields["encoding"] == "gzip":
+        data = gzip.decompress(data)
+    sizes = [int(n) for n in fields["sizes"].split()]
+    columns = [[float(x) for x in part.strip("()").split(",")] for part in fields["space directions"].split()]
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(columns[::-1]).T
+    matrix[:3, 3] = [float(x) for x in fields["space origin"].strip("()").split(",")]
+    kind = {"short": "<i2", "unsigned char": "u1", "ushort": "<u2", "unsigned short": "<u2"}[fields["type"]]
+    return np.frombuffer(data, kind).reshape(sizes[::-1]), matrix
+
+
+@pytest.mark.parametrize("name", [name for name in AFFINES if name != "sheared"])
+def test_dcmqi_reads_the_slicer_profile_as_the_same_voxels_in_the_patient(name, tmp_path):
+    """dcmqi stacks slices along their normal, so a tilted stack is beyond it."""
+    series = ct_series(AFFINES[name])
+    masks = organ_masks(SHAPE)
+    path = written(tmp_path, series, findings_of(series, masks), "slicer")["organ-seg"]
+    tool = judge("segimage2itkimage")
+    run(tool, "--inputDICOM", path, "--outputDirectory", tmp_path, "--outputType", "nrrd", "--prefix", "s")
+    for number, key in enumerate(ORGANS, start=1):
+        voxels, matrix = read_nrrd(tmp_path / f"s-{number}.nrrd")
+        assert voxels.shape == SHAPE
+        where = Geometry(voxels.shape, matrix).to_lps(np.argwhere(voxels))
+        index = series.volume.geometry.to_index(where)
+        assert np.abs(index - np.rint(index)).max(initial=0) < 0.01
+        read = np.zeros(SHAPE, bool)
+        read[tuple(np.rint(index).astype(int).T)] = True
+        assert np.array_equal(read, masks[key]), key
+
+
+def test_tid1500reader_reads_what_the_report_says_about_each_organ_and_region(tmp_path):
+    series = ct_series(AFFINES["oblique"])
+    masks = organ_masks(SHAPE)
+    findings = findings_of(series, masks)
+    path = written(tmp_path, series, findings)["report-sr"]
+    run(judge("tid1500reader"), "--inputDICOM", path, "--outputMetadata", tmp_path / "sr.json")
+    groups = {
+        group["TrackingIdentifier"]: group
+        for group in json.loads((tmp_path / "sr.json").read_text())["Measurements"]
+    }
+    assert list(groups) == [*ORGANS, "check-1-stomach", "check-2-aorta"]
+    stomach = groups["stomach"]
+    said = [
+        (e["conceptCode"]["CodeValue"], e["conceptValue"]["CodeValue"])
+        for e in stomach["qualitativeEvaluations"]
+    ]
+    assert said[1:] == [("PRESENCE", "FOUND"), ("FLAG", "REVIEW"), ("REASON", "VOLUME"), ("REASON", "BOUND")]
+    measured = {m["quantity"]["CodeValue"]: float(m["value"]) for m in stomach["measurementItems"]}
+    volume = float(masks["stomach"].sum() * series.volume.geometry.voxel_ml)
+    assert measured == {"118565006": pytest.approx(volume, abs=5e-5), "DSC-BOUND": 0.8649, "CONFIDENCE": 0.9}
+    assert (stomach["ReferencedSegment"], groups["check-1-stomach"]["ReferencedSegment"]) == (6, 1)
+
+
+def test_the_label_map_profile_holds_the_same_voxels_and_refuses_overlaps(tmp_path):
+    series = ct_series(AFFINES["axial"])
+    masks = organ_masks(SHAPE)
+    with pytest.raises(Refused, match="overlapping-segments"):
+        write_results(series, findings_of(series, masks), profile="labelmap", written_at=WRITTEN_AT)
+    taken = np.zeros(SHAPE, bool)
+    for mask in masks.values():
+        mask &= ~taken
+        taken |= mask
+    path = written(tmp_path, series, findings_of(series, masks), "labelmap")["organ-seg"]
+    assert_highdicom_reads(path, series, masks)
+
+
+def test_a_real_study_gives_objects_without_dciodvfy_errors(test_data, tmp_path):
+    series = series_of_folder(test_data("ct-abdomen-series"))
+    shape = series.volume.geometry.shape
+    assert shape == (41, 512, 512)
+    paths = written(tmp_path, series, findings_of(series, organ_masks(shape)))
+    assert {kind: errors(path) for kind, path in paths.items()} == {kind: [] for kind in paths}
+
+
+def assert_highdicom_reads(path: Path, series, masks) -> None:
+    seg = highdicom.seg.Segmentation.from_dataset(dcmread(path))
+    voxels = seg.get_pixels_by_source_instance(
+        [image.SOPInstanceUID for image in series.images],
+        ignore_spatial_locations=True,
+        assert_missing_frames_are_empty=True,
+    )
+    for number, mask in enumerate(masks.values()):
+        assert np.array_equal(voxels[..., number], mask)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    shape=st.tuples(st.integers(2, 5), st.integers(4, 11), st.integers(4, 19)),
+    name=st.sampled_from(sorted(AFFINES)),
+    seed=st.integers(0, 999),
+    profile=st.sampled_from(["ohif", "slicer"]),
+)
+def test_what_is_written_is_what_is_read(shape, name, seed, profile, tmp_path_factory):
+    series = ct_series(AFFINES[name], shape)
+    rng = np.random.default_rng(seed)
+    masks = {key: rng.random(shape) < 0.3 * (key != "aorta") for key in ORGANS}
+    folder = tmp_path_factory.mktemp("seg")
+    path = written(folder, series, findings_of(series, masks), profile)["organ-seg"]
+    assert_highdicom_reads(path, series, masks)
+
+
+def test_the_same_result_written_twice_is_the_same_bytes_and_any_other_input_other_uids():
+    series = ct_series(AFFINES["axial"])
+    findings = findings_of(series, organ_masks(SHAPE))
+    first = write_results(series, findings, written_at=WRITTEN_AT)
+    assert first == write_results(ct_series(AFFINES["axial"]), findings, written_at=WRITTEN_AT)
+    uids = {result.sop_instance_uid for result in first}
+    others = [
+        write_results(series, findings, written_at=WRITTEN_AT, profile="slicer"),
+        write_results(series, findings, written_at=WRITTEN_AT, settings_digest="other"),
+        write_results(
+            series, findings_of(series, findings.masks, release_digest="f" * 64), written_at=WRITTEN_AT
+        ),
+    ]
+    for other in others:
+        assert not uids & {result.sop_instance_uid for result in other}
+    later = write_results(series, findings, written_at=datetime(2027, 1, 1))
+    assert [result.sop_instance_uid for result in later] == [result.sop_instance_uid for result in first]
+
+
+def test_findings_on_another_grid_are_not_written():
+    series = ct_series(AFFINES["axial"])
+    other = ct_series(affine((1, 0, 0), (0, 1, 0), (0.9, 0.8), (0, 0, 3.0)))
+    with pytest.raises(ValueError, match="same grid"):
+        write_results(series, findings_of(other, organ_masks(SHAPE)), written_at=WRITTEN_AT)

@@ -1,0 +1,138 @@
+"""Texts that must fit where viewers show them, and UIDs that must repeat."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.findings import Flag
+from models.organs import ORGANS
+from models.reasons import Reason
+from services.dicom import private_codes
+from services.dicom.identity import Identity, hashed_uid
+from services.dicom.wording import (
+    image_range,
+    organ_description,
+    organs_description,
+    region_description,
+    review_description,
+)
+from tests.result_cases import AFFINES, ct_series, findings_of, organ_masks
+
+SERIES = ct_series(AFFINES["axial"])
+MASKS = organ_masks((7, 19, 21))
+
+
+def findings(flagged=("stomach", "aorta"), **overrides):
+    return findings_of(SERIES, MASKS, flagged=flagged, **overrides)
+
+
+@pytest.mark.parametrize(
+    ("flagged", "overrides", "text"),
+    [
+        ((), {"release": 1}, "Organs r1: all clear"),
+        (("stomach", "aorta"), {}, "Organs r2: check stomach, aorta"),
+        (
+            ("stomach", "aorta"),
+            {"demonstration": True},
+            "DEMO NOT FOR CLINICAL USE Organs r2: check stomach, aorta",
+        ),
+        (ORGANS, {}, "Organs r2: check 9 organs: spleen, right kidney, ..."),
+        (ORGANS, {"demonstration": True}, "DEMO NOT FOR CLINICAL USE Organs r2: check 9 organs: spleen, ..."),
+        (
+            ORGANS,
+            {"demonstration": True, "release": 12345678},
+            "DEMO NOT FOR CLINICAL USE Organs r12345678: check 9 organs",
+        ),
+    ],
+)
+def test_the_series_description_sums_up_the_flags_in_64_characters(flagged, overrides, text):
+    assert organs_description(findings(flagged, **overrides)) == text
+    assert len(text) <= 64
+
+
+def test_rejected_organs_are_named_first():
+    said = findings(("spleen", "liver"))
+    organs = tuple(replace(f, flag=Flag.REJECT) if f.organ == "liver" else f for f in said.organs)
+    assert organs_description(replace(said, organs=organs)) == "Organs r2: check liver, spleen"
+
+
+def test_the_review_series_names_organs_by_rank_once():
+    assert review_description(findings()) == "Check r2: stomach, aorta"
+    twice = findings()
+    regions = (*twice.regions, replace(twice.regions[0], rank=3))
+    assert review_description(replace(twice, regions=regions)) == "Check r2: stomach, aorta"
+
+
+def test_a_segment_says_flag_reasons_bound_volume_and_release():
+    said = {f.organ: organ_description(f, findings(demonstration=True)) for f in findings().organs}
+    assert re.fullmatch(
+        r"REVIEW: volume-out-of-range, bound-under-target; DSC at least 0.86 with 90 % confidence; "
+        r"[\d.]+ ml; release 2, demonstration weights, not for clinical use",
+        said["stomach"],
+    )
+    assert said["gallbladder"].startswith("CLEAR; no DSC bound is claimed; organ not found; release 2")
+    assert "cut by the field of view" in said["liver"]
+
+
+def test_a_very_long_description_is_cut_and_keeps_the_release():
+    finding = replace(findings().organs[5], reasons=("x" * 60,) * 40)
+    text = organ_description(finding, findings())
+    assert len(text) == 1024
+    assert text.endswith("...; release 2")
+
+
+def test_a_region_says_where_and_how_much():
+    region = replace(findings().regions[0], volume_ml=12.34, expected_error_ml=5.67)
+    assert region_description(region, "images 12-14", findings()) == (
+        "Stomach: expected error 5.7 ml in 12.3 ml; images 12-14; rank 1; release 2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ([11, 12, 13], "images 12-13"),
+        ([13, 12, 11], "images 12-11"),
+        ([1, None, 3], "slices 2-3"),
+        ([1, 1, 1], "slices 2-3"),
+    ],
+)
+def test_slices_are_named_as_viewers_number_them(numbers, text):
+    assert image_range((1, 2), numbers) == text
+
+
+def test_every_reason_has_a_code_that_fits_its_value_representation():
+    assert set(private_codes.REASONS) == set(Reason)
+    codes = [
+        *private_codes.REASONS.values(),
+        *private_codes.FLAGS.values(),
+        *private_codes.PRESENCES.values(),
+    ]
+    assert all(len(code.value) <= 16 and len(code.meaning) <= 64 for code in codes)
+    assert len({code.value for code in private_codes.REASONS.values()}) == len(Reason)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.text(max_size=5), max_size=4), st.lists(st.text(max_size=5), max_size=4))
+def test_a_uid_is_valid_and_differs_for_different_parts(one, other):
+    uid = hashed_uid(*one)
+    assert re.fullmatch(r"2\.25\.[1-9]\d{0,38}", uid)
+    assert len(uid) <= 64
+    assert (uid == hashed_uid(*other)) == (one == other)
+
+
+def test_the_order_of_the_images_does_not_change_a_uid():
+    one, other = (Identity.of(uids, "d", "ohif", "") for uids in (("1.2", "1.3"), ("1.3", "1.2")))
+    assert one.uid("organ-seg", "instance") == other.uid("organ-seg", "instance")
+    assert one.uid("organ-seg", "instance") != one.uid("organ-seg", "series")
+
+
+def test_an_organ_keeps_its_tracking_uid_from_release_to_release():
+    one, other = (Identity.of(("1.2",), digest, "ohif", "") for digest in ("a", "b"))
+    assert one.tracking_uid("liver") == other.tracking_uid("liver")
+    assert one.uid("organ-seg", "instance") != other.uid("organ-seg", "instance")
