@@ -112,12 +112,8 @@ def refuse_missing_geometry(slices: Sequence[SliceFacts]) -> None:
     """Refuse slices without a usable position, orientation, spacing or size."""
     requirements: dict[str, Callable[[SliceFacts], bool]] = {
         "ImagePositionPatient": lambda s: bool(s.position) and bool(np.isfinite(s.position).all()),
-        "ImageOrientationPatient": lambda s: (
-            s.orientation is not None and _are_unit_and_square(s.orientation)
-        ),
-        "PixelSpacing": lambda s: (
-            s.pixel_spacing is not None and all(0 < x < np.inf for x in s.pixel_spacing)
-        ),
+        "ImageOrientationPatient": lambda s: _are_unit_and_square(s.orientation),
+        "PixelSpacing": lambda s: _are_positive(s.pixel_spacing),
         "Rows and Columns": lambda s: bool(s.rows and s.columns),
     }
     for name, holds in requirements.items():

@@ -1,0 +1,367 @@
+"""Files on disk to CT series: grouping, exact HU, padding, refusals."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+)
+
+from models.errors import Refused
+from models.geometry import Geometry
+from models.verdict import Code, Verdict
+from services.dicom.phantom_series import write_phantom_series
+from services.dicom.series import CTSeries, check_folder, choose_series, load, read_series
+from tests.integration.ct_files import case, edit, setting, written
+
+
+def loaded(folder: Path) -> CTSeries:
+    (reading,) = read_series(folder)
+    return load(reading)
+
+
+def code_of(folder: Path) -> str | None:
+    (row,) = check_folder(folder)
+    assert (row["verdict"] == "refused") == (row["shape"] is None)
+    return row["code"]
+
+
+def test_a_series_is_read_as_it_was_written(tmp_path: Path) -> None:
+    made = case()
+    write_phantom_series(made, tmp_path)
+    series = loaded(tmp_path)
+    assert series.verdict.verdict is Verdict.OK
+    assert series.volume.hu.dtype == np.int16
+    np.testing.assert_array_equal(series.volume.hu, made.volume.hu)
+    assert series.volume.geometry.same_grid(made.volume.geometry, 1e-9)
+    assert [int(image.InstanceNumber) for image in series.images] == [1, 2, 3, 4, 5, 6]
+    assert "PixelData" not in series.images[0]
+    assert series.frame_of_reference_uid == series.images[0].FrameOfReferenceUID
+
+
+def test_file_names_instance_numbers_and_thickness_do_not_matter(tmp_path: Path) -> None:
+    for n, path in enumerate(written(tmp_path)):
+        edit(path, setting(InstanceNumber=99 - n, SliceThickness="9", SliceLocation=str(-7 * n)))
+        path.rename(tmp_path / f"{(n * 5) % 6}.ima")
+    series = loaded(tmp_path)
+    np.testing.assert_array_equal(series.volume.hu, case().volume.hu)
+    assert series.volume.geometry.spacing_mm[0] == pytest.approx(2.5)
+
+
+@st.composite
+def geometries(draw: st.DrawFn) -> Geometry:
+    """Oblique, reversed, anisotropic grids: rotations of a diagonal, k either way."""
+    turn = np.linalg.qr(
+        np.array(draw(st.lists(st.floats(-1, 1), min_size=9, max_size=9))).reshape(3, 3) + 3 * np.eye(3)
+    )[0]
+    spacing = [draw(st.floats(0.3, 8.0)) for _ in range(3)]
+    affine = np.eye(4)
+    affine[:3, :3] = turn * spacing
+    affine[:3, 3] = [draw(st.floats(-400, 400)) for _ in range(3)]
+    if draw(st.booleans()):
+        affine[:3, 0] *= -1
+    return Geometry((draw(st.integers(3, 5)), 4, 3), affine)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(geometries())
+def test_every_voxel_of_any_grid_comes_back_at_its_place(tmp_path: Path, grid: Geometry) -> None:
+    folder = tmp_path / "any"
+    shutil.rmtree(folder, ignore_errors=True)
+    made = case(grid)
+    write_phantom_series(made, folder)
+    series = loaded(folder)
+    indices = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)
+    back = np.rint(grid.to_index(series.volume.geometry.to_lps(indices))).astype(int)
+    np.testing.assert_allclose(grid.to_lps(back), series.volume.geometry.to_lps(indices), atol=1e-4)
+    np.testing.assert_array_equal(series.volume.hu, made.volume.hu[tuple(np.moveaxis(back, -1, 0))])
+    normal = np.cross(series.volume.geometry.affine[:3, 2], series.volume.geometry.affine[:3, 1])
+    assert normal @ series.volume.geometry.affine[:3, 0] > 0
+
+
+@pytest.mark.parametrize(
+    "syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless]
+)
+def test_lossless_transfer_syntaxes_give_the_same_hu(tmp_path: Path, syntax: UID) -> None:
+    for path in written(tmp_path):
+        dataset = dcmread(path)
+        if syntax == RLELossless:
+            dataset.compress(RLELossless)
+        if syntax == ExplicitVRBigEndian:
+            dataset.PixelData = dataset.pixel_array.astype(">i2").tobytes()
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dcmwrite(
+            path,
+            dataset,
+            implicit_vr=syntax == ImplicitVRLittleEndian,
+            little_endian=syntax != ExplicitVRBigEndian,
+            force_encoding=True,
+        )
+    np.testing.assert_array_equal(loaded(tmp_path).volume.hu, case().volume.hu)
+
+
+def test_files_without_preamble_are_read(tmp_path: Path) -> None:
+    for path in written(tmp_path):
+        Dataset(dcmread(path)).save_as(path, implicit_vr=True, little_endian=True)
+        assert path.read_bytes()[:2] == b"\x08\x00"
+    np.testing.assert_array_equal(loaded(tmp_path).volume.hu, case().volume.hu)
+
+
+def test_slope_and_intercept_are_taken_slice_by_slice(tmp_path: Path) -> None:
+    paths = written(tmp_path)
+    edit(paths[1], setting(RescaleSlope="2", RescaleIntercept="-5"))
+    expected = case().volume.hu.copy()
+    expected[1] = np.maximum(expected[1], -700) * 2 - 5
+
+    def halve(dataset: Dataset) -> None:
+        stored = np.maximum(dataset.pixel_array, -700)  # stays above what counts as padding
+        dataset.PixelData = stored.astype("<i2").tobytes()
+
+    edit(paths[1], halve)
+    series = loaded(tmp_path)
+    assert series.volume.hu.dtype == np.int16
+    np.testing.assert_array_equal(series.volume.hu, expected)
+
+
+def test_a_fractional_slope_gives_float32(tmp_path: Path) -> None:
+    for path in written(tmp_path):
+        edit(path, setting(RescaleSlope="0.5"))
+    series = loaded(tmp_path)
+    assert series.volume.hu.dtype == np.float32
+    np.testing.assert_array_equal(series.volume.hu, case().volume.hu * np.float32(0.5))
+
+
+def test_twelve_bit_values_whose_sign_was_not_extended_are_negative(tmp_path: Path) -> None:
+    def cut(dataset: Dataset) -> None:
+        stored = dataset.pixel_array.astype(np.int16) & 0x0FFF
+        dataset.PixelData = stored.astype("<i2").tobytes()
+        dataset.BitsStored, dataset.HighBit = 12, 11
+
+    for path in written(tmp_path):
+        edit(path, cut)
+    np.testing.assert_array_equal(loaded(tmp_path).volume.hu, case().volume.hu)
+
+
+def pixels(change: Callable[[np.ndarray], None]) -> Callable[[Dataset], None]:
+    """Return a change of a data set's stored values in place."""
+
+    def apply(dataset: Dataset) -> None:
+        stored = dataset.pixel_array.astype("<i2")
+        change(stored)
+        dataset.PixelData = stored.tobytes()
+
+    return apply
+
+
+def corner(value: int) -> Callable[[Dataset], None]:
+    def change(stored: np.ndarray) -> None:
+        stored[:3, :2] = value
+
+    return pixels(change)
+
+
+def padding(value: int, limit: int | None = None, vr: str = "SS") -> Callable[[Dataset], None]:
+    def change(dataset: Dataset) -> None:
+        dataset.add_new("PixelPaddingValue", vr, value)
+        if limit is not None:
+            dataset.add_new("PixelPaddingRangeLimit", vr, limit)
+
+    return change
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_padding_becomes_air_and_is_noted(tmp_path: Path, declared: bool) -> None:
+    for path in written(tmp_path):
+        edit(path, corner(-2000))
+        if declared:
+            edit(path, padding(-2000))
+    series = loaded(tmp_path)
+    assert series.verdict.verdict is Verdict.OK
+    assert (series.volume.hu[:, :3, :2] == -1024).all()
+    assert series.volume.hu[:, 3:].min() >= -1000
+    assert [note.startswith("5.0 % of the voxels") for note in series.verdict.notes] == [True]
+
+
+def test_a_padding_range_is_honoured(tmp_path: Path) -> None:
+    for n, path in enumerate(written(tmp_path)):
+        edit(path, corner(-1990 - n))
+        edit(path, padding(-2000, -1990))
+    assert (loaded(tmp_path).volume.hu[:, :3, :2] == -1024).all()
+
+
+def test_padding_written_with_the_wrong_sign_is_understood(tmp_path: Path) -> None:
+    for path in written(tmp_path):
+        edit(path, corner(-2000))
+        edit(path, padding(65536 - 2000, vr="US"))
+    assert "are padding" in loaded(tmp_path).verdict.notes[0]
+
+
+def cut_short(dataset: Dataset) -> None:
+    dataset.PixelData = dataset.PixelData[:100]
+
+
+def without_pixels(dataset: Dataset) -> None:
+    del dataset.PixelData
+
+
+def garbled_jpeg(dataset: Dataset) -> None:
+    dataset.compress(RLELossless)
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.90"
+
+
+def imager_spacing_only(dataset: Dataset) -> None:
+    dataset.ImagerPixelSpacing = dataset.PixelSpacing
+    del dataset.PixelSpacing
+
+
+def drop(*names: str) -> Callable[[Dataset], None]:
+    def change(dataset: Dataset) -> None:
+        for name in names:
+            delattr(dataset, name)
+
+    return change
+
+
+WRONG: dict[str, tuple[Callable[[Dataset], None], Code]] = {
+    "truncated pixels": (cut_short, Code.BAD_PIXEL_DATA),
+    "no pixels": (without_pixels, Code.BAD_PIXEL_DATA),
+    "undecodable pixels": (garbled_jpeg, Code.BAD_PIXEL_DATA),
+    "stray bits": (setting(BitsStored=8, HighBit=7), Code.BAD_PIXEL_DATA),
+    "above any CT": (corner(32000), Code.BAD_PIXEL_DATA),
+    "below any CT": (
+        pixels(lambda stored: stored.__setitem__((0, slice(0, 2)), (-2000, -3000))),
+        Code.BAD_PIXEL_DATA,
+    ),
+    "padding like tissue": (padding(-54), Code.BAD_PIXEL_DATA),
+    "inverted grey": (setting(PhotometricInterpretation="MONOCHROME1"), Code.BAD_PIXEL_DATA),
+    "unit not HU": (setting(RescaleType="US"), Code.BAD_RESCALE),
+    "no intercept": (drop("RescaleIntercept"), Code.BAD_RESCALE),
+    "imager pixel spacing only": (imager_spacing_only, Code.MISSING_GEOMETRY),
+    "no position": (drop("ImagePositionPatient"), Code.MISSING_GEOMETRY),
+    "empty SOP UID": (setting(SOPInstanceUID=""), Code.MISSING_UID),
+    "another patient": (setting(PatientID="P-9"), Code.MIXED_PATIENT),
+    "magnetic resonance": (setting(Modality="MR"), Code.NOT_CT),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_one_wrong_slice_refuses_the_series(tmp_path: Path, name: str) -> None:
+    change, code = WRONG[name]
+    edit(written(tmp_path)[0], change)
+    assert code_of(tmp_path) == code
+
+
+def test_a_comma_for_a_point_is_no_number(tmp_path: Path) -> None:
+    path = written(tmp_path)[0]
+    path.write_bytes(path.read_bytes().replace(b"0.8\\0.7 ", b"0,8\\0,7 "))
+    assert code_of(tmp_path) == Code.MISSING_GEOMETRY
+
+
+def test_a_slice_sent_twice_is_dropped_and_the_series_repaired(tmp_path: Path) -> None:
+    shutil.copy(written(tmp_path)[2], tmp_path / "again.dcm")
+    series = loaded(tmp_path)
+    assert series.verdict.verdict is Verdict.REPAIRED
+    assert series.verdict.code is Code.DUPLICATE_POSITIONS
+    np.testing.assert_array_equal(series.volume.hu, case().volume.hu)
+
+
+def test_another_image_at_a_position_is_refused(tmp_path: Path) -> None:
+    again = Path(shutil.copy(written(tmp_path)[2], tmp_path / "again.dcm"))
+    edit(again, corner(7))
+    assert code_of(tmp_path) == Code.DUPLICATE_POSITIONS
+
+
+def test_a_series_without_frame_of_reference_is_one_of_its_own(tmp_path: Path) -> None:
+    for path in written(tmp_path):
+        edit(path, drop("FrameOfReferenceUID"))
+    first, second = loaded(tmp_path), loaded(tmp_path)
+    assert first.frame_of_reference_uid == second.frame_of_reference_uid
+    assert {image.FrameOfReferenceUID for image in first.images} == {first.frame_of_reference_uid}
+    assert "FrameOfReferenceUID" in first.verdict.notes[0]
+
+
+def test_what_is_no_dicom_is_passed_over(tmp_path: Path) -> None:
+    written(tmp_path / "deep" / "er")
+    (tmp_path / "notes.txt").write_text("\x08\x00 begins like a data set, and is none")
+    (tmp_path / "empty").touch()
+    (tmp_path / "DICM").write_bytes(bytes(128) + b"DICM" + bytes(range(256)))
+    assert [row["verdict"] for row in check_folder(tmp_path)] == ["ok"]
+
+
+@pytest.mark.parametrize("make", ["nothing", "folder", "text", "texts"])
+def test_no_dicom_at_all_is_refused_with_a_sentence(tmp_path: Path, make: str) -> None:
+    place = tmp_path / "place"
+    if make == "text":
+        place.write_text("no image")
+    elif make != "nothing":
+        place.mkdir()
+    if make == "texts":
+        (place / "a.txt").write_text("no image")
+        (place / "b.txt").write_text("no image")
+    with pytest.raises(Refused) as refusal:
+        check_folder(place)
+    assert refusal.value.code == Code.NOT_DICOM
+    assert refusal.value.detail == {
+        "nothing": "There is no such file or folder.",
+        "folder": "The folder is empty.",
+        "text": "The file is not DICOM.",
+        "texts": "All 2 files are not DICOM.",
+    }[make]  # fmt: skip
+
+
+def test_a_refused_series_is_never_loaded(tmp_path: Path) -> None:
+    written(tmp_path)[3].unlink()
+    (reading,) = read_series(tmp_path)
+    with pytest.raises(Refused, match="missing-slices"):
+        load(reading)
+
+
+def another_series(folder: Path, uid: str, step: int, count: int | None = None) -> None:
+    """Write the default series again under another UID, every so many slices."""
+    for path in written(folder)[: None if count is None else count]:
+        edit(path, setting(SeriesInstanceUID=uid))
+        edit(
+            path,
+            lambda dataset: setattr(dataset, "SOPInstanceUID", f"{dataset.SOPInstanceUID[:40]}.{uid[-1]}"),
+        )
+    for n, path in enumerate(sorted(folder.iterdir())):
+        if n % step:
+            path.unlink()
+
+
+def test_the_series_with_most_slices_is_chosen_and_said(tmp_path: Path) -> None:
+    written(tmp_path / "all")
+    another_series(tmp_path / "few", "1.2.7", step=2)
+    readings = read_series(tmp_path)
+    for arrival in (readings, readings[::-1]):
+        chosen = choose_series(arrival)
+        assert len(chosen.paths) == 6
+        assert chosen.verdict.notes == (
+            "Chosen of 2 series, 2 of them fit: axial, original, most slices (6), then thinnest.",
+        )
+
+
+def test_the_nearest_to_fit_gives_its_code_when_none_is(tmp_path: Path) -> None:
+    written(tmp_path / "gap")[3].unlink()
+    another_series(tmp_path / "one", "1.2.7", step=6)
+    with pytest.raises(Refused, match="missing-slices"):
+        choose_series(read_series(tmp_path))
+
+
+def test_two_studies_are_not_chosen_from(tmp_path: Path) -> None:
+    written(tmp_path / "first")
+    written(tmp_path / "second", seed=2)
+    with pytest.raises(Refused, match="several-studies"):
+        choose_series(read_series(tmp_path))
