@@ -17,8 +17,9 @@ from models.errors import OrganloopError, Refused
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_REFUSED = 0, 1, 2, 3
 
-_stdout = Console(highlight=False)
-_stderr = Console(stderr=True, highlight=False)
+_WIDTH = None if sys.stdout.isatty() else 200  # a pipe has no width; tables must not be cut for it
+_stdout = Console(highlight=False, width=_WIDTH)
+_stderr = Console(stderr=True, highlight=False, width=_WIDTH)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,12 @@ def progress(message: str) -> None:
 
 
 def answer(verb: Callable[[], Outcome], as_json: bool) -> NoReturn:
-    """Run a verb, print its outcome or the reason it has none, and end the command."""
+    """Run a verb of the command and end it; see `conclude`."""
+    raise typer.Exit(conclude(verb, as_json))
+
+
+def conclude(verb: Callable[[], Outcome], as_json: bool) -> int:
+    """Run a verb, print its outcome or the reason it has none, and return the exit code."""
     try:
         outcome = verb()
     except Refused as refusal:
@@ -65,7 +71,7 @@ def answer(verb: Callable[[], Outcome], as_json: bool) -> NoReturn:
         target = _stderr if outcome.exit_code == EXIT_FAILED else _stdout
         for part in outcome.text:
             target.print(part, soft_wrap=True)
-    raise typer.Exit(outcome.exit_code)
+    return outcome.exit_code
 
 
 def failure_code(error: OrganloopError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib
 import numpy as np
@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from models.findings import ReviewRegion, StudyFindings
 from models.geometry import Geometry
 from models.organs import CATALOGUE, organ
 from models.volume import Volume
@@ -55,10 +54,9 @@ def axial(
     outlines: Mapping[str, NDArray[np.bool_]],
     *,
     truth: Mapping[str, NDArray[np.bool_]] | None = None,
-    regions: Sequence[ReviewRegion] = (),
-    title: str = "",
+    review: NDArray[np.bool_] | None = None,
 ) -> bytes:
-    """Return a PNG of one slice: organ outlines, truth dotted in white, review regions hatched in yellow.
+    """Return a PNG of one slice: organ outlines, truth dotted in white, what to review in yellow.
 
     Drawn as a reader sees it, the patient's right on the left, whatever way the slice is stored.
     """
@@ -70,11 +68,9 @@ def axial(
             axes.contour(mask[k], levels=[0.5], colors=[colour(key)], linewidths=1.4)
         if truth is not None and key in truth and truth[key][k].any():
             axes.contour(truth[key][k], levels=[0.5], colors="white", linewidths=0.7, linestyles="dotted")
-    for region in regions:
-        if region.mask[k].any():
-            axes.contourf(region.mask[k], levels=[0.5, 1.5], colors="none", hatches=["////"])
-            axes.contour(region.mask[k], levels=[0.5], colors="yellow", linewidths=1.0)
-    axes.set_title(title, fontsize=9)
+    if review is not None and review[k].any():
+        axes.contourf(review[k], levels=[0.5, 1.5], colors="none", hatches=["////"])
+        axes.contour(review[k], levels=[0.5], colors="yellow", linewidths=1.0)
     return png(figure)
 
 
@@ -110,11 +106,3 @@ def png(figure: Figure) -> bytes:
 def data_url(content: bytes) -> str:
     """Return PNG bytes as an address a page can hold."""
     return "data:image/png;base64," + base64.b64encode(content).decode()
-
-
-def slice_of_interest(findings: StudyFindings) -> int:
-    """Return the k index to show: the middle of the first review region, else the best slice."""
-    if findings.regions:
-        first, last = findings.regions[0].slices
-        return (first + last) // 2
-    return best_slice(findings.masks)

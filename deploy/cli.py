@@ -1,0 +1,199 @@
+"""The command ``organloop``: one verb per thing a person or a job does.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused on the data.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+
+from deploy.console import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, Outcome, answer, progress, table
+from services.settings import Settings
+
+if TYPE_CHECKING:
+    from deploy.stack import Part
+
+app = typer.Typer(
+    name="organloop",
+    help="CT studies in, organ segmentations out, heads that learn from corrections.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="Folder with DICOM files, searched at any depth.")],
+    as_json: Json = False,
+) -> None:
+    """Give the geometry verdict of every series: fit, repaired or refused, with measured millimetres."""
+
+    def verb() -> Outcome:
+        from services.dicom.series import check_folder
+
+        series = check_folder(path)
+        refused = any(one["verdict"] == "refused" for one in series)
+        return Outcome(series, [_verdict_lines(one) for one in series], EXIT_REFUSED if refused else 0)
+
+    answer(verb, as_json)
+
+
+@app.command()
+def segment(
+    source: Annotated[Path, typer.Argument(help="Folder with the DICOM files of one CT study.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the results. Default: results/<source's name> in the home folder."),
+    ] = None,
+    release: Annotated[
+        int | None, typer.Option(min=1, help="Release that must answer. Default: the incumbent.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Segment a CT study: organ SEG, review SEG and SR, each proven by reading it back."""
+
+    def verb() -> Outcome:
+        from flows.segment_study import segment as run
+        from services.wiring import connect
+
+        settings = Settings()
+        where = out or settings.home / "results" / source.resolve().name
+        study = run(source, where, connect(settings), release=release, progress=progress)
+        document = study.document
+        return Outcome(document, (_organ_table(document), *(item["path"] for item in document["objects"])))
+
+    answer(verb, as_json)
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option(help="Folder for one sub-folder per case.")],
+    cases: Annotated[int, typer.Option(min=1, help="Number of cases.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the first case; each further one adds 1.")] = 0,
+    site: Annotated[str, typer.Option(help="Synthetic site: A or B.")] = "A",
+    as_json: Json = False,
+) -> None:
+    """Write synthetic CT series as DICOM, each with its exact truth."""
+
+    def verb() -> Outcome:
+        from models.phantom import make_case
+        from services.dicom.phantom_series import write_phantom_series, write_truth
+
+        written = []
+        for number in range(seed, seed + cases):
+            progress(f"phantom {site}-{number} ({number - seed + 1} of {cases})")
+            case = make_case(site, number)
+            folder = out / f"{site}-{number:04d}"
+            images = write_phantom_series(case, folder / "ct")
+            write_truth(case, folder / "truth.npz")
+            written.append(
+                {
+                    "site": site,
+                    "seed": number,
+                    "ct": str(folder / "ct"),
+                    "truth": str(folder / "truth.npz"),
+                    "images": len(images),
+                }
+            )
+        return Outcome(written, [f"{one['ct']}  {one['images']} images" for one in written])
+
+    answer(verb, as_json)
+
+
+@app.command()
+def up(as_json: Json = False) -> None:
+    """Start the local stack: Triton with the releases, and Prefect, on 127.0.0.1."""
+
+    def verb() -> Outcome:
+        from deploy import stack
+
+        return _parts(stack.up(Settings(), progress))
+
+    answer(verb, as_json)
+
+
+@app.command()
+def down(as_json: Json = False) -> None:
+    """Stop the local stack; releases, records and logs stay."""
+
+    def verb() -> Outcome:
+        from deploy import stack
+
+        stack.down(Settings(), progress)
+        return _parts(stack.status(Settings()), expected_running=False)
+
+    answer(verb, as_json)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Say what of the local stack runs where; exit 1 if a part does not run."""
+
+    def verb() -> Outcome:
+        from deploy import stack
+
+        return _parts(stack.status(Settings()))
+
+    answer(verb, as_json)
+
+
+def main() -> None:
+    """Run the command."""
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        Settings()
+    except ValidationError as error:
+        sys.stderr.write(f"a setting is wrong: {error}\n")
+        sys.exit(EXIT_USAGE)
+    app()
+
+
+def _verdict_lines(one: dict[str, Any]) -> str:
+    lines = [f"{one['verdict']:9} {one['code'] or '':18} series {one['series_uid'] or 'without a UID'}"]
+    if one["shape"]:
+        voxels = " x ".join(map(str, one["shape"]))
+        spacing = " x ".join(f"{mm:.3g}" for mm in one["spacing_mm"])
+        lines.append(f"{voxels} voxels of {spacing} mm (slice, row, column)")
+    lines += [text for text in (one["detail"], *one["notes"]) if text]
+    return "\n          ".join(lines)
+
+
+def _organ_table(document: dict[str, Any]) -> Table:
+    rows = [
+        (
+            one["organ"],
+            one["presence"],
+            f"{one['volume_ml']:.0f}",
+            one["flag"],
+            None if one["dsc_lower_bound"] is None else f"{one['dsc_lower_bound']:.2f}",
+            ", ".join(one["reasons"]),
+        )
+        for one in document["organs"]
+    ]
+    sides = {"organ": "left", "presence": "left", "ml": "right", "flag": "left", "DSC at least": "right"}
+    return table(sides | {"reasons": "left"}, rows)
+
+
+def _parts(parts: tuple[Part, ...], expected_running: bool = True) -> Outcome:
+    rows = [(part.name, "up" if part.running else "down", part.address, part.detail) for part in parts]
+    document = [
+        {"part": part.name, "running": part.running, "address": part.address, "detail": part.detail}
+        for part in parts
+    ]
+    healthy = all(part.running == expected_running for part in parts)
+    shown = table(dict.fromkeys(("part", "state", "address", "detail"), "left"), rows)
+    return Outcome(document, (shown,), 0 if healthy else EXIT_FAILED)

@@ -1,0 +1,174 @@
+"""The local stack: Triton with the releases, and Prefect, on 127.0.0.1, without root or Docker."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from services.records.store import open_records
+
+from deploy.prefect_server import PrefectServer
+from deploy.triton_server import TritonServer
+from models.errors import OrganloopError, ServingUnavailable
+from services.inference.triton import TritonSegmenter
+from services.releases.files import replace
+from services.releases.store import ReleaseStore
+from services.releases.triton_repository import TritonRepository
+from services.settings import Settings
+from services.wiring import repository_root
+
+STARTER = repository_root() / "models" / "starter"
+SEGMENTER_MODEL = repository_root() / "deploy" / "triton" / "organ_segmenter" / "model.py"
+TRITON_ENVIRONMENT = repository_root() / ".venv-triton"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the stack as found.
+
+    Parameters
+    ----------
+    name
+        What it is.
+    running
+        Whether it answers.
+    address
+        Where, while it runs.
+    detail
+        What it serves, or what to do.
+    """
+
+    name: str
+    running: bool
+    address: str
+    detail: str
+
+
+def triton_repository(settings: Settings) -> TritonRepository:
+    """Return the repository from which the local Triton loads."""
+    return TritonRepository(settings.triton_repository, SEGMENTER_MODEL, settings.threads)
+
+
+def triton_server(settings: Settings) -> TritonServer:
+    """Return the embedded Triton of this home, running or not."""
+    return TritonServer(
+        settings.home / "triton",
+        settings.triton_repository,
+        TRITON_ENVIRONMENT,
+        repository_root(),
+        grpc_port=settings.triton_grpc_port,
+        http_port=settings.triton_http_port,
+    )
+
+
+def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
+    """Start what is not running yet and say what runs where; a second call changes nothing.
+
+    Raises
+    ------
+    StartFailed, ServingFailed
+        If a server does not come up; the message ends with its log.
+    InvalidRelease
+        If a release is damaged, or its export does not agree with torch.
+    StorageFailed
+        If the home is not writable.
+    """
+    incumbent = prepare_releases(settings, progress)
+    progress("starting Triton")
+    process = triton_server(settings).start()
+    replace(settings.stack_file, json.dumps({"triton_url": process.url}).encode())
+    await_release(settings, process.url, incumbent)
+    progress("starting the Prefect server")
+    prefect(settings).start()
+    return status(settings)
+
+
+def down(settings: Settings, progress: Callable[[str], None]) -> None:
+    """Stop everything `up` started; releases, records and logs stay."""
+    progress("stopping the Prefect server")
+    prefect(settings).stop()
+    progress("stopping Triton")
+    triton_server(settings).stop()
+    settings.stack_file.unlink(missing_ok=True)
+
+
+def status(settings: Settings) -> tuple[Part, ...]:
+    """Say what runs where."""
+    api = prefect(settings).api_url
+    process = triton_server(settings).status()
+    return (
+        _triton_part(settings, process.url if process else None),
+        Part(
+            "prefect", api is not None, api or "", "dashboard at the same address without /api" if api else ""
+        ),
+    )
+
+
+def _triton_part(settings: Settings, url: str | None) -> Part:
+    if url is None:
+        return Part("triton", False, "", "not running: `organloop up` starts it")
+    client = TritonSegmenter(url)
+    try:
+        served = [n for n in triton_repository(settings).versions() if client.ready(n)]
+    finally:
+        client.close()
+    incumbent = open_records(settings.records_url).incumbent()
+    return Part(
+        "triton",
+        incumbent in served,
+        url,
+        f"incumbent: release {incumbent}; serving releases {', '.join(map(str, served)) or 'none'}",
+    )
+
+
+def await_release(settings: Settings, url: str, release: int) -> None:
+    """Wait until Triton serves a release.
+
+    Raises
+    ------
+    ServingUnavailable
+        If it is not served within the serving deadline.
+    """
+    end = time.monotonic() + settings.serving_deadline_seconds
+    client = TritonSegmenter(url)
+    try:
+        while not client.ready(release):
+            if time.monotonic() > end:
+                log = triton_server(settings).log_tail()
+                raise ServingUnavailable(f"Triton does not serve release {release}; its log ends:\n{log}")
+            time.sleep(0.1)
+    finally:
+        client.close()
+
+
+def prefect(settings: Settings) -> PrefectServer:
+    """Return the Prefect server of this home, running or not."""
+    return PrefectServer(settings.home / "prefect", settings.prefect_port)
+
+
+def prepare_releases(settings: Settings, progress: Callable[[str], None]) -> int:
+    """Take in the starter, export what is not exported yet, and return the incumbent's number."""
+    store = ReleaseStore(settings.release_store)
+    records = open_records(settings.records_url)
+    if not store.numbers():
+        progress("taking in the demonstration release (trained on phantoms, not for clinical use)")
+        store.import_from(STARTER)
+    if records.incumbent() is None:
+        records.set_incumbent(
+            store.numbers()[0], approver="organloop up", reason="first release of this home"
+        )
+    repository = triton_repository(settings)
+    for number in store.numbers():
+        release = store.release(number)
+        if not all(store.has_export(digest) for digest in (release.trunk, *release.heads.values())):
+            progress(f"exporting release {number} to ONNX and proving it against torch")
+            from services.releases.exporter import export_release  # torch is loaded only when needed
+
+            export_release(release, store, threads=settings.threads)
+        repository.write_version(release, store)
+    incumbent = records.incumbent()
+    if incumbent is None:
+        raise OrganloopError("no incumbent is recorded")
+    return incumbent

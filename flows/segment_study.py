@@ -1,0 +1,223 @@
+"""Segment one CT study: examine it, serve it, say what was found, prove it, store it.
+
+Plain functions first; the Prefect tasks and the flow at the end only wrap them. Tasks exchange paths
+and release numbers: voxels never leave a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import TaskRun
+from prefect.states import State
+
+from models.errors import InvalidRelease, ServingTimedOut, ServingUnavailable
+from models.findings import StudyFindings
+from models.organs import ORGANS
+from models.release import Release
+from models.resampling import to_model_grid
+from models.study import assess
+from services.dicom.results import ResultObject, write_results
+from services.dicom.series import CTSeries, choose_series, load, read_series
+from services.pacs.folder import FolderPacs
+from services.settings import Settings
+from services.stopwatch import Stopwatch
+from services.wiring import Services, connect
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedStudy:
+    """What came of one study.
+
+    Parameters
+    ----------
+    series
+        The CT series that was segmented.
+    findings
+        What is said about it.
+    objects
+        The DICOM objects, proven.
+    document
+        The JSON document of the `segment` verb.
+    """
+
+    series: CTSeries
+    findings: StudyFindings
+    objects: tuple[ResultObject, ...]
+    document: dict[str, Any]
+
+
+def segment(
+    source: Path,
+    out: Path,
+    services: Services,
+    *,
+    release: int | None = None,
+    organs: Collection[str] = ORGANS,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone(),
+    progress: Progress = lambda _: None,
+) -> SegmentedStudy:
+    """Segment the CT study in a folder and store the results in another.
+
+    Parameters
+    ----------
+    source
+        Folder with the study's DICOM files; nothing in it is changed.
+    out
+        Folder for the results; it holds all of them or none.
+    services
+        What to work with.
+    release
+        Number of the release that must answer; by default the incumbent.
+    organs
+        Organs asked for, keys of the catalogue.
+    now
+        The clock; the time a result was first written is kept when it is written again.
+    progress
+        Told each step.
+
+    Raises
+    ------
+    Refused
+        If no series of the study can be segmented safely, with code and measured numbers.
+    InvalidRelease
+        If the release asked for is not in the store.
+    ServingFailed
+        If the segmenter could not answer.
+    ProofFailed
+        If an object read back differs from what was meant.
+    StorageFailed
+        If the results cannot be stored; nothing half-written is left.
+    """
+    watch = Stopwatch()
+    with watch.step("read"):
+        progress(f"reading {source}")
+        series = load(choose_series(read_series(source)))
+    chosen = services.releases.release(incumbent(services) if release is None else release)
+    with watch.step("resample"):
+        model_volume = to_model_grid(series.volume, chosen.contract.spacing_mm)
+    with watch.step("serve"):
+        progress(f"asking release {chosen.number}: {series.volume.geometry.shape} voxels")
+        answer = services.segmenter.segment(model_volume.hu.astype(np.int16, copy=False), chosen.number)
+        profile = services.segmenter.profile(chosen.number)
+    with watch.step("assess"):
+        findings = assess(answer, model_volume.geometry, series.volume.geometry, chosen, profile, organs)
+    with watch.step("write"):
+        progress("writing and proving the DICOM objects")
+        key = result_key(series, chosen, services.settings.seg_profile, organs)
+        written_at = services.records.first_written(key, now())
+        objects = write_results(
+            series,
+            findings,
+            profile=services.settings.seg_profile,
+            written_at=written_at,
+            settings_digest=digest(sorted(organs)),
+        )
+    with watch.step("store"):
+        FolderPacs(out).store(objects)
+        services.records.record_result(
+            key,
+            study_uid=series.study_uid,
+            series_uid=series.series_uid,
+            release=chosen.number,
+            objects={item.kind: item.sop_instance_uid for item in objects},
+        )
+    return SegmentedStudy(series, findings, objects, _document(series, findings, objects, out, watch))
+
+
+def incumbent(services: Services) -> int:
+    """Return the number of the release that serves.
+
+    Raises
+    ------
+    InvalidRelease
+        If none has been made the incumbent yet.
+    """
+    number = services.records.incumbent()
+    if number is None:
+        raise InvalidRelease("no release is the incumbent yet: `organloop up` takes in the first one")
+    return number
+
+
+def result_key(series: CTSeries, release: Release, profile: str, organs: Collection[str]) -> str:
+    """Return the key under which the same step is the same result: images, release, settings."""
+    images = sorted(str(image.SOPInstanceUID) for image in series.images)
+    return digest([release.digest, profile, *sorted(organs), *images])
+
+
+def digest(words: Collection[str]) -> str:
+    """Return the SHA-256 of a list of words."""
+    return sha256("\n".join(words).encode()).hexdigest()
+
+
+def _document(
+    series: CTSeries,
+    findings: StudyFindings,
+    objects: tuple[ResultObject, ...],
+    out: Path,
+    watch: Stopwatch,
+) -> dict[str, Any]:
+    return {
+        "study_uid": series.study_uid,
+        "series_uid": series.series_uid,
+        "release": findings.release,
+        "verdict": str(series.verdict.verdict),
+        "notes": list(series.verdict.notes),
+        "objects": [
+            {"kind": item.kind, "uid": item.sop_instance_uid, "path": str(out / item.file_name)}
+            for item in objects
+        ],
+        "organs": [
+            {
+                "organ": finding.organ,
+                "presence": str(finding.presence),
+                "cut_by_field_of_view": finding.cut_by_field_of_view,
+                "volume_ml": round(finding.volume_ml, 2),
+                "flag": str(finding.flag),
+                "reasons": list(finding.reasons),
+                "dsc_lower_bound": finding.dsc_lower_bound,
+            }
+            for finding in findings.organs
+        ],
+        "seconds": watch.seconds(),
+    }
+
+
+def _worth_trying_again(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
+    """Only a server that is away comes back; a refusal stays a refusal."""
+    failure = state.result(raise_on_failure=False)
+    return isinstance(failure, ServingUnavailable | ServingTimedOut)
+
+
+@task(name="segment", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=_worth_trying_again)
+def segment_task(source: Path, out: Path, release: int | None) -> dict[str, Any]:
+    """Segment one study; the document of the `segment` verb."""
+    return segment(source, out, connect(Settings()), release=release).document
+
+
+@task(name="publish findings")
+def publish_task(document: dict[str, Any]) -> None:
+    """Show flags and volumes in the Prefect dashboard."""
+    create_table_artifact(
+        key="findings",
+        table=document["organs"],
+        description=f"Study {document['study_uid']}, release {document['release']}",
+    )
+
+
+@flow(name="segment-study")
+def segment_study(source: Path, out: Path, release: int | None = None) -> dict[str, Any]:
+    """Segment one CT study and store organ SEG, review SEG and SR."""
+    document = segment_task(source, out, release)
+    publish_task(document)
+    return document

@@ -1,0 +1,76 @@
+"""The one place that turns settings into the things flows work with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import ServingUnavailable
+from services.inference.port import Segmenter
+from services.inference.triton import TritonSegmenter
+from services.records.port import Records
+from services.records.store import open_records
+from services.releases.store import ReleaseStore
+from services.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the flows work with.
+
+    Parameters
+    ----------
+    settings
+        What it was made from.
+    releases
+        Trunks, heads and releases.
+    records
+        What happened, and which release is the incumbent.
+    segmenter
+        Answers a volume for a release.
+    """
+
+    settings: Settings
+    releases: ReleaseStore
+    records: Records
+    segmenter: Segmenter
+
+
+def connect(settings: Settings) -> Services:
+    """Return the services of one process; nothing is asked of a server yet.
+
+    Raises
+    ------
+    ServingUnavailable
+        If no address of a Triton is known.
+    """
+    return Services(
+        settings=settings,
+        releases=ReleaseStore(settings.release_store),
+        records=open_records(settings.records_url),
+        segmenter=TritonSegmenter(triton_url(settings), settings.serving_deadline_seconds),
+    )
+
+
+def triton_url(settings: Settings) -> str:
+    """Return Triton's gRPC address: the setting, else that of the local stack.
+
+    Raises
+    ------
+    ServingUnavailable
+        If there is neither; the message says what to do.
+    """
+    if settings.triton_url:
+        return settings.triton_url
+    try:
+        return str(json.loads(settings.stack_file.read_bytes())["triton_url"])
+    except FileNotFoundError:
+        raise ServingUnavailable(
+            "no Triton is known: start the local stack with `organloop up`, or set ORGANLOOP_TRITON_URL"
+        ) from None
+
+
+def repository_root() -> Path:
+    """Return the folder that holds the packages `models`, `services`, `flows` and `deploy`."""
+    return Path(__file__).resolve().parent.parent
