@@ -13,43 +13,35 @@ import json
 import os
 import shutil
 import signal
-import socket
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from deploy import local_process
 from deploy.libpython import libpython_folder
+from deploy.local_process import LocalProcess
 from models.contract import SEGMENTER
-from models.errors import ServingTimedOut, ServingUnavailable
+from models.errors import ServingUnavailable
 from models.release import sha256_hex
 from services.releases.files import replace, storage_errors
 
 STUB = "triton_python_backend_stub"
 START_SECONDS = 60.0
-STOP_SECONDS = 10.0
+STOP_SECONDS = 10
 STUB_SECONDS = 120
 """How long a version may take to compile its networks before Triton gives it up."""
-LOG_TAIL_LINES = 15
-POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class TritonProcess:
+class TritonProcess(LocalProcess):
     """A running server, as noted in its state file.
 
     Parameters
     ----------
-    pid
-        Process and process group; the stubs of the Python backend are in the same group.
-    started
-        The kernel's start time of that process, in clock ticks since boot: a PID may be used again.
     grpc_port, http_port, metrics_port
         On 127.0.0.1.
     """
 
-    pid: int
-    started: int
     grpc_port: int
     http_port: int
     metrics_port: int
@@ -58,11 +50,6 @@ class TritonProcess:
     def url(self) -> str:
         """The gRPC address, ``host:port``."""
         return f"127.0.0.1:{self.grpc_port}"
-
-    @property
-    def alive(self) -> bool:
-        """Whether this very process still runs."""
-        return _start_time(self.pid) == self.started
 
 
 class TritonServer:
@@ -115,7 +102,7 @@ class TritonServer:
         Parameters
         ----------
         deadline_seconds
-            Longest wait until it answers and the versions are loaded or have failed.
+            Longest wait until it answers; the versions are then loaded or have failed.
 
         Returns
         -------
@@ -126,9 +113,9 @@ class TritonServer:
         Raises
         ------
         ServingUnavailable
-            If the environment is not complete, or the server ended; the message has the log's end.
-        ServingTimedOut
-            If it does not answer in time; it is stopped again.
+            If the server's environment is not complete.
+        StartFailed
+            If the server ended or did not answer in time; the message ends with its log.
         StorageFailed
             If the home is not writable.
         """
@@ -140,18 +127,22 @@ class TritonServer:
             self._home.mkdir(parents=True, exist_ok=True)
             self._repository.mkdir(parents=True, exist_ok=True)
             backends = self._copy_backends()
-        grpc, web, metrics = _choose_ports((*self._ports, None))
-        command = self._command(backends, grpc, web, metrics)
-        with storage_errors(self.log.name):
-            # A session of its own: it lives on when the command ends, and a Ctrl-C there spares it.
-            # Not subprocess.Popen, which wants to be waited for by the process that started it.
-            pid = os.posix_spawn(
-                command[0], command, self._variables(), file_actions=_output_to(self.log), setsid=True
-            )
-        process = TritonProcess(pid, _start_time(pid) or 0, grpc, web, metrics)
+            if self.log.exists():
+                self.log.replace(self.log.with_suffix(".previous.log"))  # how the last one ended
+            grpc, web = (local_process.free_port(port or 0) for port in self._ports)
+            metrics = local_process.free_port(0)
+            command = self._command(backends, grpc, web, metrics)
+            started = local_process.start(command, log=self.log, env=self._variables())
+        process = TritonProcess(started.pid, started.started, grpc, web, metrics)
         try:
             replace(self._state, json.dumps(asdict(process)).encode())
-            self._await(process, deadline_seconds)
+            local_process.wait_until(
+                lambda: _answers(process),
+                process=process,
+                log=self.log,
+                name="Triton",
+                deadline_seconds=deadline_seconds,
+            )
         except BaseException:
             self.stop()
             raise
@@ -161,20 +152,13 @@ class TritonServer:
         """Stop the server and its stubs: asked first, killed after `STOP_SECONDS`; none is no error."""
         process = self.status()
         if process is not None:
-            os.kill(process.pid, signal.SIGTERM)
-            end = time.monotonic() + STOP_SECONDS
-            while process.alive and time.monotonic() < end:
-                time.sleep(POLL_SECONDS)
-            if process.alive:
-                os.kill(process.pid, signal.SIGKILL)
+            local_process.stop(process, grace_seconds=STOP_SECONDS)
         self._clear_leftovers()
         self._state.unlink(missing_ok=True)
 
-    def log_tail(self, lines: int = LOG_TAIL_LINES) -> str:
+    def log_tail(self) -> str:
         """Return the end of the server's log."""
-        if not self.log.is_file():
-            return ""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return local_process.log_tail(self.log)
 
     def __enter__(self) -> TritonProcess:
         return self.start()
@@ -197,7 +181,7 @@ class TritonServer:
             "--exit-on-error=false",  # one release that cannot be loaded must not stop the incumbent
             "--disable-auto-complete-config",  # the configuration is complete; saves a stub per load
             "--pinned-memory-pool-byte-size=0",
-            f"--exit-timeout-secs={int(STOP_SECONDS)}",
+            f"--exit-timeout-secs={STOP_SECONDS}",
         ]
         for service, port in (("grpc", grpc), ("http", web), ("metrics", metrics)):
             command += [f"--{service}-address=127.0.0.1", f"--{service}-port={port}"]
@@ -211,8 +195,7 @@ class TritonServer:
         The stub runs an isolated Python: no ``PYTHON…`` variable reaches it. It finds its environment
         by the first ``python3`` on the path, and the project's code in its current folder.
         """
-        packages = self._packages()
-        libraries = [str(packages / "nvidia_pytriton.libs")]
+        libraries = [str(self._packages() / "nvidia_pytriton.libs")]
         libpython = libpython_folder(self._environment / "bin" / "python", self._home / "libpython")
         if libpython is not None:
             libraries.append(str(libpython))
@@ -232,25 +215,13 @@ class TritonServer:
     def _copy_backends(self) -> Path:
         """Copy the backends and put the stub of this Python into place; return their folder."""
         source = self._packages() / "pytriton" / "tritonserver"
-        backends = self._home / "backends"
-        aside = self._home / f".backends-{os.getpid()}"
+        backends, aside = self._home / "backends", self._home / ".backends"
+        shutil.rmtree(aside, ignore_errors=True)
         shutil.copytree(source / "backends", aside)
         shutil.copy2(source / "python_backend_stubs" / "3.11" / STUB, aside / "python" / STUB)
         shutil.rmtree(backends, ignore_errors=True)
         aside.rename(backends)
         return backends
-
-    def _await(self, process: TritonProcess, deadline_seconds: float) -> None:
-        """Wait until the server answers; it does so once its first loads have ended."""
-        end = time.monotonic() + deadline_seconds
-        while not _answers(process):
-            if not process.alive:
-                raise ServingUnavailable(f"Triton ended by itself; its log ends:\n{self.log_tail()}")
-            if time.monotonic() > end:
-                raise ServingTimedOut(
-                    f"Triton does not answer after {deadline_seconds:g} s; its log ends:\n{self.log_tail()}"
-                )
-            time.sleep(POLL_SECONDS)
 
     def _clear_leftovers(self) -> None:
         """End stubs and free shared memory that a killed server has left behind."""
@@ -267,19 +238,8 @@ class TritonServer:
         return f"organloop-{sha256_hex(str(self._home).encode())[:12]}-"
 
 
-def _start_time(pid: int) -> int | None:
-    """Start of a process in clock ticks since boot; None when it has ended (proc(5), stat field 22)."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # an ended child of ours stays listed until it is waited for
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if state == "Z" else int(fields[18])
-
-
 def _answers(process: TritonProcess) -> bool:
-    """Tell whether the server's HTTP end says it is alive."""
+    """Tell whether the server's HTTP end says it is alive; it opens once the first loads have ended."""
     connection = http.client.HTTPConnection("127.0.0.1", process.http_port, timeout=1)
     try:
         connection.request("GET", "/v2/health/live")
@@ -288,30 +248,3 @@ def _answers(process: TritonProcess) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _choose_ports(wanted: tuple[int | None, ...]) -> list[int]:
-    """Return a free port on 127.0.0.1 for each: the wanted one, or any where it is None or in use."""
-    with contextlib.ExitStack() as held:
-        return [_free_port(port, held) for port in wanted]
-
-
-def _free_port(wanted: int | None, held: contextlib.ExitStack) -> int:
-    """Bind a port until the stack closes, so that no port is given twice."""
-    for port in (wanted, 0) if wanted else (0,):
-        listener = held.enter_context(socket.socket())
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):
-            listener.bind(("127.0.0.1", port))
-            return int(listener.getsockname()[1])
-    raise ServingUnavailable("no port is free on 127.0.0.1")
-
-
-def _output_to(log: Path) -> list[tuple[int, int, str, int, int] | tuple[int, int, int]]:
-    """File actions of posix_spawn: no input; output and errors into a fresh log."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    return [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
-        (os.POSIX_SPAWN_DUP2, 1, 2),
-    ]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.serving import Serving
 
 ROOT = Path(__file__).resolve().parent.parent
 _missing: set[str] = set()
@@ -25,6 +29,15 @@ def test_data() -> Callable[[str], Path]:
         return folder
 
     return find
+
+
+@pytest.fixture(scope="session")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """Serve two tiny releases from a real embedded Triton, once for all tests."""
+    from tests.serving import serving_at  # the unit tests need none of what this imports
+
+    with serving_at(tmp_path_factory.mktemp("serving")) as serving:
+        yield serving
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

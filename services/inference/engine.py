@@ -21,6 +21,7 @@ from models.errors import InvalidRelease, ServingUnavailable
 from models.release import Release
 from models.segmentation import Segmentation
 from models.windows import segment_windows
+from services.inference.port import check_volume
 
 RELEASE_FILE = "release.json"
 TRUNK_FILE = "trunk.onnx"
@@ -166,6 +167,7 @@ class InProcessSegmenter:
 
     def segment(self, hu: NDArray[np.int16], release: int) -> Segmentation:
         """See `services.inference.port.Segmenter`."""
+        check_volume(hu)
         with self._lock:
             return self._engine(release).segment(hu)
 

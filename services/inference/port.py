@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import json
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import Refused, ServingRejected
 from models.segmentation import Segmentation
+
+REFUSED_PREFIX = "refused "
+"""How a served model begins a refusal on the data; the rest of the message is JSON."""
 
 
 class Segmenter(Protocol):
@@ -52,3 +57,28 @@ class Segmenter(Protocol):
             As for `segment`.
         """
         ...
+
+
+def check_volume(hu: NDArray[Any]) -> None:
+    """Check the question before it is asked.
+
+    Raises
+    ------
+    ServingRejected
+        If the volume is not int16 with three axes.
+    """
+    if hu.dtype != np.int16 or hu.ndim != 3:
+        raise ServingRejected(f"the volume must be int16 (k, j, i), not {hu.dtype} with {hu.ndim} axes")
+
+
+def refusal_message(refusal: Refused) -> str:
+    """Return a refusal as the text of a server's error."""
+    document = {"code": refusal.code, "detail": refusal.detail, "measured": refusal.measured}
+    return REFUSED_PREFIX + json.dumps(document)
+
+
+def refusal_in(message: str) -> Refused | None:
+    """Return the refusal a server's error text stands for, None for any other error."""
+    if not message.startswith(REFUSED_PREFIX):
+        return None
+    return Refused(**json.loads(message.removeprefix(REFUSED_PREFIX)))

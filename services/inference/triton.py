@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -23,12 +22,10 @@ from models.contract import (
 )
 from models.errors import Refused, ServingFailed, ServingRejected, ServingTimedOut, ServingUnavailable
 from models.segmentation import Segmentation
+from services.inference.port import check_volume, refusal_in
 
 MESSAGE_BYTES = 2**31 - 1
 """The largest message Triton's gRPC takes; a thorax and abdomen at 2 mm is a tenth of it."""
-
-REFUSED_PREFIX = "refused "
-"""How the served model begins a refusal on the data; what follows is its JSON."""
 
 _UNAVAILABLE = ("UNAVAILABLE", "NOT_FOUND", "CANCELLED", "ABORTED")
 
@@ -68,8 +65,7 @@ class TritonSegmenter:
 
     def segment(self, hu: NDArray[np.int16], release: int) -> Segmentation:
         """See `services.inference.port.Segmenter`."""
-        if hu.dtype != np.int16 or hu.ndim != 3:
-            raise ServingRejected(f"the volume must be int16 (k, j, i), not {hu.dtype} of {hu.ndim} axes")
+        check_volume(hu)
         volume = InferInput(VOLUME_INPUT, list(hu.shape), "INT16")
         volume.set_data_from_numpy(np.ascontiguousarray(hu))
 
@@ -91,6 +87,7 @@ class TritonSegmenter:
         """Tell whether a release can be asked, by Triton's version-ready answer.
 
         Never the server's own readiness: that is false while anything loads and after any failed load.
+        Triton goes on calling a version ready whose process was killed: only an answer proves one.
 
         Raises
         ------
@@ -150,13 +147,15 @@ class TritonSegmenter:
     def _failure(self, what: str, error: InferenceServerException) -> ServingFailed | Refused:
         """Say in one sentence what went wrong, as the error a caller can act on."""
         status = str(error.status() or "").removeprefix("StatusCode.")
-        message = str(error.message() or "").strip()
-        if message.startswith(REFUSED_PREFIX):
-            return Refused(**json.loads(message.removeprefix(REFUSED_PREFIX)))
-        sentence = f"Triton at {self.url}, {what}: {message} ({status})"
+        message = str(error.message() or "").partition("\n\nAt:")[0].strip()  # no traceback of the server's
+        refusal = refusal_in(message)
+        if refusal is not None:
+            return refusal
         if status == "DEADLINE_EXCEEDED":
             return ServingTimedOut(f"Triton at {self.url}, {what}: no answer in {self._deadline:g} s")
-        if status in _UNAVAILABLE:
+        sentence = f"Triton at {self.url}, {what}: {message} ({status})"
+        # Triton does not notice that a version's process was killed, calls it ready, and says INTERNAL.
+        if status in _UNAVAILABLE or message.startswith("Stub process"):
             return ServingUnavailable(sentence)
         return ServingRejected(sentence)
 

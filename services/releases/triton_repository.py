@@ -120,6 +120,19 @@ class TritonRepository:
                 version.rename(aside)
                 shutil.rmtree(aside)
 
+    def renew_version(self, number: int) -> None:
+        """Make Triton restart a version at the next load, e.g. one whose process was killed.
+
+        Triton neither notices a killed process nor loads again what has not changed since.
+
+        Raises
+        ------
+        StorageFailed
+            If there is no such version, or it is not ours.
+        """
+        with storage_errors(f"version {number}"):
+            os.utime(self.versions_folder / str(number) / MODEL_FILE)
+
     def _move_in(self, version: Path, files: dict[str, bytes]) -> None:
         aside = self._aside()
         try:

@@ -24,8 +24,7 @@ from models.contract import (
 from models.errors import OrganloopError, Refused
 from models.windows import segment_windows
 from services.inference.engine import OpenVinoEngine
-
-REFUSED_PREFIX = "refused "
+from services.inference.port import refusal_message
 
 
 class TritonPythonModel:
@@ -58,8 +57,7 @@ class TritonPythonModel:
         try:
             result = segment_windows(hu, self._engine.contract, predict)
         except Refused as refusal:
-            document = {"code": refusal.code, "detail": refusal.detail, "measured": refusal.measured}
-            return _error(REFUSED_PREFIX + json.dumps(document), pb_utils.TritonError.INVALID_ARG)
+            return _error(refusal_message(refusal), pb_utils.TritonError.INVALID_ARG)
         except OrganloopError as error:
             return _error(str(error), pb_utils.TritonError.INTERNAL)
         except InterruptedError as error:
