@@ -16,11 +16,11 @@ from scipy import ndimage
 
 from models.findings import ReviewRegion
 from models.geometry import Geometry
-from models.resampling import NEGLIGIBLE_PROBABILITY, Box, bounding_box, patch_on_ct
-from models.uncertainty import NEAR_VOXELS, entropy, voxel_error
+from models.resampling import Box, bounding_box, patch_on_ct
+from models.uncertainty import voxel_error
 
-UNCERTAIN_ENTROPY = 0.5
-"""Nats above which a voxel is uncertain: a probability between 0.2 and 0.8."""
+UNCERTAIN_PROBABILITY = (0.2, 0.8)
+"""Between these a voxel is uncertain: its entropy is above 0.5 nats, of at most 0.69."""
 
 UNCERTAIN_DISAGREEMENT = 0.1
 """Standard deviation over windows above which a voxel is uncertain (Qu et al. 2023, arXiv 2305.09666)."""
@@ -56,17 +56,18 @@ def organ_regions(
         At most `REGIONS_PER_ORGAN`, largest expected error first, ranked within the organ. A region
         so thin that it holds no voxel of the CT is left out.
     """
-    suspect = (probability > NEGLIGIBLE_PROBABILITY) | (disagreement > UNCERTAIN_DISAGREEMENT)
-    box = bounding_box(suspect, margin=NEAR_VOXELS)
+    low, high = UNCERTAIN_PROBABILITY
+    uncertain = ((probability > low) & (probability < high)) | (disagreement > UNCERTAIN_DISAGREEMENT)
+    box = bounding_box(uncertain)
     if box is None:
         return []
-    p, spread = probability[box], disagreement[box]
-    uncertain = (entropy(p) > UNCERTAIN_ENTROPY) | (spread > UNCERTAIN_DISAGREEMENT)
-    labels, count = ndimage.label(ndimage.binary_opening(uncertain), structure=np.ones((3, 3, 3)))
+    labels, count = ndimage.label(ndimage.binary_opening(uncertain[box]), structure=np.ones((3, 3, 3)))
     if count == 0:
         return []
+    inside = labels > 0
+    p = probability[box][inside]
     error = voxel_error(p, p >= threshold)
-    expected_ml = np.bincount(labels.ravel(), weights=error.ravel())[1:] * model.voxel_ml
+    expected_ml = np.bincount(labels[inside], weights=error)[1:] * model.voxel_ml
     regions: list[ReviewRegion] = []
     for label in np.argsort(-expected_ml, kind="stable") + 1:
         if len(regions) == REGIONS_PER_ORGAN:
