@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +15,7 @@ from models.organs import ORGANS
 from models.verdict import GeometryVerdict, Verdict
 from models.volume import Volume
 from services.dicom.identity import hashed_uid
-
-
-@dataclass(frozen=True)
-class Series:
-    study_uid: str
-    series_uid: str
-    frame_of_reference_uid: str
-    volume: Volume
-    images: tuple[Dataset, ...]
-    verdict: GeometryVerdict
+from services.dicom.series import CTSeries
 
 
 def affine(row, column, spacing, step, origin=(-40.0, -60.0, 100.0)) -> NDArray[np.float64]:
@@ -60,7 +50,7 @@ def _ds(values) -> list[str]:
     return [f"{value:.10g}" for value in values]
 
 
-def ct_series(matrix: NDArray[np.float64], shape=(7, 19, 21), **attributes: object) -> Series:
+def ct_series(matrix: NDArray[np.float64], shape=(7, 19, 21), **attributes: object) -> CTSeries:
     geometry = Geometry(shape, matrix)
     study, series, frame = (hashed_uid("test", name) for name in ("study", "series", "frame"))
     images = []
@@ -90,7 +80,7 @@ def ct_series(matrix: NDArray[np.float64], shape=(7, 19, 21), **attributes: obje
             setattr(image, keyword, value)
         images.append(image)
     volume = Volume(np.zeros(shape, np.int16), geometry)
-    return Series(study, series, frame, volume, tuple(images), GeometryVerdict(Verdict.OK))
+    return CTSeries(study, series, frame, volume, tuple(images), GeometryVerdict(Verdict.OK))
 
 
 def organ_masks(shape, seed: int = 0, absent=("gallbladder",)) -> dict[str, NDArray[np.bool_]]:
@@ -108,7 +98,11 @@ def organ_masks(shape, seed: int = 0, absent=("gallbladder",)) -> dict[str, NDAr
 
 
 def findings_of(
-    series: Series, masks: dict[str, NDArray[np.bool_]], *, flagged=("stomach", "aorta"), **overrides: object
+    series: CTSeries,
+    masks: dict[str, NDArray[np.bool_]],
+    *,
+    flagged=("stomach", "aorta"),
+    **overrides: object,
 ) -> StudyFindings:
     geometry = series.volume.geometry
     organs, regions = [], []
@@ -150,7 +144,7 @@ def findings_of(
     return StudyFindings(**values)
 
 
-def series_of_folder(folder: Path) -> Series:
+def series_of_folder(folder: Path) -> CTSeries:
     """A regular axial series as headers, the reader's work done the plain way."""
     images = sorted(
         (dcmread(path, stop_before_pixels=True) for path in folder.glob("*.dcm")),
@@ -169,4 +163,4 @@ def series_of_folder(folder: Path) -> Series:
     geometry = Geometry((len(images), int(first.Rows), int(first.Columns)), matrix)
     volume = Volume(np.zeros(geometry.shape, np.int16), geometry)
     uids = first.StudyInstanceUID, first.SeriesInstanceUID, first.FrameOfReferenceUID
-    return Series(*uids, volume, tuple(images), GeometryVerdict(Verdict.OK))
+    return CTSeries(*uids, volume, tuple(images), GeometryVerdict(Verdict.OK))

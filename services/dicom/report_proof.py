@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 
@@ -16,9 +16,7 @@ from services.dicom.heading import Heading
 from services.dicom.proof import read_back, same
 from services.dicom.report_sr import DECIMALS, Reference, floored
 from services.dicom.review_seg import SELECTED_REGION, SPATIAL_CONCEPT, region_tracking_id
-
-if TYPE_CHECKING:
-    from services.dicom.series import CTSeries
+from services.dicom.series import CTSeries
 
 _TITLE = Code("126000", "DCM", "Imaging Measurement Report")
 _GROUP = "125007"  # DCM, Measurement Group

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from highdicom import sr
 from pydicom.dataset import Dataset
@@ -31,9 +31,7 @@ from services.dicom.review_seg import (
     region_tracking_uid,
 )
 from services.dicom.seg_writer import code
-
-if TYPE_CHECKING:
-    from services.dicom.series import CTSeries
+from services.dicom.series import CTSeries
 
 KIND = "report-sr"
 MILLILITRE = Code("ml", "UCUM", "milliliter")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from models.findings import StudyFindings
 from services.dicom import organ_seg, report_sr, review_seg
@@ -15,10 +14,8 @@ from services.dicom.report_proof import prove_report
 from services.dicom.report_sr import Reference, write_report
 from services.dicom.seg_proof import prove_organ_seg, prove_review_seg
 from services.dicom.seg_writer import Profile, Segment, sop_class_uid, write_segmentation
+from services.dicom.series import CTSeries
 from services.dicom.wording import organs_description, report_description, review_description
-
-if TYPE_CHECKING:
-    from services.dicom.series import CTSeries
 
 _SERIES_NUMBERS = {organ_seg.KIND: 5001, review_seg.KIND: 5002, report_sr.KIND: 5003}
 

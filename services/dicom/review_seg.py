@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from models.findings import ReviewRegion, StudyFindings
 from models.organs import Code, organ
 from services.dicom.identity import Identity
 from services.dicom.seg_writer import Segment
+from services.dicom.series import CTSeries
 from services.dicom.wording import image_range, region_description
-
-if TYPE_CHECKING:
-    from services.dicom.series import CTSeries
 
 KIND = "review-seg"
 # PS3.16 CID 7150 and DCM: a region chosen for attention; the organ is its anatomic region.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,7 @@ from services.dicom.heading import Heading
 from services.dicom.proof import read_back, same
 from services.dicom.review_seg import SELECTED_REGION, SPATIAL_CONCEPT
 from services.dicom.seg_writer import LABEL_MAP_STORAGE
-
-if TYPE_CHECKING:
-    from services.dicom.series import CTSeries
+from services.dicom.series import CTSeries
 
 OFF_GRID_MM = 0.02
 OFF_GRID_OF_STEP = 0.01

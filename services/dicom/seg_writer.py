@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import highdicom
 import numpy as np
@@ -25,9 +24,7 @@ from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import Code, Organ
 from services.dicom.heading import Heading, finish, to_bytes, without_patient
-
-if TYPE_CHECKING:
-    from services.dicom.series import CTSeries
+from services.dicom.series import CTSeries
 
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_patient_and_study_are_those_of_the_ct_in_every_character_set(character_
     through_a_file = BytesIO()
     series.images[0].save_as(through_a_file, enforce_file_format=True)
     image = dcmread(BytesIO(through_a_file.getvalue()))
-    series = type(series)(**{**vars(series), "images": (image, *series.images[1:])})
+    series = replace(series, images=(image, *series.images[1:]))
     for path in written(tmp_path, series, findings_of(series, organ_masks(SHAPE))).values():
         read = dcmread(path)
         assert str(read.PatientName) == name
@@ -114,7 +115,7 @@ def test_patient_and_study_are_those_of_the_ct_in_every_character_set(character_
         for keyword in (
             "PatientAge",
             "PatientWeight",
-            "OtherPatientIDs",
+            "PatientComments",
             "StudyDescription",
             "AccessionNumber",
         ):
