@@ -1,0 +1,67 @@
+"""Engines, and the schema brought up to date: SQLite by default, PostgreSQL for a site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+
+from models.errors import StorageFailed
+
+BUSY_TIMEOUT_SECONDS = 30.0
+"""How long a writer waits for another in SQLite before it gives up."""
+
+MIGRATION_LOCK = 0x6F72676E
+"""Number of the advisory lock that lets one process at a time migrate a PostgreSQL database."""
+
+
+def connect(url: str) -> Engine:
+    """Return an engine for a SQLAlchemy address; nothing is asked of a server yet.
+
+    SQLite gets what makes it safe for several processes: write-ahead log, foreign keys, a busy
+    timeout, and transactions that take the write lock at once instead of deadlocking later.
+
+    Raises
+    ------
+    StorageFailed
+        If the folder of an SQLite file cannot be made.
+    """
+    address = make_url(url)
+    if address.get_backend_name() != "sqlite":
+        return create_engine(address, pool_pre_ping=True)
+    if address.database and address.database != ":memory:":
+        try:
+            Path(address.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageFailed(f"the folder of the records cannot be made: {error.strerror}") from error
+    engine = create_engine(address, connect_args={"timeout": BUSY_TIMEOUT_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the schema to the newest revision; at most one process does it, the others wait."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions are begun below, not by the driver's guess
+    cursor = connection.cursor()
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

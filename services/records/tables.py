@@ -1,0 +1,204 @@
+"""The tables of the records. A change here needs a migration; a test compares the two."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
+    MetaData,
+    String,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+UID = String(64)
+DIGEST = String(64)
+WORD = String(64)
+
+
+class Instant(TypeDecorator[datetime]):
+    """A time with its offset from UTC, as ISO 8601 text: the same in every database, to the microsecond."""
+
+    impl = String(32)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> str | None:
+        """Return the text that is stored; a time without offset is a mistake of the caller."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time on record needs its offset from UTC")
+        return value.isoformat()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> datetime | None:
+        """Return the time of a stored text."""
+        return None if value is None else datetime.fromisoformat(value)
+
+
+class Table(DeclarativeBase):
+    """Base of all tables; constraints have names, so that migrations can speak of them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: Instant, dict[str, Any]: JSON, list[dict[str, Any]]: JSON}  # noqa: RUF012
+
+
+class FirstWriting(Table):
+    """When a result was written first; known before its objects are."""
+
+    __tablename__ = "first_writings"
+
+    key: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    written_at: Mapped[datetime]
+
+
+class ResultRow(Table):
+    """A result that was stored."""
+
+    __tablename__ = "results"
+
+    key: Mapped[str] = mapped_column(ForeignKey("first_writings.key"), primary_key=True)
+    study_uid: Mapped[str] = mapped_column(UID, index=True)
+    series_uid: Mapped[str] = mapped_column(UID)
+    release: Mapped[int]
+
+
+class ResultObjectRow(Table):
+    """One object of a result."""
+
+    __tablename__ = "result_objects"
+
+    sop_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    result_key: Mapped[str] = mapped_column(ForeignKey("results.key"), index=True)
+    kind: Mapped[str] = mapped_column(WORD)
+
+
+class CorrectionRow(Table):
+    """A correction that came in."""
+
+    __tablename__ = "corrections"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
+    sent_uid: Mapped[str] = mapped_column(UID, index=True)
+    study_uid: Mapped[str] = mapped_column(UID, index=True)
+    series_uid: Mapped[str] = mapped_column(UID)
+    release: Mapped[int | None] = mapped_column(index=True)
+    status: Mapped[str] = mapped_column(WORD)
+    reader: Mapped[str]
+    viewer: Mapped[str]
+    questions: Mapped[list[dict[str, Any]]]
+    recorded_at: Mapped[datetime]
+
+
+class OrganLedgerRow(Table):
+    """What one correction did to one organ; `position` keeps the ledger's order."""
+
+    __tablename__ = "organ_ledgers"
+
+    correction_id: Mapped[int] = mapped_column(ForeignKey("corrections.id"), primary_key=True)
+    organ: Mapped[str] = mapped_column(WORD, primary_key=True)
+    position: Mapped[int]
+    state: Mapped[str] = mapped_column(WORD)
+    added_voxels: Mapped[int]
+    removed_voxels: Mapped[int]
+    by_overpaint_voxels: Mapped[int]
+    added_ml: Mapped[float]
+    removed_ml: Mapped[float]
+    surface_mm: Mapped[float | None]
+    origin: Mapped[str | None] = mapped_column(WORD)
+
+
+class AcceptanceRow(Table):
+    """A reader's act: this organ of this result is right."""
+
+    __tablename__ = "acceptances"
+
+    study_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    release: Mapped[int] = mapped_column(primary_key=True)
+    organ: Mapped[str] = mapped_column(WORD, primary_key=True)
+    reader: Mapped[str] = mapped_column(primary_key=True)
+    accepted_at: Mapped[datetime]
+
+
+class ReleaseRow(Table):
+    """How far a release has come."""
+
+    __tablename__ = "releases"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    digest: Mapped[str] = mapped_column(DIGEST)
+    state: Mapped[str] = mapped_column(WORD)
+
+
+class IncumbentRow(Table):
+    """The release that serves: the one row of this table."""
+
+    __tablename__ = "incumbent"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    release: Mapped[int]
+    approver: Mapped[str]
+    reason: Mapped[str]
+    since: Mapped[datetime]
+
+
+class PatientRow(Table):
+    """The one purpose a patient's cases are kept for: what makes a leak impossible, not just found."""
+
+    __tablename__ = "patients"
+    __table_args__ = (UniqueConstraint("patient", "purpose"),)
+
+    patient: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    purpose: Mapped[str] = mapped_column(WORD)
+
+
+class CaseRow(Table):
+    """A case and the set it is in."""
+
+    __tablename__ = "cases"
+    __table_args__ = (ForeignKeyConstraint(["patient", "purpose"], ["patients.patient", "patients.purpose"]),)
+
+    case_id: Mapped[str] = mapped_column(primary_key=True)
+    purpose: Mapped[str] = mapped_column(WORD, index=True)
+    patient: Mapped[str] = mapped_column(DIGEST)
+    origin: Mapped[str] = mapped_column(WORD)
+    digest: Mapped[str] = mapped_column(DIGEST)
+
+
+class FrozenSetRow(Table):
+    """A set that takes no more cases, with the digest of its manifest."""
+
+    __tablename__ = "frozen_sets"
+
+    purpose: Mapped[str] = mapped_column(WORD, primary_key=True)
+    digest: Mapped[str] = mapped_column(DIGEST)
+    frozen_at: Mapped[datetime]
+
+
+class EventRow(Table):
+    """What happened; triggers forbid changing or deleting it."""
+
+    __tablename__ = "events"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str | None] = mapped_column(unique=True)
+    at: Mapped[datetime]
+    what: Mapped[str] = mapped_column(WORD, index=True)
+    who: Mapped[str]
+    payload: Mapped[dict[str, Any]]

@@ -1,0 +1,321 @@
+"""The port `Records`, on SQLite and on a real PostgreSQL.
+
+Contract: whatever is told twice is held once; whatever is refused leaves nothing behind; the incumbent
+and its event change together; events are never changed.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from models.corrections import OrganLedger, OrganState
+from models.errors import Refused, StorageFailed
+from services.records.database import connect, upgrade
+from services.records.port import Case, Correction, Purpose, ReleaseState
+from services.records.store import SqlRecords, open_records
+from services.records.tables import Table
+
+NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=1)))
+
+
+@pytest.fixture(scope="session")
+def postgresql():
+    """A real PostgreSQL on a socket in a folder of its own; its address, without a database."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not binaries:
+        pytest.skip("no PostgreSQL is installed (apt-get install postgresql)")
+    pytest.importorskip("psycopg", reason="no driver for PostgreSQL is installed (psycopg)")
+    as_user: list[str] = []
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
+        if not shutil.which("runuser"):
+            pytest.skip("PostgreSQL does not run as root, and there is no runuser")
+        account = pwd.getpwnam("postgres")
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        as_user = ["runuser", "-u", "postgres", "--"]
+
+    def run(program: str, *arguments: str) -> None:
+        command = [*as_user, str(binaries[-1] / program), *arguments]
+        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+
+    data = str(folder / "data")
+    try:
+        run("initdb", "-D", data, "-U", "organloop", "--auth=trust", "--no-sync")
+        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
+        run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
+        try:
+            yield f"postgresql+psycopg://organloop@/%s?host={folder}"
+        finally:
+            run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """The address of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}"
+    server = request.getfixturevalue("postgresql")
+    name = f"test_{abs(hash(request.node.name))}"
+    admin = connect(server % "postgres").execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    admin.dispose()
+    return server % name
+
+
+@pytest.fixture
+def records(url):
+    opened = open_records(url, clock=lambda: NOON)
+    yield opened
+    opened.close()
+
+
+def ledger(organ: str, state: OrganState, added: int = 0) -> OrganLedger:
+    return OrganLedger(organ, state, added, 0, 0, added * 0.027, 0.0, 0.5 if added else 0.0)
+
+
+CORRECTION = Correction(
+    sop_instance_uid="1.2.9",
+    sent_uid="1.2.8",
+    study_uid="1.2",
+    series_uid="1.2.1",
+    release=2,
+    status="correction",
+    reader="",
+    viewer="a viewer",
+    organs=(ledger("stomach", OrganState.EDITED, 7), ledger("liver", OrganState.NOT_REVIEWED)),
+    questions=({"segment": 4, "label": "?", "candidates": ["aorta"], "why": "not-recognised"},),
+)
+
+
+def test_the_migrations_make_exactly_the_tables(records):
+    with records._engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+
+
+def test_upgrading_twice_and_at_once_is_safe(url):
+    def open_and_use(n: int) -> int | None:
+        opened = open_records(url)
+        opened.set_incumbent(1, approver="somebody", reason="first")
+        try:
+            return opened.incumbent()
+        finally:
+            opened.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(open_and_use, range(4))) == [1, 1, 1, 1]
+    opened = open_records(url)
+    assert len(opened.events("incumbent-changed")) == 1
+    opened.close()
+
+
+def test_the_time_first_written_is_kept_with_its_offset(records):
+    assert records.first_written("k", NOON) == NOON
+    again = records.first_written("k", datetime.now(UTC))
+    assert again == NOON
+    assert again.utcoffset() == NOON.utcoffset()
+
+
+def test_a_result_is_found_by_each_of_its_objects_and_recorded_once(records):
+    records.first_written("k", NOON)
+    for _ in range(2):
+        records.record_result(
+            "k",
+            study_uid="1.2",
+            series_uid="1.2.1",
+            release=3,
+            objects={"organ-seg": "1.3", "report-sr": "1.4"},
+        )
+    found = records.find_result("1.4")
+    assert found == records.find_result("1.3")
+    assert (found.key, found.release, found.written_at) == ("k", 3, NOON)
+    assert found.objects == {"organ-seg": "1.3", "report-sr": "1.4"}
+    assert records.find_result("1.5") is None
+    assert len(records.events("result-recorded")) == 1
+
+
+def test_a_result_without_a_time_is_a_mistake(records):
+    with pytest.raises(ValueError, match="no time"):
+        records.record_result("k", study_uid="1.2", series_uid="1.2.1", release=1, objects={})
+    assert records.events() == ()
+
+
+def test_a_correction_comes_back_as_it_was_recorded_and_once(records):
+    assert records.record_correction(CORRECTION)
+    assert not records.record_correction(CORRECTION)
+    assert records.corrections_since(1) == (CORRECTION,)
+    assert len(records.events("correction-recorded")) == 1
+
+
+def test_corrections_since_a_release_are_those_of_its_results_and_later(records):
+    later = replace(CORRECTION, sop_instance_uid="1.2.10", release=3, questions=())
+    unknown = replace(CORRECTION, sop_instance_uid="1.2.11", release=None)
+    for correction in (later, unknown, CORRECTION):
+        records.record_correction(correction)
+    assert records.corrections_since(3) == (later,)
+    assert records.corrections_since(1) == (later, CORRECTION), "in order of arrival"
+
+
+def test_the_origin_of_truth_is_on_record_for_each_organ(records):
+    records.record_correction(CORRECTION)
+    records.record_correction(replace(CORRECTION, sop_instance_uid="1.2.10", release=None))
+    with records._engine.connect() as connection:
+        rows = connection.execute(
+            text("SELECT organ, origin FROM organ_ledgers ORDER BY correction_id, position")
+        )
+        assert [tuple(row) for row in rows] == [
+            ("stomach", "edited-from-2"), ("liver", None), ("stomach", None), ("liver", None),
+        ]  # fmt: skip
+
+
+def test_a_crash_within_a_correction_leaves_none_of_it(records, monkeypatch):
+    def crash(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "_add_event", crash)
+        with pytest.raises(RuntimeError, match="killed"):
+            records.record_correction(CORRECTION)
+    assert records.corrections_since(0) == ()
+    assert records.record_correction(CORRECTION), "and the repeated step records it"
+
+
+def test_acceptance_is_an_act_of_a_reader_on_a_release(records):
+    records.record_acceptance("1.2", 1, ["liver", "spleen"], "Dr A")
+    records.record_acceptance("1.2", 1, ["liver"], "Dr A")
+    assert records.accepted_organs("1.2", 1) == {"liver", "spleen"}
+    assert records.accepted_organs("1.2", 2) == frozenset()
+    (event,) = records.events("organs-accepted")
+    assert (event.who, event.payload["organs"]) == ("Dr A", ["liver", "spleen"])
+
+
+def test_the_incumbent_is_one_row_that_changes_with_its_event(records):
+    assert records.incumbent() is None
+    records.set_incumbent(1, approver="IT", reason="first")
+    records.set_incumbent(2, approver="Dr B", reason="better stomach")
+    records.set_incumbent(2, approver="Dr B", reason="told again")
+    records.set_incumbent(1, approver="IT", reason="rollback")
+    assert records.incumbent() == 1
+    changes = records.events("incumbent-changed")
+    assert [(e.payload["from"], e.payload["to"], e.who) for e in changes] == [
+        (None, 1, "IT"), (1, 2, "Dr B"), (2, 1, "IT"),
+    ]  # fmt: skip
+    assert all(e.at == NOON for e in changes)
+
+
+def test_a_crash_while_the_incumbent_changes_leaves_the_old_one(records, monkeypatch):
+    records.set_incumbent(1, approver="IT", reason="first")
+
+    def crash(*_: object) -> None:
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "_add_event", crash)
+        with pytest.raises(RuntimeError, match="killed"):
+            records.set_incumbent(2, approver="Dr B", reason="better")
+    assert records.incumbent() == 1
+    assert len(records.events()) == 1
+
+
+def test_writers_at_once_all_get_through(url):
+    open_records(url).close()
+
+    def write(n: int) -> None:
+        opened = open_records(url)
+        for k in range(5):
+            opened.event("thing", who=f"writer {n}", payload={"k": k}, key=f"{n % 2}-{k}")
+        opened.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    opened = open_records(url)
+    assert len(opened.events("thing")) == 10, "each key once"
+    opened.close()
+
+
+def test_events_cannot_be_changed_or_deleted(records):
+    records.event("thing", who="somebody", payload={"n": [1, {"a": None}]})
+    for statement in ("UPDATE events SET who = 'nobody'", "DELETE FROM events"):
+        with pytest.raises(DBAPIError, match="append-only"), records._engine.begin() as connection:
+            connection.execute(text(statement))
+    (event,) = records.events()
+    assert (event.who, event.payload) == ("somebody", {"n": [1, {"a": None}]})
+
+
+def test_a_release_keeps_its_digest_while_its_state_moves_on(records):
+    records.record_release(2, "d" * 64, ReleaseState.CANDIDATE)
+    records.record_release(2, "d" * 64, ReleaseState.PROMOTED)
+    records.record_release(2, "d" * 64, ReleaseState.PROMOTED)
+    assert records.release_states() == {2: ReleaseState.PROMOTED}
+    assert len(records.events("release-state")) == 2
+    with pytest.raises(ValueError, match="release 2"):
+        records.record_release(2, "e" * 64, ReleaseState.REFUSED)
+
+
+GATE = Case("gate-1", Purpose.GATE, "a" * 64, "independent", "1" * 64)
+
+
+def test_a_patient_is_kept_for_one_purpose_only(records):
+    records.add_case(GATE)
+    records.add_case(replace(GATE, case_id="gate-2"))
+    with pytest.raises(Refused, match="patient-leak"):
+        records.add_case(replace(GATE, case_id="tuning-1", purpose=Purpose.TUNING))
+    assert records.cases(Purpose.TUNING) == ()
+    assert [case.case_id for case in records.cases(Purpose.GATE)] == ["gate-1", "gate-2"]
+
+
+def test_a_frozen_set_keeps_its_digest_and_takes_nothing_more(records):
+    with pytest.raises(Refused, match="empty-set"):
+        records.freeze(Purpose.GATE)
+    records.add_case(GATE)
+    assert records.frozen(Purpose.GATE) is None
+    digest = records.freeze(Purpose.GATE)
+    assert records.freeze(Purpose.GATE) == records.frozen(Purpose.GATE) == digest
+    records.add_case(GATE)  # told again
+    with pytest.raises(Refused, match="set-frozen"):
+        records.add_case(replace(GATE, case_id="gate-2", patient="b" * 64))
+    with pytest.raises(Refused, match="case-changed"):
+        records.add_case(replace(GATE, digest="2" * 64))
+
+
+def test_the_manifest_digest_does_not_depend_on_the_order_of_adding(records, tmp_path):
+    other = open_records(f"sqlite:///{tmp_path / 'other.sqlite'}")
+    second = replace(GATE, case_id="gate-2", patient="b" * 64)
+    for where, cases in ((records, (GATE, second)), (other, (second, GATE))):
+        for case in cases:
+            where.add_case(case)
+    assert records.freeze(Purpose.GATE) == other.freeze(Purpose.GATE)
+    other.close()
+
+
+def test_a_database_that_cannot_be_reached_is_a_storage_failure(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StorageFailed):
+        open_records(f"sqlite:///{tmp_path / 'file' / 'records.sqlite'}")
+    (tmp_path / "broken.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(StorageFailed):
+        open_records(f"sqlite:///{tmp_path / 'broken.sqlite'}")
+
+
+def test_upgrade_is_what_open_does(tmp_path):
+    engine = connect(f"sqlite:///{tmp_path / 'records.sqlite'}")
+    upgrade(engine)
+    upgrade(engine)
+    assert SqlRecords(engine).incumbent() is None
+    engine.dispose()
