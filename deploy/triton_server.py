@@ -27,7 +27,8 @@ from services.releases.files import replace, storage_errors
 
 STUB = "triton_python_backend_stub"
 START_SECONDS = 60.0
-STOP_SECONDS = 10
+STOP_SECONDS = 5
+"""Patience with a server asked to end; after a failed load Triton waits for it in vain."""
 STUB_SECONDS = 120
 """How long a version may take to compile its networks before Triton gives it up."""
 

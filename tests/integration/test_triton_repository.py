@@ -1,0 +1,150 @@
+"""The repository Triton reads: complete versions or none, and a configuration Triton understands."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from models.contract import PROBABILITY_OUTPUT, SEGMENTER, VOLUME_INPUT
+from models.errors import InvalidRelease, StorageFailed
+from services.inference.engine import serving_profile
+from services.releases.store import ReleaseStore
+from services.releases.triton_repository import TritonRepository, triton_config
+from tests.tiny_networks import publish_tiny
+
+SEEDS = {"liver": 1, "spleen": 2}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ReleaseStore:
+    return ReleaseStore(tmp_path / "store")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> TritonRepository:
+    model = tmp_path / "model.py"
+    model.write_text("MEANING = 42\n")
+    return TritonRepository(tmp_path / "serving" / "repository", model, threads=2)
+
+
+def tree(folder: Path) -> dict[str, int]:
+    return {str(f.relative_to(folder)): f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file()}
+
+
+def test_a_version_folder_holds_all_that_its_release_needs(
+    store: ReleaseStore, repository: TritonRepository
+) -> None:
+    release = publish_tiny(store, 7, SEEDS)
+    folder = repository.write_version(release, store)
+    assert folder == repository.folder / SEGMENTER / "7"
+    assert sorted(tree(folder)) == [
+        "__pycache__/model.cpython-311.pyc",
+        "heads/liver.onnx",
+        "heads/spleen.onnx",
+        "model.py",
+        "release.json",
+        "trunk.onnx",
+    ]
+    assert (folder / "trunk.onnx").read_bytes() == store.export(release.trunk)
+    assert repository.versions() == (7,)
+
+
+def test_writing_a_version_again_touches_no_file(store: ReleaseStore, repository: TritonRepository) -> None:
+    release = publish_tiny(store, 1, SEEDS)
+    repository.write_version(release, store)
+    before = tree(repository.folder)
+    repository.write_version(release, store)
+    assert tree(repository.folder) == before
+
+
+def test_a_version_number_is_never_given_to_another_release(
+    store: ReleaseStore, repository: TritonRepository, tmp_path: Path
+) -> None:
+    repository.write_version(publish_tiny(store, 1, SEEDS), store)
+    other_store = ReleaseStore(tmp_path / "other")
+    other = publish_tiny(other_store, 1, {"liver": 1, "spleen": 9})
+    with pytest.raises(InvalidRelease, match="version 1 is there with another"):
+        repository.write_version(other, other_store)
+
+
+def test_a_newer_program_replaces_the_old_one_in_its_version(
+    store: ReleaseStore, repository: TritonRepository, tmp_path: Path
+) -> None:
+    release = publish_tiny(store, 1, SEEDS)
+    folder = repository.write_version(release, store)
+    (tmp_path / "model.py").write_text("MEANING = 43\n")
+    repository.write_version(release, store)
+    assert (folder / "model.py").read_text() == "MEANING = 43\n"
+    assert repository.versions() == (1,)
+
+
+def test_a_release_without_export_gets_no_version(store: ReleaseStore, repository: TritonRepository) -> None:
+    release = publish_tiny(store, 1, SEEDS)
+    for export in (store.folder / "exports").glob(f"{release.heads['liver']}.*"):
+        export.unlink()
+    with pytest.raises(InvalidRelease, match="0 exports"):
+        repository.write_version(release, store)
+    assert repository.versions() == ()
+
+
+@pytest.mark.parametrize("writes_before_full", range(7))
+def test_a_half_written_version_is_never_visible(
+    store: ReleaseStore,
+    repository: TritonRepository,
+    monkeypatch: pytest.MonkeyPatch,
+    writes_before_full: int,
+) -> None:
+    """The disk fills up after each of the files in turn, config.pbtxt and its folder first."""
+    release = publish_tiny(store, 1, SEEDS)
+    fsync, written = os.fsync, []
+
+    def count(descriptor: int) -> None:
+        assert repository.versions() == ()
+        written.append(descriptor)
+        if len(written) > writes_before_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", count)
+    with pytest.raises(StorageFailed, match="No space left"):
+        repository.write_version(release, store)
+    monkeypatch.undo()
+    assert repository.versions() == ()
+    assert [f.name for f in repository.folder.parent.iterdir()] == ["repository"]
+    repository.write_version(release, store)
+    assert repository.versions() == (1,)
+
+
+def test_a_removed_version_is_gone_at_once_and_removing_it_again_is_no_error(
+    store: ReleaseStore, repository: TritonRepository
+) -> None:
+    repository.write_version(publish_tiny(store, 1, SEEDS), store)
+    repository.remove_version(1)
+    repository.remove_version(1)
+    assert repository.versions() == ()
+
+
+def test_renewing_a_version_that_is_not_there_is_an_error(repository: TritonRepository) -> None:
+    with pytest.raises(StorageFailed, match="version 3"):
+        repository.renew_version(3)
+
+
+def test_the_configuration_is_what_triton_reads() -> None:
+    config = text_format.Parse(triton_config(threads=4), model_config_pb2.ModelConfig())
+    assert config.name == SEGMENTER
+    assert config.backend == "python"
+    assert config.max_batch_size == 0
+    assert [(i.name, i.data_type, list(i.dims)) for i in config.input] == [
+        (VOLUME_INPUT, model_config_pb2.TYPE_INT16, [-1, -1, -1])
+    ]
+    assert config.output[0].name == PROBABILITY_OUTPUT
+    assert len(config.output) == 4
+    assert config.version_policy.WhichOneof("policy_choice") == "all"
+    assert not config.HasField("dynamic_batching")
+    assert config.parameters["threads"].string_value == "4"
+    assert config.parameters["serving_profile"].string_value == serving_profile(4)
