@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from models.findings import Flag, OrganFinding, Presence, ReviewRegion, StudyFindings
@@ -142,25 +139,3 @@ def findings_of(
         "geometry": geometry, "masks": masks, "organs": tuple(organs), "regions": tuple(regions),
     } | overrides  # fmt: skip
     return StudyFindings(**values)
-
-
-def series_of_folder(folder: Path) -> CTSeries:
-    """A regular axial series as headers, the reader's work done the plain way."""
-    images = sorted(
-        (dcmread(path, stop_before_pixels=True) for path in folder.glob("*.dcm")),
-        key=lambda image: float(image.ImagePositionPatient[2]),
-    )
-    first, last = images[0], images[-1]
-    cosines = np.array(first.ImageOrientationPatient, float)
-    ends = [np.array(image.ImagePositionPatient, float) for image in (first, last)]
-    matrix = affine(
-        cosines[:3],
-        cosines[3:],
-        [float(x) for x in first.PixelSpacing],
-        (ends[1] - ends[0]) / (len(images) - 1),
-        ends[0],
-    )
-    geometry = Geometry((len(images), int(first.Rows), int(first.Columns)), matrix)
-    volume = Volume(np.zeros(geometry.shape, np.int16), geometry)
-    uids = first.StudyInstanceUID, first.SeriesInstanceUID, first.FrameOfReferenceUID
-    return CTSeries(*uids, volume, tuple(images), GeometryVerdict(Verdict.OK))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pydicom.config import disable_value_validation
+
 from models.findings import StudyFindings
 from services.dicom import organ_seg, report_sr, review_seg
 from services.dicom.heading import Heading
@@ -116,21 +118,22 @@ def write_results(
         prove(content, series, findings, head)
         return _result(kind, head, content)
 
-    head = heading(organ_seg.KIND, organs_description(findings))
-    organs = organ_seg.organ_segments(findings, identity)
-    results = [segmentation(head, organ_seg.KIND, organs, prove_organ_seg, chosen)]
-    references = [Reference(sop_class_uid(chosen), head.sop_instance_uid, head.series_instance_uid)]
-    if findings.regions:
-        head = heading(review_seg.KIND, review_description(findings))
-        regions = review_seg.review_segments(series, findings, identity)
-        results.append(segmentation(head, review_seg.KIND, regions, prove_review_seg, Profile.OHIF))
-        references.append(
-            Reference(sop_class_uid(Profile.OHIF), head.sop_instance_uid, head.series_instance_uid)
-        )
-    head = heading(report_sr.KIND, report_description(findings))
-    content = write_report(series, findings, identity, head, references)
-    prove_report(content, series, findings, head, references)
-    return (*results, _result(report_sr.KIND, head, content))
+    with disable_value_validation():  # values copied from the archive are not ours to judge
+        head = heading(organ_seg.KIND, organs_description(findings))
+        organs = organ_seg.organ_segments(findings, identity)
+        results = [segmentation(head, organ_seg.KIND, organs, prove_organ_seg, chosen)]
+        references = [Reference(sop_class_uid(chosen), head.sop_instance_uid, head.series_instance_uid)]
+        if findings.regions:
+            head = heading(review_seg.KIND, review_description(findings))
+            regions = review_seg.review_segments(series, findings, identity)
+            results.append(segmentation(head, review_seg.KIND, regions, prove_review_seg, Profile.OHIF))
+            references.append(
+                Reference(sop_class_uid(Profile.OHIF), head.sop_instance_uid, head.series_instance_uid)
+            )
+        head = heading(report_sr.KIND, report_description(findings))
+        content = write_report(series, findings, identity, head, references)
+        prove_report(content, series, findings, head, references)
+        return (*results, _result(report_sr.KIND, head, content))
 
 
 def _result(kind: str, heading: Heading, content: bytes) -> ResultObject:

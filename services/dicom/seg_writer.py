@@ -147,20 +147,23 @@ def _construct(
     pixels: NDArray[np.uint8],
     profile: Profile,
 ) -> highdicom.seg.Segmentation:
-    first = series.images[0]
     step = slice_step_mm(series.volume.geometry)
+    first = without_patient(series.images[0])
+    if not first.get("SliceThickness"):
+        first.pop("SliceThickness", None)
+        first.SliceThickness = f"{step:.10g}"  # what the voxels stand for, where the CT does not say
     labelmap = profile is Profile.LABELMAP
     arguments = heading.arguments()
     if labelmap:
         arguments["transfer_syntax_uid"] = RLELossless
     return highdicom.seg.Segmentation(
-        source_images=[without_patient(first), *series.images[1:]],
+        source_images=[first, *series.images[1:]],
         pixel_array=pixels,
         segmentation_type="LABELMAP" if labelmap else "BINARY",
         segment_descriptions=[_describe(n, s, heading) for n, s in enumerate(segments, start=1)],
         pixel_measures=highdicom.PixelMeasuresSequence(
             pixel_spacing=first.PixelSpacing,
-            slice_thickness=first.get("SliceThickness") or step,
+            slice_thickness=first.SliceThickness,
             spacing_between_slices=step,
         ),
         content_label="ORGANS",

@@ -23,7 +23,8 @@ from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import ORGANS, organ
 from services.dicom.results import write_results
-from tests.result_cases import AFFINES, affine, ct_series, findings_of, organ_masks, series_of_folder
+from services.dicom.series import load, read_series
+from tests.result_cases import AFFINES, affine, ct_series, findings_of, organ_masks
 
 SHAPE = (7, 19, 21)
 WRITTEN_AT = datetime(2026, 11, 22, 13, 4, 5, 678)
@@ -210,12 +211,30 @@ def test_the_label_map_profile_holds_the_same_voxels_and_refuses_overlaps(tmp_pa
     assert_highdicom_reads(path, series, masks)
 
 
-def test_a_real_study_gives_objects_without_dciodvfy_errors(test_data, tmp_path):
-    series = series_of_folder(test_data("ct-abdomen-series"))
-    shape = series.volume.geometry.shape
-    assert shape == (41, 512, 512)
+@pytest.mark.parametrize(
+    ("folder", "shape"),
+    [
+        ("ct-abdomen-series", (41, 512, 512)),
+        ("ohif-correction/ct", (30, 101, 122)),
+        ("ct-tilt-and-gap", (4, 512, 512)),
+        ("ct-study-mixed-series", (28, 512, 512)),
+    ],
+)
+def test_every_real_series_fit_to_be_segmented_gives_objects_without_dciodvfy_errors(
+    folder, shape, test_data, tmp_path
+):
+    (reading,) = (r for r in read_series(test_data(folder)) if not r.verdict.refused)
+    series = load(reading)
+    assert series.volume.geometry.shape == shape
     paths = written(tmp_path, series, findings_of(series, organ_masks(shape)))
     assert {kind: errors(path) for kind, path in paths.items()} == {kind: [] for kind in paths}
+
+
+def test_values_too_long_for_the_standard_are_copied_and_not_warned_about(test_data, tmp_path):
+    reading = next(r for r in read_series(test_data("ct-sarcoma-6")) if not r.verdict.refused)
+    series = load(reading)
+    paths = written(tmp_path, series, findings_of(series, organ_masks(series.volume.geometry.shape)))
+    assert len(paths) == 3
 
 
 def assert_highdicom_reads(path: Path, series, masks) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -34,16 +35,19 @@ def heading(kind: str) -> Heading:
     return Heading(*uids, 5001, kind, FINDINGS.release, FINDINGS.release_digest, datetime(2026, 11, 22))
 
 
+@cache
 def organ_object() -> bytes:
     segments = organ_seg.organ_segments(FINDINGS, IDENTITY)
     return write_segmentation(SERIES, segments, heading(organ_seg.KIND), "2.25.1", Profile.OHIF)
 
 
+@cache
 def review_object() -> bytes:
     segments = review_seg.review_segments(SERIES, FINDINGS, IDENTITY)
     return write_segmentation(SERIES, segments, heading(review_seg.KIND), "2.25.1", Profile.OHIF)
 
 
+@cache
 def report_object() -> bytes:
     return write_report(SERIES, FINDINGS, IDENTITY, heading(report_sr.KIND), REFERENCES)
 
