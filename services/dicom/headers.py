@@ -7,7 +7,9 @@ absent here, and the rules decide what its absence means; nothing is put in its 
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,18 @@ def files_under(sources: Path | Iterable[Path]) -> Iterator[Path]:
     yield from sorted(found)
 
 
+@contextmanager
+def as_written() -> Iterator[None]:
+    """Take values as they are written, without pydicom's complaints, which may quote patient data.
+
+    What is wrong enough to matter raises or is seen by the rules.
+    """
+    with config.disable_value_validation(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@as_written()
 def read_header(path: Path) -> Dataset | None:
     """Return a file's header without pixels, or None where it is no DICOM object.
 
@@ -73,21 +87,29 @@ def read_header(path: Path) -> Dataset | None:
 
     Raises
     ------
+    InvalidDicomError
+        If it has the prefix of a DICOM file but cannot be read as one.
     OSError
         If the file cannot be opened or read.
     """
     with path.open("rb") as file:
         start = file.read(PREFIX_OFFSET + len(PREFIX))
-    if start[PREFIX_OFFSET:] != PREFIX and start[:2] not in FIRST_GROUPS:
+    prefixed = start[PREFIX_OFFSET:] == PREFIX
+    if not prefixed and start[:2] not in FIRST_GROUPS:
         return None
     try:
         header = dcmread(path, stop_before_pixels=True, force=True)
         if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             return None
-        with_transfer_syntax(header)
-    except UNREADABLE:
+        if "Modality" in header or "SOPClassUID" in header:
+            return with_transfer_syntax(header)
+    except UNREADABLE as error:
+        if prefixed:
+            raise InvalidDicomError(type(error).__name__) from error
         return None
-    return header if "Modality" in header or "SOPClassUID" in header else None
+    if prefixed:
+        raise InvalidDicomError("it names neither modality nor SOP class")
+    return None
 
 
 def with_transfer_syntax(dataset: FileDataset) -> FileDataset:
@@ -99,42 +121,42 @@ def with_transfer_syntax(dataset: FileDataset) -> FileDataset:
     return dataset
 
 
+@as_written()
 def facts_of(header: Dataset) -> SliceFacts:
     """Return the plain facts of one image's header."""
-    with config.disable_value_validation():
-        return SliceFacts(
-            sop_instance_uid=_text(header, "SOPInstanceUID"),
-            study_uid=_text(header, "StudyInstanceUID"),
-            series_uid=_text(header, "SeriesInstanceUID"),
-            frame_of_reference_uid=_text(header, "FrameOfReferenceUID"),
-            patient=tuple(_text(header, name) for name in PATIENT),
-            modality=_text(header, "Modality"),
-            sop_class_uid=_text(header, "SOPClassUID"),
-            image_type=_texts(header, "ImageType"),
-            frames=_whole(header, "NumberOfFrames") or 1,
-            position=_numbers(header, "ImagePositionPatient", 3),
-            orientation=_numbers(header, "ImageOrientationPatient", 6),
-            pixel_spacing=_numbers(header, "PixelSpacing", 2),
-            rows=_whole(header, "Rows"),
-            columns=_whole(header, "Columns"),
-            phase=tuple(_text(header, name) for name in PHASE),
-            technique=(*_texts(header, "ConvolutionKernel"), _text(header, "KVP")),
-            slope=_number(header, "RescaleSlope"),
-            intercept=_number(header, "RescaleIntercept"),
-            rescale_type=_text(header, "RescaleType"),
-            lookup_table="ModalityLUTSequence" in header,
-            pixels=PixelFormat(
-                samples=_whole(header, "SamplesPerPixel"),
-                photometric=_text(header, "PhotometricInterpretation"),
-                bits_allocated=_whole(header, "BitsAllocated"),
-                bits_stored=_whole(header, "BitsStored"),
-                high_bit=_whole(header, "HighBit"),
-                representation=_whole(header, "PixelRepresentation"),
-            ),
-            lossy=_text(header, "LossyImageCompression") == "01"
-            or header.file_meta.TransferSyntaxUID in LOSSY_SYNTAXES,
-            burned_in=_text(header, "BurnedInAnnotation") == "YES",
-        )
+    return SliceFacts(
+        sop_instance_uid=_text(header, "SOPInstanceUID"),
+        study_uid=_text(header, "StudyInstanceUID"),
+        series_uid=_text(header, "SeriesInstanceUID"),
+        frame_of_reference_uid=_text(header, "FrameOfReferenceUID"),
+        patient=tuple(_text(header, name) for name in PATIENT),
+        modality=_text(header, "Modality"),
+        sop_class_uid=_text(header, "SOPClassUID"),
+        image_type=_texts(header, "ImageType"),
+        frames=_whole(header, "NumberOfFrames") or 1,
+        position=_numbers(header, "ImagePositionPatient", 3),
+        orientation=_numbers(header, "ImageOrientationPatient", 6),
+        pixel_spacing=_numbers(header, "PixelSpacing", 2),
+        rows=_whole(header, "Rows"),
+        columns=_whole(header, "Columns"),
+        phase=tuple(_text(header, name) for name in PHASE),
+        technique=(*_texts(header, "ConvolutionKernel"), _text(header, "KVP")),
+        slope=_number(header, "RescaleSlope"),
+        intercept=_number(header, "RescaleIntercept"),
+        rescale_type=_text(header, "RescaleType"),
+        lookup_table="ModalityLUTSequence" in header,
+        pixels=PixelFormat(
+            samples=_whole(header, "SamplesPerPixel"),
+            photometric=_text(header, "PhotometricInterpretation"),
+            bits_allocated=_whole(header, "BitsAllocated"),
+            bits_stored=_whole(header, "BitsStored"),
+            high_bit=_whole(header, "HighBit"),
+            representation=_whole(header, "PixelRepresentation"),
+        ),
+        lossy=_text(header, "LossyImageCompression") == "01"
+        or header.file_meta.TransferSyntaxUID in LOSSY_SYNTAXES,
+        burned_in=_text(header, "BurnedInAnnotation") == "YES",
+    )
 
 
 def _values(header: Dataset, keyword: str) -> tuple[Any, ...]:

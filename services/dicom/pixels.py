@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydicom.pixels import pixel_array
 from models.errors import Refused
 from models.slice_facts import SliceFacts
 from models.verdict import Code
-from services.dicom.headers import UNREADABLE, with_transfer_syntax
+from services.dicom.headers import UNREADABLE, as_written, with_transfer_syntax
 
 PADDING_HU = -1024
 """What padding becomes: air, the lowest value of the plain CT scale."""
@@ -59,6 +58,7 @@ class PaddingTally:
         )
 
 
+@as_written()
 def hounsfield(path: Path, facts: SliceFacts, tally: PaddingTally) -> NDArray[np.int32] | NDArray[np.float32]:
     """Return one slice in Hounsfield units, padding replaced by `PADDING_HU`.
 
@@ -112,11 +112,8 @@ def _stored_values(path: Path, facts: SliceFacts) -> tuple[FileDataset, NDArray[
     """Return the data set and its stored values, sign-extended from BitsStored, read-only or not."""
     try:
         dataset = with_transfer_syntax(dcmread(path, force=True))
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # pydicom only warns of pixel data of a wrong length
-            warnings.simplefilter("ignore", DeprecationWarning)
-            stored = pixel_array(dataset, raw=True, correct_unused_bits=False)
-    except (*UNREADABLE, RuntimeError, Warning) as error:
+        stored = pixel_array(dataset, raw=True, correct_unused_bits=False)
+    except (*UNREADABLE, RuntimeError) as error:
         raise _bad_pixels(f"the pixels cannot be decoded ({type(error).__name__})") from error
     if stored.shape != (facts.rows, facts.columns):
         raise _bad_pixels(f"the pixels form {stored.shape}, not rows and columns of the header")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
 
 from models.errors import Refused, StorageFailed
 from models.geometry import Geometry
@@ -20,7 +21,7 @@ from models.slice_facts import SliceFacts
 from models.stack import judge
 from models.verdict import Code, GeometryVerdict, Verdict
 from models.volume import Volume
-from services.dicom.headers import UNREADABLE, facts_of, files_under, read_header
+from services.dicom.headers import UNREADABLE, as_written, facts_of, files_under, read_header
 from services.dicom.identity import hashed_uid
 from services.dicom.pixels import PaddingTally, hounsfield
 
@@ -91,7 +92,8 @@ def read_series(sources: Path | Iterable[Path]) -> list[SeriesReading]:
     ----------
     sources
         Folders, searched at any depth, and files. DICOMDIRs and files that are not DICOM are passed
-        over and counted in the log; files without preamble are tried.
+        over and counted in the log; files without preamble are tried. DICOM files that are broken
+        are noted in every verdict, since they may have been any series' last slice.
 
     Returns
     -------
@@ -106,11 +108,14 @@ def read_series(sources: Path | Iterable[Path]) -> list[SeriesReading]:
         If a file cannot be read.
     """
     groups: dict[str, list[tuple[Path, Dataset, SliceFacts]]] = defaultdict(list)
-    files = others = 0
+    files = others = broken = 0
     for path in files_under(sources):
         files += 1
         try:
             header = read_header(path)
+        except InvalidDicomError:
+            broken += 1
+            continue
         except OSError as error:
             raise StorageFailed(f"A file cannot be read: {error.strerror}.") from error
         if header is None:
@@ -122,7 +127,8 @@ def read_series(sources: Path | Iterable[Path]) -> list[SeriesReading]:
         raise _nothing(sources, files)
     if others:
         log.info("%d of %d files are no DICOM objects and were passed over", others, files)
-    readings = [_judged(members) for members in groups.values()]
+    notes = (f"{broken} DICOM file(s) of {files} are broken and belong to no series.",) if broken else ()
+    readings = [_judged(members, notes) for members in groups.values()]
     return sorted(readings, key=lambda reading: (reading.study_uid, reading.series_uid))
 
 
@@ -244,14 +250,14 @@ def _preference(reading: SeriesReading) -> tuple[bool, bool, int, float, str]:
     return (not axial, not original, -len(reading.paths), geometry.spacing_mm[0], reading.series_uid)
 
 
-def _judged(members: Sequence[tuple[Path, Dataset, SliceFacts]]) -> SeriesReading:
+def _judged(members: Sequence[tuple[Path, Dataset, SliceFacts]], notes: tuple[str, ...]) -> SeriesReading:
     paths, images, facts = zip(*members, strict=True)
     judgement = judge(facts, lambda n: _content(paths[n]))
     order = judgement.order or range(len(members))
     return SeriesReading(
         study_uid=facts[0].study_uid,
         series_uid=facts[0].series_uid,
-        verdict=judgement.verdict,
+        verdict=replace(judgement.verdict, notes=judgement.verdict.notes + notes),
         geometry=judgement.geometry,
         images=tuple(images[n] for n in order),
         paths=tuple(paths[n] for n in order),
@@ -259,6 +265,7 @@ def _judged(members: Sequence[tuple[Path, Dataset, SliceFacts]]) -> SeriesReadin
     )
 
 
+@as_written()
 def _content(path: Path) -> str:
     """Return a digest of the stored pixels and their rescale, as they are coded in the file."""
     try:

@@ -296,8 +296,39 @@ def test_what_is_no_dicom_is_passed_over(tmp_path: Path) -> None:
     written(tmp_path / "deep" / "er")
     (tmp_path / "notes.txt").write_text("\x08\x00 begins like a data set, and is none")
     (tmp_path / "empty").touch()
-    (tmp_path / "DICM").write_bytes(bytes(128) + b"DICM" + bytes(range(256)))
-    assert [row["verdict"] for row in check_folder(tmp_path)] == ["ok"]
+    (row,) = check_folder(tmp_path)
+    assert row["verdict"] == "ok"
+    assert row["notes"] == []
+
+
+def test_a_broken_dicom_file_is_told_since_it_may_be_the_last_slice(tmp_path: Path) -> None:
+    last = written(tmp_path)[-1]
+    last.write_bytes(last.read_bytes()[:200])
+    (row,) = check_folder(tmp_path)
+    assert row["shape"][0] == 5
+    assert row["notes"] == ["1 DICOM file(s) of 6 are broken and belong to no series."]
+
+
+def test_values_against_the_standard_are_taken_as_written(tmp_path: Path) -> None:
+    for path in written(tmp_path):
+        before = path.read_bytes()
+        after = before.replace(b"SH\x0c\x00soft tissue ", b"SH\x12\x00soft tissue, sharp")
+        path.write_bytes(
+            after.replace(b"UI\x1a\x001.2.840.10008.5.1.4.1.1.2\x00", b"UI\x1a\x001.2.840.10008.5.1.4.1.1.2 ")
+        )
+        assert path.read_bytes() != before
+    assert code_of(tmp_path) is None
+
+
+def test_damaged_files_end_in_a_verdict(tmp_path: Path) -> None:
+    path = written(tmp_path)[2]
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(120):
+        damaged = bytearray(whole)
+        for at in rng.integers(128, 1500, rng.integers(1, 8)):
+            damaged[at : at + 4] = rng.bytes(int(rng.integers(0, 6)))
+        path.write_bytes(damaged[: rng.integers(140, 2 * len(damaged))])
+        assert {row["verdict"] for row in check_folder(tmp_path)} <= {"ok", "repaired", "refused"}
 
 
 @pytest.mark.parametrize("make", ["nothing", "folder", "text", "texts"])
