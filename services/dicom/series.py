@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from collections import defaultdict
@@ -292,7 +293,7 @@ def _with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryV
 
 
 def _in_frame(image: Dataset, frame_of_reference_uid: str) -> Dataset:
-    named = image.copy()
+    named = copy.deepcopy(image)  # a shallow copy shares its elements
     named.FrameOfReferenceUID = frame_of_reference_uid
     return named
 
