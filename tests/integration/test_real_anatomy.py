@@ -1,0 +1,47 @@
+"""The rules and the resampling on the organs of a real patient (a label map, so plausibility, not truth)."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pytest
+
+from models.dsc import dsc
+from models.geometry import Geometry
+from models.quality import broken_rules, measure
+from models.reasons import Reason
+from models.resampling import model_grid, resample, to_ct_grid
+
+LABELS = {
+    "spleen": 1, "right_kidney": 2, "left_kidney": 3, "gallbladder": 4, "liver": 5, "stomach": 6,
+    "pancreas": 7, "aorta": 52, "postcava": 63,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def anatomy(test_data):
+    """The organs' masks with axes (k, j, i), and their geometry."""
+    image = nibabel.load(test_data("ct-organs-nifti") / "example_seg_fast_force_split.nii.gz")
+    labels = np.asarray(image.dataobj).transpose(2, 1, 0)
+    to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
+    geometry = Geometry(labels.shape, to_lps[:, [2, 1, 0, 3]])
+    return {organ: labels == value for organ, value in LABELS.items()}, geometry
+
+
+def test_a_real_anatomy_breaks_no_rule_but_where_the_map_is_in_pieces(anatomy):
+    masks, geometry = anatomy
+    whole = tuple(slice(0, n) for n in geometry.shape)
+    shapes = {organ: measure(mask, whole, geometry) for organ, mask in masks.items()}
+    broken = {organ: codes for organ, codes in broken_rules(shapes, geometry).items() if codes}
+    assert broken == {"pancreas": (Reason.FRAGMENTED,)}  # two pieces of 10 and 9 ml
+    cut = {organ for organ, shape in shapes.items() if shape.cut}
+    assert cut == {"spleen", "liver", "stomach", "aorta", "postcava"}
+
+
+@pytest.mark.parametrize("organ", ["liver", "aorta", "gallbladder"])
+def test_a_mask_survives_the_way_to_the_model_grid_and_back(anatomy, organ):
+    masks, geometry = anatomy
+    grid = model_grid(geometry, (2.0, 2.0, 2.0))
+    there = resample(masks[organ], geometry, grid, outside=0.0)
+    back = to_ct_grid(there, grid, geometry) >= 0.5
+    assert dsc(back, masks[organ]) > 0.93
