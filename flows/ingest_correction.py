@@ -1,0 +1,178 @@
+"""A corrected SEG comes back: what it is, what changed, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from models.corrections import OrganLedger, OrganState, hybrid_labels, ledger, origin_of
+from models.errors import Refused
+from models.resampling import to_model_grid
+from services.cases.store import CaseContent, CaseStore
+from services.dicom.correction_reader import Question, ReturnedSeg, Status, understand
+from services.dicom.seg_files import cited_images, find_seg
+from services.dicom.seg_reader import SegObject, read_seg
+from services.dicom.series import CTSeries, SeriesReading, choose_series, load, read_series
+from services.records.port import Correction, Purpose, Records
+
+KEPT_OUT_OF_TUNING = "kept-out-of-tuning"
+"""Event: a correction whose patient is in the gate or calibration set, or whose origin is unknown."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Where corrections are kept.
+
+    Parameters
+    ----------
+    records
+        What happened; also says which release's result was corrected, and what readers accepted.
+    cases
+        Volumes and labels for tuning.
+    spacing_mm
+        Voxel size of the model grid along (k, j, i), millimetres.
+    """
+
+    records: Records
+    cases: CaseStore
+    spacing_mm: tuple[float, float, float]
+
+
+def ingest(source: Path, study: Path, sent: Path, memory: Memory | None = None) -> dict[str, Any]:
+    """Tell what a SEG that came in is, and keep what a reader meant by it.
+
+    Parameters
+    ----------
+    source
+        The SEG that came in: a file, or a folder with exactly one SEG.
+    study
+        Folder with the CT study's DICOM files.
+    sent
+        The SEG that was sent, file or folder alike.
+    memory
+        Where to keep it; without one it is only read and compared. What is ours unchanged, or a
+        stranger, is never kept. Told again, nothing is kept twice.
+
+    Returns
+    -------
+    dict
+        The document of the `ingest` verb: ``study_uid, status, code, questions, organs``; with status
+        `stranger` also ``detail`` and ``measured``.
+
+    Raises
+    ------
+    Refused
+        If the CT study or the SEG that was sent cannot be used.
+    StorageFailed
+        If what is to be kept cannot be stored.
+    """
+    sent_path = find_seg(sent)
+    ct = load(_corrected_series(study, sent_path))
+    ours = read_seg(sent_path, ct)
+    try:
+        theirs = read_seg(find_seg(source), ct)
+        answer = understand(theirs, ours, ct.volume.geometry)
+    except Refused as refused:
+        return _document(ct, Status.STRANGER, refused=refused)
+    result = memory.records.find_result(ours.sop_instance_uid) if memory else None
+    release = result.release if result else None
+    accepted = (
+        memory.records.accepted_organs(ct.study_uid, release) if memory and release else frozenset[str]()
+    )
+    entries = ledger(answer.sent, answer.returned, ct.volume.geometry, accepted)
+    if memory and answer.status is Status.CORRECTION:
+        _keep(memory, ct, ours, theirs, answer, entries, release)
+    return _document(ct, answer.status, entries, answer.questions)
+
+
+def _corrected_series(study: Path, sent: Path) -> SeriesReading:
+    """Return the series of a study that the SEG sent was drawn on."""
+    readings = read_series(study)
+    cited = cited_images(sent)
+    ours = [r for r in readings if any(image.get("SOPInstanceUID") in cited for image in r.images)]
+    return ours[0] if len(ours) == 1 else choose_series(readings)
+
+
+def _keep(
+    memory: Memory,
+    ct: CTSeries,
+    ours: SegObject,
+    theirs: SegObject,
+    answer: ReturnedSeg,
+    entries: tuple[OrganLedger, ...],
+    release: int | None,
+) -> None:
+    """Record a correction and, if anything can be learnt from it, keep its case for tuning."""
+    memory.records.record_correction(
+        Correction(
+            sop_instance_uid=theirs.sop_instance_uid,
+            sent_uid=ours.sop_instance_uid,
+            study_uid=ct.study_uid,
+            series_uid=ct.series_uid,
+            release=release,
+            status=answer.status,
+            reader=theirs.content_creator,
+            viewer=theirs.manufacturer,
+            organs=entries,
+            questions=tuple(_question(question) for question in answer.questions),
+        )
+    )
+    if not any(entry.state is OrganState.EDITED for entry in entries):
+        return
+    if release is None:
+        _keep_out(memory.records, theirs, "the release that was corrected is not on record")
+        return
+    content = CaseContent(
+        volume=to_model_grid(ct.volume, memory.spacing_mm),
+        ct=ct.volume.geometry,
+        sent=answer.sent,
+        labels=hybrid_labels(answer.sent, answer.returned, entries),
+    )
+    origin = origin_of(OrganState.EDITED, release) or ""
+    patient = str(ct.images[0].get("PatientID") or ct.study_uid)
+    try:
+        memory.cases.add(memory.records, theirs.sop_instance_uid, patient, Purpose.TUNING, origin, content)
+    except Refused as refused:
+        _keep_out(memory.records, theirs, refused.detail)
+
+
+def _keep_out(records: Records, theirs: SegObject, why: str) -> None:
+    uid = theirs.sop_instance_uid
+    records.event(
+        KEPT_OUT_OF_TUNING,
+        who="ingest_correction",
+        payload={"sop_instance_uid": uid, "why": why},
+        key=f"{KEPT_OUT_OF_TUNING}:{uid}",
+    )
+
+
+def _document(
+    ct: CTSeries,
+    status: Status,
+    entries: tuple[OrganLedger, ...] = (),
+    questions: tuple[Question, ...] = (),
+    refused: Refused | None = None,
+) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "study_uid": ct.study_uid,
+        "status": str(status),
+        "code": refused.code if refused else None,
+        "questions": [_question(question) for question in questions],
+        "organs": [_organ(entry) for entry in entries],
+    }
+    if refused:
+        document |= {"detail": refused.detail, "measured": refused.measured}
+    return document
+
+
+def _organ(entry: OrganLedger) -> dict[str, Any]:
+    rounded = {
+        name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(entry).items()
+    }
+    return {**rounded, "state": str(entry.state)}
+
+
+def _question(question: Question) -> Mapping[str, Any]:
+    return {**asdict(question), "candidates": list(question.candidates), "why": str(question.why)}

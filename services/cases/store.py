@@ -1,0 +1,217 @@
+"""The case store: volumes and labels of pseudonymised studies, as NIfTI on disk.
+
+::
+
+    site.key                          secret of the site, made on first use, readable by its owner only
+    <case>/volume.nii.gz              Hounsfield units at model spacing
+    <case>/sent/<organ>.nii.gz        the served result on the CT grid, 0 and 1
+    <case>/labels/<organ>.nii.gz      the hybrid label on the CT grid: 2 x provenance + inside
+
+Folders are named by a keyed hash, so that neither a patient nor a study can be read off the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from models.corrections import HybridLabel, Mask
+from models.errors import StorageFailed
+from models.geometry import Geometry, ras_affine
+from models.volume import Volume
+from services.records.port import Case, Purpose, Records
+from services.releases.files import replace
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, eq=False)
+class CaseContent:
+    """What is kept of one case.
+
+    Parameters
+    ----------
+    volume
+        The CT at model spacing.
+    ct
+        The CT grid.
+    sent
+        Mask of each organ that was served, on the CT grid; empty for a truth drawn independently.
+    labels
+        Label of each organ, on the CT grid.
+    """
+
+    volume: Volume
+    ct: Geometry
+    sent: Mapping[str, Mask]
+    labels: Mapping[str, HybridLabel]
+
+
+class CaseStore:
+    """A case store in a local folder.
+
+    Parameters
+    ----------
+    folder
+        Made on the first write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def pseudonym(self, identifier: str) -> str:
+        """Return the HMAC-SHA256 of a patient's or an object's identifier under the site's key.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits, the same for the same identifier at the same site only.
+
+        Raises
+        ------
+        StorageFailed
+            If the key cannot be made or read.
+        """
+        return hmac.new(self._key(), identifier.encode(), hashlib.sha256).hexdigest()
+
+    def add(
+        self, records: Records, name: str, patient: str, purpose: Purpose, origin: str, content: CaseContent
+    ) -> Case:
+        """Take a case into the set of its purpose, and keep its volume and labels.
+
+        The row goes first: a patient who leaks between sets leaves nothing on disk. Killed in between,
+        the same call completes the files.
+
+        Parameters
+        ----------
+        records
+            Holds the sets.
+        name
+            What the case is known by outside, e.g. the SOP Instance UID of the correction.
+        patient
+            PatientID; only its HMAC is kept.
+        purpose, origin
+            What it is kept for, and where its truth comes from.
+        content
+            What is kept.
+
+        Raises
+        ------
+        Refused
+            As `Records.add_case`: `patient-leak`, `set-frozen`, `case-changed`.
+        StorageFailed
+            If the disk is full or not writable.
+        """
+        files = _encode(content)
+        digest = hashlib.sha256()
+        for path, data in sorted(files.items()):
+            digest.update(f"{path} {hashlib.sha256(data).hexdigest()}\n".encode())
+        case = Case(self.pseudonym(name), purpose, self.pseudonym(patient), origin, digest.hexdigest())
+        records.add_case(case)
+        for path, data in files.items():
+            target = self.folder / case.case_id / path
+            with _storage_failures():
+                target.parent.mkdir(parents=True, exist_ok=True)
+            replace(target, data)
+        return case
+
+    def read(self, case_id: str) -> CaseContent:
+        """Return what is kept of a case.
+
+        Raises
+        ------
+        StorageFailed
+            If it is not there or cannot be read.
+        """
+        folder = self.folder / case_id
+        with _storage_failures():
+            hu, grid = _decode((folder / "volume.nii.gz").read_bytes())
+            sent = {_organ(path): _decode(path.read_bytes()) for path in sorted((folder / "sent").glob("*"))}
+            labels = {
+                _organ(path): _decode(path.read_bytes()) for path in sorted((folder / "labels").glob("*"))
+            }
+        if not labels:
+            raise StorageFailed(f"case {case_id} has no labels")
+        return CaseContent(
+            volume=Volume(hu, grid),
+            ct=next(geometry for _, geometry in labels.values()),
+            sent={organ: array.astype(bool) for organ, (array, _) in sent.items()},
+            labels={
+                organ: HybridLabel((array & 1).astype(bool), (array >> 1).astype(np.uint8))
+                for organ, (array, _) in labels.items()
+            },
+        )
+
+    def _key(self) -> bytes:
+        path = self.folder / "site.key"
+        with _storage_failures():
+            with contextlib.suppress(FileNotFoundError):
+                return _whole_key(path)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            aside = self.folder / f".site.key.{secrets.token_hex(8)}"
+            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(secrets.token_bytes(KEY_BYTES))
+                    file.flush()
+                    os.fsync(file.fileno())
+                with contextlib.suppress(FileExistsError):  # another process was first: its key counts
+                    os.link(aside, path)
+            finally:
+                aside.unlink()
+            return _whole_key(path)
+
+
+def _whole_key(path: Path) -> bytes:
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise StorageFailed(
+            f"{path.name} is not a key of {KEY_BYTES} bytes; restore it from the site's backup"
+        )
+    return key
+
+
+def _encode(content: CaseContent) -> dict[str, bytes]:
+    """Return the bytes of each file of a case, by its path in the case's folder."""
+    files = {"volume.nii.gz": _nifti(content.volume.hu, content.volume.geometry)}
+    for organ, mask in content.sent.items():
+        files[f"sent/{organ}.nii.gz"] = _nifti(mask.astype(np.uint8), content.ct)
+    for organ, label in content.labels.items():
+        files[f"labels/{organ}.nii.gz"] = _nifti(label.provenance << 1 | label.inside, content.ct)
+    return files
+
+
+def _nifti(array: NDArray, geometry: Geometry) -> bytes:
+    """Return a NIfTI-1 file, axes (k, j, i), gzipped without a time: the same array is the same bytes."""
+    image = nibabel.Nifti1Image(array, ras_affine(geometry), dtype=array.dtype)
+    return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+
+
+def _decode(data: bytes) -> tuple[NDArray, Geometry]:
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(data))
+    array = np.asanyarray(image.dataobj)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
+    return array, Geometry(array.shape, affine)
+
+
+def _organ(path: Path) -> str:
+    return path.name.removesuffix(".nii.gz")
+
+
+@contextlib.contextmanager
+def _storage_failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageFailed(f"the case store cannot be read or written: {error.strerror}") from error

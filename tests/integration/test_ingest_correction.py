@@ -1,0 +1,273 @@
+"""A corrected SEG comes back: the ledger, what is kept, and what never is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from flows.ingest_correction import KEPT_OUT_OF_TUNING, Memory, ingest
+from models.corrections import Provenance
+from models.errors import StorageFailed
+from services.cases import store as case_files
+from services.cases.store import CaseStore
+from services.dicom.seg_files import find_seg
+from services.dicom.seg_reader import read_seg
+from services.dicom.series import load, read_series
+from services.records.port import Case, Purpose
+from services.records.store import local_now, open_records
+
+SPACING = (3.0, 3.0, 3.0)
+
+
+@pytest.fixture
+def ohif(test_data):
+    return test_data("ohif-correction")
+
+
+@pytest.fixture
+def memory(tmp_path):
+    records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
+    yield Memory(records, CaseStore(tmp_path / "cases"), SPACING)
+    records.close()
+
+
+@pytest.fixture
+def shown(ohif, memory):
+    """Put on record that `sent.dcm` is the result of release 1."""
+    sent = dcmread(ohif / "sent.dcm", stop_before_pixels=True)
+    memory.records.first_written("key", local_now())
+    memory.records.record_result(
+        "key",
+        study_uid=sent.StudyInstanceUID,
+        series_uid="1.2",
+        release=1,
+        objects={"organ-seg": sent.SOPInstanceUID},
+    )
+    return sent
+
+
+def changes(document) -> dict[str, tuple[str, int, int, int]]:
+    return {
+        entry["organ"]: (
+            entry["state"], entry["added_voxels"], entry["removed_voxels"], entry["by_overpaint_voxels"],
+        )
+        for entry in document["organs"]
+    }  # fmt: skip
+
+
+UNTOUCHED = ("not-reviewed", 0, 0, 0)
+
+
+def test_what_ohif_saved_is_understood_exactly_without_a_database(ohif):
+    document = ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm")
+    json.dumps(document, allow_nan=False)
+    assert (document["status"], document["code"], document["questions"]) == ("correction", None, [])
+    assert changes(document) == {
+        "spleen": UNTOUCHED,
+        "liver": ("edited", 339, 0, 0),
+        "stomach": UNTOUCHED,
+        "right_kidney": UNTOUCHED,
+        "left_kidney": ("edited", 0, 48, 48),
+    }
+    liver, kidney = document["organs"][1], document["organs"][4]
+    assert liver["added_ml"] == pytest.approx(339 * 0.027)
+    assert kidney["removed_ml"] == pytest.approx(48 * 0.027)
+    assert 0 < kidney["surface_mm"] < liver["surface_mm"]
+
+
+def test_our_own_seg_sent_back_teaches_nothing_and_leaves_no_trace(ohif, memory, shown):
+    before = memory.records.events()
+    document = ingest(ohif / "sent.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+    assert document["status"] == "ours-unchanged"
+    assert set(changes(document).values()) == {UNTOUCHED}
+    assert memory.records.events() == before
+    assert memory.records.corrections_since(0) == ()
+    assert not memory.cases.folder.exists()
+
+
+def test_an_organ_accepted_by_an_act_is_accepted_in_the_ledger(ohif, memory, shown):
+    memory.records.record_acceptance(shown.StudyInstanceUID, 1, ["spleen", "liver"], "Dr A")
+    document = ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+    assert changes(document)["spleen"] == ("accepted", 0, 0, 0)
+    assert changes(document)["liver"][0] == "edited"
+
+
+def test_a_correction_is_kept_once_with_hybrid_labels(ohif, memory, shown):
+    documents = [ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory) for _ in range(2)]
+    assert documents[0] == documents[1]
+    (correction,) = memory.records.corrections_since(1)
+    assert (correction.release, correction.sent_uid) == (1, shown.SOPInstanceUID)
+    (case,) = memory.records.cases(Purpose.TUNING)
+    assert case.origin == "edited-from-1"
+    content = memory.cases.read(case.case_id)
+    assert content.volume.geometry.spacing_mm == pytest.approx(SPACING)
+    liver, kidney, spleen = (content.labels[key] for key in ("liver", "left_kidney", "spleen"))
+    assert np.count_nonzero(liver.inside & ~content.sent["liver"]) == 339
+    assert (liver.provenance == Provenance.READER).all()
+    assert np.count_nonzero(kidney.provenance == Provenance.OVERPAINT) == 48
+    assert spleen.weight.sum() == 0, "our own result is no truth"
+    ct = load(read_series(ohif / "ct")[0])
+    assert content.ct.same_grid(ct.volume.geometry)
+
+
+def test_nothing_on_disk_names_the_patient_or_the_study(ohif, memory, shown):
+    ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+    paths = [str(path.relative_to(memory.cases.folder)) for path in memory.cases.folder.rglob("*")]
+    assert paths
+    for secret in (shown.PatientID, shown.StudyInstanceUID):
+        assert not any(secret in path for path in paths)
+    assert (memory.cases.folder / "site.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_patient_of_the_gate_set_is_kept_out_of_tuning(ohif, memory, shown):
+    patient = memory.cases.pseudonym(shown.PatientID)
+    memory.records.add_case(Case("gate-1", Purpose.GATE, patient, "independent", "0" * 64))
+    ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+    assert len(memory.records.corrections_since(1)) == 1, "it is a correction all the same"
+    assert memory.records.cases(Purpose.TUNING) == ()
+    assert [path.name for path in memory.cases.folder.iterdir()] == ["site.key"]
+    assert len(memory.records.events(KEPT_OUT_OF_TUNING)) == 1
+
+
+def test_a_correction_of_an_unknown_result_has_no_origin_and_teaches_nothing(ohif, memory):
+    for _ in range(2):
+        ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+    assert memory.records.cases(Purpose.TUNING) == ()
+    assert len(memory.records.events(KEPT_OUT_OF_TUNING)) == 1
+
+
+def _refuse_to_write(*_: object) -> None:
+    raise StorageFailed("killed")
+
+
+@pytest.mark.parametrize("killed_after", range(1, 5))
+def test_killed_between_any_two_steps_it_ends_the_same(ohif, memory, shown, monkeypatch, killed_after):
+    """Killed after the record, the first file, the third file, all but one: repeated, one whole case."""
+    arguments = (ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+    written = []
+    write = case_files.replace
+
+    def write_some(path, data):
+        if len(written) == (0, 1, 3, 10)[killed_after - 1]:
+            _refuse_to_write()
+        written.append(path)
+        write(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(case_files, "replace", write_some)
+        with pytest.raises(StorageFailed, match="killed"):
+            ingest(*arguments)
+    ingest(*arguments)
+    assert len(memory.records.corrections_since(1)) == 1
+    (case,) = memory.records.cases(Purpose.TUNING)
+    content = memory.cases.read(case.case_id)
+    assert content.labels.keys() == content.sent.keys() == {
+        "spleen", "liver", "stomach", "right_kidney", "left_kidney",
+    }  # fmt: skip
+
+
+def altered(ohif: Path, folder: Path, **tags: object) -> Path:
+    seg = dcmread(ohif / "saved-by-ohif.dcm")
+    for keyword, value in tags.items():
+        setattr(seg, keyword, value)
+    seg.save_as(folder / "altered.dcm")
+    return folder / "altered.dcm"
+
+
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({"PatientID": "another"}, "other-patient"),
+        ({"StudyInstanceUID": "1.2.3"}, "other-study"),
+        ({"FrameOfReferenceUID": "1.2.3"}, "other-frame-of-reference"),
+        ({"Rows": 99}, "grid-mismatch"),
+        ({"PixelData": bytes(203314)}, "empty"),
+        ({"PixelData": b"\0\0"}, "bad-pixel-data"),
+    ],
+)
+def test_a_stranger_has_a_code_and_leaves_the_records_as_they_were(ohif, memory, shown, tmp_path, tags, code):
+    before = memory.records.events()
+    document = ingest(altered(ohif, tmp_path, **tags), ohif / "ct", ohif / "sent.dcm", memory)
+    assert (document["status"], document["code"], document["organs"]) == ("stranger", code, [])
+    assert document["detail"]
+    assert memory.records.events() == before
+    assert memory.records.corrections_since(0) == ()
+
+
+def test_a_text_file_and_an_empty_folder_are_strangers(ohif, tmp_path):
+    note = tmp_path / "note.txt"
+    note.write_text("liver looks fine")
+    (tmp_path / "empty").mkdir()
+    codes = {ingest(path, ohif / "ct", ohif / "sent.dcm")["code"] for path in (note, tmp_path / "empty")}
+    assert codes == {"not-dicom", "not-a-seg"}
+
+
+def test_one_folder_may_hold_study_and_seg(ohif, tmp_path):
+    for path in (*(ohif / "ct").glob("*.dcm"), ohif / "sent.dcm"):
+        (tmp_path / path.name).symlink_to(path)
+    assert find_seg(tmp_path).name == "sent.dcm"
+    assert ingest(ohif / "saved-by-ohif.dcm", tmp_path, tmp_path)["organs"][1]["added_voxels"] == 339
+
+
+def test_a_correction_as_3d_slicer_writes_it(ohif, tmp_path):
+    """Two organs, in another order, by dcmqi's itkimage2segimage; the rest is asked about."""
+    tool = Path(sys.executable).with_name("itkimage2segimage")
+    if not tool.exists():
+        pytest.skip("dcmqi is not installed (pip install dcmqi)")
+    ct = load(read_series(ohif / "ct")[0])
+    sent = {segment.label: segment for segment in read_seg(ohif / "sent.dcm", ct).segments}
+    stomach = sent["Stomach"].mask.copy()
+    stomach[10, 20:24, 30:33] = True
+    added = int(stomach.sum() - sent["Stomach"].mask.sum())
+    labels = sent["Liver"].mask.astype(np.uint8) * 2 + (stomach & ~sent["Liver"].mask)
+    affine = ct.volume.geometry.affine[:, [2, 1, 0, 3]]  # NIfTI's own order of axes: i, j, k
+    nibabel.Nifti1Image(labels.T, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine).to_filename(
+        tmp_path / "drawn.nii.gz"
+    )
+
+    def attributes(number: int, organ: str) -> dict:
+        code = sent[organ].type
+        term = {"CodeValue": code.value, "CodingSchemeDesignator": code.scheme, "CodeMeaning": code.meaning}
+        category = {
+            "CodeValue": "123037004",
+            "CodingSchemeDesignator": "SCT",
+            "CodeMeaning": "Anatomical Structure",
+        }
+        return {
+            "labelID": number,
+            "SegmentDescription": organ,
+            "SegmentLabel": organ,
+            "SegmentAlgorithmType": "MANUAL",
+            "SegmentedPropertyCategoryCodeSequence": category,
+            "SegmentedPropertyTypeCodeSequence": term,
+        }
+
+    meta = {
+        "ContentCreatorName": "Reader",
+        "SeriesDescription": "Segmentation",
+        "SeriesNumber": "300",
+        "InstanceNumber": "1",
+        "segmentAttributes": [[attributes(1, "Stomach"), attributes(2, "Liver")]],
+    }
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    subprocess.run(
+        [
+            tool, "--inputImageList", tmp_path / "drawn.nii.gz", "--inputDICOMDirectory", ohif / "ct",
+            "--outputDICOM", tmp_path / "slicer.dcm", "--inputMetadata", tmp_path / "meta.json",
+        ],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    document = ingest(tmp_path / "slicer.dcm", ohif / "ct", ohif / "sent.dcm")
+    assert document["status"] == "correction"
+    assert changes(document)["stomach"] == ("edited", added, 0, 0)
+    assert changes(document)["liver"] == UNTOUCHED
+    assert {q["why"] for q in document["questions"]} == {"not-returned"}
+    assert [q["candidates"] for q in document["questions"]] == [["spleen"], ["right_kidney"], ["left_kidney"]]
