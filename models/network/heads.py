@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -52,6 +52,56 @@ class HeadSpec:
     def from_json(cls, data: Mapping[str, Any]) -> HeadSpec:
         """Rebuild from `to_json`; an unknown field raises TypeError."""
         return cls(**{**data, "coarse": tuple((int(level), int(n)) for level, n in data["coarse"])})
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelTaps:
+    """What a head sees of some voxels, each a row; what it does not tap is None or missing.
+
+    Parameters
+    ----------
+    features
+        Axes (voxel, channel): the last features.
+    neighbourhood
+        Axes (voxel, 27 x channel): the last features of the 3x3x3 neighbours in (k, j, i) order, zero
+        outside the window.
+    coarse
+        By level, axes (voxel, channel): the coarser map, trilinear at the voxel.
+    context
+        Axes (voxel, feature): the global feature of the voxel's window.
+    """
+
+    features: Tensor
+    neighbourhood: Tensor | None
+    coarse: Mapping[int, Tensor]
+    context: Tensor | None
+
+    def rows(self, index: Tensor) -> VoxelTaps:
+        """Return some of the voxels, float32."""
+        return self._mapped(lambda tensor: tensor[index].float())
+
+    def half(self) -> VoxelTaps:
+        """Return the same in half the memory, float16."""
+        return self._mapped(Tensor.half)
+
+    @staticmethod
+    def joined(parts: Sequence[VoxelTaps]) -> VoxelTaps:
+        """Return the voxels of all parts, which hold the same taps."""
+        first = parts[0]
+        return VoxelTaps(
+            torch.cat([part.features for part in parts]),
+            None if first.neighbourhood is None else torch.cat([_given(p.neighbourhood) for p in parts]),
+            {level: torch.cat([part.coarse[level] for part in parts]) for level in first.coarse},
+            None if first.context is None else torch.cat([_given(part.context) for part in parts]),
+        )
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> VoxelTaps:
+        return VoxelTaps(
+            change(self.features),
+            None if self.neighbourhood is None else change(self.neighbourhood),
+            {level: change(maps) for level, maps in self.coarse.items()},
+            None if self.context is None else change(self.context),
+        )
 
 
 class Head(nn.Module, ABC):
@@ -113,6 +163,27 @@ class ConvolutionalHead(Head):
         if self.context is not None:
             total = total + self.context(trunk.global_feature)[:, :, None, None, None]
         return self.logit(functional.relu(self.hidden(functional.relu(total))))
+
+    def on_voxels(self, taps: VoxelTaps) -> Tensor:
+        """Return the logits, shape (voxel,), of single voxels: what `forward` gives there, to rounding.
+
+        Raises
+        ------
+        ValueError
+            If the taps do not hold what the head uses.
+        """
+        total = functional.linear(taps.features, self.features.weight.flatten(1), self.features.bias)
+        if self.neighbourhood is not None:
+            kernel = self.neighbourhood.weight.permute(0, 2, 3, 4, 1).flatten(1)
+            total = total + functional.linear(_given(taps.neighbourhood), kernel)
+        for level, projection in self.coarse.items():
+            weight: Tensor = projection.weight  # type: ignore[assignment]
+            total = total + functional.linear(taps.coarse[int(level)], weight.flatten(1))
+        if self.context is not None:
+            total = total + self.context(_given(taps.context))
+        for layer in (self.hidden, self.logit):
+            total = functional.linear(functional.relu(total), layer.weight.flatten(1), layer.bias)
+        return total[:, 0]
 
 
 HEAD_FORMS: Mapping[str, type[ConvolutionalHead]] = {"convolutional": ConvolutionalHead}
@@ -196,6 +267,10 @@ def joint_logits(heads: Sequence[ConvolutionalHead], features: Tensor) -> Tensor
 
 
 def _bias(layer: nn.Conv3d) -> Tensor:
-    if layer.bias is None:
-        raise ValueError("this layer of a head has a bias")
-    return layer.bias
+    return _given(layer.bias)
+
+
+def _given(tensor: Tensor | None) -> Tensor:
+    if tensor is None:
+        raise ValueError("a tap that the head uses is not given")
+    return tensor

@@ -100,8 +100,8 @@ class TrainingSettings:
         Of weights, order of cases, windows and augmentation.
     """
 
-    steps: int = 1500
-    learning_rate: float = 3e-3
+    steps: int = 1000
+    learning_rate: float = 2e-3
     warm_up: int = 50
     weight_decay: float = 1e-4
     gain: float = 0.02
@@ -215,7 +215,7 @@ def _example(
     hu *= random.normal(1, settings.gain)
     hu += random.normal(0, settings.shift_hu) + noise * np.float32(random.uniform(0, settings.noise_hu))
     scaled = torch.from_numpy(scale_hu(np.rint(hu).astype(np.int16), contract.hu_window))[None, None]
-    truth = torch.from_numpy(_cut_truth(case.truth, origin, contract.window_shape))
+    truth = torch.from_numpy(cut_truth(case.truth, origin, contract.window_shape))
     return scaled.contiguous(memory_format=torch.channels_last_3d), truth[None].float() / 255
 
 
@@ -230,15 +230,18 @@ def _start(side: slice, voxels: int, window: int, random: np.random.Generator) -
     return int(np.clip(random.integers(low, high + 1), 0, voxels - window))
 
 
-def _cut_truth(
-    truth: NDArray[np.uint8], origin: tuple[int, ...], shape: tuple[int, int, int]
-) -> NDArray[np.uint8]:
-    """Cut a window out of the truth, nothing where it reaches outside; axes (voxel, organ)."""
+def cut_truth(truth: NDArray[np.uint8], origin: Sequence[int], shape: Sequence[int]) -> NDArray[np.uint8]:
+    """Cut a window out of the truth, axes (organ, k, j, i), nothing where it reaches outside.
+
+    Returns
+    -------
+    ndarray
+        Axes (voxel, organ), uint8, voxels in (k, j, i) order.
+    """
     low = [max(o, 0) for o in origin]
     high = [min(o + w, n) for o, w, n in zip(origin, shape, truth.shape[1:], strict=True)]
     window = np.zeros((*shape, len(truth)), dtype=np.uint8)
     inside = tuple(slice(a - o, b - o) for a, b, o in zip(low, high, origin, strict=True))
-    window[inside] = np.moveaxis(
-        truth[(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))], 0, -1
-    )
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    window[inside] = np.moveaxis(truth[(slice(None), *box)], 0, -1)
     return window.reshape(-1, len(truth))

@@ -1,0 +1,167 @@
+"""The starter release: a demonstration network trained from seeds on phantoms of site A.
+
+``python -m models.network.starter --folder FOLDER`` trains and writes it. NOT FOR CLINICAL USE.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from models.contract import ModelContract
+from models.network.evaluate import STARTER
+from models.network.training import Progress, TrainingCase, TrainingSettings, train, training_case
+from models.network.trunk import build_trunk
+from models.network.weights import head_to_bytes, trunk_to_bytes
+from models.organs import ORGANS
+from models.phantom import make_case
+from models.release import Release, sha256_hex
+
+TRAINING_SITE = "A"
+TRAINING_SEEDS = range(100_000, 100_128)
+"""Phantoms the starter learns from, and which nothing else may use."""
+
+THREADS = 2
+"""Of the training; another number gives other last bits and so another starter."""
+
+NOTE = "Starter, trained on synthetic phantoms of site A. DEMO NOT FOR CLINICAL USE."
+
+Say = Callable[[str], None]
+"""Told one line of progress."""
+
+
+def starter_contract() -> ModelContract:
+    """Return the contract of the starter release.
+
+    The window holds an adult's cross-section at 4 mm, so that most studies are two windows, one above
+    the other.
+    """
+    trunk = build_trunk({"kind": "unet", "widths": [16, 32, 64, 128], "features": 32})
+    return ModelContract(
+        organs=ORGANS,
+        spacing_mm=(4.0, 4.0, 4.0),
+        hu_window=(-175.0, 250.0),
+        window_shape=(48, 80, 104),
+        overlap=0.25,
+        thresholds=dict.fromkeys(ORGANS, 0.5),
+        feature_channels=trunk.feature_channels,
+        coarse_channels=trunk.coarse_channels,
+        global_channels=trunk.global_channels,
+        trunk=dict(trunk.spec),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Starter:
+    """A release with the files it names.
+
+    Parameters
+    ----------
+    release
+        Number 1, not calibrated yet.
+    trunk
+        Bytes of the trunk's safetensors file.
+    heads
+        Bytes of each head's, by organ.
+    """
+
+    release: Release
+    trunk: bytes
+    heads: Mapping[str, bytes]
+
+    def write(self, folder: Path) -> None:
+        """Write trunk, heads and ``release.json`` into a folder, by content."""
+        named = {f"trunks/{self.release.trunk}.safetensors": self.trunk}
+        named |= {f"heads/{sha256_hex(head)}.safetensors": head for head in self.heads.values()}
+        named[f"releases/{self.release.number}/release.json"] = self.release.to_bytes()
+        for name, content in named.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+
+def training_cases(seeds: Sequence[int] = TRAINING_SEEDS, say: Say = print) -> list[TrainingCase]:
+    """Make the phantoms the starter learns from, two at a time, on the model grid."""
+    cases: list[TrainingCase] = []
+    with ProcessPoolExecutor(THREADS, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for case in pool.map(_training_case, seeds, chunksize=4):
+            cases.append(case)
+            if len(cases) % 16 == 0 or len(cases) == len(seeds):
+                say(f"phantoms {len(cases)}/{len(seeds)}")
+    return cases
+
+
+def _training_case(seed: int) -> TrainingCase:
+    case = make_case(TRAINING_SITE, seed)
+    return training_case(case.volume, case.truth, starter_contract())
+
+
+def train_starter(
+    cases: Sequence[TrainingCase],
+    settings: TrainingSettings = TrainingSettings(),  # noqa: B008 - frozen
+    say: Say = print,
+) -> Starter:
+    """Train the starter from its seeds.
+
+    Parameters
+    ----------
+    cases
+        `training_cases`.
+    settings
+        How to train.
+    say
+        Told one line now and then.
+
+    Returns
+    -------
+    Starter
+        Not calibrated: that is done through the serving engine.
+    """
+    torch.set_num_threads(THREADS)
+    contract = starter_contract()
+    trunk, heads = train(cases, contract, settings, lambda progress: say(_line(progress)))
+    trunk_file = trunk_to_bytes(trunk)
+    head_files = {organ: head_to_bytes(heads[organ]) for organ in contract.organs}
+    release = Release(
+        number=1,
+        parent=None,
+        trunk=sha256_hex(trunk_file),
+        heads={organ: sha256_hex(content) for organ, content in head_files.items()},
+        contract=contract,
+        note=NOTE,
+    )
+    return Starter(release, trunk_file, head_files)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train the starter and write it."""
+    parser = argparse.ArgumentParser(prog="python -m models.network.starter", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=STARTER)
+    parser.add_argument("--steps", type=int, default=TrainingSettings.steps)
+    options = parser.parse_args(arguments)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    starter = train_starter(training_cases(say=say), TrainingSettings(steps=options.steps), say)
+    starter.write(options.folder)
+    print(starter.release.digest)
+    return 0
+
+
+def _line(progress: Progress) -> str:
+    return (
+        f"step {progress.step}/{progress.steps}  loss {progress.loss:.4f}  "
+        f"{progress.seconds:.0f} s, {progress.seconds_left:.0f} s left"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

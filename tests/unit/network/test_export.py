@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from models.errors import InvalidRelease
+from models.network.export import check_parity, export_head, export_trunk, onnxruntime_engine
+from models.network.heads import HeadSpec, build_head
+from tests.unit.network.conftest import EVERY_TAP
+
+
+@pytest.fixture
+def heads():
+    return {"liver": build_head(EVERY_TAP).eval(), "aorta": build_head(HeadSpec(5)).eval()}
+
+
+@pytest.fixture
+def windows(contract):
+    random = np.random.default_rng(0)
+    return [random.random((1, 1, *contract.window_shape), dtype=np.float32) for _ in range(2)]
+
+
+def test_an_engine_on_the_exports_answers_like_torch(trunk, heads, contract, windows):
+    engine = onnxruntime_engine(
+        export_trunk(trunk, contract), {organ: export_head(head, contract) for organ, head in heads.items()}
+    )
+    parity = check_parity(trunk, heads, contract, engine, windows)
+    assert [one.organ for one in parity] == ["liver", "aorta"]
+    assert max(one.max_logit_difference for one in parity) < 1e-4
+
+
+def test_labels_that_flip_are_refused(trunk, heads, contract, windows):
+    def other(window):
+        with torch.inference_mode():
+            output = trunk(torch.from_numpy(window))
+            return {organ: -head(output)[0, 0].numpy() for organ, head in heads.items()}
+
+    with pytest.raises(InvalidRelease, match="change their label"):
+        check_parity(trunk, heads, contract, other, windows)
+
+
+def test_graphs_have_the_contracts_names_and_fixed_shapes(trunk, heads, contract):
+    graph = onnx.load_from_string(export_trunk(trunk, contract)).graph
+    shapes = {
+        v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.input, *graph.output)
+    }
+    assert shapes == {
+        "window": [1, 1, 16, 24, 24],
+        "features": [1, 5, 16, 24, 24],
+        "coarse_1": [1, 6, 8, 12, 12],
+        "coarse_2": [1, 8, 4, 6, 6],
+        "coarse_3": [1, 10, 2, 3, 3],
+        "global": [1, 14],
+    }
+    full = onnx.load_from_string(export_head(heads["liver"], contract)).graph
+    plain = onnx.load_from_string(export_head(heads["aorta"], contract)).graph
+    assert [i.name for i in full.input] == ["features", "coarse_1", "coarse_2", "coarse_3", "global"]
+    assert [i.name for i in plain.input] == ["features"]
+    assert [o.name for o in plain.output] == ["logit"]
+    assert len(plain.node) < len(full.node)
+
+
+def test_equal_modules_are_equal_bytes(trunk, full_head, contract):
+    assert export_trunk(trunk, contract) == export_trunk(trunk, contract)
+    assert export_head(full_head, contract) == export_head(full_head, contract)
+
+
+def test_what_does_not_fit_the_contract_is_refused(trunk, full_head, contract):
+    with pytest.raises(InvalidRelease, match="channels"):
+        export_trunk(trunk, replace(contract, feature_channels=6))
+    with pytest.raises(InvalidRelease, match="coarse_3"):
+        export_head(full_head, replace(contract, coarse_channels=(6, 8)))
+    with pytest.raises(InvalidRelease, match="does not fit"):
+        export_head(full_head, replace(contract, feature_channels=6))

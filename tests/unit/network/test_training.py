@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from models.geometry import Geometry
+from models.network.training import (
+    TrainingCase,
+    TrainingSettings,
+    cut_truth,
+    train,
+    training_case,
+    warm_cosine,
+)
+from models.network.weights import trunk_to_bytes
+from models.volume import Volume
+
+
+def _case(seed: int) -> TrainingCase:
+    """A bright ball (liver) and a brighter tube (aorta) in fat."""
+    random = np.random.default_rng(seed)
+    k, j, i = np.indices((20, 28, 28))
+    liver = (k - 10) ** 2 + (j - 14) ** 2 + (i - random.integers(8, 12)) ** 2 < 36
+    aorta = (j - 20) ** 2 + (i - 20) ** 2 < 9
+    hu = np.full(liver.shape, -90.0) + 150 * liver + 280 * aorta + random.normal(0, 5, liver.shape)
+    truth = 255 * np.stack([liver, aorta]).astype(np.uint8)
+    return TrainingCase(hu.astype(np.int16), truth, (slice(0, 20), slice(0, 28), slice(0, 28)))
+
+
+SETTINGS = TrainingSettings(steps=40, learning_rate=1e-2, warm_up=5)
+
+
+def test_training_learns_and_reports_how_long_is_left(contract):
+    reports = []
+    train([_case(0), _case(1)], contract, SETTINGS, reports.append, every=10)
+    assert [r.step for r in reports] == [10, 20, 30, 40]
+    assert reports[-1].loss < 0.8 * reports[0].loss
+    assert reports[-1].seconds_left == 0
+    assert reports[0].seconds_left > 0
+
+
+def test_the_same_seed_trains_the_same_bits(contract):
+    few = TrainingSettings(steps=4, warm_up=1)
+    runs = [train([_case(0)], contract, few, lambda _: None) for _ in range(2)]
+    assert trunk_to_bytes(runs[0][0]) == trunk_to_bytes(runs[1][0])
+    other = train([_case(0)], contract, TrainingSettings(steps=4, warm_up=1, seed=1), lambda _: None)
+    assert trunk_to_bytes(other[0]) != trunk_to_bytes(runs[0][0])
+
+
+def test_truth_is_the_covered_fraction_of_a_model_voxel(contract):
+    affine = np.zeros((4, 4))
+    affine[0, 2] = affine[1, 1] = affine[2, 0] = 2.0
+    affine[3, 3] = 1
+    geometry = Geometry((40, 40, 40), affine)
+    hu = np.full(geometry.shape, 40, dtype=np.int16)
+    mask = np.zeros(geometry.shape, bool)
+    mask[10:30, 10:30, 10:30] = True
+    case = training_case(Volume(hu, geometry), {"liver": mask, "aorta": ~mask & False}, contract)
+    assert case.hu.shape == case.truth.shape[1:]
+    assert case.truth[0].sum() / 255 * 64 == pytest.approx(mask.sum() * 8, rel=0.01)
+    assert case.truth[1].max() == 0
+    middle = case.truth[0][10]
+    assert middle.max() == 255
+    assert ((middle > 0) & (middle < 255)).any()
+
+
+def test_truth_outside_the_volume_is_nothing():
+    truth = np.ones((2, 4, 4, 4), np.uint8)
+    window = cut_truth(truth, (-2, 0, 2), (4, 4, 4)).reshape(4, 4, 4, 2)
+    assert window[2:, :, :2].all()
+    assert window.sum() == 2 * 2 * 4 * 2
+
+
+def test_the_rate_warms_up_and_falls_to_nothing():
+    shares = [warm_cosine(step, 10, 100) for step in range(101)]
+    assert shares[0] == 0.1
+    assert shares[9] == shares[10] == 1
+    assert shares[100] == 0
+    assert all(a >= b for a, b in pairwise(shares[10:]))
+
+
+@pytest.fixture(autouse=True)
+def _two_threads():
+    torch.set_num_threads(2)

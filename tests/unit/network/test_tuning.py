@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from models.network.heads import HeadSpec, build_head
+from models.network.tuning import Level, TuningSettings, TuningStudy, tune_heads
+from models.network.weights import head_to_bytes, trunk_to_bytes
+
+SETTINGS = TuningSettings(steps=60, batch_voxels=1024, window_voxels=512, learning_rate=2e-2)
+
+
+def _study(seed: int, organs=("aorta",)) -> TuningStudy:
+    random = np.random.default_rng(seed)
+    _, j, i = np.indices((20, 28, 28))
+    tube = (j - random.integers(8, 20)) ** 2 + (i - 14) ** 2 < 16
+    hu = (-90 + 280 * tube + random.normal(0, 5, tube.shape)).astype(np.int16)
+    return TuningStudy(hu, {organ: 255 * tube.astype(np.uint8) for organ in organs})
+
+
+@pytest.fixture
+def heads():
+    return {organ: build_head(HeadSpec(5)).requires_grad_(False).eval() for organ in ("liver", "aorta")}
+
+
+def _tune(trunk, heads, contract, settings=SETTINGS, organs=("aorta",), studies=None, report=lambda _: None):
+    studies = studies or [_study(0), _study(1)]
+    return tune_heads(trunk, heads, studies, organs, contract, settings, report)
+
+
+@pytest.mark.parametrize("level", list(Level))
+def test_tuning_learns_at_every_level(trunk, heads, contract, level):
+    settings = TuningSettings(level, 60, 1024, 512, 2e-2)
+    result = _tune(trunk, heads, contract, settings)
+    assert result.level is level
+    assert result.curve[-1].loss < 0.7 * result.curve[0].loss
+    spec = result.heads["aorta"].spec
+    assert spec.neighbourhood == (level is Level.NEIGHBOURHOOD)
+    assert spec.coarse == (() if level is Level.HEAD else ((1, 6), (2, 8), (3, 10)))
+
+
+def test_nothing_but_the_named_heads_is_touched(trunk, heads, contract):
+    before = {organ: head_to_bytes(head) for organ, head in heads.items()}, trunk_to_bytes(trunk)
+    result = _tune(trunk, heads, contract)
+    assert set(result.heads) == {"aorta"}
+    assert ({organ: head_to_bytes(head) for organ, head in heads.items()}, trunk_to_bytes(trunk)) == before
+    assert head_to_bytes(result.heads["aorta"]) != before[0]["aorta"]
+    assert not any(p.requires_grad for p in result.heads["aorta"].parameters())
+
+
+def test_a_head_is_tuned_alike_whatever_else_is_tuned(trunk, heads, contract):
+    few = TuningSettings(steps=5, batch_voxels=512, window_voxels=256)
+    studies = [_study(0, ("aorta", "liver")), _study(1, ("aorta",))]
+    alone = _tune(trunk, heads, contract, few, ("aorta",), studies)
+    both = _tune(trunk, heads, contract, few, ("liver", "aorta"), studies)
+    assert head_to_bytes(alone.heads["aorta"]) == head_to_bytes(both.heads["aorta"])
+
+
+def test_without_steps_to_speak_of_the_incumbent_answers(trunk, heads, contract, output):
+    still = TuningSettings(steps=1, batch_voxels=512, window_voxels=256, learning_rate=0.0)
+    result = _tune(trunk, heads, contract, still)
+    assert torch.equal(result.heads["aorta"](output), heads["aorta"](output))
+
+
+def test_progress_counts_every_organs_steps_and_ends_at_no_time_left(trunk, heads, contract):
+    reports = []
+    few = TuningSettings(steps=10, batch_voxels=256, window_voxels=128)
+    studies = [_study(0, ("aorta", "liver"))]
+    _tune(trunk, heads, contract, few, ("liver", "aorta"), studies, reports.append)
+    assert [r.step for r in reports] == [10, 20]
+    assert reports[-1].steps == 20
+    assert reports[-1].seconds_left == 0
+
+
+def test_an_organ_that_no_study_labels_cannot_be_tuned(trunk, heads, contract):
+    with pytest.raises(ValueError, match="liver is labelled in no study"):
+        _tune(trunk, heads, contract, organs=("liver",))
