@@ -26,7 +26,8 @@ from models.release import sha256_hex
 from services.releases.files import replace, storage_errors
 
 STUB = "triton_python_backend_stub"
-START_SECONDS = 60.0
+START_SECONDS = 180.0
+"""Compiling every version counts; a server that ends by itself is noticed at once."""
 STOP_SECONDS = 5
 """Patience with a server asked to end; after a failed load Triton waits for it in vain."""
 STUB_SECONDS = 120
