@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.pixels import iter_pixels
+from pydicom.pixels import iter_pixels, pixel_array
 
 from models.errors import Refused
 from models.organs import Code
@@ -250,9 +250,16 @@ def _fill(masks: dict[int, Mask], seg: Dataset, frames: list[Frame], slices: CTS
 
 
 def _pixels(seg: Dataset, slices: CTSlices) -> Iterator[NDArray]:
+    """Yield the stored pixels of each frame, axes (row, column), unsigned integers."""
+    packed = seg.BitsAllocated == 1 and not seg.file_meta.TransferSyntaxUID.is_encapsulated
     try:
-        # The decoder counts bits across frames: a frame of 101 x 122 pixels ends within a byte.
-        for stored in iter_pixels(seg, raw=True):
+        if packed and slices.rows * slices.columns % 8:
+            # Frames begin within a byte; pydicom 3.0 gets these right only when it decodes all at once.
+            whole = pixel_array(seg, raw=True)
+            frames = iter(whole.reshape(-1, *whole.shape[-2:]))
+        else:
+            frames = iter_pixels(seg, raw=True)
+        for stored in frames:
             if stored.shape != (slices.rows, slices.columns):
                 raise Refused(SegCode.BAD_PIXEL_DATA, "the pixel data are not one plane per frame")
             yield stored

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -10,8 +11,11 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from models.errors import Refused
+from services.dicom.correction_reader import Status, understand
+from services.dicom.results import write_results
 from services.dicom.seg_frames import SegCode
 from services.dicom.seg_reader import read_seg
+from tests.result_cases import AFFINES, ct_series, findings_of, organ_masks
 from tests.seg_cases import cited_headers, read_headers, read_nrrd
 
 
@@ -251,3 +255,28 @@ def test_random_damage_is_refused_or_leaves_the_masks_on_the_grid(ohif, ohif_ct,
             assert shapes <= {(30, 101, 122)}
     assert SegCode.MALFORMED in codes
     assert codes <= set(SegCode)
+
+
+@pytest.mark.parametrize(
+    ("profile", "placed"),
+    [("labelmap", "sheared"), ("slicer", "reversed"), *(("ohif", placed) for placed in sorted(AFFINES))],
+)
+def test_our_own_organ_seg_is_read_as_it_was_meant_and_is_unchanged(placed, profile, tmp_path):
+    series = ct_series(AFFINES[placed])
+    masks = organ_masks(series.volume.geometry.shape)
+    if profile == "labelmap":  # it holds no overlaps
+        taken = np.zeros(series.volume.geometry.shape, dtype=bool)
+        for key in masks:
+            masks[key] = masks[key] & ~taken
+            taken |= masks[key]
+    written = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    objects = write_results(series, findings_of(series, masks), profile=profile, written_at=written)
+    (organ_seg,) = [item for item in objects if item.kind == "organ-seg"]
+    path = tmp_path / organ_seg.file_name
+    path.write_bytes(organ_seg.content)
+    seg = read_seg(path, series)
+    answer = understand(seg, seg, series.volume.geometry)
+    assert answer.status is Status.UNCHANGED
+    assert answer.sent.keys() == masks.keys()
+    for key, mask in masks.items():
+        assert np.array_equal(answer.sent[key], mask), key
