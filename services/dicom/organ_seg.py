@@ -26,8 +26,17 @@ def organs_asked(findings: StudyFindings) -> tuple[str, ...]:
 
 
 def organ_segments(findings: StudyFindings, identity: Identity) -> tuple[Segment, ...]:
-    """Return the segments of the organ SEG; an absent organ is one with an empty mask."""
+    """Return the segments of the organ SEG; an absent organ is one with an empty mask.
+
+    Raises
+    ------
+    ValueError
+        As `organs_asked`, or if an organ is said to be found and has no voxels, or the reverse.
+    """
     said = {finding.organ: finding for finding in findings.organs}
+    for key, mask in findings.masks.items():
+        if mask.any() != (said[key].presence is Presence.FOUND):
+            raise ValueError(f"{key} is said to be {said[key].presence} against its mask")
     return tuple(
         Segment(
             label=organ(key).label,

@@ -16,7 +16,16 @@ SELECTED_REGION = Code("111099", "DCM", "Selected region")
 
 
 def review_segments(series: CTSeries, findings: StudyFindings, identity: Identity) -> tuple[Segment, ...]:
-    """Return the segments of the review SEG, one per region, in order of rank."""
+    """Return the segments of the review SEG, one per region; its number is the region's rank.
+
+    Raises
+    ------
+    ValueError
+        If the ranks are not 1, 2, 3, … without gap.
+    """
+    regions = sorted(findings.regions, key=lambda region: region.rank)
+    if [region.rank for region in regions] != list(range(1, len(regions) + 1)):
+        raise ValueError(f"ranks of regions must count from 1, not {[r.rank for r in regions]}")
     numbers = [image.get("InstanceNumber") for image in series.images]
     return tuple(
         Segment(
@@ -31,7 +40,7 @@ def review_segments(series: CTSeries, findings: StudyFindings, identity: Identit
             tracking_uid=region_tracking_uid(region, identity),
             mask=region.mask,
         )
-        for region in sorted(findings.regions, key=lambda region: region.rank)
+        for region in regions
     )
 
 

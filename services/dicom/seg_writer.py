@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import highdicom
 import numpy as np
@@ -144,7 +145,7 @@ def _construct(
     series: CTSeries,
     segments: Sequence[Segment],
     heading: Heading,
-    pixels: NDArray[np.uint8],
+    pixels: NDArray[Any],
     profile: Profile,
 ) -> highdicom.seg.Segmentation:
     step = slice_step_mm(series.volume.geometry)
@@ -206,9 +207,9 @@ def _frames(segments: Sequence[Segment], slices: int, sparse: bool) -> list[tupl
     return frames or [(1, slices // 2)]
 
 
-def _tokens(frames: Sequence[tuple[int, int]], geometry: Geometry) -> NDArray[np.uint8]:
+def _tokens(frames: Sequence[tuple[int, int]], geometry: Geometry) -> NDArray[Any]:
     """Return a label array (k, j, i) in which each frame has one voxel: label n at voxel n of slice k."""
-    tokens = np.zeros(geometry.shape, np.uint8)
+    tokens = np.zeros(geometry.shape, np.min_scalar_type(frames[-1][0]))
     flat = tokens.reshape(geometry.shape[0], -1)
     for number, k in frames:
         flat[k, number - 1] = number

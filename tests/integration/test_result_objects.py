@@ -244,7 +244,7 @@ def assert_highdicom_reads(path: Path, series, masks) -> None:
         assert np.array_equal(voxels[..., number], mask)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     shape=st.tuples(st.integers(2, 5), st.integers(4, 11), st.integers(4, 19)),
     name=st.sampled_from(sorted(AFFINES)),
@@ -256,7 +256,7 @@ def test_what_is_written_is_what_is_read(shape, name, seed, profile, tmp_path_fa
     rng = np.random.default_rng(seed)
     masks = {key: rng.random(shape) < 0.3 * (key != "aorta") for key in ORGANS}
     folder = tmp_path_factory.mktemp("seg")
-    path = written(folder, series, findings_of(series, masks), profile)["organ-seg"]
+    path = written(folder, series, findings_of(series, masks, flagged=()), profile)["organ-seg"]
     assert_highdicom_reads(path, series, masks)
 
 
@@ -284,3 +284,23 @@ def test_findings_on_another_grid_are_not_written():
     other = ct_series(affine((1, 0, 0), (0, 1, 0), (0.9, 0.8), (0, 0, 3.0)))
     with pytest.raises(ValueError, match="same grid"):
         write_results(series, findings_of(other, organ_masks(SHAPE)), written_at=WRITTEN_AT)
+
+
+def test_findings_that_contradict_themselves_are_not_written():
+    series = ct_series(AFFINES["axial"])
+    findings = findings_of(series, organ_masks(SHAPE))
+    emptied = {**findings.masks, "liver": np.zeros(SHAPE, bool)}
+    gap = (findings.regions[0], replace(findings.regions[1], rank=3))
+    for wrong, message in (
+        (replace(findings, masks=emptied), "liver is said to be found"),
+        (replace(findings, masks={"liver": findings.masks["liver"]}), "asked for"),
+        (replace(findings, regions=gap), "ranks of regions"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_results(series, wrong, written_at=WRITTEN_AT)
+
+
+def test_an_unknown_profile_is_refused_by_name():
+    series = ct_series(AFFINES["axial"])
+    with pytest.raises(ValueError, match="horos"):
+        write_results(series, findings_of(series, organ_masks(SHAPE)), profile="horos", written_at=WRITTEN_AT)
