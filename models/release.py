@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from models.calibration import Calibration
 from models.contract import ModelContract
@@ -36,8 +35,6 @@ class Release:
         What the model expects and returns.
     calibration
         None until calibrated: then no bound is claimed and every organ is for review.
-    gate_report
-        What the gate decided and why; None for a release that had no incumbent.
     corrections
         Identifiers of the corrections it learnt from.
     demonstration
@@ -52,7 +49,6 @@ class Release:
     heads: Mapping[str, str]
     contract: ModelContract
     calibration: Calibration | None = None
-    gate_report: Mapping[str, Any] | None = None
     corrections: tuple[str, ...] = ()
     demonstration: bool = True
     note: str = ""
@@ -77,7 +73,6 @@ class Release:
             "heads": dict(self.heads),
             "contract": self.contract.to_json(),
             "calibration": self.calibration.to_json() if self.calibration else None,
-            "gate_report": self.gate_report,
             "corrections": list(self.corrections),
             "demonstration": self.demonstration,
             "note": self.note,
