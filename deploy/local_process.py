@@ -105,9 +105,10 @@ def log_tail(log: Path) -> str:
 
 def stop(process: LocalProcess, *, grace_seconds: float = 10.0) -> None:
     """Stop a process and all it started: asked first, killed after the grace. None is no error."""
-    if process.alive:
-        os.kill(process.pid, signal.SIGTERM)
-        _await_end(process, grace_seconds)
+    if not process.alive:
+        return  # its number may belong to somebody else by now
+    os.kill(process.pid, signal.SIGTERM)
+    _await_end(process, grace_seconds)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # children that outlive their parent would hold its ports
     _await_end(process, KILL_SECONDS)

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.records.store import open_records
-
 from deploy.prefect_server import PrefectServer
 from deploy.triton_server import TritonServer
-from models.errors import OrganloopError, ServingUnavailable
+from models.errors import ServingUnavailable
 from services.inference.triton import TritonSegmenter
+from services.records.port import ReleaseState
+from services.records.store import open_records
 from services.releases.files import replace
 from services.releases.store import ReleaseStore
 from services.releases.triton_repository import TritonRepository
@@ -75,9 +75,11 @@ def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
     StorageFailed
         If the home is not writable.
     """
-    incumbent = prepare_releases(settings, progress)
-    progress("starting Triton")
-    process = triton_server(settings).start()
+    incumbent = prepare_incumbent(settings, progress)
+    server = triton_server(settings)
+    if server.status() is None:
+        progress("starting Triton")
+    process = server.start()
     replace(settings.stack_file, json.dumps({"triton_url": process.url}).encode())
     await_release(settings, process.url, incumbent)
     progress("starting the Prefect server")
@@ -148,27 +150,21 @@ def prefect(settings: Settings) -> PrefectServer:
     return PrefectServer(settings.home / "prefect", settings.prefect_port)
 
 
-def prepare_releases(settings: Settings, progress: Callable[[str], None]) -> int:
-    """Take in the starter, export what is not exported yet, and return the incumbent's number."""
+def prepare_incumbent(settings: Settings, progress: Callable[[str], None]) -> int:
+    """Make sure that Triton's repository holds the incumbent, at first the starter; return its number."""
     store = ReleaseStore(settings.release_store)
     records = open_records(settings.records_url)
-    if not store.numbers():
+    number = records.incumbent()
+    if number is None:
         progress("taking in the demonstration release (trained on phantoms, not for clinical use)")
-        store.import_from(STARTER)
-    if records.incumbent() is None:
-        records.set_incumbent(
-            store.numbers()[0], approver="organloop up", reason="first release of this home"
-        )
-    repository = triton_repository(settings)
-    for number in store.numbers():
-        release = store.release(number)
-        if not all(store.has_export(digest) for digest in (release.trunk, *release.heads.values())):
-            progress(f"exporting release {number} to ONNX and proving it against torch")
-            from services.releases.exporter import export_release  # torch is loaded only when needed
+        number = store.import_from(STARTER)[0]
+        records.record_release(number, store.release(number).digest, ReleaseState.PROMOTED)
+        records.set_incumbent(number, approver="organloop up", reason="the first release of this home")
+    release = store.release(number)
+    if not all(store.has_export(digest) for digest in (release.trunk, *release.heads.values())):
+        progress(f"exporting release {number} to ONNX and proving it against torch")
+        from services.releases.exporter import export_release  # torch is loaded only when it is needed
 
-            export_release(release, store, threads=settings.threads)
-        repository.write_version(release, store)
-    incumbent = records.incumbent()
-    if incumbent is None:
-        raise OrganloopError("no incumbent is recorded")
-    return incumbent
+        export_release(release, store, threads=settings.threads)
+    triton_repository(settings).write_version(release, store)
+    return number
