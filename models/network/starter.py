@@ -104,18 +104,18 @@ def _training_case(seed: int) -> TrainingCase:
 
 
 def train_starter(
-    cases: Sequence[TrainingCase],
     settings: TrainingSettings = TrainingSettings(),  # noqa: B008 - frozen
+    cases: Sequence[TrainingCase] | None = None,
     say: Say = print,
 ) -> Starter:
     """Train the starter from its seeds.
 
     Parameters
     ----------
-    cases
-        `training_cases`.
     settings
         How to train.
+    cases
+        None makes `training_cases`.
     say
         Told one line now and then.
 
@@ -126,6 +126,8 @@ def train_starter(
     """
     torch.set_num_threads(THREADS)
     contract = starter_contract()
+    if cases is None:
+        cases = training_cases(say=say)
     trunk, heads = train(cases, contract, settings, lambda progress: say(_line(progress)))
     trunk_file = trunk_to_bytes(trunk)
     head_files = {organ: head_to_bytes(heads[organ]) for organ in contract.organs}
@@ -150,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    starter = train_starter(training_cases(say=say), TrainingSettings(steps=options.steps), say)
+    starter = train_starter(TrainingSettings(steps=options.steps), say=say)
     starter.write(options.folder)
     print(starter.release.digest)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -51,10 +51,14 @@ class TuningStudy:
         By organ, axes (k, j, i), uint8: 255 x the fraction of the voxel that the organ fills. Only
         organs that are labelled in this study; of the others nothing is learnt, neither presence nor
         absence.
+    weight
+        By organ, axes (k, j, i), uint8: 255 x how far the voxel's label counts. An organ that is not
+        named counts alike everywhere.
     """
 
     hu: NDArray[np.int16]
     truth: Mapping[str, NDArray[np.uint8]]
+    weight: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -175,8 +179,8 @@ def tune_heads(
                         random = np.random.default_rng(
                             [settings.seed, number, *map(abs, origin), _key(organ)]
                         )
-                        truth = cut_truth(study.truth[organ][None], origin, contract.window_shape)
-                        pool.add(output, truth[:, 0], contract, settings.window_voxels, random)
+                        truth, weight = _labels(study, organ, origin, contract)
+                        pool.add(output, truth, weight, contract, settings.window_voxels, random)
     feature_seconds = time.monotonic() - began
     curve: list[CurvePoint] = []
     tuned = {}
@@ -207,18 +211,19 @@ class _Pool:
         self,
         output: TrunkOutput,
         truth: NDArray[np.uint8],
+        weight: NDArray[np.uint8],
         contract: ModelContract,
         count: int,
         random: np.random.Generator,
     ) -> None:
-        """Sample one window; truth has one value per voxel."""
+        """Sample one window; truth and weight have one value per voxel."""
         threshold = contract.thresholds[self.organ]
         probability = torch.sigmoid(self.head(output))[0, 0].numpy()
         label = truth.reshape(probability.shape) >= 255 * threshold
         sample = draw_sample(probability >= threshold, label, count, random)
         self._taps.append(gather_taps(output, self.head.spec, sample).half())
         self._truth.append(torch.from_numpy(truth[sample.index]).float() / 255)
-        self._weight.append(torch.from_numpy(sample.weight))
+        self._weight.append(torch.from_numpy(sample.weight * (weight[sample.index] / np.float32(255))))
 
     def together(self) -> tuple[VoxelTaps, Tensor, Tensor]:
         """Return taps, truth and weight of all voxels.
@@ -268,6 +273,18 @@ def _richer(head: Head, contract: ModelContract, settings: TuningSettings) -> Co
     if not isinstance(richer, ConvolutionalHead):
         raise InvalidRelease(f"a head of form {head.spec.form!r} cannot be tuned")
     return richer.requires_grad_(False).eval()
+
+
+def _labels(
+    study: TuningStudy, organ: str, origin: Origin, contract: ModelContract
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return truth and weight of one window's voxels, in (k, j, i) order."""
+    truth = study.truth[organ]
+    weight = study.weight.get(organ)
+    if weight is None:
+        return cut_truth(truth[None], origin, contract.window_shape)[:, 0], _FULL_WEIGHT
+    both = cut_truth(np.stack([truth, weight]), origin, contract.window_shape)
+    return both[:, 0], both[:, 1]
 
 
 def _origins(study: TuningStudy, contract: ModelContract) -> tuple[Origin, ...]:
