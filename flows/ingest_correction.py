@@ -12,6 +12,7 @@ from models.errors import Refused
 from models.resampling import to_model_grid
 from services.cases.store import CaseContent, CaseStore
 from services.dicom.correction_reader import Question, ReturnedSeg, Status, understand
+from services.dicom.provenance import patient_of, site_of
 from services.dicom.seg_files import cited_images, find_seg
 from services.dicom.seg_reader import SegObject, read_seg
 from services.dicom.series import CTSeries, SeriesReading, choose_series, load, read_series
@@ -131,9 +132,9 @@ def _keep(
         labels=hybrid_labels(answer.sent, answer.returned, entries),
     )
     origin = origin_of(OrganState.EDITED, release) or ""
-    patient = str(ct.images[0].get("PatientID") or ct.study_uid)
+    name, patient, site = theirs.sop_instance_uid, patient_of(ct), site_of(ct)
     try:
-        memory.cases.add(memory.records, theirs.sop_instance_uid, patient, Purpose.TUNING, origin, content)
+        memory.cases.add(memory.records, name, patient, Purpose.TUNING, origin, content, site)
     except Refused as refused:
         _keep_out(memory.records, theirs, refused.detail)
 

@@ -86,7 +86,14 @@ class CaseStore:
         return hmac.new(self._key(), identifier.encode(), hashlib.sha256).hexdigest()
 
     def add(
-        self, records: Records, name: str, patient: str, purpose: Purpose, origin: str, content: CaseContent
+        self,
+        records: Records,
+        name: str,
+        patient: str,
+        purpose: Purpose,
+        origin: str,
+        content: CaseContent,
+        site: str = "",
     ) -> Case:
         """Take a case into the set of its purpose, and keep its volume and labels.
 
@@ -105,6 +112,8 @@ class CaseStore:
             What it is kept for, and where its truth comes from.
         content
             What is kept.
+        site
+            Where it was scanned; empty if not known.
 
         Raises
         ------
@@ -117,7 +126,7 @@ class CaseStore:
         digest = hashlib.sha256()
         for path, data in sorted(files.items()):
             digest.update(f"{path} {hashlib.sha256(data).hexdigest()}\n".encode())
-        case = Case(self.pseudonym(name), purpose, self.pseudonym(patient), origin, digest.hexdigest())
+        case = Case(self.pseudonym(name), purpose, self.pseudonym(patient), origin, digest.hexdigest(), site)
         records.add_case(case)
         for path, data in files.items():
             target = self.folder / case.case_id / path

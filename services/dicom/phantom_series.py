@@ -105,6 +105,7 @@ def _patient_and_study(case: PhantomCase) -> Dataset:
     image.AccessionNumber = ""
     image.Modality = "CT"
     image.Manufacturer = "Organloop"
+    image.InstitutionName = case.site
     image.ManufacturerModelName = "Phantom"
     image.ReferringPhysicianName = ""
     image.StudyDescription = f"Phantom of site {case.site}"

@@ -106,6 +106,8 @@ class Case:
         Of its truth: `independent`, ``edited-from-N`` or ``accepted-from-N``.
     digest
         SHA-256 of its truth as it lies in the store.
+    site
+        Where it was scanned, as the site's own label for scanner and protocol; empty if not known.
     """
 
     case_id: str
@@ -113,6 +115,7 @@ class Case:
     patient: str
     origin: str
     digest: str
+    site: str = ""
 
 
 @dataclass(frozen=True)

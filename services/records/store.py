@@ -343,4 +343,4 @@ def _cases(session: Session, purpose: Purpose) -> tuple[Case, ...]:
 
 
 def _case(row: CaseRow) -> Case:
-    return Case(row.case_id, Purpose(row.purpose), row.patient, row.origin, row.digest)
+    return Case(row.case_id, Purpose(row.purpose), row.patient, row.origin, row.digest, row.site)

@@ -179,6 +179,7 @@ class CaseRow(Table):
     patient: Mapped[str] = mapped_column(DIGEST)
     origin: Mapped[str] = mapped_column(WORD)
     digest: Mapped[str] = mapped_column(DIGEST)
+    site: Mapped[str] = mapped_column(WORD)
 
 
 class FrozenSetRow(Table):

@@ -109,6 +109,7 @@ def upgrade() -> None:
         sa.Column("patient", sa.String(length=64), nullable=False),
         sa.Column("origin", sa.String(length=64), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("site", sa.String(length=64), nullable=False),
         sa.ForeignKeyConstraint(
             ["patient", "purpose"],
             ["patients.patient", "patients.purpose"],
