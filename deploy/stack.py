@@ -15,12 +15,10 @@ from services.records.port import ReleaseState
 from services.records.store import open_records
 from services.releases.files import replace
 from services.releases.store import ReleaseStore
-from services.releases.triton_repository import TritonRepository
 from services.settings import Settings
-from services.wiring import repository_root
+from services.wiring import repository_root, triton_repository
 
 STARTER = repository_root() / "models" / "starter"
-SEGMENTER_MODEL = repository_root() / "deploy" / "triton" / "organ_segmenter" / "model.py"
 TRITON_ENVIRONMENT = repository_root() / ".venv-triton"
 
 
@@ -44,11 +42,6 @@ class Part:
     running: bool
     address: str
     detail: str
-
-
-def triton_repository(settings: Settings) -> TritonRepository:
-    """Return the repository from which the local Triton loads."""
-    return TritonRepository(settings.triton_repository, SEGMENTER_MODEL, settings.threads)
 
 
 def triton_server(settings: Settings) -> TritonServer:

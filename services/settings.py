@@ -33,6 +33,9 @@ class Settings(BaseSettings):
         2,
         description="Threads of the engine. Part of the serving profile: another number, other bits.",
     )
+    approval_required: bool = Field(
+        False, description="Whether the gate lets nothing pass without asking for a named person."
+    )
     seg_profile: Literal["ohif", "slicer", "labelmap"] = Field(
         "ohif", description="How the organ SEG is encoded, by the viewer that will open it."
     )
@@ -45,6 +48,16 @@ class Settings(BaseSettings):
     triton_http_port: PositiveInt = Field(
         8000, description="Port of the local Triton's HTTP on 127.0.0.1; a free one if it is taken."
     )
+
+    @property
+    def case_store(self) -> Path:
+        """Folder of the cases for tuning, calibration and the gate."""
+        return self.home / "cases"
+
+    @property
+    def score_store(self) -> Path:
+        """Folder of what each release scored on each gate case."""
+        return self.home / "scores"
 
     @property
     def release_store(self) -> Path:

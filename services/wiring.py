@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import ServingUnavailable
-from services.inference.port import Segmenter
+from services.cases.store import CaseStore
+from services.inference.port import Endpoint, Segmenter
 from services.inference.triton import TritonSegmenter
 from services.records.port import Records
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
+from services.releases.triton_repository import TritonRepository
 from services.settings import Settings
 
 
@@ -29,12 +31,21 @@ class Services:
         What happened, and which release is the incumbent.
     segmenter
         Answers a volume for a release.
+    cases
+        Volumes and truth for tuning, calibration and the gate.
+    repository
+        What the endpoints load from.
+    endpoints
+        Every server a release must be loaded on before it may be the incumbent.
     """
 
     settings: Settings
     releases: ReleaseStore
     records: Records
     segmenter: Segmenter
+    cases: CaseStore
+    repository: TritonRepository
+    endpoints: tuple[Endpoint, ...]
 
 
 def connect(settings: Settings) -> Services:
@@ -45,12 +56,21 @@ def connect(settings: Settings) -> Services:
     ServingUnavailable
         If no address of a Triton is known.
     """
+    triton = TritonSegmenter(triton_url(settings), settings.serving_deadline_seconds)
     return Services(
         settings=settings,
         releases=ReleaseStore(settings.release_store),
         records=open_records(settings.records_url),
-        segmenter=TritonSegmenter(triton_url(settings), settings.serving_deadline_seconds),
+        segmenter=triton,
+        cases=CaseStore(settings.case_store),
+        repository=triton_repository(settings),
+        endpoints=(triton,),
     )
+
+
+def triton_repository(settings: Settings) -> TritonRepository:
+    """Return the repository from which Triton loads."""
+    return TritonRepository(settings.triton_repository, SEGMENTER_MODEL, settings.threads)
 
 
 def triton_url(settings: Settings) -> str:
@@ -74,3 +94,7 @@ def triton_url(settings: Settings) -> str:
 def repository_root() -> Path:
     """Return the folder that holds the packages `models`, `services`, `flows` and `deploy`."""
     return Path(__file__).resolve().parent.parent
+
+
+SEGMENTER_MODEL = repository_root() / "deploy" / "triton" / "organ_segmenter" / "model.py"
+"""The Python model that Triton runs for every release."""

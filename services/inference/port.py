@@ -59,6 +59,32 @@ class Segmenter(Protocol):
         ...
 
 
+class Endpoint(Segmenter, Protocol):
+    """A segmenter whose releases can be brought in while it serves others."""
+
+    def ready(self, release: int) -> bool:
+        """Tell whether a release is loaded.
+
+        Raises
+        ------
+        ServingUnavailable, ServingTimedOut
+            If the server does not answer.
+        """
+        ...
+
+    def load(self) -> None:
+        """Load every version in the repository that is not loaded; those that serve go on serving.
+
+        Raises
+        ------
+        ServingRejected
+            If a version cannot be loaded; the others still are.
+        ServingUnavailable, ServingTimedOut
+            If the server does not answer.
+        """
+        ...
+
+
 def check_volume(hu: NDArray[Any]) -> None:
     """Check the question before it is asked.
 

@@ -167,6 +167,9 @@ class Records(Protocol):
     def find_result(self, sop_instance_uid: str) -> Result | None:
         """Return the result one of whose objects has this SOP Instance UID."""
 
+    def latest_result(self, study_uid: str) -> Result | None:
+        """Return the result of a study that was written last; None if there is none."""
+
     def record_correction(self, correction: Correction) -> bool:
         """Record a correction, its ledger and its questions; tell whether it was new."""
 
@@ -194,8 +197,25 @@ class Records(Protocol):
     def incumbent(self) -> int | None:
         """Return the number of the release that serves; None before the first."""
 
-    def set_incumbent(self, release: int, *, approver: str, reason: str) -> None:
-        """Make a release the incumbent: one row, changed in one transaction together with its event."""
+    def set_incumbent(
+        self, release: int, *, approver: str, reason: str, replacing: int | None = None
+    ) -> None:
+        """Make a release the incumbent: one row, changed in one transaction together with its event.
+
+        Parameters
+        ----------
+        release
+            The release that shall serve; if it does already, nothing changes.
+        approver, reason
+            Whose act it is, and why.
+        replacing
+            The incumbent it was weighed against; None to replace whichever serves.
+
+        Raises
+        ------
+        Refused
+            `incumbent-changed` if another release than `replacing` has come to serve meanwhile.
+        """
 
     def add_case(self, case: Case) -> None:
         """Take a case into the set of its purpose.

@@ -104,20 +104,14 @@ class SqlRecords:
         """Return the result one of whose objects has this SOP Instance UID."""
         with self._transaction() as session:
             member = session.get(ResultObjectRow, sop_instance_uid)
-            if member is None:
-                return None
-            row = session.get_one(ResultRow, member.result_key)
-            objects = session.scalars(
-                select(ResultObjectRow).filter_by(result_key=row.key).order_by(ResultObjectRow.kind)
-            )
-            return Result(
-                key=row.key,
-                study_uid=row.study_uid,
-                series_uid=row.series_uid,
-                release=row.release,
-                objects={item.kind: item.sop_instance_uid for item in objects},
-                written_at=session.get_one(FirstWriting, row.key).written_at,
-            )
+            return None if member is None else _result(session, session.get_one(ResultRow, member.result_key))
+
+    def latest_result(self, study_uid: str) -> Result | None:
+        """Return the result of a study that was written last."""
+        with self._transaction() as session:
+            rows = session.scalars(select(ResultRow).filter_by(study_uid=study_uid))
+            found = [_result(session, row) for row in rows]
+            return max(found, key=lambda result: (result.written_at, result.release), default=None)
 
     # Corrections -------------------------------------------------------------------------------
 
@@ -213,7 +207,9 @@ class SqlRecords:
         with self._transaction() as session:
             return session.scalars(select(IncumbentRow.release)).one_or_none()
 
-    def set_incumbent(self, release: int, *, approver: str, reason: str) -> None:
+    def set_incumbent(
+        self, release: int, *, approver: str, reason: str, replacing: int | None = None
+    ) -> None:
         """Make a release the incumbent, in one transaction with its event."""
         values: dict[str, Any] = {
             "release": release,
@@ -227,6 +223,8 @@ class SqlRecords:
             before = None if first else row.release
             if before == release:
                 return
+            if replacing is not None and before != replacing:
+                raise Refused("incumbent-changed", f"release {before} serves by now, not {replacing}")
             session.execute(update(IncumbentRow).values(**values))
             payload = {"from": before, "to": release, "reason": reason}
             self._add_event(session, "incumbent-changed", approver, payload)
@@ -321,6 +319,20 @@ def _insert_new(session: Session, table: type[Table], *, unique: str | None = No
     columns = [unique] if unique else [column.name for column in table.__table__.primary_key]
     statement = dialect.insert(table).values(**values).on_conflict_do_nothing(index_elements=columns)
     return session.execute(statement.returning(*table.__table__.primary_key)).first() is not None
+
+
+def _result(session: Session, row: ResultRow) -> Result:
+    objects = session.scalars(
+        select(ResultObjectRow).filter_by(result_key=row.key).order_by(ResultObjectRow.kind)
+    )
+    return Result(
+        key=row.key,
+        study_uid=row.study_uid,
+        series_uid=row.series_uid,
+        release=row.release,
+        objects={item.kind: item.sop_instance_uid for item in objects},
+        written_at=session.get_one(FirstWriting, row.key).written_at,
+    )
 
 
 def _correction(session: Session, row: CorrectionRow) -> Correction:

@@ -219,6 +219,28 @@ def test_the_incumbent_is_one_row_that_changes_with_its_event(records):
     assert all(e.at == NOON for e in changes)
 
 
+def test_the_incumbent_is_not_replaced_by_what_was_weighed_against_another(records):
+    records.set_incumbent(1, approver="IT", reason="first")
+    records.set_incumbent(2, approver="Dr B", reason="better stomach", replacing=1)
+    with pytest.raises(Refused, match="incumbent-changed"):
+        records.set_incumbent(3, approver="Dr C", reason="better aorta", replacing=1)
+    records.set_incumbent(2, approver="Dr B", reason="told again", replacing=1)
+    assert records.incumbent() == 2
+    assert len(records.events("incumbent-changed")) == 2
+
+
+def test_the_latest_result_of_a_study_is_that_written_last(records):
+    for release, key in ((1, "early"), (2, "late")):
+        records.first_written(key, NOON + timedelta(hours=release))
+        records.record_result(
+            key, study_uid="1.2", series_uid="1.2.1", release=release, objects={"organ-seg": f"1.3.{release}"}
+        )
+    latest = records.latest_result("1.2")
+    assert latest is not None
+    assert latest.objects == {"organ-seg": "1.3.2"}
+    assert records.latest_result("1.9") is None
+
+
 def test_a_crash_while_the_incumbent_changes_leaves_the_old_one(records, monkeypatch):
     records.set_incumbent(1, approver="IT", reason="first")
 
