@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from monai.networks.layers.factories import Norm
 from torch import Tensor, nn
+from torch.nn import functional
 
 ROWS = 16384
 """Voxels handled at a time: a block of every channel then stays in the second-level cache."""
@@ -63,11 +64,35 @@ class _BlockedInstanceNorm(torch.autograd.Function):
         return shaped, of_weight.sum((0, 1)), of_bias.sum((0, 1)), None
 
 
+def window_mean(maps: Tensor) -> Tensor:
+    """Return the mean of each channel over a window, one axis after the other.
+
+    Engines add up the voxels of a window one by one in float32: over 400,000 of them the mean is off
+    by 1e-4 of its size, which ten layers turn into 0.03 of a logit. Pools of a hundred are exact to
+    rounding, and no engine fuses them back.
+
+    Parameters
+    ----------
+    maps
+        Axes (batch, channel, k, j, i).
+
+    Returns
+    -------
+    Tensor
+        Axes (batch, channel, 1, 1, 1).
+    """
+    k, j, i = (int(side) for side in maps.shape[2:])
+    rows = functional.avg_pool3d(maps, (1, 1, i))
+    planes = functional.avg_pool3d(rows, (1, j, 1))
+    return functional.avg_pool3d(planes, (k, 1, 1))
+
+
 class InstanceNorm(nn.InstanceNorm3d):
     """`torch.nn.InstanceNorm3d`, affine: one window's output never depends on another in the batch.
 
-    The same numbers as the parent to rounding; only the way they are computed while training on a CPU
-    differs. Axes (batch, channel, k, j, i).
+    The same numbers as the parent to rounding; only the way they are computed differs: faster while
+    training on a CPU, and in an export with sums that stay exact in any engine. Axes (batch, channel,
+    k, j, i).
     """
 
     def __init__(self, num_features: int) -> None:
@@ -75,7 +100,11 @@ class InstanceNorm(nn.InstanceNorm3d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Normalise each channel of each window to mean 0 and variance 1, then scale and shift."""
-        if maps.device.type == "cpu" and torch.is_grad_enabled() and not torch.onnx.is_in_onnx_export():
+        if torch.onnx.is_in_onnx_export():
+            centred = maps - window_mean(maps)
+            scale = torch.rsqrt(window_mean(centred * centred) + self.eps) * self.weight.view(1, -1, 1, 1, 1)
+            return centred * scale + self.bias.view(1, -1, 1, 1, 1)
+        if maps.device.type == "cpu" and torch.is_grad_enabled():
             return _BlockedInstanceNorm.apply(maps, self.weight, self.bias, self.eps)
         return super().forward(maps)
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL
 from models.errors import InvalidRelease
-from models.network.norm import INSTANCE
+from models.network.norm import INSTANCE, window_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +125,9 @@ class UNetTrunk(Trunk):
             )
             joined = torch.cat((maps[level], wide), 1)
             coarse.insert(0, self.up[level - 1](joined) if level else self.last(joined))
-        centred = response - response.mean((2, 3, 4), keepdim=True)
-        spread = (centred**2).mean((2, 3, 4)).sqrt()
-        return TrunkOutput(coarse[0], tuple(coarse[1:]), torch.cat((spread, deep.mean((2, 3, 4))), 1))
+        centred = response - window_mean(response)
+        summary = torch.cat((window_mean(centred * centred).sqrt(), window_mean(deep)), 1)
+        return TrunkOutput(coarse[0], tuple(coarse[1:]), summary.flatten(1))
 
 
 class SwinTrunk(Trunk):
@@ -162,7 +162,7 @@ class SwinTrunk(Trunk):
         quarter = net.decoder3(eighth, net.encoder3(hidden[1]))
         half = net.decoder2(quarter, net.encoder2(hidden[0]))
         features = net.decoder1(half, net.encoder1(window))
-        return TrunkOutput(features, (half, quarter, eighth), deep.mean((2, 3, 4)))
+        return TrunkOutput(features, (half, quarter, eighth), window_mean(deep).flatten(1))
 
 
 TRUNKS: Mapping[str, type[Trunk]] = {"unet": UNetTrunk, "swin_unetr": SwinTrunk}
