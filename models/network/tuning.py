@@ -279,12 +279,11 @@ def _labels(
     study: TuningStudy, organ: str, origin: Origin, contract: ModelContract
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return truth and weight of one window's voxels, in (k, j, i) order."""
-    truth = study.truth[organ]
-    weight = study.weight.get(organ)
-    if weight is None:
-        return cut_truth(truth[None], origin, contract.window_shape)[:, 0], _FULL_WEIGHT
-    both = cut_truth(np.stack([truth, weight]), origin, contract.window_shape)
-    return both[:, 0], both[:, 1]
+    truth = cut_truth(study.truth[organ][None], origin, contract.window_shape)[:, 0]
+    if organ not in study.weight:
+        return truth, np.full_like(truth, 255)
+    lacking = 255 - study.weight[organ]  # beyond the study nothing is lacking
+    return truth, 255 - cut_truth(lacking[None], origin, contract.window_shape)[:, 0]
 
 
 def _origins(study: TuningStudy, contract: ModelContract) -> tuple[Origin, ...]:

@@ -76,3 +76,30 @@ def test_progress_counts_every_organs_steps_and_ends_at_no_time_left(trunk, head
 def test_an_organ_that_no_study_labels_cannot_be_tuned(trunk, heads, contract):
     with pytest.raises(ValueError, match="liver is labelled in no study"):
         _tune(trunk, heads, contract, organs=("liver",))
+
+
+def _half_wrong(seed: int, weight: int) -> TuningStudy:
+    """A study whose lower half says the opposite, and counts that much."""
+    study = _study(seed)
+    truth = study.truth["aorta"].copy()
+    truth[:10] = 255 - truth[:10]
+    counts = np.full_like(truth, 255)
+    counts[:10] = weight
+    return TuningStudy(study.hu, {"aorta": truth}, {"aorta": counts})
+
+
+def test_a_voxel_without_weight_teaches_nothing(trunk, heads, contract):
+    told = _tune(trunk, heads, contract, studies=[_half_wrong(0, 0), _half_wrong(1, 0)])
+    misled = _tune(trunk, heads, contract, studies=[_half_wrong(0, 255), _half_wrong(1, 255)])
+    assert told.curve[-1].loss < 0.7 * told.curve[0].loss
+    assert misled.curve[-1].loss > 1.5 * told.curve[-1].loss
+
+
+def test_full_weight_is_no_weight(trunk, heads, contract):
+    few = TuningSettings(steps=5, batch_voxels=512, window_voxels=256)
+    weighted = [
+        TuningStudy(s.hu, s.truth, {"aorta": np.full_like(s.truth["aorta"], 255)})
+        for s in (_study(0), _study(1))
+    ]
+    one, other = (_tune(trunk, heads, contract, few, studies=studies) for studies in (None, weighted))
+    assert head_to_bytes(one.heads["aorta"]) == head_to_bytes(other.heads["aorta"])
