@@ -38,7 +38,7 @@ class PairedScore:
     origin
         Origin of the truth: `independent`, `edited-from-N` or `accepted-from-N`.
     incumbent_digest, candidate_digest
-        SHA-256 of the organ's served probability.
+        SHA-256 of the organ's served probability and mask.
     incumbent_dsc, candidate_dsc
         `models.dsc.dsc` against the truth on the CT grid; None when both masks are empty.
     incumbent_outcome, candidate_outcome

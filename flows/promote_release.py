@@ -1,0 +1,295 @@
+"""Promote a release: load it beside the incumbent, let it answer the canary, flip one row; and back.
+
+Every step may be repeated. Killed between any two, the old incumbent serves or the new one does, and the
+same call again completes the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
+
+from flows.gate_candidate import all_reasons
+from flows.serving import Progress, current, serve, silent, worth_trying_again
+from models.canary import Faults, answer_faults, canary_faults, canary_volume, probe_volume
+from models.contract import ModelContract
+from models.errors import Refused, ServingUnavailable
+from models.gate_report import Decision
+from models.release import Release
+from services.records.port import Purpose, ReleaseState
+from services.releases.gate_reports import GateReports
+from services.settings import Settings
+from services.wiring import Services, connect
+
+INCUMBENT_CHANGED = "incumbent-changed"
+CANARY_FAILED = "canary-failed"
+RELEASE_PROMOTED = "release-promoted"
+
+PASSED = (Decision.PROMOTE, Decision.NEEDS_APPROVAL)
+"""Decisions a named person may act on."""
+
+Canary = Callable[[ModelContract], NDArray[np.int16]]
+
+
+def promote(
+    number: int,
+    services: Services,
+    approver: str,
+    reason: str,
+    progress: Progress = silent,
+    canary: Canary = canary_volume,
+) -> dict[str, Any]:
+    """Make a release the incumbent, if the gate let it pass against the one that serves now.
+
+    Parameters
+    ----------
+    number
+        The release; promoted already, what is left of its promotion is done.
+    services
+        What to work with.
+    approver, reason
+        Whose act it is, and why.
+    progress
+        Told before each step.
+    canary
+        Makes the volume both releases answer first, on the contract's model grid.
+
+    Returns
+    -------
+    dict
+        The document of the `promote` verb: ``release, replaced, approver, reason``.
+
+    Raises
+    ------
+    Refused
+        `refused-by-gate`, `refused-by-canary`, `incumbent-changed`, `no-name`.
+    InvalidRelease
+        If there is no such release, or it cannot be loaded.
+    ServingFailed
+        If a server does not answer; the incumbent is still the old one.
+    """
+    _require_name(approver, reason)
+    if services.records.incumbent() != number:
+        progress("asking for the gate's decision")
+        incumbent = require_passed(number, services)
+        serve(services.releases.release(number), services, progress)
+        progress("asking both releases about the canary study")
+        require_canary(number, incumbent, services, canary)
+        progress(f"making release {number} the incumbent")
+        services.records.set_incumbent(number, approver=approver, reason=reason, replacing=incumbent)
+    progress("recording the promotion")
+    return record_promotion(number, services)
+
+
+def require_passed(number: int, services: Services) -> int:
+    """Return the incumbent a release was weighed against and may replace.
+
+    Raises
+    ------
+    Refused
+        `refused-by-gate` if the gate decided against it, or not at all against the present incumbent
+        on the present gate set in the present serving profile.
+    """
+    incumbent, candidate = current(services), services.releases.release(number)
+    gate_set = services.records.frozen(Purpose.GATE)
+    profile = services.segmenter.profile(incumbent.number)
+    reports = GateReports(services.releases.folder)
+    report = reports.find(candidate, incumbent, gate_set, profile) if gate_set else None
+    if report is None:
+        detail = f"the gate has not decided on release {number} against release {incumbent.number}"
+        raise Refused("refused-by-gate", f"{detail}: `organloop gate {number}`")
+    if report["decision"] not in PASSED:
+        codes = sorted({reason["code"] for reason in all_reasons(report)})
+        detail = f"the gate's decision on release {number} is {report['decision']}: {', '.join(codes)}"
+        raise Refused("refused-by-gate", detail, {"decision": report["decision"], "reasons": codes})
+    return incumbent.number
+
+
+def require_canary(number: int, incumbent: int, services: Services, canary: Canary = canary_volume) -> None:
+    """Let a loaded release answer the canary on every endpoint, beside the incumbent.
+
+    Raises
+    ------
+    Refused
+        `refused-by-canary` with the organs by fault.
+    ServingFailed
+        If either does not answer.
+    """
+    before, after = services.releases.release(incumbent), services.releases.release(number)
+    hu = canary(after.contract)
+    for endpoint in services.endpoints:
+        faults = canary_faults(before, after, endpoint.segment(hu, incumbent), endpoint.segment(hu, number))
+        if faults:
+            _fail_canary(number, faults, services)
+
+
+def record_promotion(number: int, services: Services) -> dict[str, Any]:
+    """Mark the incumbent as promoted and put its promotion on record, once; return what is on record."""
+    release = services.releases.release(number)
+    services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
+    change = [e for e in services.records.events(INCUMBENT_CHANGED) if e.payload["to"] == number][-1]
+    document = {
+        "release": number,
+        "replaced": change.payload["from"],
+        "approver": change.who,
+        "reason": change.payload["reason"],
+    }
+    services.records.event(
+        RELEASE_PROMOTED,
+        who=change.who,
+        payload={**document, "digest": release.digest},
+        key=f"{RELEASE_PROMOTED}:{change.number}",
+    )
+    return document
+
+
+def rollback(
+    number: int | None, services: Services, approver: str, reason: str, progress: Progress = silent
+) -> dict[str, Any]:
+    """Go back to an earlier incumbent, which is loaded still: no gate, one probe, one row.
+
+    Parameters
+    ----------
+    number
+        An earlier incumbent; None for the one the incumbent has replaced.
+    services
+        What to work with.
+    approver, reason
+        Whose act it is, and why.
+    progress
+        Told before each step.
+
+    Returns
+    -------
+    dict
+        The document of the `rollback` verb: ``release, replaced, approver, reason``.
+
+    Raises
+    ------
+    Refused
+        `no-earlier-incumbent` if there is none, or the release named was never one; `refused-by-canary`
+        if it does not answer sanely.
+    InvalidRelease, ServingFailed
+        If it cannot be loaded or does not answer; the incumbent stays.
+    """
+    _require_name(approver, reason)
+    incumbent = current(services).number
+    earlier = earlier_incumbents(services)
+    if number is None and earlier:
+        number = earlier[-1]
+    if number is None or number not in (*earlier, incumbent):
+        detail = f"release {incumbent} serves; earlier incumbents are {list(earlier) or 'none'}"
+        raise Refused("no-earlier-incumbent", detail)
+    if number != incumbent:
+        release = services.releases.release(number)
+        progress(f"asking release {number} whether it still answers")
+        if not all(endpoint.ready(number) for endpoint in services.endpoints):
+            serve(release, services, progress)
+        _probe(release, services)
+        progress(f"making release {number} the incumbent again")
+        services.records.set_incumbent(number, approver=approver, reason=reason, replacing=incumbent)
+    change = services.records.events(INCUMBENT_CHANGED)[-1]
+    return {
+        "release": number,
+        "replaced": change.payload["from"],
+        "approver": change.who,
+        "reason": change.payload["reason"],
+    }
+
+
+def earlier_incumbents(services: Services) -> tuple[int, ...]:
+    """Return the releases that led to the incumbent, in order of promotion.
+
+    One that was rolled back is not among them: a rollback told twice goes back twice, never forth.
+    """
+    line: list[int] = []
+    for event in services.records.events(INCUMBENT_CHANGED):
+        release = event.payload["to"]
+        line = line[: line.index(release)] if release in line else line
+        line.append(release)
+    return tuple(line[:-1])
+
+
+def _probe(release: Release, services: Services) -> None:
+    """Triton calls a version ready whose process was killed; only an answer proves one."""
+    hu = probe_volume(release.contract)
+    profiles = {services.segmenter.profile(release.number)}
+    for endpoint in services.endpoints:
+        profiles.add(endpoint.profile(release.number))
+        faults = answer_faults(release, endpoint.segment(hu, release.number), hu.shape)
+        if faults:
+            _fail_canary(release.number, faults, services)
+    if len(profiles) != 1:
+        raise ServingUnavailable(f"the endpoints serve in different profiles: {', '.join(sorted(profiles))}")
+
+
+def _fail_canary(number: int, faults: Faults, services: Services) -> None:
+    measured = {fault: list(organs) for fault, organs in faults.items()}
+    services.records.event(
+        CANARY_FAILED, who="promote_release", payload={"release": number, "faults": measured}
+    )
+    told = "; ".join(f"{fault}: {', '.join(organs)}" for fault, organs in faults.items())
+    raise Refused("refused-by-canary", f"release {number} answers the canary wrongly: {told}", measured)
+
+
+def _require_name(approver: str, reason: str) -> None:
+    if not approver.strip() or not reason.strip():
+        raise Refused("no-name", "this is an act with a name and a reason")
+
+
+@task(name="gate's decision")
+def require_passed_task(number: int) -> int:
+    """Return the incumbent that may be replaced."""
+    return require_passed(number, connect(Settings()))
+
+
+@task(name="load", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=worth_trying_again)
+def serve_task(number: int) -> None:
+    """Load the release beside the incumbent."""
+    services = connect(Settings())
+    serve(services.releases.release(number), services)
+
+
+@task(name="canary", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=worth_trying_again)
+def canary_task(number: int, incumbent: int) -> None:
+    """Let both releases answer the canary."""
+    require_canary(number, incumbent, connect(Settings()))
+
+
+@task(name="flip")
+def flip_task(number: int, incumbent: int, approver: str, reason: str) -> dict[str, Any]:
+    """Make the release the incumbent; the document of the `promote` verb."""
+    services = connect(Settings())
+    services.records.set_incumbent(number, approver=approver, reason=reason, replacing=incumbent)
+    return record_promotion(number, services)
+
+
+@task(name="publish promotion")
+def publish_promotion_task(document: dict[str, Any]) -> None:
+    """Show in the Prefect dashboard who made which release the incumbent, and why."""
+    create_markdown_artifact(
+        key="incumbent",
+        markdown=f"# Release {document['release']} serves\n\n"
+        f"It replaced release {document['replaced']}. {document['approver']}: {document['reason']}\n",
+        description=f"Incumbent: release {document['release']}",
+    )
+
+
+@flow(name="promote-release")
+def promote_release(number: int, approver: str, reason: str) -> dict[str, Any]:
+    """Promote a release the gate let pass."""
+    _require_name(approver, reason)
+    services = connect(Settings())
+    if services.records.incumbent() == number:
+        return record_promotion(number, services)
+    incumbent = require_passed_task(number)
+    serve_task(number)
+    canary_task(number, incumbent)
+    document = flip_task(number, incumbent, approver, reason)
+    publish_promotion_task(document)
+    return document

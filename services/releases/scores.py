@@ -1,0 +1,72 @@
+"""Scores that were measured once: a killed gate goes on where it was, the incumbent is asked once.
+
+::
+
+    <release digest>/<SHA-256 of the profile>/<case digest>.json
+
+An answer's bits repeat within one serving profile, so a score is a fact about these three.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from models.errors import StorageFailed
+from models.release import sha256_hex
+from models.scores import OrganScore
+from services.releases.files import write_once
+
+
+class ScoreStore:
+    """Scores in a local folder.
+
+    Parameters
+    ----------
+    folder
+        Made on the first write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def find(self, release: str, profile: str, case: str) -> dict[str, OrganScore] | None:
+        """Return the scores by organ of a release on a case, None if it was not measured.
+
+        Parameters
+        ----------
+        release, case
+            Digests.
+        profile
+            Serving profile the release answered in.
+
+        Raises
+        ------
+        StorageFailed
+            If the file is there and cannot be read.
+        """
+        path = self._path(release, profile, case)
+        try:
+            scores = json.loads(path.read_bytes())
+            return {organ: OrganScore.from_json(score) for organ, score in scores.items()}
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StorageFailed(f"{path} is damaged; without it the case is measured again") from error
+
+    def keep(self, release: str, profile: str, case: str, scores: Mapping[str, OrganScore]) -> None:
+        """Keep the scores of a release on a case.
+
+        Raises
+        ------
+        InvalidRelease
+            If other scores of the three are kept: bits that should repeat did not.
+        StorageFailed
+            If the disk is full or not writable.
+        """
+        document = {organ: score.to_json() for organ, score in scores.items()}
+        write_once(self._path(release, profile, case), json.dumps(document, indent=1).encode())
+
+    def _path(self, release: str, profile: str, case: str) -> Path:
+        return self.folder / release / sha256_hex(profile.encode())[:16] / f"{case}.json"
