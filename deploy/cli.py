@@ -15,7 +15,8 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from deploy.console import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, Outcome, answer, progress, table
+from deploy import learning_verbs
+from deploy.console import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, Json, Outcome, answer, progress, table
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
 
 
 @app.command()
@@ -146,6 +145,9 @@ def status(as_json: Json = False) -> None:
         return _parts(stack.status(Settings()))
 
     answer(verb, as_json)
+
+
+learning_verbs.register(app)
 
 
 def main() -> None:

@@ -1,4 +1,7 @@
-"""A corrected SEG comes back: what it is, what changed, and what is kept of it."""
+"""A corrected SEG comes back: what it is, what changed, and what is kept of it.
+
+Plain functions first; the Prefect tasks and the flow at the end only wrap them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
 
 from models.corrections import OrganLedger, OrganState, hybrid_labels, ledger, origin_of
 from models.errors import Refused
@@ -17,6 +23,9 @@ from services.dicom.seg_files import cited_images, find_seg
 from services.dicom.seg_reader import SegObject, read_seg
 from services.dicom.series import CTSeries, SeriesReading, choose_series, load, read_series
 from services.records.port import Correction, Purpose, Records
+from services.records.store import open_records
+from services.releases.store import ReleaseStore
+from services.settings import Settings
 
 KEPT_OUT_OF_TUNING = "kept-out-of-tuning"
 """Event: a correction whose patient is in the gate or calibration set, or whose origin is unknown."""
@@ -39,6 +48,26 @@ class Memory:
     records: Records
     cases: CaseStore
     spacing_mm: tuple[float, float, float]
+
+
+def memory_of(settings: Settings) -> Memory | None:
+    """Return where corrections are kept at home; None where no release has served yet.
+
+    Raises
+    ------
+    InvalidRelease
+        If the incumbent cannot be read.
+    StorageFailed
+        If the records cannot be reached.
+    """
+    if settings.database_url is None and not settings.records_file.exists():
+        return None
+    records = open_records(settings.records_url)
+    number = records.incumbent()
+    if number is None:
+        return None
+    contract = ReleaseStore(settings.release_store).release(number).contract
+    return Memory(records, CaseStore(settings.case_store), contract.spacing_mm)
 
 
 def ingest(source: Path, study: Path, sent: Path, memory: Memory | None = None) -> dict[str, Any]:
@@ -177,3 +206,27 @@ def _organ(entry: OrganLedger) -> dict[str, Any]:
 
 def _question(question: Question) -> Mapping[str, Any]:
     return {**asdict(question), "candidates": list(question.candidates), "why": str(question.why)}
+
+
+@task(name="ingest")
+def ingest_task(source: Path, study: Path, sent: Path) -> dict[str, Any]:
+    """Read one SEG that came in; the document of the `ingest` verb."""
+    return ingest(source, study, sent, memory_of(Settings()))
+
+
+@task(name="publish ledger")
+def publish_ledger_task(document: dict[str, Any]) -> None:
+    """Show what the reader changed in the Prefect dashboard."""
+    create_table_artifact(
+        key="ledger",
+        table=document["organs"],
+        description=f"Study {document['study_uid']}: {document['status']}",
+    )
+
+
+@flow(name="ingest-correction")
+def ingest_correction(source: Path, study: Path, sent: Path) -> dict[str, Any]:
+    """Tell what a SEG that came in is, and keep what a reader meant by it."""
+    document = ingest_task(source, study, sent)
+    publish_ledger_task(document)
+    return document

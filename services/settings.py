@@ -75,6 +75,11 @@ class Settings(BaseSettings):
         return self.home / "stack.json"
 
     @property
+    def records_file(self) -> Path:
+        """The records, unless `database_url` says where they are."""
+        return self.home / "records.sqlite"
+
+    @property
     def records_url(self) -> str:
         """SQLAlchemy address of the records."""
-        return self.database_url or f"sqlite:///{(self.home / 'records.sqlite').resolve()}"
+        return self.database_url or f"sqlite:///{self.records_file.resolve()}"

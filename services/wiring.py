@@ -8,6 +8,7 @@ from pathlib import Path
 
 from models.errors import ServingUnavailable
 from services.cases.store import CaseStore
+from services.inference.engine import InProcessSegmenter
 from services.inference.port import Endpoint, Segmenter
 from services.inference.triton import TritonSegmenter
 from services.records.port import Records
@@ -65,6 +66,20 @@ def connect(settings: Settings) -> Services:
         cases=CaseStore(settings.case_store),
         repository=triton_repository(settings),
         endpoints=(triton,),
+    )
+
+
+def connect_in_process(settings: Settings) -> Services:
+    """Return services that ask no server: a release answers in this process, in the same profile."""
+    repository = triton_repository(settings)
+    return Services(
+        settings=settings,
+        releases=ReleaseStore(settings.release_store),
+        records=open_records(settings.records_url),
+        segmenter=InProcessSegmenter(repository.versions_folder, settings.threads),
+        cases=CaseStore(settings.case_store),
+        repository=repository,
+        endpoints=(),
     )
 
 

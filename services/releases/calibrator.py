@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration import Calibration
-from models.conformal import fit_calibration
+from models.calibration import Calibration, OrganCalibration
+from models.conformal import fit_calibration, fit_organ
 from models.domain import study_feature
 from models.dsc import dsc
 from models.release import Release
@@ -17,6 +17,7 @@ from models.resampling import to_model_grid
 from models.segmentation import Segmentation
 from models.study import organ_result
 from models.volume import Volume
+from services.cases.store import CaseContent
 
 Truth = Mapping[str, NDArray[np.bool_]]
 """By organ key a bool mask on the CT grid, axes (k, j, i)."""
@@ -72,3 +73,43 @@ def calibrate(
                 scores[organ][1].append(score)
         progress(done)
     return fit_calibration(engine.profile, scores, np.stack(features))
+
+
+def calibrate_organs(
+    release: Release, engine: Engine, organs: Collection[str], cases: Iterable[CaseContent]
+) -> dict[str, OrganCalibration]:
+    """Calibrate some organs of a release on kept cases it has learnt nothing from.
+
+    Parameters
+    ----------
+    release
+        Contract and thresholds.
+    engine
+        The release as it serves.
+    organs
+        Whose heads are new.
+    cases
+        With independent truth, one study of one patient each.
+
+    Returns
+    -------
+    dict
+        By organ; one found in too few cases is left out.
+    """
+    scores: dict[str, tuple[list[float], list[float]]] = {organ: ([], []) for organ in organs}
+    for content in cases:
+        answer = engine.segment(content.volume.hu.astype(np.int16, copy=False))
+        for organ in scores.keys() & content.labels.keys():
+            label = content.labels[organ]
+            found = organ_result(
+                answer.probability[release.contract.organs.index(organ)],
+                release.contract.thresholds[organ],
+                content.volume.geometry,
+                content.ct,
+            )
+            score = dsc(found.mask, label.inside)
+            if label.weight.any() and found.sdc is not None and score is not None:
+                scores[organ][0].append(found.sdc)
+                scores[organ][1].append(score)
+    fitted = {organ: fit_organ(sdc, measured) for organ, (sdc, measured) in scores.items()}
+    return {organ: one for organ, one in fitted.items() if one is not None}

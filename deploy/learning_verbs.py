@@ -1,0 +1,111 @@
+"""The verbs that learn: `ingest` a correction, `tune` heads from corrections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from deploy.console import EXIT_REFUSED, Json, Outcome, answer, progress, table
+from models.organs import ORGANS
+from services.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    app.command()(ingest)
+    app.command()(tune)
+
+
+def ingest(
+    source: Annotated[Path, typer.Argument(help="The SEG that came in: a file, or a folder with one SEG.")],
+    study: Annotated[Path, typer.Option(help="Folder with the CT study's DICOM files.")],
+    sent: Annotated[Path, typer.Option(help="The SEG that was sent, file or folder.")],
+    as_json: Json = False,
+) -> None:
+    """Tell what a returned SEG is, organ by organ, and keep what the reader meant by it."""
+
+    def verb() -> Outcome:
+        from flows.ingest_correction import ingest as run
+        from flows.ingest_correction import memory_of
+
+        memory = memory_of(Settings())
+        document = run(source, study, sent, memory)
+        stranger = document["status"] == "stranger"
+        text = (f"refused: {document['code']}: {document['detail']}",) if stranger else _ledger(document)
+        if memory is None and document["status"] == "correction":
+            progress("nothing is kept of it: no release has served from this home")
+        return Outcome(document, text, EXIT_REFUSED if stranger else 0)
+
+    answer(verb, as_json)
+
+
+def tune(
+    organs: Annotated[
+        str | None,
+        typer.Option(help="Organs that may be tuned, by comma. Default: all with enough corrections."),
+    ] = None,
+    level: Annotated[
+        str, typer.Option(help="What is free in a head: head, coarse or neighbourhood.")
+    ] = "neighbourhood",
+    as_json: Json = False,
+) -> None:
+    """Tune the heads of corrected organs into a candidate release; nothing else changes."""
+    asked = None if organs is None else [organ.strip() for organ in organs.split(",")]
+    unknown = sorted(set(asked or ()) - set(ORGANS))
+    if unknown:
+        raise typer.BadParameter(f"no such organ: {', '.join(unknown)}; there are {', '.join(ORGANS)}")
+    if level not in LEVELS:
+        raise typer.BadParameter(f"no such level: {level}; there are {', '.join(LEVELS)}")
+
+    def verb() -> Outcome:
+        from flows.tune_heads import tune as run
+        from models.network.tuning import Level, TuningSettings
+        from services.wiring import connect_in_process
+
+        settings = TuningSettings(level=Level(level))
+        document = run(connect_in_process(Settings()), asked, settings, progress)
+        return Outcome(document, _candidate(document))
+
+    answer(verb, as_json)
+
+
+LEVELS = ("head", "coarse", "neighbourhood")
+"""Values of `models.network.tuning.Level`, known before torch is loaded."""
+
+
+def _ledger(document: dict[str, Any]) -> tuple[str | Table, ...]:
+    rows = [
+        (
+            one["organ"],
+            one["state"],
+            one["added_voxels"],
+            one["removed_voxels"],
+            one["by_overpaint_voxels"] or None,
+            f"{one['added_ml'] - one['removed_ml']:+.2f}",
+            None if one["surface_mm"] is None else f"{one['surface_mm']:.2f}",
+        )
+        for one in document["organs"]
+    ]
+    numbers = dict.fromkeys(("added", "removed", "by overpaint", "ml", "surface mm"), "right")
+    questions = [
+        f"question: segment {one['label']!r} ({one['why']}): is it {' or '.join(one['candidates'])}?"
+        for one in document["questions"]
+    ]
+    return (document["status"], table({"organ": "left", "state": "left"} | numbers, rows), *questions)
+
+
+def _candidate(document: dict[str, Any]) -> tuple[str | Table, ...]:
+    rows = [(organ, "tuned", points[0][1], points[-1][1]) for organ, points in document["curve"].items()]
+    rows += [(organ, why, None, None) for organ, why in document["left_out"].items()]
+    shown = table({"organ": "left", "": "left", "loss first": "right", "loss last": "right"}, rows)
+    if document["release"] is None:
+        return (shown, "nothing to learn yet: no candidate")
+    return (
+        shown,
+        f"candidate: release {document['release']}, tuned from release {document['parent']} on "
+        f"{document['corrections']} corrected and {document['replayed']} older studies "
+        f"({document['seconds']['total']:.0f} s)",
+    )
