@@ -234,7 +234,7 @@ def _to_onnx(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], ou
         warnings.filterwarnings("ignore", "ONNX export mode is set to TrainingMode.EVAL", UserWarning)
         torch.onnx.export(
             module, inputs, buffer, input_names=names, output_names=outputs,
-            opset_version=OPSET, dynamo=False, do_constant_folding=True,
+            opset_version=OPSET, dynamo=False, do_constant_folding=False,  # folding loses equal constants
         )  # fmt: skip
     model = onnx.load_from_string(buffer.getvalue())
     for node in model.graph.node:

@@ -15,7 +15,7 @@ from tests.unit.network.conftest import SMALL
     [
         (SMALL, 16, 5, (6, 8, 10), 14),
         ({"kind": "unet"}, 16, 32, (32, 64, 128), 144),
-        ({"kind": "swin_unetr", "feature_size": 12}, 32, 12, (12, 24, 48), 192),
+        ({"kind": "swin_unetr", "feature_size": 12}, 64, 12, (12, 24, 48), 192),
     ],
 )
 def test_outputs_have_the_sizes_the_trunk_declares(spec, side, features, coarse, pooled):
