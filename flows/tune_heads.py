@@ -7,98 +7,38 @@ is there already keeps its number.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.segment_study import incumbent
+from flows.gate_candidate import CANDIDATE_TUNED
+from flows.serving import Progress, silent
+from flows.tuning_plan import TuningRun, plan
 from models.calibration import Calibration, OrganCalibration
-from models.conformal import CONFIDENCE, fewest_cases
-from models.contract import ModelContract
-from models.corrections import INDEPENDENT
-from models.errors import StorageFailed
 from models.network.training import Progress as TrainingProgress
 from models.network.tuning import Level, TuningResult, TuningSettings, TuningStudy, tune_heads
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes
-from models.release import Release, sha256_hex
-from models.resampling import resample
-from services.cases.evidence import Evidence, LabelledCase, gather
-from services.cases.store import CaseContent
-from services.inference.engine import OpenVinoEngine, serving_profile
-from services.records.port import Case, Event, Purpose, ReleaseState
+from models.release import Release
+from services.cases.tuning_study import read_tuning_study
+from services.inference.engine import OpenVinoEngine
+from services.records.port import Event, ReleaseState
 from services.releases.calibrator import calibrate_organs
 from services.releases.exporter import export_release
 from services.settings import Settings
 from services.stopwatch import Stopwatch
 from services.wiring import Services, connect_in_process
 
-CANDIDATE_TUNED = "candidate-tuned"
-"""Event: a candidate was published, with what it learnt from."""
-
-Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class TuningRun:
-    """One run of tuning, decided before anything is computed.
-
-    Parameters
-    ----------
-    parent
-        The incumbent that is tuned.
-    evidence
-        Which organs learn from which cases.
-    calibration_cases
-        Cases with independent truth that tuned organs are calibrated on; empty if no bound can be claimed.
-    settings
-        How to tune.
-    profile
-        Serving profile.
-    """
-
-    parent: Release
-    evidence: Evidence
-    calibration_cases: tuple[Case, ...]
-    settings: TuningSettings
-    profile: str
-
-    @property
-    def labelled(self) -> tuple[LabelledCase, ...]:
-        """Every case learnt from: the corrected ones, then those replayed."""
-        return self.evidence.corrected + self.evidence.replayed
-
-    @property
-    def corrections(self) -> tuple[str, ...]:
-        """SOP Instance UIDs of the corrections learnt from."""
-        return tuple(sorted(one.correction for one in self.labelled if one.correction))
-
-    @property
-    def key(self) -> str:
-        """Digest of everything the candidate depends on; equal runs give equal candidates."""
-        document = {
-            "incumbent": self.parent.digest,
-            "learnt from": [(one.case.digest, one.organs) for one in self.labelled],
-            "calibrated on": [case.digest for case in self.calibration_cases],
-            "corrections": self.corrections,
-            "settings": asdict(self.settings),
-            "profile": self.profile,
-        }
-        return sha256_hex(json.dumps(document, sort_keys=True).encode())
-
 
 def tune(
     services: Services,
     organs: Collection[str] | None = None,
     settings: TuningSettings = TuningSettings(),  # noqa: B008 - frozen
-    progress: Say = lambda _: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Learn from the corrections since the incumbent and publish the candidate that comes of it.
 
@@ -146,7 +86,7 @@ def tune(
     )
     with pinned_threads(services.settings.threads):
         with watch.step("read"):
-            studies = [_study(services, one, run.parent.contract) for one in run.labelled]
+            studies = [read_tuning_study(services.cases, one, run.parent.contract) for one in run.labelled]
         with watch.step("tune"):
             result = _tuned(services, run, studies, progress)
         with watch.step("export"):
@@ -163,36 +103,6 @@ def tune(
     return _document(run, candidate, curve, watch)
 
 
-def plan(services: Services, organs: Collection[str] | None, settings: TuningSettings) -> TuningRun:
-    """Decide what would be learnt from what, without computing anything.
-
-    Raises
-    ------
-    ValueError, InvalidRelease
-        As `tune`.
-    """
-    parent = services.releases.release(incumbent(services))
-    contract = parent.contract
-    unknown = sorted(set(organs or ()) - set(contract.organs))
-    if unknown:
-        raise ValueError(f"no such organ: {', '.join(unknown)}; there are {', '.join(contract.organs)}")
-    asked = [organ for organ in contract.organs if organs is None or organ in organs]
-    learnt = {uid for release in _lineage(services, parent) for uid in release.corrections}
-    profile = serving_profile(services.settings.threads)
-    independent = tuple(
-        case for case in services.records.cases(Purpose.CALIBRATION) if case.origin == INDEPENDENT
-    )
-    calibrates = parent.calibration is not None and parent.calibration.profile == profile
-    enough = calibrates and len(independent) >= fewest_cases(CONFIDENCE)
-    return TuningRun(
-        parent=parent,
-        evidence=gather(services.records, services.cases, learnt, asked),
-        calibration_cases=independent if enough else (),
-        settings=settings,
-        profile=profile,
-    )
-
-
 @contextmanager
 def pinned_threads(threads: int) -> Iterator[None]:
     """Let torch use so many threads: another number gives other last bits."""
@@ -204,48 +114,9 @@ def pinned_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def tuning_study(content: CaseContent, organs: Sequence[str]) -> TuningStudy:
-    """Bring a case's labels onto its model grid; an organ without a reader's word stays unlabelled.
-
-    Parameters
-    ----------
-    content
-        The case.
-    organs
-        Organs whose label may be learnt from.
-    """
-    truth, weight = {}, {}
-    for organ in organs:
-        label = content.labels.get(organ)
-        if label is not None and label.weight.any():
-            truth[organ] = _on_model_grid(label.inside, content)
-            weight[organ] = _on_model_grid(label.weight, content)
-    hu = np.ascontiguousarray(content.volume.hu, dtype=np.int16)
-    return TuningStudy(hu, truth, weight)
-
-
-def _on_model_grid(field: NDArray, content: CaseContent) -> NDArray[np.uint8]:
-    """Return 255 x the mean of a field on the CT grid in each model voxel, 0..1."""
-    mean = resample(field, content.ct, content.volume.geometry, outside=0.0)
-    return np.rint(255 * np.clip(mean, 0, 1)).astype(np.uint8)
-
-
-def _study(services: Services, labelled: LabelledCase, contract: ModelContract) -> TuningStudy:
-    case_id = labelled.case.case_id
-    content = services.cases.read(case_id)
-    if not np.allclose(content.volume.geometry.spacing_mm, contract.spacing_mm, atol=1e-3):
-        raise StorageFailed(f"case {case_id} is kept at another spacing than the incumbent's model grid")
-    study = tuning_study(content, labelled.organs)
-    missing = set(labelled.organs) - set(study.truth)
-    if labelled.correction and missing:
-        raise StorageFailed(
-            f"case {case_id} lacks what the reader said of {', '.join(sorted(missing))}: ingest "
-            f"the correction {labelled.correction} again"
-        )
-    return study
-
-
-def _tuned(services: Services, run: TuningRun, studies: Sequence[TuningStudy], progress: Say) -> TuningResult:
+def _tuned(
+    services: Services, run: TuningRun, studies: Sequence[TuningStudy], progress: Progress
+) -> TuningResult:
     store, parent = services.releases, run.parent
 
     def told(at: TrainingProgress) -> None:
@@ -278,7 +149,9 @@ def _draft(services: Services, run: TuningRun, result: TuningResult) -> Release:
     )
 
 
-def _calibration(services: Services, run: TuningRun, draft: Release, progress: Say) -> Calibration | None:
+def _calibration(
+    services: Services, run: TuningRun, draft: Release, progress: Progress
+) -> Calibration | None:
     """Return the parent's calibration with that of the tuned organs measured again, or left out.
 
     The trunk is the same, and so is where the calibration studies lie.
@@ -331,7 +204,7 @@ def _record(
         "level": str(run.settings.level),
         "cases": [case.case_id for case in learnt_from],
         "patients": sorted({case.patient for case in learnt_from}),
-        "sites": sorted({case.site for case in learnt_from if case.site}),
+        "sites": sorted({one.case.site for one in run.evidence.corrected if one.case.site}),
         "curve": curve,
         "seconds": watch.seconds(),
     }
@@ -341,14 +214,6 @@ def _record(
 def _done_before(services: Services, run: TuningRun) -> Event | None:
     events = services.records.events(CANDIDATE_TUNED)
     return next((event for event in events if event.payload["key"] == run.key), None)
-
-
-def _lineage(services: Services, release: Release) -> Iterator[Release]:
-    """Yield a release and its ancestors."""
-    yield release
-    while release.parent is not None:
-        release = services.releases.release(release.parent)
-        yield release
 
 
 def _curve(result: TuningResult) -> dict[str, list[tuple[int, float]]]:

@@ -1,0 +1,89 @@
+"""The Prefect deployments: every flow can be started from the dashboard, and tuning starts by itself.
+
+Runs are processes of a worker on the machine that holds the home: no image is built or pulled.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import deploy
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.schedules import Cron
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows.ingest_correction import ingest_correction
+from flows.nightly_tuning import nightly_tuning
+from flows.promote_release import promote_release
+from flows.segment_study import segment_study
+from services.settings import Settings
+
+WORK_POOL = "organloop"
+NIGHTLY = "0 2 * * *"
+"""When tuning starts: 02:00, when nobody waits for a study."""
+
+ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+"""A second run beside the first would find the same corrections; it is not queued."""
+
+
+def register(api_url: str, settings: Settings, timezone: str = "UTC") -> Sequence[str]:
+    """Register the work pool and every deployment; registering again only brings them up to date.
+
+    Parameters
+    ----------
+    api_url
+        The Prefect server (PREFECT_API_URL).
+    settings
+        Runs work in this home.
+    timezone
+        Of the schedule, an IANA name.
+
+    Returns
+    -------
+    sequence of str
+        ``flow/deployment`` names, as `run_deployment` takes them.
+    """
+    with temporary_settings({PREFECT_API_URL: api_url}):
+        with get_client(sync_client=True) as client:
+            client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"), overwrite=True)
+        deployments = _deployments(settings, timezone)
+        deploy(
+            *deployments,
+            work_pool_name=WORK_POOL,
+            build=False,
+            push=False,
+            print_next_steps_message=False,
+            ignore_warnings=True,
+        )
+    return [f"{one.flow_name}/{one.name}" for one in deployments]
+
+
+def _deployments(settings: Settings, timezone: str) -> list[RunnerDeployment]:
+    common: dict[str, Any] = {
+        "name": "organloop",
+        "entrypoint_type": EntrypointType.MODULE_PATH,
+        "job_variables": {"env": run_environment(settings)},
+    }
+    nightly = RunnerDeployment.from_flow(
+        nightly_tuning,
+        **common,
+        schedule=Cron(NIGHTLY, timezone=timezone),
+        concurrency_limit=ONE_AT_A_TIME,
+    )
+    return [
+        RunnerDeployment.from_flow(segment_study, **common),
+        RunnerDeployment.from_flow(ingest_correction, **common),
+        nightly,
+        RunnerDeployment.from_flow(promote_release, **common, concurrency_limit=1),
+    ]
+
+
+def run_environment(settings: Settings) -> dict[str, str]:
+    """Return the variables of a run: every setting that was given, and the home as an absolute path."""
+    given = {name: value for name, value in os.environ.items() if name.startswith("ORGANLOOP_")}
+    return given | {"ORGANLOOP_HOME": str(settings.home.resolve())}

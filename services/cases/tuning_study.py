@@ -1,0 +1,63 @@
+"""From a kept case to what tuning learns from: the reader's labels on the model grid, weighted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.contract import ModelContract
+from models.errors import StorageFailed
+from models.network.tuning import TuningStudy
+from models.resampling import resample
+from services.cases.evidence import LabelledCase
+from services.cases.store import CaseContent, CaseStore
+
+
+def tuning_study(content: CaseContent, organs: Sequence[str]) -> TuningStudy:
+    """Bring a case's labels onto its model grid; an organ without a reader's word stays unlabelled.
+
+    Parameters
+    ----------
+    content
+        The case.
+    organs
+        Organs whose label may be learnt from.
+    """
+    truth, weight = {}, {}
+    for organ in organs:
+        label = content.labels.get(organ)
+        if label is not None and label.weight.any():
+            truth[organ] = _on_model_grid(label.inside, content)
+            weight[organ] = _on_model_grid(label.weight, content)
+    hu = np.ascontiguousarray(content.volume.hu, dtype=np.int16)
+    return TuningStudy(hu, truth, weight)
+
+
+def _on_model_grid(field: NDArray, content: CaseContent) -> NDArray[np.uint8]:
+    """Return 255 x the mean of a field on the CT grid in each model voxel, 0..1."""
+    mean = resample(field, content.ct, content.volume.geometry, outside=0.0)
+    return np.rint(255 * np.clip(mean, 0, 1)).astype(np.uint8)
+
+
+def read_tuning_study(cases: CaseStore, labelled: LabelledCase, contract: ModelContract) -> TuningStudy:
+    """Read what is to be learnt from a case.
+
+    Raises
+    ------
+    StorageFailed
+        If the case is not whole, or was kept at another spacing than the contract's.
+    """
+    case_id = labelled.case.case_id
+    content = cases.read(case_id)
+    if not np.allclose(content.volume.geometry.spacing_mm, contract.spacing_mm, atol=1e-3):
+        raise StorageFailed(f"case {case_id} is kept at another spacing than the incumbent's model grid")
+    study = tuning_study(content, labelled.organs)
+    missing = set(labelled.organs) - set(study.truth)
+    if labelled.correction and missing:
+        raise StorageFailed(
+            f"case {case_id} lacks what the reader said of {', '.join(sorted(missing))}: ingest "
+            f"the correction {labelled.correction} again"
+        )
+    return study
