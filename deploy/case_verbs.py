@@ -1,0 +1,109 @@
+"""The verbs about truth: `cases add`, `cases freeze`, `cases list`, and the act `accept`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.console import Json, Outcome, answer, progress, table
+from services.records.port import Purpose
+from services.settings import Settings
+
+Kept = Annotated[Purpose, typer.Option(help="What the cases are kept for; a patient is kept for one only.")]
+
+cases = typer.Typer(help="Cases with truth: for tuning, for calibration, for the gate.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    app.add_typer(cases, name="cases")
+    app.command()(accept)
+
+
+@cases.command()
+def add(
+    source: Annotated[Path, typer.Argument(metavar="CT_FOLDER", help="DICOM files of one CT study.")],
+    purpose: Kept,
+    truth: Annotated[
+        Path, typer.Option(help="truth.npz as `organloop phantom` writes it, or a SEG on this series.")
+    ],
+    origin: Annotated[
+        str, typer.Option(help="Of the truth: independent, edited-from-N or accepted-from-N.")
+    ] = "independent",
+    site: Annotated[
+        str | None, typer.Option(help="Label of scanner and protocol. Default: InstitutionName.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Take a CT with its truth into a set; patient and study are kept under pseudonyms only."""
+
+    def verb() -> Outcome:
+        from flows.keep_cases import add_case
+        from services.wiring import connect_in_process
+
+        services = connect_in_process(Settings())
+        case = add_case(source, truth, purpose, origin, services, site=site, progress=progress)
+        return Outcome(case, (f"case {case['case_id'][:12]} is kept for {purpose}, site {case['site']}",))
+
+    answer(verb, as_json)
+
+
+@cases.command()
+def freeze(purpose: Kept, as_json: Json = False) -> None:
+    """Freeze a set: it takes no more cases, and decisions name its digest."""
+
+    def verb() -> Outcome:
+        from flows.keep_cases import freeze_cases
+        from services.wiring import connect_in_process
+
+        frozen = freeze_cases(purpose, connect_in_process(Settings()))
+        return Outcome(frozen, (f"{frozen['cases']} {purpose} cases, frozen as {frozen['digest'][:12]}",))
+
+    answer(verb, as_json)
+
+
+@cases.command("list")
+def list_(
+    purpose: Annotated[Purpose | None, typer.Option(help="Only this set. Default: all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the sets, whether each is frozen, and their cases."""
+
+    def verb() -> Outcome:
+        from flows.keep_cases import list_cases
+        from services.wiring import connect_in_process
+
+        sets = list_cases(connect_in_process(Settings()), purpose)
+        rows = [
+            (one["purpose"], "frozen" if one["frozen"] else "open", c["case_id"][:12], c["site"], c["origin"])
+            for one in sets
+            for c in one["cases"]
+        ]
+        return Outcome(sets, (table(dict.fromkeys(("set", "state", "case", "site", "truth"), "left"), rows),))
+
+    answer(verb, as_json)
+
+
+def accept(
+    study: Annotated[str, typer.Argument(help="StudyInstanceUID, or a folder with the study's DICOM files.")],
+    organs: Annotated[str, typer.Option(help="Organs accepted as they are, by comma.")],
+    reader: Annotated[str, typer.Option(help="Name of the reader whose act this is; kept on record.")],
+    as_json: Json = False,
+) -> None:
+    """Record that a reader accepts organs of a study's latest result as they are."""
+
+    def verb() -> Outcome:
+        from flows.keep_cases import accept as run
+        from services.dicom.series import choose_series, read_series
+        from services.wiring import connect_in_process
+
+        folder = Path(study)
+        uid = choose_series(read_series(folder)).study_uid if folder.is_dir() else study
+        named = [organ.strip() for organ in organs.split(",") if organ.strip()]
+        document = run(str(uid), named, reader, connect_in_process(Settings()))
+        line = f"release {document['release']}: accepted are {', '.join(document['organs'])}"
+        return Outcome(document, (line,))
+
+    answer(verb, as_json)

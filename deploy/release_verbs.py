@@ -1,0 +1,152 @@
+"""The verbs that decide which release serves: `gate`, `promote`, `rollback`, `releases`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from deploy.console import Json, Outcome, answer, progress, table
+from models.release import Release
+from services.settings import Settings
+
+Approver = Annotated[str, typer.Option(help="Name of the person whose act this is; kept on record.")]
+Reason = Annotated[str, typer.Option(help="Why, in one sentence; kept on record.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    for verb in (gate, promote, rollback, releases):
+        app.command()(verb)
+
+
+def gate(
+    number: Annotated[int, typer.Argument(min=1, help="The candidate release.")], as_json: Json = False
+) -> None:
+    """Weigh a candidate against the incumbent on the frozen gate set; exit 0 whatever the decision.
+
+    Differences are in DSC (0 to 1), averaged over patients, with their one-sided lower 95 % bound.
+    """
+
+    def verb() -> Outcome:
+        from flows.gate_candidate import gate_candidate
+        from services.wiring import connect
+
+        report = gate_candidate(number, connect(Settings()), progress)
+        against = f"release {number} against release {report['incumbent_release']}: {report['decision']}"
+        reasons = [f"{reason['code']}: {reason['detail']}" for reason in report["reasons"]]
+        return Outcome(report, (against, *reasons, *_organ_table(report)))
+
+    answer(verb, as_json)
+
+
+def promote(
+    number: Annotated[int, typer.Argument(min=1, help="The release that shall serve.")],
+    approver: Approver,
+    reason: Reason,
+    as_json: Json = False,
+) -> None:
+    """Make a release the incumbent, if the gate let it pass and it answers the canary study.
+
+    No request fails meanwhile. Exit 3 if the gate or the canary refuses; then the old release serves on.
+    """
+
+    def verb() -> Outcome:
+        from flows.promote_release import promote as run
+        from services.wiring import connect
+
+        return _changed(run(number, connect(Settings()), approver, reason, progress))
+
+    answer(verb, as_json)
+
+
+def rollback(
+    approver: Approver,
+    reason: Reason,
+    number: Annotated[
+        int | None,
+        typer.Argument(min=1, help="An earlier incumbent. Default: the one the incumbent replaced."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Go back to an earlier incumbent; it is loaded still, so this takes about a second."""
+
+    def verb() -> Outcome:
+        from flows.promote_release import rollback as run
+        from services.wiring import connect
+
+        return _changed(run(number, connect(Settings()), approver, reason, progress))
+
+    answer(verb, as_json)
+
+
+def releases(as_json: Json = False) -> None:
+    """List all releases: which serves, how far each has come, and what its heads learnt."""
+
+    def verb() -> Outcome:
+        from services.records.store import open_records
+        from services.releases.store import ReleaseStore
+
+        settings = Settings()
+        store, records = ReleaseStore(settings.release_store), open_records(settings.records_url)
+        incumbent, states = records.incumbent(), records.release_states()
+        found = [store.release(number) for number in store.numbers()]
+        parents = {release.number: release for release in found}
+        document = [
+            {
+                "release": one.number,
+                "incumbent": one.number == incumbent,
+                "state": states.get(one.number),
+                "parent": one.parent,
+                "digest": one.digest,
+                "tuned": _tuned(one, parents.get(one.parent or 0)),
+                "corrections": len(one.corrections),
+                "demonstration": one.demonstration,
+                "note": one.note,
+            }
+            for one in found
+        ]
+        return Outcome(document, (_release_table(document),))
+
+    answer(verb, as_json)
+
+
+def _tuned(release: Release, parent: Release | None) -> list[str]:
+    """Return the organs whose heads are not the parent's."""
+    if parent is None:
+        return []
+    return [organ for organ, digest in release.heads.items() if digest != parent.heads.get(organ)]
+
+
+def _changed(document: dict[str, Any]) -> Outcome:
+    before = document["replaced"]
+    replaced = "" if before is None else f" instead of release {before}"
+    line = f"release {document['release']} serves{replaced} ({document['approver']}: {document['reason']})"
+    return Outcome(document, (line,))
+
+
+def _organ_table(report: dict[str, Any]) -> list[Table]:
+    from flows.gate_candidate import organ_rows
+
+    rows = organ_rows(report)
+    figures = ("incumbent", "candidate", "difference", "at least")
+    sides = {name: "right" if name in figures else "left" for name in rows[0]} if rows else {}
+    return [table(sides, [tuple(row.values()) for row in rows])] if rows else []
+
+
+def _release_table(document: list[dict[str, Any]]) -> Table:
+    rows = [
+        (
+            one["release"],
+            "serves" if one["incumbent"] else one["state"],
+            one["parent"],
+            ", ".join(one["tuned"]),
+            one["corrections"],
+            one["digest"][:12],
+            one["note"],
+        )
+        for one in document
+    ]
+    sides = {"release": "right", "state": "left", "parent": "right", "tuned": "left", "corrections": "right"}
+    return table(sides | {"digest": "left", "note": "left"}, rows)

@@ -1,0 +1,179 @@
+"""Cases with truth for the gate, for calibration and for tuning; and a reader's act of acceptance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flows.serving import Progress, current, silent
+from models.corrections import INDEPENDENT, HybridLabel, Mask, Provenance
+from models.errors import Refused
+from models.resampling import to_model_grid
+from services.cases.store import CaseContent
+from services.dicom.phantom_series import read_truth
+from services.dicom.provenance import patient_of, site_of
+from services.dicom.seg_files import find_seg
+from services.dicom.seg_reader import read_seg
+from services.dicom.segment_names import organ_by_code, organ_by_label
+from services.dicom.series import CTSeries, choose_series, load, read_series
+from services.records.port import Case, Purpose
+from services.wiring import Services
+
+ORIGIN = re.compile(rf"{INDEPENDENT}|(edited|accepted)-from-[1-9]\d*")
+
+
+def add_case(
+    source: Path,
+    truth: Path,
+    purpose: Purpose,
+    origin: str,
+    services: Services,
+    *,
+    site: str | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Take a CT study with its truth into the set of a purpose; told again, it is there once.
+
+    Parameters
+    ----------
+    source
+        Folder with the study's DICOM files.
+    truth
+        ``truth.npz`` of `organloop phantom`, or a SEG (file or folder) drawn on this series.
+    purpose
+        What the case is kept for.
+    origin
+        Of the truth: `independent`, ``edited-from-N`` or ``accepted-from-N``.
+    services
+        What to work with.
+    site
+        Label of scanner and protocol; by default InstitutionName.
+    progress
+        Told each step.
+
+    Returns
+    -------
+    dict
+        ``case_id, purpose, patient, origin, digest, site``; patient and case are pseudonyms.
+
+    Raises
+    ------
+    Refused
+        If the series cannot be used, the truth is not on its grid (`truth-off-grid`), names an organ
+        twice or none (`truth-unreadable`) or lacks one the gate needs (`truth-incomplete`), the origin
+        is none (`unknown-origin`); and as `CaseStore.add`.
+    StorageFailed
+        If the case cannot be kept.
+    """
+    if not ORIGIN.fullmatch(origin):
+        raise Refused("unknown-origin", "a truth is independent, edited-from-N or accepted-from-N")
+    progress(f"reading {source}")
+    ct = load(choose_series(read_series(source)))
+    masks = _truth(truth, ct)
+    contract = current(services).contract
+    missing = [organ for organ in contract.organs if organ not in masks]
+    if missing and purpose is Purpose.GATE:
+        detail = f"a gate case needs truth of every organ; there is none of {', '.join(missing)}"
+        raise Refused("truth-incomplete", detail, {"missing": missing})
+    drawn = np.full(ct.volume.geometry.shape, Provenance.READER, dtype=np.uint8)
+    content = CaseContent(
+        volume=to_model_grid(ct.volume, contract.spacing_mm),
+        ct=ct.volume.geometry,
+        sent={},
+        labels={o: HybridLabel(masks[o], drawn) for o in contract.organs if o in masks},
+    )
+    progress("keeping the case")
+    where = site_of(ct) if site is None else site
+    case = services.cases.add(
+        services.records, ct.series_uid, patient_of(ct), purpose, origin, content, where
+    )
+    return asdict(case)
+
+
+def _truth(path: Path, ct: CTSeries) -> dict[str, Mask]:
+    """Return the mask of each organ on the CT grid."""
+    if path.suffix != ".npz":
+        return _drawn_in_seg(path, ct)
+    try:
+        masks, grid = read_truth(path)
+    except FileNotFoundError:
+        raise Refused("truth-unreadable", f"there is no file {path.name}") from None
+    if not grid.same_grid(ct.volume.geometry):
+        raise Refused("truth-off-grid", f"{path.name} was drawn on another grid than the series'")
+    return masks
+
+
+def _drawn_in_seg(path: Path, ct: CTSeries) -> dict[str, Mask]:
+    masks: dict[str, Mask] = {}
+    for segment in read_seg(find_seg(path), ct).segments:
+        organ = organ_by_code(segment.type, segment.laterality) or organ_by_label(segment.label)
+        if organ is None:
+            continue  # a SEG may hold more than our organs
+        if organ in masks:
+            raise Refused("truth-unreadable", f"two segments are the {organ}", {"segment": segment.number})
+        masks[organ] = segment.mask
+    if not masks:
+        raise Refused("truth-unreadable", "no segment names an organ of the catalogue")
+    return masks
+
+
+def freeze_cases(purpose: Purpose, services: Services) -> dict[str, Any]:
+    """Freeze the set of a purpose: ``purpose, digest, cases``; frozen before, nothing changes."""
+    digest = services.records.freeze(purpose)
+    return {"purpose": purpose, "digest": digest, "cases": len(services.records.cases(purpose))}
+
+
+def list_cases(services: Services, purpose: Purpose | None = None) -> list[dict[str, Any]]:
+    """Return every set, or one: ``purpose, frozen, cases`` with the digest of a frozen manifest."""
+    return [
+        {
+            "purpose": one,
+            "frozen": services.records.frozen(one),
+            "cases": [asdict(case) for case in _by_site(services.records.cases(one))],
+        }
+        for one in Purpose
+        if purpose in (None, one)
+    ]
+
+
+def _by_site(cases: Collection[Case]) -> list[Case]:
+    return sorted(cases, key=lambda case: (case.site, case.case_id))
+
+
+def accept(study_uid: str, organs: Collection[str], reader: str, services: Services) -> dict[str, Any]:
+    """Record that a reader accepts organs of the result written last of a study, as they are.
+
+    Returns
+    -------
+    dict
+        The document of the `accept` verb: ``study_uid, release, organs, reader``; organs are all that
+        are accepted by now.
+
+    Raises
+    ------
+    Refused
+        `no-result` if nothing of the study is on record, `unknown-organ`, `no-name`.
+    """
+    if not reader.strip():
+        raise Refused("no-name", "an acceptance is an act with a name")
+    result = services.records.latest_result(study_uid)
+    if result is None:
+        raise Refused("no-result", f"no result of study {study_uid} is on record")
+    known = services.releases.release(result.release).contract.organs
+    unknown = sorted(set(organs) - set(known))
+    if unknown or not organs:
+        detail = f"{', '.join(unknown) or 'no organ'} named; release {result.release} has {', '.join(known)}"
+        raise Refused("unknown-organ", detail)
+    services.records.record_acceptance(study_uid, result.release, organs, reader)
+    accepted = services.records.accepted_organs(study_uid, result.release)
+    return {
+        "study_uid": study_uid,
+        "release": result.release,
+        "organs": [organ for organ in known if organ in accepted],
+        "reader": reader,
+    }
