@@ -62,9 +62,9 @@ HABITUS: dict[str, Habitus] = {
     ),
     "B": Habitus(
         frame=(0.95, 1.06), fat_mm=(14, 31), organ_scale=(0.88, 1.12),
-        aorta_mm=(12.5, 17.5), aorta_sway_mm=5.0, cava_mm=((11, 14.5), (5, 8)),
+        aorta_mm=(12.5, 17.5), aorta_sway_mm=5.0, cava_mm=((11, 14.5), (6, 9)),
         stomach_fill=(0.6, 0.95), stomach_shift_mm=(-4, 2, -6), gas_level_mm=(-62, -40),
         dense_level_mm=(-40, -18),
-        gallbladder_scale=(0.65, 0.95), gallbladder_absent=0.04, bowel_contrast=0.45,
+        gallbladder_scale=(0.75, 1.05), gallbladder_absent=0.04, bowel_contrast=0.45,
     ),
 }  # fmt: skip

@@ -1,8 +1,9 @@
 """Hounsfield units of every tissue at both sites.
 
 Site A scans in the portal venous phase after water or a light meal. Site B scans in the arterial
-phase after positive oral contrast: bright aorta, dark vena cava, dense bile from an earlier contrast
-dose. Values are mean HU at 120 kVp on a 2 mm grid, chosen inside the ranges of abdominal CT textbooks.
+phase after positive oral contrast: bright aorta, pale and flat vena cava, dense bile from an earlier
+contrast dose. Values are mean HU at 120 kVp on a 2 mm grid, within the ranges seen
+in abdominal CT.
 """
 
 from __future__ import annotations
@@ -54,23 +55,23 @@ TISSUES: dict[str, Tissue] = {
     "canal":            Tissue(   28,    28,   5),
     "heart":            Tissue(  135,   190,  15,  5, True),
     "aortic blood":     Tissue(  158,   305,  12,  3, True),
-    "caval blood":      Tissue(  138,    52,  10,  5, True),
-    "portal blood":     Tissue(  168,    92,  10,  3, True),
+    "caval blood":      Tissue(  138,   100,  10,  5, True),
+    "portal blood":     Tissue(  168,   150,  10,  3, True),
     "hepatic vein":     Tissue(  150,    78,  10,  3, True),
-    "liver":            Tissue(  108,    92,   9,  4, True),
+    "liver":            Tissue(  108,    85,   9,  4, True),
     "spleen":           Tissue(  124,   128,   9,  4, True),
     "renal cortex":     Tissue(  182,   190,  12,  6, True),
     "renal medulla":    Tissue(  164,   138,  12,  6, True),
     "renal sinus":      Tissue(  -70,   -70,  15, 15),
-    "pancreas":         Tissue(   92,    98,   8,  9, True),
+    "pancreas":         Tissue(   92,    90,   8,  9, True),
     "stomach wall":     Tissue(   72,    78,   7,  4),
     "stomach fluid":    Tissue(   12,   225,   7,  4),
-    "stomach food":     Tissue(   42,   120,  12, 26),
-    "bile":             Tissue(    8,    62,   5,  3),
+    "stomach food":     Tissue(   42,    60,  12, 26),
+    "bile":             Tissue(    8,    46,   5,  3),
     "gallbladder wall": Tissue(   58,    72,   7),
     "bowel wall":       Tissue(   74,    76,   8,  5),
     "bowel fluid":      Tissue(   18,    22,   9,  6),
-    "bowel contrast":   Tissue(   30,   215,  20, 12),
+    "bowel contrast":   Tissue(   30,    90,  20, 12),
     "stool":            Tissue(   10,    20,  20, 55),
     "cyst":             Tissue(    6,     6,   4),
     "lesion":           Tissue(   68,    70,   8,  5),

@@ -150,7 +150,7 @@ def test_the_sites_differ_in_phase_contrast_and_noise() -> None:
         for organ in PARENCHYMA
     }
     assert median["B", "aorta"] > median["A", "aorta"] + 90
-    assert median["B", "postcava"] < median["A", "postcava"] - 50
+    assert median["B", "postcava"] < median["A", "postcava"] - 20
     assert abs(median["A", "aorta"] - median["A", "postcava"]) < 50
     noise = {s: np.mean([core(phantom(s, seed), "liver").std() for seed in SEEDS]) for s in SITES}
     assert noise["B"] > 1.4 * noise["A"]
