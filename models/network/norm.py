@@ -1,4 +1,4 @@
-"""Instance normalisation that trains quickly on a CPU."""
+"""Instance normalisation that is quick on a CPU."""
 
 from __future__ import annotations
 
@@ -90,9 +90,8 @@ def window_mean(maps: Tensor) -> Tensor:
 class InstanceNorm(nn.InstanceNorm3d):
     """`torch.nn.InstanceNorm3d`, affine: one window's output never depends on another in the batch.
 
-    The same numbers as the parent to rounding; only the way they are computed differs: faster while
-    training on a CPU, and in an export with sums that stay exact in any engine. Axes (batch, channel,
-    k, j, i).
+    The same numbers as the parent to rounding; only the way they are computed differs: faster on a CPU,
+    and in an export with sums that stay exact in any engine. Axes (batch, channel, k, j, i).
     """
 
     def __init__(self, num_features: int) -> None:
@@ -104,7 +103,7 @@ class InstanceNorm(nn.InstanceNorm3d):
             centred = maps - window_mean(maps)
             scale = torch.rsqrt(window_mean(centred * centred) + self.eps) * self.weight.view(1, -1, 1, 1, 1)
             return centred * scale + self.bias.view(1, -1, 1, 1, 1)
-        if maps.device.type == "cpu" and torch.is_grad_enabled():
+        if maps.device.type == "cpu":
             return _BlockedInstanceNorm.apply(maps, self.weight, self.bias, self.eps)
         return super().forward(maps)
 

@@ -87,9 +87,8 @@ def gather_taps(output: TrunkOutput, spec: HeadSpec, sample: VoxelSample) -> Vox
     """
     shape = output.features.shape[2:]
     index = torch.from_numpy(sample.index)
-    features = output.features[0].flatten(1)[:, index].T
     return VoxelTaps(
-        features,
+        output.features[0].permute(1, 2, 3, 0).flatten(0, 2)[index],
         _neighbourhood(output.features, index) if spec.neighbourhood else None,
         {level: _interpolated(output.coarse[level - 1], index, shape) for level, _ in spec.coarse},
         output.global_feature.expand(len(index), -1) if spec.global_channels else None,
