@@ -1,0 +1,194 @@
+"""The gate as a flow: the frozen set is answered by both releases, and what is measured is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows.gate_candidate import GATE_DECIDED, all_reasons, gate_candidate
+from models.errors import Refused
+from services.records.port import Purpose, ReleaseState
+from services.wiring import Services
+from tests.promotion import (
+    InProcessEndpoint,
+    add_candidate,
+    freeze_gate_set,
+    in_process_site,
+    record_candidate,
+)
+from tests.tiny_networks import publish_tiny
+
+BETTER = {"liver": 1, "spleen": 3}
+
+
+class Killed(BaseException):
+    """Stands for a process that ends here."""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> tuple[Services, InProcessEndpoint]:
+    return in_process_site(tmp_path)
+
+
+def loaded(services: Services, endpoint: InProcessEndpoint, number: int) -> None:
+    services.repository.write_version(services.releases.release(number), services.releases)
+    endpoint.load()
+
+
+def gate_set(
+    site: tuple[Services, InProcessEndpoint], patients: int, spleen_truth: int, liver_truth: int = 1
+) -> None:
+    """Freeze a gate set drawn by loaded releases, and forget that they were asked."""
+    services, endpoint = site
+    for number in {spleen_truth, liver_truth}:
+        loaded(services, endpoint, number)
+    freeze_gate_set(services, endpoint, patients, spleen_truth, liver_truth)
+    endpoint.asked.clear()
+
+
+def codes(report: dict) -> set[str]:
+    return {reason["code"] for reason in all_reasons(report)}
+
+
+def test_a_better_candidate_may_be_promoted_and_the_decision_is_kept(site) -> None:
+    services, endpoint = site
+    add_candidate(services, 2, BETTER)
+    gate_set(site, 12, spleen_truth=2)
+    report = gate_candidate(2, services)
+    assert (report["release"], report["decision"], report["reasons"]) == (2, "promote", [])
+    liver, spleen = report["organs"]
+    assert (liver["tuned"], liver["decision"]) == (False, "promote")
+    assert spleen["gate_set"]["patients"] == 12
+    assert spleen["gate_set"]["candidate"] == 1
+    assert spleen["gate_set"]["lower_bound"] > 0.3
+    assert {site: found["patients"] for site, found in spleen["sites"].items()} == {"A": 6, "B": 6}
+    assert spleen["target"]["patients"] == 6
+    assert report["gate_set"] == {"digest": services.records.frozen(Purpose.GATE), "cases": 12}
+    assert sorted(endpoint.asked) == [1] * 12 + [2] * 12
+    endpoint.asked.clear()
+    assert gate_candidate(2, services) == report
+    assert endpoint.asked == []
+    (event,) = services.records.events(GATE_DECIDED)
+    assert (event.payload["against"], event.payload["decision"]) == (1, "promote")
+    assert services.records.release_states()[2] is ReleaseState.CANDIDATE
+    assert services.records.incumbent() == 1
+    assert len(list((services.releases.folder / "releases" / "2" / "gate").iterdir())) == 1
+
+
+def test_a_candidate_worse_on_an_organ_is_refused(site) -> None:
+    services, _ = site
+    add_candidate(services, 2, BETTER)
+    gate_set(site, 12, spleen_truth=1)
+    report = gate_candidate(2, services)
+    assert report["decision"] == "refuse"
+    assert {"worse-than-incumbent", "no-gain", "ruined-case", "site-collapse"} <= codes(report)
+    assert services.records.release_states()[2] is ReleaseState.REFUSED
+
+
+def test_one_changed_byte_in_an_untouched_head_is_refused_though_it_answers_the_same_bits(site) -> None:
+    services, _ = site
+    store = services.releases
+    better = publish_tiny(store, 2, BETTER, parent=1)
+    liver = store.add_head(b"liver 1.")
+    store.add_export(liver, store.export(better.heads["liver"]))
+    candidate = replace(better, number=3, heads={**better.heads, "liver": liver})
+    store.publish(candidate)
+    record_candidate(services, candidate, ("spleen",))
+    gate_set(site, 12, spleen_truth=3)
+    report = gate_candidate(3, services)
+    assert report["decision"] == "refuse"
+    assert codes(report) == {"untouched-head-changed"}
+
+
+def test_an_untouched_head_that_answers_other_bits_is_refused(site) -> None:
+    services, _ = site
+    add_candidate(services, 2, {"liver": 4, "spleen": 3})
+    gate_set(site, 12, spleen_truth=2)
+    report = gate_candidate(2, services)
+    assert report["decision"] == "refuse"
+    assert codes(report) == {"untouched-head-changed", "untouched-output-changed"}
+
+
+def test_six_patients_are_insufficient_evidence_and_it_says_how_many_would_do(site) -> None:
+    services, _ = site
+    add_candidate(services, 2, BETTER)
+    gate_set(site, 6, spleen_truth=2)
+    report = gate_candidate(2, services)
+    assert report["decision"] == "insufficient-evidence"
+    assert codes(report) == {"too-few-patients", "too-few-target-patients"}
+    assert report["organs"][1]["patients_needed"] == 10
+
+
+def test_without_a_frozen_set_nothing_is_asked_and_it_says_what_to_do(site) -> None:
+    services, endpoint = site
+    add_candidate(services, 2, BETTER)
+    report = gate_candidate(2, services)
+    assert report["decision"] == "insufficient-evidence"
+    assert codes(report) == {"gate-set-not-frozen"}
+    assert "organloop cases freeze" in report["reasons"][0]["detail"]
+    assert endpoint.asked == []
+
+
+def test_a_head_that_nobody_meant_to_change_is_refused(site) -> None:
+    services, _ = site
+    publish_tiny(services.releases, 2, BETTER, parent=1)
+    gate_set(site, 12, spleen_truth=2)
+    assert "untouched-head-changed" in codes(gate_candidate(2, services))
+
+
+def test_a_patient_who_was_learnt_from_is_no_judge(site) -> None:
+    services, _ = site
+    patient = services.cases.pseudonym("gate patient 3")
+    add_candidate(services, 2, BETTER, patients=(patient,))
+    gate_set(site, 12, spleen_truth=2)
+    report = gate_candidate(2, services)
+    assert (report["decision"], codes(report)) == ("refuse", {"leaked-patient"})
+
+
+def test_a_site_that_wants_a_person_asked_gets_needs_approval(site) -> None:
+    services, _ = site
+    services = replace(services, settings=services.settings.model_copy(update={"approval_required": True}))
+    add_candidate(services, 2, BETTER)
+    gate_set((services, services.endpoints[0]), 12, spleen_truth=2)
+    assert gate_candidate(2, services)["decision"] == "needs-approval"
+
+
+def test_killed_at_any_case_it_goes_on_where_it_was(site) -> None:
+    services, endpoint = site
+    add_candidate(services, 2, BETTER)
+    gate_set(site, 12, spleen_truth=2)
+    told: list[str] = []
+
+    def killed_every_third_time(message: str) -> None:
+        told.append(message)
+        if len(told) % 3 == 0:
+            raise Killed
+
+    report = None
+    while report is None:
+        try:
+            report = gate_candidate(2, services, killed_every_third_time)
+        except Killed:
+            continue
+    assert sorted(endpoint.asked) == [1] * 12 + [2] * 12
+    assert report["decision"] == "promote"
+    assert len(services.records.events(GATE_DECIDED)) == 1
+    assert any("gate case 12 of 12: about 0 s left" in message for message in told)
+
+
+def test_the_incumbent_is_not_asked_again_for_the_next_candidate(site) -> None:
+    services, endpoint = site
+    add_candidate(services, 2, BETTER)
+    add_candidate(services, 3, {"liver": 1, "spleen": 5})
+    gate_set(site, 12, spleen_truth=2)
+    gate_candidate(2, services)
+    endpoint.asked.clear()
+    gate_candidate(3, services)
+    assert endpoint.asked == [3] * 12
+
+
+def test_the_incumbent_itself_is_no_candidate(site) -> None:
+    with pytest.raises(Refused, match="is-incumbent"):
+        gate_candidate(1, site[0])

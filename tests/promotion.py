@@ -1,0 +1,147 @@
+"""A site with a frozen gate set and candidates of tiny networks, for the tests of gate and promotion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.gate_candidate import CANDIDATE_TUNED
+from models.contract import ModelContract
+from models.corrections import INDEPENDENT, HybridLabel, Provenance
+from models.errors import InvalidRelease, ServingRejected, ServingUnavailable
+from models.geometry import Geometry
+from models.release import Release
+from models.segmentation import Segmentation
+from models.volume import Volume
+from services.cases.store import CaseContent, CaseStore
+from services.inference.engine import InProcessSegmenter
+from services.inference.port import Endpoint, Segmenter
+from services.records.port import Purpose, ReleaseState
+from services.records.store import open_records
+from services.releases.store import ReleaseStore
+from services.releases.triton_repository import TritonRepository
+from services.settings import Settings
+from services.wiring import Services, triton_repository
+from tests.tiny_networks import noisy_body, publish_tiny
+
+THREADS = 2
+SHAPE = (14, 16, 16)
+GRID = Geometry(SHAPE, np.array([[0, 0, 3, -30], [0, 3, 0, -40], [3, 0, 0, 10], [0, 0, 0, 1.0]]))
+"""A CT that lies on the model grid of the tiny contract already."""
+
+
+class InProcessEndpoint(InProcessSegmenter):
+    """Serves in this process what was loaded, as Triton does, and counts what it was asked."""
+
+    def __init__(self, versions: Path, threads: int = THREADS) -> None:
+        super().__init__(versions, threads)
+        self.asked: list[int] = []
+        self._loaded: set[int] = set()
+
+    def ready(self, release: int) -> bool:
+        return release in self._loaded
+
+    def load(self) -> None:
+        failed = []
+        for folder in self._versions.iterdir():
+            if folder.name.isdigit() and int(folder.name) not in self._loaded:
+                try:
+                    self._engine(int(folder.name))
+                    self._loaded.add(int(folder.name))
+                except InvalidRelease as error:
+                    failed.append(f"version {folder.name}: {error}")
+        if failed:
+            raise ServingRejected("; ".join(failed))
+
+    def segment(self, hu: NDArray[np.int16], release: int) -> Segmentation:
+        if not self.ready(release):
+            raise ServingUnavailable(f"release {release} is not loaded")
+        self.asked.append(release)
+        return super().segment(hu, release)
+
+
+def in_process_site(home: Path) -> tuple[Services, InProcessEndpoint]:
+    """Return a site whose release 1 serves, in this process."""
+    settings = Settings(home=home)
+    repository = triton_repository(settings)
+    endpoint = InProcessEndpoint(repository.versions_folder)
+    store = ReleaseStore(settings.release_store)
+    repository.write_version(publish_tiny(store, 1, {"liver": 1, "spleen": 2}), store)
+    endpoint.load()
+    return site_of(settings, store, repository, endpoint), endpoint
+
+
+def site_of(
+    settings: Settings, store: ReleaseStore, repository: TritonRepository, endpoint: Endpoint
+) -> Services:
+    """Return services round a store whose release 1 is made the incumbent."""
+    records = open_records(settings.records_url)
+    records.set_incumbent(1, approver="IT", reason="first release")
+    return Services(
+        settings=settings,
+        releases=store,
+        records=records,
+        segmenter=endpoint,
+        cases=CaseStore(settings.case_store),
+        repository=repository,
+        endpoints=(endpoint,),
+    )
+
+
+def add_candidate(
+    services: Services, number: int, seeds: Mapping[str, int], tuned: tuple[str, ...] = ("spleen",), **learnt
+) -> Release:
+    """Publish a candidate that was tuned, with nothing learnt from the gate's patients."""
+    candidate = publish_tiny(services.releases, number, dict(seeds), parent=1)
+    record_candidate(services, candidate, tuned, **learnt)
+    return candidate
+
+
+def record_candidate(
+    services: Services,
+    candidate: Release,
+    tuned: tuple[str, ...],
+    patients: tuple[str, ...] = ("somebody else",),
+    sites: tuple[str, ...] = ("B",),
+) -> None:
+    """Put a candidate on record, and what it learnt from."""
+    services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
+    payload = {
+        "release": candidate.number,
+        "organs": tuned,
+        "cases": [],
+        "patients": patients,
+        "sites": sites,
+    }
+    services.records.event(CANDIDATE_TUNED, who="tune_heads", payload=payload)
+
+
+def freeze_gate_set(
+    services: Services, segmenter: Segmenter, count: int, spleen_truth: int, liver_truth: int = 1
+) -> None:
+    """Freeze patients of sites A and B in turn, whose true organs are what a loaded release answers."""
+    for n in range(count):
+        volume = Volume(noisy_body(SHAPE, seed=n), GRID)
+        labels = {}
+        for index, (organ, release) in enumerate((("liver", liver_truth), ("spleen", spleen_truth))):
+            mask = segmenter.segment(volume.hu, release).probability[index] >= np.float16(0.5)
+            drawn = np.full(SHAPE, Provenance.READER, dtype=np.uint8)
+            labels[organ] = HybridLabel(mask, drawn)
+        services.cases.add(
+            services.records,
+            f"gate case {n}",
+            f"gate patient {n}",
+            Purpose.GATE,
+            INDEPENDENT,
+            CaseContent(volume, GRID, {}, labels),
+            "AB"[n % 2],
+        )
+    services.records.freeze(Purpose.GATE)
+
+
+def small_canary(contract: ModelContract) -> NDArray[np.int16]:
+    """Return a canary that costs nothing."""
+    return noisy_body((16, 20, 18), seed=99)
