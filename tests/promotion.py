@@ -41,6 +41,10 @@ class InProcessEndpoint(InProcessSegmenter):
         self.asked: list[int] = []
         self._loaded: set[int] = set()
 
+    def share(self, other: InProcessEndpoint) -> None:
+        """Take over what another has compiled; it is not loaded by that."""
+        self._engines |= other._engines
+
     def ready(self, release: int) -> bool:
         return release in self._loaded
 
@@ -63,11 +67,15 @@ class InProcessEndpoint(InProcessSegmenter):
         return super().segment(hu, release)
 
 
-def in_process_site(home: Path) -> tuple[Services, InProcessEndpoint]:
-    """Return a site whose release 1 serves, in this process."""
+def in_process_site(
+    home: Path, compiled: InProcessEndpoint | None = None
+) -> tuple[Services, InProcessEndpoint]:
+    """Return a site whose release 1 serves, in this process; what was compiled elsewhere is taken over."""
     settings = Settings(home=home)
     repository = triton_repository(settings)
     endpoint = InProcessEndpoint(repository.versions_folder)
+    if compiled is not None:
+        endpoint.share(compiled)
     store = ReleaseStore(settings.release_store)
     repository.write_version(publish_tiny(store, 1, {"liver": 1, "spleen": 2}), store)
     endpoint.load()

@@ -1,0 +1,277 @@
+"""Promotion and rollback: only what the gate let pass serves, and a crash leaves one release serving."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from flows import promote_release
+from flows.gate_candidate import gate_candidate
+from flows.promote_release import CANARY_FAILED, INCUMBENT_CHANGED, RELEASE_PROMOTED, rollback
+from models.errors import InvalidRelease, Refused, ServingUnavailable
+from models.segmentation import Segmentation
+from services.records.port import ReleaseState
+from services.wiring import Services
+from tests.promotion import (
+    InProcessEndpoint,
+    add_candidate,
+    freeze_gate_set,
+    in_process_site,
+    record_candidate,
+    small_canary,
+)
+from tests.tiny_networks import publish_tiny
+
+BETTER = {"liver": 1, "spleen": 3}
+WHO = ("Dr B", "better spleens at site B")
+STEPS = 6
+
+promote = partial(promote_release.promote, canary=small_canary)
+
+
+class Killed(BaseException):
+    """Stands for a process that ends here."""
+
+
+class Tampered(InProcessEndpoint):
+    """Answers for release 2 with something changed."""
+
+    def __init__(self, versions: Path, change: str) -> None:
+        super().__init__(versions)
+        self._change = change
+
+    def segment(self, hu: NDArray[np.int16], release: int) -> Segmentation:
+        answer = super().segment(hu, release)
+        if release == 2 and self._change == "one bit of the liver":
+            answer.disagreement[0, 5, 5, 5] += np.float16(0.001)
+        if release == 2 and self._change == "no spleen":
+            answer.probability[1] = 0
+        if release == 2 and self._change == "not a number":
+            answer.probability[1, 0, 0, 0] = np.nan
+        return answer
+
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, InProcessEndpoint]:
+    """The home of a site whose candidate, release 2, passed the gate; made once and copied for each test."""
+    services, endpoint = in_process_site(tmp_path_factory.mktemp("gated"))
+    candidate = add_candidate(services, 2, BETTER)
+    services.repository.write_version(candidate, services.releases)
+    endpoint.load()
+    freeze_gate_set(services, endpoint, 12, spleen_truth=2)
+    gate_candidate(2, services)
+    services.records.close()
+    return services.settings.home, endpoint
+
+
+@pytest.fixture
+def services(gated: tuple[Path, InProcessEndpoint], tmp_path: Path) -> Services:
+    """A site of its own, where release 1 serves and release 2 passed the gate and is loaded."""
+    home, endpoint = gated
+    shutil.copytree(home, tmp_path / "home")
+    services, own = in_process_site(tmp_path / "home", endpoint)
+    own.load()
+    return services
+
+
+def restarted(services: Services) -> Services:
+    """Return the services of a new process, with a server that has loaded nothing but release 1."""
+    services.repository.remove_version(2)
+    return with_server(services, InProcessEndpoint(services.repository.versions_folder))
+
+
+def with_server(services: Services, endpoint: InProcessEndpoint) -> Services:
+    """Return services on another server, which has loaded what is in the repository now."""
+    endpoint.share(services.endpoints[0])
+    endpoint.load()
+    return replace(services, segmenter=endpoint, endpoints=(endpoint,))
+
+
+def kept(services: Services) -> dict[str, Any]:
+    """Return everything a promotion leaves behind."""
+    return {
+        "incumbent": services.records.incumbent(),
+        "states": dict(services.records.release_states()),
+        "changes": [e.payload for e in services.records.events(INCUMBENT_CHANGED)],
+        "promotions": [e.payload for e in services.records.events(RELEASE_PROMOTED)],
+        "versions": services.repository.versions(),
+        "ready": [services.endpoints[0].ready(number) for number in (1, 2)],
+    }
+
+
+def test_a_release_that_passed_serves_beside_the_old_one(services: Services) -> None:
+    document = promote(2, services, *WHO)
+    assert document == {"release": 2, "replaced": 1, "approver": "Dr B", "reason": "better spleens at site B"}
+    after = kept(services)
+    assert (after["incumbent"], after["ready"]) == (2, [True, True])
+    assert after["states"][2] is ReleaseState.PROMOTED
+    assert after["promotions"] == [{**document, "digest": services.releases.release(2).digest}]
+    assert promote(2, services, "somebody else", "told again") == document
+    assert kept(services) == after
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+def test_killed_between_any_two_steps_one_release_serves_and_the_same_call_completes(
+    services: Services, step: int
+) -> None:
+    services = restarted(services)
+    told: list[str] = []
+
+    def killed(message: str) -> None:
+        told.append(message)
+        if len(told) == step + 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        promote(2, services, *WHO, killed)
+    before = services.records.incumbent()
+    assert before == (2 if told[-1] == "recording the promotion" else 1)
+    assert services.endpoints[0].ready(before)
+    document = promote(2, services, *WHO)
+    assert document == {"release": 2, "replaced": 1, "approver": "Dr B", "reason": "better spleens at site B"}
+    after = kept(services)
+    assert after["incumbent"] == 2
+    assert after["states"][2] is ReleaseState.PROMOTED
+    assert [len(after["changes"]), len(after["promotions"])] == [2, 1]
+    assert (after["versions"], after["ready"]) == ((1, 2), [True, True])
+
+
+def test_a_promotion_says_every_step_before_it_is_taken(services: Services) -> None:
+    told: list[str] = []
+    promote(2, restarted(services), *WHO, told.append)
+    assert told == [
+        "asking for the gate's decision",
+        "writing version 2",
+        "loading version 2",
+        "asking both releases about the canary study",
+        "making release 2 the incumbent",
+        "recording the promotion",
+    ]
+    assert len(told) == STEPS
+
+
+def test_what_the_gate_refused_is_not_promoted(services: Services) -> None:
+    add_candidate(services, 3, {"liver": 1, "spleen": 5})
+    gate_candidate(3, services)
+    with pytest.raises(Refused, match="refused-by-gate") as refusal:
+        promote(3, services, *WHO)
+    assert refusal.value.measured["decision"] == "refuse"
+    assert "worse-than-incumbent" in refusal.value.measured["reasons"]
+    assert services.records.incumbent() == 1
+    assert services.records.release_states()[3] is ReleaseState.REFUSED
+
+
+def test_what_the_gate_has_not_seen_is_not_promoted(services: Services) -> None:
+    add_candidate(services, 3, BETTER)
+    with pytest.raises(Refused, match="organloop gate 3"):
+        promote(3, services, *WHO)
+
+
+def test_a_decision_against_an_earlier_incumbent_does_not_count(services: Services) -> None:
+    candidate = publish_tiny(services.releases, 3, {"liver": 1, "spleen": 3}, parent=1)
+    record_candidate(services, candidate, ("spleen",))
+    gate_candidate(3, services)
+    promote(2, services, *WHO)
+    with pytest.raises(Refused, match="has not decided on release 3 against release 2"):
+        promote(3, services, *WHO)
+
+
+def test_insufficient_evidence_does_not_pass(tmp_path: Path) -> None:
+    services, endpoint = in_process_site(tmp_path)
+    services.repository.write_version(add_candidate(services, 2, BETTER), services.releases)
+    endpoint.load()
+    freeze_gate_set(services, endpoint, 6, spleen_truth=2)
+    gate_candidate(2, services)
+    with pytest.raises(Refused, match="insufficient-evidence: too-few-patients"):
+        promote(2, services, *WHO)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault", "organ"),
+    [
+        ("one bit of the liver", "untouched-output-changed", "liver"),
+        ("no spleen", "organ-lost", "spleen"),
+        ("not a number", "not-a-probability", "spleen"),
+    ],
+)
+def test_a_release_that_fails_the_canary_does_not_serve(
+    services: Services, change: str, fault: str, organ: str
+) -> None:
+    endpoint = Tampered(services.repository.versions_folder, change)
+    endpoint.share(services.endpoints[0])
+    endpoint.load()
+    # The gate asks one endpoint; the canary asks every one.
+    services = replace(services, endpoints=(*services.endpoints, endpoint))
+    with pytest.raises(Refused, match="refused-by-canary") as refusal:
+        promote(2, services, *WHO)
+    assert refusal.value.measured == {fault: [organ]}
+    assert services.records.incumbent() == 1
+    assert services.records.events(CANARY_FAILED)[0].payload == {"release": 2, "faults": {fault: [organ]}}
+
+
+def test_a_corrupt_candidate_is_taken_out_again_and_the_incumbent_serves_on(services: Services) -> None:
+    store = services.releases
+    spleen = store.add_head(b"spleen, corrupt")
+    store.add_export(spleen, b"no network")
+    good = store.release(2)
+    candidate = replace(good, number=4, heads={**good.heads, "spleen": spleen})
+    store.publish(candidate)
+    record_candidate(services, candidate, ("spleen",))
+    with pytest.raises(InvalidRelease, match="release 4 cannot be loaded"):
+        gate_candidate(4, services)
+    assert services.repository.versions() == (1, 2)
+    assert services.endpoints[0].segment(small_canary(candidate.contract), 1).probability.any()
+    promote(2, services, *WHO)
+
+
+@pytest.mark.parametrize("who", [("", "a reason"), ("Dr B", " ")])
+def test_an_act_without_name_or_reason_is_none(services: Services, who: tuple[str, str]) -> None:
+    for act in (promote, rollback):
+        with pytest.raises(Refused, match="no-name"):
+            act(2, services, *who)
+
+
+def test_rollback_goes_back_to_what_was_replaced_and_never_forth(services: Services) -> None:
+    promote(2, services, *WHO)
+    document = rollback(None, services, "Dr C", "spleens too large")
+    assert document == {"release": 1, "replaced": 2, "approver": "Dr C", "reason": "spleens too large"}
+    assert kept(services)["ready"] == [True, True]
+    assert rollback(1, services, "Dr C", "told again") == document
+    with pytest.raises(Refused, match="no-earlier-incumbent"):
+        rollback(None, services, "Dr C", "told again")
+    with pytest.raises(Refused, match="no-earlier-incumbent"):
+        rollback(2, services, "Dr C", "forth, past the gate")
+    assert services.records.incumbent() == 1
+    promote(2, services, "Dr B", "it was the scanner")
+    assert rollback(1, services, "Dr C", "again")["replaced"] == 2
+
+
+def test_rollback_loads_what_a_new_server_has_not_loaded(services: Services) -> None:
+    promote(2, services, *WHO)
+    services.repository.remove_version(1)
+    services = with_server(services, InProcessEndpoint(services.repository.versions_folder))
+    assert kept(services)["ready"] == [False, True]
+    rollback(None, services, "Dr C", "spleens too large")
+    assert kept(services)["ready"] == [True, True]
+    assert services.records.incumbent() == 1
+
+
+def test_rollback_to_a_release_that_does_not_answer_leaves_the_incumbent(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(2, services, *WHO)
+
+    def killed(hu: NDArray[np.int16], release: int) -> Segmentation:
+        raise ServingUnavailable(f"the process of release {release} was killed")
+
+    monkeypatch.setattr(services.endpoints[0], "segment", killed)
+    with pytest.raises(ServingUnavailable):
+        rollback(None, services, "Dr C", "spleens too large")
+    assert services.records.incumbent() == 2
