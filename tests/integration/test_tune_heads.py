@@ -1,0 +1,228 @@
+"""From served studies over a reader's corrections to a candidate, in one process and on a small network."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from flows import tune_heads
+from flows.gate_candidate import CANDIDATE_TUNED
+from flows.ingest_correction import ingest, memory_of
+from flows.tune_heads import tune
+from flows.tuning_plan import plan
+from models.conformal import fewest_cases
+from models.corrections import HybridLabel, Provenance
+from models.errors import StorageFailed
+from models.geometry import Geometry
+from models.network.tuning import TuningSettings
+from models.segmentation import Segmentation
+from models.volume import Volume
+from services.cases import evidence
+from services.cases.store import CaseContent
+from services.cases.tuning_study import read_tuning_study, tuning_study
+from services.records.port import ReleaseState
+from services.records.store import SqlRecords
+from services.releases import exporter
+from services.releases.calibrator import calibrate_organs
+from services.releases.store import ReleaseStore
+from tests.learning import DOMAIN, ORGANS, open_site, small_release
+
+SETTINGS = TuningSettings(steps=6, batch_voxels=1024, window_voxels=256)
+SEEDS = (1, 2, 3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _parity_windows_made_once():
+    kept = exporter.parity_windows(small_release()[2])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(exporter, "parity_windows", lambda _: kept)
+        yield
+
+
+@pytest.fixture(scope="module")
+def corrected(tmp_path_factory):
+    """A site where a reader painted stomach and aorta in three studies."""
+    site = open_site(tmp_path_factory.mktemp("site"))
+    for seed in SEEDS:
+        site.correct(seed, "stomach", "aorta")
+    return site
+
+
+@pytest.fixture(scope="module")
+def tuned(corrected, tmp_path_factory):
+    """The same site after it tuned, and what `tune` said."""
+    site = corrected.copy(tmp_path_factory.mktemp("tuned"))
+    return site, tune(site.services, settings=SETTINGS)
+
+
+def test_only_the_heads_a_reader_edited_are_other_bytes(tuned):
+    site, document = tuned
+    store = site.services.releases
+    parent, candidate = store.release(1), store.release(document["release"])
+    assert (document["release"], document["organs"]) == (2, ["stomach", "aorta"])
+    assert candidate.digest == document["digest"]
+    assert (candidate.trunk, candidate.contract, candidate.parent) == (parent.trunk, parent.contract, 1)
+    assert store.head(candidate.heads["liver"]) == store.head(parent.heads["liver"])
+    assert all(candidate.heads[organ] != parent.heads[organ] for organ in ("stomach", "aorta"))
+    assert all(store.has_export(digest) for digest in candidate.heads.values())
+    assert site.services.records.release_states()[2] is ReleaseState.CANDIDATE
+    assert site.services.records.incumbent() == 1
+
+
+def test_what_a_neighbours_brush_took_is_no_evidence(tuned):
+    _, document = tuned
+    assert document["left_out"] == {"liver": "edited in 0 new studies, 3 are needed"}
+
+
+def test_a_tuned_organ_claims_no_bound_until_it_is_calibrated_again(tuned):
+    site, _ = tuned
+    calibration = site.services.releases.release(2).calibration
+    assert set(calibration.organs) == {"liver"}
+    assert calibration.domain == DOMAIN
+
+
+def test_what_the_candidate_learnt_from_is_on_record(tuned):
+    site, document = tuned
+    records, cases = site.services.records, site.services.cases
+    candidate = site.services.releases.release(2)
+    (event,) = records.events(CANDIDATE_TUNED)
+    corrections = records.corrections_since(1)
+    assert candidate.corrections == tuple(sorted(one.sop_instance_uid for one in corrections))
+    assert event.payload["cases"] == [cases.pseudonym(one.sop_instance_uid) for one in corrections]
+    patients = [dcmread(next((site.folder / f"ct-{seed}").iterdir())).PatientID for seed in SEEDS]
+    assert event.payload["patients"] == sorted(cases.pseudonym(patient) for patient in patients)
+    assert event.payload["sites"] == ["B"]
+    assert event.payload["curve"] == document["curve"]
+    assert [step for step, _ in document["curve"]["aorta"]] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_same_corrections_are_learnt_once(tuned):
+    site, document = tuned
+    again = tune(site.services, settings=SETTINGS)
+    assert (again["release"], again["digest"]) == (document["release"], document["digest"])
+    assert again["curve"] == document["curve"]
+    assert site.services.releases.numbers() == (1, 2)
+    assert len(site.services.records.events(CANDIDATE_TUNED)) == 1
+
+
+def test_after_promotion_there_is_nothing_left_to_learn(tuned, tmp_path):
+    site = tuned[0].copy(tmp_path)
+    site.services.records.set_incumbent(2, approver="test", reason="gate passed")
+    assert tune(site.services, settings=SETTINGS)["release"] is None
+
+
+def test_killed_at_any_step_the_candidate_comes_out_the_same(corrected, tuned, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    steps = [
+        (tune_heads, "export_release"),
+        (ReleaseStore, "publish"),
+        (SqlRecords, "record_release"),
+        (SqlRecords, "event"),
+    ]
+    for owner, name in steps:
+        with monkeypatch.context() as patched:
+            patched.setattr(owner, name, _killed)
+            with pytest.raises(KeyboardInterrupt):
+                tune(services, settings=SETTINGS)
+    assert tune(services, settings=SETTINGS)["digest"] == tuned[1]["digest"]
+    assert services.releases.numbers() == (1, 2)
+
+
+def _killed(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_other_settings_are_another_run(corrected):
+    plans = [plan(corrected.services, None, settings) for settings in (SETTINGS, TuningSettings(seed=1))]
+    assert plans[0].key != plans[1].key
+    assert plans[0].key == plan(corrected.services, None, SETTINGS).key
+
+
+def test_our_own_seg_sent_back_teaches_nothing(corrected):
+    before = plan(corrected.services, None, SETTINGS).key
+    ct, sent = corrected.folder / "ct-1", corrected.folder / "result-1" / "organ-seg.dcm"
+    document = ingest(sent, ct, sent, memory_of(corrected.services.settings))
+    assert document["status"] == "ours-unchanged"
+    assert plan(corrected.services, None, SETTINGS).key == before
+
+
+def test_too_few_corrections_are_no_error(corrected, monkeypatch):
+    monkeypatch.setattr(evidence, "FEWEST_EDITED_STUDIES", 4)
+    said = []
+    document = tune(corrected.services, ["aorta"], SETTINGS, said.append)
+    assert (document["release"], document["organs"], document["curve"]) == (None, [], {})
+    assert document["left_out"] == {"aorta": "edited in 3 new studies, 4 are needed"}
+    assert said == ["nothing to learn: no organ has enough new corrections"]
+
+
+def test_an_organ_the_contract_lacks_is_a_mistake_of_the_caller(corrected):
+    with pytest.raises(ValueError, match="no such organ: appendix; there are liver, stomach, aorta"):
+        plan(corrected.services, ["appendix"], SETTINGS)
+
+
+def test_a_full_disk_is_said_and_changes_nothing(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+
+    def full(*_: object) -> None:
+        raise StorageFailed("x.safetensors cannot be written: No space left on device")
+
+    monkeypatch.setattr(ReleaseStore, "add_head", full)
+    with pytest.raises(StorageFailed, match="No space left"):
+        tune(services, ["aorta"], TuningSettings(steps=1, batch_voxels=64, window_voxels=64))
+    assert services.releases.numbers() == (1,)
+
+
+def test_a_case_that_lost_a_label_is_not_learnt_from_in_silence(corrected, tmp_path):
+    services = corrected.copy(tmp_path).services
+    run = plan(services, None, SETTINGS)
+    labelled = run.evidence.corrected[0]
+    (services.cases.folder / labelled.case.case_id / "labels" / "aorta.nii.gz").unlink()
+    with pytest.raises(StorageFailed, match=r"lacks what the reader said of aorta: ingest .* again"):
+        read_tuning_study(services.cases, labelled, run.parent.contract)
+
+
+def _content(*labels: HybridLabel) -> CaseContent:
+    """A case of 8 mm voxels whose CT has voxels of 4 mm."""
+    model = Geometry((4, 4, 4), np.diag([8.0, 8.0, 8.0, 1.0]))
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    ct = Geometry((7, 7, 7), affine)
+    hu = np.zeros((4, 4, 4), np.int16)
+    return CaseContent(Volume(hu, model), ct, {}, dict(zip(ORGANS, labels, strict=False)))
+
+
+def test_only_a_readers_word_is_labelled_and_overpaint_counts_little():
+    inside = np.zeros((7, 7, 7), bool)
+    inside[:, :, :4] = True
+    provenance = np.full((7, 7, 7), Provenance.READER, np.uint8)
+    provenance[:3] = Provenance.OVERPAINT
+    ours = np.full((7, 7, 7), Provenance.MODEL, np.uint8)
+    content = _content(HybridLabel(inside, ours), HybridLabel(inside, provenance))
+    study = tuning_study(content, ORGANS)
+    assert set(study.truth) == set(study.weight) == {"stomach"}
+    assert study.truth["stomach"][2, 2].tolist() == [255, 252, 56, 0]
+    assert study.weight["stomach"][:, 0, 0].tolist() == [64, 105, 253, 255]
+
+
+class _TellsTheTruth:
+    """An engine whose answer is the left half, at a probability of 0.8."""
+
+    profile = "any"
+
+    def segment(self, hu):
+        probability = np.zeros((len(ORGANS), *hu.shape), np.float16)
+        probability[..., :2] = 0.8
+        nothing = np.zeros((1, 3))
+        return Segmentation(probability, probability, nothing.astype(np.float32), nothing.astype(np.int32))
+
+
+@pytest.mark.parametrize(("lacking", "calibrated"), [(0, {"liver"}), (1, set())])
+def test_an_organ_is_calibrated_on_enough_cases_or_not_at_all(lacking, calibrated):
+    inside = np.zeros((7, 7, 7), bool)
+    inside[:, :, :3] = True
+    truth = HybridLabel(inside, np.full((7, 7, 7), Provenance.READER, np.uint8))
+    unseen = HybridLabel(inside, np.full((7, 7, 7), Provenance.MODEL, np.uint8))
+    release = small_release()[2]
+    cases = [_content(truth, unseen)] * (fewest_cases(0.9) - lacking)
+    found = calibrate_organs(release, _TellsTheTruth(), ("liver", "stomach"), cases)
+    assert set(found) == calibrated

@@ -1,0 +1,107 @@
+"""A small site: a home with a network of a few hundred weights, phantoms, and a reader who corrects."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from deploy.simulated_reader import save_like_ohif
+from flows.ingest_correction import ingest, memory_of
+from flows.segment_study import segment
+from models.calibration import Calibration, DomainReference, OrganCalibration
+from models.contract import ModelContract
+from models.network.heads import HeadSpec, build_head
+from models.network.trunk import build_trunk
+from models.network.weights import head_to_bytes, trunk_from_bytes, trunk_to_bytes
+from models.organs import organ
+from models.phantom import make_case
+from models.release import Release, sha256_hex
+from services.dicom.phantom_series import write_phantom_series
+from services.dicom.series import load, read_series
+from services.inference.engine import serving_profile
+from services.releases.exporter import export_release
+from services.settings import Settings
+from services.wiring import Services, connect_in_process
+
+ORGANS = ("liver", "stomach", "aorta")
+SPACING = (10.0, 8.0, 8.0)
+"""Voxels of the phantoms, (k, j, i) millimetres."""
+
+THREADS = 2
+DOMAIN = DomainReference((0.0,) * 14, ((1.0,) + (0.0,) * 13,), (1.0,), 1.0, 1e9)
+"""Everything is in domain."""
+
+SAVED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def small_release() -> tuple[bytes, dict[str, bytes], Release]:
+    """Return trunk, heads and release 1 of a network that was never trained."""
+    torch.manual_seed(0)
+    trunk_file = trunk_to_bytes(build_trunk({"kind": "unet", "widths": [4, 6, 8, 10], "features": 5}))
+    trunk = trunk_from_bytes(trunk_file)
+    contract = ModelContract(
+        organs=ORGANS,
+        spacing_mm=(10.0, 10.0, 10.0),
+        hu_window=(-175.0, 250.0),
+        window_shape=(24, 32, 40),
+        overlap=0.25,
+        thresholds=dict.fromkeys(ORGANS, 0.5),
+        feature_channels=trunk.feature_channels,
+        coarse_channels=trunk.coarse_channels,
+        global_channels=trunk.global_channels,
+        trunk=dict(trunk.spec),
+    )
+    heads = {key: head_to_bytes(build_head(HeadSpec(trunk.feature_channels))) for key in ORGANS}
+    digests = {key: sha256_hex(content) for key, content in heads.items()}
+    calibration = Calibration(
+        serving_profile(THREADS), dict.fromkeys(ORGANS, OrganCalibration(0.1, 0.9, 20)), DOMAIN
+    )
+    return trunk_file, heads, Release(1, None, sha256_hex(trunk_file), digests, contract, calibration)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A home whose release 1 serves in this process."""
+
+    services: Services
+    folder: Path
+
+    def copy(self, folder: Path) -> Site:
+        """Return the same site with a home of its own."""
+        shutil.copytree(self.services.settings.home, folder / "home")
+        return Site(connect_in_process(Settings(home=folder / "home", threads=THREADS)), self.folder)
+
+    def study(self, seed: int) -> tuple[Path, Path]:
+        """Write a phantom of site B and segment it; return the CT's folder and the organ SEG."""
+        ct, out = self.folder / f"ct-{seed}", self.folder / f"result-{seed}"
+        write_phantom_series(make_case("B", seed, spacing_mm=SPACING), ct)
+        segment(ct, out, self.services, organs=ORGANS, now=lambda: SAVED_AT)
+        return ct, out / "organ-seg.dcm"
+
+    def correct(self, seed: int, *organs: str) -> dict:
+        """Paint the truth of some organs over what was served, save it as OHIF does, and take it in."""
+        ct, sent = self.study(seed)
+        truth = make_case("B", seed, spacing_mm=SPACING).truth
+        painted = {organ(key).label: truth[key] for key in organs}
+        series = load(read_series(ct)[0])
+        saved = self.folder / f"saved-{seed}.dcm"
+        saved.write_bytes(save_like_ohif(sent.read_bytes(), series, painted, written_at=SAVED_AT))
+        return ingest(saved, ct, sent, memory_of(self.services.settings))
+
+
+def open_site(folder: Path) -> Site:
+    """Return a site in a folder, with release 1 as the incumbent."""
+    services = connect_in_process(Settings(home=folder / "home", threads=THREADS))
+    trunk, heads, release = small_release()
+    services.releases.add_trunk(trunk)
+    for content in heads.values():
+        services.releases.add_head(content)
+    export_release(release, services.releases, threads=THREADS)
+    services.releases.publish(release)
+    services.repository.write_version(release, services.releases)
+    services.records.set_incumbent(1, approver="test", reason="first")
+    return Site(services, folder)
