@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from models.canary import answer_faults, canary_faults, canary_volume, probe_volume
+from models.dsc import Outcome
+from models.geometry import Geometry
+from models.release import Release
+from models.scores import OrganScore, pair, score_organs
+from models.segmentation import Segmentation
+from tests.tiny_networks import tiny_contract
+
+CONTRACT = tiny_contract()
+OLD = Release(1, None, "t", {"liver": "l", "spleen": "s"}, CONTRACT)
+NEW = Release(2, 1, "t", {"liver": "l", "spleen": "s2"}, CONTRACT)
+GRID = Geometry((6, 8, 7), np.array([[0, 0, 3, 0], [0, 3, 0, 0], [3, 0, 0, 0], [0, 0, 0, 1.0]]))
+BLOCK = (slice(1, 4), slice(2, 6), slice(2, 5))
+
+
+def answer(liver: float = 0.9, spleen: float = 0.9) -> Segmentation:
+    probability = np.zeros((2, *GRID.shape), np.float16)
+    probability[0][BLOCK], probability[1][BLOCK] = liver, spleen
+    return Segmentation(
+        probability, probability / 10, np.zeros((1, 6), np.float32), np.zeros((1, 3), np.int32)
+    )
+
+
+def truth(liver: bool = True, spleen: bool = True) -> dict[str, np.ndarray]:
+    block = np.zeros(GRID.shape, bool)
+    block[BLOCK] = True
+    return {"liver": block & liver, "spleen": block & spleen}
+
+
+def test_scores_are_dsc_presence_and_a_digest_of_the_organs_own_bits() -> None:
+    first = score_organs(answer(), OLD, GRID, GRID, truth(spleen=False))
+    other = score_organs(answer(spleen=0.2), OLD, GRID, GRID, truth(spleen=False))
+    assert (first["liver"].dsc, first["liver"].outcome) == (1.0, Outcome.PRESENT)
+    assert (first["spleen"].dsc, first["spleen"].outcome) == (0.0, Outcome.HALLUCINATED)
+    assert (other["spleen"].dsc, other["spleen"].outcome) == (None, Outcome.ABSENT)
+    assert first["liver"] == other["liver"]
+    assert first["spleen"].digest != other["spleen"].digest
+    missed = score_organs(answer(liver=0), OLD, GRID, GRID, truth())["liver"]
+    assert (missed.dsc, missed.outcome) == (0.0, Outcome.MISSED)
+
+
+def test_scores_come_back_from_json_and_pair() -> None:
+    one, two = OrganScore("a", 0.5, Outcome.PRESENT), OrganScore("b", None, Outcome.ABSENT)
+    assert [OrganScore.from_json(json.loads(json.dumps(s.to_json()))) for s in (one, two)] == [one, two]
+    found = pair(one, two, case="c", patient="p", site="A", origin="independent")
+    assert (found.incumbent_dsc, found.candidate_digest, found.candidate_outcome) == (
+        0.5,
+        "b",
+        Outcome.ABSENT,
+    )
+
+
+def test_a_sane_candidate_passes_the_canary() -> None:
+    assert canary_faults(OLD, NEW, answer(), answer(spleen=0.6)) == {}
+    assert canary_faults(OLD, NEW, answer(spleen=0), answer(spleen=0)) == {}
+
+
+@pytest.mark.parametrize(
+    ("after", "faults"),
+    [
+        (answer(liver=0.8), {"untouched-output-changed": ("liver",)}),
+        (answer(spleen=0.4), {"organ-lost": ("spleen",)}),
+        (answer(spleen=float("nan")), {"not-a-probability": ("spleen",)}),
+        (answer(spleen=1.5), {"not-a-probability": ("spleen",)}),
+    ],
+)
+def test_a_candidate_that_answers_wrongly_is_named_with_its_organs(after: Segmentation, faults: dict) -> None:
+    assert canary_faults(OLD, NEW, answer(), after) == faults
+
+
+def test_an_answer_of_another_shape_is_a_fault() -> None:
+    assert answer_faults(OLD, answer(), (6, 8, 8)) == {"wrong-shape": ("liver", "spleen")}
+
+
+def test_canary_and_probe_repeat_and_lie_on_the_contracts_grid() -> None:
+    hu = canary_volume(CONTRACT)
+    assert hu.dtype == np.int16
+    assert (hu > -200).mean() > 0.3
+    assert np.array_equal(hu, canary_volume(CONTRACT))
+    assert probe_volume(CONTRACT).shape == CONTRACT.window_shape
