@@ -45,9 +45,9 @@ def small_release() -> tuple[bytes, dict[str, bytes], Release]:
     trunk = trunk_from_bytes(trunk_file)
     contract = ModelContract(
         organs=ORGANS,
-        spacing_mm=(10.0, 10.0, 10.0),
+        spacing_mm=(14.0, 14.0, 14.0),
         hu_window=(-175.0, 250.0),
-        window_shape=(24, 32, 40),
+        window_shape=(16, 24, 32),
         overlap=0.25,
         thresholds=dict.fromkeys(ORGANS, 0.5),
         feature_channels=trunk.feature_channels,

@@ -1,0 +1,123 @@
+"""Which organs learn from which cases: the records asked, no voxel touched."""
+
+from __future__ import annotations
+
+import pytest
+
+from models.corrections import OrganLedger, OrganState
+from services.cases.evidence import FEWEST_REPLAYED, gather
+from services.cases.store import CaseStore
+from services.records.port import Case, Correction, Purpose
+from services.records.store import open_records
+
+ASKED = ("liver", "aorta")
+
+
+def edited(organ: str, overpainted: bool = False) -> OrganLedger:
+    added, removed = (0, 9) if overpainted else (9, 9)
+    return OrganLedger(organ, OrganState.EDITED, added, removed, 9, 0.1, 0.1, 1.0)
+
+
+def unedited(organ: str, state: OrganState) -> OrganLedger:
+    return OrganLedger(organ, state, 0, 0, 0, 0.0, 0.0, 0.0)
+
+
+class Reader:
+    """Corrects studies and has each kept as a case for tuning."""
+
+    def __init__(self, folder) -> None:
+        self.records = open_records(f"sqlite:///{folder / 'records.sqlite'}")
+        self.cases = CaseStore(folder / "cases")
+
+    def corrects(self, study: str, *organs: OrganLedger, save: int = 1, kept: bool = True) -> str:
+        uid = f"{study}.{save}"
+        self.records.record_correction(
+            Correction(uid, f"{study}.0", study, f"{study}.5", 1, "correction", "R", "OHIF", organs)
+        )
+        if kept:
+            self.keeps(uid, study, "edited-from-1")
+        return uid
+
+    def keeps(self, name: str, patient: str, origin: str) -> str:
+        case = Case(
+            self.cases.pseudonym(name), Purpose.TUNING, self.cases.pseudonym(patient), origin, "0" * 64
+        )
+        self.records.add_case(case)
+        return case.case_id
+
+    def gather(self, learnt=(), asked=ASKED):
+        return gather(self.records, self.cases, learnt, asked)
+
+
+@pytest.fixture
+def reader(tmp_path):
+    made = Reader(tmp_path)
+    yield made
+    made.records.close()
+
+
+def test_an_organ_edited_in_three_studies_learns_and_others_are_left_out_with_a_reason(reader):
+    uids = [reader.corrects(f"1.{n}", edited("aorta"), edited("liver", overpainted=True)) for n in range(3)]
+    found = reader.gather()
+    assert found.organs == ("aorta",)
+    assert found.left_out == {"liver": "edited in 0 new studies, 3 are needed"}
+    assert [one.correction for one in found.corrected] == uids
+    assert {one.organs for one in found.corrected} == {("aorta",)}
+    assert found.replayed == ()
+
+
+def test_two_studies_or_one_study_saved_three_times_are_not_enough(reader):
+    for save in (1, 2, 3):
+        reader.corrects("1.1", edited("aorta"), save=save)
+    reader.corrects("1.2", edited("aorta"))
+    found = reader.gather()
+    assert (found.organs, found.corrected) == ((), ())
+    assert found.left_out["aorta"] == "edited in 2 new studies, 3 are needed"
+
+
+def test_of_several_corrections_of_an_organ_the_last_counts(reader):
+    for n in range(3):
+        reader.corrects(f"1.{n}", edited("aorta"), edited("liver"))
+    last = reader.corrects("1.0", edited("aorta"), unedited("liver", OrganState.NOT_REVIEWED), save=2)
+    organs = {one.correction: one.organs for one in reader.gather().corrected}
+    assert organs == {"1.0.1": ("liver",), "1.1.1": ASKED, "1.2.1": ASKED, last: ("aorta",)}
+
+
+def test_an_accepted_organ_is_learnt_from_but_is_no_reason_to_tune(reader):
+    for n in range(3):
+        reader.corrects(f"1.{n}", edited("aorta"), unedited("liver", OrganState.ACCEPTED))
+    assert reader.gather().organs == ("aorta",)
+    reader.corrects("1.4", unedited("aorta", OrganState.ACCEPTED))
+    assert [one.correction for one in reader.gather().corrected][-1] == "1.4.1"
+
+
+def test_a_correction_kept_out_of_tuning_is_no_evidence(reader):
+    for n in range(3):
+        reader.corrects(f"1.{n}", edited("aorta"), kept=n > 0)
+    assert reader.gather().left_out["aorta"] == "edited in 2 new studies, 3 are needed"
+
+
+def test_what_an_ancestor_learnt_is_replayed_and_no_new_evidence(reader):
+    learnt = [reader.corrects(f"1.{n}", edited("aorta")) for n in range(3)]
+    assert reader.gather(learnt).organs == ()
+    new = [reader.corrects(f"2.{n}", edited("aorta")) for n in range(3)]
+    found = reader.gather(learnt)
+    assert [one.correction for one in found.corrected] == new
+    assert sorted(one.correction for one in found.replayed) == learnt
+
+
+def test_older_cases_are_drawn_once_and_for_all_and_not_more_than_needed(reader):
+    for n in range(FEWEST_REPLAYED + 3):
+        reader.keeps(f"old {n}", f"patient {n}", "independent")
+    assert reader.gather().replayed == (), "nothing is tuned, nothing is replayed"
+    for n in range(3):
+        reader.corrects(f"1.{n}", edited("aorta"))
+    found = reader.gather()
+    assert len(found.replayed) == FEWEST_REPLAYED
+    assert found.replayed == reader.gather().replayed
+    assert {(one.organs, one.correction) for one in found.replayed} == {(("aorta",), None)}
+
+
+def test_nothing_on_record_makes_no_site_key(reader, tmp_path):
+    assert reader.gather().organs == ()
+    assert not (tmp_path / "cases").exists()
