@@ -34,7 +34,7 @@ def test_tuning_learns_at_every_level(trunk, heads, contract, level):
     settings = TuningSettings(level, 60, 1024, 512, 2e-2)
     result = _tune(trunk, heads, contract, settings)
     assert result.level is level
-    assert result.curve[-1].loss < 0.7 * result.curve[0].loss
+    assert result.curve[-1].loss < 0.85 * result.curve[0].loss
     spec = result.heads["aorta"].spec
     assert spec.neighbourhood == (level is Level.NEIGHBOURHOOD)
     assert spec.coarse == (() if level is Level.HEAD else ((1, 6), (2, 8), (3, 10)))
