@@ -38,6 +38,10 @@ class Page:
         """Begin a section."""
         self._parts.append(f"<h2>{escape(text)}</h2>")
 
+    def subheading(self, text: str) -> None:
+        """Begin a part of a section."""
+        self._parts.append(f"<h3>{escape(text)}</h3>")
+
     def sentence(self, text: str, *, kind: str = "") -> None:
         """Add a paragraph; ``kind`` is one of the page's styles: warning, good, bad."""
         attribute = f' class="{escape(kind)}"' if kind else ""

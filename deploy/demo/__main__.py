@@ -1,0 +1,101 @@
+"""``make demo``: the whole loop on phantoms, or a CT of your own, through the real stack."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from deploy import stack
+from deploy.console import Outcome, conclude, progress, table
+from services.settings import Settings
+
+
+def run(study: Path | None, settings: Settings) -> Outcome:
+    """Start the stack, segment or turn the loop, and report."""
+    begin = time.monotonic()
+    if study is None:  # a home of its own: the loop promotes releases and fills sets
+        settings = settings.model_copy(update={"home": settings.home / "demo-loop"})
+        if settings.home.exists():
+            stack.down(settings, progress)
+            shutil.rmtree(settings.home)
+    os.environ["ORGANLOOP_HOME"] = str(settings.home)
+    stack.up(settings, progress)
+    os.environ["PREFECT_API_URL"] = str(stack.prefect(settings).api_url)
+    # Prefect reads its address when it is imported, so all that imports it comes after.
+    return _one_study(study, settings, begin) if study else _loop(settings, begin)
+
+
+def _one_study(study: Path, settings: Settings, begin: float) -> Outcome:
+    from deploy.demo.outcome import read_outcome
+    from deploy.demo.report import NOT_CLINICAL, page_of_study, summary
+    from flows.segment_study import segment_study
+
+    progress(f"segmenting {study}")
+    document = segment_study(study, settings.home / "results" / study.resolve().name)
+    outcome = read_outcome(study.resolve().name, "", study, document, None)
+    report = settings.home / "report.html"
+    page_of_study(outcome).save(report)
+    said = {"report": str(report.resolve()), "study": document}
+    return Outcome(said, (NOT_CLINICAL, _shown(*summary([outcome])), _last(report, begin)))
+
+
+def _loop(settings: Settings, begin: float) -> Outcome:
+    from deploy.demo import loop
+    from deploy.demo.report import NOT_CLINICAL, learnt, page_of_loop, summary
+    from services.wiring import connect
+
+    turned = loop.run(settings.home, connect(settings), progress)
+    report = settings.home / "report.html"
+    progress("drawing the report")
+    page_of_loop(turned).save(report)
+    said: dict[str, Any] = {
+        "report": str(report.resolve()),
+        "seconds": round(time.monotonic() - begin, 1),
+        "tuning": turned.tuning,
+        "gate": turned.gate,
+        "promotion": turned.promotion,
+        "rollback": turned.rollback,
+        "untouched_identical": list(turned.identical),
+    }
+    text = (
+        NOT_CLINICAL,
+        "Release 1 on unseen studies:",
+        _shown(*summary(turned.before)),
+        f"After one turn of the loop ({turned.gate['decision']}):",
+        _shown(*learnt(turned)),
+        _last(report, begin),
+    )
+    return Outcome(said, text)
+
+
+def _shown(columns: list[str], rows: list[list[object]]) -> Table:
+    words = {"organ", "reasons", "head"}
+    cells = [[f"{value:.3f}" if isinstance(value, float) else value for value in row] for row in rows]
+    return table({column: "left" if column in words else "right" for column in columns}, cells)
+
+
+def _last(report: Path, begin: float) -> str:
+    seconds = time.monotonic() - begin
+    return f"Report: {report.resolve()}   ({seconds:.0f} s; the stack still runs: `organloop down` stops it)"
+
+
+def main() -> None:
+    """Run the demonstration."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--study", type=Path, help="folder with the DICOM files of one CT study")
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
+    arguments = parser.parse_args()
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    sys.exit(conclude(lambda: run(arguments.study, Settings()), arguments.json))
+
+
+if __name__ == "__main__":
+    main()

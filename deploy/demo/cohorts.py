@@ -1,0 +1,81 @@
+"""The phantom studies of the demonstration, written as DICOM; every person appears in one cohort only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.phantom import make_case
+from services.dicom.phantom_series import read_truth, write_phantom_series, write_truth
+
+Masks = dict[str, NDArray[np.bool_]]
+"""By organ key, axes (k, j, i) on the CT grid."""
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Phantoms for one use.
+
+    Parameters
+    ----------
+    name
+        What they are for.
+    site
+        Synthetic site.
+    seeds
+        One person each.
+    """
+
+    name: str
+    site: str
+    seeds: range
+
+
+CORRECTED = Cohort("corrected by the reader", "B", range(710_000, 710_012))
+REPLAYED = Cohort("older studies, replayed", "A", range(720_000, 720_012))
+GATE = (Cohort("gate set", "B", range(730_000, 730_010)), Cohort("gate set", "A", range(740_000, 740_008)))
+UNSEEN = (Cohort("unseen", "B", range(750_000, 750_006)), Cohort("unseen", "A", range(760_000, 760_004)))
+
+
+@dataclass(frozen=True)
+class Study:
+    """One phantom study on disk.
+
+    Parameters
+    ----------
+    site, seed
+        What it was made from.
+    ct
+        Folder with its CT series.
+    truth_file
+        Its exact truth.
+    """
+
+    site: str
+    seed: int
+    ct: Path
+    truth_file: Path
+
+    @property
+    def name(self) -> str:
+        """Short name, e.g. ``B-710003``."""
+        return f"{self.site}-{self.seed}"
+
+    def truth(self) -> Masks:
+        """Return the exact truth on the CT grid."""
+        return read_truth(self.truth_file)[0]
+
+
+def written(cohort: Cohort, folder: Path, progress: Callable[[str], None]) -> Iterator[Study]:
+    """Write a cohort's studies one after the other, telling each."""
+    for number, seed in enumerate(cohort.seeds, 1):
+        progress(f"  phantom {number} of {len(cohort.seeds)} of site {cohort.site} ({cohort.name})")
+        place = folder / f"{cohort.site}-{seed}"
+        case = make_case(cohort.site, seed)
+        write_phantom_series(case, place / "ct")
+        write_truth(case, place / "truth.npz")
+        yield Study(cohort.site, seed, place / "ct", place / "truth.npz")

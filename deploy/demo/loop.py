@@ -1,0 +1,141 @@
+"""The whole loop on phantoms: segment, correct, ingest, tune, gate, promote, segment again, roll back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deploy.demo.cohorts import CORRECTED, GATE, REPLAYED, UNSEEN, Study, written
+from deploy.demo.outcome import Outcome, object_path, read_outcome
+from deploy.simulated_reader import save_like_ohif
+from flows.ingest_correction import ingest_correction
+from flows.keep_cases import add_case
+from flows.nightly_tuning import nightly_tuning
+from flows.promote_release import promote_release, rollback
+from flows.segment_study import segment_study
+from models.corrections import INDEPENDENT
+from models.organs import ORGANS, organ
+from models.resampling import to_model_grid
+from services.dicom.series import choose_series, load, read_series
+from services.records.port import Purpose
+from services.wiring import Services
+
+Progress = Callable[[str], None]
+
+READER_CORRECTS = ("stomach", "aorta", "postcava", "gallbladder")
+"""The organs that suffer at site B; the reader corrects them and nothing else."""
+
+SAVED_AT = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
+"""When the simulated reader saves; fixed, so that a demonstration can be repeated to the byte."""
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Everything the loop did.
+
+    Parameters
+    ----------
+    before, after
+        Unseen studies as release 1 and as the promoted release saw them, in the same order.
+    ledgers
+        What `ingest` said of each correction.
+    tuning, gate, promotion, rollback
+        The documents of the verbs.
+    identical
+        Untouched organs whose probabilities on an unseen study are the same bits in both releases.
+    """
+
+    before: tuple[Outcome, ...]
+    after: tuple[Outcome, ...]
+    ledgers: tuple[dict[str, Any], ...]
+    tuning: dict[str, Any]
+    gate: dict[str, Any]
+    promotion: dict[str, Any] | None
+    rollback: dict[str, Any] | None
+    identical: tuple[str, ...]
+
+
+def run(folder: Path, services: Services, progress: Progress) -> Loop:
+    """Run the loop once; the incumbent at the end is the promoted release, if the gate let it pass."""
+    studies = folder / "studies"
+    progress("gate set: phantoms of both sites with independent truth, frozen before anything is tuned")
+    for cohort in GATE:
+        _keep(written(cohort, studies, progress), Purpose.GATE, services)
+    services.records.freeze(Purpose.GATE)
+    progress("older studies of site A, kept so that a tuned organ does not forget its old site")
+    _keep(written(REPLAYED, studies, progress), Purpose.TUNING, services)
+
+    progress("site B: release 1 segments, the reader corrects four organs and saves as OHIF does")
+    ledgers = tuple(
+        _corrected(study, folder / "results" / "1", progress)
+        for study in written(CORRECTED, studies, progress)
+    )
+    progress("unseen studies of both sites, segmented by release 1")
+    unseen = [study for cohort in UNSEEN for study in written(cohort, studies, progress)]
+    before = _segmented(unseen, folder / "results" / "1", progress)
+
+    progress("the night: tune the heads of the corrected organs, then let the gate decide")
+    night = nightly_tuning()
+    tuning, gate = night["tuning"], night["gate"]
+    number = tuning["release"]
+    identical = _identical(unseen[0], number, services)
+    promotion = back = None
+    after = before
+    if gate["decision"] in ("promote", "needs-approval"):
+        progress(f"the gate says {gate['decision']}: a named person promotes release {number}")
+        reason = f"gate: {gate['decision']}; figures read and accepted for this demonstration"
+        promotion = promote_release(number, approver="demo", reason=reason)
+        progress(f"unseen studies again, segmented by release {number}")
+        after = _segmented(unseen, folder / "results" / str(number), progress)
+        progress("rollback, and forth again")
+        back = rollback(None, services, "demo", "to show that it can be done")
+        promote_release(number, approver="demo", reason="back to the release the gate let pass")
+    return Loop(before, after, ledgers, tuning, gate, promotion, back, identical)
+
+
+def _keep(studies: Iterable[Study], purpose: Purpose, services: Services) -> None:
+    for study in studies:
+        add_case(study.ct, study.truth_file, purpose, INDEPENDENT, services, site=f"site {study.site}")
+
+
+def _corrected(study: Study, out: Path, progress: Progress) -> dict[str, Any]:
+    """Segment a study, let the reader correct it, and take the correction in."""
+    progress(f"  {study.name}: segment, correct, ingest")
+    sent = object_path(segment_study(study.ct, out / study.name), "organ-seg")
+    if sent is None:
+        raise ValueError("a result without an organ SEG")
+    series = load(choose_series(read_series(study.ct)))
+    truth = study.truth()
+    painted = {organ(key).label: truth[key] for key in READER_CORRECTS}
+    saved = out / study.name / "saved-by-reader.dcm"
+    saved.write_bytes(save_like_ohif(sent.read_bytes(), series, painted, written_at=SAVED_AT))
+    return ingest_correction(saved, study.ct, sent)
+
+
+def _segmented(studies: Iterable[Study], out: Path, progress: Progress) -> tuple[Outcome, ...]:
+    outcomes = []
+    for study in studies:
+        progress(f"  {study.name}")
+        document = segment_study(study.ct, out / study.name)
+        outcomes.append(read_outcome(study.name, study.site, study.ct, document, study.truth()))
+    return tuple(outcomes)
+
+
+def _identical(study: Study, number: int, services: Services) -> tuple[str, ...]:
+    """Return the organs whose probabilities on a study are the same bits in both releases."""
+    release = services.releases.release(number)
+    if release.parent is None:
+        raise ValueError(f"release {number} has no parent to be compared with")
+    volume = load(choose_series(read_series(study.ct))).volume
+    hu = to_model_grid(volume, release.contract.spacing_mm).hu.astype(np.int16, copy=False)
+    old = services.segmenter.segment(hu, release.parent).probability
+    new = services.segmenter.segment(hu, number).probability
+    same = [a.tobytes() == b.tobytes() for a, b in zip(old, new, strict=True)]
+    return tuple(
+        key for key, equal in zip(release.contract.organs, same, strict=True) if equal and key in ORGANS
+    )

@@ -1,0 +1,73 @@
+"""One segmented study, as read back from the DICOM objects a viewer would open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.demo.cohorts import Masks
+from models.dsc import dsc
+from models.organs import CATALOGUE, ORGANS
+from services.dicom.seg_reader import read_seg
+from services.dicom.series import CTSeries, choose_series, load, read_series
+
+_KEY_OF = {entry.label: entry.key for entry in CATALOGUE}
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What one release made of one study.
+
+    Parameters
+    ----------
+    name, site
+        Of the study; the site is empty for a CT of one's own.
+    series
+        The CT.
+    masks
+        By organ key, as the organ SEG says.
+    review
+        All regions of the review SEG together, axes (k, j, i); None if there is no review SEG.
+    document
+        What `segment` said.
+    truth
+        Of a phantom; None for a CT of one's own.
+    """
+
+    name: str
+    site: str
+    series: CTSeries
+    masks: Masks
+    review: NDArray[np.bool_] | None
+    document: dict[str, Any]
+    truth: Masks | None
+
+    def scores(self) -> dict[str, float | None]:
+        """Return DSC to the truth by organ; None where there is no truth, or the organ is nowhere."""
+        if self.truth is None:
+            return dict.fromkeys(ORGANS)
+        return {key: dsc(self.masks[key], self.truth[key]) for key in ORGANS}
+
+
+def object_path(document: dict[str, Any], kind: str) -> Path | None:
+    """Return where an object of a kind was stored, None if there is none."""
+    return next((Path(one["path"]) for one in document["objects"] if one["kind"] == kind), None)
+
+
+def read_outcome(
+    name: str, site: str, source: Path, document: dict[str, Any], truth: Masks | None
+) -> Outcome:
+    """Read back what was written for a study."""
+    series = load(choose_series(read_series(source)))
+    organs, review = object_path(document, "organ-seg"), object_path(document, "review-seg")
+    if organs is None:
+        raise ValueError("a result without an organ SEG")
+    masks = {_KEY_OF[segment.label]: segment.mask for segment in read_seg(organs, series).segments}
+    regions = None
+    if review is not None:
+        regions = np.any([segment.mask for segment in read_seg(review, series).segments], axis=0)
+    return Outcome(name, site, series, masks, regions, document, truth)
