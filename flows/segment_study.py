@@ -16,10 +16,8 @@ from typing import Any
 import numpy as np
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
-from prefect.client.schemas.objects import TaskRun
-from prefect.states import State
 
-from models.errors import InvalidRelease, ServingTimedOut, ServingUnavailable
+from flows.serving import Progress, incumbent, silent, worth_trying_again
 from models.findings import StudyFindings
 from models.organs import ORGANS
 from models.release import Release
@@ -31,8 +29,6 @@ from services.pacs.folder import FolderPacs
 from services.settings import Settings
 from services.stopwatch import Stopwatch
 from services.wiring import Services, connect
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +61,7 @@ def segment(
     release: int | None = None,
     organs: Collection[str] = ORGANS,
     now: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone(),
-    progress: Progress = lambda _: None,
+    progress: Progress = silent,
 ) -> SegmentedStudy:
     """Segment the CT study in a folder and store the results in another.
 
@@ -135,20 +131,6 @@ def segment(
     return SegmentedStudy(series, findings, objects, _document(series, findings, objects, out, watch))
 
 
-def incumbent(services: Services) -> int:
-    """Return the number of the release that serves.
-
-    Raises
-    ------
-    InvalidRelease
-        If none has been made the incumbent yet.
-    """
-    number = services.records.incumbent()
-    if number is None:
-        raise InvalidRelease("no release is the incumbent yet: `organloop up` takes in the first one")
-    return number
-
-
 def result_key(series: CTSeries, release: Release, profile: str, organs: Collection[str]) -> str:
     """Return the key under which the same step is the same result: images, release, settings."""
     images = sorted(str(image.SOPInstanceUID) for image in series.images)
@@ -193,13 +175,7 @@ def _document(
     }
 
 
-def _worth_trying_again(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    """Only a server that is away comes back; a refusal stays a refusal."""
-    failure = state.result(raise_on_failure=False)
-    return isinstance(failure, ServingUnavailable | ServingTimedOut)
-
-
-@task(name="segment", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=_worth_trying_again)
+@task(name="segment", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=worth_trying_again)
 def segment_task(source: Path, out: Path, release: int | None) -> dict[str, Any]:
     """Segment one study; the document of the `segment` verb."""
     return segment(source, out, connect(Settings()), release=release).document

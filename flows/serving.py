@@ -1,4 +1,4 @@
-"""Bringing a release in beside the one that serves; shared by gate and promotion."""
+"""Which release serves, and bringing another in beside it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def silent(message: str) -> None:
     """Tell nobody."""
 
 
-def current(services: Services) -> Release:
-    """Return the incumbent.
+def incumbent(services: Services) -> int:
+    """Return the number of the release that serves.
 
     Raises
     ------
@@ -31,7 +31,12 @@ def current(services: Services) -> Release:
     number = services.records.incumbent()
     if number is None:
         raise InvalidRelease("no release is the incumbent yet: `organloop up` takes in the first one")
-    return services.releases.release(number)
+    return number
+
+
+def current(services: Services) -> Release:
+    """Return the release that serves; raises as `incumbent`."""
+    return services.releases.release(incumbent(services))
 
 
 def serve(release: Release, services: Services, progress: Progress = silent) -> None:
