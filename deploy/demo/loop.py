@@ -100,7 +100,7 @@ def run(folder: Path, services: Services, progress: Progress) -> Loop:
 
 def _keep(studies: Iterable[Study], purpose: Purpose, services: Services) -> None:
     for study in studies:
-        add_case(study.ct, study.truth_file, purpose, INDEPENDENT, services)  # site by InstitutionName, as ingest
+        add_case(study.ct, study.truth_file, purpose, INDEPENDENT, services)
 
 
 def _corrected(study: Study, out: Path, progress: Progress) -> dict[str, Any]:
