@@ -5,11 +5,8 @@ Runs are processes of a worker on the machine that holds the home: no image is b
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from typing import Any
 
-from prefect import deploy
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
@@ -31,7 +28,7 @@ ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLi
 """A second run beside the first would find the same corrections; it is not queued."""
 
 
-def register(api_url: str, settings: Settings, timezone: str = "UTC") -> Sequence[str]:
+def register(api_url: str, settings: Settings, timezone: str = "UTC") -> tuple[str, ...]:
     """Register the work pool and every deployment; registering again only brings them up to date.
 
     Parameters
@@ -45,29 +42,24 @@ def register(api_url: str, settings: Settings, timezone: str = "UTC") -> Sequenc
 
     Returns
     -------
-    sequence of str
+    tuple of str
         ``flow/deployment`` names, as `run_deployment` takes them.
     """
     with temporary_settings({PREFECT_API_URL: api_url}):
         with get_client(sync_client=True) as client:
             client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"), overwrite=True)
         deployments = _deployments(settings, timezone)
-        deploy(
-            *deployments,
-            work_pool_name=WORK_POOL,
-            build=False,
-            push=False,
-            print_next_steps_message=False,
-            ignore_warnings=True,
-        )
-    return [f"{one.flow_name}/{one.name}" for one in deployments]
+        for deployment in deployments:  # not `prefect.deploy`, which prints where the verbs' JSON goes
+            deployment.apply(work_pool_name=WORK_POOL)
+    return tuple(f"{one.flow_name}/{one.name}" for one in deployments)
 
 
 def _deployments(settings: Settings, timezone: str) -> list[RunnerDeployment]:
     common: dict[str, Any] = {
         "name": "organloop",
         "entrypoint_type": EntrypointType.MODULE_PATH,
-        "job_variables": {"env": run_environment(settings)},
+        # Only the home: what else is set, the worker has, and a password must not show in the dashboard.
+        "job_variables": {"env": {"ORGANLOOP_HOME": str(settings.home.resolve())}},
     }
     nightly = RunnerDeployment.from_flow(
         nightly_tuning,
@@ -81,9 +73,3 @@ def _deployments(settings: Settings, timezone: str) -> list[RunnerDeployment]:
         nightly,
         RunnerDeployment.from_flow(promote_release, **common, concurrency_limit=1),
     ]
-
-
-def run_environment(settings: Settings) -> dict[str, str]:
-    """Return the variables of a run: every setting that was given, and the home as an absolute path."""
-    given = {name: value for name, value in os.environ.items() if name.startswith("ORGANLOOP_")}
-    return given | {"ORGANLOOP_HOME": str(settings.home.resolve())}

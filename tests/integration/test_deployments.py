@@ -1,0 +1,93 @@
+"""The learning flows on a real Prefect server: their deployments, a worker's run, a night's tuning."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from deploy.deployments import WORK_POOL, register
+from deploy.prefect_server import PrefectServer
+from flows import gate_candidate, tune_heads
+from flows.nightly_tuning import nightly_tuning
+from models.network.tuning import TuningSettings
+from services.settings import Settings
+from services.wiring import connect_in_process
+from tests.learning import open_site
+
+NAMES = (
+    "segment-study/organloop",
+    "ingest-correction/organloop",
+    "nightly-tuning/organloop",
+    "promote-release/organloop",
+)
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory):
+    server = PrefectServer(tmp_path_factory.mktemp("prefect"), 4210)
+    url = server.start()
+    yield url
+    server.stop()
+
+
+def test_registering_twice_leaves_each_deployment_once_and_tuning_at_two(api, tmp_path):
+    settings = Settings(home=tmp_path)
+    assert register(api, settings, "Europe/Zurich") == register(api, settings, "Europe/Zurich") == NAMES
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        found = {name: client.read_deployment_by_name(name) for name in NAMES}
+        assert len(client.read_deployments()) == len(NAMES)
+    assert {one.work_pool_name for one in found.values()} == {WORK_POOL}
+    assert all(one.job_variables["env"]["ORGANLOOP_HOME"] == str(tmp_path) for one in found.values())
+    (schedule,) = found["nightly-tuning/organloop"].schedules
+    assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 2 * * *", "Europe/Zurich")
+    assert found["nightly-tuning/organloop"].global_concurrency_limit.limit == 1
+    assert not any(found[name].schedules for name in NAMES if "nightly" not in name)
+
+
+def test_a_worker_runs_what_is_started_from_a_deployment(api, tmp_path, test_data):
+    ohif = test_data("ohif-correction")
+    register(api, Settings(home=tmp_path / "home"))
+    parameters = {
+        "source": str(ohif / "saved-by-ohif.dcm"),
+        "study": str(ohif / "ct"),
+        "sent": str(ohif / "sent.dcm"),
+    }
+    with temporary_settings({PREFECT_API_URL: api}):
+        run = run_deployment("ingest-correction/organloop", parameters=parameters, timeout=0)
+        worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--run-once"]
+        environment = os.environ | {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "prefect")}
+        subprocess.run(worker, env=environment, cwd=tmp_path, check=True, capture_output=True, timeout=240)
+        with get_client(sync_client=True) as client:
+            assert client.read_flow_run(run.id).state.is_completed()
+            (artifact,) = client.read_artifacts()
+    assert artifact.key == "ledger"
+    assert '"added_voxels": 339' in artifact.data
+
+
+def test_a_night_tunes_and_gates_once_and_a_quiet_night_is_no_error(api, tmp_path, monkeypatch):
+    quick = functools.partial(TuningSettings, steps=4, batch_voxels=512, window_voxels=128)
+    monkeypatch.setattr(tune_heads, "TuningSettings", quick)
+    monkeypatch.setattr(gate_candidate, "connect", connect_in_process)
+    monkeypatch.setenv("ORGANLOOP_HOME", str(tmp_path / "home"))
+    site = open_site(tmp_path)
+    with temporary_settings({PREFECT_API_URL: api}):
+        quiet = nightly_tuning()
+        for seed in (1, 2, 3):
+            site.correct(seed, "aorta")
+        first, again = nightly_tuning(), nightly_tuning()
+        with get_client(sync_client=True) as client:
+            keys = {artifact.key for artifact in client.read_artifacts()}
+    assert (quiet["tuning"]["release"], quiet["gate"]) == (None, None)
+    assert (first["tuning"]["release"], first["tuning"]["organs"]) == (2, ["aorta"])
+    assert first["gate"]["decision"] == "insufficient-evidence", "there is no gate set"
+    assert again["tuning"]["digest"] == first["tuning"]["digest"]
+    assert site.services.releases.numbers() == (1, 2)
+    assert site.services.records.incumbent() == 1, "promotion is an act with a name"
+    assert {"tuning-curve", "gate-decision"} <= keys

@@ -1,0 +1,74 @@
+"""The verbs `ingest` and `tune`, as a person or a job calls them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from deploy.cli import app
+
+
+@pytest.fixture
+def organloop(tmp_path):
+    """The command in a home where nothing has happened yet."""
+
+    def call(*words):
+        home = {"ORGANLOOP_HOME": str(tmp_path / "home")}
+        result = CliRunner().invoke(app, [*map(str, words)], env=home)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return call
+
+
+def test_a_correction_is_understood_exactly_where_nothing_has_served(organloop, test_data, tmp_path):
+    ohif = test_data("ohif-correction")
+    arguments = ("ingest", ohif / "saved-by-ohif.dcm", "--study", ohif / "ct", "--sent", ohif / "sent.dcm")
+    result = organloop(*arguments, "--json")
+    document = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert (document["status"], document["code"], document["questions"]) == ("correction", None, [])
+    changed = {
+        one["organ"]: (one["state"], one["added_voxels"], one["removed_voxels"], one["by_overpaint_voxels"])
+        for one in document["organs"]
+    }
+    untouched = ("not-reviewed", 0, 0, 0)
+    assert changed == {
+        "spleen": untouched,
+        "liver": ("edited", 339, 0, 0),
+        "stomach": untouched,
+        "right_kidney": untouched,
+        "left_kidney": ("edited", 0, 48, 48),
+    }
+    assert not (tmp_path / "home").exists()
+    text = organloop(*arguments)
+    assert "nothing is kept of it" in text.stderr
+    assert "left_kidney   edited            0       48            48" in text.stdout
+
+
+def test_ours_unchanged_is_0_and_a_stranger_is_3(organloop, test_data):
+    ohif = test_data("ohif-correction")
+    where = ("--study", ohif / "ct", "--sent", ohif / "sent.dcm", "--json")
+    ours = organloop("ingest", ohif / "sent.dcm", *where)
+    assert (ours.exit_code, json.loads(ours.stdout)["status"]) == (0, "ours-unchanged")
+    stranger = organloop("ingest", ohif / "ct", *where)
+    document = json.loads(stranger.stdout)
+    assert (stranger.exit_code, document["status"], document["code"]) == (3, "stranger", "not-a-seg")
+    nowhere = organloop("ingest", ohif / "sent.dcm", "--study", ohif / "nowhere", *where[2:])
+    assert (nowhere.exit_code, json.loads(nowhere.stdout)["code"]) == (3, "not-dicom")
+
+
+@pytest.mark.parametrize(
+    "words", [("ingest", "some.dcm"), ("tune", "--organs", "liver,appendix"), ("tune", "--level", "all")]
+)
+def test_wrong_usage_is_2(organloop, words):
+    assert organloop(*words).exit_code == 2
+
+
+def test_a_home_where_nothing_serves_cannot_tune(organloop):
+    result = organloop("tune", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["code"] == "invalid-release"
