@@ -79,8 +79,8 @@ def page_of_loop(loop: Loop) -> Page:
     page.sentence(NOT_CLINICAL, kind="warning")
     page.sentence(
         "Phantoms of two synthetic sites went through a real Triton and came back as DICOM. Site A is what "
-        "the release was trained on; site B is scanned differently. All DSC are overlaps of the DICOM SEG, read "
-        "back, with the phantom's exact truth, on the CT grid."
+        "the release was trained on; site B is scanned differently. Every DSC is the overlap of the DICOM "
+        "SEG, read back, with the phantom's exact truth, on the CT grid."
     )
     page.heading("What one turn changed, on studies nothing was learnt from")
     page.table(*learnt(loop))
@@ -187,10 +187,8 @@ def _gate(page: Page, loop: Loop) -> None:
     if rows:
         page.table(list(rows[0]), [list(row.values()) for row in rows])
     if loop.promotion:
-        page.sentence(
-            f"Promoted by {loop.promotion['approver']}: {loop.promotion['reason']}. Rolled back to release "
-            f"{loop.rollback['release'] if loop.rollback else '—'} and forth again, without a failed request.",
-            kind="good",
-        )
+        promoted, back = loop.promotion, loop.rollback["release"] if loop.rollback else "—"
+        said = f"Promoted by {promoted['approver']}: {promoted['reason']}."
+        page.sentence(f"{said} Rolled back to release {back} and forth again.", kind="good")
     else:
         page.sentence("Not promoted: release 1 still serves.", kind="bad")
