@@ -1,4 +1,4 @@
-"""The local stack: Triton with the releases, and Prefect, on 127.0.0.1, without root or Docker."""
+"""The local stack on 127.0.0.1, without root or Docker: Triton with the releases, Prefect, a worker."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from deploy.prefect_server import PrefectServer
 from deploy.triton_server import TritonServer
+from deploy.worker import Worker
 from models.errors import ServingUnavailable
 from services.inference.triton import TritonSegmenter
 from services.records.port import ReleaseState
@@ -75,14 +76,16 @@ def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
     process = server.start()
     replace(settings.stack_file, json.dumps({"triton_url": process.url}).encode())
     await_release(settings, process.url, incumbent)
-    progress("starting the Prefect server")
-    prefect(settings).start()
+    if prefect(settings).api_url is None:
+        progress("starting the Prefect server")
+    Worker(settings.home).start(prefect(settings).start())
     return status(settings)
 
 
 def down(settings: Settings, progress: Callable[[str], None]) -> None:
     """Stop everything `up` started; releases, records and logs stay."""
-    progress("stopping the Prefect server")
+    progress("stopping the worker and the Prefect server")
+    Worker(settings.home).stop()
     prefect(settings).stop()
     progress("stopping Triton")
     triton_server(settings).stop()
@@ -93,10 +96,17 @@ def status(settings: Settings) -> tuple[Part, ...]:
     """Say what runs where."""
     api = prefect(settings).api_url
     process = triton_server(settings).status()
+    worker = Worker(settings.home).process
     return (
         _triton_part(settings, process.url if process else None),
         Part(
-            "prefect", api is not None, api or "", "dashboard at the same address without /api" if api else ""
+            "prefect", api is not None, api or "", "dashboard: the same address without /api" if api else ""
+        ),
+        Part(
+            "worker",
+            worker is not None,
+            "",
+            "runs the flows; tunes every night at 02:00 UTC" if worker else "",
         ),
     )
 

@@ -13,12 +13,15 @@ import numpy as np
 from deploy.demo.cohorts import CORRECTED, GATE, REPLAYED, UNSEEN, Study, written
 from deploy.demo.outcome import Outcome, object_path, read_outcome
 from deploy.simulated_reader import save_like_ohif
+from flows.gate_candidate import gate_candidate
 from flows.ingest_correction import ingest_correction
 from flows.keep_cases import add_case
 from flows.nightly_tuning import nightly_tuning
 from flows.promote_release import promote_release, rollback
 from flows.segment_study import segment_study
+from flows.tune_heads import tune
 from models.corrections import INDEPENDENT
+from models.errors import OrganloopError
 from models.organs import ORGANS, organ
 from models.resampling import to_model_grid
 from services.dicom.series import choose_series, load, read_series
@@ -79,10 +82,15 @@ def run(folder: Path, services: Services, progress: Progress) -> Loop:
     unseen = [study for cohort in UNSEEN for study in written(cohort, studies, progress)]
     before = _segmented(unseen, folder / "results" / "1", progress)
 
-    progress("the night: tune the heads of the corrected organs, then let the gate decide")
-    night = nightly_tuning()
-    tuning, gate = night["tuning"], night["gate"]
+    progress("the heads of the corrected organs are tuned")
+    tuning = tune(services, progress=progress)
     number = tuning["release"]
+    progress("the gate decides")
+    gate = gate_candidate(number, services, progress)
+    progress("the nightly flow finds the same candidate and the same decision, and shows them in Prefect")
+    night = nightly_tuning()
+    if (night["tuning"]["digest"], night["gate"]["decision"]) != (tuning["digest"], gate["decision"]):
+        raise OrganloopError("the nightly flow came to another candidate or decision")
     identical = _identical(unseen[0], number, services)
     promotion = back = None
     after = before

@@ -1,0 +1,66 @@
+"""The process that runs the deployments: it registers them, then becomes a Prefect worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from deploy import local_process
+from deploy.local_process import LocalProcess
+from services.releases.files import replace
+
+
+class Worker:
+    """The local worker of one Organloop home; it outlives the command that started it.
+
+    Parameters
+    ----------
+    home
+        Folder of all state; the worker's own is ``worker/`` in it.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home.resolve()
+        self._state = self._home / "worker" / "process.json"
+
+    @property
+    def process(self) -> LocalProcess | None:
+        """The running worker, or None."""
+        try:
+            process = LocalProcess(**json.loads(self._state.read_bytes()))
+        except FileNotFoundError:
+            return None
+        return process if process.alive else None
+
+    def start(self, api_url: str) -> None:
+        """Start the worker for a Prefect server; a running one is left alone."""
+        if self.process is not None:
+            return
+        env = os.environ | {"PREFECT_API_URL": api_url, "ORGANLOOP_HOME": str(self._home)}
+        log = self._home / "worker" / "worker.log"
+        process = local_process.start([sys.executable, "-m", "deploy.worker"], log=log, env=env)
+        replace(self._state, json.dumps(asdict(process)).encode())
+
+    def stop(self) -> None:
+        """Stop the worker and the runs it started; none is no error."""
+        process = self.process
+        if process is not None:
+            local_process.stop(process)
+        self._state.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Register the deployments and become the worker."""
+    from deploy.deployments import WORK_POOL, register
+    from services.settings import Settings
+
+    register(os.environ["PREFECT_API_URL"], Settings())
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL]
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The local stack with the shipped release, started once for all tests that use the command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from deploy import stack
+from deploy.cli import app
+from services.settings import Settings
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a verb said: its exit code, its JSON document and its words on stderr."""
+
+    exit_code: int
+    document: Any
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command `organloop` in one home."""
+
+    home: Path
+
+    def __call__(self, *words: object, **variables: str) -> Answer:
+        environment = {"ORGANLOOP_HOME": str(self.home)} | variables
+        result = CliRunner().invoke(app, [*map(str, words), "--json"], env=environment)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Answer(result.exit_code, json.loads(result.stdout), result.stderr)
+
+
+@pytest.fixture(scope="session")
+def organloop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """Start the whole stack with the shipped starter release; stop it at the end."""
+    home = tmp_path_factory.mktemp("home") / "organloop"
+    settings = Settings(home=home)
+    stack.up(settings, lambda _: None)
+    yield Command(home)
+    stack.down(settings, lambda _: None)
+
+
+@pytest.fixture(scope="session")
+def phantom_study(tmp_path_factory: pytest.TempPathFactory, organloop: Command) -> Path:
+    """Write one phantom of site A, which the starter has not seen: ``ct/`` and ``truth.npz``."""
+    out = tmp_path_factory.mktemp("phantom")
+    answer = organloop("phantom", "--out", out, "--site", "A", "--seed", "810000")
+    return Path(answer.document[0]["ct"]).parent

@@ -1,0 +1,52 @@
+"""The Prefect flow segment-study, run against a real Prefect server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from deploy import stack
+from services.settings import Settings
+from tests.integration.conftest import Command
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from flows.segment_study import segment_study
+print(json.dumps(segment_study(Path(sys.argv[1]), Path(sys.argv[2]))))
+"""
+
+
+def ask(api: str, path: str) -> Any:
+    request = urllib.request.Request(
+        f"{api}/{path}", data=b"{}", headers={"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.load(answer)
+
+
+def test_the_flow_segments_and_shows_its_findings_in_prefect(
+    organloop: Command, phantom_study: Path, tmp_path: Path
+) -> None:
+    api = stack.prefect(Settings(home=organloop.home)).api_url
+    assert api is not None
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(phantom_study / "ct"), str(tmp_path / "out")],
+        env=os.environ | {"ORGANLOOP_HOME": str(organloop.home), "PREFECT_API_URL": api},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    document = json.loads(run.stdout.splitlines()[-1])
+    assert all(Path(one["path"]).is_file() for one in document["objects"])
+    runs = ask(api, "flow_runs/filter")
+    assert [one["state_type"] for one in runs if one["name"]] == ["COMPLETED"]
+    artifacts = ask(api, "artifacts/filter")
+    assert [one["key"] for one in artifacts] == ["findings"]
+    assert document["study_uid"] in artifacts[0]["description"]
