@@ -83,15 +83,15 @@ def _organ(
 
 # Volumes are wide adult ranges; targets follow what readers reach among themselves on each organ.
 CATALOGUE: tuple[Organ, ...] = (
-    _organ("spleen", "Spleen", ("78961009", "Spleen"), None, (45.0, 35.0, 20.0), (40, 900), False, 0.90, 0.01, 3.0),
-    _organ("right_kidney", "Right kidney", ("64033007", "Kidney"), RIGHT, (70.0, 20.0, 60.0), (40, 450), False, 0.90, 0.01, 3.0),
-    _organ("left_kidney", "Left kidney", ("64033007", "Kidney"), LEFT, (60.0, 35.0, 55.0), (40, 450), False, 0.90, 0.01, 3.0),
-    _organ("pancreas", "Pancreas", ("15776009", "Pancreas"), None, (80.0, -10.0, 55.0), (15, 220), False, 0.75, 0.02, 3.0),
-    _organ("liver", "Liver", ("10200004", "Liver"), None, (50.0, 45.0, 40.0), (500, 3500), False, 0.92, 0.01, 5.0),
-    _organ("stomach", "Stomach", ("69695003", "Stomach"), None, (65.0, -35.0, 30.0), (30, 1800), False, 0.85, 0.02, 5.0),
-    _organ("aorta", "Aorta", ("15825003", "Aorta"), None, (55.0, 70.0, 55.0), (15, 400), True, 0.85, 0.02, 3.0),
-    _organ("postcava", "Inferior vena cava", ("64131007", "Inferior vena cava"), None, (45.0, 15.0, -60.0), (10, 250), True, 0.80, 0.02, 3.0),
-    _organ("gallbladder", "Gallbladder", ("28231008", "Gallbladder"), None, (65.0, -55.0, 50.0), (3, 200), False, 0.75, 0.02, 3.0),
+    _organ("spleen", "Spleen", ("78961009", "Spleen"), None, (50.0, 45.0, -45.0), (40, 900), False, 0.90, 0.01, 3.0),
+    _organ("right_kidney", "Right kidney", ("64033007", "Kidney"), RIGHT, (72.0, 30.0, 65.0), (40, 450), False, 0.90, 0.01, 3.0),
+    _organ("left_kidney", "Left kidney", ("64033007", "Kidney"), LEFT, (88.0, -5.0, 75.0), (40, 450), False, 0.90, 0.01, 3.0),
+    _organ("pancreas", "Pancreas", ("15776009", "Pancreas"), None, (75.0, 40.0, -5.0), (15, 220), False, 0.75, 0.02, 3.0),
+    _organ("liver", "Liver", ("10200004", "Liver"), None, (48.0, 30.0, 28.0), (500, 3500), False, 0.92, 0.01, 5.0),
+    _organ("stomach", "Stomach", ("69695003", "Stomach"), None, (75.0, -38.0, -12.0), (30, 1800), False, 0.85, 0.02, 5.0),
+    _organ("aorta", "Aorta", ("15825003", "Aorta"), None, (52.0, 75.0, 55.0), (15, 400), True, 0.85, 0.02, 3.0),
+    _organ("postcava", "Inferior vena cava", ("64131007", "Inferior vena cava"), None, (45.0, 15.0, -65.0), (10, 250), True, 0.80, 0.02, 3.0),
+    _organ("gallbladder", "Gallbladder", ("28231008", "Gallbladder"), None, (80.0, -60.0, 60.0), (3, 200), False, 0.75, 0.02, 3.0),
 )  # fmt: skip
 
 ORGANS: tuple[str, ...] = tuple(organ.key for organ in CATALOGUE)
