@@ -48,13 +48,15 @@ test-packages:  # Debian packages the tests use; elsewhere say what is left out
 demo: setup  ## The whole loop on phantoms; STUDY=<folder> segments a CT of your own
 	@$(BIN)/python -m deploy.demo $(if $(STUDY),--study "$(STUDY)")
 
-starter: setup  ## Train the starter release again from its seeds (some 25 minutes on 2 cores)
+starter: setup  ## Train the starter release again from its seeds (half an hour on 2 cores)
 	$(BIN)/python -m deploy.starter
 
 bench: setup  ## Long proofs and benchmarks
 	$(BIN)/pytest tests/bench
 
 clean:  ## Remove environments, state and caches
-	@if [ -x $(BIN)/organloop ]; then $(BIN)/organloop down || true; fi
+	@for home in .organloop .organloop/demo-loop; do \
+	    if [ -d $$home ]; then ORGANLOOP_HOME=$$home $(BIN)/organloop down || true; fi; \
+	done
 	rm -rf $(VENV) $(TRITON_VENV) .organloop build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

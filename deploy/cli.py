@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -80,7 +80,7 @@ def phantom(
     out: Annotated[Path, typer.Option(help="Folder for one sub-folder per case.")],
     cases: Annotated[int, typer.Option(min=1, help="Number of cases.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first case; each further one adds 1.")] = 0,
-    site: Annotated[str, typer.Option(help="Synthetic site: A or B.")] = "A",
+    site: Annotated[Literal["A", "B"], typer.Option(help="Synthetic site.")] = "A",
     as_json: Json = False,
 ) -> None:
     """Write synthetic CT series as DICOM, each with its exact truth."""

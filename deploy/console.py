@@ -67,10 +67,14 @@ def conclude(verb: Callable[[], Outcome], as_json: bool) -> int:
         outcome = Outcome(
             {"code": failure_code(error), "detail": str(error)}, (f"failed: {error}",), EXIT_FAILED
         )
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        detail = f"a file cannot be read or written: {error.strerror or error}{where}"
+        outcome = Outcome({"code": "storage-failed", "detail": detail}, (f"failed: {detail}",), EXIT_FAILED)
     if as_json:
         sys.stdout.write(json.dumps(outcome.document, indent=2) + "\n")
     else:
-        target = _stderr if outcome.exit_code == EXIT_FAILED else _stdout
+        target = _stderr if outcome.exit_code == EXIT_FAILED and len(outcome.text) == 1 else _stdout
         for part in outcome.text:
             target.print(part, soft_wrap=True)
     return outcome.exit_code

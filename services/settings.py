@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 
 class Settings(BaseSettings):
@@ -15,7 +17,9 @@ class Settings(BaseSettings):
     A field ``triton_url`` is set by the variable ``ORGANLOOP_TRITON_URL``, and so on.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ORGANLOOP_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="ORGANLOOP_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     home: Path = Field(Path(".organloop"), description="Folder in which all state lives.")
     triton_url: str | None = Field(
@@ -48,6 +52,17 @@ class Settings(BaseSettings):
     triton_http_port: PositiveInt = Field(
         8000, description="Port of the local Triton's HTTP on 127.0.0.1; a free one if it is taken."
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_an_address(cls, url: str | None) -> str | None:
+        """Refuse at the start what the records could not be opened with later."""
+        if url is not None:
+            try:
+                make_url(url)
+            except ArgumentError:
+                raise ValueError("no SQLAlchemy address, e.g. postgresql+psycopg://host/name") from None
+        return url
 
     @property
     def case_store(self) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 from rich.table import Table
 
 from deploy import stack
-from deploy.console import Outcome, conclude, progress, table
+from deploy.console import EXIT_DONE, EXIT_FAILED, Outcome, conclude, progress, table
 from services.settings import Settings
 
 
@@ -43,7 +43,7 @@ def _one_study(study: Path, settings: Settings, begin: float) -> Outcome:
     report = settings.home / "report.html"
     page_of_study(outcome).save(report)
     said = {"report": str(report.resolve()), "study": document}
-    return Outcome(said, (NOT_CLINICAL, _shown(*summary([outcome])), _last(report, begin)))
+    return Outcome(said, (NOT_CLINICAL, _shown(*summary([outcome])), _last(report, settings, begin)))
 
 
 def _loop(settings: Settings, begin: float) -> Outcome:
@@ -52,6 +52,7 @@ def _loop(settings: Settings, begin: float) -> Outcome:
     from services.wiring import connect
 
     turned = loop.run(settings.home, connect(settings), progress)
+    faults = turned.faults()
     report = settings.home / "report.html"
     progress("drawing the report")
     page_of_loop(turned).save(report)
@@ -63,16 +64,18 @@ def _loop(settings: Settings, begin: float) -> Outcome:
         "promotion": turned.promotion,
         "rollback": turned.rollback,
         "untouched_identical": list(turned.identical),
+        "faults": list(faults),
     }
-    text = (
+    text: tuple[str | Table, ...] = (
         NOT_CLINICAL,
         "Release 1 on unseen studies:",
         _shown(*summary(turned.before)),
         f"After one turn of the loop ({turned.gate['decision']}):",
         _shown(*learnt(turned)),
-        _last(report, begin),
+        _last(report, settings, begin),
     )
-    return Outcome(said, text)
+    text += tuple(f"Not as it should be: {fault}" for fault in faults)
+    return Outcome(said, text, EXIT_FAILED if faults else EXIT_DONE)
 
 
 def _shown(columns: list[str], rows: list[list[object]]) -> Table:
@@ -81,9 +84,10 @@ def _shown(columns: list[str], rows: list[list[object]]) -> Table:
     return table({column: "left" if column in words else "right" for column in columns}, cells)
 
 
-def _last(report: Path, begin: float) -> str:
+def _last(report: Path, settings: Settings, begin: float) -> str:
     seconds = time.monotonic() - begin
-    return f"Report: {report.resolve()}   ({seconds:.0f} s; the stack still runs: `organloop down` stops it)"
+    down = f"ORGANLOOP_HOME={settings.home} .venv/bin/organloop down"
+    return f"Report: {report.resolve()}   ({seconds:.0f} s; the stack still runs: `{down}` stops it)"
 
 
 def main() -> None:

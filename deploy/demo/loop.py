@@ -62,6 +62,16 @@ class Loop:
     rollback: dict[str, Any] | None
     identical: tuple[str, ...]
 
+    def faults(self) -> tuple[str, ...]:
+        """Return what the loop should have shown and did not, one sentence each."""
+        untouched = [key for key in ORGANS if key not in self.tuning["organs"]]
+        faults = [f"{key} was not tuned and has other bits" for key in untouched if key not in self.identical]
+        if self.promotion is None:
+            faults.append(f"release {self.tuning['release']} was not promoted: {self.gate['decision']}")
+        elif self.rollback is None or self.rollback["release"] != self.tuning["parent"]:
+            faults.append("the rollback did not lead back to the release before")
+        return tuple(faults)
+
 
 def run(folder: Path, services: Services, progress: Progress) -> Loop:
     """Run the loop once; the incumbent at the end is the promoted release, if the gate let it pass."""
@@ -85,6 +95,8 @@ def run(folder: Path, services: Services, progress: Progress) -> Loop:
     progress("the heads of the corrected organs are tuned")
     tuning = tune(services, progress=progress)
     number = tuning["release"]
+    if number is None:
+        raise OrganloopError(f"nothing was tuned: {tuning['left_out']}")
     progress("the gate decides")
     gate = gate_candidate(number, services, progress)
     progress("the nightly flow finds the same candidate and the same decision, and shows them in Prefect")
@@ -95,8 +107,8 @@ def run(folder: Path, services: Services, progress: Progress) -> Loop:
     promotion = back = None
     after = before
     if gate["decision"] in ("promote", "needs-approval"):
-        progress(f"the gate says {gate['decision']}: a named person promotes release {number}")
-        reason = f"gate: {gate['decision']}; figures read and accepted for this demonstration"
+        progress(f"the gate says {gate['decision']}: release {number} is promoted in the demo's name")
+        reason = f"demonstration, nobody has read the figures; the gate's decision is {gate['decision']}"
         promotion = promote_release(number, approver="demo", reason=reason)
         progress(f"unseen studies again, segmented by release {number}")
         after = _segmented(unseen, folder / "results" / str(number), progress)

@@ -6,9 +6,11 @@ import json
 
 import pytest
 import typer
+from pydantic import ValidationError
 
-from deploy.console import Outcome, answer, failure_code
+from deploy.console import Outcome, answer, conclude, failure_code
 from models.errors import Refused, ServingTimedOut
+from services.settings import Settings
 
 
 def refuse() -> Outcome:
@@ -48,3 +50,21 @@ def test_a_failure_speaks_on_stderr_and_exits_1(capsys: pytest.CaptureFixture[st
 
 def test_a_failure_has_a_code_of_its_own() -> None:
     assert failure_code(ServingTimedOut("late")) == "serving-timed-out"
+
+
+def test_a_file_that_cannot_be_written_is_a_failure_with_a_code(capsys: pytest.CaptureFixture[str]) -> None:
+    def write() -> Outcome:
+        raise PermissionError(13, "Permission denied", "/reports/report.html")
+
+    assert conclude(write, as_json=True) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["code"] == "storage-failed"
+    assert "/reports/report.html" in document["detail"]
+
+
+def test_a_wrong_setting_is_said_without_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORGANLOOP_DATABASE_URL", "postgresql//reader:secret@host")
+    with pytest.raises(ValidationError) as wrong:
+        Settings()
+    assert "database_url" in str(wrong.value)
+    assert "secret" not in str(wrong.value)
