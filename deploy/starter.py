@@ -52,7 +52,7 @@ def calibrated(release: Release, weights: ReleaseStore) -> Release:
             f"parity: at most {max(one.flipped_fraction for one in parity):.4%} of an organ's voxels flip"
         )
         heads = {organ: store.export(digest) for organ, digest in release.heads.items()}
-        engine = OpenVinoEngine(release.contract, store.export(release.trunk), heads, THREADS)
+        engine = OpenVinoEngine(release, store.export(release.trunk), heads, THREADS)
     count = len(CALIBRATION_SEEDS)
     measured = calibrate(
         release, engine, calibration_cases(), lambda done: progress(f"calibration case {done} of {count}")

@@ -165,8 +165,8 @@ def _calibration(
         store = services.releases
         exports = {organ: store.export(digest) for organ, digest in draft.heads.items()}
         threads = services.settings.threads
-        engine = OpenVinoEngine(draft.contract, store.export(draft.trunk), exports, threads)
-        cases = (services.cases.read(case.case_id) for case in run.calibration_cases)
+        engine = OpenVinoEngine(draft, store.export(draft.trunk), exports, threads)
+        cases = (services.cases.read(case) for case in run.calibration_cases)
         measured = calibrate_organs(draft, engine, run.evidence.organs, cases)
     kept = {organ: known for organ, known in old.organs.items() if organ not in run.evidence.organs}
     return replace(old, organs={**kept, **measured})

@@ -39,12 +39,18 @@ def answer_faults(release: Release, answer: Segmentation, shape: tuple[int, ...]
     Parameters
     ----------
     release
-        The release that answered.
+        The release that was asked.
     answer
         What it answered.
     shape
         Of the volume asked about, (k, j, i).
+
+    Raises
+    ------
+    InvalidRelease
+        If another release answered.
     """
+    answer.require(release)
     organs = release.contract.organs
     if answer.probability.shape != (len(organs), *shape):
         return {"wrong-shape": organs}
@@ -64,7 +70,13 @@ def canary_faults(
         Two releases of one contract.
     before, after
         What either answered.
+
+    Raises
+    ------
+    InvalidRelease
+        If another release answered in place of either.
     """
+    before.require(incumbent)
     faults = answer_faults(candidate, after, before.probability.shape[1:])
     if faults:
         return faults

@@ -81,6 +81,7 @@ PROBABILITY_OUTPUT = "probability"  # FP16 (organ, k, j, i)
 DISAGREEMENT_OUTPUT = "disagreement"  # FP16 (organ, k, j, i)
 GLOBAL_FEATURE_OUTPUT = "global_feature"  # FP32 (window, feature)
 WINDOW_ORIGIN_OUTPUT = "window_origin"  # INT32 (window, 3)
+RELEASE_DIGEST_OUTPUT = "release_digest"  # UINT8 (32): SHA-256 of the release.json that was loaded
 
 # Names of the tensors of the exported ONNX graphs, both for one window (batch, channel, k, j, i).
 TRUNK_INPUT = "window"  # FP32, scaled to 0..1

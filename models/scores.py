@@ -59,7 +59,7 @@ def score_organs(
     answer
         What the release answered.
     release
-        Its contract gives organs and thresholds.
+        The release that was asked; its contract gives organs and thresholds.
     model, ct
         The grid it answered on and the grid of the truth.
     truth
@@ -69,7 +69,13 @@ def score_organs(
     -------
     dict
         By organ, in the contract's order.
+
+    Raises
+    ------
+    InvalidRelease
+        If another release answered.
     """
+    answer.require(release)
     scores = {}
     for probability, organ in zip(answer.probability, release.contract.organs, strict=True):
         mask = organ_result(probability, release.contract.thresholds[organ], model, ct).mask

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import InvalidRelease
+from models.release import Release
+
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
@@ -24,9 +27,27 @@ class Segmentation:
         Axes (window, feature), float32: the trunk's global feature of each evaluated window.
     window_origin
         Axes (window, 3), int32: first (k, j, i) voxel of each window, negative where it was padded.
+    release_digest
+        Digest of the release that answered, as whoever served it has loaded it; None for weights that
+        are in no release yet.
     """
 
     probability: NDArray[np.float16]
     disagreement: NDArray[np.float16]
     global_feature: NDArray[np.float32]
     window_origin: NDArray[np.int32]
+    release_digest: str | None = None
+
+    def require(self, release: Release) -> None:
+        """Require that this release answered; a number alone says nothing, for every home counts from 1.
+
+        Raises
+        ------
+        InvalidRelease
+            If another one did; both digests are named.
+        """
+        if self.release_digest != release.digest:
+            raise InvalidRelease(
+                f"release {release.number} was asked, digest {release.digest}; "
+                f"the answer is that of {self.release_digest or 'no release'}"
+            )

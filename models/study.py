@@ -89,7 +89,7 @@ def assess(
     model_geometry, ct_geometry
         The grid it answered on and the grid the reader sees.
     release
-        The release that answered.
+        The release that was asked.
     profile
         The serving profile it answered in: a calibration made in another one claims nothing here.
     asked
@@ -102,9 +102,12 @@ def assess(
 
     Raises
     ------
+    InvalidRelease
+        If another release answered.
     ValueError
         If the release does not know an organ asked for, or the answer does not fit contract and grid.
     """
+    segmentation.require(release)
     contract = release.contract
     unknown = sorted(set(asked) - (set(contract.organs) & set(ORGANS)))
     if unknown:

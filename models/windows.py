@@ -159,7 +159,9 @@ def blend_weight(shape: Sequence[int]) -> NDArray[np.float32]:
     return np.maximum(weight, np.float32(WEIGHT_FLOOR))
 
 
-def segment_windows(hu: NDArray[np.int16], contract: ModelContract, predict: Predict) -> Segmentation:
+def segment_windows(
+    hu: NDArray[np.int16], contract: ModelContract, predict: Predict, release_digest: str | None = None
+) -> Segmentation:
     """Segment a volume window by window and blend the probabilities.
 
     Parameters
@@ -170,6 +172,8 @@ def segment_windows(hu: NDArray[np.int16], contract: ModelContract, predict: Pre
         What the model expects and returns.
     predict
         The network for one window. It must be a function of the window alone.
+    release_digest
+        Of the release the network belongs to, if it belongs to one.
 
     Returns
     -------
@@ -210,7 +214,9 @@ def segment_windows(hu: NDArray[np.int16], contract: ModelContract, predict: Pre
             slab.add(logits, weight, origin)
             features.append(feature)
     slab.move(crop[0].stop, probability, disagreement)
-    return Segmentation(probability, disagreement, np.stack(features), np.array(origins, dtype=np.int32))
+    return Segmentation(
+        probability, disagreement, np.stack(features), np.array(origins, dtype=np.int32), release_digest
+    )
 
 
 def _check(logits: NDArray[np.float32], feature: NDArray[np.float32], contract: ModelContract) -> None:

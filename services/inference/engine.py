@@ -16,7 +16,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from models.contract import HEAD_LOGIT, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT, ModelContract
+from models.contract import HEAD_LOGIT, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
 from models.errors import InvalidRelease, ServingUnavailable
 from models.release import Release
 from models.segmentation import Segmentation
@@ -42,8 +42,8 @@ class OpenVinoEngine:
 
     Parameters
     ----------
-    contract
-        Shapes the networks must have.
+    release
+        Its contract gives the shapes the networks must have, its digest goes with every answer.
     trunk
         ONNX of the trunk.
     heads
@@ -57,12 +57,12 @@ class OpenVinoEngine:
         If a network cannot be read or does not fit the contract.
     """
 
-    def __init__(
-        self, contract: ModelContract, trunk: bytes, heads: Mapping[str, bytes], threads: int
-    ) -> None:
+    def __init__(self, release: Release, trunk: bytes, heads: Mapping[str, bytes], threads: int) -> None:
+        contract = release.contract
         if set(heads) != set(contract.organs):
             raise InvalidRelease("an engine needs exactly one head per organ of the contract")
         self.contract = contract
+        self.release_digest = release.digest
         self.profile = serving_profile(threads)
         self._core = openvino.Core()
         self._settings: dict[str, Any] = {
@@ -101,7 +101,7 @@ class OpenVinoEngine:
             heads = {o: (folder / HEAD_FILE.format(o)).read_bytes() for o in release.contract.organs}
         except OSError as error:
             raise InvalidRelease(f"version folder {folder.name} is incomplete: {error.strerror}") from error
-        return cls(release.contract, trunk, heads, threads)
+        return cls(release, trunk, heads, threads)
 
     def predict(self, window: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Run the networks on one window.
@@ -130,7 +130,7 @@ class OpenVinoEngine:
 
     def segment(self, hu: NDArray[np.int16]) -> Segmentation:
         """Segment a volume; as `models.windows.segment_windows`."""
-        return segment_windows(hu, self.contract, self.predict)
+        return segment_windows(hu, self.contract, self.predict, self.release_digest)
 
     def _compile(
         self, name: str, onnx: bytes, shapes: Mapping[str, tuple[int, ...]]

@@ -16,6 +16,7 @@ from models.contract import (
     DISAGREEMENT_OUTPUT,
     GLOBAL_FEATURE_OUTPUT,
     PROBABILITY_OUTPUT,
+    RELEASE_DIGEST_OUTPUT,
     SEGMENTER,
     VOLUME_INPUT,
     WINDOW_ORIGIN_OUTPUT,
@@ -168,6 +169,7 @@ def _segmentation(result: InferResult, shape: tuple[int, ...]) -> Segmentation:
         (DISAGREEMENT_OUTPUT, np.float16),
         (GLOBAL_FEATURE_OUTPUT, np.float32),
         (WINDOW_ORIGIN_OUTPUT, np.int32),
+        (RELEASE_DIGEST_OUTPUT, np.uint8),
     ):
         array = result.as_numpy(name)
         if array is None or array.size == 0 or array.dtype != dtype:
@@ -179,4 +181,5 @@ def _segmentation(result: InferResult, shape: tuple[int, ...]) -> Segmentation:
         raise ServingRejected(f"the volume is {shape}, the server answered {probability.shape}")
     if feature.ndim != 2 or origin.shape != (len(feature), 3):
         raise ServingRejected(f"the server answered {feature.shape} features for {origin.shape} windows")
-    return Segmentation(probability, disagreement, feature, origin)
+    digest = tensors[RELEASE_DIGEST_OUTPUT].tobytes().hex()
+    return Segmentation(probability, disagreement, feature, origin, digest)

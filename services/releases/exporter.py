@@ -54,7 +54,7 @@ def export_release(release: Release, store: ReleaseStore, *, threads: int) -> tu
         kept = store.has_export(digest)
         exports[digest] = store.export(digest) if kept else export_head(heads[organ], contract)
     engine = OpenVinoEngine(
-        contract,
+        release,
         exports[release.trunk],
         {organ: exports[digest] for organ, digest in release.heads.items()},
         threads,

@@ -22,6 +22,7 @@ from models.contract import (
     DISAGREEMENT_OUTPUT,
     GLOBAL_FEATURE_OUTPUT,
     PROBABILITY_OUTPUT,
+    RELEASE_DIGEST_OUTPUT,
     SEGMENTER,
     VOLUME_INPUT,
     WINDOW_ORIGIN_OUTPUT,
@@ -195,7 +196,8 @@ output [
   {{ name: "{PROBABILITY_OUTPUT}" data_type: TYPE_FP16 dims: [ -1, -1, -1, -1 ] }},  # (organ, k, j, i)
   {{ name: "{DISAGREEMENT_OUTPUT}" data_type: TYPE_FP16 dims: [ -1, -1, -1, -1 ] }},  # (organ, k, j, i)
   {{ name: "{GLOBAL_FEATURE_OUTPUT}" data_type: TYPE_FP32 dims: [ -1, -1 ] }},  # (window, feature)
-  {{ name: "{WINDOW_ORIGIN_OUTPUT}" data_type: TYPE_INT32 dims: [ -1, 3 ] }}  # (window, 3)
+  {{ name: "{WINDOW_ORIGIN_OUTPUT}" data_type: TYPE_INT32 dims: [ -1, 3 ] }},  # (window, 3)
+  {{ name: "{RELEASE_DIGEST_OUTPUT}" data_type: TYPE_UINT8 dims: [ 32 ] }}  # SHA-256 of release.json
 ]
 
 # One process per release: more would only share the same cores, and studies wait their turn.

@@ -22,7 +22,17 @@ def segmenter(request: pytest.FixtureRequest, serving: Serving) -> Segmenter:
 
 
 def same_bits(one: Segmentation, other: Segmentation) -> bool:
-    return all(getattr(one, f).tobytes() == getattr(other, f).tobytes() for f in FIELDS)
+    return one.release_digest == other.release_digest and all(
+        getattr(one, f).tobytes() == getattr(other, f).tobytes() for f in FIELDS
+    )
+
+
+def test_every_answer_bears_the_digest_of_the_release_that_gave_it(
+    segmenter: Segmenter, serving: Serving
+) -> None:
+    hu = noisy_body()
+    for number in (1, 2):
+        assert segmenter.segment(hu, number).release_digest == serving.store.release(number).digest
 
 
 def test_the_answer_lies_on_the_grid_of_the_question(segmenter: Segmenter) -> None:

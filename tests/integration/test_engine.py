@@ -8,10 +8,12 @@ import pytest
 
 from models.contract import HEAD_LOGIT, TRUNK_GLOBAL, TRUNK_INPUT
 from models.errors import InvalidRelease
+from models.release import Release
 from services.inference.engine import OpenVinoEngine
 from tests.tiny_networks import tiny_contract, tiny_head, tiny_trunk
 
 CONTRACT = tiny_contract()
+RELEASE = Release(1, None, "t", {"liver": "l", "spleen": "s"}, CONTRACT)
 
 
 def heads() -> dict[str, bytes]:
@@ -21,7 +23,7 @@ def heads() -> dict[str, bytes]:
 def test_the_engine_answers_as_onnx_runtime_does() -> None:
     window = np.random.default_rng(0).random((1, 1, 16, 16, 16), dtype=np.float32)
     trunk, head = tiny_trunk(CONTRACT, 0), heads()
-    logits, feature = OpenVinoEngine(CONTRACT, trunk, head, threads=1).predict(window)
+    logits, feature = OpenVinoEngine(RELEASE, trunk, head, threads=1).predict(window)
     session = onnxruntime.InferenceSession(trunk)
     outputs = dict(
         zip([o.name for o in session.get_outputs()], session.run(None, {TRUNK_INPUT: window}), strict=True)
@@ -35,22 +37,22 @@ def test_the_engine_answers_as_onnx_runtime_does() -> None:
 
 def test_a_network_that_is_no_onnx_is_named() -> None:
     with pytest.raises(InvalidRelease, match=r"head spleen .* cannot be compiled"):
-        OpenVinoEngine(CONTRACT, tiny_trunk(CONTRACT, 0), {**heads(), "spleen": b"junk"}, threads=1)
+        OpenVinoEngine(RELEASE, tiny_trunk(CONTRACT, 0), {**heads(), "spleen": b"junk"}, threads=1)
 
 
 def test_a_convolutional_head_exported_for_another_window_is_compiled_for_the_contracts() -> None:
     other = tiny_head(tiny_contract(window=(24, 16, 16)), 2)
-    engine = OpenVinoEngine(CONTRACT, tiny_trunk(CONTRACT, 0), {**heads(), "spleen": other}, threads=1)
+    engine = OpenVinoEngine(RELEASE, tiny_trunk(CONTRACT, 0), {**heads(), "spleen": other}, threads=1)
     assert engine.predict(np.zeros((1, 1, 16, 16, 16), np.float32))[0].shape == (2, 16, 16, 16)
 
 
 def test_a_head_that_asks_for_what_the_trunk_does_not_give_is_refused() -> None:
     with pytest.raises(InvalidRelease, match="head liver asks for"):
         OpenVinoEngine(
-            CONTRACT, tiny_trunk(CONTRACT, 0), {**heads(), "liver": tiny_trunk(CONTRACT, 0)}, threads=1
+            RELEASE, tiny_trunk(CONTRACT, 0), {**heads(), "liver": tiny_trunk(CONTRACT, 0)}, threads=1
         )
 
 
 def test_a_missing_head_is_refused() -> None:
     with pytest.raises(InvalidRelease, match="exactly one head"):
-        OpenVinoEngine(CONTRACT, tiny_trunk(CONTRACT, 0), {"liver": heads()["liver"]}, threads=1)
+        OpenVinoEngine(RELEASE, tiny_trunk(CONTRACT, 0), {"liver": heads()["liver"]}, threads=1)

@@ -7,6 +7,7 @@ import pytest
 
 from models.canary import answer_faults, canary_faults, canary_volume, probe_volume
 from models.dsc import Outcome
+from models.errors import InvalidRelease
 from models.geometry import Geometry
 from models.release import Release
 from models.scores import OrganScore, pair, score_organs
@@ -20,11 +21,11 @@ GRID = Geometry((6, 8, 7), np.array([[0, 0, 3, 0], [0, 3, 0, 0], [3, 0, 0, 0], [
 BLOCK = (slice(1, 4), slice(2, 6), slice(2, 5))
 
 
-def answer(liver: float = 0.9, spleen: float = 0.9) -> Segmentation:
+def answer(liver: float = 0.9, spleen: float = 0.9, by: Release = OLD) -> Segmentation:
     probability = np.zeros((2, *GRID.shape), np.float16)
     probability[0][BLOCK], probability[1][BLOCK] = liver, spleen
     return Segmentation(
-        probability, probability / 10, np.zeros((1, 6), np.float32), np.zeros((1, 3), np.int32)
+        probability, probability / 10, np.zeros((1, 6), np.float32), np.zeros((1, 3), np.int32), by.digest
     )
 
 
@@ -58,21 +59,29 @@ def test_scores_come_back_from_json_and_pair() -> None:
 
 
 def test_a_sane_candidate_passes_the_canary() -> None:
-    assert canary_faults(OLD, NEW, answer(), answer(spleen=0.6)) == {}
-    assert canary_faults(OLD, NEW, answer(spleen=0), answer(spleen=0)) == {}
+    assert canary_faults(OLD, NEW, answer(), answer(spleen=0.6, by=NEW)) == {}
+    assert canary_faults(OLD, NEW, answer(spleen=0), answer(spleen=0, by=NEW)) == {}
 
 
 @pytest.mark.parametrize(
     ("after", "faults"),
     [
-        (answer(liver=0.8), {"untouched-output-changed": ("liver",)}),
-        (answer(spleen=0.4), {"organ-lost": ("spleen",)}),
-        (answer(spleen=float("nan")), {"not-a-probability": ("spleen",)}),
-        (answer(spleen=1.5), {"not-a-probability": ("spleen",)}),
+        (answer(liver=0.8, by=NEW), {"untouched-output-changed": ("liver",)}),
+        (answer(spleen=0.4, by=NEW), {"organ-lost": ("spleen",)}),
+        (answer(spleen=float("nan"), by=NEW), {"not-a-probability": ("spleen",)}),
+        (answer(spleen=1.5, by=NEW), {"not-a-probability": ("spleen",)}),
     ],
 )
 def test_a_candidate_that_answers_wrongly_is_named_with_its_organs(after: Segmentation, faults: dict) -> None:
     assert canary_faults(OLD, NEW, answer(), after) == faults
+
+
+def test_an_answer_of_another_release_is_neither_scored_nor_compared() -> None:
+    with pytest.raises(InvalidRelease, match=f"{OLD.digest}.*{NEW.digest}"):
+        score_organs(answer(by=NEW), OLD, GRID, GRID, truth())
+    for before, after in ((OLD, OLD), (NEW, NEW)):
+        with pytest.raises(InvalidRelease):
+            canary_faults(OLD, NEW, answer(by=before), answer(by=after))
 
 
 def test_an_answer_of_another_shape_is_a_fault() -> None:

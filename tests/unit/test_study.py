@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models import study
 from models.calibration import Calibration, OrganCalibration
 from models.contract import ModelContract
 from models.domain import fit_domain
-from models.findings import Flag, Presence
+from models.errors import InvalidRelease
+from models.findings import Flag, Presence, StudyFindings
 from models.geometry import Geometry
 from models.organs import ORGANS
 from models.reasons import Reason
@@ -16,7 +18,6 @@ from models.regions import REGIONS_PER_ORGAN, REGIONS_PER_STUDY, organ_regions
 from models.release import Release
 from models.resampling import model_grid
 from models.segmentation import Segmentation
-from models.study import assess
 
 # An abdomen of ellipsoids: centre and radii in LPS mm (x left, y back, z head).
 ANATOMY = {
@@ -90,6 +91,23 @@ def segmentation() -> Segmentation:
 @pytest.fixture(scope="module")
 def answer() -> Segmentation:
     return segmentation()
+
+
+def assess(
+    answer: Segmentation, model: Geometry, ct: Geometry, release: Release, *more, **asked
+) -> StudyFindings:
+    """Assess an answer as one of the release at hand."""
+    return study.assess(replace(answer, release_digest=release.digest), model, ct, release, *more, **asked)
+
+
+def test_the_answer_of_another_release_of_the_same_number_and_shape_is_refused(answer):
+    asked, other = release(), release(quantile=0.3)
+    assert asked.number == other.number
+    theirs = replace(answer, release_digest=other.digest)
+    with pytest.raises(InvalidRelease, match=f"{asked.digest}.*{other.digest}"):
+        study.assess(theirs, GRID, CT, asked, PROFILE)
+    with pytest.raises(InvalidRelease, match="no release"):
+        study.assess(answer, GRID, CT, asked, PROFILE)
 
 
 def changed(answer: Segmentation, organ: str, probability: np.ndarray) -> Segmentation:

@@ -18,6 +18,7 @@ from models.contract import (
     DISAGREEMENT_OUTPUT,
     GLOBAL_FEATURE_OUTPUT,
     PROBABILITY_OUTPUT,
+    RELEASE_DIGEST_OUTPUT,
     VOLUME_INPUT,
     WINDOW_ORIGIN_OUTPUT,
 )
@@ -67,6 +68,7 @@ class TritonPythonModel:
             DISAGREEMENT_OUTPUT: result.disagreement,
             GLOBAL_FEATURE_OUTPUT: result.global_feature,
             WINDOW_ORIGIN_OUTPUT: result.window_origin,
+            RELEASE_DIGEST_OUTPUT: np.frombuffer(bytes.fromhex(self._engine.release_digest), np.uint8),
         }
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
 
