@@ -149,7 +149,7 @@ def measure(
         asked = [release for release in releases if (release.digest, case.case_id) not in found]
         if not asked:
             continue
-        content = services.cases.read(case.case_id)
+        content = services.cases.read(case)
         for release in asked:
             scores = _score(release, case, content, services)
             store.keep(release.digest, profile, case.digest, scores)

@@ -82,9 +82,21 @@ class Geometry:
         return bool(np.abs(self.corners_lps() - other.corners_lps()).max() <= tolerance_mm)
 
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From LPS to RAS millimetres and back: x and y change sign."""
+
+
 def ras_affine(geometry: Geometry) -> NDArray[np.float64]:
     """Return the (4, 4) affine from (k, j, i) to RAS millimetres, as NIfTI wants it.
 
     The one conversion between the two worlds: x and y change sign, the array is untouched.
     """
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine
+    return LPS_TO_RAS @ geometry.affine
+
+
+def geometry_from_ras(shape: tuple[int, int, int], affine: NDArray[np.float64]) -> Geometry:
+    """Return the geometry of an array (k, j, i) whose (4, 4) affine leads to RAS millimetres.
+
+    The inverse of `ras_affine`.
+    """
+    return Geometry(shape, LPS_TO_RAS @ affine)

@@ -20,7 +20,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import nibabel
 import numpy as np
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from models.corrections import HybridLabel, Mask
 from models.errors import StorageFailed
-from models.geometry import Geometry, ras_affine
+from models.geometry import Geometry, geometry_from_ras, ras_affine
 from models.volume import Volume
 from services.records.port import Case, Purpose, Records
 from services.releases.files import replace
@@ -123,10 +123,7 @@ class CaseStore:
             If the disk is full or not writable.
         """
         files = _encode(content)
-        digest = hashlib.sha256()
-        for path, data in sorted(files.items()):
-            digest.update(f"{path} {hashlib.sha256(data).hexdigest()}\n".encode())
-        case = Case(self.pseudonym(name), purpose, self.pseudonym(patient), origin, digest.hexdigest(), site)
+        case = Case(self.pseudonym(name), purpose, self.pseudonym(patient), origin, _digest(files), site)
         records.add_case(case)
         for path, data in files.items():
             target = self.folder / case.case_id / path
@@ -135,23 +132,26 @@ class CaseStore:
             replace(target, data)
         return case
 
-    def read(self, case_id: str) -> CaseContent:
+    def read(self, case: Case) -> CaseContent:
         """Return what is kept of a case.
 
         Raises
         ------
         StorageFailed
-            If it is not there or cannot be read.
+            If it cannot be read, or is not what the case's digest was taken of: a file is missing,
+            changed, or one too many.
         """
-        folder = self.folder / case_id
+        folder = self.folder / case.case_id
         with _storage_failures():
-            hu, grid = _decode((folder / "volume.nii.gz").read_bytes())
-            sent = {_organ(path): _decode(path.read_bytes()) for path in sorted((folder / "sent").glob("*"))}
-            labels = {
-                _organ(path): _decode(path.read_bytes()) for path in sorted((folder / "labels").glob("*"))
+            files = {
+                path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.nii.gz")
             }
-        if not labels:
-            raise StorageFailed(f"case {case_id} has no labels")
+        if _digest(files) != case.digest:
+            raise StorageFailed(
+                f"case {case.case_id} is not what was kept: add it, or ingest its correction, again"
+            )
+        hu, grid = _decode(files["volume.nii.gz"])
+        sent, labels = _organs(files, "sent"), _organs(files, "labels")
         return CaseContent(
             volume=Volume(hu, grid),
             ct=next(geometry for _, geometry in labels.values()),
@@ -210,12 +210,23 @@ def _nifti(array: NDArray, geometry: Geometry) -> bytes:
 def _decode(data: bytes) -> tuple[NDArray, Geometry]:
     image = nibabel.Nifti1Image.from_bytes(gzip.decompress(data))
     array = np.asanyarray(image.dataobj)
-    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine
-    return array, Geometry(array.shape, affine)
+    return array, geometry_from_ras(array.shape, image.affine)
 
 
-def _organ(path: Path) -> str:
-    return path.name.removesuffix(".nii.gz")
+def _organs(files: Mapping[str, bytes], folder: str) -> dict[str, tuple[NDArray, Geometry]]:
+    return {
+        PurePosixPath(path).name.removesuffix(".nii.gz"): _decode(data)
+        for path, data in sorted(files.items())
+        if path.startswith(f"{folder}/")
+    }
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 over the path and the SHA-256 of each file of a case."""
+    digest = hashlib.sha256()
+    for path, data in sorted(files.items()):
+        digest.update(f"{path} {hashlib.sha256(data).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +43,7 @@ def test_a_case_comes_back_voxel_for_voxel_and_in_its_place(tmp_path, records):
     store = CaseStore(tmp_path / "cases")
     kept = content()
     case = store.add(records, "phantom 1", "patient 1", Purpose.GATE, INDEPENDENT, kept)
-    read = store.read(case.case_id)
+    read = store.read(case)
     assert np.array_equal(read.volume.hu, kept.volume.hu)
     assert read.volume.hu.dtype == np.int16
     assert read.volume.geometry.same_grid(SHEARED)
@@ -90,6 +92,34 @@ def test_a_damaged_key_is_an_error_and_never_replaced(tmp_path):
     assert (tmp_path / "site.key").read_bytes() == b"half a key"
 
 
-def test_a_case_that_is_not_there_is_a_storage_failure(tmp_path):
-    with pytest.raises(StorageFailed):
-        CaseStore(tmp_path).read("nothing")
+def _swap(folder: Path) -> None:
+    (folder / "labels" / "liver.nii.gz").write_bytes((folder / "sent" / "liver.nii.gz").read_bytes())
+
+
+def _one_too_many(folder: Path) -> None:
+    (folder / "labels" / "spleen.nii.gz").write_bytes((folder / "labels" / "liver.nii.gz").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _swap,
+        _one_too_many,
+        lambda folder: (folder / "volume.nii.gz").unlink(),
+        lambda folder: (folder / "volume.nii.gz").write_bytes(b"damaged"),
+        shutil.rmtree,
+    ],
+)
+def test_a_case_that_is_not_what_was_kept_is_a_storage_failure(tmp_path, records, change):
+    store = CaseStore(tmp_path / "cases")
+    case = store.add(records, "phantom 1", "patient 1", Purpose.GATE, INDEPENDENT, content())
+    change(store.folder / case.case_id)
+    with pytest.raises(StorageFailed, match="is not what was kept"):
+        store.read(case)
+
+
+def test_what_a_killed_process_left_aside_is_no_part_of_a_case(tmp_path, records):
+    store = CaseStore(tmp_path / "cases")
+    case = store.add(records, "phantom 1", "patient 1", Purpose.GATE, INDEPENDENT, content())
+    (store.folder / case.case_id / "labels" / f".liver.nii.gz.{'0' * 32}").write_bytes(b"half")
+    assert store.read(case).labels.keys() == {"liver"}

@@ -65,7 +65,8 @@ def test_a_case_is_kept_once_under_pseudonyms_with_its_truth_and_site(
     assert (kept["purpose"], kept["origin"], kept["site"]) == ("gate", "independent", "A")
     assert "PHANTOM" not in json.dumps(kept)
     assert add(settings, tmp_path) == (0, kept)
-    content = CaseStore(settings.case_store).read(kept["case_id"])
+    (case,) = open_records(settings.records_url).cases(Purpose.GATE)
+    content = CaseStore(settings.case_store).read(case)
     assert content.ct.same_grid(made.volume.geometry)
     assert content.sent == {}
     for organ, label in content.labels.items():

@@ -106,7 +106,7 @@ def test_a_correction_is_kept_once_with_hybrid_labels(ohif, memory, shown):
     assert (correction.release, correction.sent_uid) == (1, shown.SOPInstanceUID)
     (case,) = memory.records.cases(Purpose.TUNING)
     assert case.origin == "edited-from-1"
-    content = memory.cases.read(case.case_id)
+    content = memory.cases.read(case)
     assert content.volume.geometry.spacing_mm == pytest.approx(SPACING)
     liver, kidney, spleen = (content.labels[key] for key in ("liver", "left_kidney", "spleen"))
     assert np.count_nonzero(liver.inside & ~content.sent["liver"]) == 339
@@ -167,7 +167,7 @@ def test_killed_between_any_two_steps_it_ends_the_same(ohif, memory, shown, monk
     ingest(*arguments)
     assert len(memory.records.corrections_since(1)) == 1
     (case,) = memory.records.cases(Purpose.TUNING)
-    content = memory.cases.read(case.case_id)
+    content = memory.cases.read(case)
     assert content.labels.keys() == content.sent.keys() == {
         "spleen", "liver", "stomach", "right_kidney", "left_kidney",
     }  # fmt: skip

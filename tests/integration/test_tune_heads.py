@@ -178,7 +178,7 @@ def test_a_case_that_lost_a_label_is_not_learnt_from_in_silence(corrected, tmp_p
     run = plan(services, None, SETTINGS)
     labelled = run.evidence.corrected[0]
     (services.cases.folder / labelled.case.case_id / "labels" / "aorta.nii.gz").unlink()
-    with pytest.raises(StorageFailed, match=r"lacks what the reader said of aorta: ingest .* again"):
+    with pytest.raises(StorageFailed, match=r"is not what was kept: .* ingest its correction, again"):
         read_tuning_study(services.cases, labelled, run.parent.contract)
 
 
