@@ -4,20 +4,22 @@ An untouched organ must be the same bytes and answer the same bits. A tuned orga
 patients: not worse by its margin on the gate set, better where it was meant to be, no case lost, and no
 site paying for another. Every reason names its consequence; the gravest decides. No reason: promote.
 All organs must pass, so no correction for their number is due (intersection-union test).
+
+Only independent truth decides: truth edited or accepted from a release favours that release. It is shown.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from models.contract import ModelContract
+from models.corrections import INDEPENDENT
 from models.dsc import Outcome
-from models.gate_report import Decision, GatePolicy, GateReason, GateReport, OrganGate
+from models.gate_report import CaseDsc, Decision, GatePolicy, GateReason, GateReport, OrganGate
 from models.organs import organ as catalogue_entry
-from models.paired import INDEPENDENT, MeanDifference, PairedScore, mean_difference, patients_needed
+from models.paired import MeanDifference, PairedScore, mean_difference, patients_needed
 from models.release import Release
+from models.release_faults import changed_heads, release_faults
 
 
 @dataclass(frozen=True)
@@ -71,39 +73,48 @@ def gate(
     organs = incumbent.contract.organs
     if set(evidence) != set(organs) or not set(tuned) <= set(organs):
         raise ValueError(f"evidence and tuned organs must be of the contract: {', '.join(organs)}")
-    reasons = _release_reasons(incumbent, candidate, evidence, learnt_from, policy)
+    reasons = [
+        *release_faults(incumbent, candidate, tuned),
+        *_evidence_reasons(evidence, learnt_from, policy),
+    ]
+    changed = changed_heads(incumbent, candidate, tuned)
     findings = tuple(
         _tuned(organ, evidence[organ], policy)
-        if organ in tuned and incumbent.heads[organ] != candidate.heads.get(organ)
+        if organ in changed
         else _untouched(organ, evidence[organ], incumbent, candidate)
         for organ in organs
     )
-    everything = reasons + [reason for finding in findings for reason in finding.reasons]
-    return GateReport(
-        incumbent=incumbent.digest,
-        candidate=candidate.digest,
-        profile=profile,
-        policy=policy,
-        decision=_gravest(everything),
-        reasons=_in_order(reasons),
-        organs=findings,
-    )
+    return _report(incumbent, candidate, profile, policy, reasons, findings)
 
 
-def _release_reasons(
-    incumbent: Release,
-    candidate: Release,
-    evidence: Mapping[str, OrganEvidence],
-    learnt_from: Collection[str],
-    policy: GatePolicy,
+def decide_without_cases(
+    incumbent: Release, candidate: Release, reasons: Collection[GateReason], profile: str, policy: GatePolicy
+) -> GateReport:
+    """Report a decision for which no case need be asked, or none can be.
+
+    Parameters
+    ----------
+    incumbent, candidate
+        The two releases.
+    reasons
+        At least one, all against the release as a whole.
+    profile, policy
+        As `gate`.
+
+    Raises
+    ------
+    ValueError
+        If there is no reason: only cases can show that a candidate may serve.
+    """
+    if not reasons:
+        raise ValueError("without cases there must be a reason against the candidate")
+    return _report(incumbent, candidate, profile, policy, reasons, ())
+
+
+def _evidence_reasons(
+    evidence: Mapping[str, OrganEvidence], learnt_from: Collection[str], policy: GatePolicy
 ) -> list[GateReason]:
     reasons = []
-    if candidate.trunk != incumbent.trunk:
-        reasons.append(GateReason("trunk-changed", Decision.REFUSE, "Tuning must leave the trunk as it is."))
-    if _plain(candidate.contract) != _plain(incumbent.contract):
-        reasons.append(
-            GateReason("contract-changed", Decision.REFUSE, "Tuning must leave the contract as it is.")
-        )
     patients = {s.patient for organ in evidence.values() for s in organ.gate_set + organ.target}
     leaked = patients & set(learnt_from)
     if leaked:
@@ -130,16 +141,16 @@ def _untouched(organ: str, evidence: OrganEvidence, incumbent: Release, candidat
     if not cases:
         detail = "No case was answered by both releases."
         reasons.append(GateReason("no-output-compared", Decision.INSUFFICIENT_EVIDENCE, detail))
-    return OrganGate(organ, False, _gravest(reasons), _in_order(reasons), None, None, {}, {}, None, ())
+    return OrganGate(organ, False, _gravest(reasons), _in_order(reasons), None, None, {}, {}, None, (), ())
 
 
 def _tuned(organ: str, evidence: OrganEvidence, policy: GatePolicy) -> OrganGate:
-    cases = evidence.gate_set
-    independent = tuple(score for score in cases if score.origin == INDEPENDENT)
-    on_gate, on_target = _difference(independent, policy), _difference(evidence.target, policy)
-    sites = _grouped(cases, "site", policy)
-    every_case = {score.case: score for score in cases + evidence.target}.values()
-    losses = [(score.case, score.difference) for score in every_case if score.difference is not None]
+    gate_set, target = _independent(evidence.gate_set), _independent(evidence.target)
+    on_gate, on_target = _difference(gate_set, policy), _difference(target, policy)
+    sites = _grouped(gate_set, "site", policy)
+    every_case = {score.case: score for score in evidence.gate_set + evidence.target}.values()
+    deciding = _independent(tuple(every_case))
+    losses = [(score.case, score.difference) for score in deciding if score.difference is not None]
     margin = catalogue_entry(organ).gate_margin
     needed = _needed(on_gate, margin, policy)
     not_worse = _not_worse(on_gate, margin, needed, policy)
@@ -147,7 +158,7 @@ def _tuned(organ: str, evidence: OrganEvidence, policy: GatePolicy) -> OrganGate
         *not_worse,
         *_better(on_target, policy),
         *_no_site_pays(sites, policy),
-        *_no_case_lost(every_case, policy),
+        *_no_case_lost(deciding, policy),
     ]
     return OrganGate(
         organ=organ,
@@ -157,9 +168,13 @@ def _tuned(organ: str, evidence: OrganEvidence, policy: GatePolicy) -> OrganGate
         gate_set=on_gate,
         target=on_target,
         sites=sites,
-        origins=_grouped(cases, "origin", policy),
+        origins=_grouped(evidence.gate_set, "origin", policy),
         patients_needed=needed if _gravest(not_worse) is Decision.INSUFFICIENT_EVIDENCE else None,
         worst=tuple(sorted(losses, key=lambda loss: (loss[1], loss[0]))[:5]),
+        cases=tuple(
+            CaseDsc(score.case, score.site, score.origin, score.incumbent_dsc, score.candidate_dsc)
+            for score in sorted(every_case, key=lambda score: score.case)
+        ),
     )
 
 
@@ -196,7 +211,8 @@ def _better(found: MeanDifference | None, policy: GatePolicy) -> list[GateReason
     patients = found.patients if found else 0
     if found is None or patients < policy.fewest_target_patients:
         fewest = policy.fewest_target_patients
-        detail = f"{patients} held-out patients of the kind corrected; {fewest} are the fewest."
+        detail = f"{patients} held-out patients of the kind corrected have independent truth; "
+        detail += f"{fewest} are the fewest."
         return [GateReason("too-few-target-patients", Decision.INSUFFICIENT_EVIDENCE, detail)]
     if found.lower_bound is not None and found.lower_bound > 0:
         return []
@@ -242,6 +258,30 @@ def _no_case_lost(scores: Collection[PairedScore], policy: GatePolicy) -> list[G
     ]
 
 
+def _report(
+    incumbent: Release,
+    candidate: Release,
+    profile: str,
+    policy: GatePolicy,
+    reasons: Collection[GateReason],
+    findings: tuple[OrganGate, ...],
+) -> GateReport:
+    everything = [*reasons, *(reason for finding in findings for reason in finding.reasons)]
+    return GateReport(
+        incumbent=incumbent.digest,
+        candidate=candidate.digest,
+        profile=profile,
+        policy=policy,
+        decision=_gravest(everything),
+        reasons=_in_order(reasons),
+        organs=findings,
+    )
+
+
+def _independent(scores: tuple[PairedScore, ...]) -> tuple[PairedScore, ...]:
+    return tuple(score for score in scores if score.origin == INDEPENDENT)
+
+
 def _difference(scores: tuple[PairedScore, ...], policy: GatePolicy) -> MeanDifference | None:
     return mean_difference(scores, policy.confidence, policy.resamples, policy.seed)
 
@@ -263,7 +303,3 @@ def _gravest(reasons: Collection[GateReason]) -> Decision:
 def _in_order(reasons: Collection[GateReason]) -> tuple[GateReason, ...]:
     gravity = list(Decision)
     return tuple(sorted(reasons, key=lambda reason: gravity.index(reason.decision)))
-
-
-def _plain(contract: ModelContract) -> str:
-    return json.dumps(contract.to_json(), sort_keys=True)

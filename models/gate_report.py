@@ -74,6 +74,25 @@ class GateReason:
 
 
 @dataclass(frozen=True)
+class CaseDsc:
+    """What both releases scored on one organ of one case.
+
+    Parameters
+    ----------
+    case, site, origin
+        As in `models.paired.PairedScore`.
+    incumbent, candidate
+        DSC, 0..1; None when the release and the truth are both empty.
+    """
+
+    case: str
+    site: str
+    origin: str
+    incumbent: float | None
+    candidate: float | None
+
+
+@dataclass(frozen=True)
 class OrganGate:
     """The gate's findings on one organ.
 
@@ -88,14 +107,18 @@ class OrganGate:
     reasons
         Gravest first.
     gate_set, target
-        Mean difference on either, independent truth only on the gate set; None when untouched or without
-        a case that has the organ.
-    sites, origins
-        Mean difference by site and by origin of truth, on the whole gate set.
+        Mean difference on either, independent truth only; None when untouched or without a case that has
+        the organ.
+    sites
+        Mean difference by site on the gate set, independent truth only.
+    origins
+        Mean difference by origin of truth on the whole gate set; shown, only independent truth decides.
     patients_needed
         Patients of the gate set that would do for an equal candidate; None unless more are asked for.
     worst
-        Case and DSC difference of the five largest losses, the worst first.
+        Case and DSC difference of the five largest losses, independent truth only, the worst first.
+    cases
+        Every case asked, by identifier; empty when untouched.
     """
 
     organ: str
@@ -108,6 +131,7 @@ class OrganGate:
     origins: Mapping[str, MeanDifference]
     patients_needed: int | None
     worst: tuple[tuple[str, float], ...]
+    cases: tuple[CaseDsc, ...]
 
 
 @dataclass(frozen=True)
@@ -127,7 +151,7 @@ class GateReport:
     reasons
         Those that concern the release as a whole, gravest first.
     organs
-        By organ, in the contract's order.
+        By organ, in the contract's order; empty when no case was asked.
     """
 
     incumbent: str

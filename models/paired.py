@@ -16,9 +16,6 @@ from scipy import stats
 
 from models.dsc import Outcome
 
-INDEPENDENT = "independent"
-"""Origin of a truth drawn without our result; other origins favour the release they were edited from."""
-
 POWER = 0.8
 """Chance of passing an equal candidate that `patients_needed` asks for."""
 

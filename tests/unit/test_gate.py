@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.calibration import Calibration, DomainReference, OrganCalibration
 from models.contract import ModelContract
 from models.dsc import Outcome
-from models.gate import OrganEvidence, gate
+from models.gate import OrganEvidence, decide_without_cases, gate
 from models.gate_report import Decision, GatePolicy, GateReport
 from models.paired import PairedScore, lower_bound_of_mean, mean_difference, patients_needed
 from models.release import Release, sha256_hex
+from models.release_faults import release_faults
 
 ORGANS = ("liver", "stomach", "aorta")
 CONTRACT = ModelContract(
@@ -199,6 +201,68 @@ def test_a_changed_trunk_or_contract_is_refused():
     assert codes(decide(scores(better(30)), replace(CANDIDATE, contract=moved))) == {"contract-changed"}
 
 
+CALIBRATION = Calibration(
+    profile="python/cpu",
+    organs={organ: OrganCalibration(quantile=0.05, confidence=0.9, cases=20) for organ in ORGANS},
+    domain=DomainReference((0.0, 0.0), ((1.0, 0.0),), (1.0,), 1.0, 4.0),
+)
+
+
+def calibrated(calibration: Calibration | None) -> list[str]:
+    """The faults of a candidate, the incumbent's calibration being `CALIBRATION`."""
+    before = replace(INCUMBENT, calibration=CALIBRATION)
+    after = replace(CANDIDATE, calibration=calibration)
+    return [fault.code for fault in release_faults(before, after, ("stomach",))]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        replace(CALIBRATION, organs=dict.fromkeys(ORGANS, OrganCalibration(-1.0, 0.9, 20))),
+        replace(CALIBRATION, organs={o: c for o, c in CALIBRATION.organs.items() if o != "liver"}),
+        replace(CALIBRATION, domain=replace(CALIBRATION.domain, threshold=1e9)),
+        replace(CALIBRATION, profile="onnxruntime/gpu"),
+        None,
+    ],
+    ids=["quantiles of -1", "an untouched organ's left out", "threshold of 1e9", "profile", "taken away"],
+)
+def test_a_changed_calibration_is_refused(changed: Calibration | None):
+    assert calibrated(changed) == ["calibration-changed"]
+
+
+def test_a_tuned_organs_calibration_may_be_dropped_or_measured_anew():
+    others = {organ: known for organ, known in CALIBRATION.organs.items() if organ != "stomach"}
+    for organs in (CALIBRATION.organs, others, {**others, "stomach": OrganCalibration(0.08, 0.9, 24)}):
+        assert calibrated(replace(CALIBRATION, organs=organs)) == []
+
+
+def test_the_calibration_of_an_organ_whose_head_stayed_may_not_change():
+    same_head = replace(CANDIDATE, heads=INCUMBENT.heads, calibration=CALIBRATION)
+    fewer = {organ: known for organ, known in CALIBRATION.organs.items() if organ != "stomach"}
+    before = replace(INCUMBENT, calibration=replace(CALIBRATION, organs=fewer))
+    assert [fault.code for fault in release_faults(before, same_head, ("stomach",))] == [
+        "calibration-changed"
+    ]
+
+
+def test_a_demonstration_mark_may_be_set_and_never_taken_away():
+    clinical = replace(CANDIDATE, demonstration=False)
+    report = decide(scores(better(30)), clinical)
+    assert (report.decision, codes(report)) == (Decision.REFUSE, {"demonstration-changed"})
+    assert release_faults(replace(INCUMBENT, demonstration=False), CANDIDATE, ("stomach",)) == []
+
+
+@pytest.mark.parametrize("parent", [None, 3])
+def test_a_candidate_of_another_parent_is_refused(parent: int | None):
+    report = decide(scores(better(30)), replace(CANDIDATE, number=4, parent=parent))
+    assert (report.decision, codes(report)) == (Decision.REFUSE, {"other-parent"})
+
+
+def test_without_cases_a_reason_is_needed():
+    with pytest.raises(ValueError, match="reason"):
+        decide_without_cases(INCUMBENT, CANDIDATE, (), "python/cpu", FAST)
+
+
 def test_a_site_that_wants_an_approver_gets_asked():
     report = decide(scores(better(30)), policy=replace(FAST, approval_required=True))
     assert (report.decision, codes(report)) == (Decision.NEEDS_APPROVAL, {"approval-required"})
@@ -210,6 +274,38 @@ def test_edited_truth_alone_decides_nothing_but_is_shown():
     assert report.decision is Decision.INSUFFICIENT_EVIDENCE
     assert report.organs[1].gate_set is None
     assert report.organs[1].origins["edited-from-1"].patients == 30
+
+
+def not_independent(difference: np.ndarray, origin: str, site: str = "C") -> tuple[PairedScore, ...]:
+    """Cases of further patients of another site."""
+    return tuple(
+        replace(s, case=f"{s.case}, {origin}", patient=f"{s.patient}, {origin}", site=site, origin=origin)
+        for s in scores(difference)
+    )
+
+
+def test_a_gain_shown_on_accepted_truth_alone_decides_nothing():
+    independent = scores(better(30))
+    found = evidence(independent)
+    found["stomach"] = OrganEvidence(independent, not_independent(better(6), "accepted-from-2"))
+    report = gate(INCUMBENT, CANDIDATE, ("stomach",), found, (), "python/cpu", FAST)
+    assert report.decision is Decision.INSUFFICIENT_EVIDENCE
+    assert codes(report) == {"too-few-target-patients"}
+    assert report.organs[1].target is None
+
+
+def test_a_loss_against_truth_accepted_from_the_incumbent_is_shown_and_vetoes_nothing():
+    lost = not_independent(np.full(6, -0.5), "accepted-from-1")
+    missed = tuple(replace(s, candidate_dsc=0.0, candidate_outcome=Outcome.MISSED) for s in lost[:2])
+    stomach = scores(better(30)) + missed + lost[2:]
+    report = decide(stomach)
+    assert (report.decision, codes(report)) == (Decision.PROMOTE, set())
+    found = report.organs[1]
+    assert set(found.sites) == {"A", "B"}
+    assert found.origins["accepted-from-1"].mean < -0.5
+    assert all("accepted" not in case for case, _ in found.worst)
+    assert len(found.cases) == 36
+    assert {one.origin for one in found.cases} == {"independent", "accepted-from-1"}
 
 
 def test_cases_of_one_patient_count_as_one():

@@ -1,0 +1,72 @@
+"""What two releases themselves have against a candidate, before any case is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+
+from models.calibration import Calibration, OrganCalibration
+from models.contract import ModelContract
+from models.gate_report import Decision, GateReason
+from models.release import Release
+
+
+def release_faults(incumbent: Release, candidate: Release, tuned: Collection[str]) -> list[GateReason]:
+    """Return what the two releases themselves have against the candidate; no case need be asked.
+
+    Parameters
+    ----------
+    incumbent, candidate
+        The two releases.
+    tuned
+        Organs whose heads were meant to change.
+
+    Notes
+    -----
+    What is on record of a candidate, the organs tuned and the patients learnt from, is told against its
+    parent. Against another incumbent nothing is known of what the parent itself had learnt: after a
+    rollback, candidates of the release rolled back are refused, and the release itself, whose parent
+    serves again, may be promoted again. So a line of releases is gone back and forth step by step.
+    """
+    faults = {
+        "other-parent": (
+            candidate.parent != incumbent.number,
+            f"It was tuned from release {candidate.parent}; release {incumbent.number} serves.",
+        ),
+        "trunk-changed": (candidate.trunk != incumbent.trunk, "Tuning must leave the trunk as it is."),
+        "contract-changed": (
+            _plain(candidate.contract) != _plain(incumbent.contract),
+            "Tuning must leave the contract as it is.",
+        ),
+        "calibration-changed": (
+            not _calibration_kept(incumbent, candidate, changed_heads(incumbent, candidate, tuned)),
+            "Tuning must leave the domain, the profile and every untouched organ's calibration as they are.",
+        ),
+        "demonstration-changed": (
+            incumbent.demonstration and not candidate.demonstration,
+            "Tuning does not make demonstration weights fit for clinical use.",
+        ),
+    }
+    return [GateReason(code, Decision.REFUSE, detail) for code, (is_so, detail) in faults.items() if is_so]
+
+
+def changed_heads(incumbent: Release, candidate: Release, tuned: Collection[str]) -> frozenset[str]:
+    """Return the organs whose heads were meant to change and did."""
+    return frozenset(o for o in tuned if incumbent.heads.get(o) != candidate.heads.get(o))
+
+
+def _calibration_kept(incumbent: Release, candidate: Release, changed: Collection[str]) -> bool:
+    """Whether all that is claimed is as it was; a changed head's bound may be dropped or measured anew."""
+    before, after = incumbent.calibration, candidate.calibration
+    if before is None or after is None:
+        return before is after
+
+    def kept(calibration: Calibration) -> dict[str, OrganCalibration]:
+        return {organ: known for organ, known in calibration.organs.items() if organ not in changed}
+
+    same_reference = (before.profile, before.domain) == (after.profile, after.domain)
+    return same_reference and kept(before) == kept(after)
+
+
+def _plain(contract: ModelContract) -> str:
+    return json.dumps(contract.to_json(), sort_keys=True)
