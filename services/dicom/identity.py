@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 
-WRITER_VERSION = f"1/highdicom-{version('highdicom')}/pydicom-{version('pydicom')}"
+WRITER_VERSION = f"2/highdicom-{version('highdicom')}/pydicom-{version('pydicom')}"
 """Changes whenever the same results would be written as other bytes; part of every UID."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from models.findings import Presence, StudyFindings
 from models.organs import organ
+from models.verdict import GeometryVerdict
 from services.dicom.identity import Identity
 from services.dicom.seg_writer import Segment
 from services.dicom.wording import organ_description
@@ -25,7 +26,9 @@ def organs_asked(findings: StudyFindings) -> tuple[str, ...]:
     return asked
 
 
-def organ_segments(findings: StudyFindings, identity: Identity) -> tuple[Segment, ...]:
+def organ_segments(
+    findings: StudyFindings, identity: Identity, verdict: GeometryVerdict
+) -> tuple[Segment, ...]:
     """Return the segments of the organ SEG; an absent organ is one with an empty mask.
 
     Raises
@@ -40,7 +43,7 @@ def organ_segments(findings: StudyFindings, identity: Identity) -> tuple[Segment
     return tuple(
         Segment(
             label=organ(key).label,
-            description=organ_description(said[key], findings),
+            description=organ_description(said[key], findings, verdict),
             category=organ(key).category,
             type=organ(key).type,
             laterality=organ(key).laterality,

@@ -27,6 +27,8 @@ FIELD_OF_VIEW = _code("FIELD-OF-VIEW", "Field of view")
 DSC_BOUND = _code("DSC-BOUND", "Lower bound of the Dice similarity coefficient")
 CONFIDENCE = _code("CONFIDENCE", "Confidence of the lower bound")
 EXPECTED_ERROR = _code("EXPECTED-ERROR", "Expected volume of wrong voxels")
+SERIES_REPAIR = _code("SERIES-REPAIR", "Repair of the geometry of the series")
+SERIES_NOTE = _code("SERIES-NOTE", "Note on the series")
 WEIGHTS = _code("WEIGHTS", "Purpose of the weights")
 
 # Values of content items.

@@ -14,7 +14,7 @@ from models.reasons import Reason
 from services.dicom import private_codes as own
 from services.dicom.heading import Heading
 from services.dicom.proof import read_back, same
-from services.dicom.report_sr import DECIMALS, Reference, floored
+from services.dicom.report_sr import DECIMALS, SERIES_SECTION, Reference, floored, series_statements
 from services.dicom.review_seg import SELECTED_REGION, SPATIAL_CONCEPT, region_tracking_id
 from services.dicom.series import CTSeries
 
@@ -69,6 +69,13 @@ def prove_report(
     for name, statement in meant.items():
         for field, said, intended in zip(Statement._fields, found[name], statement, strict=True):
             same(f"{name}: {field}", said, intended)
+    said = [
+        (_name(text), str(text.TextValue))
+        for item in dataset.ContentSequence
+        if _name(item) == SERIES_SECTION.value
+        for text in item.ContentSequence
+    ]
+    same("the series", said, [(name.value, text) for name, text in series_statements(series.verdict)])
     _prove_evidence(dataset, found)
 
 

@@ -20,6 +20,7 @@ from pydicom.sr.coding import Code
 from models.findings import OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.organs import Organ, organ
 from models.reasons import Reason
+from models.verdict import GeometryVerdict
 from services.dicom import private_codes as own
 from services.dicom.heading import MANUFACTURER, Heading, finish, to_bytes, without_patient
 from services.dicom.identity import Identity, hashed_uid
@@ -34,6 +35,7 @@ from services.dicom.seg_writer import code
 from services.dicom.series import CTSeries
 
 KIND = "report-sr"
+SERIES_SECTION = Code("C0034375", "UMLS", "Qualitative Evaluations")  # PS3.16 TID 1500, of the whole
 MILLILITRE = Code("ml", "UCUM", "milliliter")
 DECIMALS = 4
 
@@ -86,7 +88,7 @@ def write_report(
             *series.images[1:],
             *(_evidence(reference, series) for reference in references),
         ],
-        content=_report(groups, heading),
+        content=_report(groups, series.verdict, heading),
         is_complete=True,
         coding_schemes=[own.scheme_identification()],
         **heading.arguments(),
@@ -100,7 +102,13 @@ def floored(fraction: float) -> float:
     return math.floor(round(fraction * 10**DECIMALS, 6)) / 10**DECIMALS
 
 
-def _report(groups: Sequence[Group], heading: Heading) -> sr.MeasurementReport:
+def series_statements(verdict: GeometryVerdict) -> tuple[tuple[Code, str], ...]:
+    """Return what the report says of the series as a whole: its repair, then its notes."""
+    repair = () if verdict.code is None else ((own.SERIES_REPAIR, f"{verdict.code}: {verdict.detail}"),)
+    return (*repair, *((own.SERIES_NOTE, note) for note in verdict.notes))
+
+
+def _report(groups: Sequence[Group], verdict: GeometryVerdict, heading: Heading) -> sr.MeasurementReport:
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=hashed_uid("device", heading.release_digest),
         name=MANUFACTURER,
@@ -108,7 +116,7 @@ def _report(groups: Sequence[Group], heading: Heading) -> sr.MeasurementReport:
         model_name=f"release {heading.release}",
         serial_number=heading.release_digest,
     )
-    return sr.MeasurementReport(
+    report = sr.MeasurementReport(
         observation_context=sr.ObservationContext(
             observer_device_context=sr.ObserverContext(codes.DCM.Device, device)
         ),
@@ -116,6 +124,17 @@ def _report(groups: Sequence[Group], heading: Heading) -> sr.MeasurementReport:
         imaging_measurements=list(groups),
         title=codes.DCM.ImagingMeasurementReport,
     )
+    texts = [
+        sr.TextContentItem(name, text, sr.RelationshipTypeValues.CONTAINS)
+        for name, text in series_statements(verdict)
+    ]
+    if texts:
+        section = sr.ContainerContentItem(
+            SERIES_SECTION, relationship_type=sr.RelationshipTypeValues.CONTAINS
+        )
+        section.ContentSequence = sr.ContentSequence(texts)
+        report[0].ContentSequence.append(section)
+    return report
 
 
 def _organ_group(

@@ -13,11 +13,16 @@ from services.dicom import organ_seg, report_sr, review_seg
 from services.dicom.heading import Heading
 from services.dicom.identity import Identity
 from services.dicom.report_proof import prove_report
-from services.dicom.report_sr import Reference, write_report
+from services.dicom.report_sr import Reference, series_statements, write_report
 from services.dicom.seg_proof import prove_organ_seg, prove_review_seg
 from services.dicom.seg_writer import Profile, Segment, sop_class_uid, write_segmentation
 from services.dicom.series import CTSeries
-from services.dicom.wording import organs_description, report_description, review_description
+from services.dicom.wording import (
+    organs_description,
+    repair_notice,
+    report_description,
+    review_description,
+)
 
 _SERIES_NUMBERS = {organ_seg.KIND: 5001, review_seg.KIND: 5002, report_sr.KIND: 5003}
 
@@ -96,10 +101,13 @@ def write_results(
         settings_digest,
     )
 
-    def heading(kind: str, description: str) -> Heading:
+    repair = [repair_notice(series.verdict)] if series.verdict.code else []
+
+    def heading(kind: str, description: str, said_of_series: Sequence[str] = ()) -> Heading:
+        # the same images may be found in other company: localizers, resends, more series
         return Heading(
-            sop_instance_uid=identity.uid(kind, "instance"),
-            series_instance_uid=identity.uid(kind, "series"),
+            sop_instance_uid=identity.uid(kind, "\n".join(("instance", *said_of_series))),
+            series_instance_uid=identity.uid(kind, "\n".join(("series", *said_of_series))),
             series_number=_SERIES_NUMBERS[kind],
             series_description=description,
             release=findings.release,
@@ -119,8 +127,8 @@ def write_results(
         return _result(kind, head, content)
 
     with disable_value_validation():  # values copied from the archive are not ours to judge
-        head = heading(organ_seg.KIND, organs_description(findings))
-        organs = organ_seg.organ_segments(findings, identity)
+        head = heading(organ_seg.KIND, organs_description(findings), repair)
+        organs = organ_seg.organ_segments(findings, identity, series.verdict)
         results = [segmentation(head, organ_seg.KIND, organs, prove_organ_seg, chosen)]
         references = [Reference(sop_class_uid(chosen), head.sop_instance_uid, head.series_instance_uid)]
         if findings.regions:
@@ -130,7 +138,11 @@ def write_results(
             references.append(
                 Reference(sop_class_uid(Profile.OHIF), head.sop_instance_uid, head.series_instance_uid)
             )
-        head = heading(report_sr.KIND, report_description(findings))
+        head = heading(
+            report_sr.KIND,
+            report_description(findings),
+            [text for _, text in series_statements(series.verdict)],
+        )
         content = write_report(series, findings, identity, head, references)
         prove_report(content, series, findings, head, references)
         return (*results, _result(report_sr.KIND, head, content))

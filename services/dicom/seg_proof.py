@@ -19,6 +19,7 @@ from services.dicom.proof import read_back, same
 from services.dicom.review_seg import SELECTED_REGION, SPATIAL_CONCEPT
 from services.dicom.seg_writer import LABEL_MAP_STORAGE
 from services.dicom.series import CTSeries
+from services.dicom.wording import repair_notice
 
 OFF_GRID_MM = 0.02
 OFF_GRID_OF_STEP = 0.01
@@ -53,7 +54,12 @@ def prove_organ_seg(content: bytes, series: CTSeries, findings: StudyFindings, h
             property=(entry.category, entry.type, entry.laterality),
             region=None,
             cielab=entry.cielab,
-            words=(said[entry.key].flag.upper(), *said[entry.key].reasons, f"release {findings.release}"),
+            words=(
+                said[entry.key].flag.upper(),
+                *said[entry.key].reasons,
+                f"release {findings.release}",
+                repair_notice(series.verdict),
+            ),
             mask=findings.masks[entry.key],
         )
         for entry in CATALOGUE

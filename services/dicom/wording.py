@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from models.findings import Flag, OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.organs import organ
+from models.verdict import GeometryVerdict
 
 SERIES_DESCRIPTION_LENGTH = 64  # VR LO, PS3.5 6.2
 SEGMENT_DESCRIPTION_LENGTH = 1024  # VR ST, PS3.5 6.2
@@ -40,8 +41,23 @@ def report_description(findings: StudyFindings) -> str:
     return _series_description(findings, f"Organ report r{findings.release}")
 
 
-def organ_description(finding: OrganFinding, findings: StudyFindings) -> str:
-    """Return the SegmentDescription of one organ: flag, reasons, bound, volume; at most 1024 characters."""
+def repair_notice(verdict: GeometryVerdict) -> str:
+    """Return what the segments of a repaired series say of it, as ``series repaired: gantry-tilt``; or ""."""
+    return "" if verdict.code is None else f"series repaired: {verdict.code}"
+
+
+def organ_description(finding: OrganFinding, findings: StudyFindings, verdict: GeometryVerdict) -> str:
+    """Return the SegmentDescription of one organ: flag, reasons, bound, volume; at most 1024 characters.
+
+    Parameters
+    ----------
+    finding
+        What is said about the organ.
+    findings
+        The study's findings, for the release.
+    verdict
+        The verdict on the series, for its repair.
+    """
     said = [f"{finding.flag.upper()}: {', '.join(finding.reasons)}" if finding.reasons else "CLEAR"]
     if finding.dsc_lower_bound is not None and finding.confidence is not None:
         said.append(
@@ -56,7 +72,7 @@ def organ_description(finding: OrganFinding, findings: StudyFindings) -> str:
         said.append(f"{finding.volume_ml:.1f} ml")
     if finding.cut_by_field_of_view:
         said.append("cut by the field of view")
-    return _segment_description(said, findings)
+    return _segment_description(said, findings, repair_notice(verdict))
 
 
 def region_description(region: ReviewRegion, images: str, findings: StudyFindings) -> str:
@@ -119,8 +135,8 @@ def _fitting_list(findings: StudyFindings, head: str, names: list[str]) -> str:
     return _series_description(findings, count)
 
 
-def _segment_description(said: list[str], findings: StudyFindings) -> str:
-    origin = f"release {findings.release}"
+def _segment_description(said: list[str], findings: StudyFindings, repair: str = "") -> str:
+    origin = f"{repair}; release {findings.release}" if repair else f"release {findings.release}"
     if findings.demonstration:
         origin += ", demonstration weights, not for clinical use"
     text = "; ".join([*said, origin])

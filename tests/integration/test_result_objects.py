@@ -22,6 +22,7 @@ from pydicom import dcmread
 from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import ORGANS, organ
+from models.verdict import Code, GeometryVerdict, Verdict
 from services.dicom.results import write_results
 from services.dicom.series import load, read_series
 from tests.result_cases import AFFINES, affine, ct_series, findings_of, organ_masks
@@ -176,7 +177,8 @@ def test_dcmqi_reads_the_slicer_profile_as_the_same_voxels_in_the_patient(name, 
 
 
 def test_tid1500reader_reads_what_the_report_says_about_each_organ_and_region(tmp_path):
-    series = ct_series(AFFINES["oblique"])
+    noted = GeometryVerdict(Verdict.OK, notes=("Chosen of 2 series.",))
+    series = replace(ct_series(AFFINES["oblique"]), verdict=noted)
     masks = organ_masks(SHAPE)
     findings = findings_of(series, masks)
     path = written(tmp_path, series, findings)["report-sr"]
@@ -196,6 +198,42 @@ def test_tid1500reader_reads_what_the_report_says_about_each_organ_and_region(tm
     volume = float(masks["stomach"].sum() * series.volume.geometry.voxel_ml)
     assert measured == {"118565006": pytest.approx(volume, abs=5e-5), "DSC-BOUND": 0.8649, "CONFIDENCE": 0.9}
     assert (stomach["ReferencedSegment"], groups["check-1-stomach"]["ReferencedSegment"]) == (6, 1)
+
+
+def test_the_reader_is_told_of_repair_and_notes_in_report_and_segments(tmp_path):
+    notes = (
+        "2.0 % of the voxels are padding and were set to -1024 HU.",
+        "Chosen of 3 series, 2 of them fit.",
+    )
+    repaired = GeometryVerdict(
+        Verdict.REPAIRED, Code.GANTRY_TILT, "The gantry is tilted by 14.0 deg.", {}, notes
+    )
+    series = replace(ct_series(AFFINES["sheared"]), verdict=repaired)
+    findings = findings_of(series, organ_masks(SHAPE))
+    paths = written(tmp_path, series, findings)
+    assert {kind: errors(path) for kind, path in paths.items()} == {kind: [] for kind in paths}
+    section = dcmread(paths["report-sr"]).ContentSequence[-1]
+    assert [
+        (item.ConceptNameCodeSequence[0].CodeValue, item.TextValue) for item in section.ContentSequence
+    ] == [
+        ("SERIES-REPAIR", "gantry-tilt: The gantry is tilted by 14.0 deg."),
+        ("SERIES-NOTE", notes[0]),
+        ("SERIES-NOTE", notes[1]),
+    ]
+    for segment in dcmread(paths["organ-seg"]).SegmentSequence:
+        assert "series repaired: gantry-tilt" in segment.SegmentDescription
+
+
+def test_what_is_told_of_the_series_makes_another_object_and_only_where_it_is_told():
+    series = ct_series(AFFINES["axial"])
+    findings = findings_of(series, organ_masks(SHAPE))
+    noted = replace(series, verdict=GeometryVerdict(Verdict.OK, notes=("Chosen of 2 series.",)))
+    plain, other = (
+        [result.sop_instance_uid for result in write_results(one, findings, written_at=WRITTEN_AT)]
+        for one in (series, noted)
+    )
+    assert plain[:2] == other[:2]
+    assert plain[2] != other[2]
 
 
 def test_the_label_map_profile_holds_the_same_voxels_and_refuses_overlaps(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from io import BytesIO
@@ -11,6 +12,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from models.errors import ProofFailed
+from models.verdict import Code, GeometryVerdict, Verdict
 from services.dicom import organ_seg, report_sr, review_seg
 from services.dicom.heading import Heading, to_bytes
 from services.dicom.identity import Identity
@@ -21,7 +23,13 @@ from services.dicom.seg_writer import Profile, sop_class_uid, write_segmentation
 from tests.result_cases import AFFINES, ct_series, findings_of, organ_masks
 
 SHAPE = (7, 19, 21)
-SERIES = ct_series(AFFINES["oblique"])
+VERDICT = GeometryVerdict(
+    Verdict.REPAIRED,
+    Code.LOCALIZER_EXCLUDED,
+    "1 localizer was left out.",
+    notes=("3 of 7 slices went through lossy compression.",),
+)
+SERIES = replace(ct_series(AFFINES["oblique"]), verdict=VERDICT)
 FINDINGS = findings_of(SERIES, organ_masks(SHAPE))
 IDENTITY = Identity.of((i.SOPInstanceUID for i in SERIES.images), FINDINGS.release_digest, "ohif", "")
 REFERENCES = [
@@ -37,7 +45,7 @@ def heading(kind: str) -> Heading:
 
 @cache
 def organ_object() -> bytes:
-    segments = organ_seg.organ_segments(FINDINGS, IDENTITY)
+    segments = organ_seg.organ_segments(FINDINGS, IDENTITY, SERIES.verdict)
     return write_segmentation(SERIES, segments, heading(organ_seg.KIND), "2.25.1", Profile.OHIF)
 
 
@@ -129,6 +137,11 @@ def change_flag(seg: Dataset) -> None:
     stomach.SegmentDescription = stomach.SegmentDescription.replace("REVIEW", "CLEAR")
 
 
+def hide_repair(seg: Dataset) -> None:
+    spleen = seg.SegmentSequence[0]
+    spleen.SegmentDescription = spleen.SegmentDescription.replace("; series repaired: localizer-excluded", "")
+
+
 def change_label(seg: Dataset) -> None:
     seg.SegmentSequence[0].SegmentLabel = "Liver"
 
@@ -157,6 +170,7 @@ FAULTS = [
     (swap_spacing, "off slice"),
     (turn_orientation, "off slice"),
     (change_flag, "'REVIEW' is not in the description"),
+    (hide_repair, "'series repaired: localizer-excluded' is not in the description"),
     (change_label, r"segment 1 \(Spleen\): label"),
     (change_colour, "colour"),
     (change_patient, "PatientID is not that of the CT images"),
@@ -246,7 +260,28 @@ def lost_image_of_a_region(report: Dataset) -> None:
     group.ContentSequence.remove(item_of(group, "121233"))
 
 
+def section_of_the_series(report: Dataset) -> Dataset:
+    return item_of(report, "C0034375")
+
+
+def lost_repair(report: Dataset) -> None:
+    del section_of_the_series(report).ContentSequence[0]
+
+
+def changed_note(report: Dataset) -> None:
+    section_of_the_series(report).ContentSequence[
+        1
+    ].TextValue = "1 of 7 slices went through lossy compression."
+
+
+def lost_section(report: Dataset) -> None:
+    report.ContentSequence.remove(section_of_the_series(report))
+
+
 REPORT_FAULTS = [
+    (lost_repair, "the series"),
+    (changed_note, "the series"),
+    (lost_section, "the series"),
     (changed_flag, "stomach: evaluations"),
     (lost_reason, "stomach: evaluations"),
     (changed_volume, "liver: numbers"),

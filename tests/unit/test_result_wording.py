@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from models.findings import Flag
 from models.organs import ORGANS
 from models.reasons import Reason
+from models.verdict import Code, GeometryVerdict, Verdict
 from services.dicom import private_codes
 from services.dicom.identity import Identity, hashed_uid
 from services.dicom.wording import (
@@ -25,6 +26,7 @@ from tests.result_cases import AFFINES, ct_series, findings_of, organ_masks
 
 SERIES = ct_series(AFFINES["axial"])
 MASKS = organ_masks((7, 19, 21))
+REPAIRED = GeometryVerdict(Verdict.REPAIRED, Code.GANTRY_TILT, "The gantry is tilted.")
 
 
 def findings(flagged=("stomach", "aorta"), **overrides):
@@ -69,7 +71,9 @@ def test_the_review_series_names_organs_by_rank_once():
 
 
 def test_a_segment_says_flag_reasons_bound_volume_and_release():
-    said = {f.organ: organ_description(f, findings(demonstration=True)) for f in findings().organs}
+    said = {
+        f.organ: organ_description(f, findings(demonstration=True), SERIES.verdict) for f in findings().organs
+    }
     assert re.fullmatch(
         r"REVIEW: volume-out-of-range, bound-under-target; DSC at least 0.86 with 90 % confidence; "
         r"[\d.]+ ml; release 2, demonstration weights, not for clinical use",
@@ -79,11 +83,14 @@ def test_a_segment_says_flag_reasons_bound_volume_and_release():
     assert "cut by the field of view" in said["liver"]
 
 
-def test_a_very_long_description_is_cut_and_keeps_the_release():
+def test_a_very_long_description_is_cut_and_keeps_repair_and_release():
     finding = replace(findings().organs[5], reasons=("x" * 60,) * 40)
-    text = organ_description(finding, findings())
+    text = organ_description(finding, findings(), SERIES.verdict)
     assert len(text) == 1024
     assert text.endswith("...; release 2")
+    text = organ_description(finding, findings(), REPAIRED)
+    assert len(text) == 1024
+    assert text.endswith("...; series repaired: gantry-tilt; release 2")
 
 
 def test_a_region_says_where_and_how_much():
