@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from prefect.artifacts import create_table_artifact
 
 from flows.serving import Progress, incumbent, silent, worth_trying_again
 from models.findings import StudyFindings
-from models.organs import ORGANS
+from models.organs import CATALOGUE, ORGANS
 from models.release import Release
 from models.resampling import to_model_grid
 from models.study import assess
@@ -110,14 +111,15 @@ def segment(
         findings = assess(answer, model_volume.geometry, series.volume.geometry, chosen, profile, organs)
     with watch.step("write"):
         progress("writing and proving the DICOM objects")
-        key = result_key(series, chosen, services.settings.seg_profile, organs)
+        settings = settings_digest(profile, organs)
+        key = result_key(series, chosen, services.settings.seg_profile, settings)
         written_at = services.records.first_written(key, now())
         objects = write_results(
             series,
             findings,
             profile=services.settings.seg_profile,
             written_at=written_at,
-            settings_digest=digest(sorted(organs)),
+            settings_digest=settings,
         )
     with watch.step("store"):
         FolderPacs(out).store(objects)
@@ -131,10 +133,38 @@ def segment(
     return SegmentedStudy(series, findings, objects, _document(series, findings, objects, out, watch))
 
 
-def result_key(series: CTSeries, release: Release, profile: str, organs: Collection[str]) -> str:
-    """Return the key under which the same step is the same result: images, release, settings."""
+def settings_digest(serving_profile: str, organs: Collection[str]) -> str:
+    """Return the digest of all that may change the objects beside images, release and SEG profile.
+
+    Other bits are served in another profile; other rules, words, codes or colours come with another
+    version of the program or another catalogue. An object written under them needs a UID of its own.
+
+    Parameters
+    ----------
+    serving_profile
+        In which the release answered.
+    organs
+        Organs asked for; their order says nothing.
+    """
+    return digest([serving_profile, version("organloop"), repr(CATALOGUE), *sorted(organs)])
+
+
+def result_key(series: CTSeries, release: Release, seg_profile: str, settings: str) -> str:
+    """Return the key under which the same step is the same result: images, release, settings.
+
+    Parameters
+    ----------
+    series
+        Its images went in.
+    release
+        Which was asked.
+    seg_profile
+        Profile of the organ SEG.
+    settings
+        As of `settings_digest`.
+    """
     images = sorted(str(image.SOPInstanceUID) for image in series.images)
-    return digest([release.digest, profile, *sorted(organs), *images])
+    return digest([release.digest, seg_profile, settings, *images])
 
 
 def digest(words: Collection[str]) -> str:
@@ -165,7 +195,7 @@ def _document(
                 "presence": str(finding.presence),
                 "cut_by_field_of_view": finding.cut_by_field_of_view,
                 "volume_ml": round(finding.volume_ml, 2),
-                "flag": str(finding.flag),
+                "flag": None if finding.flag is None else str(finding.flag),
                 "reasons": list(finding.reasons),
                 "dsc_lower_bound": finding.dsc_lower_bound,
             }
