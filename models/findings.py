@@ -42,9 +42,9 @@ class OrganFinding:
     volume_ml
         Volume on the CT grid in millilitres; 0 when absent.
     flag
-        Clear, review or reject.
+        Clear, review or reject; None exactly when not asked for, of which nothing is said.
     reasons
-        Reason codes behind the flag, most important first; empty exactly when the flag is clear.
+        Reason codes behind the flag, most important first; empty when clear or not asked for.
     dsc_lower_bound
         Lower bound of the Dice similarity coefficient against a reader, 0..1; None when no bound
         can be claimed (`uncalibrated`, `out-of-domain`, absent).
@@ -56,10 +56,15 @@ class OrganFinding:
     presence: Presence
     cut_by_field_of_view: bool
     volume_ml: float
-    flag: Flag
+    flag: Flag | None
     reasons: tuple[str, ...]
     dsc_lower_bound: float | None
     confidence: float | None
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the reader is asked to look at the organ."""
+        return self.flag in (Flag.REVIEW, Flag.REJECT)
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,14 +113,16 @@ def broken_rules(shapes: Mapping[str, Shape | None], geometry: Geometry) -> dict
     Returns
     -------
     dict
-        By organ, the codes of the rules it breaks, most important first; often empty.
+        By organ, the codes of the rules it breaks, most important first; often empty. Never for an
+        organ that was not found: whether it is there is then contradicted or not checked.
     """
     found = {organ: shape for organ, shape in shapes.items() if shape is not None}
     middle = _midline_mm(found, geometry)
     broken: dict[str, tuple[Reason, ...]] = {}
     for organ, shape in shapes.items():
         if shape is None:
-            rules = {Reason.NOT_FOUND: _surroundings_found(organ, found)}
+            expected = _surroundings_found(organ, found)
+            rules = {Reason.NOT_FOUND: expected, Reason.PRESENCE_NOT_CHECKED: not expected}
         else:
             rules = {
                 Reason.WRONG_SIDE: _wrong_side(organ, found, middle),

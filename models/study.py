@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models.calibration import Calibration
 from models.conformal import lower_bound
 from models.domain import is_out_of_domain, study_feature
-from models.findings import Flag, OrganFinding, Presence, ReviewRegion, StudyFindings
+from models.findings import OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.flags import flag
 from models.geometry import Geometry
 from models.organs import ORGANS
@@ -132,12 +132,12 @@ def assess(
     findings = tuple(
         _finding(organ, results[organ], broken[organ], strange, calibration)
         if organ in results
-        else OrganFinding(organ, Presence.NOT_ASKED, False, 0.0, Flag.CLEAR, (), None, None)
+        else OrganFinding(organ, Presence.NOT_ASKED, False, 0.0, None, (), None, None)
         for organ in ORGANS
     )
     regions: list[ReviewRegion] = []
     for finding in findings:
-        if finding.flag is not Flag.CLEAR:
+        if finding.flagged:
             index = channel[finding.organ]
             regions += organ_regions(
                 finding.organ,

@@ -106,7 +106,7 @@ def findings_of(
     for key in ORGANS:
         asked = key in masks
         found = asked and bool(masks[key].any())
-        flag = Flag.REVIEW if key in flagged else Flag.CLEAR
+        flag = None if not asked else Flag.REVIEW if key in flagged else Flag.CLEAR
         organs.append(
             OrganFinding(
                 organ=key,

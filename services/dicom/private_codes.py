@@ -47,11 +47,11 @@ REASONS: dict[Reason, Code] = {
     Reason.NOT_FOUND: _code("NOT-FOUND", "not found although its surroundings were"),
     Reason.WRONG_SIDE: _code("WRONG-SIDE", "found on the wrong side of the body"),
     Reason.BOUND_UNDER_HALF_TARGET: _code("BOUND-HALF", "bound of DSC under half the target"),
+    Reason.PRESENCE_NOT_CHECKED: _code("NOT-CHECKED", "not found, and surroundings not found in full"),
     Reason.FRAGMENTED: _code("FRAGMENTED", "in more pieces than it should be"),
     Reason.VOLUME_OUT_OF_RANGE: _code("VOLUME", "volume outside the plausible range"),
     Reason.BOUND_UNDER_TARGET: _code("BOUND", "bound of DSC under the target"),
     Reason.UNCALIBRATED: _code("UNCALIBRATED", "release not calibrated on this organ"),
-    Reason.CUT_BY_FIELD_OF_VIEW: _code("CUT", "cut by the field of view"),
 }
 CUT = _code("CUT-BY-FOV", "organ cut by the field of view")
 DEMONSTRATION = _code("DEMONSTRATION", "demonstration, not for clinical use")

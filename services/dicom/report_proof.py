@@ -69,13 +69,13 @@ def prove_report(
     for name, statement in meant.items():
         for field, said, intended in zip(Statement._fields, found[name], statement, strict=True):
             same(f"{name}: {field}", said, intended)
-    said = [
+    told = [
         (_name(text), str(text.TextValue))
         for item in dataset.ContentSequence
         if _name(item) == SERIES_SECTION.value
         for text in item.ContentSequence
     ]
-    same("the series", said, [(name.value, text) for name, text in series_statements(series.verdict)])
+    same("the series", told, [(name.value, text) for name, text in series_statements(series.verdict)])
     _prove_evidence(dataset, found)
 
 
@@ -133,7 +133,7 @@ def _site(entry: Organ) -> tuple[str, str | None]:
 
 def _evaluations(finding: OrganFinding, demonstration: bool) -> tuple[tuple[str, str], ...]:
     said = [(own.PRESENCE, own.PRESENCES[finding.presence])]
-    if finding.presence is not Presence.NOT_ASKED:
+    if finding.flag is not None:
         said.append((own.FLAG, own.FLAGS[finding.flag]))
         said.extend((own.REASON, own.REASONS[Reason(reason)]) for reason in finding.reasons)
     if finding.cut_by_field_of_view:

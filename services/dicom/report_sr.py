@@ -228,7 +228,7 @@ def _volume(millilitres: float) -> sr.Measurement:
 
 def _evaluations(finding: OrganFinding, demonstration: bool) -> list[sr.QualitativeEvaluation]:
     said = [(own.PRESENCE, own.PRESENCES[finding.presence])]
-    if finding.presence is not Presence.NOT_ASKED:
+    if finding.flag is not None:
         said.append((own.FLAG, own.FLAGS[finding.flag]))
         said += [(own.REASON, own.REASONS[Reason(reason)]) for reason in finding.reasons]
     if finding.cut_by_field_of_view:

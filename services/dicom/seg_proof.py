@@ -55,7 +55,7 @@ def prove_organ_seg(content: bytes, series: CTSeries, findings: StudyFindings, h
             region=None,
             cielab=entry.cielab,
             words=(
-                said[entry.key].flag.upper(),
+                str(said[entry.key].flag).upper(),
                 *said[entry.key].reasons,
                 f"release {findings.release}",
                 repair_notice(series.verdict),

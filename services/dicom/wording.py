@@ -21,7 +21,7 @@ def organs_description(findings: StudyFindings) -> str:
     as many names as fit: ``Organs r2: check 5 organs: liver, stomach, ...``.
     """
     flagged = sorted(
-        (finding for finding in findings.organs if finding.flag is not Flag.CLEAR),
+        (finding for finding in findings.organs if finding.flagged),
         key=lambda finding: finding.flag is not Flag.REJECT,
     )
     head = f"Organs r{findings.release}: "
@@ -57,8 +57,15 @@ def organ_description(finding: OrganFinding, findings: StudyFindings, verdict: G
         The study's findings, for the release.
     verdict
         The verdict on the series, for its repair.
+
+    Raises
+    ------
+    ValueError
+        If the organ was not asked for.
     """
-    said = [f"{finding.flag.upper()}: {', '.join(finding.reasons)}" if finding.reasons else "CLEAR"]
+    if finding.flag is None:
+        raise ValueError(f"{finding.organ} was not asked for and is no segment")
+    said = [": ".join(filter(None, (finding.flag.upper(), ", ".join(finding.reasons))))]
     if finding.dsc_lower_bound is not None and finding.confidence is not None:
         said.append(
             f"DSC at least {floored(finding.dsc_lower_bound):.2f} "

@@ -36,8 +36,9 @@ def test_out_of_domain_everything_is_for_review_and_nothing_is_rejected():
     assert reasons == (Reason.OUT_OF_DOMAIN, Reason.WRONG_SIDE)
 
 
-def test_an_absent_organ_nothing_contradicts_is_clear():
-    assert flag("gallbladder", None, ()) == (Flag.CLEAR, ())
+def test_an_absent_organ_whose_presence_nothing_checks_is_for_review():
+    reasons = (Reason.PRESENCE_NOT_CHECKED,)
+    assert flag("gallbladder", None, reasons) == (Flag.REVIEW, reasons)
 
 
 @pytest.mark.parametrize("reason", [Reason.UNCALIBRATED, Reason.OUT_OF_DOMAIN])

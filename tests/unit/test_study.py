@@ -177,7 +177,29 @@ def test_organs_not_asked_for_have_no_mask_and_no_opinion(answer):
     assert tuple(findings.masks) == ("spleen", "liver")
     others = [f for f in findings.organs if f.organ not in findings.masks]
     assert len(others) == 7
-    assert {(f.presence, f.flag, f.reasons) for f in others} == {(Presence.NOT_ASKED, Flag.CLEAR, ())}
+    assert {(f.presence, f.flag, f.reasons) for f in others} == {(Presence.NOT_ASKED, None, ())}
+
+
+def test_a_missed_gallbladder_under_a_liver_cut_by_the_scan_is_for_review(answer):
+    below_the_dome = Geometry((38, *CT.shape[1:]), CT.affine)
+    grid = model_grid(below_the_dome, SPACING)
+    cut = replace(
+        answer,
+        probability=answer.probability[:, : grid.shape[0]].copy(),
+        disagreement=answer.disagreement[:, : grid.shape[0]],
+    )
+    missed = changed(cut, "gallbladder", np.zeros(grid.shape))
+    findings = assess(missed, grid, below_the_dome, release(), PROFILE)
+    gallbladder = findings.organs[ORGANS.index("gallbladder")]
+    assert findings.organs[ORGANS.index("liver")].cut_by_field_of_view
+    assert gallbladder.presence is Presence.ABSENT
+    assert (gallbladder.flag, gallbladder.reasons) == (Flag.REVIEW, ("presence-not-checked",))
+
+
+def test_asked_alone_an_organ_that_is_not_found_is_for_review(answer):
+    nothing = changed(answer, "stomach", np.zeros(GRID.shape))
+    (stomach,) = (f for f in assess(nothing, GRID, CT, release(), PROFILE, ["stomach"]).organs if f.flag)
+    assert (stomach.organ, stomach.reasons) == ("stomach", ("presence-not-checked",))
 
 
 def test_a_liver_on_the_left_is_rejected(answer):
