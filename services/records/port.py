@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -116,6 +118,12 @@ class Case:
     origin: str
     digest: str
     site: str = ""
+
+
+def manifest_digest(cases: Collection[Case]) -> str:
+    """Return the SHA-256 of a set's manifest: every field of every case, in the order given."""
+    manifest = [asdict(case) for case in cases]
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

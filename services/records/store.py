@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -18,7 +16,15 @@ from sqlalchemy.orm import Session
 from models.corrections import OrganLedger, OrganState, origin_of
 from models.errors import Refused, StorageFailed
 from services.records.database import connect, upgrade
-from services.records.port import Case, Correction, Event, Purpose, ReleaseState, Result
+from services.records.port import (
+    Case,
+    Correction,
+    Event,
+    Purpose,
+    ReleaseState,
+    Result,
+    manifest_digest,
+)
 from services.records.tables import (
     AcceptanceRow,
     CaseRow,
@@ -262,12 +268,12 @@ class SqlRecords:
             frozen = session.get(FrozenSetRow, purpose)
             if frozen is not None:
                 return frozen.digest
-            manifest = [asdict(case) for case in _cases(session, purpose)]
-            if not manifest:
+            cases = _cases(session, purpose)
+            if not cases:
                 raise Refused("empty-set", f"the {purpose} set has no case")
-            digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+            digest = manifest_digest(cases)
             session.add(FrozenSetRow(purpose=purpose, digest=digest, frozen_at=self._now()))
-            payload = {"set": purpose, "digest": digest, "cases": len(manifest)}
+            payload = {"set": purpose, "digest": digest, "cases": len(cases)}
             self._add_event(session, "set-frozen", "cases", payload)
             return digest
 

@@ -11,10 +11,11 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from threading import Event
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -25,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 from models.corrections import OrganLedger, OrganState
 from models.errors import Refused, StorageFailed
 from services.records.database import connect, upgrade
-from services.records.port import Case, Correction, Purpose, ReleaseState
+from services.records.port import Case, Correction, Purpose, ReleaseState, manifest_digest
 from services.records.store import SqlRecords, open_records
 from services.records.tables import Table
 
@@ -314,6 +315,30 @@ def test_a_frozen_set_keeps_its_digest_and_takes_nothing_more(records):
         records.add_case(replace(GATE, case_id="gate-2", patient="b" * 64))
     with pytest.raises(Refused, match="case-changed"):
         records.add_case(replace(GATE, digest="2" * 64))
+
+
+def test_a_case_added_while_its_set_is_being_frozen_comes_too_late(url):
+    adder = open_records(url, clock=lambda: NOON)
+    adder.add_case(GATE)
+    freezing, let_go = Event(), Event()
+
+    def slow_clock() -> datetime:
+        freezing.set()  # the manifest was read
+        assert let_go.wait(10)
+        return NOON
+
+    freezer = open_records(url, clock=slow_clock)
+    with ThreadPoolExecutor(2) as pool:
+        frozen = pool.submit(freezer.freeze, Purpose.GATE)
+        assert freezing.wait(10)
+        added = pool.submit(adder.add_case, replace(GATE, case_id="gate-2", patient="b" * 64))
+        wait([added], timeout=0.5)
+        let_go.set()
+        with pytest.raises(Refused, match="set-frozen"):
+            added.result()
+        assert frozen.result() == manifest_digest(adder.cases(Purpose.GATE)) == adder.frozen(Purpose.GATE)
+    adder.close()
+    freezer.close()
 
 
 def test_the_manifest_digest_does_not_depend_on_the_order_of_adding(records, tmp_path):
