@@ -198,6 +198,8 @@ def _document(
                 "flag": None if finding.flag is None else str(finding.flag),
                 "reasons": list(finding.reasons),
                 "dsc_lower_bound": finding.dsc_lower_bound,
+                "entropy": finding.entropy,
+                "disagreement": finding.disagreement,
             }
             for finding in findings.organs
         ],

@@ -50,6 +50,11 @@ class OrganFinding:
         can be claimed (`uncalibrated`, `out-of-domain`, absent).
     confidence
         Probability with which the bound holds, e.g. 0.9; None with no bound.
+    entropy
+        Mean Bernoulli entropy of the voxels in and near the organ, nats, 0..ln 2; None when not found.
+    disagreement
+        Mean standard deviation of their probability over overlapping windows, 0..0.5; None when not
+        found.
     """
 
     organ: str
@@ -60,6 +65,8 @@ class OrganFinding:
     reasons: tuple[str, ...]
     dsc_lower_bound: float | None
     confidence: float | None
+    entropy: float | None
+    disagreement: float | None
 
     @property
     def flagged(self) -> bool:

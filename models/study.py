@@ -26,7 +26,7 @@ from models.regions import organ_regions, rank_regions
 from models.release import Release
 from models.resampling import patch_on_ct
 from models.segmentation import Segmentation
-from models.uncertainty import soft_dice_confidence
+from models.uncertainty import Uncertainty, soft_dice_confidence, uncertainty_near
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +122,14 @@ def assess(
         for organ in ORGANS
         if organ in asked
     }
+    unsure = {
+        organ: uncertainty_near(
+            segmentation.probability[channel[organ]],
+            segmentation.disagreement[channel[organ]],
+            segmentation.probability[channel[organ]] >= contract.thresholds[organ],
+        )
+        for organ in results
+    }
     broken = broken_rules({organ: result.shape for organ, result in results.items()}, ct_geometry)
     calibration = release.calibration
     if calibration is not None and calibration.profile != profile:
@@ -130,9 +138,9 @@ def assess(
         study_feature(segmentation.global_feature), calibration.domain
     )
     findings = tuple(
-        _finding(organ, results[organ], broken[organ], strange, calibration)
+        _finding(organ, results[organ], unsure[organ], broken[organ], strange, calibration)
         if organ in results
-        else OrganFinding(organ, Presence.NOT_ASKED, False, 0.0, None, (), None, None)
+        else OrganFinding(organ, Presence.NOT_ASKED, False, 0.0, None, (), None, None, None, None)
         for organ in ORGANS
     )
     regions: list[ReviewRegion] = []
@@ -161,6 +169,7 @@ def assess(
 def _finding(
     organ: str,
     result: OrganResult,
+    unsure: Uncertainty | None,
     broken: tuple[Reason, ...],
     out_of_domain: bool,
     calibrated: Calibration | None,
@@ -184,4 +193,6 @@ def _finding(
         reasons=tuple(reason.value for reason in ordered),
         dsc_lower_bound=bound,
         confidence=confidence,
+        entropy=unsure.entropy if result.shape and unsure else None,
+        disagreement=unsure.disagreement if result.shape and unsure else None,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -51,23 +53,43 @@ def soft_dice_confidence(probability: NDArray, mask: NDArray[np.bool_]) -> float
     return 2 * inside / (float(probability.sum(dtype=np.float64)) + np.count_nonzero(mask))
 
 
-def disagreement_near(disagreement: NDArray, mask: NDArray[np.bool_]) -> float | None:
-    """Return the mean disagreement of overlapping windows in and near an organ.
+class Uncertainty(NamedTuple):
+    """How unsure the segmenter is of one organ, a mean over the voxels in and near it.
 
     Parameters
     ----------
+    entropy
+        Bernoulli entropy, nats, 0..ln 2.
     disagreement
-        Axes (k, j, i), 0..0.5.
+        Standard deviation of the probability over overlapping windows, 0..0.5.
+    """
+
+    entropy: float
+    disagreement: float
+
+
+def uncertainty_near(
+    probability: NDArray, disagreement: NDArray, mask: NDArray[np.bool_]
+) -> Uncertainty | None:
+    """Return how unsure the segmenter is in and near an organ.
+
+    Parameters
+    ----------
+    probability
+        Axes (k, j, i), 0..1.
+    disagreement
+        Same axes, 0..0.5.
     mask
         The organ, same axes.
 
     Returns
     -------
-    float or None
-        Mean over the mask grown by `NEAR_VOXELS`; None for an empty mask.
+    Uncertainty or None
+        Means over the mask grown by `NEAR_VOXELS`; None for an empty mask.
     """
     box = bounding_box(mask, margin=NEAR_VOXELS)
     if box is None:
         return None
     near = ndimage.binary_dilation(mask[box], iterations=NEAR_VOXELS)
-    return float(disagreement[box][near].mean(dtype=np.float64))
+    fields = entropy(probability[box][near]), disagreement[box][near]
+    return Uncertainty(*(float(field.mean(dtype=np.float64)) for field in fields))

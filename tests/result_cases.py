@@ -117,6 +117,8 @@ def findings_of(
                 reasons=("volume-out-of-range", "bound-under-target") if flag is Flag.REVIEW else (),
                 dsc_lower_bound=0.8649 if found else None,
                 confidence=0.9 if found else None,
+                entropy=0.12345 if found else None,
+                disagreement=0.0321 if found else None,
             )
         )
         if found and flag is Flag.REVIEW:

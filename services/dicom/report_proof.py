@@ -150,6 +150,10 @@ def _numbers(finding: OrganFinding) -> tuple[tuple[str, float, str], ...]:
     if finding.dsc_lower_bound is not None and finding.confidence is not None:
         said.append((own.DSC_BOUND.value, floored(finding.dsc_lower_bound), "1"))
         said.append((own.CONFIDENCE.value, finding.confidence, "1"))
+    if finding.entropy is not None:
+        said.append((own.ENTROPY.value, round(finding.entropy, DECIMALS), "1"))
+    if finding.disagreement is not None:
+        said.append((own.DISAGREEMENT.value, round(finding.disagreement, DECIMALS), "1"))
     return tuple(said)
 
 

@@ -196,7 +196,13 @@ def test_tid1500reader_reads_what_the_report_says_about_each_organ_and_region(tm
     assert said[1:] == [("PRESENCE", "FOUND"), ("FLAG", "REVIEW"), ("REASON", "VOLUME"), ("REASON", "BOUND")]
     measured = {m["quantity"]["CodeValue"]: float(m["value"]) for m in stomach["measurementItems"]}
     volume = float(masks["stomach"].sum() * series.volume.geometry.voxel_ml)
-    assert measured == {"118565006": pytest.approx(volume, abs=5e-5), "DSC-BOUND": 0.8649, "CONFIDENCE": 0.9}
+    assert measured == {
+        "118565006": pytest.approx(volume, abs=5e-5),
+        "DSC-BOUND": 0.8649,
+        "CONFIDENCE": 0.9,
+        "ENTROPY": round(0.12345, 4),
+        "DISAGREEMENT": 0.0321,
+    }
     assert (stomach["ReferencedSegment"], groups["check-1-stomach"]["ReferencedSegment"]) == (6, 1)
 
 

@@ -240,6 +240,15 @@ def changed_volume(report: Dataset) -> None:
     item_of(groups_of(report)["liver"], "118565006").MeasuredValueSequence[0].NumericValue = "1.5"
 
 
+def changed_entropy(report: Dataset) -> None:
+    item_of(groups_of(report)["liver"], "ENTROPY").MeasuredValueSequence[0].NumericValue = "0"
+
+
+def lost_disagreement(report: Dataset) -> None:
+    group = groups_of(report)["liver"]
+    group.ContentSequence.remove(item_of(group, "DISAGREEMENT"))
+
+
 def changed_segment(report: Dataset) -> None:
     item_of(groups_of(report)["liver"], "121191").ReferencedSOPSequence[0].ReferencedSegmentNumber = 1
 
@@ -285,6 +294,8 @@ REPORT_FAULTS = [
     (changed_flag, "stomach: evaluations"),
     (lost_reason, "stomach: evaluations"),
     (changed_volume, "liver: numbers"),
+    (changed_entropy, "liver: numbers"),
+    (lost_disagreement, "liver: numbers"),
     (changed_segment, "liver: segment"),
     (lost_group, "measurement groups"),
     (changed_side, "left_kidney: site"),

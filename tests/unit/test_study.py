@@ -196,6 +196,24 @@ def test_a_missed_gallbladder_under_a_liver_cut_by_the_scan_is_for_review(answer
     assert (gallbladder.flag, gallbladder.reasons) == (Flag.REVIEW, ("presence-not-checked",))
 
 
+def test_the_doubt_in_and_near_an_organ_is_told_of_that_organ_only(answer):
+    sure = assess(answer, GRID, CT, release(), PROFILE).organs
+    doubtful = unsure(answer, "liver", ANATOMY["liver"][0])
+    liver = ORGANS.index("liver")
+    spread = doubtful.disagreement.copy()
+    spread[liver, 30:36, 30:36, 30:36] = 0.3
+    told = assess(replace(doubtful, disagreement=spread), GRID, CT, release(), PROFILE).organs
+    assert told[liver].entropy > sure[liver].entropy > 0
+    assert told[liver].disagreement > sure[liver].disagreement == 0
+    assert [f for f in told if f.organ != "liver"] == [f for f in sure if f.organ != "liver"]
+
+
+def test_of_an_absent_organ_or_one_not_asked_for_no_doubt_is_told(answer):
+    nothing = changed(answer, "stomach", np.full(GRID.shape, 0.3))
+    findings = assess(nothing, GRID, CT, release(), PROFILE, ["stomach"])
+    assert {(f.entropy, f.disagreement) for f in findings.organs} == {(None, None)}
+
+
 def test_asked_alone_an_organ_that_is_not_found_is_for_review(answer):
     nothing = changed(answer, "stomach", np.zeros(GRID.shape))
     (stomach,) = (f for f in assess(nothing, GRID, CT, release(), PROFILE, ["stomach"]).organs if f.flag)

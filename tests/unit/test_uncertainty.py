@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.dsc import dsc
-from models.uncertainty import disagreement_near, entropy, soft_dice_confidence, voxel_error
+from models.uncertainty import entropy, soft_dice_confidence, uncertainty_near, voxel_error
 
 
 def test_entropy_is_zero_when_sure_and_ln_2_at_a_half():
@@ -28,7 +28,8 @@ def test_half_precision_does_not_saturate_the_sums():
 
 def test_an_empty_mask_has_no_confidence():
     assert soft_dice_confidence(np.full((2, 2, 2), 0.4), np.zeros((2, 2, 2), dtype=bool)) is None
-    assert disagreement_near(np.zeros((2, 2, 2)), np.zeros((2, 2, 2), dtype=bool)) is None
+    nothing = np.zeros((2, 2, 2))
+    assert uncertainty_near(nothing, nothing, nothing.astype(bool)) is None
 
 
 def test_a_voxel_errs_by_what_speaks_against_its_mask():
@@ -36,11 +37,15 @@ def test_a_voxel_errs_by_what_speaks_against_its_mask():
     assert error == pytest.approx([0.1, 0.4, 0.3])
 
 
-def test_disagreement_counts_near_the_organ_only():
+def test_uncertainty_counts_near_the_organ_only():
     disagreement = np.zeros((20, 20, 20), dtype=np.float16)
+    probability = np.zeros(disagreement.shape, dtype=np.float16)
     mask = np.zeros(disagreement.shape, dtype=bool)
     mask[8:12, 8:12, 8:12] = True
-    disagreement[0, 0, 0] = 0.5
-    assert disagreement_near(disagreement, mask) == 0.0
-    disagreement[8:12, 8:12, 13] = 0.5  # two voxels outside
-    assert 0.01 < disagreement_near(disagreement, mask) < 0.05
+    disagreement[0, 0, 0] = probability[0, 0, 0] = 0.5
+    assert uncertainty_near(probability, disagreement, mask) == (0.0, 0.0)
+    disagreement[8:12, 8:12, 13] = probability[8:12, 8:12, 13] = 0.5  # two voxels outside
+    found = uncertainty_near(probability, disagreement, mask)
+    voxels = 64 + 6 * 16 + 6 * 16 + 12 * 4  # the cube, its two shells, the edges of the outer one
+    assert found.disagreement == pytest.approx(16 * 0.5 / voxels)
+    assert found.entropy == pytest.approx(16 * np.log(2) / voxels)
