@@ -1,0 +1,46 @@
+"""The catalogue speaks the standard's codes, and every organ has all that is said of it."""
+
+from __future__ import annotations
+
+import pytest
+from pydicom.sr.codedict import codes
+
+from models.organs import CATALOGUE, ORGANS, Organ, organ
+
+
+@pytest.mark.parametrize("entry", CATALOGUE, ids=ORGANS)
+def test_codes_are_those_of_the_standard_s_context_groups(entry: Organ) -> None:
+    groups = [(entry.category, codes.cid7150), (entry.type, codes.cid7151)]
+    if entry.laterality:
+        groups.append((entry.laterality, codes.cid244))
+    for code, group in groups:
+        known = {(getattr(group, name).value, getattr(group, name).scheme_designator) for name in group.dir()}
+        assert (code.value, code.scheme) in known
+
+
+def test_organs_are_those_of_the_paper_in_its_order() -> None:
+    assert " ".join(ORGANS) == (
+        "spleen right_kidney left_kidney pancreas liver stomach aorta postcava gallbladder"
+    )
+
+
+def test_only_the_kidneys_are_paired_and_share_a_type() -> None:
+    paired = {entry.key: entry.laterality.meaning for entry in CATALOGUE if entry.laterality}
+    assert paired == {"right_kidney": "Right", "left_kidney": "Left"}
+    assert len({(entry.type, entry.laterality) for entry in CATALOGUE}) == len(CATALOGUE)
+
+
+@pytest.mark.parametrize("entry", CATALOGUE, ids=ORGANS)
+def test_figures_are_in_their_ranges(entry: Organ) -> None:
+    low, high = entry.volume_range_ml
+    assert 0 < low < high
+    assert 0.7 <= entry.dsc_target < 1
+    assert 0 < entry.gate_margin <= 0.02
+    assert entry.nsd_tolerance_mm > 0
+    assert 0 <= entry.cielab[0] <= 100
+    assert all(-128 <= part <= 127 for part in entry.cielab[1:])
+
+
+def test_an_unknown_organ_is_named_with_those_there_are() -> None:
+    with pytest.raises(KeyError, match="no organ 'livr' in the catalogue; it has spleen"):
+        organ("livr")
