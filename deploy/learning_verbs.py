@@ -31,12 +31,9 @@ def ingest(
         from flows.ingest_correction import ingest as run
         from flows.ingest_correction import memory_of
 
-        memory = memory_of(Settings())
-        document = run(source, study, sent, memory)
+        document = run(source, study, sent, memory_of(Settings()))
         stranger = document["status"] == "stranger"
         text = (f"refused: {document['code']}: {document['detail']}",) if stranger else _ledger(document)
-        if memory is None and document["status"] == "correction":
-            progress("nothing is kept of it: no release has served from this home")
         return Outcome(document, text, EXIT_REFUSED if stranger else 0)
 
     answer(verb, as_json)
@@ -94,7 +91,8 @@ def _ledger(document: dict[str, Any]) -> tuple[str | Table, ...]:
         f"question: segment {one['label']!r} ({one['why']}): is it {' or '.join(one['candidates'])}?"
         for one in document["questions"]
     ]
-    return (document["status"], table({"organ": "left", "state": "left"} | numbers, rows), *questions)
+    kept = "kept for tuning" if document["kept"] else f"not kept for tuning: {document['why']}"
+    return (document["status"], table({"organ": "left", "state": "left"} | numbers, rows), *questions, kept)
 
 
 def _candidate(document: dict[str, Any]) -> tuple[str | Table, ...]:

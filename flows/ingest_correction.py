@@ -19,16 +19,26 @@ from models.resampling import to_model_grid
 from services.cases.store import CaseContent, CaseStore
 from services.dicom.correction_reader import Question, ReturnedSeg, Status, understand
 from services.dicom.provenance import patient_of, site_of
-from services.dicom.seg_files import cited_images, find_seg
+from services.dicom.seg_files import cited_series, find_seg
 from services.dicom.seg_reader import SegObject, read_seg
-from services.dicom.series import CTSeries, SeriesReading, choose_series, load, read_series
+from services.dicom.series import CTSeries, load, read_series
 from services.records.port import Correction, Purpose, Records
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
 
 KEPT_OUT_OF_TUNING = "kept-out-of-tuning"
-"""Event: a correction whose patient is in the gate or calibration set, or whose origin is unknown."""
+"""Event: a correction whose patient is in the gate or calibration set or not named, or of unknown origin."""
+
+NOTHING_CHANGED = "ours-unchanged: no reader changed anything"
+NOTHING_EDITED = "not-edited: no organ was edited beyond doubt"
+NO_RELEASE = "no-release: no release has served from this home"
+UNKNOWN_RESULT = "unknown-result: the release that was corrected is not on record"
+NO_PATIENT = "missing-patient-id: the CT names no patient, who may be one of the gate's"
+CASE_CHANGED = (
+    "case-changed: this SEG is kept already with other content, and that stays; it was saved again under "
+    "the same SOP Instance UID, or organs were accepted since"
+)
 
 
 @dataclass(frozen=True)
@@ -82,14 +92,15 @@ def ingest(source: Path, study: Path, sent: Path, memory: Memory | None = None) 
     sent
         The SEG that was sent, file or folder alike.
     memory
-        Where to keep it; without one it is only read and compared. What is ours unchanged, or a
-        stranger, is never kept. Told again, nothing is kept twice.
+        Where to keep it; without one it is only read and compared. What is ours unchanged, of whatever
+        release, or a stranger, is never kept. Told again, nothing is kept twice.
 
     Returns
     -------
     dict
-        The document of the `ingest` verb: ``study_uid, status, code, questions, organs``; with status
-        `stranger` also ``detail`` and ``measured``.
+        The document of the `ingest` verb: ``study_uid, status, code, questions, organs``; ``kept``,
+        whether its case is in the tuning set as this SEG says, and else ``why`` not (a code, a colon, a
+        sentence); with status `stranger` also ``detail`` and ``measured``.
 
     Raises
     ------
@@ -99,30 +110,41 @@ def ingest(source: Path, study: Path, sent: Path, memory: Memory | None = None) 
         If what is to be kept cannot be stored.
     """
     sent_path = find_seg(sent)
-    ct = load(_corrected_series(study, sent_path))
+    ct = load(cited_series(read_series(study), sent_path))
     ours = read_seg(sent_path, ct)
     try:
         theirs = read_seg(find_seg(source), ct)
-        answer = understand(theirs, ours, ct.volume.geometry)
+        answer = understand(_as_ours(theirs, ours, memory), ours, ct.volume.geometry)
     except Refused as refused:
-        return _document(ct, Status.STRANGER, refused=refused)
+        return _document(ct, Status.STRANGER, f"{refused.code}: {refused.detail}", refused=refused)
     result = memory.records.find_result(ours.sop_instance_uid) if memory else None
     release = result.release if result else None
     accepted = (
         memory.records.accepted_organs(ct.study_uid, release) if memory and release else frozenset[str]()
     )
-    entries = ledger(answer.sent, answer.returned, ct.volume.geometry, accepted)
-    if memory and answer.status is Status.CORRECTION:
-        _keep(memory, ct, ours, theirs, answer, entries, release)
-    return _document(ct, answer.status, entries, answer.questions)
+    entries = ledger(answer.sent, answer.returned, ct.volume.geometry, accepted - _in_doubt(answer))
+    if answer.status is Status.UNCHANGED:
+        why: str | None = NOTHING_CHANGED
+    elif memory is None:
+        why = NO_RELEASE
+    else:
+        why = _keep(memory, ct, ours, theirs, answer, entries, release)
+    return _document(ct, answer.status, why, entries, answer.questions)
 
 
-def _corrected_series(study: Path, sent: Path) -> SeriesReading:
-    """Return the series of a study that the SEG sent was drawn on."""
-    readings = read_series(study)
-    cited = cited_images(sent)
-    ours = [r for r in readings if any(image.get("SOPInstanceUID") in cited for image in r.images)]
-    return ours[0] if len(ours) == 1 else choose_series(readings)
+def _as_ours(theirs: SegObject, ours: SegObject, memory: Memory | None) -> SegObject:
+    """Return what was sent in place of any other object of ours: another release's word is no reader's.
+
+    Under the UID of what was sent only the voxels tell: a viewer may have kept it.
+    """
+    known = memory is not None and memory.records.find_result(theirs.sop_instance_uid) is not None
+    return ours if known and theirs.sop_instance_uid != ours.sop_instance_uid else theirs
+
+
+def _in_doubt(answer: ReturnedSeg) -> frozenset[str]:
+    """Return the organs that a question is about; nobody can have accepted what may be gone."""
+    asked = {organ for question in answer.questions for organ in question.candidates}
+    return frozenset(asked - answer.returned.keys())
 
 
 def _keep(
@@ -133,8 +155,8 @@ def _keep(
     answer: ReturnedSeg,
     entries: tuple[OrganLedger, ...],
     release: int | None,
-) -> None:
-    """Record a correction and, if anything can be learnt from it, keep its case for tuning."""
+) -> str | None:
+    """Record a correction and keep its case for tuning; return why it is not kept, None if it is."""
     memory.records.record_correction(
         Correction(
             sop_instance_uid=theirs.sop_instance_uid,
@@ -150,10 +172,12 @@ def _keep(
         )
     )
     if not any(entry.state is OrganState.EDITED for entry in entries):
-        return
+        return NOTHING_EDITED
     if release is None:
-        _keep_out(memory.records, theirs, "the release that was corrected is not on record")
-        return
+        return _keep_out(memory.records, theirs, UNKNOWN_RESULT)
+    patient = patient_of(ct)
+    if patient is None:
+        return _keep_out(memory.records, theirs, NO_PATIENT)
     content = CaseContent(
         volume=to_model_grid(ct.volume, memory.spacing_mm),
         ct=ct.volume.geometry,
@@ -161,14 +185,19 @@ def _keep(
         labels=hybrid_labels(answer.sent, answer.returned, entries),
     )
     origin = origin_of(OrganState.EDITED, release) or ""
-    name, patient, site = theirs.sop_instance_uid, patient_of(ct), site_of(ct)
+    name, site = theirs.sop_instance_uid, site_of(ct)
     try:
         memory.cases.add(memory.records, name, patient, Purpose.TUNING, origin, content, site)
     except Refused as refused:
-        _keep_out(memory.records, theirs, refused.detail)
+        if refused.code == "case-changed":
+            return CASE_CHANGED
+        if refused.code not in ("patient-leak", "set-frozen"):
+            raise
+        return _keep_out(memory.records, theirs, f"{refused.code}: {refused.detail}")
+    return None
 
 
-def _keep_out(records: Records, theirs: SegObject, why: str) -> None:
+def _keep_out(records: Records, theirs: SegObject, why: str) -> str:
     uid = theirs.sop_instance_uid
     records.event(
         KEPT_OUT_OF_TUNING,
@@ -176,11 +205,13 @@ def _keep_out(records: Records, theirs: SegObject, why: str) -> None:
         payload={"sop_instance_uid": uid, "why": why},
         key=f"{KEPT_OUT_OF_TUNING}:{uid}",
     )
+    return why
 
 
 def _document(
     ct: CTSeries,
     status: Status,
+    why: str | None,
     entries: tuple[OrganLedger, ...] = (),
     questions: tuple[Question, ...] = (),
     refused: Refused | None = None,
@@ -191,6 +222,8 @@ def _document(
         "code": refused.code if refused else None,
         "questions": [_question(question) for question in questions],
         "organs": [_organ(entry) for entry in entries],
+        "kept": why is None,
+        "why": why,
     }
     if refused:
         document |= {"detail": refused.detail, "measured": refused.measured}
@@ -220,7 +253,8 @@ def publish_ledger_task(document: dict[str, Any]) -> None:
     create_table_artifact(
         key="ledger",
         table=document["organs"],
-        description=f"Study {document['study_uid']}: {document['status']}",
+        description=f"Study {document['study_uid']}: {document['status']}, "
+        + ("kept" if document["kept"] else f"not kept ({document['why']})"),
     )
 
 

@@ -36,7 +36,7 @@ class Status(StrEnum):
 
 
 class Doubt(StrEnum):
-    """Why it is not certain which organ a segment is."""
+    """Why it is not certain which organ a segment is, or whether a reader drew it."""
 
     NOT_RECOGNISED = "not-recognised"
     NAMES_DISAGREE = "names-disagree"
@@ -44,6 +44,7 @@ class Doubt(StrEnum):
     NO_OVERLAP = "no-overlap"
     SIDES_SWAPPED = "sides-swapped"
     CLAIMED_TWICE = "claimed-twice"
+    AUTOMATIC = "automatic"
     NOT_RETURNED = "not-returned"
 
 
@@ -94,7 +95,8 @@ def understand(returned: SegObject, sent: SegObject, geometry: Geometry) -> Retu
 
     An organ is found by TrackingUID, code and label as far as these are there and agree, and by overlap
     with what was sent; a name without overlap counts only for an organ that was sent empty, or that is
-    new and named by its code.
+    new and named by its code. A segment that differs from what was sent and still says that an algorithm
+    drew it is no reader's word: it is asked about.
 
     Parameters
     ----------
@@ -121,6 +123,7 @@ def understand(returned: SegObject, sent: SegObject, geometry: Geometry) -> Retu
     claims = [_claim(segment, region, ours) for segment, region in theirs]
     claims = _without_double_claims(claims, theirs)
     claims = _without_swapped_sides(claims, theirs, ours)
+    claims = _without_automatic_changes(claims, theirs, ours)
     masks = {
         claim: segment.mask
         for claim, (segment, _) in zip(claims, theirs, strict=True)
@@ -259,6 +262,25 @@ def _without_swapped_sides(
     ]
 
 
+def _without_automatic_changes(
+    claims: list[Claim], theirs: list[tuple[ReadSegment, _Region]], ours: Mapping[str, _SentOrgan]
+) -> list[Claim]:
+    """Turn every changed organ that an algorithm drew, by its own SegmentAlgorithmType, into a question."""
+    return [
+        Question(segment.number, segment.label, (claim,), Doubt.AUTOMATIC)
+        if isinstance(claim, str) and segment.automatic and not _as_sent(claim, region, ours)
+        else claim
+        for claim, (segment, region) in zip(claims, theirs, strict=True)
+    ]
+
+
+def _as_sent(organ: str, region: _Region, ours: Mapping[str, _SentOrgan]) -> bool:
+    """Tell whether an organ came back with exactly the voxels that were sent; none if it was not sent."""
+    if organ not in ours:
+        return not region.voxels
+    return np.array_equal(region.mask, ours[organ].region.mask)
+
+
 def _on_wrong_side(
     organ: str, region: _Region, regions: Mapping[str, _Region], ours: Mapping[str, _SentOrgan]
 ) -> bool:
@@ -269,7 +291,7 @@ def _on_wrong_side(
     partner = regions.get(OTHER_SIDE.get(organ, ""))
     if partner is None or not region.voxels or not partner.voxels:
         return False
-    if organ in ours and np.array_equal(region.mask, ours[organ].region.mask):
+    if _as_sent(organ, region, ours):
         return False
     to_left_mm = region.centre_mm()[0] - partner.centre_mm()[0]  # LPS: x grows to the patient's left
     return bool(to_left_mm >= 0 if organ.startswith("right") else to_left_mm <= 0)

@@ -5,9 +5,21 @@ from __future__ import annotations
 from services.dicom.series import CTSeries
 
 
-def patient_of(ct: CTSeries) -> str:
-    """Return PatientID; a study whose patient is not named is a patient of its own."""
-    return str(ct.images[0].get("PatientID") or ct.study_uid)
+def patient_of(ct: CTSeries) -> str | None:
+    r"""Return ``PatientID``, or ``Issuer\PatientID`` where its issuer is named; None without one.
+
+    Numbers of two issuers may be the same and their patients are not. The backslash separates values in
+    DICOM, so that no value has one.
+
+    Notes
+    -----
+    Source: PS3.3 C.7.1.1, Patient Module: PatientID (0010,0020), IssuerOfPatientID (0010,0021).
+    """
+    image = ct.images[0]
+    number, issuer = (str(image.get(keyword) or "").strip() for keyword in ("PatientID", "IssuerOfPatientID"))
+    if not number:
+        return None
+    return f"{issuer}\\{number}" if issuer else number
 
 
 def site_of(ct: CTSeries) -> str:

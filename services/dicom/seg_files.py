@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydicom import dcmread
@@ -10,6 +11,7 @@ from pydicom.dataset import Dataset
 from models.errors import Refused
 from services.dicom.seg_frames import Frame, SegCode
 from services.dicom.seg_reader import BROKEN_DATASET, LABEL_MAP_STORAGE, SEGMENTATION_STORAGE
+from services.dicom.series import SeriesReading, choose_series
 
 
 def find_seg(source: Path) -> Path:
@@ -30,13 +32,55 @@ def find_seg(source: Path) -> Path:
     return segs[0]
 
 
+def cited_series(readings: Sequence[SeriesReading], seg: Path) -> SeriesReading:
+    """Return the series of a study that a SEG was drawn on: the one whose images it cites.
+
+    A SEG that cites none of them belongs to the one series that is fit; with several, any choice would
+    be a guess.
+
+    Raises
+    ------
+    Refused
+        `series-not-cited` if it cites none and several are fit, or cites several; as `choose_series`
+        if none is fit; `not-dicom` or `malformed-seg` if the SEG cannot be read.
+    """
+    cited = cited_images(seg)
+    drawn_on = [r for r in readings if any(image.get("SOPInstanceUID") in cited for image in r.images)]
+    fit = [reading for reading in readings if not reading.verdict.refused]
+    if len(drawn_on) > 1 or (not drawn_on and len(fit) > 1):
+        raise Refused(
+            SegCode.SERIES_NOT_CITED,
+            "the SEG does not say on which one of the study's series it was drawn",
+            {"series_cited": len(drawn_on), "series_fit": len(fit)},
+        )
+    return drawn_on[0] if drawn_on else choose_series(readings)
+
+
 def cited_images(path: Path) -> frozenset[str]:
-    """Return the SOP Instance UIDs of the images a SEG's frames cite; raises as `read_seg`."""
+    """Return the SOP Instance UIDs of the images a SEG's frames cite, else those it lists.
+
+    Raises
+    ------
+    Refused
+        `not-dicom` or `malformed-seg`, as `read_seg`.
+
+    Notes
+    -----
+    Source: PS3.3 C.7.6.16.2.6 (derivation image), C.12.2 (common instance reference).
+    """
     try:
         seg = dcmread(path, stop_before_pixels=True)
+    except BROKEN_DATASET as error:
+        raise Refused(SegCode.NOT_DICOM, "the file cannot be read as DICOM") from error
+    try:
         shared = (seg.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
         groups = seg.get("PerFrameFunctionalGroupsSequence") or [Dataset()]
-        return frozenset().union(*(Frame(own, shared).cited() for own in groups))
+        listed = (
+            str(item.get("ReferencedSOPInstanceUID"))
+            for series in seg.get("ReferencedSeriesSequence") or ()
+            for item in series.get("ReferencedInstanceSequence") or ()
+        )
+        return frozenset().union(*(Frame(own, shared).cited() for own in groups)) or frozenset(listed)
     except BROKEN_DATASET as error:
         raise Refused(SegCode.MALFORMED, f"the SEG is damaged: {error}") from error
 

@@ -38,6 +38,7 @@ class SegCode(StrEnum):
     OTHER_FRAME_OF_REFERENCE = "other-frame-of-reference"
     GRID_MISMATCH = "grid-mismatch"
     UNKNOWN_IMAGE = "unknown-image"
+    SERIES_NOT_CITED = "series-not-cited"
     POSITION_MISMATCH = "position-mismatch"
     BAD_PIXEL_DATA = "bad-pixel-data"
     EMPTY = "empty"

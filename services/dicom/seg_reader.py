@@ -67,6 +67,11 @@ class ReadSegment:
     algorithm_type: str
     mask: Mask
 
+    @property
+    def automatic(self) -> bool:
+        """Whether an algorithm drew it alone, by what it says (PS3.3 C.8.20.4)."""
+        return self.algorithm_type == "AUTOMATIC"
+
 
 @dataclass(frozen=True, eq=False)
 class SegObject:

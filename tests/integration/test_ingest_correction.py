@@ -99,6 +99,82 @@ def test_an_organ_accepted_by_an_act_is_accepted_in_the_ledger(ohif, memory, sho
     assert changes(document)["liver"][0] == "edited"
 
 
+def test_an_accepted_organ_that_did_not_come_back_is_in_doubt(ohif, memory, shown, tmp_path):
+    memory.records.record_acceptance(shown.StudyInstanceUID, 1, ["spleen", "stomach"], "Dr A")
+    document = ingest(without_spleen(ohif, tmp_path), ohif / "ct", ohif / "sent.dcm", memory)
+    assert [(q["candidates"], q["why"]) for q in document["questions"]] == [(["spleen"], "not-returned")]
+    assert changes(document)["spleen"] == UNTOUCHED
+    assert changes(document)["stomach"] == ("accepted", 0, 0, 0)
+
+
+def test_another_releases_result_is_no_readers_word(ohif, memory, shown):
+    theirs = dcmread(ohif / "saved-by-ohif.dcm", stop_before_pixels=True)
+    memory.records.first_written("key 2", local_now())
+    memory.records.record_result(
+        "key 2",
+        study_uid=shown.StudyInstanceUID,
+        series_uid="1.2",
+        release=2,
+        objects={"organ-seg": theirs.SOPInstanceUID},
+    )
+    before = memory.records.events()
+    document = ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+    assert (document["status"], document["kept"]) == ("ours-unchanged", False)
+    assert document["why"].startswith("ours-unchanged: ")
+    assert set(changes(document).values()) == {UNTOUCHED}
+    assert memory.records.events() == before
+    assert memory.records.cases(Purpose.TUNING) == ()
+
+
+def test_what_an_algorithm_changed_is_asked_about_and_not_learnt_from(ohif, memory, shown, tmp_path):
+    seg = dcmread(ohif / "saved-by-ohif.dcm")
+    for segment in seg.SegmentSequence:
+        segment.SegmentAlgorithmType = "AUTOMATIC"
+    seg.save_as(tmp_path / "automatic.dcm")
+    document = ingest(tmp_path / "automatic.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+    assert document["status"] == "correction"
+    assert {(q["label"], q["why"]) for q in document["questions"]} == {
+        ("Liver", "automatic"), ("Left kidney", "automatic"),
+    }  # fmt: skip
+    assert set(changes(document).values()) == {UNTOUCHED}
+    assert (document["kept"], document["why"].split(":")[0]) == (False, "not-edited")
+    (correction,) = memory.records.corrections_since(1)
+    assert {question["why"] for question in correction.questions} == {"automatic"}
+
+
+def test_a_second_save_under_the_same_uid_is_said_and_the_first_stays(ohif, memory, shown, tmp_path):
+    first = ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+    assert (first["kept"], first["why"]) == (True, None)
+    cases = memory.records.cases(Purpose.TUNING)
+    pixels = bytearray(dcmread(ohif / "saved-by-ohif.dcm").PixelData)
+    pixels[next(n for n, byte in enumerate(pixels) if byte)] = 0
+    again = altered(ohif, tmp_path, PixelData=bytes(pixels))
+    second = ingest(again, ohif / "ct", ohif / "sent.dcm", memory)
+    assert (second["kept"], second["why"].split(":")[0]) == (False, "case-changed")
+    assert memory.records.cases(Purpose.TUNING) == cases
+    assert memory.records.events(KEPT_OUT_OF_TUNING) == ()
+
+
+def test_an_acceptance_after_the_correction_is_said_and_no_false_event_made(ohif, memory, shown):
+    arguments = (ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+    ingest(*arguments)
+    memory.records.record_acceptance(shown.StudyInstanceUID, 1, ["spleen"], "Dr A")
+    document = ingest(*arguments)
+    assert (document["kept"], document["why"].split(":")[0]) == (False, "case-changed")
+    assert memory.records.events(KEPT_OUT_OF_TUNING) == ()
+
+
+def test_a_correction_of_a_patient_without_a_number_is_kept_out_of_tuning(ohif, memory, shown, tmp_path):
+    for path in (ohif / "ct").glob("*.dcm"):
+        image = dcmread(path)
+        image.PatientID = " "
+        image.save_as(tmp_path / path.name)
+    document = ingest(ohif / "saved-by-ohif.dcm", tmp_path, ohif / "sent.dcm", memory)
+    assert (document["kept"], document["why"].split(":")[0]) == (False, "missing-patient-id")
+    assert memory.records.cases(Purpose.TUNING) == ()
+    assert len(memory.records.events(KEPT_OUT_OF_TUNING)) == 1
+
+
 def test_a_correction_is_kept_once_with_hybrid_labels(ohif, memory, shown):
     documents = [ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory) for _ in range(2)]
     assert documents[0] == documents[1]
@@ -129,7 +205,8 @@ def test_nothing_on_disk_names_the_patient_or_the_study(ohif, memory, shown):
 def test_a_patient_of_the_gate_set_is_kept_out_of_tuning(ohif, memory, shown):
     patient = memory.cases.pseudonym(shown.PatientID)
     memory.records.add_case(Case("gate-1", Purpose.GATE, patient, "independent", "0" * 64))
-    ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+    document = ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+    assert (document["kept"], document["why"].split(":")[0]) == (False, "patient-leak")
     assert len(memory.records.corrections_since(1)) == 1, "it is a correction all the same"
     assert memory.records.cases(Purpose.TUNING) == ()
     assert [path.name for path in memory.cases.folder.iterdir()] == ["site.key"]
@@ -137,8 +214,8 @@ def test_a_patient_of_the_gate_set_is_kept_out_of_tuning(ohif, memory, shown):
 
 
 def test_a_correction_of_an_unknown_result_has_no_origin_and_teaches_nothing(ohif, memory):
-    for _ in range(2):
-        ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+    documents = [ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory) for _ in range(2)]
+    assert {(one["kept"], one["why"].split(":")[0]) for one in documents} == {(False, "unknown-result")}
     assert memory.records.cases(Purpose.TUNING) == ()
     assert len(memory.records.events(KEPT_OUT_OF_TUNING)) == 1
 
@@ -171,6 +248,26 @@ def test_killed_between_any_two_steps_it_ends_the_same(ohif, memory, shown, monk
     assert content.labels.keys() == content.sent.keys() == {
         "spleen", "liver", "stomach", "right_kidney", "left_kidney",
     }  # fmt: skip
+
+
+def without_spleen(ohif: Path, folder: Path) -> Path:
+    """Return what OHIF saved, its spleen deleted, under the same SOP Instance UID."""
+    seg = dcmread(ohif / "saved-by-ohif.dcm")
+    (spleen,) = (item for item in seg.SegmentSequence if item.SegmentLabel == "Spleen")
+    frames = [
+        int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        for frame in seg.PerFrameFunctionalGroupsSequence
+    ]
+    kept = [n for n, number in enumerate(frames) if number != spleen.SegmentNumber]
+    planes = seg.pixel_array[kept].astype(np.uint8)
+    packed = np.packbits(planes.ravel(), bitorder="little").tobytes()
+    seg.SegmentSequence.remove(spleen)
+    groups = [seg.PerFrameFunctionalGroupsSequence[n] for n in kept]
+    seg.PerFrameFunctionalGroupsSequence = groups
+    seg.NumberOfFrames = len(kept)
+    seg.PixelData = packed + b"\0" * (len(packed) % 2)
+    seg.save_as(folder / "without-spleen.dcm")
+    return folder / "without-spleen.dcm"
 
 
 def altered(ohif: Path, folder: Path, **tags: object) -> Path:

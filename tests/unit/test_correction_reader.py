@@ -10,7 +10,7 @@ import pytest
 from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import LEFT, RIGHT, Code, organ
-from services.dicom.correction_reader import Doubt, Status, understand
+from services.dicom.correction_reader import Doubt, Question, Status, understand
 from services.dicom.seg_reader import ReadSegment, SegObject
 from services.dicom.segment_names import organ_by_code, organ_by_label
 
@@ -112,6 +112,17 @@ def test_a_kidney_drawn_where_none_was_sent_must_lie_on_its_side_of_the_other():
     assert returned((8, 11)).questions == ()
     (question,) = returned((0, 1)).questions
     assert (question.segment, question.why) == (2, Doubt.SIDES_SWAPPED)
+
+
+def test_a_change_that_an_algorithm_drew_is_no_readers_word():
+    liver = PLACES["liver"].copy()
+    liver[0, 0, 0] = True
+    others = [s for s in saved() if s.label != "Liver"]
+    answer = understand(seg(replace(SENT.segments[2], mask=liver), *others), SENT, GRID)
+    assert answer.questions == (Question(3, "Liver", ("liver",), Doubt.AUTOMATIC),)
+    assert "liver" not in answer.returned
+    semi = replace(SENT.segments[2], mask=liver, algorithm_type="SEMIAUTOMATIC")
+    assert doubts(semi, *others) == {}
 
 
 def test_two_segments_for_one_organ_are_both_doubted():
