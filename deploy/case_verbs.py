@@ -30,8 +30,11 @@ def add(
         Path, typer.Option(help="truth.npz as `organloop phantom` writes it, or a SEG on this series.")
     ],
     origin: Annotated[
-        str, typer.Option(help="Of the truth: independent, edited-from-N or accepted-from-N.")
-    ] = "independent",
+        str,
+        typer.Option(
+            help="Of the truth: independent (drawn without our result), edited-from-N, accepted-from-N."
+        ),
+    ],
     site: Annotated[
         str | None, typer.Option(help="Label of scanner and protocol. Default: InstitutionName.")
     ] = None,

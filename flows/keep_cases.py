@@ -14,14 +14,15 @@ from flows.serving import Progress, current, silent
 from models.corrections import INDEPENDENT, HybridLabel, Mask, Provenance
 from models.errors import Refused
 from models.resampling import to_model_grid
+from services.cases.evidence import FIRST_RELEASE
 from services.cases.store import CaseContent
 from services.dicom.phantom_series import read_truth
 from services.dicom.provenance import patient_of, site_of
-from services.dicom.seg_files import find_seg
-from services.dicom.seg_reader import read_seg
+from services.dicom.seg_files import cited_series, find_seg
+from services.dicom.seg_reader import SegObject, read_seg
 from services.dicom.segment_names import organ_by_code, organ_by_label
 from services.dicom.series import CTSeries, choose_series, load, read_series
-from services.records.port import Case, Purpose
+from services.records.port import Case, Purpose, Records
 from services.wiring import Services
 
 ORIGIN = re.compile(rf"{INDEPENDENT}|(edited|accepted)-from-[1-9]\d*")
@@ -64,17 +65,28 @@ def add_case(
     Raises
     ------
     Refused
-        If the series cannot be used, the truth is not on its grid (`truth-off-grid`), names an organ
-        twice or none (`truth-unreadable`) or lacks one the gate needs (`truth-incomplete`), the origin
-        is none (`unknown-origin`); and as `CaseStore.add`.
+        If the series cannot be used or names no patient (`missing-patient-id`), the truth is not on its
+        grid (`truth-off-grid`), names an organ twice or none (`truth-unreadable`) or lacks one the gate
+        needs (`truth-incomplete`), the origin is none (`unknown-origin`), or the truth comes from our
+        result or an algorithm and is said to be independent (`not-independent`); as `cited_series`,
+        `read_seg` and `CaseStore.add`.
     StorageFailed
         If the case cannot be kept.
     """
     if not ORIGIN.fullmatch(origin):
         raise Refused("unknown-origin", "a truth is independent, edited-from-N or accepted-from-N")
     progress(f"reading {source}")
-    ct = load(choose_series(read_series(source)))
-    masks = _truth(truth, ct)
+    readings = read_series(source)
+    if truth.suffix == ".npz":
+        ct = load(choose_series(readings))
+        masks = _written_truth(truth, ct)
+    else:
+        seg_file = find_seg(truth)
+        ct = load(cited_series(readings, seg_file))
+        masks = _drawn_in_seg(read_seg(seg_file, ct), origin, services.records)
+    patient = patient_of(ct)
+    if patient is None:
+        raise Refused("missing-patient-id", "the CT names no patient, who may be in another set")
     contract = current(services).contract
     missing = [organ for organ in contract.organs if organ not in masks]
     if missing and purpose is Purpose.GATE:
@@ -89,16 +101,12 @@ def add_case(
     )
     progress("keeping the case")
     where = site_of(ct) if site is None else site
-    case = services.cases.add(
-        services.records, ct.series_uid, patient_of(ct), purpose, origin, content, where
-    )
+    case = services.cases.add(services.records, ct.series_uid, patient, purpose, origin, content, where)
     return asdict(case)
 
 
-def _truth(path: Path, ct: CTSeries) -> dict[str, Mask]:
-    """Return the mask of each organ on the CT grid."""
-    if path.suffix != ".npz":
-        return _drawn_in_seg(path, ct)
+def _written_truth(path: Path, ct: CTSeries) -> dict[str, Mask]:
+    """Return the mask of each organ in a ``truth.npz``, on the CT grid."""
     try:
         masks, grid = read_truth(path)
     except FileNotFoundError:
@@ -108,18 +116,31 @@ def _truth(path: Path, ct: CTSeries) -> dict[str, Mask]:
     return masks
 
 
-def _drawn_in_seg(path: Path, ct: CTSeries) -> dict[str, Mask]:
+def _drawn_in_seg(seg: SegObject, origin: str, records: Records) -> dict[str, Mask]:
+    """Return the mask of each organ that a SEG names, on the CT grid."""
+    if origin == INDEPENDENT and _comes_from_our_result(seg, records):
+        raise Refused("not-independent", "the SEG is a result of ours or the correction of one")
     masks: dict[str, Mask] = {}
-    for segment in read_seg(find_seg(path), ct).segments:
+    for segment in seg.segments:
         organ = organ_by_code(segment.type, segment.laterality) or organ_by_label(segment.label)
         if organ is None:
             continue  # a SEG may hold more than our organs
         if organ in masks:
             raise Refused("truth-unreadable", f"two segments are the {organ}", {"segment": segment.number})
+        if origin == INDEPENDENT and segment.automatic:
+            detail = f"an algorithm drew the {organ}, by its SegmentAlgorithmType"
+            raise Refused("not-independent", detail, {"segment": segment.number})
         masks[organ] = segment.mask
     if not masks:
         raise Refused("truth-unreadable", "no segment names an organ of the catalogue")
     return masks
+
+
+def _comes_from_our_result(seg: SegObject, records: Records) -> bool:
+    uid = seg.sop_instance_uid
+    return records.find_result(uid) is not None or any(
+        correction.sop_instance_uid == uid for correction in records.corrections_since(FIRST_RELEASE)
+    )
 
 
 def freeze_cases(purpose: Purpose, services: Services) -> dict[str, Any]:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from pydicom import Dataset, dcmread
 from typer.testing import CliRunner
 
 from deploy.cli import app
+from flows.ingest_correction import ingest, memory_of
 from models.corrections import Provenance
 from models.phantom import PhantomCase
 from services.cases.store import CaseStore
 from services.dicom.phantom_series import phantom_images, write_phantom_series, write_truth
+from services.dicom.provenance import patient_of
+from services.dicom.series import choose_series, load, read_series
 from services.records.port import Purpose
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
-from tests.integration.ct_files import case
+from tests.integration.ct_files import case, edit, setting, written
 from tests.tiny_networks import publish_tiny
 
 
@@ -51,9 +58,19 @@ def organloop(settings: Settings, *words: object) -> tuple[int, Any]:
 
 
 def add(settings: Settings, folder: Path, *words: object) -> tuple[int, Any]:
-    return organloop(
-        settings, "cases", "add", folder / "ct", "--truth", folder / "truth.npz", "--purpose", "gate", *words
-    )
+    truth = ("--truth", folder / "truth.npz", "--origin", "independent", "--purpose", "gate")
+    return organloop(settings, "cases", "add", folder / "ct", *truth, *words)
+
+
+def add_seg(settings: Settings, ct: Path, seg: Path, origin: str = "independent") -> tuple[int, Any]:
+    truth = ("--truth", seg, "--origin", origin, "--purpose", "gate")
+    return organloop(settings, "cases", "add", ct, *truth)
+
+
+@pytest.fixture
+def ohif(test_data: Callable[[str], Path]) -> Path:
+    """A CT, our SEG of it, and what a reader made of that in OHIF."""
+    return test_data("ohif-correction")
 
 
 def test_a_case_is_kept_once_under_pseudonyms_with_its_truth_and_site(
@@ -107,6 +124,92 @@ def test_a_truth_that_cannot_judge_is_refused(settings: Settings, tmp_path: Path
     study(tmp_path / "whole")
     assert add(settings, tmp_path / "whole", "--origin", "guessed")[1]["code"] == "unknown-origin"
     assert open_records(settings.records_url).cases(Purpose.GATE) == ()
+
+
+def test_whose_the_truth_is_must_be_said(settings: Settings, tmp_path: Path) -> None:
+    study(tmp_path)
+    words = ("cases", "add", tmp_path / "ct", "--truth", tmp_path / "truth.npz", "--purpose", "gate")
+    result = CliRunner().invoke(app, [*map(str, words)], env={"ORGANLOOP_HOME": str(settings.home)})
+    assert result.exit_code == 2
+    assert open_records(settings.records_url).cases(Purpose.GATE) == ()
+
+
+def test_our_own_seg_is_no_independent_truth(settings: Settings, ohif: Path) -> None:
+    code, refusal = add_seg(settings, ohif / "ct", ohif / "sent.dcm")
+    assert (code, refusal["code"]) == (3, "not-independent")
+    assert refusal["measured"] == {"segment": 1}, "by its SegmentAlgorithmType, with no result on record"
+    saved = dcmread(ohif / "saved-by-ohif.dcm", stop_before_pixels=True)
+    records = open_records(settings.records_url)
+    records.first_written("key", records.events()[0].at)
+    records.record_result(
+        "key",
+        study_uid=saved.StudyInstanceUID,
+        series_uid="1.2",
+        release=1,
+        objects={"organ-seg": saved.SOPInstanceUID},
+    )
+    assert add_seg(settings, ohif / "ct", ohif / "saved-by-ohif.dcm")[1]["code"] == "not-independent"
+    assert records.cases(Purpose.GATE) == ()
+    code, kept = add_seg(settings, ohif / "ct", ohif / "saved-by-ohif.dcm", "edited-from-1")
+    assert (code, kept["origin"]) == (0, "edited-from-1")
+
+
+def test_the_correction_of_a_result_is_no_independent_truth(settings: Settings, ohif: Path) -> None:
+    sent = dcmread(ohif / "sent.dcm", stop_before_pixels=True)
+    records = open_records(settings.records_url)
+    records.first_written("key", records.events()[0].at)
+    records.record_result(
+        "key",
+        study_uid=sent.StudyInstanceUID,
+        series_uid="1.2",
+        release=1,
+        objects={"organ-seg": sent.SOPInstanceUID},
+    )
+    ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory_of(settings))
+    assert add_seg(settings, ohif / "ct", ohif / "saved-by-ohif.dcm")[1]["code"] == "not-independent"
+
+
+def test_a_truth_belongs_to_the_series_it_was_drawn_on(
+    settings: Settings, ohif: Path, tmp_path: Path
+) -> None:
+    both = tmp_path / "ct"
+    shutil.copytree(ohif / "ct", both)
+    for path in sorted((ohif / "ct").glob("*.dcm")):
+        image = dcmread(path)
+        series = image.SeriesInstanceUID
+        image.SeriesInstanceUID = "1.2.3"  # first by UID: it would be chosen
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{image.InstanceNumber}"
+        image.save_as(both / f"other-{path.name}")
+    assert choose_series(read_series(both)).series_uid == "1.2.3"
+    seg = dcmread(ohif / "saved-by-ohif.dcm")
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        del frame.DerivationImageSequence
+    del seg.ReferencedSeriesSequence
+    seg.save_as(tmp_path / "uncited.dcm")
+    code, refusal = add_seg(settings, both, tmp_path / "uncited.dcm")
+    assert (code, refusal["code"]) == (3, "series-not-cited")
+    assert refusal["measured"] == {"series_cited": 0, "series_fit": 2}
+    code, kept = add_seg(settings, both, ohif / "saved-by-ohif.dcm")
+    assert (code, kept["case_id"]) == (0, CaseStore(settings.case_store).pseudonym(series))
+
+
+def test_a_patient_without_a_number_is_in_no_set(settings: Settings, tmp_path: Path) -> None:
+    study(tmp_path)
+    for path in (tmp_path / "ct").glob("*.dcm"):
+        edit(path, setting(PatientID=" "))
+    code, refusal = add(settings, tmp_path)
+    assert (code, refusal["code"]) == (3, "missing-patient-id")
+
+
+def test_numbers_of_two_issuers_are_two_patients(tmp_path: Path) -> None:
+    written(tmp_path)
+    ct = load(read_series(tmp_path)[0])
+    images = []
+    for issuer, number in (("", " P1 "), ("A", "P1"), (" B", "P1 ")):
+        images.append(Dataset())
+        setting(PatientID=number, IssuerOfPatientID=issuer)(images[-1])
+    names = [patient_of(replace(ct, images=(image,))) for image in images]
+    assert names == ["P1", "A\\P1", "B\\P1"]
 
 
 def test_an_acceptance_names_the_release_whose_result_was_seen(settings: Settings, tmp_path: Path) -> None:
