@@ -17,7 +17,7 @@ from models.organs import CATALOGUE, Code, organ
 from services.dicom.heading import Heading
 from services.dicom.proof import read_back, same
 from services.dicom.review_seg import SELECTED_REGION, SPATIAL_CONCEPT
-from services.dicom.seg_writer import LABEL_MAP_STORAGE
+from services.dicom.seg_reader import LABEL_MAP_STORAGE
 from services.dicom.series import CTSeries
 from services.dicom.wording import repair_notice
 

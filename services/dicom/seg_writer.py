@@ -25,9 +25,8 @@ from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import Code, Organ
 from services.dicom.heading import Heading, finish, to_bytes, without_patient
+from services.dicom.seg_reader import LABEL_MAP_STORAGE
 from services.dicom.series import CTSeries
-
-LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 
 
 class Profile(StrEnum):

@@ -18,13 +18,17 @@ def organs_description(findings: StudyFindings) -> str:
     """Return the SeriesDescription of the organ SEG, at most 64 characters.
 
     All flagged organs are named, rejected ones first; where the names do not fit, their number and
-    as many names as fit: ``Organs r2: check 5 organs: liver, stomach, ...``.
+    as many names as fit: ``Organs r2: check 5 organs: liver, stomach, ...``. All is clear only where
+    every organ was asked for; else those that are clear are named.
     """
     flagged = sorted(
         (finding for finding in findings.organs if finding.flagged),
         key=lambda finding: finding.flag is not Flag.REJECT,
     )
     head = f"Organs r{findings.release}: "
+    asked = [finding for finding in findings.organs if finding.flag is not None]
+    if not flagged and len(asked) < len(findings.organs):
+        return _fitting_list(findings, head + "clear ", [organ(f.organ).label.lower() for f in asked])
     if not flagged:
         return _series_description(findings, head + "all clear")
     return _fitting_list(findings, head + "check ", [organ(f.organ).label.lower() for f in flagged])

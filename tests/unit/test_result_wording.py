@@ -57,6 +57,21 @@ def test_the_series_description_sums_up_the_flags_in_64_characters(flagged, over
     assert len(text) <= 64
 
 
+def test_all_is_clear_only_where_every_organ_was_asked_for():
+    asked = {key: MASKS[key] for key in ("spleen", "liver")}
+    assert organs_description(findings_of(SERIES, asked, flagged=())) == "Organs r2: clear spleen, liver"
+    many = {key: MASKS[key] for key in ORGANS[:8]}
+    text = organs_description(findings_of(SERIES, many, flagged=(), demonstration=True))
+    assert text == "DEMO NOT FOR CLINICAL USE Organs r2: clear 8 organs: spleen, ..."
+    assert len(text) <= 64
+
+
+def test_an_organ_not_asked_for_has_no_segment_to_describe():
+    said = findings_of(SERIES, {"liver": MASKS["liver"]}, flagged=())
+    with pytest.raises(ValueError, match="spleen was not asked for"):
+        organ_description(said.organs[0], said, SERIES.verdict)
+
+
 def test_rejected_organs_are_named_first():
     said = findings(("spleen", "liver"))
     organs = tuple(replace(f, flag=Flag.REJECT) if f.organ == "liver" else f for f in said.organs)
