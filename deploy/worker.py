@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from deploy import local_process
 from deploy.local_process import LocalProcess
@@ -29,20 +30,20 @@ class Worker:
     @property
     def process(self) -> LocalProcess | None:
         """The running worker, or None."""
-        try:
-            process = LocalProcess(**json.loads(self._state.read_bytes()))
-        except FileNotFoundError:
-            return None
-        return process if process.alive else None
+        state = self._noted()
+        process = LocalProcess(state["pid"], state["started"]) if state else None
+        return process if process and process.alive else None
 
     def start(self, api_url: str) -> None:
-        """Start the worker for a Prefect server; a running one is left alone."""
+        """Start the worker for a Prefect server; one that runs for this very server is left alone."""
         if self.process is not None:
-            return
+            if self._noted().get("api_url") == api_url:
+                return
+            self.stop()  # it asks a server that is gone
         env = os.environ | {"PREFECT_API_URL": api_url, "ORGANLOOP_HOME": str(self._home)}
         log = self._home / "worker" / "worker.log"
         process = local_process.start([sys.executable, "-m", "deploy.worker"], log=log, env=env)
-        replace(self._state, json.dumps(asdict(process)).encode())
+        replace(self._state, json.dumps(asdict(process) | {"api_url": api_url}).encode())
 
     def stop(self) -> None:
         """Stop the worker and the runs it started; none is no error."""
@@ -50,6 +51,14 @@ class Worker:
         if process is not None:
             local_process.stop(process)
         self._state.unlink(missing_ok=True)
+
+    def _noted(self) -> dict[str, Any]:
+        """Return what is known of the worker that was started last; nothing if there was none."""
+        try:
+            state: dict[str, Any] = json.loads(self._state.read_bytes())
+        except FileNotFoundError:
+            return {}
+        return state
 
 
 def main() -> None:

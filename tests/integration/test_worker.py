@@ -1,0 +1,42 @@
+"""The local worker belongs to one Prefect server: another address, another worker."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy import local_process
+from deploy.local_process import LocalProcess
+from deploy.worker import Worker
+
+
+@pytest.fixture
+def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    """A worker whose process only sleeps."""
+    begin = local_process.start
+
+    def sleeper(command: list[str], *, log: Path, env: dict[str, str]) -> LocalProcess:
+        return begin([sys.executable, "-c", "import time; time.sleep(60)"], log=log, env=os.environ)
+
+    monkeypatch.setattr(local_process, "start", sleeper)
+    return Worker(tmp_path)
+
+
+def test_a_worker_is_left_alone_by_its_own_server_and_replaced_for_another(one: Worker) -> None:
+    try:
+        one.start("http://127.0.0.1:4200/api")
+        first = one.process
+        assert first is not None
+        one.start("http://127.0.0.1:4200/api")
+        assert one.process == first
+        one.start("http://127.0.0.1:4999/api")
+        second = one.process
+        assert second is not None
+        assert second != first
+        assert not first.alive
+    finally:
+        one.stop()
+    assert one.process is None
