@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from deploy.prefect_server import PrefectServer
 from deploy.triton_server import TritonServer
 from deploy.worker import Worker
-from models.errors import ServingUnavailable
+from models.errors import InvalidRelease
+from models.release import sha256_hex
 from services.inference.triton import TritonSegmenter
 from services.records.port import ReleaseState
 from services.records.store import open_records
 from services.releases.files import replace
-from services.releases.store import ReleaseStore
+from services.releases.triton_repository import triton_config
 from services.settings import Settings
-from services.wiring import repository_root, triton_repository
+from services.wiring import Services, connect_in_process, repository_root, triton_repository
 
 STARTER = repository_root() / "models" / "starter"
 TRITON_ENVIRONMENT = repository_root() / ".venv-triton"
+SERVED_CODE = ("deploy/triton/organ_segmenter/model.py", "models/*.py", "services/inference/*.py")
+"""What a Triton keeps in memory of the project, as patterns under its root."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +64,18 @@ def triton_server(settings: Settings) -> TritonServer:
 def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
     """Start what is not running yet and say what runs where; a second call changes nothing.
 
+    A Triton that still runs an older program, e.g. after an update, is started again.
+
     Raises
     ------
     StartFailed, ServingFailed
         If a server does not come up; the message ends with its log.
     InvalidRelease
-        If a release is damaged, or its export does not agree with torch.
+        If the incumbent is damaged, cannot be loaded, or its export does not agree with torch.
     StorageFailed
         If the home is not writable.
     """
-    incumbent = prepare_incumbent(settings, progress)
-    server = triton_server(settings)
-    if server.status() is None:
-        progress("starting Triton")
-    process = server.start()
-    replace(settings.stack_file, json.dumps({"triton_url": process.url}).encode())
-    await_release(settings, process.url, incumbent)
+    serve_incumbent(settings, progress)
     if prefect(settings).api_url is None:
         progress("starting the Prefect server")
     Worker(settings.home).start(prefect(settings).start())
@@ -128,46 +128,69 @@ def _triton_part(settings: Settings, url: str | None) -> Part:
     )
 
 
-def await_release(settings: Settings, url: str, release: int) -> None:
-    """Wait until Triton serves a release.
-
-    Raises
-    ------
-    ServingUnavailable
-        If it is not served within the serving deadline.
-    """
-    end = time.monotonic() + settings.serving_deadline_seconds
-    client = TritonSegmenter(url)
-    try:
-        while not client.ready(release):
-            if time.monotonic() > end:
-                log = triton_server(settings).log_tail()
-                raise ServingUnavailable(f"Triton does not serve release {release}; its log ends:\n{log}")
-            time.sleep(0.1)
-    finally:
-        client.close()
-
-
 def prefect(settings: Settings) -> PrefectServer:
     """Return the Prefect server of this home, running or not."""
     return PrefectServer(settings.home / "prefect", settings.prefect_port)
 
 
-def prepare_incumbent(settings: Settings, progress: Callable[[str], None]) -> int:
-    """Make sure that Triton's repository holds the incumbent, at first the starter; return its number."""
-    store = ReleaseStore(settings.release_store)
-    records = open_records(settings.records_url)
-    number = records.incumbent()
-    if number is None:
-        progress("taking in the demonstration release (trained on phantoms, not for clinical use)")
-        number = store.import_from(STARTER)[0]
-        records.record_release(number, store.release(number).digest, ReleaseState.PROMOTED)
-        records.set_incumbent(number, approver="organloop up", reason="the first release of this home")
-    release = store.release(number)
-    if not all(store.has_export(digest) for digest in (release.trunk, *release.heads.values())):
-        progress(f"exporting release {number} to ONNX and proving it against torch")
-        from services.releases.exporter import export_release  # torch is loaded only when it is needed
+def serve_incumbent(settings: Settings, progress: Callable[[str], None]) -> None:
+    """Make sure that a Triton of this program serves the incumbent, at first the starter.
 
-        export_release(release, store, threads=settings.threads)
-    triton_repository(settings).write_version(release, store)
-    return number
+    Raises
+    ------
+    StartFailed, ServingFailed, InvalidRelease, StorageFailed
+        As `up`.
+    """
+    from flows.serving import current, load, write  # Prefect is loaded only when it is needed
+
+    in_process = connect_in_process(settings)
+    if in_process.records.incumbent() is None:
+        _take_in_starter(in_process, progress)
+    write(current(in_process), in_process, progress)
+    _renew_others(in_process, progress)
+    server, program = triton_server(settings), served_program(settings)
+    if server.status() is not None and _noted_program(settings) != program:
+        progress("stopping Triton: it runs an older program")
+        server.stop()
+    if server.status() is None:
+        progress("starting Triton")
+    url = server.start().url
+    replace(settings.stack_file, json.dumps({"triton_url": url, "served_program": program}).encode())
+    with closing(TritonSegmenter(url, settings.serving_deadline_seconds)) as client:
+        load(current(in_process), dataclasses.replace(in_process, endpoints=(client,)), progress)
+
+
+def served_program(settings: Settings) -> str:
+    """Return the digest of the program Triton runs: its model, the code this imports, its configuration."""
+    root = repository_root()
+    files = sorted(path for pattern in SERVED_CODE for path in root.glob(pattern))
+    digests = [f"{path.relative_to(root)} {sha256_hex(path.read_bytes())}" for path in files]
+    return sha256_hex("\n".join([*digests, triton_config(settings.threads)]).encode())
+
+
+def _noted_program(settings: Settings) -> str | None:
+    """Return what the running Triton was started with; None where nobody has noted it."""
+    try:
+        program: str | None = json.loads(settings.stack_file.read_bytes()).get("served_program")
+    except FileNotFoundError:
+        return None
+    return program
+
+
+def _take_in_starter(services: Services, progress: Callable[[str], None]) -> None:
+    progress("taking in the demonstration release (trained on phantoms, not for clinical use)")
+    number = services.releases.import_from(STARTER)[0]
+    release = services.releases.release(number)
+    services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
+    services.records.set_incumbent(number, approver="organloop up", reason="the first release of this home")
+
+
+def _renew_others(services: Services, progress: Callable[[str], None]) -> None:
+    """Bring the program in the other version folders up to date; a damaged one is in nobody's way."""
+    incumbent = services.records.incumbent()
+    for number in services.repository.versions():
+        if number != incumbent:
+            try:
+                services.repository.write_version(services.releases.release(number), services.releases)
+            except InvalidRelease as error:
+                progress(f"release {number} is left as it is: {error}")

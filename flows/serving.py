@@ -40,17 +40,25 @@ def current(services: Services) -> Release:
 
 
 def serve(release: Release, services: Services, progress: Progress = silent) -> None:
-    """Export what is not exported, write the version folder and load it everywhere; repeatable.
+    """Write a release into the repository and load it everywhere; repeatable.
 
-    A release that cannot be loaded is taken out of the repository again, so that it is in the way of
-    no later load; what serves is never touched.
+    Raises
+    ------
+    InvalidRelease, ServingUnavailable, ServingTimedOut, StorageFailed
+        As `write` and `load`.
+    """
+    progress(f"writing version {release.number}")
+    write(release, services, progress)
+    load(release, services, progress)
+
+
+def write(release: Release, services: Services, progress: Progress = silent) -> None:
+    """Export what is not exported and write the version folder; repeatable, and asks no server.
 
     Raises
     ------
     InvalidRelease
-        If the release is damaged, its exports do not agree with torch, or it cannot be loaded.
-    ServingUnavailable, ServingTimedOut
-        If an endpoint does not answer.
+        If the release is damaged, or its exports do not agree with torch.
     StorageFailed
         If the disk is full or not writable.
     """
@@ -60,8 +68,22 @@ def serve(release: Release, services: Services, progress: Progress = silent) -> 
         from services.releases.exporter import export_release  # torch is loaded only when needed
 
         export_release(release, store, threads=services.settings.threads)
-    progress(f"writing version {release.number}")
     services.repository.write_version(release, store)
+
+
+def load(release: Release, services: Services, progress: Progress = silent) -> None:
+    """Load a release on every endpoint that does not serve it yet; repeatable.
+
+    A release that cannot be loaded is taken out of the repository again, unless it is the incumbent, so
+    that it is in the way of no later load; what serves is never touched.
+
+    Raises
+    ------
+    InvalidRelease
+        If it cannot be loaded.
+    ServingUnavailable, ServingTimedOut
+        If an endpoint does not answer.
+    """
     for endpoint in services.endpoints:
         if not endpoint.ready(release.number):
             progress(f"loading version {release.number}")
