@@ -1,32 +1,25 @@
 """Gate a candidate: both releases answer the frozen gate set, and the differences decide.
 
-Every score is kept as soon as it is measured: a killed gate goes on where it was, and the incumbent is
-asked once for a case, not once a night.
+The decision and the digest of its report go on record; a report that was changed since counts for nothing.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
+from flows.gate_scores import evidence, measure
 from flows.serving import Progress, current, serve, silent, worth_trying_again
 from models.errors import Refused
-from models.gate import OrganEvidence, gate
+from models.gate import decide_without_cases, gate
 from models.gate_report import Decision, GatePolicy, GateReason, GateReport
-from models.release import Release
-from models.resampling import model_grid
-from models.scores import OrganScore, pair, score_organs
-from services.cases.store import CaseContent
-from services.records.port import Case, Purpose, ReleaseState
-from services.releases.gate_reports import GateReports
-from services.releases.scores import ScoreStore
+from models.release_faults import release_faults
+from services.records.port import Case, Purpose, ReleaseState, manifest_digest
+from services.releases.gate_reports import GateReports, Trial
 from services.settings import Settings
-from services.stopwatch import time_left
 from services.wiring import Services, connect
 
 CANDIDATE_TUNED = "candidate-tuned"
@@ -57,7 +50,9 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
     Raises
     ------
     Refused
-        `is-incumbent`; `truth-incomplete` or `case-off-grid` if a gate case cannot be used.
+        `is-incumbent`; `gate-set-changed` if the cases are not those that were frozen; `truth-incomplete`
+        or `case-off-grid` if one cannot be used; `gate-report-changed` if the report of a decision made
+        before is not the one on record.
     InvalidRelease
         If there is no such release, or it cannot be loaded.
     ServingFailed
@@ -65,38 +60,70 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
     StorageFailed
         If a score or the report cannot be kept.
     """
-    incumbent, candidate = current(services), services.releases.release(number)
+    trial = trial_of(number, services)
+    incumbent, candidate, profile = trial.incumbent, trial.candidate, trial.profile
     if candidate.number == incumbent.number:
         raise Refused("is-incumbent", f"release {number} serves already; there is nothing to compare it with")
-    profile = services.segmenter.profile(incumbent.number)
-    gate_set, cases = services.records.frozen(Purpose.GATE), services.records.cases(Purpose.GATE)
-    if gate_set is None:
-        report = _without_gate_set(incumbent, candidate, profile, len(cases), services)
-        return _decided({**report, "gate_set": None}, services)
-    reports = GateReports(services.releases.folder)
-    known = reports.find(candidate, incumbent, gate_set, profile)
-    if known is not None:
-        return _decided(known, services)
-    serve(candidate, services, progress)
-    if services.segmenter.profile(number) != profile:
-        raise Refused("other-profile", "both releases must answer in one serving profile")
-    scores = measure((incumbent, candidate), cases, profile, services, progress)
+    cases = services.records.cases(Purpose.GATE)
     tuned = tuning_of(number, services)
-    report = _document(
-        candidate,
-        gate(
-            incumbent,
-            candidate,
-            tuned.get("organs", ()),
-            _evidence(incumbent, candidate, cases, scores, tuned.get("sites", ())),
-            tuned.get("patients", ()),
-            profile,
-            policy(services.settings),
-        ),
+    faults = release_faults(incumbent, candidate, tuned.get("organs", ()))
+    if trial.gate_set is None:
+        reasons = [*faults, _not_frozen(len(cases))]
+        decided = decide_without_cases(incumbent, candidate, reasons, profile, trial.policy)
+        return _decided(trial, {**_document(trial, decided), "gate_set": None}, None, services)
+    reports = GateReports(services.releases.folder)
+    known = reports.find(trial)
+    if known is None:
+        _require_unchanged(trial.gate_set, cases)
+        if faults:
+            decided = decide_without_cases(incumbent, candidate, faults, profile, trial.policy)
+        else:
+            decided = _asked(trial, cases, tuned, services, progress)
+        document = {**_document(trial, decided), "gate_set": {"digest": trial.gate_set, "cases": len(cases)}}
+        known = reports.keep(trial, document)
+    return _decided(trial, known.document, known.digest, services)
+
+
+def trial_of(number: int, services: Services) -> Trial:
+    """Return what the gate has to decide on now: the candidate against the release that serves."""
+    incumbent = current(services)
+    return Trial(
+        candidate=services.releases.release(number),
+        incumbent=incumbent,
+        gate_set=services.records.frozen(Purpose.GATE),
+        profile=services.segmenter.profile(incumbent.number),
+        policy=policy(services.settings),
     )
-    report["incumbent_release"] = incumbent.number
-    report["gate_set"] = {"digest": gate_set, "cases": len(cases)}
-    return _decided(reports.keep(candidate, incumbent, gate_set, profile, report), services)
+
+
+def _asked(
+    trial: Trial,
+    cases: Sequence[Case],
+    tuned: Mapping[str, Any],
+    services: Services,
+    progress: Progress,
+) -> GateReport:
+    """Ask both releases about every case, and decide."""
+    serve(trial.candidate, services, progress)
+    if services.segmenter.profile(trial.candidate.number) != trial.profile:
+        raise Refused("other-profile", "both releases must answer in one serving profile")
+    scores = measure((trial.incumbent, trial.candidate), cases, trial.profile, services, progress)
+    return gate(
+        trial.incumbent,
+        trial.candidate,
+        tuned.get("organs", ()),
+        evidence(trial.incumbent, trial.candidate, cases, scores, tuned.get("sites", ())),
+        tuned.get("patients", ()),
+        trial.profile,
+        trial.policy,
+    )
+
+
+def _require_unchanged(gate_set: str, cases: Sequence[Case]) -> None:
+    found = manifest_digest(cases)
+    if found != gate_set:
+        detail = f"the {len(cases)} gate cases on record are not those that were frozen"
+        raise Refused("gate-set-changed", detail, {"frozen": gate_set, "found": found})
 
 
 def policy(settings: Settings) -> GatePolicy:
@@ -110,131 +137,72 @@ def tuning_of(number: int, services: Services) -> Mapping[str, Any]:
     return made[-1] if made else {}
 
 
-Scores = dict[tuple[str, str], dict[str, OrganScore]]
-"""Scores by organ, by release digest and case."""
-
-
-def measure(
-    releases: Sequence[Release],
-    cases: Sequence[Case],
-    profile: str,
-    services: Services,
-    progress: Progress = silent,
-) -> Scores:
-    """Ask each release about each case, unless that was measured before.
-
-    Parameters
-    ----------
-    releases
-        Loaded releases of one contract.
-    cases
-        Cases with truth of every organ.
-    profile
-        Serving profile they answer in.
-    services
-        What to work with.
-    progress
-        Told each case, with the time left.
-    """
-    store = ScoreStore(services.settings.score_store)
-    found: Scores = {}
-    for case in cases:
-        for release in releases:
-            kept = store.find(release.digest, profile, case.digest)
-            if kept is not None:
-                found[release.digest, case.case_id] = kept
-    total = len(releases) * len(cases) - len(found)
-    done, begin = 0, time.monotonic()
-    for position, case in enumerate(cases, 1):
-        asked = [release for release in releases if (release.digest, case.case_id) not in found]
-        if not asked:
-            continue
-        content = services.cases.read(case)
-        for release in asked:
-            scores = _score(release, case, content, services)
-            store.keep(release.digest, profile, case.digest, scores)
-            found[release.digest, case.case_id] = scores
-            done += 1
-        progress(f"gate case {position} of {len(cases)}: {time_left(time.monotonic() - begin, done, total)}")
-    return found
-
-
-def _score(release: Release, case: Case, content: CaseContent, services: Services) -> dict[str, OrganScore]:
-    contract, model = release.contract, content.volume.geometry
-    if not model_grid(content.ct, contract.spacing_mm).same_grid(model):
-        raise Refused("case-off-grid", f"case {case.case_id} was kept on another grid than the contract's")
-    missing = sorted(set(contract.organs) - set(content.labels))
-    if missing:
-        raise Refused("truth-incomplete", f"case {case.case_id} has no truth of {', '.join(missing)}")
-    answer = services.segmenter.segment(content.volume.hu.astype(np.int16, copy=False), release.number)
-    truth = {organ: content.labels[organ].inside for organ in contract.organs}
-    return score_organs(answer, release, model, content.ct, truth)
-
-
-def _evidence(
-    incumbent: Release, candidate: Release, cases: Sequence[Case], scores: Scores, sites: Sequence[str]
-) -> dict[str, OrganEvidence]:
-    """Pair the scores; the cases of the sites that were corrected are those where a gain is expected."""
-    evidence = {}
-    for organ in incumbent.contract.organs:
-        pairs = tuple(
-            pair(
-                scores[incumbent.digest, case.case_id][organ],
-                scores[candidate.digest, case.case_id][organ],
-                case=case.case_id,
-                patient=case.patient,
-                site=case.site,
-                origin=case.origin,
-            )
-            for case in cases
-        )
-        evidence[organ] = OrganEvidence(pairs, tuple(score for score in pairs if score.site in sites))
-    return evidence
-
-
-def _without_gate_set(
-    incumbent: Release, candidate: Release, profile: str, cases: int, services: Services
-) -> dict[str, Any]:
+def _not_frozen(cases: int) -> GateReason:
     detail = f"The gate set is not frozen; it has {cases} cases (`organloop cases freeze --purpose gate`)."
-    reason = GateReason("gate-set-not-frozen", Decision.INSUFFICIENT_EVIDENCE, detail)
-    report = GateReport(
-        incumbent=incumbent.digest,
-        candidate=candidate.digest,
-        profile=profile,
-        policy=policy(services.settings),
-        decision=Decision.INSUFFICIENT_EVIDENCE,
-        reasons=(reason,),
-        organs=(),
-    )
-    return _document(candidate, report) | {"incumbent_release": incumbent.number}
+    return GateReason("gate-set-not-frozen", Decision.INSUFFICIENT_EVIDENCE, detail)
 
 
-def _document(candidate: Release, report: GateReport) -> dict[str, Any]:
-    return {"release": candidate.number, **report.to_json()}
+def _document(trial: Trial, report: GateReport) -> dict[str, Any]:
+    numbers = {"release": trial.candidate.number, "incumbent_release": trial.incumbent.number}
+    return {**numbers, **report.to_json()}
 
 
-def _decided(report: dict[str, Any], services: Services) -> dict[str, Any]:
-    """Put a decision on record, once; a refusal marks the candidate."""
-    number, digest = report["release"], report["candidate"]
-    gate_set = report["gate_set"]["digest"] if report["gate_set"] else None
+def _decided(
+    trial: Trial, document: dict[str, Any], report: str | None, services: Services
+) -> dict[str, Any]:
+    """Put a decision on record, once, with the digest of its report; a refusal marks the candidate."""
+    number, digest = trial.candidate.number, trial.candidate.digest
     services.records.event(
         GATE_DECIDED,
         who="gate_candidate",
         payload={
             "release": number,
-            "against": report["incumbent_release"],
-            "decision": report["decision"],
-            "gate_set": gate_set,
-            "reasons": sorted({reason["code"] for reason in all_reasons(report)}),
+            "against": trial.incumbent.number,
+            "decision": document["decision"],
+            "gate_set": trial.gate_set,
+            "reasons": sorted({reason["code"] for reason in all_reasons(document)}),
+            "trial": trial.key,
+            "report": report,
         },
-        key=f"{GATE_DECIDED}:{digest}:{report['incumbent']}:{gate_set}:{report['profile']}",
+        key=f"{GATE_DECIDED}:{trial.key}",
     )
+    if report is not None:
+        require_on_record(trial, report, services)
     state = services.records.release_states().get(number, ReleaseState.CANDIDATE)
     if state is not ReleaseState.PROMOTED:
-        refused = report["decision"] == Decision.REFUSE
+        refused = document["decision"] == Decision.REFUSE
         state = ReleaseState.REFUSED if refused else ReleaseState.CANDIDATE
         services.records.record_release(number, digest, state)
-    return report
+    return document
+
+
+def require_on_record(trial: Trial, report: str, services: Services) -> None:
+    """Demand that a report on disk is the one the gate wrote when it decided.
+
+    Parameters
+    ----------
+    trial
+        What it is about.
+    report
+        SHA-256 of the file.
+    services
+        Their records hold the decision.
+
+    Raises
+    ------
+    Refused
+        `gate-report-changed` if the records name another digest; `refused-by-gate` if they name none.
+    """
+    decided = [e for e in services.records.events(GATE_DECIDED) if e.payload.get("trial") == trial.key]
+    if not decided:
+        detail = f"no decision on release {trial.candidate.number} is on record"
+        raise Refused("refused-by-gate", f"{detail}: `organloop gate {trial.candidate.number}`")
+    if decided[-1].payload["report"] != report:
+        raise Refused(
+            "gate-report-changed",
+            f"the gate report on release {trial.candidate.number} is not the one the gate wrote",
+            {"on_record": decided[-1].payload["report"], "on_disk": report},
+        )
 
 
 def all_reasons(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
-from flows.gate_candidate import all_reasons
+from flows.gate_candidate import all_reasons, require_on_record, trial_of
 from flows.serving import Progress, current, serve, silent, worth_trying_again
 from models.canary import Faults, answer_faults, canary_faults, canary_volume, probe_volume
 from models.contract import ModelContract
 from models.errors import Refused, ServingUnavailable
 from models.gate_report import Decision
 from models.release import Release
-from services.records.port import Purpose, ReleaseState
+from services.records.port import ReleaseState
 from services.releases.gate_reports import GateReports
 from services.settings import Settings
 from services.wiring import Services, connect
@@ -67,7 +67,7 @@ def promote(
     Raises
     ------
     Refused
-        `refused-by-gate`, `refused-by-canary`, `incumbent-changed`, `no-name`.
+        `refused-by-gate`, `gate-report-changed`, `refused-by-canary`, `incumbent-changed`, `no-name`.
     InvalidRelease
         If there is no such release, or it cannot be loaded.
     ServingFailed
@@ -93,21 +93,21 @@ def require_passed(number: int, services: Services) -> int:
     ------
     Refused
         `refused-by-gate` if the gate decided against it, or not at all against the present incumbent
-        on the present gate set in the present serving profile.
+        on the present gate set in the present serving profile by the present policy and margins;
+        `gate-report-changed` if its report is not the one on record.
     """
-    incumbent, candidate = current(services), services.releases.release(number)
-    gate_set = services.records.frozen(Purpose.GATE)
-    profile = services.segmenter.profile(incumbent.number)
-    reports = GateReports(services.releases.folder)
-    report = reports.find(candidate, incumbent, gate_set, profile) if gate_set else None
-    if report is None:
-        detail = f"the gate has not decided on release {number} against release {incumbent.number}"
+    trial = trial_of(number, services)
+    kept = GateReports(services.releases.folder).find(trial)
+    if kept is None:
+        detail = f"the gate has not decided on release {number} against release {trial.incumbent.number}"
         raise Refused("refused-by-gate", f"{detail}: `organloop gate {number}`")
-    if report["decision"] not in PASSED:
-        codes = sorted({reason["code"] for reason in all_reasons(report)})
-        detail = f"the gate's decision on release {number} is {report['decision']}: {', '.join(codes)}"
-        raise Refused("refused-by-gate", detail, {"decision": report["decision"], "reasons": codes})
-    return incumbent.number
+    require_on_record(trial, kept.digest, services)
+    decision = kept.document["decision"]
+    if decision not in PASSED:
+        codes = sorted({reason["code"] for reason in all_reasons(kept.document)})
+        detail = f"the gate's decision on release {number} is {decision}: {', '.join(codes)}"
+        raise Refused("refused-by-gate", detail, {"decision": decision, "reasons": codes})
+    return trial.incumbent.number
 
 
 def require_canary(number: int, incumbent: int, services: Services, canary: Canary = canary_volume) -> None:

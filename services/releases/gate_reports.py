@@ -1,19 +1,74 @@
 """The gate's reports, beside the release they are about: ``releases/<n>/gate/<key>.json``.
 
-A decision holds against one incumbent, on one frozen gate set, in one serving profile; for each of these
-it is written once and never revised.
+A decision holds for one trial: one candidate against one incumbent, on one frozen gate set, in one serving
+profile, by what was fixed before. For each of these it is written once and never revised.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from models.errors import InvalidRelease
+from models.gate_report import GatePolicy
+from models.organs import organ
 from models.release import Release, sha256_hex
 from services.releases.files import write_once
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a decision is about, and all it holds for.
+
+    Parameters
+    ----------
+    candidate, incumbent
+        The two releases.
+    gate_set
+        Digest of the frozen gate set; None while it is open.
+    profile
+        Serving profile both answer in.
+    policy
+        What was fixed before.
+    """
+
+    candidate: Release
+    incumbent: Release
+    gate_set: str | None
+    profile: str
+    policy: GatePolicy
+
+    @property
+    def key(self) -> str:
+        """64 hexadecimal digits; other ones if a digest, the profile, the policy or a margin differs."""
+        fixed = {
+            "candidate": self.candidate.digest,
+            "incumbent": self.incumbent.digest,
+            "gate_set": self.gate_set,
+            "profile": self.profile,
+            "policy": asdict(self.policy),
+            "margins": {key: organ(key).gate_margin for key in self.incumbent.contract.organs},
+        }
+        return sha256_hex(json.dumps(fixed, sort_keys=True).encode())
+
+
+@dataclass(frozen=True)
+class KeptReport:
+    """A report as it lies on disk.
+
+    Parameters
+    ----------
+    document
+        `models.gate_report.GateReport.to_json` and the numbers of the releases.
+    digest
+        SHA-256 of the file's bytes.
+    """
+
+    document: dict[str, Any]
+    digest: str
 
 
 class GateReports:
@@ -28,24 +83,11 @@ class GateReports:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def path(self, candidate: Release, incumbent: Release, gate_set: str, profile: str) -> Path:
-        """Return where a report lies, or would.
+    def path(self, trial: Trial) -> Path:
+        """Return where the report on a trial lies, or would."""
+        return self.folder / "releases" / str(trial.candidate.number) / "gate" / f"{trial.key[:16]}.json"
 
-        Parameters
-        ----------
-        candidate, incumbent
-            The two releases.
-        gate_set
-            Digest of the frozen gate set.
-        profile
-            Serving profile both answered in.
-        """
-        key = sha256_hex("\n".join((candidate.digest, incumbent.digest, gate_set, profile)).encode())[:16]
-        return self.folder / "releases" / str(candidate.number) / "gate" / f"{key}.json"
-
-    def find(
-        self, candidate: Release, incumbent: Release, gate_set: str, profile: str
-    ) -> dict[str, Any] | None:
+    def find(self, trial: Trial) -> KeptReport | None:
         """Return a report, None if the gate has not decided.
 
         Raises
@@ -53,26 +95,25 @@ class GateReports:
         InvalidRelease
             If the report cannot be read.
         """
-        path = self.path(candidate, incumbent, gate_set, profile)
+        path = self.path(trial)
         try:
-            return dict(json.loads(path.read_bytes()))
+            content = path.read_bytes()
+            return KeptReport(dict(json.loads(content)), sha256_hex(content))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as error:
             raise InvalidRelease(f"the gate report {path} is damaged") from error
 
-    def keep(
-        self, candidate: Release, incumbent: Release, gate_set: str, profile: str, report: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def keep(self, trial: Trial, document: Mapping[str, Any]) -> KeptReport:
         """Keep a report and return it as it lies there.
 
         Raises
         ------
         InvalidRelease
-            If another report of the same is there.
+            If another report on the same trial is there.
         StorageFailed
             If the disk is full or not writable.
         """
-        content = json.dumps(report, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
-        write_once(self.path(candidate, incumbent, gate_set, profile), content)
-        return dict(json.loads(content))
+        content = json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+        write_once(self.path(trial), content)
+        return KeptReport(dict(json.loads(content)), sha256_hex(content))

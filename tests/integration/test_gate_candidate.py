@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from flows.gate_candidate import GATE_DECIDED, all_reasons, gate_candidate
+from flows.gate_candidate import GATE_DECIDED, all_reasons, gate_candidate, trial_of
 from models.errors import Refused
+from models.organs import organ
+from models.release import sha256_hex
 from services.records.port import Purpose, ReleaseState
+from services.releases import gate_reports
 from services.wiring import Services
 from tests.promotion import (
     InProcessEndpoint,
@@ -192,3 +196,71 @@ def test_the_incumbent_is_not_asked_again_for_the_next_candidate(site) -> None:
 def test_the_incumbent_itself_is_no_candidate(site) -> None:
     with pytest.raises(Refused, match="is-incumbent"):
         gate_candidate(1, site[0])
+
+
+def test_a_candidate_that_lacks_an_organ_is_refused_and_nothing_is_asked(site) -> None:
+    services, endpoint = site
+    add_candidate(services, 2, BETTER)
+    gate_set(site, 12, spleen_truth=2)
+    add_candidate(services, 3, {"spleen": 3})
+    report = gate_candidate(3, services)
+    assert (report["decision"], report["organs"]) == ("refuse", [])
+    assert codes(report) == {"contract-changed"}
+    assert endpoint.asked == []
+    assert services.records.release_states()[3] is ReleaseState.REFUSED
+    assert gate_candidate(3, services) == report
+
+
+def test_a_candidate_of_a_release_that_was_rolled_back_is_refused(site) -> None:
+    services, endpoint = site
+    add_candidate(services, 2, BETTER)
+    gate_set(site, 12, spleen_truth=2)
+    candidate = publish_tiny(services.releases, 3, {"liver": 1, "spleen": 3}, parent=2)
+    record_candidate(services, candidate, ("spleen",))
+    report = gate_candidate(3, services)
+    assert (report["decision"], codes(report)) == ("refuse", {"other-parent"})
+    assert endpoint.asked == []
+
+
+def test_a_frozen_set_that_is_not_what_was_frozen_decides_nothing(site) -> None:
+    services, endpoint = site
+    add_candidate(services, 2, BETTER)
+    gate_set(site, 12, spleen_truth=2)
+    database = sqlite3.connect(services.settings.home / "records.sqlite")
+    with database:
+        database.execute(
+            "INSERT INTO cases SELECT 'one more', purpose, patient, origin, digest, site FROM cases LIMIT 1"
+        )
+    database.close()
+    with pytest.raises(Refused, match="gate-set-changed"):
+        gate_candidate(2, services)
+    assert endpoint.asked == []
+    assert services.records.events(GATE_DECIDED) == ()
+
+
+def test_a_changed_margin_or_policy_asks_for_a_new_decision(site, monkeypatch: pytest.MonkeyPatch) -> None:
+    services, _ = site
+    add_candidate(services, 2, BETTER)
+    gate_set(site, 12, spleen_truth=2)
+    keys = {trial_of(2, services).key}
+    strict = services.settings.model_copy(update={"approval_required": True})
+    keys.add(trial_of(2, replace(services, settings=strict)).key)
+    spleen = replace(organ("spleen"), gate_margin=0.5)
+    monkeypatch.setattr(gate_reports, "organ", lambda key: spleen if key == "spleen" else organ(key))
+    keys.add(trial_of(2, services).key)
+    assert len(keys) == 3
+
+
+def test_the_decision_on_record_names_the_digest_of_the_report(site) -> None:
+    services, _ = site
+    add_candidate(services, 2, BETTER)
+    gate_set(site, 12, spleen_truth=2)
+    gate_candidate(2, services)
+    (file,) = (services.releases.folder / "releases" / "2" / "gate").iterdir()
+    (event,) = services.records.events(GATE_DECIDED)
+    assert event.payload["report"] == sha256_hex(file.read_bytes())
+    assert event.payload["trial"] == trial_of(2, services).key
+    file.chmod(0o644)
+    file.write_bytes(file.read_bytes().replace(b"promote", b"refuse"))
+    with pytest.raises(Refused, match="gate-report-changed"):
+        gate_candidate(2, services)

@@ -13,11 +13,12 @@ import pytest
 from numpy.typing import NDArray
 
 from flows import promote_release
-from flows.gate_candidate import gate_candidate
+from flows.gate_candidate import gate_candidate, trial_of
 from flows.promote_release import CANARY_FAILED, INCUMBENT_CHANGED, RELEASE_PROMOTED, rollback
 from models.errors import InvalidRelease, Refused, ServingUnavailable
 from models.segmentation import Segmentation
 from services.records.port import ReleaseState
+from services.releases.gate_reports import GateReports
 from services.wiring import Services
 from tests.promotion import (
     InProcessEndpoint,
@@ -171,6 +172,35 @@ def test_what_the_gate_refused_is_not_promoted(services: Services) -> None:
 def test_what_the_gate_has_not_seen_is_not_promoted(services: Services) -> None:
     add_candidate(services, 3, BETTER)
     with pytest.raises(Refused, match="organloop gate 3"):
+        promote(3, services, *WHO)
+
+
+def test_a_report_edited_after_the_decision_promotes_nothing(services: Services) -> None:
+    add_candidate(services, 3, {"liver": 1, "spleen": 5})
+    assert gate_candidate(3, services)["decision"] == "refuse"
+    (file,) = (services.releases.folder / "releases" / "3" / "gate").iterdir()
+    file.chmod(0o644)
+    file.write_text(file.read_text().replace('"refuse"', '"promote"'))
+    with pytest.raises(Refused, match="gate-report-changed"):
+        promote(3, services, *WHO)
+    assert services.records.incumbent() == 1
+
+
+def test_a_report_without_a_decision_on_record_promotes_nothing(services: Services) -> None:
+    forged = add_candidate(services, 3, {"liver": 1, "spleen": 5})
+    trial = trial_of(3, services)
+    GateReports(services.releases.folder).keep(trial, {"decision": "promote", "candidate": forged.digest})
+    with pytest.raises(Refused, match="no decision on release 3 is on record"):
+        promote(3, services, *WHO)
+    assert services.records.incumbent() == 1
+
+
+def test_what_made_itself_clinical_is_not_promoted(services: Services) -> None:
+    clinical = replace(services.releases.release(2), number=3, demonstration=False)
+    services.releases.publish(clinical)
+    record_candidate(services, clinical, ("spleen",))
+    gate_candidate(3, services)
+    with pytest.raises(Refused, match="demonstration-changed"):
         promote(3, services, *WHO)
 
 
