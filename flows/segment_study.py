@@ -71,7 +71,7 @@ def segment(
     source
         Folder with the study's DICOM files; nothing in it is changed.
     out
-        Folder for the results; it holds all of them or none.
+        Folder for the results; a new one appears with all of them, see `FolderPacs.store`.
     services
         What to work with.
     release

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import Refused, StorageFailed
 from models.verdict import Code
 from services.pacs.port import DicomObject
+from services.releases.files import sync
 
-STAGING = ".organloop-storing"
-"""What a folder that is being written is called until it is complete."""
+STAGING = ".organloop-storing-"
+"""How the name of a folder that is being written begins; a killed process leaves it, and nobody reads it."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,14 @@ class FolderPacs:
         return path
 
     def store(self, objects: Sequence[DicomObject]) -> tuple[str, ...]:
-        """Write all objects or none; see `Pacs.store`.
+        """Write the objects of one result; see `Pacs.store`.
 
-        Everything is written and flushed aside first, on the same file system, and only then renamed
-        into place. Files that are already there with the same bytes stay as they are.
+        Everything is written and flushed aside first, on the same file system. A folder that is not
+        there yet then appears with all objects at once or not at all. Into one that is there the
+        files are renamed one after the other, in the order given: a failure takes them away again, but
+        a process killed in between leaves the first of them. So the object that refers to the others,
+        the report, comes last: where it lies, all do; where it is missing, storing again completes.
+        Files that are there with the same bytes stay as they are.
 
         Raises
         ------
@@ -49,12 +56,9 @@ class FolderPacs:
         names = [Path(item.file_name).name for item in objects]
         if len(set(names)) < len(names):
             raise ValueError("objects of one result need different file names")
+        contents = dict(zip(names, (item.content for item in objects), strict=True))
         try:
-            fresh = {
-                name: item.content
-                for name, item in zip(names, objects, strict=True)
-                if self._lacks(name, item)
-            }
+            fresh = {name: content for name, content in contents.items() if self._lacks(name, content)}
             if fresh:
                 self._write(fresh)
         except OSError as error:
@@ -64,35 +68,51 @@ class FolderPacs:
             ) from error
         return tuple(str(self.out / name) for name in names)
 
-    def _lacks(self, name: str, item: DicomObject) -> bool:
+    def _lacks(self, name: str, content: bytes) -> bool:
         path = self.out / name
         if not path.exists():
             return True
-        if path.read_bytes() != item.content:
+        if path.read_bytes() != content:
             raise StorageFailed(f"{name} is already there with other content; choose another folder.")
         return False
 
-    def _write(self, contents: dict[str, bytes]) -> None:
-        """Write files aside, then bring them into place; on any failure take everything away again."""
-        made = not self.out.exists()
-        staging = self.out.with_name(self.out.name + STAGING) if made else self.out / STAGING
-        placed: list[Path] = []
+    def _write(self, contents: Mapping[str, bytes]) -> None:
+        """Write files aside, under a name no other process uses, then bring them into place."""
+        new = not self.out.exists()
+        staging = (self.out.parent if new else self.out) / f"{STAGING}{uuid.uuid4().hex}"
         try:
-            shutil.rmtree(staging, ignore_errors=True)  # left by a process that was killed
             staging.mkdir(parents=True)
             for name, content in contents.items():
                 with (staging / name).open("wb") as file:
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
-            if made:
-                staging.rename(self.out)
-                return
-            for name in contents:
-                placed.append((staging / name).rename(self.out / name))
-            staging.rmdir()
-        except OSError:
+            sync(staging)
+            if not (new and self._appear(staging)):
+                self._place(staging, contents)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _appear(self, staging: Path) -> bool:
+        """Give the complete folder its name; False if another process has made that folder meanwhile."""
+        try:
+            staging.rename(self.out)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return False
+        sync(self.out.parent)
+        return True
+
+    def _place(self, staging: Path, contents: Mapping[str, bytes]) -> None:
+        """Rename files into the folder that is there; on a failure take those away again."""
+        placed: list[Path] = []
+        try:
+            for name, content in contents.items():
+                if self._lacks(name, content):
+                    placed.append((staging / name).rename(self.out / name))
+            sync(self.out)
+        except (OSError, StorageFailed):
             for path in placed:
                 path.unlink(missing_ok=True)
-            shutil.rmtree(staging, ignore_errors=True)
             raise

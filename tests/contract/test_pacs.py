@@ -68,8 +68,61 @@ def test_storing_the_same_again_changes_nothing(pacs: Pacs, out: Path) -> None:
 
 def test_an_interrupted_store_is_completed(pacs: Pacs, out: Path) -> None:
     pacs.store(RESULT[:1])
-    (out / ".organloop-storing").mkdir()
-    (out / ".organloop-storing" / "report-sr.dcm").write_bytes(b"half")
+    pacs.store(RESULT)
+    assert contents(out) == COMPLETE
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_what_another_process_is_writing_is_left_alone(pacs: Pacs, out: Path, there: bool) -> None:
+    folder = out if there else out.parent
+    (folder / ".organloop-storing-another").mkdir(parents=True)
+    (folder / ".organloop-storing-another" / "report-sr.dcm").write_bytes(b"half")
+    pacs.store(RESULT)
+    assert (folder / ".organloop-storing-another" / "report-sr.dcm").read_bytes() == b"half"
+    assert {n: (out / n).read_bytes() for n in COMPLETE} == COMPLETE
+
+
+@pytest.mark.parametrize("theirs", [RESULT, (RESULT[0],), (Object("1.9", b"other", "report-sr.dcm"),)])
+def test_two_processes_may_make_the_folder_at_once(
+    pacs: Pacs, out: Path, theirs: tuple[Object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def late(self: Path, target: Path) -> Path:
+        monkeypatch.undo()
+        FolderPacs(out).store(theirs)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    if theirs[0].content == b"other":
+        with pytest.raises(StorageFailed, match="already there"):
+            pacs.store(RESULT)
+        assert contents(out) == {"report-sr.dcm": b"other"}
+    else:
+        pacs.store(RESULT)
+        assert contents(out) == COMPLETE
+    assert [path.name for path in out.parent.iterdir()] == ["study"]
+
+
+def test_a_process_killed_between_two_files_leaves_no_report(
+    pacs: Pacs, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    rename = Path.rename
+
+    def last(self: Path, target: Path) -> Path:
+        if self.name == "report-sr.dcm":
+            raise Killed
+        return rename(self, target)
+
+    out.mkdir(parents=True)
+    monkeypatch.setattr(Path, "rename", last)
+    with pytest.raises(Killed):
+        pacs.store(RESULT)
+    monkeypatch.undo()
+    assert contents(out) == {"organ-seg.dcm": RESULT[0].content}
     pacs.store(RESULT)
     assert contents(out) == COMPLETE
 
