@@ -141,7 +141,20 @@ def _untouched(organ: str, evidence: OrganEvidence, incumbent: Release, candidat
     if not cases:
         detail = "No case was answered by both releases."
         reasons.append(GateReason("no-output-compared", Decision.INSUFFICIENT_EVIDENCE, detail))
-    return OrganGate(organ, False, _gravest(reasons), _in_order(reasons), None, None, {}, {}, None, (), ())
+    return OrganGate(
+        organ=organ,
+        tuned=False,
+        margin=catalogue_entry(organ).gate_margin,
+        decision=_gravest(reasons),
+        reasons=_in_order(reasons),
+        gate_set=None,
+        target=None,
+        sites={},
+        origins={},
+        patients_needed=None,
+        worst=(),
+        cases=(),
+    )
 
 
 def _tuned(organ: str, evidence: OrganEvidence, policy: GatePolicy) -> OrganGate:
@@ -163,6 +176,7 @@ def _tuned(organ: str, evidence: OrganEvidence, policy: GatePolicy) -> OrganGate
     return OrganGate(
         organ=organ,
         tuned=True,
+        margin=margin,
         decision=_gravest(reasons),
         reasons=_in_order(reasons),
         gate_set=on_gate,
@@ -172,8 +186,8 @@ def _tuned(organ: str, evidence: OrganEvidence, policy: GatePolicy) -> OrganGate
         patients_needed=needed if _gravest(not_worse) is Decision.INSUFFICIENT_EVIDENCE else None,
         worst=tuple(sorted(losses, key=lambda loss: (loss[1], loss[0]))[:5]),
         cases=tuple(
-            CaseDsc(score.case, score.site, score.origin, score.incumbent_dsc, score.candidate_dsc)
-            for score in sorted(every_case, key=lambda score: score.case)
+            CaseDsc(s.case, s.site, s.origin, s.incumbent_dsc, s.candidate_dsc, s.difference)
+            for s in sorted(every_case, key=lambda score: score.case)
         ),
     )
 

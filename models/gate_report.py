@@ -83,6 +83,8 @@ class CaseDsc:
         As in `models.paired.PairedScore`.
     incumbent, candidate
         DSC, 0..1; None when the release and the truth are both empty.
+    difference
+        Candidate minus incumbent; None where the organ is truly absent.
     """
 
     case: str
@@ -90,6 +92,7 @@ class CaseDsc:
     origin: str
     incumbent: float | None
     candidate: float | None
+    difference: float | None
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,8 @@ class OrganGate:
         Key in the catalogue.
     tuned
         Whether its head was meant to change.
+    margin
+        Mean DSC it may lose on the gate set, fixed in the catalogue.
     decision
         The gravest of its reasons; `promote` with none.
     reasons
@@ -123,6 +128,7 @@ class OrganGate:
 
     organ: str
     tuned: bool
+    margin: float
     decision: Decision
     reasons: tuple[GateReason, ...]
     gate_set: MeanDifference | None
