@@ -53,7 +53,9 @@ def segment(
     source: Annotated[Path, typer.Argument(help="Folder with the DICOM files of one CT study.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the results. Default: results/<source's name> in the home folder."),
+        typer.Option(
+            help="Folder for the results. Default: one of its own, results/<study UID>/… in the home."
+        ),
     ] = None,
     release: Annotated[
         int | None, typer.Option(min=1, help="Release that must answer. Default: the incumbent.")
@@ -67,8 +69,7 @@ def segment(
         from services.wiring import connect
 
         settings = Settings()
-        where = out or settings.home / "results" / source.resolve().name
-        study = run(source, where, connect(settings), release=release, progress=progress)
+        study = run(source, out, connect(settings), release=release, progress=progress)
         document = study.document
         return Outcome(document, (_organ_table(document), *(item["path"] for item in document["objects"])))
 

@@ -56,7 +56,7 @@ class SegmentedStudy:
 
 def segment(
     source: Path,
-    out: Path,
+    out: Path | None,
     services: Services,
     *,
     release: int | None = None,
@@ -71,7 +71,8 @@ def segment(
     source
         Folder with the study's DICOM files; nothing in it is changed.
     out
-        Folder for the results; a new one appears with all of them, see `FolderPacs.store`.
+        Folder for the results; a new one appears with all of them, see `FolderPacs.store`. By default
+        one of this result's own, ``results/<study UID>/<key>`` in the home folder.
     services
         What to work with.
     release
@@ -122,6 +123,8 @@ def segment(
             settings_digest=settings,
         )
     with watch.step("store"):
+        if out is None:
+            out = services.settings.home / "results" / series.study_uid / key[:16]
         FolderPacs(out).store(objects)
         services.records.record_result(
             key,
@@ -208,7 +211,7 @@ def _document(
 
 
 @task(name="segment", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=worth_trying_again)
-def segment_task(source: Path, out: Path, release: int | None) -> dict[str, Any]:
+def segment_task(source: Path, out: Path | None, release: int | None) -> dict[str, Any]:
     """Segment one study; the document of the `segment` verb."""
     return segment(source, out, connect(Settings()), release=release).document
 
@@ -224,7 +227,7 @@ def publish_task(document: dict[str, Any]) -> None:
 
 
 @flow(name="segment-study")
-def segment_study(source: Path, out: Path, release: int | None = None) -> dict[str, Any]:
+def segment_study(source: Path, out: Path | None = None, release: int | None = None) -> dict[str, Any]:
     """Segment one CT study and store organ SEG, review SEG and SR."""
     document = segment_task(source, out, release)
     publish_task(document)

@@ -38,7 +38,7 @@ def _one_study(study: Path, settings: Settings, begin: float) -> Outcome:
     from flows.segment_study import segment_study
 
     progress(f"segmenting {study}")
-    document = segment_study(study, settings.home / "results" / study.resolve().name)
+    document = segment_study(study)
     outcome = read_outcome(study.resolve().name, "", study, document, None)
     report = settings.home / "report.html"
     page_of_study(outcome).save(report)

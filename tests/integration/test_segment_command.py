@@ -59,6 +59,14 @@ def test_a_repeated_step_makes_the_same_bytes(organloop, phantom_study, tmp_path
     ]
 
 
+def test_without_a_folder_named_each_result_has_one_of_its_own(organloop, phantom_study, tmp_path):
+    first = organloop("segment", phantom_study / "ct")
+    again = organloop("segment", phantom_study / "ct")
+    folder = Path(first.document["objects"][0]["path"]).parent
+    assert folder.parent == organloop.home / "results" / first.document["study_uid"]
+    assert first.document["objects"] == again.document["objects"]
+
+
 def test_a_real_patient_is_out_of_the_demonstration_s_domain(organloop, test_data, tmp_path):
     answer = organloop("segment", test_data("ct-abdomen-series"), "--out", tmp_path / "out")
     assert answer.exit_code == 0
