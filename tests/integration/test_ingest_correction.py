@@ -313,8 +313,13 @@ def test_one_folder_may_hold_study_and_seg(ohif, tmp_path):
     assert ingest(ohif / "saved-by-ohif.dcm", tmp_path, tmp_path)["organs"][1]["added_voxels"] == 339
 
 
-def test_a_correction_as_3d_slicer_writes_it(ohif, tmp_path):
-    """Two organs, in another order, by dcmqi's itkimage2segimage; the rest is asked about."""
+@pytest.mark.parametrize("algorithm_type", ["MANUAL", "SEMIAUTOMATIC", "AUTOMATIC"])
+def test_a_correction_as_dcmqi_writes_it(ohif, tmp_path, algorithm_type):
+    """Two organs, in another order, by itkimage2segimage; the rest is asked about.
+
+    It writes the SegmentAlgorithmType that its caller names. 3D Slicer names that of the SEG it opened,
+    ours being `AUTOMATIC`, unless the reader sets the segment's tag.
+    """
     tool = Path(sys.executable).with_name("itkimage2segimage")
     if not tool.exists():
         pytest.skip("dcmqi is not installed (pip install dcmqi)")
@@ -341,7 +346,8 @@ def test_a_correction_as_3d_slicer_writes_it(ohif, tmp_path):
             "labelID": number,
             "SegmentDescription": organ,
             "SegmentLabel": organ,
-            "SegmentAlgorithmType": "MANUAL",
+            "SegmentAlgorithmType": algorithm_type,
+            "SegmentAlgorithmName": "Segment Editor",
             "SegmentedPropertyCategoryCodeSequence": category,
             "SegmentedPropertyTypeCodeSequence": term,
         }
@@ -362,9 +368,16 @@ def test_a_correction_as_3d_slicer_writes_it(ohif, tmp_path):
         check=True,
         capture_output=True,
     )  # fmt: skip
+    written = read_seg(tmp_path / "slicer.dcm", ct)
+    assert {segment.algorithm_type for segment in written.segments} == {algorithm_type}
     document = ingest(tmp_path / "slicer.dcm", ohif / "ct", ohif / "sent.dcm")
     assert document["status"] == "correction"
-    assert changes(document)["stomach"] == ("edited", added, 0, 0)
+    automatic = algorithm_type == "AUTOMATIC"
+    assert changes(document)["stomach"] == (UNTOUCHED if automatic else ("edited", added, 0, 0))
     assert changes(document)["liver"] == UNTOUCHED
-    assert {q["why"] for q in document["questions"]} == {"not-returned"}
-    assert [q["candidates"] for q in document["questions"]] == [["spleen"], ["right_kidney"], ["left_kidney"]]
+    assert [(q["candidates"], q["why"]) for q in document["questions"]] == [
+        *([(["stomach"], "automatic")] if automatic else []),
+        (["spleen"], "not-returned"),
+        (["right_kidney"], "not-returned"),
+        (["left_kidney"], "not-returned"),
+    ]

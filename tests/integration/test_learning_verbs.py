@@ -45,7 +45,8 @@ def test_a_correction_is_understood_exactly_where_nothing_has_served(organloop, 
     }
     assert not (tmp_path / "home").exists()
     text = organloop(*arguments)
-    assert "nothing is kept of it" in text.stderr
+    assert (document["kept"], document["why"].split(":")[0]) == (False, "no-release")
+    assert "not kept for tuning: no-release" in text.stdout
     assert "left_kidney   edited            0       48            48" in text.stdout
 
 
