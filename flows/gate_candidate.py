@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
 from flows.gate_scores import evidence, measure
 from flows.serving import Progress, current, serve, silent, worth_trying_again
@@ -17,6 +17,8 @@ from models.errors import Refused
 from models.gate import decide_without_cases, gate
 from models.gate_report import Decision, GatePolicy, GateReason, GateReport
 from models.release_faults import release_faults
+from services.pictures.gate_plots import differences
+from services.pictures.slices import data_url
 from services.records.port import Case, Purpose, ReleaseState, manifest_digest
 from services.releases.gate_reports import GateReports, Trial
 from services.settings import Settings
@@ -248,6 +250,13 @@ def publish_decision_task(report: dict[str, Any]) -> None:
         markdown=f"{decision}\n\n{reasons or 'No reason against it.'}\n",
         description=f"Release {report['release']} against release {report['incumbent_release']}",
     )
+    plot = differences(report)
+    if plot:
+        create_image_artifact(
+            key="gate-differences",
+            image_url=data_url(plot),
+            description="Candidate minus incumbent, a dot for each gate case; only filled dots decide",
+        )
     create_table_artifact(
         key="gate-organs",
         table=organ_rows(report),

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from prefect import flow, task
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_image_artifact, create_table_artifact
 
 from flows.gate_candidate import CANDIDATE_TUNED
 from flows.serving import Progress, silent
@@ -26,6 +26,8 @@ from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_by
 from models.release import Release
 from services.cases.tuning_study import read_tuning_study
 from services.inference.engine import OpenVinoEngine
+from services.pictures.slices import data_url
+from services.pictures.tuning_curves import tuning_curves
 from services.records.port import Event, ReleaseState
 from services.releases.calibrator import calibrate_organs
 from services.releases.exporter import export_release
@@ -259,6 +261,8 @@ def publish_curve_task(document: dict[str, Any]) -> None:
     ]
     title = f"Release {document['release']} ({document['level']}), tuned from {document['parent']}"
     create_table_artifact(key="tuning-curve", table=rows, description=title)
+    picture = data_url(tuning_curves(document["curve"]))
+    create_image_artifact(key="tuning-curve-picture", image_url=picture, description=title)
 
 
 @flow(name="tune-heads", log_prints=True)

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from deploy.demo.loop import READER_CORRECTS, Loop
 from deploy.demo.outcome import Outcome
-from deploy.report import pictures
 from deploy.report.page import Page
 from flows.gate_candidate import all_reasons, organ_rows
 from models.organs import ORGANS, organ
+from services.pictures import slices as pictures
+from services.pictures.gate_plots import differences
+from services.pictures.tuning_curves import tuning_curves
 
 NOT_CLINICAL = "DEMO, NOT FOR CLINICAL USE: these weights were trained on phantoms and have seen no patient."
 FLAGS = ("clear", "review", "reject")
@@ -88,7 +88,7 @@ def page_of_loop(loop: Loop) -> Page:
     page.table(*_ledger(loop.ledgers))
     page.heading(f"Tuning: heads of {', '.join(loop.tuning['organs'])}")
     page.sentence(_tuning_sentence(loop.tuning))
-    page.picture(_curves(loop.tuning["curve"]), "Loss by step, each organ's head on its own.")
+    page.picture(tuning_curves(loop.tuning["curve"]), "Loss by step, each organ's head on its own.")
     _gate(page, loop)
     page.heading("Flags of release 1 on the unseen studies")
     page.table(*summary(loop.before))
@@ -163,17 +163,6 @@ def _tuning_sentence(tuning: dict[str, Any]) -> str:
     )
 
 
-def _curves(curve: dict[str, list[tuple[int, float]]]) -> bytes:
-    figure = Figure(figsize=(6, 3), dpi=90, layout="tight")
-    axes = figure.add_subplot()
-    for key, points in curve.items():
-        axes.plot(*zip(*points, strict=True), color=pictures.colour(key), label=organ(key).label)
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss (BCE + soft Dice)")
-    axes.legend(fontsize=8)
-    return pictures.png(figure)
-
-
 def _gate(page: Page, loop: Loop) -> None:
     gate = loop.gate
     cases = gate["gate_set"]["cases"] if gate["gate_set"] else 0
@@ -183,6 +172,9 @@ def _gate(page: Page, loop: Loop) -> None:
     )
     for reason in all_reasons(gate):
         page.sentence(f"{reason['code']}: {reason['detail']}")
+    plot = differences(gate)
+    if plot:
+        page.picture(plot, "Candidate minus incumbent, a dot for each gate case; only filled dots decide.")
     rows = organ_rows(gate)
     if rows:
         page.table(list(rows[0]), [list(row.values()) for row in rows])

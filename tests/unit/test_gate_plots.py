@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from deploy.report.gate_plots import differences
+from services.pictures.gate_plots import differences
 
 
 def report(*organs: str, sites: tuple[str, ...] = ("A", "B"), bound: float | None = 0.02) -> dict[str, Any]:

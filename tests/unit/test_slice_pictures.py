@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deploy.report import pictures
 from models.organs import ORGANS
+from services.pictures import slices as pictures
 
 
 def test_cielab_white_black_and_red_are_those_of_srgb() -> None:

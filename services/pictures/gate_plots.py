@@ -9,9 +9,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from deploy.report import pictures
 from models.corrections import INDEPENDENT
 from models.organs import organ
+from services.pictures import slices as pictures
 
 SITE_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Colours that readers with a colour vision deficiency tell apart (Okabe and Ito, 2008)."""
