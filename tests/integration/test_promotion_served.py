@@ -174,7 +174,8 @@ def test_the_flows_gate_and_promote_and_show_the_decision_in_prefect(site: Servi
             check=False,
         )
         assert run.returncode == 0, run.stderr
-        assert artifacts(str(api)) == {"gate-decision", "gate-organs", "incumbent"}
+        shown = {"gate-decision", "gate-differences", "gate-organs", "incumbent"}
+        assert artifacts(str(api)) == shown
     finally:
         server.stop()
     document = json.loads(run.stdout.splitlines()[-1])
