@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -70,12 +73,19 @@ class Study:
         return read_truth(self.truth_file)[0]
 
 
-def written(cohort: Cohort, folder: Path, progress: Callable[[str], None]) -> Iterator[Study]:
-    """Write a cohort's studies one after the other, telling each."""
-    for number, seed in enumerate(cohort.seeds, 1):
-        progress(f"  phantom {number} of {len(cohort.seeds)} of site {cohort.site} ({cohort.name})")
-        place = folder / f"{cohort.site}-{seed}"
-        case = make_case(cohort.site, seed)
-        write_phantom_series(case, place / "ct")
-        write_truth(case, place / "truth.npz")
-        yield Study(cohort.site, seed, place / "ct", place / "truth.npz")
+def written(cohorts: Sequence[Cohort], folder: Path, progress: Callable[[str], None]) -> Iterator[Study]:
+    """Write the studies of cohorts, on both cores, and yield each in order as it is there."""
+    people = [(cohort, seed) for cohort in cohorts for seed in cohort.seeds]
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        made = pool.map(_write, [c.site for c, _ in people], [seed for _, seed in people], repeat(folder))
+        for number, ((cohort, _), study) in enumerate(zip(people, made, strict=True), 1):
+            progress(f"  phantom {number} of {len(people)} of site {cohort.site} ({cohort.name})")
+            yield study
+
+
+def _write(site: str, seed: int, folder: Path) -> Study:
+    place = folder / f"{site}-{seed}"
+    case = make_case(site, seed)
+    write_phantom_series(case, place / "ct")
+    write_truth(case, place / "truth.npz")
+    return Study(site, seed, place / "ct", place / "truth.npz")

@@ -77,19 +77,18 @@ def run(folder: Path, services: Services, progress: Progress) -> Loop:
     """Run the loop once; the incumbent at the end is the promoted release, if the gate let it pass."""
     studies = folder / "studies"
     progress("gate set: phantoms of both sites with independent truth, frozen before anything is tuned")
-    for cohort in GATE:
-        _keep(written(cohort, studies, progress), Purpose.GATE, services)
+    _keep(written(GATE, studies, progress), Purpose.GATE, services)
     services.records.freeze(Purpose.GATE)
     progress("older studies of site A, kept so that a tuned organ does not forget its old site")
-    _keep(written(REPLAYED, studies, progress), Purpose.TUNING, services)
+    _keep(written([REPLAYED], studies, progress), Purpose.TUNING, services)
 
     progress("site B: release 1 segments, the reader corrects four organs and saves as OHIF does")
     ledgers = tuple(
         _corrected(study, folder / "results" / "1", progress)
-        for study in written(CORRECTED, studies, progress)
+        for study in written([CORRECTED], studies, progress)
     )
     progress("unseen studies of both sites, segmented by release 1")
-    unseen = [study for cohort in UNSEEN for study in written(cohort, studies, progress)]
+    unseen = list(written(UNSEEN, studies, progress))
     before = _segmented(unseen, folder / "results" / "1", progress)
 
     progress("the heads of the corrected organs are tuned")

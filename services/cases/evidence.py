@@ -105,8 +105,8 @@ def gather(records: Records, cases: CaseStore, learnt: Collection[str], asked: S
     fresh = [case_id for case_id, correction in known.items() if correction.sop_instance_uid not in learnt]
     corrected = _with_organs(labelled(kept[case_id]) for case_id in fresh)
     older = _with_organs(labelled(case) for case_id, case in kept.items() if case_id not in fresh)
-    # Identifiers are keyed hashes: their order is a draw, and the same draw every time.
-    older = sorted(older, key=lambda one: one.case.case_id)[: max(FEWEST_REPLAYED, len(corrected))]
+    # The order of content digests is a draw, and the same draw every time and at every site.
+    older = sorted(older, key=lambda one: one.case.digest)[: max(FEWEST_REPLAYED, len(corrected))]
     return Evidence(enough, left_out, tuple(corrected), tuple(older))
 
 
