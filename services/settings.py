@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
@@ -30,6 +30,27 @@ class Settings(BaseSettings):
         None,
         description="SQLAlchemy address of the records. Unset: SQLite in the home folder.",
     )
+    orthanc_url: str | None = Field(
+        None,
+        description="Orthanc's REST address, http://host:port. Unset: the archive started by `organloop up`.",
+    )
+    dicomweb_url: str | None = Field(
+        None,
+        description="DICOMweb address of the archive, http://host:port/path. Unset: Orthanc's /dicom-web.",
+    )
+    archive_user: str | None = Field(None, description="User name at Orthanc and DICOMweb.")
+    archive_password: SecretStr | None = Field(None, description="Password at Orthanc and DICOMweb.")
+    archive_ca_file: Path | None = Field(
+        None, description="Certificates that the archive's TLS is checked against. Unset: the system's."
+    )
+    archive_deadline_seconds: PositiveFloat = Field(
+        60.0, description="Longest wait for one answer of the archive, seconds."
+    )
+    query_modality: str | None = Field(
+        None,
+        description="Name, in Orthanc's DicomModalities, of the PACS that studies are queried and "
+        "retrieved from. Unset: studies are only taken as they are pushed.",
+    )
     serving_deadline_seconds: PositiveFloat = Field(
         120.0, description="Longest wait for one answer of the segmenter, seconds."
     )
@@ -42,6 +63,15 @@ class Settings(BaseSettings):
     )
     seg_profile: Literal["ohif", "slicer", "labelmap"] = Field(
         "ohif", description="How the organ SEG is encoded, by the viewer that will open it."
+    )
+    archive_port: PositiveInt = Field(
+        8042, description="Port of the local Orthanc's HTTP on 127.0.0.1; a free one if it is taken."
+    )
+    archive_dicom_port: PositiveInt = Field(
+        4242, description="Port of the local Orthanc's DIMSE on 127.0.0.1; a free one if it is taken."
+    )
+    viewer_port: PositiveInt = Field(
+        3000, description="Port of the local OHIF on 127.0.0.1; a free one if it is taken."
     )
     prefect_port: PositiveInt = Field(
         4200, description="Port of the local Prefect server on 127.0.0.1; a free one if it is taken."

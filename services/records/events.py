@@ -1,0 +1,30 @@
+"""What happened, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+
+from services.records.port import Event
+from services.records.tables import EventRow
+from services.records.transactions import Transactions
+
+
+class SqlEvents(Transactions):
+    """What happened, in order."""
+
+    def event(
+        self, what: str, *, who: str, payload: Mapping[str, Any] | None = None, key: str | None = None
+    ) -> None:
+        """Record that something happened; with a key, once only."""
+        with self._transaction() as session:
+            self._add_event(session, what, who, payload or {}, key)
+
+    def events(self, what: str | None = None) -> tuple[Event, ...]:
+        """Return all events, or those of one kind, in order."""
+        wanted = select(EventRow).order_by(EventRow.number)
+        with self._transaction() as session:
+            rows = session.scalars(wanted if what is None else wanted.filter_by(what=what))
+            return tuple(Event(row.number, row.at, row.what, row.who, row.payload) for row in rows)

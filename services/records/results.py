@@ -1,0 +1,66 @@
+"""What was written, and when first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from services.records.port import Result
+from services.records.tables import FirstWriting, ResultObjectRow, ResultRow
+from services.records.transactions import Transactions, insert_new
+
+
+class SqlResults(Transactions):
+    """What was written, and when first."""
+
+    def first_written(self, key: str, proposed: datetime) -> datetime:
+        """Return the time first proposed for a result's key."""
+        with self._transaction() as session:
+            insert_new(session, FirstWriting, key=key, written_at=proposed)
+            return session.scalars(select(FirstWriting.written_at).filter_by(key=key)).one()
+
+    def record_result(
+        self, key: str, *, study_uid: str, series_uid: str, release: int, objects: Mapping[str, str]
+    ) -> None:
+        """Record a result whose time `first_written` has given."""
+        with self._transaction() as session:
+            if session.get(FirstWriting, key) is None:
+                raise ValueError(f"no time is on record for result {key}")
+            new = insert_new(
+                session, ResultRow, key=key, study_uid=study_uid, series_uid=series_uid, release=release
+            )
+            for kind, uid in objects.items():
+                insert_new(session, ResultObjectRow, sop_instance_uid=uid, result_key=key, kind=kind)
+            if new:
+                payload = {"key": key, "study_uid": study_uid, "release": release, "objects": dict(objects)}
+                self._add_event(session, "result-recorded", "segment_study", payload)
+
+    def find_result(self, sop_instance_uid: str) -> Result | None:
+        """Return the result one of whose objects has this SOP Instance UID."""
+        with self._transaction() as session:
+            member = session.get(ResultObjectRow, sop_instance_uid)
+            return None if member is None else _result(session, session.get_one(ResultRow, member.result_key))
+
+    def latest_result(self, study_uid: str) -> Result | None:
+        """Return the result of a study that was written last."""
+        with self._transaction() as session:
+            rows = session.scalars(select(ResultRow).filter_by(study_uid=study_uid))
+            found = [_result(session, row) for row in rows]
+            return max(found, key=lambda result: (result.written_at, result.release), default=None)
+
+
+def _result(session: Session, row: ResultRow) -> Result:
+    objects = session.scalars(
+        select(ResultObjectRow).filter_by(result_key=row.key).order_by(ResultObjectRow.kind)
+    )
+    return Result(
+        key=row.key,
+        study_uid=row.study_uid,
+        series_uid=row.series_uid,
+        release=row.release,
+        objects={item.kind: item.sop_instance_uid for item in objects},
+        written_at=session.get_one(FirstWriting, row.key).written_at,
+    )

@@ -1,0 +1,67 @@
+"""One transaction of the records: how it begins, how it fails, how a row is written once only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from models.errors import StorageFailed
+from services.records.tables import EventRow, Table
+
+Clock = Callable[[], datetime]
+
+
+def local_now() -> datetime:
+    """Return the time, with the site's offset from UTC."""
+    return datetime.now(UTC).astimezone()
+
+
+class Transactions:
+    """What every part of the records in a SQL database is built on.
+
+    Parameters
+    ----------
+    engine
+        From `services.records.database.connect`, upgraded.
+    clock
+        Gives the times on record; they keep their offset from UTC.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock = local_now) -> None:
+        self._engine = engine
+        self._now = clock
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Session]:
+        with as_storage_failure(), Session(self._engine, autoflush=True) as session, session.begin():
+            yield session
+
+    def _add_event(
+        self, session: Session, what: str, who: str, payload: Mapping[str, Any], key: str | None = None
+    ) -> None:
+        values = {"what": what, "who": who, "payload": dict(payload), "at": self._now(), "key": key}
+        insert_new(session, EventRow, unique="key", **values)
+
+
+@contextmanager
+def as_storage_failure() -> Iterator[None]:
+    """Raise what the database driver raises as `StorageFailed`."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StorageFailed(f"the records cannot be reached or written: {error.orig}") from error
+
+
+def insert_new(session: Session, table: type[Table], *, unique: str | None = None, **values: Any) -> bool:
+    """Insert a row unless its key, or the unique column named, is there already; tell whether it was new."""
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    columns = [unique] if unique else [column.name for column in table.__table__.primary_key]
+    statement = dialect.insert(table).values(**values).on_conflict_do_nothing(index_elements=columns)
+    return session.execute(statement.returning(*table.__table__.primary_key)).first() is not None
