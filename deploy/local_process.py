@@ -23,6 +23,10 @@ class StartFailed(OrganloopError):
     """A server of the local stack did not come up; the message ends with its log."""
 
 
+class NotInstalled(OrganloopError):
+    """A program of the local stack is not on this machine; the message says what to install."""
+
+
 def free_port(preferred: int) -> int:
     """Return the preferred port on 127.0.0.1, or one the system gives if it is taken."""
     for port in (preferred, 0):

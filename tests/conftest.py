@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.archive import Archive
     from tests.serving import Serving
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +39,22 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
     with serving_at(tmp_path_factory.mktemp("serving")) as serving:
         yield serving
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
+    """Run a real Orthanc with DICOMweb, once for all tests; what they store stays in it."""
+    from tests.archive import archive_at
+
+    with archive_at(tmp_path_factory.mktemp("archive")) as archive:
+        yield archive
+
+
+@pytest.fixture
+def clean_archive(archive: Archive) -> Archive:
+    """Return the archive with nothing in it; its change feed goes on from where it was."""
+    archive.empty()
+    return archive
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
