@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.records.arrivals import SqlArrivals
 from services.records.cases import SqlCases
 from services.records.corrections import SqlCorrections
 from services.records.database import connect, upgrade
@@ -11,7 +12,7 @@ from services.records.results import SqlResults
 from services.records.transactions import Clock, as_storage_failure, local_now
 
 
-class SqlRecords(SqlResults, SqlCorrections, SqlReleases, SqlCases, SqlEvents):
+class SqlRecords(SqlResults, SqlCorrections, SqlReleases, SqlCases, SqlArrivals, SqlEvents):
     """The port `services.records.port.Records` on SQLite or PostgreSQL; one part a file."""
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     Dialect,
     ForeignKey,
@@ -21,6 +22,8 @@ from sqlalchemy.types import TypeDecorator
 UID = String(64)
 DIGEST = String(64)
 WORD = String(64)
+NAME = String(80)
+"""Of a version of a correction: a UID, and a number behind it."""
 
 
 class Instant(TypeDecorator[datetime]):
@@ -88,20 +91,26 @@ class ResultObjectRow(Table):
 
 
 class CorrectionRow(Table):
-    """A correction that came in."""
+    """One version of a correction that came in."""
 
     __tablename__ = "corrections"
+    __table_args__ = (UniqueConstraint("sop_instance_uid", "version"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    sop_instance_uid: Mapped[str] = mapped_column(UID, unique=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID)
+    version: Mapped[int]
     sent_uid: Mapped[str] = mapped_column(UID, index=True)
     study_uid: Mapped[str] = mapped_column(UID, index=True)
-    series_uid: Mapped[str] = mapped_column(UID)
+    series_uid: Mapped[str] = mapped_column(UID, index=True)
     release: Mapped[int | None] = mapped_column(index=True)
     status: Mapped[str] = mapped_column(WORD)
     reader: Mapped[str]
     viewer: Mapped[str]
     questions: Mapped[list[dict[str, Any]]]
+    content: Mapped[str] = mapped_column(DIGEST)
+    scope: Mapped[str] = mapped_column(WORD)
+    answers: Mapped[list[dict[str, Any]]]
+    saved_at: Mapped[str | None] = mapped_column(WORD)
     recorded_at: Mapped[datetime]
 
 
@@ -128,11 +137,35 @@ class AcceptanceRow(Table):
 
     __tablename__ = "acceptances"
 
-    study_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    series_uid: Mapped[str] = mapped_column(UID, primary_key=True)
     release: Mapped[int] = mapped_column(primary_key=True)
     organ: Mapped[str] = mapped_column(WORD, primary_key=True)
     reader: Mapped[str] = mapped_column(primary_key=True)
+    study_uid: Mapped[str] = mapped_column(UID)
     accepted_at: Mapped[datetime]
+
+
+class WithdrawalRow(Table):
+    """An act: this content of a correction is taken back."""
+
+    __tablename__ = "withdrawals"
+
+    sop_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    content: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    reader: Mapped[str]
+    reason: Mapped[str]
+    withdrawn_at: Mapped[datetime]
+
+
+class AgreementRow(Table):
+    """How far two readers agree on one organ, by the names of their corrections."""
+
+    __tablename__ = "agreements"
+
+    first: Mapped[str] = mapped_column(NAME, primary_key=True)
+    second: Mapped[str] = mapped_column(NAME, primary_key=True)
+    organ: Mapped[str] = mapped_column(WORD, primary_key=True)
+    dsc: Mapped[float | None]
 
 
 class ReleaseRow(Table):
@@ -180,26 +213,76 @@ class CaseRow(Table):
     origin: Mapped[str] = mapped_column(WORD)
     digest: Mapped[str] = mapped_column(DIGEST)
     site: Mapped[str] = mapped_column(WORD)
+    acquisition: Mapped[dict[str, Any]]
+
+
+class ErasedPatientRow(Table):
+    """A patient who was taken out, and what was kept then: files are deleted after the row is written."""
+
+    __tablename__ = "erased_patients"
+
+    patient: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    who: Mapped[str]
+    reason: Mapped[str]
+    cases: Mapped[list[dict[str, Any]]]
+    thawed: Mapped[dict[str, Any]]
+    erased_at: Mapped[datetime]
 
 
 class FrozenSetRow(Table):
-    """A set that takes no more cases, with the digest of its manifest."""
+    """One version of a set as it was frozen: its manifest and the manifest's digest."""
 
     __tablename__ = "frozen_sets"
 
     purpose: Mapped[str] = mapped_column(WORD, primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     digest: Mapped[str] = mapped_column(DIGEST)
+    manifest: Mapped[list[dict[str, Any]]]
     frozen_at: Mapped[datetime]
 
 
+class FeedRow(Table):
+    """Where the archive's feed of changes was read to: the one row of this table."""
+
+    __tablename__ = "feed"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    cursor: Mapped[int] = mapped_column(BigInteger)
+
+
+class ArrivalRow(Table):
+    """A study that came, or a SEG that is not ours, and how far it has come."""
+
+    __tablename__ = "arrivals"
+
+    uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    study_uid: Mapped[str] = mapped_column(UID, index=True)
+    state: Mapped[str] = mapped_column(WORD, index=True)
+    version: Mapped[str] = mapped_column(DIGEST)
+    instances: Mapped[int]
+    urgent: Mapped[bool]
+    attempts: Mapped[int]
+    run: Mapped[str] = mapped_column(WORD)
+    code: Mapped[str] = mapped_column(WORD)
+    detail: Mapped[str]
+    patient: Mapped[str] = mapped_column(DIGEST)
+    touched: Mapped[bool] = mapped_column(index=True)
+    came_at: Mapped[datetime]
+    changed_at: Mapped[datetime]
+    revision: Mapped[int]
+
+
 class EventRow(Table):
-    """What happened; triggers forbid changing or deleting it."""
+    """What happened, each row chained to the one before; triggers forbid changing or deleting it."""
 
     __tablename__ = "events"
 
-    number: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     key: Mapped[str | None] = mapped_column(unique=True)
     at: Mapped[datetime]
     what: Mapped[str] = mapped_column(WORD, index=True)
     who: Mapped[str]
     payload: Mapped[dict[str, Any]]
+    previous: Mapped[str] = mapped_column(DIGEST)
+    digest: Mapped[str] = mapped_column(DIGEST)

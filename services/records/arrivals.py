@@ -1,0 +1,92 @@
+"""What came, how far each has come, and where the archive's feed was read to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from services.records.port import Arrival, ArrivalState
+from services.records.tables import ArrivalRow, FeedRow
+from services.records.transactions import Transactions, insert_new
+
+OPEN = (ArrivalState.WAITING, ArrivalState.SUBMITTED)
+FEED = 1
+"""There is one archive, and one row for its feed."""
+
+_GIVEN = tuple(one.name for one in fields(Arrival) if one.name not in ("came_at", "changed_at", "revision"))
+
+
+class SqlArrivals(Transactions):
+    """What came, how far each has come, and where the archive's feed was read to."""
+
+    def feed_cursor(self) -> int:
+        """Return where the archive's feed is read next; 0 before the first time."""
+        with self._transaction() as session:
+            row = session.get(FeedRow, FEED)
+            return 0 if row is None else row.cursor
+
+    def take_in(self, study_uids: Collection[str], cursor: int) -> None:
+        """Note that something came to these studies, and move the cursor, in one transaction."""
+        with self._transaction() as session:
+            insert_new(session, FeedRow, id=FEED, cursor=cursor)
+            session.execute(update(FeedRow).where(FeedRow.id == FEED).values(cursor=cursor))
+            for study_uid in study_uids:
+                if not self._insert(session, Arrival(study_uid, study_uid)):
+                    session.execute(
+                        update(ArrivalRow)
+                        .where(ArrivalRow.uid == study_uid)
+                        .values(touched=True, revision=ArrivalRow.revision + 1)
+                    )
+
+    def arrival(self, uid: str) -> Arrival | None:
+        """Return what is known of one arrival."""
+        with self._transaction() as session:
+            row = session.get(ArrivalRow, uid)
+            return None if row is None else _arrival(row)
+
+    def open_arrivals(self) -> tuple[Arrival, ...]:
+        """Return the arrivals that something is to be done about, in order of coming."""
+        with self._transaction() as session:
+            todo = or_(ArrivalRow.touched, ArrivalRow.state.in_(OPEN))
+            rows = session.scalars(
+                select(ArrivalRow).where(todo).order_by(ArrivalRow.came_at, ArrivalRow.uid)
+            )
+            return tuple(_arrival(row) for row in rows)
+
+    def change_arrival(
+        self,
+        before: Arrival | None,
+        after: Arrival,
+        *,
+        event: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+        key: str | None = None,
+    ) -> bool:
+        """Put one arrival in another's place, with its event, unless it has changed meanwhile."""
+        with self._transaction() as session:
+            if before is None:
+                done = self._insert(session, after)
+            else:
+                values = {name: getattr(after, name) for name in _GIVEN}
+                unchanged = (ArrivalRow.uid == before.uid) & (ArrivalRow.revision == before.revision)
+                values |= {"changed_at": self._now(), "revision": before.revision + 1}
+                changed = update(ArrivalRow).where(unchanged).values(**values).returning(ArrivalRow.uid)
+                done = session.execute(changed).first() is not None
+            if done and event is not None:
+                what = {"uid": after.uid, "study_uid": after.study_uid, "code": after.code, **(payload or {})}
+                self._add_event(session, event, "arrivals", what, key)
+            return done
+
+    def _insert(self, session: Session, arrival: Arrival) -> bool:
+        values = {name: getattr(arrival, name) for name in _GIVEN}
+        now = self._now()
+        return insert_new(session, ArrivalRow, **values, came_at=now, changed_at=now, revision=0)
+
+
+def _arrival(row: ArrivalRow) -> Arrival:
+    values = {one.name: getattr(row, one.name) for one in fields(Arrival)}
+    return Arrival(**values | {"state": ArrivalState(row.state)})
