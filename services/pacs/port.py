@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Protocol
 
@@ -28,7 +29,7 @@ class Pacs(Protocol):
     """An archive, or what stands in for one."""
 
     def fetch_study(self, source: str, into: Path) -> Path:
-        """Return a folder (or file) that holds all of a study's objects.
+        """Return a folder (or file) that holds all of a study's objects, as the archive stored them.
 
         Parameters
         ----------
@@ -40,21 +41,25 @@ class Pacs(Protocol):
         Raises
         ------
         Refused
-            `not-dicom` if there is nothing under that name; `incomplete` if less came than the archive
-            says it holds.
+            `not-dicom` if there is no such path; `study-gone` if the archive holds nothing (any more) under
+            that UID; `incomplete` if other objects came than the archive lists, or the study changed
+            meanwhile (worth trying again); `mixed-patient` if it lies under more than one patient.
         PacsFailed
             If the archive answered with an error, or not at all.
+        StorageFailed
+            If `into` is full or not writable.
         """
 
     def store(self, objects: Sequence[DicomObject]) -> tuple[str, ...]:
         """Store the objects of one result; return where each lies (path or UID), in order.
 
-        Storing the same objects again changes nothing.
+        Storing the same objects again changes nothing. They go in the order given, and nothing goes after
+        one that was refused: the object that refers to the others comes last.
 
         Raises
         ------
         StorageFailed
-            If not all could be stored: the message names each that was not, with its status.
+            If not all could be stored: the message names each that was not, with the reason.
         PacsFailed
             If the archive answered with an error, or not at all.
         """
@@ -88,7 +93,8 @@ class ArchivedStudy:
     study_uid
         StudyInstanceUID.
     patients
-        Distinct PatientIDs under which the archive holds it; more than one after a half-done merge.
+        PatientIDs under which the archive holds it, one per patient; more than one after a half-done
+        merge, and then the same ID twice if only the issuers differ.
     stable
         Whether nothing arrived for as long as the archive waits; archives that cannot say, say True.
     urgent
@@ -121,6 +127,8 @@ class Archive(Pacs, Protocol):
 
         Raises
         ------
+        Refused
+            `mixed-patient` if the archive holds it more than once.
         PacsFailed
             If the archive answered with an error, or not at all.
         """
@@ -135,7 +143,8 @@ class Changes:
     study_uids
         Studies to which something came, or that became stable, each once, in order.
     cursor
-        Where the next stretch begins.
+        Where the next stretch begins. Less than the one asked for: the feed is another one, the archive's
+        database was replaced, and this is its beginning.
     more
         Whether the feed goes on at once.
     """
@@ -155,4 +164,39 @@ class ChangeFeed(Protocol):
         ------
         PacsFailed
             If the archive answered with an error, or not at all.
+        """
+
+
+class QuerySource(Protocol):
+    """A PACS that does not send by itself: it is asked, and told to send studies to the archive."""
+
+    def studies_since(self, day: date) -> tuple[str, ...]:
+        """Return the UIDs of the CT studies made on a day or later.
+
+        Raises
+        ------
+        PacsFailed
+            If the archive or the PACS answered with an error, or not at all.
+        """
+
+    def instances(self, study_uid: str) -> int:
+        """Return how many instances of a study the PACS says it holds, 0 if it knows none.
+
+        Raises
+        ------
+        PacsFailed
+            If the archive or the PACS answered with an error, or not at all.
+        """
+
+    def retrieve(self, study_uid: str) -> ArchivedStudy:
+        """Have the PACS send a study to the archive, and return what the archive then holds of it.
+
+        Raises
+        ------
+        Refused
+            `study-gone` if the PACS holds nothing under that UID; `incomplete` if fewer instances arrived
+            than it says it holds.
+        PacsFailed
+            If the archive or the PACS answered with an error, or not at all, or nothing more arrived
+            within the deadline.
         """
