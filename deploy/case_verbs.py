@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -55,14 +55,15 @@ def add(
 
 @cases.command()
 def freeze(purpose: Kept, as_json: Json = False) -> None:
-    """Freeze a set: it takes no more cases, and decisions name its digest."""
+    """Freeze a set, or its next version if it has grown since; decisions name the version's digest."""
 
     def verb() -> Outcome:
         from flows.keep_cases import freeze_cases
         from services.wiring import connect_in_process
 
         frozen = freeze_cases(purpose, connect_in_process(Settings()))
-        return Outcome(frozen, (f"{frozen['cases']} {purpose} cases, frozen as {frozen['digest'][:12]}",))
+        line = f"{purpose} set, version {frozen['version']}: {frozen['cases']} cases, {frozen['digest'][:12]}"
+        return Outcome(frozen, (line,))
 
     answer(verb, as_json)
 
@@ -72,7 +73,7 @@ def list_(
     purpose: Annotated[Purpose | None, typer.Option(help="Only this set. Default: all.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the sets, whether each is frozen, and their cases."""
+    """List the sets and their cases, and which of them the newest frozen version holds."""
 
     def verb() -> Outcome:
         from flows.keep_cases import list_cases
@@ -80,13 +81,17 @@ def list_(
 
         sets = list_cases(connect_in_process(Settings()), purpose)
         rows = [
-            (one["purpose"], "frozen" if one["frozen"] else "open", c["case_id"][:12], c["site"], c["origin"])
+            (one["purpose"], _state(one, c["case_id"]), c["case_id"][:12], c["site"], c["origin"])
             for one in sets
             for c in one["cases"]
         ]
         return Outcome(sets, (table(dict.fromkeys(("set", "state", "case", "site", "truth"), "left"), rows),))
 
     answer(verb, as_json)
+
+
+def _state(one: dict[str, Any], case: str) -> str:
+    return "not frozen" if case in one["pending"] else f"version {one['version']}"
 
 
 def accept(

@@ -17,7 +17,7 @@ from models.resampling import to_model_grid
 from services.cases.evidence import FIRST_RELEASE
 from services.cases.store import CaseContent
 from services.dicom.phantom_series import read_truth
-from services.dicom.provenance import patient_of, site_of
+from services.dicom.provenance import acquisition_of, patient_of, site_of
 from services.dicom.seg_files import cited_series, find_seg
 from services.dicom.seg_reader import SegObject, read_seg
 from services.dicom.segment_names import organ_by_code, organ_by_label
@@ -60,7 +60,7 @@ def add_case(
     Returns
     -------
     dict
-        ``case_id, purpose, patient, origin, digest, site``; patient and case are pseudonyms.
+        ``case_id, purpose, patient, origin, digest, site, acquisition``; patient and case are pseudonyms.
 
     Raises
     ------
@@ -101,7 +101,9 @@ def add_case(
     )
     progress("keeping the case")
     where = site_of(ct) if site is None else site
-    case = services.cases.add(services.records, ct.series_uid, patient, purpose, origin, content, where)
+    case = services.cases.add(
+        services.records, ct.series_uid, patient, purpose, origin, content, where, acquisition_of(ct)
+    )
     return asdict(case)
 
 
@@ -144,22 +146,31 @@ def _comes_from_our_result(seg: SegObject, records: Records) -> bool:
 
 
 def freeze_cases(purpose: Purpose, services: Services) -> dict[str, Any]:
-    """Freeze the set of a purpose: ``purpose, digest, cases``; frozen before, nothing changes."""
-    digest = services.records.freeze(purpose)
-    return {"purpose": purpose, "digest": digest, "cases": len(services.records.cases(purpose))}
+    """Freeze the set of a purpose: ``purpose, version, digest, cases``; the next version if it has grown."""
+    frozen = services.records.freeze(purpose)
+    cases = len(frozen.manifest)
+    return {"purpose": purpose, "version": frozen.version, "digest": frozen.digest, "cases": cases}
 
 
 def list_cases(services: Services, purpose: Purpose | None = None) -> list[dict[str, Any]]:
-    """Return every set, or one: ``purpose, frozen, cases`` with the digest of a frozen manifest."""
-    return [
-        {
-            "purpose": one,
-            "frozen": services.records.frozen(one),
-            "cases": [asdict(case) for case in _by_site(services.records.cases(one))],
-        }
-        for one in Purpose
-        if purpose in (None, one)
-    ]
+    """Return every set, or one: ``purpose, frozen, version, pending, cases``.
+
+    ``frozen`` is the digest of the newest frozen version; ``pending`` are the cases added since.
+    """
+    return [_set(one, services) for one in Purpose if purpose in (None, one)]
+
+
+def _set(purpose: Purpose, services: Services) -> dict[str, Any]:
+    frozen = services.records.frozen(purpose)
+    cases = _by_site(services.records.cases(purpose))
+    known = {entry["case_id"] for entry in frozen.manifest} if frozen else set()
+    return {
+        "purpose": purpose,
+        "frozen": frozen.digest if frozen else None,
+        "version": frozen.version if frozen else None,
+        "pending": [case.case_id for case in cases if case.case_id not in known],
+        "cases": [asdict(case) for case in cases],
+    }
 
 
 def _by_site(cases: Collection[Case]) -> list[Case]:

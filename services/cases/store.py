@@ -26,6 +26,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from models.acquisition import Acquisition
 from models.corrections import HybridLabel, Mask
 from models.errors import StorageFailed
 from models.geometry import Geometry, geometry_from_ras, ras_affine
@@ -94,6 +95,7 @@ class CaseStore:
         origin: str,
         content: CaseContent,
         site: str = "",
+        acquisition: Acquisition | None = None,
     ) -> Case:
         """Take a case into the set of its purpose, and keep its volume and labels.
 
@@ -114,16 +116,26 @@ class CaseStore:
             What is kept.
         site
             Where it was scanned; empty if not known.
+        acquisition
+            How it was scanned; None if not known.
 
         Raises
         ------
         Refused
-            As `Records.add_case`: `patient-leak`, `set-frozen`, `case-changed`.
+            As `Records.add_case`: `patient-leak`, `case-changed`.
         StorageFailed
             If the disk is full or not writable.
         """
         files = _encode(content)
-        case = Case(self.pseudonym(name), purpose, self.pseudonym(patient), origin, _digest(files), site)
+        case = Case(
+            case_id=self.pseudonym(name),
+            purpose=purpose,
+            patient=self.pseudonym(patient),
+            origin=origin,
+            digest=_digest(files),
+            site=site,
+            acquisition=acquisition or Acquisition(),
+        )
         records.add_case(case)
         for path, data in files.items():
             target = self.folder / case.case_id / path

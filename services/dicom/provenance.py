@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from models.acquisition import Acquisition
 from services.dicom.series import CTSeries
 
 
@@ -25,3 +26,30 @@ def patient_of(ct: CTSeries) -> str | None:
 def site_of(ct: CTSeries) -> str:
     """Return InstitutionName (PS3.3 C.7.5.1), empty if the headers do not say."""
     return str(ct.images[0].get("InstitutionName") or "").strip()
+
+
+def acquisition_of(ct: CTSeries) -> Acquisition:
+    """Return how a series was acquired, as far as its headers say.
+
+    Notes
+    -----
+    Source: PS3.3 C.7.5.1 (Manufacturer, ManufacturerModelName), C.8.2.1 (ConvolutionKernel), C.7.6.2
+    (SliceThickness), C.7.6.4 (ContrastBolusAgent: a module that is there only where an agent was given).
+    """
+    image = ct.images[0]
+    scanner = " ".join(
+        text
+        for word in ("Manufacturer", "ManufacturerModelName")
+        if (text := str(image.get(word) or "").strip())
+    )
+    kernel = image.get("ConvolutionKernel") or ""
+    try:
+        thickness = float(image.get("SliceThickness"))
+    except (TypeError, ValueError):
+        thickness = None
+    return Acquisition(
+        scanner=scanner,
+        kernel=kernel if isinstance(kernel, str) else "\\".join(kernel),
+        thickness_mm=thickness,
+        contrast="stated" if str(image.get("ContrastBolusAgent") or "").strip() else "not stated",
+    )

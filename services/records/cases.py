@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from models.acquisition import Acquisition
 from models.errors import Refused
-from services.records.port import Case, Purpose, manifest_digest
-from services.records.tables import CaseRow, FrozenSetRow, PatientRow
+from services.records.port import Case, Erasure, FrozenSet, Purpose, manifest_digest, manifest_of
+from services.records.tables import CaseRow, ErasedPatientRow, FrozenSetRow, PatientRow
 from services.records.transactions import Transactions, insert_new
 
 
@@ -21,11 +22,12 @@ class SqlCases(Transactions):
         with self._transaction() as session:
             known = session.get(CaseRow, case.case_id)
             if known is not None:
-                if _case(known) != case:
+                # What the headers say of the acquisition was not asked of older cases.
+                if replace(_case(known), acquisition=case.acquisition) != case:
                     raise Refused("case-changed", f"case {case.case_id} is on record with other content")
                 return
-            if session.get(FrozenSetRow, case.purpose) is not None:
-                raise Refused("set-frozen", f"the {case.purpose} set is frozen")
+            if session.get(ErasedPatientRow, case.patient) is not None:
+                raise Refused("patient-erased", "the patient was taken out, and is kept for nothing again")
             insert_new(session, PatientRow, unique="patient", patient=case.patient, purpose=case.purpose)
             kept_for = session.get_one(PatientRow, case.patient).purpose
             if kept_for != case.purpose:
@@ -41,26 +43,75 @@ class SqlCases(Transactions):
         with self._transaction() as session:
             return _cases(session, purpose)
 
-    def freeze(self, purpose: Purpose) -> str:
-        """Freeze a set; return the digest of its manifest, the same ever after."""
+    def erase_patient(self, patient: str, *, who: str, reason: str) -> Erasure:
+        """Take a patient out of every set, and refuse the patient from then on."""
         with self._transaction() as session:
-            frozen = session.get(FrozenSetRow, purpose)
-            if frozen is not None:
-                return frozen.digest
-            cases = _cases(session, purpose)
-            if not cases:
-                raise Refused("empty-set", f"the {purpose} set has no case")
-            digest = manifest_digest(cases)
-            session.add(FrozenSetRow(purpose=purpose, digest=digest, frozen_at=self._now()))
-            payload = {"set": purpose, "digest": digest, "cases": len(cases)}
-            self._add_event(session, "set-frozen", "cases", payload)
-            return digest
+            known = session.get(ErasedPatientRow, patient)
+            if known is not None:
+                return Erasure(patient, tuple(known.cases), known.thawed)
+            rows = session.scalars(select(CaseRow).filter_by(patient=patient).order_by(CaseRow.case_id)).all()
+            cases = [{"case_id": row.case_id, "digest": row.digest, "purpose": row.purpose} for row in rows]
+            thawed: dict[str, str] = {}
+            for purpose in {row.purpose for row in rows}:
+                frozen = _newest(session, Purpose(purpose))
+                if frozen is not None:
+                    thawed[purpose] = frozen.digest
+            session.execute(delete(CaseRow).filter_by(patient=patient))
+            session.execute(delete(PatientRow).filter_by(patient=patient))
+            session.add(
+                ErasedPatientRow(
+                    patient=patient, who=who, reason=reason, cases=cases, thawed=thawed, erased_at=self._now()
+                )
+            )
+            payload = {"patient": patient, "reason": reason, "cases": cases, "thawed": thawed}
+            self._add_event(session, "patient-erased", who, payload)
+            return Erasure(patient, tuple(cases), thawed)
 
-    def frozen(self, purpose: Purpose) -> str | None:
-        """Return the manifest digest of a frozen set, None while it is open."""
+    def erased(self, patient: str) -> bool:
+        """Tell whether a patient was taken out."""
         with self._transaction() as session:
-            row = session.get(FrozenSetRow, purpose)
-            return None if row is None else row.digest
+            return session.get(ErasedPatientRow, patient) is not None
+
+    def freeze(self, purpose: Purpose) -> FrozenSet:
+        """Freeze a set as it is: the newest version if nothing has changed since, else the next."""
+        with self._transaction() as session:
+            manifest = manifest_of(_cases(session, purpose))
+            if not manifest:
+                raise Refused("empty-set", f"the {purpose} set has no case")
+            newest = _newest(session, purpose)
+            if newest is not None and tuple(newest.manifest) == manifest:
+                return _frozen(newest)
+            version = 1 if newest is None else newest.version + 1
+            digest = manifest_digest(manifest)
+            row = FrozenSetRow(
+                purpose=purpose,
+                version=version,
+                digest=digest,
+                manifest=[dict(case) for case in manifest],
+                frozen_at=self._now(),
+            )
+            session.add(row)
+            payload = {"set": purpose, "version": version, "digest": digest, "cases": len(manifest)}
+            self._add_event(session, "set-frozen", "cases", payload)
+            return _frozen(row)
+
+    def frozen(self, purpose: Purpose, version: int | None = None) -> FrozenSet | None:
+        """Return a version of a frozen set, by default the newest."""
+        with self._transaction() as session:
+            if version is None:
+                row = _newest(session, purpose)
+            else:
+                row = session.get(FrozenSetRow, (purpose, version))
+            return None if row is None else _frozen(row)
+
+
+def _newest(session: Session, purpose: Purpose) -> FrozenSetRow | None:
+    rows = select(FrozenSetRow).filter_by(purpose=purpose).order_by(FrozenSetRow.version.desc())
+    return session.scalars(rows.limit(1)).first()
+
+
+def _frozen(row: FrozenSetRow) -> FrozenSet:
+    return FrozenSet(Purpose(row.purpose), row.version, row.digest, tuple(row.manifest), row.frozen_at)
 
 
 def _cases(session: Session, purpose: Purpose) -> tuple[Case, ...]:
@@ -69,4 +120,12 @@ def _cases(session: Session, purpose: Purpose) -> tuple[Case, ...]:
 
 
 def _case(row: CaseRow) -> Case:
-    return Case(row.case_id, Purpose(row.purpose), row.patient, row.origin, row.digest, row.site)
+    return Case(
+        case_id=row.case_id,
+        purpose=Purpose(row.purpose),
+        patient=row.patient,
+        origin=row.origin,
+        digest=row.digest,
+        site=row.site,
+        acquisition=Acquisition(**row.acquisition),
+    )

@@ -27,4 +27,17 @@ class SqlEvents(Transactions):
         wanted = select(EventRow).order_by(EventRow.number)
         with self._transaction() as session:
             rows = session.scalars(wanted if what is None else wanted.filter_by(what=what))
-            return tuple(Event(row.number, row.at, row.what, row.who, row.payload) for row in rows)
+            return tuple(_event(row) for row in rows)
+
+
+def _event(row: EventRow) -> Event:
+    return Event(
+        number=row.number,
+        at=row.at,
+        what=row.what,
+        who=row.who,
+        payload=row.payload,
+        key=row.key,
+        previous=row.previous,
+        digest=row.digest,
+    )

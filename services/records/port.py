@@ -186,7 +186,7 @@ class Case:
     origin: str
     digest: str
     site: str = ""
-    acquisition: Acquisition = Acquisition()
+    acquisition: Acquisition = field(default_factory=Acquisition)
 
 
 Manifest = tuple[Mapping[str, Any], ...]
@@ -449,8 +449,7 @@ class Records(Protocol):
         ------
         Refused
             `patient-leak` if the patient is kept for another purpose, `patient-erased` if the patient
-            was taken out, `set-frozen` if the set is frozen without this case, `case-changed` if the case
-            is in it with other content.
+            was taken out, `case-changed` if the case is in it with other content.
         """
 
     def cases(self, purpose: Purpose) -> tuple[Case, ...]:

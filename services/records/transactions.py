@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models.errors import StorageFailed
+from services.records.audit import FIRST, link
 from services.records.tables import EventRow, Table
 
 Clock = Callable[[], datetime]
@@ -46,8 +47,15 @@ class Transactions:
     def _add_event(
         self, session: Session, what: str, who: str, payload: Mapping[str, Any], key: str | None = None
     ) -> None:
-        values = {"what": what, "who": who, "payload": dict(payload), "at": self._now(), "key": key}
-        insert_new(session, EventRow, unique="key", **values)
+        """Write the next link of the chain; transactions follow one another, so there is one next."""
+        if key is not None and session.scalars(select(EventRow.number).filter_by(key=key)).first():
+            return
+        newest = select(EventRow.number, EventRow.digest).order_by(EventRow.number.desc()).limit(1)
+        number, previous = session.execute(newest).tuples().first() or (0, FIRST)
+        fields = {"number": number + 1, "at": self._now(), "what": what, "who": who, "key": key}
+        digest = link(**fields, payload=dict(payload), previous=previous)
+        session.add(EventRow(**fields, payload=dict(payload), previous=previous, digest=digest))
+        session.flush()
 
 
 @contextmanager

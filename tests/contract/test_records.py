@@ -6,15 +6,9 @@ and its event change together; events are never changed.
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from threading import Event
 
 import pytest
@@ -23,61 +17,14 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from models.corrections import OrganLedger, OrganState
+from models.acquisition import Acquisition
 from models.errors import Refused, StorageFailed
 from services.records.database import connect, upgrade
-from services.records.port import Case, Correction, Purpose, ReleaseState, manifest_digest
+from services.records.port import Case, Purpose, ReleaseState, manifest_digest, manifest_of
 from services.records.store import SqlRecords, open_records
 from services.records.tables import Table
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=1)))
-
-
-@pytest.fixture(scope="session")
-def postgresql():
-    """A real PostgreSQL on a socket in a folder of its own; its address, without a database."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not binaries:
-        pytest.skip("no PostgreSQL is installed (apt-get install postgresql)")
-    pytest.importorskip("psycopg", reason="no driver for PostgreSQL is installed (psycopg)")
-    as_user: list[str] = []
-    folder = Path(tempfile.mkdtemp(prefix="pg"))
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        if not shutil.which("runuser"):
-            pytest.skip("PostgreSQL does not run as root, and there is no runuser")
-        account = pwd.getpwnam("postgres")
-        os.chown(folder, account.pw_uid, account.pw_gid)
-        as_user = ["runuser", "-u", "postgres", "--"]
-
-    def run(program: str, *arguments: str) -> None:
-        command = [*as_user, str(binaries[-1] / program), *arguments]
-        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
-
-    data = str(folder / "data")
-    try:
-        run("initdb", "-D", data, "-U", "organloop", "--auth=trust", "--no-sync")
-        options = f"-k {folder} -c listen_addresses='' -c fsync=off"
-        run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
-        try:
-            yield f"postgresql+psycopg://organloop@/%s?host={folder}"
-        finally:
-            run("pg_ctl", "-D", data, "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    """The address of an empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}"
-    server = request.getfixturevalue("postgresql")
-    name = f"test_{abs(hash(request.node.name))}"
-    admin = connect(server % "postgres").execution_options(isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    admin.dispose()
-    return server % name
 
 
 @pytest.fixture
@@ -85,24 +32,6 @@ def records(url):
     opened = open_records(url, clock=lambda: NOON)
     yield opened
     opened.close()
-
-
-def ledger(organ: str, state: OrganState, added: int = 0) -> OrganLedger:
-    return OrganLedger(organ, state, added, 0, 0, added * 0.027, 0.0, 0.5 if added else 0.0)
-
-
-CORRECTION = Correction(
-    sop_instance_uid="1.2.9",
-    sent_uid="1.2.8",
-    study_uid="1.2",
-    series_uid="1.2.1",
-    release=2,
-    status="correction",
-    reader="",
-    viewer="a viewer",
-    organs=(ledger("stomach", OrganState.EDITED, 7), ledger("liver", OrganState.NOT_REVIEWED)),
-    questions=({"segment": 4, "label": "?", "candidates": ["aorta"], "why": "not-recognised"},),
-)
 
 
 def test_the_migrations_make_exactly_the_tables(records):
@@ -155,55 +84,6 @@ def test_a_result_without_a_time_is_a_mistake(records):
     with pytest.raises(ValueError, match="no time"):
         records.record_result("k", study_uid="1.2", series_uid="1.2.1", release=1, objects={})
     assert records.events() == ()
-
-
-def test_a_correction_comes_back_as_it_was_recorded_and_once(records):
-    assert records.record_correction(CORRECTION)
-    assert not records.record_correction(CORRECTION)
-    assert records.corrections_since(1) == (CORRECTION,)
-    assert len(records.events("correction-recorded")) == 1
-
-
-def test_corrections_since_a_release_are_those_of_its_results_and_later(records):
-    later = replace(CORRECTION, sop_instance_uid="1.2.10", release=3, questions=())
-    unknown = replace(CORRECTION, sop_instance_uid="1.2.11", release=None)
-    for correction in (later, unknown, CORRECTION):
-        records.record_correction(correction)
-    assert records.corrections_since(3) == (later,)
-    assert records.corrections_since(1) == (later, CORRECTION), "in order of arrival"
-
-
-def test_the_origin_of_truth_is_on_record_for_each_organ(records):
-    records.record_correction(CORRECTION)
-    records.record_correction(replace(CORRECTION, sop_instance_uid="1.2.10", release=None))
-    with records._engine.connect() as connection:
-        rows = connection.execute(
-            text("SELECT organ, origin FROM organ_ledgers ORDER BY correction_id, position")
-        )
-        assert [tuple(row) for row in rows] == [
-            ("stomach", "edited-from-2"), ("liver", None), ("stomach", None), ("liver", None),
-        ]  # fmt: skip
-
-
-def test_a_crash_within_a_correction_leaves_none_of_it(records, monkeypatch):
-    def crash(*_: object) -> None:
-        raise RuntimeError("killed")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(records, "_add_event", crash)
-        with pytest.raises(RuntimeError, match="killed"):
-            records.record_correction(CORRECTION)
-    assert records.corrections_since(0) == ()
-    assert records.record_correction(CORRECTION), "and the repeated step records it"
-
-
-def test_acceptance_is_an_act_of_a_reader_on_a_release(records):
-    records.record_acceptance("1.2", 1, ["liver", "spleen"], "Dr A")
-    records.record_acceptance("1.2", 1, ["liver"], "Dr A")
-    assert records.accepted_organs("1.2", 1) == {"liver", "spleen"}
-    assert records.accepted_organs("1.2", 2) == frozenset()
-    (event,) = records.events("organs-accepted")
-    assert (event.who, event.payload["organs"]) == ("Dr A", ["liver", "spleen"])
 
 
 def test_the_incumbent_is_one_row_that_changes_with_its_event(records):
@@ -303,21 +183,32 @@ def test_a_patient_is_kept_for_one_purpose_only(records):
     assert [case.case_id for case in records.cases(Purpose.GATE)] == ["gate-1", "gate-2"]
 
 
-def test_a_frozen_set_keeps_its_digest_and_takes_nothing_more(records):
+def test_a_set_grows_by_freezing_it_again_and_earlier_versions_stay_readable(records):
     with pytest.raises(Refused, match="empty-set"):
         records.freeze(Purpose.GATE)
     records.add_case(GATE)
     assert records.frozen(Purpose.GATE) is None
-    digest = records.freeze(Purpose.GATE)
-    assert records.freeze(Purpose.GATE) == records.frozen(Purpose.GATE) == digest
+    first = records.freeze(Purpose.GATE)
+    assert records.freeze(Purpose.GATE) == records.frozen(Purpose.GATE) == first
+    assert (first.version, first.digest, first.frozen_at) == (1, manifest_digest(manifest_of([GATE])), NOON)
     records.add_case(GATE)  # told again
-    with pytest.raises(Refused, match="set-frozen"):
-        records.add_case(replace(GATE, case_id="gate-2", patient="b" * 64))
     with pytest.raises(Refused, match="case-changed"):
         records.add_case(replace(GATE, digest="2" * 64))
+    second_case = replace(GATE, case_id="gate-2", patient="b" * 64)
+    records.add_case(second_case)
+    assert records.frozen(Purpose.GATE) == first, "a case added counts from the next freezing"
+    second = records.freeze(Purpose.GATE)
+    assert (second.version, second.manifest) == (2, manifest_of([GATE, second_case]))
+    assert second.digest == manifest_digest(second.manifest) != first.digest
+    assert records.frozen(Purpose.GATE, 1) == first
+    assert records.frozen(Purpose.GATE, 3) is None
+    acts = [event.payload for event in records.events("set-frozen")]
+    assert [(act["version"], act["digest"], act["cases"]) for act in acts] == [
+        (1, first.digest, 1), (2, second.digest, 2),
+    ]  # fmt: skip
 
 
-def test_a_case_added_while_its_set_is_being_frozen_comes_too_late(url):
+def test_a_case_added_while_its_set_is_being_frozen_is_in_the_next_version(url):
     adder = open_records(url, clock=lambda: NOON)
     adder.add_case(GATE)
     freezing, let_go = Event(), Event()
@@ -334,19 +225,21 @@ def test_a_case_added_while_its_set_is_being_frozen_comes_too_late(url):
         added = pool.submit(adder.add_case, replace(GATE, case_id="gate-2", patient="b" * 64))
         wait([added], timeout=0.5)
         let_go.set()
-        with pytest.raises(Refused, match="set-frozen"):
-            added.result()
-        assert frozen.result() == manifest_digest(adder.cases(Purpose.GATE)) == adder.frozen(Purpose.GATE)
+        added.result()
+        assert frozen.result().manifest == manifest_of([GATE])
+    assert adder.frozen(Purpose.GATE) == frozen.result()
+    assert len(adder.freeze(Purpose.GATE).manifest) == 2
     adder.close()
     freezer.close()
 
 
-def test_the_manifest_digest_does_not_depend_on_the_order_of_adding(records, tmp_path):
-    other = open_records(f"sqlite:///{tmp_path / 'other.sqlite'}")
-    second = replace(GATE, case_id="gate-2", patient="b" * 64)
+def test_the_manifest_does_not_depend_on_the_order_of_adding(records, tmp_path):
+    other = open_records(f"sqlite:///{tmp_path / 'other.sqlite'}", clock=lambda: NOON)
+    second = replace(GATE, case_id="gate-2", patient="b" * 64, acquisition=Acquisition("CT 7", "B30f", 1.0))
     for where, cases in ((records, (GATE, second)), (other, (second, GATE))):
         for case in cases:
             where.add_case(case)
+    assert records.cases(Purpose.GATE) == (GATE, second)
     assert records.freeze(Purpose.GATE) == other.freeze(Purpose.GATE)
     other.close()
 

@@ -92,19 +92,32 @@ def test_a_case_is_kept_once_under_pseudonyms_with_its_truth_and_site(
     code, frozen = organloop(settings, "cases", "freeze", "--purpose", "gate")
     assert (code, frozen["cases"]) == (0, 1)
     code, sets = organloop(settings, "cases", "list", "--purpose", "gate")
-    assert sets == [{"purpose": "gate", "frozen": frozen["digest"], "cases": [kept]}]
+    assert sets == [
+        {"purpose": "gate", "frozen": frozen["digest"], "version": 1, "pending": [], "cases": [kept]}
+    ]
+    assert kept["acquisition"] == {
+        "scanner": "Organloop Phantom",
+        "kernel": str(made.acquisition["kernel"]),
+        "thickness_mm": made.acquisition["thickness_mm"],
+        "contrast": "not stated",
+    }
 
 
-def test_a_frozen_set_and_a_leaking_patient_are_refused(settings: Settings, tmp_path: Path) -> None:
+def test_a_frozen_set_grows_by_freezing_it_again_and_a_case_keeps_its_purpose(
+    settings: Settings, tmp_path: Path
+) -> None:
     study(tmp_path / "one", seed=1)
     study(tmp_path / "two", seed=2)
     add(settings, tmp_path / "one", "--site", "scanner 7")
     assert add(settings, tmp_path / "one", "--purpose", "calibration")[1]["code"] == "case-changed"
-    organloop(settings, "cases", "freeze", "--purpose", "gate")
-    code, refusal = add(settings, tmp_path / "two")
-    assert (code, refusal["code"]) == (3, "set-frozen")
-    (kept,) = open_records(settings.records_url).cases(Purpose.GATE)
-    assert kept.site == "scanner 7"
+    assert organloop(settings, "cases", "freeze", "--purpose", "gate")[1]["version"] == 1
+    code, added = add(settings, tmp_path / "two")
+    assert code == 0
+    (listed,) = organloop(settings, "cases", "list", "--purpose", "gate")[1]
+    assert (listed["version"], listed["pending"]) == (1, [added["case_id"]])
+    assert {case["site"] for case in listed["cases"]} == {"scanner 7", "A"}
+    code, frozen = organloop(settings, "cases", "freeze", "--purpose", "gate")
+    assert (frozen["version"], frozen["cases"]) == (2, 2)
 
 
 def test_a_truth_that_cannot_judge_is_refused(settings: Settings, tmp_path: Path) -> None:
