@@ -12,6 +12,7 @@ from models.corrections import INDEPENDENT
 from models.network.tuning import TuningSettings
 from models.release import Release, sha256_hex
 from services.cases.evidence import Evidence, LabelledCase, gather
+from services.cases.words import ReadersDisagree
 from services.inference.engine import serving_profile
 from services.records.port import Case, Purpose
 from services.wiring import Services
@@ -48,7 +49,7 @@ class TuningRun:
 
     @property
     def corrections(self) -> tuple[str, ...]:
-        """SOP Instance UIDs of the corrections learnt from."""
+        """Names of the corrections learnt from."""
         return tuple(sorted(one.correction for one in self.labelled if one.correction))
 
     @property
@@ -88,7 +89,13 @@ def plan(services: Services, organs: Collection[str] | None, settings: TuningSet
     enough = calibrates and len(independent) >= fewest_cases(CONFIDENCE)
     return TuningRun(
         parent=parent,
-        evidence=gather(services.records, services.cases, learnt, asked),
+        evidence=gather(
+            services.records,
+            services.cases,
+            learnt,
+            asked,
+            ReadersDisagree(services.settings.readers_disagree),
+        ),
         calibration_cases=independent if enough else (),
         settings=settings,
         profile=profile,

@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     approval_required: bool = Field(
         False, description="Whether the gate lets nothing pass without asking for a named person."
     )
+    readers_disagree: Literal["ask", "latest"] = Field(
+        "ask",
+        description="What teaches where readers disagree on an organ: `ask`, nothing until one of them is "
+        "withdrawn; `latest`, the correction that came last.",
+    )
     seg_profile: Literal["ohif", "slicer", "labelmap"] = Field(
         "ohif", description="How the organ SEG is encoded, by the viewer that will open it."
     )

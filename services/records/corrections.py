@@ -2,64 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import asdict, fields
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, fields, replace
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models.corrections import OrganLedger, OrganState, origin_of
-from services.records.port import Correction
-from services.records.tables import AcceptanceRow, CorrectionRow, OrganLedgerRow
+from models.errors import Refused
+from services.records.port import Agreement, Correction
+from services.records.tables import (
+    AcceptanceRow,
+    AgreementRow,
+    CorrectionRow,
+    OrganLedgerRow,
+    WithdrawalRow,
+)
 from services.records.transactions import Transactions, insert_new
+
+UNKNOWN_READER = "unknown"
+"""Name in the events of whoever saved a SEG that names nobody."""
 
 
 class SqlCorrections(Transactions):
     """What readers corrected and accepted."""
 
-    def record_correction(self, correction: Correction) -> bool:
-        """Record a correction, its ledger and its questions; tell whether it was new."""
+    def record_correction(self, correction: Correction) -> Correction:
+        """Record a correction, its ledger and its questions; return it with its version."""
         with self._transaction() as session:
-            values = {name.name: getattr(correction, name.name) for name in fields(correction)}
-            organs, questions = values.pop("organs"), [dict(one) for one in values.pop("questions")]
-            new = insert_new(
-                session,
-                CorrectionRow,
-                unique="sop_instance_uid",
-                questions=questions,
-                recorded_at=self._now(),
-                **values,
+            known = _corrections(session, sop_instance_uid=correction.sop_instance_uid)
+            for one in known:
+                if _as_told(one) == _as_told(correction):
+                    return one
+            version = 1 + max((one.version for one in known), default=0)
+            new = replace(correction, version=version)
+            values = {name.name: getattr(new, name.name) for name in fields(new) if name.name != "withdrawn"}
+            values["questions"], values["answers"] = (
+                [dict(one) for one in values[name]] for name in ("questions", "answers")
             )
-            if not new:
-                return False
-            row = session.scalars(
-                select(CorrectionRow).filter_by(sop_instance_uid=correction.sop_instance_uid)
-            ).one()
+            organs: tuple[OrganLedger, ...] = values.pop("organs")
+            row = CorrectionRow(recorded_at=self._now(), **values)
+            session.add(row)
+            session.flush()
             for position, entry in enumerate(organs):
-                origin = None if correction.release is None else origin_of(entry.state, correction.release)
+                origin = None if new.release is None else origin_of(entry.state, new.release)
                 session.add(
                     OrganLedgerRow(correction_id=row.id, position=position, origin=origin, **asdict(entry))
                 )
             payload = {
-                "sop_instance_uid": correction.sop_instance_uid,
-                "study_uid": correction.study_uid,
-                "status": correction.status,
+                "sop_instance_uid": new.sop_instance_uid,
+                "version": version,
+                "study_uid": new.study_uid,
+                "status": new.status,
                 "edited": [entry.organ for entry in organs if entry.state is OrganState.EDITED],
-                "questions": len(questions),
+                "questions": len(new.questions),
+                "answers": len(new.answers),
+                "supersedes": [one.name for one in known],
             }
-            self._add_event(session, "correction-recorded", correction.reader or "unknown", payload)
-            return True
+            self._add_event(session, "correction-recorded", new.reader or UNKNOWN_READER, payload)
+            return replace(new, withdrawn=_withdrawn(session, new))
+
+    def corrections(
+        self, *, sop_instance_uid: str | None = None, series_uid: str | None = None
+    ) -> tuple[Correction, ...]:
+        """Return all corrections, or those of one object or CT series, in order of arrival."""
+        asked = {"sop_instance_uid": sop_instance_uid, "series_uid": series_uid}
+        with self._transaction() as session:
+            return _corrections(session, **{name: uid for name, uid in asked.items() if uid is not None})
 
     def corrections_since(self, release: int) -> tuple[Correction, ...]:
         """Return the corrections of results of this and later releases, in order of arrival."""
-        with self._transaction() as session:
-            rows = session.scalars(
-                select(CorrectionRow).where(CorrectionRow.release >= release).order_by(CorrectionRow.id)
-            )
-            return tuple(_correction(session, row) for row in rows)
+        return tuple(one for one in self.corrections() if one.release is not None and one.release >= release)
 
-    def record_acceptance(self, study_uid: str, release: int, organs: Collection[str], reader: str) -> None:
-        """Record that a reader accepts these organs of a release's result as they are."""
+    def withdraw(self, sop_instance_uid: str, *, reader: str, reason: str) -> tuple[Correction, ...]:
+        """Record that a correction is taken back, whatever version of it is on record."""
+        with self._transaction() as session:
+            known = _corrections(session, sop_instance_uid=sop_instance_uid)
+            if not known:
+                raise Refused("unknown-correction", f"no correction {sop_instance_uid} is on record")
+            fresh = [
+                content
+                for content in dict.fromkeys(one.content for one in known)
+                if insert_new(
+                    session,
+                    WithdrawalRow,
+                    sop_instance_uid=sop_instance_uid,
+                    content=content,
+                    reader=reader,
+                    reason=reason,
+                    withdrawn_at=self._now(),
+                )
+            ]
+            if fresh:
+                payload = {
+                    "sop_instance_uid": sop_instance_uid,
+                    "versions": [one.version for one in known if one.content in fresh],
+                    "reason": reason,
+                }
+                self._add_event(session, "correction-withdrawn", reader, payload)
+            return tuple(replace(one, withdrawn=True) for one in known)
+
+    def record_agreement(self, agreement: Agreement) -> None:
+        """Record how far two readers agree."""
+        with self._transaction() as session:
+            insert_new(session, AgreementRow, **asdict(agreement))
+
+    def agreements(self) -> tuple[Agreement, ...]:
+        """Return how far readers agree, wherever two have a word on the same organ."""
+        order = (AgreementRow.first, AgreementRow.second, AgreementRow.organ)
+        with self._transaction() as session:
+            rows = session.scalars(select(AgreementRow).order_by(*order))
+            return tuple(Agreement(row.first, row.second, row.organ, row.dsc) for row in rows)
+
+    def record_acceptance(
+        self, study_uid: str, series_uid: str, release: int, organs: Collection[str], reader: str
+    ) -> None:
+        """Record that a reader accepts these organs of a release's result on a CT series as they are."""
         with self._transaction() as session:
             new = [
                 organ
@@ -68,6 +126,7 @@ class SqlCorrections(Transactions):
                     session,
                     AcceptanceRow,
                     study_uid=study_uid,
+                    series_uid=series_uid,
                     release=release,
                     organ=organ,
                     reader=reader,
@@ -75,25 +134,56 @@ class SqlCorrections(Transactions):
                 )
             ]
             if new:
-                payload = {"study_uid": study_uid, "release": release, "organs": new}
+                payload = {
+                    "study_uid": study_uid, "series_uid": series_uid, "release": release, "organs": new,
+                }  # fmt: skip
                 self._add_event(session, "organs-accepted", reader, payload)
 
-    def accepted_organs(self, study_uid: str, release: int) -> frozenset[str]:
-        """Return the organs that readers accepted of a release's result."""
+    def accepted_organs(self, series_uid: str, release: int) -> frozenset[str]:
+        """Return the organs that readers accepted of a release's result on a CT series."""
         with self._transaction() as session:
-            acts = select(AcceptanceRow.organ).filter_by(study_uid=study_uid, release=release)
+            acts = select(AcceptanceRow.organ).filter_by(series_uid=series_uid, release=release)
             return frozenset(session.scalars(acts))
 
 
-def _correction(session: Session, row: CorrectionRow) -> Correction:
-    entries = session.scalars(
-        select(OrganLedgerRow).filter_by(correction_id=row.id).order_by(OrganLedgerRow.position)
+def _as_told(correction: Correction) -> Correction:
+    """Return a correction without what the records themselves say of it."""
+    return replace(correction, version=1, withdrawn=False)
+
+
+def _corrections(session: Session, **of: str) -> tuple[Correction, ...]:
+    rows = session.scalars(select(CorrectionRow).filter_by(**of).order_by(CorrectionRow.id)).all()
+    entries: dict[int, list[OrganLedgerRow]] = {row.id: [] for row in rows}
+    of_these = (
+        select(OrganLedgerRow)
+        .join(CorrectionRow, CorrectionRow.id == OrganLedgerRow.correction_id)
+        .filter_by(**of)
     )
+    for entry in session.scalars(of_these.order_by(OrganLedgerRow.position)):
+        entries[entry.correction_id].append(entry)
+    acts = session.execute(select(WithdrawalRow.sop_instance_uid, WithdrawalRow.content))
+    withdrawn = {(uid, content) for uid, content in acts}
+    return tuple(
+        _correction(row, entries[row.id], (row.sop_instance_uid, row.content) in withdrawn) for row in rows
+    )
+
+
+def _withdrawn(session: Session, correction: Correction) -> bool:
+    return session.get(WithdrawalRow, (correction.sop_instance_uid, correction.content)) is not None
+
+
+def _correction(row: CorrectionRow, entries: Iterable[OrganLedgerRow], withdrawn: bool) -> Correction:
     names = [one.name for one in fields(OrganLedger) if one.name != "state"]
     organs = tuple(
         OrganLedger(state=OrganState(entry.state), **{name: getattr(entry, name) for name in names})
         for entry in entries
     )
-    names = [one.name for one in fields(Correction) if one.name not in ("organs", "questions")]
-    values = {name: getattr(row, name) for name in names}
-    return Correction(organs=organs, questions=tuple(row.questions), **values)
+    said = ("organs", "questions", "answers", "withdrawn")
+    values = {one.name: getattr(row, one.name) for one in fields(Correction) if one.name not in said}
+    return Correction(
+        organs=organs,
+        questions=tuple(row.questions),
+        answers=tuple(row.answers),
+        withdrawn=withdrawn,
+        **values,
+    )

@@ -46,10 +46,24 @@ class SqlResults(Transactions):
 
     def latest_result(self, study_uid: str) -> Result | None:
         """Return the result of a study that was written last."""
+        return max(self.results_of_study(study_uid), key=_writing, default=None)
+
+    def results_of_study(self, study_uid: str) -> tuple[Result, ...]:
+        """Return the results of a study, in the order they were written first."""
+        return self._results(study_uid=study_uid)
+
+    def results_of_series(self, series_uid: str) -> tuple[Result, ...]:
+        """Return the results of a CT series, in the order they were written first."""
+        return self._results(series_uid=series_uid)
+
+    def _results(self, **of: str) -> tuple[Result, ...]:
         with self._transaction() as session:
-            rows = session.scalars(select(ResultRow).filter_by(study_uid=study_uid))
-            found = [_result(session, row) for row in rows]
-            return max(found, key=lambda result: (result.written_at, result.release), default=None)
+            rows = session.scalars(select(ResultRow).filter_by(**of))
+            return tuple(sorted((_result(session, row) for row in rows), key=_writing))
+
+
+def _writing(result: Result) -> tuple[datetime, int]:
+    return result.written_at, result.release
 
 
 def _result(session: Session, row: ResultRow) -> Result:

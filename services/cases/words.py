@@ -1,0 +1,141 @@
+"""Which corrections count: each reader's latest word on each organ, and where readers disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import combinations
+
+from models.corrections import OrganLedger, OrganState
+from models.organs import organ
+from services.records.port import Agreement, Correction
+
+
+class ReadersDisagree(StrEnum):
+    """What teaches where readers disagree on an organ: nothing until one is withdrawn, or the latest."""
+
+    ASK = "ask"
+    LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class Word:
+    """One reader's word on one organ of one CT series.
+
+    Parameters
+    ----------
+    correction
+        Where it was given.
+    entry
+        What it is.
+    """
+
+    correction: Correction
+    entry: OrganLedger
+
+
+@dataclass(frozen=True)
+class OpenDisagreement:
+    """Readers whose words on one organ are too far apart, or were never compared.
+
+    Parameters
+    ----------
+    series_uid, study_uid
+        The CT series.
+    organ
+        Key in the catalogue.
+    corrections
+        Names of the corrections, in order of arrival.
+    dsc
+        The lowest Dice coefficient between two of them; None if it was not measured.
+    """
+
+    series_uid: str
+    study_uid: str
+    organ: str
+    corrections: tuple[str, ...]
+    dsc: float | None
+
+
+SeriesOrgan = tuple[str, str]
+"""SeriesInstanceUID and organ key."""
+
+
+def teaches(entry: OrganLedger) -> bool:
+    """Tell whether a reader said anything about the organ; a neighbour's brush says nothing."""
+    return entry.state is not OrganState.NOT_REVIEWED and not entry.only_overpainted
+
+
+def valid_words(corrections: Iterable[Correction]) -> dict[SeriesOrgan, tuple[Word, ...]]:
+    """Return the latest word of each reader on each organ, in order of arrival.
+
+    Of several versions under one SOP Instance UID the last stands for all. A later correction by the same
+    reader replaces an earlier one organ by organ: an organ it says nothing about keeps its word. What was
+    replaced stays replaced when the later one is withdrawn. Readers whom no object names count as one.
+
+    Parameters
+    ----------
+    corrections
+        All there are, in order of arrival.
+    """
+    newest: dict[str, Correction] = {}
+    for correction in corrections:
+        newest.pop(correction.sop_instance_uid, None)  # a new version arrives anew
+        newest[correction.sop_instance_uid] = correction
+    latest: dict[tuple[str, str, str], Word] = {}
+    for correction in newest.values():
+        for entry in correction.organs:
+            if teaches(entry):
+                key = (correction.series_uid, entry.organ, correction.reader)
+                latest.pop(key, None)
+                latest[key] = Word(correction, entry)
+    words: dict[SeriesOrgan, tuple[Word, ...]] = {}
+    for (series_uid, key, _), word in latest.items():
+        if not word.correction.withdrawn:
+            words[series_uid, key] = (*words.get((series_uid, key), ()), word)
+    return words
+
+
+def teaching_words(
+    words: Mapping[SeriesOrgan, tuple[Word, ...]],
+    agreements: Collection[Agreement],
+    policy: ReadersDisagree,
+) -> tuple[dict[SeriesOrgan, Word], tuple[OpenDisagreement, ...]]:
+    """Return the one word on each organ that teaches, and the disagreements that keep one from it.
+
+    Readers agree when the Dice coefficient between their organs reaches the organ's ``dsc_target``; then,
+    and by the policy `latest` always, the latest word teaches.
+    """
+    measured = {(frozenset((one.first, one.second)), one.organ): one.dsc for one in agreements}
+    teaching: dict[SeriesOrgan, Word] = {}
+    open_: list[OpenDisagreement] = []
+    for (series_uid, key), said in words.items():
+        apart = _farthest_apart(said, key, measured)
+        if apart is not None:
+            names = tuple(word.correction.name for word in said)
+            study_uid = said[-1].correction.study_uid
+            open_.append(OpenDisagreement(series_uid, study_uid, key, names, apart.dsc))
+        if apart is None or policy is ReadersDisagree.LATEST:
+            teaching[series_uid, key] = said[-1]
+    return teaching, tuple(open_)
+
+
+@dataclass(frozen=True)
+class _Apart:
+    dsc: float | None
+
+
+def _farthest_apart(
+    said: tuple[Word, ...], key: str, measured: Mapping[tuple[frozenset[str], str], float | None]
+) -> _Apart | None:
+    """Return the worst of the pairs that do not agree, one that was not measured first; None if all do."""
+    worst: _Apart | None = None
+    for first, second in combinations(said, 2):
+        pair = frozenset((first.correction.name, second.correction.name)), key
+        if pair not in measured:
+            return _Apart(None)
+        dsc = measured[pair]
+        if dsc is not None and dsc < organ(key).dsc_target and (worst is None or dsc < (worst.dsc or 0)):
+            worst = _Apart(dsc)
+    return worst
