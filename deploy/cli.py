@@ -39,7 +39,7 @@ def check(
     """Give the geometry verdict of every series: fit, repaired or refused, with measured millimetres."""
 
     def verb() -> Outcome:
-        from services.dicom.series import check_folder
+        from services.dicom.check import check_folder
 
         series = check_folder(path)
         refused = any(one["verdict"] == "refused" for one in series)

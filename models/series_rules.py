@@ -30,20 +30,30 @@ SAME_ORIENTATION = 1e-4
 SAME_PIXEL_SPACING_MM = 1e-5
 """Pixel spacings of one series differ by less: 0.005 mm over 512 pixels."""
 
+MATRIX_LIMIT = 4096
+"""The most rows, or columns, of a slice read; scanners go to 2048."""
+
+UID_FORM = re.compile(r"[0-9.]{1,64}")
+"""What an identifier may look like (PS3.5 9.1); leading zeros, which some write, do no harm."""
+
 VOLUME_LIMIT_BYTES = 2 * 1024**3
 """The largest volume read, as int16: 4096 slices of 512 x 512."""
 
 
 def refuse_missing_uid(slices: Sequence[SliceFacts]) -> None:
-    """Refuse a series in which an image lacks an identifier, or two different images share one."""
+    """Refuse a series in which an image lacks an identifier, or two different images share one.
+
+    An identifier that is none (letters, over 64 characters) counts as missing: whatever refers to it
+    would not be valid either.
+    """
     names = ("sop_instance_uid", "sop_class_uid", "study_uid", "series_uid")
-    lacking = {name: sum(not getattr(s, name) for s in slices) for name in names}
+    lacking = {name: sum(not UID_FORM.fullmatch(getattr(s, name)) for s in slices) for name in names}
     lacking = {name: count for name, count in lacking.items() if count}
     if lacking:
         what = ", ".join(f"{name} in {count} of {len(slices)}" for name, count in lacking.items())
         raise Refused(
             Code.MISSING_UID,
-            f"Identifiers are missing ({what} images).",
+            f"Identifiers are missing or not valid ({what} images).",
             {f"lacking_{k}": n for k, n in lacking.items()},
         )
     places: dict[str, object] = {}
@@ -85,7 +95,12 @@ def refuse_derived_image(slices: Sequence[SliceFacts]) -> None:
     for s in slices:
         kind = "\\".join(s.image_type)
         if s.sop_class_uid in ENHANCED_CT_CLASSES or s.frames != 1:
-            raise Refused(Code.DERIVED_IMAGE, "Multi-frame (enhanced) CT is not read.")
+            what = ENHANCED_CT_CLASSES.get(s.sop_class_uid, "An image of several frames")
+            raise Refused(
+                Code.DERIVED_IMAGE,
+                f"{what} is not read ({s.frames} frames); only CT Image Storage, one slice a file, is.",
+                {"frames": s.frames},
+            )
         if len(s.image_type) < 2:
             raise Refused(Code.DERIVED_IMAGE, "ImageType is missing: nothing says these are original slices.")
         words = {word.upper() for value in s.image_type[2:] for word in re.split(r"[\s_/-]+", value)}
@@ -189,7 +204,14 @@ def refuse_bad_pixel_format(slices: Sequence[SliceFacts]) -> None:
 
 
 def refuse_too_large(slices: Sequence[SliceFacts]) -> None:
-    """Refuse a volume over `VOLUME_LIMIT_BYTES`, before any memory is taken."""
+    """Refuse a slice over `MATRIX_LIMIT` or a volume over `VOLUME_LIMIT_BYTES`, before memory is taken."""
+    longest = max(slices[0].rows or 0, slices[0].columns or 0)
+    if longest > MATRIX_LIMIT:
+        raise Refused(
+            Code.TOO_LARGE,
+            f"A slice has {longest} rows or columns; the limit is {MATRIX_LIMIT}.",
+            {"rows_or_columns": longest, "limit": MATRIX_LIMIT},
+        )
     size = len(slices) * (slices[0].rows or 0) * (slices[0].columns or 0) * np.dtype(np.int16).itemsize
     if size > VOLUME_LIMIT_BYTES:
         raise Refused(

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
-ENHANCED_CT_CLASSES = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
-"""Enhanced CT Image Storage and Legacy Converted Enhanced CT Image Storage (PS3.4 B.5)."""
+ENHANCED_CT_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
+}
+"""SOP classes of multi-frame CT, by UID (PS3.4 B.5)."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class SliceFacts:
         position.
     technique
         What the reader should know if it changes within a series: kernel, tube voltage.
+    kernel, description, contrast
+        ConvolutionKernel, SeriesDescription, and whether a ContrastBolusAgent is named: what the choice
+        among several series of a study may look at (`models.series_choice`).
+    series_number, instance_number
+        For a person to find series and slice by; nothing is put in order by them.
     slope, intercept
         RescaleSlope and RescaleIntercept.
     rescale_type
@@ -89,6 +97,11 @@ class SliceFacts:
     columns: int | None
     phase: tuple[str, ...]
     technique: tuple[str, ...]
+    kernel: str
+    description: str
+    contrast: bool
+    series_number: int | None
+    instance_number: int | None
     slope: float | None
     intercept: float | None
     rescale_type: str

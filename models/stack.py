@@ -1,7 +1,7 @@
 """From the slices of a series to its geometry verdict: order, affine, tilt, gaps.
 
 Only ImagePositionPatient, ImageOrientationPatient and PixelSpacing are believed; SliceThickness,
-SliceLocation, InstanceNumber and the tilt tag are not looked at.
+SliceLocation and the tilt tag are not looked at, and InstanceNumber only names a slice to a person.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ MISSING_SLICE_STEPS = 1.5
 TILT_DEGREES = 0.1
 """From this angle between the stack and the slice normal on, the gantry was tilted."""
 
+NAMED_AT_MOST = 6
+"""So many slices are named at one position; there may be dozens."""
+
 Content = Callable[[int], str]
 """Digest of the stored pixels (and their rescale) of slice number n; asked only where slices collide."""
 
@@ -77,7 +80,7 @@ class Repair:
     measured: Mapping[str, Any]
 
 
-def judge(slices: Sequence[SliceFacts], content: Content) -> Judgement:
+def judge(slices: Sequence[SliceFacts], content: Content, made: Sequence[Repair] = ()) -> Judgement:
     """Return the verdict on a series from its headers.
 
     The first code in `models.verdict.Code`'s order is given; any refusal goes before any repair.
@@ -89,6 +92,8 @@ def judge(slices: Sequence[SliceFacts], content: Content) -> Judgement:
     content
         Digest of slice n's pixels, called only for slices at one position, to tell a resend from a
         second image.
+    made
+        Repairs of the headers before they came here.
 
     Returns
     -------
@@ -101,7 +106,7 @@ def judge(slices: Sequence[SliceFacts], content: Content) -> Judgement:
     Source: DICOM PS3.3 C.7.6.2.1.1, equation C.7.6.2.1-1.
     """
     notes: list[str] = []
-    repairs: list[Repair] = []
+    repairs = list(made)
     try:
         order, geometry, measured = _arranged(slices, content, repairs, notes)
     except Refused as refusal:
@@ -148,12 +153,11 @@ def _arranged(
             {"slices": len(indices)},
         )
     kept = [slices[n] for n in indices]
-    positions = np.array([s.position for s in kept])
-    step, measured = _regular_step(positions, normal, repairs)
+    step, measured = _regular_step(kept, normal, repairs)
     refuse_bad_rescale(kept)
     refuse_bad_pixel_format(kept)
     refuse_too_large(kept)
-    return tuple(indices), _geometry(kept, positions[0], step), measured
+    return tuple(indices), _geometry(kept, np.array(kept[0].position), step), measured
 
 
 def _normal(s: SliceFacts) -> NDArray[np.float64]:
@@ -218,30 +222,42 @@ def _refuse_clashes(
     slices: Sequence[SliceFacts], clashes: Sequence[Sequence[int]], normal: NDArray[np.float64]
 ) -> None:
     """Refuse planes with several different slices, as phases when each of them is of another phase."""
-    where = float(np.dot(slices[clashes[0][0]].position, normal))
-    measured = {"positions": len(clashes), "first_mm": where}
+    first = [slices[n] for n in clashes[0]]
+    where = float(np.dot(first[0].position, normal))
+    measured = {
+        "positions": len(clashes),
+        "first_mm": round(where, 4),
+        "first_instances": [s.sop_instance_uid for s in first[:NAMED_AT_MOST]],
+    }
+    place = f"first {len(first)} at {where:.2f} mm along the normal ({_names(first)})."
     if all(len({slices[n].phase for n in clash}) == len(clash) for clash in clashes):
-        raise Refused(
-            Code.MULTI_PHASE,
-            f"{len(clashes)} positions hold slices of several acquisitions or times, first at {where:.2f} mm "
-            "along the normal.",
-            measured,
-        )
+        what = f"{len(clashes)} position(s) hold slices of several acquisitions or times, {place}"
+        raise Refused(Code.MULTI_PHASE, what, measured)
     raise Refused(
         Code.DUPLICATE_POSITIONS,
-        f"{len(clashes)} positions hold several different slices, first at {where:.2f} mm along the normal.",
+        f"{len(clashes)} position(s) hold several different slices, {place}",
         measured,
     )
 
 
+def _names(slices: Sequence[SliceFacts]) -> str:
+    """Return how a person finds slices: by InstanceNumber where there is one, else by UID."""
+    named = [
+        s.sop_instance_uid if s.instance_number is None else f"instance {s.instance_number}"
+        for s in slices[:NAMED_AT_MOST]
+    ]
+    return ", ".join(named) + (", ..." if len(slices) > NAMED_AT_MOST else "")
+
+
 def _regular_step(
-    positions: NDArray[np.float64], normal: NDArray[np.float64], repairs: list[Repair]
+    kept: Sequence[SliceFacts], normal: NDArray[np.float64], repairs: list[Repair]
 ) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """Return the step vector of a regular stack and what was measured.
+    """Return the step vector of a regular stack, its slices in k order, and what was measured.
 
     The regular step, by which gaps are told, is the lower median of the steps along the normal: more
     than half of all steps would have to be wrong to mislead it upwards.
     """
+    positions = np.array([s.position for s in kept])
     along = positions @ normal
     steps = np.diff(along)
     regular = float(np.sort(steps)[(len(steps) - 1) // 2])
@@ -252,36 +268,72 @@ def _regular_step(
         "step_mm": round(regular, 4),
         "tilt_degrees": round(tilt, 3),
     }
-
-    gaps = np.flatnonzero(steps >= MISSING_SLICE_STEPS * regular)
-    if len(gaps):
-        worst = int(gaps[np.argmax(steps[gaps])])
-        gap = float(steps[worst])
-        raise Refused(
-            Code.MISSING_SLICES,
-            f"Slices are missing in {len(gaps)} place(s); the widest gap is {gap:.2f} mm where "
-            f"{regular:.2f} mm is regular, between slices {worst + 1} and {worst + 2} "
-            f"({along[worst]:.2f} and {along[worst + 1]:.2f} mm along the normal).",
-            measured | {"gap_mm": round(gap, 4), "gaps": len(gaps), "between_slices": [worst + 1, worst + 2]},
-        )
-
-    grid = positions[0] + np.arange(len(positions))[:, None] * step
-    astray = np.linalg.norm(positions - grid, axis=1)
-    allowed = max(GRID_TOLERANCE_MM, GRID_TOLERANCE_STEPS * regular)
-    worst = int(astray.argmax())
-    if astray[worst] > allowed:
-        raise Refused(
-            Code.UNEVEN_SPACING,
-            f"Slice {worst + 1} lies {astray[worst]:.3f} mm off the regular grid ({allowed:.3f} mm is "
-            f"allowed); steps run from {steps.min():.3f} to {steps.max():.3f} mm.",
-            measured
-            | {
-                "off_grid_mm": round(float(astray[worst]), 4),
-                "smallest_step_mm": round(float(steps.min()), 4),
-                "largest_step_mm": round(float(steps.max()), 4),
-            },
-        )
+    _refuse_gaps(kept, along, regular, measured)
+    _refuse_uneven(kept, along, positions[0] + np.arange(len(positions))[:, None] * step, regular, measured)
     if tilt >= TILT_DEGREES:
-        detail = f"The gantry was tilted by {tilt:.1f} degrees; the stack is read as the sheared grid it is."
+        detail = (
+            f"The gantry was tilted by {tilt:.1f} degrees; the stack is read as the sheared grid it is and "
+            "resampled from there in patient space."
+        )
         repairs.append(Repair(Code.GANTRY_TILT, detail, {"tilt_degrees": round(tilt, 3)}))
     return step, measured
+
+
+def _refuse_gaps(
+    kept: Sequence[SliceFacts], along: NDArray[np.float64], regular: float, measured: dict[str, Any]
+) -> None:
+    """Refuse steps of `MISSING_SLICE_STEPS` regular ones or more; the widest is named with its ends."""
+    steps = np.diff(along)
+    gaps = np.flatnonzero(steps >= MISSING_SLICE_STEPS * regular)
+    if not len(gaps):
+        return
+    worst = int(gaps[np.argmax(steps[gaps])])
+    ends = kept[worst : worst + 2]
+    gap = float(steps[worst])
+    raise Refused(
+        Code.MISSING_SLICES,
+        f"Slices are missing in {len(gaps)} place(s); the widest gap is {gap:.2f} mm where "
+        f"{regular:.2f} mm is regular, between slices {worst + 1} and {worst + 2} "
+        f"({along[worst]:.2f} and {along[worst + 1]:.2f} mm along the normal; {_names(ends)}).",
+        measured
+        | {
+            "gap_mm": round(gap, 4),
+            "gaps": len(gaps),
+            "between_slices": [worst + 1, worst + 2],
+            "between_mm": [round(float(along[n]), 4) for n in (worst, worst + 1)],
+            "between_instances": [s.sop_instance_uid for s in ends],
+        },
+    )
+
+
+def _refuse_uneven(
+    kept: Sequence[SliceFacts],
+    along: NDArray[np.float64],
+    grid: NDArray[np.float64],
+    regular: float,
+    measured: dict[str, Any],
+) -> None:
+    """Refuse slices that lie off the regular grid; the farthest is named, and where the step changes most."""
+    astray = np.linalg.norm(np.array([s.position for s in kept]) - grid, axis=1)
+    allowed = max(GRID_TOLERANCE_MM, GRID_TOLERANCE_STEPS * regular)
+    worst = int(astray.argmax())
+    if astray[worst] <= allowed:
+        return
+    steps = np.diff(along)
+    odd = int(np.abs(steps - regular).argmax())
+    ends = kept[odd : odd + 2]
+    raise Refused(
+        Code.UNEVEN_SPACING,
+        f"Slice {worst + 1} ({_names(kept[worst : worst + 1])}) lies {astray[worst]:.3f} mm off the regular "
+        f"grid ({allowed:.3f} mm is allowed); steps run from {steps.min():.3f} to {steps.max():.3f} mm, the "
+        f"oddest between slices {odd + 1} and {odd + 2} ({_names(ends)}).",
+        measured
+        | {
+            "off_grid_mm": round(float(astray[worst]), 4),
+            "smallest_step_mm": round(float(steps.min()), 4),
+            "largest_step_mm": round(float(steps.max()), 4),
+            "between_slices": [odd + 1, odd + 2],
+            "between_mm": [round(float(along[n]), 4) for n in (odd, odd + 1)],
+            "between_instances": [s.sop_instance_uid for s in ends],
+        },
+    )

@@ -6,76 +6,22 @@ absent here, and the rules decide what its absence means; nothing is put in its 
 
 from __future__ import annotations
 
-import struct
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydicom import Dataset, FileDataset, config, dcmread
-from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
-from pydicom.uid import (
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLSNearLossless,
-    MediaStorageDirectoryStorage,
-)
+from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, MediaStorageDirectoryStorage
 
 from models.slice_facts import PixelFormat, SliceFacts
-
-UNREADABLE = (
-    InvalidDicomError,
-    BytesLengthException,
-    EOFError,
-    struct.error,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-)
-"""What pydicom raises on bytes that are not, or not quite, DICOM."""
+from services.dicom.files import UNREADABLE, TooLargeFile, as_written, begins_as_dicom, opened
 
 LOSSY_SYNTAXES = frozenset((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless))
 """Transfer syntaxes that always lose; of JPEG 2000 and HTJ2K, LossyImageCompression tells."""
 
-PREFIX = b"DICM"
-PREFIX_OFFSET = 128
-"""A DICOM file has so many bytes of preamble before its prefix (PS3.10 7.1)."""
-
-FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
-"""How a data set without preamble begins: group 0002 or 0008, little endian."""
-
-
 PATIENT = ("PatientID", "IssuerOfPatientID", "PatientBirthDate")
 PHASE = ("AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "TemporalPositionIdentifier")
-
-
-def files_under(sources: Path | Iterable[Path]) -> Iterator[Path]:
-    """Yield the files of folders, at any depth, and files named themselves; sorted, each once."""
-    roots = [sources] if isinstance(sources, Path) else list(sources)
-    found = {
-        file for root in roots for file in (root.rglob("*") if root.is_dir() else [root]) if file.is_file()
-    }
-    yield from sorted(found)
-
-
-@contextmanager
-def as_written() -> Iterator[None]:
-    """Take values as they are written, without pydicom's complaints, which may quote patient data.
-
-    What is wrong enough to matter raises or is seen by the rules.
-    """
-    with config.disable_value_validation(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @as_written()
@@ -88,37 +34,26 @@ def read_header(path: Path) -> Dataset | None:
     Raises
     ------
     InvalidDicomError
-        If it has the prefix of a DICOM file but cannot be read as one.
+        If it has the prefix of a DICOM file but cannot be read as one; `TooLargeFile` if it is over
+        a limit.
     OSError
         If the file cannot be opened or read.
     """
-    with path.open("rb") as file:
-        start = file.read(PREFIX_OFFSET + len(PREFIX))
-    prefixed = start[PREFIX_OFFSET:] == PREFIX
-    if not prefixed and start[:2] not in FIRST_GROUPS:
-        return None
     try:
-        header = dcmread(path, stop_before_pixels=True, force=True)
-        if header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        header = opened(path, pixels=False)
+        if header is None or header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             return None
         if "Modality" in header or "SOPClassUID" in header:
-            return with_transfer_syntax(header)
+            return header
+    except TooLargeFile:
+        raise
     except UNREADABLE as error:
-        if prefixed:
+        if begins_as_dicom(path):
             raise InvalidDicomError(type(error).__name__) from error
         return None
-    if prefixed:
+    if begins_as_dicom(path):
         raise InvalidDicomError("it names neither modality nor SOP class")
     return None
-
-
-def with_transfer_syntax(dataset: FileDataset) -> FileDataset:
-    """Name the transfer syntax a data set was read in, where no file meta group did."""
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit, little = dataset.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-    return dataset
 
 
 @as_written()
@@ -141,6 +76,11 @@ def facts_of(header: Dataset) -> SliceFacts:
         columns=_whole(header, "Columns"),
         phase=tuple(_text(header, name) for name in PHASE),
         technique=(*_texts(header, "ConvolutionKernel"), _text(header, "KVP")),
+        kernel=_text(header, "ConvolutionKernel"),
+        description=_text(header, "SeriesDescription"),
+        contrast=bool(_text(header, "ContrastBolusAgent")),
+        series_number=_whole(header, "SeriesNumber"),
+        instance_number=_whole(header, "InstanceNumber"),
         slope=_number(header, "RescaleSlope"),
         intercept=_number(header, "RescaleIntercept"),
         rescale_type=_text(header, "RescaleType"),

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import FileDataset, dcmread
+from pydicom import FileDataset
+from pydicom.encaps import get_frame
+from pydicom.errors import InvalidDicomError
 from pydicom.pixels import pixel_array
 
 from models.errors import Refused
 from models.slice_facts import SliceFacts
 from models.verdict import Code
-from services.dicom.headers import UNREADABLE, as_written, with_transfer_syntax
+from services.dicom.codestream import matrix_of
+from services.dicom.files import UNREADABLE, TooLargeFile, as_written, opened
 
 PADDING_HU = -1024
 """What padding becomes: air, the lowest value of the plain CT scale."""
@@ -25,6 +28,9 @@ LOWEST_HU = -1500
 
 HIGHEST_HU = 31743
 """Upper end of the extended CT scale (metal)."""
+
+FRAME_GROWTH, FRAME_HEAD_BYTES = 1.25, 64 * 1024
+"""A compressed frame may be so much longer than its pixels; a longer one is no image."""
 
 PADDING_CEILING_HU = -900
 """A padding value above it lies where lung and tissue do, and cannot be told from them."""
@@ -80,8 +86,9 @@ def hounsfield(path: Path, facts: SliceFacts, tally: PaddingTally) -> NDArray[np
     Raises
     ------
     Refused
-        `bad-pixel-data` if the pixels are missing, truncated, undecodable, not coded as the header
-        says, or outside any CT's range. Undeclared padding must be one value all over the series.
+        `too-large` if the file is over a limit; `bad-pixel-data` if the pixels are missing, truncated,
+        undecodable, not coded as the header says, or outside any CT's range. Undeclared padding must be
+        one value all over the series.
     """
     dataset, stored = _stored_values(path, facts)
     padding = _padding_mask(dataset, facts, stored)
@@ -111,13 +118,32 @@ def hounsfield(path: Path, facts: SliceFacts, tally: PaddingTally) -> NDArray[np
 def _stored_values(path: Path, facts: SliceFacts) -> tuple[FileDataset, NDArray[Any]]:
     """Return the data set and its stored values, sign-extended from BitsStored, read-only or not."""
     try:
-        dataset = with_transfer_syntax(dcmread(path, force=True))
+        dataset = opened(path, pixels=True)
+        if dataset is None:
+            raise InvalidDicomError
+        _refuse_other_matrix(dataset, facts)
         stored = pixel_array(dataset, raw=True, correct_unused_bits=False)
+    except TooLargeFile as error:
+        raise Refused(Code.TOO_LARGE, f"A slice cannot be read: {error}.") from error
     except (*UNREADABLE, RuntimeError) as error:
         raise _bad_pixels(f"the pixels cannot be decoded ({type(error).__name__})") from error
     if stored.shape != (facts.rows, facts.columns):
         raise _bad_pixels(f"the pixels form {stored.shape}, not rows and columns of the header")
     return dataset, _within_bits_stored(stored, facts)
+
+
+def _refuse_other_matrix(dataset: FileDataset, facts: SliceFacts) -> None:
+    """Refuse a compressed frame that says it is larger than the header says, before a decoder believes it."""
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    rows, columns = facts.rows or 0, facts.columns or 0
+    raw = rows * columns * (facts.pixels.bits_allocated or 16) // 8
+    if len(frame) > FRAME_GROWTH * raw + FRAME_HEAD_BYTES:
+        raise _bad_pixels(f"{len(frame)} bytes are said to be compressed from {raw}")
+    said = matrix_of(frame, dataset.file_meta.TransferSyntaxUID)
+    if said is not None and said != (rows, columns, 1):
+        raise _bad_pixels(f"the compressed frame is of {said} rows, columns and components")
 
 
 def _within_bits_stored(stored: NDArray[Any], facts: SliceFacts) -> NDArray[Any]:

@@ -6,28 +6,31 @@ import copy
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 
 from models.errors import Refused, StorageFailed
 from models.geometry import Geometry
+from models.series_choice import SHIPPED, SeriesRules, candidate_of, choose
 from models.slice_facts import SliceFacts
-from models.stack import judge
-from models.verdict import Code, GeometryVerdict, Verdict
+from models.stack import Repair, judge
+from models.verdict import Code, GeometryVerdict
 from models.volume import Volume
-from services.dicom.headers import UNREADABLE, as_written, facts_of, files_under, read_header
+from services.dicom.files import UNREADABLE, TooLargeFile, as_written, files_under, opened
+from services.dicom.headers import facts_of, read_header
 from services.dicom.identity import hashed_uid
+from services.dicom.made_identifiers import make_identifiers
 from services.dicom.pixels import PaddingTally, hounsfield
 
-AXIAL_COSINE = 0.7
-"""A slice normal closer to the body's axis than 45 degrees makes an axial series, tilted or not."""
+OBJECTS_LIMIT = 20_000
+"""The most DICOM objects read from one source; their headers are held in memory together."""
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +89,19 @@ class CTSeries:
     verdict: GeometryVerdict
 
 
-def read_series(sources: Path | Iterable[Path]) -> list[SeriesReading]:
+def read_series(sources: Path | Iterable[Path], *, makes_identifiers: bool = False) -> list[SeriesReading]:
     """Group DICOM files by series and judge each from its headers.
 
     Parameters
     ----------
     sources
         Folders, searched at any depth, and files. DICOMDIRs and files that are not DICOM are passed
-        over and counted in the log; files without preamble are tried. DICOM files that are broken
-        are noted in every verdict, since they may have been any series' last slice.
+        over and counted in the log; files without preamble are tried. DICOM files that are broken, or
+        larger than any CT image, are noted in every verdict, since they may have been any series' last
+        slice.
+    makes_identifiers
+        Whether missing identifiers are made (`services.dicom.made_identifiers`), which only a person
+        may ask for; such a series is `repaired`, code `missing-uid`.
 
     Returns
     -------
@@ -104,32 +111,40 @@ def read_series(sources: Path | Iterable[Path]) -> list[SeriesReading]:
     Raises
     ------
     Refused
-        `not-dicom` if there is no DICOM object at all.
+        `not-dicom` if there is no DICOM object at all; `too-large` if all there is are files over the
+        limit, or there are more than `OBJECTS_LIMIT` objects.
     StorageFailed
         If a file cannot be read.
     """
-    groups: dict[str, list[tuple[Path, Dataset, SliceFacts]]] = defaultdict(list)
-    files = others = broken = 0
+    found: list[tuple[Path, Dataset]] = []
+    passed_over = dict.fromkeys(("files", "others", "broken", "too large"), 0)
     for path in files_under(sources):
-        files += 1
+        passed_over["files"] += 1
         try:
             header = read_header(path)
+        except TooLargeFile:
+            passed_over["too large"] += 1
         except InvalidDicomError:
-            broken += 1
-            continue
+            passed_over["broken"] += 1
         except OSError as error:
             raise StorageFailed(f"A file cannot be read: {error.strerror}.") from error
-        if header is None:
-            others += 1
-            continue
+        else:
+            if header is None:
+                passed_over["others"] += 1
+            else:
+                found.append((path, header))
+        if len(found) > OBJECTS_LIMIT:
+            limit = {"objects_limit": OBJECTS_LIMIT}
+            raise Refused(Code.TOO_LARGE, f"There are over {OBJECTS_LIMIT} DICOM objects.", limit)
+    if not found:
+        raise _nothing(sources, passed_over)
+    made = make_identifiers(found) if makes_identifiers else {}
+    groups: dict[str, list[tuple[Path, Dataset, SliceFacts]]] = defaultdict(list)
+    for path, header in found:
         facts = facts_of(header)
         groups[facts.series_uid].append((path, header, facts))
-    if not groups:
-        raise _nothing(sources, files)
-    if others:
-        log.info("%d of %d files are no DICOM objects and were passed over", others, files)
-    notes = (f"{broken} DICOM file(s) of {files} are broken and belong to no series.",) if broken else ()
-    readings = [_judged(members, notes) for members in groups.values()]
+    notes = _notes_on(passed_over)
+    readings = [_judged(members, notes, made.get(uid)) for uid, members in groups.items()]
     return sorted(readings, key=lambda reading: (reading.study_uid, reading.series_uid))
 
 
@@ -148,7 +163,7 @@ def load(reading: SeriesReading) -> CTSeries:
     """
     geometry = usable_geometry(reading)
     hu: NDArray[Any] = np.empty(geometry.shape, dtype=_hu_type(reading.facts))
-    verdict = _with_pixels(reading, hu)
+    verdict = with_pixels(reading, hu)
     frame = reading.facts[0].frame_of_reference_uid
     images = reading.images
     if not frame:
@@ -157,65 +172,24 @@ def load(reading: SeriesReading) -> CTSeries:
     return CTSeries(reading.study_uid, reading.series_uid, frame, Volume(hu, geometry), images, verdict)
 
 
-def checked(reading: SeriesReading) -> GeometryVerdict:
-    """Return the full verdict on a series: the headers' and, where these are fit, the pixels'."""
-    if reading.verdict.refused:
-        return reading.verdict
-    try:
-        return _with_pixels(reading, None)
-    except Refused as refusal:
-        return GeometryVerdict(
-            Verdict.REFUSED, Code(refusal.code), refusal.detail, refusal.measured, reading.verdict.notes
-        )
+def choose_series(readings: Sequence[SeriesReading], rules: Path | None = None) -> SeriesReading:
+    """Return the series of a study to segment, with what the rules said of each among its notes.
 
-
-def check_folder(path: Path) -> list[dict[str, Any]]:
-    """Return the verdict on every series under a path, as plain values (the `check` verb).
-
-    Returns
-    -------
-    list of dict
-        ``series_uid, verdict, code, detail, measured, notes, shape, spacing_mm``; code, shape and
-        spacing are None where there is none. Shape and spacing run along (k, j, i).
-
-    Raises
-    ------
-    Refused
-        `not-dicom` if there is no DICOM object at all.
-    """
-    report = []
-    for reading in read_series(path):
-        verdict = checked(reading)
-        geometry = None if verdict.refused else reading.geometry
-        report.append(
-            {
-                "series_uid": reading.series_uid,
-                "verdict": str(verdict.verdict),
-                "code": None if verdict.code is None else str(verdict.code),
-                "detail": verdict.detail,
-                "measured": dict(verdict.measured),
-                "notes": list(verdict.notes),
-                "shape": None if geometry is None else list(geometry.shape),
-                "spacing_mm": None if geometry is None else [round(mm, 6) for mm in geometry.spacing_mm],
-            }
-        )
-    return report
-
-
-def choose_series(readings: Sequence[SeriesReading]) -> SeriesReading:
-    """Return the series of a study to segment, with the reason among its notes.
-
-    Axial goes before other orientations, original before re-encoded images, then most slices, then
-    the smallest step; the series UID settles what is left, so the choice never depends on the order
-    of files.
+    Parameters
+    ----------
+    readings
+        All series of the study; their order decides nothing.
+    rules
+        File of rules (`models.series_choice`); the shipped ones by default.
 
     Raises
     ------
     Refused
         If none is fit: with the code of the series that came furthest in the order of precedence
-        (of these, the largest). `several-studies` if the readings are not of one study.
+        (of these, the largest). `several-studies` if the readings are not of one study. As
+        `models.series_choice.choose`: `excluded-by-rules`, `ambiguous-series`.
     """
-    usable = [reading for reading in readings if not reading.verdict.refused]
+    usable = {reading.series_uid: reading for reading in readings if not reading.verdict.refused}
     if not usable:
         precedence = list(Code)
         usable_geometry(
@@ -224,14 +198,21 @@ def choose_series(readings: Sequence[SeriesReading]) -> SeriesReading:
     studies = len({reading.study_uid for reading in readings})
     if studies > 1:
         raise Refused("several-studies", f"There are {studies} studies; name one.", {"studies": studies})
-    chosen = min(usable, key=_preference)
+    candidates = [candidate_of(reading.facts, usable_geometry(reading)) for reading in usable.values()]
+    choice = choose(candidates, SeriesRules.read(rules or SHIPPED))
+    chosen = usable[choice.series_uid]
     if len(readings) == 1:
         return chosen
-    why = (
-        f"Chosen of {len(readings)} series, {len(usable)} of them fit: axial, original, most slices "
-        f"({len(chosen.paths)}), then thinnest."
-    )
-    return replace(chosen, verdict=replace(chosen.verdict, notes=(*chosen.verdict.notes, why)))
+    why = [
+        f"Of {len(readings)} series {len(usable)} are fit; this one was {choice.reasons[chosen.series_uid]}."
+    ]
+    for reading in readings:
+        uid = reading.series_uid or "without a UID"
+        if reading.verdict.refused:
+            why.append(f"Series {uid} is not fit: {reading.verdict.code}.")
+        elif reading is not chosen:
+            why.append(f"Series {uid} is fit; {choice.reasons[uid]}.")
+    return replace(chosen, verdict=replace(chosen.verdict, notes=(*chosen.verdict.notes, *why)))
 
 
 def usable_geometry(reading: SeriesReading) -> Geometry:
@@ -242,18 +223,11 @@ def usable_geometry(reading: SeriesReading) -> Geometry:
     return reading.geometry
 
 
-def _preference(reading: SeriesReading) -> tuple[bool, bool, int, float, str]:
-    """Return what `choose_series` sorts by, the preferred first."""
-    geometry, image_type = usable_geometry(reading), reading.facts[0].image_type
-    normal = np.cross(geometry.affine[:3, 2], geometry.affine[:3, 1])
-    axial = abs(normal[2]) > AXIAL_COSINE * float(np.linalg.norm(normal))
-    original = image_type[0].upper() == "ORIGINAL"
-    return (not axial, not original, -len(reading.paths), geometry.spacing_mm[0], reading.series_uid)
-
-
-def _judged(members: Sequence[tuple[Path, Dataset, SliceFacts]], notes: tuple[str, ...]) -> SeriesReading:
+def _judged(
+    members: Sequence[tuple[Path, Dataset, SliceFacts]], notes: tuple[str, ...], made: Repair | None
+) -> SeriesReading:
     paths, images, facts = zip(*members, strict=True)
-    judgement = judge(facts, lambda n: _content(paths[n]))
+    judgement = judge(facts, lambda n: _content(paths[n]), (made,) if made else ())
     order = judgement.order or range(len(members))
     return SeriesReading(
         study_uid=facts[0].study_uid,
@@ -270,7 +244,7 @@ def _judged(members: Sequence[tuple[Path, Dataset, SliceFacts]], notes: tuple[st
 def _content(path: Path) -> str:
     """Return a digest of the stored pixels and their rescale, as they are coded in the file."""
     try:
-        dataset = dcmread(path, force=True)
+        dataset = opened(path, pixels=True) or Dataset()
         parts = [dataset.get(name) for name in ("PixelData", "RescaleSlope", "RescaleIntercept")]
     except UNREADABLE:
         parts = [path.read_bytes()]
@@ -282,8 +256,14 @@ def _hu_type(facts: Sequence[SliceFacts]) -> type[np.int16] | type[np.float32]:
     return np.int16 if whole else np.float32
 
 
-def _with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVerdict:
-    """Read every slice, into an array (k, row, column) if one is given; return the full verdict."""
+def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVerdict:
+    """Read every slice, into an array (k, row, column) if one is given; return the full verdict.
+
+    Raises
+    ------
+    Refused
+        `bad-pixel-data` or `too-large`, as `services.dicom.pixels.hounsfield`.
+    """
     tally = PaddingTally()
     for k, (path, facts) in enumerate(zip(reading.paths, reading.facts, strict=True)):
         hu = hounsfield(path, facts, tally)
@@ -298,10 +278,29 @@ def _in_frame(image: Dataset, frame_of_reference_uid: str) -> Dataset:
     return named
 
 
-def _nothing(sources: Path | Iterable[Path], files: int) -> Refused:
+def _notes_on(passed_over: Mapping[str, int]) -> tuple[str, ...]:
+    """Return what every verdict must say of files that belong to no series."""
+    if passed_over["others"]:
+        log.info(
+            "%d of %d files are no DICOM objects and were passed over",
+            passed_over["others"],
+            passed_over["files"],
+        )
+    kinds = {"broken": "broken", "too large": "larger than any CT image"}
+    return tuple(
+        f"{passed_over[kind]} DICOM file(s) of {passed_over['files']} are {words} and belong to no series."
+        for kind, words in kinds.items()
+        if passed_over[kind]
+    )
+
+
+def _nothing(sources: Path | Iterable[Path], passed_over: Mapping[str, int]) -> Refused:
+    files = passed_over["files"]
     if isinstance(sources, Path) and not sources.exists():
         return Refused(Code.NOT_DICOM, "There is no such file or folder.")
     if not files:
         return Refused(Code.NOT_DICOM, "The folder is empty.", {"files": 0})
     what = "The file is" if files == 1 else f"All {files} files are"
+    if passed_over["too large"] == files:
+        return Refused(Code.TOO_LARGE, f"{what} larger than any CT image.", {"files": files})
     return Refused(Code.NOT_DICOM, f"{what} not DICOM.", {"files": files})

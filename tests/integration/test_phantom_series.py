@@ -11,7 +11,7 @@ import pytest
 
 from models.phantom import make_case
 from services.dicom.phantom_series import read_truth, write_phantom_series, write_truth
-from services.dicom.series import check_folder
+from services.dicom.check import check_folder
 from tests.integration.ct_files import case
 
 

@@ -11,9 +11,10 @@ import pytest
 from pydicom import dcmread
 
 from models.errors import Refused
+from services.dicom.check import check_folder
 from services.dicom.headers import facts_of, read_header
 from services.dicom.pixels import PaddingTally, hounsfield
-from services.dicom.series import check_folder, choose_series, load, read_series
+from services.dicom.series import choose_series, load, read_series
 
 Data = Callable[[str], Path]
 

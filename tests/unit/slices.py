@@ -29,6 +29,11 @@ SLICE = SliceFacts(
     columns=20,
     phase=("1", "20200101", "120000", ""),
     technique=("soft", "120"),
+    kernel="soft",
+    description="Abdomen",
+    contrast=True,
+    series_number=2,
+    instance_number=1,
     slope=1.0,
     intercept=-1024.0,
     rescale_type="HU",
@@ -42,7 +47,15 @@ SLICE = SliceFacts(
 def stack(heights: Sequence[float], **changes: Any) -> list[SliceFacts]:
     """Return axial slices at heights in mm, the same otherwise, with UIDs of their own."""
     return [
-        replace(SLICE, sop_instance_uid=f"1.2.3.1.{n}", position=(-100.0, -120.0, float(z)), **changes)
+        replace(
+            SLICE,
+            **{
+                "sop_instance_uid": f"1.2.3.1.{n}",
+                "instance_number": n + 1,
+                "position": (-100.0, -120.0, float(z)),
+            }
+            | changes,
+        )
         for n, z in enumerate(heights)
     ]
 

@@ -1,0 +1,51 @@
+"""Several series in one study: which is taken, and what is said of the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.errors import Refused
+from services.dicom.series import choose_series, read_series
+from tests.integration.ct_files import edit, setting, written
+
+
+def another_series(folder: Path, uid: str, step: int, count: int | None = None) -> None:
+    """Write the default series again under another UID, every so many slices."""
+    for path in written(folder)[: None if count is None else count]:
+        edit(path, setting(SeriesInstanceUID=uid))
+        edit(
+            path,
+            lambda dataset: setattr(dataset, "SOPInstanceUID", f"{dataset.SOPInstanceUID[:40]}.{uid[-1]}"),
+        )
+    for n, path in enumerate(sorted(folder.iterdir())):
+        if n % step:
+            path.unlink()
+
+
+def test_the_series_with_most_slices_is_chosen_and_said(tmp_path: Path) -> None:
+    written(tmp_path / "all")
+    another_series(tmp_path / "few", "1.2.7", step=2)
+    readings = read_series(tmp_path)
+    for arrival in (readings, readings[::-1]):
+        chosen = choose_series(arrival)
+        assert len(chosen.paths) == 6
+        assert chosen.verdict.notes == (
+            "Of 2 series 2 are fit; this one was chosen: longest.",
+            "Series 1.2.7 is fit; another is preferred by the rule 'longest' (10 against 12.5).",
+        )
+
+
+def test_the_nearest_to_fit_gives_its_code_when_none_is(tmp_path: Path) -> None:
+    written(tmp_path / "gap")[3].unlink()
+    another_series(tmp_path / "one", "1.2.7", step=6)
+    with pytest.raises(Refused, match="missing-slices"):
+        choose_series(read_series(tmp_path))
+
+
+def test_two_studies_are_not_chosen_from(tmp_path: Path) -> None:
+    written(tmp_path / "first")
+    written(tmp_path / "second", seed=2)
+    with pytest.raises(Refused, match="several-studies"):
+        choose_series(read_series(tmp_path))
