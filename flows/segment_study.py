@@ -18,7 +18,9 @@ import numpy as np
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
+from flows.archived_study import archive_of, fetch, is_uid, note_refused, note_segmented
 from flows.serving import Progress, incumbent, silent, worth_trying_again
+from models.errors import Refused
 from models.findings import StudyFindings
 from models.organs import CATALOGUE, ORGANS
 from models.release import Release
@@ -27,9 +29,14 @@ from models.study import assess
 from services.dicom.results import ResultObject, write_results
 from services.dicom.series import CTSeries, choose_series, load, read_series
 from services.pacs.folder import FolderPacs
+from services.records.port import Records
 from services.settings import Settings
 from services.stopwatch import Stopwatch
 from services.wiring import Services, connect
+from services.work_folder import work_folder
+
+RUN_SECONDS = 1200
+"""A run is ended then: one that is said to be running for longer is dead, and is started again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +61,27 @@ class SegmentedStudy:
     document: dict[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """Proven objects that are stored nowhere yet."""
+
+    series: CTSeries
+    findings: StudyFindings
+    objects: tuple[ResultObject, ...]
+    key: str
+
+    def record(self, records: Records) -> None:
+        records.record_result(
+            self.key,
+            study_uid=self.series.study_uid,
+            series_uid=self.series.series_uid,
+            release=self.findings.release,
+            objects={item.kind: item.sop_instance_uid for item in self.objects},
+        )
+
+
 def segment(
-    source: Path,
+    source: str | Path,
     out: Path | None,
     services: Services,
     *,
@@ -64,15 +90,17 @@ def segment(
     now: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone(),
     progress: Progress = silent,
 ) -> SegmentedStudy:
-    """Segment the CT study in a folder and store the results in another.
+    """Segment a CT study and store the results where it came from, or in a folder that is named.
 
     Parameters
     ----------
     source
-        Folder with the study's DICOM files; nothing in it is changed.
+        Folder with the study's DICOM files, in which nothing is changed; or the UID of a study in the
+        archive. What is there as a path is a path.
     out
-        Folder for the results; a new one appears with all of them, see `FolderPacs.store`. By default
-        one of this result's own, ``results/<study UID>/<key>`` in the home folder.
+        Folder for the results, in place of the archive; a new one appears with all of them, see
+        `FolderPacs.store`. By default results of an archived study go to the archive, those of a folder to
+        a folder of this result's own, ``results/<study UID>/<key>`` in the home folder.
     services
         What to work with.
     release
@@ -87,7 +115,8 @@ def segment(
     Raises
     ------
     Refused
-        If no series of the study can be segmented safely, with code and measured numbers.
+        If no series of the study can be segmented safely, with code and measured numbers; of an archived
+        study also as `flows.archived_study.fetch`.
     InvalidRelease
         If the release asked for is not in the store.
     ServingFailed
@@ -95,13 +124,50 @@ def segment(
     ProofFailed
         If an object read back differs from what was meant.
     StorageFailed
-        If the results cannot be stored; nothing half-written is left.
+        If the results cannot be stored; in a folder nothing half-written is left, and what the archive took
+        is completed when the step is repeated.
+    PacsFailed
+        If the archive answered with an error, or not at all.
     """
     watch = Stopwatch()
+    asked = _Question(release, organs, now)
+    if not is_uid(source):
+        made = _make(Path(source), services, asked, watch, progress)
+        return _into_folder(made, out, services, watch)
+    with work_folder(services.settings.home / "work") as work:
+        with watch.step("fetch"):
+            progress(f"fetching study {source}")
+            study, files = fetch(str(source), work, services)
+        if out is not None:
+            return _into_folder(_make(files, services, asked, watch, progress), out, services, watch)
+        try:
+            made = _make(files, services, asked, watch, progress)
+        except Refused as refused:
+            note_refused(study, refused, services)
+            raise
+    with watch.step("store"):
+        progress("storing the objects in the archive")
+        made.record(services.records)  # first: no SEG of ours in the archive may pass for a stranger's
+        archive_of(services).store(made.objects)
+        note_segmented(study, services)
+    return SegmentedStudy(made.series, made.findings, made.objects, _document(made, None, watch))
+
+
+@dataclass(frozen=True)
+class _Question:
+    release: int | None
+    organs: Collection[str]
+    now: Callable[[], datetime]
+
+
+def _make(
+    images: Path | list[Path], services: Services, asked: _Question, watch: Stopwatch, progress: Progress
+) -> _Made:
+    """Read, serve, assess, write and prove; raises as `segment`."""
     with watch.step("read"):
-        progress(f"reading {source}")
-        series = load(choose_series(read_series(source)))
-    chosen = services.releases.release(incumbent(services) if release is None else release)
+        progress(f"reading {images if isinstance(images, Path) else f'{len(images)} CT images'}")
+        series = load(choose_series(read_series(images)))
+    chosen = services.releases.release(incumbent(services) if asked.release is None else asked.release)
     with watch.step("resample"):
         model_volume = to_model_grid(series.volume, chosen.contract.spacing_mm)
     with watch.step("serve"):
@@ -109,12 +175,14 @@ def segment(
         answer = services.segmenter.segment(model_volume.hu.astype(np.int16, copy=False), chosen.number)
         profile = services.segmenter.profile(chosen.number)
     with watch.step("assess"):
-        findings = assess(answer, model_volume.geometry, series.volume.geometry, chosen, profile, organs)
+        findings = assess(
+            answer, model_volume.geometry, series.volume.geometry, chosen, profile, asked.organs
+        )
     with watch.step("write"):
         progress("writing and proving the DICOM objects")
-        settings = settings_digest(profile, organs)
+        settings = settings_digest(profile, asked.organs)
         key = result_key(series, chosen, services.settings.seg_profile, settings)
-        written_at = services.records.first_written(key, now())
+        written_at = services.records.first_written(key, asked.now())
         objects = write_results(
             series,
             findings,
@@ -122,18 +190,16 @@ def segment(
             written_at=written_at,
             settings_digest=settings,
         )
+    return _Made(series, findings, objects, key)
+
+
+def _into_folder(made: _Made, out: Path | None, services: Services, watch: Stopwatch) -> SegmentedStudy:
     with watch.step("store"):
         if out is None:
-            out = services.settings.home / "results" / series.study_uid / key[:16]
-        FolderPacs(out).store(objects)
-        services.records.record_result(
-            key,
-            study_uid=series.study_uid,
-            series_uid=series.series_uid,
-            release=chosen.number,
-            objects={item.kind: item.sop_instance_uid for item in objects},
-        )
-    return SegmentedStudy(series, findings, objects, _document(series, findings, objects, out, watch))
+            out = services.settings.home / "results" / made.series.study_uid / made.key[:16]
+        FolderPacs(out).store(made.objects)
+        made.record(services.records)
+    return SegmentedStudy(made.series, made.findings, made.objects, _document(made, out, watch))
 
 
 def settings_digest(serving_profile: str, organs: Collection[str]) -> str:
@@ -175,13 +241,9 @@ def digest(words: Collection[str]) -> str:
     return sha256("\n".join(words).encode()).hexdigest()
 
 
-def _document(
-    series: CTSeries,
-    findings: StudyFindings,
-    objects: tuple[ResultObject, ...],
-    out: Path,
-    watch: Stopwatch,
-) -> dict[str, Any]:
+def _document(made: _Made, out: Path | None, watch: Stopwatch) -> dict[str, Any]:
+    """Return what the verb says; an object has a path only where it was written to a folder."""
+    series, findings = made.series, made.findings
     return {
         "study_uid": series.study_uid,
         "series_uid": series.series_uid,
@@ -189,8 +251,9 @@ def _document(
         "verdict": str(series.verdict.verdict),
         "notes": list(series.verdict.notes),
         "objects": [
-            {"kind": item.kind, "uid": item.sop_instance_uid, "path": str(out / item.file_name)}
-            for item in objects
+            {"kind": item.kind, "uid": item.sop_instance_uid}
+            | ({} if out is None else {"path": str(out / item.file_name)})
+            for item in made.objects
         ],
         "organs": [
             {
@@ -211,7 +274,7 @@ def _document(
 
 
 @task(name="segment", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=worth_trying_again)
-def segment_task(source: Path, out: Path | None, release: int | None) -> dict[str, Any]:
+def segment_task(source: str | Path, out: Path | None, release: int | None) -> dict[str, Any]:
     """Segment one study; the document of the `segment` verb."""
     return segment(source, out, connect(Settings()), release=release).document
 
@@ -226,9 +289,9 @@ def publish_task(document: dict[str, Any]) -> None:
     )
 
 
-@flow(name="segment-study")
-def segment_study(source: Path, out: Path | None = None, release: int | None = None) -> dict[str, Any]:
-    """Segment one CT study and store organ SEG, review SEG and SR."""
+@flow(name="segment-study", timeout_seconds=RUN_SECONDS)
+def segment_study(source: str | Path, out: Path | None = None, release: int | None = None) -> dict[str, Any]:
+    """Segment one CT study, a folder or a UID in the archive, and store organ SEG, review SEG and SR."""
     document = segment_task(source, out, release)
     publish_task(document)
     return document

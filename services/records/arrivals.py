@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from sqlalchemy import or_, select, update
@@ -73,7 +73,10 @@ class SqlArrivals(Transactions):
             else:
                 values = {name: getattr(after, name) for name in _GIVEN}
                 unchanged = (ArrivalRow.uid == before.uid) & (ArrivalRow.revision == before.revision)
-                values |= {"changed_at": self._now(), "revision": before.revision + 1}
+                seen = replace(before, touched=after.touched)
+                values |= {"revision": before.revision + 1}
+                if any(getattr(seen, name) != value for name, value in values.items() if name in _GIVEN):
+                    values["changed_at"] = self._now()
                 changed = update(ArrivalRow).where(unchanged).values(**values).returning(ArrivalRow.uid)
                 done = session.execute(changed).first() is not None
             if done and event is not None:

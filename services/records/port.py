@@ -309,7 +309,7 @@ class Arrival:
     touched
         Whether something came since it was last looked at.
     came_at, changed_at
-        When it was first heard of, and changed last; set by the records.
+        When it was first heard of, and when more of it changed last than `touched`; set by the records.
     revision
         Counts the changes; set by the records.
     """

@@ -1,0 +1,162 @@
+"""One study of the archive: which version of it is there, fetched whole, and what came of it on record."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from models.errors import PacsFailed, Refused
+from models.verdict import Code
+from services.pacs.port import Archive, ArchivedStudy
+from services.records.port import Arrival, ArrivalState
+from services.wiring import Services
+
+UID = re.compile(r"(?=.{1,64}$)[0-2](\.(0|[1-9]\d*))+")
+"""PS3.5 9.1."""
+
+INCOMPLETE = "incomplete"
+GONE = "study-gone"
+SEVERAL_PATIENTS = "several-patients"
+PATIENT_CHANGED = "patient-changed"
+
+
+def is_uid(source: str | Path) -> bool:
+    """Return whether a source is the UID of a study in the archive; what is there as a path is a path."""
+    return isinstance(source, str) and bool(UID.fullmatch(source)) and not Path(source).exists()
+
+
+def archive_of(services: Services) -> Archive:
+    """Return the archive.
+
+    Raises
+    ------
+    PacsFailed
+        If no address of one is known.
+    """
+    if services.archive is None:
+        raise PacsFailed(
+            "no archive is known: start the local stack with `organloop up`, or set ORGANLOOP_ORTHANC_URL "
+            "or ORGANLOOP_DICOMWEB_URL"
+        )
+    return services.archive
+
+
+def version_of(study: ArchivedStudy) -> str:
+    """Return the digest of the SOP Instance UIDs of a study's CT images; empty where there is none.
+
+    It tells a study sent twice from one that an image came to. What else came, results too, says nothing.
+    """
+    images = ct_images(study)
+    return sha256("\n".join(images).encode()).hexdigest() if images else ""
+
+
+def ct_images(study: ArchivedStudy) -> list[str]:
+    """Return the SOP Instance UIDs of a study's CT series, sorted."""
+    return sorted(uid for one in study.series if one.modality == "CT" for uid in one.sop_instance_uids)
+
+
+def patient_fault(study: ArchivedStudy, arrival: Arrival | None, services: Services) -> Refused | None:
+    """Return why results must not be stored for the patient under whom the archive holds a study now.
+
+    Results of the same images have the same UIDs, whoever the patient is: sent again after a merge, they
+    would be two objects under one UID.
+
+    Parameters
+    ----------
+    study
+        As the archive lists it.
+    arrival
+        What is on record of it.
+    services
+        The site's key makes the pseudonym.
+    """
+    if len(study.patients) > 1:
+        detail = (
+            f"The archive holds the study under {len(study.patients)} patients; one is to be merged away."
+        )
+        return Refused(SEVERAL_PATIENTS, detail, {"patients": len(study.patients)})
+    if arrival is not None and arrival.patient and arrival.patient != pseudonym(study, services):
+        detail = "Results were stored under another PatientID; they are not sent again under the new one."
+        return Refused(PATIENT_CHANGED, detail)
+    return None
+
+
+def pseudonym(study: ArchivedStudy, services: Services) -> str:
+    """Return the HMAC of the one PatientID under which the archive holds a study."""
+    (patient,) = study.patients
+    return services.cases.pseudonym(patient)
+
+
+def fetch(study_uid: str, into: Path, services: Services) -> tuple[ArchivedStudy, list[Path]]:
+    """Fetch a study, and make sure that it is one thing: whole, of one patient, and nothing came meanwhile.
+
+    Returns
+    -------
+    tuple
+        The study as the archive lists it, and the files of its CT series. What else is in it, our own
+        results too, must not change what is said of the images: a repeated step would make other objects.
+
+    Raises
+    ------
+    Refused
+        `study-gone`, `several-patients`, `patient-changed`, `not-ct`; `incomplete` if less came than is
+        listed or an image arrived meanwhile.
+    PacsFailed
+        If the archive answered with an error, or not at all.
+    StorageFailed
+        If the files cannot be written.
+    """
+    before = _listed(study_uid, services)
+    folder = archive_of(services).fetch_study(study_uid, into)
+    after = _listed(study_uid, services)
+    images = ct_images(after)
+    if not images:
+        raise Refused(Code.NOT_CT, "The study holds no CT image.")
+    came = [path for path in (folder / f"{uid}.dcm" for uid in images) if path.is_file()]
+    if len(came) < len(images) or version_of(before) != version_of(after):
+        measured = {"listed": len(images), "listed_before": len(ct_images(before)), "came": len(came)}
+        raise Refused(INCOMPLETE, "CT images arrived, or went, while the study was fetched.", measured)
+    return after, came
+
+
+def _listed(study_uid: str, services: Services) -> ArchivedStudy:
+    study = archive_of(services).study(study_uid)
+    if study is None:
+        raise Refused(GONE, "The archive holds no such study.")
+    fault = patient_fault(study, services.records.arrival(study_uid), services)
+    if fault is not None:
+        raise fault
+    return study
+
+
+def note_segmented(study: ArchivedStudy, services: Services) -> None:
+    """Put on record that results of this version are in the archive, and under which patient."""
+    patient = pseudonym(study, services)
+    _settle(study, services, patient=patient, state=ArrivalState.SEGMENTED, code="", detail="")
+
+
+def note_refused(study: ArchivedStudy, refused: Refused, services: Services) -> None:
+    """Put on record that this version was refused, and why."""
+    _settle(study, services, refused, state=ArrivalState.REFUSED, code=refused.code, detail=refused.detail)
+
+
+def _settle(study: ArchivedStudy, services: Services, refused: Refused | None = None, **settled: Any) -> None:
+    """Write what came of a version; where another version is on record, its state is left alone."""
+    version, records = version_of(study), services.records
+    event: dict[str, Any] = {}
+    if refused is not None:
+        payload = {"detail": refused.detail, "measured": dict(refused.measured)}
+        key = f"study-refused:{study.study_uid}:{version}"
+        event = {"event": "study-refused", "payload": payload, "key": key}
+    while True:
+        before = records.arrival(study.study_uid)
+        after = before or Arrival(study.study_uid, study.study_uid)
+        if after.version in ("", version):
+            after = replace(after, **settled, version=version)
+        else:
+            after = replace(after, patient=settled.get("patient", after.patient))
+        if records.change_arrival(before, after, **event):
+            return  # else the watcher changed it meanwhile

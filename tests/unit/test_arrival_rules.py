@@ -1,0 +1,121 @@
+"""What an arrival becomes, by what the archive holds and by what became of its run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flows.archived_study import is_uid, version_of
+from flows.arrival_rules import ATTEMPTS, event_of, followed, in_order, judged
+from flows.launching import RunState
+from models.errors import Refused
+from services.pacs.port import ArchivedSeries, ArchivedStudy
+from services.records.port import Arrival, ArrivalState
+
+NEW = Arrival("1.2", "1.2")
+
+
+def study(*images: str, stable: bool = True, urgent: bool = False, others: tuple[str, ...] = ()):
+    series = [ArchivedSeries("1.2.1", "CT", images)] if images else []
+    series += [ArchivedSeries(f"1.2.{kind}", kind, (f"1.2.{kind}.1",)) for kind in others]
+    return ArchivedStudy("1.2", ("P",), stable, urgent, tuple(series))
+
+
+def look(arrival: Arrival, held: ArchivedStudy | None, **more):
+    instances = sum(len(one.sop_instance_uids) for one in held.series) if held else 0
+    return judged(arrival, held, instances=instances, **more)
+
+
+def done(held: ArchivedStudy, state: ArrivalState = ArrivalState.SEGMENTED) -> Arrival:
+    return replace(look(NEW, held), state=state, attempts=2, run="r", patient="somebody")
+
+
+def test_a_complete_study_is_ready():
+    ready = look(NEW, study("a", "b"))
+    assert (ready.state, ready.code, ready.instances) == (ArrivalState.WAITING, "", 2)
+    assert in_order([ready]) == [ready]
+
+
+def test_a_study_that_still_arrives_or_of_which_the_pacs_holds_more_waits():
+    arriving = look(NEW, study("a", stable=False))
+    incomplete = look(NEW, study("a"), expected=2)
+    assert (arriving.state, arriving.code) == (ArrivalState.WAITING, "arriving")
+    assert (incomplete.state, incomplete.code) == (ArrivalState.WAITING, "incomplete")
+    assert "1 of the 2" in incomplete.detail
+    assert in_order([arriving, incomplete]) == []
+    assert look(incomplete, study("a", "b"), expected=2).code == ""
+
+
+@pytest.mark.parametrize("state", [ArrivalState.SEGMENTED, ArrivalState.REFUSED, ArrivalState.FAILED])
+def test_what_is_settled_stays_so_for_the_same_images_and_ends_with_new_ones(state):
+    settled = done(study("a", "b"), state)
+    assert look(settled, study("b", "a", others=("SEG", "SR"))).state is state, "sent again, results beside"
+    renewed = look(settled, study("a", "b", "c"))
+    assert (renewed.state, renewed.attempts, renewed.run) == (ArrivalState.WAITING, 0, "")
+    assert renewed.patient == "somebody"
+    assert event_of(settled, renewed) == "study-renewed"
+
+
+def test_a_run_under_way_is_not_disturbed_by_a_study_that_is_touched():
+    submitted = done(study("a"), ArrivalState.SUBMITTED)
+    assert look(submitted, study("a", stable=False)).state is ArrivalState.SUBMITTED
+
+
+def test_a_study_without_ct_is_ignored_and_says_what_it_holds():
+    ignored = look(NEW, study(others=("MR", "SR")))
+    assert (ignored.state, ignored.code) == (ArrivalState.IGNORED, "not-ct")
+    assert ignored.detail == "It holds MR, SR and no CT."
+    assert look(ignored, study("a", others=("MR",))).state is ArrivalState.WAITING
+
+
+def test_a_deleted_study_is_gone_and_is_done_again_when_it_comes_back():
+    gone = look(done(study("a")), None)
+    assert (gone.state, gone.code) == (ArrivalState.GONE, "study-gone")
+    assert event_of(done(study("a")), gone) == "study-gone"
+    assert look(gone, study("a")).state is ArrivalState.WAITING
+
+
+def test_a_fault_of_the_patient_is_no_verdict_on_the_images_and_ends_when_it_is_over():
+    fault = Refused("patient-changed", "Another patient.")
+    refused = look(done(study("a")), study("a"), fault=fault)
+    assert (refused.state, refused.code) == (ArrivalState.REFUSED, "patient-changed")
+    assert event_of(done(study("a")), refused) == "study-refused"
+    assert event_of(refused, look(refused, study("a"), fault=fault)) is None, "said once"
+    assert look(refused, study("a")).state is ArrivalState.WAITING
+
+
+def test_a_lost_run_is_tried_again_so_often_and_then_it_has_failed():
+    arrival = replace(done(study("a"), ArrivalState.SUBMITTED), attempts=ATTEMPTS - 1)
+    assert followed(arrival, RunState.GOING) == arrival
+    again = followed(arrival, RunState.LOST)
+    assert (again.state, again.attempts) == (ArrivalState.WAITING, ATTEMPTS - 1)
+    failed = followed(replace(arrival, attempts=ATTEMPTS), RunState.LOST)
+    assert (failed.state, failed.code) == (ArrivalState.FAILED, "run-failed")
+    assert event_of(arrival, failed) == "arrival-failed"
+
+
+def test_a_run_that_ended_without_an_outcome_has_not_done_a_study_but_a_seg():
+    arrival = done(study("a"), ArrivalState.SUBMITTED)
+    assert followed(arrival, RunState.DONE).state is ArrivalState.WAITING
+    assert followed(replace(arrival, uid="1.2.9"), RunState.DONE).state is ArrivalState.INGESTED
+
+
+def test_urgent_studies_go_first_then_as_they_came():
+    arrivals = [replace(NEW, uid=uid, urgent=uid in "bd") for uid in "abcd"]
+    assert [one.uid for one in in_order(arrivals)] == ["b", "d", "a", "c"]
+
+
+def test_the_version_of_a_study_is_that_of_its_ct_images_in_any_order():
+    assert version_of(study("a", "b")) == version_of(study("b", "a", others=("SEG",)))
+    assert version_of(study("a", "b")) != version_of(study("a", "b", "c"))
+    assert version_of(study(others=("MR",))) == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "answer"),
+    [("2.25.123", True), ("1.2.840.10008", True), ("1", False), ("1.02", False), ("ct/1.2", False),
+     ("1." + "2" * 63, False), ("", False)],
+)  # fmt: skip
+def test_a_uid_is_told_from_a_path(source, answer):
+    assert is_uid(source) is answer
