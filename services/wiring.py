@@ -6,11 +6,16 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.errors import ServingUnavailable
+from models.errors import PacsFailed, ServingUnavailable
 from services.cases.store import CaseStore
 from services.inference.engine import InProcessSegmenter
 from services.inference.port import Endpoint, Segmenter
 from services.inference.triton import TritonSegmenter
+from services.pacs.dicomweb import DicomwebArchive
+from services.pacs.http import Http
+from services.pacs.orthanc import OrthancArchive
+from services.pacs.port import Archive, ChangeFeed, QuerySource
+from services.pacs.query_retrieve import OrthancQuerySource
 from services.records.port import Records
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
@@ -38,6 +43,12 @@ class Services:
         What the endpoints load from.
     endpoints
         Every server a release must be loaded on before it may be the incumbent.
+    archive
+        Where studies come from and results go to; None where none is known.
+    feed
+        Tells what came to the archive; None where it has no feed.
+    source
+        The PACS from which studies are queried; None where they are only pushed.
     """
 
     settings: Settings
@@ -47,6 +58,9 @@ class Services:
     cases: CaseStore
     repository: TritonRepository
     endpoints: tuple[Endpoint, ...]
+    archive: Archive | None = None
+    feed: ChangeFeed | None = None
+    source: QuerySource | None = None
 
 
 def connect(settings: Settings) -> Services:
@@ -58,6 +72,7 @@ def connect(settings: Settings) -> Services:
         If no address of a Triton is known.
     """
     triton = TritonSegmenter(triton_url(settings), settings.serving_deadline_seconds)
+    archive = archive_of(settings)
     return Services(
         settings=settings,
         releases=ReleaseStore(settings.release_store),
@@ -66,12 +81,16 @@ def connect(settings: Settings) -> Services:
         cases=CaseStore(settings.case_store),
         repository=triton_repository(settings),
         endpoints=(triton,),
+        archive=archive,
+        feed=archive if isinstance(archive, OrthancArchive) else None,
+        source=source_of(settings, archive),
     )
 
 
 def connect_in_process(settings: Settings) -> Services:
     """Return services that ask no server: a release answers in this process, in the same profile."""
     repository = triton_repository(settings)
+    archive = archive_of(settings)
     return Services(
         settings=settings,
         releases=ReleaseStore(settings.release_store),
@@ -80,6 +99,9 @@ def connect_in_process(settings: Settings) -> Services:
         cases=CaseStore(settings.case_store),
         repository=repository,
         endpoints=(),
+        archive=archive,
+        feed=archive if isinstance(archive, OrthancArchive) else None,
+        source=source_of(settings, archive),
     )
 
 
@@ -96,14 +118,62 @@ def triton_url(settings: Settings) -> str:
     ServingUnavailable
         If there is neither; the message says what to do.
     """
-    if settings.triton_url:
-        return settings.triton_url
-    try:
-        return str(json.loads(settings.stack_file.read_bytes())["triton_url"])
-    except FileNotFoundError:
+    url = settings.triton_url or _stack_address(settings, "triton_url")
+    if url is None:
         raise ServingUnavailable(
             "no Triton is known: start the local stack with `organloop up`, or set ORGANLOOP_TRITON_URL"
-        ) from None
+        )
+    return url
+
+
+def archive_of(settings: Settings) -> OrthancArchive | DicomwebArchive | None:
+    """Return the archive of the settings, else that of the local stack; None if there is neither.
+
+    A DICOMweb address alone makes an archive without a feed of changes.
+    """
+    urls = settings.orthanc_url, settings.dicomweb_url
+    if urls == (None, None):
+        urls = _stack_address(settings, "orthanc_url"), _stack_address(settings, "dicomweb_url")
+    orthanc_url, dicomweb_url = (url.rstrip("/") if url else None for url in urls)
+    if orthanc_url is not None:
+        web = dicomweb_url or f"{orthanc_url}/dicom-web"
+        return OrthancArchive(_connection(settings, orthanc_url), _connection(settings, web))
+    return None if dicomweb_url is None else DicomwebArchive(_connection(settings, dicomweb_url))
+
+
+def source_of(settings: Settings, archive: Archive | None) -> OrthancQuerySource | None:
+    """Return the PACS that is queried; None where the settings name none.
+
+    Raises
+    ------
+    PacsFailed
+        If the settings name one, and the archive is no Orthanc, through which it would be asked.
+    """
+    if settings.query_modality is None:
+        return None
+    if not isinstance(archive, OrthancArchive):
+        raise PacsFailed("ORGANLOOP_QUERY_MODALITY is set, but no Orthanc is known to ask through.")
+    return OrthancQuerySource(archive, settings.query_modality)
+
+
+def _connection(settings: Settings, url: str) -> Http:
+    password = settings.archive_password
+    return Http(
+        url,
+        settings.archive_user,
+        password.get_secret_value() if password else None,
+        settings.archive_ca_file,
+        settings.archive_deadline_seconds,
+    )
+
+
+def _stack_address(settings: Settings, name: str) -> str | None:
+    """Return an address of the local stack; None if it does not run, or without that part."""
+    try:
+        address = json.loads(settings.stack_file.read_bytes()).get(name)
+    except FileNotFoundError:
+        return None
+    return None if address is None else str(address)
 
 
 def repository_root() -> Path:

@@ -141,7 +141,8 @@ class Changes:
     Parameters
     ----------
     study_uids
-        Studies to which something came, or that became stable, each once, in order.
+        Studies to which something came, or that became stable, each once, in no order. What was deleted
+        since is left out.
     cursor
         Where the next stretch begins. Less than the one asked for: the feed is another one, the archive's
         database was replaced, and this is its beginning.

@@ -1,0 +1,322 @@
+"""Any DICOMweb server as an archive: QIDO-RS, WADO-RS, STOW-RS.
+
+Queries go through `dicomweb_client`. Objects travel as the bytes they are: the client would parse and
+write them anew, and what is stored must be what was proven, what is read what was stored.
+Source: PS3.18 sections 10.4 (retrieve), 10.5 (store), 10.6 (search).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import requests
+from dicomweb_client import DICOMwebClient
+from pydicom.filereader import read_partial
+
+from models.errors import PacsFailed, Refused, StorageFailed
+from models.verdict import Code
+from services.pacs import multipart, stow
+from services.pacs.http import Http, Unanswered
+from services.pacs.incoming import bring, folder_aside, is_uid, write_object
+from services.pacs.port import ArchivedSeries, ArchivedStudy, DicomObject
+
+STUDY_GONE = "study-gone"
+INCOMPLETE = "incomplete"
+
+PAGE = 1000
+"""Results asked for at once; a server may send fewer."""
+CHUNK_BYTES = 1 << 20
+AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+"""Never decoded or encoded anew on the way."""
+URGENT = frozenset({"STAT", "HIGH"})
+"""Of the terms STAT, HIGH, ROUTINE, MEDIUM, LOW."""
+PRIORITIES = ("00401003", "0032000C")
+"""Requested Procedure Priority (PS3.3 table C.4-11); Study Priority ID, retired, with HIGH, MED, LOW."""
+
+Row = dict[str, Any]
+_STUDY_UID, _SERIES_UID, _SOP_UID = "0020000D", "0020000E", "00080018"
+_MODALITY, _PATIENT_ID, _ISSUER, _INSTANCES = "00080060", "00100020", "00100021", "00201208"
+
+_log = logging.getLogger(__name__)
+
+
+class DicomwebArchive:
+    """An archive that speaks DICOMweb; nothing is asked before it is used. See `Archive`.
+
+    Parameters
+    ----------
+    http
+        The connection; its address is the DICOMweb root.
+    """
+
+    def __init__(self, http: Http) -> None:
+        self._web = http
+        self._client = DICOMwebClient(http.url, session=http.session, timeout=http.deadline_seconds)
+        self._client.set_http_retry_params(retry=False)  # `Http` does; the client forgets lost connections
+        self._client.host = http.name  # it would leave the port out of the Host header
+
+    def study(self, study_uid: str) -> ArchivedStudy | None:
+        """See `Archive.study`.
+
+        Raises
+        ------
+        PacsFailed
+            Also if the server lists fewer instances than it counts itself: part of the study would be
+            overlooked.
+        """
+        if not is_uid(study_uid):
+            return None
+        rows = self._search_studies(study_uid)
+        instances = self._search_instances(study_uid) if rows else []
+        if not rows or not instances:
+            return None
+        listed = {_text(row, _SOP_UID) for row in instances}
+        counted = _text(rows[0], _INSTANCES)
+        if len(rows) == 1 and counted and len(listed) < int(counted):
+            raise PacsFailed(
+                f"The archive at {self._web.name} counts {counted} instances in study {study_uid}, "
+                f"and lists {len(listed)}."
+            )
+        patients = {(_text(row, _PATIENT_ID), _text(row, _ISSUER)) for row in rows}
+        return ArchivedStudy(
+            study_uid,
+            patients=tuple(patient for patient, _ in sorted(patients)),
+            stable=True,
+            urgent=self._urgent(study_uid),
+            series=by_series(
+                (_text(row, _SERIES_UID), _text(row, _MODALITY), _text(row, _SOP_UID)) for row in instances
+            ),
+        )
+
+    def fetch_study(self, source: str, into: Path) -> Path:
+        """Write a study to the folder under `into` that bears its UID, a file per object; see `Pacs`.
+
+        The folder appears whole, in place of an earlier one.
+        """
+        study = self.study(source)
+        if study is None:
+            raise Refused(STUDY_GONE, "The archive holds nothing under that study UID, or nothing any more.")
+        if len(study.patients) > 1:
+            raise Refused(
+                Code.MIXED_PATIENT,
+                f"The archive holds study {source} under more than one patient.",
+                {"patients": len(study.patients)},
+            )
+        wanted = {uid for series in study.series for uid in series.sop_instance_uids}
+        with folder_aside(into) as folder:
+            self._fetch(study, folder)
+            came = {path.stem for path in folder.iterdir()}
+            if came != wanted:
+                raise Refused(
+                    INCOMPLETE,
+                    f"The archive did not send what it lists of study {source}; it may be changing.",
+                    {
+                        "listed": len(wanted),
+                        "received": len(came),
+                        "missing": len(wanted - came),
+                        "unlisted": len(came - wanted),
+                    },
+                )
+            bring(folder, into / source)
+        return into / source
+
+    def fetch_instance(self, sop_instance_uid: str, into: Path) -> Path | None:
+        """See `Archive.fetch_instance`; the file is named by the UID."""
+        found = self._locate(sop_instance_uid) if is_uid(sop_instance_uid) else []
+        if len(found) > 1:
+            raise Refused(
+                Code.MIXED_PATIENT,
+                f"The archive holds object {sop_instance_uid} more than once.",
+                {"copies": len(found)},
+            )
+        if not found:
+            return None
+        with folder_aside(into) as folder:
+            self._fetch_object(found[0], sop_instance_uid, folder)
+            files = {path.stem: path for path in folder.iterdir()}
+            if not files:
+                return None
+            if set(files) != {sop_instance_uid}:
+                raise PacsFailed(f"The archive at {self._web.name} sent another object than was asked for.")
+            path = files[sop_instance_uid]
+            return path.rename(into / path.name)
+
+    def store(self, objects: Sequence[DicomObject]) -> tuple[str, ...]:
+        """Store objects that are not there yet, one request each; see `Pacs.store`.
+
+        What the archive holds under the same UID is left as it is. An object counts as stored once the
+        archive lists it.
+        """
+        studies = [_study_of(item) for item in objects]
+        for number, (item, study_uid) in enumerate(zip(objects, studies, strict=True)):
+            reason = self._store_one(item, study_uid)
+            if reason:
+                rest = "".join(f"; {other.sop_instance_uid}: not sent" for other in objects[number + 1 :])
+                raise StorageFailed(
+                    f"The archive at {self._web.name} did not store {item.sop_instance_uid}: {reason}{rest}."
+                )
+        return tuple(item.sop_instance_uid for item in objects)
+
+    def _store_one(self, item: DicomObject, study_uid: str) -> str | None:
+        """Return why the archive does not hold an object in the end; None if it does."""
+        outcome = stow.Outcome("", again=True)
+        for pause in self._web.pauses():
+            time.sleep(pause)
+            if self._holds(study_uid, item.sop_instance_uid):
+                return None
+            if outcome.again:  # not if it was accepted: then it is only waited for
+                try:
+                    outcome = self._send(item)
+                except Unanswered as error:  # it may have been stored all the same: look before sending again
+                    unanswered, outcome = error, stow.Outcome("no answer", again=True)
+                if outcome.reason and not outcome.again:
+                    return outcome.reason
+        if self._holds(study_uid, item.sop_instance_uid):
+            return None
+        if outcome.reason == "no answer":
+            raise unanswered
+        return outcome.reason or "accepted, but not listed afterwards"
+
+    def _send(self, item: DicomObject) -> stow.Outcome:
+        def call() -> stow.Outcome:
+            answer = self._web.session.post(
+                f"{self._web.url}/studies",
+                data=multipart.encode([item.content]),
+                headers={"Content-Type": multipart.CONTENT_TYPE, "Accept": stow.ACCEPT},
+                timeout=self._web.deadline_seconds,
+            )
+            outcome = stow.outcome(answer.status_code, answer.content)
+            if outcome is None:
+                raise self._web.refusal(answer.status_code)
+            return outcome
+
+        outcome = self._web.ask(call, attempts=1)
+        if outcome.warning:
+            _log.warning("the archive stored %s, but %s", item.sop_instance_uid, outcome.warning)
+        return outcome
+
+    def _fetch(self, study: ArchivedStudy, folder: Path) -> None:
+        """Write the objects of a study to a folder; what is not there any more is left out."""
+        for series in study.series:
+            self._retrieve(f"/studies/{study.study_uid}/series/{series.series_uid}", folder)
+
+    def _locate(self, sop_instance_uid: str) -> list[str]:
+        """Return what names each copy of an object for `_fetch_object`."""
+        rows = self._search(
+            self._client.search_for_instances, _SOP_UID, search_filters={_SOP_UID: sop_instance_uid}
+        )
+        return [
+            f"/studies/{_text(row, _STUDY_UID)}/series/{_text(row, _SERIES_UID)}/instances/{sop_instance_uid}"
+            for row in rows
+            if _text(row, _SOP_UID) == sop_instance_uid
+        ]
+
+    def _fetch_object(self, place: str, sop_instance_uid: str, folder: Path) -> None:
+        self._retrieve(place, folder)
+
+    def _retrieve(self, path: str, folder: Path) -> None:
+        def take(_: int, pieces: Iterator[bytes]) -> None:
+            write_object(folder, pieces)
+
+        def read(answer: requests.Response) -> None:
+            chunks = answer.iter_content(CHUNK_BYTES)
+            boundary = multipart.boundary_in(answer.headers["Content-Type"])
+            if boundary is None:  # some servers send a single object as it is
+                take(0, chunks)
+            else:
+                multipart.read_parts(chunks, boundary, take)
+
+        self._web.stream(path, read, AS_STORED)
+
+    def _holds(self, study_uid: str, sop_instance_uid: str) -> bool:
+        rows = self._search(
+            self._client.search_for_instances,
+            _SOP_UID,
+            study_instance_uid=study_uid,
+            search_filters={_SOP_UID: sop_instance_uid},
+        )
+        return any(_text(row, _SOP_UID) == sop_instance_uid for row in rows)
+
+    def _search_studies(self, study_uid: str) -> list[Row]:
+        """Return a study as it lies, once per patient."""
+        rows = self._search(
+            self._client.search_for_studies,
+            _PATIENT_ID,
+            _ISSUER,
+            search_filters={_STUDY_UID: study_uid},
+            fields=[_PATIENT_ID, _ISSUER, _INSTANCES],
+        )
+        return [row for row in rows if _text(row, _STUDY_UID) == study_uid]
+
+    def _search_instances(self, study_uid: str) -> list[Row]:
+        return self._search(
+            self._client.search_for_instances,
+            _SOP_UID,
+            study_instance_uid=study_uid,
+            fields=[_SERIES_UID, _MODALITY],
+        )
+
+    def _urgent(self, study_uid: str) -> bool:
+        """Return whether the first object that is listed says so; one file is read for it at the archive."""
+        rows = self._web.ask(
+            lambda: self._client.search_for_instances(study_uid, limit=1, fields=list(PRIORITIES))
+        )
+        return any(_text(row, tag).upper() in URGENT for row in rows for tag in PRIORITIES)
+
+    def _search(self, search: Callable[..., list[Row]], *identity: str, **given: Any) -> list[Row]:
+        """Return all results of a search, page by page: servers send at most so many at once.
+
+        Parameters
+        ----------
+        search
+            A search of the client.
+        identity
+            Tags by which results are told apart: a server that knows no pages sends the same ones again.
+        given
+            Arguments of the search.
+        """
+        found: dict[tuple[str, ...], Row] = {}
+        offset = 0
+        while True:
+            page = self._web.ask(lambda: search(**given, limit=PAGE, offset=offset))  # noqa: B023
+            before = len(found)
+            for row in page:
+                found.setdefault(tuple(_text(row, tag) for tag in identity), row)
+            if len(found) == before:
+                return list(found.values())
+            offset += len(page)
+
+
+def by_series(instances: Iterable[tuple[str, str, str]]) -> tuple[ArchivedSeries, ...]:
+    """Return series from (series UID, modality, SOP Instance UID) of each instance."""
+    modalities: dict[str, str] = {}
+    members: dict[str, set[str]] = {}
+    for series_uid, modality, sop_instance_uid in instances:
+        modalities[series_uid] = modality
+        members.setdefault(series_uid, set()).add(sop_instance_uid)
+    return tuple(ArchivedSeries(uid, modalities[uid], tuple(sorted(members[uid]))) for uid in sorted(members))
+
+
+def _text(row: Row, tag: str) -> str:
+    """Return an element's first value as text; empty where there is none."""
+    values = row.get(tag, {}).get("Value") or [""]
+    return "" if values[0] is None else str(values[0])
+
+
+def _study_of(item: DicomObject) -> str:
+    """Return the StudyInstanceUID in an object that is to be stored."""
+    try:
+        head = read_partial(
+            BytesIO(item.content), stop_when=lambda tag, vr, length: tag > int(_STUDY_UID, 16)
+        )
+        uids = str(head.SOPInstanceUID), str(head.StudyInstanceUID)
+    except Exception as error:  # pydicom fails in many ways
+        raise StorageFailed(f"{item.sop_instance_uid} is no DICOM object; nothing was sent.") from error
+    if uids[0] != item.sop_instance_uid:
+        raise StorageFailed(f"{item.sop_instance_uid} names another object inside; nothing was sent.")
+    return uids[1]

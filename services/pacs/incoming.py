@@ -1,0 +1,104 @@
+"""Objects that come from an archive, on their way to files named by their SOP Instance UID."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom.filereader import read_partial
+
+from models.errors import PacsFailed
+from services.releases.files import storage_errors
+
+ASIDE = ".organloop-fetching-"
+"""How the name of a folder that is being filled begins; a killed process leaves it, and nobody reads it."""
+LONGEST_UID = 64
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_SOP_INSTANCE_UID = 0x00080018
+_WHAT = "What came from the archive"
+
+
+def is_uid(text: str) -> bool:
+    """Return whether a text may stand for a UID in an address or a file name.
+
+    Components with leading zeros pass: archives hold such UIDs.
+    """
+    return len(text) <= LONGEST_UID and _UID.fullmatch(text) is not None
+
+
+@contextlib.contextmanager
+def folder_aside(into: Path) -> Iterator[Path]:
+    """Yield a new folder under `into` that nobody reads, and remove what is left of it at the end."""
+    folder = into / f"{ASIDE}{uuid.uuid4().hex}"
+    with storage_errors(_WHAT):
+        folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def bring(folder: Path, place: Path) -> None:
+    """Give a complete folder its name, in place of an earlier one."""
+    with storage_errors(_WHAT):
+        if place.exists():
+            with folder_aside(place.parent) as earlier:
+                place.rename(earlier / place.name)
+                folder.rename(place)
+        else:
+            folder.rename(place)
+
+
+def write_object(folder: Path, pieces: Iterable[bytes], sop_instance_uid: str | None = None) -> Path:
+    """Write one object to a file of a folder, named by its SOP Instance UID, and return it.
+
+    Parameters
+    ----------
+    folder
+        Where.
+    pieces
+        The bytes of the file, cut anywhere.
+    sop_instance_uid
+        Its UID, where it is known already; None reads it from the object.
+
+    Raises
+    ------
+    PacsFailed
+        If it is no DICOM file, or has no SOP Instance UID.
+    StorageFailed
+        If the disk is full or not writable.
+    """
+    part = folder / f"{ASIDE}{uuid.uuid4().hex}"
+    try:
+        with storage_errors(_WHAT):
+            file: BinaryIO = part.open("wb")
+        try:
+            for piece in pieces:  # an error of the network is not one of the disk
+                with storage_errors(_WHAT):
+                    file.write(piece)
+        finally:
+            with storage_errors(_WHAT):
+                file.close()
+        uid = sop_instance_uid or _uid_in(part)
+        with storage_errors(_WHAT):
+            return part.rename(folder / f"{uid}.dcm")
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _uid_in(path: Path) -> str:
+    """Return the SOP Instance UID in a file; nothing behind it is parsed."""
+    try:
+        with path.open("rb") as file:
+            head = read_partial(file, stop_when=lambda tag, vr, length: tag > _SOP_INSTANCE_UID)
+        uid = str(head.SOPInstanceUID)
+    except Exception as error:  # bytes of others: pydicom fails in many ways
+        raise PacsFailed("The archive sent something that is no DICOM object with a UID.") from error
+    if not is_uid(uid):
+        raise PacsFailed("The archive sent an object whose SOP Instance UID is none.")
+    return uid

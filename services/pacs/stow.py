@@ -1,0 +1,109 @@
+"""What a STOW-RS server says of an object it was sent.
+
+Source: PS3.18 section 10.5.3 and annex I; the meaning of the codes is PS3.7 annex C, PS3.4 table B.2-1.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from services.pacs.http import BUSY, REFUSED_CREDENTIALS
+
+ACCEPT = "application/dicom+json"
+
+_REASONS = {
+    0x0110: "processing failure",
+    0x0111: "an object of that UID is there",
+    0x0117: "invalid SOP instance",
+    0x0119: "the UID is there for another SOP class",
+    0x0122: "SOP class not supported",
+    0x0124: "not authorised",
+    0x0213: "resource limitation",
+    0xC122: "transfer syntax not supported",
+}
+_RANGES = {0xA700: "out of resources", 0xA900: "data set does not match its SOP class"}
+_WARNINGS = {
+    0xB000: "changed values",
+    0xB006: "left elements out",
+    0xB007: "its data set does not match its SOP class",
+}
+_AGAIN = frozenset({0x0110, 0x0213, 0xA700})
+
+_FAILED, _OTHERS, _STORED = "00081198", "0008119A", "00081199"
+_FAILURE_REASON, _WARNING_REASON = "00081197", "00081196"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one object.
+
+    Parameters
+    ----------
+    reason
+        Why it was not stored, with the standard's code in hex; None if it was accepted.
+    again
+        Whether sending it again may help.
+    warning
+        What the archive did to it, where it says so.
+    """
+
+    reason: str | None
+    again: bool = False
+    warning: str | None = None
+
+
+def outcome(status: int, content: bytes) -> Outcome | None:
+    """Return what became of the only object of a request; None where the answer is about no object.
+
+    Parameters
+    ----------
+    status
+        HTTP status of the answer.
+    content
+        Its body; anything but DICOM JSON counts as nothing said.
+    """
+    if status in REFUSED_CREDENTIALS or status in BUSY:
+        return None
+    said = _read(content)
+    for sequence in (_FAILED, _OTHERS):
+        for item in _values(said, sequence):
+            return _failure(_number(item, _FAILURE_REASON))
+    if status >= 300:
+        return Outcome(f"HTTP {status}, no reason given")
+    warnings = [_number(item, _WARNING_REASON) for item in _values(said, _STORED)]
+    codes = [code for code in warnings if code is not None]
+    return Outcome(None, warning=_words(codes[0], _WARNINGS.get(codes[0])) if codes else None)
+
+
+def _failure(code: int | None) -> Outcome:
+    if code is None:
+        return Outcome("no reason given")
+    words = _REASONS.get(code) or _RANGES.get(code & 0xFF00)
+    if words is None and code & 0xF000 == 0xC000:
+        words = "not understood"
+    return Outcome(_words(code, words), again=code in _AGAIN or code & 0xFF00 in _AGAIN)
+
+
+def _words(code: int, words: str | None) -> str:
+    return f"{code:04X}H, {words}" if words else f"{code:04X}H"
+
+
+def _read(content: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(content)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _values(said: dict[str, Any], tag: str) -> list[Any]:
+    element = said.get(tag)
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values if isinstance(values, list) else []
+
+
+def _number(item: Any, tag: str) -> int | None:
+    values = _values(item, tag) if isinstance(item, dict) else []
+    return int(values[0]) if values and isinstance(values[0], int | float) else None
