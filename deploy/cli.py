@@ -31,9 +31,20 @@ app = typer.Typer(
 )
 
 
+MakeIdentifiers = Annotated[
+    bool,
+    typer.Option(
+        "--make-identifiers",
+        help="Take lost SOP UIDs from the file meta information and make the other UIDs that are missing; "
+        "what is written says so.",
+    ),
+]
+
+
 @app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="Folder with DICOM files, searched at any depth.")],
+    make_identifiers: MakeIdentifiers = False,
     as_json: Json = False,
 ) -> None:
     """Give the geometry verdict of every series: fit, repaired or refused, with measured millimetres."""
@@ -41,7 +52,7 @@ def check(
     def verb() -> Outcome:
         from services.dicom.check import check_folder
 
-        series = check_folder(path)
+        series = check_folder(path, makes_identifiers=make_identifiers)
         refused = any(one["verdict"] == "refused" for one in series)
         return Outcome(series, [_verdict_lines(one) for one in series], EXIT_REFUSED if refused else 0)
 

@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from models.series_choice import SeriesRules
+
 
 class Settings(BaseSettings):
     """The settings of one process; frozen once read.
@@ -69,6 +71,10 @@ class Settings(BaseSettings):
     seg_profile: Literal["ohif", "slicer", "labelmap"] = Field(
         "ohif", description="How the organ SEG is encoded, by the viewer that will open it."
     )
+    series_rules: Path | None = Field(
+        None,
+        description="File of rules that choose the series of a study. Unset: models/series_choice.toml.",
+    )
     archive_port: PositiveInt = Field(
         8042, description="Port of the local Orthanc's HTTP on 127.0.0.1; a free one if it is taken."
     )
@@ -98,6 +104,17 @@ class Settings(BaseSettings):
             except ArgumentError:
                 raise ValueError("no SQLAlchemy address, e.g. postgresql+psycopg://host/name") from None
         return url
+
+    @field_validator("series_rules")
+    @classmethod
+    def _can_choose(cls, path: Path | None) -> Path | None:
+        """Refuse at the start a file of rules that no study could be judged by later."""
+        if path is not None:
+            try:
+                SeriesRules.read(path)
+            except OSError as error:
+                raise ValueError(f"the file cannot be read: {error.strerror}") from None
+        return path
 
     @property
     def case_store(self) -> Path:
