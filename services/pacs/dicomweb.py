@@ -208,7 +208,10 @@ class DicomwebArchive:
     def _locate(self, sop_instance_uid: str) -> list[str]:
         """Return what names each copy of an object for `_fetch_object`."""
         rows = self._search(
-            self._client.search_for_instances, _SOP_UID, search_filters={_SOP_UID: sop_instance_uid}
+            self._client.search_for_instances,
+            *(_SOP_UID, _SERIES_UID, _STUDY_UID, _PATIENT_ID),
+            search_filters={_SOP_UID: sop_instance_uid},
+            fields=[_PATIENT_ID],
         )
         return [
             f"/studies/{_text(row, _STUDY_UID)}/series/{_text(row, _SERIES_UID)}/instances/{sop_instance_uid}"

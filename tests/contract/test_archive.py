@@ -1,0 +1,228 @@
+"""What every archive adapter keeps, shown on a real Orthanc."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.uid import generate_uid
+
+from models.errors import Refused, StorageFailed
+from services.pacs.dicomweb import DicomwebArchive
+from services.pacs.http import Http
+from services.pacs.orthanc import OrthancArchive
+from services.pacs.port import Archive as Port
+from tests.archive import Archive
+from tests.instances import Instance, ct_slice, ct_study
+
+NOBODY = "2.25.1"
+
+
+@pytest.fixture(params=["dicomweb", "orthanc"])
+def pacs(request: pytest.FixtureRequest, archive: Archive) -> Port:
+    web = Http(archive.dicomweb_url, pause_seconds=0.01)
+    return (
+        DicomwebArchive(web)
+        if request.param == "dicomweb"
+        else OrthancArchive(Http(archive.url, pause_seconds=0.01), web)
+    )
+
+
+def held(archive: Archive, objects: list[Instance]) -> list[Instance]:
+    archive.put(*(one.content for one in objects))
+    return objects
+
+
+def read(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def files_of(objects: list[Instance]) -> dict[str, bytes]:
+    return {one.file_name: one.content for one in objects}
+
+
+def copies(archive: Archive, sop_instance_uid: str) -> int:
+    return len(archive.ask("/tools/lookup", sop_instance_uid.encode()))
+
+
+def test_a_study_is_listed_by_series_and_instance(pacs: Port, archive: Archive) -> None:
+    objects = held(archive, ct_study(3, 2))
+    report = held(archive, [ct_slice(objects[0].study_uid, generate_uid(), Modality="SR")])
+    study = pacs.study(objects[0].study_uid)
+    assert study is not None
+    assert study.patients == ("phantom",)
+    assert {series.series_uid: (series.modality, series.sop_instance_uids) for series in study.series} == {
+        series_uid: (
+            "SR" if series_uid == report[0].series_uid else "CT",
+            tuple(sorted(one.sop_instance_uid for one in objects + report if one.series_uid == series_uid)),
+        )
+        for series_uid in {one.series_uid for one in objects + report}
+    }
+    assert [series.series_uid for series in study.series] == sorted(s.series_uid for s in study.series)
+
+
+@pytest.mark.parametrize("uid", [NOBODY, "", "../studies", "1.2?limit=1", "1" * 65])
+def test_a_study_that_is_not_there_is_none_and_cannot_be_fetched(
+    pacs: Port, archive: Archive, uid: str, tmp_path: Path
+) -> None:
+    held(archive, ct_study(1))
+    assert pacs.study(uid) is None
+    with pytest.raises(Refused, match="study-gone"):
+        pacs.fetch_study(uid, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_deleted_study_is_none(pacs: Port, archive: Archive) -> None:
+    objects = held(archive, ct_study(2))
+    [found] = archive.ask("/tools/lookup", objects[0].study_uid.encode())
+    archive.ask(found["Path"], method="DELETE")
+    assert pacs.study(objects[0].study_uid) is None
+
+
+def test_what_is_fetched_is_what_was_stored_byte_by_byte(
+    pacs: Port, archive: Archive, tmp_path: Path
+) -> None:
+    objects = held(archive, ct_study(5, 2))
+    folder = pacs.fetch_study(objects[0].study_uid, tmp_path / "into")
+    assert folder == tmp_path / "into" / objects[0].study_uid
+    assert read(folder) == files_of(objects)
+    assert [path.name for path in folder.parent.iterdir()] == [objects[0].study_uid]
+
+
+def test_a_study_fetched_again_takes_the_place_of_the_earlier_one(
+    pacs: Port, archive: Archive, tmp_path: Path
+) -> None:
+    objects = held(archive, ct_study(2))
+    folder = pacs.fetch_study(objects[0].study_uid, tmp_path)
+    (folder / objects[0].file_name).write_bytes(b"old")
+    objects += held(archive, [ct_slice(objects[0].study_uid, objects[0].series_uid, 3)])
+    assert pacs.fetch_study(objects[0].study_uid, tmp_path) == folder
+    assert read(folder) == files_of(objects)
+    assert [path.name for path in tmp_path.iterdir()] == [objects[0].study_uid]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["JPEG2000Lossless", "JPEGLSLossless", "JPEGProcess1Transfer", "RLELossless"]
+)
+def test_compressed_pixels_are_not_touched(
+    pacs: Port, archive: Archive, tmp_path: Path, test_data: Callable[[str], Path], encoding: str
+) -> None:
+    [source] = test_data("ct-encodings").glob(f"*_{encoding}*")
+    dataset = dcmread(source)
+    archive.put(source)
+    [path] = pacs.fetch_study(str(dataset.StudyInstanceUID), tmp_path).iterdir()
+    assert path.read_bytes() == source.read_bytes()
+    archive.empty()
+
+
+def test_one_study_uid_under_two_patients_lists_both_and_is_refused(
+    pacs: Port, archive: Archive, tmp_path: Path
+) -> None:
+    objects = held(archive, ct_study(2))
+    held(archive, ct_study(1, study_uid=objects[0].study_uid, PatientID="another"))
+    study = pacs.study(objects[0].study_uid)
+    assert study is not None
+    assert study.patients == ("another", "phantom")
+    assert sum(len(series.sop_instance_uids) for series in study.series) == 3
+    with pytest.raises(Refused, match="mixed-patient") as refused:
+        pacs.fetch_study(objects[0].study_uid, tmp_path)
+    assert refused.value.measured == {"patients": 2}
+
+
+@pytest.mark.parametrize(
+    ("values", "urgent"),
+    [
+        ({}, False),
+        ({"RequestedProcedurePriority": "STAT"}, True),
+        ({"RequestedProcedurePriority": "HIGH"}, True),
+        ({"RequestedProcedurePriority": "ROUTINE"}, False),
+        ({"StudyPriorityID": "HIGH"}, True),
+    ],
+)
+def test_a_study_requested_at_once_is_urgent(
+    pacs: Port, archive: Archive, values: dict[str, str], urgent: bool
+) -> None:
+    objects = held(archive, ct_study(1, **values))
+    study = pacs.study(objects[0].study_uid)
+    assert study is not None
+    assert study.urgent is urgent
+
+
+def test_one_object_is_fetched(pacs: Port, archive: Archive, tmp_path: Path) -> None:
+    wanted, _ = held(archive, ct_study(2))
+    path = pacs.fetch_instance(wanted.sop_instance_uid, tmp_path)
+    assert path == tmp_path / wanted.file_name
+    assert read(tmp_path) == {wanted.file_name: wanted.content}
+
+
+@pytest.mark.parametrize("uid", [NOBODY, "../../etc"])
+def test_an_object_that_is_not_there_is_none(pacs: Port, tmp_path: Path, uid: str) -> None:
+    assert pacs.fetch_instance(uid, tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_object_that_lies_twice_is_refused(pacs: Port, archive: Archive, tmp_path: Path) -> None:
+    [one] = held(archive, ct_study(1))
+    twin = {"SOPInstanceUID": one.sop_instance_uid, "PatientID": "another"}
+    held(archive, [ct_slice(one.study_uid, one.series_uid, 1, **twin)])
+    with pytest.raises(Refused, match="mixed-patient") as refused:
+        pacs.fetch_instance(one.sop_instance_uid, tmp_path)
+    assert refused.value.measured == {"copies": 2}
+
+
+def test_objects_are_stored_once_however_often_they_are_sent(pacs: Port, archive: Archive) -> None:
+    objects = ct_study(1, 1)
+    changes = archive.ask("/changes?last")["Last"]
+    for _ in range(3):
+        assert pacs.store(objects) == tuple(one.sop_instance_uid for one in objects)
+    for one in objects:
+        assert copies(archive, one.sop_instance_uid) == 1
+        assert archive.bytes_of(one.sop_instance_uid) == one.content
+    came = archive.ask(f"/changes?since={changes}&limit=100")["Changes"]
+    assert sum(change["ChangeType"] == "NewInstance" for change in came) == 2
+
+
+def test_a_store_that_was_cut_short_is_finished(pacs: Port, archive: Archive) -> None:
+    objects = ct_study(1, 1, 1)
+    archive.put(objects[1].content)
+    pacs.store(objects)
+    assert [copies(archive, one.sop_instance_uid) for one in objects] == [1, 1, 1]
+
+
+def test_a_rejected_object_is_named_with_its_reason_and_nothing_is_sent_after_it(
+    pacs: Port, archive: Archive
+) -> None:
+    first, second, report = ct_study(1, 1, 1)
+    nameless = Instance(second.sop_instance_uid, second.study_uid, second.series_uid, b"\0" * 300)
+    with pytest.raises(StorageFailed, match=f"{second.sop_instance_uid} is no DICOM object"):
+        pacs.store([first, nameless, report])
+    assert [copies(archive, one.sop_instance_uid) for one in (first, second, report)] == [0, 0, 0]
+
+    series_less = ct_slice(first.study_uid, "", SeriesInstanceUID=None)  # Orthanc wants one
+    with pytest.raises(StorageFailed) as failed:
+        pacs.store([first, series_less, report])
+    assert f"did not store {series_less.sop_instance_uid}: C000H, not understood" in str(failed.value)
+    assert f"; {report.sop_instance_uid}: not sent" in str(failed.value)
+    assert [copies(archive, one.sop_instance_uid) for one in (first, series_less, report)] == [1, 0, 0]
+
+    repaired = ct_slice(first.study_uid, generate_uid(), SOPInstanceUID=series_less.sop_instance_uid)
+    pacs.store([first, repaired, report])
+    assert [copies(archive, one.sop_instance_uid) for one in (first, repaired, report)] == [1, 1, 1]
+
+
+def test_an_object_under_another_ones_name_is_not_sent(pacs: Port, archive: Archive) -> None:
+    one, other = ct_study(2)
+    swapped = Instance(one.sop_instance_uid, one.study_uid, one.series_uid, other.content)
+    with pytest.raises(StorageFailed, match="names another object inside"):
+        pacs.store([swapped])
+    assert copies(archive, other.sop_instance_uid) == 0
+
+
+def test_a_message_names_no_patient(pacs: Port, archive: Archive) -> None:
+    broken = ct_slice(generate_uid(), "", SeriesInstanceUID=None)
+    with pytest.raises(StorageFailed) as failed:
+        pacs.store([broken])
+    assert "phantom" not in json.dumps(str(failed.value)).lower()
