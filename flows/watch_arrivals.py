@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, replace
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from prefect import flow, task
@@ -31,6 +31,9 @@ IN_FLIGHT = 8
 
 DAYS_BACK = 1
 """A PACS that is queried is asked for the studies of today and of so many days before."""
+
+DAYS_WATCHED = 30
+"""Once a day segmented studies that came in so many days are looked at again: deleted ones tell nobody."""
 
 SEG = "SEG"
 OURS = (SEG, "SR")
@@ -79,6 +82,7 @@ def take_in(services: Services, today: date, progress: Progress = silent) -> int
     """Read the archive's feed to its end; return how many studies were touched. Raises as `watch`."""
     if services.source is not None:
         _retrieve(services.source, services.records, today, progress)
+    services.records.sweep(today, datetime.combine(today, time()).astimezone() - timedelta(days=DAYS_WATCHED))
     came: set[str] = set()
     more = services.feed is not None
     while more and services.feed is not None:
@@ -126,7 +130,8 @@ def look(
         after = before
         if before.state is ArrivalState.SUBMITTED:
             after = followed(before, launcher.state(before.run))
-        if before.is_study and (before.touched or before.code in (ARRIVING, INCOMPLETE)):
+        lost = after.state is not before.state
+        if before.is_study and (before.touched or lost or before.code in (ARRIVING, INCOMPLETE)):
             try:
                 after = _looked_at(after, services)
             except PacsFailed as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import or_, select, update
@@ -32,7 +33,7 @@ class SqlArrivals(Transactions):
     def take_in(self, study_uids: Collection[str], cursor: int) -> None:
         """Note that something came to these studies, and move the cursor, in one transaction."""
         with self._transaction() as session:
-            insert_new(session, FeedRow, id=FEED, cursor=cursor)
+            insert_new(session, FeedRow, id=FEED, cursor=cursor, swept_on="")
             session.execute(update(FeedRow).where(FeedRow.id == FEED).values(cursor=cursor))
             for study_uid in study_uids:
                 if not self._insert(session, Arrival(study_uid, study_uid)):
@@ -41,6 +42,20 @@ class SqlArrivals(Transactions):
                         .where(ArrivalRow.uid == study_uid)
                         .values(touched=True, revision=ArrivalRow.revision + 1)
                     )
+
+    def sweep(self, day: date, came_after: datetime) -> int:
+        """Have the segmented studies that came lately looked at again, once a day; return how many."""
+        with self._transaction() as session:
+            insert_new(session, FeedRow, id=FEED, cursor=0, swept_on="")
+            feed = session.get_one(FeedRow, FEED)
+            if feed.swept_on == day.isoformat():
+                return 0
+            feed.swept_on = day.isoformat()
+            rows = session.scalars(select(ArrivalRow).filter_by(state=ArrivalState.SEGMENTED))
+            late = [row for row in rows if row.came_at > came_after]
+            for row in late:
+                row.touched, row.revision = True, row.revision + 1
+            return len(late)
 
     def arrival(self, uid: str) -> Arrival | None:
         """Return what is known of one arrival."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -126,7 +126,7 @@ class Agreement:
     Parameters
     ----------
     first, second
-        Names of the corrections, the earlier first.
+        Names of the corrections, sorted.
     organ
         Key in the catalogue.
     dsc
@@ -483,6 +483,12 @@ class Records(Protocol):
 
     def take_in(self, study_uids: Collection[str], cursor: int) -> None:
         """Note that something came to these studies, and move the cursor, in one transaction."""
+
+    def sweep(self, day: date, came_after: datetime) -> int:
+        """Have the segmented studies that came lately looked at again, once a day; return how many.
+
+        No feed tells of a study that was deleted.
+        """
 
     def arrival(self, uid: str) -> Arrival | None:
         """Return what is known of one arrival; None if nothing is."""

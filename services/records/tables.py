@@ -242,13 +242,14 @@ class FrozenSetRow(Table):
 
 
 class FeedRow(Table):
-    """Where the archive's feed of changes was read to: the one row of this table."""
+    """Where the archive's feed was read to, and the day of the last sweep: the one row of this table."""
 
     __tablename__ = "feed"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     cursor: Mapped[int] = mapped_column(BigInteger)
+    swept_on: Mapped[str] = mapped_column(String(10))
 
 
 class ArrivalRow(Table):

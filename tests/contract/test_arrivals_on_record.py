@@ -75,3 +75,15 @@ def test_a_look_that_changes_nothing_else_leaves_the_time_of_the_last_change(rec
     assert looked.changed_at == seen.changed_at
     records.change_arrival(looked, replace(looked, attempts=1))
     assert records.arrival("1.2").changed_at > seen.changed_at
+
+
+def test_a_sweep_has_what_came_lately_looked_at_again_once_a_day(records):
+    records.take_in(["1.2", "1.3"], 1)
+    for uid, state in (("1.2", ArrivalState.SEGMENTED), ("1.3", ArrivalState.REFUSED)):
+        seen = records.arrival(uid)
+        records.change_arrival(seen, replace(seen, state=state, touched=False))
+    assert records.sweep(NOON.date(), NOON + timedelta(hours=1)) == 0, "it came before"
+    assert records.sweep(NOON.date() + timedelta(days=1), NOON - timedelta(hours=1)) == 1
+    assert [one.uid for one in records.open_arrivals()] == ["1.2"]
+    assert records.sweep(NOON.date() + timedelta(days=1), NOON - timedelta(hours=1)) == 0, "once a day"
+    assert records.feed_cursor() == 1

@@ -15,6 +15,7 @@ def upgrade() -> None:
         "feed",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("cursor", sa.BigInteger(), nullable=False),
+        sa.Column("swept_on", sa.String(length=10), nullable=False),
         sa.CheckConstraint("id = 1", name=op.f("ck_feed_one_row")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_feed")),
     )
