@@ -13,9 +13,7 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 
 from models.geometry import Geometry
-
-Mask = NDArray[np.bool_]
-"""Axes (k, j, i) on the CT grid, bool."""
+from models.scopes import Mask, Scope, truth_region
 
 INDEPENDENT = "independent"
 """Origin of a truth that was drawn without our result."""
@@ -172,11 +170,15 @@ def hybrid_labels(
     sent: Mapping[str, Mask],
     returned: Mapping[str, Mask],
     entries: tuple[OrganLedger, ...],
+    scope: Scope = Scope.ORGAN,
+    regions: Mapping[str, Mask] | None = None,
 ) -> dict[str, HybridLabel]:
     """Lay the reader's organs over our result.
 
-    An edited organ is the reader's word in every voxel, except those lost to a neighbour's brush.
-    An organ that only lost voxels to a neighbour's brush is still ours everywhere else.
+    An edited organ is the reader's word in every voxel of the scope, except those lost to a neighbour's
+    brush. Outside the scope it is still our result, which is no truth: neither organ nor background. So
+    is an organ that only lost voxels to a neighbour's brush. An organ accepted by an act is accepted
+    whole.
 
     Parameters
     ----------
@@ -184,6 +186,10 @@ def hybrid_labels(
         As given to `ledger`.
     entries
         What `ledger` answered for them.
+    scope
+        What the reader vouches for in an edited organ.
+    regions
+        By organ where the reader was asked to look, for the scope `REGIONS`.
 
     Returns
     -------
@@ -199,8 +205,13 @@ def hybrid_labels(
         after = returned.get(entry.organ, before)
         whole = {OrganState.EDITED: Provenance.READER, OrganState.ACCEPTED: Provenance.ACCEPTED}
         ground = Provenance.MODEL if entry.only_overpainted else whole.get(entry.state, Provenance.MODEL)
+        overpainted = before & ~after & gained
         provenance = np.full(shape, ground, dtype=np.uint8)
-        provenance[before & ~after & gained] = Provenance.OVERPAINT
+        if ground is Provenance.READER and scope is not Scope.ORGAN:
+            edited = before ^ after
+            of_organ = (regions or {}).get(entry.organ)
+            provenance[~truth_region(scope, edited, edited & ~overpainted, of_organ)] = Provenance.MODEL
+        provenance[overpainted] = Provenance.OVERPAINT
         labels[entry.organ] = HybridLabel(after, provenance)
     return labels
 

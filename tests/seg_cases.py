@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,8 +49,16 @@ def cited_headers(seg_path: Path) -> HeaderSeries:
         image.Rows, image.Columns = seg.Rows, seg.Columns
         image.StudyInstanceUID, image.PatientID = seg.StudyInstanceUID, seg.PatientID
         image.FrameOfReferenceUID = seg.FrameOfReferenceUID
-        image.SeriesInstanceUID = "1.2.3"  # not that of SEG's list, which may name images without a frame
         images[image.SOPInstanceUID] = image
+    (listed,) = seg.ReferencedSeriesSequence
+    for item in listed.ReferencedInstanceSequence:
+        if item.ReferencedSOPInstanceUID not in images:  # without a frame: where, the SEG does not say
+            below = deepcopy(min(images.values(), key=lambda one: one.ImagePositionPatient[2]))
+            below.ImagePositionPatient[2] -= 1.25
+            below.SOPInstanceUID = item.ReferencedSOPInstanceUID
+            images[below.SOPInstanceUID] = below
+    for image in images.values():
+        image.SeriesInstanceUID = listed.SeriesInstanceUID
     return header_series(list(images.values()))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
 
 from models.errors import Refused
+from services.dicom.bounded import BROKEN_DATASET, open_bounded
 from services.dicom.seg_frames import Frame, SegCode
-from services.dicom.seg_reader import BROKEN_DATASET, LABEL_MAP_STORAGE, SEGMENTATION_STORAGE
+from services.dicom.seg_reader import LABEL_MAP_STORAGE, SEGMENTATION_STORAGE
 from services.dicom.series import SeriesReading, choose_series
 
 
@@ -68,10 +69,7 @@ def cited_images(path: Path) -> frozenset[str]:
     -----
     Source: PS3.3 C.7.6.16.2.6 (derivation image), C.12.2 (common instance reference).
     """
-    try:
-        seg = dcmread(path, stop_before_pixels=True)
-    except BROKEN_DATASET as error:
-        raise Refused(SegCode.NOT_DICOM, "the file cannot be read as DICOM") from error
+    seg = open_bounded(path, stop_before_pixels=True)
     try:
         shared = (seg.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
         groups = seg.get("PerFrameFunctionalGroupsSequence") or [Dataset()]
@@ -87,7 +85,9 @@ def cited_images(path: Path) -> frozenset[str]:
 
 def _is_seg(path: Path) -> bool:
     try:
-        header = dcmread(path, specific_tags=["SOPClassUID"], stop_before_pixels=True)
-    except BROKEN_DATASET:
+        sop_class = read_file_meta_info(path).get("MediaStorageSOPClassUID")  # inflates nothing
+        if not sop_class:
+            sop_class = open_bounded(path, stop_before_pixels=True).get("SOPClassUID")
+    except (*BROKEN_DATASET, Refused):
         return False
-    return header.get("SOPClassUID") in (SEGMENTATION_STORAGE, LABEL_MAP_STORAGE)
+    return sop_class in (SEGMENTATION_STORAGE, LABEL_MAP_STORAGE)

@@ -32,10 +32,12 @@ class SegCode(StrEnum):
 
     NOT_DICOM = "not-dicom"
     NOT_A_SEG = "not-a-seg"
+    TOO_LARGE = "too-large"
     MALFORMED = "malformed-seg"
     OTHER_PATIENT = "other-patient"
     OTHER_STUDY = "other-study"
     OTHER_FRAME_OF_REFERENCE = "other-frame-of-reference"
+    OTHER_SERIES = "other-series"
     GRID_MISMATCH = "grid-mismatch"
     UNKNOWN_IMAGE = "unknown-image"
     SERIES_NOT_CITED = "series-not-cited"
@@ -44,6 +46,7 @@ class SegCode(StrEnum):
     EMPTY = "empty"
     NOT_OURS = "not-ours"
     UNKNOWN_ORGAN = "unknown-organ"
+    AMBIGUOUS_RESULT = "ambiguous-result"
 
 
 class ReferencedSeries(Protocol):
@@ -107,21 +110,61 @@ class Frame:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a frame lies on the CT grid.
+
+    Parameters
+    ----------
+    k
+        Index of the CT slice; None if the frame lies between those it could fill.
+    rows, columns
+        Which of the frame's rows and columns lie on those of the CT, in their order.
+    transposed
+        Whether the frame's rows run along the CT's columns; then its rows and columns change places first.
+    """
+
+    k: int | None
+    rows: slice | NDArray[np.intp]
+    columns: slice | NDArray[np.intp]
+    transposed: bool = False
+
+    def on_ct(self, stored: NDArray) -> NDArray:
+        """Return a frame's pixels, axes (row, column), on the CT slice."""
+        return (stored.T if self.transposed else stored)[self.rows][:, self.columns]
+
+
 class CTSlices:
-    """Where the slices of a CT series are, and which of them a frame lies on."""
+    """Where the slices of a CT series are, and which of them a frame lies on.
+
+    Parameters
+    ----------
+    images
+        Headers in k order.
+
+    Attributes
+    ----------
+    rows, columns
+        Size of a slice.
+    origin
+        LPS millimetres of each slice's first pixel, shape (slices, 3).
+    along_row, along_column
+        Direction in which the column index grows, and the row index; unit vectors in LPS.
+    spacing
+        Between rows, between columns, millimetres.
+    """
 
     def __init__(self, images: Sequence[Dataset]) -> None:
         first = images[0]
         self.rows, self.columns = int(first.Rows), int(first.Columns)
         self._index = {str(image.SOPInstanceUID): k for k, image in enumerate(images)}
-        self._origin = np.array([image.ImagePositionPatient for image in images], dtype=np.float64)
+        self.origin = np.array([image.ImagePositionPatient for image in images], dtype=np.float64)
         cosines = np.array(first.ImageOrientationPatient, dtype=np.float64)
-        self._along_row, self._along_column = cosines[:3], cosines[3:]
-        self._spacing = np.array(first.PixelSpacing, dtype=np.float64)
+        self.along_row, self.along_column = cosines[:3], cosines[3:]
+        self.spacing = np.array(first.PixelSpacing, dtype=np.float64)
 
-    def require_grid(self, seg: Dataset) -> None:
-        """Refuse a SEG whose matrix has another size."""
-        rows, columns = int(seg.Rows), int(seg.Columns)
+    def require_matrix(self, rows: int, columns: int) -> None:
+        """Refuse a matrix of another size."""
         if (rows, columns) != (self.rows, self.columns):
             raise Refused(
                 SegCode.GRID_MISMATCH,
@@ -129,8 +172,16 @@ class CTSlices:
                 {"rows": rows, "columns": columns, "ct_rows": self.rows, "ct_columns": self.columns},
             )
 
-    def place(self, frame: Frame, same_frame_of_reference: bool) -> tuple[int, tuple[int, int]]:
-        """Return where a frame lies.
+    def cited_by(self, frame: Frame) -> list[int]:
+        """Return the indices k of the CT images a frame cites, ascending; refuse images we do not have."""
+        cited = frame.cited()
+        unknown = cited - self._index.keys()
+        if unknown:
+            raise unknown_image(len(unknown))
+        return sorted(self._index[uid] for uid in cited)
+
+    def place(self, frame: Frame, same_frame_of_reference: bool) -> Place:
+        """Return where a frame lies that has the grid of the CT's slices.
 
         Parameters
         ----------
@@ -141,34 +192,30 @@ class CTSlices:
 
         Returns
         -------
-        k
-            Index of the CT slice.
-        steps
-            +1 or -1 along (j, i): the steps that turn the frame to the CT's rows and columns.
+        Place
+            The slice, and how to turn the frame's rows and columns to the CT's.
 
         Raises
         ------
         Refused
-            If it cites an unknown image, has no place, or contradicts the place it has.
+            If it cites an unknown image, has another grid or no place, or contradicts the place it has.
         """
         steps = self._steps(frame)
-        cited = frame.cited()
-        unknown = cited - self._index.keys()
-        if unknown:
-            raise unknown_image(len(unknown))
+        turned = (slice(None, None, steps[0]), slice(None, None, steps[1]))
+        cited = self.cited_by(frame)
         position = frame.value("PlanePositionSequence", "ImagePositionPatient")
         if position is None:
             if len(cited) != 1 or steps != (1, 1):
                 raise Refused(
                     SegCode.POSITION_MISMATCH, "a frame has neither one source image nor a position"
                 )
-            return self._index[cited.pop()], steps
+            return Place(cited[0], *turned)
         if not cited and not same_frame_of_reference:
             raise Refused(
                 SegCode.OTHER_FRAME_OF_REFERENCE, "a frame has a position but no frame of reference"
             )
-        candidates = sorted(self._index[uid] for uid in cited) or list(range(len(self._origin)))
-        corners = self._origin[candidates] + self._corner_offset(steps)
+        candidates = cited or list(range(len(self.origin)))
+        corners = self.origin[candidates] + self._corner_offset(steps)
         off_mm = np.linalg.norm(corners - np.array(position, dtype=np.float64), axis=1)
         nearest = int(off_mm.argmin())
         if not off_mm[nearest] <= POSITION_TOLERANCE_MM:  # a NaN is no place either
@@ -177,25 +224,25 @@ class CTSlices:
                 "a frame does not lie on the CT image it belongs to",
                 {"off_mm": round(float(off_mm[nearest]), 3)},
             )
-        return candidates[nearest], steps
+        return Place(candidates[nearest], *turned)
 
     def _corner_offset(self, steps: tuple[int, int]) -> NDArray[np.float64]:
         """Return the LPS mm from a slice's first pixel to that of the same slice mirrored."""
-        along_column = self._along_column * self._spacing[0] * (self.rows - 1) * (steps[0] < 0)
-        along_row = self._along_row * self._spacing[1] * (self.columns - 1) * (steps[1] < 0)
+        along_column = self.along_column * self.spacing[0] * (self.rows - 1) * (steps[0] < 0)
+        along_row = self.along_row * self.spacing[1] * (self.columns - 1) * (steps[1] < 0)
         return along_column + along_row
 
     def _steps(self, frame: Frame) -> tuple[int, int]:
         spacing = frame.value("PixelMeasuresSequence", "PixelSpacing")
         if spacing is not None and not np.allclose(
-            np.array(spacing, dtype=np.float64), self._spacing, rtol=SPACING_TOLERANCE, atol=0
+            np.array(spacing, dtype=np.float64), self.spacing, rtol=SPACING_TOLERANCE, atol=0
         ):
             raise Refused(SegCode.GRID_MISMATCH, "the SEG's pixel spacing is not that of the CT images")
         cosines = frame.value("PlaneOrientationSequence", "ImageOrientationPatient")
         if cosines is None:
             return 1, 1
         theirs = np.array(cosines, dtype=np.float64)
-        row, column = float(theirs[:3] @ self._along_row), float(theirs[3:] @ self._along_column)
+        row, column = float(theirs[:3] @ self.along_row), float(theirs[3:] @ self.along_column)
         if not min(abs(row), abs(column)) >= 1 - COSINE_TOLERANCE:
             raise Refused(SegCode.GRID_MISMATCH, "the SEG's orientation is not that of the CT images")
         return (1 if column > 0 else -1), (1 if row > 0 else -1)

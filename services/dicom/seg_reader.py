@@ -2,39 +2,30 @@
 
 Tolerant in: a viewer may drop codes, tracking, pixel measures and the list of referenced images. Never
 guessing: a frame's place is that of the CT image it cites, or, if it cites none, of the CT slice at its
-position in the same frame of reference; whatever contradicts this is refused.
+position in the same frame of reference; whatever contradicts this is refused. Where an object says one
+thing twice, both must agree: that is how damage shows.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.pixels import iter_pixels, pixel_array
 
+from models.corrections import Mask
 from models.errors import Refused
 from models.organs import Code
+from services.dicom.bounded import BROKEN_DATASET, open_bounded
 from services.dicom.seg_frames import CTSlices, Frame, ReferencedSeries, SegCode, unknown_image
+from services.dicom.seg_masks import Masks, fill
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 
-Mask = NDArray[np.bool_]
-
-BROKEN_DATASET = (
-    InvalidDicomError, BytesLengthException, ValueError, TypeError, LookupError, AttributeError,
-    ArithmeticError, EOFError, OSError, NotImplementedError, RuntimeError, struct.error, zlib.error,
-)  # fmt: skip
-"""What pydicom and its decoders raise on damaged objects; elements are parsed only when touched."""
+DRAWN_BY_A_PERSON = frozenset({"MANUAL", "SEMIAUTOMATIC"})
+"""SegmentAlgorithmTypes that say a person drew, or helped to draw, a segment (PS3.3 C.8.20.4)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +63,11 @@ class ReadSegment:
         """Whether an algorithm drew it alone, by what it says (PS3.3 C.8.20.4)."""
         return self.algorithm_type == "AUTOMATIC"
 
+    @property
+    def by_a_person(self) -> bool:
+        """Whether it says that a person had a hand in it; a viewer may drop or keep that word wrongly."""
+        return self.algorithm_type in DRAWN_BY_A_PERSON
+
 
 @dataclass(frozen=True, eq=False)
 class SegObject:
@@ -87,6 +83,9 @@ class SegObject:
         ContentCreatorName, empty if missing.
     segments
         In the order of SegmentSequence, without the background of a label map.
+    refers_to
+        SOP Instance UIDs of what it lists as referenced, of any series; a viewer may list the SEG it
+        was made from.
     """
 
     sop_instance_uid: str
@@ -94,14 +93,15 @@ class SegObject:
     manufacturer: str
     content_creator: str
     segments: tuple[ReadSegment, ...]
+    refers_to: frozenset[str] = frozenset()
 
 
 def read_seg(path: Path, ct: ReferencedSeries) -> SegObject:
     """Read a SEG onto the grid of the CT series it refers to.
 
-    BINARY (frames need not start at a byte), FRACTIONAL (a voxel belongs at half of the maximum and
-    above) and LABELMAP; frames sparse, in any order, mirrored in plane; every transfer syntax that
-    pydicom decodes.
+    BINARY (frames need not start at a byte), FRACTIONAL (a voxel belongs from `FRACTION_INSIDE` of the
+    maximum on) and LABELMAP; frames sparse, in any order, mirrored in plane; every transfer syntax that
+    pydicom decodes. A grid of its own is taken over where nothing is lost on the way (`OwnGrid`).
 
     Parameters
     ----------
@@ -113,13 +113,13 @@ def read_seg(path: Path, ct: ReferencedSeries) -> SegObject:
     Returns
     -------
     SegObject
-        Masks of shape (len(ct.images), Rows, Columns).
+        Masks of shape (len(ct.images), Rows, Columns); those of empty segments are not writable.
 
     Raises
     ------
     Refused
-        With a `SegCode`, if it is no SEG, is damaged, or is not of this patient, study, frame of
-        reference, grid and these images.
+        With a `SegCode`, if it is no SEG, is damaged or too large, or is not of this patient, study,
+        series, frame of reference, grid and these images.
     OSError
         If the file cannot be read from the disk.
 
@@ -127,40 +127,35 @@ def read_seg(path: Path, ct: ReferencedSeries) -> SegObject:
     -----
     Source: PS3.3 A.51, C.8.20.2 (segmentation image), C.7.6.16 (functional groups).
     """
-    content = path.read_bytes()  # apart from parsing: there pydicom raises OSError for damage too
-    try:
-        seg = dcmread(BytesIO(content))
-    except BROKEN_DATASET as error:
-        raise Refused(
-            SegCode.NOT_DICOM, f"the file cannot be read as DICOM ({type(error).__name__})"
-        ) from error
+    seg = open_bounded(path)
     try:
         return _read(seg, ct)
     except BROKEN_DATASET as error:
-        raise Refused(SegCode.MALFORMED, f"the SEG is damaged: {error}") from error
+        raise Refused(SegCode.MALFORMED, f"the SEG is damaged ({type(error).__name__})") from error
 
 
 def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
     if seg.get("SOPClassUID") not in (SEGMENTATION_STORAGE, LABEL_MAP_STORAGE):
         raise Refused(SegCode.NOT_A_SEG, "the object is not a segmentation")
     _require_same_patient_and_frame(seg, ct)
-    _require_known_images(seg, ct)
+    listed = _require_known_images(seg, ct)
     slices = CTSlices(ct.images)
-    slices.require_grid(seg)
-    items = {int(item.SegmentNumber): item for item in seg.get("SegmentSequence") or ()}
-    shape = (len(ct.images), slices.rows, slices.columns)
-    masks = {
-        number: np.zeros(shape, dtype=bool) for number, item in items.items() if not _is_background(item)
-    }
+    items = _segments(seg)
+    background = frozenset(n for n, item in items.items() if _is_background(item))
+    masks = Masks([n for n in items if n not in background], slices)
     frames = _frames(seg)
     if frames:
-        _fill(masks, seg, frames, slices)
+        kind = "LABELMAP" if seg.SOPClassUID == LABEL_MAP_STORAGE else seg.get("SegmentationType")
+        fill(masks, seg, kind, frames, slices, background)
+    else:
+        slices.require_matrix(int(seg.Rows), int(seg.Columns))
     return SegObject(
         sop_instance_uid=str(seg.SOPInstanceUID),
         series_uid=str(seg.SeriesInstanceUID),
         manufacturer=str(seg.get("Manufacturer") or ""),
         content_creator=str(seg.get("ContentCreatorName") or ""),
-        segments=tuple(_segment(number, items[number], mask) for number, mask in masks.items()),
+        segments=tuple(_segment(number, items[number], masks[number]) for number in masks.numbers),
+        refers_to=listed,
     )
 
 
@@ -175,22 +170,40 @@ def _require_same_patient_and_frame(seg: Dataset, ct: ReferencedSeries) -> None:
         raise Refused(SegCode.OTHER_FRAME_OF_REFERENCE, "the SEG is in another frame of reference")
 
 
-def _require_known_images(seg: Dataset, ct: ReferencedSeries) -> None:
-    """Refuse a SEG that lists, under our series, an image which is not there."""
+def _require_known_images(seg: Dataset, ct: ReferencedSeries) -> frozenset[str]:
+    """Return the UIDs a SEG lists; refuse one that lists other series only, or images ours has not."""
     known = {image.SOPInstanceUID for image in ct.images}
+    listed: dict[str, set[str]] = {}
     for series in seg.get("ReferencedSeriesSequence") or ():
-        if series.get("SeriesInstanceUID") == ct.series_uid:
-            listed = {
-                item.get("ReferencedSOPInstanceUID")
-                for item in series.get("ReferencedInstanceSequence") or ()
-            }
-            if listed - known:
-                raise unknown_image(len(listed - known))
+        images = listed.setdefault(str(series.get("SeriesInstanceUID")), set())
+        images |= {
+            str(item.get("ReferencedSOPInstanceUID"))
+            for item in series.get("ReferencedInstanceSequence") or ()
+        }
+    if listed and ct.series_uid not in listed:
+        raise Refused(SegCode.OTHER_SERIES, "the SEG lists other series than the one it should lie on")
+    unknown = listed.get(ct.series_uid, set()) - known
+    if unknown:
+        raise unknown_image(len(unknown))
+    return frozenset().union(*listed.values())
+
+
+def _segments(seg: Dataset) -> dict[int, Dataset]:
+    """Return the items of SegmentSequence by SegmentNumber, in their order."""
+    items: dict[int, Dataset] = {}
+    for item in seg.get("SegmentSequence") or ():
+        number = int(item.SegmentNumber)
+        if number in items:
+            raise Refused(SegCode.MALFORMED, "two segments have one number", {"segment": number})
+        items[number] = item
+    return items
 
 
 def _is_background(item: Dataset) -> bool:
+    """Tell whether a segment is what lies in no other; OHIF keeps that one's label and not its code."""
     code = _code(item.get("SegmentedPropertyTypeCodeSequence"))
-    return code is not None and (code.value, code.scheme) == ("125040", "DCM")
+    coded = code is not None and (code.value, code.scheme) == ("125040", "DCM")
+    return coded or str(item.get("SegmentLabel") or "").strip().casefold() == "background"
 
 
 def _segment(number: int, item: Dataset, mask: Mask) -> ReadSegment:
@@ -228,69 +241,3 @@ def _frames(seg: Dataset) -> list[Frame]:
             {"frames": declared, "described": len(frames)},
         )
     return frames
-
-
-def _fill(masks: dict[int, Mask], seg: Dataset, frames: list[Frame], slices: CTSlices) -> None:
-    """Lay every frame's pixels into the masks of its segments."""
-    kind = "LABELMAP" if seg.SOPClassUID == LABEL_MAP_STORAGE else seg.get("SegmentationType")
-    if kind not in ("BINARY", "FRACTIONAL", "LABELMAP"):
-        raise Refused(SegCode.MALFORMED, "the SEG does not say how its pixels are to be read")
-    least = float(seg.MaximumFractionalValue) / 2 if kind == "FRACTIONAL" else 1
-    background = _background_numbers(seg)
-    same_frame_of_reference = bool(seg.get("FrameOfReferenceUID"))
-    # Every frame has its place before the first is decoded: refusing is cheap.
-    places = [slices.place(frame, same_frame_of_reference) for frame in frames]
-    written: set[tuple[int, int]] = set()
-    for frame, (k, (step_j, step_i)), stored in zip(frames, places, _pixels(seg, slices), strict=True):
-        pixels = stored[::step_j, ::step_i]
-        if kind == "LABELMAP":
-            planes = _label_planes(pixels, masks.keys(), background)
-        else:
-            planes = {_segment_number(frame, masks.keys()): pixels >= least}
-        for number, plane in planes.items():
-            if (number, k) in written and not np.array_equal(masks[number][k], plane):
-                raise Refused(SegCode.MALFORMED, "two frames of one segment on one slice differ")
-            written.add((number, k))
-            masks[number][k] = plane
-
-
-def _pixels(seg: Dataset, slices: CTSlices) -> Iterator[NDArray]:
-    """Yield the stored pixels of each frame, axes (row, column), unsigned integers."""
-    packed = seg.BitsAllocated == 1 and not seg.file_meta.TransferSyntaxUID.is_encapsulated
-    try:
-        if packed and slices.rows * slices.columns % 8:
-            # Frames begin within a byte; pydicom 3.0 gets these right only when it decodes all at once.
-            whole = pixel_array(seg, raw=True)
-            frames = iter(whole.reshape(-1, *whole.shape[-2:]))
-        else:
-            frames = iter_pixels(seg, raw=True)
-        for stored in frames:
-            if stored.shape != (slices.rows, slices.columns):
-                raise Refused(SegCode.BAD_PIXEL_DATA, "the pixel data are not one plane per frame")
-            yield stored
-    except BROKEN_DATASET as error:
-        raise Refused(SegCode.BAD_PIXEL_DATA, f"the pixel data cannot be decoded: {error}") from error
-
-
-def _label_planes(pixels: NDArray, numbers: Set[int], background: Set[int]) -> dict[int, Mask]:
-    """Return the mask of each segment in one frame of a label map, by segment number."""
-    present = {int(number) for number in np.unique(pixels)}
-    if not present <= numbers | background:
-        raise Refused(SegCode.MALFORMED, "a pixel belongs to no declared segment")
-    return {number: pixels == number for number in sorted(present & numbers)}
-
-
-def _segment_number(frame: Frame, numbers: Set[int]) -> int:
-    number = frame.value("SegmentIdentificationSequence", "ReferencedSegmentNumber")
-    if number is None and len(numbers) == 1:
-        return next(iter(numbers))
-    if not isinstance(number, int) or number not in numbers:
-        raise Refused(SegCode.MALFORMED, "a frame belongs to no declared segment")
-    return number
-
-
-def _background_numbers(seg: Dataset) -> Set[int]:
-    """Return the label map's values that stand for no segment."""
-    declared = {int(item.SegmentNumber) for item in seg.get("SegmentSequence") or () if _is_background(item)}
-    padding = seg.get("PixelPaddingValue")
-    return declared | {0} | ({int(padding)} if padding is not None else set())

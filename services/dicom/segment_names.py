@@ -32,11 +32,29 @@ OTHER_NAMES = {
 }
 """What readers also call the organs, besides the catalogue's keys and labels."""
 
+NAME_NOTHING = (
+    Term("85756007", "SCT", "Tissue"),
+    Term("91723000", "SCT", "Anatomical structure"),
+    Term("123037004", "SCT", "Anatomical structure"),
+    Term("113343008", "SCT", "Organ"),
+)
+"""Terms that viewers write where they have no better one; they say nothing of which organ it is.
+
+Their retired SRT codes count as these.
+"""
+
 _NAMES = {
     **OTHER_NAMES,
     **{organ.key.replace("_", " "): organ.key for organ in CATALOGUE},
     **{organ.label.casefold(): organ.key for organ in CATALOGUE},
 }
+
+
+REVIEW_PREFIX = "Check: "
+"""Before an organ's label: a region of it to look at, in our review SEG."""
+
+SELECTED_REGION = ("111099", "DCM")
+"""Type of such a region, value and scheme."""
 
 
 def organ_by_code(type_: Code | None, laterality: Code | None) -> str | None:
@@ -57,10 +75,28 @@ def organ_by_code(type_: Code | None, laterality: Code | None) -> str | None:
     return None
 
 
+def names_another_structure(type_: Code | None) -> bool:
+    """Tell whether a type is that of something else than the catalogue's organs, e.g. a lesion in one."""
+    if type_ is None or Term(*type_) in NAME_NOTHING:
+        return False
+    precoordinated = any(Term(*type_) in terms for terms in PRECOORDINATED.values())
+    return not precoordinated and not any(_same(type_, entry.type) for entry in CATALOGUE)
+
+
 def organ_by_label(label: str) -> str | None:
     """Return the organ a label names, whatever its case, brackets and punctuation."""
     words = re.sub(r"\(.*?\)|\[.*?\]", " ", label.casefold())
     return _NAMES.get(" ".join(re.findall(r"[^\W\d_]+", words)))
+
+
+def reviewed_organ(label: str) -> str | None:
+    """Return the organ of which a segment of our review SEG shows a region; None for any other label."""
+    return organ_by_label(label.removeprefix(REVIEW_PREFIX)) if label.startswith(REVIEW_PREFIX) else None
+
+
+def is_review_region(label: str, type_: Code | None) -> bool:
+    """Tell whether a segment is a region to look at, which is never an organ, however well they overlap."""
+    return label.startswith(REVIEW_PREFIX) or (type_ is not None and type_[:2] == SELECTED_REGION)
 
 
 def _same(one: Code | None, other: Code) -> bool:

@@ -1,0 +1,252 @@
+"""Which organ each segment of a returned SEG is, and what stays in doubt.
+
+Texts and codes only propose an organ; the voxels must agree. What stays in doubt becomes a question, and
+nothing is learnt from that segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.corrections import Mask
+from models.errors import Refused
+from models.geometry import Geometry
+from models.resampling import Box, bounding_box
+from services.dicom.seg_frames import SegCode
+from services.dicom.seg_reader import ReadSegment, SegObject
+from services.dicom.segment_names import (
+    is_review_region,
+    names_another_structure,
+    organ_by_code,
+    organ_by_label,
+)
+
+SAME_ORGAN_DSC = 0.5
+"""At this Dice overlap and above, a segment can only be the organ that was sent there."""
+
+OTHER_SIDE = {"right_kidney": "left_kidney", "left_kidney": "right_kidney"}
+
+
+class Doubt(StrEnum):
+    """Why it is not certain which organ a segment is, or whether a reader drew it."""
+
+    NOT_RECOGNISED = "not-recognised"
+    NAMES_DISAGREE = "names-disagree"
+    OVERLAP_DISAGREES = "overlap-disagrees"
+    NO_OVERLAP = "no-overlap"
+    SIDES_SWAPPED = "sides-swapped"
+    CLAIMED_TWICE = "claimed-twice"
+    AUTOMATIC = "automatic"
+    DRAWER_UNKNOWN = "drawer-unknown"
+    NOT_RETURNED = "not-returned"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a person has to answer before anything is learnt from a segment.
+
+    Parameters
+    ----------
+    segment
+        SegmentNumber; None when an organ that was sent did not come back (deleted, or left out?).
+    label
+        SegmentLabel as it came, or as it was sent.
+    candidates
+        Organs it may be, likeliest first; may be empty.
+    why
+        The reason of the doubt.
+    """
+
+    segment: int | None
+    label: str
+    candidates: tuple[str, ...]
+    why: Doubt
+
+
+class Region:
+    """A mask with what is asked of it again and again."""
+
+    def __init__(self, mask: Mask, geometry: Geometry) -> None:
+        self.mask = mask
+        self.box: Box | None = bounding_box(mask)
+        self.voxels = int(np.count_nonzero(mask))
+        self._geometry = geometry
+
+    def dsc(self, other: Region) -> float:
+        """Return the Dice overlap; 0 when either is empty."""
+        if self.box is None or other.box is None:
+            return 0.0
+        both = int(np.count_nonzero(self.mask[self.box] & other.mask[self.box]))
+        return 2 * both / (self.voxels + other.voxels)
+
+    def centre_mm(self) -> NDArray[np.float64]:
+        """Return the centroid in LPS millimetres, shape (3,)."""
+        if self.box is None:
+            raise ValueError("an empty mask has no centre")
+        first = [side.start for side in self.box]
+        return self._geometry.to_lps(np.argwhere(self.mask[self.box]).mean(axis=0) + first)
+
+
+@dataclass(frozen=True, eq=False)
+class SentOrgan:
+    """One organ as it was sent."""
+
+    segment: ReadSegment
+    region: Region
+
+
+Theirs = Sequence[tuple[ReadSegment, Region]]
+"""The segments that came back."""
+
+Claim = str | Question
+"""The organ a segment is, or the doubt about it."""
+
+
+def identities(theirs: Theirs, ours: Mapping[str, SentOrgan]) -> list[Claim]:
+    """Return the organ each segment is, or the doubt about it, whoever drew it.
+
+    An organ is found by TrackingUID, code and label as far as these are there and agree, and by overlap
+    with what was sent; a name without overlap counts only for an organ that was sent empty, or that is
+    new and named by its code. No organ is found twice, and none on the wrong side of its partner.
+    """
+    claims = [_claim(segment, region, ours) for segment, region in theirs]
+    return without_swapped_sides(_without_double_claims(claims, theirs), theirs, ours)
+
+
+def sent_organs(sent: SegObject, geometry: Geometry) -> dict[str, SentOrgan]:
+    """Return what was sent, by organ. Our own SEG names its organs; one that does not is not ours."""
+    organs: dict[str, SentOrgan] = {}
+    for segment in sent.segments:
+        key = organ_by_code(segment.type, segment.laterality) or organ_by_label(segment.label)
+        if key is None or key in organs:
+            raise Refused(
+                SegCode.UNKNOWN_ORGAN, "the SEG that was sent does not name each organ of the catalogue once",
+                {"segment": segment.number},
+            )  # fmt: skip
+        organs[key] = SentOrgan(segment, Region(segment.mask, geometry))
+    return organs
+
+
+def _claim(segment: ReadSegment, region: Region, ours: Mapping[str, SentOrgan]) -> Claim:
+    """Return the organ a segment is by its names and its overlap with what was sent."""
+    overlap = {key: region.dsc(organ.region) for key, organ in ours.items()}
+    likely = sorted((key for key in ours if overlap[key] > 0), key=lambda key: -overlap[key])
+    there = likely[0] if likely and overlap[likely[0]] >= SAME_ORGAN_DSC else None
+
+    def doubt(why: Doubt, *first: str) -> Question:
+        return Question(segment.number, segment.label, tuple(dict.fromkeys((*first, *likely))), why)
+
+    if is_review_region(segment.label, segment.type):
+        return doubt(Doubt.NOT_RECOGNISED)
+    names = _names(segment, ours)
+    if len(names) > 1:
+        return there if there in names else doubt(Doubt.NAMES_DISAGREE, *names)
+    if names_another_structure(segment.type):
+        return doubt(Doubt.NAMES_DISAGREE if names else Doubt.NOT_RECOGNISED, *names)
+    if not names:
+        return there or doubt(Doubt.NOT_RECOGNISED)
+    (name,) = names
+    if there is not None and there != name:
+        swapped = there == OTHER_SIDE.get(name)
+        return doubt(Doubt.SIDES_SWAPPED if swapped else Doubt.OVERLAP_DISAGREES, name)
+    if not region.voxels or (name in ours and not ours[name].region.voxels):
+        # Nothing to overlap with: the name must then be one that we gave it, or a code.
+        return name if names[name] else doubt(Doubt.NOT_RECOGNISED, name)
+    if name not in ours:
+        return name if organ_by_code(segment.type, segment.laterality) else doubt(Doubt.NOT_RECOGNISED, name)
+    agrees = overlap[name] > 0 if names[name] else there == name
+    return name if agrees else doubt(Doubt.NO_OVERLAP, name)
+
+
+def _names(segment: ReadSegment, ours: Mapping[str, SentOrgan]) -> dict[str, bool]:
+    """Return the organs a segment's tags name, and whether the name is ours or a code, not a mere word."""
+    tracked = [
+        key
+        for key, o in ours.items()
+        if segment.tracking_uid and o.segment.tracking_uid == segment.tracking_uid
+    ]
+    labelled = [key for key, o in ours.items() if o.segment.label == segment.label]
+    coded = organ_by_code(segment.type, segment.laterality)
+    strong = [*tracked, *([coded] if coded else []), *labelled]
+    word = organ_by_label(segment.label)
+    names = dict.fromkeys(strong, True)
+    return names if word is None or word in names else {**names, word: False}
+
+
+def _without_double_claims(claims: list[Claim], theirs: Theirs) -> list[Claim]:
+    """Turn every claim to an organ that another segment claims too into a question."""
+    return [
+        Question(segment.number, segment.label, (claim,), Doubt.CLAIMED_TWICE)
+        if isinstance(claim, str) and claims.count(claim) > 1
+        else claim
+        for claim, (segment, _) in zip(claims, theirs, strict=True)
+    ]
+
+
+C = TypeVar("C", bound=Claim | None)
+
+
+def without_swapped_sides(
+    claims: Sequence[C], theirs: Theirs, ours: Mapping[str, SentOrgan]
+) -> list[C | Question]:
+    """Turn a paired organ that does not lie on its side of its partner into a question."""
+    regions = {key: organ.region for key, organ in ours.items()}
+    regions |= {
+        claim: region for claim, (_, region) in zip(claims, theirs, strict=True) if isinstance(claim, str)
+    }
+    return [
+        Question(segment.number, segment.label, (claim, OTHER_SIDE[claim]), Doubt.SIDES_SWAPPED)
+        if isinstance(claim, str) and _on_wrong_side(claim, region, regions, ours)
+        else claim
+        for claim, (segment, region) in zip(claims, theirs, strict=True)
+    ]
+
+
+def without_changes_by_no_person(
+    claims: list[Claim], theirs: Theirs, ours: Mapping[str, SentOrgan]
+) -> list[Claim]:
+    """Turn every changed organ that no person says to have drawn into a question.
+
+    A viewer may keep our own `AUTOMATIC` through a reader's edits (3D Slicer does), and another algorithm
+    may have changed our result: nothing in the object tells these apart, so a person must.
+    """
+    return [
+        Question(
+            segment.number,
+            segment.label,
+            (claim,),
+            Doubt.AUTOMATIC if segment.automatic else Doubt.DRAWER_UNKNOWN,
+        )
+        if isinstance(claim, str) and not segment.by_a_person and not as_sent(claim, region, ours)
+        else claim
+        for claim, (segment, region) in zip(claims, theirs, strict=True)
+    ]
+
+
+def as_sent(organ: str, region: Region, ours: Mapping[str, SentOrgan]) -> bool:
+    """Tell whether an organ came back with exactly the voxels that were sent; none if it was not sent."""
+    if organ not in ours:
+        return not region.voxels
+    return np.array_equal(region.mask, ours[organ].region.mask)
+
+
+def _on_wrong_side(
+    organ: str, region: Region, regions: Mapping[str, Region], ours: Mapping[str, SentOrgan]
+) -> bool:
+    """Tell whether a paired organ lies beyond its partner, the one that came back or else was sent.
+
+    What came back as it was sent is not questioned: it is our result, right or wrong.
+    """
+    partner = regions.get(OTHER_SIDE.get(organ, ""))
+    if partner is None or not region.voxels or not partner.voxels:
+        return False
+    if as_sent(organ, region, ours):
+        return False
+    to_left_mm = region.centre_mm()[0] - partner.centre_mm()[0]  # LPS: x grows to the patient's left
+    return bool(to_left_mm >= 0 if organ.startswith("right") else to_left_mm <= 0)

@@ -1,0 +1,123 @@
+"""Which of several results of ours a returned SEG was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from models.corrections import Mask
+from models.errors import Refused
+from models.geometry import Geometry
+from services.dicom.seg_frames import SegCode
+from services.dicom.seg_reader import SegObject
+from services.dicom.segment_claims import Region, identities, sent_organs
+
+CLEAR_AGREEMENT = 0.9
+"""Where two results differ, the returned SEG is that of one of them from this part of the voxels on.
+
+Each such voxel is as one of the two has it. A reader changes places, two releases differ all along the
+surfaces: even an organ drawn anew leaves the others as they were sent.
+"""
+
+
+def which_was_corrected(returned: SegObject, candidates: Sequence[SegObject], geometry: Geometry) -> int:
+    """Tell which result of ours a returned SEG was made from, by its voxels.
+
+    Two results are told apart where they differ, in the organs that came back and are recognised: one
+    of them must agree with the returned SEG in `CLEAR_AGREEMENT` of these voxels. Where they do not
+    differ there, it does not matter. What the voxels leave open, a reference to just one of them
+    decides; between results that are the same, the one written last.
+
+    Parameters
+    ----------
+    returned
+        The SEG that came back.
+    candidates
+        Our organ SEGs of the series, at least one, in order of writing.
+    geometry
+        The CT grid that all were read onto.
+
+    Returns
+    -------
+    int
+        Index among the candidates.
+
+    Raises
+    ------
+    Refused
+        `ambiguous-result` if voxels and references leave open which of two different ones it was;
+        `unknown-organ` if a candidate is not of the catalogue's organs.
+    """
+    if not candidates:
+        raise ValueError("there is no result to choose from")
+    theirs = [(segment, Region(segment.mask, geometry)) for segment in returned.segments]
+    found: list[dict[str, Mask]] = []
+    sent: list[dict[str, Mask]] = []
+    for candidate in candidates:
+        ours = sent_organs(candidate, geometry)
+        claims = identities(theirs, ours)
+        found.append(
+            {
+                claim: segment.mask
+                for claim, (segment, _) in zip(claims, theirs, strict=True)
+                if isinstance(claim, str)
+            }
+        )
+        sent.append({key: organ.segment.mask for key, organ in ours.items()})
+    cited = [n for n, one in enumerate(candidates) if one.sop_instance_uid in returned.refers_to]
+    beaten: set[int] = set()
+    open_pairs: list[tuple[int, int, float]] = []
+    for one, other in combinations(range(len(candidates)), 2):
+        agreement = _agreement(found[one], sent[one], found[other], sent[other])
+        if agreement is None:
+            beaten.add(other if cited == [one] else one)
+        elif agreement >= CLEAR_AGREEMENT:
+            beaten.add(other)
+        elif agreement <= 1 - CLEAR_AGREEMENT:
+            beaten.add(one)
+        else:
+            open_pairs.append((one, other, agreement))
+    left = [n for n in range(len(candidates)) if n not in beaten]
+    if len(left) == 1:
+        return left[0]
+    if len(cited) == 1 and cited[0] in left:
+        return cited[0]
+    raise Refused(
+        SegCode.AMBIGUOUS_RESULT,
+        "it cannot be told which result of ours the SEG was made from",
+        {
+            "results": len(candidates),
+            "agreement": [round(agreement, 3) for _, _, agreement in open_pairs],
+        },
+    )
+
+
+def _agreement(
+    found_one: dict[str, Mask], one: dict[str, Mask], found_other: dict[str, Mask], other: dict[str, Mask]
+) -> float | None:
+    """Return the part of the voxels in which two results differ that came back as the first has them.
+
+    An organ that came back exactly as one of them has it, and none exactly as the other, settles it: 1
+    or 0. None where they do not differ in any organ that came back.
+    """
+    differ = as_first = 0
+    exact: set[bool] = set()
+    for organ in found_one.keys() | found_other.keys():
+        back = found_one.get(organ, found_other.get(organ))
+        if back is None or found_other.get(organ, back) is not back:
+            continue  # each sees another segment in this organ
+        nothing = np.zeros_like(back)
+        first, second = one.get(organ, nothing), other.get(organ, nothing)
+        apart = first ^ second
+        of_organ = int(np.count_nonzero(apart))
+        if not of_organ:
+            continue
+        differ += of_organ
+        as_first += int(np.count_nonzero(apart & ~(back ^ first)))
+        if back.any():
+            exact |= {result is first for result in (first, second) if np.array_equal(back, result)}
+    if len(exact) == 1:
+        return float(exact.pop())
+    return as_first / differ if differ else None
