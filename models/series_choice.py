@@ -77,11 +77,12 @@ class Rule:
             re.compile(pattern)
 
     def best(self, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Return those of the candidates that no other one beats under this rule; at least one."""
+        """Return those of the candidates that count as best under this rule; the very best first."""
         costs = [self._cost(candidate.facts[self.fact]) for candidate in candidates]
         least = min(costs)
         allowed = least + abs(least) * self.equal_within
-        return [c for c, cost in zip(candidates, costs, strict=True) if cost <= allowed]
+        kept = [n for n, cost in enumerate(costs) if cost <= allowed]
+        return [candidates[n] for n in sorted(kept, key=costs.__getitem__)]
 
     def _cost(self, value: Value) -> float:
         if isinstance(value, str):
@@ -204,8 +205,7 @@ def choose(candidates: Sequence[Candidate], rules: SeriesRules) -> Choice:
             "The site's rules exclude every series that is fit.",
             {"series": len(candidates)},
         )
-    decided = [rule for rule in rules.prefer if _drop(rule, left, reasons)]
-    by = ", ".join(rule.name for rule in decided)
+    by = ", ".join(rule.name for rule in rules.prefer if _drop(rule, left, reasons))
     if len(left) > 1:
         if rules.tie == "refuse":
             raise Refused(
@@ -216,10 +216,8 @@ def choose(candidates: Sequence[Candidate], rules: SeriesRules) -> Choice:
         left.sort(key=_number_then_uid)
         for other in left[1:]:
             reasons[other.series_uid] = "equal under every rule; its SeriesNumber or UID is higher"
-        by = (
-            f"{', '.join(rule.name for rule in decided) or 'no rule'}; then the lowest SeriesNumber of equals"
-        )
-    reasons[left[0].series_uid] = f"chosen: {by}"
+        by = f"{by or 'no rule'}; of equals, the lowest SeriesNumber"
+    reasons[left[0].series_uid] = f"chosen: {by or 'the only one left'}"
     return Choice(left[0].series_uid, reasons)
 
 

@@ -161,7 +161,8 @@ def _within_bits_stored(stored: NDArray[Any], facts: SliceFacts) -> NDArray[Any]
         return stored
     if int(stored.min()) < -modulus // 2 or int(stored.max()) >= modulus:
         raise _bad_pixels(f"values from {stored.min()} to {stored.max()} do not fit {bits} bits")
-    return np.where(stored >= modulus // 2, stored - np.array(modulus, stored.dtype), stored)
+    unused = 8 * stored.dtype.itemsize - bits
+    return stored << unused >> unused  # of a signed type: the sign bit is copied down
 
 
 def _padding_mask(dataset: FileDataset, facts: SliceFacts, stored: NDArray[Any]) -> NDArray[np.bool_]:

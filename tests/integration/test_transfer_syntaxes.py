@@ -1,0 +1,179 @@
+"""One slice in every encoding a PACS may hand out: bit-equal HU where it is lossless, told where not.
+
+The encoders are not ours: dcmtk's tools, pydicom's plugins, OpenJPH.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
+from pydicom.uid import JPEG2000, AllTransferSyntaxes, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless
+
+from models.geometry import Geometry
+from models.phantom import PhantomCase
+from models.verdict import Verdict
+from services.dicom.check import check_folder
+from services.dicom.phantom_series import write_phantom_series
+from services.dicom.series import load, read_series
+from tests.integration.ct_files import case
+
+SHAPE = (4, 40, 48)
+"""JPEG 2000 encoders want more than a few pixels."""
+
+Encoder = Callable[[Path], None]
+
+
+def dcmtk(tool: str, *options: str) -> Encoder:
+    def encode(path: Path) -> None:
+        found = shutil.which(tool)
+        if found is None:
+            pytest.skip(f"{tool} (Debian package dcmtk) is not installed")
+        subprocess.run([found, *options, str(path), str(path)], check=True, timeout=60)
+
+    return encode
+
+
+def plugin(syntax: str, **options: object) -> Encoder:
+    def encode(path: Path) -> None:
+        dataset = dcmread(path)
+        dataset.compress(syntax, generate_instance_uid=False, **options)
+        if options:
+            dataset.LossyImageCompression = "01"
+        dataset.save_as(path)
+
+    return encode
+
+
+def htj2k(syntax: str) -> Encoder:
+    def encode(path: Path) -> None:
+        dataset = dcmread(path)
+        frame = imagecodecs.htj2k_encode(dataset.pixel_array, reversible=True, planar=False)
+        dataset.PixelData = encapsulate([frame])
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.save_as(path, enforce_file_format=True)
+
+    return encode
+
+
+def as_it_is(path: Path) -> None:
+    """Explicit VR little endian, as the phantom is written."""
+
+
+def made() -> PhantomCase:
+    """Random HU on a grid large enough to encode."""
+    return case(Geometry(SHAPE, case().volume.geometry.affine))
+
+
+def written(folder: Path) -> tuple[Path, ...]:
+    return write_phantom_series(made(), folder)
+
+
+LOSSLESS: dict[str, tuple[str, Encoder]] = {
+    "implicit VR": ("1.2.840.10008.1.2", dcmtk("dcmconv", "+ti")),
+    "explicit VR": ("1.2.840.10008.1.2.1", as_it_is),
+    "deflated": ("1.2.840.10008.1.2.1.99", dcmtk("dcmconv", "+td")),
+    "big endian": ("1.2.840.10008.1.2.2", dcmtk("dcmconv", "+tb")),
+    "RLE": ("1.2.840.10008.1.2.5", dcmtk("dcmcrle")),
+    "JPEG lossless, process 14": ("1.2.840.10008.1.2.4.57", dcmtk("dcmcjpeg", "+el")),
+    "JPEG lossless, first order": ("1.2.840.10008.1.2.4.70", dcmtk("dcmcjpeg", "+e1")),
+    "JPEG-LS": ("1.2.840.10008.1.2.4.80", dcmtk("dcmcjpls", "+el")),
+    "JPEG-LS by CharLS": ("1.2.840.10008.1.2.4.80", plugin(JPEGLSLossless)),
+    "JPEG 2000": ("1.2.840.10008.1.2.4.90", plugin(JPEG2000Lossless)),
+    "HTJ2K": ("1.2.840.10008.1.2.4.201", htj2k("1.2.840.10008.1.2.4.201")),
+    "HTJ2K, RPCL": ("1.2.840.10008.1.2.4.202", htj2k("1.2.840.10008.1.2.4.202")),
+    "HTJ2K, reversible": ("1.2.840.10008.1.2.4.203", htj2k("1.2.840.10008.1.2.4.203")),
+}
+
+LOSSY: dict[str, tuple[str, Encoder]] = {
+    "JPEG-LS near lossless": ("1.2.840.10008.1.2.4.81", plugin(JPEGLSNearLossless, jls_error=2)),
+    "JPEG, 12 bits": ("1.2.840.10008.1.2.4.51", dcmtk("dcmcjpeg", "+ee", "+q", "100")),
+    "JPEG 2000": ("1.2.840.10008.1.2.4.91", plugin(JPEG2000, j2k_psnr=[80])),
+}
+
+
+@pytest.mark.parametrize("bits", [16, 12], ids=["16 bits", "12 bits"])
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_every_lossless_encoding_gives_the_same_hu(tmp_path: Path, name: str, bits: int) -> None:
+    syntax, encode = LOSSLESS[name]
+    for path in written(tmp_path):
+        if bits == 12:
+            unsigned_twelve_bits(path)
+        encode(path)
+        assert dcmread(path).file_meta.TransferSyntaxUID == syntax
+    (reading,) = read_series(tmp_path)
+    series = load(reading)
+    assert series.verdict.verdict is Verdict.OK, series.verdict
+    assert series.verdict.notes == ()
+    np.testing.assert_array_equal(series.volume.hu, made().volume.hu)
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_a_lossy_encoding_is_told(tmp_path: Path, name: str) -> None:
+    syntax, encode = LOSSY[name]
+    for path in written(tmp_path):
+        unsigned_twelve_bits(path)
+        encode(path)
+        assert dcmread(path).file_meta.TransferSyntaxUID == syntax
+    (row,) = check_folder(tmp_path)
+    assert row["verdict"] == "ok"
+    assert "4 of 4 slices went through lossy compression." in row["notes"]
+    (reading,) = read_series(tmp_path)
+    off = np.abs(load(reading).volume.hu.astype(int) - made().volume.hu)
+    assert 0 < off.max() <= 40
+
+
+def test_every_lossless_syntax_that_can_be_decoded_here_is_tried() -> None:
+    lossy = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"}
+    may_lose = {"1.2.840.10008.1.2.4.91"}  # JPEG 2000, not lossless only: the same codestreams as .90
+    decodable = set()
+    for syntax in AllTransferSyntaxes:
+        try:
+            decodable.add(str(syntax)) if get_decoder(syntax).is_available else None
+        except NotImplementedError:
+            continue
+    assert decodable - lossy - may_lose == {syntax for syntax, _ in LOSSLESS.values()}
+
+
+def unsigned_twelve_bits(path: Path) -> None:
+    """Store the same HU as scanners do: 0 to 4095, intercept -1024."""
+    dataset = dcmread(path)
+    dataset.PixelData = (dataset.pixel_array + 1024).astype("<u2").tobytes()
+    dataset["PixelData"].VR = "OW"
+    dataset.PixelRepresentation, dataset.BitsStored, dataset.HighBit = 0, 12, 11
+    dataset.RescaleIntercept = "-1024"
+    dataset.save_as(path)
+
+
+@pytest.mark.parametrize("representation", [0, 1], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("bits", range(8, 17))
+def test_eight_to_sixteen_bits_signed_or_not_give_exact_hu(
+    tmp_path: Path, bits: int, representation: int
+) -> None:
+    rng = np.random.default_rng(bits)
+    stored = rng.integers(0, 2**bits, SHAPE) - (2 ** (bits - 1) if representation else 0)
+    slope, intercept = (1, -1000) if bits < 15 else (0.0625, 0)
+    if representation:
+        stored = np.maximum(stored, -400 if bits < 15 else -16000)
+    for k, path in enumerate(written(tmp_path)):
+        dataset = dcmread(path)
+        dataset.BitsAllocated = 8 if bits == 8 else 16
+        dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = bits, bits - 1, representation
+        dataset.RescaleSlope, dataset.RescaleIntercept = str(slope), str(intercept)
+        kind = ("<i" if representation else "<u") + ("1" if bits == 8 else "2")
+        dataset.PixelData = stored[k].astype(kind).tobytes()
+        dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
+        dataset.save_as(path)
+    (reading,) = read_series(tmp_path)
+    series = load(reading)
+    assert series.volume.hu.dtype == (np.int16 if bits < 15 else np.float32)
+    np.testing.assert_array_equal(series.volume.hu, stored * slope + intercept)
