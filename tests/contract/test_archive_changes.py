@@ -1,0 +1,142 @@
+"""The feed of a real Orthanc: nothing that came is overlooked, whatever is restarted, deleted or replaced."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.pacs import orthanc
+from services.pacs.http import Http
+from services.pacs.orthanc import OrthancArchive
+from tests.archive import STABLE_SECONDS, Archive, archive_at
+from tests.instances import ct_slice, ct_study
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("feed")
+
+
+@pytest.fixture(scope="module")
+def own(home: Path) -> Iterator[Archive]:
+    """An archive that may be stopped and emptied."""
+    with archive_at(home) as archive:
+        yield archive
+
+
+def client(archive: Archive) -> OrthancArchive:
+    url = archive.server.url
+    return OrthancArchive(Http(f"{url}"), Http(f"{url}/dicom-web"))
+
+
+def put(archive: Archive, *objects: object) -> None:
+    Archive(archive.server, archive.server.start()).put(*(one.content for one in objects))  # type: ignore[attr-defined]
+
+
+def kill(archive: Archive) -> None:
+    """End it as a power cut does."""
+    process = archive.server.process
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    while process.alive:
+        time.sleep(0.01)
+
+
+def test_the_feed_of_an_empty_archive_is_empty(own: Archive) -> None:
+    changes = client(own).changes(0)
+    assert (changes.study_uids, changes.cursor, changes.more) == ((), 0, False)
+
+
+def test_the_feed_tells_each_study_once_and_goes_on_where_it_was_read_to(own: Archive) -> None:
+    feed = client(own)
+    start = feed.changes(0).cursor
+    first, second = ct_study(3, 2), ct_study(1)
+    put(own, *first, *second)
+    changes = feed.changes(start)
+    assert sorted(changes.study_uids) == sorted({first[0].study_uid, second[0].study_uid})
+    assert changes.cursor > start
+    put(own, ct_slice(first[0].study_uid, first[0].series_uid, 9))
+    assert feed.changes(changes.cursor).study_uids == (first[0].study_uid,)
+
+
+def test_a_study_that_has_become_stable_is_told_again(own: Archive) -> None:
+    feed = client(own)
+    objects = ct_study(2)
+    put(own, *objects)
+    study = feed.study(objects[0].study_uid)
+    assert study is not None
+    assert not study.stable
+    cursor = feed.changes(0).cursor
+    deadline = time.monotonic() + STABLE_SECONDS + 10
+    while objects[0].study_uid not in feed.changes(cursor).study_uids:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    study = feed.study(objects[0].study_uid)
+    assert study is not None
+    assert study.stable
+
+
+def test_a_long_feed_comes_in_stretches(own: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    feed = client(own)
+    cursor = feed.changes(0).cursor
+    objects = [*ct_study(4), *ct_study(4)]
+    put(own, *objects)
+    monkeypatch.setattr(orthanc, "STRETCH", 3)
+    told: set[str] = set()
+    stretches, more = 0, True
+    while more:
+        changes = feed.changes(cursor)
+        told |= set(changes.study_uids)
+        cursor, more = changes.cursor, changes.more
+        stretches += 1
+    assert told >= {one.study_uid for one in objects}
+    assert stretches >= 4  # 8 instances, 2 series, 2 studies
+
+
+def test_what_was_deleted_since_is_left_out(own: Archive) -> None:
+    feed = client(own)
+    cursor = feed.changes(0).cursor
+    gone, kept = ct_study(2), ct_study(1)
+    put(own, *gone, *kept)
+    [found] = own.ask("/tools/lookup", gone[0].study_uid.encode())
+    own.ask(found["Path"], method="DELETE")
+    assert feed.changes(cursor).study_uids == (kept[0].study_uid,)
+    assert feed.study(gone[0].study_uid) is None
+
+
+def test_a_cursor_outlives_a_crash_and_a_late_slice_is_told(own: Archive) -> None:
+    objects = ct_study(2)
+    put(own, *objects)
+    cursor = client(own).changes(0).cursor
+    kill(own)
+    own.server.start()
+    again = client(own).changes(cursor)
+    assert again.cursor >= cursor
+    put(own, ct_slice(objects[0].study_uid, objects[0].series_uid, 3))
+    late = client(own).changes(again.cursor)
+    assert objects[0].study_uid in late.study_uids
+    assert late.cursor > again.cursor
+
+
+def test_the_feed_of_a_replaced_database_is_read_from_its_start(
+    own: Archive, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(own, *ct_study(3))
+    cursor = client(own).changes(0).cursor
+    kill(own)
+    shutil.rmtree(home / "studies")
+    own.server.start()
+    empty = client(own).changes(cursor)
+    assert (empty.study_uids, empty.cursor) == ((), 0)
+    objects = ct_study(1)
+    put(own, *objects)
+    changes = client(own).changes(cursor)
+    assert changes.study_uids == (objects[0].study_uid,)
+    assert changes.cursor < cursor
+    assert f"before {cursor}: it is read from its start" in caplog.text
