@@ -1,4 +1,4 @@
-"""The verbs about truth: `cases add`, `cases freeze`, `cases list`, and the act `accept`."""
+"""The verbs about truth: `cases add`, `freeze`, `list` and `erase`, and the act `accept`."""
 
 from __future__ import annotations
 
@@ -94,13 +94,54 @@ def _state(one: dict[str, Any], case: str) -> str:
     return "not frozen" if case in one["pending"] else f"version {one['version']}"
 
 
+@cases.command()
+def erase(
+    patient: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATIENT|STUDY",
+            help="PatientID (ISSUER\\ID where an issuer is named), or a study of the patient: folder or UID.",
+        ),
+    ],
+    approver: Annotated[str, typer.Option(help="Name of the person whose act this is; kept on record.")],
+    reason: Annotated[str, typer.Option(help="Why; kept on record.")],
+    as_json: Json = False,
+) -> None:
+    """Take a patient out of cases, sets and scores, and name the releases that learnt from the patient."""
+
+    def verb() -> Outcome:
+        from flows.take_back import erase as run
+        from services.wiring import connect_in_process
+
+        document = run(patient, approver, reason, connect_in_process(Settings()))
+        return Outcome(document, _erased(document))
+
+    answer(verb, as_json)
+
+
+def _erased(document: dict[str, Any]) -> tuple[str, ...]:
+    names = [str(number) for number in document["releases"]]
+    lines = [
+        f"patient {document['patient'][:12]}: {len(document['cases'])} cases and {document['scores']} scores "
+        "are deleted",
+        f"releases that learnt from the patient: {', '.join(names) or 'none'}",
+    ]
+    if document["inherited"]:
+        lines.append(f"tuned from these: {', '.join(map(str, document['inherited']))}")
+    lines += [f"the {name} set must be frozen anew: `organloop cases freeze`" for name in document["sets"]]
+    return tuple(lines)
+
+
 def accept(
     study: Annotated[str, typer.Argument(help="StudyInstanceUID, or a folder with the study's DICOM files.")],
     organs: Annotated[str, typer.Option(help="Organs accepted as they are, by comma.")],
     reader: Annotated[str, typer.Option(help="Name of the reader whose act this is; kept on record.")],
+    series: Annotated[
+        str | None, typer.Option(help="SeriesInstanceUID of the CT, if several of the study have results.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Record that a reader accepts organs of a study's latest result as they are."""
+    """Record that a reader accepts organs of a CT series' latest result as they are."""
 
     def verb() -> Outcome:
         from flows.keep_cases import accept as run
@@ -110,7 +151,7 @@ def accept(
         folder = Path(study)
         uid = choose_series(read_series(folder)).study_uid if folder.is_dir() else study
         named = [organ.strip() for organ in organs.split(",") if organ.strip()]
-        document = run(str(uid), named, reader, connect_in_process(Settings()))
+        document = run(str(uid), named, reader, connect_in_process(Settings()), series)
         line = f"release {document['release']}: accepted are {', '.join(document['organs'])}"
         return Outcome(document, (line,))
 

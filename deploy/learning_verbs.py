@@ -12,6 +12,12 @@ from deploy.console import EXIT_REFUSED, Json, Outcome, answer, progress, table
 from models.organs import ORGANS
 from services.settings import Settings
 
+SCOPES = ("organ", "slices", "regions")
+"""Values of `models.scopes.Scope`, known before numpy is loaded."""
+
+LEVELS = ("head", "coarse", "neighbourhood")
+"""Values of `models.network.tuning.Level`, known before torch is loaded."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
@@ -20,18 +26,50 @@ def register(app: typer.Typer) -> None:
 
 
 def ingest(
-    source: Annotated[Path, typer.Argument(help="The SEG that came in: a file, or a folder with one SEG.")],
-    study: Annotated[Path, typer.Option(help="Folder with the CT study's DICOM files.")],
-    sent: Annotated[Path, typer.Option(help="The SEG that was sent, file or folder.")],
+    source: Annotated[
+        str, typer.Argument(help="The SEG that came in: a file, a folder with one, or its SOP Instance UID.")
+    ],
+    study: Annotated[
+        Path | None, typer.Option(help="Folder with the CT study's DICOM files. Default: from the archive.")
+    ] = None,
+    sent: Annotated[
+        Path | None,
+        typer.Option(
+            help="The SEG that was sent, file or folder. Default: found among the results on record."
+        ),
+    ] = None,
+    answers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as",
+            metavar="ANSWER",
+            help="Answer to a question: SEGMENT=ORGAN, SEGMENT=none, ORGAN=deleted or ORGAN=not-reviewed.",
+        ),
+    ] = None,
+    reader: Annotated[str, typer.Option(help="Name of who answers; kept on record.")] = "",
+    scope: Annotated[
+        str | None,
+        typer.Option(help=f"Where it is truth: {', '.join(SCOPES)}. Default: as on record, at first organ."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Tell what a returned SEG is, organ by organ, and keep what the reader meant by it."""
+    if scope is not None and scope not in SCOPES:
+        raise typer.BadParameter(f"no such scope: {scope}; there are {', '.join(SCOPES)}")
+    if answers and not reader.strip():
+        raise typer.BadParameter("an answer is an act with a name: --reader")
 
     def verb() -> Outcome:
+        from flows.ingest_correction import Said, memory_of
         from flows.ingest_correction import ingest as run
-        from flows.ingest_correction import memory_of
+        from models.scopes import Scope
+        from services.dicom.answers import WrongAnswer
 
-        document = run(source, study, sent, memory_of(Settings()))
+        said = Said(tuple(answers or ()), reader, None if scope is None else Scope(scope))
+        try:
+            document = run(source, study, sent, memory_of(Settings()), said=said)
+        except WrongAnswer as error:
+            raise typer.BadParameter(str(error)) from error
         stranger = document["status"] == "stranger"
         text = (f"refused: {document['code']}: {document['detail']}",) if stranger else _ledger(document)
         return Outcome(document, text, EXIT_REFUSED if stranger else 0)
@@ -69,10 +107,6 @@ def tune(
     answer(verb, as_json)
 
 
-LEVELS = ("head", "coarse", "neighbourhood")
-"""Values of `models.network.tuning.Level`, known before torch is loaded."""
-
-
 def _ledger(document: dict[str, Any]) -> tuple[str | Table, ...]:
     rows = [
         (
@@ -91,8 +125,14 @@ def _ledger(document: dict[str, Any]) -> tuple[str | Table, ...]:
         f"question: segment {one['label']!r} ({one['why']}): is it {' or '.join(one['candidates'])}?"
         for one in document["questions"]
     ]
+    apart = [
+        f"readers disagree on {one['organ']}: DSC {one['dsc'] if one['dsc'] is not None else 'not measured'} "
+        f"between {', '.join(one['corrections'])}"
+        for one in document["disagreements"]
+    ]
     kept = "kept for tuning" if document["kept"] else f"not kept for tuning: {document['why']}"
-    return (document["status"], table({"organ": "left", "state": "left"} | numbers, rows), *questions, kept)
+    shown = table({"organ": "left", "state": "left"} | numbers, rows)
+    return (document["status"], shown, *questions, *apart, kept)
 
 
 def _candidate(document: dict[str, Any]) -> tuple[str | Table, ...]:

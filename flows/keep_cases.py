@@ -14,7 +14,6 @@ from flows.serving import Progress, current, silent
 from models.corrections import INDEPENDENT, HybridLabel, Mask, Provenance
 from models.errors import Refused
 from models.resampling import to_model_grid
-from services.cases.evidence import FIRST_RELEASE
 from services.cases.store import CaseContent
 from services.dicom.phantom_series import read_truth
 from services.dicom.provenance import acquisition_of, patient_of, site_of
@@ -140,9 +139,7 @@ def _drawn_in_seg(seg: SegObject, origin: str, records: Records) -> dict[str, Ma
 
 def _comes_from_our_result(seg: SegObject, records: Records) -> bool:
     uid = seg.sop_instance_uid
-    return records.find_result(uid) is not None or any(
-        correction.sop_instance_uid == uid for correction in records.corrections_since(FIRST_RELEASE)
-    )
+    return records.find_result(uid) is not None or bool(records.corrections(sop_instance_uid=uid))
 
 
 def freeze_cases(purpose: Purpose, services: Services) -> dict[str, Any]:
@@ -177,34 +174,57 @@ def _by_site(cases: Collection[Case]) -> list[Case]:
     return sorted(cases, key=lambda case: (case.site, case.case_id))
 
 
-def accept(study_uid: str, organs: Collection[str], reader: str, services: Services) -> dict[str, Any]:
-    """Record that a reader accepts organs of the result written last of a study, as they are.
+def accept(
+    study_uid: str, organs: Collection[str], reader: str, services: Services, series_uid: str | None = None
+) -> dict[str, Any]:
+    """Record that a reader accepts organs of the result written last of a CT series, as they are.
+
+    Parameters
+    ----------
+    study_uid
+        The study.
+    organs
+        Organs accepted.
+    reader
+        Whose act it is.
+    services
+        What to work with.
+    series_uid
+        The CT series; by default the one of the study that has results.
 
     Returns
     -------
     dict
-        The document of the `accept` verb: ``study_uid, release, organs, reader``; organs are all that
-        are accepted by now.
+        The document of the `accept` verb: ``study_uid, series_uid, release, organs, reader``; organs are
+        all that are accepted by now.
 
     Raises
     ------
     Refused
-        `no-result` if nothing of the study is on record, `unknown-organ`, `no-name`.
+        `no-result` if nothing of the study (and series) is on record, `several-series` if results of more
+        than one are, `unknown-organ`, `no-name`.
     """
     if not reader.strip():
         raise Refused("no-name", "an acceptance is an act with a name")
-    result = services.records.latest_result(study_uid)
-    if result is None:
+    results = services.records.results_of_study(study_uid)
+    found = [one for one in results if series_uid in (None, one.series_uid)]
+    if not found:
         raise Refused("no-result", f"no result of study {study_uid} is on record")
+    series = sorted({one.series_uid for one in found})
+    if len(series) > 1:
+        detail = f"the study has results of series {', '.join(series)}: name one with --series"
+        raise Refused("several-series", detail, {"series": len(series)})
+    result = found[-1]
     known = services.releases.release(result.release).contract.organs
     unknown = sorted(set(organs) - set(known))
     if unknown or not organs:
         detail = f"{', '.join(unknown) or 'no organ'} named; release {result.release} has {', '.join(known)}"
         raise Refused("unknown-organ", detail)
-    services.records.record_acceptance(study_uid, result.release, organs, reader)
-    accepted = services.records.accepted_organs(study_uid, result.release)
+    services.records.record_acceptance(study_uid, result.series_uid, result.release, organs, reader)
+    accepted = services.records.accepted_organs(result.series_uid, result.release)
     return {
         "study_uid": study_uid,
+        "series_uid": result.series_uid,
         "release": result.release,
         "organs": [organ for organ in known if organ in accepted],
         "reader": reader,

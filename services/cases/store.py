@@ -18,6 +18,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 
 from models.acquisition import Acquisition
 from models.corrections import HybridLabel, Mask
-from models.errors import StorageFailed
+from models.errors import Refused, StorageFailed
 from models.geometry import Geometry, geometry_from_ras, ras_affine
 from models.volume import Volume
 from services.records.port import Case, Purpose, Records
@@ -122,7 +123,7 @@ class CaseStore:
         Raises
         ------
         Refused
-            As `Records.add_case`: `patient-leak`, `case-changed`.
+            As `Records.add_case`: `patient-leak`, `patient-erased`, `case-changed`.
         StorageFailed
             If the disk is full or not writable.
         """
@@ -142,7 +143,21 @@ class CaseStore:
             with _storage_failures():
                 target.parent.mkdir(parents=True, exist_ok=True)
             replace(target, data)
+        if records.erased(case.patient):  # while the files were written
+            self.erase(case.case_id)
+            raise Refused("patient-erased", "the patient was taken out, and is kept for nothing again")
         return case
+
+    def erase(self, case_id: str) -> None:
+        """Delete all that is kept of a case; what is not there is no error.
+
+        Raises
+        ------
+        StorageFailed
+            If a file cannot be deleted.
+        """
+        with _storage_failures(), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.folder / case_id)
 
     def read(self, case: Case) -> CaseContent:
         """Return what is kept of a case.

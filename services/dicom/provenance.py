@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydicom.dataset import Dataset
+
 from models.acquisition import Acquisition
 from services.dicom.series import CTSeries
 
@@ -16,7 +18,11 @@ def patient_of(ct: CTSeries) -> str | None:
     -----
     Source: PS3.3 C.7.1.1, Patient Module: PatientID (0010,0020), IssuerOfPatientID (0010,0021).
     """
-    image = ct.images[0]
+    return patient_of_image(ct.images[0])
+
+
+def patient_of_image(image: Dataset) -> str | None:
+    """Return whose one image is, as `patient_of`."""
     number, issuer = (str(image.get(keyword) or "").strip() for keyword in ("PatientID", "IssuerOfPatientID"))
     if not number:
         return None

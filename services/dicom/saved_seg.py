@@ -8,12 +8,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from models.errors import Refused
+from services.dicom.bounded import BROKEN_DATASET, open_bounded
 from services.dicom.seg_frames import SegCode
-from services.dicom.seg_reader import BROKEN_DATASET, SegObject
+from services.dicom.seg_reader import SegObject
 
 SAYS_NOTHING = frozenset({"", "Unspecified", "UNKNOWN", "0", "1"})
 """What viewers write where they have nothing to say."""
@@ -56,10 +56,7 @@ def saving_of(path: Path) -> Saving:
     Source: PS3.3 C.8.20.1 (ContentCreatorName), C.7.3.1 (OperatorsName), C.12.1 (TimezoneOffsetFromUTC),
     PS3.10 table 7.1-1 (ImplementationVersionName).
     """
-    try:
-        seg = dcmread(path, stop_before_pixels=True)
-    except BROKEN_DATASET as error:
-        raise Refused(SegCode.NOT_DICOM, "the file cannot be read as DICOM") from error
+    seg = open_bounded(path, stop_before_pixels=True)
     try:
         return Saving(
             sop_instance_uid=str(seg.get("SOPInstanceUID") or ""),

@@ -77,7 +77,11 @@ def axial(
 def _draw_slice(axes: Axes, hu: NDArray[np.generic], geometry: Geometry) -> None:
     _, step_j, step_i = geometry.spacing_mm
     axes.imshow(hu, cmap="gray", vmin=SOFT_TISSUE_HU[0], vmax=SOFT_TISSUE_HU[1], aspect=step_j / step_i)
-    # Radiological convention: patient's left on the right of the picture, posterior at the bottom.
+    seen_as_a_reader(axes, geometry)
+
+
+def seen_as_a_reader(axes: Axes, geometry: Geometry) -> None:
+    """Turn axes to the radiological convention: patient's left on the right, posterior at the bottom."""
     if geometry.affine[0, 2] < 0:
         axes.invert_xaxis()
     if geometry.affine[1, 1] < 0:

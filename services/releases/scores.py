@@ -16,7 +16,7 @@ from pathlib import Path
 from models.errors import StorageFailed
 from models.release import sha256_hex
 from models.scores import OrganScore
-from services.releases.files import write_once
+from services.releases.files import storage_errors, write_once
 
 
 class ScoreStore:
@@ -67,6 +67,20 @@ class ScoreStore:
         """
         document = {organ: score.to_json() for organ, score in scores.items()}
         write_once(self._path(release, profile, case), json.dumps(document, indent=1).encode())
+
+    def erase(self, case: str) -> int:
+        """Delete what any release scored on a case, by the case's digest; return how many scores those were.
+
+        Raises
+        ------
+        StorageFailed
+            If a file cannot be deleted.
+        """
+        files = sorted(self.folder.glob(f"*/*/{case}.json"))
+        with storage_errors("a score"):
+            for path in files:
+                path.unlink(missing_ok=True)
+        return len(files)
 
     def _path(self, release: str, profile: str, case: str) -> Path:
         return self.folder / release / sha256_hex(profile.encode())[:16] / f"{case}.json"

@@ -243,4 +243,20 @@ def test_an_acceptance_names_the_release_whose_result_was_seen(settings: Setting
     )
     code, document = organloop(settings, *words, "spleen, liver")
     assert (code, document["organs"], document["release"]) == (0, ["liver", "spleen"], 1)
-    assert records.accepted_organs(uid, 1) == {"liver", "spleen"}
+    assert records.accepted_organs("1.2", 1) == {"liver", "spleen"}
+
+
+def test_of_a_study_with_results_of_two_series_one_is_named(settings: Settings) -> None:
+    records = open_records(settings.records_url)
+    records.set_incumbent(1, approver="IT", reason="told again")
+    for series in ("1.2.1", "1.2.2"):
+        records.first_written(series, records.events()[0].at)
+        objects = {"organ-seg": f"{series}.9"}
+        records.record_result(series, study_uid="1.2", series_uid=series, release=1, objects=objects)
+    words = ("accept", "1.2", "--reader", "Dr A", "--organs", "liver")
+    code, refusal = organloop(settings, *words)
+    assert (code, refusal["code"]) == (3, "several-series")
+    code, document = organloop(settings, *words, "--series", "1.2.2")
+    assert (code, document["series_uid"]) == (0, "1.2.2")
+    assert records.accepted_organs("1.2.1", 1) == frozenset()
+    assert records.accepted_organs("1.2.2", 1) == {"liver"}

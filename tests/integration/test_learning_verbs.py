@@ -63,10 +63,32 @@ def test_ours_unchanged_is_0_and_a_stranger_is_3(organloop, test_data):
 
 
 @pytest.mark.parametrize(
-    "words", [("ingest", "some.dcm"), ("tune", "--organs", "liver,appendix"), ("tune", "--level", "all")]
+    "words",
+    [
+        ("ingest",),
+        ("ingest", "1.2.3", "--scope", "half"),
+        ("ingest", "1.2.3", "--as", "3=stomach"),
+        ("tune", "--organs", "liver,appendix"),
+        ("tune", "--level", "all"),
+    ],
 )
 def test_wrong_usage_is_2(organloop, words):
     assert organloop(*words).exit_code == 2
+
+
+def test_an_answer_that_is_none_is_wrong_usage(organloop, test_data):
+    ohif = test_data("ohif-correction")
+    where = ("--study", ohif / "ct", "--sent", ohif / "sent.dcm", "--reader", "Dr A")
+    for words in ("3=appendix", "liver", "liver=deleted"):
+        result = organloop("ingest", ohif / "saved-by-ohif.dcm", *where, "--as", words)
+        assert result.exit_code == 2, "no such organ; no answer; not asked"
+
+
+def test_without_an_archive_a_uid_is_a_failure_that_says_what_to_name(organloop):
+    result = organloop("ingest", "1.2.3", "--json")
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["code"]) == (1, "pacs-failed")
+    assert "--study and --sent" in document["detail"]
 
 
 def test_a_home_where_nothing_serves_cannot_tune(organloop):

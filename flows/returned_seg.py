@@ -1,0 +1,234 @@
+"""What a SEG that came back refers to: the CT it was drawn on, and the SEG of ours it was made from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmread
+
+from models.corrections import Mask
+from models.errors import PacsFailed, Refused
+from models.scopes import Scope
+from services.cases.store import CaseStore
+from services.cases.words import ReadersDisagree
+from services.dicom.organ_seg import KIND as ORGAN_SEG
+from services.dicom.review_regions import review_regions
+from services.dicom.review_seg import KIND as REVIEW_SEG
+from services.dicom.seg_files import cited_series, find_seg
+from services.dicom.seg_reader import SegObject, read_seg
+from services.dicom.series import CTSeries, load, read_series
+from services.dicom.which_corrected import which_was_corrected
+from services.pacs.port import Archive
+from services.records.port import Records, Result
+from services.work_folder import work_folder
+
+UID = re.compile(r"[0-9]+(\.[0-9]+)+")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Where corrections are kept, and where what they refer to is found.
+
+    Parameters
+    ----------
+    records
+        What happened; also says which release's result was corrected, and what readers accepted.
+    cases
+        Volumes and labels for tuning.
+    spacing_mm
+        Voxel size of the model grid along (k, j, i), millimetres.
+    archive
+        Where studies and results lie; None where everything is named.
+    work
+        Folder for what is fetched; None without an archive.
+    policy
+        What teaches where readers disagree.
+    """
+
+    records: Records
+    cases: CaseStore
+    spacing_mm: tuple[float, float, float]
+    archive: Archive | None = None
+    work: Path | None = None
+    policy: ReadersDisagree = ReadersDisagree.ASK
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Where a SEG belongs.
+
+    Parameters
+    ----------
+    ct
+        The series it was drawn on.
+    folder
+        All files of the study.
+    """
+
+    ct: CTSeries
+    folder: Path
+
+
+@contextmanager
+def finder(memory: Memory | None, study: Path | None, sent: Path | None) -> Iterator[Finder]:
+    """Give what finds; what it fetched is gone at the end."""
+    if memory is None or memory.archive is None or memory.work is None:
+        yield Finder(memory, study, sent)
+        return
+    with work_folder(memory.work) as into:
+        yield Finder(memory, study, sent, into)
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Finds what a SEG refers to, in what is named or else in the archive.
+
+    Parameters
+    ----------
+    memory
+        Holds the archive, and the records of what was sent.
+    study, sent
+        Folder of the CT study, and the SEG that was sent (file or folder); None to find them.
+    into
+        Folder for what has to be fetched.
+    """
+
+    memory: Memory | None
+    study: Path | None
+    sent: Path | None
+    into: Path = Path()
+
+    def seg(self, source: str | Path) -> Path:
+        """Return the SEG that came in: a file, the one in a folder, or an object of the archive.
+
+        Raises
+        ------
+        Refused
+            `not-in-archive` if the archive holds no object of that UID; as `find_seg`.
+        PacsFailed
+            If no archive is known, or it does not answer.
+        """
+        path = Path(source)
+        if path.exists() or not UID.fullmatch(str(source)):
+            return find_seg(path)
+        found = self._archive().fetch_instance(str(source), self.into)
+        if found is None:
+            raise Refused("not-in-archive", f"the archive holds no object {source}")
+        return found
+
+    def named(self) -> Placed:
+        """Return where the SEG that was sent belongs, of what is named.
+
+        Raises
+        ------
+        Refused
+            If either cannot be used.
+        """
+        if self.study is None or self.sent is None:
+            raise ValueError("study and sent are to be named")
+        sent = find_seg(self.sent)
+        placed = Placed(load(cited_series(read_series(self.study), sent)), self.study)
+        read_seg(sent, placed.ct)
+        return placed
+
+    def placed(self, study_uid: str, seg: Path) -> Placed:
+        """Return where a SEG belongs, by the images it cites.
+
+        Raises
+        ------
+        Refused
+            As `Archive.fetch_study` and `cited_series`.
+        PacsFailed
+            If no archive is known, or it does not answer.
+        """
+        folder = self.study or self._archive().fetch_study(study_uid, self.into)
+        cites = seg if self.sent is None else find_seg(self.sent)
+        return Placed(load(cited_series(read_series(folder), cites)), folder)
+
+    def corrected(self, theirs: SegObject, placed: Placed) -> tuple[SegObject, Result | None]:
+        """Return the SEG of ours that a SEG was made from, and the result it belongs to.
+
+        Raises
+        ------
+        Refused
+            `no-result` if nothing of the series is on record, `sent-not-archived` if the archive no longer
+            holds what was sent, as `which_was_corrected` where it cannot be told.
+        """
+        ct = placed.ct
+        if self.sent is not None:
+            named = read_seg(find_seg(self.sent), ct)
+            return named, self.memory.records.find_result(named.sop_instance_uid) if self.memory else None
+        results = self._results(ct.series_uid, theirs)
+        there: list[tuple[SegObject, Result]] = []
+        for result in results:
+            path = self._member(result.objects[ORGAN_SEG], placed.folder)
+            if path is not None:
+                there.append((read_seg(path, ct), result))
+        measured = {"on_record": len(results), "archived": len(there)}
+        if not there:
+            detail = "the archive no longer holds what was sent; name it with --sent"
+            raise Refused("sent-not-archived", detail, measured)
+        candidates = [seg for seg, _ in there]
+        chosen = there[which_was_corrected(theirs, candidates, ct.volume.geometry)]
+        if len(there) < len(results) and not _shares_an_organ(theirs, chosen[0]):
+            detail = "it may be the correction of a result that is no longer archived; name that with --sent"
+            raise Refused("sent-not-archived", detail, measured)
+        return chosen
+
+    def regions(self, scope: Scope, result: Result | None, placed: Placed) -> Mapping[str, Mask]:
+        """Return the review regions that a reader was shown, by organ; none unless the scope asks for them.
+
+        Raises
+        ------
+        Refused
+            `no-review-regions` if none were shown, or the archive no longer holds them.
+        """
+        if scope is not Scope.REGIONS:
+            return {}
+        uid = result.objects.get(REVIEW_SEG) if result else None
+        path = None if uid is None else self._member(uid, placed.folder)
+        if path is None:
+            raise Refused("no-review-regions", "no review regions were shown, or they are not archived")
+        return review_regions(read_seg(path, placed.ct))
+
+    def _results(self, series_uid: str, theirs: SegObject) -> list[Result]:
+        """Return the results of a series that a SEG may be made from; the one it is itself, if it is ours."""
+        if self.memory is None:
+            raise Refused("no-result", "no release has served from this home: name the SEG that was sent")
+        records = self.memory.records
+        ours = records.find_result(theirs.sop_instance_uid)
+        found = [ours] if ours else list(records.results_of_series(series_uid))
+        found = [result for result in found if ORGAN_SEG in result.objects]
+        if not found:
+            raise Refused("no-result", f"no result of series {series_uid} is on record")
+        return found
+
+    def _member(self, sop_instance_uid: str, folder: Path) -> Path | None:
+        """Return the file of an object of the study; None if neither the folder nor the archive holds it."""
+        named = folder / f"{sop_instance_uid}.dcm"
+        if named.is_file():
+            return named
+        if self.study is not None:
+            for path in sorted(folder.rglob("*.dcm")):
+                header = dcmread(path, specific_tags=["SOPInstanceUID"], stop_before_pixels=True, force=True)
+                if header.get("SOPInstanceUID") == sop_instance_uid:
+                    return path
+            if self.memory is None or self.memory.archive is None:
+                return None
+        return self._archive().fetch_instance(sop_instance_uid, self.into)
+
+    def _archive(self) -> Archive:
+        if self.memory is None or self.memory.archive is None:
+            raise PacsFailed("no archive is known, and not everything is named: use --study and --sent")
+        return self.memory.archive
+
+
+def _shares_an_organ(theirs: SegObject, ours: SegObject) -> bool:
+    """Tell whether an organ came back just as it was sent: then this is the SEG it was made from."""
+    sent = [segment.mask for segment in ours.segments if segment.mask.any()]
+    return any(np.array_equal(segment.mask, mask) for segment in theirs.segments for mask in sent)

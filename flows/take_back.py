@@ -1,0 +1,166 @@
+"""Acts that take something back: a correction withdrawn, a patient taken out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+
+from flows.gate_candidate import CANDIDATE_TUNED
+from flows.returned_seg import UID
+from models.corrections import OrganState
+from models.errors import Refused
+from services.dicom.provenance import patient_of, patient_of_image
+from services.dicom.series import choose_series, load, read_series
+from services.pacs.port import ArchivedStudy
+from services.records.port import Purpose, Records
+from services.releases.scores import ScoreStore
+from services.wiring import Services
+from services.work_folder import work_folder
+
+LEARNT_FROM = (CANDIDATE_TUNED, "candidate-calibrated")
+"""Events that name a release and the patients it learnt from or was calibrated on."""
+
+ERASED = "releases-learnt-from-erased"
+"""Event: the releases that learnt from a patient who was taken out."""
+
+
+def withdraw(sop_instance_uid: str, reader: str, reason: str, records: Records) -> dict[str, Any]:
+    """Take a correction out of all tuning to come; it stays on record, and so does who took it back.
+
+    Returns
+    -------
+    dict
+        The document of the `withdraw` verb: ``sop_instance_uid, study_uid, versions, organs, reader,
+        reason``; organs are those that were edited.
+
+    Raises
+    ------
+    Refused
+        `no-name` without a name or a reason, `unknown-correction` if there is none of that UID.
+    """
+    _require_act(reader, reason)
+    taken = records.withdraw(sop_instance_uid, reader=reader, reason=reason)
+    edited = {entry.organ for one in taken for entry in one.organs if entry.state is OrganState.EDITED}
+    return {
+        "sop_instance_uid": sop_instance_uid,
+        "study_uid": taken[-1].study_uid,
+        "versions": [one.version for one in taken],
+        "organs": sorted(edited),
+        "reader": reader,
+        "reason": reason,
+    }
+
+
+def erase(source: str, approver: str, reason: str, services: Services) -> dict[str, Any]:
+    r"""Take a patient out of all that is learnt from and judged by; refused for it from then on.
+
+    The act goes on record before a file is deleted: killed in between, the same call completes it.
+    Results, the archive, and the numbers of corrections on record stay.
+
+    Parameters
+    ----------
+    source
+        The patient: PatientID (``ISSUER\ID`` where an issuer is named), or one study of the patient: its
+        folder, or its UID on record or in the archive. Only the HMAC is kept and told.
+    approver, reason
+        Whose act it is, and why.
+    services
+        What to work with.
+
+    Returns
+    -------
+    dict
+        The document of the `cases erase` verb: ``patient``, the HMAC; ``cases`` taken out; ``sets``, by
+        purpose the digest of the newest frozen version that held one, which must be frozen anew;
+        ``scores`` deleted; ``releases`` that learnt from the patient or were calibrated on it, and
+        ``inherited``, those tuned from them; ``approver, reason``.
+
+    Raises
+    ------
+    Refused
+        `no-name` without a name or a reason, `unknown-patient` if nothing of the patient is kept.
+    StorageFailed
+        If a file cannot be deleted; the same call goes on.
+    """
+    _require_act(approver, reason)
+    patient = _patient(source, services)
+    records = services.records
+    if not records.erased(patient) and not any(
+        case.patient == patient for purpose in Purpose for case in records.cases(purpose)
+    ):
+        detail = r"no case of that patient is kept; where headers name an issuer, write ISSUER\ID"
+        raise Refused("unknown-patient", detail)
+    learnt, inherited = _releases(patient, services)
+    erasure = records.erase_patient(patient, who=approver, reason=reason)
+    scores = 0
+    for case in erasure.cases:
+        services.cases.erase(case["case_id"])
+        scores += ScoreStore(services.settings.score_store).erase(case["digest"])
+    payload = {"patient": patient, "releases": learnt, "inherited": inherited, "scores": scores}
+    records.event(ERASED, who=approver, payload=payload, key=f"{ERASED}:{patient}")
+    return {
+        "patient": patient,
+        "cases": [case["case_id"] for case in erasure.cases],
+        "sets": dict(erasure.thawed),
+        "scores": scores,
+        "releases": learnt,
+        "inherited": inherited,
+        "approver": approver,
+        "reason": reason,
+    }
+
+
+def _require_act(name: str, reason: str) -> None:
+    if not name.strip() or not reason.strip():
+        raise Refused("no-name", "to take something back is an act with a name and a reason")
+
+
+def _patient(source: str, services: Services) -> str:
+    """Return the HMAC of the patient that is named, or whose study is."""
+    folder = Path(source)
+    if folder.is_dir():
+        return _named(patient_of(load(choose_series(read_series(folder)))), services)
+    kept = {case.case_id: case.patient for purpose in Purpose for case in services.records.cases(purpose)}
+    for correction in services.records.corrections():
+        case_id = services.cases.pseudonym(correction.name)
+        if correction.study_uid == source and case_id in kept:
+            return kept[case_id]
+    if UID.fullmatch(source) and services.archive is not None:
+        study = services.archive.study(source)
+        if study is not None:
+            return _named(_archived_patient(study, services), services)
+    return services.cases.pseudonym(source)
+
+
+def _archived_patient(study: ArchivedStudy, services: Services) -> str | None:
+    """Return the patient of one image of a study; the archive's list does not name the issuer."""
+    images = [uid for series in study.series if series.modality == "CT" for uid in series.sop_instance_uids]
+    if services.archive is None or not images:
+        return None
+    with work_folder(services.settings.home / "work") as into:
+        path = services.archive.fetch_instance(images[0], into)
+        return None if path is None else patient_of_image(dcmread(path, stop_before_pixels=True))
+
+
+def _named(patient: str | None, services: Services) -> str:
+    if patient is None:
+        raise Refused("unknown-patient", "the study names no patient")
+    return services.cases.pseudonym(patient)
+
+
+def _releases(patient: str, services: Services) -> tuple[list[int], list[int]]:
+    """Return the releases that learnt from a patient, and those tuned from them."""
+    learnt = {
+        int(event.payload["release"])
+        for kind in LEARNT_FROM
+        for event in services.records.events(kind)
+        if patient in event.payload["patients"]
+    }
+    inherited: set[int] = set()
+    for number in sorted(services.releases.numbers()):
+        parent = services.releases.release(number).parent
+        if number not in learnt and parent is not None and parent in learnt | inherited:
+            inherited.add(number)
+    return sorted(learnt), sorted(inherited)
