@@ -19,6 +19,7 @@ from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
 from flows.archived_study import archive_of, fetch, is_uid, note_refused, note_segmented
+from flows.audit_stream import is_drawn, record_audit
 from flows.serving import Progress, incumbent, silent, worth_trying_again
 from models.errors import Refused
 from models.findings import StudyFindings
@@ -78,6 +79,7 @@ class _Made:
             release=self.findings.release,
             objects={item.kind: item.sop_instance_uid for item in self.objects},
         )
+        record_audit(records, self.key, self.series.study_uid, self.series.series_uid, self.findings)
 
 
 def segment(
@@ -175,12 +177,13 @@ def _make(
         answer = services.segmenter.segment(model_volume.hu.astype(np.int16, copy=False), chosen.number)
         profile = services.segmenter.profile(chosen.number)
     with watch.step("assess"):
+        audited = is_drawn(series.study_uid, services)
         findings = assess(
-            answer, model_volume.geometry, series.volume.geometry, chosen, profile, asked.organs
+            answer, model_volume, series.volume.geometry, chosen, profile, asked.organs, audited
         )
     with watch.step("write"):
         progress("writing and proving the DICOM objects")
-        settings = settings_digest(profile, asked.organs)
+        settings = settings_digest(profile, asked.organs, audited)
         key = result_key(series, chosen, services.settings.seg_profile, settings)
         written_at = services.records.first_written(key, asked.now())
         objects = write_results(
@@ -202,7 +205,7 @@ def _into_folder(made: _Made, out: Path | None, services: Services, watch: Stopw
     return SegmentedStudy(made.series, made.findings, made.objects, _document(made, out, watch))
 
 
-def settings_digest(serving_profile: str, organs: Collection[str]) -> str:
+def settings_digest(serving_profile: str, organs: Collection[str], audited: bool = False) -> str:
     """Return the digest of all that may change the objects beside images, release and SEG profile.
 
     Other bits are served in another profile; other rules, words, codes or colours come with another
@@ -214,8 +217,11 @@ def settings_digest(serving_profile: str, organs: Collection[str]) -> str:
         In which the release answered.
     organs
         Organs asked for; their order says nothing.
+    audited
+        Whether the study was drawn for the random audit.
     """
-    return digest([serving_profile, version("organloop"), repr(CATALOGUE), *sorted(organs)])
+    drawn = ["audited"] if audited else []
+    return digest([serving_profile, version("organloop"), repr(CATALOGUE), *sorted(organs), *drawn])
 
 
 def result_key(series: CTSeries, release: Release, seg_profile: str, settings: str) -> str:
@@ -266,8 +272,15 @@ def _document(made: _Made, out: Path | None, watch: Stopwatch) -> dict[str, Any]
                 "dsc_lower_bound": finding.dsc_lower_bound,
                 "entropy": finding.entropy,
                 "disagreement": finding.disagreement,
+                "importance_ml": finding.importance_ml,
+                "band_ml": finding.band_ml,
             }
             for finding in findings.organs
+        ],
+        "audited": findings.audited,
+        "importance_ml": findings.importance_ml,
+        "strange": [
+            {"fact": one.name, "value": one.value, "usual": list(one.usual)} for one in findings.strange
         ],
         "seconds": watch.seconds(),
     }

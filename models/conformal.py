@@ -11,13 +11,11 @@ Source: Vovk et al. 2005; for DSC Wundram et al. 2024, arXiv 2407.13307.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from models.calibration import Calibration, OrganCalibration
-from models.domain import fit_domain
+from models.calibration import OrganCalibration
 
 CONFIDENCE = 0.9
 """Probability with which a bound holds, unless told otherwise."""
@@ -28,8 +26,8 @@ def fewest_cases(confidence: float) -> int:
     return math.ceil(confidence / (1 - confidence) - 1e-9)
 
 
-def fit_organ(sdc: ArrayLike, dsc: ArrayLike, confidence: float = CONFIDENCE) -> OrganCalibration | None:
-    """Calibrate one organ.
+def conformal_quantile(sdc: ArrayLike, dsc: ArrayLike, confidence: float = CONFIDENCE) -> float | None:
+    """Return what is to be subtracted from the soft Dice confidence of one organ.
 
     Parameters
     ----------
@@ -41,7 +39,7 @@ def fit_organ(sdc: ArrayLike, dsc: ArrayLike, confidence: float = CONFIDENCE) ->
 
     Returns
     -------
-    OrganCalibration or None
+    float or None
         None when n is under `fewest_cases`: the organ stays uncalibrated, no number is made up.
 
     Raises
@@ -57,42 +55,9 @@ def fit_organ(sdc: ArrayLike, dsc: ArrayLike, confidence: float = CONFIDENCE) ->
     rank = math.ceil((residual.size + 1) * confidence - 1e-9)
     if rank > residual.size:
         return None
-    quantile = float(np.partition(residual, rank - 1)[rank - 1])
-    return OrganCalibration(quantile=quantile, confidence=confidence, cases=residual.size)
+    return float(np.partition(residual, rank - 1)[rank - 1])
 
 
 def lower_bound(sdc: float, calibration: OrganCalibration) -> float:
     """Return the lower bound of DSC, 0..1."""
     return min(1.0, max(0.0, sdc - calibration.quantile))
-
-
-def fit_calibration(
-    profile: str,
-    scores: Mapping[str, tuple[ArrayLike, ArrayLike]],
-    features: ArrayLike,
-    confidence: float = CONFIDENCE,
-) -> Calibration:
-    """Calibrate a release in one serving profile.
-
-    Parameters
-    ----------
-    profile
-        The serving profile that answered the calibration cases.
-    scores
-        By organ: SDC and DSC of its cases (see `fit_organ`).
-    features
-        Axes (study, feature): `models.domain.study_feature` of each calibration study.
-    confidence
-        Probability with which each organ's bound is to hold.
-
-    Returns
-    -------
-    Calibration
-        Organs with too few cases are left out, and so uncalibrated.
-    """
-    organs = {organ: fit_organ(sdc, dsc, confidence) for organ, (sdc, dsc) in scores.items()}
-    return Calibration(
-        profile=profile,
-        organs={organ: fitted for organ, fitted in organs.items() if fitted is not None},
-        domain=fit_domain(features),
-    )

@@ -8,6 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from models.facts import StrangeFact
 from models.geometry import Geometry
 
 
@@ -55,6 +56,12 @@ class OrganFinding:
     disagreement
         Mean standard deviation of their probability over overlapping windows, 0..0.5; None when not
         found.
+    importance_ml
+        Volume a reader's attention is best spent on (`models.importance`), millilitres; None when not
+        found.
+    band_ml
+        Volume of the shell round the outline within which, on average, at least 95 % of the true organ
+        lies (`models.band`), millilitres; None when nothing is known of it.
     """
 
     organ: str
@@ -67,6 +74,8 @@ class OrganFinding:
     confidence: float | None
     entropy: float | None
     disagreement: float | None
+    importance_ml: float | None = None
+    band_ml: float | None = None
 
     @property
     def flagged(self) -> bool:
@@ -126,6 +135,10 @@ class StudyFindings:
         One finding per organ of the catalogue, in its order.
     regions
         Review regions in order of rank; empty when nothing is flagged.
+    audited
+        Whether the study was drawn at random for review.
+    strange
+        Acquisition facts unlike those of the calibration studies; empty when none is.
     """
 
     release: int
@@ -135,3 +148,10 @@ class StudyFindings:
     masks: dict[str, NDArray[np.bool_]]
     organs: tuple[OrganFinding, ...]
     regions: tuple[ReviewRegion, ...]
+    audited: bool = False
+    strange: tuple[StrangeFact, ...] = ()
+
+    @property
+    def importance_ml(self) -> float:
+        """What the study weighs in a work list: the importance of all organs, millilitres."""
+        return sum(finding.importance_ml or 0.0 for finding in self.organs)

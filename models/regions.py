@@ -31,9 +31,9 @@ REGIONS_PER_STUDY = 10
 
 def organ_regions(
     organ: str,
-    probability: NDArray[np.float16],
+    probability: NDArray[np.float32],
     disagreement: NDArray[np.float16],
-    threshold: float,
+    mask: NDArray[np.bool_],
     model: Geometry,
     ct: Geometry,
 ) -> list[ReviewRegion]:
@@ -43,10 +43,12 @@ def organ_regions(
     ----------
     organ
         Key in the catalogue.
-    probability, disagreement
-        Axes (k, j, i) on the model grid (`models.segmentation.Segmentation`).
-    threshold
-        Probability at and above which a voxel belongs to the organ.
+    probability
+        Axes (k, j, i) on the model grid, calibrated (`models.reliability`): 0..1.
+    disagreement
+        Same axes (`models.segmentation.Segmentation`).
+    mask
+        Same axes: the voxels served as organ.
     model, ct
         The two geometries.
 
@@ -66,7 +68,7 @@ def organ_regions(
         return []
     inside = labels > 0
     p = probability[box][inside]
-    error = voxel_error(p, p >= threshold)
+    error = voxel_error(p, mask[box][inside])
     expected_ml = np.bincount(labels[inside], weights=error)[1:] * model.voxel_ml
     regions: list[ReviewRegion] = []
     for label in np.argsort(-expected_ml, kind="stable") + 1:

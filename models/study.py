@@ -7,26 +7,31 @@ very thing to look at. What lies in surplus pieces is told (`fragmented`).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration import Calibration
+from models.calibration import AS_SERVED, OrganCalibration
 from models.conformal import lower_bound
 from models.domain import is_out_of_domain, study_feature
+from models.facts import StrangeFact, acquisition_facts, strange_facts
 from models.findings import OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.flags import flag
 from models.geometry import Geometry
+from models.importance import Importance, importance
 from models.organs import ORGANS
 from models.quality import Shape, broken_rules, measure
 from models.reasons import Reason
 from models.regions import organ_regions, rank_regions
+from models.relations import broken_relations, filled_body, relate
 from models.release import Release
+from models.reliability import calibrated
 from models.resampling import patch_on_ct
 from models.segmentation import Segmentation
 from models.uncertainty import Uncertainty, soft_dice_confidence, uncertainty_near
+from models.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,46 +44,111 @@ class OrganResult:
         Axes (k, j, i) on the CT grid, bool.
     shape
         What the quality rules need; None when nothing was found.
-    sdc
-        Soft Dice confidence on the model grid, so that it does not depend on the CT's slice thickness;
-        None when nothing was found.
+    band_ml
+        Volume beside the mask in which a voxel's served probability is at least the band's,
+        millilitres; None without a band.
     """
 
     mask: NDArray[np.bool_]
     shape: Shape | None
+    band_ml: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class OrganDoubt:
+    """How sure the release is of one organ, on the model grid.
+
+    Parameters
+    ----------
+    probability
+        Calibrated, axes (k, j, i); as served where the organ is uncalibrated.
+    mask
+        The voxels served as organ, same axes.
+    sdc
+        Soft Dice confidence; taken here so that it does not depend on the CT's slice thickness. None
+        when nothing was found.
+    near
+        In and near the organ; None when nothing was found.
+    importance
+        What it weighs in a work list.
+    """
+
+    probability: NDArray[np.float32]
+    mask: NDArray[np.bool_]
     sdc: float | None
+    near: Uncertainty | None
+    importance: Importance
 
 
 def organ_result(
-    probability: NDArray[np.float16], threshold: float, model: Geometry, ct: Geometry
+    probability: NDArray[np.float16],
+    threshold: float,
+    model: Geometry,
+    ct: Geometry,
+    band_probability: float | None = None,
 ) -> OrganResult:
     """Bring one organ from the model grid to the CT grid and measure it.
 
     Parameters
     ----------
     probability
-        Axes (k, j, i) on the model grid.
+        Axes (k, j, i) on the model grid, as served.
     threshold
         Probability at and above which a voxel belongs to the organ.
     model, ct
         The two geometries.
+    band_probability
+        `models.calibration.OrganCalibration.band_probability`.
     """
     patch, box = patch_on_ct(probability, model, ct)
     inside = patch >= threshold
     mask = np.zeros(ct.shape, dtype=bool)
     mask[box] = inside
-    shape = measure(inside, box, ct)
-    sdc = soft_dice_confidence(probability, probability >= threshold) if shape else None
-    return OrganResult(mask, shape, sdc)
+    band = None
+    if band_probability is not None:
+        band = np.count_nonzero((patch >= band_probability) & ~inside) * ct.voxel_ml
+    return OrganResult(mask, measure(inside, box, ct), band)
+
+
+def organ_doubt(
+    probability: NDArray[np.float16],
+    disagreement: NDArray[np.float16],
+    mask: NDArray[np.bool_],
+    overlap: NDArray[np.bool_],
+    model: Geometry,
+    calibration: OrganCalibration | None,
+) -> OrganDoubt:
+    """Say how sure the release is of one organ.
+
+    Parameters
+    ----------
+    probability, disagreement
+        Axes (k, j, i) on the model grid, as served.
+    mask, overlap
+        Same axes: the voxels served as organ, and those that another organ claims too.
+    model
+        The model grid.
+    calibration
+        None where the organ is uncalibrated.
+    """
+    frequency = calibrated(probability, calibration.reliability if calibration else AS_SERVED)
+    return OrganDoubt(
+        probability=frequency,
+        mask=mask,
+        sdc=soft_dice_confidence(frequency, mask),
+        near=uncertainty_near(frequency, disagreement, mask),
+        importance=importance(frequency, disagreement, overlap, model.spacing_mm),
+    )
 
 
 def assess(
     segmentation: Segmentation,
-    model_geometry: Geometry,
+    model: Volume,
     ct_geometry: Geometry,
     release: Release,
     profile: str,
     asked: Collection[str] = ORGANS,
+    audited: bool = False,
 ) -> StudyFindings:
     """Say everything that is said about one CT series.
 
@@ -86,14 +156,18 @@ def assess(
     ----------
     segmentation
         What the release's segmenter answered.
-    model_geometry, ct_geometry
-        The grid it answered on and the grid the reader sees.
+    model
+        The CT on the grid it answered on.
+    ct_geometry
+        The grid the reader sees.
     release
         The release that was asked.
     profile
         The serving profile it answered in: a calibration made in another one claims nothing here.
     asked
         Organs asked for, keys of the catalogue.
+    audited
+        Whether the study was drawn at random: then every organ is for review, whatever its flag says.
 
     Returns
     -------
@@ -104,6 +178,8 @@ def assess(
     ------
     InvalidRelease
         If another release answered.
+    Refused
+        `no-body` if the volume holds nothing but air.
     ValueError
         If the release does not know an organ asked for, or the answer does not fit contract and grid.
     """
@@ -112,48 +188,54 @@ def assess(
     unknown = sorted(set(asked) - (set(contract.organs) & set(ORGANS)))
     if unknown:
         raise ValueError(f"release {release.number} does not segment {', '.join(unknown)}")
-    if segmentation.probability.shape != (len(contract.organs), *model_geometry.shape):
-        raise ValueError(f"answer {segmentation.probability.shape} does not fit {model_geometry.shape}")
-    channel = {organ: index for index, organ in enumerate(contract.organs)}
-    results = {
-        organ: organ_result(
-            segmentation.probability[channel[organ]], contract.thresholds[organ], model_geometry, ct_geometry
-        )
-        for organ in ORGANS
-        if organ in asked
-    }
-    unsure = {
-        organ: uncertainty_near(
-            segmentation.probability[channel[organ]],
-            segmentation.disagreement[channel[organ]],
-            segmentation.probability[channel[organ]] >= contract.thresholds[organ],
-        )
-        for organ in results
-    }
-    broken = broken_rules({organ: result.shape for organ, result in results.items()}, ct_geometry)
+    if segmentation.probability.shape != (len(contract.organs), *model.geometry.shape):
+        raise ValueError(f"answer {segmentation.probability.shape} does not fit {model.geometry.shape}")
     calibration = release.calibration
     if calibration is not None and calibration.profile != profile:
         calibration = None
-    strange = calibration is not None and is_out_of_domain(
-        study_feature(segmentation.global_feature), calibration.domain
+    known = calibration.organs if calibration else {}
+    organs = [organ for organ in ORGANS if organ in asked]
+    channel = {organ: contract.organs.index(organ) for organ in organs}
+    results = {
+        organ: organ_result(
+            segmentation.probability[channel[organ]],
+            contract.thresholds[organ],
+            model.geometry,
+            ct_geometry,
+            known[organ].band_probability if organ in known else None,
+        )
+        for organ in organs
+    }
+    doubts = _doubts(segmentation, model.geometry, contract.thresholds, channel, known)
+    body = filled_body(model.hu)
+    shapes = {organ: result.shape for organ, result in results.items()}
+    broken = broken_rules(shapes, ct_geometry)
+    beside = broken_relations(
+        relate({organ: doubt.mask for organ, doubt in doubts.items()}, body, model.geometry)
     )
-    findings = tuple(
-        _finding(organ, results[organ], unsure[organ], broken[organ], strange, calibration)
-        if organ in results
-        else OrganFinding(organ, Presence.NOT_ASKED, False, 0.0, None, (), None, None, None, None)
-        for organ in ORGANS
+    strange: tuple[StrangeFact, ...] = ()
+    if calibration is not None and calibration.facts is not None:
+        strange = strange_facts(acquisition_facts(model, ct_geometry, body), calibration.facts)
+    outside = calibration is not None and (
+        bool(strange) or is_out_of_domain(study_feature(segmentation.global_feature), calibration.domain)
     )
+    findings = []
+    for organ in ORGANS:
+        if organ not in results:
+            findings.append(
+                OrganFinding(organ, Presence.NOT_ASKED, False, 0.0, None, (), None, None, None, None)
+            )
+            continue
+        reasons = [*broken[organ], *beside.get(organ, ())]
+        reasons += [Reason.OUT_OF_DOMAIN] * outside + [Reason.RANDOM_AUDIT] * audited
+        findings.append(_finding(organ, results[organ], doubts[organ], reasons, known.get(organ)))
     regions: list[ReviewRegion] = []
     for finding in findings:
         if finding.flagged:
-            index = channel[finding.organ]
+            doubt = doubts[finding.organ]
+            spread = segmentation.disagreement[channel[finding.organ]]
             regions += organ_regions(
-                finding.organ,
-                segmentation.probability[index],
-                segmentation.disagreement[index],
-                contract.thresholds[finding.organ],
-                model_geometry,
-                ct_geometry,
+                finding.organ, doubt.probability, spread, doubt.mask, model.geometry, ct_geometry
             )
     return StudyFindings(
         release=release.number,
@@ -161,38 +243,65 @@ def assess(
         demonstration=release.demonstration,
         geometry=ct_geometry,
         masks={organ: result.mask for organ, result in results.items()},
-        organs=findings,
+        organs=tuple(findings),
         regions=rank_regions(regions),
+        audited=audited,
+        strange=strange,
     )
+
+
+def _doubts(
+    segmentation: Segmentation,
+    model: Geometry,
+    thresholds: Mapping[str, float],
+    channel: Mapping[str, int],
+    known: Mapping[str, OrganCalibration],
+) -> dict[str, OrganDoubt]:
+    masks = {organ: segmentation.probability[n] >= thresholds[organ] for organ, n in channel.items()}
+    claims = np.zeros(model.shape, dtype=np.uint8)
+    for mask in masks.values():
+        claims += mask
+    return {
+        organ: organ_doubt(
+            segmentation.probability[n],
+            segmentation.disagreement[n],
+            masks[organ],
+            masks[organ] & (claims > 1),
+            model,
+            known.get(organ),
+        )
+        for organ, n in channel.items()
+    }
 
 
 def _finding(
     organ: str,
     result: OrganResult,
-    unsure: Uncertainty | None,
-    broken: tuple[Reason, ...],
-    out_of_domain: bool,
-    calibrated: Calibration | None,
+    doubt: OrganDoubt,
+    reasons: list[Reason],
+    calibration: OrganCalibration | None,
 ) -> OrganFinding:
-    calibration = calibrated.organs.get(organ) if calibrated else None
-    reasons = list(broken)
-    if out_of_domain:
-        reasons.append(Reason.OUT_OF_DOMAIN)
     if calibration is None:
         reasons.append(Reason.UNCALIBRATED)
     bound = confidence = None
-    if result.sdc is not None and calibration is not None and not out_of_domain:
-        bound, confidence = lower_bound(result.sdc, calibration), calibration.confidence
+    if doubt.sdc is not None and calibration is not None and Reason.OUT_OF_DOMAIN not in reasons:
+        bound, confidence = lower_bound(doubt.sdc, calibration), calibration.confidence
+        certificate = calibration.certificate
+        if certificate is not None and doubt.sdc < certificate.sdc:
+            reasons.append(Reason.NOT_CERTIFIED)
     told, ordered = flag(organ, bound, reasons)
+    found = result.shape is not None
     return OrganFinding(
         organ=organ,
-        presence=Presence.ABSENT if result.shape is None else Presence.FOUND,
+        presence=Presence.FOUND if found else Presence.ABSENT,
         cut_by_field_of_view=result.shape is not None and result.shape.cut,
         volume_ml=result.shape.volume_ml if result.shape else 0.0,
         flag=told,
         reasons=tuple(reason.value for reason in ordered),
         dsc_lower_bound=bound,
         confidence=confidence,
-        entropy=unsure.entropy if result.shape and unsure else None,
-        disagreement=unsure.disagreement if result.shape and unsure else None,
+        entropy=doubt.near.entropy if found and doubt.near else None,
+        disagreement=doubt.near.disagreement if found and doubt.near else None,
+        importance_ml=doubt.importance.volume_ml if found else None,
+        band_ml=result.band_ml if found else None,
     )

@@ -60,6 +60,13 @@ class Settings(BaseSettings):
         2,
         description="Threads of the engine. Part of the serving profile: another number, other bits.",
     )
+    audit_share: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of studies, drawn at random, whose organs are for review whatever their flags "
+        "say. 0: no bound is ever checked.",
+    )
     approval_required: bool = Field(
         False, description="Whether the gate lets nothing pass without asking for a named person."
     )

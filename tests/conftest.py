@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 _missing: set[str] = set()
+os.environ.setdefault("ORGANLOOP_AUDIT_SHARE", "0")  # a draw would flag one study in twenty
 
 
 @pytest.fixture(scope="session")

@@ -48,12 +48,17 @@ REASONS: dict[Reason, Code] = {
     Reason.OUT_OF_DOMAIN: _code("OUT-OF-DOMAIN", "CT unlike those the release was calibrated on"),
     Reason.NOT_FOUND: _code("NOT-FOUND", "not found although its surroundings were"),
     Reason.WRONG_SIDE: _code("WRONG-SIDE", "found on the wrong side of the body"),
+    Reason.OUTSIDE_BODY: _code("OUTSIDE", "found partly outside the body"),
     Reason.BOUND_UNDER_HALF_TARGET: _code("BOUND-HALF", "bound of DSC under half the target"),
     Reason.PRESENCE_NOT_CHECKED: _code("NOT-CHECKED", "not found, and surroundings not found in full"),
+    Reason.OVERLAPPING: _code("OVERLAP", "another organ claims the same voxels"),
+    Reason.NOT_ADJACENT: _code("NOT-ADJACENT", "far from its neighbours"),
     Reason.FRAGMENTED: _code("FRAGMENTED", "in more pieces than it should be"),
     Reason.VOLUME_OUT_OF_RANGE: _code("VOLUME", "volume outside the plausible range"),
     Reason.BOUND_UNDER_TARGET: _code("BOUND", "bound of DSC under the target"),
+    Reason.NOT_CERTIFIED: _code("NOT-CERTIFIED", "release not certified for this confidence"),
     Reason.UNCALIBRATED: _code("UNCALIBRATED", "release not calibrated on this organ"),
+    Reason.RANDOM_AUDIT: _code("AUDIT", "drawn at random for review"),
 }
 CUT = _code("CUT-BY-FOV", "organ cut by the field of view")
 DEMONSTRATION = _code("DEMONSTRATION", "demonstration, not for clinical use")

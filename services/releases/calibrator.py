@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.band import missed
 from models.calibration import Calibration, OrganCalibration
-from models.conformal import fit_calibration, fit_organ
+from models.contract import ModelContract
 from models.domain import study_feature
 from models.dsc import dsc
+from models.errors import Refused
+from models.facts import acquisition_facts
+from models.fitting import OrganCase, StudyCase, fit_calibration, fit_organs
+from models.geometry import Geometry
+from models.relations import filled_body
 from models.release import Release
-from models.resampling import to_model_grid
+from models.reliability import count_voxels
+from models.resampling import model_grid, patch_on_ct, resample, to_model_grid
 from models.segmentation import Segmentation
-from models.study import organ_result
 from models.volume import Volume
 from services.cases.store import CaseContent
 
 Truth = Mapping[str, NDArray[np.bool_]]
 """By organ key a bool mask on the CT grid, axes (k, j, i)."""
+
+GRID_MM = 0.02
+"""A kept volume's voxels may lie this far from the model grid's."""
 
 
 class Engine(Protocol):
@@ -56,23 +65,39 @@ def calibrate(
     -------
     Calibration
         An organ found in too few cases is left out: no bound will be claimed for it.
+
+    Raises
+    ------
+    ValueError
+        If there are too few cases to know where they lie (`models.domain.FEWEST_STUDIES`).
     """
-    scores: dict[str, tuple[list[float], list[float]]] = {o: ([], []) for o in release.contract.organs}
-    features = []
-    for done, (volume, truth) in enumerate(cases, 1):
-        model = to_model_grid(volume, release.contract.spacing_mm)
-        answer = engine.segment(model.hu.astype(np.int16, copy=False))
-        features.append(study_feature(answer.global_feature))
-        for probability, organ in zip(answer.probability, release.contract.organs, strict=True):
-            found = organ_result(
-                probability, release.contract.thresholds[organ], model.geometry, volume.geometry
-            )
-            score = dsc(found.mask, truth[organ])
-            if found.sdc is not None and score is not None:
-                scores[organ][0].append(found.sdc)
-                scores[organ][1].append(score)
-        progress(done)
-    return fit_calibration(engine.profile, scores, np.stack(features))
+    spacing = release.contract.spacing_mm
+    measured = _measured(
+        release,
+        engine,
+        ((to_model_grid(volume, spacing), volume.geometry, truth) for volume, truth in cases),
+        progress,
+    )
+    return fit_calibration(engine.profile, list(measured), release.contract.thresholds)
+
+
+def calibrate_kept(
+    release: Release,
+    engine: Engine,
+    cases: Iterable[CaseContent],
+    progress: Callable[[int], None] = lambda _: None,
+) -> Calibration:
+    """Calibrate a release on kept cases; as `calibrate`.
+
+    Raises
+    ------
+    Refused
+        `other-grid` if a case was kept for another contract.
+    ValueError
+        If there are too few cases.
+    """
+    measured = _measured(release, engine, _kept(cases, release.contract), progress)
+    return fit_calibration(engine.profile, list(measured), release.contract.thresholds)
 
 
 def calibrate_organs(
@@ -95,21 +120,85 @@ def calibrate_organs(
     -------
     dict
         By organ; one found in too few cases is left out.
+
+    Raises
+    ------
+    Refused
+        `other-grid` if a case was kept for another contract.
     """
-    scores: dict[str, tuple[list[float], list[float]]] = {organ: ([], []) for organ in organs}
+    kept = _kept(cases, release.contract, organs)
+    thresholds = {organ: release.contract.thresholds[organ] for organ in organs}
+    return fit_organs(list(_measured(release, engine, kept, lambda _: None)), thresholds)
+
+
+def study_case(
+    answer: Segmentation, model: Volume, ct: Geometry, truth: Truth, contract: ModelContract
+) -> StudyCase:
+    """Measure one answered case against its truth.
+
+    Parameters
+    ----------
+    answer
+        On the model grid.
+    model
+        The CT on the model grid.
+    ct
+        The CT grid.
+    truth
+        Organs that are not named have no truth here.
+    contract
+        Organs and thresholds.
+    """
+    organs = {}
+    for probability, organ in zip(answer.probability, contract.organs, strict=True):
+        if organ not in truth:
+            continue
+        patch, box = patch_on_ct(probability, model.geometry, ct)
+        mask = np.zeros(ct.shape, dtype=bool)
+        mask[box] = patch >= contract.thresholds[organ]
+        near = truth[organ][box]
+        elsewhere = int(np.count_nonzero(truth[organ]) - np.count_nonzero(near))
+        fraction = resample(truth[organ], ct, model.geometry, outside=0.0)
+        organs[organ] = OrganCase(
+            counts=count_voxels(probability, fraction),
+            dsc=dsc(mask, truth[organ]),
+            missed=missed(patch, near, elsewhere),
+        )
+    facts = acquisition_facts(model, ct, filled_body(model.hu))
+    return StudyCase(organs, study_feature(answer.global_feature), facts)
+
+
+def _measured(
+    release: Release,
+    engine: Engine,
+    cases: Iterable[tuple[Volume, Geometry, Truth]],
+    progress: Callable[[int], None],
+) -> Iterator[StudyCase]:
+    for done, (model, ct, truth) in enumerate(cases, 1):
+        answer = engine.segment(model.hu.astype(np.int16, copy=False))
+        yield study_case(answer, model, ct, truth, release.contract)
+        progress(done)
+
+
+def _kept(
+    cases: Iterable[CaseContent], contract: ModelContract, organs: Collection[str] | None = None
+) -> Iterator[tuple[Volume, Geometry, Truth]]:
+    """Yield volume, CT grid and truth of kept cases, checked to lie on the contract's grid."""
     for content in cases:
-        answer = engine.segment(content.volume.hu.astype(np.int16, copy=False))
-        for organ in scores.keys() & content.labels.keys():
-            label = content.labels[organ]
-            found = organ_result(
-                answer.probability[release.contract.organs.index(organ)],
-                release.contract.thresholds[organ],
-                content.volume.geometry,
-                content.ct,
+        expected, found = model_grid(content.ct, contract.spacing_mm), content.volume.geometry
+        apart = np.abs(found.corners_lps() - expected.corners_lps()).max()
+        if found.shape != expected.shape or apart > GRID_MM:
+            raise Refused(
+                "other-grid",
+                "a calibration case was kept on another grid than the release's; add it again",
+                {"expected": list(expected.shape), "found": list(found.shape), "apart_mm": float(apart)},
             )
-            score = dsc(found.mask, label.inside)
-            if label.weight.any() and found.sdc is not None and score is not None:
-                scores[organ][0].append(found.sdc)
-                scores[organ][1].append(score)
-    fitted = {organ: fit_organ(sdc, measured) for organ, (sdc, measured) in scores.items()}
-    return {organ: one for organ, one in fitted.items() if one is not None}
+        yield (
+            content.volume,
+            content.ct,
+            {
+                organ: label.inside
+                for organ, label in content.labels.items()
+                if organ in (contract.organs if organs is None else organs) and label.weight.any()
+            },
+        )

@@ -16,8 +16,9 @@ from models.organs import ORGANS
 from models.reasons import Reason
 from models.regions import REGIONS_PER_ORGAN, REGIONS_PER_STUDY, organ_regions
 from models.release import Release
-from models.resampling import model_grid
+from models.resampling import model_grid, to_model_grid
 from models.segmentation import Segmentation
+from models.volume import Volume
 
 # An abdomen of ellipsoids: centre and radii in LPS mm (x left, y back, z head).
 ANATOMY = {
@@ -37,6 +38,7 @@ CT = Geometry(
 )
 SPACING = (3.0, 3.0, 3.0)
 GRID = model_grid(CT, SPACING)
+MODEL = Volume(np.full(GRID.shape, 40, np.int16), GRID)
 CALIBRATION_FEATURES = np.random.default_rng(5).normal(size=(30, 16))
 CONTRACT = ModelContract(
     organs=ORGANS,
@@ -94,7 +96,7 @@ def answer() -> Segmentation:
 
 
 def assess(
-    answer: Segmentation, model: Geometry, ct: Geometry, release: Release, *more, **asked
+    answer: Segmentation, model: Volume, ct: Geometry, release: Release, *more, **asked
 ) -> StudyFindings:
     """Assess an answer as one of the release at hand."""
     return study.assess(replace(answer, release_digest=release.digest), model, ct, release, *more, **asked)
@@ -105,9 +107,9 @@ def test_the_answer_of_another_release_of_the_same_number_and_shape_is_refused(a
     assert asked.number == other.number
     theirs = replace(answer, release_digest=other.digest)
     with pytest.raises(InvalidRelease, match=f"{asked.digest}.*{other.digest}"):
-        study.assess(theirs, GRID, CT, asked, PROFILE)
+        study.assess(theirs, MODEL, CT, asked, PROFILE)
     with pytest.raises(InvalidRelease, match="no release"):
-        study.assess(answer, GRID, CT, asked, PROFILE)
+        study.assess(answer, MODEL, CT, asked, PROFILE)
 
 
 def changed(answer: Segmentation, organ: str, probability: np.ndarray) -> Segmentation:
@@ -117,7 +119,7 @@ def changed(answer: Segmentation, organ: str, probability: np.ndarray) -> Segmen
 
 
 def test_a_confident_study_of_the_calibrated_kind_is_clear(answer):
-    findings = assess(answer, GRID, CT, release(), PROFILE)
+    findings = assess(answer, MODEL, CT, release(), PROFILE)
     assert [f.organ for f in findings.organs] == list(ORGANS)
     assert tuple(findings.masks) == ORGANS
     for f in findings.organs:
@@ -132,7 +134,7 @@ def test_a_confident_study_of_the_calibrated_kind_is_clear(answer):
 
 
 def test_masks_lie_where_the_organs_are(answer):
-    findings = assess(answer, GRID, CT, release(), PROFILE)
+    findings = assess(answer, MODEL, CT, release(), PROFILE)
     lps = world(CT)
     for organ, mask in findings.masks.items():
         truth = signed_depth(lps, organ) >= 0
@@ -141,7 +143,7 @@ def test_masks_lie_where_the_organs_are(answer):
 
 
 def test_an_uncalibrated_release_claims_nothing(answer):
-    findings = assess(answer, GRID, CT, release(calibrated=False), PROFILE)
+    findings = assess(answer, MODEL, CT, release(calibrated=False), PROFILE)
     for f in findings.organs:
         assert (f.flag, f.reasons) == (Flag.REVIEW, ("uncalibrated",))
         assert f.dsc_lower_bound is None
@@ -150,21 +152,21 @@ def test_an_uncalibrated_release_claims_nothing(answer):
 
 def test_out_of_domain_every_organ_is_for_review_without_a_bound(answer):
     strange = replace(answer, global_feature=answer.global_feature + 20)
-    for f in assess(strange, GRID, CT, release(), PROFILE).organs:
+    for f in assess(strange, MODEL, CT, release(), PROFILE).organs:
         assert (f.flag, f.reasons) == (Flag.REVIEW, ("out-of-domain",))
         assert f.dsc_lower_bound is None
 
 
 def test_a_low_bound_is_for_review_and_a_very_low_one_is_rejected(answer):
-    review = assess(answer, GRID, CT, release(quantile=0.3), PROFILE).organs
+    review = assess(answer, MODEL, CT, release(quantile=0.3), PROFILE).organs
     assert {(f.flag, f.reasons) for f in review} == {(Flag.REVIEW, ("bound-under-target",))}
-    reject = assess(answer, GRID, CT, release(quantile=0.7), PROFILE).organs
+    reject = assess(answer, MODEL, CT, release(quantile=0.7), PROFILE).organs
     assert {(f.flag, f.reasons) for f in reject} == {(Flag.REJECT, ("bound-under-half-target",))}
 
 
 def test_an_absent_organ_is_declared_with_an_empty_mask(answer):
     nothing = changed(answer, "stomach", np.zeros(GRID.shape))
-    findings = assess(nothing, GRID, CT, release(), PROFILE)
+    findings = assess(nothing, MODEL, CT, release(), PROFILE)
     stomach = findings.organs[ORGANS.index("stomach")]
     assert stomach.presence is Presence.ABSENT
     assert (stomach.flag, stomach.reasons) == (Flag.REJECT, ("not-found",))
@@ -173,7 +175,7 @@ def test_an_absent_organ_is_declared_with_an_empty_mask(answer):
 
 
 def test_organs_not_asked_for_have_no_mask_and_no_opinion(answer):
-    findings = assess(answer, GRID, CT, release(), PROFILE, asked=("liver", "spleen"))
+    findings = assess(answer, MODEL, CT, release(), PROFILE, asked=("liver", "spleen"))
     assert tuple(findings.masks) == ("spleen", "liver")
     others = [f for f in findings.organs if f.organ not in findings.masks]
     assert len(others) == 7
@@ -189,7 +191,7 @@ def test_a_missed_gallbladder_under_a_liver_cut_by_the_scan_is_for_review(answer
         disagreement=answer.disagreement[:, : grid.shape[0]],
     )
     missed = changed(cut, "gallbladder", np.zeros(grid.shape))
-    findings = assess(missed, grid, below_the_dome, release(), PROFILE)
+    findings = assess(missed, Volume(MODEL.hu[: grid.shape[0]], grid), below_the_dome, release(), PROFILE)
     gallbladder = findings.organs[ORGANS.index("gallbladder")]
     assert findings.organs[ORGANS.index("liver")].cut_by_field_of_view
     assert gallbladder.presence is Presence.ABSENT
@@ -197,12 +199,12 @@ def test_a_missed_gallbladder_under_a_liver_cut_by_the_scan_is_for_review(answer
 
 
 def test_the_doubt_in_and_near_an_organ_is_told_of_that_organ_only(answer):
-    sure = assess(answer, GRID, CT, release(), PROFILE).organs
+    sure = assess(answer, MODEL, CT, release(), PROFILE).organs
     doubtful = unsure(answer, "liver", ANATOMY["liver"][0])
     liver = ORGANS.index("liver")
     spread = doubtful.disagreement.copy()
     spread[liver, 30:36, 30:36, 30:36] = 0.3
-    told = assess(replace(doubtful, disagreement=spread), GRID, CT, release(), PROFILE).organs
+    told = assess(replace(doubtful, disagreement=spread), MODEL, CT, release(), PROFILE).organs
     assert told[liver].entropy > sure[liver].entropy > 0
     assert told[liver].disagreement > sure[liver].disagreement == 0
     assert [f for f in told if f.organ != "liver"] == [f for f in sure if f.organ != "liver"]
@@ -210,28 +212,30 @@ def test_the_doubt_in_and_near_an_organ_is_told_of_that_organ_only(answer):
 
 def test_of_an_absent_organ_or_one_not_asked_for_no_doubt_is_told(answer):
     nothing = changed(answer, "stomach", np.full(GRID.shape, 0.3))
-    findings = assess(nothing, GRID, CT, release(), PROFILE, ["stomach"])
+    findings = assess(nothing, MODEL, CT, release(), PROFILE, ["stomach"])
     assert {(f.entropy, f.disagreement) for f in findings.organs} == {(None, None)}
 
 
 def test_asked_alone_an_organ_that_is_not_found_is_for_review(answer):
     nothing = changed(answer, "stomach", np.zeros(GRID.shape))
-    (stomach,) = (f for f in assess(nothing, GRID, CT, release(), PROFILE, ["stomach"]).organs if f.flag)
+    (stomach,) = (f for f in assess(nothing, MODEL, CT, release(), PROFILE, ["stomach"]).organs if f.flag)
     assert (stomach.organ, stomach.reasons) == ("stomach", ("presence-not-checked",))
 
 
 def test_a_liver_on_the_left_is_rejected(answer):
     mirrored = np.roll(answer.probability[ORGANS.index("liver")], 50, axis=2)
-    f = assess(changed(answer, "liver", mirrored), GRID, CT, release(), PROFILE).organs[ORGANS.index("liver")]
+    f = assess(changed(answer, "liver", mirrored), MODEL, CT, release(), PROFILE).organs[
+        ORGANS.index("liver")
+    ]
     assert f.flag is Flag.REJECT
     assert f.reasons[0] == Reason.WRONG_SIDE
 
 
 def test_what_cannot_be_answered_is_refused(answer):
     with pytest.raises(ValueError, match="livr"):
-        assess(answer, GRID, CT, release(), PROFILE, asked=("livr",))
+        assess(answer, MODEL, CT, release(), PROFILE, asked=("livr",))
     with pytest.raises(ValueError, match="does not fit"):
-        assess(answer, model_grid(CT, (4.0, 4.0, 4.0)), CT, release(), PROFILE)
+        assess(answer, to_model_grid(MODEL, (4.0, 4.0, 4.0)), CT, release(), PROFILE)
 
 
 def unsure(answer: Segmentation, organ: str, *centres: tuple[float, float, float]) -> Segmentation:
@@ -244,7 +248,7 @@ def unsure(answer: Segmentation, organ: str, *centres: tuple[float, float, float
 
 def test_a_region_is_where_the_doubt_is(answer):
     centre = (-75.0, -10.0, 60.0)
-    findings = assess(unsure(answer, "liver", centre), GRID, CT, release(quantile=0.3), PROFILE)
+    findings = assess(unsure(answer, "liver", centre), MODEL, CT, release(quantile=0.3), PROFILE)
     region = findings.regions[0]
     assert (region.organ, region.rank) == ("liver", 1)
     assert region.centre_lps_mm == pytest.approx(centre, abs=1.5)
@@ -259,7 +263,7 @@ def test_regions_are_few_and_the_worst_come_first(answer):
     doubtful = unsure(answer, "liver", *spots)
     for organ in ("spleen", "stomach", "left_kidney", "right_kidney", "pancreas"):
         doubtful = unsure(doubtful, organ, ANATOMY[organ][0], (0.0, -90.0, 0.0), (60.0, -90.0, -60.0))
-    findings = assess(doubtful, GRID, CT, release(quantile=0.3), PROFILE)
+    findings = assess(doubtful, MODEL, CT, release(quantile=0.3), PROFILE)
     assert len(findings.regions) == REGIONS_PER_STUDY
     assert [r.rank for r in findings.regions] == list(range(1, REGIONS_PER_STUDY + 1))
     errors = [r.expected_error_ml for r in findings.regions]
@@ -269,7 +273,7 @@ def test_regions_are_few_and_the_worst_come_first(answer):
 
 
 def test_an_organ_that_is_clear_has_no_region(answer):
-    findings = assess(unsure(answer, "liver", (-60.0, -10.0, 50.0)), GRID, CT, release(), PROFILE)
+    findings = assess(unsure(answer, "liver", (-60.0, -10.0, 50.0)), MODEL, CT, release(), PROFILE)
     assert findings.organs[ORGANS.index("liver")].flag is Flag.CLEAR
     assert findings.regions == ()
 
@@ -278,7 +282,8 @@ def test_windows_that_disagree_make_a_region_where_the_mean_is_sure(answer):
     index = ORGANS.index("liver")
     spread = np.zeros(GRID.shape, dtype=np.float16)
     spread[30:36, 30:36, 30:36] = 0.3
-    regions = organ_regions("liver", answer.probability[index], spread, 0.5, GRID, CT)
+    liver = answer.probability[index]
+    regions = organ_regions("liver", liver, spread, liver >= 0.5, GRID, CT)
     assert len(regions) == 1
 
 
@@ -286,10 +291,10 @@ def test_a_thin_shell_is_no_region(answer):
     index = ORGANS.index("liver")
     lps = world(GRID)
     shell = (1 / (1 + np.exp(-signed_depth(lps, "liver")))).astype(np.float16)
-    assert organ_regions("liver", shell, answer.disagreement[index], 0.5, GRID, CT) == []
+    assert organ_regions("liver", shell, answer.disagreement[index], shell >= 0.5, GRID, CT) == []
 
 
 def test_a_calibration_from_another_serving_profile_claims_nothing(answer):
-    findings = assess(answer, GRID, CT, release(), "python/test/cpu/f32/4-threads")
+    findings = assess(answer, MODEL, CT, release(), "python/test/cpu/f32/4-threads")
     assert {f.reasons for f in findings.organs} == {("uncalibrated",)}
     assert {f.dsc_lower_bound for f in findings.organs} == {None}

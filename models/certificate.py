@@ -1,0 +1,66 @@
+"""What may be certified of the organs that are not flagged: Learn then Test.
+
+Calibration cases are ordered by soft Dice confidence. The most confident m are tested, m growing: if k of
+them miss the target and a binomial of m with rate alpha would give at most k with probability delta or
+less, the rate above the m-th confidence is at most alpha, with confidence 1 - delta. The first m that
+cannot be shown ends it (fixed sequence), so that the whole claim errs with probability delta at most.
+
+Source: Angelopoulos et al. 2021, arXiv 2110.01052. The order is that of the data and the claim is for
+every threshold at or above the one found; both need a risk that does not fall as confidence falls.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import binom
+
+from models.calibration import Certificate
+
+ALPHA = 0.1
+"""Share of unflagged organs that may miss the target."""
+
+DELTA = 0.1
+"""Probability with which the certificate may be wrong."""
+
+
+def fewest_certified(alpha: float = ALPHA, delta: float = DELTA) -> int:
+    """Return the smallest number of cases, none under target, that shows anything: 22 for .10, .10."""
+    return math.ceil(math.log(delta) / math.log(1 - alpha) - 1e-9)
+
+
+def certify(
+    sdc: ArrayLike, dsc: ArrayLike, target: float, alpha: float = ALPHA, delta: float = DELTA
+) -> Certificate | None:
+    """Find the least confidence above which organs may go unflagged.
+
+    Parameters
+    ----------
+    sdc, dsc
+        Soft Dice confidence and true DSC of each calibration case, shape (n,). The truth must be
+        independent of the release's own result.
+    target
+        DSC under which an organ misses its target.
+    alpha, delta
+        Share that may miss it, and the probability with which the certificate may be wrong, 0..1.
+
+    Returns
+    -------
+    Certificate or None
+        None when the cases are fewer than `fewest_certified` or show nothing: no number is made up.
+    """
+    confidence, truth = np.asarray(sdc, dtype=np.float64), np.asarray(dsc, dtype=np.float64)
+    if confidence.ndim != 1 or confidence.shape != truth.shape:
+        raise ValueError("SDC and DSC must be one per case")
+    order = np.argsort(-confidence, kind="stable")
+    confidence, misses = confidence[order], np.cumsum(truth[order] < target)
+    found = None
+    for m in range(fewest_certified(alpha, delta), len(confidence) + 1):
+        if m < len(confidence) and confidence[m] == confidence[m - 1]:
+            continue  # a threshold takes all cases of equal confidence or none
+        if binom.cdf(misses[m - 1], m, alpha) > delta:
+            break
+        found = Certificate(alpha, delta, target, float(confidence[m - 1]), m, int(misses[m - 1]))
+    return found

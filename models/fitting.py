@@ -1,0 +1,179 @@
+"""From calibration cases to the calibration of a release.
+
+Each organ: voxels are calibrated first, then the residual of the soft Dice confidence is ranked. So that
+a case's residual is like a new case's, the two numbers of the voxels are fitted without that case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.band import fit_band
+from models.calibration import AS_SERVED, Calibration, OrganCalibration, Reliability
+from models.certificate import certify
+from models.conformal import CONFIDENCE, conformal_quantile, fewest_cases
+from models.domain import fit_domain
+from models.facts import fit_facts
+from models.organs import organ as catalogue_entry
+from models.reliability import (
+    VoxelCounts,
+    calibration_error,
+    counted_confidence,
+    fit_reliability,
+    pooled,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class OrganCase:
+    """One organ in one calibration case.
+
+    Parameters
+    ----------
+    counts
+        Its voxels by served probability, on the model grid.
+    dsc
+        Of the served mask against the truth, on the CT grid; None when neither has the organ.
+    missed
+        `models.band.missed` on the CT grid; None when the truth has no such organ.
+    """
+
+    counts: VoxelCounts
+    dsc: float | None
+    missed: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True, eq=False)
+class StudyCase:
+    """One calibration case.
+
+    Parameters
+    ----------
+    organs
+        By organ with truth.
+    feature
+        `models.domain.study_feature`.
+    facts
+        `models.facts.acquisition_facts`.
+    """
+
+    organs: Mapping[str, OrganCase]
+    feature: NDArray[np.float64]
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
+def fit_organ(
+    organ: str, cases: Sequence[OrganCase], threshold: float, confidence: float = CONFIDENCE
+) -> OrganCalibration | None:
+    """Calibrate one organ.
+
+    Parameters
+    ----------
+    organ
+        Key in the catalogue.
+    cases
+        With truth that is independent of the release's own result, one patient each.
+    threshold
+        Served probability at and above which a voxel belongs to the organ.
+    confidence
+        Probability with which the bound is to hold, 0..1.
+
+    Returns
+    -------
+    OrganCalibration or None
+        None when the organ was found in fewer than `fewest_cases`: it stays uncalibrated.
+    """
+    scored = [
+        case
+        for case in cases
+        if case.dsc is not None and counted_confidence(case.counts, threshold, AS_SERVED) is not None
+    ]
+    if len(scored) < fewest_cases(confidence):
+        return None
+    total = pooled([case.counts for case in scored])
+    reliability = fit_reliability(total)
+    if reliability is None:
+        return None
+    sdc = [_confidence_without(case.counts, total, threshold, reliability) for case in scored]
+    dsc = [case.dsc for case in scored]
+    quantile = conformal_quantile(sdc, dsc, confidence)  # type: ignore[arg-type]
+    if quantile is None:
+        return None
+    target = catalogue_entry(organ).dsc_target
+    return OrganCalibration(
+        quantile=quantile,
+        confidence=confidence,
+        cases=len(scored),
+        reliability=reliability,
+        calibration_error=(calibration_error(total), calibration_error(total, reliability)),
+        band_probability=_band([case.missed for case in cases if case.missed is not None], threshold),
+        certificate=certify(sdc, dsc, target),  # type: ignore[arg-type]
+    )
+
+
+def fit_calibration(
+    profile: str,
+    cases: Sequence[StudyCase],
+    thresholds: Mapping[str, float],
+    confidence: float = CONFIDENCE,
+) -> Calibration:
+    """Calibrate a release in one serving profile.
+
+    Parameters
+    ----------
+    profile
+        The serving profile that answered the calibration cases.
+    cases
+        One study of one patient each; at least `models.domain.FEWEST_STUDIES`.
+    thresholds
+        By organ of the contract.
+    confidence
+        Probability with which each organ's bound is to hold.
+
+    Returns
+    -------
+    Calibration
+        Organs with too few cases are left out, and so uncalibrated.
+
+    Raises
+    ------
+    ValueError
+        If there are too few cases, or they do not differ.
+    """
+    return Calibration(
+        profile=profile,
+        organs=fit_organs(cases, thresholds, confidence),
+        domain=fit_domain([case.feature for case in cases]),
+        facts=fit_facts([case.facts for case in cases]),
+    )
+
+
+def fit_organs(
+    cases: Sequence[StudyCase], thresholds: Mapping[str, float], confidence: float = CONFIDENCE
+) -> dict[str, OrganCalibration]:
+    """Calibrate some organs; those with too few cases are left out. Parameters as `fit_calibration`."""
+    fitted = {}
+    for organ, threshold in thresholds.items():
+        with_truth = [case.organs[organ] for case in cases if organ in case.organs]
+        calibration = fit_organ(organ, with_truth, threshold, confidence)
+        if calibration is not None:
+            fitted[organ] = calibration
+    return fitted
+
+
+def _confidence_without(
+    own: VoxelCounts, total: VoxelCounts, threshold: float, fallback: Reliability
+) -> float:
+    others = VoxelCounts(total.voxels - own.voxels, total.inside - own.inside)
+    found = counted_confidence(own, threshold, fit_reliability(others) or fallback)
+    assert found is not None
+    return found
+
+
+def _band(misses: Sequence[NDArray[np.float64]], threshold: float) -> float | None:
+    found = fit_band(misses) if misses else None
+    return None if found is None else min(found, threshold)

@@ -1,0 +1,176 @@
+"""Phantom studies answered by the shipped release, kept under ``build/flags`` so that a run can go on.
+
+``python -m tests.bench.flags.cohort`` computes what is missing; a study takes some seconds. What is kept
+is the whole answer, so that every figure is computed again from it and none from an older program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deploy.stack import STARTER
+from models.geometry import Geometry
+from models.organs import ORGANS
+from models.phantom import make_case
+from models.release import Release
+from models.resampling import to_model_grid
+from models.segmentation import Segmentation
+from models.volume import Volume
+from services.inference.engine import OpenVinoEngine
+from services.releases.exporter import export_release
+from services.releases.store import ReleaseStore
+from tests.bench.flags.damage import DAMAGES, damaged
+
+BUILD = Path(__file__).resolve().parents[3] / "build" / "flags"
+SEEDS = range(600_000, 600_260)
+"""Phantoms of each site; nothing was trained or calibrated on them."""
+
+DAMAGED_SEEDS = range(610_000, 610_030)
+"""Phantoms of site A for each kind of damage."""
+
+THREADS = 2
+"""As in the serving profile the shipped calibration belongs to."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study by name: site or kind of damage, and seed."""
+
+    kind: str
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        """Where its answer is kept."""
+        return BUILD / "answers" / f"{self.kind}-{self.seed}.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """One study with the release's answer.
+
+    Parameters
+    ----------
+    study
+        Which.
+    volume
+        Hounsfield units on the model grid.
+    ct
+        The CT grid.
+    truth
+        By organ a bool mask on the CT grid, axes (k, j, i).
+    answer
+        What the release's segmenter answered.
+    """
+
+    study: Study
+    volume: Volume
+    ct: Geometry
+    truth: dict[str, NDArray[np.bool_]]
+    answer: Segmentation
+
+
+def sites() -> list[Study]:
+    """Return the studies of both sites, one of each in turn."""
+    return [Study(site, seed) for seed in SEEDS for site in ("A", "B")]
+
+
+def damages() -> list[Study]:
+    """Return the studies that no scanner should have sent, one of each kind in turn."""
+    return [Study(kind, seed) for seed in DAMAGED_SEEDS for kind in DAMAGES]
+
+
+def starter() -> tuple[Release, OpenVinoEngine]:
+    """Return the shipped release and its engine, in the serving profile."""
+    shipped = ReleaseStore(STARTER)
+    release = shipped.release(1)
+    with tempfile.TemporaryDirectory() as folder:
+        store = ReleaseStore(Path(folder))
+        store.add_trunk(shipped.trunk(release.trunk))
+        for digest in release.heads.values():
+            store.add_head(shipped.head(digest))
+        export_release(release, store, threads=THREADS)
+        heads = {organ: store.export(digest) for organ, digest in release.heads.items()}
+        return release, OpenVinoEngine(release, store.export(release.trunk), heads, THREADS)
+
+
+def compute(studies: Iterable[Study]) -> None:
+    """Answer the studies that have no answer yet."""
+    missing = [study for study in studies if not study.path.exists()]
+    if not missing:
+        return
+    release, engine = starter()
+    for done, study in enumerate(missing, 1):
+        case = make_case(study.kind, study.seed) if study.kind in "AB" else damaged(study.kind, study.seed)
+        model = to_model_grid(case.volume, release.contract.spacing_mm)
+        answer = engine.segment(model.hu.astype(np.int16, copy=False))
+        _write(study.path, model, case.volume.geometry, case.truth, answer)
+        print(f"{done}/{len(missing)} {study.kind}-{study.seed}", file=sys.stderr, flush=True)
+
+
+def _write(
+    path: Path, model: Volume, ct: Geometry, truth: dict[str, NDArray[np.bool_]], answer: Segmentation
+) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        hu=model.hu,
+        model_affine=model.geometry.affine,
+        ct_affine=ct.affine,
+        ct_shape=ct.shape,
+        truth=np.packbits(np.stack([truth[organ] for organ in ORGANS])),
+        probability=answer.probability,
+        disagreement=answer.disagreement,
+        feature=answer.global_feature,
+        origin=answer.window_origin,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(f".{os.getpid()}")
+    aside.write_bytes(buffer.getvalue())
+    aside.rename(path)
+
+
+def read(study: Study) -> Answered:
+    """Read one answer."""
+    with np.load(study.path) as kept:
+        shape = tuple(int(n) for n in kept["ct_shape"])
+        ct = Geometry(shape, kept["ct_affine"])  # type: ignore[arg-type]
+        count = len(ORGANS) * int(np.prod(shape))
+        masks = np.unpackbits(kept["truth"], count=count).view(np.bool_).reshape(len(ORGANS), *shape)
+        hu = kept["hu"]
+        return Answered(
+            study,
+            Volume(hu, Geometry(hu.shape, kept["model_affine"])),
+            ct,
+            dict(zip(ORGANS, masks, strict=True)),
+            Segmentation(kept["probability"], kept["disagreement"], kept["feature"], kept["origin"]),
+        )
+
+
+def answered(studies: Iterable[Study]) -> Iterator[Answered]:
+    """Compute what is missing and yield every study in order."""
+    studies = list(studies)
+    compute(studies)
+    for study in studies:
+        yield read(study)
+
+
+def main() -> None:
+    """Compute what is missing."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.flags.cohort", description=__doc__)
+    parser.add_argument("--damages", action="store_true", help="the damaged studies instead of the sites'")
+    compute(damages() if parser.parse_args().damages else sites())
+
+
+if __name__ == "__main__":
+    main()
