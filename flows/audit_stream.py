@@ -10,12 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.logging import get_run_logger
+
 from models.audit import Coverage, coverage, drawn
 from models.corrections import OrganState
 from models.findings import Presence, StudyFindings
 from models.release import Release
 from services.records.port import Correction, Records
-from services.wiring import Services
+from services.settings import Settings
+from services.wiring import Services, connect_in_process
 
 AUDIT_DRAWN = "audit-drawn"
 BOUND_BROKEN = "bound-broken"
@@ -187,3 +192,27 @@ def _row(found: Coverage) -> dict[str, Any]:
         "promised": found.promised,
         "broken": found.broken,
     }
+
+
+@task(name="check bounds")
+def check_bounds_task() -> dict[str, Any]:
+    """Compare bounds with what readers made of audited studies; the document of the `bounds` verb."""
+    return check_bounds(connect_in_process(Settings()))
+
+
+@task(name="publish bounds")
+def publish_bounds_task(document: dict[str, Any]) -> None:
+    """Show how often bounds held, with intervals; an alert where one is broken."""
+    about = (
+        f"Release {document['release']}: {document['drawn']} studies drawn, {document['reviewed']} reviewed"
+    )
+    rows = [{"organ": organ, **row} for organ, row in document["organs"].items()]
+    create_table_artifact(key="bounds", table=rows, description=about)
+    if document["alerts"]:
+        organs = ", ".join(document["alerts"])
+        get_run_logger().error("bounds of DSC hold less often than promised: %s", organs)
+        create_markdown_artifact(
+            key="bound-alert",
+            markdown=f"**Bounds of DSC hold less often than promised: {organs}.**\n\n{about}.\n\n"
+            "Calibrate again on new cases (`organloop calibrate`), or roll back.",
+        )

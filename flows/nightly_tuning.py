@@ -1,4 +1,4 @@
-"""Every night: tune on the corrections of the day, and gate the candidate that comes of it.
+"""Every night: check the bounds on audited studies, tune on the day's corrections, gate what comes of it.
 
 It never promotes: that is an act with a name and a reason. Steps repeat without harm, so a night that was
 cut short is made up for by the next.
@@ -10,6 +10,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.audit_stream import check_bounds_task, publish_bounds_task
 from flows.gate_candidate import gate_task, publish_decision_task
 from flows.tune_heads import publish_curve_task, tune_task
 from models.network.tuning import Level
@@ -17,11 +18,13 @@ from models.network.tuning import Level
 
 @flow(name="nightly-tuning", log_prints=True)
 def nightly_tuning(level: Level = Level.NEIGHBOURHOOD) -> dict[str, Any]:
-    """Tune, and gate what was tuned; nothing to learn is no error."""
+    """Check bounds, tune, and gate what was tuned; nothing to learn is no error."""
+    bounds = check_bounds_task()
+    publish_bounds_task(bounds)
     tuned = tune_task(None, level)
     if tuned["release"] is None:
-        return {"tuning": tuned, "gate": None}
+        return {"bounds": bounds, "tuning": tuned, "gate": None}
     publish_curve_task(tuned)
     report = gate_task(tuned["release"])
     publish_decision_task(report)
-    return {"tuning": tuned, "gate": report}
+    return {"bounds": bounds, "tuning": tuned, "gate": report}

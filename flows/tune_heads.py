@@ -98,7 +98,7 @@ def tune(
     with watch.step("calibrate"):
         draft = replace(draft, calibration=_calibration(services, run, draft, progress))
     with watch.step("publish"):
-        candidate = _publish(services, draft)
+        candidate = publish_candidate(services, draft)
         curve = _curve(result)
         _record(services, run, candidate, curve, watch)
     progress(f"candidate: release {candidate.number}")
@@ -169,12 +169,12 @@ def _calibration(
         threads = services.settings.threads
         engine = OpenVinoEngine(draft, store.export(draft.trunk), exports, threads)
         cases = (services.cases.read(case) for case in run.calibration_cases)
-        measured = calibrate_organs(draft, engine, run.evidence.organs, cases)
+        measured = calibrate_organs(draft, engine, run.evidence.organs, cases, old)
     kept = {organ: known for organ, known in old.organs.items() if organ not in run.evidence.organs}
     return replace(old, organs={**kept, **measured})
 
 
-def _publish(services: Services, draft: Release) -> Release:
+def publish_candidate(services: Services, draft: Release) -> Release:
     """Publish a candidate under the number it bears already, else under the next free one."""
     numbers = services.releases.numbers()
     for number in numbers:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from models.band import missed
 from models.calibration import Calibration, OrganCalibration
 from models.contract import ModelContract
-from models.domain import study_feature
+from models.domain import is_out_of_domain, study_feature
 from models.dsc import dsc
 from models.errors import Refused
-from models.facts import acquisition_facts
+from models.facts import acquisition_facts, strange_facts
 from models.fitting import OrganCase, StudyCase, fit_calibration, fit_organs
 from models.geometry import Geometry
 from models.relations import filled_body
@@ -101,7 +101,11 @@ def calibrate_kept(
 
 
 def calibrate_organs(
-    release: Release, engine: Engine, organs: Collection[str], cases: Iterable[CaseContent]
+    release: Release,
+    engine: Engine,
+    organs: Collection[str],
+    cases: Iterable[CaseContent],
+    within: Calibration | None = None,
 ) -> dict[str, OrganCalibration]:
     """Calibrate some organs of a release on kept cases it has learnt nothing from.
 
@@ -115,6 +119,9 @@ def calibrate_organs(
         Whose heads are new.
     cases
         With independent truth, one study of one patient each.
+    within
+        Calibration that is kept for the other organs: a case out of its domain does not count, for a
+        study like it would get no bound.
 
     Returns
     -------
@@ -128,7 +135,17 @@ def calibrate_organs(
     """
     kept = _kept(cases, release.contract, organs)
     thresholds = {organ: release.contract.thresholds[organ] for organ in organs}
-    return fit_organs(list(_measured(release, engine, kept, lambda _: None)), thresholds)
+    measured = [
+        case
+        for case in _measured(release, engine, kept, lambda _: None)
+        if within is None or not _outside(case, within)
+    ]
+    return fit_organs(measured, thresholds)
+
+
+def _outside(case: StudyCase, calibration: Calibration) -> bool:
+    strange = calibration.facts is not None and strange_facts(case.facts, calibration.facts)
+    return bool(strange) or is_out_of_domain(case.feature, calibration.domain)
 
 
 def study_case(

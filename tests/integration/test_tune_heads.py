@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from pydicom import dcmread
@@ -13,7 +15,7 @@ from flows.tune_heads import tune
 from flows.tuning_plan import plan
 from models.conformal import fewest_cases
 from models.corrections import HybridLabel, Provenance
-from models.errors import StorageFailed
+from models.errors import Refused, StorageFailed
 from models.geometry import Geometry
 from models.network.tuning import TuningSettings
 from models.segmentation import Segmentation
@@ -223,6 +225,9 @@ def test_an_organ_is_calibrated_on_enough_cases_or_not_at_all(lacking, calibrate
     truth = HybridLabel(inside, np.full((7, 7, 7), Provenance.READER, np.uint8))
     unseen = HybridLabel(inside, np.full((7, 7, 7), Provenance.MODEL, np.uint8))
     release = small_release()[2]
+    with pytest.raises(Refused, match="other-grid"):
+        calibrate_organs(release, _TellsTheTruth(), ("liver",), [_content(truth, unseen)])
+    release = replace(release, contract=replace(release.contract, spacing_mm=(8.0, 8.0, 8.0)))
     cases = [_content(truth, unseen)] * (fewest_cases(0.9) - lacking)
     found = calibrate_organs(release, _TellsTheTruth(), ("liver", "stomach"), cases)
     assert set(found) == calibrated

@@ -1,0 +1,194 @@
+"""Calibrate a release on the site's own cases: a new release of the same weights, with another calibration.
+
+Nothing in a release ever changes, so what is claimed of it anew is a candidate like any other: it is gated,
+approved and promoted before it tells a reader anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+
+from flows.serving import Progress, current, silent
+from flows.tune_heads import publish_candidate
+from models.calibration import OrganCalibration
+from models.corrections import INDEPENDENT
+from models.domain import FEWEST_STUDIES
+from models.errors import Refused
+from models.release import Release
+from services.inference.engine import OpenVinoEngine
+from services.records.port import Case, Purpose, ReleaseState
+from services.releases.calibrator import calibrate_kept
+from services.releases.exporter import export_release
+from services.settings import Settings
+from services.stopwatch import Stopwatch
+from services.wiring import Services, connect_in_process
+
+CANDIDATE_CALIBRATED = "candidate-calibrated"
+
+
+def calibrate_release(services: Services, progress: Progress = silent) -> dict[str, Any]:
+    """Calibrate the incumbent on the calibration set and publish the candidate that comes of it.
+
+    Only independent truth counts, one case of a patient: a result that a reader edited or accepted says
+    how much was wrong with it, not how far it is from what would have been drawn. Nothing was tuned on
+    these patients, for a patient is kept for one purpose only.
+
+    Parameters
+    ----------
+    services
+        What to work with; nothing is asked of a server.
+    progress
+        Told each step.
+
+    Returns
+    -------
+    dict
+        The document of the `calibrate` verb: ``release, digest, parent, profile, cases, left_out`` (cases,
+        by why), ``organs`` (by organ: None where uncalibrated), ``seconds``.
+
+    Raises
+    ------
+    Refused
+        `too-few-cases` with the numbers; `other-grid` if a case was kept for another contract;
+        `cases-say-nothing` if they do not differ from one another.
+    InvalidRelease
+        If there is no incumbent, or a file of it is damaged.
+    StorageFailed
+        If a case or the candidate cannot be read or kept.
+    """
+    watch = Stopwatch()
+    parent = current(services)
+    cases, left_out = _usable(services.records.cases(Purpose.CALIBRATION))
+    if len(cases) < FEWEST_STUDIES:
+        raise Refused(
+            "too-few-cases",
+            f"{len(cases)} patients with independent truth are kept for calibration; "
+            f"{FEWEST_STUDIES} are the fewest (`organloop cases add --purpose calibration`)",
+            {"patients": len(cases), "fewest": FEWEST_STUDIES, **left_out},
+        )
+    with watch.step("export"):
+        export_release(parent, services.releases, threads=services.settings.threads)
+    with watch.step("calibrate"):
+        engine = _engine(parent, services)
+        kept = (services.cases.read(case) for case in cases)
+        try:
+            calibration = calibrate_kept(
+                parent, engine, kept, lambda done: progress(f"calibration case {done} of {len(cases)}")
+            )
+        except ValueError as error:
+            raise Refused("cases-say-nothing", str(error), {"patients": len(cases)}) from error
+    with watch.step("publish"):
+        draft = replace(
+            parent,
+            number=parent.number + 1,
+            parent=parent.number,
+            calibration=calibration,
+            note=f"Release {parent.number} calibrated on {len(cases)} cases.",
+        )
+        candidate = publish_candidate(services, draft)
+        _record(services, candidate, parent, cases)
+    progress(f"candidate: release {candidate.number}")
+    return {
+        "release": candidate.number,
+        "digest": candidate.digest,
+        "parent": parent.number,
+        "profile": calibration.profile,
+        "cases": len(cases),
+        "left_out": left_out,
+        "organs": {organ: _row(calibration.organs.get(organ)) for organ in parent.contract.organs},
+        "seconds": watch.seconds(),
+    }
+
+
+def _usable(kept: Collection[Case]) -> tuple[list[Case], dict[str, int]]:
+    """Return one case of each patient with independent truth, and how many are left out, by why."""
+    independent = [case for case in kept if case.origin == INDEPENDENT]
+    first = {case.patient: case for case in reversed(independent)}
+    left_out = {
+        "not_independent": len(kept) - len(independent),
+        "same_patient": len(independent) - len(first),
+    }
+    return sorted(first.values(), key=lambda case: case.case_id), left_out
+
+
+def _engine(release: Release, services: Services) -> OpenVinoEngine:
+    store = services.releases
+    heads = {organ: store.export(digest) for organ, digest in release.heads.items()}
+    return OpenVinoEngine(release, store.export(release.trunk), heads, services.settings.threads)
+
+
+def _record(services: Services, candidate: Release, parent: Release, cases: Collection[Case]) -> None:
+    calibration = candidate.calibration
+    assert calibration is not None
+    if candidate.number not in services.records.release_states():
+        services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
+    payload = {
+        "release": candidate.number,
+        "digest": candidate.digest,
+        "parent": parent.number,
+        "organs": sorted(calibration.organs),
+        "cases": [case.case_id for case in cases],
+        "patients": sorted(case.patient for case in cases),
+        "sites": sorted({case.site for case in cases if case.site}),
+        "profile": calibration.profile,
+    }
+    key = f"{CANDIDATE_CALIBRATED}:{candidate.digest}"
+    services.records.event(CANDIDATE_CALIBRATED, who="calibrate_release", payload=payload, key=key)
+
+
+def _row(calibration: OrganCalibration | None) -> dict[str, Any] | None:
+    return None if calibration is None else calibration.to_json()
+
+
+@task(name="calibrate release")
+def calibrate_task() -> dict[str, Any]:
+    """Calibrate the incumbent; the document of the `calibrate` verb."""
+    return calibrate_release(connect_in_process(Settings()), progress=print)
+
+
+@task(name="publish calibration")
+def publish_calibration_task(document: dict[str, Any]) -> None:
+    """Show what is claimed of each organ in the Prefect dashboard."""
+    create_table_artifact(
+        key="calibration",
+        table=calibration_rows(document),
+        description=f"Release {document['release']}: release {document['parent']} calibrated on "
+        f"{document['cases']} cases, {document['profile']}",
+    )
+
+
+def calibration_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one row per organ: cases, what is subtracted, calibration error, what is certified."""
+    rows = []
+    for organ, fitted in document["organs"].items():
+        known = fitted or {}
+        error, certificate = known.get("calibration_error"), known.get("certificate")
+        rows.append(
+            {
+                "organ": organ,
+                "state": "calibrated" if fitted else "uncalibrated",
+                "cases": known.get("cases"),
+                "subtracted": _rounded(known.get("quantile")),
+                "error as served": _rounded(error[0] if error else None),
+                "calibrated": _rounded(error[1] if error else None),
+                "certified from": _rounded(certificate["sdc"] if certificate else None),
+            }
+        )
+    return rows
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+@flow(name="calibrate-release", log_prints=True)
+def calibrate_flow() -> dict[str, Any]:
+    """Calibrate the incumbent on the calibration set into a candidate."""
+    document = calibrate_task()
+    publish_calibration_task(document)
+    return document
