@@ -28,9 +28,6 @@ from services.cases.store import CaseContent
 Truth = Mapping[str, NDArray[np.bool_]]
 """By organ key a bool mask on the CT grid, axes (k, j, i)."""
 
-GRID_MM = 0.02
-"""A kept volume's voxels may lie this far from the model grid's."""
-
 
 class Engine(Protocol):
     """What answers the calibration cases: the release in its serving profile."""
@@ -203,12 +200,11 @@ def _kept(
     """Yield volume, CT grid and truth of kept cases, checked to lie on the contract's grid."""
     for content in cases:
         expected, found = model_grid(content.ct, contract.spacing_mm), content.volume.geometry
-        apart = np.abs(found.corners_lps() - expected.corners_lps()).max()
-        if found.shape != expected.shape or apart > GRID_MM:
+        if not found.same_grid(expected):
             raise Refused(
                 "other-grid",
                 "a calibration case was kept on another grid than the release's; add it again",
-                {"expected": list(expected.shape), "found": list(found.shape), "apart_mm": float(apart)},
+                {"expected": list(expected.shape), "found": list(found.shape)},
             )
         yield (
             content.volume,

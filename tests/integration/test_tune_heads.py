@@ -186,9 +186,9 @@ def test_a_case_that_lost_a_label_is_not_learnt_from_in_silence(corrected, tmp_p
 
 def _content(*labels: HybridLabel) -> CaseContent:
     """A case of 8 mm voxels whose CT has voxels of 4 mm."""
-    model = Geometry((4, 4, 4), np.diag([8.0, 8.0, 8.0, 1.0]))
-    affine = np.diag([4.0, 4.0, 4.0, 1.0])
-    ct = Geometry((7, 7, 7), affine)
+    axes = np.eye(4)[[2, 1, 0, 3]]  # k to the head, j to posterior, i to the left
+    model = Geometry((4, 4, 4), axes @ np.diag([8.0, 8.0, 8.0, 1.0]))
+    ct = Geometry((7, 7, 7), axes @ np.diag([4.0, 4.0, 4.0, 1.0]))
     hu = np.zeros((4, 4, 4), np.int16)
     return CaseContent(Volume(hu, model), ct, {}, dict(zip(ORGANS, labels, strict=False)))
 
