@@ -104,8 +104,7 @@ def understand(
     if not any(region.voxels for _, region in theirs) and any(organ.region.voxels for organ in ours.values()):
         raise Refused(SegCode.EMPTY, "nothing is drawn in the SEG")
     claims = identities(theirs, ours)
-    doubts = [claim for claim in claims if isinstance(claim, Question)]
-    if theirs and len(doubts) == len(claims) and all(d.why is Doubt.NOT_RECOGNISED for d in doubts):
+    if theirs and all(not isinstance(claim, str) and _not_recognised(claim) for claim in claims):
         raise Refused(SegCode.NOT_OURS, "no segment has anything to do with what was sent")
     settled = _settled(without_changes_by_no_person(claims, theirs, ours), theirs, ours, answers)
     masks = {
@@ -129,20 +128,25 @@ def understand(
     return ReturnedSeg(Status.UNCHANGED if same else Status.CORRECTION, sent_masks, masks, tuple(questions))
 
 
+def _not_recognised(claim: Question | None) -> bool:
+    return claim is None or claim.why is Doubt.NOT_RECOGNISED
+
+
 def _settled(
     claims: list[Claim], theirs: Theirs, ours: Mapping[str, SentOrgan], answers: Answers
-) -> list[Claim | None]:
+) -> list[Claim]:
     """Put a person's answers in place of the questions; None for what is answered to be no organ."""
     numbers = [segment.number for segment, _ in theirs]
     for number in answers.segments:
         if number not in numbers:
             raise WrongAnswer(f"there is no segment {number}; there are {', '.join(map(str, numbers))}")
-    settled: list[Claim | None] = []
+    settled: list[Claim] = []
     for number, claim in zip(numbers, claims, strict=True):
-        answer = answers.segments.get(number)
-        if number in answers.segments and isinstance(claim, str) and answer != claim:
-            raise WrongAnswer(f"segment {number} is the {claim} beyond doubt; only what is asked is answered")
-        settled.append(answer if number in answers.segments else claim)
+        answer = answers.segments.get(number, claim)
+        if not isinstance(claim, Question) and answer != claim:
+            what = "empty" if claim is None else f"the {claim} beyond doubt"
+            raise WrongAnswer(f"segment {number} is {what}; only what is asked is answered")
+        settled.append(answer)
     organs = [claim for claim in settled if isinstance(claim, str)]
     for organ in organs:
         if organs.count(organ) > 1:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,8 +103,8 @@ class SentOrgan:
 Theirs = Sequence[tuple[ReadSegment, Region]]
 """The segments that came back."""
 
-Claim = str | Question
-"""The organ a segment is, or the doubt about it."""
+Claim = str | Question | None
+"""The organ a segment is, or the doubt about it; None for a segment that says nothing of any organ."""
 
 
 def identities(theirs: Theirs, ours: Mapping[str, SentOrgan]) -> list[Claim]:
@@ -142,9 +141,11 @@ def _claim(segment: ReadSegment, region: Region, ours: Mapping[str, SentOrgan]) 
     def doubt(why: Doubt, *first: str) -> Question:
         return Question(segment.number, segment.label, tuple(dict.fromkeys((*first, *likely))), why)
 
+    names = _names(segment, ours)
+    if not region.voxels and not any(strong or _was_found(name, ours) for name, strong in names.items()):
+        return None  # declared, and nothing drawn: it is about nothing that was sent
     if is_review_region(segment.label, segment.type):
         return doubt(Doubt.NOT_RECOGNISED)
-    names = _names(segment, ours)
     if len(names) > 1:
         return there if there in names else doubt(Doubt.NAMES_DISAGREE, *names)
     if names_another_structure(segment.type):
@@ -155,13 +156,18 @@ def _claim(segment: ReadSegment, region: Region, ours: Mapping[str, SentOrgan]) 
     if there is not None and there != name:
         swapped = there == OTHER_SIDE.get(name)
         return doubt(Doubt.SIDES_SWAPPED if swapped else Doubt.OVERLAP_DISAGREES, name)
-    if not region.voxels or (name in ours and not ours[name].region.voxels):
+    if not region.voxels or (name in ours and not _was_found(name, ours)):
         # Nothing to overlap with: the name must then be one that we gave it, or a code.
         return name if names[name] else doubt(Doubt.NOT_RECOGNISED, name)
     if name not in ours:
         return name if organ_by_code(segment.type, segment.laterality) else doubt(Doubt.NOT_RECOGNISED, name)
     agrees = overlap[name] > 0 if names[name] else there == name
     return name if agrees else doubt(Doubt.NO_OVERLAP, name)
+
+
+def _was_found(organ: str, ours: Mapping[str, SentOrgan]) -> bool:
+    """Tell whether an organ was sent, and not as an absent one."""
+    return organ in ours and ours[organ].region.voxels > 0
 
 
 def _names(segment: ReadSegment, ours: Mapping[str, SentOrgan]) -> dict[str, bool]:
@@ -189,12 +195,7 @@ def _without_double_claims(claims: list[Claim], theirs: Theirs) -> list[Claim]:
     ]
 
 
-C = TypeVar("C", bound=Claim | None)
-
-
-def without_swapped_sides(
-    claims: Sequence[C], theirs: Theirs, ours: Mapping[str, SentOrgan]
-) -> list[C | Question]:
+def without_swapped_sides(claims: list[Claim], theirs: Theirs, ours: Mapping[str, SentOrgan]) -> list[Claim]:
     """Turn a paired organ that does not lie on its side of its partner into a question."""
     regions = {key: organ.region for key, organ in ours.items()}
     regions |= {

@@ -15,20 +15,20 @@ from services.dicom.seg_reader import SegObject
 from services.dicom.segment_claims import Region, identities, sent_organs
 
 CLEAR_AGREEMENT = 0.9
-"""Where two results differ, the returned SEG is that of one of them from this part of the voxels on.
+"""Of the slices that came back exactly as one of two results has them, at least this part must be one's.
 
-Each such voxel is as one of the two has it. A reader changes places, two releases differ all along the
-surfaces: even an organ drawn anew leaves the others as they were sent.
+Only what came back exactly counts. An edited voxel says nothing: a reader who corrects the worse of two
+results makes it agree with the better one.
 """
 
 
 def which_was_corrected(returned: SegObject, candidates: Sequence[SegObject], geometry: Geometry) -> int:
     """Tell which result of ours a returned SEG was made from, by its voxels.
 
-    Two results are told apart where they differ, in the organs that came back and are recognised: one
-    of them must agree with the returned SEG in `CLEAR_AGREEMENT` of these voxels. Where they do not
-    differ there, it does not matter. What the voxels leave open, a reference to just one of them
-    decides; between results that are the same, the one written last.
+    Two results are told apart by the slices of organs in which they differ, and which came back exactly
+    as one of them has them: nearly all must be of one (`CLEAR_AGREEMENT`). Where the two do not differ
+    in anything that came back, it does not matter. What the voxels leave open, a reference to just one
+    of them decides; between results that are the same, the one written last.
 
     Parameters
     ----------
@@ -97,27 +97,24 @@ def which_was_corrected(returned: SegObject, candidates: Sequence[SegObject], ge
 def _agreement(
     found_one: dict[str, Mask], one: dict[str, Mask], found_other: dict[str, Mask], other: dict[str, Mask]
 ) -> float | None:
-    """Return the part of the voxels in which two results differ that came back as the first has them.
+    """Return the part that the first has of the slices which came back exactly as one of the two has them.
 
-    An organ that came back exactly as one of them has it, and none exactly as the other, settles it: 1
-    or 0. None where they do not differ in any organ that came back.
+    Only slices in which the two differ count, and on which something is drawn. 0.5 if there is none;
+    None where the two do not differ in any organ that came back.
     """
-    differ = as_first = 0
-    exact: set[bool] = set()
+    differ = False
+    as_one = as_other = 0
     for organ in found_one.keys() | found_other.keys():
         back = found_one.get(organ, found_other.get(organ))
         if back is None or found_other.get(organ, back) is not back:
             continue  # each sees another segment in this organ
         nothing = np.zeros_like(back)
         first, second = one.get(organ, nothing), other.get(organ, nothing)
-        apart = first ^ second
-        of_organ = int(np.count_nonzero(apart))
-        if not of_organ:
-            continue
-        differ += of_organ
-        as_first += int(np.count_nonzero(apart & ~(back ^ first)))
-        if back.any():
-            exact |= {result is first for result in (first, second) if np.array_equal(back, result)}
-    if len(exact) == 1:
-        return float(exact.pop())
-    return as_first / differ if differ else None
+        apart = (first ^ second).any(axis=(1, 2))
+        differ = differ or bool(apart.any())
+        telling = apart & back.any(axis=(1, 2))
+        as_one += int(np.count_nonzero(telling & ~(back ^ first).any(axis=(1, 2))))
+        as_other += int(np.count_nonzero(telling & ~(back ^ second).any(axis=(1, 2))))
+    if not differ:
+        return None
+    return as_one / (as_one + as_other) if as_one + as_other else 0.5

@@ -10,8 +10,10 @@ import pytest
 from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import LEFT, RIGHT, Code, organ
-from services.dicom.correction_reader import Doubt, Question, Status, understand
+from services.dicom.answers import Answers, WrongAnswer
+from services.dicom.correction_reader import ReturnedSeg, Status, understand
 from services.dicom.seg_reader import ReadSegment, SegObject
+from services.dicom.segment_claims import Doubt, Question
 from services.dicom.segment_names import organ_by_code, organ_by_label
 
 SHAPE = (3, 12, 12)
@@ -123,6 +125,144 @@ def test_a_change_that_an_algorithm_drew_is_no_readers_word():
     assert "liver" not in answer.returned
     semi = replace(SENT.segments[2], mask=liver, algorithm_type="SEMIAUTOMATIC")
     assert doubts(semi, *others) == {}
+
+
+@pytest.mark.parametrize("algorithm_type", ["", "MANUAM"])
+def test_a_change_of_which_nobody_says_who_drew_it_is_asked_about(algorithm_type):
+    redrawn = drawn(3, "Liver", box((1, 6), (1, 6)))
+    others = [s for s in saved() if s.label != "Liver"]
+    assert doubts(replace(redrawn, algorithm_type=algorithm_type), *others) == {3: Doubt.DRAWER_UNKNOWN}
+
+
+def test_a_segment_in_which_nothing_was_drawn_is_no_question():
+    nothing = np.zeros(SHAPE, bool)
+    added = (drawn(6, "Bladder", nothing), drawn(7, "Spleen", nothing), drawn(8, "Check: Liver", nothing))
+    answer = understand(seg(*saved(), *added), SENT, GRID)
+    assert (answer.status, answer.questions) == (Status.UNCHANGED, ())
+    emptied = [s for s in saved() if s.label != "Liver"]
+    assert doubts(*emptied, drawn(3, "Leber", nothing)) == {3: Doubt.NOT_RECOGNISED}, "the liver was sent"
+
+
+def test_a_region_of_our_review_seg_is_no_organ_however_well_it_overlaps():
+    others = [s for s in saved() if s.label != "Stomach"]
+    region = drawn(4, "Check: Stomach", PLACES["stomach"])
+    assert doubts(*others, region) == {4: Doubt.NOT_RECOGNISED}
+    with pytest.raises(Refused, match="not-ours"):
+        understand(seg(region), SENT, GRID)
+
+
+def test_a_type_that_names_something_else_is_doubted_where_it_lies_in_an_organs_place():
+    duodenum = Code("38848004", "SCT", "Duodenum")
+    others = [s for s in saved() if s.label != "Stomach"]
+    assert doubts(*others, drawn(4, "", PLACES["stomach"], duodenum)) == {4: Doubt.NOT_RECOGNISED}
+    assert doubts(*others, drawn(4, "Stomach", PLACES["stomach"], duodenum)) == {4: Doubt.NAMES_DISAGREE}
+    organ_at_large = Code("T-D0060", "SRT", "Organ")
+    assert doubts(*others, drawn(4, "Stomach", PLACES["stomach"], organ_at_large)) == {}
+
+
+def answered(segments: list[ReadSegment], *words: str) -> ReturnedSeg:
+    return understand(seg(*segments), SENT, GRID, Answers.parse(words))
+
+
+NEW = drawn(6, "Thing", box((10, 12), (10, 12)))
+
+
+def test_an_answer_names_a_segment_that_was_not_recognised():
+    assert [q.segment for q in answered([*saved(), NEW]).questions] == [6]
+    answer = answered([*saved(), NEW], "6=spleen")
+    assert (answer.status, answer.questions) == (Status.CORRECTION, ())
+    assert answer.returned["spleen"].sum() == 12
+
+
+def test_a_segment_answered_to_be_none_is_no_organ_and_no_question():
+    answer = answered([*saved(), NEW], "6=none")
+    assert (answer.status, answer.questions) == (Status.UNCHANGED, ())
+
+
+def test_an_answer_says_which_of_two_segments_is_the_organ():
+    twice = [*saved(), drawn(6, "Liver", box((1, 6), (1, 6)))]
+    answer = answered(twice, "6=liver")
+    assert answer.returned["liver"].sum() == 75
+    assert [(q.segment, q.why) for q in answer.questions] == [(3, Doubt.CLAIMED_TWICE)]
+    assert answered(twice, "6=liver", "3=none").questions == ()
+
+
+def test_an_answer_lets_a_person_vouch_for_what_a_viewer_left_automatic():
+    liver = PLACES["liver"].copy()
+    liver[0, 0, 0] = True
+    segments = [*(s for s in saved() if s.label != "Liver"), replace(SENT.segments[2], mask=liver)]
+    answer = answered(segments, "3=liver")
+    assert (answer.status, answer.questions) == (Status.CORRECTION, ())
+    assert np.array_equal(answer.returned["liver"], liver)
+
+
+@pytest.mark.parametrize(
+    ("fate", "status", "voxels"),
+    [("deleted", Status.CORRECTION, 0), ("not-reviewed", Status.UNCHANGED, None)],
+)
+def test_an_answer_says_why_an_organ_did_not_come_back(fate, status, voxels):
+    answer = answered([s for s in saved() if s.label != "Stomach"], f"stomach={fate}")
+    assert (answer.status, answer.questions) == (status, ())
+    assert (int(answer.returned["stomach"].sum()) if "stomach" in answer.returned else None) == voxels
+
+
+def test_an_organ_whose_segment_is_none_may_then_be_deleted():
+    segments = [*(s for s in saved() if s.label != "Stomach"), drawn(4, "Stomach", box((10, 12), (10, 12)))]
+    assert [q.why for q in answered(segments).questions] == [Doubt.NO_OVERLAP]
+    left = answered(segments, "4=none").questions
+    assert [(q.segment, q.candidates, q.why) for q in left] == [(None, ("stomach",), Doubt.NOT_RETURNED)]
+    assert answered(segments, "4=none", "stomach=deleted").questions == ()
+    with pytest.raises(WrongAnswer, match="answer that first"):
+        answered(segments, "stomach=deleted")
+
+
+def test_an_answer_cannot_put_a_kidney_on_the_other_side():
+    kidneys = {"right_kidney": PLACES["left_kidney"], "left_kidney": PLACES["right_kidney"]}
+    believed = answered(saved(**kidneys), "1=left_kidney", "2=right_kidney")
+    assert (believed.status, believed.questions) == (Status.UNCHANGED, ()), "only the labels were swapped"
+    stays = answered(saved(**kidneys), "1=right_kidney", "2=left_kidney")
+    assert [q.why for q in stays.questions] == [Doubt.SIDES_SWAPPED] * 2
+    assert not {"right_kidney", "left_kidney"} & stays.returned.keys()
+
+
+def test_sides_that_were_sent_swapped_are_believed_from_the_reader_who_put_them_right():
+    wrong = seg(
+        replace(sent_segment(1, "right_kidney"), mask=PLACES["left_kidney"]),
+        replace(sent_segment(2, "left_kidney"), mask=PLACES["right_kidney"]),
+    )
+    right = seg(*saved()[:2])
+    assert {q.why for q in understand(right, wrong, GRID).questions} == {Doubt.SIDES_SWAPPED}
+    answers = Answers.parse(["1=right_kidney", "2=left_kidney"])
+    answer = understand(right, wrong, GRID, answers)
+    assert answer.questions == ()
+    assert np.array_equal(answer.returned["right_kidney"], PLACES["right_kidney"])
+
+
+def test_answers_told_again_change_nothing_and_an_answer_that_is_certain_is_none():
+    answer = answered([*saved(), NEW], "6=spleen", "3=liver")
+    assert answer.returned.keys() == {*PLACES, "spleen"}
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("9=liver", "there is no segment 9"),
+        ("3=stomach", "segment 3 is the liver beyond doubt"),
+        ("3=none", "segment 3 is the liver beyond doubt"),
+        ("6=liver", "two segments"),
+        ("liver=deleted", "the liver came back"),
+        ("aorta=deleted", "no aorta was sent"),
+        ("gallbladder=not-reviewed", "no gallbladder was sent"),
+    ],
+)
+def test_an_answer_to_what_is_not_asked_is_a_slip(word, why):
+    with pytest.raises(WrongAnswer, match=why):
+        answered([*saved(), NEW], word)
+
+
+def test_a_stranger_does_not_become_a_correction_by_an_answer():
+    with pytest.raises(Refused, match="not-ours"):
+        answered([drawn(1, "Vertebra", box((10, 12), (4, 6)))], "1=spleen")
 
 
 def test_two_segments_for_one_organ_are_both_doubted():
