@@ -1,0 +1,468 @@
+"""The watch over a real Orthanc: what comes is segmented once, whatever is sent twice, late, or killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import time
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+
+from flows import segment_study
+from flows.launching import INGEST, SEGMENT, RunState
+from flows.segment_study import segment
+from flows.watch_arrivals import watch
+from models.errors import OrganloopError, PacsFailed, Refused
+from models.phantom import make_case
+from services.dicom.phantom_series import write_phantom_series
+from services.records.port import Arrival, ArrivalState
+from services.settings import Settings
+from services.wiring import Services, connect_in_process
+from tests.archive import Archive
+from tests.learning import ORGANS, SPACING, THREADS, Site, open_site
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@dataclass
+class Worker:
+    """Keeps what is launched until it is told to work, as Prefect keeps runs until a worker takes them."""
+
+    services: Services
+    runs: dict[str, tuple[str, str, bool]] = field(default_factory=dict)
+    states: dict[str, RunState] = field(default_factory=dict)
+
+    def launch(self, deployment: str, source: str, key: str, *, urgent: bool) -> str:
+        self.runs.setdefault(key, (deployment, source, urgent))
+        return key
+
+    def state(self, run: str) -> RunState:
+        return self.states.get(run, RunState.GOING)
+
+    def work(self) -> None:
+        """Do what was launched and is not done yet."""
+        for key, (deployment, source, _) in self.runs.items():
+            if key not in self.states:
+                self.states[key] = self._done(deployment, source)
+
+    def _done(self, deployment: str, source: str) -> RunState:
+        if deployment == SEGMENT:
+            try:
+                segment(source, None, self.services, organs=ORGANS)
+            except OrganloopError:
+                return RunState.LOST
+        return RunState.DONE
+
+    def launched(self, deployment: str) -> list[str]:
+        return [source for name, source, _ in self.runs.values() if name == deployment]
+
+
+@dataclass
+class Hospital:
+    """One home and the archive it watches."""
+
+    services: Services
+    archive: Archive
+    ct: Path
+    worker: Worker
+
+    @property
+    def study_uid(self) -> str:
+        return str(dcmread(next(self.ct.iterdir()), stop_before_pixels=True).StudyInstanceUID)
+
+    @property
+    def arrival(self) -> Arrival:
+        found = self.services.records.arrival(self.study_uid)
+        assert found is not None
+        return found
+
+    def watch(self) -> dict[str, Any]:
+        return watch(self.services, self.worker)
+
+    def push(self, *files: Path) -> None:
+        peer = ["-aec", self.archive.aet, "127.0.0.1", str(self.archive.dicom_port)]
+        sent = [str(path) for path in files or sorted(self.ct.iterdir())]
+        subprocess.run(["storescu", "-aet", "STORESCU", *peer, *sent], check=True, capture_output=True)
+
+    def settle(self) -> dict[str, Any]:
+        """Watch until the archive calls the study stable and it is looked at, at most 20 s."""
+        end = time.monotonic() + 20
+        while True:
+            told = self.watch()
+            if self.arrival.code != "arriving" or time.monotonic() > end:
+                return told
+            time.sleep(0.2)
+
+    def segmented(self) -> None:
+        self.settle()
+        self.worker.work()
+        self.watch()
+
+    def results(self) -> list[str]:
+        """Return the SOP Instance UIDs of SEGs and SRs by QIDO, each once as the archive holds them."""
+        found = self.archive.ask(f"/dicom-web/studies/{self.study_uid}/instances")
+        return sorted(
+            one["00080018"]["Value"][0] for one in found if one["00080060"]["Value"][0] in ("SEG", "SR")
+        )
+
+    def recorded(self) -> list[dict[str, str]]:
+        """Return the objects of each of the study's results on record, by kind."""
+        events = self.services.records.events("result-recorded")
+        return [one.payload["objects"] for one in events if one.payload["study_uid"] == self.study_uid]
+
+    def of_record(self) -> list[str]:
+        return sorted(uid for objects in self.recorded() for uid in objects.values())
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return open_site(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantom") / "ct"
+    write_phantom_series(make_case("B", 1, spacing_mm=SPACING), folder)
+    return folder
+
+
+@pytest.fixture
+def hospital(site: Site, phantom: Path, clean_archive: Archive, tmp_path: Path) -> Hospital:
+    site.copy(tmp_path)
+    settings = Settings(home=tmp_path / "home", threads=THREADS, orthanc_url=clean_archive.url)
+    services = connect_in_process(settings)
+    # what other tests left in the feed is not this hospital's
+    services.records.take_in([], clean_archive.ask("/changes?last")["Last"])
+    return Hospital(services, clean_archive, phantom, Worker(services))
+
+
+def test_what_is_pushed_is_segmented_once_though_sent_twice_and_watched_often(hospital: Hospital) -> None:
+    hospital.push()
+    assert hospital.watch()["came"] == 1
+    assert (hospital.arrival.state, hospital.arrival.code) == (ArrivalState.WAITING, "arriving")
+    told = hospital.settle()
+    assert [(one["state"], one["attempts"]) for one in told["arrivals"]][-1] == ("submitted", 1)
+    hospital.worker.work()
+    first = hospital.results()
+    assert first == hospital.of_record()
+    assert len(first) >= 2
+    hospital.push()
+    for _ in range(3):
+        hospital.settle()
+        hospital.worker.work()
+    assert hospital.arrival.state is ArrivalState.SEGMENTED
+    assert hospital.results() == first
+    assert hospital.worker.launched(SEGMENT) == [hospital.study_uid]
+    assert hospital.worker.launched(INGEST) == [], "our own SEGs are no corrections"
+
+
+def test_the_same_study_segmented_three_times_has_the_same_objects_once(hospital: Hospital) -> None:
+    hospital.push()
+    documents = [segment(hospital.study_uid, None, hospital.services, organs=ORGANS).document for _ in "123"]
+    assert [one["objects"] for one in documents] == [documents[0]["objects"]] * 3
+    assert all(set(item) == {"kind", "uid"} for item in documents[0]["objects"])
+    assert hospital.results() == sorted(item["uid"] for item in documents[0]["objects"])
+    assert hospital.arrival.state is ArrivalState.SEGMENTED
+    assert list((hospital.services.settings.home / "work").iterdir()) == []
+
+
+def test_a_folder_named_takes_the_results_and_the_archive_gets_none(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    hospital.push()
+    document = segment(hospital.study_uid, tmp_path / "out", hospital.services, organs=ORGANS).document
+    assert all(Path(one["path"]).is_file() for one in document["objects"])
+    assert hospital.results() == []
+    assert hospital.services.records.arrival(hospital.study_uid) is None
+
+
+def test_a_late_slice_makes_a_new_version_beside_the_old(hospital: Hospital) -> None:
+    *most, last = sorted(hospital.ct.iterdir())
+    hospital.push(*most)
+    hospital.segmented()
+    early, version = hospital.results(), hospital.arrival.version
+    hospital.push(last)
+    hospital.segmented()
+    assert hospital.arrival.state is ArrivalState.SEGMENTED
+    assert hospital.arrival.version != version
+    assert set(early) < set(hospital.results())
+    assert hospital.results() == hospital.of_record()
+    (event,) = hospital.services.records.events("study-renewed")
+    assert event.payload["study_uid"] == hospital.study_uid
+
+
+def steps(services: Services) -> dict[str, tuple[Any, str]]:
+    """What a run does after the objects are made, step by step."""
+    return {
+        "before they are recorded": (services.records, "record_result"),
+        "before they are stored": (services.archive, "store"),
+        "while they are stored": (services.archive, "_store_one"),
+        "before the outcome is noted": (segment_study, "note_segmented"),
+    }
+
+
+@pytest.mark.parametrize("when", ["before they are recorded", "before they are stored",
+                                  "while they are stored", "before the outcome is noted"])  # fmt: skip
+def test_a_kill_between_any_two_steps_leaves_nothing_doubled_or_lost(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    owner, name = steps(hospital.services)[when]
+    whole, calls = getattr(owner, name), []
+
+    def killed(*given: Any, **named: Any) -> Any:
+        calls.append(name)
+        if name == "_store_one" and len(calls) == 1:
+            return whole(*given, **named)
+        raise Killed
+
+    hospital.push()
+    hospital.settle()
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, killed)
+        with pytest.raises(Killed):
+            hospital.worker.work()
+    assert set(hospital.results()) <= set(hospital.of_record()), "all of ours in the archive is known as ours"
+    (run,) = hospital.worker.runs
+    hospital.worker.states[run] = RunState.LOST
+    hospital.settle()
+    hospital.worker.work()
+    assert (hospital.arrival.state, hospital.arrival.attempts) == (ArrivalState.SEGMENTED, 2)
+    assert hospital.results() == hospital.of_record()
+    assert len(hospital.recorded()) == 1
+    assert hospital.worker.launched(INGEST) == []
+
+
+@pytest.mark.parametrize("when", ["feed", "take_in", "launch", "change_arrival"])
+def test_a_killed_watch_loses_nothing_and_starts_nothing_twice(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    services, worker = hospital.services, hospital.worker
+    hospital.push()
+    time.sleep(2.5)  # stable
+    owner, name = {
+        "feed": (services.feed, "changes"),
+        "take_in": (services.records, "take_in"),
+        "launch": (worker, "launch"),
+        "change_arrival": (services.records, "change_arrival"),
+    }[when]
+    whole = getattr(owner, name)
+
+    def killed(*given: Any, **named: Any) -> Any:
+        if name != "change_arrival" or given[1].state is ArrivalState.SUBMITTED:
+            if name == "launch":
+                whole(*given, **named)
+            raise Killed
+        return whole(*given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, killed)
+        with pytest.raises(Killed):
+            hospital.watch()
+    hospital.settle()
+    assert hospital.arrival.state is ArrivalState.SUBMITTED
+    assert worker.launched(SEGMENT) == [hospital.study_uid]
+
+
+def test_refused_data_is_refused_once_with_its_numbers_and_is_left_alone_until_new_images_come(
+    hospital: Hospital,
+) -> None:
+    files = sorted(hospital.ct.iterdir())
+    hospital.push(*files[:10], *files[11:])
+    hospital.segmented()
+    assert (hospital.arrival.state, hospital.arrival.code) == (ArrivalState.REFUSED, "missing-slices")
+    hospital.push(*files[:10])
+    hospital.segmented()
+    assert len(hospital.worker.runs) == 1
+    assert hospital.results() == []
+    (event,) = hospital.services.records.events("study-refused")
+    assert event.payload["measured"]["gap_mm"] == pytest.approx(20)
+    hospital.push(files[10])
+    hospital.segmented()
+    assert hospital.arrival.state is ArrivalState.SEGMENTED
+
+
+def test_a_run_that_is_lost_again_and_again_is_given_up_and_said(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.push()
+    hospital.settle()
+    for attempt in (1, 2, 3):
+        assert (hospital.arrival.state, hospital.arrival.attempts) == (ArrivalState.SUBMITTED, attempt)
+        hospital.worker.states = dict.fromkeys(hospital.worker.runs, RunState.LOST)
+        hospital.watch()
+    assert (hospital.arrival.state, hospital.arrival.code) == (ArrivalState.FAILED, "run-failed")
+    assert len(hospital.services.records.events("arrival-failed")) == 1
+    hospital.watch()
+    assert len(hospital.worker.runs) == 3
+    segment(hospital.study_uid, None, hospital.services, organs=ORGANS)  # a person may try again
+    assert hospital.arrival.state is ArrivalState.SEGMENTED
+
+
+def changed(files: list[Path], folder: Path, **values: str) -> list[Path]:
+    """Return copies of images with other values."""
+    folder.mkdir()
+    for path in files:
+        image = dcmread(path)
+        for keyword, value in values.items():
+            setattr(image, keyword, value)
+        image.save_as(folder / path.name)
+    return sorted(folder.iterdir())
+
+
+def test_a_patient_merged_after_results_is_said_and_nothing_is_sent_again(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    records = hospital.services.records
+    hospital.push()
+    hospital.segmented()
+    (old,) = hospital.archive.ask("/patients")
+    hospital.push(*changed(sorted(hospital.ct.iterdir()), tmp_path / "merged", PatientID="MERGED-INTO"))
+    hospital.segmented()
+    assert (hospital.arrival.state, hospital.arrival.code) == (ArrivalState.REFUSED, "several-patients")
+    with pytest.raises(Refused, match="several-patients"):
+        segment(hospital.study_uid, None, hospital.services, organs=ORGANS)
+    hospital.archive.ask(f"/patients/{old}", method="DELETE")
+    records.take_in([hospital.study_uid], records.feed_cursor())
+    hospital.segmented()
+    assert (hospital.arrival.state, hospital.arrival.code) == (ArrivalState.REFUSED, "patient-changed")
+    with pytest.raises(Refused, match="patient-changed"):
+        segment(hospital.study_uid, None, hospital.services, organs=ORGANS)
+    assert hospital.results() == []
+    codes = [one.payload["code"] for one in records.events("study-refused")]
+    assert codes == ["several-patients", "patient-changed"]
+    assert "MERGED-INTO" not in str(records.events())
+
+
+def test_a_study_deleted_after_results_is_said_and_comes_back_whole(hospital: Hospital) -> None:
+    hospital.push()
+    hospital.segmented()
+    before = hospital.results()
+    hospital.archive.empty()
+    hospital.watch()
+    assert hospital.arrival.state is ArrivalState.SEGMENTED, "nobody tells of a deletion"
+    watch(hospital.services, hospital.worker, today=date.today() + timedelta(days=1))
+    assert (hospital.arrival.state, hospital.arrival.code) == (ArrivalState.GONE, "study-gone")
+    assert [one.payload["study_uid"] for one in hospital.services.records.events("study-gone")] == [
+        hospital.study_uid
+    ]
+    hospital.push()
+    hospital.segmented()
+    assert hospital.arrival.state is ArrivalState.SEGMENTED
+    assert hospital.results() == before
+
+
+def test_a_seg_that_is_not_ours_is_handed_over_once_and_again_if_its_run_is_lost(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    hospital.push()
+    hospital.segmented()
+    seg = hospital.recorded()[0]["organ-seg"]
+    (tmp_path / "ours.dcm").write_bytes(hospital.archive.bytes_of(seg))
+    saved = dcmread(tmp_path / "ours.dcm")
+    saved.SOPInstanceUID = saved.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5"
+    saved.SeriesInstanceUID = "1.2.3.4"
+    saved.save_as(tmp_path / "saved.dcm")
+    hospital.archive.put(tmp_path / "saved.dcm")
+    end = time.monotonic() + 20
+    while hospital.worker.launched(INGEST) == [] and time.monotonic() < end:
+        hospital.watch()
+        time.sleep(0.2)
+    assert hospital.worker.launched(INGEST) == ["1.2.3.4.5"]
+    records = hospital.services.records
+    hospital.worker.states[records.arrival("1.2.3.4.5").run] = RunState.LOST
+    hospital.watch()
+    hospital.worker.work()
+    hospital.watch()
+    hospital.watch()
+    assert hospital.worker.launched(INGEST) == ["1.2.3.4.5"] * 2
+    assert records.arrival("1.2.3.4.5").state is ArrivalState.INGESTED
+    assert hospital.worker.launched(SEGMENT) == [hospital.study_uid]
+
+
+def test_what_is_urgent_goes_first_and_what_is_no_ct_is_ignored(hospital: Hospital, tmp_path: Path) -> None:
+    one = sorted(hospital.ct.iterdir())[:1]
+    for name in ("later", "stat", "mr"):
+        values = {"StudyInstanceUID": f"1.9.{len(name)}", "SeriesInstanceUID": f"1.9.{len(name)}.1"}
+        values |= {"SOPInstanceUID": f"1.9.{len(name)}.1.1"}
+        values |= {"RequestedProcedurePriority": "STAT"} if name == "stat" else {}
+        values |= {"Modality": "MR"} if name == "mr" else {}
+        hospital.archive.put(*changed(one, tmp_path / name, **values))
+    time.sleep(2.5)  # stable
+    hospital.watch()
+    launches = [(source, urgent) for _, source, urgent in hospital.worker.runs.values()]
+    assert launches == [("1.9.4", True), ("1.9.5", False)]
+    ignored = hospital.services.records.arrival("1.9.2")
+    assert (ignored.state, ignored.code) == (ArrivalState.IGNORED, "not-ct")
+
+
+def test_nothing_is_started_while_no_triton_serves_and_no_attempt_is_used_up(hospital: Hospital) -> None:
+    class Away:
+        def ready(self, release: int) -> bool:
+            return False
+
+    away = dataclasses.replace(hospital.services, endpoints=(Away(),))
+    hospital.push()
+    hospital.settle()
+    hospital.worker.runs.clear()
+    arrival = hospital.arrival
+    hospital.services.records.change_arrival(
+        arrival, dataclasses.replace(arrival, state=ArrivalState.WAITING, attempts=0, run="")
+    )
+    assert watch(away, hospital.worker)["held"] == "release 1 is not served"
+    assert (hospital.arrival.state, hospital.arrival.attempts) == (ArrivalState.WAITING, 0)
+    assert watch(hospital.services, hospital.worker)["held"] is None
+    assert hospital.arrival.state is ArrivalState.SUBMITTED
+
+
+def test_one_study_the_archive_cannot_answer_for_does_not_stop_the_others(
+    hospital: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = sorted(hospital.ct.iterdir())[:1]
+    hospital.archive.put(
+        *changed(
+            first,
+            tmp_path / "odd",
+            StudyInstanceUID="1.1",
+            SeriesInstanceUID="1.1.1",
+            SOPInstanceUID="1.1.1.1",
+        )
+    )
+    hospital.push()
+    archive = hospital.services.archive
+    whole = archive.study
+
+    def study(uid: str) -> Any:
+        if uid == "1.1":
+            raise PacsFailed("500")
+        return whole(uid)
+
+    monkeypatch.setattr(archive, "study", study)
+    time.sleep(2.5)  # stable
+    assert hospital.watch()["unanswered"] == ["1.1"]
+    assert hospital.arrival.state is ArrivalState.SUBMITTED
+    assert hospital.services.records.arrival("1.1").touched
+
+
+def test_what_a_killed_run_left_is_removed_and_what_another_works_in_is_not(tmp_path: Path) -> None:
+    from services.work_folder import work_folder
+
+    (tmp_path / "work" / "left").mkdir(parents=True)
+    (tmp_path / "work" / "left" / "ct.dcm").write_bytes(b"pixels")
+    with work_folder(tmp_path / "work") as one, work_folder(tmp_path / "work") as other:
+        assert sorted((tmp_path / "work").iterdir()) == sorted((one, other))
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_failure_leaves_no_work_folder(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+    hospital.push()
+    monkeypatch.setattr(segment_study, "write_results", lambda *_, **__: (_ for _ in ()).throw(Killed()))
+    with pytest.raises(Killed):
+        segment(hospital.study_uid, None, hospital.services, organs=ORGANS)
+    assert list((hospital.services.settings.home / "work").iterdir()) == []
