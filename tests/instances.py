@@ -26,8 +26,8 @@ class Instance:
         return f"{self.sop_instance_uid}.dcm"
 
 
-def ct_slice(study_uid: str, series_uid: str, number: int = 1, **values: Any) -> Instance:
-    """Return a CT slice; other values by keyword, None leaves an element out."""
+def ct_slice(study_uid: str, series_uid: str, number: int = 1, *, side: int = 8, **values: Any) -> Instance:
+    """Return a CT slice of `side` x `side` pixels; other values by keyword, None leaves an element out."""
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset("", Dataset(), preamble=bytes(range(128)), file_meta=meta)
@@ -45,8 +45,8 @@ def ct_slice(study_uid: str, series_uid: str, number: int = 1, **values: Any) ->
         "StudyID": "",
         "InstanceNumber": number,
         "ImagePositionPatient": [0, 0, 5 * number],
-        "Rows": 8,
-        "Columns": 8,
+        "Rows": side,
+        "Columns": side,
         "SamplesPerPixel": 1,
         "PhotometricInterpretation": "MONOCHROME2",
         "BitsAllocated": 16,
@@ -57,7 +57,7 @@ def ct_slice(study_uid: str, series_uid: str, number: int = 1, **values: Any) ->
     for keyword, value in given.items():
         if value is not None:
             setattr(dataset, keyword, value)
-    pixels = np.random.default_rng(number).integers(-1000, 1000, (8, 8), dtype=np.int16)
+    pixels = np.random.default_rng(number).integers(-1000, 1000, (side, side), dtype=np.int16)
     dataset.PixelData = pixels.tobytes()
     meta.MediaStorageSOPClassUID = UID(given["SOPClassUID"])
     meta.MediaStorageSOPInstanceUID = UID(given["SOPInstanceUID"] or "1.2.3")

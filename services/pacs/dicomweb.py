@@ -38,7 +38,7 @@ URGENT = frozenset({"STAT", "HIGH"})
 PRIORITIES = ("00401003", "0032000C")
 """Requested Procedure Priority (PS3.3 table C.4-11); Study Priority ID, retired, with HIGH, MED, LOW."""
 
-Row = dict[str, Any]
+Row = dict[str, str]
 _STUDY_UID, _SERIES_UID, _SOP_UID = "0020000D", "0020000E", "00080018"
 _MODALITY, _PATIENT_ID, _ISSUER, _INSTANCES = "00080060", "00100020", "00100021", "00201208"
 
@@ -75,22 +75,20 @@ class DicomwebArchive:
         instances = self._search_instances(study_uid) if rows else []
         if not rows or not instances:
             return None
-        listed = {_text(row, _SOP_UID) for row in instances}
-        counted = _text(rows[0], _INSTANCES)
-        if len(rows) == 1 and counted and len(listed) < int(counted):
+        listed = {row[_SOP_UID] for row in instances}
+        counted = rows[0][_INSTANCES]
+        if len(rows) == 1 and counted.isdecimal() and len(listed) < int(counted):
             raise PacsFailed(
                 f"The archive at {self._web.name} counts {counted} instances in study {study_uid}, "
-                f"and lists {len(listed)}."
+                f"and lists {len(listed)}: is its limit of results too low?"
             )
-        patients = {(_text(row, _PATIENT_ID), _text(row, _ISSUER)) for row in rows}
+        patients = {(row[_PATIENT_ID], row[_ISSUER]) for row in rows}
         return ArchivedStudy(
             study_uid,
             patients=tuple(patient for patient, _ in sorted(patients)),
             stable=True,
             urgent=self._urgent(study_uid),
-            series=by_series(
-                (_text(row, _SERIES_UID), _text(row, _MODALITY), _text(row, _SOP_UID)) for row in instances
-            ),
+            series=by_series((row[_SERIES_UID], row[_MODALITY], row[_SOP_UID]) for row in instances),
         )
 
     def fetch_study(self, source: str, into: Path) -> Path:
@@ -209,14 +207,13 @@ class DicomwebArchive:
         """Return what names each copy of an object for `_fetch_object`."""
         rows = self._search(
             self._client.search_for_instances,
-            *(_SOP_UID, _SERIES_UID, _STUDY_UID, _PATIENT_ID),
+            (_SOP_UID, _SERIES_UID, _STUDY_UID, _PATIENT_ID),
             search_filters={_SOP_UID: sop_instance_uid},
-            fields=[_PATIENT_ID],
         )
         return [
-            f"/studies/{_text(row, _STUDY_UID)}/series/{_text(row, _SERIES_UID)}/instances/{sop_instance_uid}"
+            f"/studies/{row[_STUDY_UID]}/series/{row[_SERIES_UID]}/instances/{sop_instance_uid}"
             for row in rows
-            if _text(row, _SOP_UID) == sop_instance_uid
+            if row[_SOP_UID] == sop_instance_uid
         ]
 
     def _fetch_object(self, place: str, sop_instance_uid: str, folder: Path) -> None:
@@ -239,60 +236,65 @@ class DicomwebArchive:
     def _holds(self, study_uid: str, sop_instance_uid: str) -> bool:
         rows = self._search(
             self._client.search_for_instances,
-            _SOP_UID,
+            (_SOP_UID,),
             study_instance_uid=study_uid,
             search_filters={_SOP_UID: sop_instance_uid},
         )
-        return any(_text(row, _SOP_UID) == sop_instance_uid for row in rows)
+        return any(row[_SOP_UID] == sop_instance_uid for row in rows)
 
     def _search_studies(self, study_uid: str) -> list[Row]:
         """Return a study as it lies, once per patient."""
         rows = self._search(
             self._client.search_for_studies,
-            _PATIENT_ID,
-            _ISSUER,
+            (_STUDY_UID, _PATIENT_ID, _ISSUER, _INSTANCES),
             search_filters={_STUDY_UID: study_uid},
-            fields=[_PATIENT_ID, _ISSUER, _INSTANCES],
         )
-        return [row for row in rows if _text(row, _STUDY_UID) == study_uid]
+        return [row for row in rows if row[_STUDY_UID] == study_uid]
 
     def _search_instances(self, study_uid: str) -> list[Row]:
         return self._search(
             self._client.search_for_instances,
-            _SOP_UID,
+            (_SOP_UID, _SERIES_UID, _MODALITY),
             study_instance_uid=study_uid,
-            fields=[_SERIES_UID, _MODALITY],
         )
 
     def _urgent(self, study_uid: str) -> bool:
-        """Return whether the first object that is listed says so; one file is read for it at the archive."""
+        """Return whether the object that is listed first says so: the archive reads one file for it."""
         rows = self._web.ask(
-            lambda: self._client.search_for_instances(study_uid, limit=1, fields=list(PRIORITIES))
+            lambda: [
+                _row(found, PRIORITIES)
+                for found in self._client.search_for_instances(study_uid, limit=1, fields=PRIORITIES)
+            ]
         )
-        return any(_text(row, tag).upper() in URGENT for row in rows for tag in PRIORITIES)
+        return any(value.upper() in URGENT for row in rows for value in row.values())
 
-    def _search(self, search: Callable[..., list[Row]], *identity: str, **given: Any) -> list[Row]:
-        """Return all results of a search, page by page: servers send at most so many at once.
+    def _search(self, search: Callable[..., Any], tags: Sequence[str], **given: Any) -> list[Row]:
+        """Return all results of a search, page by page: a server sends at most so many at once.
 
         Parameters
         ----------
         search
             A search of the client.
-        identity
-            Tags by which results are told apart: a server that knows no pages sends the same ones again.
+        tags
+            What is wanted of each result. Results that differ in none of it are one: a server that knows
+            no pages sends the same ones again.
         given
-            Arguments of the search.
+            Further arguments of the search.
         """
         found: dict[tuple[str, ...], Row] = {}
         offset = 0
         while True:
-            page = self._web.ask(lambda: search(**given, limit=PAGE, offset=offset))  # noqa: B023
+
+            def page(offset: int = offset) -> list[Row]:
+                answer = search(**given, fields=tags, limit=PAGE, offset=offset)
+                return [_row(result, tags) for result in answer]
+
+            rows = self._web.ask(page)
             before = len(found)
-            for row in page:
-                found.setdefault(tuple(_text(row, tag) for tag in identity), row)
+            found.update((tuple(row.values()), row) for row in rows)
             if len(found) == before:
                 return list(found.values())
-            offset += len(page)
+            offset += len(rows)
 
 
 def by_series(instances: Iterable[tuple[str, str, str]]) -> tuple[ArchivedSeries, ...]:
@@ -305,10 +307,10 @@ def by_series(instances: Iterable[tuple[str, str, str]]) -> tuple[ArchivedSeries
     return tuple(ArchivedSeries(uid, modalities[uid], tuple(sorted(members[uid]))) for uid in sorted(members))
 
 
-def _text(row: Row, tag: str) -> str:
-    """Return an element's first value as text; empty where there is none."""
-    values = row.get(tag, {}).get("Value") or [""]
-    return "" if values[0] is None else str(values[0])
+def _row(result: dict[str, Any], tags: Sequence[str]) -> Row:
+    """Return the first value of each element as text; empty where there is none."""
+    values = {tag: (result.get(tag, {}).get("Value") or [None])[0] for tag in tags}
+    return {tag: "" if value is None else str(value) for tag, value in values.items()}
 
 
 def _study_of(item: DicomObject) -> str:
