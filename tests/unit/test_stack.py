@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models import series_rules
 from models.slice_facts import ENHANCED_CT_CLASSES, PixelFormat, SliceFacts
-from models.stack import Judgement, judge
+from models.stack import Judgement, Repair, judge
 from models.verdict import Code, Verdict
 from tests.unit.slices import SLICE, changed, regular, stack, tilted
 
@@ -43,6 +43,8 @@ PIXELS = SLICE.pixels
 REFUSED = {
     "no SOP UID": (changed(regular(), 2, sop_instance_uid=""), Code.MISSING_UID),
     "no SOP class": (regular(sop_class_uid=""), Code.MISSING_UID),
+    "a UID over 64 characters": (changed(regular(), 2, sop_instance_uid="1." * 40), Code.MISSING_UID),
+    "a UID with letters": (regular(study_uid="1.2.a"), Code.MISSING_UID),
     "no study UID": (regular(study_uid=""), Code.MISSING_UID),
     "no series UID": (regular(series_uid=""), Code.MISSING_UID),
     "one UID at two places": (changed(regular(), 2, sop_instance_uid="1.2.3.1.0"), Code.MISSING_UID),
@@ -158,7 +160,59 @@ def test_a_gap_is_said_with_its_place_and_width() -> None:
     assert verdict.measured["gap_mm"] == 10.0
     assert verdict.measured["step_mm"] == 5.0
     assert verdict.measured["between_slices"] == [3, 4]
+    assert verdict.measured["between_mm"] == [10.0, 20.0]
+    assert verdict.measured["between_instances"] == ["1.2.3.1.2", "1.2.3.1.3"]
     assert "between slices 3 and 4 (10.00 and 20.00 mm" in verdict.detail
+    assert "instance 3, instance 4" in verdict.detail
+
+
+def test_of_several_gaps_the_widest_is_named_and_all_are_counted() -> None:
+    verdict = judged(stack([0, 5, 15, 20, 25, 45, 50, 55])).verdict
+    assert verdict.measured["gaps"] == 2
+    assert verdict.measured["between_mm"] == [25.0, 45.0]
+
+
+def test_mixed_steps_are_said_with_their_place() -> None:
+    verdict = judged(stack([0, 5, 10, 15, 21])).verdict
+    assert verdict.measured["between_slices"] == [4, 5]
+    assert verdict.measured["between_mm"] == [15.0, 21.0]
+    assert verdict.measured["between_instances"] == ["1.2.3.1.3", "1.2.3.1.4"]
+    assert (verdict.measured["smallest_step_mm"], verdict.measured["largest_step_mm"]) == (5.0, 6.0)
+    assert "the oddest between slices 4 and 5 (instance 4, instance 5)" in verdict.detail
+
+
+def test_repeated_positions_are_said_with_their_place_and_slices() -> None:
+    verdict = judged(stack([0, 1, 2, 2, 3, 3])).verdict
+    assert verdict.measured == {
+        "positions": 2,
+        "first_mm": 2.0,
+        "first_instances": ["1.2.3.1.2", "1.2.3.1.3"],
+    }
+    assert "first 2 at 2.00 mm along the normal (instance 3, instance 4)" in verdict.detail
+
+
+def test_phases_are_said_with_their_place_and_slices() -> None:
+    second = [
+        replace(s, sop_instance_uid=f"9.{n}", phase=("2", "", "", ""), instance_number=None)
+        for n, s in enumerate(regular())
+    ]
+    verdict = judged(regular() + second).verdict
+    assert verdict.measured["positions"] == 6
+    assert verdict.measured["first_instances"] == ["1.2.3.1.0", "9.0"]
+    assert "(instance 1, 9.0)" in verdict.detail
+
+
+def test_a_slice_wider_than_any_scanner_makes_is_too_large() -> None:
+    assert judged(regular(rows=4096)).verdict.verdict is Verdict.OK
+    verdict = judged(regular(rows=4097)).verdict
+    assert (verdict.code, verdict.measured) == (Code.TOO_LARGE, {"rows_or_columns": 4097, "limit": 4096})
+
+
+@pytest.mark.parametrize("sop_class", list(ENHANCED_CT_CLASSES))
+def test_multi_frame_ct_is_refused_by_its_name(sop_class: str) -> None:
+    verdict = judged(regular(sop_class_uid=sop_class, frames=40)).verdict
+    assert verdict.measured == {"frames": 40}
+    assert verdict.detail.startswith(ENHANCED_CT_CLASSES[sop_class])
 
 
 @pytest.mark.parametrize(
@@ -228,6 +282,16 @@ def test_a_regular_tilt_is_repaired_as_a_sheared_grid(degrees: float) -> None:
 
 def test_a_tilt_under_a_tenth_of_a_degree_does_not_count() -> None:
     assert judged(tilted(0.09)).verdict.verdict is Verdict.OK
+
+
+def test_made_identifiers_are_the_first_repair_told() -> None:
+    """A made identifier goes before other repairs, and its numbers stand beside theirs."""
+    made = Repair(Code.MISSING_UID, "made.", {"made_StudyInstanceUID": 6})
+    verdict = judge(tilted(10.0), unlike, (made,)).verdict
+    assert (verdict.verdict, verdict.code) == (Verdict.REPAIRED, Code.MISSING_UID)
+    assert verdict.measured["tilt_degrees"] == pytest.approx(10.0)
+    assert verdict.measured["made_StudyInstanceUID"] == 6
+    assert any(note.startswith("gantry-tilt: ") for note in verdict.notes)
 
 
 def test_a_tilted_stack_with_a_gap_is_refused() -> None:
