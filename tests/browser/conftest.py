@@ -1,0 +1,108 @@
+"""A reading room: a study with what we say about it in a real archive, and a real viewer on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.sync_api import Browser, sync_playwright
+
+from deploy.local_process import NotInstalled
+from deploy.viewer_server import ViewerServer, installed
+from models.organs import organ
+from models.phantom import make_case
+from services.dicom.phantom_series import write_phantom_series
+from services.dicom.results import write_results
+from services.dicom.series import CTSeries, load, read_series
+from tests.archive import Archive
+from tests.browser.viewer import CHROMIUM, FLAGS, Viewer
+from tests.conftest import ROOT
+from tests.result_cases import findings_of
+
+FLAGGED = ("stomach", "aorta")
+ORGANS_SEG = "Organs r2: check stomach, aorta"
+REVIEW_SEG = "Check r2: stomach, aorta"
+PICTURES = ROOT / "build" / "browser"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A phantom, and what was sent about it: its true organs, two of them flagged.
+
+    Parameters
+    ----------
+    folder
+        Holds ``ct/`` and ``results/``.
+    ct
+        The series as read.
+    truth
+        Mask of each organ by its label, axes (k, j, i).
+    """
+
+    folder: Path
+    ct: CTSeries
+    truth: Mapping[str, NDArray[np.bool_]]
+
+    @property
+    def images(self) -> list[str]:
+        """SOP Instance UIDs in order of k."""
+        return [str(image.SOPInstanceUID) for image in self.ct.images]
+
+    @property
+    def organ_seg(self) -> Path:
+        return self.folder / "results" / "organ-seg.dcm"
+
+
+@pytest.fixture(scope="package")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Write a phantom and its results."""
+    case, folder = make_case("A", 4), tmp_path_factory.mktemp("study")
+    write_phantom_series(case, folder / "ct")
+    [reading] = read_series(folder / "ct")
+    ct = load(reading)
+    findings = findings_of(ct, dict(case.truth), flagged=FLAGGED)
+    (folder / "results").mkdir()
+    for item in write_results(ct, findings, written_at=datetime(2026, 1, 1, 12)):
+        (folder / "results" / item.file_name).write_bytes(item.content)
+    return Study(folder, ct, {organ(key).label: mask for key, mask in case.truth.items()})
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Run Chromium without a screen; only these tests live beside its event loop."""
+    if not CHROMIUM.exists():
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def viewer_url(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    try:
+        installed()
+    except NotInstalled as error:
+        pytest.skip(str(error))
+    with ViewerServer(tmp_path_factory.mktemp("viewer")) as server:
+        yield server.start(archive.dicomweb_url).url
+
+
+@contextmanager
+def reading(browser: Browser, url: str, archive: Archive, study: Study) -> Iterator[Viewer]:
+    """Open the study in a window of its own; the archive holds nothing else."""
+    archive.empty()
+    archive.put(study.folder)
+    page = browser.contexts[0].new_page() if browser.contexts else browser.new_context().new_page()
+    try:
+        viewer = Viewer(page, url)
+        viewer.open_study(study.ct.study_uid)
+        yield viewer
+    finally:
+        page.close()
