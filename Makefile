@@ -6,12 +6,13 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 TRITON_VENV := .venv-triton
+VIEWER := deploy/viewer
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup lint test test-packages demo starter bench clean
+.PHONY: help setup viewer lint test test-packages test-viewer demo starter bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## ?/  \1\t/' | expand -t 12
@@ -33,17 +34,28 @@ $(TRITON_VENV)/.ready: constraints-triton.txt deploy/make_venv.sh
 	@$(TRITON_VENV)/bin/pip install $(PIP_FLAGS) --no-deps -r constraints-triton.txt
 	@touch $@
 
+viewer: $(VIEWER)/node_modules/.ready  ## Get OHIF, the viewer of the local stack (needs npm, no root)
+
+$(VIEWER)/node_modules/.ready: $(VIEWER)/package-lock.json $(VIEWER)/package.json
+	@echo "viewer: OHIF (200 MB)"
+	@cd $(VIEWER) && npm ci --silent
+	@touch $@
+
 lint: $(VENV)/.ready  ## Style (ruff), types (mypy), import direction (import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup test-packages  ## All tests, with a real Triton, Prefect and DICOM judges inside
+test: setup test-viewer  ## All tests, with a real Triton, Prefect, archive, viewer and DICOM judges inside
 	$(BIN)/pytest
 
 test-packages:  # Debian packages the tests use; elsewhere say what is left out
 	@deploy/test_packages.sh
+
+test-viewer: test-packages
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory viewer; \
+	else echo "test: no npm here: leaving out the viewer"; fi
 
 demo: setup  ## The whole loop on phantoms; STUDY=<folder> segments a CT of your own
 	@$(BIN)/python -m deploy.demo $(if $(STUDY),--study "$(STUDY)")
@@ -58,5 +70,5 @@ clean:  ## Remove environments, state and caches
 	@for home in .organloop .organloop/demo-loop; do \
 	    if [ -d $$home ]; then ORGANLOOP_HOME=$$home $(BIN)/organloop down || true; fi; \
 	done
-	rm -rf $(VENV) $(TRITON_VENV) .organloop build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TRITON_VENV) $(VIEWER)/node_modules .organloop build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
