@@ -61,11 +61,15 @@ def check(
 
 @app.command()
 def segment(
-    source: Annotated[Path, typer.Argument(help="Folder with the DICOM files of one CT study.")],
+    source: Annotated[
+        str, typer.Argument(help="Folder with a CT study's DICOM files, or the UID of a study in the archive.")
+        typer.Argument(help="Folder with the DICOM files of one CT study, or a study UID in the archive."),
+    ],
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the results. Default: one of its own, results/<study UID>/… in the home."
+            help="Folder for the results, in place of the archive. Default: the archive for a study of the "
+            "archive; for a folder one of its own, results/<study UID>/… in the home."
         ),
     ] = None,
     release: Annotated[
@@ -73,7 +77,10 @@ def segment(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Segment a CT study: organ SEG, review SEG and SR, each proven by reading it back."""
+    """Segment a CT study: organ SEG, review SEG and SR, each proven by reading it back.
+
+    Results of a study of the archive are stored there, once however often it is repeated.
+    """
 
     def verb() -> Outcome:
         from flows.segment_study import segment as run
@@ -82,7 +89,7 @@ def segment(
         settings = Settings()
         study = run(source, out, connect(settings), release=release, progress=progress)
         document = study.document
-        return Outcome(document, (_organ_table(document), *(item["path"] for item in document["objects"])))
+        return Outcome(document, (_organ_table(document), *map(_place, document["objects"])))
 
     answer(verb, as_json)
 
@@ -185,6 +192,11 @@ def _verdict_lines(one: dict[str, Any]) -> str:
         lines.append(f"{voxels} voxels of {spacing} mm (slice, row, column)")
     lines += [text for text in (one["detail"], *one["notes"]) if text]
     return "\n          ".join(lines)
+
+
+def _place(item: dict[str, Any]) -> str:
+    """Return where an object is: its file, or its UID in the archive."""
+    return str(item.get("path") or f"{item['kind']:10} {item['uid']} in the archive")
 
 
 def _organ_table(document: dict[str, Any]) -> Table:

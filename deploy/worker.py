@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 from deploy import local_process
 from deploy.local_process import LocalProcess
 from services.releases.files import replace
+
+AT_ONCE = 3
+"""Runs a worker does at a time: while one watches and one tunes, one segments. More workers do more."""
 
 
 class Worker:
@@ -61,14 +65,43 @@ class Worker:
         return state
 
 
+def worker_name() -> str:
+    """Return the name under which this machine's worker is known at Prefect."""
+    return f"organloop@{socket.gethostname()}"
+
+
+def bury_dead_runs(api_url: str) -> int:
+    """Mark the runs of this machine's worker whose process is gone as crashed; return how many.
+
+    A worker that was killed could not report them: at Prefect they would run for ever, keep their places,
+    and not be tried again.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Crashed
+
+    unfinished = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
+    buried = 0
+    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(unfinished)):
+            ours = run.labels.get("prefect.worker.name") == worker_name()
+            if ours and run.infrastructure_pid and not Path("/proc", run.infrastructure_pid).exists():
+                client.set_flow_run_state(run.id, Crashed(message="its process is gone"), force=True)
+                buried += 1
+    return buried
+
+
 def main() -> None:
     """Register the deployments and become the worker."""
     from deploy.deployments import WORK_POOL, register
     from services.settings import Settings
 
-    register(os.environ["PREFECT_API_URL"], Settings())
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL]
-    os.execv(command[0], command)
+    api_url = os.environ["PREFECT_API_URL"]
+    register(api_url, Settings())
+    bury_dead_runs(api_url)
+    worker = ["worker", "start", "--pool", WORK_POOL, "--name", worker_name(), "--limit", str(AT_ONCE)]
+    os.execv(sys.executable, [sys.executable, "-m", "prefect", *worker])
 
 
 if __name__ == "__main__":

@@ -6,15 +6,19 @@ import functools
 import os
 import subprocess
 import sys
+from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed, Pending, Running
 
 from deploy.deployments import WORK_POOL, register
 from deploy.prefect_server import PrefectServer
+from deploy.worker import bury_dead_runs, worker_name
 from flows import gate_candidate, tune_heads
+from flows.launching import SEGMENT, PrefectLauncher, RunState
 from flows.nightly_tuning import nightly_tuning
 from models.network.tuning import TuningSettings
 from services.settings import Settings
@@ -22,6 +26,7 @@ from services.wiring import connect_in_process
 from tests.learning import open_site
 
 NAMES = (
+    "watch-arrivals/organloop",
     "segment-study/organloop",
     "ingest-correction/organloop",
     "nightly-tuning/organloop",
@@ -47,8 +52,82 @@ def test_registering_twice_leaves_each_deployment_once_and_tuning_at_two(api, tm
     assert all(one.job_variables["env"]["ORGANLOOP_HOME"] == str(tmp_path) for one in found.values())
     (schedule,) = found["nightly-tuning/organloop"].schedules
     assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 2 * * *", "Europe/Zurich")
-    assert found["nightly-tuning/organloop"].global_concurrency_limit.limit == 1
-    assert not any(found[name].schedules for name in NAMES if "nightly" not in name)
+    (watching,) = found["watch-arrivals/organloop"].schedules
+    assert watching.schedule.cron == "* * * * *"
+    for name in ("nightly-tuning/organloop", "watch-arrivals/organloop"):
+        assert found[name].global_concurrency_limit.limit == 1
+    assert sum(bool(one.schedules) for one in found.values()) == 2
+
+
+def test_what_is_urgent_has_a_queue_before_the_others_and_learning_the_last(api, tmp_path):
+    for _ in range(2):
+        register(api, Settings(home=tmp_path))
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        queues = client.read_work_queues(work_pool_name=WORK_POOL)
+        found = {name: client.read_deployment_by_name(name).work_queue_name for name in NAMES}
+    ordered = [queue.name for queue in sorted(queues, key=lambda queue: queue.priority)]
+    assert ordered == ["watch", "stat", "default", "learning"]
+    assert found == dict.fromkeys(NAMES, "default") | {
+        "watch-arrivals/organloop": "watch",
+        "nightly-tuning/organloop": "learning",
+    }
+
+
+@pytest.fixture
+def launcher(api, tmp_path):
+    register(api, Settings(home=tmp_path))
+    with temporary_settings({PREFECT_API_URL: api}):
+        yield PrefectLauncher(longest_seconds=60)
+
+
+def states_of(run, *states):
+    with get_client(sync_client=True) as client:
+        for state in states:
+            client.set_flow_run_state(UUID(run), state, force=True)
+        return client.read_flow_run(UUID(run))
+
+
+def test_a_run_is_started_once_under_its_key_and_urgent_ones_in_their_queue(launcher):
+    first = launcher.launch(SEGMENT, "1.2.3", "key", urgent=True)
+    assert launcher.launch(SEGMENT, "1.2.3", "key", urgent=True) == first
+    other = launcher.launch(SEGMENT, "1.2.3", "next key", urgent=False)
+    assert other != first
+    runs = [states_of(run) for run in (first, other)]
+    assert [run.work_queue_name for run in runs] == ["stat", "default"]
+    assert runs[0].parameters == {"source": "1.2.3"}
+
+
+def test_what_became_of_a_run_is_told_and_one_that_died_in_silence_is_marked(launcher):
+    run = launcher.launch(SEGMENT, "1.2.3", "another key", urgent=False)
+    assert launcher.state(run) is RunState.GOING
+    states_of(run, Pending(), Running())
+    assert launcher.state(run) is RunState.GOING
+    assert launcher.state(str(uuid4())) is RunState.LOST, "a Prefect server that was made anew"
+    assert PrefectLauncher(longest_seconds=0).state(run) is RunState.LOST
+    assert states_of(run).state.is_crashed()
+    assert launcher.state(run) is RunState.LOST
+    states_of(run, Completed())
+    assert launcher.state(run) is RunState.DONE
+
+
+def test_runs_of_a_killed_worker_are_buried_by_the_next_and_nobody_else_s(api, launcher):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    runs = {}
+    for name, worker, pid in (
+        ("dead", worker_name(), gone.pid),
+        ("alive", worker_name(), os.getpid()),
+        ("elsewhere", "organloop@another-machine", gone.pid),
+    ):
+        runs[name] = launcher.launch(SEGMENT, "1.2.3", name, urgent=False)
+        with get_client(sync_client=True) as client:
+            client.update_flow_run_labels(UUID(runs[name]), {"prefect.worker.name": worker})
+            client.update_flow_run(UUID(runs[name]), infrastructure_pid=str(pid))
+        states_of(runs[name], Running())
+    assert bury_dead_runs(api) == 1
+    assert {name: launcher.state(run) for name, run in runs.items()} == {
+        "dead": RunState.LOST, "alive": RunState.GOING, "elsewhere": RunState.GOING,
+    }  # fmt: skip
 
 
 def test_a_worker_runs_what_is_started_from_a_deployment(api, tmp_path, test_data):
