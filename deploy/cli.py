@@ -62,7 +62,6 @@ def check(
 @app.command()
 def segment(
     source: Annotated[
-        str, typer.Argument(help="Folder with a CT study's DICOM files, or the UID of a study in the archive.")
         typer.Argument(help="Folder with the DICOM files of one CT study, or a study UID in the archive."),
     ],
     out: Annotated[
