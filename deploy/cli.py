@@ -62,6 +62,7 @@ def check(
 @app.command()
 def segment(
     source: Annotated[
+        str,
         typer.Argument(help="Folder with the DICOM files of one CT study, or a study UID in the archive."),
     ],
     out: Annotated[
@@ -130,7 +131,7 @@ def phantom(
 
 @app.command()
 def up(as_json: Json = False) -> None:
-    """Start the local stack: Triton with the releases, and Prefect, on 127.0.0.1."""
+    """Start the local stack on 127.0.0.1: archive, viewer, Triton with the releases, Prefect, worker."""
 
     def verb() -> Outcome:
         from deploy import stack
@@ -215,11 +216,23 @@ def _organ_table(document: dict[str, Any]) -> Table:
 
 
 def _parts(parts: tuple[Part, ...], expected_running: bool = True) -> Outcome:
-    rows = [(part.name, "up" if part.running else "down", part.address, part.detail) for part in parts]
+    rows = [(part.name, _state(part), part.address, part.detail) for part in parts]
     document = [
-        {"part": part.name, "running": part.running, "address": part.address, "detail": part.detail}
+        {
+            "part": part.name,
+            "running": part.running,
+            "installed": part.installed,
+            "address": part.address,
+            "detail": part.detail,
+        }
         for part in parts
     ]
-    healthy = all(part.running == expected_running for part in parts)
+    healthy = all(part.running == expected_running for part in parts if part.installed)
     shown = table(dict.fromkeys(("part", "state", "address", "detail"), "left"), rows)
     return Outcome(document, (shown,), 0 if healthy else EXIT_FAILED)
+
+
+def _state(part: Part) -> str:
+    if not part.installed:
+        return "missing"
+    return "up" if part.running else "down"
