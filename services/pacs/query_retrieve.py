@@ -70,14 +70,16 @@ class OrthancQuerySource:
         if not listed and not counted:
             raise Refused(STUDY_GONE, "The PACS holds nothing under that study UID, or nothing any more.")
         with self._query("Study", {"StudyInstanceUID": study_uid}) as query:
-            self._move(f"{query}/retrieve", study_uid)
+            error = self._move(f"{query}/retrieve", study_uid)
         study = self._archive.study(study_uid)
         arrived = _instances(study)
         missing = max(len(listed - arrived), counted - len(listed))
+        if error and not listed & arrived:
+            raise PacsFailed(f"The PACS {self._modality!r} did not send study {study_uid}: {error}.")
         if study is None or missing > 0:
             raise Refused(
                 INCOMPLETE,
-                f"The PACS did not send all it holds of study {study_uid}.",
+                f"The PACS did not send all it holds of study {study_uid}{f' ({error})' if error else ''}.",
                 {
                     "counted": counted,
                     "listed": len(listed),
@@ -134,8 +136,11 @@ class OrthancQuerySource:
         finally:
             self._rest.json(path, _nothing, method="DELETE")
 
-    def _move(self, path: str, study_uid: str) -> None:
-        """Wait for a C-MOVE as long as instances keep arriving."""
+    def _move(self, path: str, study_uid: str) -> str | None:
+        """Wait for a C-MOVE as long as instances keep arriving; return its error, if it ends in one.
+
+        A move of which one instance failed ends in an error too.
+        """
         job = self._rest.need(path, lambda answer: f"/jobs/{answer['ID']}", body={"Asynchronous": True})
         arrived = len(_instances(self._archive.study(study_uid)))
         patience = time.monotonic() + self._rest.deadline_seconds
@@ -143,10 +148,8 @@ class OrthancQuerySource:
             state, error = self._rest.need(
                 job, lambda answer: (str(answer["State"]), str(answer.get("ErrorDescription")))
             )
-            if state == "Success":
-                return
-            if state == "Failure":
-                raise PacsFailed(f"The PACS {self._modality!r} did not send study {study_uid}: {error}.")
+            if state in ("Success", "Failure"):
+                return None if state == "Success" else error
             time.sleep(LOOK_SECONDS)
             now = len(_instances(self._archive.study(study_uid)))
             if now > arrived:
