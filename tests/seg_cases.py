@@ -9,6 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset, dcmread
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
+
+from models.geometry import Geometry
 
 
 @dataclass(frozen=True)
@@ -70,3 +74,58 @@ def read_nrrd(path: Path) -> np.ndarray:
         raise ValueError(f"{path.name} is another kind of NRRD")
     shape = tuple(reversed([int(side) for side in fields["sizes"].split()]))
     return np.frombuffer(gzip.decompress(packed), dtype="<i2").reshape(shape)
+
+
+def item(**values: object) -> Dataset:
+    made = Dataset()
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def plain_seg(series, masks: dict[str, np.ndarray], grid: Geometry, *, cite: bool = False) -> Dataset:
+    """A BINARY SEG that states its own grid in full, by hand, with a frame for every drawn plane.
+
+    `masks` by label, axes (k, j, i) on `grid`, whose axes stand upright on each other; with `cite` each
+    frame cites the CT image that is nearest.
+    """
+    seg = Dataset()
+    seg.file_meta = FileMetaDataset()
+    seg.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    seg.SOPClassUID, seg.SOPInstanceUID, seg.SeriesInstanceUID = SegmentationStorage, "1.2.3.4", "1.2.3"
+    seg.PatientID, seg.StudyInstanceUID = series.images[0].PatientID, series.study_uid
+    seg.FrameOfReferenceUID = series.frame_of_reference_uid
+    seg.Manufacturer, seg.SegmentationType, seg.BitsAllocated = "Test", "BINARY", 1
+    seg.BitsStored, seg.HighBit, seg.SamplesPerPixel, seg.PixelRepresentation = 1, 0, 1, 0
+    seg.PhotometricInterpretation = "MONOCHROME2"
+    seg.Rows, seg.Columns = grid.shape[1:]
+    seg.SegmentSequence = [
+        item(SegmentNumber=n, SegmentLabel=label, SegmentAlgorithmType="MANUAL")
+        for n, label in enumerate(masks, start=1)
+    ]
+    k_mm, j_mm, i_mm = grid.spacing_mm
+    cosines = [*(grid.affine[:3, 2] / i_mm), *(grid.affine[:3, 1] / j_mm)]
+    measures = item(PixelSpacing=[f"{j_mm:.10g}", f"{i_mm:.10g}"], SpacingBetweenSlices=f"{k_mm:.10g}")
+    orientation = item(ImageOrientationPatient=[f"{c:.10g}" for c in cosines])
+    seg.SharedFunctionalGroupsSequence = [
+        item(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
+    ]
+    at = np.array([image.ImagePositionPatient for image in series.images], dtype=float)
+    planes, groups = [], []
+    for n, mask in enumerate(masks.values(), start=1):
+        for k in np.flatnonzero(mask.any(axis=(1, 2))):
+            position = grid.to_lps((k, 0, 0))
+            group = item(
+                SegmentIdentificationSequence=[item(ReferencedSegmentNumber=n)],
+                PlanePositionSequence=[item(ImagePositionPatient=[f"{mm:.10g}" for mm in position])],
+            )
+            if cite:
+                image = series.images[int(np.linalg.norm(at - position, axis=1).argmin())]
+                source = item(ReferencedSOPInstanceUID=image.SOPInstanceUID)
+                group.DerivationImageSequence = [item(SourceImageSequence=[source])]
+            groups.append(group)
+            planes.append(mask[k].ravel())
+    seg.PerFrameFunctionalGroupsSequence, seg.NumberOfFrames = groups, len(groups)
+    packed = np.packbits(np.concatenate(planes), bitorder="little").tobytes()
+    seg.add_new("PixelData", "OB", packed + b"\0" * (len(packed) % 2))
+    return seg

@@ -81,7 +81,7 @@ class OwnGrid:
         largest = max(float((spacing / slices.spacing).max()), float(step) / ct_step)
         if not largest <= 1 + SPACING_TOLERANCE:
             raise _no_grid("its voxels are larger than the CT's", relative_size=round(largest, 4))
-        self._step = float(step)
+        self._step, self._ct_step = float(step), ct_step
         self._along = (along_column / spacing[0], along_row / spacing[1])
         rows, columns = int(seg.Rows), int(seg.Columns)
         self._shape = (columns, rows) if self._transposed else (rows, columns)
@@ -109,7 +109,7 @@ class OwnGrid:
         if cited:
             heights = (self._slices.origin[cited] - self._first) @ self._normal
             off_mm = float(np.abs(heights - height).min())
-            if not off_mm <= self._step:
+            if not off_mm < self._ct_step - POSITION_TOLERANCE_MM:  # it may be between two
                 raise Refused(
                     SegCode.POSITION_MISMATCH,
                     "a frame does not lie on the CT image it cites",
