@@ -69,8 +69,7 @@ def judged(
         return _set_aside(seen, ArrivalState.IGNORED, Refused(Code.NOT_CT, f"It holds {kinds} and no CT."))
     seen = replace(seen, urgent=study.urgent)
     if version != seen.version:
-        anew = {"attempts": 0, "run": "", "code": "", "detail": ""}
-        seen = replace(seen, state=ArrivalState.WAITING, version=version, **anew)
+        seen = replace(seen, state=ArrivalState.WAITING, version=version, attempts=0, run="")
     if seen.state is not ArrivalState.WAITING:
         return seen
     if not study.stable:
