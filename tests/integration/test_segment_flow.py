@@ -22,9 +22,12 @@ print(json.dumps(segment_study(Path(sys.argv[1]), Path(sys.argv[2]))))
 """
 
 
-def ask(api: str, path: str) -> Any:
+def ask(api: str, path: str, **filters: Any) -> Any:
     request = urllib.request.Request(
-        f"{api}/{path}", data=b"{}", headers={"Content-Type": "application/json"}, method="POST"
+        f"{api}/{path}",
+        data=json.dumps(filters).encode(),
+        headers={"Content-Type": "application/json"},
+        method="POST",
     )
     with urllib.request.urlopen(request, timeout=20) as answer:
         return json.load(answer)
@@ -45,8 +48,9 @@ def test_the_flow_segments_and_shows_its_findings_in_prefect(
     assert run.returncode == 0, run.stderr
     document = json.loads(run.stdout.splitlines()[-1])
     assert all(Path(one["path"]).is_file() for one in document["objects"])
-    runs = ask(api, "flow_runs/filter")
-    assert [one["state_type"] for one in runs if one["name"]] == ["COMPLETED"]
-    artifacts = ask(api, "artifacts/filter")
-    assert [one["key"] for one in artifacts] == ["findings"]
-    assert document["study_uid"] in artifacts[0]["description"]
+    runs = ask(api, "flow_runs/filter", flows={"name": {"any_": ["segment-study"]}})
+    (ours,) = (one for one in runs if one["parameters"]["source"] == str(phantom_study / "ct"))
+    assert ours["state_type"] == "COMPLETED"
+    (artifact,) = ask(api, "artifacts/filter", flow_runs={"id": {"any_": [ours["id"]]}})
+    assert artifact["key"] == "findings"
+    assert document["study_uid"] in artifact["description"]

@@ -1,0 +1,111 @@
+"""From a push to the results, with nothing in between but the parts: Orthanc, Prefect, its worker, Triton."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydicom import dcmread
+
+from deploy import stack
+from deploy.archive_server import ArchiveServer
+from flows.watch_arrivals import watch_arrivals
+from services.records.port import Arrival, ArrivalState
+from services.records.store import open_records
+from services.settings import Settings
+from tests.archive import Archive
+from tests.integration.conftest import Command
+
+PATIENCE_SECONDS = 120
+
+
+@pytest.fixture
+def archive(organloop: Command) -> Archive:
+    """The archive of the stack."""
+    server = ArchiveServer(organloop.home / "archive")
+    if server.process is None:
+        pytest.skip("the stack has no archive: Orthanc is not installed")
+    return Archive(server, server.process)
+
+
+@pytest.fixture
+def at_home(organloop: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    """Flows of this process report to the stack's Prefect and work in its home."""
+    settings = Settings(home=organloop.home)
+    monkeypatch.setenv("ORGANLOOP_HOME", str(organloop.home))
+    with temporary_settings({PREFECT_API_URL: stack.prefect(settings).api_url}):
+        yield settings
+
+
+def until(true: Callable[[], Any], pause_seconds: float = 0.5) -> Any:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        answer = true()
+        if answer:
+            return answer
+        time.sleep(pause_seconds)
+    raise AssertionError(f"not within {PATIENCE_SECONDS} s")
+
+
+def push(archive: Archive, folder: Path) -> None:
+    peer = ["-aec", archive.aet, "127.0.0.1", str(archive.dicom_port)]
+    files = [str(path) for path in sorted(folder.iterdir())]
+    subprocess.run(["storescu", "-aet", "STORESCU", *peer, *files], check=True, capture_output=True)
+
+
+def test_a_pushed_study_is_segmented_once_though_killed_sent_twice_and_run_three_times(
+    organloop: Command, phantom_study: Path, archive: Archive, at_home: Settings
+) -> None:
+    records = open_records(at_home.records_url)
+    study_uid = str(dcmread(next((phantom_study / "ct").iterdir()), stop_before_pixels=True).StudyInstanceUID)
+
+    def state(*wanted: ArrivalState) -> Arrival | None:
+        arrival = records.arrival(study_uid)
+        return arrival if arrival is not None and arrival.state in wanted else None
+
+    def watched(*wanted: ArrivalState) -> Arrival | None:
+        watch_arrivals()
+        return state(*wanted)
+
+    def results() -> list[tuple[str, str]]:
+        found = archive.ask(f"/dicom-web/studies/{study_uid}/instances")
+        kinds = ((one["00080060"]["Value"][0], one["00080018"]["Value"][0]) for one in found)
+        return sorted((kind, uid) for kind, uid in kinds if kind in ("SEG", "SR"))
+
+    def running(run: str) -> int | None:
+        with get_client(sync_client=True) as client:
+            found = client.read_flow_run(UUID(run))
+        return (
+            int(found.infrastructure_pid) if found.state.is_running() and found.infrastructure_pid else None
+        )
+
+    push(archive, phantom_study / "ct")
+    first = until(lambda: watched(ArrivalState.SUBMITTED), pause_seconds=2)
+    os.kill(until(lambda: running(first.run)), signal.SIGKILL)
+    again = until(
+        lambda: (one := watched(ArrivalState.SUBMITTED)) and one.attempts == 2 and one, pause_seconds=2
+    )
+    assert again.run != first.run
+    until(lambda: state(ArrivalState.SEGMENTED))
+    objects = results()
+    assert [kind for kind, _ in objects] in (["SEG", "SR"], ["SEG", "SEG", "SR"])
+
+    push(archive, phantom_study / "ct")
+    for _ in range(2):
+        answer = organloop("segment", study_uid)
+        assert answer.exit_code == 0
+        assert sorted(one["uid"] for one in answer.document["objects"]) == sorted(uid for _, uid in objects)
+    watch_arrivals()
+    watch_arrivals()
+    assert results() == objects
+    assert records.arrival(study_uid).attempts == 2, "nothing was started for what came again"
+    assert list((at_home.home / "work").iterdir()) == []
