@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -67,8 +69,10 @@ class Settings(BaseSettings):
         description="Share of studies, drawn at random, whose organs are for review whatever their flags "
         "say. 0: no bound is ever checked.",
     )
-    approval_required: bool = Field(
-        False, description="Whether the gate lets nothing pass without asking for a named person."
+    approval_required: bool | None = Field(
+        None,
+        description="Whether the gate lets nothing pass without asking for a named person. Unset: yes, "
+        "unless the weights are for demonstration only.",
     )
     readers_disagree: Literal["ask", "latest"] = Field(
         "ask",
@@ -110,6 +114,18 @@ class Settings(BaseSettings):
                 make_url(url)
             except ArgumentError:
                 raise ValueError("no SQLAlchemy address, e.g. postgresql+psycopg://host/name") from None
+        return url
+
+    @field_validator("orthanc_url", "dicomweb_url")
+    @classmethod
+    def _is_http(cls, url: str | None) -> str | None:
+        """Refuse at the start what could not be asked later, and secrets where messages would show them."""
+        if url is not None:
+            parts = urlsplit(url)
+            if "@" in parts.netloc:
+                raise ValueError("name and password belong in ORGANLOOP_ARCHIVE_USER and _PASSWORD")
+            if not re.fullmatch(r"https?", parts.scheme) or not re.fullmatch(r"[^:]+(:\d+)?", parts.netloc):
+                raise ValueError("no address, e.g. http://host:port")
         return url
 
     @field_validator("series_rules")

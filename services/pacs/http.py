@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+from requests import certs
 from requests.auth import HTTPBasicAuth
 
 from models.errors import OrganloopError, PacsFailed
@@ -34,8 +36,7 @@ class Unfinished(Exception):
 class Http:
     """A connection to one archive.
 
-    Proxies, credentials and certificates come from these parameters alone, never from the environment:
-    images take no way round.
+    Proxies, `.netrc` and other habits of the environment count for nothing: images take no way round.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ class Http:
     user, password
         For HTTP basic authentication; None for none.
     ca_file
-        Certificates that TLS is checked against; None for those `requests` brings.
+        Certificates that TLS is checked against; None for the system's.
     deadline_seconds
         Longest wait for an answer, or for the next piece of one.
     attempts
@@ -67,8 +68,8 @@ class Http:
         if self.user is not None:
             secret = self.password or ""
             self.session.auth = HTTPBasicAuth(self.user.encode(), secret.encode())  # text goes as Latin-1
-        if self.ca_file is not None:
-            self.session.verify = str(self.ca_file)
+        system = ssl.get_default_verify_paths()
+        self.session.verify = str(self.ca_file or system.cafile or system.capath or certs.where())
 
     @property
     def name(self) -> str:

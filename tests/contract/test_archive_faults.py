@@ -254,6 +254,13 @@ def test_a_certificate_nobody_vouches_for_is_not_accepted(locked: Locked) -> Non
         opened(locked, ca_file=None).study("1.2.3")
 
 
+def test_a_certificate_the_system_vouches_for_is_accepted(
+    locked: Locked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(locked.ca_file))
+    assert opened(locked, ca_file=None).study("1.2.3") is None
+
+
 def test_a_missing_file_of_certificates_is_named(locked: Locked, tmp_path: Path) -> None:
     with pytest.raises(PacsFailed, match=r"nowhere\.pem"):
         opened(locked, ca_file=tmp_path / "nowhere.pem").study("1.2.3")

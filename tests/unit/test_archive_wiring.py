@@ -1,0 +1,90 @@
+"""Which archive the settings make."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from models.errors import PacsFailed
+from services.pacs.dicomweb import DicomwebArchive
+from services.pacs.orthanc import OrthancArchive
+from services.pacs.query_retrieve import OrthancQuerySource
+from services.settings import Settings
+from services.wiring import archive_of, connect_in_process, source_of
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    """Note what a local stack with an archive notes."""
+    addresses = {
+        "triton_url": "127.0.0.1:1",
+        "orthanc_url": "http://127.0.0.1:2",
+        "dicomweb_url": "http://127.0.0.1:2/dicom-web",
+    }
+    (tmp_path / "stack.json").write_text(json.dumps(addresses))
+    return tmp_path
+
+
+def addresses(archive: OrthancArchive | DicomwebArchive | None) -> tuple[str | None, str | None]:
+    if archive is None:
+        return None, None
+    rest = archive.rest.url if isinstance(archive, OrthancArchive) else None
+    return rest, archive._web.url
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ("http://127.0.0.1:2", "http://127.0.0.1:2/dicom-web")),
+        ({"orthanc_url": "https://pacs:8042/"}, ("https://pacs:8042", "https://pacs:8042/dicom-web")),
+        ({"dicomweb_url": "https://pacs/rs/"}, (None, "https://pacs/rs")),
+        (
+            {"orthanc_url": "http://a:1", "dicomweb_url": "http://b:2/dw"},
+            ("http://a:1", "http://b:2/dw"),
+        ),
+    ],
+)
+def test_the_settings_come_before_the_local_stack(
+    stack: Path, given: dict[str, Any], expected: tuple[str | None, str | None]
+) -> None:
+    assert addresses(archive_of(Settings(home=stack, **given))) == expected
+
+
+@pytest.mark.parametrize("noted", [None, {"triton_url": "127.0.0.1:1"}])
+def test_without_an_archive_there_is_none(tmp_path: Path, noted: dict[str, str] | None) -> None:
+    if noted is not None:
+        (tmp_path / "stack.json").write_text(json.dumps(noted))
+    services = connect_in_process(Settings(home=tmp_path))
+    assert (services.archive, services.feed, services.source) == (None, None, None)
+
+
+def test_an_orthanc_has_a_feed_and_may_query_a_pacs(stack: Path) -> None:
+    services = connect_in_process(Settings(home=stack, query_modality="pacs"))
+    assert isinstance(services.archive, OrthancArchive)
+    assert services.feed is services.archive
+    assert isinstance(services.source, OrthancQuerySource)
+
+
+def test_plain_dicomweb_has_neither(stack: Path) -> None:
+    settings = Settings(home=stack, dicomweb_url="http://pacs/rs")
+    services = connect_in_process(settings)
+    assert isinstance(services.archive, DicomwebArchive)
+    assert (services.feed, services.source) == (None, None)
+    with pytest.raises(PacsFailed, match="no Orthanc is known"):
+        source_of(
+            Settings(home=stack, dicomweb_url="http://pacs/rs", query_modality="pacs"), services.archive
+        )
+
+
+@pytest.mark.parametrize(
+    "url", ["pacs:8042", "ftp://pacs", "http://", "http://me:secret@pacs:8042", "http://pacs:port", ""]
+)
+@pytest.mark.parametrize("name", ["orthanc_url", "dicomweb_url"])
+def test_what_is_no_address_stops_at_the_start_and_is_not_repeated(name: str, url: str) -> None:
+    with pytest.raises(ValidationError, match=f"{name}\n.*(http|ORGANLOOP_ARCHIVE_USER)") as refused:
+        Settings(**{name: url})
+    assert "secret" not in str(refused.value)
