@@ -68,10 +68,13 @@ class Placed:
         The series it was drawn on.
     folder
         All files of the study.
+    sent
+        The SEG that was sent, if it was named.
     """
 
     ct: CTSeries
     folder: Path
+    sent: SegObject | None = None
 
 
 @contextmanager
@@ -132,9 +135,8 @@ class Finder:
         if self.study is None or self.sent is None:
             raise ValueError("study and sent are to be named")
         sent = find_seg(self.sent)
-        placed = Placed(load(cited_series(read_series(self.study), sent)), self.study)
-        read_seg(sent, placed.ct)
-        return placed
+        ct = load(cited_series(read_series(self.study), sent))
+        return Placed(ct, self.study, read_seg(sent, ct))
 
     def placed(self, study_uid: str, seg: Path) -> Placed:
         """Return where a SEG belongs, by the images it cites.
@@ -147,8 +149,9 @@ class Finder:
             If no archive is known, or it does not answer.
         """
         folder = self.study or self._archive().fetch_study(study_uid, self.into)
-        cites = seg if self.sent is None else find_seg(self.sent)
-        return Placed(load(cited_series(read_series(folder), cites)), folder)
+        sent = None if self.sent is None else find_seg(self.sent)
+        ct = load(cited_series(read_series(folder), sent or seg))
+        return Placed(ct, folder, None if sent is None else read_seg(sent, ct))
 
     def corrected(self, theirs: SegObject, placed: Placed) -> tuple[SegObject, Result | None]:
         """Return the SEG of ours that a SEG was made from, and the result it belongs to.
@@ -160,9 +163,9 @@ class Finder:
             holds what was sent, as `which_was_corrected` where it cannot be told.
         """
         ct = placed.ct
-        if self.sent is not None:
-            named = read_seg(find_seg(self.sent), ct)
-            return named, self.memory.records.find_result(named.sop_instance_uid) if self.memory else None
+        if placed.sent is not None:
+            uid = placed.sent.sop_instance_uid
+            return placed.sent, self.memory.records.find_result(uid) if self.memory else None
         results = self._results(ct.series_uid, theirs)
         there: list[tuple[SegObject, Result]] = []
         for result in results:

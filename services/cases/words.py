@@ -87,13 +87,13 @@ def valid_words(corrections: Iterable[Correction]) -> dict[SeriesOrgan, tuple[Wo
     for correction in newest.values():
         for entry in correction.organs:
             if teaches(entry):
-                key = (correction.series_uid, entry.organ, correction.reader)
-                latest.pop(key, None)
-                latest[key] = Word(correction, entry)
+                said_by = (correction.series_uid, entry.organ, correction.reader)
+                latest.pop(said_by, None)
+                latest[said_by] = Word(correction, entry)
     words: dict[SeriesOrgan, tuple[Word, ...]] = {}
-    for (series_uid, key, _), word in latest.items():
+    for (series_uid, organ_key, _), word in latest.items():
         if not word.correction.withdrawn:
-            words[series_uid, key] = (*words.get((series_uid, key), ()), word)
+            words[series_uid, organ_key] = (*words.get((series_uid, organ_key), ()), word)
     return words
 
 

@@ -14,14 +14,13 @@ from pydicom import dcmread
 
 from flows.ingest_correction import KEPT_OUT_OF_TUNING, Memory, ingest
 from models.corrections import Provenance
-from models.errors import StorageFailed
-from services.cases import store as case_files
 from services.cases.store import CaseStore
 from services.dicom.seg_files import find_seg
 from services.dicom.seg_reader import read_seg
 from services.dicom.series import load, read_series
 from services.records.port import Case, Purpose
-from services.records.store import local_now, open_records
+from services.records.store import open_records
+from tests.returned_segs import UNTOUCHED, altered, changes, everything, put_on_record, without_spleen
 
 SPACING = (3.0, 3.0, 3.0)
 
@@ -41,28 +40,12 @@ def memory(tmp_path):
 @pytest.fixture
 def shown(ohif, memory):
     """Put on record that `sent.dcm` is the result of release 1."""
-    sent = dcmread(ohif / "sent.dcm", stop_before_pixels=True)
-    memory.records.first_written("key", local_now())
-    memory.records.record_result(
-        "key",
-        study_uid=sent.StudyInstanceUID,
-        series_uid="1.2",
-        release=1,
-        objects={"organ-seg": sent.SOPInstanceUID},
-    )
-    return sent
+    return put_on_record(memory.records, ohif / "sent.dcm", ohif / "ct")
 
 
-def changes(document) -> dict[str, tuple[str, int, int, int]]:
-    return {
-        entry["organ"]: (
-            entry["state"], entry["added_voxels"], entry["removed_voxels"], entry["by_overpaint_voxels"],
-        )
-        for entry in document["organs"]
-    }  # fmt: skip
-
-
-UNTOUCHED = ("not-reviewed", 0, 0, 0)
+@pytest.fixture
+def series(ohif):
+    return read_series(ohif / "ct")[0].series_uid
 
 
 def test_what_ohif_saved_is_understood_exactly_without_a_database(ohif):
@@ -83,40 +66,36 @@ def test_what_ohif_saved_is_understood_exactly_without_a_database(ohif):
 
 
 def test_our_own_seg_sent_back_teaches_nothing_and_leaves_no_trace(ohif, memory, shown):
-    before = memory.records.events()
+    before = everything(memory.records)
     document = ingest(ohif / "sent.dcm", ohif / "ct", ohif / "sent.dcm", memory)
     assert document["status"] == "ours-unchanged"
     assert set(changes(document).values()) == {UNTOUCHED}
-    assert memory.records.events() == before
-    assert memory.records.corrections_since(0) == ()
+    assert everything(memory.records) == before
     assert not memory.cases.folder.exists()
 
 
-def test_an_organ_accepted_by_an_act_is_accepted_in_the_ledger(ohif, memory, shown):
-    memory.records.record_acceptance(shown.StudyInstanceUID, 1, ["spleen", "liver"], "Dr A")
+def test_an_organ_accepted_by_an_act_is_accepted_in_the_ledger(ohif, memory, shown, series):
+    memory.records.record_acceptance(shown.StudyInstanceUID, series, 1, ["spleen", "liver"], "Dr A")
     document = ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
     assert changes(document)["spleen"] == ("accepted", 0, 0, 0)
     assert changes(document)["liver"][0] == "edited"
 
 
-def test_an_accepted_organ_that_did_not_come_back_is_in_doubt(ohif, memory, shown, tmp_path):
-    memory.records.record_acceptance(shown.StudyInstanceUID, 1, ["spleen", "stomach"], "Dr A")
-    document = ingest(without_spleen(ohif, tmp_path), ohif / "ct", ohif / "sent.dcm", memory)
+def test_an_accepted_organ_that_did_not_come_back_is_in_doubt(ohif, memory, shown, series, tmp_path):
+    memory.records.record_acceptance(shown.StudyInstanceUID, series, 1, ["spleen", "stomach"], "Dr A")
+    document = ingest(
+        without_spleen(ohif / "saved-by-ohif.dcm", tmp_path / "without-spleen.dcm"),
+        ohif / "ct",
+        ohif / "sent.dcm",
+        memory,
+    )
     assert [(q["candidates"], q["why"]) for q in document["questions"]] == [(["spleen"], "not-returned")]
     assert changes(document)["spleen"] == UNTOUCHED
     assert changes(document)["stomach"] == ("accepted", 0, 0, 0)
 
 
 def test_another_releases_result_is_no_readers_word(ohif, memory, shown):
-    theirs = dcmread(ohif / "saved-by-ohif.dcm", stop_before_pixels=True)
-    memory.records.first_written("key 2", local_now())
-    memory.records.record_result(
-        "key 2",
-        study_uid=shown.StudyInstanceUID,
-        series_uid="1.2",
-        release=2,
-        objects={"organ-seg": theirs.SOPInstanceUID},
-    )
+    put_on_record(memory.records, ohif / "saved-by-ohif.dcm", ohif / "ct", release=2, key="key 2")
     before = memory.records.events()
     document = ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
     assert (document["status"], document["kept"]) == ("ours-unchanged", False)
@@ -140,28 +119,6 @@ def test_what_an_algorithm_changed_is_asked_about_and_not_learnt_from(ohif, memo
     assert (document["kept"], document["why"].split(":")[0]) == (False, "not-edited")
     (correction,) = memory.records.corrections_since(1)
     assert {question["why"] for question in correction.questions} == {"automatic"}
-
-
-def test_a_second_save_under_the_same_uid_is_said_and_the_first_stays(ohif, memory, shown, tmp_path):
-    first = ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
-    assert (first["kept"], first["why"]) == (True, None)
-    cases = memory.records.cases(Purpose.TUNING)
-    pixels = bytearray(dcmread(ohif / "saved-by-ohif.dcm").PixelData)
-    pixels[next(n for n, byte in enumerate(pixels) if byte)] = 0
-    again = altered(ohif, tmp_path, PixelData=bytes(pixels))
-    second = ingest(again, ohif / "ct", ohif / "sent.dcm", memory)
-    assert (second["kept"], second["why"].split(":")[0]) == (False, "case-changed")
-    assert memory.records.cases(Purpose.TUNING) == cases
-    assert memory.records.events(KEPT_OUT_OF_TUNING) == ()
-
-
-def test_an_acceptance_after_the_correction_is_said_and_no_false_event_made(ohif, memory, shown):
-    arguments = (ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
-    ingest(*arguments)
-    memory.records.record_acceptance(shown.StudyInstanceUID, 1, ["spleen"], "Dr A")
-    document = ingest(*arguments)
-    assert (document["kept"], document["why"].split(":")[0]) == (False, "case-changed")
-    assert memory.records.events(KEPT_OUT_OF_TUNING) == ()
 
 
 def test_a_correction_of_a_patient_without_a_number_is_kept_out_of_tuning(ohif, memory, shown, tmp_path):
@@ -220,64 +177,6 @@ def test_a_correction_of_an_unknown_result_has_no_origin_and_teaches_nothing(ohi
     assert len(memory.records.events(KEPT_OUT_OF_TUNING)) == 1
 
 
-def _refuse_to_write(*_: object) -> None:
-    raise StorageFailed("killed")
-
-
-@pytest.mark.parametrize("killed_after", range(1, 5))
-def test_killed_between_any_two_steps_it_ends_the_same(ohif, memory, shown, monkeypatch, killed_after):
-    """Killed after the record, the first file, the third file, all but one: repeated, one whole case."""
-    arguments = (ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
-    written = []
-    write = case_files.replace
-
-    def write_some(path, data):
-        if len(written) == (0, 1, 3, 10)[killed_after - 1]:
-            _refuse_to_write()
-        written.append(path)
-        write(path, data)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(case_files, "replace", write_some)
-        with pytest.raises(StorageFailed, match="killed"):
-            ingest(*arguments)
-    ingest(*arguments)
-    assert len(memory.records.corrections_since(1)) == 1
-    (case,) = memory.records.cases(Purpose.TUNING)
-    content = memory.cases.read(case)
-    assert content.labels.keys() == content.sent.keys() == {
-        "spleen", "liver", "stomach", "right_kidney", "left_kidney",
-    }  # fmt: skip
-
-
-def without_spleen(ohif: Path, folder: Path) -> Path:
-    """Return what OHIF saved, its spleen deleted, under the same SOP Instance UID."""
-    seg = dcmread(ohif / "saved-by-ohif.dcm")
-    (spleen,) = (item for item in seg.SegmentSequence if item.SegmentLabel == "Spleen")
-    frames = [
-        int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-        for frame in seg.PerFrameFunctionalGroupsSequence
-    ]
-    kept = [n for n, number in enumerate(frames) if number != spleen.SegmentNumber]
-    planes = seg.pixel_array[kept].astype(np.uint8)
-    packed = np.packbits(planes.ravel(), bitorder="little").tobytes()
-    seg.SegmentSequence.remove(spleen)
-    groups = [seg.PerFrameFunctionalGroupsSequence[n] for n in kept]
-    seg.PerFrameFunctionalGroupsSequence = groups
-    seg.NumberOfFrames = len(kept)
-    seg.PixelData = packed + b"\0" * (len(packed) % 2)
-    seg.save_as(folder / "without-spleen.dcm")
-    return folder / "without-spleen.dcm"
-
-
-def altered(ohif: Path, folder: Path, **tags: object) -> Path:
-    seg = dcmread(ohif / "saved-by-ohif.dcm")
-    for keyword, value in tags.items():
-        setattr(seg, keyword, value)
-    seg.save_as(folder / "altered.dcm")
-    return folder / "altered.dcm"
-
-
 @pytest.mark.parametrize(
     ("tags", "code"),
     [
@@ -291,11 +190,16 @@ def altered(ohif: Path, folder: Path, **tags: object) -> Path:
 )
 def test_a_stranger_has_a_code_and_leaves_the_records_as_they_were(ohif, memory, shown, tmp_path, tags, code):
     before = memory.records.events()
-    document = ingest(altered(ohif, tmp_path, **tags), ohif / "ct", ohif / "sent.dcm", memory)
+    document = ingest(
+        altered(ohif / "saved-by-ohif.dcm", tmp_path / "altered.dcm", **tags),
+        ohif / "ct",
+        ohif / "sent.dcm",
+        memory,
+    )
     assert (document["status"], document["code"], document["organs"]) == ("stranger", code, [])
     assert document["detail"]
-    assert memory.records.events() == before
-    assert memory.records.corrections_since(0) == ()
+    assert everything(memory.records) == before
+    assert not memory.cases.folder.exists()
 
 
 def test_a_text_file_and_an_empty_folder_are_strangers(ohif, tmp_path):

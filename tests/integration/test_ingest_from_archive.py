@@ -1,0 +1,185 @@
+"""A SOP Instance UID is enough: study and result are found in a real Orthanc, and nothing there changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+
+from flows.ingest_correction import ingest
+from flows.returned_seg import Memory
+from models.errors import PacsFailed
+from services.cases.store import CaseStore
+from services.records.port import Purpose
+from services.records.store import open_records
+from services.settings import Settings
+from services.wiring import archive_of
+from tests.archive import Archive
+from tests.returned_segs import altered, changes, erase_rows, everything, put_on_record, repainted
+
+SPACING = (3.0, 3.0, 3.0)
+
+
+@pytest.fixture
+def ohif(test_data):
+    return test_data("ohif-correction")
+
+
+@pytest.fixture
+def memory(tmp_path, clean_archive: Archive):
+    records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
+    pacs = archive_of(Settings(home=tmp_path, orthanc_url=clean_archive.url))
+    yield Memory(records, CaseStore(tmp_path / "cases"), SPACING, pacs, tmp_path / "work")
+    records.close()
+
+
+@pytest.fixture
+def archived(ohif, memory, clean_archive):
+    """The CT and the result of release 1, in the archive and on record."""
+    clean_archive.put(ohif / "ct", ohif / "sent.dcm")
+    put_on_record(memory.records, ohif / "sent.dcm", ohif / "ct")
+    return clean_archive
+
+
+def uid_of(path: Path) -> str:
+    return str(dcmread(path, stop_before_pixels=True).SOPInstanceUID)
+
+
+def held(archive: Archive) -> list[str]:
+    return sorted(one["SOPInstanceUID"] for one in archive.instances())
+
+
+def test_what_a_saved_seg_refers_to_is_found_by_itself(ohif, memory, archived, tmp_path):
+    saved = ohif / "saved-by-ohif.dcm"
+    archived.put(saved)
+    before = held(archived)
+    document = ingest(uid_of(saved), memory=memory)
+    assert changes(document) == changes(ingest(saved, ohif / "ct", ohif / "sent.dcm"))
+    assert (document["sop_instance_uid"], document["sent_uid"]) == (uid_of(saved), uid_of(ohif / "sent.dcm"))
+    assert (document["release"], document["kept"], document["teaches"]) == (1, True, ["liver"])
+    assert ingest(uid_of(saved), memory=memory) == document, "told twice, it is kept once"
+    assert len(memory.records.corrections()) == len(memory.records.cases(Purpose.TUNING)) == 1
+    assert held(archived) == before
+    assert list((tmp_path / "work").iterdir()) == [], "nothing that was fetched stays"
+
+
+def test_a_file_finds_its_study_and_result_in_the_archive(ohif, memory, archived):
+    document = ingest(str(ohif / "saved-by-ohif.dcm"), memory=memory)
+    assert changes(document)["liver"] == ("edited", 339, 0, 0)
+
+
+def test_our_own_seg_that_is_sent_again_teaches_nothing(ohif, memory, archived):
+    before = everything(memory.records), held(archived)
+    document = ingest(uid_of(ohif / "sent.dcm"), memory=memory)
+    assert (document["status"], document["kept"]) == ("ours-unchanged", False)
+    assert (everything(memory.records), held(archived)) == before
+
+
+def one_cited_uid(seg):
+    source = seg.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence[0]
+    source.ReferencedSOPInstanceUID = "1.2.3.4.5"
+
+
+def smaller(seg):
+    rows, columns = seg.Rows - 2, seg.Columns - 2
+    frames = seg.pixel_array[:, :rows, :columns].astype(np.uint8)
+    packed = np.packbits(frames.ravel(), bitorder="little").tobytes()
+    seg.Rows, seg.Columns, seg.PixelData = rows, columns, packed + b"\0" * (len(packed) % 2)
+
+
+def setting(**tags):
+    def change(seg):
+        for keyword, value in tags.items():
+            setattr(seg, keyword, value)
+
+    return change
+
+
+STRANGERS = {
+    "mixed-patient": setting(PatientID="another"),
+    "other-frame-of-reference": setting(FrameOfReferenceUID="1.2.3"),
+    "unknown-image": one_cited_uid,
+    "grid-mismatch": smaller,
+    "empty": lambda seg: seg.__setattr__("PixelData", bytes(len(seg.PixelData))),
+    "not-ct": setting(PatientID="another", StudyInstanceUID="1.2.3"),
+}
+
+
+@pytest.mark.parametrize("code", STRANGERS)
+def test_a_stranger_has_a_code_and_archive_and_records_stay_as_they_were(
+    ohif, memory, archived, tmp_path, code
+):
+    seg = dcmread(ohif / "saved-by-ohif.dcm")
+    seg.SOPInstanceUID = seg.file_meta.MediaStorageSOPInstanceUID = "2.25.99"
+    seg.SeriesInstanceUID = "2.25.98"
+    STRANGERS[code](seg)
+    seg.save_as(tmp_path / "stranger.dcm")
+    archived.put(tmp_path / "stranger.dcm")
+    before = everything(memory.records), held(archived)
+    document = ingest("2.25.99", memory=memory)
+    assert (document["status"], document["code"], document["organs"]) == ("stranger", code, [])
+    assert (everything(memory.records), held(archived)) == before
+    assert not memory.cases.folder.exists()
+
+
+def test_what_the_archive_does_not_hold_has_a_code(ohif, memory, clean_archive):
+    assert ingest("2.25.1", memory=memory)["code"] == "not-in-archive"
+    saved = ohif / "saved-by-ohif.dcm"
+    clean_archive.put(ohif / "ct", saved)
+    assert ingest(uid_of(saved), memory=memory)["code"] == "no-result"
+    put_on_record(memory.records, ohif / "sent.dcm", ohif / "ct")
+    document = ingest(uid_of(saved), memory=memory)
+    assert (document["code"], document["measured"]) == ("sent-not-archived", {"on_record": 1, "archived": 0})
+    named = ingest(uid_of(saved), sent=ohif / "sent.dcm", memory=memory)
+    assert changes(named)["liver"] == ("edited", 339, 0, 0)
+
+
+def new_uid(path: Path, uid: str) -> Path:
+    seg = dcmread(path)
+    seg.SOPInstanceUID = seg.file_meta.MediaStorageSOPInstanceUID = uid
+    seg.save_as(path)
+    return path
+
+
+def test_of_two_releases_results_the_corrected_one_is_found_by_its_voxels(ohif, memory, archived, tmp_path):
+    def other_release(seg, frames):
+        for organ in ("Liver", "Spleen", "Stomach", "Right kidney"):
+            erase_rows(organ, 2)(seg, frames)
+
+    second = new_uid(repainted(ohif / "sent.dcm", tmp_path / "second.dcm", other_release), "2.25.2")
+    put_on_record(memory.records, second, ohif / "ct", release=2, key="second")
+    of_second = new_uid(repainted(second, tmp_path / "corrected.dcm", erase_rows("Left kidney", 1)), "2.25.3")
+    for item in (seg := dcmread(of_second)).SegmentSequence:
+        item.SegmentAlgorithmType = "MANUAL"
+    seg.save_as(of_second)
+    archived.put(second, of_second, ohif / "saved-by-ohif.dcm")
+    first = ingest(uid_of(ohif / "saved-by-ohif.dcm"), memory=memory)
+    assert (first["release"], changes(first)["liver"]) == (1, ("edited", 339, 0, 0))
+    later = ingest("2.25.3", memory=memory)
+    assert (later["release"], later["sent_uid"]) == (2, "2.25.2")
+    assert [organ for organ, change in changes(later).items() if change[0] == "edited"] == ["left_kidney"]
+
+
+def test_where_not_every_result_is_archived_an_organ_must_show_which_it_was(ohif, memory, archived, tmp_path):
+    gone = altered(ohif / "sent.dcm", tmp_path / "gone.dcm", SOPInstanceUID="2.25.2")
+    put_on_record(memory.records, gone, ohif / "ct", release=2, key="second")
+    archived.put(ohif / "saved-by-ohif.dcm")
+    assert ingest(uid_of(ohif / "saved-by-ohif.dcm"), memory=memory)["release"] == 1
+
+    def everywhere(seg, frames):
+        for item in seg.SegmentSequence:
+            erase_rows(item.SegmentLabel, 1)(seg, frames)
+
+    changed = new_uid(repainted(ohif / "saved-by-ohif.dcm", tmp_path / "all.dcm", everywhere), "2.25.4")
+    archived.put(changed)
+    document = ingest("2.25.4", memory=memory)
+    assert (document["code"], document["measured"]) == ("sent-not-archived", {"on_record": 2, "archived": 1})
+
+
+def test_an_archive_that_is_away_is_no_stranger(ohif, memory, tmp_path):
+    away = archive_of(Settings(home=tmp_path, orthanc_url="http://127.0.0.1:9", archive_deadline_seconds=0.2))
+    there = Memory(memory.records, memory.cases, SPACING, away, tmp_path / "work")
+    with pytest.raises(PacsFailed):
+        ingest("2.25.1", memory=there)

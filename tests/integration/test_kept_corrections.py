@@ -1,0 +1,354 @@
+"""What is kept when corrections come again: versions, answers, scopes, several readers, withdrawal, kills."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows import keep_correction
+from flows.correction_sums import sums
+from flows.ingest_correction import Said, ingest
+from flows.keep_correction import KEPT_OUT_OF_TUNING, READERS_DISAGREE
+from flows.returned_seg import Memory
+from flows.take_back import withdraw
+from models.corrections import Provenance
+from models.errors import Refused, StorageFailed
+from models.scopes import Scope
+from services.cases import store as case_files
+from services.cases.evidence import gather
+from services.cases.store import CaseStore
+from services.cases.words import ReadersDisagree
+from services.dicom.answers import WrongAnswer
+from services.records.port import Purpose
+from services.records.store import SqlRecords, open_records
+from tests.conftest import ROOT
+from tests.returned_segs import altered, changes, erase_rows, put_on_record, repainted, without_spleen
+
+SPACING = (3.0, 3.0, 3.0)
+
+
+@pytest.fixture
+def ohif(test_data):
+    return test_data("ohif-correction")
+
+
+@pytest.fixture
+def memory(tmp_path):
+    records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
+    yield Memory(records, CaseStore(tmp_path / "cases"), SPACING)
+    records.close()
+
+
+@pytest.fixture
+def take_in(ohif, memory):
+    """Take in a SEG as the correction of what release 1 sent."""
+    put_on_record(memory.records, ohif / "sent.dcm", ohif / "ct")
+
+    def run(seg: Path, *answers: str, **said: object) -> dict:
+        return ingest(
+            seg, ohif / "ct", ohif / "sent.dcm", memory, said=Said(answers, **{"reader": "Dr A"} | said)
+        )
+
+    return run
+
+
+def teaching(memory: Memory, policy: ReadersDisagree = ReadersDisagree.ASK) -> dict[str, tuple[str, ...]]:
+    """Return the organs that would teach, by correction, were one study enough."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("services.cases.evidence.FEWEST_EDITED_STUDIES", 1)
+        found = gather(
+            memory.records, memory.cases, (), ("liver", "left_kidney", "spleen", "stomach"), policy
+        )
+    return {one.correction: one.organs for one in found.corrected}
+
+
+def test_a_second_save_under_the_same_uid_is_a_version_and_the_first_is_kept(ohif, memory, take_in, tmp_path):
+    saved = ohif / "saved-by-ohif.dcm"
+    first = take_in(saved)
+    again = repainted(saved, tmp_path / "again.dcm", erase_rows("Spleen", 3))
+    second = take_in(again)
+    assert (first["version"], first["kept"], second["version"], second["kept"]) == (1, True, 2, True)
+    assert changes(second)["liver"] == changes(first)["liver"]
+    assert changes(second)["spleen"][0] == "edited"
+    uid = first["sop_instance_uid"]
+    assert [one.name for one in memory.records.corrections()] == [uid, f"{uid}/2"]
+    cases = {case.case_id: case for case in memory.records.cases(Purpose.TUNING)}
+    assert cases.keys() == {memory.cases.pseudonym(name) for name in (uid, f"{uid}/2")}
+    for case in cases.values():
+        memory.cases.read(case)
+    assert teaching(memory) == {f"{uid}/2": ("liver", "spleen")}
+    assert take_in(saved)["teaches"] == [], "told again, the first version stays replaced"
+    assert len(memory.records.corrections()) == 2
+
+
+def test_an_acceptance_after_the_correction_is_the_next_version(ohif, memory, take_in):
+    saved = ohif / "saved-by-ohif.dcm"
+    study = take_in(saved)
+    memory.records.record_acceptance(study["study_uid"], study["series_uid"], 1, ["spleen"], "Dr A")
+    document = take_in(saved)
+    assert (document["version"], document["kept"]) == (2, True)
+    assert changes(document)["spleen"] == ("accepted", 0, 0, 0)
+    assert teaching(memory) == {f"{study['sop_instance_uid']}/2": ("liver",)}
+    assert memory.records.events(KEPT_OUT_OF_TUNING) == ()
+
+
+def test_an_answer_given_later_grows_the_record_and_stays_answered(ohif, memory, take_in, tmp_path):
+    saved = without_spleen(ohif / "saved-by-ohif.dcm", tmp_path / "saved.dcm")
+    asked = take_in(saved)
+    assert [question["why"] for question in asked["questions"]] == ["not-returned"]
+    with pytest.raises(WrongAnswer):
+        take_in(saved, "liver=deleted")
+    answered = take_in(saved, "spleen=deleted")
+    assert (answered["questions"], answered["version"]) == ([], 2)
+    assert changes(answered)["spleen"][0] == "edited"
+    told_again = take_in(saved, reader="")
+    assert told_again == answered, "as the watcher would, with no answer"
+    first, second = memory.records.corrections()
+    assert (first.questions, first.answers) == (({**asked["questions"][0]},), ())
+    assert second.answers == ({"answer": "spleen=deleted", "reader": "Dr A"},)
+    changed_mind = take_in(saved, "spleen=not-reviewed", reader="Dr B")
+    assert changes(changed_mind)["spleen"] == ("not-reviewed", 0, 0, 0)
+    assert memory.records.corrections()[-1].answers == ({"answer": "spleen=not-reviewed", "reader": "Dr B"},)
+
+
+def test_what_is_said_about_one_content_is_not_said_about_another(ohif, memory, take_in, tmp_path):
+    saved = without_spleen(ohif / "saved-by-ohif.dcm", tmp_path / "saved.dcm")
+    take_in(saved, "spleen=deleted", scope=Scope.SLICES)
+    other = take_in(repainted(saved, tmp_path / "other.dcm", erase_rows("Liver", 1)))
+    assert (len(other["questions"]), other["scope"]) == (1, "organ")
+
+
+def test_a_scope_is_where_the_correction_is_truth_and_is_kept(ohif, memory, take_in):
+    document = take_in(ohif / "saved-by-ohif.dcm", scope=Scope.SLICES)
+    assert (document["scope"], take_in(ohif / "saved-by-ohif.dcm")["scope"]) == ("slices", "slices")
+    (case,) = memory.records.cases(Purpose.TUNING)
+    content = memory.cases.read(case)
+    liver = content.labels["liver"]
+    edited = (liver.inside ^ content.sent["liver"]).any(axis=(1, 2))
+    assert 0 < edited.sum() < len(edited)
+    assert (liver.provenance[edited] == Provenance.READER).all()
+    assert (liver.provenance[~edited] == Provenance.MODEL).all()
+
+
+def test_review_regions_that_were_not_shown_are_no_scope(ohif, memory, take_in):
+    document = take_in(ohif / "saved-by-ohif.dcm", scope=Scope.REGIONS)
+    assert (document["status"], document["code"]) == ("stranger", "no-review-regions")
+    assert memory.records.corrections() == ()
+
+
+@pytest.fixture
+def two_readers(ohif, take_in, tmp_path):
+    """Reader A adds to the liver; reader B takes rows from it and from the spleen. Return their UIDs."""
+    saved = ohif / "saved-by-ohif.dcm"
+
+    def both(rows: int) -> tuple[str, str]:
+        take_in(altered(saved, tmp_path / "a.dcm", SOPInstanceUID="1.2.3", ContentCreatorName="A"))
+
+        def paint(seg, frames):
+            erase_rows("Liver", rows)(seg, frames)
+            erase_rows("Spleen", 2)(seg, frames)
+
+        tags = {"SOPInstanceUID": "1.2.4", "ContentCreatorName": "B"}
+        take_in(repainted(saved, tmp_path / "b.dcm", paint, **tags))
+        return "1.2.3", "1.2.4"
+
+    return both
+
+
+def test_readers_side_by_side_are_compared_and_the_latest_teaches_where_they_agree(memory, two_readers):
+    first, second = two_readers(rows=0)
+    (agreement,) = memory.records.agreements()
+    assert (agreement.first, agreement.second, agreement.organ, agreement.dsc) == (
+        first,
+        second,
+        "liver",
+        1.0,
+    )
+    assert teaching(memory) == {second: ("liver", "spleen")}
+    assert memory.records.events(READERS_DISAGREE) == ()
+
+
+def test_where_readers_disagree_none_teaches_until_one_is_withdrawn(memory, two_readers, take_in, tmp_path):
+    first, second = two_readers(rows=12)
+    labels = [memory.cases.read(case).labels["liver"].inside for case in _cases(memory, first, second)]
+    both = np.count_nonzero(labels[0] & labels[1])
+    measured = 2 * both / sum(map(np.count_nonzero, labels))
+    assert measured < 0.92, "the liver's target"
+    (agreement,) = memory.records.agreements()
+    assert agreement.dsc == pytest.approx(measured)
+    (event,) = memory.records.events(READERS_DISAGREE)
+    assert event.payload == {"corrections": [first, second], "organ": "liver", "dsc": round(measured, 4)}
+    assert teaching(memory) == {second: ("spleen",)}, "the liver waits"
+    assert teaching(memory, ReadersDisagree.LATEST) == {second: ("liver", "spleen")}
+    document = take_in(tmp_path / "b.dcm")
+    assert document["teaches"] == ["spleen"]
+    assert document["disagreements"] == [
+        {"organ": "liver", "corrections": [first, second], "dsc": round(measured, 4)}
+    ]
+    withdraw(second, "Dr C", "cut off below the dome", memory.records)
+    assert teaching(memory) == {first: ("liver",)}
+
+
+def _cases(memory: Memory, *names: str) -> list:
+    cases = {case.case_id: case for case in memory.records.cases(Purpose.TUNING)}
+    return [cases[memory.cases.pseudonym(name)] for name in names]
+
+
+def test_a_withdrawn_correction_teaches_no_more_and_nothing_is_deleted(ohif, memory, take_in):
+    uid = take_in(ohif / "saved-by-ohif.dcm")["sop_instance_uid"]
+    assert teaching(memory) == {uid: ("liver",)}
+    with pytest.raises(Refused, match="no-name"):
+        withdraw(uid, "Dr A", " ", memory.records)
+    document = withdraw(uid, "Dr A", "the wrong patient's contour", memory.records)
+    assert document["organs"] == ["left_kidney", "liver"]
+    assert teaching(memory) == {}
+    (case,) = memory.records.cases(Purpose.TUNING)
+    memory.cases.read(case)
+    again = take_in(ohif / "saved-by-ohif.dcm")
+    assert (again["kept"], again["why"].split(":")[0]) == (False, "withdrawn")
+    assert teaching(memory) == {}
+
+
+def test_who_when_and_with_what_is_on_record_as_far_as_the_object_says(ohif, memory, take_in, tmp_path):
+    take_in(ohif / "saved-by-ohif.dcm")
+    tags = {
+        "SOPInstanceUID": "1.2.3", "OperatorsName": ["Doe^Jane", "Roe^Ray"], "Manufacturer": "A viewer",
+        "SoftwareVersions": "5.2", "ContentDate": "20261122", "ContentTime": "1530",
+        "TimezoneOffsetFromUTC": "+0130",
+    }  # fmt: skip
+    take_in(altered(ohif / "saved-by-ohif.dcm", tmp_path / "named.dcm", **tags))
+    unsaid, said = memory.records.corrections()
+    assert (unsaid.reader, unsaid.viewer, unsaid.saved_at) == ("", "OHIF-3.11.0", "2026-11-22T00:22:46")
+    assert (said.reader, said.saved_at) == ("Doe^Jane\\Roe^Ray", "2026-11-22T15:30:00+01:30")
+    assert said.viewer == "A viewer 5.2 OHIF-3.11.0"
+
+
+def test_sums_say_which_organ_needs_tuning_and_what_review_costs(ohif, memory, two_readers):
+    two_readers(rows=0)
+    document = sums(memory.records, ReadersDisagree.ASK)
+    organs = {one["organ"]: one for one in document["organs"]}
+    assert organs.keys() == {"spleen", "liver"}, "a neighbour's brush is no word on the kidney"
+    assert (organs["liver"]["edited"], organs["liver"]["readers"], organs["liver"]["releases"]) == (1, 2, [1])
+    assert organs["liver"]["changed_ml"] == pytest.approx(339 * 0.027, abs=1e-3)
+    assert [(one["reader"], one["corrections"]) for one in document["readers"]] == [("A", 1), ("B", 1)]
+    (release,) = document["releases"]
+    assert (release["release"], release["corrections"], release["studies"]) == (1, 2, 1)
+    assert release["viewers"] == ["OHIF-3.11.0"]
+    assert document["disagreements"] == []
+
+
+def test_the_time_to_save_is_from_our_result_to_the_readers_save(ohif, tmp_path):
+    written = datetime(2026, 11, 22, 13, 0, tzinfo=timezone(timedelta(hours=1)))
+    records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
+    records.first_written("key", written)
+    put_on_record(records, ohif / "sent.dcm", ohif / "ct")
+    memory = Memory(records, CaseStore(tmp_path / "cases"), SPACING)
+    for uid, zone, hours in (("1.2.3", "+0000", 3.5), ("1.2.4", None, 2.5)):
+        tags = {"SOPInstanceUID": uid, "ContentCreatorName": uid, "ContentTime": "153000"}
+        if zone:
+            tags["TimezoneOffsetFromUTC"] = zone
+        saved = altered(ohif / "saved-by-ohif.dcm", tmp_path / f"{uid}.dcm", **tags)
+        ingest(saved, ohif / "ct", ohif / "sent.dcm", memory)
+        readers = {one["reader"]: one for one in sums(records, ReadersDisagree.ASK)["readers"]}
+        assert readers[uid]["hours_to_save"] == hours
+    records.close()
+
+
+def _killed(*_: object, **__: object) -> None:
+    raise StorageFailed("killed")
+
+
+STEPS = [
+    (SqlRecords, "record_correction"),
+    (keep_correction, "to_model_grid"),
+    (CaseStore, "add"),
+    (SqlRecords, "add_case"),
+    (SqlRecords, "erased"),
+    (keep_correction, "compare_readers"),
+    (SqlRecords, "record_agreement"),
+]
+
+
+@pytest.mark.parametrize(("owner", "step"), STEPS, ids=[step for _, step in STEPS])
+def test_killed_before_any_step_it_ends_the_same(ohif, memory, take_in, tmp_path, owner, step):
+    saved = ohif / "saved-by-ohif.dcm"
+    first = altered(saved, tmp_path / "a.dcm", SOPInstanceUID="1.2.3", ContentCreatorName="A")
+    take_in(first)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(owner, step, _killed)
+        with pytest.raises(StorageFailed, match="killed"):
+            take_in(saved)
+    document = take_in(saved)
+    assert (document["kept"], document["version"]) == (True, 1)
+    assert len(memory.records.corrections()) == 2
+    assert [(one.organ, one.dsc) for one in memory.records.agreements()] == [("liver", 1.0)]
+    for case in memory.records.cases(Purpose.TUNING):
+        memory.cases.read(case)
+
+
+@pytest.mark.parametrize("written", [0, 1, 3, 10])
+def test_killed_between_two_files_the_case_ends_whole(ohif, memory, take_in, written):
+    files = []
+    write = case_files.replace
+
+    def write_some(path, data):
+        if len(files) == written:
+            _killed()
+        files.append(path)
+        write(path, data)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(case_files, "replace", write_some)
+        with pytest.raises(StorageFailed, match="killed"):
+            take_in(ohif / "saved-by-ohif.dcm")
+    take_in(ohif / "saved-by-ohif.dcm")
+    assert len(memory.records.corrections()) == 1
+    (case,) = memory.records.cases(Purpose.TUNING)
+    content = memory.cases.read(case)
+    assert content.labels.keys() == content.sent.keys() == {
+        "spleen", "liver", "stomach", "right_kidney", "left_kidney",
+    }  # fmt: skip
+
+
+KILLED_AMID = """
+import os, signal, sys
+from pathlib import Path
+from flows.ingest_correction import ingest
+from flows.returned_seg import Memory
+from services.cases import store
+from services.cases.store import CaseStore
+from services.records.store import open_records
+
+home, ohif = Path(sys.argv[1]), Path(sys.argv[2])
+write, files = store.replace, []
+
+def write_some(path, data):
+    if len(files) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    files.append(path)
+    write(path, data)
+
+store.replace = write_some
+records = open_records(f"sqlite:///{home / 'records.sqlite'}")
+memory = Memory(records, CaseStore(home / "cases"), (3.0, 3.0, 3.0))
+ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
+"""
+
+
+def test_a_process_killed_amid_its_work_leaves_what_the_next_one_completes(ohif, memory, take_in, tmp_path):
+    killed = subprocess.run([sys.executable, "-c", KILLED_AMID, tmp_path, ohif], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (correction,) = memory.records.corrections()
+    (case,) = memory.records.cases(Purpose.TUNING)
+    with pytest.raises(StorageFailed, match="is not what was kept"):
+        memory.cases.read(case)
+    document = take_in(ohif / "saved-by-ohif.dcm")
+    assert document["kept"]
+    assert memory.records.corrections() == (correction,)
+    assert memory.cases.read(case).labels["liver"].inside.any()
