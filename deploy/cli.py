@@ -149,7 +149,7 @@ def down(as_json: Json = False) -> None:
         from deploy import stack
 
         stack.down(Settings(), progress)
-        return _parts(stack.status(Settings()), expected_running=False)
+        return _parts(stack.status(Settings()), wrong="up")
 
     answer(verb, as_json)
 
@@ -215,24 +215,19 @@ def _organ_table(document: dict[str, Any]) -> Table:
     return table(sides | {"reasons": "left"}, rows)
 
 
-def _parts(parts: tuple[Part, ...], expected_running: bool = True) -> Outcome:
-    rows = [(part.name, _state(part), part.address, part.detail) for part in parts]
+def _parts(parts: tuple[Part, ...], wrong: str = "down") -> Outcome:
+    """Return what runs where; a part in the wrong state is a failure."""
+    rows = [(part.name, part.state, part.address, part.detail) for part in parts]
     document = [
         {
             "part": part.name,
-            "running": part.running,
-            "installed": part.installed,
+            "running": part.state == "up",
+            "state": str(part.state),
             "address": part.address,
             "detail": part.detail,
         }
         for part in parts
     ]
-    healthy = all(part.running == expected_running for part in parts if part.installed)
+    failed = any(part.state == wrong for part in parts)
     shown = table(dict.fromkeys(("part", "state", "address", "detail"), "left"), rows)
-    return Outcome(document, (shown,), 0 if healthy else EXIT_FAILED)
-
-
-def _state(part: Part) -> str:
-    if not part.installed:
-        return "missing"
-    return "up" if part.running else "down"
+    return Outcome(document, (shown,), EXIT_FAILED if failed else 0)

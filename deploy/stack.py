@@ -1,4 +1,7 @@
-"""The local stack on 127.0.0.1, without root or Docker: Triton with the releases, Prefect, a worker."""
+"""The local stack on 127.0.0.1, without root or Docker: archive, viewer, Triton, Prefect and a worker.
+
+Archive and viewer are Debian's and npm's: where one is not installed the rest runs without it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,15 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
 
+from deploy import archive_server, viewer_server
+from deploy.archive_server import ArchiveServer
+from deploy.local_process import NotInstalled
 from deploy.prefect_server import PrefectServer
 from deploy.triton_server import TritonServer
+from deploy.viewer_server import ViewerServer
 from deploy.worker import Worker
 from models.errors import InvalidRelease
 from models.release import sha256_hex
@@ -25,6 +34,19 @@ STARTER = repository_root() / "models" / "starter"
 TRITON_ENVIRONMENT = repository_root() / ".venv-triton"
 SERVED_CODE = ("deploy/triton/organ_segmenter/model.py", "models/*.py", "services/inference/*.py")
 """What a Triton keeps in memory of the project, as patterns under its root."""
+NOT_RUNNING = "not running: `organloop up` starts it"
+
+
+class State(StrEnum):
+    """How a part of the stack is.
+
+    ``missing``: not installed here, which is no failure. ``elsewhere``: named by a setting, not ours to run.
+    """
+
+    UP = "up"
+    DOWN = "down"
+    MISSING = "missing"
+    ELSEWHERE = "elsewhere"
 
 
 @dataclass(frozen=True)
@@ -35,16 +57,16 @@ class Part:
     ----------
     name
         What it is.
-    running
-        Whether it answers.
+    state
+        How it is; ``up`` if it answers.
     address
-        Where, while it runs.
+        Where, unless it is down or missing.
     detail
         What it serves, or what to do.
     """
 
     name: str
-    running: bool
+    state: State
     address: str
     detail: str
 
@@ -61,6 +83,16 @@ def triton_server(settings: Settings) -> TritonServer:
     )
 
 
+def archive(settings: Settings) -> ArchiveServer:
+    """Return the archive of this home, running or not."""
+    return ArchiveServer(settings.home / "archive", settings.archive_port, settings.archive_dicom_port)
+
+
+def viewer(settings: Settings) -> ViewerServer:
+    """Return the viewer of this home, running or not."""
+    return ViewerServer(settings.home / "viewer", settings.viewer_port, ca_file=settings.archive_ca_file)
+
+
 def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
     """Start what is not running yet and say what runs where; a second call changes nothing.
 
@@ -75,6 +107,7 @@ def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
     StorageFailed
         If the home is not writable.
     """
+    open_archive(settings, progress)
     serve_incumbent(settings, progress)
     if prefect(settings).api_url is None:
         progress("starting the Prefect server")
@@ -89,6 +122,9 @@ def down(settings: Settings, progress: Callable[[str], None]) -> None:
     prefect(settings).stop()
     progress("stopping Triton")
     triton_server(settings).stop()
+    progress("stopping the viewer and the archive")
+    viewer(settings).stop()
+    archive(settings).stop()
     settings.stack_file.unlink(missing_ok=True)
 
 
@@ -97,23 +133,56 @@ def status(settings: Settings) -> tuple[Part, ...]:
     api = prefect(settings).api_url
     process = triton_server(settings).status()
     worker = Worker(settings.home).process
+    dashboard = "dashboard: the same address without /api"
+    nightly = "runs the flows; tunes every night at 02:00 UTC"
     return (
+        _archive_part(settings),
+        _viewer_part(settings),
         _triton_part(settings, process.url if process else None),
-        Part(
-            "prefect", api is not None, api or "", "dashboard: the same address without /api" if api else ""
-        ),
-        Part(
-            "worker",
-            worker is not None,
-            "",
-            "runs the flows; tunes every night at 02:00 UTC" if worker else "",
-        ),
+        Part("prefect", State.UP, api, dashboard) if api else Part("prefect", State.DOWN, "", NOT_RUNNING),
+        Part("worker", State.UP, "", nightly) if worker else Part("worker", State.DOWN, "", NOT_RUNNING),
     )
+
+
+def _archive_part(settings: Settings) -> Part:
+    remote = remote_archive(settings)
+    if remote is not None:
+        return Part("archive", State.ELSEWHERE, remote, "named by a setting, so not started here")
+    server = archive(settings)
+    running = server.process
+    if running is None:
+        return _not_running("archive", _missing(archive_server.installed))
+    state = State.UP if server.url else State.DOWN
+    dimse = f"DICOMweb at /dicom-web; DIMSE: {server.aet} on port {running.dicom_port}"
+    return Part("archive", state, running.url, dimse)
+
+
+def _viewer_part(settings: Settings) -> Part:
+    url = viewer(settings).url
+    if url is not None:
+        return Part("viewer", State.UP, url, "OHIF: open it in a browser")
+    missing = _missing(viewer_server.installed)
+    if missing is None and remote_archive(settings) is None and _missing(archive_server.installed):
+        missing = "has no archive to show"
+    return _not_running("viewer", missing)
+
+
+def _not_running(name: str, missing: str | None) -> Part:
+    return Part(name, State.MISSING, "", missing) if missing else Part(name, State.DOWN, "", NOT_RUNNING)
+
+
+def _missing(installed: Callable[[], str]) -> str | None:
+    """Return what has to be installed; None where all is there."""
+    try:
+        installed()
+    except NotInstalled as error:
+        return str(error)
+    return None
 
 
 def _triton_part(settings: Settings, url: str | None) -> Part:
     if url is None:
-        return Part("triton", False, "", "not running: `organloop up` starts it")
+        return Part("triton", State.DOWN, "", NOT_RUNNING)
     client = TritonSegmenter(url)
     try:
         served = [n for n in triton_repository(settings).versions() if client.ready(n)]
@@ -122,7 +191,7 @@ def _triton_part(settings: Settings, url: str | None) -> Part:
     incumbent = open_records(settings.records_url).incumbent()
     return Part(
         "triton",
-        incumbent in served,
+        State.UP if incumbent in served else State.DOWN,
         url,
         f"incumbent: release {incumbent}; serving releases {', '.join(map(str, served)) or 'none'}",
     )
@@ -131,6 +200,40 @@ def _triton_part(settings: Settings, url: str | None) -> Part:
 def prefect(settings: Settings) -> PrefectServer:
     """Return the Prefect server of this home, running or not."""
     return PrefectServer(settings.home / "prefect", settings.prefect_port)
+
+
+def remote_archive(settings: Settings) -> str | None:
+    """Return the DICOMweb address of the archive that the settings name; None for the local one."""
+    if settings.dicomweb_url is None and settings.orthanc_url is None:
+        return None
+    return settings.dicomweb_url or f"{str(settings.orthanc_url).rstrip('/')}/dicom-web"
+
+
+def open_archive(settings: Settings, progress: Callable[[str], None]) -> None:
+    """Start archive and viewer, each where it is installed; the viewer shows the archive of the settings.
+
+    Raises
+    ------
+    StartFailed, StorageFailed
+        As `up`.
+    """
+    dicomweb_url = remote_archive(settings)
+    wanted = (viewer_server,) if dicomweb_url else (archive_server, viewer_server)
+    without = {part: _missing(part.installed) for part in wanted}
+    for missing in filter(None, without.values()):
+        progress(f"going on without it: {missing}")
+    if dicomweb_url is not None:
+        archive(settings).stop()
+    elif not without[archive_server]:
+        if archive(settings).url is None:
+            progress("starting the archive")
+        running = archive(settings).start()
+        dicomweb_url = running.dicomweb_url
+        _note(settings, orthanc_url=running.url, dicomweb_url=dicomweb_url)
+    if dicomweb_url is not None and not without[viewer_server]:
+        if viewer(settings).url is None:
+            progress("starting the viewer")
+        viewer(settings).start(dicomweb_url)
 
 
 def serve_incumbent(settings: Settings, progress: Callable[[str], None]) -> None:
@@ -155,7 +258,7 @@ def serve_incumbent(settings: Settings, progress: Callable[[str], None]) -> None
     if server.status() is None:
         progress("starting Triton")
     url = server.start().url
-    replace(settings.stack_file, json.dumps({"triton_url": url, "served_program": program}).encode())
+    _note(settings, triton_url=url, served_program=program)
     with closing(TritonSegmenter(url, settings.serving_deadline_seconds)) as client:
         load(current(in_process), dataclasses.replace(in_process, endpoints=(client,)), progress)
 
@@ -170,11 +273,21 @@ def served_program(settings: Settings) -> str:
 
 def _noted_program(settings: Settings) -> str | None:
     """Return what the running Triton was started with; None where nobody has noted it."""
-    try:
-        program: str | None = json.loads(settings.stack_file.read_bytes()).get("served_program")
-    except FileNotFoundError:
-        return None
+    program: str | None = _noted(settings).get("served_program")
     return program
+
+
+def _noted(settings: Settings) -> dict[str, Any]:
+    try:
+        addresses: dict[str, Any] = json.loads(settings.stack_file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return addresses
+
+
+def _note(settings: Settings, **entries: str) -> None:
+    """Note addresses where every process of this home finds them."""
+    replace(settings.stack_file, json.dumps(_noted(settings) | entries).encode())
 
 
 def _take_in_starter(services: Services, progress: Callable[[str], None]) -> None:

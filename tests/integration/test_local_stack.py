@@ -1,15 +1,23 @@
-"""`organloop up` where something runs already: what is served is this program's and the incumbent's."""
+"""`organloop up`: every part where it is installed; what is served is this program's and the incumbent's."""
 
 from __future__ import annotations
 
+import json
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from deploy import stack
+from deploy import archive_server, stack, viewer_server
+from deploy.local_process import NotInstalled
+from deploy.stack import State
 from services.inference.triton import TritonSegmenter
 from services.settings import Settings
-from services.wiring import connect_in_process
+from services.wiring import archive_of, connect_in_process
+from tests.archive import Archive
+from tests.integration.conftest import Command
 from tests.serving import ENVIRONMENT
 from tests.tiny_networks import noisy_body, publish_tiny
 
@@ -51,3 +59,95 @@ def test_triton_is_started_again_for_another_program_and_told_to_load_a_new_incu
         client.close()
     finally:
         server.stop()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Settings]:
+    """A home whose archive and viewer are stopped at the end."""
+    for part in (archive_server, viewer_server):
+        try:
+            part.installed()
+        except NotInstalled as error:
+            pytest.skip(str(error))
+    settings = Settings(home=tmp_path)
+    yield settings
+    stack.viewer(settings).stop()
+    stack.archive(settings).stop()
+
+
+def get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.read()
+
+
+def states(settings: Settings) -> dict[str, tuple[str, str]]:
+    return {part.name: (part.state, part.detail) for part in stack.status(settings)[:2]}
+
+
+def test_every_part_runs_at_one_address_on_this_machine(organloop: Command) -> None:
+    answer = organloop("status")
+    parts = {one["part"]: one for one in answer.document}
+    assert list(parts) == ["archive", "viewer", "triton", "prefect", "worker"]
+    for name in ("archive", "viewer"):
+        if parts.pop(name)["state"] == State.MISSING:
+            pytest.skip(f"the {name} is not installed here")
+    assert answer.exit_code == 0
+    assert all(one["running"] for one in answer.document)
+    addresses = [one["address"].removeprefix("http://") for one in answer.document if one["address"]]
+    assert len(set(addresses)) == 4
+    assert all(address.startswith("127.0.0.1:") for address in addresses)
+
+
+def test_archive_and_viewer_start_once_are_found_by_every_process_and_stop(home: Settings) -> None:
+    told = list[str]()
+    stack.open_archive(home, told.append)
+    first = stack.status(home)[:2]
+    stack.open_archive(home, told.append)
+    assert stack.status(home)[:2] == first
+    assert told == ["starting the archive", "starting the viewer"]
+    assert [part.state for part in first] == [State.UP, State.UP]
+    noted = json.loads(home.stack_file.read_bytes())
+    assert noted["orthanc_url"] == first[0].address
+    assert noted["dicomweb_url"] == f"{first[0].address}/dicom-web"
+    assert archive_of(home) is not None
+    assert json.loads(get(f"{first[0].address}/system"))["DicomAet"] == "ORGANLOOP"
+    assert json.loads(get(f"{first[1].address}/dicom-web/studies")) == []
+
+    stack.down(home, lambda _: None)
+    assert {state for state, _ in states(home).values()} == {State.DOWN}
+    assert archive_of(home) is None
+
+
+def test_an_archive_that_a_setting_names_is_not_started_but_shown(home: Settings, archive: Archive) -> None:
+    remote = home.model_copy(update={"orthanc_url": archive.url})
+    stack.open_archive(remote, lambda _: None)
+    elsewhere, viewer = stack.status(remote)[:2]
+    assert (elsewhere.state, elsewhere.address) == (State.ELSEWHERE, archive.dicomweb_url)
+    assert stack.archive(remote).process is None
+    assert json.loads(get(f"{viewer.address}/dicom-web/studies?limit=1")) == json.loads(
+        get(f"{archive.dicomweb_url}/studies?limit=1")
+    )
+
+
+def test_what_is_not_installed_is_named_and_the_rest_goes_on(
+    home: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told = list[str]()
+    with monkeypatch.context() as without:
+        without.setattr(viewer_server, "PAGES", tmp_path / "none")
+        stack.open_archive(home, told.append)
+        assert told == [
+            "going on without it: OHIF is not installed: make viewer (needs npm)",
+            "starting the archive",
+        ]
+        assert states(home)["archive"][0] == State.UP
+        assert states(home)["viewer"] == (State.MISSING, "OHIF is not installed: make viewer (needs npm)")
+        stack.archive(home).stop()
+    monkeypatch.setattr(archive_server, "DICOMWEB_PLUGIN", tmp_path / "none.so")
+    stack.open_archive(home, told.append)
+    missing = "Orthanc has no DICOMweb here: apt-get install orthanc-dicomweb"
+    assert told[2:] == [f"going on without it: {missing}"]
+    assert states(home) == {
+        "archive": (State.MISSING, missing),
+        "viewer": (State.MISSING, "has no archive to show"),
+    }
