@@ -21,6 +21,9 @@ from models.geometry import Geometry
 from models.resampling import AIR_HU
 from models.volume import Volume
 
+FEWEST_STUDIES = 10
+"""A fact known of fewer studies is not judged."""
+
 FALSE_ALARMS = 0.025
 """Share of in-domain studies whose facts may be called strange; the features have as much for theirs."""
 
@@ -59,13 +62,15 @@ FACTS: tuple[Fact, ...] = (
     Fact("body_cm2", "size of the body", 40.0),
     Fact("edge_share", "body beyond the field of view", 0.01),
     Fact("noise_hu", "noise", 1.0),
-    Fact("tissue_hu", "enhancement of soft tissue", 5.0),
-    Fact("vessel_hu", "enhancement of vessels", 8.0),
+    Fact("liver_hu", "enhancement of the liver", 5.0),
+    Fact("aorta_hu", "enhancement of the aorta", 10.0),
     Fact("metal_ml", "metal", 0.5),
 )
 
 
-def acquisition_facts(model: Volume, ct: Geometry, body: NDArray[np.bool_]) -> dict[str, float]:
+def acquisition_facts(
+    model: Volume, ct: Geometry, body: NDArray[np.bool_], masks: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, float]:
     """Measure one study.
 
     Parameters
@@ -76,21 +81,28 @@ def acquisition_facts(model: Volume, ct: Geometry, body: NDArray[np.bool_]) -> d
         The CT grid.
     body
         `models.relations.filled_body` on the model grid.
+    masks
+        By organ the voxels served as such, same axes.
 
     Returns
     -------
     dict
         By name of `FACTS`: millimetres, square centimetres, Hounsfield units, millilitres, and the
-        share (0..1) of the edge of the scanned field that the body covers.
+        share (0..1) of the edge of the scanned field that the body covers. Of an organ that was not
+        found there is no fact.
     """
     hu = model.hu
     tissue = body & (hu > TISSUE_HU[0]) & (hu < TISSUE_HU[1])
     beside = tissue[:, :, 1:] & tissue[:, :, :-1]
     steps = np.abs(np.diff(hu.astype(np.int32), axis=2)[beside])
-    middle, bright = np.percentile(hu[tissue], (50, 98)) if tissue.any() else (0.0, 0.0)
     _, j_mm, i_mm = model.geometry.spacing_mm
     scanned = (hu > AIR_HU).any(axis=0)
     edge = scanned & ~ndimage.binary_erosion(scanned, iterations=2)
+    enhanced = {
+        f"{organ}_hu": float(np.median(hu[masks[organ]]))
+        for organ in ("liver", "aorta")
+        if organ in masks and masks[organ].any()
+    }
     return {
         "slice_mm": float(ct.spacing_mm[0]),
         "pixel_mm": float(np.mean(ct.spacing_mm[1:])),
@@ -98,9 +110,8 @@ def acquisition_facts(model: Volume, ct: Geometry, body: NDArray[np.bool_]) -> d
         "body_cm2": float(np.median(body.sum(axis=(1, 2))) * j_mm * i_mm / 100),
         "edge_share": float(body[:, edge].mean()) if edge.any() else 0.0,
         "noise_hu": float(np.median(steps) / 0.9539) if steps.size else 0.0,  # median |difference| / sigma
-        "tissue_hu": float(middle),
-        "vessel_hu": float(bright),
         "metal_ml": float(np.count_nonzero(hu > METAL_HU) * model.geometry.voxel_ml),
+        **enhanced,
     }
 
 
@@ -110,7 +121,7 @@ def fit_facts(studies: Sequence[Mapping[str, float]]) -> FactsReference:
     Parameters
     ----------
     studies
-        `acquisition_facts` of each, at least two.
+        `acquisition_facts` of each, at least `FEWEST_STUDIES`.
 
     Returns
     -------
@@ -121,16 +132,20 @@ def fit_facts(studies: Sequence[Mapping[str, float]]) -> FactsReference:
     Raises
     ------
     ValueError
-        If there are fewer than two studies or a value is not finite.
+        If there are too few studies or a value is not finite.
     """
-    table = np.array([[study[fact.name] for fact in FACTS] for study in studies], dtype=np.float64)
-    if len(table) < 2 or not np.isfinite(table).all():
-        raise ValueError(f"need finite facts of at least 2 studies, not {table.shape}")
-    left_out = [max(_distances(row, *_fit(np.delete(table, n, axis=0)))) for n, row in enumerate(table)]
+    known = [fact for fact in FACTS if sum(fact.name in study for study in studies) >= FEWEST_STUDIES]
+    table = np.array([[study.get(fact.name, math.nan) for fact in known] for study in studies])
+    if len(table) < FEWEST_STUDIES or np.isinf(table).any():
+        raise ValueError(f"need finite facts of at least {FEWEST_STUDIES} studies, not {table.shape}")
+    steps = np.array([fact.step for fact in known])
+    left_out = [
+        np.nanmax(_distances(row, *_range(np.delete(table, n, axis=0)), steps)) for n, row in enumerate(table)
+    ]
     rank = min(len(table), math.ceil((len(table) + 1) * (1 - FALSE_ALARMS) - 1e-9))
-    low, high = _fit(table)
-    names = tuple(fact.name for fact in FACTS)
+    low, high = _range(table)
     threshold = MARGIN * max(1.0, float(np.sort(left_out)[rank - 1]))
+    names = tuple(fact.name for fact in known)
     return FactsReference(names, tuple(low.tolist()), tuple(high.tolist()), threshold)
 
 
@@ -156,24 +171,28 @@ class StrangeFact:
 
 def strange_facts(study: Mapping[str, float], reference: FactsReference) -> tuple[StrangeFact, ...]:
     """Return the facts that lie beyond the reference's threshold; one that is not finite does."""
-    row = np.array([study[name] for name in reference.names])
-    low, high = np.array(reference.low), np.array(reference.high)
-    words = {fact.name: fact.words for fact in FACTS}
-    return tuple(
-        StrangeFact(name, words[name], float(row[n]), (reference.low[n], reference.high[n]))
-        for n, (name, far) in enumerate(zip(reference.names, _distances(row, low, high), strict=True))
-        if not far <= reference.threshold
-    )
+    strange = []
+    facts = {fact.name: fact for fact in FACTS}
+    for name, low, high in zip(reference.names, reference.low, reference.high, strict=True):
+        if name not in study:
+            continue
+        ends = np.array([low]), np.array([high])
+        far = _distances(np.array([study[name]]), *ends, np.array([facts[name].step]))[0]
+        if not far <= reference.threshold:
+            strange.append(StrangeFact(name, facts[name].words, study[name], (low, high)))
+    return tuple(strange)
 
 
-def _fit(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return table.min(axis=0), table.max(axis=0)
+def _range(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return np.nanmin(table, axis=0), np.nanmax(table, axis=0)
 
 
 def _distances(
-    row: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
+    row: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    steps: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return by fact the distance from the middle of its range, 1 at either end."""
-    half = np.maximum((high - low) / 2, [fact.step for fact in FACTS])
-    distances: NDArray[np.float64] = np.abs(row - (low + high) / 2) / half
+    distances: NDArray[np.float64] = np.abs(row - (low + high) / 2) / np.maximum((high - low) / 2, steps)
     return distances

@@ -210,12 +210,11 @@ def assess(
     body = filled_body(model.hu)
     shapes = {organ: result.shape for organ, result in results.items()}
     broken = broken_rules(shapes, ct_geometry)
-    beside = broken_relations(
-        relate({organ: doubt.mask for organ, doubt in doubts.items()}, body, model.geometry)
-    )
+    served = {organ: doubt.mask for organ, doubt in doubts.items()}
+    beside = broken_relations(relate(served, body, model.geometry))
     strange: tuple[StrangeFact, ...] = ()
     if calibration is not None and calibration.facts is not None:
-        strange = strange_facts(acquisition_facts(model, ct_geometry, body), calibration.facts)
+        strange = strange_facts(acquisition_facts(model, ct_geometry, body, served), calibration.facts)
     outside = calibration is not None and (
         bool(strange) or is_out_of_domain(study_feature(segmentation.global_feature), calibration.domain)
     )

@@ -178,7 +178,11 @@ def study_case(
             dsc=dsc(mask, truth[organ]),
             missed=missed(patch, near, elsewhere),
         )
-    facts = acquisition_facts(model, ct, filled_body(model.hu))
+    served = {
+        organ: probability >= contract.thresholds[organ]
+        for probability, organ in zip(answer.probability, contract.organs, strict=True)
+    }
+    facts = acquisition_facts(model, ct, filled_body(model.hu), served)
     return StudyCase(organs, study_feature(answer.global_feature), facts)
 
 
