@@ -1,0 +1,82 @@
+"""Which reader's word on an organ counts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from models.corrections import OrganLedger, OrganState
+from services.cases.words import OpenDisagreement, ReadersDisagree, teaching_words, valid_words
+from services.records.port import Agreement, Correction
+
+
+def entry(organ: str, state: OrganState = OrganState.EDITED) -> OrganLedger:
+    return OrganLedger(organ, state, 9, 9, 0, 0.1, 0.1, 1.0)
+
+
+def save(uid: str, *organs: str, reader: str = "A", **other: object) -> Correction:
+    told = Correction(
+        uid, "1.1", "1.2", "1.3", 1, "correction", reader, "viewer", tuple(entry(key) for key in organs)
+    )
+    return replace(told, **other)
+
+
+def names(corrections: list[Correction]) -> dict[str, list[str]]:
+    return {
+        organ: [word.correction.name for word in said]
+        for (_, organ), said in valid_words(corrections).items()
+    }
+
+
+def test_a_reader_replaces_an_own_word_organ_by_organ():
+    assert names([save("1", "liver", "aorta"), save("2", "liver")]) == {"aorta": ["1"], "liver": ["2"]}
+
+
+def test_readers_stand_side_by_side_in_order_of_arrival():
+    said = [save("1", "liver"), save("2", "liver", reader="B"), save("3", "liver")]
+    assert names(said) == {"liver": ["2", "3"]}
+
+
+def test_readers_whom_nothing_names_count_as_one():
+    assert names([save("1", "liver", reader=""), save("2", "liver", reader="")]) == {"liver": ["2"]}
+
+
+def test_a_version_stands_for_the_whole_object():
+    said = [save("1", "liver", "aorta"), save("1", "liver", version=2)]
+    assert names(said) == {"liver": ["1/2"]}, "what is not in it any more was taken back by the reader"
+
+
+def test_a_new_version_of_an_old_save_is_the_latest_word():
+    said = [save("1", "liver"), save("2", "liver"), save("1", "liver", version=2)]
+    assert names(said) == {"liver": ["1/2"]}
+
+
+def test_what_was_replaced_stays_replaced_when_the_later_word_is_withdrawn():
+    assert names([save("1", "liver"), save("2", "liver", withdrawn=True)]) == {}
+    assert names([save("1", "liver"), save("2", "liver", reader="B", withdrawn=True)]) == {"liver": ["1"]}
+
+
+@pytest.mark.parametrize(
+    ("dscs", "teaches", "worst"),
+    [
+        ({"12": 0.95, "13": 0.93, "23": 0.92}, True, None),
+        ({"12": 0.95, "13": 0.91, "23": 0.90}, False, 0.90),
+        ({"12": 0.95, "13": 0.00, "23": 0.95}, False, 0.00),
+        ({"12": 0.95, "13": 0.95}, False, None),
+        ({"12": None, "13": None, "23": None}, True, None),
+    ],
+)
+def test_three_readers_agree_in_every_pair_or_the_organ_waits(dscs, teaches, worst):
+    words = valid_words([save(n, "liver", reader=n) for n in "123"])
+    agreements = [Agreement(pair[0], pair[1], "liver", dsc) for pair, dsc in dscs.items()]
+    teaching, open_ = teaching_words(words, agreements, ReadersDisagree.ASK)
+    if teaches:
+        assert open_ == ()
+        assert teaching["1.3", "liver"].correction.name == "3"
+    else:
+        assert teaching == {}
+        assert open_ == (OpenDisagreement("1.3", "1.2", "liver", ("1", "2", "3"), worst),)
+    latest, still_open = teaching_words(words, agreements, ReadersDisagree.LATEST)
+    assert latest["1.3", "liver"].correction.name == "3"
+    assert still_open == open_, "the policy decides what teaches, not what is said"
