@@ -166,10 +166,10 @@ def fit_organs(
 
 
 def _confidence_without(
-    own: VoxelCounts, total: VoxelCounts, threshold: float, fallback: Reliability
+    own: VoxelCounts, total: VoxelCounts, threshold: float, together: Reliability
 ) -> float:
     others = VoxelCounts(total.voxels - own.voxels, total.inside - own.inside)
-    found = counted_confidence(own, threshold, fit_reliability(others) or fallback)
+    found = counted_confidence(own, threshold, fit_reliability(others, together) or together)
     assert found is not None
     return found
 

@@ -80,8 +80,15 @@ def pooled(counts: Sequence[VoxelCounts]) -> VoxelCounts:
     )
 
 
-def fit_reliability(counts: VoxelCounts) -> Reliability | None:
+def fit_reliability(counts: VoxelCounts, start: Reliability = AS_SERVED) -> Reliability | None:
     """Fit slope and bias by likelihood, drawn a voxel's worth towards probabilities as served.
+
+    Parameters
+    ----------
+    counts
+        The voxels.
+    start
+        Where the search begins; the loss is convex, so that only its time depends on it.
 
     Returns
     -------
@@ -104,7 +111,7 @@ def fit_reliability(counts: VoxelCounts) -> Reliability | None:
         slopes = np.array([(excess * logit).sum() + slope - 1, excess.sum() + bias])
         return float(value / size), slopes / size
 
-    slope, bias = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
+    slope, bias = minimize(loss, np.array([start.slope, start.bias]), jac=True, method="BFGS").x
     return Reliability(float(slope), float(bias)) if slope > 0 else None
 
 

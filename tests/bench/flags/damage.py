@@ -28,7 +28,9 @@ def metal(seed: int) -> PhantomCase:
     back = np.quantile(y[hu > 300], 0.9) if (hu > 300).any() else 70.0
     for side in (-1, 1):
         centre = side * rng.uniform(16, 22)
-        rods |= (np.hypot(x - centre, y - back) < 4) & (np.abs(z - rng.uniform(-30, 30)) < rng.uniform(40, 80))
+        rods |= (np.hypot(x - centre, y - back) < 4) & (
+            np.abs(z - rng.uniform(-30, 30)) < rng.uniform(40, 80)
+        )
     scanned = rods.any(axis=(1, 2))
     shadow = ndimage.gaussian_filter1d(rods.astype(np.float32), 25, axis=2)
     shadow -= ndimage.gaussian_filter1d(rods.astype(np.float32), 8, axis=1)
@@ -45,9 +47,7 @@ def truncated(seed: int) -> PhantomCase:
     radius = np.random.default_rng(seed).uniform(110, 130)
     outside = np.hypot(x, y - 14) > radius
     hu = np.where(outside, PADDING_HU, made.volume.hu)
-    return replace(
-        _with(made, hu), truth={organ: mask & ~outside for organ, mask in made.truth.items()}
-    )
+    return replace(_with(made, hu), truth={organ: mask & ~outside for organ, mask in made.truth.items()})
 
 
 def native(seed: int) -> PhantomCase:
