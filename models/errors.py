@@ -7,7 +7,8 @@
     ├── InvalidRelease      a release, trunk or head is not what its digest says
     ├── ProofFailed         an object read back differs from what was meant; nothing was sent
     ├── StorageFailed       a disk is full or not writable; nothing half-written was left
-    ├── PacsFailed          the archive answered with an error, or not at all
+    ├── PacsFailed          the archive answered with an error, or not as it should
+    │   └── PacsUnavailable      it did not answer, or is busy (worth trying again)
     └── ServingFailed       the segmenter could not answer
         ├── ServingUnavailable   no server, or the release is not loaded (worth trying again)
         ├── ServingTimedOut      no answer within the deadline (worth trying again)
@@ -59,7 +60,11 @@ class StorageFailed(OrganloopError):
 
 
 class PacsFailed(OrganloopError):
-    """The archive answered with an error, or not at all."""
+    """The archive answered with an error, or not as it should."""
+
+
+class PacsUnavailable(PacsFailed):
+    """The archive did not answer, not to the end, or is busy. Worth trying again."""
 
 
 class ServingFailed(OrganloopError):

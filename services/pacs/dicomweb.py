@@ -18,10 +18,10 @@ import requests
 from dicomweb_client import DICOMwebClient
 from pydicom.filereader import read_partial
 
-from models.errors import PacsFailed, Refused, StorageFailed
+from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed
 from models.verdict import Code
 from services.pacs import multipart, stow
-from services.pacs.http import Http, Unanswered
+from services.pacs.http import Http
 from services.pacs.incoming import bring, folder_aside, is_uid, write_object
 from services.pacs.port import ArchivedSeries, ArchivedStudy, DicomObject
 
@@ -170,7 +170,9 @@ class DicomwebArchive:
             if outcome.again:  # not if it was accepted: then it is only waited for
                 try:
                     outcome = self._send(item)
-                except Unanswered as error:  # it may have been stored all the same: look before sending again
+                except (
+                    PacsUnavailable
+                ) as error:  # it may have been stored all the same: look before sending again
                     unanswered, outcome = error, stow.Outcome("no answer", again=True)
                 if outcome.reason and not outcome.again:
                     return outcome.reason

@@ -14,7 +14,7 @@ import requests
 from requests import certs
 from requests.auth import HTTPBasicAuth
 
-from models.errors import OrganloopError, PacsFailed
+from models.errors import OrganloopError, PacsFailed, PacsUnavailable
 
 T = TypeVar("T")
 
@@ -22,10 +22,6 @@ BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which the same request may succeed."""
 REFUSED_CREDENTIALS = frozenset({401, 403})
 _HTTP_CALLS_IT_GONE = frozenset({404, 410})
-
-
-class Unanswered(PacsFailed):
-    """The archive did not answer, or said it could not now. Worth trying again."""
 
 
 class Unfinished(Exception):
@@ -82,7 +78,7 @@ class Http:
 
         Raises
         ------
-        Unanswered
+        PacsUnavailable
             If there was no answer, or one of `BUSY`.
         PacsFailed
             If the answer was another error, or cannot be understood.
@@ -167,13 +163,13 @@ class Http:
             return self.refusal(error.response.status_code), error.response.status_code in BUSY
         if isinstance(error, requests.Timeout):
             seconds = f"{self.deadline_seconds:g} s"
-            return Unanswered(f"{where} did not answer within {seconds} ({_kind(error)})."), False
+            return PacsUnavailable(f"{where} did not answer within {seconds} ({_kind(error)})."), False
         if isinstance(error, requests.exceptions.SSLError):
             return PacsFailed(f"{where} could not prove who it is: its certificate was not accepted."), False
         if isinstance(
             error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | Unfinished
         ):
-            return Unanswered(f"{where} did not answer, or not to the end ({_kind(error)})."), True
+            return PacsUnavailable(f"{where} did not answer, or not to the end ({_kind(error)})."), True
         if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
             return PacsFailed(f"{where} could not be asked: {error}"), False  # the file of certificates
         if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
@@ -185,7 +181,7 @@ class Http:
         where = f"The archive at {self.name}"
         if status in REFUSED_CREDENTIALS:
             return PacsFailed(f"{where} refused the user name or password (HTTP {status}).")
-        return (Unanswered if status in BUSY else PacsFailed)(f"{where} answered with HTTP {status}.")
+        return (PacsUnavailable if status in BUSY else PacsFailed)(f"{where} answered with HTTP {status}.")
 
 
 def _kind(error: Exception) -> str:

@@ -1,4 +1,8 @@
-"""Where studies come from and results go to."""
+"""Where studies come from and results go to.
+
+An archive that answers with an error raises `PacsFailed`; one that does not answer, or is busy, its subclass
+`PacsUnavailable`: worth trying again.
+"""
 
 from __future__ import annotations
 

@@ -12,9 +12,8 @@ from datetime import date
 from typing import Any
 from urllib.parse import quote
 
-from models.errors import PacsFailed, Refused
+from models.errors import PacsFailed, PacsUnavailable, Refused
 from services.pacs.dicomweb import INCOMPLETE, STUDY_GONE
-from services.pacs.http import Unanswered
 from services.pacs.incoming import is_uid
 from services.pacs.orthanc import OrthancArchive
 from services.pacs.port import ArchivedStudy
@@ -156,7 +155,7 @@ class OrthancQuerySource:
                 arrived, patience = now, time.monotonic() + self._rest.deadline_seconds
             if time.monotonic() > patience:
                 self._rest.json(f"{job}/cancel", _nothing, body={})
-                raise Unanswered(
+                raise PacsUnavailable(
                     f"The PACS {self._modality!r} sent nothing of study {study_uid} for "
                     f"{self._rest.deadline_seconds:g} s; {arrived} instances had arrived."
                 )

@@ -21,10 +21,10 @@ import pytest
 
 from deploy.archive_server import DICOMWEB_PLUGIN, installed
 from deploy.local_process import NotInstalled, free_port
-from models.errors import PacsFailed
+from models.errors import PacsFailed, PacsUnavailable
 from services.pacs import dicomweb, multipart
 from services.pacs.dicomweb import DicomwebArchive
-from services.pacs.http import Http, Unanswered
+from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
 from tests.archive import Archive, archive_at
 from tests.instances import ct_study
@@ -75,10 +75,10 @@ def test_an_archive_killed_in_mid_transfer_is_asked_again_and_gives_all(
             written.clear()
             patch.setattr("services.pacs.dicomweb.write_object", write)
             patch.setattr("services.pacs.orthanc.write_object", write)
-            with pytest.raises(Unanswered, match="did not answer"):
+            with pytest.raises(PacsUnavailable, match="did not answer"):
                 pacs.fetch_study(objects[0].study_uid, tmp_path / "into")
             assert list((tmp_path / "into").iterdir()) == []
-        with pytest.raises(Unanswered):
+        with pytest.raises(PacsUnavailable):
             pacs.study(objects[0].study_uid)
         mortal.server.start()
         folder = pacs.fetch_study(objects[0].study_uid, tmp_path / "into")
@@ -107,7 +107,7 @@ def test_a_store_into_an_archive_that_is_killed_is_finished_later_and_nothing_li
 
     with monkeypatch.context() as patch:
         patch.setattr(multipart, "encode", late)
-        with pytest.raises(Unanswered):
+        with pytest.raises(PacsUnavailable):
             pacs.store(objects)
     mortal.server.start()
     assert len(mortal.instances()) == 1

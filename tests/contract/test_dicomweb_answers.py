@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from models.errors import PacsFailed, Refused, StorageFailed
+from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed
 from services.pacs import multipart
 from services.pacs.dicomweb import DicomwebArchive
-from services.pacs.http import Http, Unanswered
+from services.pacs.http import Http
 from tests.instances import Instance, ct_study
 
 
@@ -137,7 +137,7 @@ def test_an_answer_cut_short_is_never_taken_for_whole(scripted: Any, tmp_path: P
     objects = ct_study(2)
     body = multipart.encode([one.content for one in objects])
     pacs, script = scripted(serving(objects, lambda: (200, multipart.CONTENT_TYPE, body[: len(body) - 60])))
-    with pytest.raises(Unanswered, match="not to the end"):
+    with pytest.raises(PacsUnavailable, match="not to the end"):
         pacs.fetch_study(objects[0].study_uid, tmp_path)
     assert sum("/series/" in path for path in script.asked) == 3
     assert list(tmp_path.iterdir()) == []
@@ -170,7 +170,7 @@ def test_a_busy_server_is_asked_again(scripted: Any) -> None:
 
 def test_a_server_that_stays_busy_fails_after_three_attempts(scripted: Any) -> None:
     pacs, script = scripted(lambda *_: (503, "text/plain", b"busy"))
-    with pytest.raises(Unanswered, match="HTTP 503"):
+    with pytest.raises(PacsUnavailable, match="HTTP 503"):
         pacs.study("1.2.3")
     assert len(script.asked) == 3
 

@@ -19,8 +19,8 @@ from pydicom.uid import generate_uid
 
 from deploy.archive_server import Modality
 from deploy.local_process import free_port
-from models.errors import PacsFailed, Refused
-from services.pacs.http import Http, Unanswered
+from models.errors import PacsFailed, PacsUnavailable, Refused
+from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
 from services.pacs.query_retrieve import OrthancQuerySource
 from tests.archive import Archive, archive_at
@@ -199,7 +199,9 @@ def test_a_pacs_that_stops_in_the_middle_is_not_waited_for_for_ever(
 
     with monkeypatch.context() as patch:
         patch.setattr(OrthancQuerySource, "_move", frozen)
-        with pytest.raises(Unanswered, match=r"sent nothing of study .* for 2 s; 0 instances had arrived"):
+        with pytest.raises(
+            PacsUnavailable, match=r"sent nothing of study .* for 2 s; 0 instances had arrived"
+        ):
             source.retrieve(objects[0].study_uid)
     os.killpg(site.pacs["dcmtk"].pid, signal.SIGCONT)
     assert len(source.retrieve(objects[0].study_uid).series[0].sop_instance_uids) == 2
