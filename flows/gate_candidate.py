@@ -1,6 +1,8 @@
 """Gate a candidate: both releases answer the frozen gate set, and the differences decide.
 
 The decision and the digest of its report go on record; a report that was changed since counts for nothing.
+A decision that needs a person waits as a state of the release, until `organloop promote` or the flow
+`approve-release`.
 """
 
 from __future__ import annotations
@@ -11,24 +13,36 @@ from typing import Any
 from prefect import flow, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
-from flows.gate_scores import evidence, measure
-from flows.serving import Progress, current, serve, silent, worth_trying_again
+from flows.gate_page import page_of
+from flows.gate_scores import evidence, measure, serving_cost
+from flows.gate_trial import (
+    CANDIDATE_TUNED,
+    GATE_DECIDED,
+    frozen_cases,
+    made,
+    served_sites,
+    trial_of,
+)
+from flows.serving import Progress, serve, silent, worth_trying_again
 from models.errors import Refused
 from models.gate import decide_without_cases, gate
-from models.gate_report import Decision, GatePolicy, GateReason, GateReport
+from models.gate_report import Decision, GateReason, GateReport
+from models.release import sha256_hex
 from models.release_faults import release_faults
-from services.pictures.gate_plots import differences
+from services.pictures.gate_plots import bootstraps, differences
 from services.pictures.slices import data_url
-from services.records.port import Case, Purpose, ReleaseState, manifest_digest
+from services.records.port import Case, FrozenSet, Purpose, ReleaseState
 from services.releases.gate_reports import GateReports, Trial
 from services.settings import Settings
 from services.wiring import Services, connect
 
-CANDIDATE_TUNED = "candidate-tuned"
-"""Event: a candidate was made; ``release, organs, cases, patients, sites`` it learnt from."""
+__all__ = ["CANDIDATE_TUNED", "GATE_DECIDED", "gate_candidate", "trial_of"]
 
-GATE_DECIDED = "gate-decided"
-"""Event: the gate has decided on a candidate."""
+STATE_OF = {
+    Decision.REFUSE: ReleaseState.REFUSED,
+    Decision.NEEDS_APPROVAL: ReleaseState.NEEDS_APPROVAL,
+}
+"""How far a candidate has come by the gate's decision; by any other, it stays a candidate."""
 
 
 def gate_candidate(number: int, services: Services, progress: Progress = silent) -> dict[str, Any]:
@@ -46,8 +60,8 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
     Returns
     -------
     dict
-        The document of the `gate` verb: ``release, decision, organs, reasons``, and what it holds for:
-        ``incumbent, candidate, profile, gate_set, policy``.
+        The document of the `gate` verb: ``release, decision, organs, reasons, cost``, and what it holds
+        for: ``incumbent, candidate, profile, gate_set, policy``.
 
     Raises
     ------
@@ -66,77 +80,52 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
     incumbent, candidate, profile = trial.incumbent, trial.candidate, trial.profile
     if candidate.number == incumbent.number:
         raise Refused("is-incumbent", f"release {number} serves already; there is nothing to compare it with")
-    cases = services.records.cases(Purpose.GATE)
-    tuned = tuning_of(number, services)
-    faults = release_faults(incumbent, candidate, tuned.get("organs", ()))
+    tuning = made(number, services).tuning
+    found = release_faults(incumbent, candidate, tuning.organs, recalibrated=tuning.recalibrated)
+    faults = [fault for fault in found if fault.decision is Decision.REFUSE]
     if trial.gate_set is None:
-        reasons = [*faults, _not_frozen(len(cases))]
+        reasons = [*faults, _not_frozen(len(services.records.cases(Purpose.GATE)))]
         decided = decide_without_cases(incumbent, candidate, reasons, profile, trial.policy)
         return _decided(trial, {**_document(trial, decided), "gate_set": None}, None, services)
     reports = GateReports(services.releases.folder)
     known = reports.find(trial)
     if known is None:
-        _require_unchanged(trial.gate_set, cases)
+        frozen, cases = frozen_cases(services)
         if faults:
             decided = decide_without_cases(incumbent, candidate, faults, profile, trial.policy)
         else:
-            decided = _asked(trial, cases, tuned, services, progress)
-        document = {**_document(trial, decided), "gate_set": {"digest": trial.gate_set, "cases": len(cases)}}
-        known = reports.keep(trial, document)
+            decided = _asked(trial, cases, services, progress)
+        known = reports.keep(trial, {**_document(trial, decided), "gate_set": _set(frozen)})
+    if reports.page(trial) is None:
+        progress("drawing the report")
+        reports.keep_page(trial, page_of(known.document, trial, services))
     return _decided(trial, known.document, known.digest, services)
 
 
-def trial_of(number: int, services: Services) -> Trial:
-    """Return what the gate has to decide on now: the candidate against the release that serves."""
-    incumbent = current(services)
-    return Trial(
-        candidate=services.releases.release(number),
-        incumbent=incumbent,
-        gate_set=services.records.frozen(Purpose.GATE),
-        profile=services.segmenter.profile(incumbent.number),
-        policy=policy(services.settings),
-    )
+def _set(frozen: FrozenSet | None) -> dict[str, Any] | None:
+    if frozen is None:
+        return None
+    return {"version": frozen.version, "digest": frozen.digest, "cases": len(frozen.manifest)}
 
 
-def _asked(
-    trial: Trial,
-    cases: Sequence[Case],
-    tuned: Mapping[str, Any],
-    services: Services,
-    progress: Progress,
-) -> GateReport:
+def _asked(trial: Trial, cases: Sequence[Case], services: Services, progress: Progress) -> GateReport:
     """Ask both releases about every case, and decide."""
-    serve(trial.candidate, services, progress)
-    if services.segmenter.profile(trial.candidate.number) != trial.profile:
+    incumbent, candidate = trial.incumbent, trial.candidate
+    serve(candidate, services, progress)
+    if services.segmenter.profile(candidate.number) != trial.profile:
         raise Refused("other-profile", "both releases must answer in one serving profile")
-    scores = measure((trial.incumbent, trial.candidate), cases, trial.profile, services, progress)
+    found = measure(incumbent, candidate, cases, trial.profile, services, progress)
+    origin = made(candidate.number, services)
     return gate(
-        trial.incumbent,
-        trial.candidate,
-        tuned.get("organs", ()),
-        evidence(trial.incumbent, trial.candidate, cases, scores, tuned.get("sites", ())),
-        tuned.get("patients", ()),
+        incumbent,
+        candidate,
+        origin.tuning,
+        evidence(incumbent, candidate, cases, found, origin.sites),
         trial.profile,
         trial.policy,
+        served_sites(services),
+        serving_cost(incumbent, candidate, services),
     )
-
-
-def _require_unchanged(gate_set: str, cases: Sequence[Case]) -> None:
-    found = manifest_digest(cases)
-    if found != gate_set:
-        detail = f"the {len(cases)} gate cases on record are not those that were frozen"
-        raise Refused("gate-set-changed", detail, {"frozen": gate_set, "found": found})
-
-
-def policy(settings: Settings) -> GatePolicy:
-    """Return what the site has fixed before."""
-    return GatePolicy(approval_required=settings.approval_required)
-
-
-def tuning_of(number: int, services: Services) -> Mapping[str, Any]:
-    """Return what is on record of a candidate's tuning; empty if nothing is, and then no head may differ."""
-    made = [e.payload for e in services.records.events(CANDIDATE_TUNED) if e.payload["release"] == number]
-    return made[-1] if made else {}
 
 
 def _not_frozen(cases: int) -> GateReason:
@@ -152,8 +141,9 @@ def _document(trial: Trial, report: GateReport) -> dict[str, Any]:
 def _decided(
     trial: Trial, document: dict[str, Any], report: str | None, services: Services
 ) -> dict[str, Any]:
-    """Put a decision on record, once, with the digest of its report; a refusal marks the candidate."""
+    """Put a decision on record, once, with the digests of report and page; it marks the candidate."""
     number, digest = trial.candidate.number, trial.candidate.digest
+    page = GateReports(services.releases.folder).page(trial) if report else None
     services.records.event(
         GATE_DECIDED,
         who="gate_candidate",
@@ -165,6 +155,7 @@ def _decided(
             "reasons": sorted({reason["code"] for reason in all_reasons(document)}),
             "trial": trial.key,
             "report": report,
+            "page": None if page is None else sha256_hex(page),
         },
         key=f"{GATE_DECIDED}:{trial.key}",
     )
@@ -172,8 +163,7 @@ def _decided(
         require_on_record(trial, report, services)
     state = services.records.release_states().get(number, ReleaseState.CANDIDATE)
     if state is not ReleaseState.PROMOTED:
-        refused = document["decision"] == Decision.REFUSE
-        state = ReleaseState.REFUSED if refused else ReleaseState.CANDIDATE
+        state = STATE_OF.get(Decision(document["decision"]), ReleaseState.CANDIDATE)
         services.records.record_release(number, digest, state)
     return document
 
@@ -223,6 +213,8 @@ def organ_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
             "candidate": _figure(organ["gate_set"], "candidate", ".3f"),
             "difference": _figure(organ["gate_set"], "mean", "+.3f"),
             "at least": _figure(organ["gate_set"], "lower_bound", "+.3f"),
+            "surface": _figure(organ["surface"], "mean", "+.3f"),
+            "a case may lose": _figure(organ["noise"], "may_lose", ".3f"),
             "by site": ", ".join(f"{site} {found['mean']:+.3f}" for site, found in organ["sites"].items()),
             "reasons": " ".join(reason["detail"] for reason in organ["reasons"]),
         }
@@ -250,13 +242,16 @@ def publish_decision_task(report: dict[str, Any]) -> None:
         markdown=f"{decision}\n\n{reasons or 'No reason against it.'}\n",
         description=f"Release {report['release']} against release {report['incumbent_release']}",
     )
-    plot = differences(report)
-    if plot:
-        create_image_artifact(
-            key="gate-differences",
-            image_url=data_url(plot),
-            description="Candidate minus incumbent, a dot for each gate case; only filled dots decide",
-        )
+    for key, plot, description in (
+        (
+            "gate-differences",
+            differences(report),
+            "Candidate minus incumbent, a dot for each gate case; only filled dots decide",
+        ),
+        ("gate-bootstrap", bootstraps(report), "Means the bootstrap drew, and what they prove"),
+    ):
+        if plot:
+            create_image_artifact(key=key, image_url=data_url(plot), description=description)
     create_table_artifact(
         key="gate-organs",
         table=organ_rows(report),

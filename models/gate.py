@@ -2,22 +2,50 @@
 
 An untouched organ must be the same bytes and answer the same bits. A tuned organ must be shown, over
 patients: not worse by its margin on the gate set, better where it was meant to be, no case lost, and no
-site paying for another. Every reason names its consequence; the gravest decides. No reason: promote.
-All organs must pass, so no correction for their number is due (intersection-union test).
+site or kind of acquisition paying for another (`models.gate_rules`). Every reason names its consequence;
+the gravest decides. No reason: promote.
 
 Only independent truth decides: truth edited or accepted from a release favours that release. It is shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from models.calibration import OrganCalibration
 from models.corrections import INDEPENDENT
-from models.dsc import Outcome
-from models.gate_report import CaseDsc, Decision, GatePolicy, GateReason, GateReport, OrganGate
+from models.gate_noise import tail_share
+from models.gate_report import (
+    Decision,
+    GateCase,
+    GatePolicy,
+    GateReason,
+    GateReport,
+    Noise,
+    OrganGate,
+    ServingCost,
+    gravest,
+    in_order,
+)
+from models.gate_rules import (
+    affordable,
+    better,
+    bound_check,
+    bound_holds,
+    losses_allowed,
+    mean_hd95,
+    needed_patients,
+    no_case_lost,
+    no_group_pays,
+    not_worse,
+    presence,
+    sites_covered,
+)
 from models.organs import organ as catalogue_entry
-from models.paired import MeanDifference, PairedScore, mean_difference, patients_needed
+from models.paired import MeanDifference, Metric, PairedScore, mean_difference
 from models.release import Release
 from models.release_faults import changed_heads, release_faults
 
@@ -39,14 +67,34 @@ class OrganEvidence:
     target: tuple[PairedScore, ...] = ()
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """What is on record of how a candidate came to be.
+
+    Parameters
+    ----------
+    organs
+        Whose heads were meant to change.
+    patients
+        Pseudonyms of the patients it was tuned or calibrated on.
+    recalibrated
+        Whether only its calibration was meant to change.
+    """
+
+    organs: Collection[str] = ()
+    patients: Collection[str] = ()
+    recalibrated: bool = False
+
+
 def gate(
     incumbent: Release,
     candidate: Release,
-    tuned: Collection[str],
+    tuning: Tuning,
     evidence: Mapping[str, OrganEvidence],
-    learnt_from: Collection[str],
     profile: str,
     policy: GatePolicy,
+    served: Collection[str] = (),
+    cost: ServingCost | None = None,
 ) -> GateReport:
     """Decide on a candidate.
 
@@ -54,37 +102,42 @@ def gate(
     ----------
     incumbent, candidate
         The two releases.
-    tuned
-        Organs whose heads were meant to change.
+    tuning
+        What is on record of the candidate.
     evidence
         By organ, of the whole contract: both releases on the same cases.
-    learnt_from
-        Pseudonyms of the patients the candidate was tuned or calibrated on.
     profile
         Serving profile both answered in.
     policy
         What was fixed before.
+    served
+        Sites the incumbent serves.
+    cost
+        What either costs the server; None where nobody measured it.
 
     Raises
     ------
     ValueError
-        If an organ of the contract has no evidence, or `tuned` names one it lacks.
+        If an organ of the contract has no evidence, or the tuning names one it lacks.
     """
     organs = incumbent.contract.organs
-    if set(evidence) != set(organs) or not set(tuned) <= set(organs):
+    if set(evidence) != set(organs) or not set(tuning.organs) <= set(organs):
         raise ValueError(f"evidence and tuned organs must be of the contract: {', '.join(organs)}")
+    changed = changed_heads(incumbent, candidate, tuning.organs)
     reasons = [
-        *release_faults(incumbent, candidate, tuned),
-        *_evidence_reasons(evidence, learnt_from, policy),
+        *release_faults(incumbent, candidate, tuning.organs, recalibrated=tuning.recalibrated),
+        *_evidence_reasons(evidence, tuning.patients, policy),
+        *_covered(evidence, served, policy),
+        *affordable(cost, policy),
     ]
-    changed = changed_heads(incumbent, candidate, tuned)
+    share = tail_share(policy.false_alarm, _comparisons(evidence, changed))
     findings = tuple(
-        _tuned(organ, evidence[organ], policy)
+        _tuned(organ, evidence[organ], candidate, share, policy)
         if organ in changed
-        else _untouched(organ, evidence[organ], incumbent, candidate)
+        else _untouched(organ, evidence[organ], incumbent, candidate, policy)
         for organ in organs
     )
-    return _report(incumbent, candidate, profile, policy, reasons, findings)
+    return _report(incumbent, candidate, profile, policy, reasons, findings, cost)
 
 
 def decide_without_cases(
@@ -108,7 +161,7 @@ def decide_without_cases(
     """
     if not reasons:
         raise ValueError("without cases there must be a reason against the candidate")
-    return _report(incumbent, candidate, profile, policy, reasons, ())
+    return _report(incumbent, candidate, profile, policy, reasons, (), None)
 
 
 def _evidence_reasons(
@@ -126,7 +179,25 @@ def _evidence_reasons(
     return reasons
 
 
-def _untouched(organ: str, evidence: OrganEvidence, incumbent: Release, candidate: Release) -> OrganGate:
+def _covered(
+    evidence: Mapping[str, OrganEvidence], served: Collection[str], policy: GatePolicy
+) -> list[GateReason]:
+    """Every gate case has truth of every organ, so any organ's cases tell the sites."""
+    return sites_covered(_independent(next(iter(evidence.values())).gate_set), served, policy)
+
+
+def _comparisons(evidence: Mapping[str, OrganEvidence], changed: Collection[str]) -> int:
+    return sum(
+        score.change(metric) is not None
+        for organ in changed
+        for score in _deciding(evidence[organ])
+        for metric in Metric
+    )
+
+
+def _untouched(
+    organ: str, evidence: OrganEvidence, incumbent: Release, candidate: Release, policy: GatePolicy
+) -> OrganGate:
     """Demand the same bytes and the same bits; no statistics."""
     reasons = []
     if incumbent.heads[organ] != candidate.heads.get(organ):
@@ -141,135 +212,117 @@ def _untouched(organ: str, evidence: OrganEvidence, incumbent: Release, candidat
     if not cases:
         detail = "No case was answered by both releases."
         reasons.append(GateReason("no-output-compared", Decision.INSUFFICIENT_EVIDENCE, detail))
+    claimed = _calibration(candidate, organ)
+    anew = claimed if claimed != _calibration(incumbent, organ) else None
+    bound = bound_check(_deciding(evidence), anew)
+    reasons += bound_holds(bound, policy)
     return OrganGate(
         organ=organ,
         tuned=False,
         margin=catalogue_entry(organ).gate_margin,
-        decision=_gravest(reasons),
-        reasons=_in_order(reasons),
-        gate_set=None,
-        target=None,
-        sites={},
-        origins={},
-        patients_needed=None,
-        worst=(),
-        cases=(),
+        decision=gravest(reasons),
+        reasons=in_order(reasons),
+        bound=bound,
     )
 
 
-def _tuned(organ: str, evidence: OrganEvidence, policy: GatePolicy) -> OrganGate:
-    gate_set, target = _independent(evidence.gate_set), _independent(evidence.target)
-    on_gate, on_target = _difference(gate_set, policy), _difference(target, policy)
-    sites = _grouped(gate_set, "site", policy)
-    every_case = {score.case: score for score in evidence.gate_set + evidence.target}.values()
-    deciding = _independent(tuple(every_case))
-    losses = [(score.case, score.difference) for score in deciding if score.difference is not None]
+def _tuned(
+    organ: str, evidence: OrganEvidence, candidate: Release, share: float, policy: GatePolicy
+) -> OrganGate:
+    gate_set, target, deciding = (
+        _independent(evidence.gate_set),
+        _independent(evidence.target),
+        _deciding(evidence),
+    )
     margin = catalogue_entry(organ).gate_margin
-    needed = _needed(on_gate, margin, policy)
-    not_worse = _not_worse(on_gate, margin, needed, policy)
+    surface_margin = margin * policy.surface_factor
+    on_gate, on_target = _difference(gate_set, policy), _difference(target, policy)
+    on_surface = _difference(gate_set, policy, Metric.NSD)
+    allowed = {metric: losses_allowed(deciding, metric, share, policy) for metric in Metric}
+    bound = bound_check(deciding, _calibration(candidate, organ))
+    sites = _grouped(gate_set, lambda score: score.site, policy)
+    facts = sorted({fact for score in gate_set for fact in score.groups})
+    groups = {fact: _grouped(gate_set, _group_by(fact), policy) for fact in facts}
+    needed = needed_patients(on_gate, margin, policy)
+    equal = not_worse(on_gate, margin, needed, Metric.DSC, policy)
     reasons = [
-        *not_worse,
-        *_better(on_target, policy),
-        *_no_site_pays(sites, policy),
-        *_no_case_lost(deciding, policy),
+        *equal,
+        *_surface_not_worse(on_surface, surface_margin, policy),
+        *better(on_target, policy),
+        *(
+            reason
+            for fact, found in {"site": sites, **groups}.items()
+            for group, difference in found.items()
+            for reason in no_group_pays(fact, group, difference, policy)
+        ),
+        *no_case_lost(deciding, allowed, policy),
+        *bound_holds(bound, policy),
     ]
+    losses = [(score.case, score.difference) for score in deciding if score.difference is not None]
     return OrganGate(
         organ=organ,
         tuned=True,
         margin=margin,
-        decision=_gravest(reasons),
-        reasons=_in_order(reasons),
+        decision=gravest(reasons),
+        reasons=in_order(reasons),
         gate_set=on_gate,
-        target=on_target,
+        target=_plain(on_target),
+        surface=_plain(on_surface),
+        hd95_mm=mean_hd95(gate_set),
         sites=sites,
-        origins=_grouped(evidence.gate_set, "origin", policy),
-        patients_needed=needed if _gravest(not_worse) is Decision.INSUFFICIENT_EVIDENCE else None,
+        groups=groups,
+        origins=_grouped(evidence.gate_set, lambda score: score.origin, policy),
+        presence=presence(deciding),
+        bound=bound,
+        noise=_noise(deciding, allowed[Metric.DSC]),
+        taken_voxels=_taken(deciding),
+        patients_needed=needed if gravest(equal) is Decision.INSUFFICIENT_EVIDENCE else None,
         worst=tuple(sorted(losses, key=lambda loss: (loss[1], loss[0]))[:5]),
-        cases=tuple(
-            CaseDsc(s.case, s.site, s.origin, s.incumbent_dsc, s.candidate_dsc, s.difference)
-            for s in sorted(every_case, key=lambda score: score.case)
-        ),
+        cases=_every_case(evidence, allowed[Metric.DSC]),
     )
 
 
-def _not_worse(
-    found: MeanDifference | None, margin: float, needed: int, policy: GatePolicy
-) -> list[GateReason]:
-    """Non-inferiority on the gate set."""
-    patients = found.patients if found else 0
-    would_do = f"{needed} would do for an equal candidate."
-    if found is None or patients < policy.fewest_patients:
-        detail = f"{patients} patients with independent truth; {would_do}"
-        return [GateReason("too-few-patients", Decision.INSUFFICIENT_EVIDENCE, detail)]
-    if found.lower_bound is not None and found.lower_bound > -margin:
+def _surface_not_worse(found: MeanDifference | None, margin: float, policy: GatePolicy) -> list[GateReason]:
+    """As the DSC, where surfaces were measured; too few patients are told once, by the DSC."""
+    if found is None or found.patients < policy.fewest_patients:
         return []
-    detail = f"Mean DSC {found.mean:+.3f} over {patients} patients"
-    if found.mean <= -margin:
-        detail += f"; the margin is {margin}."
-        return [GateReason("worse-than-incumbent", Decision.REFUSE, detail)]
-    detail += f" does not rule out a loss of {margin}; {would_do}"
-    return [GateReason("not-shown-equal", Decision.INSUFFICIENT_EVIDENCE, detail)]
+    return not_worse(found, margin, needed_patients(found, margin, policy), Metric.NSD, policy)
 
 
-def _needed(found: MeanDifference | None, margin: float, policy: GatePolicy) -> int:
-    """Patients that would do: never fewer than the fewest, nor than those that did not."""
-    if found is None or found.deviation is None:
-        return policy.fewest_patients
-    by_power = patients_needed(found.deviation, margin, policy.confidence)
-    beyond = found.patients + 1 if found.patients >= policy.fewest_patients else 0
-    return max(policy.fewest_patients, by_power, beyond)
-
-
-def _better(found: MeanDifference | None, policy: GatePolicy) -> list[GateReason]:
-    """Superiority where the tuning was meant to help."""
-    patients = found.patients if found else 0
-    if found is None or patients < policy.fewest_target_patients:
-        fewest = policy.fewest_target_patients
-        detail = f"{patients} held-out patients of the kind corrected have independent truth; "
-        detail += f"{fewest} are the fewest."
-        return [GateReason("too-few-target-patients", Decision.INSUFFICIENT_EVIDENCE, detail)]
-    if found.lower_bound is not None and found.lower_bound > 0:
-        return []
-    detail = f"Mean DSC {found.mean:+.3f} over {patients} held-out patients of the kind corrected"
-    if found.mean <= 0:
-        return [GateReason("no-gain", Decision.REFUSE, f"{detail}: nothing was learnt.")]
-    return [GateReason("gain-not-shown", Decision.INSUFFICIENT_EVIDENCE, f"{detail} may be chance.")]
-
-
-def _no_site_pays(sites: Mapping[str, MeanDifference], policy: GatePolicy) -> list[GateReason]:
-    return [
-        GateReason(
-            "site-collapse",
-            Decision.REFUSE,
-            f"Site {site}: mean DSC {found.mean:+.3f} over {found.patients} patients; "
-            f"{policy.site_loss} may be lost.",
+def _every_case(evidence: OrganEvidence, allowed: Mapping[str, float]) -> tuple[GateCase, ...]:
+    every = {score.case: score for score in evidence.gate_set + evidence.target}
+    return tuple(
+        GateCase(
+            case=s.case,
+            site=s.site,
+            origin=s.origin,
+            groups=s.groups,
+            incumbent=s.incumbent_dsc,
+            candidate=s.candidate_dsc,
+            difference=s.difference,
+            surface_difference=s.change(Metric.NSD),
+            may_lose=allowed.get(s.case),
         )
-        for site, found in sites.items()
-        if found.mean < -policy.site_loss
-    ]
+        for _, s in sorted(every.items())
+    )
 
 
-def _no_case_lost(scores: Collection[PairedScore], policy: GatePolicy) -> list[GateReason]:
-    """Veto: new misses, new hallucinations, ruined cases; large losses go to a person."""
+def _noise(scores: Sequence[PairedScore], allowed: Mapping[str, float]) -> Noise:
+    noise = [repeats for score in scores if (repeats := score.noise(Metric.DSC))]
+    deviation = float(np.sqrt(np.mean(np.square(np.concatenate(noise))))) if noise else None
+    return Noise(len(noise), deviation, float(np.median(list(allowed.values()))) if allowed else None)
 
-    def named(code: str, decision: Decision, what: str, cases: list[str]) -> list[GateReason]:
-        shown = ", ".join(sorted(cases)[:5]) + (", …" if len(cases) > 5 else "")
-        return [GateReason(code, decision, f"{what} in {len(cases)} cases: {shown}.")] if cases else []
 
-    def new(outcome: Outcome) -> list[str]:
-        return [
-            s.case for s in scores if s.candidate_outcome is outcome and s.incumbent_outcome is not outcome
-        ]
+def _taken(scores: Sequence[PairedScore]) -> dict[str, int]:
+    taken: dict[str, int] = {}
+    for score in scores:
+        for organ, voxels in score.taken_voxels.items():
+            taken[organ] = taken.get(organ, 0) + voxels
+    return dict(sorted(taken.items()))
 
-    loss = {s.case: -s.difference for s in scores if s.difference is not None}
-    ruined = [case for case, lost in loss.items() if lost > policy.ruinous_loss]
-    large = [case for case, lost in loss.items() if policy.large_loss < lost <= policy.ruinous_loss]
-    return [
-        *named("new-miss", Decision.REFUSE, "The organ is newly missed", new(Outcome.MISSED)),
-        *named("new-hallucination", Decision.REFUSE, "An absent organ is found", new(Outcome.HALLUCINATED)),
-        *named("ruined-case", Decision.REFUSE, f"More than {policy.ruinous_loss} DSC is lost", ruined),
-        *named("large-loss", Decision.NEEDS_APPROVAL, f"More than {policy.large_loss} DSC is lost", large),
-    ]
+
+def _calibration(release: Release, organ: str) -> OrganCalibration | None:
+    return None if release.calibration is None else release.calibration.organs.get(organ)
 
 
 def _report(
@@ -279,6 +332,7 @@ def _report(
     policy: GatePolicy,
     reasons: Collection[GateReason],
     findings: tuple[OrganGate, ...],
+    cost: ServingCost | None,
 ) -> GateReport:
     everything = [*reasons, *(reason for finding in findings for reason in finding.reasons)]
     return GateReport(
@@ -286,9 +340,10 @@ def _report(
         candidate=candidate.digest,
         profile=profile,
         policy=policy,
-        decision=_gravest(everything),
-        reasons=_in_order(reasons),
+        decision=gravest(everything),
+        reasons=in_order(reasons),
         organs=findings,
+        cost=cost,
     )
 
 
@@ -296,24 +351,33 @@ def _independent(scores: tuple[PairedScore, ...]) -> tuple[PairedScore, ...]:
     return tuple(score for score in scores if score.origin == INDEPENDENT)
 
 
-def _difference(scores: tuple[PairedScore, ...], policy: GatePolicy) -> MeanDifference | None:
-    return mean_difference(scores, policy.confidence, policy.resamples, policy.seed)
+def _deciding(evidence: OrganEvidence) -> tuple[PairedScore, ...]:
+    """Every case with independent truth, once, by identifier."""
+    every = {score.case: score for score in evidence.gate_set + evidence.target}
+    return _independent(tuple(score for _, score in sorted(every.items())))
 
 
-def _grouped(scores: tuple[PairedScore, ...], key: str, policy: GatePolicy) -> dict[str, MeanDifference]:
+def _difference(
+    scores: tuple[PairedScore, ...], policy: GatePolicy, metric: Metric = Metric.DSC
+) -> MeanDifference | None:
+    return mean_difference(scores, policy.confidence, policy.resamples, policy.seed, metric)
+
+
+def _plain(found: MeanDifference | None) -> MeanDifference | None:
+    """Without what the bootstrap drew: that is shown of the gate set's DSC alone."""
+    return None if found is None else replace(found, drawn=None)
+
+
+def _group_by(fact: str) -> Callable[[PairedScore], str | None]:
+    return lambda score: score.groups.get(fact)
+
+
+def _grouped(
+    scores: tuple[PairedScore, ...], key: Callable[[PairedScore], str | None], policy: GatePolicy
+) -> dict[str, MeanDifference]:
     groups: dict[str, MeanDifference] = {}
-    for name in sorted({getattr(score, key) for score in scores}):
-        found = _difference(tuple(score for score in scores if getattr(score, key) == name), policy)
+    for name in sorted({group for score in scores if (group := key(score)) is not None}):
+        found = _plain(_difference(tuple(score for score in scores if key(score) == name), policy))
         if found is not None:
             groups[name] = found
     return groups
-
-
-def _gravest(reasons: Collection[GateReason]) -> Decision:
-    decisions = {reason.decision for reason in reasons}
-    return next((decision for decision in Decision if decision in decisions), Decision.PROMOTE)
-
-
-def _in_order(reasons: Collection[GateReason]) -> tuple[GateReason, ...]:
-    gravity = list(Decision)
-    return tuple(sorted(reasons, key=lambda reason: gravity.index(reason.decision)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -33,12 +33,27 @@ class GatePolicy:
         Patients with the organ, below which the gate set decides nothing.
     fewest_target_patients
         Patients with the organ, below which no gain can be shown.
-    site_loss
-        Mean DSC that any one site may lose.
-    large_loss
-        Loss in one case that a person must have looked at.
+    fewest_site_patients
+        Gate patients of each site the incumbent serves, below which nothing is known of that site.
+    group_loss
+        Mean DSC that any one site, scanner, kernel, thickness or contrast may lose.
+    fewest_group_patients
+        Patients of a subgroup from which on a mean loss beyond that goes to a person, though it may be
+        chance; shown to be none, it is refused.
+    false_alarm
+        Share of gates in which equal models may exceed any case's threshold, over all tuned organs.
+    smallest_loss
+        Loss in one case, below which no threshold lies.
     ruinous_loss
-        Loss in one case that no gain elsewhere makes good.
+        Loss in one case that no gain elsewhere makes good, if it is beyond the case's threshold.
+    ruined_patients
+        Patients beyond their thresholds who need no person to refuse.
+    surface_factor
+        By how much margin and smallest loss are wider for the surface DSC: it moves more than the DSC.
+    slower, slower_seconds
+        Factor and seconds by which an answer may take longer.
+    larger
+        Factor by which the weights a server holds may grow.
     approval_required
         Whether a named person must agree to what passes.
     """
@@ -48,9 +63,17 @@ class GatePolicy:
     seed: int = 0
     fewest_patients: int = 10
     fewest_target_patients: int = 5
-    site_loss: float = 0.03
-    large_loss: float = 0.10
+    fewest_site_patients: int = 5
+    group_loss: float = 0.03
+    fewest_group_patients: int = 5
+    false_alarm: float = 0.05
+    smallest_loss: float = 0.05
     ruinous_loss: float = 0.25
+    ruined_patients: int = 3
+    surface_factor: float = 2.0
+    slower: float = 1.5
+    slower_seconds: float = 0.25
+    larger: float = 1.25
     approval_required: bool = False
 
 
@@ -74,25 +97,103 @@ class GateReason:
 
 
 @dataclass(frozen=True)
-class CaseDsc:
+class GateCase:
     """What both releases scored on one organ of one case.
 
     Parameters
     ----------
-    case, site, origin
+    case, site, origin, groups
         As in `models.paired.PairedScore`.
     incumbent, candidate
         DSC, 0..1; None when the release and the truth are both empty.
-    difference
-        Candidate minus incumbent; None where the organ is truly absent.
+    difference, surface_difference
+        Candidate minus incumbent, DSC and surface DSC; None where the organ is truly absent.
+    may_lose
+        DSC beyond which a loss is more than the incumbent's own noise on the case; None where the organ is
+        truly absent.
     """
 
     case: str
     site: str
     origin: str
+    groups: Mapping[str, str]
     incumbent: float | None
     candidate: float | None
     difference: float | None
+    surface_difference: float | None
+    may_lose: float | None
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Cases with independent truth by agreement about presence, for one release.
+
+    Parameters
+    ----------
+    present, missed, hallucinated, absent
+        As `models.dsc.Outcome`.
+    """
+
+    present: int
+    missed: int
+    hallucinated: int
+    absent: int
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The incumbent's own noise on one organ's cases.
+
+    Parameters
+    ----------
+    cases
+        Scanned again.
+    deviation
+        Root mean square of its DSC differences between scans; None without a case.
+    may_lose
+        Median of the cases' thresholds, DSC.
+    """
+
+    cases: int
+    deviation: float | None
+    may_lose: float | None
+
+
+@dataclass(frozen=True)
+class BoundCheck:
+    """Whether the bounds of DSC that the candidate claims held on the gate set.
+
+    Parameters
+    ----------
+    cases
+        With independent truth and a bound.
+    held
+        Those whose DSC was at or above it.
+    confidence
+        With which each bound claims to hold.
+    """
+
+    cases: int
+    held: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class ServingCost:
+    """What either release costs the server.
+
+    Parameters
+    ----------
+    incumbent_seconds, candidate_seconds
+        Quickest of several answers to the same window, asked in turn.
+    incumbent_bytes, candidate_bytes
+        Of the networks a server loads.
+    """
+
+    incumbent_seconds: float
+    candidate_seconds: float
+    incumbent_bytes: int
+    candidate_bytes: int
 
 
 @dataclass(frozen=True)
@@ -104,7 +205,7 @@ class OrganGate:
     organ
         Key in the catalogue.
     tuned
-        Whether its head was meant to change.
+        Whether its head was meant to change and did.
     margin
         Mean DSC it may lose on the gate set, fixed in the catalogue.
     decision
@@ -112,12 +213,26 @@ class OrganGate:
     reasons
         Gravest first.
     gate_set, target
-        Mean difference on either, independent truth only; None when untouched or without a case that has
-        the organ.
+        Mean DSC difference on either, independent truth only; None when untouched or without a case that
+        has the organ.
+    surface
+        The same on the gate set, by surface DSC at the organ's tolerance.
+    hd95_mm
+        Mean 95th percentile of the surfaces' distance, incumbent and candidate; for information.
     sites
-        Mean difference by site on the gate set, independent truth only.
+        Mean DSC difference by site on the gate set, independent truth only.
+    groups
+        The same by acquisition fact and group.
     origins
-        Mean difference by origin of truth on the whole gate set; shown, only independent truth decides.
+        Mean DSC difference by origin of truth on the whole gate set; shown, only independent truth decides.
+    presence
+        Of incumbent and candidate, by release.
+    bound
+        Whether the candidate's bounds held; None where it claims none.
+    noise
+        What a case may lose; None when untouched.
+    taken_voxels
+        CT voxels taken from each other organ's mask beyond what the incumbent took, over all cases.
     patients_needed
         Patients of the gate set that would do for an equal candidate; None unless more are asked for.
     worst
@@ -131,13 +246,20 @@ class OrganGate:
     margin: float
     decision: Decision
     reasons: tuple[GateReason, ...]
-    gate_set: MeanDifference | None
-    target: MeanDifference | None
-    sites: Mapping[str, MeanDifference]
-    origins: Mapping[str, MeanDifference]
-    patients_needed: int | None
-    worst: tuple[tuple[str, float], ...]
-    cases: tuple[CaseDsc, ...]
+    gate_set: MeanDifference | None = None
+    target: MeanDifference | None = None
+    surface: MeanDifference | None = None
+    hd95_mm: tuple[float, float] | None = None
+    sites: Mapping[str, MeanDifference] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, MeanDifference]] = field(default_factory=dict)
+    origins: Mapping[str, MeanDifference] = field(default_factory=dict)
+    presence: Mapping[str, Presence] = field(default_factory=dict)
+    bound: BoundCheck | None = None
+    noise: Noise | None = None
+    taken_voxels: Mapping[str, int] = field(default_factory=dict)
+    patients_needed: int | None = None
+    worst: tuple[tuple[str, float], ...] = ()
+    cases: tuple[GateCase, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -158,6 +280,8 @@ class GateReport:
         Those that concern the release as a whole, gravest first.
     organs
         By organ, in the contract's order; empty when no case was asked.
+    cost
+        What either costs the server; None when it was not measured.
     """
 
     incumbent: str
@@ -167,7 +291,20 @@ class GateReport:
     decision: Decision
     reasons: tuple[GateReason, ...]
     organs: tuple[OrganGate, ...]
+    cost: ServingCost | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self)
+
+
+def gravest(reasons: Collection[GateReason]) -> Decision:
+    """Return the gravest decision reasons lead to; `promote` without any."""
+    decisions = {reason.decision for reason in reasons}
+    return next((decision for decision in Decision if decision in decisions), Decision.PROMOTE)
+
+
+def in_order(reasons: Collection[GateReason]) -> tuple[GateReason, ...]:
+    """Return reasons, the gravest first."""
+    gravity = list(Decision)
+    return tuple(sorted(reasons, key=lambda reason: gravity.index(reason.decision)))

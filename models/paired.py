@@ -7,14 +7,23 @@ model pass that ruins a few cases (measured: Wilcoxon at n = 40 passes 86 % of s
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from models.dsc import Outcome
+
+
+class Metric(StrEnum):
+    """What two masks are compared by."""
+
+    DSC = "dsc"
+    NSD = "nsd"
+
 
 POWER = 0.8
 """Chance of passing an equal candidate that `patients_needed` asks for."""
@@ -40,6 +49,18 @@ class PairedScore:
         `models.dsc.dsc` against the truth on the CT grid; None when both masks are empty.
     incumbent_outcome, candidate_outcome
         Agreement about presence.
+    groups
+        What the case belongs to by each acquisition fact that is known, e.g. ``{"kernel": "B30f"}``.
+    incumbent_nsd, candidate_nsd
+        Surface DSC at the organ's tolerance, 0..1; None when both masks are empty.
+    incumbent_hd95_mm, candidate_hd95_mm
+        95th percentile of the surfaces' distance, millimetres; for information.
+    again
+        DSC and surface DSC of the incumbent on each further scan of the case (`models.rescan`).
+    candidate_sdc
+        Soft Dice confidence of the candidate; None where it found nothing.
+    taken_voxels
+        Voxels the candidate shares with another organ beyond those the incumbent shared, by organ.
     """
 
     case: str
@@ -52,33 +73,89 @@ class PairedScore:
     candidate_dsc: float | None
     incumbent_outcome: Outcome
     candidate_outcome: Outcome
+    groups: Mapping[str, str] = field(default_factory=dict)
+    incumbent_nsd: float | None = None
+    candidate_nsd: float | None = None
+    incumbent_hd95_mm: float | None = None
+    candidate_hd95_mm: float | None = None
+    again: tuple[tuple[float | None, float | None], ...] = ()
+    candidate_sdc: float | None = None
+    taken_voxels: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def truly_there(self) -> bool:
+        """Whether the truth has the organ; where it has not, all is a matter of presence."""
+        return self.candidate_outcome in (Outcome.PRESENT, Outcome.MISSED)
+
+    def values(self, metric: Metric) -> tuple[float, float] | None:
+        """Return incumbent and candidate by a metric; None where the organ is truly absent, or not known."""
+        both = {
+            Metric.DSC: (self.incumbent_dsc, self.candidate_dsc),
+            Metric.NSD: (self.incumbent_nsd, self.candidate_nsd),
+        }[metric]
+        before, after = both
+        return None if not self.truly_there or before is None or after is None else (before, after)
+
+    def change(self, metric: Metric) -> float | None:
+        """Candidate minus incumbent; None as `values`."""
+        values = self.values(metric)
+        return None if values is None else values[1] - values[0]
 
     @property
     def difference(self) -> float | None:
-        """Candidate minus incumbent DSC; None where the organ is truly absent (a matter of presence)."""
-        if self.incumbent_dsc is None or self.candidate_dsc is None:
-            return None
-        if self.candidate_outcome in (Outcome.ABSENT, Outcome.HALLUCINATED):
-            return None
-        return self.candidate_dsc - self.incumbent_dsc
+        """Candidate minus incumbent DSC; None as `values`."""
+        return self.change(Metric.DSC)
+
+    def noise(self, metric: Metric) -> tuple[float, ...]:
+        """Return the incumbent's differences on further scans of the case; empty if it was not asked."""
+        first = self.incumbent_dsc if metric is Metric.DSC else self.incumbent_nsd
+        further = [dsc if metric is Metric.DSC else nsd for dsc, nsd in self.again]
+        if first is None or not self.truly_there:
+            return ()
+        return tuple(value - first for value in further if value is not None)
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often values fall into bins of equal width.
+
+    Parameters
+    ----------
+    low, high
+        Where the first bin begins and the last ends.
+    counts
+        Of each bin.
+    """
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, values: NDArray[np.float64], bins: int = 40) -> Histogram:
+        """Count values."""
+        counts, edges = np.histogram(values, bins)
+        return cls(float(edges[0]), float(edges[-1]), tuple(int(count) for count in counts))
 
 
 @dataclass(frozen=True)
 class MeanDifference:
-    """Mean DSC difference, candidate minus incumbent, over patients.
+    """Mean difference by one metric, candidate minus incumbent, over patients.
 
     Parameters
     ----------
     patients
         Number of patients.
     incumbent, candidate
-        Mean DSC of each, over patients.
+        Mean of each, over patients.
     mean
         Mean difference.
     deviation
         Standard deviation of the patients' differences; None for a single patient.
     lower_bound
         One-sided lower confidence bound of the mean; None when so few or such patients allow none.
+    drawn
+        The means the bootstrap drew; None where it drew none.
     """
 
     patients: int
@@ -87,10 +164,29 @@ class MeanDifference:
     mean: float
     deviation: float | None
     lower_bound: float | None
+    drawn: Histogram | None = None
+
+
+def by_patient(scores: Iterable[PairedScore], metric: Metric = Metric.DSC) -> NDArray[np.float64]:
+    """Return incumbent and candidate of each patient, shape (patient, 2), cases of one averaged.
+
+    Sorted by patient, so that the order of cases does not change what a seed draws. Cases where the organ
+    is truly absent are passed over.
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    for score in scores:
+        values = score.values(metric)
+        if values is not None:
+            found.setdefault(score.patient, []).append(values)
+    return np.array([np.mean(found[patient], axis=0) for patient in sorted(found)]).reshape(-1, 2)
 
 
 def mean_difference(
-    scores: Iterable[PairedScore], confidence: float, resamples: int, seed: int
+    scores: Iterable[PairedScore],
+    confidence: float,
+    resamples: int,
+    seed: int,
+    metric: Metric = Metric.DSC,
 ) -> MeanDifference | None:
     """Average by patient and bound the mean.
 
@@ -102,32 +198,27 @@ def mean_difference(
         Of the one-sided bound, e.g. 0.95.
     resamples, seed
         Of the bootstrap.
+    metric
+        What is compared.
 
     Returns
     -------
     MeanDifference or None
         None when no case has the organ.
     """
-    by_patient: dict[str, list[tuple[float, float]]] = {}
-    for score in scores:
-        if (
-            score.difference is not None
-            and score.incumbent_dsc is not None
-            and score.candidate_dsc is not None
-        ):
-            by_patient.setdefault(score.patient, []).append((score.incumbent_dsc, score.candidate_dsc))
-    if not by_patient:
+    pairs = by_patient(scores, metric)
+    if not len(pairs):
         return None
-    # Sorted, so that the order of cases does not change what the seed draws.
-    pairs = np.array([np.mean(by_patient[patient], axis=0) for patient in sorted(by_patient)])
     differences = pairs[:, 1] - pairs[:, 0]
+    bound, means = bootstrap_mean(differences, confidence, resamples, seed)
     return MeanDifference(
         patients=len(differences),
         incumbent=float(pairs[:, 0].mean()),
         candidate=float(pairs[:, 1].mean()),
         mean=float(differences.mean()),
         deviation=float(differences.std(ddof=1)) if len(differences) > 1 else None,
-        lower_bound=lower_bound_of_mean(differences, confidence, resamples, seed),
+        lower_bound=bound,
+        drawn=None if means is None else Histogram.of(means),
     )
 
 
@@ -141,10 +232,17 @@ def lower_bound_of_mean(
     float or None
         The mean itself where all values are equal; None for fewer than two, or where BCa is undefined.
     """
+    return bootstrap_mean(values, confidence, resamples, seed)[0]
+
+
+def bootstrap_mean(
+    values: NDArray[np.float64], confidence: float, resamples: int, seed: int
+) -> tuple[float | None, NDArray[np.float64] | None]:
+    """Return `lower_bound_of_mean` and the means that were drawn; None where nothing was drawn."""
     if len(values) < 2:
-        return None
+        return None, None
     if np.ptp(values) < 1e-12:
-        return float(values.mean())
+        return float(values.mean()), None
     result = stats.bootstrap(
         (values,),
         np.mean,
@@ -155,7 +253,7 @@ def lower_bound_of_mean(
         rng=np.random.default_rng(seed),
     )
     bound = float(result.confidence_interval.low)
-    return bound if math.isfinite(bound) else None
+    return (bound if math.isfinite(bound) else None), result.bootstrap_distribution
 
 
 def patients_needed(deviation: float, margin: float, confidence: float) -> int:

@@ -11,7 +11,9 @@ from models.gate_report import Decision, GateReason
 from models.release import Release
 
 
-def release_faults(incumbent: Release, candidate: Release, tuned: Collection[str]) -> list[GateReason]:
+def release_faults(
+    incumbent: Release, candidate: Release, tuned: Collection[str], *, recalibrated: bool = False
+) -> list[GateReason]:
     """Return what the two releases themselves have against the candidate; no case need be asked.
 
     Parameters
@@ -20,6 +22,9 @@ def release_faults(incumbent: Release, candidate: Release, tuned: Collection[str
         The two releases.
     tuned
         Organs whose heads were meant to change.
+    recalibrated
+        Whether it is on record that the calibration, and nothing else, was measured anew: then a person
+        agrees to what is claimed from now on.
 
     Notes
     -----
@@ -39,7 +44,8 @@ def release_faults(incumbent: Release, candidate: Release, tuned: Collection[str
             "Tuning must leave the contract as it is.",
         ),
         "calibration-changed": (
-            not _calibration_kept(incumbent, candidate, changed_heads(incumbent, candidate, tuned)),
+            not recalibrated
+            and not _calibration_kept(incumbent, candidate, changed_heads(incumbent, candidate, tuned)),
             "Tuning must leave the domain, the profile and every untouched organ's calibration as they are.",
         ),
         "demonstration-changed": (
@@ -47,7 +53,11 @@ def release_faults(incumbent: Release, candidate: Release, tuned: Collection[str
             "Tuning does not make demonstration weights fit for clinical use.",
         ),
     }
-    return [GateReason(code, Decision.REFUSE, detail) for code, (is_so, detail) in faults.items() if is_so]
+    found = [GateReason(code, Decision.REFUSE, detail) for code, (is_so, detail) in faults.items() if is_so]
+    if recalibrated and candidate.calibration != incumbent.calibration:
+        detail = "Bounds and flags are claimed by a new calibration."
+        found.append(GateReason("recalibrated", Decision.NEEDS_APPROVAL, detail))
+    return found
 
 
 def changed_heads(incumbent: Release, candidate: Release, tuned: Collection[str]) -> frozenset[str]:

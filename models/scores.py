@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.calibration import AS_SERVED
 from models.dsc import Outcome, dsc, outcome
 from models.geometry import Geometry
+from models.organs import organ as catalogue_entry
 from models.paired import PairedScore
 from models.release import Release, sha256_hex
+from models.reliability import calibrated
+from models.resampling import bounding_box
 from models.segmentation import Segmentation
 from models.study import organ_result
+from models.surface import surface_agreement
+from models.uncertainty import soft_dice_confidence
 
 
 @dataclass(frozen=True)
@@ -29,11 +36,23 @@ class OrganScore:
         Against the truth on the CT grid, 0..1; None when both are empty.
     outcome
         Agreement about presence.
+    nsd
+        Surface DSC at the organ's tolerance, 0..1; 0 when one mask is empty, None when both are.
+    hd95_mm
+        95th percentile of the surfaces' distance, millimetres; None as `nsd`.
+    sdc
+        Soft Dice confidence, 0..1; None when nothing was found.
+    overlaps
+        CT voxels shared with each other organ's mask, by organ; those that share none are left out.
     """
 
     digest: str
     dsc: float | None
     outcome: Outcome
+    nsd: float | None = None
+    hd95_mm: float | None = None
+    sdc: float | None = None
+    overlaps: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -76,30 +95,89 @@ def score_organs(
         If another release answered.
     """
     answer.require(release)
+    organs = release.contract.organs
+    found = {
+        organ: organ_result(probability, release.contract.thresholds[organ], model, ct)
+        for probability, organ in zip(answer.probability, organs, strict=True)
+    }
+    shared = _overlaps({organ: one.mask for organ, one in found.items()})
     scores = {}
-    for probability, organ in zip(answer.probability, release.contract.organs, strict=True):
-        mask = organ_result(probability, release.contract.thresholds[organ], model, ct).mask
+    for probability, organ in zip(answer.probability, organs, strict=True):
+        mask = found[organ].mask
+        surface = surface_agreement(
+            mask, truth[organ], ct.spacing_mm, catalogue_entry(organ).nsd_tolerance_mm
+        )
         scores[organ] = OrganScore(
             digest=sha256_hex(np.ascontiguousarray(probability).tobytes() + np.packbits(mask).tobytes()),
             dsc=dsc(mask, truth[organ]),
             outcome=outcome(predicted=bool(mask.any()), true=bool(truth[organ].any())),
+            nsd=surface.nsd if surface else None,
+            hd95_mm=surface.hd95_mm if surface else None,
+            sdc=_confidence(probability, release, organ),
+            overlaps=shared[organ],
         )
     return scores
 
 
+def _confidence(probability: NDArray[np.float16], release: Release, organ: str) -> float | None:
+    """As `models.study` takes it for the bound that is claimed."""
+    known = release.calibration.organs.get(organ) if release.calibration else None
+    frequency = calibrated(probability, known.reliability if known else AS_SERVED)
+    return soft_dice_confidence(frequency, probability >= release.contract.thresholds[organ])
+
+
+def _overlaps(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, dict[str, int]]:
+    """Count the voxels every two masks share."""
+    boxes = {organ: bounding_box(mask) for organ, mask in masks.items()}
+    shared: dict[str, dict[str, int]] = {organ: {} for organ in masks}
+    for one, other in combinations(masks, 2):
+        box, beside = boxes[one], boxes[other]
+        if box is None or beside is None:
+            continue
+        both = tuple(
+            slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, beside, strict=True)
+        )
+        if all(side.start < side.stop for side in both):
+            count = int(np.count_nonzero(masks[one][both] & masks[other][both]))
+            if count:
+                shared[one][other] = shared[other][one] = count
+    return shared
+
+
 def pair(
-    incumbent: OrganScore, candidate: OrganScore, *, case: str, patient: str, site: str, origin: str
+    incumbent: OrganScore,
+    candidate: OrganScore,
+    *,
+    case: str,
+    patient: str,
+    site: str,
+    origin: str,
+    groups: Mapping[str, str],
+    again: Sequence[OrganScore] = (),
 ) -> PairedScore:
     """Put both releases' scores of one organ of one case side by side; words as in `PairedScore`."""
+    taken = {
+        organ: count - incumbent.overlaps.get(organ, 0)
+        for organ, count in candidate.overlaps.items()
+        if count > incumbent.overlaps.get(organ, 0)
+    }
     return PairedScore(
         case=case,
         patient=patient,
         site=site,
         origin=origin,
+        groups=groups,
         incumbent_digest=incumbent.digest,
         candidate_digest=candidate.digest,
         incumbent_dsc=incumbent.dsc,
         candidate_dsc=candidate.dsc,
         incumbent_outcome=incumbent.outcome,
         candidate_outcome=candidate.outcome,
+        incumbent_nsd=incumbent.nsd,
+        candidate_nsd=candidate.nsd,
+        incumbent_hd95_mm=incumbent.hd95_mm,
+        candidate_hd95_mm=candidate.hd95_mm,
+        again=tuple((one.dsc, one.nsd) for one in again),
+        candidate_sdc=candidate.sdc,
+        taken_voxels=taken,
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.gate_candidate import CANDIDATE_TUNED
+from models.acquisition import Acquisition
 from models.contract import ModelContract
 from models.corrections import INDEPENDENT, HybridLabel, Provenance
 from models.errors import InvalidRelease, ServingRejected, ServingUnavailable
@@ -19,7 +20,7 @@ from models.volume import Volume
 from services.cases.store import CaseContent, CaseStore
 from services.inference.engine import InProcessSegmenter
 from services.inference.port import Endpoint, Segmenter
-from services.records.port import Purpose, ReleaseState
+from services.records.port import Case, Purpose, ReleaseState
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.releases.triton_repository import TritonRepository
@@ -132,22 +133,30 @@ def freeze_gate_set(
 ) -> None:
     """Freeze patients of sites A and B in turn, whose true organs are what a loaded release answers."""
     for n in range(count):
-        volume = Volume(noisy_body(SHAPE, seed=n), GRID)
-        labels = {}
-        for index, (organ, release) in enumerate((("liver", liver_truth), ("spleen", spleen_truth))):
-            mask = segmenter.segment(volume.hu, release).probability[index] >= np.float16(0.5)
-            drawn = np.full(SHAPE, Provenance.READER, dtype=np.uint8)
-            labels[organ] = HybridLabel(mask, drawn)
-        services.cases.add(
-            services.records,
-            f"gate case {n}",
-            f"gate patient {n}",
-            Purpose.GATE,
-            INDEPENDENT,
-            CaseContent(volume, GRID, {}, labels),
-            "AB"[n % 2],
-        )
+        add_gate_case(services, segmenter, n, spleen_truth, liver_truth)
     services.records.freeze(Purpose.GATE)
+
+
+def add_gate_case(
+    services: Services, segmenter: Segmenter, n: int, spleen_truth: int, liver_truth: int = 1
+) -> Case:
+    """Take a patient of site A or B in turn into the gate set, told as in `freeze_gate_set`."""
+    volume = Volume(noisy_body(SHAPE, seed=n), GRID)
+    labels = {}
+    for index, (organ, release) in enumerate((("liver", liver_truth), ("spleen", spleen_truth))):
+        mask = segmenter.segment(volume.hu, release).probability[index] >= np.float16(0.5)
+        drawn = np.full(SHAPE, Provenance.READER, dtype=np.uint8)
+        labels[organ] = HybridLabel(mask, drawn)
+    return services.cases.add(
+        services.records,
+        f"gate case {n}",
+        f"gate patient {n}",
+        Purpose.GATE,
+        INDEPENDENT,
+        CaseContent(volume, GRID, {}, labels),
+        "AB"[n % 2],
+        Acquisition(scanner=f"CT {n % 2}", kernel="B30f", thickness_mm=1.0 + 2 * (n % 2), contrast="stated"),
+    )
 
 
 def small_canary(contract: ModelContract) -> NDArray[np.int16]:

@@ -8,11 +8,11 @@ from typing import Any
 
 from deploy.demo.loop import READER_CORRECTS, Loop
 from deploy.demo.outcome import Outcome
-from deploy.report.page import Page
 from flows.gate_candidate import all_reasons, organ_rows
 from models.organs import ORGANS, organ
 from services.pictures import slices as pictures
 from services.pictures.gate_plots import differences
+from services.pictures.page import Page
 from services.pictures.tuning_curves import tuning_curves
 
 NOT_CLINICAL = "DEMO, NOT FOR CLINICAL USE: these weights were trained on phantoms and have seen no patient."

@@ -58,6 +58,39 @@ def differences(report: Mapping[str, Any]) -> bytes | None:
     return pictures.png(figure)
 
 
+def bootstraps(report: Mapping[str, Any]) -> bytes | None:
+    """Draw the means the bootstrap drew for every tuned organ, with their lower bound and the margin.
+
+    Parameters
+    ----------
+    report
+        The document of the `gate` verb.
+
+    Returns
+    -------
+    bytes or None
+        A PNG, one panel per tuned organ; None where nothing was drawn.
+    """
+    drawn = [one for one in report["organs"] if one["gate_set"] and one["gate_set"]["drawn"]]
+    if not drawn:
+        return None
+    figure = Figure(figsize=(max(4.5, 2.6 * len(drawn) + 0.6), 2.8), dpi=90, layout="constrained")
+    for axes, one in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
+        found, histogram = one["gate_set"], one["gate_set"]["drawn"]
+        width = (histogram["high"] - histogram["low"]) / len(histogram["counts"])
+        middles = [histogram["low"] + (n + 0.5) * width for n in range(len(histogram["counts"]))]
+        axes.bar(middles, histogram["counts"], width=width, color="0.6")
+        axes.axvline(found["mean"], color="black", linewidth=1.0)
+        if found["lower_bound"] is not None:
+            axes.axvline(found["lower_bound"], color="black", linestyle="dashed", linewidth=1.0)
+        axes.axvline(-one["margin"], color="#a4161a", linestyle="dotted", linewidth=1.2)
+        axes.set_title(organ(one["organ"]).label, fontsize=9)
+        axes.set_xlabel("mean DSC difference", fontsize=8)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=8)
+    return pictures.png(figure)
+
+
 def _dots(one: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the cases that have the organ, the largest loss first."""
     known = [case for case in one["cases"] if case["difference"] is not None]

@@ -52,9 +52,17 @@ class Transactions:
             return
         newest = select(EventRow.number, EventRow.digest).order_by(EventRow.number.desc()).limit(1)
         number, previous = session.execute(newest).tuples().first() or (0, FIRST)
-        fields = {"number": number + 1, "at": self._now(), "what": what, "who": who, "key": key}
-        digest = link(**fields, payload=dict(payload), previous=previous)
-        session.add(EventRow(**fields, payload=dict(payload), previous=previous, digest=digest))
+        event = EventRow(
+            number=number + 1,
+            at=self._now(),
+            what=what,
+            who=who,
+            payload=dict(payload),
+            key=key,
+            previous=previous,
+        )
+        event.digest = link(event.number, event.at, what, who, event.payload, key, previous)
+        session.add(event)
         session.flush()
 
 

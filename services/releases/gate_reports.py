@@ -1,4 +1,4 @@
-"""The gate's reports, beside the release they are about: ``releases/<n>/gate/<key>.json``.
+"""The gate's reports, beside the release they are about: ``releases/<n>/gate/<key>.json`` and ``.html``.
 
 A decision holds for one trial: one candidate against one incumbent, on one frozen gate set, in one serving
 profile, by what was fixed before. For each of these it is written once and never revised.
@@ -6,17 +6,18 @@ profile, by what was fixed before. For each of these it is written once and neve
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models.errors import InvalidRelease
+from models.errors import InvalidRelease, StorageFailed
 from models.gate_report import GatePolicy
 from models.organs import organ
 from models.release import Release, sha256_hex
-from services.releases.files import write_once
+from services.releases.files import replace, write_once
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,18 @@ class Trial:
             "gate_set": self.gate_set,
             "profile": self.profile,
             "policy": asdict(self.policy),
-            "margins": {key: organ(key).gate_margin for key in self.incumbent.contract.organs},
+            "margins": margins(self.incumbent),
         }
         return sha256_hex(json.dumps(fixed, sort_keys=True).encode())
+
+
+def margins(release: Release) -> dict[str, dict[str, float]]:
+    """Return by organ what is fixed of it before: mean DSC it may lose, tolerance of its surface in mm."""
+    entries = {key: organ(key) for key in release.contract.organs}
+    return {
+        key: {"margin": entry.gate_margin, "nsd_tolerance_mm": entry.nsd_tolerance_mm}
+        for key, entry in entries.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -105,15 +115,33 @@ class GateReports:
             raise InvalidRelease(f"the gate report {path} is damaged") from error
 
     def keep(self, trial: Trial, document: Mapping[str, Any]) -> KeptReport:
-        """Keep a report and return it as it lies there.
+        """Keep a report and return the one that lies there: that of who was first, if two decided at once.
 
         Raises
         ------
-        InvalidRelease
-            If another report on the same trial is there.
         StorageFailed
             If the disk is full or not writable.
         """
         content = json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
-        write_once(self.path(trial), content)
-        return KeptReport(dict(json.loads(content)), sha256_hex(content))
+        with contextlib.suppress(InvalidRelease):  # seconds differ, whoever decided
+            write_once(self.path(trial), content)
+        kept = self.find(trial)
+        if kept is None:
+            raise StorageFailed(f"the gate report {self.path(trial)} was taken away as it was written")
+        return kept
+
+    def page(self, trial: Trial) -> bytes | None:
+        """Return the page of a report, None if it was not drawn."""
+        with contextlib.suppress(FileNotFoundError):
+            return self.path(trial).with_suffix(".html").read_bytes()
+        return None
+
+    def keep_page(self, trial: Trial, page: bytes) -> None:
+        """Keep the page of a report, in place of one there.
+
+        Raises
+        ------
+        StorageFailed
+            If the disk is full or not writable.
+        """
+        replace(self.path(trial).with_suffix(".html"), page)

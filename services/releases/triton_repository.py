@@ -66,6 +66,11 @@ class TritonRepository:
             return ()
         return tuple(sorted(int(f.name) for f in self.versions_folder.iterdir() if f.name.isdigit()))
 
+    def network_bytes(self, number: int) -> int:
+        """Return the bytes of the networks in a version folder; 0 if there is none."""
+        files = (self.versions_folder / str(number)).rglob("*.onnx")
+        return sum(file.stat().st_size for file in files)
+
     def write_version(self, release: Release, store: ReleaseStore) -> Path:
         """Write the version folder of a release; the same release a second time does nothing.
 

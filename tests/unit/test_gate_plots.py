@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from services.pictures.gate_plots import differences
+from services.pictures.gate_plots import bootstraps, differences
 
 
 def report(*organs: str, sites: tuple[str, ...] = ("A", "B"), bound: float | None = 0.02) -> dict[str, Any]:
@@ -23,7 +23,8 @@ def report(*organs: str, sites: tuple[str, ...] = ("A", "B"), bound: float | Non
         }
         for n, d in enumerate(rng.normal(0.04, 0.03, 24).tolist())
     ]
-    mean = {"mean": 0.04, "lower_bound": bound}
+    drawn = {"low": 0.0, "high": 0.08, "counts": [1, 4, 9, 4, 1]}
+    mean = {"mean": 0.04, "lower_bound": bound, "drawn": drawn}
     tuned = [{"organ": organ, "margin": 0.02, "gate_set": mean, "cases": cases} for organ in organs]
     return {"organs": [*tuned, {"organ": "liver", "margin": 0.01, "gate_set": None, "cases": []}]}
 
@@ -60,3 +61,11 @@ def test_unknown_and_many_sites_are_drawn_without_a_bound_too(sites: tuple[str, 
 def test_where_no_tuned_organ_was_measured_there_is_no_picture() -> None:
     assert differences(report()) is None
     assert differences({"organs": []}) is None
+
+
+def test_the_means_the_bootstrap_drew_are_shown_beside_the_margin() -> None:
+    picture = pixels(bootstraps(report("spleen", "stomach")))
+    assert shows(picture, "#999999")
+    assert (np.ptp(picture, axis=-1) > 0.2).any(), "the margin is red"
+    assert bootstraps(report("spleen", bound=None))
+    assert bootstraps(report()) is None

@@ -57,13 +57,13 @@ def _chain_events() -> None:
     with op.batch_alter_table("events") as batch:
         batch.add_column(sa.Column("previous", sa.String(length=64), nullable=True))
         batch.add_column(sa.Column("digest", sa.String(length=64), nullable=True))
-    text = sa.text("SELECT number, at, what, who, payload, key FROM events ORDER BY number")
-    text = text.columns(payload=sa.JSON())
+    events = sa.text("SELECT number, at, what, who, payload, key FROM events ORDER BY number")
+    on_record = database.execute(events.columns(payload=sa.JSON())).all()
     # Numbers are made consecutive first: a database may have left gaps where an event came twice.
     renumber = sa.text("UPDATE events SET number = :new WHERE number = :old")
     fill = sa.text("UPDATE events SET previous = :previous, digest = :digest WHERE number = :number")
     before = FIRST
-    for number, (old, *fields) in enumerate(database.execute(text).all(), 1):
+    for number, (old, *fields) in enumerate(on_record, 1):
         if old != number:
             database.execute(renumber, {"new": number, "old": old})
         link = json.dumps([number, *json.loads(json.dumps(fields)), before], sort_keys=True)

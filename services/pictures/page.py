@@ -58,14 +58,16 @@ class Page:
         text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         self._parts.append(f'<figure><img alt="{escape(caption)}" src="{data_url(png)}">{text}</figure>')
 
+    def to_bytes(self) -> bytes:
+        """Return the page as HTML, UTF-8."""
+        head = f'<meta charset="utf-8"><title>{escape(self._title)}</title><style>{_STYLE}</style>'
+        body = "".join(self._parts)
+        return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'.encode()
+
     def save(self, path: Path) -> None:
         """Write the page."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(self._title)}</title>'
-            f"<style>{_STYLE}</style></head><body>{''.join(self._parts)}</body></html>\n",
-            encoding="utf-8",
-        )
+        path.write_bytes(self.to_bytes())
 
 
 def _cell(value: object) -> str:

@@ -1,0 +1,201 @@
+"""The gate's report as one self-contained page: figures, plots, and the worst cases as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.organs import organ
+from models.release import Release
+from models.resampling import resample
+from services.cases.store import CaseContent
+from services.pictures import slices
+from services.pictures.gate_plots import bootstraps, differences
+from services.pictures.page import Page
+from services.records.port import Purpose
+from services.releases.gate_reports import Trial
+from services.wiring import Services
+
+PICTURED = 2
+"""Worst cases pictured of each tuned organ."""
+
+
+def page_of(document: Mapping[str, Any], trial: Trial, services: Services) -> bytes:
+    """Return the page of a decision; both releases are asked again about the cases that are pictured.
+
+    Parameters
+    ----------
+    document
+        Of the `gate` verb.
+    trial
+        What was decided on; both releases are loaded if any case was asked.
+    services
+        What to work with.
+    """
+    page = Page(f"Gate: release {document['release']}, {document['decision']}")
+    if trial.candidate.demonstration:
+        page.sentence("DEMO, NOT FOR CLINICAL USE: these weights are for demonstration.", kind="warning")
+    cases = document["gate_set"]
+    page.sentence(
+        f"Release {document['release']} against release {document['incumbent_release']} on version "
+        f"{cases['version']} of the gate set ({cases['cases']} cases, {cases['digest'][:12]}), served as "
+        f"{document['profile']}."
+    )
+    _reasons(page, document)
+    _organs(page, document)
+    for plot, caption in (
+        (differences(document), "Candidate minus incumbent, a dot for each case; only filled dots decide."),
+        (bootstraps(document), "Means the bootstrap drew; dashed: the lower bound, red: the margin."),
+    ):
+        if plot:
+            page.picture(plot, caption)
+    _groups(page, document)
+    _worst(page, document, trial, services)
+    _fixed(page, document)
+    return page.to_bytes()
+
+
+def _reasons(page: Page, document: Mapping[str, Any]) -> None:
+    page.heading("Reasons")
+    rows = [("release", *_words(reason)) for reason in document["reasons"]]
+    rows += [
+        (organ(one["organ"]).label, *_words(reason))
+        for one in document["organs"]
+        for reason in one["reasons"]
+    ]
+    if rows:
+        page.table(("of", "leads to", "code", "what was found"), rows)
+    else:
+        page.sentence("There is none against it.", kind="good")
+
+
+def _words(reason: Mapping[str, Any]) -> tuple[str, str, str]:
+    return reason["decision"], reason["code"], reason["detail"]
+
+
+def _organs(page: Page, document: Mapping[str, Any]) -> None:
+    tuned = [one for one in document["organs"] if one["tuned"]]
+    same = [organ(one["organ"]).label for one in document["organs"] if not one["tuned"]]
+    if same:
+        page.sentence(f"Untouched, compared bit for bit: {', '.join(same)}.")
+    if not tuned:
+        return
+    page.heading("Tuned organs, independent truth")
+    page.table(
+        (
+            "organ", "patients", "incumbent", "candidate", "difference", "at least", "margin", "surface",
+            "HD95 mm before", "after", "a case may lose", "missed", "hallucinated", "bound held",
+            "taken voxels",
+        ),
+        [_organ_row(one) for one in tuned],
+    )  # fmt: skip
+    page.heading("By origin of truth")
+    page.sentence("Truth edited or accepted from a release favours that release: it is shown, not weighed.")
+    page.table(
+        ("organ", "origin", "patients", "difference", "at least"),
+        [
+            (organ(one["organ"]).label, origin, found["patients"], found["mean"], found["lower_bound"])
+            for one in tuned
+            for origin, found in one["origins"].items()
+        ],
+    )
+
+
+def _organ_row(one: Mapping[str, Any]) -> tuple[object, ...]:
+    found = one["gate_set"] or dict.fromkeys(("patients", "incumbent", "candidate", "mean", "lower_bound"))
+    before, after = one["presence"]["incumbent"], one["presence"]["candidate"]
+    distance = one["hd95_mm"] or (None, None)
+    bound = one["bound"]
+    return (
+        organ(one["organ"]).label,
+        found["patients"],
+        found["incumbent"],
+        found["candidate"],
+        found["mean"],
+        found["lower_bound"],
+        one["margin"],
+        one["surface"]["mean"] if one["surface"] else None,
+        *distance,
+        one["noise"]["may_lose"],
+        f"{before['missed']} → {after['missed']}",
+        f"{before['hallucinated']} → {after['hallucinated']}",
+        f"{bound['held']} of {bound['cases']}" if bound else None,
+        ", ".join(f"{organ(key).label} {count}" for key, count in one["taken_voxels"].items()),
+    )
+
+
+def _groups(page: Page, document: Mapping[str, Any]) -> None:
+    rows = [
+        (organ(one["organ"]).label, fact, group, found["patients"], found["mean"], found["lower_bound"])
+        for one in document["organs"]
+        for fact, groups in {"site": one["sites"], **one["groups"]}.items()
+        for group, found in groups.items()
+    ]
+    if rows:
+        page.heading("Subgroups")
+        page.table(("organ", "by", "group", "patients", "difference", "at least"), rows)
+
+
+def _worst(page: Page, document: Mapping[str, Any], trial: Trial, services: Services) -> None:
+    shown = [
+        (one["organ"], case, difference)
+        for one in document["organs"]
+        for case, difference in one["worst"][:PICTURED]
+    ]
+    if not shown:
+        return
+    page.heading("The worst cases")
+    page.picture(slices.legend(), "Outline: what was found. Dotted white: truth.")
+    kept = {case.case_id: case for case in services.records.cases(Purpose.GATE)}
+    for case_id in dict.fromkeys(case for _, case, _ in shown):
+        content = services.cases.read(kept[case_id])
+        answers = {release.number: _masks(release, content, services) for release in _both(trial)}
+        for key, case, difference in shown:
+            if case == case_id:
+                page.subheading(f"{organ(key).label}, case {case[:12]}: DSC {difference:+.3f}")
+                for picture, caption in _pictures(key, content, answers):
+                    page.picture(picture, caption)
+
+
+def _both(trial: Trial) -> tuple[Release, Release]:
+    return trial.incumbent, trial.candidate
+
+
+def _masks(release: Release, content: CaseContent, services: Services) -> dict[str, NDArray[np.bool_]]:
+    """Return what a release answers to a case, by organ on the model grid."""
+    hu = content.volume.hu.astype(np.int16, copy=False)
+    answer = services.segmenter.segment(hu, release.number)
+    return {
+        key: probability >= release.contract.thresholds[key]
+        for key, probability in zip(release.contract.organs, answer.probability, strict=True)
+    }
+
+
+def _pictures(
+    key: str, content: CaseContent, answers: Mapping[int, Mapping[str, NDArray[np.bool_]]]
+) -> Iterator[tuple[bytes, str]]:
+    """Yield each release's outline on the slice where the candidate, the last, is farthest from the truth."""
+    truth = resample(content.labels[key].inside, content.ct, content.volume.geometry, outside=0.0) >= 0.5
+    *_, candidate = answers.values()
+    k = int((candidate[key] ^ truth).sum(axis=(1, 2)).argmax())
+    for number, masks in answers.items():
+        picture = slices.axial(content.volume, k, {key: masks[key]}, truth={key: truth})
+        yield picture, f"Release {number}, slice {k + 1} of {len(truth)} on the model grid"
+
+
+def _fixed(page: Page, document: Mapping[str, Any]) -> None:
+    page.heading("What was fixed before")
+    page.table(("rule", "value"), [(name, str(value)) for name, value in document["policy"].items()])
+    cost = document["cost"]
+    if cost:
+        page.heading("What it costs to serve")
+        page.table(
+            ("release", "seconds a window", "bytes of networks"),
+            [
+                (who, f"{cost[f'{who}_seconds']:.3f}", cost[f"{who}_bytes"])
+                for who in ("incumbent", "candidate")
+            ],
+        )

@@ -1,0 +1,270 @@
+"""The gate's rules on one tuned organ: what each test asks, and what follows if it fails.
+
+Margins and thresholds are fixed before (`models.gate_report.GatePolicy`). All rules must be passed and all
+organs, so no correction for their number is due (intersection-union test); only the thresholds of single
+cases share one false alarm among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import groupby
+
+import numpy as np
+from scipy import stats
+
+from models.calibration import OrganCalibration
+from models.conformal import lower_bound
+from models.dsc import Outcome
+from models.gate_noise import loss_thresholds
+from models.gate_report import BoundCheck, Decision, GatePolicy, GateReason, Presence, ServingCost
+from models.paired import MeanDifference, Metric, PairedScore, patients_needed
+
+SHOWN = 5
+"""Cases named in one sentence."""
+
+
+def not_worse(
+    found: MeanDifference | None, margin: float, needed: int, metric: Metric, policy: GatePolicy
+) -> list[GateReason]:
+    """Non-inferiority on the gate set: the lower bound of the mean lies above minus the margin."""
+    patients = found.patients if found else 0
+    would_do = f"{needed} would do for an equal candidate."
+    if found is None or patients < policy.fewest_patients:
+        detail = f"{patients} patients with independent truth; {would_do}"
+        return [GateReason("too-few-patients", Decision.INSUFFICIENT_EVIDENCE, detail)]
+    if found.lower_bound is not None and found.lower_bound > -margin:
+        return []
+    word, codes = {
+        Metric.DSC: ("Mean DSC", ("worse-than-incumbent", "not-shown-equal")),
+        Metric.NSD: ("Mean surface DSC", ("surface-worse-than-incumbent", "surface-not-shown-equal")),
+    }[metric]
+    detail = f"{word} {found.mean:+.3f} over {patients} patients"
+    if found.mean <= -margin:
+        return [GateReason(codes[0], Decision.REFUSE, f"{detail}; the margin is {margin}.")]
+    detail += f" does not rule out a loss of {margin}; {would_do}"
+    return [GateReason(codes[1], Decision.INSUFFICIENT_EVIDENCE, detail)]
+
+
+def needed_patients(found: MeanDifference | None, margin: float, policy: GatePolicy) -> int:
+    """Patients that would do: never fewer than the fewest, nor than those that did not."""
+    if found is None or found.deviation is None:
+        return policy.fewest_patients
+    by_power = patients_needed(found.deviation, margin, policy.confidence)
+    beyond = found.patients + 1 if found.patients >= policy.fewest_patients else 0
+    return max(policy.fewest_patients, by_power, beyond)
+
+
+def better(found: MeanDifference | None, policy: GatePolicy) -> list[GateReason]:
+    """Superiority where the tuning was meant to help."""
+    patients = found.patients if found else 0
+    if found is None or patients < policy.fewest_target_patients:
+        fewest = policy.fewest_target_patients
+        detail = f"{patients} held-out patients of the kind corrected have independent truth; "
+        detail += f"{fewest} are the fewest."
+        return [GateReason("too-few-target-patients", Decision.INSUFFICIENT_EVIDENCE, detail)]
+    if found.lower_bound is not None and found.lower_bound > 0:
+        return []
+    detail = f"Mean DSC {found.mean:+.3f} over {patients} held-out patients of the kind corrected"
+    if found.mean <= 0:
+        return [GateReason("no-gain", Decision.REFUSE, f"{detail}: nothing was learnt.")]
+    return [GateReason("gain-not-shown", Decision.INSUFFICIENT_EVIDENCE, f"{detail} may be chance.")]
+
+
+def no_group_pays(fact: str, group: str, found: MeanDifference, policy: GatePolicy) -> list[GateReason]:
+    """No subgroup collapses; where few patients cannot show whether one does, a person looks.
+
+    Parameters
+    ----------
+    fact, group
+        E.g. `kernel` and `B30f`; for a site, the fact is `site`.
+    found
+        The group's mean difference.
+    policy
+        What was fixed before.
+    """
+    if found.mean >= -policy.group_loss:
+        return []
+    what = f"{fact.capitalize()} {group}: mean DSC {found.mean:+.3f} over {found.patients} patients"
+    detail = f"{what}; {policy.group_loss} may be lost."
+    if _upper_bound(found, policy.confidence) < 0:
+        return [GateReason(f"{fact}-collapse", Decision.REFUSE, detail)]
+    if found.patients >= policy.fewest_group_patients:
+        return [GateReason(f"{fact}-may-collapse", Decision.NEEDS_APPROVAL, f"{detail} It may be chance.")]
+    return []
+
+
+def _upper_bound(found: MeanDifference, confidence: float) -> float:
+    """One-sided upper bound by Student's t: groups are too small for the bootstrap."""
+    if found.deviation is None:
+        return np.inf
+    spread = found.deviation / np.sqrt(found.patients)
+    return float(found.mean + stats.t.ppf(confidence, found.patients - 1) * spread)
+
+
+def losses_allowed(
+    scores: Sequence[PairedScore], metric: Metric, share: float, policy: GatePolicy
+) -> dict[str, float]:
+    """Return by case the loss beyond which it is more than the incumbent's own noise.
+
+    Parameters
+    ----------
+    scores
+        Cases of one organ that decide.
+    metric
+        DSC or surface DSC.
+    share
+        `models.gate_noise.tail_share` over all comparisons of the gate.
+    policy
+        What was fixed before.
+
+    Returns
+    -------
+    dict
+        A case nobody scanned again has the smallest threshold there is.
+    """
+    smallest = policy.smallest_loss * (policy.surface_factor if metric is Metric.NSD else 1.0)
+    allowed = {score.case: smallest for score in scores if score.change(metric) is not None}
+    noise = {case: score.noise(metric) for score in scores if (case := score.case) in allowed}
+    most = max(map(len, noise.values()), default=0)
+    scanned = [case for case, repeats in noise.items() if repeats and len(repeats) == most]
+    thresholds = loss_thresholds([noise[case] for case in scanned], share) if scanned else None
+    if thresholds is not None:
+        allowed |= {case: max(smallest, float(t)) for case, t in zip(scanned, thresholds, strict=True)}
+    return allowed
+
+
+def no_case_lost(
+    scores: Collection[PairedScore], allowed: Mapping[Metric, Mapping[str, float]], policy: GatePolicy
+) -> list[GateReason]:
+    """Veto: new misses and hallucinations, ruined cases, and more lost cases than one would be by chance."""
+
+    def new(outcome: Outcome) -> list[PairedScore]:
+        return [s for s in scores if s.candidate_outcome is outcome and s.incumbent_outcome is not outcome]
+
+    def beyond(score: PairedScore, metric: Metric) -> bool:
+        change = score.change(metric)
+        return change is not None and -change > allowed[metric][score.case]
+
+    def ruined(score: PairedScore) -> bool:
+        change = score.difference
+        return beyond(score, Metric.DSC) and change is not None and -change > policy.ruinous_loss
+
+    gone = [s for s in scores if ruined(s)]
+    lost = [s for s in scores if beyond(s, Metric.DSC)]
+    rough = [s for s in scores if beyond(s, Metric.NSD) and s not in lost]
+    beyond_noise = "More is lost than the incumbent's own noise explains"
+    return [
+        *_named("new-miss", Decision.REFUSE, "The organ is newly missed", new(Outcome.MISSED)),
+        *_named("new-hallucination", Decision.REFUSE, "An absent organ is found", new(Outcome.HALLUCINATED)),
+        *_named("ruined-case", Decision.REFUSE, f"More than {policy.ruinous_loss} DSC is lost", gone),
+        *_named("large-loss", _by_number(lost, policy), beyond_noise, lost),
+        *_named("surface-loss", _by_number(rough, policy), f"{beyond_noise}, of surface DSC", rough),
+    ]
+
+
+def _by_number(scores: Collection[PairedScore], policy: GatePolicy) -> Decision:
+    """Equal models exceed one threshold in one gate of twenty; three, as good as never."""
+    patients = {score.patient for score in scores}
+    return Decision.REFUSE if len(patients) >= policy.ruined_patients else Decision.NEEDS_APPROVAL
+
+
+def _named(code: str, decision: Decision, what: str, scores: Collection[PairedScore]) -> list[GateReason]:
+    cases = sorted(score.case for score in scores)
+    shown = ", ".join(cases[:SHOWN]) + (", …" if len(cases) > SHOWN else "")
+    return [GateReason(code, decision, f"{what} in {len(cases)} cases: {shown}.")] if cases else []
+
+
+def bound_check(scores: Collection[PairedScore], calibration: OrganCalibration | None) -> BoundCheck | None:
+    """Count the cases in which the candidate's lower bound of DSC held; None where it claims none."""
+    claimed = [
+        (s.candidate_dsc, s.candidate_sdc)
+        for s in scores
+        if s.candidate_dsc is not None and s.candidate_sdc is not None
+    ]
+    if calibration is None or not claimed:
+        return None
+    held = sum(dsc >= lower_bound(sdc, calibration) for dsc, sdc in claimed)
+    return BoundCheck(len(claimed), held, calibration.confidence)
+
+
+def bound_holds(check: BoundCheck | None, policy: GatePolicy) -> list[GateReason]:
+    """Refuse bounds that hold less often than they claim, as far as the gate set can show it (binomial)."""
+    if check is None:
+        return []
+    if stats.binom.cdf(check.held, check.cases, check.confidence) >= 1 - policy.confidence:
+        return []
+    detail = (
+        f"The bound of DSC held in {check.held} of {check.cases} cases; it claims {check.confidence:.0%}."
+    )
+    return [GateReason("bound-not-held", Decision.REFUSE, detail)]
+
+
+def affordable(cost: ServingCost | None, policy: GatePolicy) -> list[GateReason]:
+    """Neither much slower nor much larger than what serves."""
+    if cost is None:
+        return []
+    reasons = []
+    seconds = cost.candidate_seconds - cost.incumbent_seconds
+    if seconds > policy.slower_seconds and cost.candidate_seconds > policy.slower * cost.incumbent_seconds:
+        detail = f"A window takes {cost.candidate_seconds:.2f} s instead of {cost.incumbent_seconds:.2f} s."
+        reasons.append(GateReason("too-slow", Decision.REFUSE, detail))
+    if cost.candidate_bytes > policy.larger * cost.incumbent_bytes:
+        detail = f"Its networks hold {cost.candidate_bytes} bytes instead of {cost.incumbent_bytes}."
+        reasons.append(GateReason("too-large", Decision.REFUSE, detail))
+    return reasons
+
+
+def presence(scores: Collection[PairedScore]) -> dict[str, Presence]:
+    """Count agreement about presence, apart from all overlap."""
+
+    def counted(outcomes: Sequence[Outcome]) -> Presence:
+        return Presence(**{outcome.value: outcomes.count(outcome) for outcome in Outcome})
+
+    return {
+        "incumbent": counted([score.incumbent_outcome for score in scores]),
+        "candidate": counted([score.candidate_outcome for score in scores]),
+    }
+
+
+def sites_covered(
+    scores: Collection[PairedScore], served: Collection[str], policy: GatePolicy
+) -> list[GateReason]:
+    """Every site the incumbent serves has patients in the gate set: a tuned head forgets old ones first.
+
+    Parameters
+    ----------
+    scores
+        Cases of one organ that decide; every gate case has truth of every organ.
+    served
+        Sites the incumbent serves.
+    policy
+        What was fixed before.
+    """
+    found = {
+        site: len({score.patient for score in of_site})
+        for site, of_site in groupby(sorted(scores, key=lambda s: s.site), key=lambda s: s.site)
+    }
+    return [
+        GateReason(
+            "site-not-covered",
+            Decision.INSUFFICIENT_EVIDENCE,
+            f"Site {site} has {found.get(site, 0)} gate patients with independent truth; "
+            f"{policy.fewest_site_patients} would do.",
+        )
+        for site in sorted({*served, *found} - {""})
+        if found.get(site, 0) < policy.fewest_site_patients
+    ]
+
+
+def mean_hd95(scores: Collection[PairedScore]) -> tuple[float, float] | None:
+    """Return the mean HD95 of incumbent and candidate, millimetres, where both are known and truly there."""
+    known = [
+        (s.incumbent_hd95_mm, s.candidate_hd95_mm)
+        for s in scores
+        if s.truly_there and s.incumbent_hd95_mm is not None and s.candidate_hd95_mm is not None
+    ]
+    if not known:
+        return None
+    before, after = np.mean(known, axis=0)
+    return float(before), float(after)
