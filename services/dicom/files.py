@@ -1,7 +1,7 @@
 """Files as they come: found in folders, opened within bounds, read by pydicom.
 
-A file may lie about its size. What it would take in memory is known before it is taken: a file, and
-what a deflated one inflates to, are bounded, and large values of a header stay on disk until asked for.
+A file may lie about its size. What is read of it is bounded, whatever lengths it claims: the file, its
+header, the number of its elements, and what a deflated one inflates to.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader, BytesIO, FileIO
+from os import fstat
 from pathlib import Path
 from typing import BinaryIO
 
-from pydicom import FileDataset, config, dcmread
+from pydicom import Dataset, FileDataset, config, dcmread
+from pydicom.dataset import FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
@@ -51,15 +54,74 @@ FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 FILE_LIMIT_BYTES = 512 * 1024**2
 """The largest file opened; a CT image of 4096 x 4096 pixels takes 32 MiB."""
 
-INFLATED_LIMIT_BYTES = 128 * 1024**2
+INFLATED_LIMIT_BYTES = 64 * 1024**2
 """The most that a deflated data set may inflate to (PS3.5 A.5); deflate can hold a thousandfold."""
 
-VALUE_KEPT_BYTES = 1024**2
-"""A longer value of a header stays in the file until it is asked for."""
+HEADER_LIMIT_BYTES = 16 * 1024**2
+"""The most that is read before the pixels; of a CT image it is some kilobytes."""
+
+READS_LIMIT = 300_000
+"""The most elements and items read of one file, counted in pydicom's reads (two or three for each)."""
 
 
 class TooLargeFile(InvalidDicomError):
-    """The file is larger than any CT image, or inflates to more."""
+    """The file is larger than any CT image, or says or inflates to more."""
+
+
+class _Bounded:
+    """Bounds what is read: never more than there is, and in all no more than the limits."""
+
+    def __init__(self, size: int, limit: int | None) -> None:
+        self.size, self.reads = size, READS_LIMIT
+        self.left = 2 * size + 1024 if limit is None else limit  # pydicom reads some bytes again
+
+    def allowed(self, wanted: int | None, at: int) -> int:
+        """Return how much of a read is done; raise once there was too much."""
+        length = self.size - at if wanted is None or wanted < 0 else min(wanted, max(self.size - at, 0))
+        self.left -= length
+        self.reads -= 1
+        if self.exceeded:
+            raise TooLargeFile("its header is larger than any CT image's")
+        return length
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether there was too much; pydicom may have made another error of it."""
+        return self.left < 0 or self.reads < 0
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Tell apart what was too large, what is damaged, and what the disk would not give."""
+        try:
+            yield
+        except Exception as error:
+            if self.exceeded and not isinstance(error, TooLargeFile):
+                raise TooLargeFile("its header is larger than any CT image's") from error
+            if isinstance(error, OSError) and error.errno is None:  # pydicom's word for damage
+                raise InvalidDicomError("it is damaged") from error
+            raise
+
+
+class _BoundedFile(BufferedReader):
+    """A file on disk; without it a length of 4 GB in a file of 4 KB takes 4 GB."""
+
+    def __init__(self, path: Path, limit: int | None) -> None:
+        super().__init__(FileIO(str(path)))
+        self.bounds = _Bounded(fstat(self.fileno()).st_size, limit)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(self.bounds.allowed(size, self.tell()))
+
+
+class _BoundedBytes(BytesIO):
+    """A data set in memory."""
+
+    def __init__(self, content: bytes, limit: int | None) -> None:
+        super().__init__(content)
+        self.bounds = _Bounded(len(content), limit)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(self.bounds.allowed(size, self.tell()))
 
 
 def files_under(sources: Path | Iterable[Path]) -> Iterator[Path]:
@@ -109,17 +171,19 @@ def opened(path: Path, pixels: bool) -> FileDataset | None:
     Exception
         One of `UNREADABLE` if it is broken; the caller knows what that means.
     """
-    with path.open("rb") as file:
+    with _BoundedFile(path, None if pixels else HEADER_LIMIT_BYTES) as file, file.bounds.reading():
         start = file.read(PREFIX_OFFSET + len(PREFIX))
         prefixed = start[PREFIX_OFFSET:] == PREFIX
         if not prefixed and start[:2] not in FIRST_GROUPS:
             return None
-        if path.stat().st_size > FILE_LIMIT_BYTES:
-            raise TooLargeFile(f"the file is over {FILE_LIMIT_BYTES // 1024**2} MiB")
+        if file.bounds.size > FILE_LIMIT_BYTES:
+            raise TooLargeFile(f"it is over {FILE_LIMIT_BYTES // 1024**2} MiB")
         file.seek(len(start) if prefixed else 0)
-        deflated = _within_bounds_when_inflated(file)
-    kept = None if pixels or deflated else VALUE_KEPT_BYTES
-    dataset = dcmread(path, stop_before_pixels=not pixels, force=True, defer_size=kept)
+        meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=_beyond_file_meta)
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            return _inflated(file, meta, pixels)
+        file.seek(0)
+        dataset = dcmread(file, stop_before_pixels=not pixels, force=True)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
@@ -133,19 +197,26 @@ def begins_as_dicom(path: Path) -> bool:
         return file.read(PREFIX_OFFSET + len(PREFIX))[PREFIX_OFFSET:] == PREFIX
 
 
-def _within_bounds_when_inflated(file: BinaryIO) -> bool:
-    """Tell whether a file is deflated; refuse it over its limit, without keeping what it inflates to."""
-    meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=_beyond_file_meta)
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return False
-    inflater, inflated = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    deflated = file.read(1024**2)
-    while deflated and not inflater.eof:
-        inflated += len(inflater.decompress(deflated, 1024**2))
-        if inflated > INFLATED_LIMIT_BYTES:
-            raise TooLargeFile(f"the file inflates to over {INFLATED_LIMIT_BYTES // 1024**2} MiB")
-        deflated = inflater.unconsumed_tail or file.read(1024**2)
-    return True
+def _inflated(file: BinaryIO, meta: Dataset, pixels: bool) -> FileDataset:
+    """Return a deflated data set, read from behind its file meta information.
+
+    Source: PS3.5 A.5.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    plain = inflater.decompress(file.read(), INFLATED_LIMIT_BYTES)
+    if len(plain) == INFLATED_LIMIT_BYTES:
+        raise TooLargeFile(f"it inflates to over {INFLATED_LIMIT_BYTES // 1024**2} MiB")
+    if not inflater.eof:
+        raise EOFError("the deflated data set ends too early")
+    buffer = _BoundedBytes(plain, None if pixels else HEADER_LIMIT_BYTES)
+    stop = None if pixels else _at_pixels
+    with buffer.bounds.reading():
+        dataset = read_dataset(buffer, is_implicit_VR=False, is_little_endian=True, stop_when=stop)
+    return FileDataset(str(file.name), dataset, None, FileMetaDataset(meta), False, True)
+
+
+def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag == 0x7FE00010
 
 
 def _beyond_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:

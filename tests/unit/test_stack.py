@@ -336,6 +336,11 @@ def test_the_memory_limit_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     assert judged(regular()).verdict.measured == {"bytes": size, "limit_bytes": size - 1}
 
 
+def test_two_thousand_slices_are_fit_and_over_four_thousand_too_large() -> None:
+    assert judged(regular(2100, 0.5, rows=512, columns=512)).verdict.verdict is Verdict.OK
+    assert judged(regular(4097, 0.25, rows=512, columns=512)).verdict.code is Code.TOO_LARGE
+
+
 @st.composite
 def grids(draw: st.DrawFn) -> tuple[list[SliceFacts], np.ndarray]:
     """Slices of any regular grid, shuffled, and the affine (k, j, i) they were made with."""
