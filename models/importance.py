@@ -70,7 +70,7 @@ def importance(
     heat += np.where(_opened(doubt > uncertain, times), doubt, 0)
     heat += overlap
     voxel_ml = float(np.prod(spacing_mm)) / 1000
-    return Importance(np.count_nonzero(heat) * voxel_ml, float(heat.sum(dtype=np.float64)) * voxel_ml)
+    return Importance(float(np.count_nonzero(heat) * voxel_ml), float(heat.sum(dtype=np.float64)) * voxel_ml)
 
 
 def _opened(mask: NDArray[np.bool_], times: int) -> NDArray[np.bool_]:
