@@ -1,12 +1,13 @@
 """Promote a release: load it beside the incumbent, let it answer the canary, flip one row; and back.
 
-Every step may be repeated. Killed between any two, the old incumbent serves or the new one does, and the
-same call again completes the rest.
+Every step may be repeated. Killed between any two, the old incumbent serves or the new one does, as the
+last event `incumbent-changed` says, and the same call again completes the rest. After the flip the golden
+studies must be answered as the gate saw them, or the old release serves again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,23 @@ from numpy.typing import NDArray
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
+from flows.evidence_pack import keep_pack
 from flows.gate_candidate import all_reasons, require_on_record, trial_of
+from flows.golden_studies import golden_faults
 from flows.serving import Progress, current, serve, silent, worth_trying_again
 from models.canary import Faults, answer_faults, canary_faults, canary_volume, probe_volume
 from models.contract import ModelContract
 from models.errors import Refused, ServingUnavailable
 from models.gate_report import Decision
 from models.release import Release
-from services.records.port import ReleaseState
+from services.records.port import Event, ReleaseState
 from services.releases.gate_reports import GateReports
 from services.settings import Settings
 from services.wiring import Services, connect
 
 INCUMBENT_CHANGED = "incumbent-changed"
 CANARY_FAILED = "canary-failed"
+GOLDEN_FAILED = "golden-failed"
 RELEASE_PROMOTED = "release-promoted"
 
 PASSED = (Decision.PROMOTE, Decision.NEEDS_APPROVAL)
@@ -62,12 +66,14 @@ def promote(
     Returns
     -------
     dict
-        The document of the `promote` verb: ``release, replaced, approver, reason``.
+        The document of the `promote` verb: ``release, replaced, approver, reason, evidence`` (SHA-256 of
+        the evidence pack).
 
     Raises
     ------
     Refused
-        `refused-by-gate`, `gate-report-changed`, `refused-by-canary`, `incumbent-changed`, `no-name`.
+        `refused-by-gate`, `gate-report-changed`, `refused-by-canary`, `refused-by-golden-study`,
+        `incumbent-changed`, `no-name`.
     InvalidRelease
         If there is no such release, or it cannot be loaded.
     ServingFailed
@@ -82,8 +88,27 @@ def promote(
         require_canary(number, incumbent, services, canary)
         progress(f"making release {number} the incumbent")
         services.records.set_incumbent(number, approver=approver, reason=reason, replacing=incumbent)
+    return complete(number, services, progress)
+
+
+def complete(number: int, services: Services, progress: Progress = silent) -> dict[str, Any]:
+    """Do what is left of a promotion after the flip: golden studies, evidence pack, record.
+
+    Raises
+    ------
+    Refused
+        `refused-by-golden-study`; the release it replaced serves again.
+    """
+    change = _last_change(number, services)
+    if change.payload["from"] is None or change.payload.get("act") == "rollback":
+        return _told(change)  # it serves, and was not promoted to
+    done = _promotion_of(change, services)
+    if done is not None:
+        return done
+    progress("asking the golden studies")
+    golden = require_golden(number, services)
     progress("recording the promotion")
-    return record_promotion(number, services)
+    return record_promotion(number, golden, services)
 
 
 def require_passed(number: int, services: Services) -> int:
@@ -128,24 +153,58 @@ def require_canary(number: int, incumbent: int, services: Services, canary: Cana
             _fail_canary(number, faults, services)
 
 
-def record_promotion(number: int, services: Services) -> dict[str, Any]:
-    """Mark the incumbent as promoted and put its promotion on record, once; return what is on record."""
-    release = services.releases.release(number)
+def require_golden(number: int, services: Services) -> dict[str, Any]:
+    """Let every endpoint answer the golden studies as the gate saw them; return which those were.
+
+    Raises
+    ------
+    Refused
+        `refused-by-golden-study` with the organs by case; the release it replaced serves again.
+    """
+    shown, differing = golden_faults(services.releases.release(number), services)
+    if shown and not differing:
+        return {"cases": list(shown), "endpoints": len(services.endpoints)}
+    change = _last_change(number, services)
+    services.records.event(
+        GOLDEN_FAILED, who="promote_release", payload={"release": number, "differing": differing}
+    )
+    back = change.payload["from"]
+    services.records.set_incumbent(
+        back,
+        approver="promote_release",
+        reason="golden studies differ",
+        replacing=number,
+        act="golden-failed",
+    )
+    told = "; ".join(f"case {case[:12]}: {', '.join(organs)}" for case, organs in differing.items())
+    detail = f"release {number} answers otherwise than the gate saw ({told or 'no case was kept'})"
+    raise Refused("refused-by-golden-study", f"{detail}; release {back} serves again", differing)
+
+
+def record_promotion(number: int, golden: Mapping[str, Any], services: Services) -> dict[str, Any]:
+    """Mark the incumbent as promoted, keep its evidence pack and put the promotion on record, once."""
+    release, change = services.releases.release(number), _last_change(number, services)
     services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
-    change = [e for e in services.records.events(INCUMBENT_CHANGED) if e.payload["to"] == number][-1]
-    document = {
-        "release": number,
-        "replaced": change.payload["from"],
-        "approver": change.who,
-        "reason": change.payload["reason"],
-    }
+    document = _told(change) | {"evidence": keep_pack(change, golden, services)}
     services.records.event(
         RELEASE_PROMOTED,
         who=change.who,
         payload={**document, "digest": release.digest},
         key=f"{RELEASE_PROMOTED}:{change.number}",
     )
-    return document
+    return _promotion_of(change, services) or document
+
+
+def _last_change(number: int, services: Services) -> Event:
+    """Return the event by which a release came to serve last."""
+    return [e for e in services.records.events(INCUMBENT_CHANGED) if e.payload["to"] == number][-1]
+
+
+def _promotion_of(change: Event, services: Services) -> dict[str, Any] | None:
+    """Return the document of a promotion on record; None if it is not complete."""
+    key = f"{RELEASE_PROMOTED}:{change.number}"
+    done = [event.payload for event in services.records.events(RELEASE_PROMOTED) if event.key == key]
+    return {name: value for name, value in done[0].items() if name != "digest"} if done else None
 
 
 def rollback(
@@ -192,13 +251,20 @@ def rollback(
             serve(release, services, progress)
         _probe(release, services)
         progress(f"making release {number} the incumbent again")
-        services.records.set_incumbent(number, approver=approver, reason=reason, replacing=incumbent)
-    change = services.records.events(INCUMBENT_CHANGED)[-1]
+        services.records.set_incumbent(
+            number, approver=approver, reason=reason, replacing=incumbent, act="rollback"
+        )
+    document = _told(services.records.events(INCUMBENT_CHANGED)[-1])
+    return {name: value for name, value in document.items() if name != "evidence"}
+
+
+def _told(change: Event) -> dict[str, Any]:
     return {
-        "release": number,
+        "release": change.payload["to"],
         "replaced": change.payload["from"],
         "approver": change.who,
         "reason": change.payload["reason"],
+        "evidence": None,
     }
 
 
@@ -262,11 +328,18 @@ def canary_task(number: int, incumbent: int) -> None:
 
 
 @task(name="flip")
-def flip_task(number: int, incumbent: int, approver: str, reason: str) -> dict[str, Any]:
-    """Make the release the incumbent; the document of the `promote` verb."""
-    services = connect(Settings())
-    services.records.set_incumbent(number, approver=approver, reason=reason, replacing=incumbent)
-    return record_promotion(number, services)
+def flip_task(number: int, incumbent: int, approver: str, reason: str) -> None:
+    """Make the release the incumbent."""
+    records = connect(Settings()).records
+    records.set_incumbent(number, approver=approver, reason=reason, replacing=incumbent)
+
+
+@task(
+    name="golden studies", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=worth_trying_again
+)
+def complete_task(number: int) -> dict[str, Any]:
+    """Ask the golden studies and put the promotion on record; the document of the `promote` verb."""
+    return complete(number, connect(Settings()))
 
 
 @task(name="publish promotion")
@@ -275,7 +348,8 @@ def publish_promotion_task(document: dict[str, Any]) -> None:
     create_markdown_artifact(
         key="incumbent",
         markdown=f"# Release {document['release']} serves\n\n"
-        f"It replaced release {document['replaced']}. {document['approver']}: {document['reason']}\n",
+        f"It replaced release {document['replaced']}. {document['approver']}: {document['reason']}\n\n"
+        f"Evidence pack: `{document['evidence']}`\n",
         description=f"Incumbent: release {document['release']}",
     )
 
@@ -285,11 +359,11 @@ def promote_release(number: int, approver: str, reason: str) -> dict[str, Any]:
     """Promote a release the gate let pass."""
     _require_name(approver, reason)
     services = connect(Settings())
-    if services.records.incumbent() == number:
-        return record_promotion(number, services)
-    incumbent = require_passed_task(number)
-    serve_task(number)
-    canary_task(number, incumbent)
-    document = flip_task(number, incumbent, approver, reason)
+    if services.records.incumbent() != number:
+        incumbent = require_passed_task(number)
+        serve_task(number)
+        canary_task(number, incumbent)
+        flip_task(number, incumbent, approver, reason)
+    document = complete_task(number)
     publish_promotion_task(document)
     return document

@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         description="Whether the gate lets nothing pass without asking for a named person. Unset: yes, "
         "unless the weights are for demonstration only.",
     )
+    image_digest: str | None = Field(
+        None,
+        description="Digest of the container image this runs in, as evidence packs shall name it. "
+        "Unset: none.",
+    )
     readers_disagree: Literal["ask", "latest"] = Field(
         "ask",
         description="What teaches where readers disagree on an organ: `ask`, nothing until one of them is "

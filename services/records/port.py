@@ -423,7 +423,13 @@ class Records(Protocol):
         """Return the number of the release that serves; None before the first."""
 
     def set_incumbent(
-        self, release: int, *, approver: str, reason: str, replacing: int | None = None
+        self,
+        release: int,
+        *,
+        approver: str,
+        reason: str,
+        replacing: int | None = None,
+        act: str = "promotion",
     ) -> None:
         """Make a release the incumbent: one row, changed in one transaction together with its event.
 
@@ -435,6 +441,8 @@ class Records(Protocol):
             Whose act it is, and why.
         replacing
             The incumbent it was weighed against; None to replace whichever serves.
+        act
+            What it is: `promotion`, `rollback`, or `golden-failed`, when golden studies take one back.
 
         Raises
         ------

@@ -39,7 +39,13 @@ class SqlReleases(Transactions):
             return session.scalars(select(IncumbentRow.release)).one_or_none()
 
     def set_incumbent(
-        self, release: int, *, approver: str, reason: str, replacing: int | None = None
+        self,
+        release: int,
+        *,
+        approver: str,
+        reason: str,
+        replacing: int | None = None,
+        act: str = "promotion",
     ) -> None:
         """Make a release the incumbent, in one transaction with its event."""
         values: dict[str, Any] = {
@@ -57,5 +63,5 @@ class SqlReleases(Transactions):
             if replacing is not None and before != replacing:
                 raise Refused("incumbent-changed", f"release {before} serves by now, not {replacing}")
             session.execute(update(IncumbentRow).values(**values))
-            payload = {"from": before, "to": release, "reason": reason}
+            payload = {"from": before, "to": release, "reason": reason, "act": act}
             self._add_event(session, "incumbent-changed", approver, payload)

@@ -81,6 +81,29 @@ class KeptReport:
     digest: str
 
 
+def report_file(folder: Path, release: int, trial: str) -> Path:
+    """Return where the report on a release lies in a release store's folder, by the key of its trial."""
+    return folder / "releases" / str(release) / "gate" / f"{trial[:16]}.json"
+
+
+def read_report(folder: Path, release: int, trial: str, digest: str) -> dict[str, Any]:
+    """Return the report of a decision on record.
+
+    Raises
+    ------
+    InvalidRelease
+        If it is not there, or not the one on record.
+    """
+    path = report_file(folder, release, trial)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidRelease(f"the gate report {path} cannot be read: {error.strerror}") from error
+    if sha256_hex(content) != digest:
+        raise InvalidRelease(f"the gate report {path} is not the one on record")
+    return dict(json.loads(content))
+
+
 class GateReports:
     """The reports in a release store's folder.
 
@@ -95,7 +118,7 @@ class GateReports:
 
     def path(self, trial: Trial) -> Path:
         """Return where the report on a trial lies, or would."""
-        return self.folder / "releases" / str(trial.candidate.number) / "gate" / f"{trial.key[:16]}.json"
+        return report_file(self.folder, trial.candidate.number, trial.key)
 
     def find(self, trial: Trial) -> KeptReport | None:
         """Return a report, None if the gate has not decided.

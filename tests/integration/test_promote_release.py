@@ -14,13 +14,23 @@ from numpy.typing import NDArray
 
 from flows import promote_release
 from flows.gate_candidate import gate_candidate, trial_of
-from flows.promote_release import CANARY_FAILED, INCUMBENT_CHANGED, RELEASE_PROMOTED, rollback
+from flows.promote_release import (
+    CANARY_FAILED,
+    GOLDEN_FAILED,
+    INCUMBENT_CHANGED,
+    RELEASE_PROMOTED,
+    rollback,
+)
 from models.errors import InvalidRelease, Refused, ServingUnavailable
+from models.release import sha256_hex
 from models.segmentation import Segmentation
-from services.records.port import ReleaseState
+from services.records.audit import chain_faults
+from services.records.port import Purpose, ReleaseState
+from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import GateReports
 from services.wiring import Services
 from tests.promotion import (
+    SHAPE,
     InProcessEndpoint,
     add_candidate,
     freeze_gate_set,
@@ -32,7 +42,7 @@ from tests.tiny_networks import publish_tiny
 
 BETTER = {"liver": 1, "spleen": 3}
 WHO = ("Dr B", "better spleens at site B")
-STEPS = 6
+STEPS = 7
 
 promote = partial(promote_release.promote, canary=small_canary)
 
@@ -54,6 +64,8 @@ class Tampered(InProcessEndpoint):
             answer.disagreement[0, 5, 5, 5] += np.float16(0.001)
         if release == 2 and self._change == "no spleen":
             answer.probability[1] = 0
+        if release == 2 and self._change == "half a spleen on golden studies" and hu.shape == SHAPE:
+            answer.probability[1, :, : SHAPE[1] // 2] = 0
         if release == 2 and self._change == "not a number":
             answer.probability[1, 0, 0, 0] = np.nan
         return answer
@@ -109,7 +121,15 @@ def kept(services: Services) -> dict[str, Any]:
 
 def test_a_release_that_passed_serves_beside_the_old_one(services: Services) -> None:
     document = promote(2, services, *WHO)
-    assert document == {"release": 2, "replaced": 1, "approver": "Dr B", "reason": "better spleens at site B"}
+    evidence = document["evidence"]
+    assert document == {
+        "release": 2,
+        "replaced": 1,
+        "approver": "Dr B",
+        "reason": "better spleens at site B",
+        "evidence": evidence,
+    }
+    assert EvidencePacks(services.releases.folder).read(evidence)["approval"]["approver"] == "Dr B"
     after = kept(services)
     assert (after["incumbent"], after["ready"]) == (2, [True, True])
     assert after["states"][2] is ReleaseState.PROMOTED
@@ -133,10 +153,14 @@ def test_killed_between_any_two_steps_one_release_serves_and_the_same_call_compl
     with pytest.raises(Killed):
         promote(2, services, *WHO, killed)
     before = services.records.incumbent()
-    assert before == (2 if told[-1] == "recording the promotion" else 1)
+    flipped = told[-1] in ("asking the golden studies", "recording the promotion")
+    assert before == (2 if flipped else 1)
+    assert services.records.events(INCUMBENT_CHANGED)[-1].payload["to"] == before, "the log says which"
     assert services.endpoints[0].ready(before)
+    assert services.endpoints[0].segment(small_canary(services.releases.release(1).contract), before)
     document = promote(2, services, *WHO)
-    assert document == {"release": 2, "replaced": 1, "approver": "Dr B", "reason": "better spleens at site B"}
+    assert (document["release"], document["replaced"], document["approver"]) == (2, 1, "Dr B")
+    assert chain_faults(services.records.events()) == []
     after = kept(services)
     assert after["incumbent"] == 2
     assert after["states"][2] is ReleaseState.PROMOTED
@@ -153,6 +177,7 @@ def test_a_promotion_says_every_step_before_it_is_taken(services: Services) -> N
         "loading version 2",
         "asking both releases about the canary study",
         "making release 2 the incumbent",
+        "asking the golden studies",
         "recording the promotion",
     ]
     assert len(told) == STEPS
@@ -244,6 +269,60 @@ def test_a_release_that_fails_the_canary_does_not_serve(
     assert refusal.value.measured == {fault: [organ]}
     assert services.records.incumbent() == 1
     assert services.records.events(CANARY_FAILED)[0].payload == {"release": 2, "faults": {fault: [organ]}}
+
+
+def test_golden_studies_that_differ_take_the_release_back_at_once(services: Services) -> None:
+    endpoint = Tampered(services.repository.versions_folder, "half a spleen on golden studies")
+    endpoint.share(services.endpoints[0])
+    endpoint.load()
+    services = replace(services, endpoints=(*services.endpoints, endpoint))
+    with pytest.raises(Refused, match="refused-by-golden-study") as refusal:
+        promote(2, services, *WHO)
+    assert set(map(tuple, refusal.value.measured.values())) == {("spleen",)}
+    assert len(refusal.value.measured) == 2
+    assert services.records.incumbent() == 1
+    assert services.records.events(RELEASE_PROMOTED) == ()
+    (failed,) = services.records.events(GOLDEN_FAILED)
+    assert failed.payload["release"] == 2
+    assert [e.payload["act"] for e in services.records.events(INCUMBENT_CHANGED)] == [
+        "promotion", "promotion", "golden-failed",
+    ]  # fmt: skip
+
+
+def test_without_a_score_of_the_gate_there_is_no_golden_study_and_no_promotion(services: Services) -> None:
+    shutil.rmtree(services.settings.score_store)
+    with pytest.raises(Refused, match="no case was kept"):
+        promote(2, services, *WHO)
+    assert services.records.incumbent() == 1
+
+
+def test_the_evidence_pack_has_the_three_parts_of_a_change_control_plan(services: Services) -> None:
+    digest = promote(2, services, *WHO)["evidence"]
+    pack = EvidencePacks(services.releases.folder).read(digest)
+    modified = pack["description_of_modifications"]
+    old, new = (services.releases.release(number) for number in (1, 2))
+    assert modified["heads"] == {"spleen": {"before": old.heads["spleen"], "after": new.heads["spleen"]}}
+    assert (modified["unchanged_heads"], modified["trunk"]["before"]) == (["liver"], new.trunk)
+    assert modified["tuning"]["organs"] == ["spleen"]
+    protocol = pack["modification_protocol"]
+    (gate_set,) = protocol["gate_set"]
+    assert gate_set["digest"] == services.records.frozen(Purpose.GATE).digest
+    assert len(gate_set["manifest"]) == 12
+    assert protocol["margins"]["spleen"] == {"margin": 0.01, "nsd_tolerance_mm": 3.0}
+    assert protocol["policy"]["confidence"] == 0.95
+    impact = pack["impact_assessment"]
+    assert (impact["decision"], len(impact["golden_studies"]["cases"])) == ("promote", 2)
+    assert impact["report"] == trial_report(services)
+    assert pack["approval"]["reason"] == "better spleens at site B"
+    assert len(pack["program"]["code"]) == 64
+    assert "numpy" in pack["program"]["libraries"]
+    change = services.records.events(INCUMBENT_CHANGED)[-1]
+    assert pack["audit"] == {"number": change.number, "digest": change.digest}
+
+
+def trial_report(services: Services) -> str:
+    (file,) = (services.releases.folder / "releases" / "2" / "gate").glob("*.json")
+    return sha256_hex(file.read_bytes())
 
 
 def test_a_corrupt_candidate_is_taken_out_again_and_the_incumbent_serves_on(services: Services) -> None:
