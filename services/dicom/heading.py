@@ -22,6 +22,10 @@ _TYPE_2 = (
 )  # fmt: skip
 
 
+PATIENT_GROUP = 0x0010
+"""Every attribute of this group is about the patient (PS3.6)."""
+
+
 @dataclass(frozen=True)
 class Heading:
     """One object's own identity and times.
@@ -109,6 +113,8 @@ def finish(dataset: highdicom.base.SOPClass, image: Dataset, heading: Heading) -
         The object's identity and times.
     """
     dataset.copy_patient_and_study_information(image)
+    for element in image.group_dataset(PATIENT_GROUP):  # some have left the standard, and say it still
+        dataset[element.tag] = element
     if "SpecificCharacterSet" in image:
         dataset["SpecificCharacterSet"] = image["SpecificCharacterSet"]
     dataset.InstanceCreationDate = dataset.ContentDate

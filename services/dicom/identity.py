@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 
-WRITER_VERSION = f"2/highdicom-{version('highdicom')}/pydicom-{version('pydicom')}"
+WRITER_VERSION = f"3/highdicom-{version('highdicom')}/pydicom-{version('pydicom')}"
 """Changes whenever the same results would be written as other bytes; part of every UID."""
 
 
@@ -36,6 +36,11 @@ def hashed_uid(*parts: str) -> str:
     value = (value & ~(0xF << 76)) | (8 << 76)  # version 8: made by a rule of one's own
     value = (value & ~(0x3 << 62)) | (0x2 << 62)  # variant of RFC 9562
     return f"2.25.{uuid.UUID(int=value).int}"
+
+
+def tracking_uid(name: str, sop_instance_uids: Iterable[str]) -> str:
+    """Return the TrackingUID of one thing in these images, whatever order they are named in."""
+    return hashed_uid("tracking", name, *sorted(sop_instance_uids))
 
 
 @dataclass(frozen=True)
@@ -74,4 +79,4 @@ class Identity:
 
     def tracking_uid(self, name: str) -> str:
         """Return the UID that follows one thing in these images, whichever release finds it again."""
-        return hashed_uid("tracking", name, *self.inputs)
+        return tracking_uid(name, self.inputs)

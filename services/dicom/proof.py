@@ -10,10 +10,12 @@ from io import BytesIO
 from typing import Any
 
 from pydicom import dcmread
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
 
 from models.errors import ProofFailed
-from services.dicom.heading import Heading
+from services.dicom.heading import PATIENT_GROUP, Heading
 
 _STUDY = (
     "SpecificCharacterSet", "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription",
@@ -65,9 +67,13 @@ def read_back(content: bytes, image: Dataset, heading: Heading) -> Dataset:
     same("SeriesInstanceUID", str(dataset.SeriesInstanceUID), heading.series_instance_uid)
     same("SeriesDescription", dataset.SeriesDescription, heading.series_description)
     same("DeviceSerialNumber", dataset.DeviceSerialNumber, heading.release_digest)
-    patient = {element.keyword for element in dataset.group_dataset(0x0010)}
-    patient |= {"PatientName", "PatientID", "PatientBirthDate", "PatientSex", "IssuerOfPatientID"}
-    for keyword in sorted(patient.union(_STUDY)):
-        if (dataset.get(keyword) or None) != (image.get(keyword) or None):  # the values stay unsaid
-            raise ProofFailed(f"{keyword} is not that of the CT images")
+    ours, theirs = dataset.group_dataset(PATIENT_GROUP), image.group_dataset(PATIENT_GROUP)
+    for tag in sorted({*ours.keys(), *theirs.keys(), *map(Tag, _STUDY)}):
+        if _value(dataset, tag) != _value(image, tag):  # the values stay unsaid
+            raise ProofFailed(f"{keyword_for_tag(tag) or tag} is not that of the CT images")
     return dataset
+
+
+def _value(dataset: Dataset, tag: BaseTag) -> Any:
+    """Return a value, None where it is absent or empty: type 2 attributes may be either."""
+    return (dataset[tag].value or None) if tag in dataset else None

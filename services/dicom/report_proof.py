@@ -13,6 +13,7 @@ from models.organs import Code, Organ, organ
 from models.reasons import Reason
 from services.dicom import private_codes as own
 from services.dicom.heading import Heading
+from services.dicom.identity import tracking_uid
 from services.dicom.proof import read_back, same
 from services.dicom.report_sr import DECIMALS, SERIES_SECTION, Reference, floored, series_statements
 from services.dicom.review_seg import SELECTED_REGION, SPATIAL_CONCEPT, region_tracking_id
@@ -21,6 +22,7 @@ from services.dicom.series import CTSeries
 _TITLE = Code("126000", "DCM", "Imaging Measurement Report")
 _GROUP = "125007"  # DCM, Measurement Group
 _TRACKING_ID = "112039"
+_TRACKING_UID = "112040"
 _FINDING_CATEGORY = "276214006"
 _FINDING_TYPE = "121071"
 _FINDING_SITE = "363698007"
@@ -42,6 +44,7 @@ class Statement(NamedTuple):
     segment: tuple[str, int] | None
     images: tuple[str, ...]
     series: str | None
+    tracking_uid: str | None
 
 
 def prove_report(
@@ -100,6 +103,7 @@ def _meant(
             segment=(references[0].sop_instance_uid, number) if is_found else None,
             images=images if finding.presence is Presence.ABSENT else (),
             series=series.series_uid if is_found else None,
+            tracking_uid=tracking_uid(entry.key, images),
         )
     for region in findings.regions:
         meant[region_tracking_id(region)] = _region(region, findings, references[1], images)
@@ -124,6 +128,7 @@ def _region(
         segment=(review_seg.sop_instance_uid, region.rank),
         images=tuple(images[first : last + 1]),
         series=None,
+        tracking_uid=None,
     )
 
 
@@ -171,7 +176,7 @@ def _statements(dataset: Dataset) -> dict[str, Statement]:
 def _statement(group: Dataset) -> Statement:
     codes = {_name(i): i for i in group.ContentSequence if i.ValueType == "CODE"}
     texts = {_name(i): str(i.TextValue) for i in _items(group) if i.ValueType == "TEXT"}
-    site = codes[_FINDING_SITE]
+    site, kind = codes[_FINDING_SITE], _value(codes[_FINDING_TYPE])
     laterality = [_value(item) for item in site.get("ContentSequence", ())]
     pictures = [i.ReferencedSOPSequence[0] for i in group.ContentSequence if i.ValueType == "IMAGE"]
     segments = [i for i in pictures if "ReferencedSegmentNumber" in i]
@@ -180,7 +185,7 @@ def _statement(group: Dataset) -> Statement:
     return Statement(
         template=group.ContentTemplateSequence[0].TemplateIdentifier,
         category=_value(codes[_FINDING_CATEGORY]),
-        type=_value(codes[_FINDING_TYPE]),
+        type=kind,
         site=(_value(site), laterality[0] if laterality else None),
         version=texts[_ALGORITHM_VERSION],
         evaluations=tuple(
@@ -194,7 +199,9 @@ def _statement(group: Dataset) -> Statement:
         if segments
         else None,
         images=tuple(str(i.ReferencedSOPInstanceUID) for i in pictures if "ReferencedSegmentNumber" not in i),
-        series=next((str(i.UID) for i in group.ContentSequence if _name(i) == _SOURCE_SERIES), None),
+        series=_uid(group, _SOURCE_SERIES),
+        # a region's own is not followed from result to result
+        tracking_uid=None if kind == SELECTED_REGION.value else _uid(group, _TRACKING_UID),
     )
 
 
@@ -210,6 +217,10 @@ def _prove_evidence(dataset: Dataset, said: Mapping[str, Statement]) -> None:
         named = {*statement.images, *([statement.segment[0]] if statement.segment else [])}
         if not named <= listed:
             raise ProofFailed(f"{name} refers to objects that are not in the evidence: {named - listed}")
+
+
+def _uid(group: Dataset, name: str) -> str | None:
+    return next((str(item.UID) for item in group.ContentSequence if _name(item) == name), None)
 
 
 def _items(item: Dataset) -> Iterator[Dataset]:

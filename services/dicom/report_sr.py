@@ -1,9 +1,10 @@
 """The SR: per organ volume, presence, flag, reasons and bound; per review region its slices.
 
-A TID 1500 Measurement Report as Comprehensive 3D SR, one of the encodings in which IHE AI Results takes
-the root of a result. Organs with voxels are TID 1411 groups that reference their segment; absent ones are
-TID 1501 groups that reference the images looked at, because a segment without frames cannot be
-referenced (PS3.16 TID 1411, TID 1501).
+A TID 1500 Measurement Report as Comprehensive 3D SR, which references the SEGs: IHE AI Results (AIR) has
+results as DICOM SRs of this kind. Conformance with AIR has not been tested and is not claimed. Organs
+with voxels are TID 1411 groups that reference their segment; absent ones are TID 1501 groups that
+reference the images looked at, because a segment without frames cannot be referenced (PS3.16 TID 1411,
+TID 1501).
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ from services.dicom.seg_writer import code
 from services.dicom.series import CTSeries
 
 KIND = "report-sr"
-SERIES_SECTION = Code("C0034375", "UMLS", "Qualitative Evaluations")  # PS3.16 TID 1500, of the whole
+SERIES_SECTION = Code("C0034375", "UMLS", "Qualitative Evaluations")
+"""The container TID 1500 has for what is said of the whole (PS3.16)."""
+
 MILLILITRE = Code("ml", "UCUM", "milliliter")
 DECIMALS = 4
 

@@ -15,8 +15,9 @@ from models.findings import StudyFindings
 from models.geometry import Geometry
 from models.organs import CATALOGUE, Code, organ
 from services.dicom.heading import Heading
+from services.dicom.identity import tracking_uid
 from services.dicom.proof import read_back, same
-from services.dicom.review_seg import SELECTED_REGION, SPATIAL_CONCEPT
+from services.dicom.review_seg import SELECTED_REGION, SPATIAL_CONCEPT, region_tracking_id
 from services.dicom.seg_reader import LABEL_MAP_STORAGE
 from services.dicom.series import CTSeries
 from services.dicom.wording import repair_notice
@@ -37,6 +38,8 @@ class Meant(NamedTuple):
     cielab: tuple[float, float, float]
     words: tuple[str, ...]
     mask: NDArray[np.bool_]
+    tracking_id: str
+    tracking_uid: str | None
 
 
 def prove_organ_seg(content: bytes, series: CTSeries, findings: StudyFindings, heading: Heading) -> None:
@@ -61,6 +64,8 @@ def prove_organ_seg(content: bytes, series: CTSeries, findings: StudyFindings, h
                 repair_notice(series.verdict),
             ),
             mask=findings.masks[entry.key],
+            tracking_id=entry.key,
+            tracking_uid=tracking_uid(entry.key, (str(i.SOPInstanceUID) for i in series.images)),
         )
         for entry in CATALOGUE
         if entry.key in findings.masks
@@ -89,6 +94,8 @@ def prove_review_seg(content: bytes, series: CTSeries, findings: StudyFindings, 
                 cielab=entry.cielab,
                 words=(f"expected error {region.expected_error_ml:.1f} ml", f"rank {rank}"),
                 mask=region.mask,
+                tracking_id=region_tracking_id(region),
+                tracking_uid=None,  # the region's own, not followed from result to result
             )
         )
     _prove(content, series, meant, heading)
@@ -113,6 +120,9 @@ def _prove_segment(item: Dataset, number: int, meant: Meant, heading: Heading) -
     name = f"segment {number} ({meant.label})"
     same(f"{name}: number", item.SegmentNumber, number)
     same(f"{name}: label", item.SegmentLabel, meant.label)
+    same(f"{name}: TrackingID", item.TrackingID, meant.tracking_id)
+    if meant.tracking_uid is not None:
+        same(f"{name}: TrackingUID", str(item.TrackingUID), meant.tracking_uid)
     (category,) = item.SegmentedPropertyCategoryCodeSequence
     (kind,) = item.SegmentedPropertyTypeCodeSequence
     laterality = kind.get("SegmentedPropertyTypeModifierCodeSequence")

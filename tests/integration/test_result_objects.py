@@ -161,19 +161,35 @@ def read_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def test_dcmqi_reads_the_slicer_profile_as_the_same_voxels_in_the_patient(name, tmp_path):
     """dcmqi stacks slices along their normal, so a tilted stack is beyond it."""
     series = ct_series(AFFINES[name])
-    masks = organ_masks(SHAPE)
-    path = written(tmp_path, series, findings_of(series, masks), "slicer")["organ-seg"]
-    tool = judge("segimage2itkimage")
+    assert_dcmqi_reads(series, organ_masks(SHAPE), tmp_path)
+
+
+def test_dcmqi_reads_the_objects_of_a_real_abdomen(test_data, tmp_path):
+    (reading,) = read_series(test_data("ct-abdomen-series"))
+    series = load(reading)
+    masks = organ_masks(series.volume.geometry.shape)
+    report = assert_dcmqi_reads(series, masks, tmp_path)["report-sr"]
+    run(judge("tid1500reader"), "--inputDICOM", report, "--outputMetadata", tmp_path / "sr.json")
+    groups = json.loads((tmp_path / "sr.json").read_text())["Measurements"]
+    assert [group["TrackingIdentifier"] for group in groups][: len(ORGANS)] == list(ORGANS)
+
+
+def assert_dcmqi_reads(series, masks, tmp_path) -> dict[str, Path]:
+    """Write the slicer profile, open it with dcmqi and compare every voxel; return what was written."""
+    shape = series.volume.geometry.shape
+    paths = written(tmp_path, series, findings_of(series, masks), "slicer")
+    path, tool = paths["organ-seg"], judge("segimage2itkimage")
     run(tool, "--inputDICOM", path, "--outputDirectory", tmp_path, "--outputType", "nrrd", "--prefix", "s")
     for number, key in enumerate(ORGANS, start=1):
         voxels, matrix = read_nrrd(tmp_path / f"s-{number}.nrrd")
-        assert voxels.shape == SHAPE
+        assert voxels.shape == shape
         where = Geometry(voxels.shape, matrix).to_lps(np.argwhere(voxels))
         index = series.volume.geometry.to_index(where)
         assert np.abs(index - np.rint(index)).max(initial=0) < 0.01
-        read = np.zeros(SHAPE, bool)
+        read = np.zeros(shape, bool)
         read[tuple(np.rint(index).astype(int).T)] = True
         assert np.array_equal(read, masks[key]), key
+    return paths
 
 
 def test_tid1500reader_reads_what_the_report_says_about_each_organ_and_region(tmp_path):

@@ -146,6 +146,19 @@ def change_label(seg: Dataset) -> None:
     seg.SegmentSequence[0].SegmentLabel = "Liver"
 
 
+def change_tracking(seg: Dataset) -> None:
+    seg.SegmentSequence[0].TrackingUID = "2.25.7"
+
+
+def swap_tracking(seg: Dataset) -> None:
+    first, second = seg.SegmentSequence[:2]
+    first.TrackingID, second.TrackingID = second.TrackingID, first.TrackingID
+
+
+def lose_patient_value(seg: Dataset) -> None:
+    del seg.PatientAge
+
+
 def change_colour(seg: Dataset) -> None:
     seg.SegmentSequence[0].RecommendedDisplayCIELabValue = [1, 2, 3]
 
@@ -173,6 +186,9 @@ FAULTS = [
     (hide_repair, "'series repaired: localizer-excluded' is not in the description"),
     (change_label, r"segment 1 \(Spleen\): label"),
     (change_colour, "colour"),
+    (change_tracking, r"segment 1 \(Spleen\): TrackingUID"),
+    (swap_tracking, r"segment 1 \(Spleen\): TrackingID"),
+    (lose_patient_value, "PatientAge is not that of the CT images"),
     (change_patient, "PatientID is not that of the CT images"),
     (change_frame_of_reference, "FrameOfReferenceUID"),
 ]
@@ -249,6 +265,10 @@ def lost_disagreement(report: Dataset) -> None:
     group.ContentSequence.remove(item_of(group, "DISAGREEMENT"))
 
 
+def changed_tracking(report: Dataset) -> None:
+    item_of(groups_of(report)["liver"], "112040").UID = "2.25.7"
+
+
 def changed_segment(report: Dataset) -> None:
     item_of(groups_of(report)["liver"], "121191").ReferencedSOPSequence[0].ReferencedSegmentNumber = 1
 
@@ -297,6 +317,7 @@ REPORT_FAULTS = [
     (changed_entropy, "liver: numbers"),
     (lost_disagreement, "liver: numbers"),
     (changed_segment, "liver: segment"),
+    (changed_tracking, "liver: tracking_uid"),
     (lost_group, "measurement groups"),
     (changed_side, "left_kidney: site"),
     (lost_image_of_a_region, "check-1-stomach: images"),
