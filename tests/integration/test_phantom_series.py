@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from models.phantom import make_case
-from services.dicom.phantom_series import read_truth, write_phantom_series, write_truth
 from services.dicom.check import check_folder
+from services.dicom.phantom_series import read_truth, write_phantom_series, write_truth
 from tests.integration.ct_files import case
 
 
