@@ -176,7 +176,9 @@ def calibration_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
                 "subtracted": _rounded(known.get("quantile")),
                 "error as served": _rounded(error[0] if error else None),
                 "calibrated": _rounded(error[1] if error else None),
-                "certified from": _rounded(certificate["sdc"] if certificate else None),
+                "certified": f"{certificate['under_target']} of {certificate['cases']}"
+                if certificate
+                else None,
             }
         )
     return rows

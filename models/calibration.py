@@ -27,10 +27,10 @@ AS_SERVED = Reliability()
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is certified of the organs that are not flagged (Learn then Test).
+    """What is certified of the organs that the bound does not flag (Learn then Test).
 
-    Among organs whose soft Dice confidence is at least `sdc`, at most the fraction `alpha` has a DSC under
-    `dsc_target`; the calibration shows it with confidence 1 - `delta`.
+    At most the fraction `alpha` of them has a DSC under `dsc_target`; the calibration shows it with
+    confidence 1 - `delta`.
 
     Parameters
     ----------
@@ -38,16 +38,13 @@ class Certificate:
         As above, 0..1.
     dsc_target
         The organ's target when it was certified.
-    sdc
-        Least soft Dice confidence, 0..1.
     cases, under_target
-        Calibration cases at or above it, and how many of them had a DSC under the target.
+        Calibration cases that the bound does not flag, and how many of them had a DSC under the target.
     """
 
     alpha: float
     delta: float
     dsc_target: float
-    sdc: float
     cases: int
     under_target: int
 
@@ -73,7 +70,7 @@ class OrganCalibration:
         Served probability at and above which, on average, at least 95 % of the organ lies; None when
         too few cases show it.
     certificate
-        What is certified of the organ where it is not flagged; None when nothing is.
+        What is certified of the organ where the bound does not flag it; None when nothing is.
     """
 
     quantile: float

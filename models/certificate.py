@@ -2,11 +2,13 @@
 
 Calibration cases are ordered by soft Dice confidence. The most confident m are tested, m growing: if k of
 them miss the target and a binomial of m with rate alpha would give at most k with probability delta or
-less, the rate above the m-th confidence is at most alpha, with confidence 1 - delta. The first m that
-cannot be shown ends it (fixed sequence), so that the whole claim errs with probability delta at most.
+less, the rate among all cases more confident than the next one is at most alpha, with confidence 1 - delta.
+The first m that cannot be shown ends it (fixed sequence), so that the whole claim errs with probability
+delta at most. An organ is certified if that reaches down to the confidence from which its bound lets it go
+unflagged.
 
-Source: Angelopoulos et al. 2021, arXiv 2110.01052. The order is that of the data and the claim is for
-every threshold at or above the one found; both need a risk that does not fall as confidence falls.
+Source: Angelopoulos et al. 2021, arXiv 2110.01052. The order is that of the data, which needs a risk that
+does not fall as confidence falls.
 """
 
 from __future__ import annotations
@@ -34,10 +36,10 @@ def fewest_certified(alpha: float = ALPHA, delta: float = DELTA) -> int:
     return math.ceil(math.log(delta) / math.log(1 - alpha) - 1e-9)
 
 
-def certify(
+def safe_above(
     sdc: ArrayLike, dsc: ArrayLike, target: float, alpha: float = ALPHA, delta: float = DELTA
-) -> Certificate | None:
-    """Find the least confidence above which organs may go unflagged.
+) -> float | None:
+    """Return the soft Dice confidence above which at most `alpha` of the cases miss the target.
 
     Parameters
     ----------
@@ -47,25 +49,55 @@ def certify(
     target
         DSC under which an organ misses its target.
     alpha, delta
-        Share that may miss it, and the probability with which the certificate may be wrong, 0..1.
+        Share that may miss it, and the probability with which the claim may be wrong, 0..1.
 
     Returns
     -------
-    Certificate or None
-        None when the cases are fewer than `fewest_certified` or show nothing: no number is made up.
+    float or None
+        0 when every case may go unflagged; None when the cases are fewer than `fewest_certified` or
+        show nothing.
     """
     confidence, truth = np.asarray(sdc, dtype=np.float64), np.asarray(dsc, dtype=np.float64)
     if confidence.ndim != 1 or confidence.shape != truth.shape:
         raise ValueError("SDC and DSC must be one per case")
     order = np.argsort(-confidence, kind="stable")
-    confidence, misses = confidence[order], np.cumsum(truth[order] < target)
-    first = max(fewest_certified(alpha, delta), math.ceil(FIRST_SHARE * len(confidence)))
-    tested = np.arange(first, len(confidence) + 1)
+    misses = np.cumsum(truth[order] < target)
+    confidence = np.append(confidence[order], 0.0)
+    tested = np.arange(
+        max(fewest_certified(alpha, delta), math.ceil(FIRST_SHARE * len(order))), len(order) + 1
+    )
     # A threshold takes all cases of equal confidence or none.
-    tested = tested[np.append(confidence, -np.inf)[tested] < confidence[tested - 1]]
+    tested = tested[confidence[tested] < confidence[tested - 1]]
     shown = binom.cdf(misses[tested - 1], tested, alpha) <= delta
     passed = tested[: int(np.argmin(np.append(shown, False)))]
-    if not passed.size:
+    return float(confidence[passed[-1]]) if passed.size else None
+
+
+def certify(
+    sdc: ArrayLike,
+    dsc: ArrayLike,
+    target: float,
+    unflagged_from: float,
+    alpha: float = ALPHA,
+    delta: float = DELTA,
+) -> Certificate | None:
+    """Certify the organs that are not flagged, or not.
+
+    Parameters
+    ----------
+    sdc, dsc, target, alpha, delta
+        As `safe_above`.
+    unflagged_from
+        Soft Dice confidence from which the bound reaches the target.
+
+    Returns
+    -------
+    Certificate or None
+        None when it cannot be shown: no number is made up.
+    """
+    safe = safe_above(sdc, dsc, target, alpha, delta)
+    if safe is None or unflagged_from <= safe:
         return None
-    m = int(passed[-1])
-    return Certificate(alpha, delta, target, float(confidence[m - 1]), m, int(misses[m - 1]))
+    unflagged = np.asarray(sdc) >= unflagged_from
+    under = np.count_nonzero(np.asarray(dsc)[unflagged] < target)
+    return Certificate(alpha, delta, target, int(np.count_nonzero(unflagged)), int(under))

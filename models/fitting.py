@@ -111,7 +111,7 @@ def fit_organ(
         reliability=reliability,
         calibration_error=(calibration_error(total), calibration_error(total, reliability)),
         band_probability=_band([case.missed for case in cases if case.missed is not None], threshold),
-        certificate=certify(sdc, dsc, target),  # type: ignore[arg-type]
+        certificate=certify(sdc, dsc, target, target + quantile),  # type: ignore[arg-type]
     )
 
 

@@ -19,8 +19,8 @@ def flag(organ: str, bound: float | None, reasons: Iterable[Reason]) -> tuple[Fl
     bound
         Lower bound of DSC, 0..1; None when none can be claimed.
     reasons
-        Broken rules (of an absent organ there is always one), `uncalibrated`, `out-of-domain`,
-        `not-certified` and `random-audit`, as they hold.
+        Broken rules (of an absent organ there is always one), `uncalibrated`, `out-of-domain`
+        and `random-audit`, as they hold.
 
     Returns
     -------

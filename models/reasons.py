@@ -19,7 +19,6 @@ class Reason(StrEnum):
     FRAGMENTED = "fragmented"
     VOLUME_OUT_OF_RANGE = "volume-out-of-range"
     BOUND_UNDER_TARGET = "bound-under-target"
-    NOT_CERTIFIED = "not-certified"
     UNCALIBRATED = "uncalibrated"
     RANDOM_AUDIT = "random-audit"
 
@@ -43,7 +42,6 @@ _SENTENCES: dict[Reason, str] = {
     Reason.FRAGMENTED: "The organ is in more pieces than it should be.",
     Reason.VOLUME_OUT_OF_RANGE: "The volume is outside the plausible range of an adult.",
     Reason.BOUND_UNDER_TARGET: "The outline may be less exact than asked for.",
-    Reason.NOT_CERTIFIED: "The release is not certified for an organ it is this unsure of.",
     Reason.UNCALIBRATED: "The release has not been calibrated on this organ; its accuracy is unknown.",
     Reason.RANDOM_AUDIT: "Drawn at random to check the release; nothing seems amiss.",
 }

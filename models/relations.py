@@ -21,8 +21,8 @@ from models.windows import body_mask
 OUTSIDE_SHARE = 0.05
 """Share of an organ that may lie outside the body; skin and lung edges are not drawn finer than this."""
 
-OVERLAP_SHARE = 0.1
-"""Share of an organ that another may claim too; borders are shared by a voxel's width."""
+OVERLAP_SHARE = 0.25
+"""Share of an organ that others may claim too; on a coarse grid small organs share wide borders."""
 
 NEIGHBOURS: Mapping[str, tuple[tuple[str, ...], float]] = {
     "spleen": (("left_kidney", "stomach"), 40.0),

@@ -285,9 +285,6 @@ def _finding(
     bound = confidence = None
     if doubt.sdc is not None and calibration is not None and Reason.OUT_OF_DOMAIN not in reasons:
         bound, confidence = lower_bound(doubt.sdc, calibration), calibration.confidence
-        certificate = calibration.certificate
-        if certificate is not None and doubt.sdc < certificate.sdc:
-            reasons.append(Reason.NOT_CERTIFIED)
     told, ordered = flag(organ, bound, reasons)
     found = result.shape is not None
     return OrganFinding(

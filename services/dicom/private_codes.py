@@ -56,7 +56,6 @@ REASONS: dict[Reason, Code] = {
     Reason.FRAGMENTED: _code("FRAGMENTED", "in more pieces than it should be"),
     Reason.VOLUME_OUT_OF_RANGE: _code("VOLUME", "volume outside the plausible range"),
     Reason.BOUND_UNDER_TARGET: _code("BOUND", "bound of DSC under the target"),
-    Reason.NOT_CERTIFIED: _code("NOT-CERTIFIED", "release not certified for this confidence"),
     Reason.UNCALIBRATED: _code("UNCALIBRATED", "release not calibrated on this organ"),
     Reason.RANDOM_AUDIT: _code("AUDIT", "drawn at random for review"),
 }

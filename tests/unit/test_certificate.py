@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.band import PROBABILITIES, fit_band, missed
-from models.certificate import certify, fewest_certified
+from models.certificate import certify, fewest_certified, safe_above
 
 
 def cases(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -22,15 +22,15 @@ def true_risk(threshold: float) -> float:
 @pytest.mark.parametrize("n", [40, 100, 400])
 def test_a_certificate_is_wrong_as_rarely_as_it_says(n):
     rng = np.random.default_rng(n)
-    found = [certify(*cases(rng, n), 0.5) for _ in range(1500)]
-    wrong = np.mean([one is not None and true_risk(one.sdc) > one.alpha for one in found])
+    found = [safe_above(*cases(rng, n), 0.5) for _ in range(1500)]
+    wrong = np.mean([one is not None and true_risk(one) > 0.1 for one in found])
     assert wrong <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 1500)
 
 
 def test_more_cases_certify_more():
     rng = np.random.default_rng(0)
-    drawn = [[certify(*cases(rng, n), 0.5) for _ in range(50)] for n in (60, 200, 2000)]
-    lowest = [np.median([one.sdc if one else 1.0 for one in found]) for found in drawn]
+    drawn = [[safe_above(*cases(rng, n), 0.5) for _ in range(50)] for n in (60, 200, 2000)]
+    lowest = [np.median([1.0 if one is None else one for one in found]) for found in drawn]
     assert lowest[0] > lowest[1] > lowest[2]
     assert true_risk(lowest[2]) == pytest.approx(0.1, abs=0.015)
 
@@ -38,22 +38,30 @@ def test_more_cases_certify_more():
 def test_22_cases_without_a_miss_are_the_fewest():
     assert fewest_certified() == 22
     assert fewest_certified(0.05, 0.05) == 59
-    assert certify(np.linspace(0.8, 0.9, 21), np.ones(21), 0.5) is None
-    certificate = certify(np.linspace(0.8, 0.9, 22), np.ones(22), 0.5)
-    assert (certificate.cases, certificate.under_target, certificate.sdc) == (22, 0, 0.8)
+    assert safe_above(np.linspace(0.8, 0.9, 21), np.ones(21), 0.5) is None
+    assert safe_above(np.linspace(0.8, 0.9, 22), np.ones(22), 0.5) == 0.0
 
 
 def test_equal_confidences_are_taken_together_or_not_at_all():
     sdc, dsc = np.full(30, 0.9), np.ones(30)
-    assert certify(sdc, dsc, 0.5).cases == 30
+    assert safe_above(sdc, dsc, 0.5) == 0.0
     dsc[:4] = 0
-    assert certify(sdc, dsc, 0.5) is None
+    assert safe_above(sdc, dsc, 0.5) is None
 
 
 def test_a_miss_among_the_most_confident_ends_it():
-    sdc, dsc = np.linspace(1, 0, 40), np.ones(40)
+    sdc, dsc = np.linspace(1, 0.1, 40), np.ones(40)
     dsc[3] = 0
-    assert certify(sdc, dsc, 0.5) is None
+    assert safe_above(sdc, dsc, 0.5) is None
+
+
+def test_an_organ_is_certified_only_as_far_down_as_it_goes_unflagged():
+    sdc, dsc = np.linspace(1, 0.1, 40), np.ones(40)
+    dsc[25:] = 0
+    assert safe_above(sdc, dsc, 0.5) == pytest.approx(sdc[25])
+    assert certify(sdc, dsc, 0.5, unflagged_from=sdc[26]) is None
+    certificate = certify(sdc, dsc, 0.5, unflagged_from=sdc[24])
+    assert (certificate.cases, certificate.under_target, certificate.dsc_target) == (25, 0, 0.5)
 
 
 def test_the_band_holds_the_organ_on_average_as_promised():

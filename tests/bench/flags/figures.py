@@ -27,7 +27,6 @@ RULES = frozenset(Reason) - {
     Reason.OUT_OF_DOMAIN,
     Reason.BOUND_UNDER_HALF_TARGET,
     Reason.BOUND_UNDER_TARGET,
-    Reason.NOT_CERTIFIED,
     Reason.UNCALIBRATED,
     Reason.RANDOM_AUDIT,
 }
@@ -68,11 +67,12 @@ def judged(studies: Sequence[Measured], organs: Mapping[str, OrganCalibration]) 
                 continue
             fitted, target = organs[organ], catalogue_entry(organ).dsc_target
             sdc = counted_confidence(study.case.organs[organ].counts, THRESHOLD, fitted.reliability)
-            assert sdc is not None and row.entropy is not None
-            assert row.disagreement is not None and row.importance_ml is not None
+            assert sdc is not None
+            assert row.entropy is not None
+            assert row.disagreement is not None
+            assert row.importance_ml is not None
             bound = lower_bound(sdc, fitted)
             ruled = any(Reason(reason) in RULES for reason in row.reasons)
-            uncertified = fitted.certificate is not None and sdc < fitted.certificate.sdc
             scores = {
                 "flag": bound - target - ruled,
                 "SDC bound": bound - target,
@@ -84,7 +84,7 @@ def judged(studies: Sequence[Measured], organs: Mapping[str, OrganCalibration]) 
                 "window disagreement": -row.disagreement,
                 "importance": -row.importance_ml,
             }
-            flagged = ruled or uncertified or bound < target
+            flagged = ruled or bound < target
             rows.append(Judged(organ, row.dsc, row.dsc < target, flagged, scores))
     return rows
 
