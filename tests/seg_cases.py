@@ -105,6 +105,7 @@ def plain_seg(series, masks: dict[str, np.ndarray], grid: Geometry, *, cite: boo
     ]
     k_mm, j_mm, i_mm = grid.spacing_mm
     cosines = [*(grid.affine[:3, 2] / i_mm), *(grid.affine[:3, 1] / j_mm)]
+    seg.DimensionIndexSequence = [item(DimensionIndexPointer=pointer) for pointer in (0x0062000B, 0x00200032)]
     measures = item(PixelSpacing=[f"{j_mm:.10g}", f"{i_mm:.10g}"], SpacingBetweenSlices=f"{k_mm:.10g}")
     orientation = item(ImageOrientationPatient=[f"{c:.10g}" for c in cosines])
     seg.SharedFunctionalGroupsSequence = [
@@ -116,6 +117,7 @@ def plain_seg(series, masks: dict[str, np.ndarray], grid: Geometry, *, cite: boo
         for k in np.flatnonzero(mask.any(axis=(1, 2))):
             position = grid.to_lps((k, 0, 0))
             group = item(
+                FrameContentSequence=[item(DimensionIndexValues=[n, int(k) + 1])],
                 SegmentIdentificationSequence=[item(ReferencedSegmentNumber=n)],
                 PlanePositionSequence=[item(ImagePositionPatient=[f"{mm:.10g}" for mm in position])],
             )

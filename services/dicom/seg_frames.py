@@ -23,6 +23,9 @@ POSITION_TOLERANCE_MM = 0.02
 COSINE_TOLERANCE = 1e-4
 """Direction cosines are parallel when their product is no farther from 1; they carry six digits."""
 
+UNIT_TOLERANCE = 0.01
+"""A direction whose length is farther from 1 is none; some writers give three digits."""
+
 SPACING_TOLERANCE = 1e-3
 """Relative difference of pixel spacings that still counts as equal."""
 
@@ -76,6 +79,12 @@ def unknown_image(count: int) -> Refused:
         "the SEG refers to images the CT series does not have",
         {"unknown_images": count},
     )
+
+
+def signed_cosine(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> float:
+    """Return the cosine between a stated direction and a unit vector; 0 if it is no direction."""
+    length = float(np.linalg.norm(theirs))
+    return float(theirs @ ours) / length if abs(length - 1) <= UNIT_TOLERANCE else 0.0
 
 
 @dataclass(frozen=True)
@@ -242,7 +251,8 @@ class CTSlices:
         if cosines is None:
             return 1, 1
         theirs = np.array(cosines, dtype=np.float64)
-        row, column = float(theirs[:3] @ self.along_row), float(theirs[3:] @ self.along_column)
+        row = signed_cosine(theirs[:3], self.along_row)
+        column = signed_cosine(theirs[3:], self.along_column)
         if not min(abs(row), abs(column)) >= 1 - COSINE_TOLERANCE:
             raise Refused(SegCode.GRID_MISMATCH, "the SEG's orientation is not that of the CT images")
         return (1 if column > 0 else -1), (1 if row > 0 else -1)

@@ -23,6 +23,7 @@ from services.dicom.seg_frames import (
     Frame,
     Place,
     SegCode,
+    signed_cosine,
 )
 
 
@@ -75,7 +76,10 @@ class OwnGrid:
         if self._transposed:
             along_row, along_column, spacing = along_column, along_row, spacing[::-1]
         # From here on as if not transposed: the direction and size along the CT's columns (rows grow), rows.
-        parallel = min(abs(along_row @ slices.along_row), abs(along_column @ slices.along_column))
+        parallel = min(
+            abs(signed_cosine(along_row, slices.along_row)),
+            abs(signed_cosine(along_column, slices.along_column)),
+        )
         if not parallel >= 1 - COSINE_TOLERANCE:
             raise _no_grid("its axes are not those of the CT", cosine=round(float(parallel), 6))
         largest = max(float((spacing / slices.spacing).max()), float(step) / ct_step)

@@ -105,6 +105,8 @@ def fill(
             raise Refused(SegCode.MALFORMED, "a segment has the number of the background")
         nothing = background | {0} | ({int(padding)} if padding is not None else set())
     maximum = float(seg.MaximumFractionalValue) if kind == "FRACTIONAL" else 0.0
+    if maximum >= 2 ** int(seg.BitsAllocated):
+        raise Refused(SegCode.MALFORMED, "MaximumFractionalValue is more than a pixel can hold")
     other = 0  # the one value besides 0 that stands for the segment in a BINARY SEG
     for n, (place, stored) in enumerate(zip(places, stored_frames(seg, len(frames)), strict=True)):
         if kind == "FRACTIONAL" and not (maximum > 0 and stored.max() <= maximum):

@@ -145,9 +145,6 @@ def same_number(seg: Dataset) -> None:
 
 
 def other_index(seg: Dataset) -> None:
-    seg.DimensionIndexSequence = [item(DimensionIndexPointer=0x0062000B)]
-    for n, frame in enumerate(seg.PerFrameFunctionalGroupsSequence):
-        frame.FrameContentSequence = [item(DimensionIndexValues=[1 if n < 3 else 2])]
     seg.PerFrameFunctionalGroupsSequence[0].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 2
 
 

@@ -1,0 +1,33 @@
+"""Two hundred random corruptions of corrected SEGs: no crash, no wrong ledger. `make bench` tries more."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from services.dicom.series import load, read_series
+from tests.seg_damage import damage, judge, ohif_base, plain_bases
+
+
+@pytest.fixture(scope="module")
+def bases(test_data):
+    folder = test_data("ohif-correction")
+    (reading,) = read_series(folder / "ct")
+    return [ohif_base(folder, load(reading)), *plain_bases()]
+
+
+def test_what_is_not_damaged_gives_the_right_ledger(bases, tmp_path):
+    for base in bases:
+        assert judge(base, base.content, base.right, tmp_path / "seg.dcm") == "ledger", base.name
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of the damage before it meets it
+def test_two_hundred_corruptions_crash_nothing_and_give_no_wrong_ledger(bases, tmp_path):
+    outcomes = Counter()
+    for seed in range(200):
+        base = bases[seed % len(bases)]
+        outcomes[judge(base, *damage(base, seed), tmp_path / "seg.dcm")] += 1
+    assert outcomes["ledger"] > 20, "some damage does not matter"
+    assert outcomes["malformed-seg"] > 20
+    assert len(outcomes) >= 8
