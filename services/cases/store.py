@@ -168,11 +168,7 @@ class CaseStore:
             If it cannot be read, or is not what the case's digest was taken of: a file is missing,
             changed, or one too many.
         """
-        folder = self.folder / case.case_id
-        with _storage_failures():
-            files = {
-                path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.nii.gz")
-            }
+        files = self._files(case)
         if _digest(files) != case.digest:
             raise StorageFailed(
                 f"case {case.case_id} is not what was kept: add it, or ingest its correction, again"
@@ -188,6 +184,23 @@ class CaseStore:
                 for organ, (array, _) in labels.items()
             },
         )
+
+    def is_whole(self, case: Case) -> bool:
+        """Tell whether a case's files are what its digest was taken of.
+
+        Raises
+        ------
+        StorageFailed
+            If they cannot be read.
+        """
+        return _digest(self._files(case)) == case.digest
+
+    def _files(self, case: Case) -> dict[str, bytes]:
+        folder = self.folder / case.case_id
+        with _storage_failures():
+            return {
+                path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.nii.gz")
+            }
 
     def _key(self) -> bytes:
         path = self.folder / "site.key"

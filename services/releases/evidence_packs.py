@@ -28,6 +28,10 @@ class EvidencePacks:
         """Return where a pack lies, or would."""
         return self._folder / f"{digest}.json"
 
+    def digests(self) -> tuple[str, ...]:
+        """Return the digests by which packs are named, sorted."""
+        return tuple(sorted(path.stem for path in self._folder.glob("*.json")))
+
     def keep(self, pack: Mapping[str, Any]) -> str:
         """Keep a pack; return its SHA-256.
 

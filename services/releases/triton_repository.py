@@ -93,23 +93,33 @@ class TritonRepository:
         StorageFailed
             If the disk is full or not writable; no version folder is left.
         """
-        files = {
-            MODEL_FILE: self._model.read_bytes(),
-            RELEASE_FILE: release.to_bytes(),
-            TRUNK_FILE: store.export(release.trunk),
-            **{HEAD_FILE.format(organ): store.export(digest) for organ, digest in release.heads.items()},
-        }
+        files = {MODEL_FILE: self._model.read_bytes(), **self._pinned(release, store)}
         self._write_config()
         version = self.versions_folder / str(release.number)
         if version.exists():
-            for name in files.keys() - {MODEL_FILE}:
-                if not (version / name).is_file() or (version / name).read_bytes() != files[name]:
-                    raise InvalidRelease(f"version {release.number} is there with another {name}")
+            for name in self.differing(release, store):
+                raise InvalidRelease(f"version {release.number} is there with another {name}")
             if (version / MODEL_FILE).read_bytes() == files[MODEL_FILE]:
                 return version
             self.remove_version(release.number)  # same release, newer program
         self._move_in(version, files)
         return version
+
+    def differing(self, release: Release, store: ReleaseStore) -> tuple[str, ...]:
+        """Return the files of a version that are not what the release pins; the program may be newer.
+
+        Raises
+        ------
+        InvalidRelease
+            If an export of the release is missing or damaged.
+        """
+        version = self.versions_folder / str(release.number)
+        files = self._pinned(release, store)
+        return tuple(
+            name
+            for name, content in files.items()
+            if not (version / name).is_file() or (version / name).read_bytes() != content
+        )
 
     def remove_version(self, number: int) -> None:
         """Take a version out; Triton stops serving it at the next load, not before.
@@ -138,6 +148,13 @@ class TritonRepository:
         """
         with storage_errors(f"version {number}"):
             os.utime(self.versions_folder / str(number) / MODEL_FILE)
+
+    def _pinned(self, release: Release, store: ReleaseStore) -> dict[str, bytes]:
+        return {
+            RELEASE_FILE: release.to_bytes(),
+            TRUNK_FILE: store.export(release.trunk),
+            **{HEAD_FILE.format(organ): store.export(digest) for organ, digest in release.heads.items()},
+        }
 
     def _move_in(self, version: Path, files: dict[str, bytes]) -> None:
         aside = self._aside()
