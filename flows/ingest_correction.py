@@ -19,7 +19,7 @@ from flows.correction_sums import sums
 from flows.keep_correction import KEPT_OUT_OF_TUNING, Understood, keep, standing
 from flows.returned_seg import Memory, Placed, finder
 from models.corrections import Mask, OrganLedger, ledger
-from models.errors import PacsFailed, Refused
+from models.errors import PacsUnavailable, Refused
 from models.scopes import Scope
 from services.cases.store import CaseStore
 from services.cases.words import ReadersDisagree
@@ -135,7 +135,7 @@ def ingest(
     WrongAnswer
         If an answer answers no question.
     PacsFailed
-        If the archive does not answer.
+        If no archive is known, or it does not answer.
     StorageFailed
         If what is to be kept cannot be stored.
     """
@@ -302,7 +302,7 @@ def _question(question: Question) -> Mapping[str, Any]:
 def _worth_trying_again(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
     """Only an archive that is away, or a study that was still arriving, is another matter later."""
     failure = state.result(raise_on_failure=False)
-    return isinstance(failure, PacsFailed) or (
+    return isinstance(failure, PacsUnavailable) or (
         isinstance(failure, Refused) and failure.code in WORTH_TRYING_AGAIN
     )
 
