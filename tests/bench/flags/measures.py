@@ -22,7 +22,16 @@ from models.uncertainty import NEAR_VOXELS
 from services.inference.engine import serving_profile
 from services.releases.calibrator import study_case
 from services.releases.store import ReleaseStore
-from tests.bench.flags.cohort import BUILD, STARTER, THREADS, Answered, Study, read
+from tests.bench.flags.cohort import (
+    BUILD,
+    STARTER,
+    THREADS,
+    Answered,
+    Study,
+    damages,
+    read,
+    sites,
+)
 
 TOP = (1, 2, 5)
 """How many regions a reader corrects."""
@@ -109,7 +118,7 @@ def shipped() -> Release:
 
 def measured(studies: Iterable[Study], release: Release) -> Iterator[Measured]:
     """Measure answered studies, or read what this program measured of them before."""
-    folder = BUILD / "measures" / f"{release.digest[:12]}-{_program()[:12]}"
+    folder = BUILD / "measures" / f"{_claims(release)[:12]}-{_program()[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     for study in studies:
         path = folder / f"{study.kind}-{study.seed}.pickle"
@@ -195,9 +204,29 @@ def _moved(region: ReviewRegion, findings: StudyFindings, rng: np.random.Generat
     return moved
 
 
+def _claims(release: Release) -> str:
+    """Return the digest of the release without its certificates, which no measure depends on."""
+    assert release.calibration is not None
+    organs = {
+        organ: replace(fitted, certificate=None) for organ, fitted in release.calibration.organs.items()
+    }
+    return replace(release, calibration=replace(release.calibration, organs=organs)).digest
+
+
 def _program() -> str:
     """Return the SHA-256 of what decides a measure: this file, the calibrator and the core."""
     root = Path(models.__file__).parent
     files = [root / f"{name}.py" for name in PROGRAM]
     files += [Path(__file__), root.parent / "services" / "releases" / "calibrator.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def main() -> None:
+    """Measure every study that is answered already."""
+    release = shipped()
+    for _ in measured([one for one in sites() + damages() if one.path.exists()], release):
+        pass
+
+
+if __name__ == "__main__":
+    main()

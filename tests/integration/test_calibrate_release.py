@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from deploy.cli import app
+from flows.audit_stream import AUDIT_DRAWN, BOUND_BROKEN, check_bounds
+from flows.calibrate_release import CANDIDATE_CALIBRATED, calibrate_release
+from models.corrections import HybridLabel, Provenance
+from models.errors import Refused
+from models.phantom import make_case
+from models.resampling import to_model_grid
+from services.cases.store import CaseContent
+from services.records.port import Purpose, ReleaseState
+from tests.learning import ORGANS, SPACING, Site, open_site
+
+FEWEST = 10
+
+
+def keep(site: Site, seed: int, origin: str = "independent", patient: str | None = None) -> None:
+    """Keep a phantom of site A for calibration."""
+    services = site.services
+    case = make_case("A", seed, spacing_mm=SPACING)
+    contract = services.releases.release(1).contract
+    drawn = np.full(case.volume.geometry.shape, Provenance.READER, dtype=np.uint8)
+    content = CaseContent(
+        volume=to_model_grid(case.volume, contract.spacing_mm),
+        ct=case.volume.geometry,
+        sent={},
+        labels={organ: HybridLabel(case.truth[organ], drawn) for organ in ORGANS},
+    )
+    services.cases.add(
+        services.records, f"series {seed}", patient or f"patient {seed}", Purpose.CALIBRATION, origin, content
+    )
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A site with nine patients kept for calibration: one too few."""
+    site = open_site(tmp_path_factory.mktemp("site"))
+    for seed in range(FEWEST - 1):
+        keep(site, seed)
+    return site
+
+
+@pytest.fixture
+def site(prepared: Site, tmp_path: Path) -> Site:
+    return prepared.copy(tmp_path)
+
+
+def test_what_is_claimed_anew_is_a_candidate_of_the_same_weights(site):
+    keep(site, 9)
+    document = calibrate_release(site.services)
+    parent, candidate = (site.services.releases.release(number) for number in (1, 2))
+    assert (document["release"], document["parent"], document["cases"]) == (2, 1, FEWEST)
+    assert (candidate.trunk, candidate.heads, candidate.contract, candidate.parent) == (
+        parent.trunk,
+        parent.heads,
+        parent.contract,
+        1,
+    )
+    assert candidate.calibration.domain != parent.calibration.domain
+    assert candidate.calibration.facts.low[0] == SPACING[0]
+    assert set(document["organs"]) == set(ORGANS)
+    assert site.services.records.incumbent() == 1, "promotion is an act with a name"
+    assert site.services.records.release_states()[2] is ReleaseState.CANDIDATE
+    (event,) = site.services.records.events(CANDIDATE_CALIBRATED)
+    assert event.payload["digest"] == candidate.digest
+    assert len(event.payload["patients"]) == FEWEST
+    assert calibrate_release(site.services)["digest"] == candidate.digest
+    assert site.services.releases.numbers() == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("origin", "patient", "left_out"),
+    [("edited-from-1", None, "not_independent"), ("independent", "patient 3", "same_patient")],
+)
+def test_a_readers_edit_and_a_second_case_of_a_patient_do_not_count(site, origin, patient, left_out):
+    keep(site, 9, origin, patient)
+    with pytest.raises(Refused, match="too-few-cases") as refused:
+        calibrate_release(site.services)
+    assert refused.value.measured["patients"] == FEWEST - 1
+    assert refused.value.measured[left_out] == 1
+
+
+def test_the_verb_refuses_with_the_numbers(site):
+    home = {"ORGANLOOP_HOME": str(site.services.settings.home)}
+    result = CliRunner().invoke(app, ["calibrate", "--json"], env=home)
+    assert result.exit_code == 3
+    document = json.loads(result.stdout)
+    assert (document["code"], document["measured"]["patients"]) == ("too-few-cases", FEWEST - 1)
+
+
+def test_bounds_of_audited_studies_that_readers_contradict_raise_an_alert(site, monkeypatch, tmp_path):
+    monkeypatch.setenv("ORGANLOOP_AUDIT_SHARE", "1")
+    audited = site.copy(tmp_path / "audited")
+    for seed in (1, 2):
+        audited.correct(seed, "stomach")
+    records = audited.services.records
+    drawn = records.events(AUDIT_DRAWN)
+    assert len(drawn) == 2
+    assert drawn[0].payload["organs"]["stomach"]["bound"] > 0.4, "the truth is far from this"
+    found = check_bounds(audited.services)
+    assert (found["drawn"], found["reviewed"], found["alerts"]) == (2, 2, ["stomach"])
+    row = found["organs"]["stomach"]
+    assert (row["held"], row["looked_at"], row["broken"]) == (0, 2, True)
+    assert row["high"] < row["promised"] == 0.9
+    assert check_bounds(audited.services) == found
+    (alert,) = records.events(BOUND_BROKEN)
+    assert alert.payload["organ"] == "stomach"
+    home = {"ORGANLOOP_HOME": str(audited.services.settings.home)}
+    result = CliRunner().invoke(app, ["bounds", "--json"], env=home)
+    assert (result.exit_code, json.loads(result.stdout)["alerts"]) == (1, ["stomach"])
+
+
+def test_a_study_that_is_not_drawn_claims_nothing_on_record(site):
+    site.correct(3, "stomach")
+    assert site.services.records.events(AUDIT_DRAWN) == ()
+    found = check_bounds(site.services)
+    assert (found["drawn"], found["organs"], found["alerts"]) == (0, {}, [])
