@@ -162,25 +162,27 @@ class DicomwebArchive:
 
     def _store_one(self, item: DicomObject, study_uid: str) -> str | None:
         """Return why the archive does not hold an object in the end; None if it does."""
-        outcome = stow.Outcome("", again=True)
+        reason, again = "", True
+        unavailable: PacsUnavailable | None = None
         for pause in self._web.pauses():
             time.sleep(pause)
-            if self._holds(study_uid, item.sop_instance_uid):
+            if self._holds(study_uid, item.sop_instance_uid):  # also after no answer: it may lie there
                 return None
-            if outcome.again:  # not if it was accepted: then it is only waited for
-                try:
-                    outcome = self._send(item)
-                except (
-                    PacsUnavailable
-                ) as error:  # it may have been stored all the same: look before sending again
-                    unanswered, outcome = error, stow.Outcome("no answer", again=True)
-                if outcome.reason and not outcome.again:
-                    return outcome.reason
+            if not again:  # accepted, and not listed yet
+                continue
+            try:
+                outcome = self._send(item)
+            except PacsUnavailable as error:
+                unavailable = error
+                continue
+            unavailable, reason, again = None, outcome.reason or "", outcome.again
+            if reason and not again:
+                return reason
         if self._holds(study_uid, item.sop_instance_uid):
             return None
-        if outcome.reason == "no answer":
-            raise unanswered
-        return outcome.reason or "accepted, but not listed afterwards"
+        if unavailable is not None:
+            raise unavailable
+        return reason or "accepted, but not listed afterwards"
 
     def _send(self, item: DicomObject) -> stow.Outcome:
         def call() -> stow.Outcome:
