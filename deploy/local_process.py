@@ -62,7 +62,10 @@ class LocalProcess:
 
 
 def start(command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> LocalProcess:
-    """Start a process in a session of its own, so that it outlives the command."""
+    """Start a process in a session of its own, so that it outlives the command.
+
+    It takes over nothing that is open, such as the lock or the pipe of a script that started the command.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawnp(
@@ -73,6 +76,7 @@ def start(command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> Local
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
             (os.POSIX_SPAWN_DUP2, 1, 2),
+            *((os.POSIX_SPAWN_CLOSE, number) for number in _open_files() if number > 2),
         ],
         setsid=True,
     )
@@ -116,6 +120,10 @@ def stop(process: LocalProcess, *, grace_seconds: float = 10.0) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # children that outlive their parent would hold its ports
     _await_end(process, KILL_SECONDS)
+
+
+def _open_files() -> list[int]:
+    return [int(path.name) for path in Path("/proc/self/fd").iterdir()]
 
 
 def _await_end(process: LocalProcess, patience_seconds: float) -> None:

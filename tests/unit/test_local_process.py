@@ -24,6 +24,19 @@ def test_a_started_process_runs_until_it_is_stopped(tmp_path: Path) -> None:
     assert not process.alive
 
 
+def test_a_started_process_does_not_hold_what_the_command_was_given(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.set_inheritable(writing, True)  # as the lock of a script that calls the command
+    process = start("import time; time.sleep(60)", tmp_path / "log")
+    os.close(writing)
+    os.set_blocking(reading, False)
+    try:
+        assert os.read(reading, 1) == b""  # nobody else can write to it any more
+    finally:
+        os.close(reading)
+        local_process.stop(process, grace_seconds=5)
+
+
 def test_a_process_that_ignores_the_polite_signal_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     script = (
