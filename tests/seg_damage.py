@@ -244,7 +244,8 @@ def _changed(base: Base, random: np.random.Generator) -> bytes:
         items = items[:n] + items[n + 1 :] if choice == 2 else [*items, items[n]]
         where[element.tag] = DataElement(element.tag, "SQ", items)
     else:
-        where[element.tag] = DataElement(element.tag, element.VR, _other_value(element, random))
+        value = None if element.VR == "SQ" else _other_value(element, random)
+        where[element.tag] = DataElement(element.tag, element.VR, value)
     return _file_as_it_is(seg, base)
 
 

@@ -8,6 +8,7 @@ from io import BytesIO
 from pathlib import Path
 
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_file_meta_info
@@ -24,6 +25,12 @@ BROKEN_DATASET = (
     ArithmeticError, EOFError, OSError, NotImplementedError, RuntimeError, struct.error, zlib.error,
 )  # fmt: skip
 """What pydicom and its decoders raise on damaged objects; elements are parsed only when touched."""
+
+_MAY_FOLLOW_PIXELS = (0xFFFAFFFA, 0xFFFCFFFC)
+"""Digital signatures and trailing padding."""
+
+_UNDEFINED = 0xFFFFFFFF
+"""Length of pixel data that are encapsulated."""
 
 _META_START = 128 + 4 + 12
 """Preamble, DICM, and the element FileMetaInformationGroupLength, after which that many bytes follow."""
@@ -47,7 +54,8 @@ def open_bounded(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
     Raises
     ------
     Refused
-        `too-large`, or `not-dicom` if it cannot be read as DICOM.
+        `too-large`; `not-dicom` if it cannot be read as DICOM; `malformed-seg` if something that has
+        no place there follows the pixel data.
     OSError
         If the file cannot be read from the disk.
 
@@ -60,20 +68,39 @@ def open_bounded(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
     content = path.read_bytes()  # apart from parsing: there pydicom raises OSError for damage too
     try:
         if _is_deflated(path):
-            return _inflated(path, content)
-        return dcmread(BytesIO(content), stop_before_pixels=stop_before_pixels)
+            dataset, plain = _inflated(path, content)
+        else:
+            plain = content
+            dataset = dcmread(BytesIO(content), stop_before_pixels=stop_before_pixels)
+        if not stop_before_pixels:
+            _require_pixels_at_the_end(dataset, plain)
     except BROKEN_DATASET as error:
         raise Refused(
             SegCode.NOT_DICOM, f"the file cannot be read as DICOM ({type(error).__name__})"
         ) from error
+    return dataset
+
+
+def _require_pixels_at_the_end(dataset: Dataset, plain: bytes) -> None:
+    """Refuse what follows the pixel data: bytes too many before them shift all that is drawn.
+
+    Notes
+    -----
+    Source: PS3.5 7.1 (elements ascend), PS3.10 7.2 (padding), PS3.3 C.12.1.1.3.1.1 (signatures).
+    """
+    pixels: object = dataset.get_item("PixelData") if "PixelData" in dataset else None
+    if not isinstance(pixels, RawDataElement) or pixels.length == _UNDEFINED or pixels.value is None:
+        return
+    if not plain.endswith(pixels.value) and not any(tag in dataset for tag in _MAY_FOLLOW_PIXELS):
+        raise Refused(SegCode.MALFORMED, "something follows the pixel data")
 
 
 def _is_deflated(path: Path) -> bool:
     return read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
 
 
-def _inflated(path: Path, content: bytes) -> Dataset:
-    """Inflate a dataset up to the bound; pydicom would inflate whatever is there."""
+def _inflated(path: Path, content: bytes) -> tuple[Dataset, bytes]:
+    """Return the dataset and its bytes, inflated up to the bound; pydicom knows none."""
     meta = read_file_meta_info(path)
     packed = content[_META_START + int(meta.FileMetaInformationGroupLength) :]
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -84,7 +111,7 @@ def _inflated(path: Path, content: bytes) -> Dataset:
         raise EOFError("the deflated dataset ends too early")
     dataset = read_dataset(BytesIO(plain), is_implicit_VR=False, is_little_endian=True)
     dataset.file_meta = meta
-    return dataset
+    return dataset, plain
 
 
 def _too_large() -> Refused:

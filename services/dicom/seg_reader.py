@@ -196,6 +196,8 @@ def _segments(seg: Dataset) -> dict[int, Dataset]:
         if number in items:
             raise Refused(SegCode.MALFORMED, "two segments have one number", {"segment": number})
         items[number] = item
+    if not items:
+        raise Refused(SegCode.MALFORMED, "the SEG declares no segment")
     return items
 
 
@@ -230,6 +232,8 @@ def _code(items: Sequence[Dataset] | None) -> Code | None:
 
 def _frames(seg: Dataset) -> list[Frame]:
     if "PixelData" not in seg:
+        if seg.get("NumberOfFrames") or seg.get("PerFrameFunctionalGroupsSequence"):
+            raise Refused(SegCode.MALFORMED, "the SEG declares frames and has no pixel data")
         return []
     shared = (seg.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
     frames = [Frame(own, shared) for own in seg.get("PerFrameFunctionalGroupsSequence") or [Dataset()]]

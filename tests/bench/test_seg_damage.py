@@ -1,0 +1,26 @@
+"""Two thousand random corruptions of corrected SEGs: no crash, no wrong ledger."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from services.dicom.series import load, read_series
+from tests.seg_damage import damage, judge, ohif_base, plain_bases
+
+CORRUPTIONS = 2000
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom warns of the damage before it meets it
+def test_two_thousand_corruptions_crash_nothing_and_give_no_wrong_ledger(test_data, tmp_path, capsys):
+    folder = test_data("ohif-correction")
+    (reading,) = read_series(folder / "ct")
+    bases = [ohif_base(folder, load(reading)), *plain_bases()]
+    outcomes = Counter()
+    for seed in range(1000, 1000 + CORRUPTIONS):  # others than the suite tries
+        base = bases[seed % len(bases)]
+        outcomes[str(judge(base, *damage(base, seed), tmp_path / "seg.dcm"))] += 1
+    with capsys.disabled():
+        print(f"\n{CORRUPTIONS} corruptions:", dict(outcomes.most_common()))
+    assert outcomes.total() == CORRUPTIONS
