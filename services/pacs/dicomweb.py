@@ -141,8 +141,8 @@ class DicomwebArchive:
                 return None
             if set(files) != {sop_instance_uid}:
                 raise PacsFailed(f"The archive at {self._web.name} sent another object than was asked for.")
-            path = files[sop_instance_uid]
-            return path.rename(into / path.name)
+            bring(files[sop_instance_uid], into / files[sop_instance_uid].name)
+        return into / f"{sop_instance_uid}.dcm"
 
     def store(self, objects: Sequence[DicomObject]) -> tuple[str, ...]:
         """Store objects that are not there yet, one request each; see `Pacs.store`.

@@ -43,15 +43,15 @@ def folder_aside(into: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def bring(folder: Path, place: Path) -> None:
-    """Give a complete folder its name, in place of an earlier one."""
+def bring(whole: Path, place: Path) -> None:
+    """Give a complete folder, or file, its name, in place of an earlier one."""
     with storage_errors(_WHAT):
-        if place.exists():
+        if place.is_dir():  # a folder is not renamed onto another
             with folder_aside(place.parent) as earlier:
                 place.rename(earlier / place.name)
-                folder.rename(place)
+                whole.rename(place)
         else:
-            folder.rename(place)
+            whole.rename(place)
 
 
 def write_object(folder: Path, pieces: Iterable[bytes], sop_instance_uid: str | None = None) -> Path:

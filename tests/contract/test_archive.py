@@ -92,6 +92,17 @@ def test_what_is_fetched_is_what_was_stored_byte_by_byte(
     assert [path.name for path in folder.parent.iterdir()] == [objects[0].study_uid]
 
 
+def test_a_place_that_cannot_be_written_is_no_fault_of_the_archive(
+    pacs: Port, archive: Archive, tmp_path: Path
+) -> None:
+    [one] = held(archive, ct_study(1))
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageFailed, match="cannot be written: Not a directory"):
+        pacs.fetch_study(one.study_uid, tmp_path / "file" / "into")
+    with pytest.raises(StorageFailed, match="cannot be written: Not a directory"):
+        pacs.fetch_instance(one.sop_instance_uid, tmp_path / "file" / "into")
+
+
 def test_a_study_fetched_again_takes_the_place_of_the_earlier_one(
     pacs: Port, archive: Archive, tmp_path: Path
 ) -> None:

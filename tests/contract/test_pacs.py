@@ -1,4 +1,4 @@
-"""What every Pacs adapter keeps; today there is one, the folder."""
+"""What the folder keeps of `Pacs`; test_archive.py shows it of archives."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -42,6 +44,26 @@ def test_a_message_cut_short_is_no_message(end: int) -> None:
     body = encode([b"a" * 50, b"b" * 20]).removesuffix(b"--\r\n")
     with pytest.raises(Unfinished):
         parts_of(cut(body[:end], 7))
+
+
+def test_a_large_part_is_never_held_whole() -> None:
+    piece = bytes(1 << 20)
+    received = 0
+
+    def take(_: int, pieces: Iterator[bytes]) -> None:
+        nonlocal received
+        received += sum(map(len, pieces))
+
+    start, end = encode([b""]).split(b"\r\n\r\n")
+    body = itertools.chain([start + b"\r\n\r\n"], itertools.repeat(piece, 200), [end])
+    tracemalloc.start()
+    try:
+        read_parts(body, BOUNDARY, take)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert received == 200 << 20
+    assert peak < 6 << 20
 
 
 def test_headers_preamble_and_epilogue_are_left_out() -> None:
