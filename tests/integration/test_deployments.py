@@ -13,17 +13,23 @@ from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Pending, Running
+from pydicom import dcmread
 
 from deploy.deployments import WORK_POOL, register
 from deploy.prefect_server import PrefectServer
 from deploy.worker import bury_dead_runs, worker_name
 from flows import gate_candidate, tune_heads
+from flows.ingest_correction import ingest_correction
 from flows.launching import SEGMENT, PrefectLauncher, RunState
 from flows.nightly_tuning import nightly_tuning
 from models.network.tuning import TuningSettings
+from services.records.store import open_records
+from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.learning import open_site
+from tests.returned_segs import put_on_record
+from tests.tiny_networks import publish_tiny
 
 NAMES = (
     "watch-arrivals/organloop",
@@ -31,6 +37,7 @@ NAMES = (
     "ingest-correction/organloop",
     "nightly-tuning/organloop",
     "promote-release/organloop",
+    "approve-release/organloop",
 )
 
 
@@ -145,9 +152,34 @@ def test_a_worker_runs_what_is_started_from_a_deployment(api, tmp_path, test_dat
         subprocess.run(worker, env=environment, cwd=tmp_path, check=True, capture_output=True, timeout=240)
         with get_client(sync_client=True) as client:
             assert client.read_flow_run(run.id).state.is_completed()
-            (artifact,) = client.read_artifacts()
-    assert artifact.key == "ledger"
-    assert '"added_voxels": 339' in artifact.data
+            shown = {artifact.key: artifact.data for artifact in client.read_artifacts()}
+    assert shown.keys() == {"ledger", "correction"}
+    assert '"added_voxels": 339' in shown["ledger"]
+    assert shown["correction"].startswith("data:image/png;base64,")
+
+
+def test_a_saved_object_of_the_archive_is_enough_and_the_sums_are_shown(
+    api, tmp_path, test_data, clean_archive, monkeypatch
+):
+    ohif = test_data("ohif-correction")
+    settings = Settings(home=tmp_path / "home", orthanc_url=clean_archive.url)
+    publish_tiny(ReleaseStore(settings.release_store), 1, {"liver": 1, "spleen": 2})
+    records = open_records(settings.records_url)
+    records.set_incumbent(1, approver="IT", reason="first release")
+    put_on_record(records, ohif / "sent.dcm", ohif / "ct")
+    clean_archive.put(ohif / "ct", ohif / "sent.dcm", ohif / "saved-by-ohif.dcm")
+    monkeypatch.setenv("ORGANLOOP_HOME", str(settings.home))
+    monkeypatch.setenv("ORGANLOOP_ORTHANC_URL", clean_archive.url)
+    with temporary_settings({PREFECT_API_URL: api}):
+        saved = dcmread(ohif / "saved-by-ohif.dcm", stop_before_pixels=True)
+        document = ingest_correction(saved.SOPInstanceUID)
+        stranger = ingest_correction("2.25.1")
+        with get_client(sync_client=True) as client:
+            sums = [artifact for artifact in client.read_artifacts() if artifact.key == "corrections"]
+    assert (document["status"], document["kept"], document["release"]) == ("correction", True, 1)
+    assert (stranger["status"], stranger["code"]) == ("stranger", "not-in-archive")
+    assert '"organ": "liver", "edited": 1' in sums[0].data
+    assert 'reader"' not in sums[0].data, "how many readers, not who"
 
 
 def test_a_night_tunes_and_gates_once_and_a_quiet_night_is_no_error(api, tmp_path, monkeypatch):
