@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from models.findings import Flag, OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.organs import organ
+from models.reasons import Reason
 from models.verdict import GeometryVerdict
 
 SERIES_DESCRIPTION_LENGTH = 64  # VR LO, PS3.5 6.2
@@ -19,13 +20,19 @@ def organs_description(findings: StudyFindings) -> str:
 
     All flagged organs are named, rejected ones first; where the names do not fit, their number and
     as many names as fit: ``Organs r2: check 5 organs: liver, stomach, ...``. All is clear only where
-    every organ was asked for; else those that are clear are named.
+    every organ was asked for; else those that are clear are named. Of a study drawn for the random audit
+    every organ is for review; named are those with a reason of their own: ``Organs r2 audit: check all``.
     """
     flagged = sorted(
         (finding for finding in findings.organs if finding.flagged),
         key=lambda finding: finding.flag is not Flag.REJECT,
     )
     head = f"Organs r{findings.release}: "
+    if findings.audited:
+        head = f"Organs r{findings.release} audit: "
+        flagged = [finding for finding in flagged if finding.reasons != (Reason.RANDOM_AUDIT,)]
+        if not flagged:
+            return _series_description(findings, head + "check all")
     asked = [finding for finding in findings.organs if finding.flag is not None]
     if not flagged and len(asked) < len(findings.organs):
         return _fitting_list(findings, head + "clear ", [organ(f.organ).label.lower() for f in asked])
@@ -83,6 +90,10 @@ def organ_description(finding: OrganFinding, findings: StudyFindings, verdict: G
         said.append(f"{finding.volume_ml:.1f} ml")
     if finding.cut_by_field_of_view:
         said.append("cut by the field of view")
+    if Reason.OUT_OF_DOMAIN in finding.reasons and findings.strange:
+        said.append(f"unusual: {', '.join(fact.words for fact in findings.strange)}")
+    elif finding.band_ml is not None:
+        said.append(f"on average 95 % of it lies in the outline and {finding.band_ml:.0f} ml round it")
     return _segment_description(said, findings, repair_notice(verdict))
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.facts import StrangeFact
 from models.findings import Flag
 from models.organs import ORGANS
 from models.reasons import Reason
@@ -64,6 +65,30 @@ def test_all_is_clear_only_where_every_organ_was_asked_for():
     text = organs_description(findings_of(SERIES, many, flagged=(), demonstration=True))
     assert text == "DEMO NOT FOR CLINICAL USE Organs r2: clear 8 organs: spleen, ..."
     assert len(text) <= 64
+
+
+def test_an_audited_study_says_so_and_names_organs_with_a_reason_of_their_own():
+    said = findings(flagged=())
+    drawn = tuple(replace(f, flag=Flag.REVIEW, reasons=("random-audit",)) for f in said.organs)
+    audited = replace(said, organs=drawn, audited=True)
+    assert organs_description(audited) == "Organs r2 audit: check all"
+    liver = tuple(
+        replace(f, reasons=("fragmented", "random-audit")) if f.organ == "liver" else f for f in drawn
+    )
+    assert organs_description(replace(audited, organs=liver)) == "Organs r2 audit: check liver"
+
+
+def test_a_segment_says_what_is_unusual_about_the_ct_or_how_wide_the_band_is():
+    said = findings()
+    strange = StrangeFact("slice_mm", "slice thickness", 8.0, (3.0, 5.0))
+    outside = replace(said.organs[0], reasons=("out-of-domain",), band_ml=12.4)
+    text = organ_description(outside, replace(said, strange=(strange,)), SERIES.verdict)
+    assert "unusual: slice thickness" in text
+    assert "95 %" not in text
+    inside = replace(said.organs[0], band_ml=12.4)
+    assert "on average 95 % of it lies in the outline and 12 ml round it" in organ_description(
+        inside, said, SERIES.verdict
+    )
 
 
 def test_an_organ_not_asked_for_has_no_segment_to_describe():
