@@ -1,0 +1,45 @@
+"""One correction's whole life, on SQLite and on a real PostgreSQL."""
+
+from __future__ import annotations
+
+from flows.correction_sums import sums
+from flows.ingest_correction import Said, ingest
+from flows.returned_seg import Memory
+from flows.take_back import withdraw
+from services.cases.store import CaseStore
+from services.cases.words import ReadersDisagree
+from services.records.port import Purpose
+from services.records.store import open_records
+from tests.returned_segs import altered, put_on_record, without_spleen
+
+
+def test_a_correction_is_kept_answered_compared_withdrawn_and_its_patient_erased(url, tmp_path, test_data):
+    ohif = test_data("ohif-correction")
+    records = open_records(url)
+    memory = Memory(records, CaseStore(tmp_path / "cases"), (6.0, 6.0, 6.0))
+    put_on_record(records, ohif / "sent.dcm", ohif / "ct")
+
+    def take_in(seg, *answers):
+        said = Said(answers, "Dr A")
+        return ingest(seg, ohif / "ct", ohif / "sent.dcm", memory, said=said)
+
+    first = altered(ohif / "saved-by-ohif.dcm", tmp_path / "first.dcm", SOPInstanceUID="1.2.3")
+    saved = without_spleen(ohif / "saved-by-ohif.dcm", tmp_path / "saved.dcm")
+    second = altered(saved, tmp_path / "second.dcm", SOPInstanceUID="1.2.4", ContentCreatorName="Roe^Ray")
+    take_in(first)
+    asked = take_in(second)
+    answered = take_in(second, "spleen=not-reviewed")
+    assert [len(one["questions"]) for one in (asked, answered)] == [1, 0]
+    assert [one.name for one in records.corrections()] == ["1.2.3", "1.2.4", "1.2.4/2"]
+    assert [(one.first, one.second, one.dsc) for one in records.agreements()] == [
+        ("1.2.3", "1.2.4", 1.0), ("1.2.3", "1.2.4/2", 1.0),
+    ]  # fmt: skip
+    assert answered["teaches"] == ["liver"]
+    withdraw("1.2.4", "Dr A", "wrong phase", records)
+    document = sums(records, ReadersDisagree.ASK)
+    assert [(one["reader"], one["corrections"]) for one in document["readers"]] == [("unknown", 1)]
+    erasure = records.erase_patient(memory.cases.pseudonym("P1"), who="Dr A", reason="consent withdrawn")
+    assert len(erasure.cases) == 3
+    assert records.cases(Purpose.TUNING) == ()
+    assert take_in(first)["why"].split(":")[0] == "patient-erased"
+    records.close()
