@@ -22,6 +22,9 @@ GONE = "study-gone"
 SEVERAL_PATIENTS = "several-patients"
 PATIENT_CHANGED = "patient-changed"
 
+RENEWED = "study-renewed"
+"""Event: CT images came, or went, after results were stored."""
+
 
 def is_uid(source: str | Path) -> bool:
     """Return whether a source is the UID of a study in the archive; what is there as a path is a path."""
@@ -130,6 +133,33 @@ def _listed(study_uid: str, services: Services) -> ArchivedStudy:
     if fault is not None:
         raise fault
     return study
+
+
+def renewed(arrival: Arrival | None, version: str) -> bool:
+    """Return whether these are other images than those an earlier version's results were made from."""
+    return bool(arrival and arrival.patient and version and arrival.version not in ("", version))
+
+
+def renewal_key(study_uid: str, version: str) -> str:
+    """Return the key under which a version's event `study-renewed` is on record, once."""
+    return f"{RENEWED}:{study_uid}:{version}"
+
+
+def what_changed(study: ArchivedStudy, services: Services) -> tuple[str, ...]:
+    """Return what the reader is told where the images changed after results were stored; empty elsewhere.
+
+    It is put on record when it is first seen, so that a repeated step says the same.
+    """
+    uid, version, records = study.study_uid, version_of(study), services.records
+    if renewed(records.arrival(uid), version):
+        payload = {"uid": uid, "study_uid": uid, "version": version}
+        records.event(RENEWED, who="segment_study", payload=payload, key=renewal_key(uid, version))
+    events = [one for one in records.events(RENEWED) if one.payload["uid"] == uid]
+    return tuple(
+        f"The CT images of the study changed: results from before {one.at:%Y-%m-%d %H:%M} know other images."
+        for one in events
+        if one.payload["version"] == version
+    )
 
 
 def note_segmented(study: ArchivedStudy, services: Services) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from flows.archived_study import GONE, INCOMPLETE, version_of
+from flows.archived_study import GONE, INCOMPLETE, RENEWED, renewed, version_of
 from flows.launching import RunState
 from models.errors import Refused
 from models.verdict import Code
@@ -25,9 +25,6 @@ EVENTS = {
     ArrivalState.IGNORED: "study-ignored",
 }
 """What is worth an event when an arrival comes to it."""
-
-RENEWED = "study-renewed"
-"""Event: images came after results were stored."""
 
 
 def judged(
@@ -99,9 +96,7 @@ def event_of(before: Arrival, after: Arrival) -> str | None:
     """Return what is to be put on record about a change; None if it is not worth an event."""
     if after.state in EVENTS and (before.state, before.code) != (after.state, after.code):
         return EVENTS[after.state]
-    if before.patient and before.version and after.version not in ("", before.version):
-        return RENEWED
-    return None
+    return RENEWED if renewed(before, after.version) else None
 
 
 def in_order(arrivals: Collection[Arrival]) -> list[Arrival]:

@@ -7,7 +7,7 @@ and release numbers: voxels never leave a task.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
@@ -18,7 +18,7 @@ import numpy as np
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.archived_study import archive_of, fetch, is_uid, note_refused, note_segmented
+from flows.archived_study import archive_of, fetch, is_uid, note_refused, note_segmented, what_changed
 from flows.audit_stream import is_drawn, record_audit
 from flows.serving import Progress, incumbent, silent, worth_trying_again
 from models.errors import Refused
@@ -89,6 +89,7 @@ def segment(
     *,
     release: int | None = None,
     organs: Collection[str] = ORGANS,
+    makes_identifiers: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone(),
     progress: Progress = silent,
 ) -> SegmentedStudy:
@@ -109,6 +110,8 @@ def segment(
         Number of the release that must answer; by default the incumbent.
     organs
         Organs asked for, keys of the catalogue.
+    makes_identifiers
+        Whether identifiers that images of a folder lack are made, see `read_series`.
     now
         The clock; the time a result was first written is kept when it is written again.
     progress
@@ -132,7 +135,7 @@ def segment(
         If the archive answered with an error, or not at all.
     """
     watch = Stopwatch()
-    asked = _Question(release, organs, now)
+    asked = _Question(release, organs, now, makes_identifiers and not is_uid(source))
     if not is_uid(source):
         made = _make(Path(source), services, asked, watch, progress)
         return _into_folder(made, out, services, watch)
@@ -140,6 +143,7 @@ def segment(
         with watch.step("fetch"):
             progress(f"fetching study {source}")
             study, files = fetch(str(source), work, services)
+            asked = replace(asked, notes=what_changed(study, services))
         if out is not None:
             return _into_folder(_make(files, services, asked, watch, progress), out, services, watch)
         try:
@@ -160,6 +164,8 @@ class _Question:
     release: int | None
     organs: Collection[str]
     now: Callable[[], datetime]
+    makes_identifiers: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def _make(
@@ -168,7 +174,11 @@ def _make(
     """Read, serve, assess, write and prove; raises as `segment`."""
     with watch.step("read"):
         progress(f"reading {images if isinstance(images, Path) else f'{len(images)} CT images'}")
-        series = load(choose_series(read_series(images)))
+        readings = read_series(images, makes_identifiers=asked.makes_identifiers)
+        series = load(choose_series(readings, services.settings.series_rules))
+        if asked.notes:
+            said = replace(series.verdict, notes=(*series.verdict.notes, *asked.notes))
+            series = replace(series, verdict=said)
     chosen = services.releases.release(incumbent(services) if asked.release is None else asked.release)
     with watch.step("resample"):
         model_volume = to_model_grid(series.volume, chosen.contract.spacing_mm)

@@ -15,7 +15,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.archived_study import INCOMPLETE, patient_fault
+from flows.archived_study import INCOMPLETE, RENEWED, patient_fault, renewal_key
 from flows.arrival_rules import ARRIVING, event_of, followed, in_order, judged
 from flows.launching import INGEST, SEGMENT, Launcher, PrefectLauncher
 from flows.segment_study import RUN_SECONDS
@@ -138,13 +138,18 @@ def look(
                 progress(f"{before.uid}: {error}")
                 unanswered.append(before.uid)
                 continue
-        if after == before or not services.records.change_arrival(
-            before, after, event=event_of(before, after)
-        ):
+        if after == before or not _change(before, after, services.records):
             continue
         if after != replace(before, touched=after.touched, instances=after.instances):
             changed.append(_shown(after, progress))
     return changed, unanswered
+
+
+def _change(before: Arrival, after: Arrival, records: Records) -> bool:
+    event = event_of(before, after)
+    key = renewal_key(after.uid, after.version) if event == RENEWED else None
+    payload = {"version": after.version, "attempts": after.attempts}
+    return records.change_arrival(before, after, event=event, payload=payload, key=key)
 
 
 def _looked_at(arrival: Arrival, services: Services) -> Arrival:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom import dcmread
 
+from deploy.archive_server import Modality
+from deploy.local_process import free_port
 from flows import segment_study
 from flows.launching import INGEST, SEGMENT, RunState
 from flows.segment_study import segment
@@ -23,8 +27,14 @@ from services.dicom.phantom_series import write_phantom_series
 from services.records.port import Arrival, ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
-from tests.archive import Archive
+from tests.archive import Archive, archive_at
 from tests.learning import ORGANS, SPACING, THREADS, Site, open_site
+
+EXAMINED = date(2020, 1, 1)
+"""StudyDate of the phantoms."""
+
+SLICES = 20
+"""Of each phantom; so many are quick."""
 
 
 class Killed(BaseException):
@@ -72,6 +82,7 @@ class Hospital:
     archive: Archive
     ct: Path
     worker: Worker
+    today: date | None = None
 
     @property
     def study_uid(self) -> str:
@@ -84,7 +95,7 @@ class Hospital:
         return found
 
     def watch(self) -> dict[str, Any]:
-        return watch(self.services, self.worker)
+        return watch(self.services, self.worker, self.today)
 
     def push(self, *files: Path) -> None:
         peer = ["-aec", self.archive.aet, "127.0.0.1", str(self.archive.dicom_port)]
@@ -129,7 +140,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantom") / "ct"
-    write_phantom_series(make_case("B", 1, spacing_mm=SPACING), folder)
+    for path in write_phantom_series(make_case("B", 1, spacing_mm=SPACING), folder)[SLICES:]:
+        path.unlink()
     return folder
 
 
@@ -196,6 +208,15 @@ def test_a_late_slice_makes_a_new_version_beside_the_old(hospital: Hospital) -> 
     assert hospital.results() == hospital.of_record()
     (event,) = hospital.services.records.events("study-renewed")
     assert event.payload["study_uid"] == hospital.study_uid
+    report = dcmread(BytesIO(hospital.archive.bytes_of(hospital.recorded()[1]["report-sr"])))
+    said = [
+        str(item.get("TextValue"))
+        for part in report.ContentSequence
+        for item in part.get("ContentSequence", ())
+    ]
+    assert sum(text.startswith("The CT images of the study changed") for text in said) == 1
+    again = segment(hospital.study_uid, None, hospital.services, organs=ORGANS).document
+    assert sorted(one["uid"] for one in again["objects"]) == sorted(hospital.recorded()[1].values())
 
 
 def steps(services: Services) -> dict[str, tuple[Any, str]]:
@@ -448,6 +469,43 @@ def test_one_study_the_archive_cannot_answer_for_does_not_stop_the_others(
     assert hospital.watch()["unanswered"] == ["1.1"]
     assert hospital.arrival.state is ArrivalState.SUBMITTED
     assert hospital.services.records.arrival("1.1").touched
+
+
+@pytest.fixture
+def queried(site: Site, phantom: Path, tmp_path: Path) -> Iterator[tuple[Hospital, Archive]]:
+    """A hospital whose PACS does not send by itself, and that PACS: an Orthanc too."""
+    site.copy(tmp_path)
+    ports = {name: free_port(0) for name in ("here", "pacs")}
+    here = {"here": Modality("ORGANLOOP", port=ports["here"])}
+    there = {"pacs": Modality("PACS", port=ports["pacs"])}
+    with (
+        archive_at(tmp_path / "here", dicom_port=ports["here"], modalities=there) as archive,
+        archive_at(tmp_path / "pacs", dicom_port=ports["pacs"], aet="PACS", modalities=here) as pacs,
+    ):
+        settings = Settings(
+            home=tmp_path / "home", threads=THREADS, orthanc_url=archive.url, query_modality="pacs"
+        )
+        services = connect_in_process(settings)
+        yield Hospital(services, archive, phantom, Worker(services), today=EXAMINED), pacs
+
+
+def test_a_pacs_that_does_not_send_is_queried_and_what_it_has_more_is_retrieved(
+    queried: tuple[Hospital, Archive],
+) -> None:
+    hospital, pacs = queried
+    *most, last = sorted(hospital.ct.iterdir())
+    pacs.put(*most)
+    hospital.settle()
+    assert hospital.arrival.instances == len(most)
+    assert hospital.worker.launched(SEGMENT) == [hospital.study_uid]
+    hospital.watch()
+    assert len(hospital.archive.instances()) == len(most)
+    pacs.put(last)
+    hospital.settle()
+    assert hospital.arrival.instances == len(most) + 1
+    assert hospital.worker.launched(SEGMENT) == [hospital.study_uid] * 2, "a new version"
+    watch(hospital.services, hospital.worker, today=EXAMINED + timedelta(days=3))
+    assert hospital.arrival.attempts == 1
 
 
 def test_what_a_killed_run_left_is_removed_and_what_another_works_in_is_not(tmp_path: Path) -> None:
