@@ -10,8 +10,7 @@ from pydicom.filereader import read_file_meta_info
 
 from models.errors import Refused
 from services.dicom.bounded import BROKEN_DATASET, open_bounded
-from services.dicom.seg_frames import Frame, SegCode
-from services.dicom.seg_reader import LABEL_MAP_STORAGE, SEGMENTATION_STORAGE
+from services.dicom.seg_frames import SEG_CLASSES, Frame, SegCode
 from services.dicom.series import SeriesReading, choose_series
 
 
@@ -90,4 +89,4 @@ def _is_seg(path: Path) -> bool:
             sop_class = open_bounded(path, stop_before_pixels=True).get("SOPClassUID")
     except (*BROKEN_DATASET, Refused):
         return False
-    return sop_class in (SEGMENTATION_STORAGE, LABEL_MAP_STORAGE)
+    return sop_class in SEG_CLASSES

@@ -17,6 +17,10 @@ from pydicom.dataset import Dataset
 
 from models.errors import Refused
 
+SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
+LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
+SEG_CLASSES = frozenset({SEGMENTATION_STORAGE, LABEL_MAP_STORAGE})
+
 POSITION_TOLERANCE_MM = 0.02
 """A frame lies on a CT slice when it is no farther off; positions pass through decimal strings."""
 
@@ -109,6 +113,13 @@ class Frame:
 
     def cited(self) -> set[str]:
         """Return the SOP Instance UIDs of the images this frame says it was drawn on."""
+        return self._sources(of_segs=False)
+
+    def cited_segs(self) -> set[str]:
+        """Return the SOP Instance UIDs of the SEGs this frame says it was made from."""
+        return self._sources(of_segs=True)
+
+    def _sources(self, *, of_segs: bool) -> set[str]:
         derivations = (
             self.own.get("DerivationImageSequence") or self.shared.get("DerivationImageSequence") or ()
         )
@@ -116,6 +127,7 @@ class Frame:
             str(image.get("ReferencedSOPInstanceUID"))
             for derivation in derivations
             for image in derivation.get("SourceImageSequence") or ()
+            if (image.get("ReferencedSOPClassUID") in SEG_CLASSES) == of_segs
         }
 
 

@@ -18,7 +18,7 @@ from services.dicom.heading import Heading
 from services.dicom.identity import tracking_uid
 from services.dicom.proof import read_back, same
 from services.dicom.review_seg import SELECTED_REGION, SPATIAL_CONCEPT, region_tracking_id
-from services.dicom.seg_reader import LABEL_MAP_STORAGE
+from services.dicom.seg_frames import LABEL_MAP_STORAGE
 from services.dicom.series import CTSeries
 from services.dicom.wording import repair_notice
 

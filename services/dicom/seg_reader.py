@@ -18,11 +18,16 @@ from models.corrections import Mask
 from models.errors import Refused
 from models.organs import Code
 from services.dicom.bounded import BROKEN_DATASET, open_bounded
-from services.dicom.seg_frames import CTSlices, Frame, ReferencedSeries, SegCode, unknown_image
+from services.dicom.seg_frames import (
+    LABEL_MAP_STORAGE,
+    SEG_CLASSES,
+    CTSlices,
+    Frame,
+    ReferencedSeries,
+    SegCode,
+    unknown_image,
+)
 from services.dicom.seg_masks import Masks, fill
-
-SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
-LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 
 DRAWN_BY_A_PERSON = frozenset({"MANUAL", "SEMIAUTOMATIC"})
 """SegmentAlgorithmTypes that say a person drew, or helped to draw, a segment (PS3.3 C.8.20.4)."""
@@ -84,8 +89,8 @@ class SegObject:
     segments
         In the order of SegmentSequence, without the background of a label map.
     refers_to
-        SOP Instance UIDs of what it lists as referenced, of any series; a viewer may list the SEG it
-        was made from.
+        SOP Instance UIDs of what it lists as referenced, of any series, and of SEGs that its frames name
+        as their source; a viewer may name the SEG it was made from.
     """
 
     sop_instance_uid: str
@@ -135,7 +140,7 @@ def read_seg(path: Path, ct: ReferencedSeries) -> SegObject:
 
 
 def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
-    if seg.get("SOPClassUID") not in (SEGMENTATION_STORAGE, LABEL_MAP_STORAGE):
+    if seg.get("SOPClassUID") not in SEG_CLASSES:
         raise Refused(SegCode.NOT_A_SEG, "the object is not a segmentation")
     _require_same_patient_and_frame(seg, ct)
     listed = _require_known_images(seg, ct)
@@ -155,7 +160,7 @@ def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
         manufacturer=str(seg.get("Manufacturer") or ""),
         content_creator=str(seg.get("ContentCreatorName") or ""),
         segments=tuple(_segment(number, items[number], masks[number]) for number in masks.numbers),
-        refers_to=listed,
+        refers_to=listed.union(*(frame.cited_segs() for frame in frames)),
     )
 
 

@@ -25,7 +25,7 @@ from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import Code, Organ
 from services.dicom.heading import Heading, finish, to_bytes, without_patient
-from services.dicom.seg_reader import LABEL_MAP_STORAGE
+from services.dicom.seg_frames import LABEL_MAP_STORAGE
 from services.dicom.series import CTSeries
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nibabel
@@ -16,10 +17,13 @@ from models.corrections import ledger
 from models.errors import Refused
 from services.dicom.answers import Answers
 from services.dicom.correction_reader import ReturnedSeg, Status, understand
+from services.dicom.results import write_results
+from services.dicom.review_regions import review_regions
 from services.dicom.seg_frames import SegCode
 from services.dicom.seg_reader import read_seg
 from services.dicom.segment_claims import Doubt
 from services.dicom.series import load, read_series
+from tests.result_cases import AFFINES, ct_series, findings_of, organ_masks
 from tests.seg_cases import cited_headers, read_headers
 
 
@@ -138,6 +142,20 @@ def test_what_3d_slicer_saves_untouched_is_ours(ohif, ct, sent, tmp_path):
     masks = {segment.label: segment.mask for segment in reversed(sent.segments)}
     answer = understand(read_seg(slicer_saves(ohif, ct, masks, tmp_path), ct), sent, ct.volume.geometry)
     assert answer.status is Status.UNCHANGED
+
+
+def test_the_regions_of_our_review_seg_are_read_back_by_organ(tmp_path):
+    series = ct_series(AFFINES["oblique"])
+    masks = organ_masks(series.volume.geometry.shape)
+    findings = findings_of(series, masks)
+    objects = write_results(series, findings, written_at=datetime(2026, 3, 1, 12, tzinfo=UTC))
+    (review,) = [item for item in objects if item.kind == "review-seg"]
+    path = tmp_path / review.file_name
+    path.write_bytes(review.content)
+    regions = review_regions(read_seg(path, series))
+    assert regions.keys() == {region.organ for region in findings.regions} == {"stomach", "aorta"}
+    for region in findings.regions:
+        assert np.array_equal(regions[region.organ], region.mask)
 
 
 DCMQI, HIGHDICOM, ODD = "seg-dcmqi", "seg-highdicom", "ct-odd-encodings"

@@ -159,6 +159,16 @@ def only_another_series(seg: Dataset) -> None:
         del frame.DerivationImageSequence
 
 
+def test_the_seg_that_a_frame_was_made_from_is_no_unknown_image(plain, series, outcome, tmp_path):
+    expected = outcome(deepcopy(plain))
+    ours = item(ReferencedSOPClassUID=plain.SOPClassUID, ReferencedSOPInstanceUID="1.9.9")
+    for frame in plain.PerFrameFunctionalGroupsSequence:
+        frame.DerivationImageSequence[0].SourceImageSequence.append(ours)
+    assert same(outcome(plain), expected)
+    assert read_seg(tmp_path / "seg.dcm", series).refers_to == {"1.9.9"}
+    assert "1.9.9" not in cited_images(tmp_path / "seg.dcm")
+
+
 def many_frames(seg: Dataset) -> None:
     count = 40
     groups = [seg.PerFrameFunctionalGroupsSequence[0]] * count
