@@ -52,10 +52,10 @@ class SqlCases(Transactions):
             rows = session.scalars(select(CaseRow).filter_by(patient=patient).order_by(CaseRow.case_id)).all()
             cases = [{"case_id": row.case_id, "digest": row.digest, "purpose": row.purpose} for row in rows]
             thawed: dict[str, str] = {}
-            for purpose in {row.purpose for row in rows}:
-                frozen = _newest(session, Purpose(purpose))
-                if frozen is not None:
-                    thawed[purpose] = frozen.digest
+            for row in rows:
+                frozen = _newest(session, Purpose(row.purpose))
+                if frozen is not None and any(one["case_id"] == row.case_id for one in frozen.manifest):
+                    thawed[row.purpose] = frozen.digest
             session.execute(delete(CaseRow).filter_by(patient=patient))
             session.execute(delete(PatientRow).filter_by(patient=patient))
             session.add(

@@ -187,6 +187,10 @@ def test_a_frozen_set_that_loses_a_case_is_named(records):
     records.add_case(GATE)
     records.add_case(replace(GATE, case_id="gate-2", patient="c" * 64))
     frozen = records.freeze(Purpose.GATE)
+    records.add_case(replace(GATE, case_id="gate-3", patient="d" * 64))
+    not_frozen = records.erase_patient("d" * 64, who="Dr A", reason="consent withdrawn")
+    assert not_frozen.thawed == {}, "added since, and in no frozen version"
+    assert records.freeze(Purpose.GATE) == frozen
     erasure = records.erase_patient("b" * 64, who="Dr A", reason="consent withdrawn")
     assert erasure.thawed == {"gate": frozen.digest}
     assert records.freeze(Purpose.GATE).digest != frozen.digest
