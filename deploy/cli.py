@@ -35,8 +35,8 @@ MakeIdentifiers = Annotated[
     bool,
     typer.Option(
         "--make-identifiers",
-        help="Take lost SOP UIDs from the file meta information and make the other UIDs that are missing; "
-        "what is written says so.",
+        help="Of a folder: take lost SOP UIDs from the file meta information and make the other UIDs that "
+        "are missing; what is written says so.",
     ),
 ]
 
@@ -75,6 +75,7 @@ def segment(
     release: Annotated[
         int | None, typer.Option(min=1, help="Release that must answer. Default: the incumbent.")
     ] = None,
+    make_identifiers: MakeIdentifiers = False,
     as_json: Json = False,
 ) -> None:
     """Segment a CT study: organ SEG, review SEG and SR, each proven by reading it back.
@@ -87,7 +88,14 @@ def segment(
         from services.wiring import connect
 
         settings = Settings()
-        study = run(source, out, connect(settings), release=release, progress=progress)
+        study = run(
+            source,
+            out,
+            connect(settings),
+            release=release,
+            makes_identifiers=make_identifiers,
+            progress=progress,
+        )
         document = study.document
         return Outcome(document, (_organ_table(document), *map(_place, document["objects"])))
 

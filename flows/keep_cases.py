@@ -77,7 +77,7 @@ def add_case(
     progress(f"reading {source}")
     readings = read_series(source)
     if truth.suffix == ".npz":
-        ct = load(choose_series(readings))
+        ct = load(choose_series(readings, services.settings.series_rules))
         masks = _written_truth(truth, ct)
     else:
         seg_file = find_seg(truth)

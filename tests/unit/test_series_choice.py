@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from models.errors import Refused
 from models.geometry import Geometry
 from models.series_choice import SHIPPED, Candidate, SeriesRules, candidate_of, choose
+from services.settings import Settings
 from tests.unit.slices import regular
 
 RULES = SeriesRules.read()
@@ -151,6 +153,15 @@ WRONG = {
 def test_a_file_that_no_rule_can_say_is_an_error(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         rules_of(WRONG[name], tmp_path)
+
+
+def test_rules_that_cannot_be_read_stop_the_program_at_the_start(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("chose = 1")
+    for path in (wrong, tmp_path / "none.toml"):
+        with pytest.raises(ValidationError, match="series_rules"):
+            Settings(series_rules=path)
+    assert Settings(series_rules=SHIPPED).series_rules == SHIPPED
 
 
 KERNELS = st.sampled_from(["", "B30f", "B70f", "LUNG", "STANDARD", "FC08", "X"])
