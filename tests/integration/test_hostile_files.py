@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
+from pydicom.config import disable_value_validation
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.fileset import FileSet
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
@@ -231,6 +232,28 @@ def test_a_dicomdir_is_no_image_and_what_it_names_elsewhere_is_not_opened(tmp_pa
     shutil.copy(directory, alone)
     with pytest.raises(Refused, match="not-dicom"):
         check_folder(alone)
+
+
+def test_no_word_of_the_patient_is_in_a_verdict_or_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("DEBUG")
+    secret = "Geheim"
+    for n, path in enumerate(written(tmp_path)):
+        dataset = dcmread(path)
+        dataset.PatientName, dataset.PatientID = f"{secret}^Name", f"{secret}-1"
+        dataset.SeriesDescription = dataset.PatientComments = dataset.ConvolutionKernel = secret
+        block = dataset.private_block(0x0029, secret, create=True)
+        block.add_new(1, "LO", secret)
+        with disable_value_validation():
+            dataset.PatientBirthDate = secret if n else ""
+            dataset.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+            dataset.save_as(path)
+    said = json.dumps(check_folder(tmp_path))
+    (tmp_path / "CT-0003.dcm").unlink()
+    said += json.dumps(check_folder(tmp_path))
+    assert '"mixed-patient"' in said
+    assert secret not in said + caplog.text + "".join(capfd.readouterr())
 
 
 def test_more_objects_than_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
