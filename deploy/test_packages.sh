@@ -12,6 +12,7 @@ parts=(
     "/usr/share/orthanc/plugins/libOrthancDicomWeb.so|orthanc-dicomweb|a real archive over DICOMweb"
     "nginx|nginx-light|the viewer"
     "npm|npm|getting the viewer"
+    "/etc/ssl/certs/ca-certificates.crt|ca-certificates|getting the viewer"
     "chromium|chromium|the viewer in a browser"
 )
 missing=()
