@@ -14,6 +14,7 @@ from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.approve_release import approve_release
 from flows.ingest_correction import ingest_correction
 from flows.launching import QUEUE, URGENT_QUEUE
 from flows.nightly_tuning import nightly_tuning
@@ -103,4 +104,5 @@ def _deployments(settings: Settings, timezone: str) -> list[RunnerDeployment]:
         RunnerDeployment.from_flow(ingest_correction, **common),
         nightly,
         RunnerDeployment.from_flow(promote_release, **common, concurrency_limit=1),
+        RunnerDeployment.from_flow(approve_release, **common),
     ]
