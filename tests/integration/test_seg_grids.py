@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from models.corrections import ledger
 from models.errors import Refused
@@ -96,6 +102,26 @@ def test_what_was_edited_on_a_finer_grid_is_counted_in_voxels_of_the_ct(tmp_path
     answer = understand(back, sent, ct)
     changed = {e.organ: (e.added_voxels, e.removed_voxels) for e in ledger(answer.sent, answer.returned, ct)}
     assert changed == {"liver": (0, 0), "stomach": (12, 0), "spleen": (0, 0)}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(sorted(AFFINES)), arrays(bool, (2, 3, 5, 7)), st.randoms(use_true_random=False))
+def test_masks_written_in_any_order_of_frames_are_read_as_they_were(placed, masks, random):
+    """Frames of 35 bits begin anywhere in a byte; empty planes and segments have none."""
+    series = ct_series(AFFINES[placed], masks.shape[1:])
+    assume(masks.any())
+    seg = plain_seg(series, dict(zip(("Liver", "Spleen"), masks, strict=True)), series.volume.geometry)
+    order = random.sample(range(int(seg.NumberOfFrames)), int(seg.NumberOfFrames))
+    planes = seg.pixel_array.reshape(-1, *masks.shape[2:])[order]
+    groups = seg.PerFrameFunctionalGroupsSequence
+    seg.PerFrameFunctionalGroupsSequence = [groups[n] for n in order]
+    packed = np.packbits(planes.ravel(), bitorder="little").tobytes()
+    seg.PixelData = packed + b"\0" * (len(packed) % 2)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "seg.dcm"
+        seg.save_as(path, enforce_file_format=True)
+        read_back = [segment.mask for segment in read_seg(path, series).segments]
+    assert np.array_equal(read_back, masks)
 
 
 def crooked(ct: Geometry) -> Geometry:
