@@ -43,10 +43,19 @@ def withdraw(
     def verb() -> Outcome:
         from flows.take_back import withdraw as run
         from services.records.store import open_records
+        from services.releases.store import ReleaseStore
 
-        document = run(sop_instance_uid, reader, reason, open_records(Settings().records_url))
-        line = f"withdrawn: {sop_instance_uid} ({', '.join(document['organs']) or 'no organ edited'})"
-        return Outcome(document, (line,))
+        settings = Settings()
+        releases = ReleaseStore(settings.release_store)
+        document = run(sop_instance_uid, reader, reason, open_records(settings.records_url), releases)
+        learnt = [str(number) for number in (*document["releases"], *document["inherited"])]
+        return Outcome(
+            document,
+            (
+                f"withdrawn: {sop_instance_uid} ({', '.join(document['organs']) or 'no organ edited'})",
+                f"releases that learnt from it: {', '.join(learnt) or 'none'}",
+            ),
+        )
 
     answer(verb, as_json)
 

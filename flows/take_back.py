@@ -16,6 +16,7 @@ from services.dicom.series import choose_series, load, read_series
 from services.pacs.port import ArchivedStudy
 from services.records.port import Purpose, Records
 from services.releases.scores import ScoreStore
+from services.releases.store import ReleaseStore
 from services.wiring import Services
 from services.work_folder import work_folder
 
@@ -26,14 +27,17 @@ ERASED = "releases-learnt-from-erased"
 """Event: the releases that learnt from a patient who was taken out."""
 
 
-def withdraw(sop_instance_uid: str, reader: str, reason: str, records: Records) -> dict[str, Any]:
+def withdraw(
+    sop_instance_uid: str, reader: str, reason: str, records: Records, releases: ReleaseStore
+) -> dict[str, Any]:
     """Take a correction out of all tuning to come; it stays on record, and so does who took it back.
 
     Returns
     -------
     dict
-        The document of the `withdraw` verb: ``sop_instance_uid, study_uid, versions, organs, reader,
-        reason``; organs are those that were edited.
+        The document of the `withdraw` verb: ``sop_instance_uid, study_uid, versions, organs, releases,
+        inherited, reader, reason``; organs are those that were edited, releases those that learnt from it
+        already, and inherited those tuned from them.
 
     Raises
     ------
@@ -43,11 +47,15 @@ def withdraw(sop_instance_uid: str, reader: str, reason: str, records: Records) 
     _require_act(reader, reason)
     taken = records.withdraw(sop_instance_uid, reader=reader, reason=reason)
     edited = {entry.organ for one in taken for entry in one.organs if entry.state is OrganState.EDITED}
+    names = {one.name for one in taken}
+    learnt = {number for number in releases.numbers() if names & set(releases.release(number).corrections)}
     return {
         "sop_instance_uid": sop_instance_uid,
         "study_uid": taken[-1].study_uid,
         "versions": [one.version for one in taken],
         "organs": sorted(edited),
+        "releases": sorted(learnt),
+        "inherited": _tuned_from(learnt, releases),
         "reader": reader,
         "reason": reason,
     }
@@ -92,20 +100,21 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
     ):
         detail = r"no case of that patient is kept; where headers name an issuer, write ISSUER\ID"
         raise Refused("unknown-patient", detail)
-    learnt, inherited = _releases(patient, services)
+    learnt = _learnt_from(patient, records)
+    inherited = _tuned_from(learnt, services.releases)
     erasure = records.erase_patient(patient, who=approver, reason=reason)
     scores = 0
     for case in erasure.cases:
         services.cases.erase(case["case_id"])
         scores += ScoreStore(services.settings.score_store).erase(case["digest"])
-    payload = {"patient": patient, "releases": learnt, "inherited": inherited, "scores": scores}
+    payload = {"patient": patient, "releases": sorted(learnt), "inherited": inherited, "scores": scores}
     records.event(ERASED, who=approver, payload=payload, key=f"{ERASED}:{patient}")
     return {
         "patient": patient,
         "cases": [case["case_id"] for case in erasure.cases],
         "sets": dict(erasure.thawed),
         "scores": scores,
-        "releases": learnt,
+        "releases": sorted(learnt),
         "inherited": inherited,
         "approver": approver,
         "reason": reason,
@@ -150,17 +159,21 @@ def _named(patient: str | None, services: Services) -> str:
     return services.cases.pseudonym(patient)
 
 
-def _releases(patient: str, services: Services) -> tuple[list[int], list[int]]:
-    """Return the releases that learnt from a patient, and those tuned from them."""
-    learnt = {
+def _learnt_from(patient: str, records: Records) -> set[int]:
+    """Return the releases that learnt from a patient or were calibrated on it."""
+    return {
         int(event.payload["release"])
         for kind in LEARNT_FROM
-        for event in services.records.events(kind)
+        for event in records.events(kind)
         if patient in event.payload["patients"]
     }
+
+
+def _tuned_from(learnt: set[int], releases: ReleaseStore) -> list[int]:
+    """Return the releases that come of these and did not learn the same themselves."""
     inherited: set[int] = set()
-    for number in sorted(services.releases.numbers()):
-        parent = services.releases.release(number).parent
+    for number in sorted(releases.numbers()):
+        parent = releases.release(number).parent
         if number not in learnt and parent is not None and parent in learnt | inherited:
             inherited.add(number)
-    return sorted(learnt), sorted(inherited)
+    return sorted(inherited)

@@ -86,9 +86,7 @@ def gather(
     """
     kept = {case.case_id: case for case in records.cases(Purpose.TUNING)}
     known = {cases.pseudonym(one.name): one for one in records.corrections()} if kept else {}
-    # Of a result that is not on record, truth has no origin.
-    words = valid_words(one for one in known.values() if one.release is not None)
-    teaching, _ = teaching_words(words, records.agreements(), policy)
+    teaching, _ = teaching_words(valid_words(known.values()), records.agreements(), policy)
     organs_of: dict[str, set[str]] = {}
     edited: dict[str, set[str]] = {organ: set() for organ in asked}
     for (_, organ), word in teaching.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from flows.correction_sums import sums
 from flows.ingest_correction import Said, ingest
 from flows.returned_seg import Memory
-from flows.take_back import withdraw
 from services.cases.store import CaseStore
 from services.cases.words import ReadersDisagree
 from services.records.port import Purpose
@@ -35,7 +34,7 @@ def test_a_correction_is_kept_answered_compared_withdrawn_and_its_patient_erased
         ("1.2.3", "1.2.4", 1.0), ("1.2.3", "1.2.4/2", 1.0),
     ]  # fmt: skip
     assert answered["teaches"] == ["liver"]
-    withdraw("1.2.4", "Dr A", "wrong phase", records)
+    records.withdraw("1.2.4", reader="Dr A", reason="wrong phase")
     document = sums(records, ReadersDisagree.ASK)
     assert [(one["reader"], one["corrections"]) for one in document["readers"]] == [("unknown", 1)]
     erasure = records.erase_patient(memory.cases.pseudonym("P1"), who="Dr A", reason="consent withdrawn")

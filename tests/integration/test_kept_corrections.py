@@ -27,6 +27,7 @@ from services.cases.words import ReadersDisagree
 from services.dicom.answers import WrongAnswer
 from services.records.port import Purpose
 from services.records.store import SqlRecords, open_records
+from services.releases.store import ReleaseStore
 from tests.conftest import ROOT
 from tests.returned_segs import altered, changes, erase_rows, put_on_record, repainted, without_spleen
 
@@ -66,6 +67,10 @@ def teaching(memory: Memory, policy: ReadersDisagree = ReadersDisagree.ASK) -> d
             memory.records, memory.cases, (), ("liver", "left_kidney", "spleen", "stomach"), policy
         )
     return {one.correction: one.organs for one in found.corrected}
+
+
+def take_back(memory: Memory, uid: str, reason: str) -> dict:
+    return withdraw(uid, "Dr A", reason, memory.records, ReleaseStore(memory.cases.folder / "no releases"))
 
 
 def test_a_second_save_under_the_same_uid_is_a_version_and_the_first_is_kept(ohif, memory, take_in, tmp_path):
@@ -191,7 +196,7 @@ def test_where_readers_disagree_none_teaches_until_one_is_withdrawn(memory, two_
     assert document["disagreements"] == [
         {"organ": "liver", "corrections": [first, second], "dsc": round(measured, 4)}
     ]
-    withdraw(second, "Dr C", "cut off below the dome", memory.records)
+    take_back(memory, second, "cut off below the dome")
     assert teaching(memory) == {first: ("liver",)}
 
 
@@ -204,9 +209,9 @@ def test_a_withdrawn_correction_teaches_no_more_and_nothing_is_deleted(ohif, mem
     uid = take_in(ohif / "saved-by-ohif.dcm")["sop_instance_uid"]
     assert teaching(memory) == {uid: ("liver",)}
     with pytest.raises(Refused, match="no-name"):
-        withdraw(uid, "Dr A", " ", memory.records)
-    document = withdraw(uid, "Dr A", "the wrong patient's contour", memory.records)
-    assert document["organs"] == ["left_kidney", "liver"]
+        take_back(memory, uid, " ")
+    document = take_back(memory, uid, "the wrong patient's contour")
+    assert (document["organs"], document["releases"]) == (["left_kidney", "liver"], [])
     assert teaching(memory) == {}
     (case,) = memory.records.cases(Purpose.TUNING)
     memory.cases.read(case)

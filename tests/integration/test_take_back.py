@@ -18,6 +18,7 @@ from flows.take_back import erase
 from models.errors import StorageFailed
 from services.cases import store as case_files
 from services.cases.store import CaseStore
+from services.cases.words import ReadersDisagree
 from services.dicom.phantom_series import write_phantom_series, write_truth
 from services.records.port import Purpose
 from services.records.store import open_records
@@ -194,11 +195,24 @@ def test_a_score_that_was_kept_is_erased_by_the_digest_of_its_case(tmp_path):
     assert (scores.erase("d"), scores.erase("d"), scores.find("r", "p", "d")) == (1, 0, None)
 
 
+def test_what_teaches_where_readers_disagree_is_a_setting(settings):
+    for policy in ReadersDisagree:
+        chosen = settings.model_copy(update={"readers_disagree": str(policy)})
+        memory = memory_of(chosen)
+        assert memory is not None
+        assert memory.policy is policy
+    assert Settings().readers_disagree == "ask"
+
+
 def test_withdrawal_by_the_verb_names_what_is_taken_back(settings, services, ohif):
     put_on_record(services.records, ohif / "sent.dcm", ohif / "ct")
     uid = take_in(ohif, settings)["sop_instance_uid"]
+    store = services.releases
+    store.publish(replace(store.release(1), number=2, parent=1, corrections=(uid,)))
+    store.publish(replace(store.release(1), number=3, parent=2))
     code, document = organloop(settings, "withdraw", uid, "--reader", "Dr A", "--reason", "wrong phase")
     assert (code, document["versions"], document["organs"]) == (0, [1], ["left_kidney", "liver"])
+    assert (document["releases"], document["inherited"]) == ([2], [3])
     code, refusal = organloop(settings, "withdraw", "1.2.3", "--reader", "Dr A", "--reason", "wrong phase")
     assert (code, refusal["code"]) == (3, "unknown-correction")
     code, sums = organloop(settings, "corrections")
