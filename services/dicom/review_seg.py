@@ -6,6 +6,7 @@ from models.findings import ReviewRegion, StudyFindings
 from models.organs import Code, organ
 from services.dicom.identity import Identity
 from services.dicom.seg_writer import Segment
+from services.dicom.segment_names import REVIEW_PREFIX
 from services.dicom.series import CTSeries
 from services.dicom.wording import image_range, region_description
 
@@ -29,7 +30,7 @@ def review_segments(series: CTSeries, findings: StudyFindings, identity: Identit
     numbers = [image.get("InstanceNumber") for image in series.images]
     return tuple(
         Segment(
-            label=f"Check: {organ(region.organ).label}",
+            label=REVIEW_PREFIX + organ(region.organ).label,
             description=region_description(region, image_range(region.slices, numbers), findings),
             category=SPATIAL_CONCEPT,
             type=SELECTED_REGION,
