@@ -7,6 +7,8 @@ from dataclasses import replace
 from flows.gate_scores import score_case
 from flows.gate_trial import frozen_cases
 from models.release import Release
+from models.scores import OrganScore
+from services.records.port import Case
 from services.releases.scores import ScoreStore
 from services.wiring import Services
 
@@ -39,7 +41,7 @@ def golden_faults(release: Release, services: Services) -> tuple[tuple[str, ...]
     """
     store, profile = ScoreStore(services.settings.score_store), services.segmenter.profile(release.number)
     _, cases = frozen_cases(services)
-    kept = {}
+    kept: dict[str, tuple[Case, dict[str, OrganScore]]] = {}
     for case in sorted(cases, key=lambda one: one.digest):
         scores = store.find(release.digest, profile, case.digest)
         if scores is not None and len(kept) < GOLDEN:
