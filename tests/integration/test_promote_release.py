@@ -320,6 +320,20 @@ def test_the_evidence_pack_has_the_three_parts_of_a_change_control_plan(services
     assert pack["audit"] == {"number": change.number, "digest": change.digest}
 
 
+def test_killed_before_it_is_on_record_a_promotion_comes_to_the_same_evidence_pack(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(services.records), "event", killed)
+        with pytest.raises(Killed):
+            promote(2, services, *WHO)
+    (kept_before,) = EvidencePacks(services.releases.folder).digests()
+    assert promote(2, services, *WHO)["evidence"] == kept_before
+
+
 def trial_report(services: Services) -> str:
     (file,) = (services.releases.folder / "releases" / "2" / "gate").glob("*.json")
     return sha256_hex(file.read_bytes())
