@@ -46,6 +46,13 @@ def at_home(organloop: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Set
         yield settings
 
 
+@pytest.fixture
+def phantom_study(organloop: Command, tmp_path: Path) -> Path:
+    """A phantom of this test's own: the home's records know the others' studies already."""
+    answer = organloop("phantom", "--out", tmp_path, "--site", "A", "--seed", "810001")
+    return Path(answer.document[0]["ct"]).parent
+
+
 def until(true: Callable[[], Any], pause_seconds: float = 0.5) -> Any:
     end = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < end:
