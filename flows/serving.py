@@ -8,7 +8,13 @@ from typing import Any
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import State
 
-from models.errors import InvalidRelease, ServingRejected, ServingTimedOut, ServingUnavailable
+from models.errors import (
+    InvalidRelease,
+    PacsUnavailable,
+    ServingRejected,
+    ServingTimedOut,
+    ServingUnavailable,
+)
 from models.release import Release
 from services.inference.port import Endpoint
 from services.wiring import Services
@@ -106,4 +112,4 @@ def _load(release: Release, endpoint: Endpoint, services: Services) -> None:
 def worth_trying_again(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
     """Only a server that is away comes back; a refusal stays a refusal."""
     failure = state.result(raise_on_failure=False)
-    return isinstance(failure, ServingUnavailable | ServingTimedOut)
+    return isinstance(failure, ServingUnavailable | ServingTimedOut | PacsUnavailable)

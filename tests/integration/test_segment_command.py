@@ -159,3 +159,31 @@ def test_a_wrong_setting_and_a_wrong_word_are_wrong_usage():
     assert wrong_setting.returncode == 2
     assert "threads" in wrong_setting.stderr
     assert subprocess.run([command, "segmnt"], capture_output=True, check=False).returncode == 2
+
+
+def test_a_study_the_archive_does_not_hold_is_refused_and_a_silent_archive_is_a_failure(
+    organloop, clean_archive
+):
+    unknown = organloop("segment", "1.2.3", ORGANLOOP_ORTHANC_URL=clean_archive.url)
+    assert (unknown.exit_code, unknown.document["code"]) == (3, "study-gone")
+    silent = organloop("segment", "1.2.3", ORGANLOOP_ORTHANC_URL="http://127.0.0.1:9")
+    assert (silent.exit_code, silent.document["code"]) == (1, "pacs-unavailable")
+    assert "127.0.0.1:9" in silent.document["detail"]
+
+
+def test_a_study_of_the_archive_is_segmented_into_it_or_into_a_folder_that_is_named(
+    organloop, phantom_study, clean_archive, tmp_path
+):
+    clean_archive.put(phantom_study / "ct")
+    study_uid = clean_archive.instances("Study")[0]["StudyInstanceUID"]
+    words, home = ("segment", study_uid), {"ORGANLOOP_ORTHANC_URL": clean_archive.url}
+    folder = organloop(*words, "--out", tmp_path / "out", **home)
+    assert folder.exit_code == 0
+    assert {Path(one["path"]).parent for one in folder.document["objects"]} == {tmp_path / "out"}
+    assert clean_archive.instances("Series", Modality="SEG") == []
+    stored = organloop(*words, **home)
+    assert stored.exit_code == 0
+    assert all(set(one) == {"kind", "uid"} for one in stored.document["objects"])
+    for one, written in zip(stored.document["objects"], folder.document["objects"], strict=True):
+        assert one["uid"] == written["uid"]
+        assert clean_archive.bytes_of(one["uid"]) == Path(written["path"]).read_bytes()
