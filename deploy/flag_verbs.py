@@ -45,9 +45,10 @@ def bounds(as_json: Json = False) -> None:
         from services.wiring import connect_in_process
 
         document = check_bounds(connect_in_process(Settings()))
-        said = f"{document['drawn']} studies drawn, {document['reviewed']} reviewed"
+        said = [f"{document['drawn']} studies drawn, {document['reviewed']} reviewed"]
+        said += [f"waiting: study {one['study_uid']}" for one in document["waiting"]]
         alerts = [f"the bound of {organ} holds less often than promised" for organ in document["alerts"]]
-        return Outcome(document, (_bounds_table(document), said, *alerts), EXIT_FAILED if alerts else 0)
+        return Outcome(document, (_bounds_table(document), *said, *alerts), EXIT_FAILED if alerts else 0)
 
     answer(verb, as_json)
 

@@ -86,11 +86,12 @@ def check_bounds(services: Services) -> dict[str, Any]:
     dict
         ``release``, ``drawn`` (studies), ``reviewed`` (of them), ``organs`` (by organ ``held, looked_at,
         low, high, promised, broken``, and ``accepted``: how many of them were accepted as they were),
-        ``alerts`` (organs whose bound is broken).
+        ``waiting`` (drawn studies of which no organ was edited or accepted, the most important first:
+        ``study_uid, release, importance_ml``), ``alerts`` (organs whose bound is broken).
     """
     incumbent = services.records.incumbent()
     if incumbent is None:
-        return {"release": None, "drawn": 0, "reviewed": 0, "organs": {}, "alerts": []}
+        return {"release": None, "drawn": 0, "reviewed": 0, "organs": {}, "waiting": [], "alerts": []}
     release = services.releases.release(incumbent)
     audited = _audited(services.records)
     corrections = _newest(services.records)
@@ -98,7 +99,8 @@ def check_bounds(services: Services) -> dict[str, Any]:
     accepted: dict[str, int] = {}
     reviewed = set()
     same: dict[int, frozenset[str]] = {}
-    for (study_uid, number), claims in audited.items():
+    for (study_uid, number), claimed in audited.items():
+        claims = claimed["organs"]
         if number not in same:
             same[number] = _same_organs(services.releases.release(number), release)
         taken = services.records.accepted_organs(study_uid, number)
@@ -130,6 +132,13 @@ def check_bounds(services: Services) -> dict[str, Any]:
         "organs": {
             organ: {**_row(found), "accepted": accepted.get(organ, 0)} for organ, found in organs.items()
         },
+        "waiting": [
+            {"study_uid": uid, "release": number, "importance_ml": claimed["importance_ml"]}
+            for (uid, number), claimed in sorted(
+                audited.items(), key=lambda item: (-item[1]["importance_ml"], item[0])
+            )
+            if uid not in reviewed
+        ],
         "alerts": alerts,
     }
 
@@ -137,7 +146,7 @@ def check_bounds(services: Services) -> dict[str, Any]:
 def _audited(records: Records) -> dict[tuple[str, int], Mapping[str, Any]]:
     """Return the newest claims by study and release."""
     return {
-        (event.payload["study_uid"], event.payload["release"]): event.payload["organs"]
+        (event.payload["study_uid"], event.payload["release"]): event.payload
         for event in records.events(AUDIT_DRAWN)
     }
 

@@ -100,12 +100,15 @@ def test_bounds_of_audited_studies_that_readers_contradict_raise_an_alert(site, 
     audited = site.copy(tmp_path / "audited")
     for seed in (1, 2):
         audited.correct(seed, "stomach")
+    audited.study(4)
     records = audited.services.records
     drawn = records.events(AUDIT_DRAWN)
-    assert len(drawn) == 2
+    assert len(drawn) == 3
     assert drawn[0].payload["organs"]["stomach"]["bound"] > 0.4, "the truth is far from this"
     found = check_bounds(audited.services)
-    assert (found["drawn"], found["reviewed"], found["alerts"]) == (2, 2, ["stomach"])
+    assert (found["drawn"], found["reviewed"], found["alerts"]) == (3, 2, ["stomach"])
+    (waiting,) = found["waiting"]
+    assert waiting["study_uid"] == drawn[2].payload["study_uid"]
     row = found["organs"]["stomach"]
     assert (row["held"], row["looked_at"], row["broken"]) == (0, 2, True)
     assert row["high"] < row["promised"] == 0.9
