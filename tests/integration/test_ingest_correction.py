@@ -189,7 +189,7 @@ def test_a_correction_of_an_unknown_result_has_no_origin_and_teaches_nothing(ohi
     ],
 )
 def test_a_stranger_has_a_code_and_leaves_the_records_as_they_were(ohif, memory, shown, tmp_path, tags, code):
-    before = memory.records.events()
+    before = everything(memory.records)
     document = ingest(
         altered(ohif / "saved-by-ohif.dcm", tmp_path / "altered.dcm", **tags),
         ohif / "ct",
