@@ -9,11 +9,11 @@ from services.cases.store import CaseStore
 from services.cases.words import ReadersDisagree
 from services.records.port import Purpose
 from services.records.store import open_records
-from tests.returned_segs import altered, put_on_record, without_spleen
+from tests.returned_segs import altered, cut, put_on_record, without_spleen
 
 
 def test_a_correction_is_kept_answered_compared_withdrawn_and_its_patient_erased(url, tmp_path, test_data):
-    ohif = test_data("ohif-correction")
+    ohif = cut(test_data("ohif-correction"), tmp_path / "ohif", 14, 22)
     records = open_records(url)
     memory = Memory(records, CaseStore(tmp_path / "cases"), (6.0, 6.0, 6.0))
     put_on_record(records, ohif / "sent.dcm", ohif / "ct")

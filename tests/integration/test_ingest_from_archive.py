@@ -17,14 +17,14 @@ from services.records.store import open_records
 from services.settings import Settings
 from services.wiring import archive_of
 from tests.archive import Archive
-from tests.returned_segs import altered, changes, erase_rows, everything, put_on_record, repainted
+from tests.returned_segs import altered, changes, cut, erase_rows, everything, put_on_record, repainted
 
 SPACING = (3.0, 3.0, 3.0)
 
 
-@pytest.fixture
-def ohif(test_data):
-    return test_data("ohif-correction")
+@pytest.fixture(scope="module")
+def ohif(test_data, tmp_path_factory):
+    return cut(test_data("ohif-correction"), tmp_path_factory.mktemp("ohif") / "cut", 14, 22)
 
 
 @pytest.fixture

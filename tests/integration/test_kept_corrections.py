@@ -29,14 +29,14 @@ from services.records.port import Purpose
 from services.records.store import SqlRecords, open_records
 from services.releases.store import ReleaseStore
 from tests.conftest import ROOT
-from tests.returned_segs import altered, changes, erase_rows, put_on_record, repainted, without_spleen
+from tests.returned_segs import altered, changes, cut, erase_rows, put_on_record, repainted, without_spleen
 
 SPACING = (3.0, 3.0, 3.0)
 
 
-@pytest.fixture
-def ohif(test_data):
-    return test_data("ohif-correction")
+@pytest.fixture(scope="module")
+def ohif(test_data, tmp_path_factory):
+    return cut(test_data("ohif-correction"), tmp_path_factory.mktemp("ohif") / "cut", 14, 22)
 
 
 @pytest.fixture
