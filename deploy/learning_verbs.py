@@ -121,18 +121,27 @@ def _ledger(document: dict[str, Any]) -> tuple[str | Table, ...]:
         for one in document["organs"]
     ]
     numbers = dict.fromkeys(("added", "removed", "by overpaint", "ml", "surface mm"), "right")
-    questions = [
-        f"question: segment {one['label']!r} ({one['why']}): is it {' or '.join(one['candidates'])}?"
-        for one in document["questions"]
-    ]
+    questions = [_asked(one) for one in document["questions"]]
     apart = [
         f"readers disagree on {one['organ']}: DSC {one['dsc'] if one['dsc'] is not None else 'not measured'} "
         f"between {', '.join(one['corrections'])}"
         for one in document["disagreements"]
     ]
-    kept = "kept for tuning" if document["kept"] else f"not kept for tuning: {document['why']}"
+    kept = f"not kept for tuning: {document['why']}"
+    if document["kept"]:
+        kept = f"kept for tuning; teaches {', '.join(document['teaches']) or 'nothing now'}"
     shown = table({"organ": "left", "state": "left"} | numbers, rows)
     return (document["status"], shown, *questions, *apart, kept)
+
+
+def _asked(question: dict[str, Any]) -> str:
+    if question["segment"] is None:
+        organ = question["candidates"][0]
+        said = f"{organ} did not come back"
+        return f"question: {said}; answer --as {organ}=deleted or --as {organ}=not-reviewed"
+    may_be = " or ".join(question["candidates"]) or "any organ"
+    said = f"segment {question['segment']} {question['label']!r} ({question['why']}): is it {may_be}?"
+    return f"question: {said} answer --as {question['segment']}=ORGAN or --as {question['segment']}=none"
 
 
 def _candidate(document: dict[str, Any]) -> tuple[str | Table, ...]:

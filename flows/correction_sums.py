@@ -9,7 +9,7 @@ from typing import Any
 
 from models.corrections import OrganLedger, OrganState
 from models.organs import ORGANS
-from services.cases.words import ReadersDisagree, Word, teaching_words, valid_words
+from services.cases.words import ReadersDisagree, Word, teaches, teaching_words, valid_words
 from services.records.port import Correction, Records
 
 UNKNOWN = "unknown"
@@ -82,6 +82,11 @@ def hours_to_save(correction: Correction, records: Records) -> float | None:
     return round(hours, 2) if hours >= 0 else None
 
 
+def edited_by_reader(correction: Correction) -> list[OrganLedger]:
+    """Return the organs a reader meant to edit; what only a neighbour's brush took is none of them."""
+    return [one for one in correction.organs if one.state is OrganState.EDITED and teaches(one)]
+
+
 def _organ(key: str, said: list[Word]) -> dict[str, Any]:
     edited = [word for word in said if word.entry.state is OrganState.EDITED]
     return {
@@ -98,7 +103,7 @@ def _organ(key: str, said: list[Word]) -> dict[str, Any]:
 
 
 def _review(found: list[Correction], hours: dict[str, float | None]) -> dict[str, Any]:
-    edited = [[one for one in each.organs if one.state is OrganState.EDITED] for each in found]
+    edited = [edited_by_reader(each) for each in found]
     return {
         "corrections": len(found),
         "studies": len({one.study_uid for one in found}),

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydicom import dcmread
 
+from flows.correction_sums import edited_by_reader
 from flows.gate_candidate import CANDIDATE_TUNED
 from flows.returned_seg import UID
-from models.corrections import OrganState
 from models.errors import Refused
 from services.dicom.provenance import patient_of, patient_of_image
 from services.dicom.series import choose_series, load, read_series
@@ -46,7 +46,7 @@ def withdraw(
     """
     _require_act(reader, reason)
     taken = records.withdraw(sop_instance_uid, reader=reader, reason=reason)
-    edited = {entry.organ for one in taken for entry in one.organs if entry.state is OrganState.EDITED}
+    edited = {entry.organ for one in taken for entry in edited_by_reader(one)}
     names = {one.name for one in taken}
     learnt = {number for number in releases.numbers() if names & set(releases.release(number).corrections)}
     return {

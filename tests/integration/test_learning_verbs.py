@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli import app
+from tests.returned_segs import without_spleen
 
 
 @pytest.fixture
@@ -48,6 +49,18 @@ def test_a_correction_is_understood_exactly_where_nothing_has_served(organloop, 
     assert (document["kept"], document["why"].split(":")[0]) == (False, "no-release")
     assert "not kept for tuning: no-release" in text.stdout
     assert "left_kidney   edited            0       48            48" in text.stdout
+
+
+def test_a_question_says_how_it_is_answered(organloop, test_data, tmp_path):
+    ohif = test_data("ohif-correction")
+    saved = without_spleen(ohif / "saved-by-ohif.dcm", tmp_path / "saved.dcm")
+    where = ("--study", ohif / "ct", "--sent", ohif / "sent.dcm")
+    asked = organloop("ingest", saved, *where)
+    said = "spleen did not come back; answer --as spleen=deleted or --as spleen=not-reviewed"
+    assert f"question: {said}" in asked.stdout
+    answered = organloop("ingest", saved, *where, "--as", "spleen=deleted", "--reader", "Dr A")
+    assert answered.exit_code == 0
+    assert "question" not in answered.stdout
 
 
 def test_ours_unchanged_is_0_and_a_stranger_is_3(organloop, test_data):
