@@ -64,6 +64,18 @@ READS_LIMIT = 300_000
 """The most elements and items read of one file, counted in pydicom's reads (two or three for each)."""
 
 
+SMALL_READ_BYTES = 4096
+"""A read of so much is done without asking how much is left of the file."""
+
+
+PIXEL_ATTRIBUTES = (
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
+    "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "PixelData",
+)  # fmt: skip
+"""What is read of a file whose header has been read before."""
+
+
 class TooLargeFile(InvalidDicomError):
     """The file is larger than any CT image, or says or inflates to more."""
 
@@ -83,6 +95,12 @@ class _Bounded:
         if self.exceeded:
             raise TooLargeFile("its header is larger than any CT image's")
         return length
+
+    def allows_small(self, wanted: int) -> bool:
+        """Tell whether a read that cannot hurt by itself is within the limits; most are such."""
+        self.left -= wanted
+        self.reads -= 1
+        return self.left >= 0 and self.reads >= 0
 
     @property
     def exceeded(self) -> bool:
@@ -110,6 +128,8 @@ class _BoundedFile(BufferedReader):
         self.bounds = _Bounded(fstat(self.fileno()).st_size, limit)
 
     def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and 0 <= size <= SMALL_READ_BYTES and self.bounds.allows_small(size):
+            return super().read(size)
         return super().read(self.bounds.allowed(size, self.tell()))
 
 
@@ -160,7 +180,7 @@ def opened(path: Path, pixels: bool) -> FileDataset | None:
     path
         The file; without preamble it is tried if it begins as a data set does.
     pixels
-        Whether the pixels are wanted too.
+        Whether the pixels are wanted, and of the header only `PIXEL_ATTRIBUTES`.
 
     Raises
     ------
@@ -183,7 +203,8 @@ def opened(path: Path, pixels: bool) -> FileDataset | None:
         if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             return _inflated(file, meta, pixels)
         file.seek(0)
-        dataset = dcmread(file, stop_before_pixels=not pixels, force=True)
+        wanted = list(PIXEL_ATTRIBUTES) if pixels else None
+        dataset = dcmread(file, stop_before_pixels=not pixels, force=True, specific_tags=wanted)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian

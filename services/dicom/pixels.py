@@ -65,7 +65,7 @@ class PaddingTally:
 
 
 @as_written()
-def hounsfield(path: Path, facts: SliceFacts, tally: PaddingTally) -> NDArray[np.int32] | NDArray[np.float32]:
+def hounsfield(path: Path, facts: SliceFacts, tally: PaddingTally) -> NDArray[Any]:
     """Return one slice in Hounsfield units, padding replaced by `PADDING_HU`.
 
     Parameters
@@ -80,7 +80,7 @@ def hounsfield(path: Path, facts: SliceFacts, tally: PaddingTally) -> NDArray[np
     Returns
     -------
     NDArray
-        Axes (row, column); int32, exact, where slope and intercept are whole numbers, float32
+        Axes (row, column); int16 or int32, exact, where slope and intercept are whole numbers, float32
         elsewhere; every value within `LOWEST_HU` and `HIGHEST_HU`.
 
     Raises
@@ -93,25 +93,37 @@ def hounsfield(path: Path, facts: SliceFacts, tally: PaddingTally) -> NDArray[np
     dataset, stored = _stored_values(path, facts)
     padding = _padding_mask(dataset, facts, stored)
     slope, intercept = facts.slope or 0.0, facts.intercept or 0.0
-    hu: NDArray[Any]
-    if slope.is_integer() and intercept.is_integer():
-        hu = stored.astype(np.int32) * np.int32(slope) + np.int32(intercept)
-    else:
-        hu = (stored * slope + intercept).astype(np.float32)
+    lowest, highest = (float(value) * slope + intercept for value in (stored.min(), stored.max()))
+    hu = _rescaled(stored, slope, intercept)
     hu[padding] = PADDING_HU
-
-    low = hu < LOWEST_HU
-    values, counts = np.unique(hu[low], return_counts=True)
     tally.voxels += hu.size
-    tally.declared += int(padding.sum())
-    tally.undeclared.update({float(v): int(n) for v, n in zip(values, counts, strict=True)})
-    if len(tally.undeclared) > 1:
-        raise _bad_pixels(
-            f"values reach {min(tally.undeclared):g} HU, below any CT", lowest_hu=min(tally.undeclared)
-        )
-    hu[low] = PADDING_HU
-    if hu.max() > HIGHEST_HU:
-        raise _bad_pixels(f"values reach {hu.max():g} HU, above any CT", highest_hu=float(hu.max()))
+    tally.declared += int(np.count_nonzero(padding))
+    if lowest < LOWEST_HU:
+        low = hu < LOWEST_HU
+        values, counts = np.unique(hu[low], return_counts=True)
+        tally.undeclared.update({float(v): int(n) for v, n in zip(values, counts, strict=True)})
+        if len(tally.undeclared) > 1:
+            least = min(tally.undeclared)
+            raise _bad_pixels(f"values reach {least:g} HU, below any CT", lowest_hu=least)
+        hu[low] = PADDING_HU
+    if highest > HIGHEST_HU:
+        raise _bad_pixels(f"values reach {highest:g} HU, above any CT", highest_hu=highest)
+    return hu
+
+
+def _rescaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
+    """Return stored * slope + intercept: exact whole numbers where both are whole, float32 elsewhere."""
+    if not (slope.is_integer() and intercept.is_integer()):
+        return (stored * slope + intercept).astype(np.float32)
+    kind = np.iinfo(np.int16)
+    ends = [float(value) for value in (stored.min(), stored.max())]
+    ends += [value * slope for value in ends] + [value * slope + intercept for value in ends]
+    fits = kind.min <= min(*ends, intercept) and max(*ends, slope, intercept) <= kind.max
+    hu: NDArray[Any] = stored.astype(np.int16 if fits else np.int32)
+    if slope != 1:
+        np.multiply(hu, int(slope), out=hu)
+    if intercept:
+        np.add(hu, int(intercept), out=hu)
     return hu
 
 
