@@ -35,7 +35,7 @@ BUILD = Path(__file__).resolve().parents[3] / "build" / "flags"
 SEEDS = range(600_000, 600_260)
 """Phantoms of each site; nothing was trained or calibrated on them."""
 
-DAMAGED_SEEDS = range(610_000, 610_020)
+DAMAGED_SEEDS = range(610_000, 610_012)
 """Phantoms of site A for each kind of damage."""
 
 THREADS = 2
