@@ -98,6 +98,8 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
         known = reports.keep(trial, {**_document(trial, decided), "gate_set": _set(frozen)})
     if reports.page(trial) is None:
         progress("drawing the report")
+        if known.document["organs"]:
+            serve(candidate, services, progress)
         reports.keep_page(trial, page_of(known.document, trial, services))
     return _decided(trial, known.document, known.digest, services)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flows.gate_scores import score_case
-from flows.gate_trial import frozen_cases
+from models.errors import Refused
 from models.release import Release
 from models.scores import OrganScore
-from services.records.port import Case
+from services.records.port import Case, Purpose
 from services.releases.scores import ScoreStore
 from services.wiring import Services
 
@@ -16,8 +16,31 @@ GOLDEN = 2
 """Studies asked of every endpoint."""
 
 
+Golden = tuple[Case, dict[str, OrganScore]]
+"""A case, and what the gate saw the release score on it, by organ."""
+
+
+def golden_cases(release: Release, profile: str, services: Services) -> list[Golden]:
+    """Return the golden studies of a release: gate cases it was asked about, drawn by their digests.
+
+    Raises
+    ------
+    Refused
+        `no-golden-study` if no score of the release on a gate case is kept.
+    """
+    store, kept = ScoreStore(services.settings.score_store), []
+    for case in sorted(services.records.cases(Purpose.GATE), key=lambda one: one.digest):
+        scores = store.find(release.digest, profile, case.digest)
+        if scores is not None and len(kept) < GOLDEN:
+            kept.append((case, scores))
+    if not kept:
+        detail = f"no score of release {release.number} on a gate case is kept"
+        raise Refused("no-golden-study", f"{detail}; tell the gate again: `organloop gate {release.number}`")
+    return kept
+
+
 def golden_faults(release: Release, services: Services) -> tuple[tuple[str, ...], dict[str, list[str]]]:
-    """Ask every endpoint about golden studies and compare with what the gate saw.
+    """Ask every endpoint about the golden studies and compare with what the gate saw.
 
     Parameters
     ----------
@@ -29,29 +52,23 @@ def golden_faults(release: Release, services: Services) -> tuple[tuple[str, ...]
     Returns
     -------
     tuple
-        The cases asked (none where no score of the release is kept), and by case the organs whose
-        probability or mask is not the same bits.
+        The cases asked, and by case the organs whose probability or mask is not the same bits.
 
     Raises
     ------
     Refused
-        As `flows.gate_trial.frozen_cases`.
+        As `golden_cases`.
     ServingFailed
         If an endpoint does not answer.
     """
-    store, profile = ScoreStore(services.settings.score_store), services.segmenter.profile(release.number)
-    _, cases = frozen_cases(services)
-    kept: dict[str, tuple[Case, dict[str, OrganScore]]] = {}
-    for case in sorted(cases, key=lambda one: one.digest):
-        scores = store.find(release.digest, profile, case.digest)
-        if scores is not None and len(kept) < GOLDEN:
-            kept[case.case_id] = (case, scores)
+    studies = golden_cases(release, services.segmenter.profile(release.number), services)
     differing: dict[str, set[str]] = {}
-    for case, seen in kept.values():
+    for case, seen in studies:
         content = services.cases.read(case)
         for endpoint in services.endpoints:
             found = score_case(release, case, content, replace(services, segmenter=endpoint))
             changed = {organ for organ, score in found.items() if score.digest != seen[organ].digest}
             if changed:
                 differing.setdefault(case.case_id, set()).update(changed)
-    return tuple(kept), {case: sorted(organs) for case, organs in differing.items()}
+    shown = tuple(case.case_id for case, _ in studies)
+    return shown, {case: sorted(organs) for case, organs in differing.items()}

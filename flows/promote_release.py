@@ -17,7 +17,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.evidence_pack import keep_pack
 from flows.gate_candidate import all_reasons, require_on_record, trial_of
-from flows.golden_studies import golden_faults
+from flows.golden_studies import golden_cases, golden_faults
 from flows.serving import Progress, current, serve, silent, worth_trying_again
 from models.canary import Faults, answer_faults, canary_faults, canary_volume, probe_volume
 from models.contract import ModelContract
@@ -119,7 +119,8 @@ def require_passed(number: int, services: Services) -> int:
     Refused
         `refused-by-gate` if the gate decided against it, or not at all against the present incumbent
         on the present gate set in the present serving profile by the present policy and margins;
-        `gate-report-changed` if its report is not the one on record.
+        `gate-report-changed` if its report is not the one on record; `no-golden-study` if nothing it
+        scored is kept to compare with once it serves.
     """
     trial = trial_of(number, services)
     kept = GateReports(services.releases.folder).find(trial)
@@ -132,6 +133,7 @@ def require_passed(number: int, services: Services) -> int:
         codes = sorted({reason["code"] for reason in all_reasons(kept.document)})
         detail = f"the gate's decision on release {number} is {decision}: {', '.join(codes)}"
         raise Refused("refused-by-gate", detail, {"decision": decision, "reasons": codes})
+    golden_cases(trial.candidate, trial.profile, services)
     return trial.incumbent.number
 
 
@@ -162,7 +164,7 @@ def require_golden(number: int, services: Services) -> dict[str, Any]:
         `refused-by-golden-study` with the organs by case; the release it replaced serves again.
     """
     shown, differing = golden_faults(services.releases.release(number), services)
-    if shown and not differing:
+    if not differing:
         return {"cases": list(shown), "endpoints": len(services.endpoints)}
     change = _last_change(number, services)
     services.records.event(
@@ -177,7 +179,7 @@ def require_golden(number: int, services: Services) -> dict[str, Any]:
         act="golden-failed",
     )
     told = "; ".join(f"case {case[:12]}: {', '.join(organs)}" for case, organs in differing.items())
-    detail = f"release {number} answers otherwise than the gate saw ({told or 'no case was kept'})"
+    detail = f"release {number} answers otherwise than the gate saw ({told})"
     raise Refused("refused-by-golden-study", f"{detail}; release {back} serves again", differing)
 
 
