@@ -27,9 +27,13 @@ def run(study: Path | None, settings: Settings) -> Outcome:
             shutil.rmtree(settings.home)
     os.environ["ORGANLOOP_HOME"] = str(settings.home)
     stack.up(settings, progress)
-    os.environ["PREFECT_API_URL"] = str(stack.prefect(settings).api_url)
-    # Prefect reads its address when it is imported, so all that imports it comes after.
-    return _one_study(study, settings, begin) if study else _loop(settings, begin)
+    api = str(stack.prefect(settings).api_url)
+    os.environ["PREFECT_API_URL"] = api  # for what is started as a process
+    # Prefect reads its address when it is imported, and `up` has imported it.
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: api}):
+        return _one_study(study, settings, begin) if study else _loop(settings, begin)
 
 
 def _one_study(study: Path, settings: Settings, begin: float) -> Outcome:
