@@ -26,17 +26,22 @@ def gate(
 ) -> None:
     """Weigh a candidate against the incumbent on the frozen gate set; exit 0 whatever the decision.
 
-    Differences are in DSC (0 to 1), averaged over patients, with their one-sided lower 95 % bound.
+    Differences are in DSC and surface DSC (0 to 1), averaged over patients, with their one-sided lower 95 %
+    bound; what a case may lose is told from the incumbent's own noise on it.
     """
 
     def verb() -> Outcome:
-        from flows.gate_candidate import gate_candidate
+        from flows.gate_candidate import gate_candidate, trial_of
+        from services.releases.gate_reports import GateReports
         from services.wiring import connect
 
-        report = gate_candidate(number, connect(Settings()), progress)
+        services = connect(Settings())
+        report = gate_candidate(number, services, progress)
         against = f"release {number} against release {report['incumbent_release']}: {report['decision']}"
         reasons = [f"{reason['code']}: {reason['detail']}" for reason in report["reasons"]]
-        return Outcome(report, (against, *reasons, *_organ_table(report)))
+        page = GateReports(services.releases.folder).path(trial_of(number, services)).with_suffix(".html")
+        shown = (f"report: {page.resolve()}",) if page.exists() else ()
+        return Outcome(report, (against, *reasons, *_organ_table(report), *shown))
 
     answer(verb, as_json)
 
@@ -49,7 +54,8 @@ def promote(
 ) -> None:
     """Make a release the incumbent, if the gate let it pass and it answers the canary study.
 
-    No request fails meanwhile. Exit 3 if the gate or the canary refuses; then the old release serves on.
+    No request fails meanwhile. Exit 3 if the gate, the canary or a golden study refuses; then the old release
+    serves on, or again.
     """
 
     def verb() -> Outcome:
@@ -70,7 +76,7 @@ def rollback(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Go back to an earlier incumbent; it is loaded still, so this takes about a second."""
+    """Go back to an earlier incumbent; it is loaded still, so this takes a fraction of a second."""
 
     def verb() -> Outcome:
         from flows.promote_release import rollback as run
