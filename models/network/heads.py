@@ -108,15 +108,57 @@ class Head(nn.Module, ABC):
     """One organ's network: `TrunkOutput` to logits, axes (batch, 1, k, j, i)."""
 
     spec: HeadSpec
+    neighbourhood: nn.Conv3d | None
+    coarse: nn.ModuleDict
 
     @property
-    @abstractmethod
     def inputs(self) -> tuple[str, ...]:
         """Names of the trunk's outputs it uses, in the trunk's order."""
+        maps = tuple(TRUNK_COARSE.format(level) for level, _ in self.spec.coarse)
+        return (TRUNK_FEATURES, *maps, *((TRUNK_GLOBAL,) if self.spec.global_channels else ()))
 
     @abstractmethod
     def forward(self, trunk: TrunkOutput) -> Tensor:
         """Return the logit of every voxel."""
+
+    @abstractmethod
+    def on_voxels(self, taps: VoxelTaps) -> Tensor:
+        """Return the logits, shape (voxel,), of single voxels: what `forward` gives there, to rounding.
+
+        Raises
+        ------
+        ValueError
+            If the taps do not hold what the head uses.
+        """
+
+    def _make_taps(self, width: int) -> None:
+        """Make the optional taps, which add to the first layer of a head."""
+        spec = self.spec
+        self.neighbourhood = (
+            nn.Conv3d(spec.feature_channels, width, 3, padding=1, bias=False) if spec.neighbourhood else None
+        )
+        self.coarse = nn.ModuleDict({str(n): nn.Conv3d(c, width, 1, bias=False) for n, c in spec.coarse})
+
+    def _with_taps(self, total: Tensor, trunk: TrunkOutput) -> Tensor:
+        """Add what the optional taps see to the first layer, axes (batch, width, k, j, i)."""
+        if self.neighbourhood is not None:
+            total = total + self.neighbourhood(trunk.features)
+        for level, projection in self.coarse.items():
+            projected = projection(trunk.coarse[int(level) - 1])
+            total = total + functional.interpolate(
+                projected, scale_factor=2.0 ** int(level), mode="trilinear", align_corners=False
+            )
+        return total
+
+    def _with_voxel_taps(self, total: Tensor, taps: VoxelTaps) -> Tensor:
+        """Add what the optional taps see to the first layer, axes (voxel, width)."""
+        if self.neighbourhood is not None:
+            kernel = self.neighbourhood.weight.permute(0, 2, 3, 4, 1).flatten(1)
+            total = total + functional.linear(_given(taps.neighbourhood), kernel)
+        for level, projection in self.coarse.items():
+            weight: Tensor = projection.weight  # type: ignore[assignment]
+            total = total + functional.linear(taps.coarse[int(level)], weight.flatten(1))
+        return total
 
 
 class ConvolutionalHead(Head):
@@ -136,49 +178,22 @@ class ConvolutionalHead(Head):
         self.spec = spec
         width = spec.hidden
         self.features = nn.Conv3d(spec.feature_channels, width, 1)
-        self.neighbourhood = (
-            nn.Conv3d(spec.feature_channels, width, 3, padding=1, bias=False) if spec.neighbourhood else None
-        )
-        self.coarse = nn.ModuleDict({str(n): nn.Conv3d(c, width, 1, bias=False) for n, c in spec.coarse})
+        self._make_taps(width)
         self.context = nn.Linear(spec.global_channels, width, bias=False) if spec.global_channels else None
         self.hidden = nn.Conv3d(width, width, 1)
         self.logit = nn.Conv3d(width, 1, 1)
 
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the trunk's outputs it uses, in the trunk's order."""
-        maps = tuple(TRUNK_COARSE.format(level) for level, _ in self.spec.coarse)
-        return (TRUNK_FEATURES, *maps, *((TRUNK_GLOBAL,) if self.context is not None else ()))
-
     def forward(self, trunk: TrunkOutput) -> Tensor:
         """Return the logit of every voxel."""
-        total = self.features(trunk.features)
-        if self.neighbourhood is not None:
-            total = total + self.neighbourhood(trunk.features)
-        for level, projection in self.coarse.items():
-            projected = projection(trunk.coarse[int(level) - 1])
-            total = total + functional.interpolate(
-                projected, scale_factor=2.0 ** int(level), mode="trilinear", align_corners=False
-            )
+        total = self._with_taps(self.features(trunk.features), trunk)
         if self.context is not None:
             total = total + self.context(trunk.global_feature)[:, :, None, None, None]
         return self.logit(functional.relu(self.hidden(functional.relu(total))))
 
     def on_voxels(self, taps: VoxelTaps) -> Tensor:
-        """Return the logits, shape (voxel,), of single voxels: what `forward` gives there, to rounding.
-
-        Raises
-        ------
-        ValueError
-            If the taps do not hold what the head uses.
-        """
+        """Return the logits of single voxels; see `Head.on_voxels`."""
         total = functional.linear(taps.features, self.features.weight.flatten(1), self.features.bias)
-        if self.neighbourhood is not None:
-            kernel = self.neighbourhood.weight.permute(0, 2, 3, 4, 1).flatten(1)
-            total = total + functional.linear(_given(taps.neighbourhood), kernel)
-        for level, projection in self.coarse.items():
-            weight: Tensor = projection.weight  # type: ignore[assignment]
-            total = total + functional.linear(taps.coarse[int(level)], weight.flatten(1))
+        total = self._with_voxel_taps(total, taps)
         if self.context is not None:
             total = total + self.context(_given(taps.context))
         for layer in (self.hidden, self.logit):
@@ -186,8 +201,76 @@ class ConvolutionalHead(Head):
         return total[:, 0]
 
 
-HEAD_FORMS: Mapping[str, type[ConvolutionalHead]] = {"convolutional": ConvolutionalHead}
-"""Forms a head file may name. A text-driven head (weights linear in the global feature) is another."""
+class TextDrivenHead(Head):
+    """Three 1x1x1 layers whose weights are linear in the window's global feature.
+
+    ``theta = A x + c`` holds, in this order, the kernels of the three layers, then their biases. What
+    the text said of the organ is in A and c; no text is read any more.
+
+    Notes
+    -----
+    Source: Liu et al., "CLIP-Driven Universal Model", ICCV 2023, arXiv:2301.00785, section 3.2, with
+    ``W [x; e] + b`` written as ``W_x x + (W_e e + b)`` for each organ's constant e.
+    """
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        width = spec.hidden
+        self.sizes = [spec.feature_channels * width, width * width, width, width, width, 1]
+        self.theta = nn.Linear(spec.global_channels, sum(self.sizes))
+        self._make_taps(width)
+
+    def forward(self, trunk: TrunkOutput) -> Tensor:
+        """Return the logit of every voxel."""
+        batch, _, *grid = trunk.features.shape
+        w1, w2, w3, b1, b2, b3 = self.theta(trunk.global_feature).split(self.sizes, 1)
+        width = self.spec.hidden
+        # Products of small matrices: engines have no convolution whose kernel is computed.
+        total = w1.reshape(batch, width, -1) @ trunk.features.flatten(2) + b1[:, :, None]
+        total = self._with_taps(total.reshape(batch, width, *grid), trunk).flatten(2)
+        total = w2.reshape(batch, width, width) @ functional.relu(total) + b2[:, :, None]
+        total = w3.reshape(batch, 1, width) @ functional.relu(total) + b3[:, :, None]
+        return total.reshape(batch, 1, *grid)
+
+    def on_voxels(self, taps: VoxelTaps) -> Tensor:
+        """Return the logits of single voxels; see `Head.on_voxels`."""
+        w1, w2, w3, b1, b2, b3 = self.theta(_given(taps.context)).split(self.sizes, 1)
+        width = self.spec.hidden
+        total = (w1.unflatten(1, (width, -1)) @ taps.features[:, :, None])[:, :, 0] + b1
+        total = functional.relu(self._with_voxel_taps(total, taps))
+        total = (w2.unflatten(1, (width, width)) @ total[:, :, None])[:, :, 0] + b2
+        return (w3 * functional.relu(total)).sum(1) + b3[:, 0]
+
+
+class LinearHead(Head):
+    """One 1x1x1 layer: an organ's channel of a plain network's last convolution.
+
+    Optional taps add to the logit.
+    """
+
+    def __init__(self, spec: HeadSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.logit = nn.Conv3d(spec.feature_channels, 1, 1)
+        self._make_taps(1)
+
+    def forward(self, trunk: TrunkOutput) -> Tensor:
+        """Return the logit of every voxel."""
+        return self._with_taps(self.logit(trunk.features), trunk)
+
+    def on_voxels(self, taps: VoxelTaps) -> Tensor:
+        """Return the logits of single voxels; see `Head.on_voxels`."""
+        total = functional.linear(taps.features, self.logit.weight.flatten(1), self.logit.bias)
+        return self._with_voxel_taps(total, taps)[:, 0]
+
+
+HEAD_FORMS: Mapping[str, type[Head]] = {
+    "convolutional": ConvolutionalHead,
+    "text-driven": TextDrivenHead,
+    "linear": LinearHead,
+}
+"""Forms a head file may name."""
 
 
 def build_head(spec: HeadSpec) -> Head:
@@ -202,7 +285,7 @@ def build_head(spec: HeadSpec) -> Head:
     if form is None:
         raise InvalidRelease(f"no head of form {spec.form!r}; there are {', '.join(HEAD_FORMS)}")
     try:
-        return form(spec)
+        return form(spec)  # type: ignore[call-arg]  # every form is made from its spec
     except (RuntimeError, TypeError, ValueError) as error:
         raise InvalidRelease(f"head {spec} cannot be built: {error}") from error
 

@@ -87,11 +87,27 @@ def window_mean(maps: Tensor) -> Tensor:
     return functional.avg_pool3d(planes, (k, 1, 1))
 
 
-class InstanceNorm(nn.InstanceNorm3d):
+class ExportedInstanceNorm(nn.InstanceNorm3d):
+    """`torch.nn.InstanceNorm3d`, affine or not, that exports with sums that stay exact in any engine.
+
+    Axes (batch, channel, k, j, i).
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise each channel of each window to mean 0 and variance 1, then scale and shift."""
+        if not torch.onnx.is_in_onnx_export():
+            return super().forward(maps)
+        centred = maps - window_mean(maps)
+        scale = torch.rsqrt(window_mean(centred * centred) + self.eps)
+        if not self.affine:
+            return centred * scale
+        return centred * (scale * self.weight.view(1, -1, 1, 1, 1)) + self.bias.view(1, -1, 1, 1, 1)
+
+
+class InstanceNorm(ExportedInstanceNorm):
     """`torch.nn.InstanceNorm3d`, affine: one window's output never depends on another in the batch.
 
-    The same numbers as the parent to rounding; only the way they are computed differs: faster on a CPU,
-    and in an export with sums that stay exact in any engine. Axes (batch, channel, k, j, i).
+    The same numbers as the parent to rounding, computed faster on a CPU.
     """
 
     def __init__(self, num_features: int) -> None:
@@ -99,17 +115,46 @@ class InstanceNorm(nn.InstanceNorm3d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Normalise each channel of each window to mean 0 and variance 1, then scale and shift."""
-        if torch.onnx.is_in_onnx_export():
-            centred = maps - window_mean(maps)
-            scale = torch.rsqrt(window_mean(centred * centred) + self.eps) * self.weight.view(1, -1, 1, 1, 1)
-            return centred * scale + self.bias.view(1, -1, 1, 1, 1)
-        if maps.device.type == "cpu":
+        if maps.device.type == "cpu" and not torch.onnx.is_in_onnx_export():
             return _BlockedInstanceNorm.apply(maps, self.weight, self.bias, self.eps)
         return super().forward(maps)
+
+
+class ExportedGroupNorm(nn.GroupNorm):
+    """`torch.nn.GroupNorm` that exports with sums that stay exact in any engine.
+
+    Axes (batch, channel, k, j, i).
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise each group of channels of each window to mean 0 and variance 1, then scale and shift."""
+        if not torch.onnx.is_in_onnx_export():
+            return super().forward(maps)
+        centred = maps - self._group_mean(maps)
+        scale = torch.rsqrt(self._group_mean(centred * centred) + self.eps) * self.weight.view(1, -1, 1, 1, 1)
+        return centred * scale + self.bias.view(1, -1, 1, 1, 1)
+
+    def _group_mean(self, maps: Tensor) -> Tensor:
+        """Return each group's mean, repeated for its channels; axes (batch, channel, 1, 1, 1)."""
+        batch, channels = (int(n) for n in maps.shape[:2])
+        grouped = window_mean(maps).reshape(batch, self.num_groups, channels // self.num_groups)
+        mean = grouped.mean(2, keepdim=True).expand_as(grouped)
+        return mean.reshape(batch, channels, 1, 1, 1)
 
 
 INSTANCE = "organloop_instance"
 """Name under which MONAI's blocks find `InstanceNorm`."""
 
-if INSTANCE.upper() not in Norm.names:
-    Norm.add_factory_callable(INSTANCE, lambda dim: InstanceNorm)
+INSTANCE_EXPORTED = "organloop_instance_exported"
+"""Name under which MONAI's blocks find `ExportedInstanceNorm`."""
+
+GROUP_EXPORTED = "organloop_group_exported"
+"""Name under which MONAI's blocks find `ExportedGroupNorm`."""
+
+for _name, _norm in (
+    (INSTANCE, InstanceNorm),
+    (INSTANCE_EXPORTED, ExportedInstanceNorm),
+    (GROUP_EXPORTED, ExportedGroupNorm),
+):
+    if _name.upper() not in Norm.names:
+        Norm.add_factory_callable(_name, lambda dim, norm=_norm: norm)

@@ -166,7 +166,7 @@ class SwinTrunk(Trunk):
 
 
 TRUNKS: Mapping[str, type[Trunk]] = {"unet": UNetTrunk, "swin_unetr": SwinTrunk}
-"""Kinds of trunk a contract may name."""
+"""Kinds of trunk that are trained here; `models.network.imported_trunks` has those of checkpoints."""
 
 
 def build_trunk(spec: Mapping[str, Any]) -> Trunk:
@@ -177,10 +177,13 @@ def build_trunk(spec: Mapping[str, Any]) -> Trunk:
     InvalidRelease
         If the kind is unknown or its settings do not fit.
     """
+    from models.network.imported_trunks import IMPORTED_TRUNKS  # which are trunks, and need this module
+
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "kind"}
-    kind = TRUNKS.get(str(spec.get("kind")))
+    kinds = {**TRUNKS, **IMPORTED_TRUNKS}
+    kind = kinds.get(str(spec.get("kind")))
     if kind is None:
-        raise InvalidRelease(f"no trunk of kind {spec.get('kind')!r}; there are {', '.join(TRUNKS)}")
+        raise InvalidRelease(f"no trunk of kind {spec.get('kind')!r}; there are {', '.join(kinds)}")
     try:
         return kind(**settings)
     except (TypeError, ValueError) as error:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.contract import ModelContract
-from models.errors import InvalidRelease
-from models.network.heads import ConvolutionalHead, Head, HeadSpec, VoxelTaps, add_taps, with_taps
+from models.network.heads import Head, HeadSpec, VoxelTaps, add_taps, with_taps
 from models.network.losses import segmentation_loss
 from models.network.sampling import draw_sample, gather_taps
 from models.network.training import Progress, Report, cut_truth, warm_cosine
@@ -162,8 +161,6 @@ def tune_heads(
 
     Raises
     ------
-    InvalidRelease
-        If a head is of a form that cannot be tuned on single voxels.
     ValueError
         If an organ is labelled in no study.
     """
@@ -203,7 +200,7 @@ def tune_heads(
 class _Pool:
     """What one organ's head sees of the sampled voxels of all studies, and what is true there."""
 
-    def __init__(self, organ: str, incumbent: Head, head: ConvolutionalHead) -> None:
+    def __init__(self, organ: str, incumbent: Head, head: Head) -> None:
         self.organ = organ
         self.head = head
         self._incumbent = incumbent  # answers as `head` does, without the taps that are still zero
@@ -242,9 +239,7 @@ class _Pool:
         return VoxelTaps.joined(self._taps), torch.cat(self._truth), torch.cat(self._weight)
 
 
-def _fit(
-    pool: _Pool, settings: TuningSettings, told: Callable[[int, float], None], every: int
-) -> ConvolutionalHead:
+def _fit(pool: _Pool, settings: TuningSettings, told: Callable[[int, float], None], every: int) -> Head:
     """Minimise the loss over an organ's voxels, pulled towards where the head began."""
     taps, truth, weight = pool.together()
     head = pool.head.train().requires_grad_(True)
@@ -272,10 +267,8 @@ def _fit(
     return head.requires_grad_(False).eval()
 
 
-def _richer(head: Head, contract: ModelContract, settings: TuningSettings) -> ConvolutionalHead:
+def _richer(head: Head, contract: ModelContract, settings: TuningSettings) -> Head:
     richer = with_taps(head, settings.level.spec(head.spec, contract))
-    if not isinstance(richer, ConvolutionalHead):
-        raise InvalidRelease(f"a head of form {head.spec.form!r} cannot be tuned")
     return richer.requires_grad_(False).eval()
 
 

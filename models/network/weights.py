@@ -1,7 +1,8 @@
 """Trunks and heads as safetensors files, and back.
 
-The file is the truth: a trunk is rounded to half precision when written, so whatever is trained,
-calibrated or measured afterwards starts from what was read back.
+The file is the truth: a trunk that was trained here is rounded to half precision when written, so
+whatever is trained, calibrated or measured afterwards starts from what was read back. An imported one is
+kept as it came.
 """
 
 from __future__ import annotations
@@ -25,10 +26,20 @@ METADATA_KEY = "organloop"
 """One metadata entry only: safetensors writes several in no fixed order, and equal must be equal bytes."""
 
 
-def trunk_to_bytes(trunk: Trunk) -> bytes:
-    """Return a trunk's file: kernels in float16, norms and biases in float32; equal trunks, equal bytes."""
+def trunk_to_bytes(trunk: Trunk, *, exact: bool = False) -> bytes:
+    """Return a trunk's file; equal trunks, equal bytes.
+
+    Parameters
+    ----------
+    trunk
+        Any trunk; tables of indices stay the whole numbers they are.
+    exact
+        Whether kernels are kept in float32, as norms and biases always are, instead of float16.
+    """
     tensors = {
-        name: tensor.detach().to(torch.float16 if tensor.ndim > 1 else torch.float32)
+        name: tensor.detach().to(torch.float16 if tensor.ndim > 1 and not exact else torch.float32)
+        if tensor.is_floating_point()
+        else tensor.detach()
         for name, tensor in trunk.state_dict().items()
     }
     return _to_bytes(tensors, {"format": TRUNK_FORMAT, "spec": dict(trunk.spec)})
