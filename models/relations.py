@@ -57,7 +57,7 @@ class Relations:
     gap_mm: float | None
 
 
-def filled_body(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
+def filled_body(hu: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return the body with the air it encloses in each slice: lungs, stomach, bowel.
 
     Parameters
@@ -93,11 +93,12 @@ def relate(
         The model grid.
     """
     found = {organ: mask for organ, mask in masks.items() if mask.any()}
-    claims = np.sum(list(found.values()), axis=0, dtype=np.uint8) if found else None
+    claims = np.zeros(geometry.shape, dtype=np.uint8)
+    for mask in found.values():
+        claims += mask
     surfaces = {organ: _surface_mm(mask, geometry) for organ, mask in found.items()}
     related = {}
     for organ, mask in found.items():
-        assert claims is not None
         near, _ = NEIGHBOURS.get(organ, ((), 0.0))
         gaps = [_gap(surfaces[organ], surfaces[other]) for other in near if other in found]
         related[organ] = Relations(

@@ -67,10 +67,8 @@ def count_voxels(probability: NDArray[np.float16], truth: NDArray) -> VoxelCount
     """
     counted = probability > NEGLIGIBLE_PROBABILITY
     value = probability[counted].view(np.uint16)
-    return VoxelCounts(
-        np.bincount(value, minlength=len(VALUES)),
-        np.bincount(value, weights=truth[counted], minlength=len(VALUES)),
-    )
+    inside = np.bincount(value, weights=truth[counted], minlength=len(VALUES)).astype(np.float64)
+    return VoxelCounts(np.bincount(value, minlength=len(VALUES)), inside)
 
 
 def pooled(counts: Sequence[VoxelCounts]) -> VoxelCounts:

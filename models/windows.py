@@ -51,7 +51,7 @@ def scale_hu(
     return scaled
 
 
-def body_mask(hu: NDArray[np.int16]) -> NDArray[np.bool_]:
+def body_mask(hu: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return the body: the largest region of tissue connected by faces.
 
     Parameters
