@@ -246,11 +246,12 @@ def candidate_of(slices: Sequence[SliceFacts], geometry: Geometry) -> Candidate:
 def _drop(rule: Rule, left: list[Candidate], reasons: dict[str, str]) -> bool:
     """Keep the best under a rule; tell whether it decided anything."""
     best = rule.best(left)
-    shown = best[0].facts[rule.fact]
+    values = [value for candidate in best if not isinstance(value := candidate.facts[rule.fact], str)]
     for candidate in left:
         if candidate not in best:
             own = candidate.facts[rule.fact]
-            numbers = "" if isinstance(own, str) else f" ({own:g} against {shown:g})"
+            against = (min if rule.least else max)(values, default=0.0)
+            numbers = "" if isinstance(own, str) else f" ({own:g} against {against:g})"
             reasons[candidate.series_uid] = f"another is preferred by the rule {rule.name!r}{numbers}"
     decided = len(best) < len(left)
     left[:] = best

@@ -29,6 +29,9 @@ LOWEST_HU = -1500
 HIGHEST_HU = 31743
 """Upper end of the extended CT scale (metal)."""
 
+FARTHEST = -1_000_000.0
+"""No rescale of a CT, padding included, passes here; beyond, whole numbers would run over."""
+
 FRAME_GROWTH, FRAME_HEAD_BYTES = 1.25, 64 * 1024
 """A compressed frame may be so much longer than its pixels; a longer one is no image."""
 
@@ -94,6 +97,10 @@ def hounsfield(path: Path, facts: SliceFacts, tally: PaddingTally) -> NDArray[An
     padding = _padding_mask(dataset, facts, stored)
     slope, intercept = facts.slope or 0.0, facts.intercept or 0.0
     lowest, highest = (float(value) * slope + intercept for value in (stored.min(), stored.max()))
+    if highest > HIGHEST_HU:
+        raise _bad_pixels(f"values reach {highest:g} HU, above any CT", highest_hu=highest)
+    if min(lowest, lowest - intercept, highest - intercept, -abs(intercept), -slope) < FARTHEST:
+        raise _bad_pixels(f"values reach {lowest:g} HU, below any CT", lowest_hu=lowest)
     hu = _rescaled(stored, slope, intercept)
     hu[padding] = PADDING_HU
     tally.voxels += hu.size
@@ -106,8 +113,6 @@ def hounsfield(path: Path, facts: SliceFacts, tally: PaddingTally) -> NDArray[An
             least = min(tally.undeclared)
             raise _bad_pixels(f"values reach {least:g} HU, below any CT", lowest_hu=least)
         hu[low] = PADDING_HU
-    if highest > HIGHEST_HU:
-        raise _bad_pixels(f"values reach {highest:g} HU, above any CT", highest_hu=highest)
     return hu
 
 

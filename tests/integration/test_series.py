@@ -205,6 +205,20 @@ def test_one_wrong_slice_refuses_the_series(tmp_path: Path, name: str) -> None:
     assert code_of(tmp_path) == code
 
 
+@pytest.mark.parametrize("slope", ["1", "2000000", "2147483648", "9999999999999999", "1e300", "0.5e12"])
+@pytest.mark.parametrize("intercept", ["0", "-2147483648", "2147483648", "-999999999999999", "1e300"])
+def test_a_rescale_beyond_any_ct_is_refused_and_never_runs_over(
+    tmp_path: Path, slope: str, intercept: str
+) -> None:
+    if (slope, intercept) == ("1", "0"):
+        return
+    path = written(tmp_path)[0]
+    edit(path, setting(RescaleSlope=slope, RescaleIntercept=intercept))
+    assert code_of(tmp_path) == Code.BAD_PIXEL_DATA
+    edit(path, pixels(lambda stored: stored.fill(0)))
+    assert code_of(tmp_path) == Code.BAD_PIXEL_DATA
+
+
 def test_a_comma_for_a_point_is_no_number(tmp_path: Path) -> None:
     path = written(tmp_path)[0]
     path.write_bytes(path.read_bytes().replace(b"0.8\\0.7 ", b"0,8\\0,7 "))

@@ -95,6 +95,12 @@ def test_equals_are_settled_by_number_then_uid_and_said() -> None:
         }
 
 
+def test_of_several_that_are_good_enough_the_best_number_is_told() -> None:
+    three = [series("1.1", step_mm=1.0), series("1.2", step_mm=0.6), series("1.3", step_mm=3.0)]
+    for arrival in (three, three[::-1]):
+        assert choose(arrival, RULES).reasons["1.3"].endswith("'thinnest' (3 against 0.6)")
+
+
 def test_a_site_may_refuse_where_rules_do_not_decide() -> None:
     strict = replace(RULES, tie="refuse")
     with pytest.raises(Refused) as refusal:
