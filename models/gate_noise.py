@@ -20,7 +20,7 @@ from scipy import special, stats
 LEAST_NOISE = 1e-3
 """Standard deviation below which nothing is believed, DSC."""
 
-DEGREES = (1.0, 4.0)
+DEGREES = (1.0, 6.0)
 """Degrees of freedom that what is usual of an organ may count for. The upper keeps tails heavy: a few
 dozen cases cannot show that noise is normal."""
 
