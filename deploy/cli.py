@@ -15,7 +15,15 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from deploy import audit_verbs, case_verbs, correction_verbs, flag_verbs, learning_verbs, release_verbs
+from deploy import (
+    audit_verbs,
+    case_verbs,
+    correction_verbs,
+    flag_verbs,
+    import_verb,
+    learning_verbs,
+    release_verbs,
+)
 from deploy.console import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, Json, Outcome, answer, progress, table
 from services.settings import Settings
 
@@ -174,7 +182,15 @@ def status(as_json: Json = False) -> None:
     answer(verb, as_json)
 
 
-for verbs in (learning_verbs, correction_verbs, case_verbs, flag_verbs, release_verbs, audit_verbs):
+for verbs in (
+    learning_verbs,
+    correction_verbs,
+    case_verbs,
+    flag_verbs,
+    release_verbs,
+    import_verb,
+    audit_verbs,
+):
     verbs.register(app)
 
 

@@ -181,7 +181,7 @@ def publish_candidate(services: Services, draft: Release) -> Release:
         candidate = replace(draft, number=number)
         if candidate.digest == services.releases.release(number).digest:
             return candidate
-    candidate = replace(draft, number=max(*numbers, *services.records.release_states(), 0) + 1)
+    candidate = replace(draft, number=max((*numbers, *services.records.release_states(), 0)) + 1)
     services.releases.publish(candidate)
     return candidate
 

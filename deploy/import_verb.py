@@ -1,0 +1,56 @@
+"""The verb `import-checkpoint`: a public checkpoint becomes a candidate release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.console import Json, Outcome, answer, progress
+from services.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command."""
+    app.command("import-checkpoint")(import_checkpoint)
+
+
+def import_checkpoint(
+    file: Annotated[
+        Path,
+        typer.Argument(help="Checkpoint of torch.save; nothing in it is run.", exists=True, dir_okay=False),
+    ],
+    organs: Annotated[
+        str | None,
+        typer.Option(
+            help="Keys of the file's classes in its order, separated by commas. Default: the 32 of the "
+            "published text-driven checkpoints; a SegResNet has none."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Take a public checkpoint apart into trunk and private heads, and publish it as a candidate.
+
+    Text-driven U-Net and Swin UNETR, or MONAI's SegResNet; RAS, 1.5 mm voxels, -175 to 250 HU, windows of
+    96 voxels. It is uncalibrated and serves nobody by itself. Exit 3 if the file is not what it should be.
+    """
+
+    def verb() -> Outcome:
+        from flows.import_checkpoint import keep_checkpoint
+        from services.wiring import connect_in_process
+
+        keys = [key.strip() for key in organs.split(",")] if organs else None
+        document = keep_checkpoint(file, connect_in_process(Settings()), keys, progress)
+        worst = max(one["max_logit_difference"] for one in document["parity"].values())
+        lines = [
+            f"candidate: release {document['release']}, {document['kind']}, "
+            f"{len(document['organs'])} classes",
+            f"the engine's logits differ from torch's by at most {worst:.1e}",
+            document["licence"],
+        ]
+        if document["not_in_results"]:
+            lines.append(f"results do not speak of {', '.join(document['not_in_results'])}")
+        return Outcome(document, lines)
+
+    answer(verb, as_json)

@@ -1,0 +1,109 @@
+"""Bring a public checkpoint in: a release of its weights, exported and proven, as a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.serving import Progress, silent
+from flows.tune_heads import publish_candidate
+from models.network.checkpoint_import import LICENCE, import_checkpoint
+from models.network.weights import head_to_bytes, trunk_to_bytes
+from models.organs import ORGANS
+from models.release import Release, sha256_hex
+from services.records.port import ReleaseState
+from services.releases.exporter import export_release
+from services.stopwatch import Stopwatch
+from services.wiring import Services
+
+CHECKPOINT_IMPORTED = "checkpoint-imported"
+
+
+def keep_checkpoint(
+    path: Path, services: Services, organs: Sequence[str] | None = None, progress: Progress = silent
+) -> dict[str, Any]:
+    """Import a checkpoint and publish the candidate that comes of it; once, however often it is repeated.
+
+    It claims no bound, has no parent and serves nobody: whoever wants it served decides so.
+
+    Parameters
+    ----------
+    path
+        A file of ``torch.save``.
+    services
+        What to work with; nothing is asked of a server.
+    organs
+        Keys of the file's classes, in its order; None: the published 32.
+    progress
+        Told each step, and the licence.
+
+    Returns
+    -------
+    dict
+        The document of the `import-checkpoint` verb: ``release, digest, state, kind, sha256`` (the file's),
+        ``licence, organs`` (in the file's order), ``not_in_results`` (those of them that no result
+        speaks of), ``parity`` (by organ: ``max_logit_difference, flipped, voxels``), ``seconds``.
+
+    Raises
+    ------
+    Refused
+        As `models.network.checkpoint_import.import_checkpoint`.
+    InvalidRelease
+        If the serving engine does not answer as torch does; nothing is published then.
+    StorageFailed
+        If the disk is full or not writable.
+    """
+    watch = Stopwatch()
+    store = services.releases
+    progress(LICENCE)
+    with watch.step("read"):
+        network = import_checkpoint(path, organs)
+        digest = sha256_hex(path.read_bytes())
+    with watch.step("keep"):
+        draft = Release(
+            number=1,
+            parent=None,
+            trunk=store.add_trunk(trunk_to_bytes(network.trunk, exact=True)),
+            heads={organ: store.add_head(head_to_bytes(head)) for organ, head in network.heads.items()},
+            contract=network.contract,
+            note=f"Imported {network.kind} checkpoint, SHA-256 {digest}. {LICENCE}",
+        )
+    progress(f"{len(draft.heads)} heads on a {network.kind}; proving the export in the engine")
+    with watch.step("export"):
+        parity = export_release(draft, store, threads=services.settings.threads)
+    candidate = publish_candidate(services, draft)
+    if candidate.number not in services.records.release_states():
+        services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
+    payload = {
+        "release": candidate.number,
+        "digest": candidate.digest,
+        "kind": network.kind,
+        "sha256": digest,
+        "licence": LICENCE,
+    }
+    services.records.event(
+        CHECKPOINT_IMPORTED,
+        who="import_checkpoint",
+        payload=payload,
+        key=f"{CHECKPOINT_IMPORTED}:{candidate.digest}",
+    )
+    return {
+        "release": candidate.number,
+        "digest": candidate.digest,
+        "state": str(ReleaseState.CANDIDATE),
+        "kind": network.kind,
+        "sha256": digest,
+        "licence": LICENCE,
+        "organs": list(candidate.contract.organs),
+        "not_in_results": [organ for organ in candidate.contract.organs if organ not in ORGANS],
+        "parity": {
+            one.organ: {
+                "max_logit_difference": one.max_logit_difference,
+                "flipped": one.flipped,
+                "voxels": one.voxels,
+            }
+            for one in parity
+        },
+        "seconds": watch.seconds(),
+    }
