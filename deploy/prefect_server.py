@@ -15,6 +15,8 @@ from deploy.local_process import LocalProcess
 from services.releases.files import replace
 
 START_SECONDS = 90.0
+HISTORY_DAYS = 14
+"""Flow runs older than this are deleted from the dashboard."""
 
 
 class PrefectServer:
@@ -61,6 +63,9 @@ class PrefectServer:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_API_URL": _api_url(port),
             "DO_NOT_TRACK": "1",
+            # The watch alone makes 1440 runs a day; what matters is in the records, not here.
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(HISTORY_DAYS * 24 * 3600),
         }
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
         process = local_process.start([*command, "--port", str(port)], log=log, env=env)

@@ -80,13 +80,14 @@ def watch(
 
 def take_in(services: Services, today: date, progress: Progress = silent) -> int:
     """Read the archive's feed to its end; return how many studies were touched. Raises as `watch`."""
+    _begin(services, progress)
     if services.source is not None:
         _retrieve(services.source, services.records, today, progress)
     services.records.sweep(today, datetime.combine(today, time()).astimezone() - timedelta(days=DAYS_WATCHED))
     came: set[str] = set()
     more = services.feed is not None
     while more and services.feed is not None:
-        cursor = services.records.feed_cursor()
+        cursor = services.records.feed_cursor() or 0
         changes = services.feed.changes(cursor)
         services.records.take_in(changes.study_uids, changes.cursor)
         if changes.cursor < cursor:
@@ -97,6 +98,17 @@ def take_in(services: Services, today: date, progress: Progress = silent) -> int
         more = changes.more
     progress(f"{len(came)} studies were touched")
     return len(came)
+
+
+def _begin(services: Services, progress: Progress) -> None:
+    """Begin the feed where the site wants it, before it is read for the first time."""
+    feed, records = services.feed, services.records
+    if feed is None or records.feed_cursor() is not None:
+        return
+    cursor = feed.end() if services.settings.watch_from == "now" else 0
+    records.take_in((), cursor)
+    records.event("feed-begun", who="watch_arrivals", payload={"cursor": cursor}, key="feed-begun")
+    progress(f"the archive's feed is read from change {cursor} on")
 
 
 def _retrieve(source: QuerySource, records: Records, today: date, progress: Progress) -> None:

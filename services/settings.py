@@ -55,6 +55,11 @@ class Settings(BaseSettings):
         description="Name, in Orthanc's DicomModalities, of the PACS that studies are queried and "
         "retrieved from. Unset: studies are only taken as they are pushed.",
     )
+    watch_from: Literal["beginning", "now"] = Field(
+        "beginning",
+        description="Where the archive's feed is first read: `beginning` segments all it holds, `now` only "
+        "what comes after the first watch.",
+    )
     serving_deadline_seconds: PositiveFloat = Field(
         120.0, description="Longest wait for one answer of the segmenter, seconds."
     )

@@ -62,6 +62,10 @@ class OrthancArchive(DicomwebArchive):
         )
         return Changes(tuple(dict.fromkeys(studies)), last, more)
 
+    def end(self) -> int:
+        """See `ChangeFeed.end`."""
+        return self.rest.need("/changes?last", lambda answer: int(answer["Last"]))
+
     def study(self, study_uid: str) -> ArchivedStudy | None:
         """See `Archive.study`."""
         patients: list[str] = []

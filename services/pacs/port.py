@@ -171,6 +171,9 @@ class ChangeFeed(Protocol):
             If the archive answered with an error, or not at all.
         """
 
+    def end(self) -> int:
+        """Return the cursor behind everything that came until now. Raises as `changes`."""
+
 
 class QuerySource(Protocol):
     """A PACS that does not send by itself: it is asked, and told to send studies to the archive."""

@@ -24,11 +24,11 @@ _GIVEN = tuple(one.name for one in fields(Arrival) if one.name not in ("came_at"
 class SqlArrivals(Transactions):
     """What came, how far each has come, and where the archive's feed was read to."""
 
-    def feed_cursor(self) -> int:
-        """Return where the archive's feed is read next; 0 before the first time."""
+    def feed_cursor(self) -> int | None:
+        """Return where the archive's feed is read next; None before the first time."""
         with self._transaction() as session:
             row = session.get(FeedRow, FEED)
-            return 0 if row is None else row.cursor
+            return None if row is None else row.cursor
 
     def take_in(self, study_uids: Collection[str], cursor: int) -> None:
         """Note that something came to these studies, and move the cursor, in one transaction."""

@@ -192,8 +192,8 @@ class Records(Protocol):
 
     # arrivals
 
-    def feed_cursor(self) -> int:
-        """Return where the archive's feed is read next; 0 before the first time."""
+    def feed_cursor(self) -> int | None:
+        """Return where the archive's feed is read next; None before the first time."""
 
     def take_in(self, study_uids: Collection[str], cursor: int) -> None:
         """Note that something came to these studies, and move the cursor, in one transaction."""

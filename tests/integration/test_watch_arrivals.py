@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
+from pydicom.uid import generate_uid
 
 from deploy.archive_server import Modality
 from deploy.local_process import free_port
 from flows import segment_study
 from flows.launching import INGEST, SEGMENT, RunState
 from flows.segment_study import segment
-from flows.watch_arrivals import watch
+from flows.watch_arrivals import take_in, watch
 from models.errors import OrganloopError, PacsFailed, Refused
 from models.phantom import make_case
 from services.dicom.phantom_series import write_phantom_series
@@ -337,6 +338,27 @@ def changed(files: list[Path], folder: Path, **values: str) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+@pytest.mark.parametrize(("watch_from", "came"), [("now", 0), ("beginning", 1)])
+def test_the_first_watch_begins_where_the_site_wants_it_and_then_misses_nothing(
+    site: Site, phantom: Path, clean_archive: Archive, tmp_path: Path, watch_from: str, came: int
+) -> None:
+    site.copy(tmp_path)
+    clean_archive.put(phantom)
+    settings = Settings(home=tmp_path / "home", orthanc_url=clean_archive.url, watch_from=watch_from)
+    services = connect_in_process(settings)
+    begun = clean_archive.ask("/changes?last")["Last"] if watch_from == "now" else 0
+    assert take_in(services, date.today()) >= came
+    assert (services.records.arrival(str(dcmread(next(phantom.iterdir())).StudyInstanceUID)) is None) == (
+        came == 0
+    )
+    assert [one.payload for one in services.records.events("feed-begun")] == [{"cursor": begun}]
+    new = {"StudyInstanceUID": generate_uid(), "SOPInstanceUID": generate_uid()}
+    other = changed(sorted(phantom.iterdir())[:1], tmp_path / "other", **new)
+    clean_archive.put(tmp_path / "other")
+    assert take_in(services, date.today()) == 1
+    assert services.records.arrival(str(dcmread(other[0]).StudyInstanceUID)) is not None
+
+
 def test_a_patient_merged_after_results_is_said_and_nothing_is_sent_again(
     hospital: Hospital, tmp_path: Path
 ) -> None:
@@ -350,7 +372,7 @@ def test_a_patient_merged_after_results_is_said_and_nothing_is_sent_again(
     with pytest.raises(Refused, match="several-patients"):
         segment(hospital.study_uid, None, hospital.services, organs=ORGANS)
     hospital.archive.ask(f"/patients/{old}", method="DELETE")
-    records.take_in([hospital.study_uid], records.feed_cursor())
+    records.take_in([hospital.study_uid], records.feed_cursor() or 0)
     hospital.segmented()
     assert (hospital.arrival.state, hospital.arrival.code) == (ArrivalState.REFUSED, "patient-changed")
     with pytest.raises(Refused, match="patient-changed"):
