@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -124,7 +125,7 @@ def measured(studies: Iterable[Study], release: Release) -> Iterator[Measured]:
         path = folder / f"{study.kind}-{study.seed}.pickle"
         if not path.exists():
             found = measure(read(study), release)
-            aside = path.with_suffix(".part")
+            aside = path.with_suffix(f".{os.getpid()}")
             aside.write_bytes(pickle.dumps(found))
             aside.rename(path)
         yield pickle.loads(path.read_bytes())
