@@ -29,9 +29,7 @@ from tests.bench.flags.cohort import (
     THREADS,
     Answered,
     Study,
-    damages,
     read,
-    sites,
 )
 
 TOP = (1, 2, 5)
@@ -220,14 +218,3 @@ def _program() -> str:
     files = [root / f"{name}.py" for name in PROGRAM]
     files += [Path(__file__), root.parent / "services" / "releases" / "calibrator.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-
-
-def main() -> None:
-    """Measure every study that is answered already."""
-    release = shipped()
-    for _ in measured([one for one in sites() + damages() if one.path.exists()], release):
-        pass
-
-
-if __name__ == "__main__":
-    main()
