@@ -285,7 +285,7 @@ def build_head(spec: HeadSpec) -> Head:
     if form is None:
         raise InvalidRelease(f"no head of form {spec.form!r}; there are {', '.join(HEAD_FORMS)}")
     try:
-        return form(spec)  # type: ignore[call-arg]  # every form is made from its spec
+        return form(spec)
     except (RuntimeError, TypeError, ValueError) as error:
         raise InvalidRelease(f"head {spec} cannot be built: {error}") from error
 

@@ -174,7 +174,7 @@ class TextDrivenSwin(TextDrivenTrunk):
             out_channels=1,
             feature_size=feature_size,
             norm_name=(INSTANCE_EXPORTED, {"affine": False}),
-            downsample=PublishedMerging,
+            downsample=PublishedMerging,  # type: ignore[arg-type]  # a class, as its own default is
         )
         del self.net.out
 

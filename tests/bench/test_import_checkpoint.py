@@ -1,0 +1,30 @@
+"""Both public networks in their full size, served by Triton: one window of 96 voxels, all 32 classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from services.settings import Settings
+from services.wiring import connect_in_process
+from tests import published
+from tests.imported import imported_and_served
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("make", [published.unet_state, published.swin_state], ids=["unet", "swin"])
+def test_a_full_size_checkpoint_is_served_as_its_published_formula_says(
+    make: Callable[[], published.State], tmp_path: Path
+) -> None:
+    services = connect_in_process(Settings(home=tmp_path / "home"))
+    figures = imported_and_served(make(), (96, 96, 96), services, tmp_path)
+    print(asdict(figures))
+    assert figures.classes == 32
+    assert figures.spread > 0.5
+    assert figures.at_export < 1e-4
+    assert figures.engine_to_formula < 1e-4
+    assert figures.served_to_formula < 5e-4
+    assert figures.served_as_in_process

@@ -1,0 +1,86 @@
+"""A public checkpoint imported, served by a real Triton, and compared with its published formula."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from flows.import_checkpoint import keep_checkpoint
+from models.windows import scale_hu
+from services.inference.engine import OpenVinoEngine
+from services.inference.triton import TritonSegmenter
+from services.wiring import Services
+from tests import published
+from tests.serving import THREADS, server_at
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How an imported network differs from its published formula on one window.
+
+    Logits: in the engine at export (against torch), and against the formula, with the formula's range and
+    spread. Probabilities: as Triton served them.
+    """
+
+    classes: int
+    at_export: float
+    engine_to_formula: float
+    low: float
+    high: float
+    spread: float
+    served_to_formula: float
+    served_as_in_process: bool
+    served_seconds: float
+
+
+def saved(folder: Path, state: published.State) -> Path:
+    """Save weights as the published files are."""
+    torch.save(published.published_file(state), folder / "file.pth")
+    return folder / "file.pth"
+
+
+def imported_and_served(
+    state: published.State, window: tuple[int, int, int], services: Services, folder: Path
+) -> Figures:
+    """Import, export, serve one window, and compare."""
+    document = keep_checkpoint(saved(folder, state), services)
+    release = services.releases.release(document["release"])
+    # Body to its faces, so that one window covers it.
+    hu = np.random.default_rng(3).integers(-200, 300, window).astype(np.int16)
+    version = services.repository.write_version(release, services.releases)
+    with server_at(services.settings.home / "triton") as process:
+        client = TritonSegmenter(process.url, deadline_seconds=300)
+        began = time.monotonic()
+        served = client.segment(hu, release.number)
+        seconds = time.monotonic() - began
+        client.close()
+    served.require(release)
+    engine = OpenVinoEngine.open(version, THREADS)
+    logits, _ = engine.predict(scale_hu(hu, release.contract.hu_window)[None, None])
+    expected = formula(state, hu)
+    probability = 1 / (1 + np.exp(-expected.astype(np.float64)))
+    return Figures(
+        classes=len(logits),
+        at_export=max(one["max_logit_difference"] for one in document["parity"].values()),
+        engine_to_formula=float(np.abs(logits - expected).max()),
+        low=float(expected.min()),
+        high=float(expected.max()),
+        spread=float(expected.std()),
+        served_to_formula=float(np.abs(served.probability - probability).max()),
+        served_as_in_process=np.array_equal(served.probability, engine.segment(hu).probability),
+        served_seconds=seconds,
+    )
+
+
+def formula(state: published.State, hu: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Return the published formula's logits of one window, axes (class, k, j, i)."""
+    scaled = scale_hu(hu, (-175.0, 250.0))
+    ras = torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 1, 0)[::-1, ::-1]))
+    with torch.inference_mode():
+        answer = published.logits(state, ras).numpy()
+    return np.ascontiguousarray(answer[:, ::-1, ::-1].transpose(0, 3, 2, 1))

@@ -1,0 +1,101 @@
+"""A public checkpoint, imported, is served by Triton and answers as its published formula does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from monai.networks.nets import SegResNet
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from deploy.cli import app
+from flows.import_checkpoint import keep_checkpoint
+from models.errors import InvalidRelease
+from models.network import checkpoint_import
+from services.inference.engine import OpenVinoEngine
+from services.records.port import ReleaseState
+from services.settings import Settings
+from services.wiring import Services, connect_in_process
+from tests import published
+from tests.imported import imported_and_served
+
+WINDOW = (32, 32, 32)
+ORGANS = ("liver", "spleen")
+
+
+@pytest.fixture
+def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
+    """Return the services of an empty home; windows are small, the networks' widths too where they may be."""
+    monkeypatch.setattr(checkpoint_import, "WINDOW", WINDOW)
+    monkeypatch.setenv("ORGANLOOP_HOME", str(tmp_path / "home"))
+    return connect_in_process(Settings())
+
+
+def plain(folder: Path) -> Path:
+    """Save a small SegResNet of two classes."""
+    torch.manual_seed(0)
+    network = SegResNet(init_filters=8, out_channels=2, blocks_down=(1, 1), blocks_up=(1,))
+    torch.save({"net": network.state_dict()}, folder / "file.pth")
+    return folder / "file.pth"
+
+
+def test_an_imported_checkpoint_is_served_as_its_published_formula_says(
+    services: Services, tmp_path: Path
+) -> None:
+    figures = imported_and_served(published.unet_state(16), WINDOW, services, tmp_path)
+    assert figures.classes == 32
+    assert figures.spread > 0.5
+    assert figures.at_export < 1e-4
+    assert figures.engine_to_formula < 1e-4
+    assert figures.served_to_formula < 5e-4  # of a probability; half a step of float16 below 1 is 2.4e-4
+    assert figures.served_as_in_process
+
+
+def test_it_is_an_uncalibrated_candidate_that_serves_nobody_and_keeps_its_licence(
+    services: Services, tmp_path: Path
+) -> None:
+    file = plain(tmp_path)
+    said: list[str] = []
+    document = keep_checkpoint(file, services, ORGANS, said.append)
+    release = services.releases.release(document["release"])
+    assert services.records.release_states() == {1: ReleaseState.CANDIDATE}
+    assert services.records.incumbent() is None
+    assert release.calibration is None
+    assert release.parent is None
+    assert "no commercial use" in release.note
+    assert any("no commercial use" in line for line in said)
+    assert release.contract.spacing_mm == (1.5, 1.5, 1.5)
+    assert release.contract.hu_window == (-175.0, 250.0)
+    again = keep_checkpoint(file, services, ORGANS)
+    assert (again["release"], again["digest"]) == (1, document["digest"])
+    assert services.releases.numbers() == (1,)
+    assert len(services.records.events("checkpoint-imported")) == 1
+
+
+def test_what_the_engine_answers_otherwise_is_not_published(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = OpenVinoEngine.predict
+
+    def other(engine: OpenVinoEngine, window: NDArray[np.float32]) -> tuple:
+        logits, feature = answer(engine, window)
+        return -logits, feature
+
+    monkeypatch.setattr(OpenVinoEngine, "predict", other)
+    with pytest.raises(InvalidRelease, match="change their label"):
+        keep_checkpoint(plain(tmp_path), services, ORGANS)
+    assert services.releases.numbers() == ()
+    assert services.records.release_states() == {}
+
+
+def test_the_command_refuses_a_file_that_would_run_code(services: Services, tmp_path: Path) -> None:
+    file = tmp_path / "file.pth"
+    torch.save({"net": {"a": torch.zeros(1)}, "scheduler": Path("/")}, file)
+    result = CliRunner().invoke(app, ["import-checkpoint", str(file), "--json"])
+    assert result.exit_code == 3
+    assert json.loads(result.stdout)["code"] == "unsafe-checkpoint"
+    assert services.releases.numbers() == ()
