@@ -97,7 +97,26 @@ CATALOGUE: tuple[Organ, ...] = (
 ORGANS: tuple[str, ...] = tuple(organ.key for organ in CATALOGUE)
 """Keys of the catalogue, in its order."""
 
-_BY_KEY = {organ.key: organ for organ in CATALOGUE}
+# Of the 32 classes of the public checkpoints, those with one code of their own. Tumours and cysts would
+# need the organ they lie in beside the type; vessels of two kinds in one class have no code.
+FURTHER: tuple[Organ, ...] = (
+    _organ("oesophagus", "Oesophagus", ("32849002", "Esophagus"), None, (70.0, 25.0, 20.0), (10, 120), True, 0.75, 0.02, 3.0),
+    _organ("right_adrenal_gland", "Right adrenal gland", ("23451007", "Adrenal gland"), RIGHT, (82.0, 12.0, 40.0), (1, 20), False, 0.70, 0.02, 3.0),
+    _organ("left_adrenal_gland", "Left adrenal gland", ("23451007", "Adrenal gland"), LEFT, (90.0, -12.0, 45.0), (1, 20), False, 0.70, 0.02, 3.0),
+    _organ("duodenum", "Duodenum", ("38848004", "Duodenum"), None, (72.0, 8.0, 55.0), (15, 250), True, 0.70, 0.02, 3.0),
+    _organ("right_lung", "Right lung", ("39607008", "Lung"), RIGHT, (75.0, -10.0, -30.0), (500, 5000), False, 0.95, 0.01, 3.0),
+    _organ("left_lung", "Left lung", ("39607008", "Lung"), LEFT, (80.0, -20.0, -20.0), (400, 4500), False, 0.95, 0.01, 3.0),
+    _organ("colon", "Colon", ("71854001", "Colon"), None, (60.0, 20.0, 40.0), (100, 3000), True, 0.75, 0.02, 5.0),
+    _organ("rectum", "Rectum", ("34402009", "Rectum"), None, (55.0, 30.0, 10.0), (15, 500), False, 0.75, 0.02, 5.0),
+    _organ("bladder", "Urinary bladder", ("89837001", "Bladder"), None, (85.0, -15.0, 20.0), (10, 1500), False, 0.85, 0.02, 3.0),
+    _organ("prostate", "Prostate", ("41216001", "Prostate"), None, (60.0, 40.0, -20.0), (10, 250), False, 0.75, 0.02, 3.0),
+    _organ("left_femoral_head", "Left femoral head", ("2812003", "Head of Femur"), LEFT, (92.0, 0.0, 20.0), (20, 150), False, 0.90, 0.01, 3.0),
+    _organ("right_femoral_head", "Right femoral head", ("2812003", "Head of Femur"), RIGHT, (88.0, 4.0, 25.0), (20, 150), False, 0.90, 0.01, 3.0),
+    _organ("coeliac_trunk", "Coeliac trunk", ("57850000", "Truncus coeliacus"), None, (55.0, 65.0, 35.0), (0.3, 15), True, 0.70, 0.02, 3.0),
+)  # fmt: skip
+"""Organs that only imported networks segment so far; results speak of `CATALOGUE`."""
+
+_BY_KEY = {organ.key: organ for organ in (*CATALOGUE, *FURTHER)}
 
 
 def organ(key: str) -> Organ:
