@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.errors import Refused
 from models.network.checkpoint_import import PUBLISHED_ORGANS, import_checkpoint
-from models.network.heads import TextDrivenHead
+from models.network.heads import HeadSpec, TextDrivenHead, add_taps, build_head, with_taps
 from models.network.sampling import VoxelSample, gather_taps
 from models.network.trunk import build_trunk
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
@@ -215,3 +215,21 @@ def test_what_does_not_fit_is_refused_by_name(unet, change, code, named, tmp_pat
     with pytest.raises(Refused, match=named) as refusal:
         import_checkpoint(saved(tmp_path, state))
     assert refusal.value.code == code
+
+
+@pytest.mark.parametrize("form", ["text-driven", "linear"])
+def test_a_head_of_another_form_takes_taps_as_any_head_does(form, output):
+    spec = HeadSpec(5, global_channels=14 if form == "text-driven" else 0, form=form)
+    head = build_head(spec).requires_grad_(False)
+    full = add_taps(spec, neighbourhood=True, coarse=((1, 6), (2, 8), (3, 10)))
+    richer = with_taps(head, full).requires_grad_(False)
+    torch.testing.assert_close(richer(output), head(output))
+    for name, tensor in richer.state_dict().items():
+        if name.startswith(("neighbourhood", "coarse")):
+            tensor.normal_()
+    index = np.array([0, 77, 1234, 9215])
+    taps = gather_taps(output, full, VoxelSample(index, np.ones(4, np.float32)))
+    dense = richer(output).flatten()[torch.from_numpy(index)]
+    assert (dense - head(output).flatten()[torch.from_numpy(index)]).abs().min() > 1e-3
+    torch.testing.assert_close(richer.on_voxels(taps), dense, rtol=1e-4, atol=1e-4)
+    assert head_from_bytes(head_to_bytes(richer)).inputs == richer.inputs
