@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from flows.independent_truth import require_independent
 from flows.serving import Progress, current, silent
 from models.corrections import INDEPENDENT, HybridLabel, Mask, Provenance
 from models.errors import Refused
@@ -18,10 +19,10 @@ from services.cases.store import CaseContent
 from services.dicom.phantom_series import read_truth
 from services.dicom.provenance import acquisition_of, patient_of, site_of
 from services.dicom.seg_files import cited_series, find_seg
-from services.dicom.seg_reader import SegObject, read_seg
-from services.dicom.segment_names import organ_by_code, organ_by_label
+from services.dicom.seg_reader import ReadSegment, SegObject, read_seg
+from services.dicom.segment_names import organ_by_code, organ_by_label, type_may_be
 from services.dicom.series import CTSeries, choose_series, load, read_series
-from services.records.port import Case, Purpose, Records
+from services.records.port import Case, Purpose
 from services.wiring import Services
 
 ORIGIN = re.compile(rf"{INDEPENDENT}|(edited|accepted)-from-[1-9]\d*")
@@ -65,10 +66,11 @@ def add_case(
     ------
     Refused
         If the series cannot be used or names no patient (`missing-patient-id`), the truth is not on its
-        grid (`truth-off-grid`), names an organ twice or none (`truth-unreadable`) or lacks one the gate
-        needs (`truth-incomplete`), the origin is none (`unknown-origin`), or the truth comes from our
-        result or an algorithm and is said to be independent (`not-independent`); as `cited_series`,
-        `read_seg` and `CaseStore.add`.
+        grid (`truth-off-grid`), names an organ twice, none, or one that its code contradicts
+        (`truth-unreadable`) or lacks one the gate needs (`truth-incomplete`), the origin is none
+        (`unknown-origin`), or the truth comes from our result or an algorithm and is said to be
+        independent (`not-independent`); as `require_independent`, `cited_series`, `read_seg` and
+        `CaseStore.add`.
     StorageFailed
         If the case cannot be kept.
     """
@@ -82,7 +84,10 @@ def add_case(
     else:
         seg_file = find_seg(truth)
         ct = load(cited_series(readings, seg_file))
-        masks = _drawn_in_seg(read_seg(seg_file, ct), origin, services.records)
+        seg = read_seg(seg_file, ct)
+        if origin == INDEPENDENT:
+            require_independent(seg, ct, source, services)
+        masks = _drawn_in_seg(seg, origin)
     patient = patient_of(ct)
     if patient is None:
         raise Refused("missing-patient-id", "the CT names no patient, who may be in another set")
@@ -117,13 +122,11 @@ def _written_truth(path: Path, ct: CTSeries) -> dict[str, Mask]:
     return masks
 
 
-def _drawn_in_seg(seg: SegObject, origin: str, records: Records) -> dict[str, Mask]:
+def _drawn_in_seg(seg: SegObject, origin: str) -> dict[str, Mask]:
     """Return the mask of each organ that a SEG names, on the CT grid."""
-    if origin == INDEPENDENT and _comes_from_our_result(seg, records):
-        raise Refused("not-independent", "the SEG is a result of ours or the correction of one")
     masks: dict[str, Mask] = {}
     for segment in seg.segments:
-        organ = organ_by_code(segment.type, segment.laterality) or organ_by_label(segment.label)
+        organ = _organ_of(segment)
         if organ is None:
             continue  # a SEG may hold more than our organs
         if organ in masks:
@@ -137,9 +140,13 @@ def _drawn_in_seg(seg: SegObject, origin: str, records: Records) -> dict[str, Ma
     return masks
 
 
-def _comes_from_our_result(seg: SegObject, records: Records) -> bool:
-    uid = seg.sop_instance_uid
-    return records.find_result(uid) is not None or bool(records.corrections(sop_instance_uid=uid))
+def _organ_of(segment: ReadSegment) -> str | None:
+    """Return the organ that code and label of a segment agree on; there are no voxels here to settle it."""
+    by_label = organ_by_label(segment.label)
+    if by_label is not None and not type_may_be(by_label, segment.type, segment.laterality):
+        detail = f"a segment is labelled as the {by_label} and coded as something else"
+        raise Refused("truth-unreadable", detail, {"segment": segment.number})
+    return organ_by_code(segment.type, segment.laterality) or by_label
 
 
 def freeze_cases(purpose: Purpose, services: Services) -> dict[str, Any]:

@@ -83,6 +83,16 @@ def names_another_structure(type_: Code | None) -> bool:
     return not precoordinated and not any(_same(type_, entry.type) for entry in CATALOGUE)
 
 
+def type_may_be(organ: str, type_: Code | None, laterality: Code | None) -> bool:
+    """Tell whether a segment of this type and modifier may be an organ; what names nothing may be any."""
+    if names_another_structure(type_):
+        return False
+    coded = organ_by_code(type_, laterality)
+    if coded is not None or type_ is None or Term(*type_) in NAME_NOTHING:
+        return coded in (None, organ)
+    return any(_same(type_, entry.type) for entry in CATALOGUE if entry.key == organ)  # the side is missing
+
+
 def organ_by_label(label: str) -> str | None:
     """Return the organ a label names, whatever its case, brackets and punctuation."""
     words = re.sub(r"\(.*?\)|\[.*?\]", " ", label.casefold())

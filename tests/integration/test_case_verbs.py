@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
 from deploy.cli import app
@@ -27,6 +28,7 @@ from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
 from tests.integration.ct_files import case, edit, setting, written
+from tests.returned_segs import cut, frames_of, put_on_record, repainted
 from tests.tiny_networks import publish_tiny
 
 
@@ -180,6 +182,89 @@ def test_the_correction_of_a_result_is_no_independent_truth(settings: Settings, 
     )
     ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory_of(settings))
     assert add_seg(settings, ohif / "ct", ohif / "saved-by-ohif.dcm")[1]["code"] == "not-independent"
+
+
+def _by_hand(seg: Dataset, _: np.ndarray) -> None:
+    """Say of every segment what a viewer says that saves it again."""
+    for item in seg.SegmentSequence:
+        item.SegmentAlgorithmType = "MANUAL"
+
+
+def test_our_result_saved_again_under_another_uid_is_no_independent_truth(
+    settings: Settings, ohif: Path, tmp_path: Path
+) -> None:
+    cut(ohif, tmp_path, 8, 19)
+    ct, sent = tmp_path / "ct", tmp_path / "sent.dcm"
+    records = open_records(settings.records_url)
+    header = put_on_record(records, sent, ct)
+    own = {"SOPInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid()}
+    again = repainted(sent, tmp_path / "again.dcm", _by_hand, **own)
+    code, refusal = add_seg(settings, ct, again)
+    assert (code, refusal["code"]) == (3, "not-independent"), "what is on record cannot be read"
+    assert refusal["measured"] == {"on_record": 1, "unread": 1}
+    assert "archive" in refusal["detail"]
+    shutil.copy(sent, ct / "result.dcm")
+    code, refusal = add_seg(settings, ct, again)
+    assert (code, refusal["code"]) == (3, "not-independent")
+    assert refusal["measured"]["as_ours"] == refusal["measured"]["slices"]
+
+    def redrawn(seg: Dataset, frames: np.ndarray) -> None:
+        _by_hand(seg, frames)
+        frames[:] = np.roll(frames, 1, axis=2)
+
+    moved = repainted(sent, tmp_path / "moved.dcm", redrawn, **own)
+    cites = dcmread(moved)
+    other = Dataset()
+    other.SeriesInstanceUID, image = "1.2.3", Dataset()
+    image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = header.SOPClassUID, header.SOPInstanceUID
+    other.ReferencedInstanceSequence = [image]
+    cites.ReferencedSeriesSequence.append(other)
+    cites.save_as(tmp_path / "cites.dcm")
+    code, refusal = add_seg(settings, ct, tmp_path / "cites.dcm")
+    assert (code, refusal["code"]) == (3, "not-independent"), "it refers to our result"
+    assert records.cases(Purpose.GATE) == ()
+    assert add_seg(settings, ct, moved)[0] == 0, "other voxels on the same slices are another drawing"
+
+
+def test_our_result_with_a_few_slices_redrawn_is_no_independent_truth(
+    settings: Settings, ohif: Path, tmp_path: Path
+) -> None:
+    cut(ohif, tmp_path, 8, 19)
+    ct, sent = tmp_path / "ct", tmp_path / "sent.dcm"
+    put_on_record(open_records(settings.records_url), sent, ct)
+    shutil.copy(sent, ct / "result.dcm")
+
+    def touched(seg: Dataset, frames: np.ndarray) -> None:
+        _by_hand(seg, frames)
+        for item in seg.SegmentSequence:
+            for n in frames_of(seg, item.SegmentLabel)[:2]:
+                frames[n] = np.roll(frames[n], 1, axis=1)
+
+    edited = repainted(sent, tmp_path / "edited.dcm", touched, SOPInstanceUID=generate_uid())
+    code, refusal = add_seg(settings, ct, edited)
+    assert (code, refusal["code"]) == (3, "not-independent")
+    assert 0 < refusal["measured"]["as_ours"] < refusal["measured"]["slices"]
+
+
+@pytest.mark.parametrize(
+    ("value", "scheme", "meaning"), [("4147007", "SCT", "Mass"), ("78961009", "SCT", "Spleen")]
+)
+def test_a_segment_whose_code_is_not_what_its_label_says_is_no_truth(
+    settings: Settings, ohif: Path, tmp_path: Path, value: str, scheme: str, meaning: str
+) -> None:
+    cut(ohif, tmp_path, 12, 15)
+
+    def coded(seg: Dataset, frames: np.ndarray) -> None:
+        _by_hand(seg, frames)
+        (liver,) = (item for item in seg.SegmentSequence if item.SegmentLabel == "Liver")
+        type_ = liver.SegmentedPropertyTypeCodeSequence[0]
+        type_.CodeValue, type_.CodingSchemeDesignator, type_.CodeMeaning = value, scheme, meaning
+
+    seg = repainted(tmp_path / "sent.dcm", tmp_path / "mass.dcm", coded, SOPInstanceUID=generate_uid())
+    code, refusal = add_seg(settings, tmp_path / "ct", seg)
+    assert (code, refusal["code"]) == (3, "truth-unreadable")
+    assert refusal["measured"].keys() == {"segment"}
+    assert open_records(settings.records_url).cases(Purpose.GATE) == ()
 
 
 def test_a_truth_belongs_to_the_series_it_was_drawn_on(
