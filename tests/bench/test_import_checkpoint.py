@@ -23,7 +23,7 @@ def test_a_full_size_checkpoint_is_served_as_its_published_formula_says(
     figures = imported_and_served(make(), (96, 96, 96), services, tmp_path)
     print(asdict(figures))
     assert figures.classes == 32
-    assert figures.spread > 0.5
+    assert figures.spread > 0.3
     assert figures.at_export < 1e-4
     assert figures.engine_to_formula < 1e-4
     assert figures.served_to_formula < 5e-4

@@ -48,7 +48,7 @@ def test_an_imported_checkpoint_is_served_as_its_published_formula_says(
 ) -> None:
     figures = imported_and_served(published.unet_state(16), WINDOW, services, tmp_path)
     assert figures.classes == 32
-    assert figures.spread > 0.5
+    assert figures.spread > 0.3
     assert figures.at_export < 1e-4
     assert figures.engine_to_formula < 1e-4
     assert figures.served_to_formula < 5e-4  # of a probability; half a step of float16 below 1 is 2.4e-4

@@ -79,7 +79,7 @@ def test_logits_are_those_of_the_published_formula(network, shape, request, tmp_
         expected = from_ras(published.logits(state, in_ras(hu)))
     logits = imported.logits(hu)
     assert tuple(logits) == PUBLISHED_ORGANS
-    assert expected.std() > 0.5
+    assert expected.std() > 0.3
     for organ, one in zip(PUBLISHED_ORGANS, expected, strict=True):
         assert np.abs(logits[organ] - one).max() < 1e-4, organ
 
