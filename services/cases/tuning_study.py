@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import ModelContract
+from models.corrections import HybridLabel
 from models.errors import StorageFailed
 from models.network.tuning import TuningStudy
 from models.resampling import resample
@@ -29,16 +30,27 @@ def tuning_study(content: CaseContent, organs: Sequence[str]) -> TuningStudy:
     for organ in organs:
         label = content.labels.get(organ)
         if label is not None and label.weight.any():
-            truth[organ] = _on_model_grid(label.inside, content)
-            weight[organ] = _on_model_grid(label.weight, content)
+            truth[organ], weight[organ] = _on_model_grid(label, content)
     hu = np.ascontiguousarray(content.volume.hu, dtype=np.int16)
     return TuningStudy(hu, truth, weight)
 
 
-def _on_model_grid(field: NDArray, content: CaseContent) -> NDArray[np.uint8]:
-    """Return 255 x the mean of a field on the CT grid in each model voxel, 0..1."""
-    mean = resample(field, content.ct, content.volume.geometry, outside=0.0)
-    return np.rint(255 * np.clip(mean, 0, 1)).astype(np.uint8)
+def _on_model_grid(label: HybridLabel, content: CaseContent) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return 255 x truth and 255 x weight in each model voxel, both 0..1.
+
+    Truth is the weighted mean of the CT voxels that a model voxel is made of: what weighs nothing there,
+    our own result, has no say in what is learnt. Weight is their mean weight.
+    """
+    ct, model = content.ct, content.volume.geometry
+    mean_weight = resample(label.weight, ct, model, outside=0.0)
+    drawn = resample(label.weight * label.inside, ct, model, outside=0.0)
+    weight = _bytes(mean_weight)
+    truth = np.divide(drawn, mean_weight, out=np.zeros_like(drawn), where=weight > 0)
+    return _bytes(truth), weight
+
+
+def _bytes(field: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.rint(255 * np.clip(field, 0, 1)).astype(np.uint8)
 
 
 def read_tuning_study(cases: CaseStore, labelled: LabelledCase, contract: ModelContract) -> TuningStudy:

@@ -206,6 +206,29 @@ def test_only_a_readers_word_is_labelled_and_overpaint_counts_little():
     assert study.weight["stomach"][:, 0, 0].tolist() == [64, 105, 253, 255]
 
 
+@pytest.mark.parametrize("provenance", [Provenance.MODEL, Provenance.OVERPAINT])
+def test_a_model_voxel_learns_only_what_was_vouched_for_of_its_ct_voxels(provenance):
+    """One 1 mm slice is the reader's word, in the middle of model voxels of 3 mm."""
+    axes = np.eye(4)[[2, 1, 0, 3]]
+    ct = Geometry((10, 10, 10), axes)
+    model = Geometry((4, 4, 4), axes @ np.diag([3.0, 3.0, 3.0, 1.0]))
+    inside = np.ones((10, 10, 10), bool)
+    inside[6, :5] = False  # erased by the reader on this slice
+    whose = np.full((10, 10, 10), Provenance.MODEL, np.uint8)
+    whose[6] = provenance or Provenance.READER
+    whose[6, :5] = Provenance.READER
+    content = CaseContent(
+        Volume(np.zeros((4, 4, 4), np.int16), model), ct, {}, {"liver": HybridLabel(inside, whose)}
+    )
+    study = tuning_study(content, ["liver"])
+    truth, weight = study.truth["liver"], study.weight["liver"]
+    assert 60 < weight[2, 0, 0] < 128, "part of the voxel is vouched for"
+    assert truth[2, 0].tolist() == [0, 0, 0, 0], "that part is background; the rest is our own result"
+    assert truth[2, 3].tolist() == [255, 255, 255, 255]
+    assert not weight[0].any()
+    assert not truth[weight == 0].any()
+
+
 class _TellsTheTruth:
     """An engine whose answer is the left half, at a probability of 0.8."""
 
