@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,12 +9,10 @@ from typing import Any
 
 from models.errors import PacsFailed, Refused
 from models.verdict import Code
+from services.pacs.incoming import is_uid
 from services.pacs.port import Archive, ArchivedStudy
 from services.records.port import Arrival, ArrivalState
 from services.wiring import Services
-
-UID = re.compile(r"(?=.{1,64}$)[0-2](\.(0|[1-9]\d*))+")
-"""PS3.5 9.1."""
 
 INCOMPLETE = "incomplete"
 GONE = "study-gone"
@@ -26,9 +23,9 @@ RENEWED = "study-renewed"
 """Event: CT images came, or went, after results were stored."""
 
 
-def is_uid(source: str | Path) -> bool:
+def is_archived(source: str | Path) -> bool:
     """Return whether a source is the UID of a study in the archive; what is there as a path is a path."""
-    return isinstance(source, str) and bool(UID.fullmatch(source)) and not Path(source).exists()
+    return isinstance(source, str) and is_uid(source) and not Path(source).exists()
 
 
 def archive_of(services: Services) -> Archive:
@@ -106,14 +103,20 @@ def fetch(study_uid: str, into: Path, services: Services) -> tuple[ArchivedStudy
     ------
     Refused
         `study-gone`, `several-patients`, `patient-changed`, `not-ct`; `incomplete` if less came than is
-        listed or an image arrived meanwhile.
+        listed or an image arrived meanwhile; `missing-uid` if a SOP Instance UID is none, which holds for
+        this version and is put on record.
     PacsFailed
         If the archive answered with an error, or not at all.
     StorageFailed
         If the files cannot be written.
     """
     before = _listed(study_uid, services)
-    folder = archive_of(services).fetch_study(study_uid, into)
+    try:
+        folder = archive_of(services).fetch_study(study_uid, into)
+    except Refused as refused:
+        if refused.code == Code.MISSING_UID:
+            note_refused(before, refused, services)
+        raise
     after = _listed(study_uid, services)
     images = ct_images(after)
     if not images:

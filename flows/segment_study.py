@@ -18,7 +18,7 @@ import numpy as np
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.archived_study import archive_of, fetch, is_uid, note_refused, note_segmented, what_changed
+from flows.archived_study import archive_of, fetch, is_archived, note_refused, note_segmented, what_changed
 from flows.audit_stream import is_drawn, record_audit
 from flows.serving import Progress, incumbent, silent, worth_trying_again
 from models.errors import Refused
@@ -135,8 +135,8 @@ def segment(
         If the archive answered with an error, or not at all.
     """
     watch = Stopwatch()
-    asked = _Question(release, organs, now, makes_identifiers and not is_uid(source))
-    if not is_uid(source):
+    asked = _Question(release, organs, now, makes_identifiers and not is_archived(source))
+    if not is_archived(source):
         made = _make(Path(source), services, asked, watch, progress)
         return _into_folder(made, out, services, watch)
     with work_folder(services.settings.home / "work") as work:

@@ -8,11 +8,12 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pydicom.filereader import read_partial
 
-from models.errors import PacsFailed
+from models.errors import PacsFailed, Refused
+from models.verdict import Code
 from services.releases.files import storage_errors
 
 ASIDE = ".organloop-fetching-"
@@ -68,11 +69,15 @@ def write_object(folder: Path, pieces: Iterable[bytes], sop_instance_uid: str | 
 
     Raises
     ------
+    Refused
+        `missing-uid` if its SOP Instance UID is none: as a file name it could lead out of the folder.
     PacsFailed
         If it is no DICOM file, or has no SOP Instance UID.
     StorageFailed
         If the disk is full or not writable.
     """
+    if sop_instance_uid is not None:
+        _require_uid(sop_instance_uid)
     part = folder / f"{ASIDE}{uuid.uuid4().hex}"
     try:
         with storage_errors(_WHAT):
@@ -84,7 +89,8 @@ def write_object(folder: Path, pieces: Iterable[bytes], sop_instance_uid: str | 
         finally:
             with storage_errors(_WHAT):
                 file.close()
-        uid = sop_instance_uid or _uid_in(part)
+        uid = _uid_in(part) if sop_instance_uid is None else sop_instance_uid
+        _require_uid(uid)
         with storage_errors(_WHAT):
             return part.rename(folder / f"{uid}.dcm")
     finally:
@@ -96,9 +102,14 @@ def _uid_in(path: Path) -> str:
     try:
         with path.open("rb") as file:
             head = read_partial(file, stop_when=lambda tag, vr, length: tag > _SOP_INSTANCE_UID)
-        uid = str(head.SOPInstanceUID)
+        raw: Any = head.get_item(_SOP_INSTANCE_UID)  # pydicom warns of a value that is none
+        uid = str(raw.value, "ascii", "replace").rstrip("\0 ")
     except Exception as error:  # bytes of others: pydicom fails in many ways
         raise PacsFailed("The archive sent something that is no DICOM object with a UID.") from error
-    if not is_uid(uid):
-        raise PacsFailed("The archive sent an object whose SOP Instance UID is none.")
     return uid
+
+
+def _require_uid(text: str) -> None:
+    if not is_uid(text):
+        detail = "The archive holds an object whose SOP Instance UID is none (PS3.5 9.1)."
+        raise Refused(Code.MISSING_UID, detail, {"characters": len(text)})

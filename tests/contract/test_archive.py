@@ -237,3 +237,20 @@ def test_a_message_names_no_patient(pacs: Port, archive: Archive) -> None:
     with pytest.raises(StorageFailed) as failed:
         pacs.store([broken])
     assert "phantom" not in json.dumps(str(failed.value)).lower()
+
+
+@pytest.mark.parametrize("evil", ["../../../../evil", "/tmp/evil-object", "1.2.3.4.5.6.7.x."])
+def test_an_object_whose_uid_is_none_is_refused_and_nothing_is_written(
+    pacs: Port, archive: Archive, tmp_path: Path, evil: str
+) -> None:
+    one, other = ct_study(2)
+    good = "1.23456789012345"[: len(evil)]
+    bad = ct_slice(one.study_uid, one.series_uid, 3, SOPInstanceUID=good).content
+    held(archive, [one, other])
+    archive.put(bad.replace(good.encode(), evil.encode()))
+    into = tmp_path / "a" / "b" / "c" / "d"
+    with pytest.raises(Refused) as refused:
+        pacs.fetch_study(one.study_uid, into)
+    assert (refused.value.code, refused.value.measured) == ("missing-uid", {"characters": len(evil)})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert not Path("/tmp/evil-object.dcm").exists()

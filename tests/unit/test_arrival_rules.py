@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from flows.archived_study import is_uid, version_of
+from flows.archived_study import is_archived, version_of
 from flows.arrival_rules import ATTEMPTS, event_of, followed, in_order, judged
 from flows.launching import RunState
 from models.errors import Refused
@@ -114,8 +114,9 @@ def test_the_version_of_a_study_is_that_of_its_ct_images_in_any_order():
 
 @pytest.mark.parametrize(
     ("source", "answer"),
-    [("2.25.123", True), ("1.2.840.10008", True), ("1", False), ("1.02", False), ("ct/1.2", False),
+    [("2.25.123", True), ("1.2.840.10008", True), ("1.02", True), ("3.1", True), ("ct/1.2", False),
+     ("../../1", False), ("1.2.826.03.77.1", True),
      ("1." + "2" * 63, False), ("", False)],
 )  # fmt: skip
 def test_a_uid_is_told_from_a_path(source, answer):
-    assert is_uid(source) is answer
+    assert is_archived(source) is answer
