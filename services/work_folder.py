@@ -59,7 +59,10 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _remove_leftovers(root: Path) -> None:
     for folder in root.iterdir():
-        handle = os.open(folder, os.O_RDONLY)
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # its process removed it meanwhile
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
