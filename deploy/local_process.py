@@ -14,6 +14,8 @@ from pathlib import Path
 from models.errors import OrganloopError
 
 LOG_TAIL_LINES = 15
+LOG_BYTES = 50 * 1024**2
+"""A longer log is put aside when its process starts again; only one before it is kept."""
 POLL_SECONDS = 0.1
 KILL_SECONDS = 5.0
 """A killed process ends as soon as the kernel gets to it."""
@@ -67,6 +69,8 @@ def start(command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> Local
     It takes over nothing that is open, such as the lock or the pipe of a script that started the command.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        log.replace(log.with_name(f"{log.name}.1"))
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawnp(
         command[0],

@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 from deploy import local_process
@@ -63,6 +64,8 @@ class PrefectServer:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_API_URL": _api_url(port),
             "DO_NOT_TRACK": "1",
+            # In memory, places that runs hold under a limit would outlive the server, never given back.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             # The watch alone makes 1440 runs a day; what matters is in the records, not here.
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
             "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(HISTORY_DAYS * 24 * 3600),
@@ -87,6 +90,25 @@ class PrefectServer:
             return
         local_process.stop(LocalProcess(**state["process"]))
         self._state.unlink(missing_ok=True)
+
+
+def last_completed(api_url: str, flow_name: str) -> datetime | None:
+    """Return when a run of a flow last ended well; None if none has yet."""
+    asked = {
+        "flows": {"name": {"any_": [flow_name]}},
+        "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
+        "sort": "END_TIME_DESC",
+        "limit": 1,
+    }
+    request = urllib.request.Request(
+        f"{api_url}/flow_runs/filter", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            runs = json.load(answer)
+    except (urllib.error.URLError, OSError):
+        return None
+    return datetime.fromisoformat(runs[0]["end_time"]) if runs else None
 
 
 def _api_url(port: int) -> str:

@@ -10,13 +10,14 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from deploy import archive_server, viewer_server
 from deploy.archive_server import ArchiveServer
 from deploy.local_process import NotInstalled
-from deploy.prefect_server import PrefectServer
+from deploy.prefect_server import PrefectServer, last_completed
 from deploy.triton_server import TritonServer
 from deploy.viewer_server import ViewerServer
 from deploy.worker import Worker
@@ -35,6 +36,8 @@ TRITON_ENVIRONMENT = repository_root() / ".venv-triton"
 SERVED_CODE = ("deploy/triton/organ_segmenter/model.py", "models/*.py", "services/inference/*.py")
 """What a Triton keeps in memory of the project, as patterns under its root."""
 NOT_RUNNING = "not running: `organloop up` starts it"
+WATCH_LATE = timedelta(minutes=10)
+"""The archive is watched every minute; a worker that has not for so long is stuck."""
 
 
 class State(StrEnum):
@@ -132,15 +135,13 @@ def status(settings: Settings) -> tuple[Part, ...]:
     """Say what runs where."""
     api = prefect(settings).api_url
     process = triton_server(settings).status()
-    worker = Worker(settings.home).process
     dashboard = "dashboard: the same address without /api"
-    nightly = "runs the flows; tunes every night at 02:00 UTC"
     return (
         _archive_part(settings),
         _viewer_part(settings),
         _triton_part(settings, process.url if process else None),
         Part("prefect", State.UP, api, dashboard) if api else Part("prefect", State.DOWN, "", NOT_RUNNING),
-        Part("worker", State.UP, "", nightly) if worker else Part("worker", State.DOWN, "", NOT_RUNNING),
+        _worker_part(settings, api),
     )
 
 
@@ -195,6 +196,19 @@ def _triton_part(settings: Settings, url: str | None) -> Part:
         url,
         f"incumbent: release {incumbent}; serving releases {', '.join(map(str, served)) or 'none'}",
     )
+
+
+def _worker_part(settings: Settings, api_url: str | None) -> Part:
+    """Tell whether flows are run: a worker that has not watched for long is as good as none."""
+    worker = Worker(settings.home)
+    if worker.process is None or api_url is None:
+        return Part("worker", State.DOWN, "", NOT_RUNNING)
+    watched, now = last_completed(api_url, "watch-arrivals"), datetime.now(UTC)
+    said = f"watched at {watched.astimezone():%Y-%m-%d %H:%M}" if watched else "has not watched yet"
+    late = now - max(watched or worker.started_at, worker.started_at) > WATCH_LATE
+    log = f"; see {worker.log}" if late else ""
+    nightly = "runs the flows; tunes every night at 02:00 UTC; "
+    return Part("worker", State.DOWN if late else State.UP, "", f"{nightly}{said}{log}")
 
 
 def prefect(settings: Settings) -> PrefectServer:

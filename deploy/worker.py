@@ -7,12 +7,16 @@ import os
 import socket
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy import local_process
 from deploy.local_process import LocalProcess
 from services.releases.files import replace
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
 
 AT_ONCE = 3
 """Runs a worker does at a time: while one watches and one tunes, one segments. More workers do more."""
@@ -38,6 +42,16 @@ class Worker:
         process = LocalProcess(state["pid"], state["started"]) if state else None
         return process if process and process.alive else None
 
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self._home / "worker" / "worker.log"
+
+    @property
+    def started_at(self) -> datetime:
+        """When it was started last; only of one that was."""
+        return datetime.fromtimestamp(self._state.stat().st_mtime, UTC)
+
     def start(self, api_url: str) -> None:
         """Start the worker for a Prefect server; one that runs for this very server is left alone."""
         if self.process is not None:
@@ -45,8 +59,7 @@ class Worker:
                 return
             self.stop()  # it asks a server that is gone
         env = os.environ | {"PREFECT_API_URL": api_url, "ORGANLOOP_HOME": str(self._home)}
-        log = self._home / "worker" / "worker.log"
-        process = local_process.start([sys.executable, "-m", "deploy.worker"], log=log, env=env)
+        process = local_process.start([sys.executable, "-m", "deploy.worker"], log=self.log, env=env)
         replace(self._state, json.dumps(asdict(process) | {"api_url": api_url}).encode())
 
     def stop(self) -> None:
@@ -85,11 +98,24 @@ def bury_dead_runs(api_url: str) -> int:
     buried = 0
     with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
         for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(unfinished)):
-            ours = run.labels.get("prefect.worker.name") == worker_name()
-            if ours and run.infrastructure_pid and not Path("/proc", run.infrastructure_pid).exists():
+            if _is_dead(run):
                 client.set_flow_run_state(run.id, Crashed(message="its process is gone"), force=True)
                 buried += 1
     return buried
+
+
+def _is_dead(run: FlowRun) -> bool:
+    """Tell whether a run that is not finished was this machine's worker's and has no process any more.
+
+    A worker takes a run some seconds before its time; killed then, it leaves one that nobody has begun.
+    """
+    from deploy.deployments import WORK_POOL
+
+    pid = run.infrastructure_pid
+    if run.labels.get("prefect.worker.name") == worker_name():
+        return not pid or not Path("/proc", pid).exists()
+    taken_only = run.state is not None and run.state.is_pending() and not pid
+    return taken_only and run.work_pool_name == WORK_POOL and "prefect.worker.name" not in run.labels
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import functools
 import os
 import subprocess
 import sys
+import time
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,8 +16,9 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Pending, Running
 from pydicom import dcmread
 
+from deploy import stack
 from deploy.deployments import WORK_POOL, register
-from deploy.prefect_server import PrefectServer
+from deploy.prefect_server import PrefectServer, last_completed
 from deploy.worker import bury_dead_runs, worker_name
 from flows import gate_candidate, tune_heads
 from flows.ingest_correction import ingest_correction
@@ -137,6 +139,27 @@ def test_runs_of_a_killed_worker_are_buried_by_the_next_and_nobody_else_s(api, l
     }  # fmt: skip
 
 
+def test_a_run_that_a_stopped_worker_had_only_taken_is_buried_too(api, launcher):
+    run = launcher.launch(SEGMENT, "1.2.3", "only taken", urgent=False)
+    states_of(run, Pending())
+    assert bury_dead_runs(api) == 1
+    assert launcher.state(run) is RunState.LOST
+
+
+def test_the_schedule_itself_starts_the_watch(organloop):
+    """Prefect scheduler, worker and watch as a site has them; the stack has run for a while here."""
+    api_url = stack.prefect(Settings(home=organloop.home)).api_url
+    deadline = time.monotonic() + 150
+    while last_completed(api_url, "watch-arrivals") is None:
+        assert time.monotonic() < deadline, (organloop.home / "prefect" / "server.log").read_text()[-3000:]
+        time.sleep(1)
+    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+        assert any(run.auto_scheduled and run.state.is_completed() for run in client.read_flow_runs())
+    (worker,) = [part for part in organloop("status").document if part["part"] == "worker"]
+    assert worker["state"] == "up"
+    assert "watched at" in worker["detail"]
+
+
 def test_a_worker_runs_what_is_started_from_a_deployment(api, tmp_path, test_data):
     ohif = test_data("ohif-correction")
     register(api, Settings(home=tmp_path / "home"))
@@ -152,7 +175,7 @@ def test_a_worker_runs_what_is_started_from_a_deployment(api, tmp_path, test_dat
         subprocess.run(worker, env=environment, cwd=tmp_path, check=True, capture_output=True, timeout=240)
         with get_client(sync_client=True) as client:
             assert client.read_flow_run(run.id).state.is_completed()
-            shown = {artifact.key: artifact.data for artifact in client.read_artifacts()}
+            shown = {one.key: one.data for one in client.read_artifacts() if one.key}
     assert shown.keys() == {"ledger", "correction"}
     assert '"added_voxels": 339' in shown["ledger"]
     assert shown["correction"].startswith("data:image/png;base64,")
