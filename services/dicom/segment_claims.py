@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.corrections import Mask
 from models.errors import Refused
 from models.geometry import Geometry
-from models.resampling import Box, bounding_box
 from services.dicom.seg_frames import SegCode
 from services.dicom.seg_reader import ReadSegment, SegObject
 from services.dicom.segment_names import (
@@ -25,11 +22,10 @@ from services.dicom.segment_names import (
     organ_by_code,
     organ_by_label,
 )
+from services.dicom.segment_sides import OTHER_SIDE, Region, beyond_partner, doubtful_side
 
 SAME_ORGAN_DSC = 0.5
 """At this Dice overlap and above, a segment can only be the organ that was sent there."""
-
-OTHER_SIDE = {"right_kidney": "left_kidney", "left_kidney": "right_kidney"}
 
 
 class Doubt(StrEnum):
@@ -68,30 +64,6 @@ class Question:
     why: Doubt
 
 
-class Region:
-    """A mask with what is asked of it again and again."""
-
-    def __init__(self, mask: Mask, geometry: Geometry) -> None:
-        self.mask = mask
-        self.box: Box | None = bounding_box(mask)
-        self.voxels = int(np.count_nonzero(mask))
-        self._geometry = geometry
-
-    def dsc(self, other: Region) -> float:
-        """Return the Dice overlap; 0 when either is empty."""
-        if self.box is None or other.box is None:
-            return 0.0
-        both = int(np.count_nonzero(self.mask[self.box] & other.mask[self.box]))
-        return 2 * both / (self.voxels + other.voxels)
-
-    def centre_mm(self) -> NDArray[np.float64]:
-        """Return the centroid in LPS millimetres, shape (3,)."""
-        if self.box is None:
-            raise ValueError("an empty mask has no centre")
-        first = [side.start for side in self.box]
-        return self._geometry.to_lps(np.argwhere(self.mask[self.box]).mean(axis=0) + first)
-
-
 @dataclass(frozen=True, eq=False)
 class SentOrgan:
     """One organ as it was sent."""
@@ -112,10 +84,12 @@ def identities(theirs: Theirs, ours: Mapping[str, SentOrgan]) -> list[Claim]:
 
     An organ is found by TrackingUID, code and label as far as these are there and agree, and by overlap
     with what was sent; a name without overlap counts only for an organ that was sent empty, or that is
-    new and named by its code. No organ is found twice, and none on the wrong side of its partner.
+    new and named by its code. No organ is found twice, and none on the wrong side of its partner or, as far
+    as that can be told without one, of the body.
     """
     claims = [_claim(segment, region, ours) for segment, region in theirs]
-    return without_swapped_sides(_without_double_claims(claims, theirs), theirs, ours)
+    claims = without_swapped_sides(_without_double_claims(claims, theirs), theirs, ours)
+    return without_doubtful_sides(claims, theirs, ours)
 
 
 def sent_organs(sent: SegObject, geometry: Geometry) -> dict[str, SentOrgan]:
@@ -196,17 +170,54 @@ def _without_double_claims(claims: list[Claim], theirs: Theirs) -> list[Claim]:
 
 
 def without_swapped_sides(claims: list[Claim], theirs: Theirs, ours: Mapping[str, SentOrgan]) -> list[Claim]:
-    """Turn a paired organ that does not lie on its side of its partner into a question."""
-    regions = {key: organ.region for key, organ in ours.items()}
-    regions |= {
-        claim: region for claim, (_, region) in zip(claims, theirs, strict=True) if isinstance(claim, str)
-    }
+    """Turn a paired organ that does not lie on its side of its partner into a question.
+
+    The partner is the one that came back, or else was sent. What came back as it was sent is not
+    questioned: it is our result, right or wrong.
+    """
+    regions = {key: organ.region for key, organ in ours.items()} | _certain(claims, theirs)
     return [
-        Question(segment.number, segment.label, (claim, OTHER_SIDE[claim]), Doubt.SIDES_SWAPPED)
-        if isinstance(claim, str) and _on_wrong_side(claim, region, regions, ours)
+        _swapped(segment, claim)
+        if isinstance(claim, str)
+        and not as_sent(claim, region, ours)
+        and beyond_partner(claim, region, regions)
         else claim
         for claim, (segment, region) in zip(claims, theirs, strict=True)
     ]
+
+
+def without_doubtful_sides(claims: list[Claim], theirs: Theirs, ours: Mapping[str, SentOrgan]) -> list[Claim]:
+    """Turn a paired organ that may be its partner, as `doubtful_side` says, into a question.
+
+    So is then a partner that was erased: it may be there, under the wrong name.
+    """
+    back, sent = _certain(claims, theirs), {key: organ.region for key, organ in ours.items()}
+    doubtful = {
+        organ
+        for organ, region in back.items()
+        if not as_sent(organ, region, ours) and doubtful_side(organ, region, back, sent)
+    }
+    asked = [one.candidates for one in claims if isinstance(one, Question) and one.why is Doubt.SIDES_SWAPPED]
+    in_question = doubtful.union(*asked)
+    doubtful |= {
+        organ
+        for organ, region in back.items()
+        if not region.voxels and OTHER_SIDE.get(organ) in in_question and not as_sent(organ, region, ours)
+    }
+    return [
+        _swapped(segment, claim) if isinstance(claim, str) and claim in doubtful else claim
+        for claim, (segment, _) in zip(claims, theirs, strict=True)
+    ]
+
+
+def _certain(claims: list[Claim], theirs: Theirs) -> dict[str, Region]:
+    return {
+        claim: region for claim, (_, region) in zip(claims, theirs, strict=True) if isinstance(claim, str)
+    }
+
+
+def _swapped(segment: ReadSegment, claim: str) -> Question:
+    return Question(segment.number, segment.label, (claim, OTHER_SIDE[claim]), Doubt.SIDES_SWAPPED)
 
 
 def without_changes_by_no_person(
@@ -235,19 +246,3 @@ def as_sent(organ: str, region: Region, ours: Mapping[str, SentOrgan]) -> bool:
     if organ not in ours:
         return not region.voxels
     return np.array_equal(region.mask, ours[organ].region.mask)
-
-
-def _on_wrong_side(
-    organ: str, region: Region, regions: Mapping[str, Region], ours: Mapping[str, SentOrgan]
-) -> bool:
-    """Tell whether a paired organ lies beyond its partner, the one that came back or else was sent.
-
-    What came back as it was sent is not questioned: it is our result, right or wrong.
-    """
-    partner = regions.get(OTHER_SIDE.get(organ, ""))
-    if partner is None or not region.voxels or not partner.voxels:
-        return False
-    if as_sent(organ, region, ours):
-        return False
-    to_left_mm = region.centre_mm()[0] - partner.centre_mm()[0]  # LPS: x grows to the patient's left
-    return bool(to_left_mm >= 0 if organ.startswith("right") else to_left_mm <= 0)
