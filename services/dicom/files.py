@@ -10,7 +10,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader, BytesIO, FileIO
 from os import fstat
 from pathlib import Path
@@ -27,6 +27,8 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+
+from services.dicom.head import header_in_head
 
 UNREADABLE = (
     InvalidDicomError,
@@ -191,6 +193,9 @@ def opened(path: Path, pixels: bool) -> FileDataset | None:
     Exception
         One of `UNREADABLE` if it is broken; the caller knows what that means.
     """
+    header = None if pixels else _common_header(path)
+    if header is not None:
+        return header
     with _BoundedFile(path, None if pixels else HEADER_LIMIT_BYTES) as file, file.bounds.reading():
         start = file.read(PREFIX_OFFSET + len(PREFIX))
         prefixed = start[PREFIX_OFFSET:] == PREFIX
@@ -210,6 +215,13 @@ def opened(path: Path, pixels: bool) -> FileDataset | None:
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
     return dataset
+
+
+def _common_header(path: Path) -> FileDataset | None:
+    """Return the header if it can be read the cheap way; what is damaged is read again, to say how."""
+    with suppress(OSError, *UNREADABLE):
+        return header_in_head(path, FILE_LIMIT_BYTES)
+    return None
 
 
 def begins_as_dicom(path: Path) -> bool:

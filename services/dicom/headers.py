@@ -6,12 +6,16 @@ absent here, and the rules decide what its absence means; nothing is put in its 
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
+from pydicom.tag import Tag
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, MediaStorageDirectoryStorage
 
 from models.slice_facts import PixelFormat, SliceFacts
@@ -21,6 +25,9 @@ LOSSY_SYNTAXES = frozenset((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossl
 """Transfer syntaxes that always lose; of JPEG 2000 and HTJ2K, LossyImageCompression tells."""
 
 PATIENT = ("PatientID", "IssuerOfPatientID", "PatientBirthDate")
+Known = dict[Hashable, tuple[Any, ...]]
+"""Values by what they were read from."""
+
 PHASE = ("AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "TemporalPositionIdentifier")
 
 
@@ -57,50 +64,101 @@ def read_header(path: Path) -> Dataset | None:
 
 
 @as_written()
-def facts_of(header: Dataset) -> SliceFacts:
-    """Return the plain facts of one image's header."""
+def facts_of(header: Dataset, known: Known | None = None) -> SliceFacts:
+    """Return the plain facts of one image's header; values known from other headers are not parsed again."""
+    of = _Attributes(header, {} if known is None else known)
     return SliceFacts(
-        sop_instance_uid=_text(header, "SOPInstanceUID"),
-        study_uid=_text(header, "StudyInstanceUID"),
-        series_uid=_text(header, "SeriesInstanceUID"),
-        frame_of_reference_uid=_text(header, "FrameOfReferenceUID"),
-        patient=tuple(_text(header, name) for name in PATIENT),
-        modality=_text(header, "Modality"),
-        sop_class_uid=_text(header, "SOPClassUID"),
-        image_type=_texts(header, "ImageType"),
-        frames=_whole(header, "NumberOfFrames") or 1,
-        position=_numbers(header, "ImagePositionPatient", 3),
-        orientation=_numbers(header, "ImageOrientationPatient", 6),
-        pixel_spacing=_numbers(header, "PixelSpacing", 2),
-        rows=_whole(header, "Rows"),
-        columns=_whole(header, "Columns"),
-        phase=tuple(_text(header, name) for name in PHASE),
-        technique=(*_texts(header, "ConvolutionKernel"), _text(header, "KVP")),
-        kernel=_text(header, "ConvolutionKernel"),
-        description=_text(header, "SeriesDescription"),
-        contrast=bool(_text(header, "ContrastBolusAgent")),
-        series_number=_whole(header, "SeriesNumber"),
-        instance_number=_whole(header, "InstanceNumber"),
-        slope=_number(header, "RescaleSlope"),
-        intercept=_number(header, "RescaleIntercept"),
-        rescale_type=_text(header, "RescaleType"),
+        sop_instance_uid=of.text("SOPInstanceUID"),
+        study_uid=of.text("StudyInstanceUID"),
+        series_uid=of.text("SeriesInstanceUID"),
+        frame_of_reference_uid=of.text("FrameOfReferenceUID"),
+        patient=tuple(of.text(name) for name in PATIENT),
+        modality=of.text("Modality"),
+        sop_class_uid=of.text("SOPClassUID"),
+        image_type=of.texts("ImageType"),
+        frames=of.whole("NumberOfFrames") or 1,
+        position=of.numbers("ImagePositionPatient", 3),
+        orientation=of.numbers("ImageOrientationPatient", 6),
+        pixel_spacing=of.numbers("PixelSpacing", 2),
+        rows=of.whole("Rows"),
+        columns=of.whole("Columns"),
+        phase=tuple(of.text(name) for name in PHASE),
+        technique=(*of.texts("ConvolutionKernel"), of.text("KVP")),
+        kernel=of.text("ConvolutionKernel"),
+        description=of.text("SeriesDescription"),
+        contrast=bool(of.text("ContrastBolusAgent")),
+        series_number=of.whole("SeriesNumber"),
+        instance_number=of.whole("InstanceNumber"),
+        slope=of.number("RescaleSlope"),
+        intercept=of.number("RescaleIntercept"),
+        rescale_type=of.text("RescaleType"),
         lookup_table="ModalityLUTSequence" in header,
         pixels=PixelFormat(
-            samples=_whole(header, "SamplesPerPixel"),
-            photometric=_text(header, "PhotometricInterpretation"),
-            bits_allocated=_whole(header, "BitsAllocated"),
-            bits_stored=_whole(header, "BitsStored"),
-            high_bit=_whole(header, "HighBit"),
-            representation=_whole(header, "PixelRepresentation"),
+            samples=of.whole("SamplesPerPixel"),
+            photometric=of.text("PhotometricInterpretation"),
+            bits_allocated=of.whole("BitsAllocated"),
+            bits_stored=of.whole("BitsStored"),
+            high_bit=of.whole("HighBit"),
+            representation=of.whole("PixelRepresentation"),
         ),
-        lossy=_text(header, "LossyImageCompression") == "01"
+        lossy=of.text("LossyImageCompression") == "01"
         or header.file_meta.TransferSyntaxUID in LOSSY_SYNTAXES,
-        burned_in=_text(header, "BurnedInAnnotation") == "YES",
+        burned_in=of.text("BurnedInAnnotation") == "YES",
     )
 
 
+_tag = cache(Tag)
+
+
+class _Attributes:
+    """A header's attributes as plain values.
+
+    Most are the same in all images of a series, and pydicom takes long to parse them: what the same
+    bytes gave before, in the same character set, they give again.
+    """
+
+    def __init__(self, header: Dataset, known: Known) -> None:
+        self.header, self.known = header, known
+        self.character_set = f"{header.original_character_set} {header.get('SpecificCharacterSet')}"
+
+    def values(self, keyword: str) -> tuple[Any, ...]:
+        """Return an element's values, none where it is absent, empty or unreadable."""
+        raw: object = self.header.get_item(_tag(keyword))
+        if raw is None:
+            return ()
+        if not isinstance(raw, RawDataElement):  # parsed before
+            return _values(self.header, keyword)
+        key = (keyword, raw.VR, raw.value, raw.is_implicit_VR, raw.is_little_endian, self.character_set)
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = _values(self.header, keyword)
+        return found
+
+    def texts(self, keyword: str) -> tuple[str, ...]:
+        return tuple(str(value).strip() for value in self.values(keyword))
+
+    def text(self, keyword: str) -> str:
+        return "\\".join(self.texts(keyword))
+
+    def numbers(self, keyword: str, count: int) -> tuple[float, ...]:
+        """Return exactly so many numbers, or none; NaN and infinity are left to the rules."""
+        values = self.values(keyword)
+        try:
+            numbers = tuple(float(value) for value in values)
+        except (ValueError, TypeError, OverflowError):
+            return ()
+        return numbers if len(numbers) == count else ()
+
+    def number(self, keyword: str) -> float | None:
+        numbers = self.numbers(keyword, 1)
+        return numbers[0] if numbers else None
+
+    def whole(self, keyword: str) -> int | None:
+        number = self.number(keyword)
+        return int(number) if number is not None and number.is_integer() else None
+
+
 def _values(header: Dataset, keyword: str) -> tuple[Any, ...]:
-    """Return an element's values, none where it is absent, empty or unreadable."""
     try:
         value = header.get(keyword)
     except UNREADABLE:
@@ -108,31 +166,3 @@ def _values(header: Dataset, keyword: str) -> tuple[Any, ...]:
     if value is None or value == "":
         return ()
     return tuple(value) if isinstance(value, MultiValue | list | tuple) else (value,)
-
-
-def _texts(header: Dataset, keyword: str) -> tuple[str, ...]:
-    return tuple(str(value).strip() for value in _values(header, keyword))
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    return "\\".join(_texts(header, keyword))
-
-
-def _numbers(header: Dataset, keyword: str, count: int) -> tuple[float, ...]:
-    """Return exactly so many numbers, or none; NaN and infinity are left to the rules."""
-    values = _values(header, keyword)
-    try:
-        numbers = tuple(float(value) for value in values)
-    except (ValueError, TypeError, OverflowError):
-        return ()
-    return numbers if len(numbers) == count else ()
-
-
-def _number(header: Dataset, keyword: str) -> float | None:
-    numbers = _numbers(header, keyword, 1)
-    return numbers[0] if numbers else None
-
-
-def _whole(header: Dataset, keyword: str) -> int | None:
-    number = _number(header, keyword)
-    return int(number) if number is not None and number.is_integer() else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import FileDataset
+from pydicom import Dataset, FileDataset
 from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import pixel_array
@@ -19,6 +19,7 @@ from models.slice_facts import SliceFacts
 from models.verdict import Code
 from services.dicom.codestream import matrix_of
 from services.dicom.files import UNREADABLE, TooLargeFile, as_written, opened
+from services.dicom.head import Header
 
 PADDING_HU = -1024
 """What padding becomes: air, the lowest value of the plain CT scale."""
@@ -68,17 +69,21 @@ class PaddingTally:
 
 
 @as_written()
-def hounsfield(path: Path, facts: SliceFacts, tally: PaddingTally) -> NDArray[Any]:
+def hounsfield(
+    path: Path, header: Dataset, facts: SliceFacts, tally: PaddingTally, out: NDArray[Any] | None = None
+) -> NDArray[Any]:
     """Return one slice in Hounsfield units, padding replaced by `PADDING_HU`.
 
     Parameters
     ----------
     path
         File of the slice.
-    facts
+    header, facts
         Its header, already judged fit.
     tally
         Padding of the series so far; this slice's is added.
+    out
+        Where the slice may be put, axes (row, column); it is where the type suits, and is then returned.
 
     Returns
     -------
@@ -93,38 +98,49 @@ def hounsfield(path: Path, facts: SliceFacts, tally: PaddingTally) -> NDArray[An
         undecodable, not coded as the header says, or outside any CT's range. Undeclared padding must be
         one value all over the series.
     """
-    dataset, stored = _stored_values(path, facts)
-    padding = _padding_mask(dataset, facts, stored)
+    stored, least, most = _within_bits_stored(_stored_values(path, header, facts), facts)
+    padding = _padding_mask(header, facts, stored, least, most)
     slope, intercept = facts.slope or 0.0, facts.intercept or 0.0
-    lowest, highest = (float(value) * slope + intercept for value in (stored.min(), stored.max()))
+    lowest, highest = (value * slope + intercept for value in (float(least), float(most)))
     if highest > HIGHEST_HU:
         raise _bad_pixels(f"values reach {highest:g} HU, above any CT", highest_hu=highest)
     if min(lowest, lowest - intercept, highest - intercept, -abs(intercept), -slope) < FARTHEST:
         raise _bad_pixels(f"values reach {lowest:g} HU, below any CT", lowest_hu=lowest)
-    hu = _rescaled(stored, slope, intercept)
-    hu[padding] = PADDING_HU
+    hu = _rescaled(stored, (least, most), slope, intercept, out)
     tally.voxels += hu.size
-    tally.declared += int(np.count_nonzero(padding))
+    if padding is not None:
+        hu[padding] = PADDING_HU
+        tally.declared += int(np.count_nonzero(padding))
     if lowest < LOWEST_HU:
         low = hu < LOWEST_HU
         values, counts = np.unique(hu[low], return_counts=True)
         tally.undeclared.update({float(v): int(n) for v, n in zip(values, counts, strict=True)})
         if len(tally.undeclared) > 1:
-            least = min(tally.undeclared)
-            raise _bad_pixels(f"values reach {least:g} HU, below any CT", lowest_hu=least)
+            least_hu = min(tally.undeclared)
+            raise _bad_pixels(f"values reach {least_hu:g} HU, below any CT", lowest_hu=least_hu)
         hu[low] = PADDING_HU
     return hu
 
 
-def _rescaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
+def _rescaled(
+    stored: NDArray[Any], ends: tuple[int, int], slope: float, intercept: float, out: NDArray[Any] | None
+) -> NDArray[Any]:
     """Return stored * slope + intercept: exact whole numbers where both are whole, float32 elsewhere."""
     if not (slope.is_integer() and intercept.is_integer()):
         return (stored * slope + intercept).astype(np.float32)
     kind = np.iinfo(np.int16)
-    ends = [float(value) for value in (stored.min(), stored.max())]
-    ends += [value * slope for value in ends] + [value * slope + intercept for value in ends]
-    fits = kind.min <= min(*ends, intercept) and max(*ends, slope, intercept) <= kind.max
-    hu: NDArray[Any] = stored.astype(np.int16 if fits else np.int32)
+    steps = [float(value) for value in ends]
+    steps += [value * slope for value in steps] + [value * slope + intercept for value in steps]
+    fits = kind.min <= min(*steps, intercept) and max(*steps, slope, intercept) <= kind.max
+    if not fits:
+        hu: NDArray[Any] = stored.astype(np.int32)
+    else:
+        hu = np.empty(stored.shape, np.int16) if out is None or out.dtype != np.int16 else out
+        if stored.dtype == np.uint16:
+            stored = stored.view(np.int16)  # it holds none that is not the same in both
+        if slope == 1 and stored.dtype == np.int16:
+            return np.add(stored, np.int16(intercept), out=hu)
+        hu[...] = stored
     if slope != 1:
         np.multiply(hu, int(slope), out=hu)
     if intercept:
@@ -132,8 +148,15 @@ def _rescaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[A
     return hu
 
 
-def _stored_values(path: Path, facts: SliceFacts) -> tuple[FileDataset, NDArray[Any]]:
-    """Return the data set and its stored values, sign-extended from BitsStored, read-only or not."""
+def _stored_values(path: Path, header: Dataset, facts: SliceFacts) -> NDArray[Any]:
+    """Return the stored values as they are coded, read-only or not."""
+    if isinstance(header, Header) and header.native is not None:
+        sign = "i" if facts.pixels.representation else "u"
+        stored: NDArray[Any] = np.empty(
+            (facts.rows or 0, facts.columns or 0), f"<{sign}{(facts.pixels.bits_allocated or 16) // 8}"
+        )
+        if header.native.read_into(path, stored):
+            return stored
     try:
         dataset = opened(path, pixels=True)
         if dataset is None:
@@ -146,7 +169,7 @@ def _stored_values(path: Path, facts: SliceFacts) -> tuple[FileDataset, NDArray[
         raise _bad_pixels(f"the pixels cannot be decoded ({type(error).__name__})") from error
     if stored.shape != (facts.rows, facts.columns):
         raise _bad_pixels(f"the pixels form {stored.shape}, not rows and columns of the header")
-    return dataset, _within_bits_stored(stored, facts)
+    return stored
 
 
 def _refuse_other_matrix(dataset: FileDataset, facts: SliceFacts) -> None:
@@ -163,42 +186,50 @@ def _refuse_other_matrix(dataset: FileDataset, facts: SliceFacts) -> None:
         raise _bad_pixels(f"the compressed frame is of {said} rows, columns and components")
 
 
-def _within_bits_stored(stored: NDArray[Any], facts: SliceFacts) -> NDArray[Any]:
-    """Return the values with the sign of their highest stored bit; refuse stray bits above it.
+def _within_bits_stored(stored: NDArray[Any], facts: SliceFacts) -> tuple[NDArray[Any], int, int]:
+    """Return the values with the sign of their highest stored bit, the least and the most; refuse stray bits.
 
     Source: DICOM PS3.5 8.1.1.
     """
     bits = facts.pixels.bits_stored or 0
+    least, most = int(stored.min()), int(stored.max())
     if bits == 8 * stored.dtype.itemsize:
-        return stored
+        return stored, least, most
     modulus = 1 << bits
     if facts.pixels.representation == 0:
-        if int(stored.max()) >= modulus:
-            raise _bad_pixels(f"values up to {stored.max()} do not fit {bits} bits")
-        return stored
-    if int(stored.min()) < -modulus // 2 or int(stored.max()) >= modulus:
-        raise _bad_pixels(f"values from {stored.min()} to {stored.max()} do not fit {bits} bits")
+        if most >= modulus:
+            raise _bad_pixels(f"values up to {most} do not fit {bits} bits")
+        return stored, least, most
+    if least < -modulus // 2 or most >= modulus:
+        raise _bad_pixels(f"values from {least} to {most} do not fit {bits} bits")
+    if most < modulus // 2:  # signed as they are
+        return stored, least, most
     unused = 8 * stored.dtype.itemsize - bits
-    return stored << unused >> unused  # of a signed type: the sign bit is copied down
+    stored = stored << unused >> unused  # of a signed type: the sign bit is copied down
+    return stored, int(stored.min()), int(stored.max())
 
 
-def _padding_mask(dataset: FileDataset, facts: SliceFacts, stored: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which voxels PixelPaddingValue, with PixelPaddingRangeLimit, declares as padding.
+def _padding_mask(
+    header: Dataset, facts: SliceFacts, stored: NDArray[Any], least: int, most: int
+) -> NDArray[np.bool_] | None:
+    """Tell which voxels PixelPaddingValue, with PixelPaddingRangeLimit, declares as padding; None if none.
 
     Source: DICOM PS3.3 C.7.5.1.1.2.
     """
     try:
-        value, limit = dataset.get("PixelPaddingValue"), dataset.get("PixelPaddingRangeLimit")
+        value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
         ends = [
             _as_stored(int(v), facts) for v in (value, value if limit is None else limit) if v is not None
         ]
     except UNREADABLE as error:
         raise _bad_pixels("PixelPaddingValue is not a number") from error
-    if len(ends) < 2:
-        return np.zeros(stored.shape, dtype=bool)
+    if len(ends) < 2 or max(ends) < least or min(ends) > most:
+        return None
     mask = (stored >= min(ends)) & (stored <= max(ends))
+    if not mask.any():
+        return None
     ceiling = max(ends) * (facts.slope or 0.0) + (facts.intercept or 0.0)
-    if ceiling > PADDING_CEILING_HU and mask.any():
+    if ceiling > PADDING_CEILING_HU:
         raise _bad_pixels(
             f"padding is declared up to {ceiling:g} HU, where tissue lies", padding_hu=float(ceiling)
         )

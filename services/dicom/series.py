@@ -19,12 +19,13 @@ from pydicom.errors import InvalidDicomError
 from models.errors import Refused, StorageFailed
 from models.geometry import Geometry
 from models.series_choice import SHIPPED, SeriesRules, candidate_of, choose
+from models.series_rules import refuse_mixed_patients_of_study
 from models.slice_facts import SliceFacts
 from models.stack import Repair, judge
 from models.verdict import Code, GeometryVerdict
 from models.volume import Volume
 from services.dicom.files import UNREADABLE, TooLargeFile, as_written, files_under, opened
-from services.dicom.headers import facts_of, read_header
+from services.dicom.headers import Known, facts_of, read_header
 from services.dicom.identity import hashed_uid
 from services.dicom.made_identifiers import make_identifiers
 from services.dicom.pixels import PaddingTally, hounsfield
@@ -140,8 +141,9 @@ def read_series(sources: Path | Iterable[Path], *, makes_identifiers: bool = Fal
         raise _nothing(sources, passed_over)
     made = make_identifiers(found) if makes_identifiers else {}
     groups: dict[str, list[tuple[Path, Dataset, SliceFacts]]] = defaultdict(list)
+    known: Known = {}
     for path, header in found:
-        facts = facts_of(header)
+        facts = facts_of(header, known)
         groups[facts.series_uid].append((path, header, facts))
     notes = _notes_on(passed_over)
     readings = [_judged(members, notes, made.get(uid)) for uid, members in groups.items()]
@@ -186,9 +188,12 @@ def choose_series(readings: Sequence[SeriesReading], rules: Path | None = None) 
     ------
     Refused
         If none is fit: with the code of the series that came furthest in the order of precedence
-        (of these, the largest). `several-studies` if the readings are not of one study. As
+        (of these, the largest). `mixed-patient` if the series of one study are of several patients,
+        fit or not. `several-studies` if the readings are not of one study. As
         `models.series_choice.choose`: `excluded-by-rules`, `ambiguous-series`.
     """
+    for study in {reading.study_uid for reading in readings} - {""}:
+        refuse_mixed_patients_of_study([r.facts[0] for r in readings if r.study_uid == study])
     usable = {reading.series_uid: reading for reading in readings if not reading.verdict.refused}
     if not usable:
         precedence = list(Code)
@@ -265,10 +270,12 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
         `bad-pixel-data` or `too-large`, as `services.dicom.pixels.hounsfield`.
     """
     tally = PaddingTally()
-    for k, (path, facts) in enumerate(zip(reading.paths, reading.facts, strict=True)):
-        hu = hounsfield(path, facts, tally)
-        if into is not None:
-            into[k] = hu
+    slices = zip(reading.paths, reading.images, reading.facts, strict=True)
+    for k, (path, header, facts) in enumerate(slices):
+        out = None if into is None else into[k]
+        hu = hounsfield(path, header, facts, tally, out)
+        if out is not None and hu is not out:
+            out[...] = hu
     return replace(reading.verdict, notes=reading.verdict.notes + tally.notes())
 
 

@@ -103,7 +103,7 @@ def test_values_that_are_not_hounsfield_are_refused(test_data: Data) -> None:
 def _hu(path: Path) -> np.ndarray:
     header = read_header(path)
     assert header is not None
-    return hounsfield(path, facts_of(header), PaddingTally())
+    return hounsfield(path, header, facts_of(header), PaddingTally())
 
 
 def test_lossless_encodings_are_bit_equal_and_the_lossy_one_is_told(test_data: Data) -> None:
