@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,8 +19,17 @@ from models.verdict import Code
 DERIVED_KINDS = frozenset(
     {"MPR", "MIP", "MIPS", "MINIP", "CPR", "VRT", "VR", "SSD", "REFORMATTED", "AVERAGE", "PROJECTION"}
     | {"SUBTRACTION", "PERFUSION", "OVERLAY", "SCREENSHOT", "REPORT", "COLOR", "PARALLEL", "RADIAL"}
+    | {"MAT", "MATERIAL", "REMOVED", "EFF", "ZEFF", "ELECTRON", "RHO", "DENSITY", "MAP", "VIRTUAL"}
+    | {"VNC", "VNCA", "VUE", "IODINE", "WATER", "CALCIUM", "HAP", "URIC"}
 )
-"""Words that makers put into ImageType, from value 3 on, for images computed from other images."""
+"""Words that makers put into ImageType, from value 3 on, for images computed from other images.
+
+Of several energies these are amounts of a material, or HU with a material taken out (PS3.3 C.8.15.2.1.1,
+`MAT_SPECIFIC` to `ELECTRON_DENSITY`, and makers' own), whose values are no HU of the patient.
+"""
+
+ONE_ENERGY = re.compile(r"VMI|MONO.*|\d+KEV")
+"""Words for the image as one photon energy would show it: on the scale of HU, other values from contrast."""
 
 UNIT_TOLERANCE = 1e-3
 """Direction cosines may miss unit length and a right angle by this (they are written as short decimals)."""
@@ -73,6 +83,32 @@ def refuse_mixed_patient(slices: Sequence[SliceFacts]) -> None:
         raise Refused(Code.MIXED_PATIENT, f"One series lies in {studies} studies.", {"studies": studies})
 
 
+def refuse_mixed_patients_of_study(series: Sequence[SliceFacts]) -> None:
+    """Refuse a study whose series are of several patients.
+
+    Parameters
+    ----------
+    series
+        One image of each series of one study.
+
+    Raises
+    ------
+    Refused
+        `mixed-patient` if PatientIDs differ (an empty one counts), or issuers or dates of birth do
+        where they are given: not every device writes these two.
+    """
+    identities = [s.patient for s in series]
+    patients = _kinds(identity[0] for identity in identities)
+    others = [_kinds(said for said in values if said) for values in list(zip(*identities, strict=True))[1:]]
+    if max(patients, *others) > 1:
+        raise Refused(
+            Code.MIXED_PATIENT,
+            f"The {len(series)} series of one study name {patients} patient identifiers, "
+            f"{others[0]} issuers and {others[1]} dates of birth.",
+            {"series": len(series), "patients": patients, "issuers": others[0], "birth_dates": others[1]},
+        )
+
+
 def refuse_not_ct(slices: Sequence[SliceFacts]) -> None:
     """Refuse what is not a CT image object."""
     for s in slices:
@@ -103,7 +139,9 @@ def refuse_derived_image(slices: Sequence[SliceFacts]) -> None:
             )
         if len(s.image_type) < 2:
             raise Refused(Code.DERIVED_IMAGE, "ImageType is missing: nothing says these are original slices.")
-        words = {word.upper() for value in s.image_type[2:] for word in re.split(r"[\s_/-]+", value)}
+        words = _words(s.image_type)
+        if _is_one_energy(words):
+            words = words - {"VIRTUAL"}
         original = s.image_type[0].upper() == "ORIGINAL"
         reencoded = tuple(value.upper() for value in s.image_type[2:]) == ("AXIAL",)
         if s.is_localizer:
@@ -176,7 +214,7 @@ def refuse_bad_rescale(slices: Sequence[SliceFacts]) -> None:
                 "RescaleSlope must be positive and finite, RescaleIntercept finite.",
                 {"slope": str(s.slope), "intercept": str(s.intercept)},
             )
-        if s.rescale_type not in ("", "HU"):
+        if s.rescale_type.upper() not in ("", "HU"):
             raise Refused(Code.BAD_RESCALE, f"Rescaled values are {s.rescale_type}, not HU.")
 
 
@@ -228,6 +266,8 @@ def notes_of(slices: Sequence[SliceFacts]) -> tuple[str, ...]:
     derived = any(s.image_type and s.image_type[0].upper() != "ORIGINAL" for s in slices)
     nameless = not any(s.frame_of_reference_uid for s in slices)
     techniques = _kinds(s.technique for s in slices)
+    one_energy = sum(_is_one_energy(_words(s.image_type)) for s in slices)
+    rescales = _kinds((s.slope, s.intercept) for s in slices)
     candidates = (
         (lossy, f"{lossy} of {len(slices)} slices went through lossy compression."),
         (derived, "The images are marked as derived axial slices (a re-encoding)."),
@@ -237,8 +277,28 @@ def notes_of(slices: Sequence[SliceFacts]) -> tuple[str, ...]:
             "There is no FrameOfReferenceUID; the series counts as a frame of reference of its own.",
         ),
         (techniques > 1, f"Kernel or tube voltage changes within the series ({techniques} settings)."),
+        (
+            one_energy,
+            f"{one_energy} of {len(slices)} slices are computed for one photon energy; contrast has other HU "
+            "there than in plain CT.",
+        ),
+        (
+            rescales > 1,
+            f"RescaleSlope or RescaleIntercept changes within the series ({rescales} settings); each slice "
+            "is read with its own.",
+        ),
     )
     return tuple(sentence for holds, sentence in candidates if holds)
+
+
+@lru_cache(maxsize=64)
+def _words(image_type: tuple[str, ...]) -> frozenset[str]:
+    """Return the words of ImageType from value 3 on, which makers join in many ways."""
+    return frozenset(word for value in image_type[2:] for word in re.split(r"[^A-Z0-9]+", value.upper()))
+
+
+def _is_one_energy(words: Iterable[str]) -> bool:
+    return any(ONE_ENERGY.fullmatch(word) for word in words)
 
 
 def _kinds(values: Iterable[Hashable]) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.errors import Refused
 from models.geometry import SAME_POSITION_MM, Geometry
+from models.passes import named, notes_on_passes, refuse_interleaved
 from models.series_rules import (
     notes_of,
     refuse_bad_pixel_format,
@@ -43,6 +44,9 @@ MISSING_SLICE_STEPS = 1.5
 
 TILT_DEGREES = 0.1
 """From this angle between the stack and the slice normal on, the gantry was tilted."""
+
+TILT_LIMIT_DEGREES = 35.0
+"""Gantries tilt to 30 degrees; of a stack that leans more, orientation or positions are wrong."""
 
 NAMED_AT_MOST = 6
 """So many slices are named at one position; there may be dozens."""
@@ -146,13 +150,15 @@ def _arranged(
     normal = _normal(kept[0])
     indices.sort(key=lambda n: (float(np.dot(slices[n].position, normal)), slices[n].sop_instance_uid))
     indices = _without_resends(slices, indices, normal, content, repairs)
+    kept = [slices[n] for n in indices]
+    refuse_interleaved(kept)
+    notes += notes_on_passes(kept)
     if len(indices) < FEWEST_SLICES:
         raise Refused(
             Code.TOO_FEW_SLICES,
             f"The series has {len(indices)} slice(s); their spacing can be checked from {FEWEST_SLICES} on.",
             {"slices": len(indices)},
         )
-    kept = [slices[n] for n in indices]
     step, measured = _regular_step(kept, normal, repairs)
     refuse_bad_rescale(kept)
     refuse_bad_pixel_format(kept)
@@ -241,12 +247,8 @@ def _refuse_clashes(
 
 
 def _names(slices: Sequence[SliceFacts]) -> str:
-    """Return how a person finds slices: by InstanceNumber where there is one, else by UID."""
-    named = [
-        s.sop_instance_uid if s.instance_number is None else f"instance {s.instance_number}"
-        for s in slices[:NAMED_AT_MOST]
-    ]
-    return ", ".join(named) + (", ..." if len(slices) > NAMED_AT_MOST else "")
+    """Return how a person finds slices; no more than `NAMED_AT_MOST` of them."""
+    return named(slices[:NAMED_AT_MOST]) + (", ..." if len(slices) > NAMED_AT_MOST else "")
 
 
 def _regular_step(
@@ -270,6 +272,13 @@ def _regular_step(
     }
     _refuse_gaps(kept, along, regular, measured)
     _refuse_uneven(kept, along, positions[0] + np.arange(len(positions))[:, None] * step, regular, measured)
+    if tilt > TILT_LIMIT_DEGREES:
+        raise Refused(
+            Code.GANTRY_TILT,
+            f"The stack leans {tilt:.1f} degrees from the slice normal, more than any gantry tilts "
+            f"({TILT_LIMIT_DEGREES:.0f} degrees are allowed): orientation or positions cannot be right.",
+            measured | {"limit_degrees": TILT_LIMIT_DEGREES},
+        )
     if tilt >= TILT_DEGREES:
         detail = (
             f"The gantry was tilted by {tilt:.1f} degrees; the stack is read as the sheared grid it is and "

@@ -49,3 +49,36 @@ def test_two_studies_are_not_chosen_from(tmp_path: Path) -> None:
     written(tmp_path / "second", seed=2)
     with pytest.raises(Refused, match="several-studies"):
         choose_series(read_series(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "measured"),
+    [
+        ({"PatientID": "OTHER"}, {"patients": 2, "issuers": 0, "birth_dates": 1}),
+        ({"PatientID": ""}, {"patients": 2, "issuers": 0, "birth_dates": 1}),
+        ({"PatientBirthDate": "19010101"}, {"patients": 1, "issuers": 0, "birth_dates": 2}),
+    ],
+)
+@pytest.mark.parametrize("fit", [True, False], ids=["fit", "not fit"])
+def test_two_patients_in_one_study_are_not_chosen_from(
+    tmp_path: Path, changes: dict[str, str], measured: dict[str, int], fit: bool
+) -> None:
+    for path in written(tmp_path / "one"):
+        edit(path, setting(PatientBirthDate="19000101"))
+    another_series(tmp_path / "other", "1.2.7", step=1, count=6 if fit else 1)
+    for path in (tmp_path / "other").iterdir():
+        edit(path, setting(PatientBirthDate="19000101"))
+        edit(path, setting(**changes))
+    with pytest.raises(Refused, match="mixed-patient") as refused:
+        choose_series(read_series(tmp_path))
+    assert refused.value.measured == {"series": 2} | measured
+    assert "OTHER" not in str(refused.value)
+
+
+def test_a_device_that_leaves_out_issuer_and_date_of_birth_names_no_other_patient(tmp_path: Path) -> None:
+    for path in written(tmp_path / "all"):
+        edit(path, setting(PatientBirthDate="19000101", IssuerOfPatientID="here"))
+    another_series(tmp_path / "few", "1.2.7", step=2)
+    for path in (tmp_path / "few").iterdir():
+        edit(path, setting(PatientBirthDate=""))
+    assert len(choose_series(read_series(tmp_path)).paths) == 6
