@@ -1,4 +1,4 @@
-"""Loading 300 x 512 x 512 against SimpleITK, plain and JPEG 2000: seconds and memory, in one run."""
+"""Loading 300 x 512 x 512 against SimpleITK, plain and JPEG 2000: CPU seconds and memory, in one run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,33 +22,37 @@ from tests.integration.ct_files import ACQUISITION
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (300, 512, 512)
-RUNS = 5
+LIMIT = {"plain": 1.0, "jpeg2000": 1.05}
+"""Most CPU time, of SimpleITK's without headers. JPEG 2000 misses the goal of 1.00 by some hundredths."""
 
 OURS = """
 from pathlib import Path
-from services.dicom.series import load, read_series
+from services.dicom.series import choose_series, load, read_series
 import pydicom.pixels, openjpeg
 def read(folder):
-    (reading,) = read_series(Path(folder))
-    return load(reading).volume.hu
+    return load(choose_series(read_series(Path(folder)))).volume.hu
 """
 SIMPLE_ITK = """
+import sys
 import SimpleITK
 def read(folder):
     reader = SimpleITK.ImageSeriesReader()
+    if sys.argv[2] == "headers":
+        reader.MetaDataDictionaryArrayUpdateOn()  # ours gives the headers too
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(folder))
     read.image = reader.Execute()  # the view does not keep it
     return SimpleITK.GetArrayViewFromImage(read.image)
 """
 MEASURE = """
-import json, re, sys, time
+import hashlib, json, re, sys, time
 from pathlib import Path
 def peak():  # of this program: what getrusage says begins with the peak of the one that started it
     return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
-before, wall = peak(), time.perf_counter()
+before, wall, cpu = peak(), time.perf_counter(), time.process_time()
 hu = read(sys.argv[1])
-said = {"seconds": time.perf_counter() - wall, "volumes": (peak() - before) / (2 * hu.size)}
-print(json.dumps(said | {"sum": int(hu.sum(dtype="int64"))}))
+said = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+said["volumes"] = (peak() - before) / (2 * hu.size)
+print(json.dumps(said | {"hu": hashlib.sha256(hu.astype("<i2")).hexdigest()}))
 """
 
 
@@ -68,29 +73,36 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
-def measured(program: str, folder: Path) -> dict[str, float]:
+def measured(program: str, what: str, folder: Path) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-c", program + MEASURE, str(folder)],
+        [sys.executable, "-c", program + MEASURE, str(folder), what],
         capture_output=True, text=True, cwd=ROOT, check=True, timeout=300,
     )  # fmt: skip
     return json.loads(done.stdout)
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["plain", "jpeg2000"])
-def test_a_series_is_loaded_no_slower_than_by_simple_itk(folders, name, capsys):
-    runs = {"ours": [], "SimpleITK": []}
-    for _ in range(RUNS if name == "plain" else 3):  # in turns, so that what else runs hits both
-        for who, program in (("ours", OURS), ("SimpleITK", SIMPLE_ITK)):
-            runs[who].append(measured(program, folders[name]))
-    assert len({run["sum"] for both in runs.values() for run in both}) == 1  # the same HU
-    median = {who: statistics.median(run["seconds"] for run in those) for who, those in runs.items()}
-    volumes = {who: max(run["volumes"] for run in those) for who, those in runs.items()}
-    ratio = median["ours"] / median["SimpleITK"]
+@pytest.mark.parametrize(("name", "runs"), [("plain", 5), ("jpeg2000", 3)])
+def test_a_series_is_loaded_no_slower_than_by_simple_itk(folders, name, runs, capsys):
+    readers = {
+        "ours": (OURS, "headers"),
+        "SimpleITK": (SIMPLE_ITK, "pixels"),
+        "SimpleITK with headers": (SIMPLE_ITK, "headers"),
+    }
+    said = {who: [] for who in readers}
+    for _ in range(runs):  # in turns, so that what else runs hits all
+        for who, (program, what) in readers.items():
+            said[who].append(measured(program, what, folders[name]))
+    assert len({run["hu"] for those in said.values() for run in those}) == 1  # the same HU, bit for bit
+    median = {
+        who: {key: statistics.median(run[key] for run in those) for key in ("cpu", "wall", "volumes")}
+        for who, those in said.items()
+    }
+    ratio = median["ours"]["cpu"] / median["SimpleITK"]["cpu"]
     with capsys.disabled():
-        print(f"\n{name:9} {'reader':10} seconds  peak memory, volumes")
-        for who in runs:
-            print(f"{'':9} {who:10} {median[who]:7.2f}  {volumes[who]:.2f}")
-        print(f"{'':9} ours / SimpleITK {ratio:.2f} (goal: 1.00, 2.50 volumes)")
-    assert 1.0 <= volumes["ours"] <= 2.5
-    assert ratio <= 3.0, "slower by more than a busy machine explains"
+        print(f"\n{name:9} {'reader':22} CPU s  wall s  peak memory, volumes")
+        for who, figures in median.items():
+            print(f"{'':9} {who:22} {figures['cpu']:5.2f}  {figures['wall']:6.2f}  {figures['volumes']:.2f}")
+        print(f"{'':9} ours / SimpleITK, CPU {ratio:.2f} (goal: 1.00, 2.50 volumes)")
+    assert 1.0 <= median["ours"]["volumes"] <= 2.5
+    assert ratio <= LIMIT[name]
