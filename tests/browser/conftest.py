@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,8 +18,9 @@ from deploy.viewer_server import ViewerServer, installed
 from models.organs import organ
 from models.phantom import make_case
 from services.dicom.phantom_series import write_phantom_series
-from services.dicom.results import write_results
+from services.dicom.results import ResultObject, write_results
 from services.dicom.series import CTSeries, load, read_series
+from services.pacs.folder import FolderPacs
 from tests.archive import Archive
 from tests.browser.viewer import CHROMIUM, FLAGS, Viewer
 from tests.conftest import ROOT
@@ -41,12 +42,15 @@ class Study:
         Holds ``ct/`` and ``results/``.
     ct
         The series as read.
+    objects
+        The results, proven.
     truth
         Mask of each organ by its label, axes (k, j, i).
     """
 
     folder: Path
     ct: CTSeries
+    objects: Sequence[ResultObject]
     truth: Mapping[str, NDArray[np.bool_]]
 
     @property
@@ -67,10 +71,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     [reading] = read_series(folder / "ct")
     ct = load(reading)
     findings = findings_of(ct, dict(case.truth), flagged=FLAGGED)
-    (folder / "results").mkdir()
-    for item in write_results(ct, findings, written_at=datetime(2026, 1, 1, 12)):
-        (folder / "results" / item.file_name).write_bytes(item.content)
-    return Study(folder, ct, {organ(key).label: mask for key, mask in case.truth.items()})
+    objects = write_results(ct, findings, written_at=datetime(2026, 1, 1, 12))
+    FolderPacs(folder / "results").store(objects)
+    return Study(folder, ct, objects, {organ(key).label: mask for key, mask in case.truth.items()})
 
 
 @pytest.fixture(scope="package")
@@ -95,10 +98,8 @@ def viewer_url(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @contextmanager
-def reading(browser: Browser, url: str, archive: Archive, study: Study) -> Iterator[Viewer]:
-    """Open the study in a window of its own; the archive holds nothing else."""
-    archive.empty()
-    archive.put(study.folder)
+def reading(browser: Browser, url: str, study: Study) -> Iterator[Viewer]:
+    """Open the study, which the archive holds, in a window of its own."""
     page = browser.contexts[0].new_page() if browser.contexts else browser.new_context().new_page()
     try:
         viewer = Viewer(page, url)

@@ -2,54 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser
 from scipy.ndimage import center_of_mass
 
-from flows.ingest_correction import ingest
-from flows.returned_seg import Memory
+from flows.archived_study import note_segmented
+from flows.launching import INGEST, SEGMENT
+from models.corrections import OrganLedger, OrganState
 from models.organs import organ
-from services.cases.store import CaseStore
-from services.records.port import Purpose
-from services.records.store import open_records
-from services.settings import Settings
-from services.wiring import archive_of
+from services.records.port import ArrivalState, Purpose
 from tests.archive import Archive
+from tests.arrivals import Hospital, open_hospital
 from tests.browser.conftest import ORGANS_SEG, Study, reading
 from tests.browser.viewer import Point, Viewer
 from tests.browser.voxels import Change, changes, masks_of
+from tests.learning import Site, open_site
 from tests.returned_segs import put_on_record
 
 
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return open_site(tmp_path_factory.mktemp("site"))
+
+
 @pytest.fixture
-def viewer(browser: Browser, viewer_url: str, archive: Archive, study: Study) -> Iterator[Viewer]:
+def hospital(site: Site, study: Study, clean_archive: Archive, tmp_path: Path) -> Hospital:
+    """A hospital to which the study was pushed, and which holds what was found on it.
+
+    The organs are the phantom's own, in place of a network's; recorded, stored and noted as by `segment`.
+    """
+    hospital = open_hospital(site, clean_archive, study.folder / "ct", tmp_path)
+    hospital.push()
+    services, [organ_seg, *_] = hospital.services, study.objects
+    put_on_record(
+        services.records,
+        study.organ_seg,
+        hospital.ct,
+        release=2,
+        **{item.kind: item.sop_instance_uid for item in study.objects if item is not organ_seg},
+    )
+    assert services.archive is not None
+    services.archive.store(study.objects)
+    pushed = services.archive.study(study.ct.study_uid)
+    assert pushed is not None
+    note_segmented(pushed, services)
+    return hospital
+
+
+@pytest.fixture
+def viewer(browser: Browser, viewer_url: str, hospital: Hospital, study: Study) -> Iterator[Viewer]:
     """A window in which our organ SEG is loaded for editing."""
-    with reading(browser, viewer_url, archive, study) as viewer:
+    with reading(browser, viewer_url, study) as viewer:
         viewer.load_seg(ORGANS_SEG)
         yield viewer
 
 
-@pytest.fixture
-def memory(archive: Archive, study: Study, tmp_path: Path) -> Iterator[Memory]:
-    """What was sent is on record; the rest is found in the archive."""
-    records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    put_on_record(records, study.organ_seg, study.folder / "ct")
-    pacs = archive_of(Settings(home=tmp_path, orthanc_url=archive.url))
-    yield Memory(records, CaseStore(tmp_path / "cases"), (3.0, 3.0, 3.0), pacs, tmp_path / "work")
-    records.close()
-
-
-def saved(archive: Archive, study: Study) -> str:
-    """Return the SOP Instance UID of the one SEG that we did not send."""
-    sent = {path.read_bytes() for path in (study.folder / "results").iterdir()}
-    uids = [one["SOPInstanceUID"] for one in archive.instances(Modality="SEG")]
-    [uid] = [uid for uid in uids if archive.bytes_of(uid) not in sent]
-    return str(uid)
+def taken_in(hospital: Hospital, study: Study) -> str:
+    """Let the watch find what was saved, and nothing else; return its SOP Instance UID."""
+    uid = hospital.ingested()
+    hospital.watch()
+    held = {str(one["SOPInstanceUID"]) for one in hospital.archive.instances(Modality="SEG")}
+    assert held == {uid, *(item.sop_instance_uid for item in study.objects if item.kind != "report-sr")}
+    assert len(held) == 3
+    assert hospital.worker.launched(INGEST) == [uid], "of the SEGs in the archive ours are no corrections"
+    assert hospital.worker.launched(SEGMENT) == [], "the images are the same"
+    arrival = hospital.services.records.arrival(uid)
+    assert arrival is not None
+    assert arrival.state is ArrivalState.INGESTED
+    return uid
 
 
 def counted(archive: Archive, study: Study, uid: str) -> dict[str, Change]:
@@ -58,13 +82,10 @@ def counted(archive: Archive, study: Study, uid: str) -> dict[str, Change]:
     return changes(masks_of(before, study.images), masks_of(after, study.images))
 
 
-def told(document: dict[str, Any]) -> dict[str, Change]:
-    """Return the difference as our ledger tells it."""
-    ledger = {
-        organ(one["organ"]).label: Change(one["added_voxels"], one["removed_voxels"])
-        for one in document["organs"]
-    }
-    return {label: change for label, change in ledger.items() if change != Change(0, 0)}
+def told(entries: Iterable[OrganLedger]) -> dict[str, Change]:
+    """Return the difference as a ledger tells it, organs in which nothing changed left out."""
+    changed = {organ(one.organ).label: Change(one.added_voxels, one.removed_voxels) for one in entries}
+    return {label: change for label, change in changed.items() if change != Change(0, 0)}
 
 
 def middle(study: Study, label: str, k: int) -> Point:
@@ -78,7 +99,7 @@ def largest(study: Study, label: str) -> int:
 
 
 def test_what_is_painted_and_erased_is_what_is_learnt(
-    viewer: Viewer, study: Study, archive: Archive, memory: Memory
+    viewer: Viewer, study: Study, hospital: Hospital
 ) -> None:
     k = largest(study, "Stomach")
     stomach, liver = (np.array(middle(study, label, k)) for label in ("Stomach", "Liver"))
@@ -91,23 +112,26 @@ def test_what_is_painted_and_erased_is_what_is_learnt(
     viewer.tool("Eraser", radius_mm=10)
     viewer.stroke(np.add(liver, (0, 0, 5)), np.add(liver, (10, 10, 5)))
     viewer.save()
-    uid = saved(archive, study)
-    difference = counted(archive, study, uid)
-    document = ingest(uid, memory=memory)
-    assert (document["status"], document["questions"]) == ("correction", [])
-    assert told(document) == difference
-    assert document["kept"]
-    assert {organ(key).label for key in document["teaches"]} == set(difference)
+    uid = taken_in(hospital, study)
+    difference = counted(hospital.archive, study, uid)
+    [kept] = hospital.services.records.corrections()
+    assert (kept.sop_instance_uid, kept.sent_uid) == (uid, study.objects[0].sop_instance_uid)
+    assert (kept.release, kept.status, kept.questions) == (2, "correction", ())
+    assert told(kept.organs) == difference
+    [case] = hospital.services.records.cases(Purpose.TUNING)
+    assert case.case_id == hospital.services.cases.pseudonym(kept.name)
+    taught = hospital.worker.documents[uid]["teaches"]
+    assert {organ(key).label for key in taught} == set(difference)
     assert difference["Stomach"].added > 100
     assert difference["Stomach"].removed == 0
     assert difference["Liver"].added == 0
     assert difference["Liver"].removed > 150
-    by_overpaint = {one["organ"]: one["by_overpaint_voxels"] for one in document["organs"]}
+    by_overpaint = {one.organ: one.by_overpaint_voxels for one in kept.organs}
     assert 0 < by_overpaint["liver"] < difference["Liver"].removed  # the brush took some, the eraser the rest
 
 
 def test_a_deleted_and_an_added_segment_are_asked_about_and_not_learnt(
-    viewer: Viewer, study: Study, archive: Archive, memory: Memory
+    viewer: Viewer, study: Study, hospital: Hospital
 ) -> None:
     k = largest(study, "Left kidney")
     outside = np.add(middle(study, "Left kidney", k), (0, 75, 0))  # behind the kidney: muscle
@@ -118,28 +142,27 @@ def test_a_deleted_and_an_added_segment_are_asked_about_and_not_learnt(
     viewer.tool("Brush", radius_mm=6)
     viewer.stroke(outside)
     viewer.save("Corrected")
-    uid = saved(archive, study)
-    difference = counted(archive, study, uid)
+    uid = taken_in(hospital, study)
+    difference = counted(hospital.archive, study, uid)
     assert difference.pop("Lesion").added > 10
     assert difference.pop("Pancreas") == Change(0, int(study.truth["Pancreas"].sum()))
-    document = ingest(uid, memory=memory)
-    assert document["status"] == "correction"
-    assert [(one["label"], one["why"]) for one in document["questions"]] == [
+    [kept] = hospital.services.records.corrections()
+    assert (kept.sop_instance_uid, kept.status) == (uid, "correction")
+    assert [(one["label"], one["why"]) for one in kept.questions] == [
         ("Lesion", "not-recognised"),
         ("Pancreas", "not-returned"),
     ]
-    assert told(document) == difference == {}
-    assert {one["organ"]: one["state"] for one in document["organs"]}["pancreas"] == "not-reviewed"
-    assert memory.records.cases(Purpose.TUNING) == ()
+    assert told(kept.organs) == difference == {}
+    assert {one.organ: one.state for one in kept.organs}["pancreas"] is OrganState.NOT_REVIEWED
+    assert hospital.services.records.cases(Purpose.TUNING) == ()
 
 
-def test_saved_unchanged_teaches_nothing(
-    viewer: Viewer, study: Study, archive: Archive, memory: Memory
-) -> None:
+def test_saved_unchanged_teaches_nothing(viewer: Viewer, study: Study, hospital: Hospital) -> None:
     viewer.save()
-    uid = saved(archive, study)
-    assert counted(archive, study, uid) == {}
-    document = ingest(uid, memory=memory)
-    assert (document["status"], document["kept"]) == ("ours-unchanged", False)
-    assert told(document) == {}
-    assert memory.records.corrections() == memory.records.cases(Purpose.TUNING) == ()
+    uid = taken_in(hospital, study)
+    assert counted(hospital.archive, study, uid) == {}
+    document = hospital.worker.documents[uid]
+    assert (document["status"], document["kept"], document["teaches"]) == ("ours-unchanged", False, [])
+    assert all((one["added_voxels"], one["removed_voxels"]) == (0, 0) for one in document["organs"])
+    records = hospital.services.records
+    assert records.corrections() == records.cases(Purpose.TUNING) == ()

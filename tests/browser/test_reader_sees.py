@@ -30,7 +30,9 @@ GREY = 0.06
 @pytest.fixture(scope="module")
 def viewer(browser: Browser, viewer_url: str, archive: Archive, study: Study) -> Iterator[Viewer]:
     """A window in which both of our SEGs are read, one after the other."""
-    with reading(browser, viewer_url, archive, study) as viewer:
+    archive.empty()
+    archive.put(study.folder)
+    with reading(browser, viewer_url, study) as viewer:
         yield viewer
 
 
@@ -57,7 +59,8 @@ def test_summary_and_flags_can_be_read(viewer: Viewer, study: Study) -> None:
     rows = viewer.load_seg(ORGANS_SEG)
     assert [row.label for row in rows] == [one.label for one in CATALOGUE]
     assert viewer.tooltip(ORGANS_SEG) == ORGANS_SEG  # in full, however narrow the list
-    said = viewer.tags(ORGANS_SEG, "REVIEW")
+    viewer.picture(PICTURES / "summary.png")
+    said = viewer.tags(ORGANS_SEG, "REVIEW", PICTURES / "flags-and-reasons.png")
     assert said.count("REVIEW: volume-out-of-range, bound-under-target; DSC at least 0.86 with 90 %") == 2
     assert "CLEAR" not in said
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.image import imread
 from numpy.typing import NDArray
-from playwright.sync_api import Locator, Page, Response
+from playwright.sync_api import Locator, Page, Response, TimeoutError
 
 CHROMIUM = Path("/usr/bin/chromium")
 # Without a graphics card: WebGL in software. The rest keeps the browser from asking the Internet.
@@ -74,8 +74,8 @@ class Viewer:
         """Return the list of segments, top down."""
         return [Row(row.inner_text().split("\n")[-1], _rgb(row)) for row in self._rows().all()]
 
-    def tags(self, description: str, search: str) -> str:
-        """Return what the tag browser shows of a series for a search, e.g. ``SegmentDescription``."""
+    def tags(self, description: str, search: str, picture: Path | None = None) -> str:
+        """Return what the tag browser shows of a series for a search, and keep it as a PNG."""
         thumbnail = self.page.locator('[data-cy^="study-browser-thumbnail"]', has_text=description)
         thumbnail.hover()
         thumbnail.locator('[aria-haspopup="menu"]').click()
@@ -84,6 +84,7 @@ class Viewer:
         dialog.get_by_placeholder("Search").fill(search)
         self.page.wait_for_timeout(SETTLE_MS)
         text = dialog.inner_text()
+        self.picture(picture)
         self.page.keyboard.press("Escape")
         return text
 
@@ -151,9 +152,7 @@ class Viewer:
         count = self._rows().count()
         self.page.get_by_role("button", name="Add Segment").click()
         added = self._rows().nth(count)
-        added.hover()
-        added.locator('[data-cy="actionsMenuTrigger"]').click()
-        self.page.get_by_role("menuitem", name="Rename").click()
+        self._choose(added, "Rename")
         dialog = self.page.get_by_role("dialog")
         dialog.get_by_role("textbox").fill(label)
         dialog.get_by_role("button", name="Save").click()
@@ -162,9 +161,7 @@ class Viewer:
     def delete_segment(self, label: str) -> None:
         """Delete a segment."""
         row = self._row(label)
-        row.hover()
-        row.locator('[data-cy="actionsMenuTrigger"]').click()
-        self.page.get_by_role("menuitem", name="Delete").click()
+        self._choose(row, "Delete")
         row.wait_for(state="detached")
 
     def save(self, name: str | None = None) -> None:
@@ -180,6 +177,20 @@ class Viewer:
         with self.page.expect_response(_is_store) as stored:
             dialog.get_by_role("button", name="Save").click()
         assert stored.value.status == 200, stored.value.text()
+
+    def _choose(self, row: Locator, action: str) -> None:
+        """Choose from a row's menu, which closes itself when the list is drawn anew: then once more."""
+        item = self.page.get_by_role("menuitem", name=action)
+        for last in (False, False, True):
+            row.hover()
+            row.locator('[data-cy="actionsMenuTrigger"]').click()
+            try:
+                item.click(timeout=PATIENCE_MS / 10)
+                return
+            except TimeoutError:
+                if last:
+                    raise
+                self.page.keyboard.press("Escape")
 
     def _series_labels(self) -> Locator:
         return self.page.locator('[data-cy="series-description-label"]')

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import date, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -22,13 +20,14 @@ from flows import segment_study
 from flows.launching import INGEST, SEGMENT, RunState
 from flows.segment_study import segment
 from flows.watch_arrivals import take_in, watch
-from models.errors import OrganloopError, PacsFailed, Refused
+from models.errors import PacsFailed, Refused
 from models.phantom import make_case
 from services.dicom.phantom_series import write_phantom_series
-from services.records.port import Arrival, ArrivalState
+from services.records.port import ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.archive import Archive, archive_at
+from tests.arrivals import Hospital, Worker, open_hospital
 from tests.learning import ORGANS, SPACING, THREADS, Site, open_site
 
 EXAMINED = date(2020, 1, 1)
@@ -40,97 +39,6 @@ SLICES = 20
 
 class Killed(BaseException):
     """The process ends here."""
-
-
-@dataclass
-class Worker:
-    """Keeps what is launched until it is told to work, as Prefect keeps runs until a worker takes them."""
-
-    services: Services
-    runs: dict[str, tuple[str, str, bool]] = field(default_factory=dict)
-    states: dict[str, RunState] = field(default_factory=dict)
-
-    def launch(self, deployment: str, source: str, key: str, *, urgent: bool) -> str:
-        self.runs.setdefault(key, (deployment, source, urgent))
-        return key
-
-    def state(self, run: str) -> RunState:
-        return self.states.get(run, RunState.GOING)
-
-    def work(self) -> None:
-        """Do what was launched and is not done yet."""
-        for key, (deployment, source, _) in self.runs.items():
-            if key not in self.states:
-                self.states[key] = self._done(deployment, source)
-
-    def _done(self, deployment: str, source: str) -> RunState:
-        if deployment == SEGMENT:
-            try:
-                segment(source, None, self.services, organs=ORGANS)
-            except OrganloopError:
-                return RunState.LOST
-        return RunState.DONE
-
-    def launched(self, deployment: str) -> list[str]:
-        return [source for name, source, _ in self.runs.values() if name == deployment]
-
-
-@dataclass
-class Hospital:
-    """One home and the archive it watches."""
-
-    services: Services
-    archive: Archive
-    ct: Path
-    worker: Worker
-    today: date | None = None
-
-    @property
-    def study_uid(self) -> str:
-        return str(dcmread(next(self.ct.iterdir()), stop_before_pixels=True).StudyInstanceUID)
-
-    @property
-    def arrival(self) -> Arrival:
-        found = self.services.records.arrival(self.study_uid)
-        assert found is not None
-        return found
-
-    def watch(self) -> dict[str, Any]:
-        return watch(self.services, self.worker, self.today)
-
-    def push(self, *files: Path) -> None:
-        peer = ["-aec", self.archive.aet, "127.0.0.1", str(self.archive.dicom_port)]
-        sent = [str(path) for path in files or sorted(self.ct.iterdir())]
-        subprocess.run(["storescu", "-aet", "STORESCU", *peer, *sent], check=True, capture_output=True)
-
-    def settle(self) -> dict[str, Any]:
-        """Watch until the archive calls the study stable and it is looked at, at most 20 s."""
-        end = time.monotonic() + 20
-        while True:
-            told = self.watch()
-            if self.arrival.code != "arriving" or time.monotonic() > end:
-                return told
-            time.sleep(0.2)
-
-    def segmented(self) -> None:
-        self.settle()
-        self.worker.work()
-        self.watch()
-
-    def results(self) -> list[str]:
-        """Return the SOP Instance UIDs of SEGs and SRs by QIDO, each once as the archive holds them."""
-        found = self.archive.ask(f"/dicom-web/studies/{self.study_uid}/instances")
-        return sorted(
-            one["00080018"]["Value"][0] for one in found if one["00080060"]["Value"][0] in ("SEG", "SR")
-        )
-
-    def recorded(self) -> list[dict[str, str]]:
-        """Return the objects of each of the study's results on record, by kind."""
-        events = self.services.records.events("result-recorded")
-        return [one.payload["objects"] for one in events if one.payload["study_uid"] == self.study_uid]
-
-    def of_record(self) -> list[str]:
-        return sorted(uid for objects in self.recorded() for uid in objects.values())
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +56,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hospital(site: Site, phantom: Path, clean_archive: Archive, tmp_path: Path) -> Hospital:
-    site.copy(tmp_path)
-    settings = Settings(home=tmp_path / "home", threads=THREADS, orthanc_url=clean_archive.url)
-    services = connect_in_process(settings)
-    # what other tests left in the feed is not this hospital's
-    services.records.take_in([], clean_archive.ask("/changes?last")["Last"])
-    return Hospital(services, clean_archive, phantom, Worker(services))
+    return open_hospital(site, clean_archive, phantom, tmp_path)
 
 
 def test_what_is_pushed_is_segmented_once_though_sent_twice_and_watched_often(hospital: Hospital) -> None:
@@ -523,21 +426,12 @@ def test_a_pacs_that_does_not_send_is_queried_and_what_it_has_more_is_retrieved(
     hospital.watch()
     assert len(hospital.archive.instances()) == len(most)
     pacs.put(last)
+    hospital.watch()  # retrieves it, last of all
     hospital.settle()
     assert hospital.arrival.instances == len(most) + 1
     assert hospital.worker.launched(SEGMENT) == [hospital.study_uid] * 2, "a new version"
     watch(hospital.services, hospital.worker, today=EXAMINED + timedelta(days=3))
     assert hospital.arrival.attempts == 1
-
-
-def test_what_a_killed_run_left_is_removed_and_what_another_works_in_is_not(tmp_path: Path) -> None:
-    from services.work_folder import work_folder
-
-    (tmp_path / "work" / "left").mkdir(parents=True)
-    (tmp_path / "work" / "left" / "ct.dcm").write_bytes(b"pixels")
-    with work_folder(tmp_path / "work") as one, work_folder(tmp_path / "work") as other:
-        assert sorted((tmp_path / "work").iterdir()) == sorted((one, other))
-    assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_a_failure_leaves_no_work_folder(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
