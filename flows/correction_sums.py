@@ -97,7 +97,7 @@ def _organ(key: str, said: list[Word]) -> dict[str, Any]:
         ),
         "changed_ml": _median(_changed_ml(word.entry) for word in edited),
         "surface_mm": _median(word.entry.surface_mm for word in edited),
-        "readers": len({word.correction.reader for word in said}),
+        "readers": len({word.correction.reader or word.correction.sop_instance_uid for word in said}),
         "releases": sorted({word.correction.release for word in said if word.correction.release}),
     }
 

@@ -6,7 +6,7 @@ Plain functions first; the Prefect tasks and the flow at the end only wrap them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from models.corrections import Mask, OrganLedger, ledger
 from models.errors import PacsUnavailable, Refused
 from models.scopes import Scope
 from services.cases.store import CaseStore
-from services.cases.words import ReadersDisagree
-from services.dicom.answers import Answers
+from services.cases.words import ReadersDisagree, takes_back
+from services.dicom.answers import Answers, WrongAnswer
 from services.dicom.correction_reader import ReturnedSeg, Status, understand
 from services.dicom.saved_seg import Saving, content_digest, saving_of
 from services.dicom.seg_reader import SegObject, read_seg
@@ -40,7 +40,12 @@ __all__ = ["KEPT_OUT_OF_TUNING", "Memory", "Said", "ingest", "ingest_correction"
 
 NOTHING_CHANGED = "ours-unchanged: no reader changed anything"
 NO_RELEASE = "no-release: no release has served from this home"
+TAKEN_BACK = (
+    "ours-unchanged: saved as it was sent after a correction; what that said teaches no more, or waits"
+)
 WORTH_TRYING_AGAIN = ("incomplete",)
+NO_STRANGER = ("no-result", "sent-not-archived", "ambiguous-result", "no-review-regions")
+"""Refusals of what may well be a correction: a person has to name what is missing."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Said:
     answers
         To its questions, in words: ``3=stomach``; see `services.dicom.answers`.
     reader
-        Who answers; kept on record with each answer.
+        Who answers, kept on record with each answer; and who drew it, where the SEG names nobody.
     scope
         Where it is truth; None to leave it as it is on record, at first `organ`.
     """
@@ -126,12 +131,15 @@ def ingest(
         The document of the `ingest` verb: ``study_uid, series_uid, sop_instance_uid, sent_uid, release,
         version, status, code, scope, questions, organs``; ``kept``, whether its case is in the tuning set
         as this SEG says, and else ``why`` not (a code, a colon, a sentence); ``teaches, disagreements``
-        as `standing`; with status `stranger` also ``detail`` and ``measured``.
+        as `standing`; with status `stranger` also ``detail`` and ``measured``. What is saved as it was sent
+        is on record only after a correction: then it takes that back.
 
     Raises
     ------
     Refused
-        If the SEG cannot be found; if the CT study, or the SEG that was sent, is named and cannot be used.
+        If the CT study, or the SEG that was sent, is named and cannot be used; `no-result`,
+        `sent-not-archived`, `ambiguous-result` if it cannot be told what it was made from;
+        `no-review-regions` if these are the scope and none were shown.
     WrongAnswer
         If an answer answers no question.
     PacsFailed
@@ -148,25 +156,54 @@ def ingest(
             study_uid = study_uid or saving.study_uid or None
             placed = named or found.placed(saving.study_uid, seg)
             theirs = read_seg(seg, placed.ct)
-            ours, result = found.corrected(theirs, placed)
-            said = _with_what_is_on_record(said, theirs, memory)
-            regions = found.regions(said.scope or Scope.ORGAN, result, placed)
-            answer = understand(
-                _as_ours(theirs, ours, memory), ours, placed.ct.volume.geometry, Answers.parse(said.answers)
-            )
+            before = _latest(theirs, memory)
+            known = before.sent_uid if before else None
+            ours, result = found.corrected(theirs, placed, known, saving.saved_at)
+            reader = _reader(saving, said, before)
+            told = _with_what_is_on_record(said, before, ours)
+            regions = found.regions(told.scope or Scope.ORGAN, result, placed)
+            seg_as_ours = _as_ours(theirs, ours, memory)
+            try:
+                answer = understand(seg_as_ours, ours, placed.ct.volume.geometry, Answers.parse(told.answers))
+            except WrongAnswer:
+                if said.answers:
+                    raise
+                told = replace(told, answers=())  # it is read otherwise by now: asked again
+                answer = understand(seg_as_ours, ours, placed.ct.volume.geometry)
         except Refused as refused:
-            if refused.code in WORTH_TRYING_AGAIN:
+            if refused.code in (*WORTH_TRYING_AGAIN, *NO_STRANGER):
                 raise
-            return _stranger(study_uid, refused)
-    understood = _understood(placed, saving, theirs, ours, result, answer, said, memory, regions)
+            return _refused(Status.STRANGER, study_uid, refused)
+    understood = _understood(
+        placed, replace(saving, reader=reader), theirs, ours, result, answer, told, memory, regions
+    )
     if show is not None and answer.status is not Status.UNCHANGED:
         _show(placed, answer, show)
     if answer.status is Status.UNCHANGED:
-        return _document(understood.correction, NOTHING_CHANGED)
+        return _unchanged(understood, memory)
     if memory is None:
         return _document(understood.correction, NO_RELEASE)
     correction, why = keep(understood, memory)
     return _document(correction, why) | standing(correction, memory)
+
+
+def _unchanged(understood: Understood, memory: Memory | None) -> dict[str, Any]:
+    """Tell that nothing was changed; put it on record where it takes back what a reader said before."""
+    correction = understood.correction
+    if memory is None or memory.records.find_result(correction.sop_instance_uid) is not None:
+        return _document(correction, NOTHING_CHANGED)
+    returned = tuple(one for one in correction.organs if one.organ in understood.answer.returned)
+    correction = replace(correction, organs=returned)
+    if not takes_back(correction, memory.records.corrections(series_uid=correction.series_uid)):
+        return _document(understood.correction, NOTHING_CHANGED)
+    correction = memory.records.record_correction(correction)
+    return _document(correction, TAKEN_BACK) | standing(correction, memory)
+
+
+def _reader(saving: Saving, said: Said, before: Correction | None) -> str:
+    """Return who drew it: whom it names, else whom a person names; the last name without an answer stands."""
+    named_before = before.reader if before else ""
+    return saving.reader or ("" if said.answers else said.reader) or named_before or said.reader
 
 
 def _as_ours(theirs: SegObject, ours: SegObject, memory: Memory | None) -> SegObject:
@@ -178,12 +215,15 @@ def _as_ours(theirs: SegObject, ours: SegObject, memory: Memory | None) -> SegOb
     return ours if known and theirs.sop_instance_uid != ours.sop_instance_uid else theirs
 
 
-def _with_what_is_on_record(said: Said, theirs: SegObject, memory: Memory | None) -> Said:
-    """Add what was said before about the same content: what was answered once stays answered."""
-    before = _latest(theirs, memory)
+def _with_what_is_on_record(said: Said, before: Correction | None, ours: SegObject) -> Said:
+    """Add what was said before about the same content: what was answered once stays answered.
+
+    Answers are about what was sent: made from another one, it is asked anew.
+    """
     if before is None:
         return said
-    answers = {_asked(act["answer"]): str(act["answer"]) for act in before.answers}
+    acts = before.answers if before.sent_uid == ours.sop_instance_uid else ()
+    answers = {_asked(act["answer"]): str(act["answer"]) for act in acts}
     answers |= {_asked(word): word for word in said.answers}
     return Said(tuple(answers.values()), said.reader, said.scope or Scope(before.scope))
 
@@ -274,10 +314,10 @@ def _document(correction: Correction, why: str | None) -> dict[str, Any]:
     }
 
 
-def _stranger(study_uid: str | None, refused: Refused) -> dict[str, Any]:
+def _refused(status: str, study_uid: str | None, refused: Refused) -> dict[str, Any]:
     return {
         "study_uid": study_uid,
-        "status": str(Status.STRANGER),
+        "status": str(status),
         "code": refused.code,
         "questions": [],
         "organs": [],
@@ -309,7 +349,7 @@ def _worth_trying_again(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
 
 @task(name="ingest", retries=2, retry_delay_seconds=[10, 60], retry_condition_fn=_worth_trying_again)
 def ingest_task(source: str | Path, study: Path | None, sent: Path | None) -> dict[str, Any]:
-    """Read one SEG that came in; the document of the `ingest` verb."""
+    """Read one SEG that came in; the document of the `ingest` verb, status `refused` where it refuses."""
 
     def show(picture: bytes, where: str) -> None:
         create_image_artifact(
@@ -318,7 +358,12 @@ def ingest_task(source: str | Path, study: Path | None, sent: Path | None) -> di
             description=f"What was added (green) and removed (red), {where}",
         )
 
-    return ingest(source, study, sent, memory_of(Settings()), show=show)
+    try:
+        return ingest(source, study, sent, memory_of(Settings()), show=show)
+    except Refused as refused:
+        if refused.code not in NO_STRANGER:
+            raise
+        return _refused("refused", None, refused)  # a person has to act: another run would end the same
 
 
 @task(name="publish ledger")

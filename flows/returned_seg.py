@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 from pydicom import dcmread
 
 from models.corrections import Mask
@@ -153,35 +153,52 @@ class Finder:
         ct = load(cited_series(read_series(folder), sent or seg))
         return Placed(ct, folder, None if sent is None else read_seg(sent, ct))
 
-    def corrected(self, theirs: SegObject, placed: Placed) -> tuple[SegObject, Result | None]:
+    def corrected(
+        self, theirs: SegObject, placed: Placed, known: str | None = None, saved_at: str | None = None
+    ) -> tuple[SegObject, Result | None]:
         """Return the SEG of ours that a SEG was made from, and the result it belongs to.
+
+        Parameters
+        ----------
+        theirs, placed
+            The SEG that came back, and where it belongs.
+        known
+            SOP Instance UID of what it was made from, where that is on record.
+        saved_at
+            When it was saved, ISO 8601: between results that are the same, one written later is not it.
 
         Raises
         ------
         Refused
-            `no-result` if nothing of the series is on record, `sent-not-archived` if the archive no longer
-            holds what was sent, as `which_was_corrected` where it cannot be told.
+            `no-result` if nothing of the series is on record, `sent-not-archived` if not every result it may
+            be made from can be read, as `which_was_corrected` where it cannot be told.
         """
         ct = placed.ct
         if placed.sent is not None:
             uid = placed.sent.sop_instance_uid
             return placed.sent, self.memory.records.find_result(uid) if self.memory else None
-        results = self._results(ct.series_uid, theirs)
+        ours = self._on_record(theirs.sop_instance_uid)
+        if known is not None and ours is None:
+            path = self._member(known, placed.folder)
+            if path is None:
+                detail = "the archive no longer holds what it was made from; name it with --sent"
+                raise Refused("sent-not-archived", detail, {"on_record": 1, "archived": 0})
+            return read_seg(path, ct), self._on_record(known)
+        results = [ours] if ours else self._results(ct.series_uid, saved_at)
         there: list[tuple[SegObject, Result]] = []
         for result in results:
             path = self._member(result.objects[ORGAN_SEG], placed.folder)
             if path is not None:
                 there.append((read_seg(path, ct), result))
         measured = {"on_record": len(results), "archived": len(there)}
-        if not there:
-            detail = "the archive no longer holds what was sent; name it with --sent"
+        if len(there) < len(results):
+            # Releases share heads: an organ that came back as one result has it may be another's too.
+            detail = (
+                "not every result it may be made from is archived; name the one that was sent with --sent"
+            )
             raise Refused("sent-not-archived", detail, measured)
         candidates = [seg for seg, _ in there]
-        chosen = there[which_was_corrected(theirs, candidates, ct.volume.geometry)]
-        if len(there) < len(results) and not _shares_an_organ(theirs, chosen[0]):
-            detail = "it may be the correction of a result that is no longer archived; name that with --sent"
-            raise Refused("sent-not-archived", detail, measured)
-        return chosen
+        return there[which_was_corrected(theirs, candidates, ct.volume.geometry)]
 
     def regions(self, scope: Scope, result: Result | None, placed: Placed) -> Mapping[str, Mask]:
         """Return the review regions that a reader was shown, by organ; none unless the scope asks for them.
@@ -199,17 +216,22 @@ class Finder:
             raise Refused("no-review-regions", "no review regions were shown, or they are not archived")
         return review_regions(read_seg(path, placed.ct))
 
-    def _results(self, series_uid: str, theirs: SegObject) -> list[Result]:
-        """Return the results of a series that a SEG may be made from; the one it is itself, if it is ours."""
+    def _on_record(self, sop_instance_uid: str) -> Result | None:
+        """Return the result with this organ SEG, if it is one of ours."""
+        result = self.memory.records.find_result(sop_instance_uid) if self.memory else None
+        return result if result and ORGAN_SEG in result.objects else None
+
+    def _results(self, series_uid: str, saved_at: str | None) -> list[Result]:
+        """Return the results of a series that a SEG may be made from, the likeliest of equal ones last.
+
+        That is the one written last before the save. Clocks differ: a later one is still compared.
+        """
         if self.memory is None:
             raise Refused("no-result", "no release has served from this home: name the SEG that was sent")
-        records = self.memory.records
-        ours = records.find_result(theirs.sop_instance_uid)
-        found = [ours] if ours else list(records.results_of_series(series_uid))
-        found = [result for result in found if ORGAN_SEG in result.objects]
+        found = [one for one in self.memory.records.results_of_series(series_uid) if ORGAN_SEG in one.objects]
         if not found:
             raise Refused("no-result", f"no result of series {series_uid} is on record")
-        return found
+        return sorted(found, key=lambda one: not _written_after(one, saved_at))  # stable: in order of writing
 
     def _member(self, sop_instance_uid: str, folder: Path) -> Path | None:
         """Return the file of an object of the study; None if neither the folder nor the archive holds it."""
@@ -231,7 +253,9 @@ class Finder:
         return self.memory.archive
 
 
-def _shares_an_organ(theirs: SegObject, ours: SegObject) -> bool:
-    """Tell whether an organ came back just as it was sent: then this is the SEG it was made from."""
-    sent = [segment.mask for segment in ours.segments if segment.mask.any()]
-    return any(np.array_equal(segment.mask, mask) for segment in theirs.segments for mask in sent)
+def _written_after(result: Result, saved_at: str | None) -> bool:
+    """Tell whether a result was written after a save; a viewer that names no offset keeps the site's time."""
+    if saved_at is None:
+        return False
+    saved = datetime.fromisoformat(saved_at)
+    return result.written_at > (saved if saved.tzinfo else saved.replace(tzinfo=result.written_at.tzinfo))

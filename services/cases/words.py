@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from itertools import combinations
 
@@ -61,6 +62,12 @@ class OpenDisagreement:
 SeriesOrgan = tuple[str, str]
 """SeriesInstanceUID and organ key."""
 
+SaidBy = tuple[str, str, str, str]
+"""SeriesInstanceUID, organ key, reader, and the SOP Instance UID where no reader is named."""
+
+UNCHANGED = "ours-unchanged"
+"""Status of a save in which our result came back as it was sent."""
+
 
 def teaches(entry: OrganLedger) -> bool:
     """Tell whether a reader said anything about the organ; a neighbour's brush says nothing."""
@@ -70,9 +77,11 @@ def teaches(entry: OrganLedger) -> bool:
 def valid_words(corrections: Iterable[Correction]) -> dict[SeriesOrgan, tuple[Word, ...]]:
     """Return the latest word of each reader on each organ, in order of arrival.
 
-    Of several versions under one SOP Instance UID the last stands for all. A later correction by the same
-    reader replaces an earlier one organ by organ: an organ it says nothing about keeps its word. What was
-    replaced stays replaced when the later one is withdrawn. Readers whom no object names count as one.
+    Of several versions under one SOP Instance UID the last stands for all, in the place of its content. A
+    later correction by the same reader replaces an earlier one organ by organ: an organ it says nothing
+    about keeps its word. What was withdrawn counts as never said. Saves that name no reader may be anyone's:
+    each is a word of its own. A save as it was sent takes the same reader's earlier words back; where either
+    names no reader it stands against them.
 
     Parameters
     ----------
@@ -80,21 +89,71 @@ def valid_words(corrections: Iterable[Correction]) -> dict[SeriesOrgan, tuple[Wo
         All there are, in order of arrival.
     """
     newest: dict[str, Correction] = {}
-    for correction in corrections:
-        newest.pop(correction.sop_instance_uid, None)  # a new version arrives anew
-        newest[correction.sop_instance_uid] = correction
-    latest: dict[tuple[str, str, str], Word] = {}
-    for correction in newest.values():
+    arrived: dict[tuple[str, str], int] = {}
+    for n, correction in enumerate(corrections):
+        if not correction.withdrawn:
+            newest[correction.sop_instance_uid] = correction
+            arrived.setdefault((correction.sop_instance_uid, correction.content), n)
+    latest: dict[SaidBy, Word] = {}
+    for correction in sorted(newest.values(), key=lambda one: arrived[one.sop_instance_uid, one.content]):
         for entry in correction.organs:
-            if teaches(entry):
-                said_by = (correction.series_uid, entry.organ, correction.reader)
+            said_by = (correction.series_uid, entry.organ, *_who(correction))
+            if correction.status == UNCHANGED:
+                _take_back(latest, said_by, Word(correction, entry))
+            elif teaches(entry):
                 latest.pop(said_by, None)
                 latest[said_by] = Word(correction, entry)
     words: dict[SeriesOrgan, tuple[Word, ...]] = {}
-    for (series_uid, organ_key, _), word in latest.items():
-        if not word.correction.withdrawn:
-            words[series_uid, organ_key] = (*words.get((series_uid, organ_key), ()), word)
+    for (series_uid, organ_key, *_), word in latest.items():
+        words[series_uid, organ_key] = (*words.get((series_uid, organ_key), ()), word)
     return words
+
+
+def takes_back(unchanged: Correction, corrections: Iterable[Correction]) -> bool:
+    """Tell whether a save as it was sent takes back, or puts in doubt, anything that was said before.
+
+    Parameters
+    ----------
+    unchanged
+        The save, on record or not.
+    corrections
+        All of its series, in order of arrival.
+    """
+    before = list(corrections)
+    if any(one.sop_instance_uid == unchanged.sop_instance_uid for one in before):
+        return True
+    back = {entry.organ for entry in unchanged.organs}
+    return any(
+        key in back
+        and _may_be_one(word.correction, unchanged)
+        and not _saved_before(unchanged, word.correction)
+        for (_, key), said in valid_words(before).items()
+        for word in said
+    )
+
+
+def _who(correction: Correction) -> tuple[str, str]:
+    """Return whose word a correction is: the reader's, or that of the object alone."""
+    return (correction.reader, "") if correction.reader else ("", correction.sop_instance_uid)
+
+
+def _take_back(latest: dict[SaidBy, Word], said_by: SaidBy, word: Word) -> None:
+    latest.pop(said_by, None)
+    against = [one for key, one in latest.items() if key[:2] == said_by[:2]]
+    if any(_may_be_one(one.correction, word.correction) for one in against):
+        latest[said_by] = word
+
+
+def _may_be_one(one: Correction, other: Correction) -> bool:
+    return not one.reader or not other.reader or one.reader == other.reader
+
+
+def _saved_before(one: Correction, other: Correction) -> bool:
+    """Tell whether the objects say that one was saved before the other."""
+    if one.saved_at is None or other.saved_at is None:
+        return False
+    first, second = datetime.fromisoformat(one.saved_at), datetime.fromisoformat(other.saved_at)
+    return (first.tzinfo is None) == (second.tzinfo is None) and first < second
 
 
 def teaching_words(

@@ -28,14 +28,14 @@ def which_was_corrected(returned: SegObject, candidates: Sequence[SegObject], ge
     Two results are told apart by the slices of organs in which they differ, and which came back exactly
     as one of them has them: nearly all must be of one (`CLEAR_AGREEMENT`). Where the two do not differ
     in anything that came back, it does not matter. What the voxels leave open, a reference to just one
-    of them decides; between results that are the same, the one written last.
+    of them decides; between results that are the same, the last one.
 
     Parameters
     ----------
     returned
         The SEG that came back.
     candidates
-        Our organ SEGs of the series, at least one, in order of writing.
+        Our organ SEGs of the series, at least one, of equal ones the likeliest last.
     geometry
         The CT grid that all were read onto.
 

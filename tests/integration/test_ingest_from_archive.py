@@ -8,16 +8,27 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from flows.ingest_correction import ingest
+from flows.ingest_correction import Said, ingest
 from flows.returned_seg import Memory
-from models.errors import PacsFailed
+from models.errors import PacsFailed, Refused
 from services.cases.store import CaseStore
+from services.dicom.series import read_series
 from services.records.port import Purpose
 from services.records.store import open_records
 from services.settings import Settings
 from services.wiring import archive_of
 from tests.archive import Archive
-from tests.returned_segs import altered, changes, cut, erase_rows, everything, put_on_record, repainted
+from tests.returned_segs import (
+    altered,
+    changes,
+    cut,
+    erase_rows,
+    everything,
+    frames_of,
+    put_on_record,
+    repainted,
+    without_spleen,
+)
 
 SPACING = (3.0, 3.0, 3.0)
 
@@ -128,10 +139,12 @@ def test_what_the_archive_does_not_hold_has_a_code(ohif, memory, clean_archive):
     assert ingest("2.25.1", memory=memory)["code"] == "not-in-archive"
     saved = ohif / "saved-by-ohif.dcm"
     clean_archive.put(ohif / "ct", saved)
-    assert ingest(uid_of(saved), memory=memory)["code"] == "no-result"
+    with pytest.raises(Refused, match="no-result"):
+        ingest(uid_of(saved), memory=memory)
     put_on_record(memory.records, ohif / "sent.dcm", ohif / "ct")
-    document = ingest(uid_of(saved), memory=memory)
-    assert (document["code"], document["measured"]) == ("sent-not-archived", {"on_record": 1, "archived": 0})
+    with pytest.raises(Refused, match="sent-not-archived") as refused:
+        ingest(uid_of(saved), memory=memory)
+    assert refused.value.measured == {"on_record": 1, "archived": 0}
     named = ingest(uid_of(saved), sent=ohif / "sent.dcm", memory=memory)
     assert changes(named)["liver"] == ("edited", 339, 0, 0)
 
@@ -162,20 +175,57 @@ def test_of_two_releases_results_the_corrected_one_is_found_by_its_voxels(ohif, 
     assert [organ for organ, change in changes(later).items() if change[0] == "edited"] == ["left_kidney"]
 
 
-def test_where_not_every_result_is_archived_an_organ_must_show_which_it_was(ohif, memory, archived, tmp_path):
-    gone = altered(ohif / "sent.dcm", tmp_path / "gone.dcm", SOPInstanceUID="2.25.2")
+def test_where_not_every_result_is_archived_the_one_that_was_sent_must_be_named(
+    ohif, memory, archived, tmp_path
+):
+    """Releases share heads: what came back just as an archived result has it may be another's."""
+    gone = altered(ohif / "saved-by-ohif.dcm", tmp_path / "gone.dcm", SOPInstanceUID="2.25.2")
     put_on_record(memory.records, gone, ohif / "ct", release=2, key="second")
-    archived.put(ohif / "saved-by-ohif.dcm")
-    assert ingest(uid_of(ohif / "saved-by-ohif.dcm"), memory=memory)["release"] == 1
+    untouched = ohif / "saved-by-ohif.dcm"  # what release 2 drew, saved as it was
+    archived.put(untouched)
+    with pytest.raises(Refused, match="sent-not-archived") as refused:
+        ingest(uid_of(untouched), memory=memory)
+    assert refused.value.measured == {"on_record": 2, "archived": 1}
+    assert "--sent" in refused.value.detail
+    assert memory.records.corrections() == ()
+    named = ingest(uid_of(untouched), sent=ohif / "sent.dcm", memory=memory)
+    assert (named["release"], named["kept"]) == (1, True)
+    assert ingest(uid_of(untouched), memory=memory) == named, "what was named stays on record"
 
-    def everywhere(seg, frames):
-        for item in seg.SegmentSequence:
-            erase_rows(item.SegmentLabel, 1)(seg, frames)
 
-    changed = new_uid(repainted(ohif / "saved-by-ohif.dcm", tmp_path / "all.dcm", everywhere), "2.25.4")
-    archived.put(changed)
-    document = ingest("2.25.4", memory=memory)
-    assert (document["code"], document["measured"]) == ("sent-not-archived", {"on_record": 2, "archived": 1})
+def test_told_again_after_a_newer_release_it_is_still_the_correction_of_what_was_sent(
+    ohif, memory, archived, tmp_path
+):
+    saved = without_spleen(ohif / "saved-by-ohif.dcm", tmp_path / "saved.dcm")
+    said = Said(("spleen=deleted",), "Dr A")
+    first = ingest(saved, sent=ohif / "sent.dcm", memory=memory, said=said)
+
+    def no_spleen(seg, frames):
+        frames[frames_of(seg, "Spleen")] = 0
+
+    newer = new_uid(repainted(ohif / "sent.dcm", tmp_path / "newer.dcm", no_spleen), "2.25.2")
+    put_on_record(memory.records, newer, ohif / "ct", release=2, key="second")
+    archived.put(newer)
+    assert ingest(saved, memory=memory) == first
+    assert len(memory.records.corrections()) == len(memory.records.cases(Purpose.TUNING)) == 1
+    named = ingest(saved, sent=newer, memory=memory)
+    assert (named["sent_uid"], named["release"], named["version"]) == ("2.25.2", 2, 2)
+
+
+def test_between_equal_results_one_written_after_the_save_is_not_it(ohif, memory, archived, tmp_path):
+    later = altered(ohif / "sent.dcm", tmp_path / "later.dcm", SOPInstanceUID="2.25.2")
+    later = new_uid(later, "2.25.2")
+    put_on_record(memory.records, later, ohif / "ct", release=2, key="second")
+    archived.put(later)
+    first, second = memory.records.results_of_series(read_series(ohif / "ct")[0].series_uid)
+    between = first.written_at + (second.written_at - first.written_at) / 2
+    for uid, saved_at, release in (("2.25.3", between, 1), ("2.25.4", second.written_at, 2)):
+        seg = dcmread(ohif / "saved-by-ohif.dcm")
+        seg.SOPInstanceUID = seg.file_meta.MediaStorageSOPInstanceUID = uid
+        seg.ContentDate, seg.ContentTime = saved_at.strftime("%Y%m%d"), saved_at.strftime("%H%M%S.%f")
+        seg.TimezoneOffsetFromUTC = saved_at.strftime("%z")
+        seg.save_as(tmp_path / f"{uid}.dcm")
+        assert ingest(tmp_path / f"{uid}.dcm", memory=memory)["release"] == release
 
 
 def test_an_archive_that_is_away_is_no_stranger(ohif, memory, tmp_path):

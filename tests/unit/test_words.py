@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from models.corrections import OrganLedger, OrganState
-from services.cases.words import OpenDisagreement, ReadersDisagree, teaching_words, valid_words
+from services.cases.words import OpenDisagreement, ReadersDisagree, takes_back, teaching_words, valid_words
 from services.records.port import Agreement, Correction
 
 
@@ -38,8 +38,11 @@ def test_readers_stand_side_by_side_in_order_of_arrival():
     assert names(said) == {"liver": ["2", "3"]}
 
 
-def test_readers_whom_nothing_names_count_as_one():
-    assert names([save("1", "liver", reader=""), save("2", "liver", reader="")]) == {"liver": ["2"]}
+def test_saves_that_name_no_reader_are_a_word_each():
+    assert names([save("1", "liver", reader=""), save("2", "liver", reader="")]) == {"liver": ["1", "2"]}
+    assert names([save("1", "liver", reader=""), save("1", "liver", reader="", version=2)]) == {
+        "liver": ["1/2"]
+    }
 
 
 def test_a_version_stands_for_the_whole_object():
@@ -48,13 +51,40 @@ def test_a_version_stands_for_the_whole_object():
 
 
 def test_a_new_version_of_an_old_save_is_the_latest_word():
-    said = [save("1", "liver"), save("2", "liver"), save("1", "liver", version=2)]
+    said = [save("1", "liver"), save("2", "liver"), save("1", "liver", version=2, content="new")]
     assert names(said) == {"liver": ["1/2"]}
 
 
-def test_what_was_replaced_stays_replaced_when_the_later_word_is_withdrawn():
-    assert names([save("1", "liver"), save("2", "liver", withdrawn=True)]) == {}
+def test_what_is_said_of_an_old_content_keeps_its_place():
+    assert names([save("1", "liver"), save("2", "liver"), save("1", "liver", version=2)]) == {"liver": ["2"]}
+
+
+def test_what_is_withdrawn_counts_as_never_said():
+    assert names([save("1", "liver"), save("2", "liver", withdrawn=True)]) == {"liver": ["1"]}
+    assert names([save("1", "liver", withdrawn=True)]) == {}
     assert names([save("1", "liver"), save("2", "liver", reader="B", withdrawn=True)]) == {"liver": ["1"]}
+
+
+@pytest.mark.parametrize(
+    ("said", "back", "left"),
+    [
+        ("A", "A", []),
+        ("A", "B", ["1"]),
+        ("", "A", ["1", "2"]),
+        ("A", "", ["1", "2"]),
+        ("", "", ["1", "2"]),
+    ],
+)
+def test_a_save_as_it_was_sent_takes_an_own_word_back_and_doubts_one_of_nobody(said, back, left):
+    first = save("1", "liver", "aorta", reader=said)
+    unchanged = save("2", reader=back, status="ours-unchanged")
+    unchanged = replace(unchanged, organs=(entry("liver", OrganState.NOT_REVIEWED),))
+    assert takes_back(unchanged, [first]) == (left != ["1"])
+    found = names([first, unchanged])
+    assert found.pop("aorta") == ["1"], "it did not come back"
+    assert found.get("liver", []) == left
+    early, late = "2026-01-01T12:00:00", "2026-01-02T12:00:00"
+    assert not takes_back(replace(unchanged, saved_at=early), [replace(first, saved_at=late)])
 
 
 @pytest.mark.parametrize(
