@@ -18,6 +18,7 @@ from pydicom.errors import InvalidDicomError
 
 from models.errors import Refused, StorageFailed
 from models.geometry import Geometry
+from models.rescale_jump import RescaleJumps
 from models.series_choice import SHIPPED, SeriesRules, candidate_of, choose
 from models.series_rules import refuse_mixed_patients_of_study
 from models.slice_facts import SliceFacts
@@ -161,7 +162,7 @@ def load(reading: SeriesReading) -> CTSeries:
     Raises
     ------
     Refused
-        With the reading's own code if it was refused, or `bad-pixel-data`.
+        With the reading's own code if it was refused, or as `with_pixels`.
     """
     geometry = usable_geometry(reading)
     hu: NDArray[Any] = np.empty(geometry.shape, dtype=_hu_type(reading.facts))
@@ -267,15 +268,17 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
     Raises
     ------
     Refused
-        `bad-pixel-data` or `too-large`, as `services.dicom.pixels.hounsfield`.
+        `bad-pixel-data` or `too-large`, as `services.dicom.pixels.hounsfield`; `bad-rescale`, as
+        `models.rescale_jump`.
     """
-    tally = PaddingTally()
+    tally, jumps = PaddingTally(), RescaleJumps()
     slices = zip(reading.paths, reading.images, reading.facts, strict=True)
     for k, (path, header, facts) in enumerate(slices):
         out = None if into is None else into[k]
         hu = hounsfield(path, header, facts, tally, out)
         if out is not None and hu is not out:
             out[...] = hu
+        jumps.add(facts, hu)
     return replace(reading.verdict, notes=reading.verdict.notes + tally.notes())
 
 
