@@ -52,9 +52,11 @@ def judged(
     instances
         How many instances that are not ours the archive holds.
     expected
-        How many the PACS says it holds that is queried; 0 where none is.
+        How many there are with those that the PACS has that is queried.
     """
     seen = replace(arrival, touched=False, instances=instances)
+    if study is None and expected and not seen.version:
+        return seen  # nothing of it came yet
     if study is None:
         fault = Refused(GONE, "The archive holds the study no longer.")
         return _set_aside(seen, ArrivalState.GONE, fault)
@@ -69,11 +71,11 @@ def judged(
         seen = replace(seen, state=ArrivalState.WAITING, version=version, attempts=0, run="")
     if seen.state is not ArrivalState.WAITING:
         return seen
-    if not study.stable:
-        return replace(seen, code=ARRIVING, detail="More may be on its way.")
     if instances < expected:
         detail = f"{instances} of the {expected} instances are here that the PACS says it holds."
         return replace(seen, code=INCOMPLETE, detail=detail)
+    if not study.stable:
+        return replace(seen, code=ARRIVING, detail="More may be on its way.")
     return replace(seen, code="", detail="")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, replace
 from datetime import date, datetime, time, timedelta
+from hashlib import sha256
 from typing import Any
 
 from prefect import flow, task
@@ -18,10 +19,13 @@ from prefect.artifacts import create_table_artifact
 from flows.archived_study import INCOMPLETE, RENEWED, patient_fault, renewal_key
 from flows.arrival_rules import ARRIVING, event_of, followed, in_order, judged
 from flows.launching import INGEST, SEGMENT, Launcher, PrefectLauncher
+from flows.queried_pacs import OURS, lacking, retrieve
 from flows.segment_study import RUN_SECONDS
 from flows.serving import Progress, silent
-from models.errors import PacsFailed, Refused, ServingFailed
-from services.pacs.port import QuerySource
+from models.errors import PacsFailed, ServingFailed
+from models.verdict import Code
+from services.pacs.incoming import is_uid
+from services.pacs.port import ArchivedStudy
 from services.records.port import Arrival, ArrivalState, Records
 from services.settings import Settings
 from services.wiring import Services, connect
@@ -29,23 +33,17 @@ from services.wiring import Services, connect
 IN_FLIGHT = 8
 """So many runs wait or run at a time: what is urgent must not stand behind a long queue."""
 
-DAYS_BACK = 1
-"""A PACS that is queried is asked for the studies of today and of so many days before."""
-
 DAYS_WATCHED = 30
 """Once a day segmented studies that came in so many days are looked at again: deleted ones tell nobody."""
 
 SEG = "SEG"
-OURS = (SEG, "SR")
-"""Modalities in which results of ours may be."""
-
 SHOWN = ("uid", "study_uid", "state", "code", "detail", "urgent", "attempts", "run")
 
 
 def watch(
     services: Services, launcher: Launcher, today: date | None = None, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Take in what came, look at it, and start what is to be done; repeatable.
+    """Take in what came, look at it, start what is to be done, then query; repeatable.
 
     Parameters
     ----------
@@ -63,38 +61,51 @@ def watch(
     dict
         ``came``, how many studies were touched; ``arrivals``, what each that changed has become;
         ``unanswered``, the studies for which the archive did not answer; ``held``, why nothing was started,
-        or None.
+        or None; ``not_sent``, the studies that the queried PACS did not send.
 
     Raises
     ------
     PacsFailed
-        If the archive's feed, or the PACS that is queried, did not answer.
+        If the archive's feed did not answer; or, when all else was done, the PACS that is queried.
     StorageFailed
         If the records cannot be reached or written.
     """
-    came = take_in(services, today or date.today(), progress)
+    day = today or date.today()
+    came = take_in(services, day, progress)
     changed, unanswered = look(services, launcher, progress)
     started, held = submit(services, launcher, progress)
-    return {"came": came, "arrivals": [*changed, *started], "unanswered": unanswered, "held": held}
+    not_sent = retrieve(services, day, progress)  # last: what was pushed does not wait for it
+    return _told(came, [*changed, *started], unanswered, held, not_sent)
+
+
+def _told(
+    came: int, arrivals: list[dict[str, Any]], unanswered: list[str], held: str | None, not_sent: list[str]
+) -> dict[str, Any]:
+    return {
+        "came": came,
+        "arrivals": arrivals,
+        "unanswered": unanswered,
+        "held": held,
+        "not_sent": not_sent,
+    }
 
 
 def take_in(services: Services, today: date, progress: Progress = silent) -> int:
     """Read the archive's feed to its end; return how many studies were touched. Raises as `watch`."""
     _begin(services, progress)
-    if services.source is not None:
-        _retrieve(services.source, services.records, today, progress)
     services.records.sweep(today, datetime.combine(today, time()).astimezone() - timedelta(days=DAYS_WATCHED))
     came: set[str] = set()
     more = services.feed is not None
     while more and services.feed is not None:
         cursor = services.records.feed_cursor() or 0
         changes = services.feed.changes(cursor)
-        services.records.take_in(changes.study_uids, changes.cursor)
+        study_uids = [uid for uid in changes.study_uids if _has_uid(uid, services, progress)]
+        services.records.take_in(study_uids, changes.cursor)
         if changes.cursor < cursor:
             progress("the archive's feed begins again: its database is another one")
             payload = {"cursor": cursor, "begun_again_to": changes.cursor}
             services.records.event("feed-began-again", who="watch_arrivals", payload=payload)
-        came.update(changes.study_uids)
+        came.update(study_uids)
         more = changes.more
     progress(f"{len(came)} studies were touched")
     return len(came)
@@ -111,20 +122,15 @@ def _begin(services: Services, progress: Progress) -> None:
     progress(f"the archive's feed is read from change {cursor} on")
 
 
-def _retrieve(source: QuerySource, records: Records, today: date, progress: Progress) -> None:
-    """Retrieve the studies of which the PACS has more than the archive held when it was looked at last.
-
-    What comes is told by the archive's feed, as what is pushed.
-    """
-    for study_uid in source.studies_since(today - timedelta(days=DAYS_BACK)):
-        arrival = records.arrival(study_uid)
-        if arrival is not None and source.instances(study_uid) <= arrival.instances:
-            continue
-        progress(f"retrieving study {study_uid}")
-        try:
-            source.retrieve(study_uid)
-        except Refused as refused:
-            progress(f"study {study_uid}: {refused}")  # asked for again by the next watch
+def _has_uid(study_uid: str, services: Services, progress: Progress) -> bool:
+    """Return whether a study's UID is one; what bears another text is said, once, and left alone."""
+    if is_uid(study_uid):
+        return True
+    progress("a study came whose UID is none; it is left alone")
+    digest = sha256(study_uid.encode()).hexdigest()  # the text may be anything, a name too
+    payload = {"code": str(Code.MISSING_UID), "characters": len(study_uid), "digest": digest}
+    services.records.event("study-refused", who="watch_arrivals", payload=payload, key=f"no-uid:{digest}")
+    return False
 
 
 def look(
@@ -171,23 +177,34 @@ def _looked_at(arrival: Arrival, services: Services) -> Arrival:
         return arrival
     study = archive.study(arrival.study_uid)
     if study is None:
-        return judged(arrival, None)
+        return judged(arrival, None, expected=_still_to_come(arrival, study, services))
     fault = patient_fault(study, arrival, services)
     kinds = [(uid, one.modality) for one in study.series for uid in one.sop_instance_uids]
     ours = {uid for uid, kind in kinds if kind in OURS and records.find_result(uid) is not None}
+    instances = len(kinds) - len(ours)
     after = judged(
         arrival,
         study,
         fault=fault,
-        instances=len(kinds) - len(ours),
-        expected=services.source.instances(study.study_uid) if services.source else 0,
+        instances=instances,
+        expected=instances + _still_to_come(arrival, study, services),
     )
     if after.version and study.stable:
         for uid, kind in kinds:
-            if kind == SEG and uid not in ours:
+            if kind == SEG and uid not in ours and is_uid(uid):
                 seg = Arrival(uid, study.study_uid, version=uid, urgent=study.urgent, touched=False)
                 records.change_arrival(None, seg)
     return after
+
+
+def _still_to_come(arrival: Arrival, study: ArchivedStudy | None, services: Services) -> int:
+    """Return `lacking`; where the PACS does not answer, only what is being retrieved waits for it."""
+    try:
+        return lacking(arrival.study_uid, study, services)
+    except PacsFailed:
+        if arrival.code == INCOMPLETE:
+            raise
+        return 0
 
 
 def submit(
@@ -260,6 +277,12 @@ def submit_task() -> tuple[list[dict[str, Any]], str | None]:
     return submit(connect(Settings()), PrefectLauncher(RUN_SECONDS), print)
 
 
+@task(name="retrieve")
+def retrieve_task() -> list[str]:
+    """Retrieve what the queried PACS has more."""
+    return retrieve(connect(Settings()), date.today(), print)
+
+
 @task(name="publish arrivals")
 def publish_arrivals_task(arrivals: list[dict[str, Any]], held: str | None) -> None:
     """Show in the Prefect dashboard what came and what was done."""
@@ -270,11 +293,14 @@ def publish_arrivals_task(arrivals: list[dict[str, Any]], held: str | None) -> N
 
 @flow(name="watch-arrivals", log_prints=True)
 def watch_arrivals() -> dict[str, Any]:
-    """Take in what came to the archive, look after it, and start what is to be done."""
+    """Take in what came to the archive, look after it, start what is to be done, query the PACS."""
     came = take_in_task()
     changed, unanswered = look_task()
     started, held = submit_task()
     publish_arrivals_task([*changed, *started], held)
+    not_sent = retrieve_task()  # last: what was pushed does not wait for it
     if unanswered:
         raise PacsFailed(f"the archive did not answer for {', '.join(unanswered)}; the next watch asks again")
-    return {"came": came, "arrivals": [*changed, *started], "unanswered": unanswered, "held": held}
+    if not_sent:
+        raise PacsFailed(f"the PACS did not send {', '.join(not_sent)}; it is asked again later")
+    return _told(came, [*changed, *started], unanswered, held, not_sent)

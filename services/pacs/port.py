@@ -197,6 +197,15 @@ class QuerySource(Protocol):
             If the archive or the PACS answered with an error, or not at all.
         """
 
+    def listed(self, study_uid: str) -> set[str]:
+        """Return the SOP Instance UIDs of a study that the PACS lists.
+
+        Raises
+        ------
+        PacsFailed
+            If the archive or the PACS answered with an error, or not at all.
+        """
+
     def retrieve(self, study_uid: str) -> ArchivedStudy:
         """Have the PACS send a study to the archive, and return what the archive then holds of it.
 

@@ -56,7 +56,7 @@ class OrthancQuerySource:
     def instances(self, study_uid: str) -> int:
         """See `QuerySource.instances`."""
         counted = self._counted(study_uid)
-        return len(self._listed(study_uid)) if counted is None else counted
+        return len(self.listed(study_uid)) if counted is None else counted
 
     def retrieve(self, study_uid: str) -> ArchivedStudy:
         """See `QuerySource.retrieve`.
@@ -64,7 +64,7 @@ class OrthancQuerySource:
         Compared instance by instance: the archive may hold more of the study than the PACS, our results
         among it, so that numbers alone would hide what is missing.
         """
-        listed = self._listed(study_uid)
+        listed = self.listed(study_uid)
         counted = self._counted(study_uid) or 0
         if not listed and not counted:
             raise Refused(STUDY_GONE, "The PACS holds nothing under that study UID, or nothing any more.")
@@ -97,7 +97,8 @@ class OrthancQuerySource:
         counts = [answer.get("NumberOfStudyRelatedInstances", "") for answer in answers]
         return sum(map(int, counts)) if all(count.isdecimal() for count in counts) else None
 
-    def _listed(self, study_uid: str) -> set[str]:
+    def listed(self, study_uid: str) -> set[str]:
+        """See `QuerySource.listed`."""
         if not is_uid(study_uid):
             return set()
         series = self._find("Series", {"StudyInstanceUID": study_uid, "SeriesInstanceUID": ""})
