@@ -19,6 +19,11 @@ GONE = "study-gone"
 SEVERAL_PATIENTS = "several-patients"
 PATIENT_CHANGED = "patient-changed"
 
+KEY_CHANGED = "site-key-changed"
+"""Event, once: pseudonyms on record were made with another key."""
+_KEY_DIGITS = 13
+"""Of the 64 places of a pseudonym on record, the last: a point, and 12 digits that tell the key."""
+
 RENEWED = "study-renewed"
 """Event: CT images came, or went, after results were stored."""
 
@@ -78,16 +83,30 @@ def patient_fault(study: ArchivedStudy, arrival: Arrival | None, services: Servi
             f"The archive holds the study under {len(study.patients)} patients; one is to be merged away."
         )
         return Refused(SEVERAL_PATIENTS, detail, {"patients": len(study.patients)})
-    if arrival is not None and arrival.patient and arrival.patient != pseudonym(study, services):
+    if arrival is None or not arrival.patient:
+        return None
+    known, now = arrival.patient, pseudonym(study, services)
+    if _key_of(known) not in ("", _key_of(now)):
+        payload = {"before": _key_of(known), "now": _key_of(now)}
+        key = f"{KEY_CHANGED}:{payload['before']}:{payload['now']}"
+        services.records.event(KEY_CHANGED, who="arrivals", payload=payload, key=key)
+        return None  # nobody can say any more who it was
+    if known[: len(now) - _KEY_DIGITS] != now[: len(now) - _KEY_DIGITS]:
         detail = "Results were stored under another PatientID; they are not sent again under the new one."
         return Refused(PATIENT_CHANGED, detail)
     return None
 
 
 def pseudonym(study: ArchivedStudy, services: Services) -> str:
-    """Return the HMAC of the one PatientID under which the archive holds a study."""
+    """Return the HMAC of the one PatientID under which the archive holds a study, then which key made it."""
     (patient,) = study.patients
-    return services.cases.pseudonym(patient)
+    which = services.cases.pseudonym(KEY_CHANGED)[: _KEY_DIGITS - 1]
+    return f"{services.cases.pseudonym(patient)[: 64 - _KEY_DIGITS]}.{which}"
+
+
+def _key_of(patient: str) -> str:
+    """Return which key made a pseudonym; empty for those made before it was kept."""
+    return patient.partition(".")[2]
 
 
 def fetch(study_uid: str, into: Path, services: Services) -> tuple[ArchivedStudy, list[Path]]:
