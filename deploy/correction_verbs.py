@@ -42,18 +42,21 @@ def withdraw(
 
     def verb() -> Outcome:
         from flows.take_back import withdraw as run
+        from services.cases.words import ReadersDisagree
         from services.records.store import open_records
         from services.releases.store import ReleaseStore
 
         settings = Settings()
         releases = ReleaseStore(settings.release_store)
-        document = run(sop_instance_uid, reader, reason, open_records(settings.records_url), releases)
+        policy = ReadersDisagree(settings.readers_disagree)
+        document = run(sop_instance_uid, reader, reason, open_records(settings.records_url), releases, policy)
         learnt = [str(number) for number in (*document["releases"], *document["inherited"])]
         return Outcome(
             document,
             (
                 f"withdrawn: {sop_instance_uid} ({', '.join(document['organs']) or 'no organ edited'})",
                 f"releases that learnt from it: {', '.join(learnt) or 'none'}",
+                *(f"{one['organ']}: {one['correction']} counts now" for one in document["instead"]),
             ),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from flows.correction_sums import edited_by_reader
 from flows.gate_candidate import CANDIDATE_TUNED
 from flows.returned_seg import UID
 from models.errors import Refused
+from services.cases.words import UNCHANGED, ReadersDisagree, teaches, teaching_words, valid_words
 from services.dicom.provenance import patient_of, patient_of_image
 from services.dicom.series import choose_series, load, read_series
 from services.pacs.port import ArchivedStudy
-from services.records.port import Purpose, Records
+from services.records.port import Correction, Purpose, Records
 from services.releases.scores import ScoreStore
 from services.releases.store import ReleaseStore
 from services.wiring import Services
@@ -28,7 +30,12 @@ ERASED = "releases-learnt-from-erased"
 
 
 def withdraw(
-    sop_instance_uid: str, reader: str, reason: str, records: Records, releases: ReleaseStore
+    sop_instance_uid: str,
+    reader: str,
+    reason: str,
+    records: Records,
+    releases: ReleaseStore,
+    policy: ReadersDisagree = ReadersDisagree.ASK,
 ) -> dict[str, Any]:
     """Take a correction out of all tuning to come; it stays on record, and so does who took it back.
 
@@ -36,8 +43,9 @@ def withdraw(
     -------
     dict
         The document of the `withdraw` verb: ``sop_instance_uid, study_uid, versions, organs, releases,
-        inherited, reader, reason``; organs are those that were edited, releases those that learnt from it
-        already, and inherited those tuned from them.
+        inherited, instead, reader, reason``; organs are those that were edited, releases those that learnt
+        from it already, inherited those tuned from them, and instead ``[{organ, correction}]`` whose word
+        counts now of organs it spoke of: it counts as never said.
 
     Raises
     ------
@@ -56,9 +64,24 @@ def withdraw(
         "organs": sorted(edited),
         "releases": sorted(learnt),
         "inherited": _tuned_from(learnt, releases),
+        "instead": _instead(taken, records, policy),
         "reader": reader,
         "reason": reason,
     }
+
+
+def _instead(taken: Sequence[Correction], records: Records, policy: ReadersDisagree) -> list[dict[str, str]]:
+    """Return whose word counts of the organs that a withdrawn correction names."""
+    spoken = {
+        entry.organ for one in taken for entry in one.organs if teaches(entry) or one.status == UNCHANGED
+    }
+    words = valid_words(records.corrections(series_uid=taken[-1].series_uid))
+    counting, _ = teaching_words(words, records.agreements(), policy)
+    return [
+        {"organ": organ, "correction": word.correction.name}
+        for (_, organ), word in counting.items()
+        if organ in spoken and teaches(word.entry)
+    ]
 
 
 def erase(source: str, approver: str, reason: str, services: Services) -> dict[str, Any]:
@@ -71,7 +94,8 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
     ----------
     source
         The patient: PatientID (``ISSUER\ID`` where an issuer is named), or one study of the patient: its
-        folder, or its UID on record or in the archive. Only the HMAC is kept and told.
+        folder, or its UID on record or in the archive, or that of a result or correction on
+        record. Only the HMAC is kept and told.
     approver, reason
         Whose act it is, and why.
     services
@@ -88,17 +112,23 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
     Raises
     ------
     Refused
-        `no-name` without a name or a reason, `unknown-patient` if nothing of the patient is kept.
+        `no-name` without a name or a reason, `unknown-patient` if a PatientID is given of which no case is
+        kept. A patient named by a study is refused from then on, with or without a case.
     StorageFailed
         If a file cannot be deleted; the same call goes on.
     """
     _require_act(approver, reason)
-    patient = _patient(source, services)
+    patient, typed = _patient(source, services)
     records = services.records
-    if not records.erased(patient) and not any(
-        case.patient == patient for purpose in Purpose for case in records.cases(purpose)
+    if (
+        typed
+        and not records.erased(patient)
+        and not any(case.patient == patient for purpose in Purpose for case in records.cases(purpose))
     ):
-        detail = r"no case of that patient is kept; where headers name an issuer, write ISSUER\ID"
+        detail = (
+            r"no case of that patient is kept; where headers name an issuer, write ISSUER\ID; a patient "
+            "without a case is named by a folder of a study, or by its UID in the archive"
+        )
         raise Refused("unknown-patient", detail)
     learnt = _learnt_from(patient, records)
     inherited = _tuned_from(learnt, services.releases)
@@ -126,21 +156,31 @@ def _require_act(name: str, reason: str) -> None:
         raise Refused("no-name", "to take something back is an act with a name and a reason")
 
 
-def _patient(source: str, services: Services) -> str:
-    """Return the HMAC of the patient that is named, or whose study is."""
+def _patient(source: str, services: Services) -> tuple[str, bool]:
+    """Return the HMAC of the patient that is named, or whose study is; and whether only an ID was given."""
     folder = Path(source)
     if folder.is_dir():
-        return _named(patient_of(load(choose_series(read_series(folder)))), services)
+        return _named(patient_of(load(choose_series(read_series(folder)))), services), False
+    study_uid = _study_of(source, services.records)
     kept = {case.case_id: case.patient for purpose in Purpose for case in services.records.cases(purpose)}
     for correction in services.records.corrections():
         case_id = services.cases.pseudonym(correction.name)
-        if correction.study_uid == source and case_id in kept:
-            return kept[case_id]
-    if UID.fullmatch(source) and services.archive is not None:
-        study = services.archive.study(source)
+        if correction.study_uid == study_uid and case_id in kept:
+            return kept[case_id], False
+    if UID.fullmatch(study_uid) and services.archive is not None:
+        study = services.archive.study(study_uid)
         if study is not None:
-            return _named(_archived_patient(study, services), services)
-    return services.cases.pseudonym(source)
+            return _named(_archived_patient(study, services), services), False
+    return services.cases.pseudonym(source), True
+
+
+def _study_of(source: str, records: Records) -> str:
+    """Return the study of a result or correction of that UID on record; else what was given."""
+    if not UID.fullmatch(source):
+        return source
+    result = records.find_result(source)
+    corrections = records.corrections(sop_instance_uid=source)
+    return result.study_uid if result else corrections[-1].study_uid if corrections else source
 
 
 def _archived_patient(study: ArchivedStudy, services: Services) -> str | None:

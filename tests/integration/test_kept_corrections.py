@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -142,8 +143,8 @@ def test_a_scope_is_where_the_correction_is_truth_and_is_kept(ohif, memory, take
 
 
 def test_review_regions_that_were_not_shown_are_no_scope(ohif, memory, take_in):
-    document = take_in(ohif / "saved-by-ohif.dcm", scope=Scope.REGIONS)
-    assert (document["status"], document["code"]) == ("stranger", "no-review-regions")
+    with pytest.raises(Refused, match="no-review-regions"):
+        take_in(ohif / "saved-by-ohif.dcm", scope=Scope.REGIONS)
     assert memory.records.corrections() == ()
 
 
@@ -221,7 +222,7 @@ def test_a_withdrawn_correction_teaches_no_more_and_nothing_is_deleted(ohif, mem
 
 
 def test_who_when_and_with_what_is_on_record_as_far_as_the_object_says(ohif, memory, take_in, tmp_path):
-    take_in(ohif / "saved-by-ohif.dcm")
+    take_in(ohif / "saved-by-ohif.dcm", reader="")
     tags = {
         "SOPInstanceUID": "1.2.3", "OperatorsName": ["Doe^Jane", "Roe^Ray"], "Manufacturer": "A viewer",
         "SoftwareVersions": "5.2", "ContentDate": "20261122", "ContentTime": "1530",
@@ -232,6 +233,16 @@ def test_who_when_and_with_what_is_on_record_as_far_as_the_object_says(ohif, mem
     assert (unsaid.reader, unsaid.viewer, unsaid.saved_at) == ("", "OHIF-3.11.0", "2026-11-22T00:22:46")
     assert (said.reader, said.saved_at) == ("Doe^Jane\\Roe^Ray", "2026-11-22T15:30:00+01:30")
     assert said.viewer == "A viewer 5.2 OHIF-3.11.0"
+
+
+def test_an_answer_that_fits_no_more_is_asked_again(ohif, memory, take_in, tmp_path):
+    saved = without_spleen(ohif / "saved-by-ohif.dcm", tmp_path / "saved.dcm")
+    take_in(saved, "spleen=deleted")
+    (kept,) = memory.records.corrections()
+    stale = replace(kept, answers=({"answer": "9=stomach", "reader": "Dr A"},))
+    memory.records.record_correction(stale)
+    document = take_in(saved)
+    assert [question["why"] for question in document["questions"]] == ["not-returned"]
 
 
 def test_sums_say_which_organ_needs_tuning_and_what_review_costs(ohif, memory, two_readers):
@@ -354,7 +365,7 @@ def test_a_process_killed_amid_its_work_leaves_what_the_next_one_completes(ohif,
     (case,) = memory.records.cases(Purpose.TUNING)
     with pytest.raises(StorageFailed, match="is not what was kept"):
         memory.cases.read(case)
-    document = take_in(ohif / "saved-by-ohif.dcm")
+    document = take_in(ohif / "saved-by-ohif.dcm", reader="")
     assert document["kept"]
     assert memory.records.corrections() == (correction,)
     assert memory.cases.read(case).labels["liver"].inside.any()

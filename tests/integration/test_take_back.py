@@ -152,6 +152,19 @@ def test_nobody_is_erased_by_mistake(settings, services, tmp_path):
     assert services.records.events("patient-erased") == ()
 
 
+def test_a_patient_who_has_no_case_yet_is_refused_from_then_on(settings, services, ohif, clean_archive):
+    put_on_record(services.records, ohif / "sent.dcm", ohif / "ct")
+    clean_archive.put(ohif / "ct")
+    there = connect_in_process(Settings(home=settings.home, orthanc_url=clean_archive.url))
+    uid = str(dcmread(ohif / "sent.dcm", stop_before_pixels=True).SOPInstanceUID)
+    document = erase(uid, "Dr A", "consent withdrawn", there)
+    assert document["cases"] == []
+    assert organloop(settings, "cases", "erase", ohif / "ct", *ACT)[1]["patient"] == document["patient"]
+    taken_in = take_in(ohif, settings)
+    assert (taken_in["kept"], taken_in["why"].split(":")[0]) == (False, "patient-erased")
+    assert services.records.cases(Purpose.TUNING) == ()
+
+
 def test_killed_before_the_files_are_deleted_the_same_call_completes_it(settings, services, tmp_path):
     patient = gate_case(settings, tmp_path, 1)
     (kept,) = services.records.cases(Purpose.GATE)
@@ -212,7 +225,7 @@ def test_withdrawal_by_the_verb_names_what_is_taken_back(settings, services, ohi
     store.publish(replace(store.release(1), number=3, parent=2))
     code, document = organloop(settings, "withdraw", uid, "--reader", "Dr A", "--reason", "wrong phase")
     assert (code, document["versions"], document["organs"]) == (0, [1], ["liver"])
-    assert (document["releases"], document["inherited"]) == ([2], [3])
+    assert (document["releases"], document["inherited"], document["instead"]) == ([2], [3], [])
     code, refusal = organloop(settings, "withdraw", "1.2.3", "--reader", "Dr A", "--reason", "wrong phase")
     assert (code, refusal["code"]) == (3, "unknown-correction")
     code, sums = organloop(settings, "corrections")
