@@ -66,7 +66,7 @@ def saving_of(path: Path) -> Saving:
             saved_at=_saved_at(seg),
         )
     except BROKEN_DATASET as error:
-        raise Refused(SegCode.MALFORMED, f"the SEG is damaged: {error}") from error
+        raise Refused(SegCode.MALFORMED, f"the SEG is damaged ({type(error).__name__})") from error
 
 
 def content_digest(seg: SegObject) -> str:

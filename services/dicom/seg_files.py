@@ -79,7 +79,7 @@ def cited_images(path: Path) -> frozenset[str]:
         )
         return frozenset().union(*(Frame(own, shared).cited() for own in groups)) or frozenset(listed)
     except BROKEN_DATASET as error:
-        raise Refused(SegCode.MALFORMED, f"the SEG is damaged: {error}") from error
+        raise Refused(SegCode.MALFORMED, f"the SEG is damaged ({type(error).__name__})") from error
 
 
 def _is_seg(path: Path) -> bool:

@@ -58,7 +58,8 @@ def stored_frames(seg: Dataset, frames: int) -> Iterator[NDArray]:
                 raise Refused(SegCode.BAD_PIXEL_DATA, "the pixel data are not one plane per frame")
             yield plane
     except BROKEN_DATASET as error:
-        raise Refused(SegCode.BAD_PIXEL_DATA, f"the pixel data cannot be decoded: {error}") from error
+        detail = f"the pixel data cannot be decoded ({type(error).__name__})"
+        raise Refused(SegCode.BAD_PIXEL_DATA, detail) from error
 
 
 def _require_length(length: int, bits: int) -> None:

@@ -8,6 +8,7 @@ thing twice, both must agree: that is how damage shows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,12 @@ from services.dicom.seg_masks import Masks, fill
 
 DRAWN_BY_A_PERSON = frozenset({"MANUAL", "SEMIAUTOMATIC"})
 """SegmentAlgorithmTypes that say a person drew, or helped to draw, a segment (PS3.3 C.8.20.4)."""
+
+UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
+"""Digits in parts; some viewers begin a part with 0, which says nothing wrong (PS3.5 9.1)."""
+
+MAX_UID = 64
+"""Characters of the longest UID."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +149,7 @@ def read_seg(path: Path, ct: ReferencedSeries) -> SegObject:
 def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
     if seg.get("SOPClassUID") not in SEG_CLASSES:
         raise Refused(SegCode.NOT_A_SEG, "the object is not a segmentation")
+    _require_uids(seg)
     _require_same_patient_and_frame(seg, ct)
     listed = _require_known_images(seg, ct)
     slices = CTSlices(ct.images)
@@ -162,6 +170,14 @@ def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
         segments=tuple(_segment(number, items[number], masks[number]) for number in masks.numbers),
         refers_to=listed.union(*(frame.cited_segs() for frame in frames)),
     )
+
+
+def _require_uids(seg: Dataset) -> None:
+    """Refuse a SEG that nothing can be known by: two of them would be taken for one."""
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        uid = str(seg.get(keyword) or "")
+        if len(uid) > MAX_UID or not UID_FORM.fullmatch(uid):
+            raise Refused(SegCode.MALFORMED, f"{keyword} is no UID", {"characters": len(uid)})
 
 
 def _require_same_patient_and_frame(seg: Dataset, ct: ReferencedSeries) -> None:

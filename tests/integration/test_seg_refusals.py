@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from copy import deepcopy
 
 import numpy as np
 import pytest
-from pydicom import Dataset, dcmread
+from pydicom import Dataset, config, dcmread
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -18,8 +21,10 @@ from pydicom.uid import (
 
 from models.errors import Refused
 from services.dicom import bounded, seg_masks
+from services.dicom.saved_seg import saving_of
 from services.dicom.seg_files import cited_images, find_seg
 from services.dicom.seg_frames import SegCode
+from services.dicom.seg_pixels import stored_frames
 from services.dicom.seg_reader import read_seg
 from tests.result_cases import AFFINES, ct_series
 from tests.seg_cases import item, plain_seg, read_headers
@@ -285,3 +290,51 @@ def test_segments_by_the_thousand_take_no_memory_unless_drawn_and_then_are_refus
     assert len({id(mask) for mask in masks}) == 3, "two are drawn, and all others are one"
     monkeypatch.setattr(seg_masks, "MAX_MASK_BYTES", int(np.prod(SHAPE)))
     assert outcome(plain) == SegCode.TOO_LARGE
+
+
+@pytest.mark.parametrize("keyword", ["SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"])
+@pytest.mark.parametrize("value", [None, "", "A.1", "1..2", "1." * 40 + "1"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of the value
+def test_what_has_no_uid_is_refused(plain, series, tmp_path, keyword, value):
+    path = tmp_path / "seg.dcm"
+    plain.save_as(path, enforce_file_format=True)
+    seg = dcmread(path)
+    if value is None:
+        delattr(seg, keyword)
+    else:
+        seg[keyword] = DataElement(keyword, "UI", value, validation_mode=config.IGNORE)
+    seg.save_as(path)
+    with pytest.raises(Refused, match=keyword) as refused:
+        read_seg(path, series)
+    assert refused.value.code == SegCode.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("tag", "read"), [("ReferencedSeriesSequence", cited_images), ("Manufacturer", saving_of)]
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of the value
+def test_a_refusal_repeats_nothing_that_the_file_holds(plain, tmp_path, tag, read):
+    """A text where numbers are said to be: pydicom's own words repeat its bytes."""
+    number = tag_for_keyword(tag)
+    plain.pop(number, None)
+    plain.add_new(number, "LO", "DOE^JANES1")  # no multiple of four bytes
+    path = tmp_path / "seg.dcm"
+    plain.save_as(path, enforce_file_format=True)
+    spot = struct.pack("<HH", number >> 16, number & 0xFFFF)
+    content = path.read_bytes()
+    assert content.count(spot + b"LO") == 1
+    path.write_bytes(content.replace(spot + b"LO", spot + b"UL"))
+    with pytest.raises(Refused) as refused:
+        read(path)
+    assert refused.value.code == SegCode.MALFORMED
+    assert "DOE" not in str(refused.value)
+
+
+def test_a_refusal_of_pixels_repeats_nothing_that_the_file_holds(plain):
+    pixels(plain, planes(plain))
+    what = "PhotometricInterpretation"
+    plain[what] = DataElement(what, "CS", "DOE^JANE", validation_mode=config.IGNORE)
+    with pytest.raises(Refused) as refused:
+        list(stored_frames(plain, int(plain.NumberOfFrames)))
+    assert refused.value.code == SegCode.BAD_PIXEL_DATA
+    assert "DOE" not in str(refused.value)
