@@ -15,7 +15,7 @@ AIR_HU, METAL_HU = -1024.0, 3071.0
 """Differences are taken within the plain CT scale; its lower end may be padding and is not compared."""
 
 JUMP_HU = 50.0
-"""Neighbours that differ by less on average pass: those of real series differ by 15 to 50 HU."""
+"""Neighbours that differ by less on average pass: those of real series mostly do."""
 
 JUMP_RATIO = 3.0
 """By this factor the neighbours must be more alike under one rescale for both than under their own."""
@@ -63,8 +63,9 @@ class RescaleJumps:
         raise Refused(
             Code.BAD_RESCALE,
             f"Between slices {self._seen - 1} and {self._seen} the rescale changes (slope {slope:g} to "
-            f"{own_slope:g}, intercept {intercept:g} to {own_intercept:g}) and values differ by {jump:.0f} HU "
-            f"on average; with one rescale for both it would be {under_one:.0f} HU. One of the two is wrong.",
+            f"{own_slope:g}, intercept {intercept:g} to {own_intercept:g}) and values differ by {jump:.0f} "
+            f"HU on average; with one rescale for both it would be {under_one:.0f} HU, so one of the two is "
+            "wrong.",
             {
                 "between_slices": [self._seen - 1, self._seen],
                 "between_instances": [before[0].sop_instance_uid, s.sop_instance_uid],
