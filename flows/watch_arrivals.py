@@ -180,7 +180,7 @@ def _looked_at(arrival: Arrival, services: Services) -> Arrival:
         return judged(arrival, None, expected=_still_to_come(arrival, study, services))
     fault = patient_fault(study, arrival, services)
     kinds = [(uid, one.modality) for one in study.series for uid in one.sop_instance_uids]
-    # By UID alone: the archive overwrites nothing (OverwriteInstances), so no viewer's save can be under ours.
+    # By UID alone: the archive overwrites nothing (OverwriteInstances), so no save can be under ours.
     ours = {uid for uid, kind in kinds if kind in OURS and records.find_result(uid) is not None}
     instances = len(kinds) - len(ours)
     after = judged(
