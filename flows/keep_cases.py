@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,14 @@ from services.dicom.phantom_series import read_truth
 from services.dicom.provenance import acquisition_of, patient_of, site_of
 from services.dicom.seg_files import cited_series, find_seg
 from services.dicom.seg_reader import ReadSegment, SegObject, read_seg
+from services.dicom.segment_claims import (
+    Claim,
+    Doubt,
+    Question,
+    Region,
+    without_doubtful_sides,
+    without_swapped_sides,
+)
 from services.dicom.segment_names import organ_by_code, organ_by_label, type_may_be
 from services.dicom.series import CTSeries, choose_series, load, read_series
 from services.records.port import Case, Purpose
@@ -68,9 +76,9 @@ def add_case(
         If the series cannot be used or names no patient (`missing-patient-id`), the truth is not on its
         grid (`truth-off-grid`), names an organ twice, none, or one that its code contradicts
         (`truth-unreadable`) or lacks one the gate needs (`truth-incomplete`), the origin is none
-        (`unknown-origin`), or the truth comes from our result or an algorithm and is said to be
-        independent (`not-independent`); as `require_independent`, `cited_series`, `read_seg` and
-        `CaseStore.add`.
+        (`unknown-origin`), the truth comes from our result or an algorithm and is said to be
+        independent (`not-independent`), or a kidney lies on the other side (`sides-swapped`); as
+        `require_independent`, `cited_series`, `read_seg` and `CaseStore.add`.
     StorageFailed
         If the case cannot be kept.
     """
@@ -88,6 +96,7 @@ def add_case(
         if origin == INDEPENDENT:
             require_independent(seg, ct, source, services)
         masks = _drawn_in_seg(seg, origin)
+        _require_sides(seg, masks, ct)
     patient = patient_of(ct)
     if patient is None:
         raise Refused("missing-patient-id", "the CT names no patient, who may be in another set")
@@ -138,6 +147,17 @@ def _drawn_in_seg(seg: SegObject, origin: str) -> dict[str, Mask]:
     if not masks:
         raise Refused("truth-unreadable", "no segment names an organ of the catalogue")
     return masks
+
+
+def _require_sides(seg: SegObject, masks: Mapping[str, Mask], ct: CTSeries) -> None:
+    """Refuse a kidney that lies on the other's side, of the other or of the body."""
+    whose = {id(mask): organ for organ, mask in masks.items()}
+    claims: list[Claim] = [whose.get(id(segment.mask)) for segment in seg.segments]
+    theirs = [(segment, Region(segment.mask, ct.volume.geometry)) for segment in seg.segments]
+    for found in without_doubtful_sides(without_swapped_sides(claims, theirs, {}), theirs, {}):
+        if isinstance(found, Question):
+            detail = f"the {found.candidates[0]} lies on the other side"
+            raise Refused(Doubt.SIDES_SWAPPED, detail, {"segment": found.segment})
 
 
 def _organ_of(segment: ReadSegment) -> str | None:

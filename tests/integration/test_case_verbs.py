@@ -267,6 +267,23 @@ def test_a_segment_whose_code_is_not_what_its_label_says_is_no_truth(
     assert open_records(settings.records_url).cases(Purpose.GATE) == ()
 
 
+def test_kidneys_whose_names_are_swapped_are_no_truth(settings: Settings, ohif: Path, tmp_path: Path) -> None:
+    sides = {"Left kidney": "Right kidney", "Right kidney": "Left kidney"}
+
+    def swapped(seg: Dataset, frames: np.ndarray) -> None:
+        _by_hand(seg, frames)
+        kidneys = [item for item in seg.SegmentSequence if item.SegmentLabel in sides]
+        types = [item.SegmentedPropertyTypeCodeSequence for item in kidneys]
+        for item, type_ in zip(kidneys, reversed(types), strict=True):
+            item.SegmentLabel = sides[item.SegmentLabel]
+            item.SegmentedPropertyTypeCodeSequence = type_
+
+    seg = repainted(ohif / "sent.dcm", tmp_path / "s.dcm", swapped, SOPInstanceUID=generate_uid())
+    code, refusal = add_seg(settings, ohif / "ct", seg)
+    assert (code, refusal["code"]) == (3, "sides-swapped")
+    assert open_records(settings.records_url).cases(Purpose.GATE) == ()
+
+
 def test_a_truth_belongs_to_the_series_it_was_drawn_on(
     settings: Settings, ohif: Path, tmp_path: Path
 ) -> None:
