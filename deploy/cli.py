@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from deploy import (
+    arrival_verbs,
     audit_verbs,
     case_verbs,
     correction_verbs,
@@ -190,6 +191,7 @@ for verbs in (
     release_verbs,
     import_verb,
     audit_verbs,
+    arrival_verbs,
 ):
     verbs.register(app)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from models.errors import PacsFailed, Refused
+from models.errors import OrganloopError, PacsFailed, Refused
 from models.verdict import Code
 from services.pacs.incoming import is_uid
 from services.pacs.port import Archive, ArchivedStudy
@@ -193,6 +194,16 @@ def note_segmented(study: ArchivedStudy, services: Services) -> None:
 def note_refused(study: ArchivedStudy, refused: Refused, services: Services) -> None:
     """Put on record that this version was refused, and why."""
     _settle(study, services, refused, state=ArrivalState.REFUSED, code=refused.code, detail=refused.detail)
+
+
+def note_failed(study_uid: str, error: OrganloopError, services: Services) -> None:
+    """Put on record why the run of a study that was submitted ended; the study is tried again."""
+    before = services.records.arrival(study_uid)
+    if before is None or before.state is not ArrivalState.SUBMITTED:
+        return
+    named = error.code if isinstance(error, Refused) else type(error).__name__
+    code = re.sub(r"(?<=.)(?=[A-Z])", "-", named).lower()
+    services.records.change_arrival(before, replace(before, code=code, detail=str(error)))
 
 
 def _settle(study: ArchivedStudy, services: Services, refused: Refused | None = None, **settled: Any) -> None:

@@ -90,7 +90,8 @@ def followed(arrival: Arrival, run: RunState) -> Arrival:
         return replace(arrival, state=ArrivalState.INGESTED)
     if arrival.attempts < ATTEMPTS:
         return replace(arrival, state=ArrivalState.WAITING)
-    detail = f"{arrival.attempts} runs ended without a result, the last of them {arrival.run}."
+    why = f" ({arrival.code}: {arrival.detail})" if arrival.code else ""
+    detail = f"{arrival.attempts} runs ended without a result, the last of them {arrival.run}{why}."
     return replace(arrival, state=ArrivalState.FAILED, code=RUN_FAILED, detail=detail)
 
 

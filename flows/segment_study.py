@@ -18,10 +18,18 @@ import numpy as np
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.archived_study import archive_of, fetch, is_archived, note_refused, note_segmented, what_changed
+from flows.archived_study import (
+    archive_of,
+    fetch,
+    is_archived,
+    note_failed,
+    note_refused,
+    note_segmented,
+    what_changed,
+)
 from flows.audit_stream import is_drawn, record_audit
 from flows.serving import Progress, incumbent, silent, worth_trying_again
-from models.errors import Refused
+from models.errors import OrganloopError, Refused
 from models.findings import StudyFindings
 from models.organs import CATALOGUE, ORGANS
 from models.release import Release
@@ -298,8 +306,16 @@ def _document(made: _Made, out: Path | None, watch: Stopwatch) -> dict[str, Any]
 
 @task(name="segment", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=worth_trying_again)
 def segment_task(source: str | Path, out: Path | None, release: int | None) -> dict[str, Any]:
-    """Segment one study; the document of the `segment` verb."""
-    return segment(source, out, connect(Settings()), release=release).document
+    """Segment one study; the document of the `segment` verb, of a refusal too."""
+    services = connect(Settings())
+    try:
+        return segment(source, out, services, release=release).document
+    except OrganloopError as error:
+        if is_archived(source):
+            note_failed(str(source), error, services)
+        if not isinstance(error, Refused):
+            raise
+        return {"code": error.code, "detail": error.detail, "measured": dict(error.measured)}
 
 
 @task(name="publish findings")
@@ -314,7 +330,11 @@ def publish_task(document: dict[str, Any]) -> None:
 
 @flow(name="segment-study", timeout_seconds=RUN_SECONDS)
 def segment_study(source: str | Path, out: Path | None = None, release: int | None = None) -> dict[str, Any]:
-    """Segment one CT study, a folder or a UID in the archive, and store organ SEG, review SEG and SR."""
+    """Segment one CT study, a folder or a UID in the archive, and store organ SEG, review SEG and SR.
+
+    A refusal on the data is an answer, not a failure: its code, detail and measured numbers are returned.
+    """
     document = segment_task(source, out, release)
-    publish_task(document)
+    if "organs" in document:
+        publish_task(document)
     return document

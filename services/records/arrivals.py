@@ -63,6 +63,12 @@ class SqlArrivals(Transactions):
             row = session.get(ArrivalRow, uid)
             return None if row is None else _arrival(row)
 
+    def arrivals(self) -> tuple[Arrival, ...]:
+        """Return all arrivals, in order of coming."""
+        with self._transaction() as session:
+            rows = session.scalars(select(ArrivalRow).order_by(ArrivalRow.came_at, ArrivalRow.uid))
+            return tuple(_arrival(row) for row in rows)
+
     def open_arrivals(self) -> tuple[Arrival, ...]:
         """Return the arrivals that something is to be done about, in order of coming."""
         with self._transaction() as session:

@@ -207,6 +207,9 @@ class Records(Protocol):
     def arrival(self, uid: str) -> Arrival | None:
         """Return what is known of one arrival; None if nothing is."""
 
+    def arrivals(self) -> tuple[Arrival, ...]:
+        """Return all arrivals, in order of coming."""
+
     def open_arrivals(self) -> tuple[Arrival, ...]:
         """Return the arrivals that something is to be done about, in order of coming.
 

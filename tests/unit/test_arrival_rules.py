@@ -93,6 +93,8 @@ def test_a_lost_run_is_tried_again_so_often_and_then_it_has_failed():
     failed = followed(replace(arrival, attempts=ATTEMPTS), RunState.LOST)
     assert (failed.state, failed.code) == (ArrivalState.FAILED, "run-failed")
     assert event_of(arrival, failed) == "arrival-failed"
+    last = replace(arrival, attempts=ATTEMPTS, code="storage-failed", detail="No space left.")
+    assert "(storage-failed: No space left.)" in followed(last, RunState.LOST).detail
 
 
 def test_a_run_that_ended_without_an_outcome_has_not_done_a_study_but_a_seg():
