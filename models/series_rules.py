@@ -267,7 +267,7 @@ def notes_of(slices: Sequence[SliceFacts]) -> tuple[str, ...]:
     nameless = not any(s.frame_of_reference_uid for s in slices)
     techniques = _kinds(s.technique for s in slices)
     one_energy = sum(_is_one_energy(_words(s.image_type)) for s in slices)
-    rescales = _kinds((s.slope, s.intercept) for s in slices)
+    rescales = _kinds((s.slope, s.intercept) for s in slices if s.slope is not None)
     candidates = (
         (lossy, f"{lossy} of {len(slices)} slices went through lossy compression."),
         (derived, "The images are marked as derived axial slices (a re-encoding)."),
