@@ -36,7 +36,7 @@ def test_a_correction_is_kept_answered_compared_withdrawn_and_its_patient_erased
     assert answered["teaches"] == ["liver"]
     records.withdraw("1.2.4", reader="Dr A", reason="wrong phase")
     document = sums(records, ReadersDisagree.ASK)
-    assert [(one["reader"], one["corrections"]) for one in document["readers"]] == [("unknown", 1)]
+    assert [(one["reader"], one["corrections"]) for one in document["readers"]] == [("Dr A", 1)]
     erasure = records.erase_patient(memory.cases.pseudonym("P1"), who="Dr A", reason="consent withdrawn")
     assert len(erasure.cases) == 3
     assert records.cases(Purpose.TUNING) == ()
