@@ -28,7 +28,8 @@ def golden_cases(release: Release, profile: str, services: Services) -> list[Gol
     Refused
         `no-golden-study` if no score of the release on a gate case is kept.
     """
-    store, kept = ScoreStore(services.settings.score_store), []
+    store = ScoreStore(services.settings.score_store)
+    kept: list[Golden] = []
     for case in sorted(services.records.cases(Purpose.GATE), key=lambda one: one.digest):
         scores = store.find(release.digest, profile, case.digest)
         if scores is not None and len(kept) < GOLDEN:
