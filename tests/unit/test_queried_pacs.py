@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,7 +120,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     archive = FakeArchive()
     pacs = FakePacs(archive)
     services = connect_in_process(Settings(home=tmp_path, orthanc_url="http://127.0.0.1:1"))
-    services = dataclasses.replace(services, archive=archive, feed=archive, source=pacs, endpoints=())
+    fakes: dict[str, Any] = {"archive": archive, "feed": archive, "source": pacs}
+    services = dataclasses.replace(services, **fakes, endpoints=())
     return Site(services, archive, pacs, Launcher())
 
 
@@ -193,7 +195,7 @@ def test_what_is_not_sent_is_asked_for_less_and_less_often_and_at_once_if_there_
         later = timedelta()
 
         @classmethod
-        def now(cls, tz=None):
+        def now(cls, tz: Any = None) -> Any:
             return datetime.now(tz) + cls.later
 
     monkeypatch.setattr(flows.queried_pacs, "datetime", Clock)
