@@ -24,7 +24,7 @@ DERIVED_KINDS = frozenset(
 )
 """Words that makers put into ImageType, from value 3 on, for images computed from other images.
 
-Of several energies these are amounts of a material, or HU with a material taken out (PS3.3 C.8.15.2.1.1,
+Of several energies these are amounts of a material, or HU with a material taken out (PS3.3 C.8.2.1.1.1,
 `MAT_SPECIFIC` to `ELECTRON_DENSITY`, and makers' own), whose values are no HU of the patient.
 """
 
