@@ -45,7 +45,7 @@ class GatePolicy:
     smallest_loss
         Loss in one case, below which no threshold lies.
     ruinous_loss
-        Loss in one case that no gain elsewhere makes good, if it is beyond the case's threshold.
+        Loss in one case that no gain elsewhere makes good; no threshold lies above it.
     ruined_patients
         Patients beyond their thresholds who need no person to refuse.
     surface_factor

@@ -121,16 +121,19 @@ def losses_allowed(
     Returns
     -------
     dict
-        A case nobody scanned again has the smallest threshold there is.
+        A case nobody scanned again has the smallest threshold there is. However noisy the incumbent, none
+        is beyond the ruinous loss: what is ruined by chance is ruined.
     """
-    smallest = policy.smallest_loss * (policy.surface_factor if metric is Metric.NSD else 1.0)
+    factor = policy.surface_factor if metric is Metric.NSD else 1.0
+    smallest, largest = policy.smallest_loss * factor, policy.ruinous_loss * factor
     allowed = {score.case: smallest for score in scores if score.change(metric) is not None}
     noise = {case: score.noise(metric) for score in scores if (case := score.case) in allowed}
     most = max(map(len, noise.values()), default=0)
     scanned = [case for case, repeats in noise.items() if repeats and len(repeats) == most]
     thresholds = loss_thresholds([noise[case] for case in scanned], share) if scanned else None
     if thresholds is not None:
-        allowed |= {case: max(smallest, float(t)) for case, t in zip(scanned, thresholds, strict=True)}
+        for case, threshold in zip(scanned, thresholds, strict=True):
+            allowed[case] = min(largest, max(smallest, float(threshold)))
     return allowed
 
 

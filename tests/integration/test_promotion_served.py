@@ -161,9 +161,8 @@ def test_one_that_improves_the_mean_and_ruins_three_cases_is_refused(
     spleen = report["organs"][1]
     assert spleen["gate_set"]["mean"] > 0.1
     assert sum(difference < -0.1 for _, difference in spleen["worst"]) == 3
-    (reason,) = [one for one in spleen["reasons"] if one["decision"] == "refuse"]
-    assert reason["code"] in ("large-loss", "surface-loss", "ruined-case")
-    assert "in 3 cases" in reason["detail"]
+    refusing = {one["code"]: one["detail"] for one in spleen["reasons"] if one["decision"] == "refuse"}
+    assert "in 3 cases" in refusing["ruined-case"]
     assert organloop(services, "promote", GOOD, *WHO)[0] == 3
     services.records.close()
 

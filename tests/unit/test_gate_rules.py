@@ -60,7 +60,7 @@ def test_a_kernel_that_pays_is_refused_and_every_group_is_shown() -> None:
 
 def test_a_small_group_that_may_have_lost_goes_to_a_person() -> None:
     difference = better(40, gain=0.12, deviation=0.01)
-    difference[:6] = [-0.3, 0.14, -0.28, 0.2, 0.1, -0.1]
+    difference[:6] = [-0.22, 0.05, -0.22, 0.14, 0.1, -0.1]
     found = tuple(
         replace(s, groups={"scanner": "new" if n < 6 else "old"}) for n, s in enumerate(scores(difference))
     )
@@ -93,6 +93,15 @@ def test_the_incumbents_own_noise_says_what_a_case_may_lose() -> None:
     assert stomach(quiet).noise.may_lose == FAST.smallest_loss
     assert stomach(loud).noise.may_lose > 0.12
     assert [case.may_lose for case in stomach(quiet).cases] == [FAST.smallest_loss] * 30
+
+
+def test_however_noisy_the_incumbent_a_ruined_case_is_refused() -> None:
+    difference = better(30, gain=0.1, deviation=0.01)
+    difference[4] = -0.3
+    report = decide(noisy(scores(difference), 0.3))
+    assert max(case.may_lose for case in stomach(report).cases) == FAST.ruinous_loss
+    assert "ruined-case" in codes(report)
+    assert report.decision is Decision.REFUSE
 
 
 @pytest.mark.parametrize(("lost", "decision"), [(1, Decision.NEEDS_APPROVAL), (3, Decision.REFUSE)])
