@@ -124,7 +124,8 @@ def _engine(release: Release, services: Services) -> OpenVinoEngine:
 
 def _record(services: Services, candidate: Release, parent: Release, cases: Collection[Case]) -> None:
     calibration = candidate.calibration
-    assert calibration is not None
+    if calibration is None:
+        raise ValueError(f"release {candidate.number} has no calibration to put on record")
     if candidate.number not in services.records.release_states():
         services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
     payload = {

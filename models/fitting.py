@@ -170,7 +170,8 @@ def _confidence_without(
 ) -> float:
     others = VoxelCounts(total.voxels - own.voxels, total.inside - own.inside)
     found = counted_confidence(own, threshold, fit_reliability(others, together) or together)
-    assert found is not None
+    if found is None:
+        raise ValueError("a case without the organ found has no confidence to leave it out of")
     return found
 
 

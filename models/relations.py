@@ -125,7 +125,8 @@ def broken_relations(relations: Mapping[str, Relations]) -> dict[str, tuple[Reas
 
 def _surface_mm(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float64]:
     box = bounding_box(mask, margin=1)
-    assert box is not None
+    if box is None:
+        raise ValueError("an organ that was not found has no surface")
     inner = mask[box]
     surface = np.argwhere(inner & ~ndimage.binary_erosion(inner)) + [side.start for side in box]
     return geometry.to_lps(surface)
