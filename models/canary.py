@@ -91,8 +91,10 @@ def canary_faults(
     return {fault: organs for fault, organs in named.items() if organs}
 
 
-def _bits(answer: Segmentation, index: int) -> tuple[bytes, bytes]:
-    return answer.probability[index].tobytes(), answer.disagreement[index].tobytes()
+def _bits(answer: Segmentation, index: int) -> tuple[bytes, ...]:
+    members = answer.member_disagreement.get(index)
+    fields = (answer.probability[index], answer.disagreement[index], *(() if members is None else (members,)))
+    return tuple(field.tobytes() for field in fields)
 
 
 def _found(release: Release, answer: Segmentation, index: int) -> bool:

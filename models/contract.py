@@ -79,6 +79,8 @@ SEGMENTER = "organ_segmenter"
 VOLUME_INPUT = "volume"  # INT16 (k, j, i): HU on the model grid
 PROBABILITY_OUTPUT = "probability"  # FP16 (organ, k, j, i)
 DISAGREEMENT_OUTPUT = "disagreement"  # FP16 (organ, k, j, i)
+MEMBER_ORGAN_OUTPUT = "member_organ"  # INT32 (n): channels whose heads have members; absent where none has
+MEMBER_DISAGREEMENT_OUTPUT = "member_disagreement"  # FP16 (n, k, j, i); absent where no head has members
 GLOBAL_FEATURE_OUTPUT = "global_feature"  # FP32 (window, feature)
 WINDOW_ORIGIN_OUTPUT = "window_origin"  # INT32 (window, 3)
 RELEASE_DIGEST_OUTPUT = "release_digest"  # UINT8 (32): SHA-256 of the release.json that was loaded
@@ -89,3 +91,4 @@ TRUNK_FEATURES = "features"  # FP32, the last features
 TRUNK_COARSE = "coarse_{}"  # FP32, 1 = half resolution, 2 = a quarter, ...
 TRUNK_GLOBAL = "global"  # FP32 (batch, feature)
 HEAD_LOGIT = "logit"  # FP32 (batch, 1, k, j, i); a head takes the trunk outputs it uses, by name
+HEAD_SPREAD = "member_spread"  # FP32, same shape, only of a head with members: their probability's deviation

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,10 @@ class Segmentation:
     release_digest
         Digest of the release that answered, as whoever served it has loaded it; None for weights that
         are in no release yet.
+    member_disagreement
+        By channel of each organ whose head has members: axes (k, j, i), float16 in 0..0.5, standard
+        deviation of the probability over the members, blended as the probability is. Where a head has
+        one member only, nothing is known of it.
     """
 
     probability: NDArray[np.float16]
@@ -37,6 +42,7 @@ class Segmentation:
     global_feature: NDArray[np.float32]
     window_origin: NDArray[np.int32]
     release_digest: str | None = None
+    member_disagreement: Mapping[int, NDArray[np.float16]] = field(default_factory=dict)
 
     def require(self, release: Release) -> None:
         """Require that this release answered; a number alone says nothing, for every home counts from 1.

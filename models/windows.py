@@ -7,8 +7,10 @@ deterministic: windows are visited in one order and sums are taken in that order
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby, product
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +38,28 @@ LOGIT_LIMIT = 60.0
 
 Origin = tuple[int, int, int]
 
-Predict = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""One window (1, 1, k, j, i), scaled to 0..1, to logits (organ, k, j, i) and global feature (feature,)."""
+
+class Prediction(NamedTuple):
+    """What the network answers for one window.
+
+    Parameters
+    ----------
+    logits
+        Axes (organ, k, j, i), float32.
+    global_feature
+        Shape (feature,), float32.
+    member_spread
+        By channel of each organ whose head has members: axes (k, j, i), float32, the standard deviation
+        of the members' probabilities, 0..0.5.
+    """
+
+    logits: NDArray[np.float32]
+    global_feature: NDArray[np.float32]
+    member_spread: Mapping[int, NDArray[np.float32]] = MappingProxyType({})
+
+
+Predict = Callable[[NDArray[np.float32]], Prediction]
+"""The network for one window, axes (1, 1, k, j, i), scaled to 0..1."""
 
 
 def scale_hu(
@@ -179,7 +201,7 @@ def segment_windows(
     -------
     Segmentation
         Probabilities are the weighted mean over the windows that saw a voxel, disagreement their
-        weighted standard deviation.
+        weighted standard deviation; the members' disagreement is its own weighted mean.
 
     Raises
     ------
@@ -192,7 +214,7 @@ def segment_windows(
     Notes
     -----
     Only a slab one window deep is accumulated at a time, so that memory is the result's plus
-    2 x organs x slab in float32.
+    2 x organs x slab in float32, and one slab more for each head with members.
     """
     body = body_mask(hu)
     margin = max(1, round(BODY_MARGIN_MM / min(contract.spacing_mm)))
@@ -203,30 +225,39 @@ def segment_windows(
     probability = np.zeros((len(contract.organs), *hu.shape), dtype=np.float16)
     disagreement = np.zeros_like(probability)
     weight = blend_weight(contract.window_shape)
+    members: dict[int, NDArray[np.float16]] = {}
     slab = _Slab(len(contract.organs), crop, contract.window_shape[0])
     features: list[NDArray[np.float32]] = []
     for first, group in groupby(origins, key=lambda origin: origin[0]):
-        slab.move(first, probability, disagreement)
+        slab.move(first, probability, disagreement, members)
         for origin in group:
             window = scale_hu(cut(hu, origin, contract.window_shape), contract.hu_window)
-            logits, feature = predict(window[None, None])
-            _check(logits, feature, contract)
-            slab.add(logits, weight, origin)
-            features.append(feature)
-    slab.move(crop[0].stop, probability, disagreement)
+            answer = predict(window[None, None])
+            _check(answer, contract)
+            slab.add(answer, weight, origin)
+            features.append(answer.global_feature)
+    slab.move(crop[0].stop, probability, disagreement, members)
     return Segmentation(
-        probability, disagreement, np.stack(features), np.array(origins, dtype=np.int32), release_digest
+        probability,
+        disagreement,
+        np.stack(features),
+        np.array(origins, dtype=np.int32),
+        release_digest,
+        members,
     )
 
 
-def _check(logits: NDArray[np.float32], feature: NDArray[np.float32], contract: ModelContract) -> None:
+def _check(answer: Prediction, contract: ModelContract) -> None:
+    logits, feature, spreads = answer
     expected = (len(contract.organs), *contract.window_shape)
     if logits.shape != expected or feature.shape != (contract.global_channels,):
         raise InvalidRelease(
             f"the network answered {logits.shape} and {feature.shape}, "
             f"the contract says {expected} and {(contract.global_channels,)}"
         )
-    if not (np.isfinite(logits).all() and np.isfinite(feature).all()):
+    if any(spread.shape != expected[1:] for spread in spreads.values()):
+        raise InvalidRelease(f"members answered other shapes than the contract's {expected[1:]}")
+    if not all(np.isfinite(values).all() for values in (logits, feature, *spreads.values())):
         raise InvalidRelease("the network answered with values that are no finite numbers")
 
 
@@ -245,9 +276,10 @@ class _Slab:
         self._weight = np.zeros(shape, dtype=np.float32)
         self._mean = np.zeros((organs, *shape), dtype=np.float32)
         self._scatter = np.zeros((organs, *shape), dtype=np.float32)
+        self._members: dict[int, NDArray[np.float32]] = {}
 
-    def add(self, logits: NDArray[np.float32], weight: NDArray[np.float32], origin: Origin) -> None:
-        """Blend one window's logits (organ, k, j, i), whose first voxel in the volume is the origin."""
+    def add(self, answer: Prediction, weight: NDArray[np.float32], origin: Origin) -> None:
+        """Blend one window's answer, whose first voxel in the volume is the origin."""
         starts = (self._first, self._crop[1].start, self._crop[2].start)
         low = [max(o, s) for o, s in zip(origin, starts, strict=True)]
         high = [min(o + w, c.stop) for o, w, c in zip(origin, weight.shape, self._crop, strict=True)]
@@ -257,7 +289,10 @@ class _Slab:
         total += weight[inside]
         share = weight[inside] / total  # exactly 1 for the first window at a voxel
         spread = weight[inside] * (1 - share)
-        for organ, logit in enumerate(logits):
+        for organ, member_spread in answer.member_spread.items():
+            blended = self._members.setdefault(organ, np.zeros_like(self._weight))[here]
+            blended += share * (member_spread[inside] - blended)
+        for organ, logit in enumerate(answer.logits):
             mean, scatter = self._mean[organ][here], self._scatter[organ][here]
             step = _sigmoid(logit[inside])
             step -= mean
@@ -266,7 +301,13 @@ class _Slab:
             step *= spread
             scatter += step
 
-    def move(self, first: int, probability: NDArray[np.float16], disagreement: NDArray[np.float16]) -> None:
+    def move(
+        self,
+        first: int,
+        probability: NDArray[np.float16],
+        disagreement: NDArray[np.float16],
+        members: dict[int, NDArray[np.float16]],
+    ) -> None:
         """Write out the slices before `first`, which no later window sees, and start there."""
         passed = first - self._first
         if passed <= 0:
@@ -277,7 +318,11 @@ class _Slab:
         for organ, (mean, scatter) in enumerate(zip(self._mean, self._scatter, strict=True)):
             probability[organ][target] = mean[:done]
             disagreement[organ][target] = np.sqrt(scatter[:done] / seen)
-        for running in (self._weight, *self._mean, *self._scatter):
+        for organ, blended in self._members.items():
+            if organ not in members:
+                members[organ] = np.zeros_like(probability[organ])
+            members[organ][target] = blended[:done]
+        for running in (self._weight, *self._mean, *self._scatter, *self._members.values()):
             running[: depth - done] = running[done:].copy()
             running[depth - done :] = 0
         self._first = first

@@ -61,7 +61,7 @@ def imported_and_served(
         client.close()
     served.require(release)
     engine = OpenVinoEngine.open(version, THREADS)
-    logits, _ = engine.predict(scale_hu(hu, release.contract.hu_window)[None, None])
+    logits = engine.predict(scale_hu(hu, release.contract.hu_window)[None, None]).logits
     expected = formula(state, hu)
     probability = 1 / (1 + np.exp(-expected.astype(np.float64)))
     return Figures(

@@ -8,6 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from models.contract import (
     HEAD_LOGIT,
+    HEAD_SPREAD,
     TRUNK_COARSE,
     TRUNK_FEATURES,
     TRUNK_GLOBAL,
@@ -70,10 +71,14 @@ def tiny_trunk(contract: ModelContract, seed: int) -> bytes:
 
 
 def tiny_head(contract: ModelContract, seed: int, coarse: bool = False) -> bytes:
-    """Return a head on the features, and on the coarser map too where asked."""
+    """Return a head on the features; on the coarser map too where asked, which then has two members.
+
+    The two are its logit with the coarser map and without: half their distance is their deviation.
+    """
     rng = np.random.default_rng(seed)
     k, j, i = contract.window_shape
     inputs: dict[str, tuple[int, ...]] = {TRUNK_FEATURES: (1, 4, k, j, i)}
+    outputs: dict[str, tuple[int, ...]] = {HEAD_LOGIT: (1, 1, k, j, i)}
     weights = {"w": rng.normal(0, 0.6, (1, 4, 3, 3, 3)), "b": rng.normal(0, 0.3, 1)}
     nodes = [helper.make_node("Conv", [TRUNK_FEATURES, "w", "b"], ["fine"], pads=[1] * 6)]
     if coarse:
@@ -81,9 +86,18 @@ def tiny_head(contract: ModelContract, seed: int, coarse: bool = False) -> bytes
         weights["up"] = rng.normal(0, 0.4, (6, 1, 2, 2, 2))
         nodes.append(helper.make_node("ConvTranspose", [COARSE, "up"], ["raised"], strides=[2, 2, 2]))
         nodes.append(helper.make_node("Add", ["fine", "raised"], [HEAD_LOGIT]))
+        outputs[HEAD_SPREAD] = outputs[HEAD_LOGIT]
+        weights["half"] = np.array([0.5])
+        nodes += [
+            helper.make_node("Sigmoid", ["fine"], ["without"]),
+            helper.make_node("Sigmoid", [HEAD_LOGIT], ["with"]),
+            helper.make_node("Sub", ["with", "without"], ["apart"]),
+            helper.make_node("Abs", ["apart"], ["distance"]),
+            helper.make_node("Mul", ["distance", "half"], [HEAD_SPREAD]),
+        ]
     else:
         nodes.append(helper.make_node("Identity", ["fine"], [HEAD_LOGIT]))
-    return _graph(nodes, inputs, {HEAD_LOGIT: (1, 1, k, j, i)}, weights)
+    return _graph(nodes, inputs, outputs, weights)
 
 
 def publish_tiny(

@@ -91,7 +91,7 @@ class ImportedNetwork:
             By organ, float32 logits, axes (k, j, i).
         """
         scaled = scale_hu(hu, self.contract.hu_window)[None, None]
-        logits, _ = torch_predict(self.trunk, self.heads, self.contract)(scaled)
+        logits = torch_predict(self.trunk, self.heads, self.contract)(scaled).logits
         return dict(zip(self.contract.organs, logits, strict=True))
 
 

@@ -14,9 +14,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.contract import HEAD_LOGIT, TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT, ModelContract
+from models.contract import (
+    HEAD_LOGIT,
+    HEAD_SPREAD,
+    TRUNK_COARSE,
+    TRUNK_FEATURES,
+    TRUNK_GLOBAL,
+    TRUNK_INPUT,
+    ModelContract,
+)
 from models.errors import InvalidRelease
 from models.network.heads import Head
+from models.network.members import with_spread
 from models.network.trunk import Trunk, TrunkOutput
 
 OPSET = 17
@@ -51,6 +60,8 @@ def export_trunk(trunk: Trunk, contract: ModelContract) -> bytes:
 def export_head(head: Head, contract: ModelContract) -> bytes:
     """Return a head as ONNX of its own: the trunk outputs it uses in, `HEAD_LOGIT` out.
 
+    A head with members gives `HEAD_SPREAD` as well.
+
     Raises
     ------
     InvalidRelease
@@ -60,9 +71,10 @@ def export_head(head: Head, contract: ModelContract) -> bytes:
     unknown = [name for name in head.inputs if name not in blank]
     if unknown:
         raise InvalidRelease(f"the head wants {unknown}, the trunk gives {list(blank)}")
+    outputs = [HEAD_LOGIT] if head.spec.members == 1 else [HEAD_LOGIT, HEAD_SPREAD]
     try:
         return _to_onnx(
-            _HeadGraph(head, contract), tuple(blank[n] for n in head.inputs), list(head.inputs), [HEAD_LOGIT]
+            _HeadGraph(head, contract), tuple(blank[n] for n in head.inputs), list(head.inputs), outputs
         )
     except RuntimeError as error:
         raise InvalidRelease(f"the head does not fit the contract's trunk: {error}") from error
@@ -199,11 +211,13 @@ class _HeadGraph(nn.Module):
         self.blank = _blank_output(contract)
         self.coarse = _coarse_names(contract)
 
-    def forward(self, *tensors: Tensor) -> Tensor:
+    def forward(self, *tensors: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         given = {**self.blank.by_name(), **dict(zip(self.head.inputs, tensors, strict=True))}
         output = TrunkOutput(
             given[TRUNK_FEATURES], tuple(given[name] for name in self.coarse), given[TRUNK_GLOBAL]
         )
+        if self.head.spec.members > 1:
+            return with_spread(self.head.members(output))
         logit: Tensor = self.head(output)
         return logit
 

@@ -35,6 +35,8 @@ class HeadSpec:
         Length of the global feature if it is tapped, else 0.
     form
         Kind of head (`HEAD_FORMS`).
+    members
+        Networks of this shape side by side, each with its own weights; the logit is the mean of theirs.
     """
 
     feature_channels: int
@@ -43,10 +45,14 @@ class HeadSpec:
     coarse: tuple[tuple[int, int], ...] = ()
     global_channels: int = 0
     form: str = "convolutional"
+    members: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
+        """Return plain JSON values; one member is not said, as it was before there could be more."""
+        values = asdict(self)
+        if self.members == 1:
+            del values["members"]
+        return values
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> HeadSpec:
@@ -117,13 +123,22 @@ class Head(nn.Module, ABC):
         maps = tuple(TRUNK_COARSE.format(level) for level, _ in self.spec.coarse)
         return (TRUNK_FEATURES, *maps, *((TRUNK_GLOBAL,) if self.spec.global_channels else ()))
 
-    @abstractmethod
     def forward(self, trunk: TrunkOutput) -> Tensor:
-        """Return the logit of every voxel."""
+        """Return the logit of every voxel: the mean over the members."""
+        logits = self.members(trunk)
+        return logits if self.spec.members == 1 else logits.mean(1, keepdim=True)
+
+    def on_voxels(self, taps: VoxelTaps) -> Tensor:
+        """Return the logits, shape (voxel,), of single voxels: what `forward` gives there, to rounding."""
+        return self.members_on_voxels(taps).mean(1)
 
     @abstractmethod
-    def on_voxels(self, taps: VoxelTaps) -> Tensor:
-        """Return the logits, shape (voxel,), of single voxels: what `forward` gives there, to rounding.
+    def members(self, trunk: TrunkOutput) -> Tensor:
+        """Return every member's logits, axes (batch, member, k, j, i)."""
+
+    @abstractmethod
+    def members_on_voxels(self, taps: VoxelTaps) -> Tensor:
+        """Return every member's logits of single voxels, axes (voxel, member).
 
         Raises
         ------
@@ -166,6 +181,8 @@ class ConvolutionalHead(Head):
 
     The taps: 1x1x1 on the last features, always; 3x3x3 on the last features; 1x1x1 on each coarser
     map, then trilinear to full resolution; linear in the global feature. Only the first has a bias.
+    Members lie side by side: the rows of a first layer are the first member's, then the next one's, and
+    the later layers are grouped, so that no member sees another.
 
     Notes
     -----
@@ -176,29 +193,30 @@ class ConvolutionalHead(Head):
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()
         self.spec = spec
-        width = spec.hidden
+        members, width = spec.members, spec.members * spec.hidden
         self.features = nn.Conv3d(spec.feature_channels, width, 1)
         self._make_taps(width)
         self.context = nn.Linear(spec.global_channels, width, bias=False) if spec.global_channels else None
-        self.hidden = nn.Conv3d(width, width, 1)
-        self.logit = nn.Conv3d(width, 1, 1)
+        self.hidden = nn.Conv3d(width, width, 1, groups=members)
+        self.logit = nn.Conv3d(width, members, 1, groups=members)
 
-    def forward(self, trunk: TrunkOutput) -> Tensor:
-        """Return the logit of every voxel."""
+    def members(self, trunk: TrunkOutput) -> Tensor:
+        """Return every member's logits; see `Head.members`."""
         total = self._with_taps(self.features(trunk.features), trunk)
         if self.context is not None:
             total = total + self.context(trunk.global_feature)[:, :, None, None, None]
         return self.logit(functional.relu(self.hidden(functional.relu(total))))
 
-    def on_voxels(self, taps: VoxelTaps) -> Tensor:
-        """Return the logits of single voxels; see `Head.on_voxels`."""
+    def members_on_voxels(self, taps: VoxelTaps) -> Tensor:
+        """Return every member's logits of single voxels; see `Head.members_on_voxels`."""
         total = functional.linear(taps.features, self.features.weight.flatten(1), self.features.bias)
         total = self._with_voxel_taps(total, taps)
         if self.context is not None:
             total = total + self.context(_given(taps.context))
         for layer in (self.hidden, self.logit):
-            total = functional.linear(functional.relu(total), layer.weight.flatten(1), layer.bias)
-        return total[:, 0]
+            kernels = torch.block_diag(*layer.weight.flatten(1).chunk(self.spec.members))
+            total = functional.linear(functional.relu(total), kernels, layer.bias)
+        return total
 
 
 class TextDrivenHead(Head):
@@ -221,8 +239,8 @@ class TextDrivenHead(Head):
         self.theta = nn.Linear(spec.global_channels, sum(self.sizes))
         self._make_taps(width)
 
-    def forward(self, trunk: TrunkOutput) -> Tensor:
-        """Return the logit of every voxel."""
+    def members(self, trunk: TrunkOutput) -> Tensor:
+        """Return the logits of its one member; see `Head.members`."""
         batch, _, *grid = trunk.features.shape
         w1, w2, w3, b1, b2, b3 = self.theta(trunk.global_feature).split(self.sizes, 1)
         width = self.spec.hidden
@@ -233,14 +251,14 @@ class TextDrivenHead(Head):
         total = w3.reshape(batch, 1, width) @ functional.relu(total) + b3[:, :, None]
         return total.reshape(batch, 1, *grid)
 
-    def on_voxels(self, taps: VoxelTaps) -> Tensor:
-        """Return the logits of single voxels; see `Head.on_voxels`."""
+    def members_on_voxels(self, taps: VoxelTaps) -> Tensor:
+        """Return the logits of single voxels; see `Head.members_on_voxels`."""
         w1, w2, w3, b1, b2, b3 = self.theta(_given(taps.context)).split(self.sizes, 1)
         width = self.spec.hidden
         total = (w1.unflatten(1, (width, -1)) @ taps.features[:, :, None])[:, :, 0] + b1
         total = functional.relu(self._with_voxel_taps(total, taps))
         total = (w2.unflatten(1, (width, width)) @ total[:, :, None])[:, :, 0] + b2
-        return (w3 * functional.relu(total)).sum(1) + b3[:, 0]
+        return (w3 * functional.relu(total)).sum(1, keepdim=True) + b3
 
 
 class LinearHead(Head):
@@ -255,14 +273,14 @@ class LinearHead(Head):
         self.logit = nn.Conv3d(spec.feature_channels, 1, 1)
         self._make_taps(1)
 
-    def forward(self, trunk: TrunkOutput) -> Tensor:
-        """Return the logit of every voxel."""
+    def members(self, trunk: TrunkOutput) -> Tensor:
+        """Return the logits of its one member; see `Head.members`."""
         return self._with_taps(self.logit(trunk.features), trunk)
 
-    def on_voxels(self, taps: VoxelTaps) -> Tensor:
-        """Return the logits of single voxels; see `Head.on_voxels`."""
+    def members_on_voxels(self, taps: VoxelTaps) -> Tensor:
+        """Return the logits of single voxels; see `Head.members_on_voxels`."""
         total = functional.linear(taps.features, self.logit.weight.flatten(1), self.logit.bias)
-        return self._with_voxel_taps(total, taps)[:, 0]
+        return self._with_voxel_taps(total, taps)
 
 
 HEAD_FORMS: Mapping[str, type[Head]] = {
@@ -284,6 +302,8 @@ def build_head(spec: HeadSpec) -> Head:
     form = HEAD_FORMS.get(spec.form)
     if form is None:
         raise InvalidRelease(f"no head of form {spec.form!r}; there are {', '.join(HEAD_FORMS)}")
+    if spec.members < 1 or (spec.members > 1 and form is not ConvolutionalHead):
+        raise InvalidRelease(f"a {spec.form} head cannot have {spec.members} members")
     try:
         return form(spec)
     except (RuntimeError, TypeError, ValueError) as error:
@@ -322,7 +342,7 @@ def joint_logits(heads: Sequence[ConvolutionalHead], features: Tensor) -> Tensor
     Parameters
     ----------
     heads
-        Heads of equal width that only have the first tap.
+        Heads of equal width and one member that only have the first tap.
     features
         Axes (batch, channel, k, j, i).
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from models.contract import ModelContract
 from models.network.heads import Head
+from models.network.members import with_spread
 from models.network.trunk import Trunk
-from models.windows import Predict
+from models.windows import Predict, Prediction
 
 
 def torch_predict(trunk: Trunk, heads: Mapping[str, Head], contract: ModelContract) -> Predict:
@@ -20,10 +21,17 @@ def torch_predict(trunk: Trunk, heads: Mapping[str, Head], contract: ModelContra
     Serving has an engine of its own; this is for measuring weights where no engine is installed.
     """
 
-    def predict(window: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def predict(window: NDArray[np.float32]) -> Prediction:
+        logits, spreads = [], {}
         with torch.inference_mode():
             output = trunk(torch.from_numpy(window))
-            logits = torch.stack([heads[organ](output)[0, 0] for organ in contract.organs])
-        return logits.numpy(), output.global_feature[0].numpy()
+            for channel, organ in enumerate(contract.organs):
+                if heads[organ].spec.members == 1:
+                    logits.append(heads[organ](output)[0, 0])
+                    continue
+                logit, spread = with_spread(heads[organ].members(output))
+                logits.append(logit[0, 0])
+                spreads[channel] = spread[0, 0].numpy()
+        return Prediction(torch.stack(logits).numpy(), output.global_feature[0].numpy(), spreads)
 
     return predict

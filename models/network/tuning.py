@@ -252,8 +252,10 @@ def _fit(pool: _Pool, settings: TuningSettings, told: Callable[[int, float], Non
         for group in optimiser.param_groups:
             group["lr"] = rate
         index = torch.randint(len(truth), (min(settings.batch_voxels, len(truth)),), generator=draws)
-        logits = head.on_voxels(taps.rows(index))
-        loss = segmentation_loss(logits[:, None], truth[index][:, None], weight[index][:, None])
+        logits = head.members_on_voxels(taps.rows(index))
+        # Each member by its own loss: through their mean they would learn to agree.
+        true = truth[index][:, None].expand_as(logits)
+        loss = segmentation_loss(logits, true, weight[index][:, None])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

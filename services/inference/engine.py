@@ -16,11 +16,11 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from models.contract import HEAD_LOGIT, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
+from models.contract import HEAD_LOGIT, HEAD_SPREAD, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
 from models.errors import InvalidRelease, ServingUnavailable
 from models.release import Release
 from models.segmentation import Segmentation
-from models.windows import segment_windows
+from models.windows import Prediction, segment_windows
 from services.inference.port import check_volume
 
 RELEASE_FILE = "release.json"
@@ -81,8 +81,14 @@ class OpenVinoEngine:
             organ: self._compile(f"head {organ}", heads[organ], shapes) for organ in contract.organs
         }
         for organ, head in self._heads.items():
-            if tuple(head.output(HEAD_LOGIT).shape) != window:
-                raise InvalidRelease(f"head {organ} gives {head.output(HEAD_LOGIT).shape}, not {window}")
+            for output in head.outputs:
+                if tuple(output.shape) != window:
+                    raise InvalidRelease(f"head {organ} gives {output.shape}, not {window}")
+        self._members = frozenset(
+            organ
+            for organ, head in self._heads.items()
+            if any(HEAD_SPREAD in output.get_names() for output in head.outputs)
+        )
         self._trunk_request = self._trunk.create_infer_request()
         self._head_requests = {organ: head.create_infer_request() for organ, head in self._heads.items()}
 
@@ -103,7 +109,7 @@ class OpenVinoEngine:
             raise InvalidRelease(f"version folder {folder.name} is incomplete: {error.strerror}") from error
         return cls(release, trunk, heads, threads)
 
-    def predict(self, window: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def predict(self, window: NDArray[np.float32]) -> Prediction:
         """Run the networks on one window.
 
         Parameters
@@ -113,20 +119,21 @@ class OpenVinoEngine:
 
         Returns
         -------
-        logits : ndarray
-            (organ, k, j, i) float32, organs in the contract's order.
-        global_feature : ndarray
-            (feature,) float32.
+        Prediction
+            Organs in the contract's order.
         """
         trunk = self._trunk_request
         trunk.infer({TRUNK_INPUT: window}, share_inputs=True)
         logits = np.empty((len(self._heads), *window.shape[2:]), dtype=np.float32)
-        for row, head in zip(logits, self._head_requests.values(), strict=True):
+        spreads = {}
+        for channel, (organ, head) in enumerate(self._head_requests.items()):
             for port in head.model_inputs:
                 head.set_tensor(port, trunk.get_tensor(port.get_any_name()))  # no copy
             head.infer()
-            row[...] = head.get_tensor(HEAD_LOGIT).data[0, 0]
-        return logits, trunk.get_tensor(TRUNK_GLOBAL).data[0].copy()
+            logits[channel] = head.get_tensor(HEAD_LOGIT).data[0, 0]
+            if organ in self._members:
+                spreads[channel] = head.get_tensor(HEAD_SPREAD).data[0, 0].copy()
+        return Prediction(logits, trunk.get_tensor(TRUNK_GLOBAL).data[0].copy(), spreads)
 
     def segment(self, hu: NDArray[np.int16]) -> Segmentation:
         """Segment a volume; as `models.windows.segment_windows`."""

@@ -15,6 +15,8 @@ from tritonclient.utils import InferenceServerException
 from models.contract import (
     DISAGREEMENT_OUTPUT,
     GLOBAL_FEATURE_OUTPUT,
+    MEMBER_DISAGREEMENT_OUTPUT,
+    MEMBER_ORGAN_OUTPUT,
     PROBABILITY_OUTPUT,
     RELEASE_DIGEST_OUTPUT,
     SEGMENTER,
@@ -182,4 +184,22 @@ def _segmentation(result: InferResult, shape: tuple[int, ...]) -> Segmentation:
     if feature.ndim != 2 or origin.shape != (len(feature), 3):
         raise ServingRejected(f"the server answered {feature.shape} features for {origin.shape} windows")
     digest = tensors[RELEASE_DIGEST_OUTPUT].tobytes().hex()
-    return Segmentation(probability, disagreement, feature, origin, digest)
+    return Segmentation(
+        probability, disagreement, feature, origin, digest, _members(result, probability.shape)
+    )
+
+
+def _members(result: InferResult, shape: tuple[int, ...]) -> dict[int, NDArray[np.float16]]:
+    """Return the members' disagreement by channel; empty where no head has members."""
+    channels, spreads = result.as_numpy(MEMBER_ORGAN_OUTPUT), result.as_numpy(MEMBER_DISAGREEMENT_OUTPUT)
+    if channels is None and spreads is None:
+        return {}
+    if (
+        channels is None
+        or spreads is None
+        or (channels.dtype, spreads.dtype) != (np.int32, np.float16)
+        or spreads.shape != (len(channels), *shape[1:])
+        or not set(channels.tolist()) <= set(range(shape[0]))
+    ):
+        raise ServingRejected("the server's answer says of its members what does not fit its organs")
+    return dict(zip(channels.tolist(), spreads, strict=True))

@@ -21,6 +21,8 @@ from pathlib import Path
 from models.contract import (
     DISAGREEMENT_OUTPUT,
     GLOBAL_FEATURE_OUTPUT,
+    MEMBER_DISAGREEMENT_OUTPUT,
+    MEMBER_ORGAN_OUTPUT,
     PROBABILITY_OUTPUT,
     RELEASE_DIGEST_OUTPUT,
     SEGMENTER,
@@ -219,7 +221,10 @@ output [
   {{ name: "{DISAGREEMENT_OUTPUT}" data_type: TYPE_FP16 dims: [ -1, -1, -1, -1 ] }},  # (organ, k, j, i)
   {{ name: "{GLOBAL_FEATURE_OUTPUT}" data_type: TYPE_FP32 dims: [ -1, -1 ] }},  # (window, feature)
   {{ name: "{WINDOW_ORIGIN_OUTPUT}" data_type: TYPE_INT32 dims: [ -1, 3 ] }},  # (window, 3)
-  {{ name: "{RELEASE_DIGEST_OUTPUT}" data_type: TYPE_UINT8 dims: [ 32 ] }}  # SHA-256 of release.json
+  {{ name: "{RELEASE_DIGEST_OUTPUT}" data_type: TYPE_UINT8 dims: [ 32 ] }},  # SHA-256 of release.json
+  # Both are left out of an answer by heads of one member.
+  {{ name: "{MEMBER_ORGAN_OUTPUT}" data_type: TYPE_INT32 dims: [ -1 ] }},  # (n)
+  {{ name: "{MEMBER_DISAGREEMENT_OUTPUT}" data_type: TYPE_FP16 dims: [ -1, -1, -1, -1 ] }}  # (n, k, j, i)
 ]
 
 # One process per release: more would only share the same cores, and studies wait their turn.

@@ -22,8 +22,11 @@ def segmenter(request: pytest.FixtureRequest, serving: Serving) -> Segmenter:
 
 
 def same_bits(one: Segmentation, other: Segmentation) -> bool:
-    return one.release_digest == other.release_digest and all(
-        getattr(one, f).tobytes() == getattr(other, f).tobytes() for f in FIELDS
+    members = [{n: a.tobytes() for n, a in answer.member_disagreement.items()} for answer in (one, other)]
+    return (
+        one.release_digest == other.release_digest
+        and members[0] == members[1]
+        and all(getattr(one, f).tobytes() == getattr(other, f).tobytes() for f in FIELDS)
     )
 
 
@@ -48,6 +51,15 @@ def test_the_answer_lies_on_the_grid_of_the_question(segmenter: Segmenter) -> No
     assert answer.global_feature.dtype == np.float32
 
 
+def test_only_heads_with_members_disagree(segmenter: Segmenter) -> None:
+    answer = segmenter.segment(noisy_body(), 1)
+    liver = 0
+    assert list(answer.member_disagreement) == [liver]
+    spread = answer.member_disagreement[liver]
+    assert (spread.shape, spread.dtype) == (answer.probability.shape[1:], np.float16)
+    assert 0 < spread.max() <= 0.5
+
+
 def test_the_same_question_has_the_same_bits(segmenter: Segmenter) -> None:
     hu = noisy_body((20, 40, 33))
     assert same_bits(segmenter.segment(hu, 1), segmenter.segment(hu, 1))
@@ -59,6 +71,7 @@ def test_an_untouched_head_answers_bit_for_bit_the_same_in_the_next_release(segm
     liver, spleen = 0, 1
     assert before.probability[liver].tobytes() == after.probability[liver].tobytes()
     assert before.disagreement[liver].tobytes() == after.disagreement[liver].tobytes()
+    assert before.member_disagreement[liver].tobytes() == after.member_disagreement[liver].tobytes()
     assert np.abs(before.probability[spleen] - after.probability[spleen]).max() > 0.1
 
 

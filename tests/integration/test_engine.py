@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from models.contract import HEAD_LOGIT, TRUNK_GLOBAL, TRUNK_INPUT
+from models.contract import HEAD_LOGIT, HEAD_SPREAD, TRUNK_GLOBAL, TRUNK_INPUT
 from models.errors import InvalidRelease
 from models.release import Release
 from services.inference.engine import OpenVinoEngine
@@ -23,16 +23,20 @@ def heads() -> dict[str, bytes]:
 def test_the_engine_answers_as_onnx_runtime_does() -> None:
     window = np.random.default_rng(0).random((1, 1, 16, 16, 16), dtype=np.float32)
     trunk, head = tiny_trunk(CONTRACT, 0), heads()
-    logits, feature = OpenVinoEngine(RELEASE, trunk, head, threads=1).predict(window)
+    logits, feature, members = OpenVinoEngine(RELEASE, trunk, head, threads=1).predict(window)
     session = onnxruntime.InferenceSession(trunk)
     outputs = dict(
         zip([o.name for o in session.get_outputs()], session.run(None, {TRUNK_INPUT: window}), strict=True)
     )
+    assert list(members) == [0]
     np.testing.assert_allclose(feature, outputs[TRUNK_GLOBAL][0], rtol=1e-5)
     for row, organ in zip(logits, CONTRACT.organs, strict=True):
         judge = onnxruntime.InferenceSession(head[organ])
         expected = judge.run([HEAD_LOGIT], {i.name: outputs[i.name] for i in judge.get_inputs()})[0][0, 0]
         np.testing.assert_allclose(row, expected, atol=1e-5)
+    judge = onnxruntime.InferenceSession(head["liver"])
+    expected = judge.run([HEAD_SPREAD], {i.name: outputs[i.name] for i in judge.get_inputs()})[0][0, 0]
+    np.testing.assert_allclose(members[0], expected, atol=1e-6)
 
 
 def test_a_network_that_is_no_onnx_is_named() -> None:

@@ -16,6 +16,7 @@ from deploy.cli import app
 from flows.import_checkpoint import keep_checkpoint
 from models.errors import InvalidRelease
 from models.network import checkpoint_import
+from models.windows import Prediction
 from services.inference.engine import OpenVinoEngine
 from services.records.port import ReleaseState
 from services.settings import Settings
@@ -81,9 +82,9 @@ def test_what_the_engine_answers_otherwise_is_not_published(
 ) -> None:
     answer = OpenVinoEngine.predict
 
-    def other(engine: OpenVinoEngine, window: NDArray[np.float32]) -> tuple:
-        logits, feature = answer(engine, window)
-        return -logits, feature
+    def other(engine: OpenVinoEngine, window: NDArray[np.float32]) -> Prediction:
+        found = answer(engine, window)
+        return found._replace(logits=-found.logits)
 
     monkeypatch.setattr(OpenVinoEngine, "predict", other)
     with pytest.raises(InvalidRelease, match="change their label"):

@@ -143,7 +143,7 @@ def test_the_configuration_is_what_triton_reads() -> None:
         (VOLUME_INPUT, model_config_pb2.TYPE_INT16, [-1, -1, -1])
     ]
     assert config.output[0].name == PROBABILITY_OUTPUT
-    assert len(config.output) == 5
+    assert len(config.output) == 7
     assert config.version_policy.WhichOneof("policy_choice") == "all"
     assert not config.HasField("dynamic_batching")
     assert config.parameters["threads"].string_value == "4"

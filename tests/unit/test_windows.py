@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from models.contract import ModelContract
 from models.errors import InvalidRelease, Refused
 from models.resampling import AIR_HU
-from models.windows import axis_starts, blend_weight, body_mask, cut, scale_hu, segment_windows
+from models.windows import (
+    Prediction,
+    axis_starts,
+    blend_weight,
+    body_mask,
+    cut,
+    scale_hu,
+    segment_windows,
+)
 
 ORGANS = ("liver", "spleen")
 
@@ -37,16 +45,16 @@ def body(shape: tuple[int, int, int], inset: int = 0) -> np.ndarray:
     return hu
 
 
-def constant(window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def constant(window: np.ndarray) -> Prediction:
     logits = np.empty((2, *window.shape[2:]), dtype=np.float32)
     logits[0], logits[1] = 1.5, -0.75
-    return logits, np.full(3, window.mean(), dtype=np.float32)
+    return Prediction(logits, np.full(3, window.mean(), dtype=np.float32))
 
 
-def local(window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def local(window: np.ndarray) -> Prediction:
     """Answer each voxel from that voxel alone: overlapping windows must agree exactly."""
     voxels = window[0, 0]
-    return np.stack([voxels * 4 - 2, 1 - voxels * 3]), np.zeros(3, dtype=np.float32)
+    return Prediction(np.stack([voxels * 4 - 2, 1 - voxels * 3]), np.zeros(3, dtype=np.float32))
 
 
 def sigmoid(x: np.ndarray | float) -> np.ndarray:
@@ -103,8 +111,9 @@ def test_disagreement_is_the_weighted_standard_deviation_of_the_windows() -> Non
     hu = body((16, 16, 24))
     answers = iter((2.0, -1.0))
 
-    def predict(window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.full((2, 16, 16, 16), next(answers), dtype=np.float32), np.zeros(3, dtype=np.float32)
+    def predict(window: np.ndarray) -> Prediction:
+        logits = np.full((2, 16, 16, 16), next(answers), dtype=np.float32)
+        return Prediction(logits, np.zeros(3, dtype=np.float32))
 
     result = segment_windows(hu, contract(), predict)
     assert result.window_origin.tolist() == [[0, 0, 0], [0, 0, 8]]
@@ -116,6 +125,40 @@ def test_disagreement_is_the_weighted_standard_deviation_of_the_windows() -> Non
     assert result.disagreement[0, 3, 5, 12] == pytest.approx(deviation, abs=5e-4)
     assert not result.disagreement[..., :8].any()
     assert not result.disagreement[..., 16:].any()
+
+
+def test_members_disagreement_is_blended_as_the_probability_is() -> None:
+    hu = body((16, 16, 24))
+    answers = iter((0.4, 0.1))
+
+    def predict(window: np.ndarray) -> Prediction:
+        spread = np.full((16, 16, 16), next(answers), dtype=np.float32)
+        return constant(window)._replace(member_spread={1: spread})
+
+    result = segment_windows(hu, contract(), predict)
+    weight = blend_weight((16, 16, 16)).astype(np.float64)
+    w = np.array([weight[3, 5, 12], weight[3, 5, 4]])
+    assert list(result.member_disagreement) == [1]
+    found = result.member_disagreement[1]
+    assert (found.dtype, found.shape) == (np.float16, hu.shape)
+    assert found[3, 5, 12] == pytest.approx((w * [0.4, 0.1]).sum() / w.sum(), abs=5e-4)
+    assert np.unique(found[..., :8]) == np.float16(0.4)
+    assert np.unique(found[..., 16:]) == np.float16(0.1)
+    assert not result.disagreement.any()
+
+
+def test_members_of_another_shape_or_no_number_are_an_error() -> None:
+    def told(spread: np.ndarray) -> None:
+        segment_windows(
+            body((16, 16, 16)),
+            contract(),
+            lambda window: constant(window)._replace(member_spread={0: spread}),
+        )
+
+    with pytest.raises(InvalidRelease, match="members answered"):
+        told(np.zeros((16, 16, 8), np.float32))
+    with pytest.raises(InvalidRelease, match="no finite numbers"):
+        told(np.full((16, 16, 16), np.nan, np.float32))
 
 
 def test_windows_without_body_are_skipped_and_stay_zero() -> None:
@@ -162,10 +205,10 @@ def test_a_window_outside_the_volume_is_padded_with_air() -> None:
 
 
 def test_values_that_are_no_numbers_are_an_error_and_not_an_absent_organ() -> None:
-    def broken(window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        logits, feature = constant(window)
-        logits[1, 3, 3, 3] = np.nan
-        return logits, feature
+    def broken(window: np.ndarray) -> Prediction:
+        answer = constant(window)
+        answer.logits[1, 3, 3, 3] = np.nan
+        return answer
 
     with pytest.raises(InvalidRelease, match="no finite numbers"):
         segment_windows(body((16, 16, 16)), contract(), broken)
@@ -173,7 +216,9 @@ def test_values_that_are_no_numbers_are_an_error_and_not_an_absent_organ() -> No
 
 def test_a_network_of_another_shape_than_the_contract_is_an_error() -> None:
     with pytest.raises(InvalidRelease, match="the contract says"):
-        segment_windows(body((16, 16, 16)), contract(), lambda window: (window[0], np.zeros(3, np.float32)))
+        segment_windows(
+            body((16, 16, 16)), contract(), lambda window: Prediction(window[0], np.zeros(3, np.float32))
+        )
 
 
 def test_hounsfield_units_are_clipped_and_scaled() -> None:

@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from models.contract import (
     DISAGREEMENT_OUTPUT,
     GLOBAL_FEATURE_OUTPUT,
+    MEMBER_DISAGREEMENT_OUTPUT,
+    MEMBER_ORGAN_OUTPUT,
     PROBABILITY_OUTPUT,
     RELEASE_DIGEST_OUTPUT,
     VOLUME_INPUT,
     WINDOW_ORIGIN_OUTPUT,
 )
 from models.errors import OrganloopError, Refused
-from models.windows import segment_windows
+from models.windows import Prediction, segment_windows
 from services.inference.engine import OpenVinoEngine
 from services.inference.port import refusal_message
 
@@ -49,7 +51,7 @@ class TritonPythonModel:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
-        def predict(window: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        def predict(window: NDArray[np.float32]) -> Prediction:
             if request.is_cancelled():  # nobody waits any more: leave the cores to others
                 raise InterruptedError("the client has gone")
             return self._engine.predict(window)
@@ -70,6 +72,9 @@ class TritonPythonModel:
             WINDOW_ORIGIN_OUTPUT: result.window_origin,
             RELEASE_DIGEST_OUTPUT: np.frombuffer(bytes.fromhex(self._engine.release_digest), np.uint8),
         }
+        if result.member_disagreement:  # where no head has members there is nothing to say
+            outputs[MEMBER_ORGAN_OUTPUT] = np.array(list(result.member_disagreement), np.int32)
+            outputs[MEMBER_DISAGREEMENT_OUTPUT] = np.stack(list(result.member_disagreement.values()))
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
 
 

@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from models.contract import HEAD_LOGIT, HEAD_SPREAD
 from models.errors import InvalidRelease
 from models.network.export import check_parity, export_head, export_trunk, onnxruntime_engine
 from models.network.heads import HeadSpec, build_head
+from models.network.members import join_members, with_spread
 from models.network.norm import InstanceNorm
 from tests.unit.network.conftest import EVERY_TAP
 
@@ -96,3 +98,18 @@ def test_an_exported_norm_is_as_exact_as_torch_on_a_window_of_full_size():
     with torch.inference_mode():
         exact = nn.InstanceNorm3d(2, affine=True).double()(maps.double()).numpy()
     assert np.abs(answer - exact).max() < 2e-5
+
+
+def test_an_exported_head_with_members_says_how_far_they_disagree(trunk, contract, windows):
+    head = join_members([build_head(EVERY_TAP) for _ in range(3)])
+    graph = export_head(head, contract)
+    assert [output.name for output in onnx.load_from_string(graph).graph.output] == [HEAD_LOGIT, HEAD_SPREAD]
+    with torch.inference_mode():
+        output = trunk(torch.from_numpy(windows[0]))
+        logit, spread = with_spread(head.members(output))
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    given = {name: output.by_name()[name].numpy() for name in head.inputs}
+    found = session.run([HEAD_LOGIT, HEAD_SPREAD], given)
+    np.testing.assert_allclose(found[0], logit.numpy(), atol=1e-4)
+    np.testing.assert_allclose(found[1], spread.numpy(), atol=1e-5)
+    assert spread.max() > 0.01

@@ -8,6 +8,7 @@ import torch
 
 from models.errors import InvalidRelease
 from models.network.heads import HeadSpec, build_head, joint_logits, with_taps
+from models.network.members import join_members, with_spread
 from models.network.sampling import VoxelSample, gather_taps
 from tests.unit.network.conftest import EVERY_TAP
 
@@ -81,3 +82,64 @@ def test_heads_share_no_tensor():
     heads = [build_head(EVERY_TAP) for _ in range(2)]
     places = [{p.data_ptr() for p in head.parameters()} for head in heads]
     assert not places[0] & places[1]
+
+
+def test_a_head_of_one_member_is_written_as_before_there_were_more():
+    assert "members" not in PLAIN.to_json()
+    more = replace(PLAIN, members=3)
+    assert HeadSpec.from_json(more.to_json()) == more
+
+
+@pytest.mark.parametrize("members", [2, 3])
+def test_members_side_by_side_answer_as_each_alone(output, members):
+    heads = [build_head(EVERY_TAP).eval() for _ in range(members)]
+    joined = join_members(heads)
+    alone = torch.cat([head(output) for head in heads], 1)
+    torch.testing.assert_close(joined.members(output), alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(joined(output), alone.mean(1, keepdim=True), rtol=1e-4, atol=1e-5)
+    logit, spread = with_spread(alone)
+    torch.testing.assert_close(logit, joined(output), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(spread[:, 0], torch.sigmoid(alone).std(1, correction=0))
+
+
+def test_joined_heads_keep_their_members_in_order(output):
+    heads = [build_head(PLAIN) for _ in range(3)]
+    together = join_members([join_members(heads[:2]), heads[2]])
+    assert together.spec == replace(PLAIN, members=3)
+    for name, tensor in join_members(heads).state_dict().items():
+        assert torch.equal(tensor, together.state_dict()[name])
+
+
+def test_single_voxels_are_answered_member_by_member_as_the_whole_window(output):
+    joined = join_members([build_head(EVERY_TAP) for _ in range(3)])
+    index = np.array([0, 24, 5000])
+    taps = gather_taps(output, EVERY_TAP, VoxelSample(index, np.ones(3, np.float32)))
+    expected = joined.members(output)[0].flatten(1)[:, index].T
+    torch.testing.assert_close(joined.members_on_voxels(taps), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(joined.on_voxels(taps), expected.mean(1), rtol=1e-4, atol=1e-5)
+
+
+def test_a_new_tap_of_all_members_changes_no_output_bit(output):
+    joined = join_members([build_head(PLAIN) for _ in range(3)])
+    richer = with_taps(joined, replace(joined.spec, neighbourhood=True, coarse=((1, 6),)))
+    assert torch.equal(richer.members(output), joined.members(output))
+
+
+def test_a_member_learns_nothing_from_anothers_logit(output):
+    joined = join_members([build_head(PLAIN) for _ in range(2)]).requires_grad_(True)
+    joined.members(output)[:, 1].sum().backward()
+    for name, parameter in joined.named_parameters():
+        first, second = parameter.grad.chunk(2)
+        assert not first.any(), name
+        assert second.any(), name
+
+
+@pytest.mark.parametrize("form", ["text-driven", "linear"])
+def test_forms_that_are_imported_have_one_member(form):
+    with pytest.raises(InvalidRelease, match="cannot have 2 members"):
+        build_head(replace(PLAIN, form=form, global_channels=14, members=2))
+
+
+def test_heads_of_different_taps_are_no_members_of_one():
+    with pytest.raises(InvalidRelease, match="heads of 2 kinds"):
+        join_members([build_head(PLAIN), build_head(EVERY_TAP)])

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from models.network.heads import HeadSpec, build_head
+from models.network.members import join_members
 from models.network.tuning import Level, TuningSettings, TuningStudy, tune_heads
 from models.network.weights import head_to_bytes, trunk_to_bytes
 
@@ -103,3 +104,15 @@ def test_full_weight_is_no_weight(trunk, heads, contract):
     ]
     one, other = (_tune(trunk, heads, contract, few, studies=studies) for studies in (None, weighted))
     assert head_to_bytes(one.heads["aorta"]) == head_to_bytes(other.heads["aorta"])
+
+
+def test_members_are_tuned_at_once_each_by_its_own_loss(trunk, heads, contract):
+    members = [build_head(heads["aorta"].spec) for _ in range(3)]
+    few = TuningSettings(steps=30, batch_voxels=512, window_voxels=256, decay=0.0)
+    result = _tune(trunk, {"aorta": join_members(members)}, contract, few)
+    assert result.heads["aorta"].spec.members == 3
+    assert result.curve[-1].loss < result.curve[0].loss
+    moved = result.heads["aorta"].state_dict()["features.weight"]
+    start = join_members(members).state_dict()["features.weight"]
+    apart = [(one - other).abs().max() for one, other in zip(moved.chunk(3), start.chunk(3), strict=True)]
+    assert min(apart) > 0.01
