@@ -1,11 +1,14 @@
-"""Training of a trunk with its heads, from scratch, on a CPU."""
+"""Training of a trunk with its heads: from scratch, or from weights that are there; resumable."""
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.contract import ModelContract
-from models.network.heads import ConvolutionalHead, HeadSpec, joint_logits
+from models.network.heads import ConvolutionalHead, Head, HeadSpec, joint_logits
 from models.network.losses import segmentation_loss
-from models.network.trunk import Trunk, build_trunk
+from models.network.training_state import Keep, read_state, write_state
+from models.network.trunk import Trunk, TrunkOutput, build_trunk
 from models.resampling import Box, bounding_box, resample, to_model_grid
 from models.volume import Volume
 from models.windows import body_mask, cut, scale_hu
@@ -37,11 +41,15 @@ class TrainingCase:
         the contract's order.
     body
         The box of the body within the grid.
+    weight
+        Axes as of `truth`, uint8: 255 x how far the voxel's label counts, 0 where an organ is not
+        labelled. None: all is labelled.
     """
 
     hu: NDArray[np.int16]
     truth: NDArray[np.uint8]
     body: Box
+    weight: NDArray[np.uint8] | None = None
 
 
 def training_case(
@@ -136,13 +144,21 @@ Report = Callable[[Progress], None]
 """Told now and then where a run is."""
 
 
+Start = tuple[Trunk, Mapping[str, Head]]
+"""Weights a run begins with: those of a release, say."""
+
+
 def train(
     cases: Sequence[TrainingCase],
     contract: ModelContract,
     settings: TrainingSettings,
     report: Report,
     every: int = 25,
-) -> tuple[Trunk, dict[str, ConvolutionalHead]]:
+    *,
+    start: Start | None = None,
+    keep: Keep | None = None,
+    device: str = "cpu",
+) -> tuple[Trunk, dict[str, Head]]:
     """Train a trunk and one head per organ together.
 
     Parameters
@@ -155,44 +171,125 @@ def train(
         How to train.
     report
         Called every `every` steps.
+    start
+        Weights to go on from, with a head for every organ; they are not changed. None: from scratch.
+    keep
+        Where the run is kept, so that it goes on where it was cut; a run that is there already is taken
+        up. It ends with the same bits, cut or not. None: nowhere.
+    device
+        Where torch computes, e.g. ``cuda``. Bits repeat on a CPU with the same number of threads.
 
     Returns
     -------
     trunk, heads
-        Float32, heads by organ. Not rounded yet: `trunk_to_bytes` does that.
+        Float32, heads by organ, on the CPU. Not rounded yet: `trunk_to_bytes` does that.
+
+    Raises
+    ------
+    StorageFailed
+        If what is kept of the run cannot be read or written.
     """
-    torch.manual_seed(settings.seed)
-    random = np.random.default_rng(settings.seed)
-    trunk = build_trunk(contract.trunk).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    spec = HeadSpec(contract.feature_channels, settings.hidden)
-    heads = {organ: ConvolutionalHead(spec) for organ in contract.organs}
-    parameters = [p for module in (trunk, *heads.values()) for p in module.parameters()]
-    optimiser = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: warm_cosine(step, settings.warm_up, settings.steps)
-    )
-    order: list[int] = []
-    losses: list[float] = []
-    began = time.monotonic()
-    for step in range(1, settings.steps + 1):
-        if not order:
-            order = random.permutation(len(cases)).tolist()
-        window, truth = _example(cases[order.pop()], contract, settings, random)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = joint_logits(list(heads.values()), trunk(window).features)
-        loss = segmentation_loss(logits, truth)
-        optimiser.zero_grad(set_to_none=True)
+    run = _Run(contract, settings, start, torch.device(device))
+    if keep is not None:
+        run.take_up(read_state(keep))
+    began = time.monotonic() - run.seconds
+    while run.step < settings.steps:
+        run.advance(cases)
+        run.seconds = time.monotonic() - began
+        if keep is not None and run.step % keep.every == 0:
+            write_state(keep, run.state())
+        if run.step % every == 0 or run.step == settings.steps:
+            left = run.seconds / run.step * (settings.steps - run.step)
+            report(Progress(run.step, settings.steps, float(np.mean(run.losses)), run.seconds, left))
+            run.losses.clear()
+    if keep is not None:
+        write_state(keep, run.state())
+    return run.trunk.cpu(), {organ: head.cpu() for organ, head in run.heads.items()}
+
+
+class _Run:
+    """A run between two steps."""
+
+    def __init__(
+        self, contract: ModelContract, settings: TrainingSettings, start: Start | None, device: torch.device
+    ) -> None:
+        torch.manual_seed(settings.seed)
+        self.contract, self.settings, self.device = contract, settings, device
+        self.random = np.random.default_rng(settings.seed)
+        trunk, heads = start or untrained(contract, settings)
+        self.trunk: Trunk = deepcopy(trunk).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.heads = {organ: deepcopy(heads[organ]).to(device) for organ in contract.organs}
+        self.modules = torch.nn.ModuleList([self.trunk, *self.heads.values()])
+        self.modules.requires_grad_(True).train()
+        self.parameters = list(self.modules.parameters())
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.step, self.seconds = 0, 0.0
+        self.order: list[int] = []
+        self.losses: list[float] = []
+
+    def advance(self, cases: Sequence[TrainingCase]) -> None:
+        """Take one step, on one window."""
+        settings = self.settings
+        if not self.order:
+            self.order = self.random.permutation(len(cases)).tolist()
+        window, truth, weight = _example(cases[self.order.pop()], self.contract, settings, self.random)
+        rate = settings.learning_rate * warm_cosine(self.step, settings.warm_up, settings.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast(self.device.type, torch.bfloat16):
+            found = logits(list(self.heads.values()), self.trunk(window.to(self.device)))
+        given = None if weight is None else weight.to(self.device)
+        loss = segmentation_loss(found, truth.to(self.device), given)
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-        if step % every == 0 or step == settings.steps:
-            seconds = time.monotonic() - began
-            left = seconds / step * (settings.steps - step)
-            report(Progress(step, settings.steps, float(np.mean(losses)), seconds, left))
-            losses.clear()
-    return trunk, heads
+        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        self.optimiser.step()
+        self.losses.append(float(loss.detach()))
+        self.step += 1
+
+    def state(self) -> dict[str, Any]:
+        """Return everything the rest of the run depends on."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "order": self.order,
+            "losses": self.losses,
+            "random": json.dumps(self.random.bit_generator.state),
+            "weights": self.modules.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def take_up(self, state: Mapping[str, Any] | None) -> None:
+        """Go on from what `state` gave; None: from the beginning."""
+        if state is None:
+            return
+        self.step, self.seconds = int(state["step"]), float(state["seconds"])
+        self.order, self.losses = list(state["order"]), list(state["losses"])
+        self.random.bit_generator.state = json.loads(state["random"])
+        self.modules.load_state_dict(state["weights"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def untrained(contract: ModelContract, settings: TrainingSettings) -> Start:
+    """Return a trunk and a head per organ as they are before the first step, from torch's own numbers."""
+    trunk = build_trunk(contract.trunk)
+    spec = HeadSpec(contract.feature_channels, settings.hidden)
+    return trunk, {organ: ConvolutionalHead(spec) for organ in contract.organs}
+
+
+def logits(heads: Sequence[Head], output: TrunkOutput) -> Tensor:
+    """Return the logits of all heads, axes (batch, voxel, organ)."""
+    plain = [head for head in heads if isinstance(head, ConvolutionalHead) and is_plain(head.spec)]
+    if len(plain) == len(heads) and len({head.spec for head in heads}) == 1:
+        return joint_logits(plain, output.features)
+    return torch.stack([head(output).flatten(1) for head in heads], -1)
+
+
+def is_plain(spec: HeadSpec) -> bool:
+    """Tell whether a head has one member and the first tap only, so that many run as one."""
+    return spec == HeadSpec(spec.feature_channels, spec.hidden)
 
 
 def warm_cosine(step: int, warm_up: int, steps: int) -> float:
@@ -204,8 +301,8 @@ def warm_cosine(step: int, warm_up: int, steps: int) -> float:
 
 def _example(
     case: TrainingCase, contract: ModelContract, settings: TrainingSettings, random: np.random.Generator
-) -> tuple[Tensor, Tensor]:
-    """Cut one augmented window and its truth, axes (1, 1, k, j, i) and (1, voxel, organ)."""
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Cut one augmented window with truth and weight, axes (1, 1, k, j, i) and (1, voxel, organ) twice."""
     origin = tuple(
         _start(side, n, window, random)
         for side, n, window in zip(case.body, case.hu.shape, contract.window_shape, strict=True)
@@ -216,7 +313,11 @@ def _example(
     hu += random.normal(0, settings.shift_hu) + noise * np.float32(random.uniform(0, settings.noise_hu))
     scaled = torch.from_numpy(scale_hu(np.rint(hu).astype(np.int16), contract.hu_window))[None, None]
     truth = torch.from_numpy(cut_truth(case.truth, origin, contract.window_shape))
-    return scaled.contiguous(memory_format=torch.channels_last_3d), truth[None].float() / 255
+    weight = None
+    if case.weight is not None:  # beyond the study nothing is lacking
+        lacking = torch.from_numpy(cut_truth(255 - case.weight, origin, contract.window_shape))
+        weight = 1 - lacking[None].float() / 255
+    return scaled.contiguous(memory_format=torch.channels_last_3d), truth[None].float() / 255, weight
 
 
 def _start(side: slice, voxels: int, window: int, random: np.random.Generator) -> int:

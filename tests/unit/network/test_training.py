@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 import torch
 
+from models.errors import StorageFailed
 from models.geometry import Geometry
+from models.network.heads import add_taps, with_taps
 from models.network.training import (
     TrainingCase,
     TrainingSettings,
     cut_truth,
+    logits,
     train,
     training_case,
     warm_cosine,
 )
-from models.network.weights import trunk_to_bytes
+from models.network.training_state import Keep
+from models.network.weights import head_to_bytes, trunk_to_bytes
 from models.volume import Volume
 
 
@@ -80,6 +84,80 @@ def test_the_rate_warms_up_and_falls_to_nothing():
     assert shares[9] == shares[10] == 1
     assert shares[100] == 0
     assert all(a >= b for a, b in pairwise(shares[10:]))
+
+
+def _cut_after(step: int):
+    def report(at):
+        if at.step == step:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def test_a_run_that_was_killed_ends_with_the_same_bits(contract, tmp_path):
+    cases, how = [_case(0), _case(1), _case(2)], TrainingSettings(steps=8, warm_up=1)
+    whole = train(cases, contract, how, lambda _: None)
+    keep = Keep(tmp_path / "run", every=3)
+    for _ in range(2):  # killed at step 4, taken up at 3, killed again
+        with pytest.raises(KeyboardInterrupt):
+            train(cases, contract, how, _cut_after(4), every=1, keep=keep)
+    steps = []
+    resumed = train(cases, contract, how, lambda at: steps.append(at.step), every=1, keep=keep)
+    assert steps == [4, 5, 6, 7, 8]
+    assert trunk_to_bytes(resumed[0]) == trunk_to_bytes(whole[0])
+    assert [head_to_bytes(h) for h in resumed[1].values()] == [head_to_bytes(h) for h in whole[1].values()]
+
+
+def test_a_damaged_state_is_said_and_not_passed_over(contract, tmp_path):
+    keep = Keep(tmp_path / "run")
+    keep.path.write_bytes(b"no state")
+    with pytest.raises(StorageFailed, match="delete"):
+        train([_case(0)], contract, TrainingSettings(steps=1), lambda _: None, keep=keep)
+
+
+def test_an_organ_that_is_not_labelled_teaches_nothing(contract):
+    whole = _case(0)
+    weight = np.full_like(whole.truth, 255)
+    weight[1] = 0
+    how = TrainingSettings(steps=3, warm_up=1, weight_decay=0.0)
+    untruth = whole.truth.copy()
+    untruth[1] = 255 - untruth[1]
+    runs = [
+        train([TrainingCase(whole.hu, truth, whole.body, weight)], contract, how, lambda _: None)
+        for truth in (whole.truth, untruth)
+    ]
+    assert trunk_to_bytes(runs[0][0]) == trunk_to_bytes(runs[1][0])
+    told = train([whole], contract, how, lambda _: None)
+    assert trunk_to_bytes(told[0]) != trunk_to_bytes(runs[0][0])
+
+
+def test_a_run_goes_on_from_given_weights_and_leaves_them_as_they_are(contract):
+    few = TrainingSettings(steps=2, warm_up=1)
+    trunk, heads = train([_case(0)], contract, few, lambda _: None)
+    richer = {
+        organ: with_taps(head, add_taps(head.spec, neighbourhood=True)) for organ, head in heads.items()
+    }
+    before = trunk_to_bytes(trunk)
+    on, on_heads = train([_case(0)], contract, few, lambda _: None, start=(trunk, richer))
+    assert trunk_to_bytes(trunk) == before != trunk_to_bytes(on)
+    assert all(head.spec.neighbourhood for head in on_heads.values())
+    still, _ = train(
+        [_case(0)],
+        contract,
+        TrainingSettings(steps=1, warm_up=0, learning_rate=0.0),
+        lambda _: None,
+        start=(trunk, richer),
+    )
+    assert trunk_to_bytes(still) == before
+
+
+def test_heads_with_more_taps_and_heads_without_answer_alike(contract):
+    torch.manual_seed(0)
+    trunk, heads = train([_case(0)], contract, TrainingSettings(steps=1), lambda _: None)
+    output = trunk(torch.rand(1, 1, *contract.window_shape))
+    plain = list(heads.values())
+    richer = [with_taps(head, add_taps(head.spec, neighbourhood=True)) for head in plain]
+    torch.testing.assert_close(logits(plain, output), logits(richer, output), atol=1e-5, rtol=1e-5)
 
 
 @pytest.fixture(autouse=True)
