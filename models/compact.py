@@ -1,0 +1,199 @@
+"""Served results made small: what no mask and no finding depends on is rounded, then packed without loss.
+
+Rounding is part of the served result, wherever it is computed: in process and through a server the bits
+are the same. Packing is how it travels, and gives back every bit.
+
+A mask on any grid is the interpolated probability at or above the organ's threshold. Between eight voxels
+on one side of the threshold the interpolated value is on that side too, whatever they are; so a voxel
+keeps its float16 where the 3x3x3 voxels round it lie on both sides, or its value lies close to the
+threshold, and masks keep their bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from models.resampling import Box, bounding_box
+
+FLOOR_PROBABILITY = 0.01
+"""At or below this, and away from the organ's surface, a probability is served as 0. What judges uncertainty
+takes 0.02 for 0 already; and a mean of 0.01 allows a standard deviation of 0.0995, which is nowhere told."""
+
+STEPS = 225
+"""Other probabilities, and disagreements, are served in so many equal steps of their range. 0.02, the limit
+of `models.resampling.NEGLIGIBLE_PROBABILITY`, lies half-way between two of them: nothing crosses it."""
+
+THRESHOLD_GUARD = 1 / 64
+"""Nearer to the threshold than this a probability is not rounded, so that no arithmetic can carry it over."""
+
+DISAGREEMENT_RANGE = 0.5
+"""A standard deviation of probabilities is at most this."""
+
+_EXACT = 255  # the code of a value that lies on no step; the value itself follows apart
+
+
+def round_served(
+    probability: NDArray[np.float16], disagreement: NDArray[np.float16], threshold: float
+) -> None:
+    """Round one organ's answer in place.
+
+    Parameters
+    ----------
+    probability
+        Axes (k, j, i), 0..1.
+    disagreement
+        Same axes, 0..0.5; another standard deviation over it is rounded alike. 0 where the
+        probability becomes 0.
+    threshold
+        Probability at and above which a voxel belongs to the organ.
+
+    Notes
+    -----
+    Largest changes: 0.01 of a probability at 0.01 or below, 0.0025 of any other, 0.0012 of a disagreement
+    where the probability is served.
+    """
+    box = bounding_box(probability > FLOOR_PROBABILITY, margin=1)
+    if box is None:
+        probability[...] = 0
+        disagreement[...] = 0
+        return
+    p, spread = probability[box].copy(), disagreement[box].copy()
+    for field in (probability, disagreement):
+        field[...] = 0
+    inside = p >= threshold
+    exact = _beside(inside) & _beside(~inside)
+    exact |= np.abs(p.astype(np.float32) - np.float32(threshold)) < THRESHOLD_GUARD
+    rounded = _step_values(1.0)[_codes(p, 1.0)]
+    rounded[p <= FLOOR_PROBABILITY] = 0
+    probability[box] = np.where(exact, p, rounded)
+    disagreement[box] = np.where(
+        exact | (rounded > 0), _step_values(DISAGREEMENT_RANGE)[_codes(spread, DISAGREEMENT_RANGE)], 0
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class PackedField:
+    """A field of several organs, each in the box where it is not zero.
+
+    Parameters
+    ----------
+    box
+        Axes (organ, 6), int32: first voxel (k, j, i) and the one past the last; zeros for an organ that
+        is 0 everywhere.
+    code
+        uint8, the boxes' voxels one after the other in (organ, k, j, i) order: 0 to 225 stands for that
+        many steps, 255 for the next of `exact`.
+    exact
+        float16: values that lie on no step.
+    """
+
+    box: NDArray[np.int32]
+    code: NDArray[np.uint8]
+    exact: NDArray[np.float16]
+
+
+def pack(field: NDArray[np.float16], full: float) -> PackedField:
+    """Pack a field; `unpack` gives back every bit.
+
+    Parameters
+    ----------
+    field
+        Axes (organ, k, j, i), 0 to `full`.
+    full
+        Value of the last step.
+    """
+    table = _step_values(full).view(np.uint16)
+    boxes = np.zeros((len(field), 6), dtype=np.int32)
+    codes: list[NDArray[np.uint8]] = []
+    exact: list[NDArray[np.float16]] = []
+    for row, organ in zip(boxes, field, strict=True):
+        box = bounding_box(organ.view(np.uint16) > 0)
+        if box is None:
+            continue
+        row[:3], row[3:] = [side.start for side in box], [side.stop for side in box]
+        values = organ[box].ravel()
+        code = _codes(values, full)
+        other = table[code] != values.view(np.uint16)
+        code[other] = _EXACT
+        codes.append(code)
+        exact.append(values[other])
+    return PackedField(boxes, _joined(codes, np.uint8), _joined(exact, np.float16))
+
+
+def unpack(packed: PackedField, shape: tuple[int, int, int], full: float) -> NDArray[np.float16]:
+    """Return the field that was packed, axes (organ, k, j, i).
+
+    Parameters
+    ----------
+    packed
+        What `pack` gave.
+    shape
+        Voxels of the field along (k, j, i).
+    full
+        Value of the last step, as it was packed.
+
+    Raises
+    ------
+    ValueError
+        If boxes do not lie in the shape, codes and exact values are not as many as they ask for, or a code
+        stands for nothing.
+    """
+    field = np.zeros(
+        (len(packed.box), *shape), dtype=np.float16
+    )  # pages that nothing is written to cost nothing
+    table = np.zeros(256, dtype=np.float16)
+    table[: STEPS + 1] = _step_values(full)
+    sizes = [_box(row, shape) for row in packed.box]
+    counts = [int(np.prod([side.stop - side.start for side in box])) for box in sizes]
+    if sum(counts) != len(packed.code) or np.count_nonzero(packed.code == _EXACT) != len(packed.exact):
+        raise ValueError(
+            f"{len(packed.code)} codes and {len(packed.exact)} exact values do not fill {sum(counts)} voxels"
+        )
+    if ((packed.code > STEPS) & (packed.code < _EXACT)).any():
+        raise ValueError(
+            f"codes are 0 to {STEPS} or {_EXACT}, not {packed.code[packed.code != _EXACT].max()}"
+        )
+    first = taken = 0
+    for organ, box, count in zip(field, sizes, counts, strict=True):
+        code = packed.code[first : first + count]
+        values = table[code]
+        other = np.flatnonzero(code == _EXACT)
+        values[other] = packed.exact[taken : taken + len(other)]
+        organ[box] = values.reshape(organ[box].shape)
+        first, taken = first + count, taken + len(other)
+    return field
+
+
+def _beside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the voxels whose 3x3x3 voxels hold one of the mask."""
+    near: NDArray[np.bool_] = ndimage.maximum_filter(mask.view(np.uint8), 3, mode="nearest").view(np.bool_)
+    return near
+
+
+def _codes(values: NDArray[np.float16], full: float) -> NDArray[np.uint8]:
+    """Return the nearest step of each value."""
+    scaled = values.astype(np.float32)
+    scaled *= np.float32(STEPS / full)
+    np.rint(scaled, out=scaled)
+    codes: NDArray[np.uint8] = np.clip(scaled, 0, STEPS, out=scaled).astype(np.uint8)
+    return codes
+
+
+def _step_values(full: float) -> NDArray[np.float16]:
+    """Return the value of every step, float16, ascending."""
+    return (np.arange(STEPS + 1) * (full / STEPS)).astype(np.float16)
+
+
+def _box(row: NDArray[np.int32], shape: tuple[int, int, int]) -> Box:
+    k, j, i = (slice(int(a), int(b)) for a, b in zip(row[:3], row[3:], strict=True))
+    if any(not 0 <= s.start <= s.stop <= n for s, n in zip((k, j, i), shape, strict=True)):
+        raise ValueError(f"box {row.tolist()} does not lie in {shape}")
+    return (k, j, i)
+
+
+def _joined(parts: list[NDArray], dtype: type) -> NDArray:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
