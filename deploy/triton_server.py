@@ -20,6 +20,7 @@ from types import TracebackType
 from deploy import local_process
 from deploy.libpython import libpython_folder
 from deploy.local_process import LocalProcess
+from deploy.triton_command import STOP_SECONDS, serving_flags
 from models.contract import SEGMENTER
 from models.errors import ServingUnavailable
 from models.release import sha256_hex
@@ -28,10 +29,6 @@ from services.releases.files import replace, storage_errors
 STUB = "triton_python_backend_stub"
 START_SECONDS = 180.0
 """Compiling every version counts; a server that ends by itself is noticed at once."""
-STOP_SECONDS = 5
-"""Patience with a server asked to end; after a failed load Triton waits for it in vain."""
-STUB_SECONDS = 120
-"""How long a version may take to compile its networks before Triton gives it up."""
 
 
 @dataclass(frozen=True)
@@ -175,15 +172,7 @@ class TritonServer:
             "/usr/bin/env",
             f"--chdir={self._code}",  # where the served model finds `models` and `services`
             str(self._packages() / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
-            f"--model-repository={self._repository}",
-            f"--backend-directory={backends}",
-            f"--backend-config=python,stub-timeout-seconds={STUB_SECONDS}",
-            f"--backend-config=python,shm-region-prefix-name={self._shared_memory_prefix()}",
-            "--model-control-mode=explicit",
-            "--exit-on-error=false",  # one release that cannot be loaded must not stop the incumbent
-            "--disable-auto-complete-config",  # the configuration is complete; saves a stub per load
-            "--pinned-memory-pool-byte-size=0",
-            f"--exit-timeout-secs={STOP_SECONDS}",
+            *serving_flags(self._repository, backends, self._shared_memory_prefix()),
         ]
         for service, port in (("grpc", grpc), ("http", web), ("metrics", metrics)):
             command += [f"--{service}-address=127.0.0.1", f"--{service}-port={port}"]

@@ -1,0 +1,68 @@
+#!/bin/bash
+# What build-check runs inside each image, as its user: self_test.sh IMAGE
+set -euo pipefail
+image=$1
+
+fail() { echo "self-test of $image: $*" >&2; exit 1; }
+
+[ "$(id -u):$(id -g)" = 10001:10001 ] || fail "runs as $(id -u):$(id -g), not 10001:10001"
+[ -z "$(find / -xdev -perm /6000 -type f -newer /etc/debian_version -path '/opt/*' 2>/dev/null)" ] || fail "setuid files in /opt"
+for tool in pip pip3 gcc cc g++ make npm; do
+    if command -v $tool >/dev/null; then fail "$tool is in it"; fi
+done
+[ -s /opt/organloop/sbom.cdx.json ] || fail "no bill of materials"
+if touch /opt/organloop/written 2>/dev/null; then fail "its user may write the program"; fi
+
+without() {
+    for package in "$@"; do
+        python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$package') is not None)" \
+            || fail "$package is in it"
+    done
+}
+
+case $image in
+worker | trainer)
+    organloop --help >/dev/null
+    prefect version >/dev/null
+    organloop phantom --out /tmp/phantom --json >/dev/null
+    organloop check /tmp/phantom >/dev/null
+    without pip setuptools
+    python - <<'PYTHON'
+import importlib
+for flow in ("watch_arrivals", "segment_study", "ingest_correction", "promote_release", "approve_release"):
+    importlib.import_module(f"flows.{flow}")
+PYTHON
+    ;;&
+worker)
+    without torch monai onnx einops
+    ;;
+trainer)
+    python - <<'PYTHON'
+import deploy.deployments, models.network.export, torch
+assert torch.__version__.startswith("2.13.0"), torch.__version__
+assert torch.nn.Conv3d(1, 1, 3)(torch.zeros(1, 1, 4, 4, 4)).shape[2:] == (2, 2, 2)
+PYTHON
+    ;;
+segmenter)
+    without pip setuptools pytriton torch
+    python3 -c "import numpy, openvino, models.windows, services.inference.engine as e
+assert numpy.__version__ < '2', numpy.__version__"
+    rc=0
+    tritonserver --help >/tmp/help 2>&1 || rc=$?
+    grep -q model-control-mode /tmp/help || fail "tritonserver does not run ($rc): $(tail -3 /tmp/help)"
+    if ldd /opt/tritonserver/bin/tritonserver /opt/tritonserver/backends/python/* | grep 'not found'; then
+        fail "a library is missing"
+    fi
+    ;;
+gateway)
+    Orthanc --version | grep -q Orthanc
+    [ -f /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || fail "no DICOMweb"
+    nginx -v 2>&1 | grep -q nginx
+    grep -q /dicom-web /usr/share/ohif/app-config.js || fail "OHIF is not configured"
+    [ -f /usr/share/ohif/index.html ] || fail "no OHIF"
+    ;;
+*)
+    fail "unknown image"
+    ;;
+esac
+echo "self-test of $image: passed" >&2

@@ -1,0 +1,69 @@
+# The trainer: the worker with torch (its CPU build): tuning, training, the export of a release, and what
+# imports those flows (registering the deployments). Where a GPU trains, give pip another index for torch.
+# The base is any Debian 12, best by digest: --build-arg BASE_IMAGE=debian@sha256:…
+ARG BASE_IMAGE=docker.io/library/debian:bookworm-slim
+
+FROM ${BASE_IMAGE} AS build
+RUN apt-get update -qq \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends ca-certificates python3.11-venv \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /opt/organloop
+COPY deploy/images/install.sh deploy/images/sbom.py /opt/build/
+# What changes seldom first: empty packages stand for the code until all it needs is installed.
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+RUN for package in models services flows deploy; do mkdir $package && touch $package/__init__.py; done
+# torch goes first: a package that pulls it in by itself brings several GB of CUDA along.
+ARG TORCH_VERSION=2.13.0
+RUN --mount=type=secret,id=pip_config --mount=type=secret,id=certificates \
+    python3.11 -m venv /opt/venv \
+    && /opt/build/install.sh --constraint constraints.txt torch==${TORCH_VERSION} \
+    && /opt/build/install.sh --constraint constraints.txt --editable '.[train,cluster]' \
+    && /opt/venv/bin/python -m pip uninstall --quiet --yes setuptools pip
+COPY models models
+COPY services services
+COPY flows flows
+COPY deploy deploy
+RUN /opt/venv/bin/python -m compileall -q models services flows deploy
+
+FROM ${BASE_IMAGE}
+ARG BASE_IMAGE
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="organloop-trainer" \
+      org.opencontainers.image.description="Organloop: tuning, training and export, with torch; the command organloop" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}"
+RUN apt-get update -qq \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends ca-certificates python3.11 \
+    && rm -rf /var/lib/apt/lists/* /var/log/* /var/cache/debconf/* \
+    && groupadd --gid 10001 organloop \
+    && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin organloop \
+    && install --directory --owner 10001 --group 10001 /var/lib/organloop /var/lib/organloop/triton /var/lib/prefect
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /opt/organloop /opt/organloop
+COPY deploy/images/sbom.py /tmp/sbom.py
+RUN /opt/venv/bin/python /tmp/sbom.py organloop-trainer "${VERSION}" /opt/organloop/sbom.cdx.json && rm /tmp/sbom.py
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    HOME=/tmp \
+    LANG=C.UTF-8 \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    ORGANLOOP_HOME=/var/lib/organloop \
+    PREFECT_HOME=/tmp/prefect \
+    PREFECT_UI_STATIC_DIRECTORY=/tmp/prefect-ui \
+    PREFECT_SERVER_ANALYTICS_ENABLED=false \
+    DO_NOT_TRACK=1 \
+    MPLCONFIGDIR=/tmp/matplotlib
+WORKDIR /opt/organloop
+USER 10001:10001
+EXPOSE 8080
+HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
+    CMD ["python", "-m", "deploy.health", "http://127.0.0.1:8080/health"]
+# SIGTERM: takes no more runs, lets those under way end; a second one ends them.
+STOPSIGNAL SIGTERM
+CMD ["prefect", "worker", "start", "--type", "process", "--pool", "organloop", "--limit", "1", \
+     "--work-queue", "learning", "--with-healthcheck"]

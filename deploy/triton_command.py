@@ -1,0 +1,38 @@
+"""The flags of a Triton server that serves releases: the same on one machine and in a container.
+
+Only the standard library: the segmenter's image has nothing else of the project's own environment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+STUB_SECONDS = 120
+"""How long a version may take to compile its networks before Triton gives it up."""
+STOP_SECONDS = 5
+"""Patience with requests under way when asked to end; after a failed load Triton waits for it in vain."""
+
+
+def serving_flags(repository: Path, backends: Path, shared_memory_prefix: str) -> list[str]:
+    """Return the flags, without addresses and without what is loaded at the start.
+
+    Parameters
+    ----------
+    repository
+        The model repository; Triton only reads it.
+    backends
+        Folder of the backends, the Python stub in it.
+    shared_memory_prefix
+        Begins the names of this server's shared memory.
+    """
+    return [
+        f"--model-repository={repository}",
+        f"--backend-directory={backends}",
+        f"--backend-config=python,stub-timeout-seconds={STUB_SECONDS}",
+        f"--backend-config=python,shm-region-prefix-name={shared_memory_prefix}",
+        "--model-control-mode=explicit",
+        "--exit-on-error=false",  # one release that cannot be loaded must not stop the incumbent
+        "--disable-auto-complete-config",  # the configuration is complete; saves a stub per load
+        "--pinned-memory-pool-byte-size=0",
+        f"--exit-timeout-secs={STOP_SECONDS}",
+    ]
