@@ -10,21 +10,21 @@ Only independent truth decides: truth edited or accepted from a release favours 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from models.calibration import OrganCalibration
 from models.corrections import INDEPENDENT
+from models.gate_bounds import bound_check, bound_holds
+from models.gate_groups import SITE, Groups, grouped, groups_of, no_group_pays, organ_covered, sites_covered
 from models.gate_noise import tail_share
 from models.gate_report import (
+    BoundCheck,
     Decision,
     GateCase,
     GatePolicy,
     GateReason,
     GateReport,
-    Noise,
     OrganGate,
     ServingCost,
     gravest,
@@ -33,16 +33,15 @@ from models.gate_report import (
 from models.gate_rules import (
     affordable,
     better,
-    bound_check,
-    bound_holds,
+    enough_to_see,
+    looked_before,
     losses_allowed,
     mean_hd95,
     needed_patients,
     no_case_lost,
-    no_group_pays,
+    noise_of,
     not_worse,
     presence,
-    sites_covered,
 )
 from models.organs import organ as catalogue_entry
 from models.paired import MeanDifference, Metric, PairedScore, mean_difference
@@ -95,6 +94,7 @@ def gate(
     policy: GatePolicy,
     served: Collection[str] = (),
     cost: ServingCost | None = None,
+    looks: int = 0,
 ) -> GateReport:
     """Decide on a candidate.
 
@@ -114,6 +114,8 @@ def gate(
         Sites the incumbent serves.
     cost
         What either costs the server; None where nobody measured it.
+    looks
+        How often the gate has decided on this candidate before, on other sets or by other rules.
 
     Raises
     ------
@@ -129,15 +131,39 @@ def gate(
         *_evidence_reasons(evidence, tuning.patients, policy),
         *_covered(evidence, served, policy),
         *affordable(cost, policy),
+        *looked_before(looks),
     ]
-    share = tail_share(policy.false_alarm, _comparisons(evidence, changed))
+    groups = {organ: groups_of(_independent(evidence[organ].gate_set), policy) for organ in changed}
+    bounds = {
+        organ: bound_check(_deciding(evidence[organ]), _claimed(organ, incumbent, candidate, changed))
+        for organ in organs
+    }
+    shares = _Shares(
+        case=tail_share(policy.false_alarm, _comparisons(evidence, changed)),
+        group=tail_share(
+            1 - policy.confidence, sum(len(found) for facts in groups.values() for found in facts.values())
+        ),
+        bound=tail_share(1 - policy.confidence, sum(check is not None for check in bounds.values())),
+    )
     findings = tuple(
-        _tuned(organ, evidence[organ], candidate, share, policy)
+        _tuned(organ, evidence[organ], groups[organ], bounds[organ], shares, policy)
         if organ in changed
-        else _untouched(organ, evidence[organ], incumbent, candidate, policy)
+        else _untouched(organ, evidence[organ], incumbent, candidate, bounds[organ], shares)
         for organ in organs
     )
     return _report(incumbent, candidate, profile, policy, reasons, findings, cost)
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """The chance each of many comparisons may have, so that all of a kind have one false alarm.
+
+    Of single cases, of groups, of bounds; `models.gate_noise.tail_share`.
+    """
+
+    case: float
+    group: float
+    bound: float
 
 
 def decide_without_cases(
@@ -196,7 +222,12 @@ def _comparisons(evidence: Mapping[str, OrganEvidence], changed: Collection[str]
 
 
 def _untouched(
-    organ: str, evidence: OrganEvidence, incumbent: Release, candidate: Release, policy: GatePolicy
+    organ: str,
+    evidence: OrganEvidence,
+    incumbent: Release,
+    candidate: Release,
+    bound: BoundCheck | None,
+    shares: _Shares,
 ) -> OrganGate:
     """Demand the same bytes and the same bits; no statistics."""
     reasons = []
@@ -212,10 +243,7 @@ def _untouched(
     if not cases:
         detail = "No case was answered by both releases."
         reasons.append(GateReason("no-output-compared", Decision.INSUFFICIENT_EVIDENCE, detail))
-    claimed = _calibration(candidate, organ)
-    anew = claimed if claimed != _calibration(incumbent, organ) else None
-    bound = bound_check(_deciding(evidence), anew)
-    reasons += bound_holds(bound, policy)
+    reasons += bound_holds(bound, shares.bound)
     return OrganGate(
         organ=organ,
         tuned=False,
@@ -227,7 +255,12 @@ def _untouched(
 
 
 def _tuned(
-    organ: str, evidence: OrganEvidence, candidate: Release, share: float, policy: GatePolicy
+    organ: str,
+    evidence: OrganEvidence,
+    groups: Groups,
+    bound: BoundCheck | None,
+    shares: _Shares,
+    policy: GatePolicy,
 ) -> OrganGate:
     gate_set, target, deciding = (
         _independent(evidence.gate_set),
@@ -238,25 +271,18 @@ def _tuned(
     surface_margin = margin * policy.surface_factor
     on_gate, on_target = _difference(gate_set, policy), _difference(target, policy)
     on_surface = _difference(gate_set, policy, Metric.NSD)
-    allowed = {metric: losses_allowed(deciding, metric, share, policy) for metric in Metric}
-    bound = bound_check(deciding, _calibration(candidate, organ))
-    sites = _grouped(gate_set, lambda score: score.site, policy)
-    facts = sorted({fact for score in gate_set for fact in score.groups})
-    groups = {fact: _grouped(gate_set, _group_by(fact), policy) for fact in facts}
+    allowed = {metric: losses_allowed(deciding, metric, shares.case, policy) for metric in Metric}
     needed = needed_patients(on_gate, margin, policy)
     equal = not_worse(on_gate, margin, needed, Metric.DSC, policy)
     reasons = [
         *equal,
         *_surface_not_worse(on_surface, surface_margin, policy),
         *better(on_target, policy),
-        *(
-            reason
-            for fact, found in {"site": sites, **groups}.items()
-            for group, difference in found.items()
-            for reason in no_group_pays(fact, group, difference, policy)
-        ),
+        *organ_covered(gate_set, policy),
+        *no_group_pays(groups, margin, shares.group, policy),
         *no_case_lost(deciding, allowed, policy),
-        *bound_holds(bound, policy),
+        *enough_to_see(deciding, policy),
+        *bound_holds(bound, shares.bound),
     ]
     losses = [(score.case, score.difference) for score in deciding if score.difference is not None]
     return OrganGate(
@@ -266,15 +292,15 @@ def _tuned(
         decision=gravest(reasons),
         reasons=in_order(reasons),
         gate_set=on_gate,
-        target=_plain(on_target),
-        surface=_plain(on_surface),
+        target=on_target.plain() if on_target else None,
+        surface=on_surface.plain() if on_surface else None,
         hd95_mm=mean_hd95(gate_set),
-        sites=sites,
-        groups=groups,
-        origins=_grouped(evidence.gate_set, lambda score: score.origin, policy),
+        sites=groups[SITE],
+        groups={fact: found for fact, found in groups.items() if fact != SITE},
+        origins=grouped(evidence.gate_set, lambda score: score.origin, policy),
         presence=presence(deciding),
         bound=bound,
-        noise=_noise(deciding, allowed[Metric.DSC]),
+        noise=noise_of(deciding, allowed[Metric.DSC]),
         taken_voxels=_taken(deciding),
         patients_needed=needed if gravest(equal) is Decision.INSUFFICIENT_EVIDENCE else None,
         worst=tuple(sorted(losses, key=lambda loss: (loss[1], loss[0]))[:5]),
@@ -307,12 +333,6 @@ def _every_case(evidence: OrganEvidence, allowed: Mapping[str, float]) -> tuple[
     )
 
 
-def _noise(scores: Sequence[PairedScore], allowed: Mapping[str, float]) -> Noise:
-    noise = [repeats for score in scores if (repeats := score.noise(Metric.DSC))]
-    deviation = float(np.sqrt(np.mean(np.square(np.concatenate(noise))))) if noise else None
-    return Noise(len(noise), deviation, float(np.median(list(allowed.values()))) if allowed else None)
-
-
 def _taken(scores: Sequence[PairedScore]) -> dict[str, int]:
     taken: dict[str, int] = {}
     for score in scores:
@@ -323,6 +343,14 @@ def _taken(scores: Sequence[PairedScore]) -> dict[str, int]:
 
 def _calibration(release: Release, organ: str) -> OrganCalibration | None:
     return None if release.calibration is None else release.calibration.organs.get(organ)
+
+
+def _claimed(
+    organ: str, incumbent: Release, candidate: Release, changed: Collection[str]
+) -> OrganCalibration | None:
+    """Return what the candidate claims of an organ anew; None where all is as it was."""
+    after = _calibration(candidate, organ)
+    return after if organ in changed or after != _calibration(incumbent, organ) else None
 
 
 def _report(
@@ -361,23 +389,3 @@ def _difference(
     scores: tuple[PairedScore, ...], policy: GatePolicy, metric: Metric = Metric.DSC
 ) -> MeanDifference | None:
     return mean_difference(scores, policy.confidence, policy.resamples, policy.seed, metric)
-
-
-def _plain(found: MeanDifference | None) -> MeanDifference | None:
-    """Without what the bootstrap drew: that is shown of the gate set's DSC alone."""
-    return None if found is None else replace(found, drawn=None)
-
-
-def _group_by(fact: str) -> Callable[[PairedScore], str | None]:
-    return lambda score: score.groups.get(fact)
-
-
-def _grouped(
-    scores: tuple[PairedScore, ...], key: Callable[[PairedScore], str | None], policy: GatePolicy
-) -> dict[str, MeanDifference]:
-    groups: dict[str, MeanDifference] = {}
-    for name in sorted({group for score in scores if (group := key(score)) is not None}):
-        found = _plain(_difference(tuple(score for score in scores if key(score) == name), policy))
-        if found is not None:
-            groups[name] = found
-    return groups

@@ -31,12 +31,15 @@ class GatePolicy:
         Of the bootstrap.
     fewest_patients
         Patients with the organ, below which the gate set decides nothing.
+    unseen_share
+        Share of patients that may lose the organ without one of them being in the gate set: with fewer
+        patients than show less, at `confidence`, a person looks (59 for 5 %).
     fewest_target_patients
         Patients with the organ, below which no gain can be shown.
     fewest_site_patients
         Gate patients of each site the incumbent serves, below which nothing is known of that site.
     group_loss
-        Mean DSC that any one site, scanner, kernel, thickness or contrast may lose.
+        Mean DSC that any one scanner, kernel, thickness or contrast may lose; a site, the organ's margin.
     fewest_group_patients
         Patients of a subgroup from which on a mean loss beyond that goes to a person, though it may be
         chance; shown to be none, it is refused.
@@ -62,6 +65,7 @@ class GatePolicy:
     resamples: int = 4999
     seed: int = 0
     fewest_patients: int = 10
+    unseen_share: float = 0.05
     fewest_target_patients: int = 5
     fewest_site_patients: int = 5
     group_loss: float = 0.03
@@ -166,16 +170,19 @@ class BoundCheck:
     Parameters
     ----------
     cases
-        With independent truth and a bound.
+        Patients with independent truth and a bound.
     held
         Those whose DSC was at or above it.
     confidence
         With which each bound claims to hold.
+    calibrated_on
+        Calibration cases the bounds were fitted to.
     """
 
     cases: int
     held: int
     confidence: float
+    calibrated_on: int
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,20 @@
 """The gate's rules on one tuned organ: what each test asks, and what follows if it fails.
 
 Margins and thresholds are fixed before (`models.gate_report.GatePolicy`). All rules must be passed and all
-organs, so no correction for their number is due (intersection-union test); only the thresholds of single
-cases share one false alarm among them.
+organs, so no correction for their number is due (intersection-union test); only what refuses by itself, if
+any one of many comparisons does, shares one false alarm among them: single cases, groups, bounds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from itertools import groupby
 
 import numpy as np
-from scipy import stats
 
-from models.calibration import OrganCalibration
-from models.conformal import lower_bound
 from models.dsc import Outcome
 from models.gate_noise import loss_thresholds
-from models.gate_report import BoundCheck, Decision, GatePolicy, GateReason, Presence, ServingCost
+from models.gate_report import Decision, GatePolicy, GateReason, Noise, Presence, ServingCost
 from models.paired import MeanDifference, Metric, PairedScore, patients_needed
 
 SHOWN = 5
@@ -46,6 +43,35 @@ def not_worse(
     return [GateReason(codes[1], Decision.INSUFFICIENT_EVIDENCE, detail)]
 
 
+def enough_to_see(scores: Collection[PairedScore], policy: GatePolicy) -> list[GateReason]:
+    """Send a small set to a person: a loss in few patients is seen only if one of them is in it.
+
+    No test finds what the set does not hold: of n patients none is among a share s that loses in
+    (1-s)^n of all sets.
+    """
+    patients = len({score.patient for score in scores if score.values(Metric.DSC) is not None})
+    fewest = math.ceil(math.log(1 - policy.confidence) / math.log(1 - policy.unseen_share))
+    if patients >= fewest or patients < policy.fewest_patients:
+        return []
+    unseen = 1 - (1 - policy.confidence) ** (1 / patients)
+    detail = (
+        f"{patients} patients leave open that up to {unseen:.0%} of patients lose the organ unseen; "
+        f"{fewest} would rule out {policy.unseen_share:.0%}."
+    )
+    return [GateReason("few-patients", Decision.NEEDS_APPROVAL, detail)]
+
+
+def looked_before(looks: int) -> list[GateReason]:
+    """Tell a person: a candidate that is weighed again and again passes some time by chance alone."""
+    if not looks:
+        return []
+    detail = (
+        f"The gate has decided on this candidate {looks} times before, on other sets or by other rules; each "
+        "look lets one in twenty that are worse pass."
+    )
+    return [GateReason("looked-before", Decision.NEEDS_APPROVAL, detail)]
+
+
 def needed_patients(found: MeanDifference | None, margin: float, policy: GatePolicy) -> int:
     """Patients that would do: never fewer than the fewest, nor than those that did not."""
     if found is None or found.deviation is None:
@@ -69,37 +95,6 @@ def better(found: MeanDifference | None, policy: GatePolicy) -> list[GateReason]
     if found.mean <= 0:
         return [GateReason("no-gain", Decision.REFUSE, f"{detail}: nothing was learnt.")]
     return [GateReason("gain-not-shown", Decision.INSUFFICIENT_EVIDENCE, f"{detail} may be chance.")]
-
-
-def no_group_pays(fact: str, group: str, found: MeanDifference, policy: GatePolicy) -> list[GateReason]:
-    """No subgroup collapses; where few patients cannot show whether one does, a person looks.
-
-    Parameters
-    ----------
-    fact, group
-        E.g. `kernel` and `B30f`; for a site, the fact is `site`.
-    found
-        The group's mean difference.
-    policy
-        What was fixed before.
-    """
-    if found.mean >= -policy.group_loss:
-        return []
-    what = f"{fact.capitalize()} {group}: mean DSC {found.mean:+.3f} over {found.patients} patients"
-    detail = f"{what}; {policy.group_loss} may be lost."
-    if _upper_bound(found, policy.confidence) < 0:
-        return [GateReason(f"{fact}-collapse", Decision.REFUSE, detail)]
-    if found.patients >= policy.fewest_group_patients:
-        return [GateReason(f"{fact}-may-collapse", Decision.NEEDS_APPROVAL, f"{detail} It may be chance.")]
-    return []
-
-
-def _upper_bound(found: MeanDifference, confidence: float) -> float:
-    """One-sided upper bound by Student's t: groups are too small for the bootstrap."""
-    if found.deviation is None:
-        return np.inf
-    spread = found.deviation / np.sqrt(found.patients)
-    return float(found.mean + stats.t.ppf(confidence, found.patients - 1) * spread)
 
 
 def losses_allowed(
@@ -135,6 +130,13 @@ def losses_allowed(
         for case, threshold in zip(scanned, thresholds, strict=True):
             allowed[case] = min(largest, max(smallest, float(threshold)))
     return allowed
+
+
+def noise_of(scores: Sequence[PairedScore], allowed: Mapping[str, float]) -> Noise:
+    """Return how noisy the incumbent is on one organ's cases, and what they may lose in the middle."""
+    noise = [repeats for score in scores if (repeats := score.noise(Metric.DSC))]
+    deviation = float(np.sqrt(np.mean(np.square(np.concatenate(noise))))) if noise else None
+    return Noise(len(noise), deviation, float(np.median(list(allowed.values()))) if allowed else None)
 
 
 def no_case_lost(
@@ -178,31 +180,6 @@ def _named(code: str, decision: Decision, what: str, scores: Collection[PairedSc
     return [GateReason(code, decision, f"{what} in {len(cases)} cases: {shown}.")] if cases else []
 
 
-def bound_check(scores: Collection[PairedScore], calibration: OrganCalibration | None) -> BoundCheck | None:
-    """Count the cases in which the candidate's lower bound of DSC held; None where it claims none."""
-    claimed = [
-        (s.candidate_dsc, s.candidate_sdc)
-        for s in scores
-        if s.candidate_dsc is not None and s.candidate_sdc is not None
-    ]
-    if calibration is None or not claimed:
-        return None
-    held = sum(dsc >= lower_bound(sdc, calibration) for dsc, sdc in claimed)
-    return BoundCheck(len(claimed), held, calibration.confidence)
-
-
-def bound_holds(check: BoundCheck | None, policy: GatePolicy) -> list[GateReason]:
-    """Refuse bounds that hold less often than they claim, as far as the gate set can show it (binomial)."""
-    if check is None:
-        return []
-    if stats.binom.cdf(check.held, check.cases, check.confidence) >= 1 - policy.confidence:
-        return []
-    detail = (
-        f"The bound of DSC held in {check.held} of {check.cases} cases; it claims {check.confidence:.0%}."
-    )
-    return [GateReason("bound-not-held", Decision.REFUSE, detail)]
-
-
 def affordable(cost: ServingCost | None, policy: GatePolicy) -> list[GateReason]:
     """Neither much slower nor much larger than what serves."""
     if cost is None:
@@ -228,36 +205,6 @@ def presence(scores: Collection[PairedScore]) -> dict[str, Presence]:
         "incumbent": counted([score.incumbent_outcome for score in scores]),
         "candidate": counted([score.candidate_outcome for score in scores]),
     }
-
-
-def sites_covered(
-    scores: Collection[PairedScore], served: Collection[str], policy: GatePolicy
-) -> list[GateReason]:
-    """Every site the incumbent serves has patients in the gate set: a tuned head forgets old ones first.
-
-    Parameters
-    ----------
-    scores
-        Cases of one organ that decide; every gate case has truth of every organ.
-    served
-        Sites the incumbent serves.
-    policy
-        What was fixed before.
-    """
-    found = {
-        site: len({score.patient for score in of_site})
-        for site, of_site in groupby(sorted(scores, key=lambda s: s.site), key=lambda s: s.site)
-    }
-    return [
-        GateReason(
-            "site-not-covered",
-            Decision.INSUFFICIENT_EVIDENCE,
-            f"Site {site} has {found.get(site, 0)} gate patients with independent truth; "
-            f"{policy.fewest_site_patients} would do.",
-        )
-        for site in sorted({*served, *found} - {""})
-        if found.get(site, 0) < policy.fewest_site_patients
-    ]
 
 
 def mean_hd95(scores: Collection[PairedScore]) -> tuple[float, float] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -165,6 +165,10 @@ class MeanDifference:
     deviation: float | None
     lower_bound: float | None
     drawn: Histogram | None = None
+
+    def plain(self) -> MeanDifference:
+        """Return it without what the bootstrap drew."""
+        return replace(self, drawn=None)
 
 
 def by_patient(scores: Iterable[PairedScore], metric: Metric = Metric.DSC) -> NDArray[np.float64]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 
-from models.calibration import Calibration, OrganCalibration
+from models.calibration import Calibration
 from models.contract import ModelContract
 from models.gate_report import Decision, GateReason
 from models.release import Release
@@ -71,11 +72,11 @@ def _calibration_kept(incumbent: Release, candidate: Release, changed: Collectio
     if before is None or after is None:
         return before is after
 
-    def kept(calibration: Calibration) -> dict[str, OrganCalibration]:
-        return {organ: known for organ, known in calibration.organs.items() if organ not in changed}
+    def kept(calibration: Calibration) -> Calibration:
+        organs = {organ: known for organ, known in calibration.organs.items() if organ not in changed}
+        return replace(calibration, organs=organs)
 
-    same_reference = (before.profile, before.domain) == (after.profile, after.domain)
-    return same_reference and kept(before) == kept(after)
+    return kept(before) == kept(after)
 
 
 def _plain(contract: ModelContract) -> str:

@@ -10,8 +10,11 @@ import pytest
 from models.calibration import OrganCalibration
 from models.dsc import Outcome
 from models.gate import OrganEvidence, Tuning, gate
+from models.gate_bounds import bound_check, bound_holds
+from models.gate_groups import no_group_pays
+from models.gate_noise import tail_share
 from models.gate_report import BoundCheck, Decision, GateReport, ServingCost
-from models.gate_rules import affordable, bound_check, bound_holds
+from models.gate_rules import affordable
 from models.paired import MeanDifference, PairedScore
 from tests.unit.test_gate import (
     CALIBRATION,
@@ -82,6 +85,37 @@ def test_a_site_that_is_served_and_not_in_the_set_is_insufficient_evidence_with_
     assert "5 would do" in report.reasons[0].detail
 
 
+def test_a_site_whose_patients_have_not_the_organ_does_not_cover_it() -> None:
+    absent = {"incumbent_outcome": Outcome.ABSENT, "candidate_outcome": Outcome.ABSENT}
+    none = {"incumbent_dsc": None, "candidate_dsc": None}
+    found = tuple(
+        replace(s, **none, **absent) if s.site == "B" and n > 5 else s
+        for n, s in enumerate(scores(better(60)))
+    )
+    report = decide(found)
+    assert (report.decision, codes(report)) == (Decision.INSUFFICIENT_EVIDENCE, {"organ-not-covered"})
+    assert "Of 30 gate patients of site B, 3 have the organ; 5 would do." in stomach(report).reasons[0].detail
+
+
+def test_equal_candidates_are_not_refused_for_one_of_many_small_groups() -> None:
+    rng, refused = np.random.default_rng(9), 0
+    for _ in range(400):
+        groups = {f"group {n}": group(rng.normal(0, 0.1, rng.integers(2, 9))) for n in range(20)}
+        found = no_group_pays({"kernel": groups}, 0.02, tail_share(0.05, 20), FAST)
+        refused += any(reason.decision is Decision.REFUSE for reason in found)
+    assert 0 < refused / 400 <= 0.05 + 0.03, "three standard errors"
+    alone = no_group_pays(
+        {"kernel": {"B70f": group(np.full(6, -0.2) + 0.01)}}, 0.02, tail_share(0.05, 20), FAST
+    )
+    assert [reason.code for reason in alone] == ["kernel-collapse"]
+
+
+def group(differences: np.ndarray) -> MeanDifference:
+    """What is known of a group with these differences."""
+    mean, deviation = float(differences.mean()), float(differences.std(ddof=1))
+    return MeanDifference(len(differences), 0.8, 0.8 + mean, mean, deviation, None)
+
+
 def test_the_incumbents_own_noise_says_what_a_case_may_lose() -> None:
     difference = better(30, gain=0.08, deviation=0.01)
     difference[4] = -0.12
@@ -144,11 +178,24 @@ def test_bounds_that_hold_less_often_than_they_claim_are_refused() -> None:
     claimed = OrganCalibration(quantile=0.05, confidence=0.9, cases=20)
     found = tuple(replace(s, candidate_sdc=0.95) for s in scores(np.linspace(0.0, 0.2, 20)))
     check = bound_check(found, claimed)
-    assert check == BoundCheck(cases=20, held=10, confidence=0.9)
+    assert check == BoundCheck(cases=20, held=10, confidence=0.9, calibrated_on=20)
     assert bound_check(found, None) is None
-    assert [reason.code for reason in bound_holds(check, FAST)] == ["bound-not-held"]
-    # Of 20 bounds that hold with 0.9 each, 16 or more hold in 96 % of gates, 15 or more in 99 %.
-    assert [len(bound_holds(replace(check, held=held), FAST)) for held in (15, 16)] == [1, 0]
+    assert [reason.code for reason in bound_holds(check, 0.05)] == ["bound-not-held"]
+    twins = tuple(replace(s, case=f"{s.case}, again", candidate_sdc=0.0) for s in found)
+    assert bound_check((*found, *twins), claimed) == check, "cases of one patient count as one"
+
+
+def test_bounds_from_few_calibration_cases_may_hold_less_often_without_being_wrong() -> None:
+    """Twenty residuals are drawn to calibrate and twenty to check, as good as one another."""
+    rng, refused = np.random.default_rng(8), []
+    for _ in range(2000):
+        fitted, met = rng.normal(size=(2, 20))
+        held = int((met <= np.sort(fitted)[18]).sum())
+        refused.append(bool(bound_holds(BoundCheck(20, held, 0.9, 20), 0.05)))
+    assert 0.005 < np.mean(refused) <= 0.05
+    # A binomial of 0.9 takes these for wrong in one gate of eight, or so.
+    assert bound_holds(BoundCheck(20, 15, 0.9, 20), 0.05) == []
+    assert bound_holds(BoundCheck(20, 15, 0.9, 2000), 0.05)
 
 
 def test_a_recalibrated_release_needs_a_person_and_its_bounds_are_checked() -> None:
