@@ -19,7 +19,9 @@ from deploy import (
     arrival_verbs,
     audit_verbs,
     case_verbs,
+    cluster_verbs,
     correction_verbs,
+    doctor_verb,
     flag_verbs,
     import_verb,
     learning_verbs,
@@ -189,9 +191,11 @@ for verbs in (
     case_verbs,
     flag_verbs,
     release_verbs,
+    doctor_verb,
     import_verb,
     audit_verbs,
     arrival_verbs,
+    cluster_verbs,
 ):
     verbs.register(app)
 

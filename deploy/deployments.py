@@ -1,6 +1,7 @@
 """The Prefect deployments: every flow can be started from the dashboard; some start by themselves.
 
-Runs are processes of a worker on the machine that holds the home: no image is built or pulled.
+Runs are processes of a worker that sees the home: no image is built or pulled. In a cluster, learning may be
+jobs of their own instead, in a pool whose jobs ask for a GPU.
 """
 
 from __future__ import annotations
@@ -39,8 +40,17 @@ QUEUES = (WATCH_QUEUE, URGENT_QUEUE, QUEUE, LEARNING_QUEUE)
 """Work queues of the pool, what goes first first; a worker takes from the first that has something."""
 
 
-def register(api_url: str, settings: Settings, timezone: str = "UTC") -> tuple[str, ...]:
-    """Register the work pool and every deployment; registering again only brings them up to date.
+def register(
+    api_url: str,
+    settings: Settings,
+    timezone: str = "UTC",
+    *,
+    learns: bool = True,
+    job_template: dict[str, Any] | None = None,
+    jobs_at_once: int = 1,
+    at_once: int | None = None,
+) -> tuple[str, ...]:
+    """Register the work pools and every deployment; registering again only brings them up to date.
 
     Parameters
     ----------
@@ -50,6 +60,15 @@ def register(api_url: str, settings: Settings, timezone: str = "UTC") -> tuple[s
         Runs work in this home.
     timezone
         Of the schedule, an IANA name.
+    learns
+        Whether tuning starts by itself every night.
+    job_template
+        Base job template of the Kubernetes work pool that `settings.tuning_pool` names; None: a pool of that
+        name is made elsewhere.
+    jobs_at_once
+        Jobs of that pool at a time, as many as there are GPUs for them.
+    at_once
+        Runs of all workers together at a time; None: as many as the workers do.
 
     Returns
     -------
@@ -58,12 +77,31 @@ def register(api_url: str, settings: Settings, timezone: str = "UTC") -> tuple[s
     """
     with temporary_settings({PREFECT_API_URL: api_url}):
         with get_client(sync_client=True) as client:
-            client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"), overwrite=True)
+            pool = WorkPoolCreate(name=WORK_POOL, type="process", concurrency_limit=at_once)
+            client.create_work_pool(pool, overwrite=True)
             _order_queues(client)
-        deployments = _deployments(settings, timezone)
-        for deployment in deployments:  # not `prefect.deploy`, which prints where the verbs' JSON goes
-            deployment.apply(work_pool_name=WORK_POOL)
-    return tuple(f"{one.flow_name}/{one.name}" for one in deployments)
+            if job_template is not None:
+                _offer_jobs(client, settings, job_template, jobs_at_once)
+        deployments = _deployments(settings, timezone, learns)
+        for deployment, pool_name in deployments:
+            deployment.apply(work_pool_name=pool_name)  # not `prefect.deploy`, which prints to stdout
+    return tuple(f"{one.flow_name}/{one.name}" for one, _ in deployments)
+
+
+def _offer_jobs(
+    client: SyncPrefectClient, settings: Settings, template: dict[str, Any], at_once: int
+) -> None:
+    """Make the pool whose runs are jobs of a cluster."""
+    pool, _ = _learning(settings)
+    made = WorkPoolCreate(name=pool, type="kubernetes", base_job_template=template, concurrency_limit=at_once)
+    client.create_work_pool(made, overwrite=True)
+
+
+def _learning(settings: Settings) -> tuple[str, str]:
+    """Return the work pool and the queue that tuning runs in."""
+    if settings.tuning_pool is None:
+        return WORK_POOL, LEARNING_QUEUE
+    return settings.tuning_pool, "default"
 
 
 def _order_queues(client: SyncPrefectClient) -> None:
@@ -77,7 +115,9 @@ def _order_queues(client: SyncPrefectClient) -> None:
         client.update_work_queue(queue.id, priority=place)
 
 
-def _deployments(settings: Settings, timezone: str) -> list[RunnerDeployment]:
+def _deployments(settings: Settings, timezone: str, learns: bool) -> list[tuple[RunnerDeployment, str]]:
+    """Return every deployment and the work pool it belongs to."""
+    learning_pool, learning_queue = _learning(settings)
     common: dict[str, Any] = {
         "name": "organloop",
         "entrypoint_type": EntrypointType.MODULE_PATH,
@@ -89,7 +129,8 @@ def _deployments(settings: Settings, timezone: str) -> list[RunnerDeployment]:
         **common,
         schedule=Cron(NIGHTLY, timezone=timezone),
         concurrency_limit=ONE_AT_A_TIME,
-        work_queue_name=LEARNING_QUEUE,
+        work_queue_name=learning_queue,
+        paused=not learns,
     )
     watching = RunnerDeployment.from_flow(
         watch_arrivals,
@@ -99,10 +140,10 @@ def _deployments(settings: Settings, timezone: str) -> list[RunnerDeployment]:
         work_queue_name=WATCH_QUEUE,
     )
     return [
-        watching,
-        RunnerDeployment.from_flow(segment_study, **common),
-        RunnerDeployment.from_flow(ingest_correction, **common),
-        nightly,
-        RunnerDeployment.from_flow(promote_release, **common, concurrency_limit=1),
-        RunnerDeployment.from_flow(approve_release, **common),
+        (watching, WORK_POOL),
+        (RunnerDeployment.from_flow(segment_study, **common), WORK_POOL),
+        (RunnerDeployment.from_flow(ingest_correction, **common), WORK_POOL),
+        (nightly, learning_pool),
+        (RunnerDeployment.from_flow(promote_release, **common, concurrency_limit=1), WORK_POOL),
+        (RunnerDeployment.from_flow(approve_release, **common), WORK_POOL),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from deploy import local_process
-from deploy.local_process import LocalProcess
+from deploy.local_process import LocalProcess, StartFailed
 from services.releases.files import replace
 
 START_SECONDS = 90.0
@@ -92,6 +93,21 @@ class PrefectServer:
         self._state.unlink(missing_ok=True)
 
 
+def wait_for_api(api_url: str, seconds: float) -> None:
+    """Return once the Prefect server at an address answers.
+
+    Raises
+    ------
+    StartFailed
+        If it has not by then.
+    """
+    deadline = time.monotonic() + seconds
+    while not _answers(api_url):
+        if time.monotonic() > deadline:
+            raise StartFailed(f"the Prefect server at {api_url} has not answered for {seconds:.0f} s")
+        time.sleep(1)
+
+
 def last_completed(api_url: str, flow_name: str) -> datetime | None:
     """Return when a run of a flow last ended well; None if none has yet."""
     asked = {
@@ -116,8 +132,12 @@ def _api_url(port: int) -> str:
 
 
 def _healthy(port: int) -> bool:
+    return _answers(_api_url(port))
+
+
+def _answers(api_url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{_api_url(port)}/health", timeout=2) as answer:
+        with urllib.request.urlopen(f"{api_url}/health", timeout=2) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

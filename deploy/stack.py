@@ -18,20 +18,18 @@ from deploy import archive_server, viewer_server
 from deploy.archive_server import ArchiveServer
 from deploy.local_process import NotInstalled
 from deploy.prefect_server import PrefectServer, last_completed
+from deploy.preparation import prepare
 from deploy.triton_server import TritonServer
 from deploy.viewer_server import ViewerServer
 from deploy.worker import Worker
-from models.errors import InvalidRelease
 from models.release import sha256_hex
 from services.inference.triton import TritonSegmenter
-from services.records.port import ReleaseState
 from services.records.store import open_records
 from services.releases.files import replace
 from services.releases.triton_repository import triton_config
 from services.settings import Settings
-from services.wiring import Services, connect_in_process, repository_root, triton_repository
+from services.wiring import connect_in_process, repository_root, triton_repository
 
-STARTER = repository_root() / "models" / "starter"
 TRITON_ENVIRONMENT = repository_root() / ".venv-triton"
 SERVED_CODE = ("deploy/triton/organ_segmenter/model.py", "models/*.py", "services/inference/*.py")
 """What a Triton keeps in memory of the project, as patterns under its root."""
@@ -258,13 +256,10 @@ def serve_incumbent(settings: Settings, progress: Callable[[str], None]) -> None
     StartFailed, ServingFailed, InvalidRelease, StorageFailed
         As `up`.
     """
-    from flows.serving import current, load, write  # Prefect is loaded only when it is needed
+    from flows.serving import current, load  # Prefect is loaded only when it is needed
 
+    prepare(settings, progress, starter=True)
     in_process = connect_in_process(settings)
-    if in_process.records.incumbent() is None:
-        _take_in_starter(in_process, progress)
-    write(current(in_process), in_process, progress)
-    _renew_others(in_process, progress)
     server, program = triton_server(settings), served_program(settings)
     if server.status() is not None and _noted_program(settings) != program:
         progress("stopping Triton: it runs an older program")
@@ -302,22 +297,3 @@ def _noted(settings: Settings) -> dict[str, Any]:
 def _note(settings: Settings, **entries: str) -> None:
     """Note addresses where every process of this home finds them."""
     replace(settings.stack_file, json.dumps(_noted(settings) | entries).encode())
-
-
-def _take_in_starter(services: Services, progress: Callable[[str], None]) -> None:
-    progress("taking in the demonstration release (trained on phantoms, not for clinical use)")
-    number = services.releases.import_from(STARTER)[0]
-    release = services.releases.release(number)
-    services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
-    services.records.set_incumbent(number, approver="organloop up", reason="the first release of this home")
-
-
-def _renew_others(services: Services, progress: Callable[[str], None]) -> None:
-    """Bring the program in the other version folders up to date; a damaged one is in nobody's way."""
-    incumbent = services.records.incumbent()
-    for number in services.repository.versions():
-        if number != incumbent:
-            try:
-                services.repository.write_version(services.releases.release(number), services.releases)
-            except InvalidRelease as error:
-                progress(f"release {number} is left as it is: {error}")

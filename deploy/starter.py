@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.console import progress
-from deploy.stack import STARTER
+from deploy.preparation import STARTER
 from models.network.starter import train_starter
 from models.phantom import make_case
 from models.release import Release

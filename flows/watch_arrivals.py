@@ -30,9 +30,6 @@ from services.records.port import Arrival, ArrivalState, Records
 from services.settings import Settings
 from services.wiring import Services, connect
 
-IN_FLIGHT = 8
-"""So many runs wait or run at a time: what is urgent must not stand behind a long queue."""
-
 DAYS_WATCHED = 30
 """Once a day segmented studies that came in so many days are looked at again: deleted ones tell nobody."""
 
@@ -220,7 +217,7 @@ def submit(
     """
     arrivals = services.records.open_arrivals()
     states = Counter(one.state for one in arrivals)
-    room = IN_FLIGHT - states[ArrivalState.SUBMITTED]
+    room = services.settings.studies_at_once - states[ArrivalState.SUBMITTED]
     ready = in_order(arrivals)
     held = _why_held(services) if any(one.is_study for one in ready) else None
     if held is not None:

@@ -30,6 +30,11 @@ class Settings(BaseSettings):
         None,
         description="Triton's gRPC address, host:port. Unset: the stack started by `organloop up`.",
     )
+    triton_endpoints: str | None = Field(
+        None,
+        description="Addresses, host:port with commas between, of every Triton that a release must be loaded "
+        "on before it serves. Unset: ORGANLOOP_TRITON_URL alone.",
+    )
     database_url: str | None = Field(
         None,
         description="SQLAlchemy address of the records. Unset: SQLite in the home folder.",
@@ -66,6 +71,16 @@ class Settings(BaseSettings):
     threads: PositiveInt = Field(
         2,
         description="Threads of the engine. Part of the serving profile: another number, other bits.",
+    )
+    studies_at_once: PositiveInt = Field(
+        8,
+        description="Runs of studies that wait or run at a time; what is urgent stands behind no more. At "
+        "least as many as all workers together do.",
+    )
+    tuning_pool: str | None = Field(
+        None,
+        description="Prefect work pool that tuning runs in, e.g. a Kubernetes pool whose jobs ask for a GPU. "
+        "Unset: the workers' own.",
     )
     audit_share: float = Field(
         0.05,

@@ -80,7 +80,7 @@ def connect(settings: Settings) -> Services:
         segmenter=triton,
         cases=CaseStore(settings.case_store),
         repository=triton_repository(settings),
-        endpoints=(triton,),
+        endpoints=_endpoints(settings) or (triton,),
         archive=archive,
         feed=archive if isinstance(archive, OrthancArchive) else None,
         source=source_of(settings, archive),
@@ -124,6 +124,12 @@ def triton_url(settings: Settings) -> str:
             "no Triton is known: start the local stack with `organloop up`, or set ORGANLOOP_TRITON_URL"
         )
     return url
+
+
+def _endpoints(settings: Settings) -> tuple[TritonSegmenter, ...]:
+    """Return every Triton the settings list; none where they list none."""
+    addresses = [one.strip() for one in (settings.triton_endpoints or "").split(",")]
+    return tuple(TritonSegmenter(one, settings.serving_deadline_seconds) for one in addresses if one)
 
 
 def archive_of(settings: Settings) -> OrthancArchive | DicomwebArchive | None:

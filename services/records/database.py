@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.pool import NullPool
 
 from models.errors import StorageFailed
 
@@ -19,6 +24,9 @@ BUSY_TIMEOUT_SECONDS = 30.0
 
 TRANSACTION_LOCK = 0x6F72676E
 """Number of the advisory lock that lets one transaction at a time run in a PostgreSQL database."""
+
+PREPARATION_LOCK = TRANSACTION_LOCK + 1
+"""Number of the advisory lock under which one process at a time prepares a home."""
 
 
 def connect(url: str) -> Engine:
@@ -50,12 +58,63 @@ def connect(url: str) -> Engine:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the schema to the newest revision; at most one process does it, the others wait."""
+    """Bring the schema to the newest revision; at most one process does it, the others wait.
+
+    A revision of a newer program is left as it is, so that an update can be taken back: revisions that begin
+    with the same digit only add what older programs do without. One that they could not work with begins
+    with the next digit.
+
+    Raises
+    ------
+    StorageFailed
+        If a newer program has left a schema that this one cannot work with; nothing was changed.
+    """
+    config = _migrations()
+    script = ScriptDirectory.from_config(config)
+    known, head = {one.revision for one in script.walk_revisions()}, str(script.get_current_head())
+    with engine.begin() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+        if found is None or found in known:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+        elif found[0] != head[0] or found < head:
+            raise StorageFailed(
+                f"the records are at revision {found}, which this program, at {head}, cannot work with: "
+                "install the newer version again, or restore the backup from before it"
+            )
+
+
+def revisions(engine: Engine) -> tuple[str | None, str]:
+    """Return the revision a database is at, None for an empty one, and the newest this program knows.
+
+    Nothing is changed, not even in an empty database.
+    """
+    newest = str(ScriptDirectory.from_config(_migrations()).get_current_head())
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision(), newest
+
+
+def _migrations() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    return config
+
+
+@contextmanager
+def alone(url: str) -> Iterator[None]:
+    """Let one process at a time prepare the home of these records; the others wait.
+
+    In PostgreSQL an advisory lock, which ends with its connection, so that a killed process leaves none.
+    SQLite is one machine's, where one process prepares: no lock.
+    """
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite":
+        yield
+        return
+    engine = create_engine(address, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"SELECT pg_advisory_lock({PREPARATION_LOCK})")
+        yield
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

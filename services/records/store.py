@@ -26,9 +26,13 @@ def open_records(url: str, clock: Clock = local_now) -> SqlRecords:
     Raises
     ------
     StorageFailed
-        If the database cannot be reached or written.
+        If the database cannot be reached or written, or holds what only a newer program can work with.
     """
     engine = connect(url)
-    with as_storage_failure():
-        upgrade(engine)
+    try:
+        with as_storage_failure():
+            upgrade(engine)
+    except BaseException:
+        engine.dispose()
+        raise
     return SqlRecords(engine, clock)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deploy.stack import STARTER
+from deploy.preparation import STARTER
 from models.geometry import Geometry
 from models.organs import ORGANS
 from models.phantom import make_case

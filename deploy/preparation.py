@@ -1,0 +1,74 @@
+"""Bringing a home to the state of this program: the records' schema, a first release, Triton's repository."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from models.errors import InvalidRelease
+from services.records.database import alone
+from services.records.port import ReleaseState
+from services.releases.files import storage_errors
+from services.settings import Settings
+from services.wiring import Services, connect_in_process, repository_root
+
+STARTER = repository_root() / "models" / "starter"
+
+
+def prepare(settings: Settings, progress: Callable[[str], None], *, starter: bool) -> int | None:
+    """Bring the home to this program's state; safe to repeat, and in several processes at once.
+
+    Parameters
+    ----------
+    settings
+        Whose home and records.
+    progress
+        Told each step.
+    starter
+        Whether the demonstration release becomes the incumbent where there is none.
+
+    Returns
+    -------
+    int or None
+        The incumbent; None if there is none, and then nothing is served.
+
+    Raises
+    ------
+    InvalidRelease
+        If the incumbent is damaged, or its export does not agree with torch.
+    StorageFailed
+        If the home or the records cannot be written, or a newer program's records cannot be worked with.
+    """
+    from flows.serving import current, write  # Prefect is loaded only when it is needed
+
+    with alone(settings.records_url):
+        services = connect_in_process(settings)
+        with storage_errors(str(settings.triton_repository)):
+            settings.triton_repository.mkdir(parents=True, exist_ok=True)
+        if services.records.incumbent() is None and starter:
+            _take_in_starter(services, progress)
+        number = services.records.incumbent()
+        if number is None:
+            progress("no release is the incumbent yet: nothing is served")
+        else:
+            write(current(services), services, progress)
+        _renew_others(services, progress)
+    return number
+
+
+def _take_in_starter(services: Services, progress: Callable[[str], None]) -> None:
+    progress("taking in the demonstration release (trained on phantoms, not for clinical use)")
+    number = services.releases.import_from(STARTER)[0]
+    release = services.releases.release(number)
+    services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
+    services.records.set_incumbent(number, approver="organloop up", reason="the first release of this home")
+
+
+def _renew_others(services: Services, progress: Callable[[str], None]) -> None:
+    """Bring the program in the other version folders up to date; a damaged one is in nobody's way."""
+    incumbent = services.records.incumbent()
+    for number in services.repository.versions():
+        if number != incumbent:
+            try:
+                services.repository.write_version(services.releases.release(number), services.releases)
+            except InvalidRelease as error:
+                progress(f"release {number} is left as it is: {error}")

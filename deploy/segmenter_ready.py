@@ -1,0 +1,111 @@
+"""Whether the Triton beside this answers for the incumbent: what a cluster asks before studies go there.
+
+Triton's own ``/v2/health/ready`` says no while anything loads and after any failed load. The right question
+is the incumbent's version-ready URL, and which release that is, is a row of the records.
+"""
+
+from __future__ import annotations
+
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from models.contract import SEGMENTER
+from models.errors import OrganloopError
+from services.records.store import open_records
+from services.settings import Settings
+
+TRITON = "http://127.0.0.1:8000"
+PORT = 8080
+SECONDS = 5.0
+
+
+class Readiness:
+    """Asks the records for the incumbent and Triton for its version.
+
+    Records that are away for a while take no Triton out of service: the incumbent known last counts.
+
+    Parameters
+    ----------
+    incumbent
+        Returns the number of the release that serves, or None.
+    triton
+        Triton's HTTP address.
+    """
+
+    def __init__(self, incumbent: Callable[[], int | None], triton: str = TRITON) -> None:
+        self._incumbent = incumbent
+        self._triton = triton
+        self._known: int | None = None
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def check(self) -> tuple[bool, str]:
+        """Return whether the incumbent is answered for, and a line that says why or why not."""
+        try:
+            self._known = self._incumbent()
+        except OrganloopError as error:
+            if self._known is None:
+                return False, f"the incumbent is not known: {error}"
+        if self._known is None:
+            return False, "no release is the incumbent yet"
+        url = f"{self._triton}/v2/models/{SEGMENTER}/versions/{self._known}/ready"
+        try:
+            with self._opener.open(url, timeout=SECONDS):
+                return True, f"release {self._known} is ready"
+        except (urllib.error.URLError, OSError) as error:
+            return False, f"release {self._known} is not ready: {error}"
+
+
+def serve(readiness: Readiness, host: str, port: int) -> ThreadingHTTPServer:
+    """Return a server of ``GET /ready``: 200 or 503, with the reason as text; ``/live`` says that it runs."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/live":
+                self._say(HTTPStatus.OK, "running")
+            elif self.path == "/ready":
+                ready, why = readiness.check()
+                self._say(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, why)
+            else:
+                self._say(HTTPStatus.NOT_FOUND, "GET /ready or /live")
+
+        def _say(self, status: HTTPStatus, text: str) -> None:
+            body = f"{text}\n".encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Leave the log to what changes: a probe every few seconds is no news."""
+
+    return ThreadingHTTPServer((host, port), Handler)
+
+
+class Incumbent:
+    """The incumbent of the settings' records; the records are opened at the first question that succeeds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.records_url
+        self._read: Callable[[], int | None] | None = None
+
+    def __call__(self) -> int | None:
+        """Return the number of the release that serves, or None. Raises `StorageFailed`."""
+        if self._read is None:
+            self._read = open_records(self._url).incumbent
+        return self._read()
+
+
+def main() -> None:
+    """Answer until the container ends."""
+    server = serve(Readiness(Incumbent(Settings())), "", PORT)
+    sys.stderr.write(f"answering GET /ready on port {PORT}\n")
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""Updating and taking back: the schema of the records between versions of the program, on real databases."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier, Event
+from time import sleep
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import inspect, text
+
+import services.records.database as database
+from models.errors import StorageFailed
+from services.records.database import alone, connect
+from services.records.store import open_records
+
+MIGRATIONS = Path(database.__file__).parent / "migrations"
+FIRST_TAKEN_BACK_TO = "0004"
+"""The oldest revision that an update is taken back to."""
+
+
+def revision_of(url: str) -> str:
+    engine = connect(url)
+    with engine.begin() as connection:
+        found = str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
+    engine.dispose()
+    return found
+
+
+def set_revision(url: str, revision: str) -> None:
+    engine = connect(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :to"), {"to": revision})
+    engine.dispose()
+
+
+def migrate(url: str, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = connect(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def test_many_that_open_an_empty_database_at_once_bring_it_up_once(url):
+    at_once = Barrier(4)
+
+    def open_one(_: int) -> int | None:
+        at_once.wait()
+        records = open_records(url)
+        found = records.incumbent()
+        records.close()
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(open_one, range(4))) == [None] * 4
+    assert revision_of(url) >= FIRST_TAKEN_BACK_TO
+
+
+def test_the_schema_of_a_newer_program_is_worked_with_and_left_as_it_is(url):
+    open_records(url).close()
+    newer = f"{revision_of(url)[0]}999"
+    set_revision(url, newer)
+    records = open_records(url)
+    assert records.incumbent() is None
+    records.event("after-a-rollback", who="test", payload={})
+    records.close()
+    assert revision_of(url) == newer
+
+
+@pytest.mark.parametrize("revision", ["1001", "8f3a"])
+def test_a_schema_this_program_cannot_work_with_is_refused_and_nothing_is_changed(url, revision):
+    open_records(url).close()
+    set_revision(url, revision)
+    with pytest.raises(StorageFailed, match=f"revision {revision}.*install the newer version again"):
+        open_records(url)
+    assert revision_of(url) == revision
+
+
+def test_no_migration_takes_from_an_older_program_what_it_works_with(url):
+    """Every column stays with its type; new ones in old tables may be left out by who does not know them."""
+    migrate(url, FIRST_TAKEN_BACK_TO)
+    engine = connect(url)
+    before = {
+        table: {column["name"]: column for column in inspect(engine).get_columns(table)}
+        for table in inspect(engine).get_table_names()
+    }
+    engine.dispose()
+    open_records(url).close()
+    engine = connect(url)
+    now = inspect(engine)
+    for table, columns in before.items():
+        after = {column["name"]: column for column in now.get_columns(table)}
+        for name, column in columns.items():
+            assert name in after, f"{table}.{name} is gone"
+            assert str(after[name]["type"]) == str(column["type"])
+            assert after[name]["nullable"] >= column["nullable"]
+        for name in after.keys() - columns.keys():
+            may_be_left_out = after[name]["nullable"] or after[name]["default"] is not None
+            assert may_be_left_out, f"{table}.{name} is new and must be given"
+    engine.dispose()
+
+
+def test_one_process_at_a_time_prepares_a_home_and_a_dead_one_leaves_no_lock(postgresql):
+    url = postgresql % "postgres"
+    inside, order = Event(), []
+
+    def second() -> None:
+        assert inside.wait(10)
+        with alone(url):
+            order.append("second")
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(second)
+        with pytest.raises(KeyboardInterrupt), alone(url):
+            inside.set()
+            sleep(0.3)
+            order.append("first")
+            raise KeyboardInterrupt
+        other.result(10)
+    assert order == ["first", "second"]
