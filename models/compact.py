@@ -11,6 +11,7 @@ threshold, and masks keep their bits.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ _EXACT = 255  # the code of a value that lies on no step; the value itself follo
 
 
 def round_served(
-    probability: NDArray[np.float16], disagreement: NDArray[np.float16], threshold: float
+    probability: NDArray[np.float16], disagreements: Sequence[NDArray[np.float16]], threshold: float
 ) -> None:
     """Round one organ's answer in place.
 
@@ -45,8 +46,8 @@ def round_served(
     ----------
     probability
         Axes (k, j, i), 0..1.
-    disagreement
-        Same axes, 0..0.5; another standard deviation over it is rounded alike. 0 where the
+    disagreements
+        Of the windows, and of the members where the head has some: same axes, 0..0.5. 0 where the
         probability becomes 0.
     threshold
         Probability at and above which a voxel belongs to the organ.
@@ -58,21 +59,22 @@ def round_served(
     """
     box = bounding_box(probability > FLOOR_PROBABILITY, margin=1)
     if box is None:
-        probability[...] = 0
-        disagreement[...] = 0
+        for field in (probability, *disagreements):
+            field[...] = 0
         return
-    p, spread = probability[box].copy(), disagreement[box].copy()
-    for field in (probability, disagreement):
-        field[...] = 0
+    p = probability[box].copy()
     inside = p >= threshold
     exact = _beside(inside) & _beside(~inside)
     exact |= np.abs(p.astype(np.float32) - np.float32(threshold)) < THRESHOLD_GUARD
     rounded = _step_values(1.0)[_codes(p, 1.0)]
     rounded[p <= FLOOR_PROBABILITY] = 0
+    served = exact | (rounded > 0)
+    probability[...] = 0
     probability[box] = np.where(exact, p, rounded)
-    disagreement[box] = np.where(
-        exact | (rounded > 0), _step_values(DISAGREEMENT_RANGE)[_codes(spread, DISAGREEMENT_RANGE)], 0
-    )
+    for field in disagreements:
+        spread = _step_values(DISAGREEMENT_RANGE)[_codes(field[box], DISAGREEMENT_RANGE)]
+        field[...] = 0
+        field[box] = np.where(served, spread, 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from models.errors import InvalidRelease
 from models.release import Release
+from models.sampled import SampledFeatures
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """The served result on the model grid.
+    """The served result on the model grid, rounded where nothing depends on it (`models.compact`).
 
     Parameters
     ----------
@@ -35,6 +36,8 @@ class Segmentation:
         By channel of each organ whose head has members: axes (k, j, i), float16 in 0..0.5, standard
         deviation of the probability over the members, blended as the probability is. Where a head has
         one member only, nothing is known of it.
+    samples
+        Features kept for tuning; None where they were not asked for.
     """
 
     probability: NDArray[np.float16]
@@ -43,6 +46,7 @@ class Segmentation:
     window_origin: NDArray[np.int32]
     release_digest: str | None = None
     member_disagreement: Mapping[int, NDArray[np.float16]] = field(default_factory=dict)
+    samples: SampledFeatures | None = None
 
     def require(self, release: Release) -> None:
         """Require that this release answered; a number alone says nothing, for every home counts from 1.

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from models.compact import round_served
 from models.contract import ModelContract
 from models.errors import InvalidRelease, Refused
 from models.resampling import AIR_HU, Box, bounding_box
+from models.sampled import FeatureSampler
 from models.segmentation import Segmentation
 
 BODY_HU = -300
@@ -60,6 +62,9 @@ class Prediction(NamedTuple):
 
 Predict = Callable[[NDArray[np.float32]], Prediction]
 """The network for one window, axes (1, 1, k, j, i), scaled to 0..1."""
+
+Maps = Callable[[], tuple[NDArray[np.float32], Sequence[NDArray[np.float32]]]]
+"""Last features and coarser maps, finest first, of the window last answered; axes (channel, k, j, i)."""
 
 
 def scale_hu(
@@ -182,7 +187,28 @@ def blend_weight(shape: Sequence[int]) -> NDArray[np.float32]:
 
 
 def segment_windows(
-    hu: NDArray[np.int16], contract: ModelContract, predict: Predict, release_digest: str | None = None
+    hu: NDArray[np.int16],
+    contract: ModelContract,
+    predict: Predict,
+    release_digest: str | None = None,
+    maps: Maps | None = None,
+) -> Segmentation:
+    """Segment a volume: what `blend_windows` gives, rounded as it is served (`models.compact`)."""
+    answer = blend_windows(hu, contract, predict, release_digest, maps)
+    for channel, organ in enumerate(contract.organs):
+        spreads = [answer.disagreement[channel]]
+        if channel in answer.member_disagreement:
+            spreads.append(answer.member_disagreement[channel])
+        round_served(answer.probability[channel], spreads, contract.thresholds[organ])
+    return answer
+
+
+def blend_windows(
+    hu: NDArray[np.int16],
+    contract: ModelContract,
+    predict: Predict,
+    release_digest: str | None = None,
+    maps: Maps | None = None,
 ) -> Segmentation:
     """Segment a volume window by window and blend the probabilities.
 
@@ -196,6 +222,8 @@ def segment_windows(
         The network for one window. It must be a function of the window alone.
     release_digest
         Of the release the network belongs to, if it belongs to one.
+    maps
+        Where features shall be sampled for tuning: what the network saw of the window it answered last.
 
     Returns
     -------
@@ -228,6 +256,7 @@ def segment_windows(
     members: dict[int, NDArray[np.float16]] = {}
     slab = _Slab(len(contract.organs), crop, contract.window_shape[0])
     features: list[NDArray[np.float32]] = []
+    sampler = None if maps is None else FeatureSampler(contract, len(origins), release_digest or "")
     for first, group in groupby(origins, key=lambda origin: origin[0]):
         slab.move(first, probability, disagreement, members)
         for origin in group:
@@ -236,6 +265,8 @@ def segment_windows(
             _check(answer, contract)
             slab.add(answer, weight, origin)
             features.append(answer.global_feature)
+            if maps is not None and sampler is not None:
+                sampler.add(origin, hu.shape, answer.logits, *maps())
     slab.move(crop[0].stop, probability, disagreement, members)
     return Segmentation(
         probability,
@@ -244,6 +275,7 @@ def segment_windows(
         np.array(origins, dtype=np.int32),
         release_digest,
         members,
+        sampler.result() if sampler is not None else None,
     )
 
 

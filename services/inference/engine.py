@@ -16,7 +16,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from models.contract import HEAD_LOGIT, HEAD_SPREAD, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
+from models.contract import HEAD_LOGIT, HEAD_SPREAD, TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
 from models.errors import InvalidRelease, ServingUnavailable
 from models.release import Release
 from models.segmentation import Segmentation
@@ -135,9 +135,16 @@ class OpenVinoEngine:
                 spreads[channel] = head.get_tensor(HEAD_SPREAD).data[0, 0].copy()
         return Prediction(logits, trunk.get_tensor(TRUNK_GLOBAL).data[0].copy(), spreads)
 
-    def segment(self, hu: NDArray[np.int16]) -> Segmentation:
+    def maps(self) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """Return what the trunk gave for the window last predicted, until the next one; `windows.Maps`."""
+        names = [TRUNK_COARSE.format(level) for level in range(1, len(self.contract.coarse_channels) + 1)]
+        fine, *coarse = (self._trunk_request.get_tensor(n).data[0] for n in (TRUNK_FEATURES, *names))
+        return fine, coarse
+
+    def segment(self, hu: NDArray[np.int16], sampled: bool = False) -> Segmentation:
         """Segment a volume; as `models.windows.segment_windows`."""
-        return segment_windows(hu, self.contract, self.predict, self.release_digest)
+        maps = self.maps if sampled else None
+        return segment_windows(hu, self.contract, self.predict, self.release_digest, maps)
 
     def _compile(
         self, name: str, onnx: bytes, shapes: Mapping[str, tuple[int, ...]]
@@ -172,11 +179,11 @@ class InProcessSegmenter:
         self._engines: dict[int, OpenVinoEngine] = {}
         self._lock = threading.Lock()  # an engine's requests hold one window at a time
 
-    def segment(self, hu: NDArray[np.int16], release: int) -> Segmentation:
+    def segment(self, hu: NDArray[np.int16], release: int, sampled: bool = False) -> Segmentation:
         """See `services.inference.port.Segmenter`."""
         check_volume(hu)
         with self._lock:
-            return self._engine(release).segment(hu)
+            return self._engine(release).segment(hu, sampled)
 
     def profile(self, release: int) -> str:
         """See `services.inference.port.Segmenter`."""

@@ -18,7 +18,7 @@ REFUSED_PREFIX = "refused "
 class Segmenter(Protocol):
     """Answers a volume with per-organ probabilities, always for a named release."""
 
-    def segment(self, hu: NDArray[np.int16], release: int) -> Segmentation:
+    def segment(self, hu: NDArray[np.int16], release: int, sampled: bool = False) -> Segmentation:
         """Segment one volume.
 
         Parameters
@@ -27,6 +27,8 @@ class Segmenter(Protocol):
             Hounsfield units on the model grid of the release's contract, axes (k, j, i), int16.
         release
             Number of the release that must answer; there is no default and no "latest".
+        sampled
+            Whether to sample features for the case store; what is not asked for costs nothing.
 
         Returns
         -------

@@ -28,7 +28,7 @@ def smooth(seed: int, sharpness: float = 6.0, offset: float = -3.0) -> tuple[np.
 
 def rounded(p: np.ndarray, spread: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
     p, spread = p.copy(), spread.copy()
-    round_served(p, spread, threshold)
+    round_served(p, [spread], threshold)
     return p, spread
 
 

@@ -16,6 +16,7 @@ from models.windows import (
     Prediction,
     axis_starts,
     blend_weight,
+    blend_windows,
     body_mask,
     cut,
     scale_hu,
@@ -69,7 +70,7 @@ def sigmoid(x: np.ndarray | float) -> np.ndarray:
 @settings(max_examples=15, deadline=None)
 def test_the_blend_of_a_constant_predictor_is_constant_over_the_whole_body(shape, inset, overlap) -> None:
     hu = body(shape, inset)
-    result = segment_windows(hu, contract(overlap=overlap), constant)
+    result = blend_windows(hu, contract(overlap=overlap), constant)
     seen = hu > AIR_HU
     for organ, logit in enumerate((1.5, -0.75)):
         assert np.unique(result.probability[organ][seen]).tolist() == [np.float16(sigmoid(logit))]
@@ -81,7 +82,7 @@ def test_the_blend_of_a_constant_predictor_is_constant_over_the_whole_body(shape
 @settings(max_examples=10, deadline=None)
 def test_a_predictor_that_looks_at_one_voxel_gives_the_same_as_without_windows(shape, seed) -> None:
     hu = np.random.default_rng(seed).integers(-150, 250, shape).astype(np.int16)
-    result = segment_windows(hu, contract(), local)
+    result = blend_windows(hu, contract(), local)
     expected = sigmoid(scale_hu(hu, (-200.0, 300.0)).astype(np.float64) * 4 - 2)
     np.testing.assert_allclose(result.probability[0], expected, atol=5e-4)
     assert result.disagreement.max() < 1e-3
@@ -115,7 +116,7 @@ def test_disagreement_is_the_weighted_standard_deviation_of_the_windows() -> Non
         logits = np.full((2, 16, 16, 16), next(answers), dtype=np.float32)
         return Prediction(logits, np.zeros(3, dtype=np.float32))
 
-    result = segment_windows(hu, contract(), predict)
+    result = blend_windows(hu, contract(), predict)
     assert result.window_origin.tolist() == [[0, 0, 0], [0, 0, 8]]
     weight = blend_weight((16, 16, 16)).astype(np.float64)
     p, w = sigmoid(np.array([2.0, -1.0])), np.array([weight[3, 5, 12], weight[3, 5, 4]])
@@ -135,7 +136,7 @@ def test_members_disagreement_is_blended_as_the_probability_is() -> None:
         spread = np.full((16, 16, 16), next(answers), dtype=np.float32)
         return constant(window)._replace(member_spread={1: spread})
 
-    result = segment_windows(hu, contract(), predict)
+    result = blend_windows(hu, contract(), predict)
     weight = blend_weight((16, 16, 16)).astype(np.float64)
     w = np.array([weight[3, 5, 12], weight[3, 5, 4]])
     assert list(result.member_disagreement) == [1]
@@ -161,6 +162,36 @@ def test_members_of_another_shape_or_no_number_are_an_error() -> None:
         told(np.full((16, 16, 16), np.nan, np.float32))
 
 
+def test_what_is_served_is_the_blend_rounded_as_said_with_the_same_voxels_in_every_organ() -> None:
+    hu = np.random.default_rng(3).integers(-150, 250, (20, 24, 28)).astype(np.int16)
+    blended, served = blend_windows(hu, contract(), local), segment_windows(hu, contract(), local)
+    for whole, rounded in zip(blended.probability, served.probability, strict=True):
+        assert np.array_equal(whole >= 0.5, rounded >= 0.5)
+        assert 0 < np.abs(whole.astype(float) - rounded).max() <= 0.0101
+    assert np.abs(blended.disagreement.astype(float) - served.disagreement).max() <= 0.0125
+
+
+def test_features_are_sampled_from_every_window_only_where_asked() -> None:
+    hu = np.random.default_rng(3).integers(-150, 250, (16, 16, 30)).astype(np.int16)
+    seen: list[np.ndarray] = []
+
+    def predict(window: np.ndarray) -> Prediction:
+        seen.append(window)
+        return local(window)
+
+    def maps() -> tuple[np.ndarray, list[np.ndarray]]:
+        return np.repeat(seen[-1][0], 4, axis=0), []
+
+    asked = segment_windows(hu, contract(), predict, "digest", maps)
+    assert segment_windows(hu, contract(), predict, "digest").samples is None
+    samples = asked.samples
+    samples.require(contract(), len(asked.window_origin))
+    assert np.unique(samples.window).tolist() == list(range(len(asked.window_origin)))
+    k, j, i = np.unravel_index(samples.index, (16, 16, 16)) + asked.window_origin[samples.window].T
+    expected = scale_hu(hu, (-200.0, 300.0))[k, j, i]
+    np.testing.assert_allclose(samples.features(contract())[:, 0], expected, atol=1e-3)
+
+
 def test_windows_without_body_are_skipped_and_stay_zero() -> None:
     hu = np.full((16, 16, 80), AIR_HU, dtype=np.int16)
     hu[4:12, 4:12, 2:8] = 40
@@ -179,7 +210,7 @@ def test_a_gap_deeper_than_a_window_keeps_every_slice_in_its_place() -> None:
     hu[:, 2:14, 18:30] = 40
     hu[4:8, 2:14, 2:30] = 40
     hu[80:86, 2:14, 2:30] = 40
-    result = segment_windows(hu, contract(overlap=0.0), local)
+    result = blend_windows(hu, contract(overlap=0.0), local)
     expected = sigmoid(scale_hu(hu, (-200.0, 300.0)).astype(np.float64) * 4 - 2)
     np.testing.assert_allclose(result.probability[0][hu > AIR_HU], expected[hu > AIR_HU], atol=5e-4)
 

@@ -1,0 +1,91 @@
+"""Volumes handed to a Triton on this host through system shared memory, instead of through its port."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+PREFIX = "organloop-volume-"
+FOLDER = Path("/dev/shm")
+MARGIN_SECONDS = 60
+"""How long past its request's deadline a region may be left registered by a client that was killed."""
+
+_log = logging.getLogger(__name__)
+
+
+def is_local(url: str) -> bool:
+    """Tell whether an address ``host:port`` names this host by its loopback."""
+    host = url.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@contextlib.contextmanager
+def shared(array: NDArray[Any], client: InferenceServerClient, deadline_seconds: float) -> Iterator[str]:
+    """Show an array to a server on this host; the name of its region, for one request.
+
+    The file is unlinked as soon as the server has it mapped, so that none is left behind whoever is
+    killed. A region that a killed client left registered is taken back by the next one.
+
+    Parameters
+    ----------
+    array
+        C-contiguous.
+    client
+        Of the server.
+    deadline_seconds
+        The request's.
+
+    Raises
+    ------
+    OSError
+        If the memory cannot be had. All of it is reserved beforehand: a server that writes or reads
+        beyond a full /dev/shm dies of it.
+    InferenceServerException
+        If the server does not see this host's memory, or does not answer.
+    """
+    _take_back(client, deadline_seconds)
+    until = int(time.time() + deadline_seconds + MARGIN_SECONDS)
+    name = f"{PREFIX}{until}-{uuid.uuid4().hex}"
+    path = FOLDER / name
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, array.nbytes)
+            with memoryview(array).cast("B") as content:
+                written = 0
+                while written < array.nbytes:
+                    written += os.pwrite(descriptor, content[written:], written)
+        finally:
+            os.close(descriptor)
+        client.register_system_shared_memory(name, f"/{name}", array.nbytes, client_timeout=deadline_seconds)
+    finally:
+        path.unlink(missing_ok=True)
+    try:
+        yield name
+    finally:
+        with contextlib.suppress(InferenceServerException):  # gone, and with it the region
+            client.unregister_system_shared_memory(name, client_timeout=deadline_seconds)
+
+
+def _take_back(client: InferenceServerClient, deadline_seconds: float) -> None:
+    """Unregister what clients that are gone have left."""
+    regions = client.get_system_shared_memory_status(client_timeout=deadline_seconds).regions
+    for name in regions:
+        if name.startswith(PREFIX) and int(name.removeprefix(PREFIX).partition("-")[0]) < time.time():
+            _log.warning("taking back shared memory %s that was left registered", name)
+            with contextlib.suppress(InferenceServerException):  # another was quicker
+                client.unregister_system_shared_memory(name, client_timeout=deadline_seconds)
