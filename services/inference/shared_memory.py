@@ -65,10 +65,9 @@ def shared(array: NDArray[Any], client: InferenceServerClient, deadline_seconds:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, array.nbytes)
-            with memoryview(array).cast("B") as content:
-                written = 0
-                while written < array.nbytes:
-                    written += os.pwrite(descriptor, content[written:], written)
+            content, written = array.data.cast("B"), 0
+            while written < array.nbytes:
+                written += os.pwrite(descriptor, content[written:], written)
         finally:
             os.close(descriptor)
         client.register_system_shared_memory(name, f"/{name}", array.nbytes, client_timeout=deadline_seconds)
