@@ -211,6 +211,9 @@ def main() -> None:
     except ValidationError as error:
         sys.stderr.write(f"a setting is wrong: {error}\n")
         sys.exit(EXIT_USAGE)
+    except OSError as error:
+        sys.stderr.write(f"a setting cannot be read: {error.filename}: {error.strerror}\n")
+        sys.exit(EXIT_USAGE)
     app()
 
 

@@ -15,7 +15,8 @@ from typing import NoReturn
 from deploy.triton_command import serving_flags
 
 REPOSITORY = Path("/models")
-"""Where the model repository is mounted: the folder ``triton/repository`` of the home."""
+"""Where the model repository is mounted, unless an argument says so: ``triton/repository`` of the home."""
+REPOSITORY_FLAG = "--model-repository="
 SERVER = Path("/opt/tritonserver")
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_BYTES = 512 * 2**20
@@ -24,17 +25,25 @@ SHARED_MEMORY_BYTES = 512 * 2**20
 
 def main() -> NoReturn:
     """Become the server; exit 1 with the reason where it could not serve."""
+    repository, arguments = repository_of(sys.argv[1:])
     prefix = f"organloop-{socket.gethostname()}-"
     clear(SHARED_MEMORY, prefix)
     try:
-        warnings = check(REPOSITORY, SERVER, SHARED_MEMORY)
+        warnings = check(repository, SERVER, SHARED_MEMORY)
     except Unfit as reason:
         sys.exit(f"the segmenter cannot start: {reason}")
     for warning in warnings:
         sys.stderr.write(f"segmenter: {warning}\n")
     server = str(SERVER / "bin" / "tritonserver")
-    flags = [*serving_flags(REPOSITORY, SERVER / "backends", prefix), *loading(REPOSITORY)]
-    os.execv(server, [server, *flags, *sys.argv[1:]])
+    flags = [*serving_flags(repository, SERVER / "backends", prefix), *loading(repository)]
+    os.execv(server, [server, *flags, *arguments])
+
+
+def repository_of(arguments: list[str]) -> tuple[Path, list[str]]:
+    """Return the model repository, and the arguments that are Triton's."""
+    named = [one.removeprefix(REPOSITORY_FLAG) for one in arguments if one.startswith(REPOSITORY_FLAG)]
+    rest = [one for one in arguments if not one.startswith(REPOSITORY_FLAG)]
+    return Path(named[-1]) if named else REPOSITORY, rest
 
 
 class Unfit(Exception):

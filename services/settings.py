@@ -14,15 +14,23 @@ from sqlalchemy.exc import ArgumentError
 
 from models.series_choice import SeriesRules
 
+SECRETS = Path("/run/secrets")
+"""Where a container finds what is secret as files."""
+
 
 class Settings(BaseSettings):
     """The settings of one process; frozen once read.
 
-    A field ``triton_url`` is set by the variable ``ORGANLOOP_TRITON_URL``, and so on.
+    A field ``triton_url`` is set by the variable ``ORGANLOOP_TRITON_URL``, and so on; where there is no such
+    variable, by the file ``organloop_triton_url`` among the secrets.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="ORGANLOOP_", frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix="ORGANLOOP_",
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
     )
 
     home: Path = Field(Path(".organloop"), description="Folder in which all state lives.")

@@ -47,7 +47,7 @@ RUN apt-get update -qq \
     && rm -rf /var/lib/apt/lists/* /var/log/* /var/cache/debconf/* \
     && groupadd --gid 10001 organloop \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin organloop \
-    && install --directory --owner 10001 --group 10001 /models
+    && install --directory --owner 10001 --group 10001 /models /var/lib/organloop /var/lib/organloop/triton
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/tritonserver /opt/tritonserver
 COPY --from=build /opt/organloop /opt/organloop
