@@ -35,6 +35,7 @@ from models.organs import CATALOGUE, ORGANS
 from models.release import Release
 from models.resampling import to_model_grid
 from models.study import assess
+from services.dicom.provenance import site_of
 from services.dicom.results import ResultObject, write_results
 from services.dicom.series import CTSeries, choose_series, load, read_series
 from services.pacs.folder import FolderPacs
@@ -86,6 +87,7 @@ class _Made:
             series_uid=self.series.series_uid,
             release=self.findings.release,
             objects={item.kind: item.sop_instance_uid for item in self.objects},
+            site=site_of(self.series),
         )
         record_audit(records, self.key, self.series.study_uid, self.series.series_uid, self.findings)
 

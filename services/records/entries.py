@@ -20,6 +20,8 @@ class ReleaseState(StrEnum):
     CANDIDATE = "candidate"
     REFUSED = "refused"
     NEEDS_APPROVAL = "needs-approval"
+    DECLINED = "declined"
+    """By a person; final."""
     PROMOTED = "promoted"
 
 

@@ -53,9 +53,18 @@ class Records(Protocol):
         """Return the time first proposed for a result's key; it is kept from then on."""
 
     def record_result(
-        self, key: str, *, study_uid: str, series_uid: str, release: int, objects: Mapping[str, str]
+        self,
+        key: str,
+        *,
+        study_uid: str,
+        series_uid: str,
+        release: int,
+        objects: Mapping[str, str],
+        site: str = "",
     ) -> None:
         """Record a result whose time `first_written` has given; `objects` are SOP Instance UIDs by kind.
+
+        The site, where it was scanned, is said in the event only; empty if not known.
 
         Raises
         ------
@@ -153,7 +162,19 @@ class Records(Protocol):
         Raises
         ------
         Refused
-            `incumbent-changed` if another release than `replacing` has come to serve meanwhile.
+            `incumbent-changed` if another release than `replacing` has come to serve meanwhile;
+            `declined` if a person has decided against it.
+        """
+
+    def decline(self, release: int, digest: str, *, approver: str, reason: str) -> None:
+        """Record that a person has decided against a candidate: it can never serve. Told again, nothing.
+
+        Raises
+        ------
+        Refused
+            `is-incumbent` if it serves, `was-incumbent` if it did: then a rollback takes it back.
+        ValueError
+            If the number is on record with another digest.
         """
 
     def add_case(self, case: Case) -> None:

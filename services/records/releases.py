@@ -22,10 +22,29 @@ class SqlReleases(Transactions):
             row = session.get_one(ReleaseRow, number)
             if row.digest != digest:
                 raise ValueError(f"release {number} is on record with digest {row.digest}, not {digest}")
+            if row.state == ReleaseState.DECLINED:
+                return  # final
             if new or row.state != state:
                 row.state = state
                 payload = {"release": number, "digest": digest, "state": state}
                 self._add_event(session, "release-state", "records", payload)
+
+    def decline(self, release: int, digest: str, *, approver: str, reason: str) -> None:
+        """Record that a person has decided against a candidate: it can never serve."""
+        with self._transaction() as session:
+            insert_new(session, ReleaseRow, number=release, digest=digest, state=ReleaseState.CANDIDATE)
+            row = session.get_one(ReleaseRow, release)
+            if row.digest != digest:
+                raise ValueError(f"release {release} is on record with digest {row.digest}, not {digest}")
+            if row.state == ReleaseState.DECLINED:
+                return
+            if session.scalars(select(IncumbentRow.release)).one_or_none() == release:
+                raise Refused("is-incumbent", f"release {release} serves: `organloop rollback` takes it back")
+            if row.state == ReleaseState.PROMOTED:
+                raise Refused("was-incumbent", f"release {release} has served; it cannot be undone")
+            row.state = ReleaseState.DECLINED
+            payload = {"release": release, "digest": digest, "state": row.state, "reason": reason}
+            self._add_event(session, "release-state", approver, payload)
 
     def release_states(self) -> dict[int, ReleaseState]:
         """Return the state of every release on record, by number."""
@@ -62,6 +81,9 @@ class SqlReleases(Transactions):
                 return
             if replacing is not None and before != replacing:
                 raise Refused("incumbent-changed", f"release {before} serves by now, not {replacing}")
+            known = session.get(ReleaseRow, release)
+            if known is not None and known.state == ReleaseState.DECLINED:
+                raise Refused("declined", f"a person has decided against release {release}")
             session.execute(update(IncumbentRow).values(**values))
             payload = {"from": before, "to": release, "reason": reason, "act": act}
             self._add_event(session, "incumbent-changed", approver, payload)

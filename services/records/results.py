@@ -23,7 +23,14 @@ class SqlResults(Transactions):
             return session.scalars(select(FirstWriting.written_at).filter_by(key=key)).one()
 
     def record_result(
-        self, key: str, *, study_uid: str, series_uid: str, release: int, objects: Mapping[str, str]
+        self,
+        key: str,
+        *,
+        study_uid: str,
+        series_uid: str,
+        release: int,
+        objects: Mapping[str, str],
+        site: str = "",
     ) -> None:
         """Record a result whose time `first_written` has given."""
         with self._transaction() as session:
@@ -36,6 +43,7 @@ class SqlResults(Transactions):
                 insert_new(session, ResultObjectRow, sop_instance_uid=uid, result_key=key, kind=kind)
             if new:
                 payload = {"key": key, "study_uid": study_uid, "release": release, "objects": dict(objects)}
+                payload |= {"site": site} if site else {}
                 self._add_event(session, "result-recorded", "segment_study", payload)
 
     def find_result(self, sop_instance_uid: str) -> Result | None:

@@ -100,6 +100,38 @@ def test_the_incumbent_is_one_row_that_changes_with_its_event(records):
     assert all(e.at == NOON for e in changes)
 
 
+def test_a_declined_release_can_never_serve_whatever_is_told_later(records):
+    records.set_incumbent(1, approver="IT", reason="first")
+    records.record_release(2, "d" * 64, ReleaseState.NEEDS_APPROVAL)
+    for _ in range(2):
+        records.decline(2, "d" * 64, approver="Dr B", reason="stomach too small")
+    records.record_release(2, "d" * 64, ReleaseState.NEEDS_APPROVAL)
+    assert records.release_states()[2] is ReleaseState.DECLINED
+    with pytest.raises(Refused, match="declined"):
+        records.set_incumbent(2, approver="Dr C", reason="did not know", replacing=1)
+    assert records.incumbent() == 1
+    *_, event = records.events("release-state")
+    assert (event.who, event.payload["state"], event.payload["reason"]) == (
+        "Dr B", "declined", "stomach too small",
+    )  # fmt: skip
+    assert len(records.events("release-state")) == 2
+
+
+@pytest.mark.parametrize(("release", "code"), [(2, "is-incumbent"), (1, "was-incumbent")])
+def test_what_serves_or_has_served_is_not_declined(records, release, code):
+    for number in (1, 2):
+        records.set_incumbent(number, approver="IT", reason="passed")
+        records.record_release(number, "d" * 64, ReleaseState.PROMOTED)
+    with pytest.raises(Refused, match=code):
+        records.decline(release, "d" * 64, approver="Dr B", reason="too late")
+
+
+def test_where_a_result_was_scanned_is_said_in_its_event(records):
+    records.first_written("k", NOON)
+    records.record_result("k", study_uid="1.2", series_uid="1.2.1", release=3, objects={}, site="North")
+    assert records.events("result-recorded")[0].payload["site"] == "North"
+
+
 def test_the_incumbent_is_not_replaced_by_what_was_weighed_against_another(records):
     records.set_incumbent(1, approver="IT", reason="first")
     records.set_incumbent(2, approver="Dr B", reason="better stomach", replacing=1)
