@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.console import progress
 from deploy.preparation import STARTER
-from models.network.starter import train_starter
+from models.network.starter import renew_members, train_starter
 from models.phantom import make_case
 from models.release import Release
 from models.volume import Volume
@@ -66,9 +66,14 @@ def main() -> None:
     parser.add_argument(
         "--calibrate-only", action="store_true", help="keep the weights there are, calibrate them again"
     )
+    parser.add_argument(
+        "--members-only", action="store_true", help="keep trunk and first members, train the further ones"
+    )
     parser.add_argument("--folder", type=Path, default=STARTER, help="where the release is written")
     arguments = parser.parse_args()
-    if not arguments.calibrate_only:
+    if arguments.members_only:
+        renew_members(arguments.folder, progress).write(arguments.folder)
+    elif not arguments.calibrate_only:
         train_starter(say=progress).write(arguments.folder)
     store = ReleaseStore(arguments.folder)
     release = calibrated(replace(store.release(1), calibration=None), store)

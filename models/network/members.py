@@ -50,3 +50,11 @@ def join_members(heads: Sequence[Head]) -> Head:
     # Every tensor begins with an axis that belongs to the member: its rows are the member's alone.
     joined.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
     return joined.requires_grad_(False).eval()
+
+
+def first_member(head: Head) -> Head:
+    """Return a head of the first member alone, frozen."""
+    count = head.spec.members
+    alone = build_head(replace(head.spec, members=1))
+    alone.load_state_dict({name: tensor.chunk(count)[0] for name, tensor in head.state_dict().items()})
+    return alone.requires_grad_(False).eval()

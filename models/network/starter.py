@@ -16,10 +16,13 @@ from pathlib import Path
 import torch
 
 from models.contract import ModelContract
-from models.network.evaluate import STARTER
+from models.network.evaluate import STARTER, load_release
+from models.network.heads import Head
+from models.network.member_training import MemberSettings, train_members
+from models.network.members import first_member
 from models.network.training import Progress, TrainingCase, TrainingSettings, train, training_case
 from models.network.trunk import build_trunk
-from models.network.weights import head_to_bytes, trunk_to_bytes
+from models.network.weights import head_to_bytes, trunk_from_bytes, trunk_to_bytes
 from models.organs import ORGANS
 from models.phantom import make_case
 from models.release import Release, sha256_hex
@@ -107,8 +110,9 @@ def train_starter(
     settings: TrainingSettings = TrainingSettings(),  # noqa: B008 - frozen
     cases: Sequence[TrainingCase] | None = None,
     say: Say = print,
+    members: MemberSettings = MemberSettings(),  # noqa: B008 - frozen
 ) -> Starter:
-    """Train the starter from its seeds.
+    """Train the starter from its seeds: trunk and first members together, then further members.
 
     Parameters
     ----------
@@ -118,6 +122,8 @@ def train_starter(
         None makes `training_cases`.
     say
         Told one line now and then.
+    members
+        How to train the further members.
 
     Returns
     -------
@@ -129,8 +135,35 @@ def train_starter(
     if cases is None:
         cases = training_cases(say=say)
     trunk, heads = train(cases, contract, settings, lambda progress: say(_line(progress)))
-    trunk_file = trunk_to_bytes(trunk)
-    head_files = {organ: head_to_bytes(heads[organ]) for organ in contract.organs}
+    first = {organ: head.requires_grad_(False).eval() for organ, head in heads.items()}
+    return with_members(trunk_to_bytes(trunk), first, cases, say, members)
+
+
+def with_members(
+    trunk_file: bytes,
+    heads: Mapping[str, Head],
+    cases: Sequence[TrainingCase],
+    say: Say = print,
+    settings: MemberSettings = MemberSettings(),  # noqa: B008 - frozen
+) -> Starter:
+    """Give the heads further members on the trunk as its file keeps it, and make the release of it.
+
+    Parameters
+    ----------
+    trunk_file
+        Bytes of the trunk's safetensors file; the trunk stays these bytes.
+    heads
+        Their members stay as they are, and come first.
+    cases
+        What the further members learn from.
+    say
+        Told one line now and then.
+    settings
+        How to train them.
+    """
+    contract = starter_contract()
+    joined = train_members(trunk_from_bytes(trunk_file), heads, cases, contract, settings, say)
+    head_files = {organ: head_to_bytes(joined[organ]) for organ in contract.organs}
     release = Release(
         number=1,
         parent=None,
@@ -147,15 +180,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m models.network.starter", description=__doc__)
     parser.add_argument("--folder", type=Path, default=STARTER)
     parser.add_argument("--steps", type=int, default=TrainingSettings.steps)
+    parser.add_argument(
+        "--members-only", action="store_true", help="keep the trunk and first members there are"
+    )
     options = parser.parse_args(arguments)
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    starter = train_starter(TrainingSettings(steps=options.steps), say=say)
+    if options.members_only:
+        starter = renew_members(options.folder, say)
+    else:
+        starter = train_starter(TrainingSettings(steps=options.steps), say=say)
     starter.write(options.folder)
     print(starter.release.digest)
     return 0
+
+
+def renew_members(folder: Path, say: Say) -> Starter:
+    """Train the further members again, on the trunk and the first members of the starter in a folder."""
+    torch.set_num_threads(THREADS)
+    release, _, heads = load_release(folder)
+    trunk = (folder / "trunks" / f"{release.trunk}.safetensors").read_bytes()
+    first = {organ: first_member(head) for organ, head in heads.items()}
+    return with_members(trunk, first, training_cases(say=say), say)
 
 
 def _line(progress: Progress) -> str:

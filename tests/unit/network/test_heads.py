@@ -8,7 +8,7 @@ import torch
 
 from models.errors import InvalidRelease
 from models.network.heads import HeadSpec, build_head, joint_logits, with_taps
-from models.network.members import join_members, with_spread
+from models.network.members import first_member, join_members, with_spread
 from models.network.sampling import VoxelSample, gather_taps
 from tests.unit.network.conftest import EVERY_TAP
 
@@ -143,3 +143,10 @@ def test_forms_that_are_imported_have_one_member(form):
 def test_heads_of_different_taps_are_no_members_of_one():
     with pytest.raises(InvalidRelease, match="heads of 2 kinds"):
         join_members([build_head(PLAIN), build_head(EVERY_TAP)])
+
+
+def test_the_first_member_is_found_again_in_a_joined_head(output):
+    heads = [build_head(EVERY_TAP) for _ in range(3)]
+    alone = first_member(join_members(heads))
+    assert alone.spec == EVERY_TAP
+    assert torch.equal(alone(output), heads[0](output))
