@@ -115,7 +115,8 @@ def check_bounds(services: Services) -> dict[str, Any]:
             reviewed.add(study_uid)
             held = measured is None or measured >= claim["bound"]
             seen.setdefault(organ, []).append((held, claim["confidence"]))
-    organs = {organ: _coverage(found) for organ, found in seen.items()}
+    bounds = len(release.contract.organs)
+    organs = {organ: _coverage(found, bounds) for organ, found in seen.items()}
     alerts = sorted(organ for organ, found in organs.items() if found.broken)
     for organ in alerts:
         found = organs[organ]
@@ -188,8 +189,9 @@ def _entries(correction: Correction, organ: str) -> Iterator[Any]:
             yield entry
 
 
-def _coverage(found: list[tuple[bool, float]]) -> Coverage:
-    return coverage(sum(held for held, _ in found), len(found), min(promised for _, promised in found))
+def _coverage(found: list[tuple[bool, float]], bounds: int) -> Coverage:
+    held, promised = sum(held for held, _ in found), min(promised for _, promised in found)
+    return coverage(held, len(found), promised, bounds)
 
 
 def _row(found: Coverage) -> dict[str, Any]:

@@ -25,7 +25,7 @@ ALPHA = 0.1
 """Share of unflagged organs that may miss the target."""
 
 DELTA = 0.1
-"""Probability with which the certificate may be wrong."""
+"""Probability with which any certificate of a release may be wrong; its organs share it (Bonferroni)."""
 
 FIRST_SHARE = 1 / 3
 """Share of the cases that is tested first: so few that they should be safe, enough for a miss or two."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.band import fit_band
 from models.calibration import AS_SERVED, Calibration, OrganCalibration, Reliability
-from models.certificate import certify
+from models.certificate import DELTA, certify
 from models.conformal import CONFIDENCE, conformal_quantile, fewest_cases
 from models.domain import fit_domain
 from models.facts import fit_facts
@@ -67,7 +67,11 @@ class StudyCase:
 
 
 def fit_organ(
-    organ: str, cases: Sequence[OrganCase], threshold: float, confidence: float = CONFIDENCE
+    organ: str,
+    cases: Sequence[OrganCase],
+    threshold: float,
+    confidence: float = CONFIDENCE,
+    delta: float = DELTA,
 ) -> OrganCalibration | None:
     """Calibrate one organ.
 
@@ -81,6 +85,8 @@ def fit_organ(
         Served probability at and above which a voxel belongs to the organ.
     confidence
         Probability with which the bound is to hold, 0..1.
+    delta
+        Probability with which the organ's certificate may be wrong, 0..1.
 
     Returns
     -------
@@ -111,7 +117,7 @@ def fit_organ(
         reliability=reliability,
         calibration_error=(calibration_error(total), calibration_error(total, reliability)),
         band_probability=_band([case.missed for case in cases if case.missed is not None], threshold),
-        certificate=certify(sdc, dsc, target, target + quantile),  # type: ignore[arg-type]
+        certificate=certify(sdc, dsc, target, target + quantile, delta=delta),  # type: ignore[arg-type]
     )
 
 
@@ -146,20 +152,27 @@ def fit_calibration(
     """
     return Calibration(
         profile=profile,
-        organs=fit_organs(cases, thresholds, confidence),
+        organs=fit_organs(cases, thresholds, len(thresholds), confidence),
         domain=fit_domain([case.feature for case in cases]),
         facts=fit_facts([case.facts for case in cases]),
     )
 
 
 def fit_organs(
-    cases: Sequence[StudyCase], thresholds: Mapping[str, float], confidence: float = CONFIDENCE
+    cases: Sequence[StudyCase],
+    thresholds: Mapping[str, float],
+    claims: int,
+    confidence: float = CONFIDENCE,
 ) -> dict[str, OrganCalibration]:
-    """Calibrate some organs; those with too few cases are left out. Parameters as `fit_calibration`."""
+    """Calibrate some organs; those with too few cases are left out. Parameters as `fit_calibration`.
+
+    `claims` is the number of organs of the release: they share the probability that a certificate is
+    wrong (Bonferroni), so that all certificates of a release hold together.
+    """
     fitted = {}
     for organ, threshold in thresholds.items():
         with_truth = [case.organs[organ] for case in cases if organ in case.organs]
-        calibration = fit_organ(organ, with_truth, threshold, confidence)
+        calibration = fit_organ(organ, with_truth, threshold, confidence, DELTA / claims)
         if calibration is not None:
             fitted[organ] = calibration
     return fitted

@@ -137,7 +137,7 @@ def calibrate_organs(
         for case in _measured(release, engine, kept, lambda _: None)
         if within is None or not _outside(case, within)
     ]
-    return fit_organs(measured, thresholds)
+    return fit_organs(measured, thresholds, len(release.contract.organs))
 
 
 def _outside(case: StudyCase, calibration: Calibration) -> bool:

@@ -98,19 +98,19 @@ def test_the_verb_refuses_with_the_numbers(site):
 def test_bounds_of_audited_studies_that_readers_contradict_raise_an_alert(site, monkeypatch, tmp_path):
     monkeypatch.setenv("ORGANLOOP_AUDIT_SHARE", "1")
     audited = site.copy(tmp_path / "audited")
-    for seed in (1, 2):
+    for seed in (1, 2, 3):
         audited.correct(seed, "stomach")
     audited.study(4)
     records = audited.services.records
     drawn = records.events(AUDIT_DRAWN)
-    assert len(drawn) == 3
+    assert len(drawn) == 4
     assert drawn[0].payload["organs"]["stomach"]["bound"] > 0.4, "the truth is far from this"
     found = check_bounds(audited.services)
-    assert (found["drawn"], found["reviewed"], found["alerts"]) == (3, 2, ["stomach"])
+    assert (found["drawn"], found["reviewed"], found["alerts"]) == (4, 3, ["stomach"])
     (waiting,) = found["waiting"]
-    assert waiting["study_uid"] == drawn[2].payload["study_uid"]
+    assert waiting["study_uid"] == drawn[3].payload["study_uid"]
     row = found["organs"]["stomach"]
-    assert (row["held"], row["looked_at"], row["broken"]) == (0, 2, True)
+    assert (row["held"], row["looked_at"], row["broken"]) == (0, 3, True)
     assert row["high"] < row["promised"] == 0.9
     assert check_bounds(audited.services) == found
     (alert,) = records.events(BOUND_BROKEN)

@@ -27,6 +27,18 @@ def test_a_certificate_is_wrong_as_rarely_as_it_says(n):
     assert wrong <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 1500)
 
 
+def test_all_certificates_of_nine_organs_hold_together_as_they_say():
+    rng = np.random.default_rng(9)
+    wrong = [
+        any(
+            (one := safe_above(*cases(rng, 150), 0.5, delta=0.1 / 9)) and true_risk(one) > 0.1
+            for _ in range(9)
+        )
+        for _ in range(200)
+    ]
+    assert np.mean(wrong) <= 0.1
+
+
 def test_more_cases_certify_more():
     rng = np.random.default_rng(0)
     drawn = [[safe_above(*cases(rng, n), 0.5) for _ in range(50)] for n in (60, 200, 2000)]
