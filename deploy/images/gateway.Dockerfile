@@ -19,7 +19,7 @@ LABEL org.opencontainers.image.title="organloop-gateway" \
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends \
         ca-certificates curl nginx-light orthanc orthanc-dicomweb python3.11-minimal libpython3.11-stdlib \
-    && rm -rf /var/lib/apt/lists/* /var/log/* /var/cache/debconf/* /etc/orthanc/credentials.json \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /var/cache/debconf/* /etc/orthanc/credentials.json \
     && groupadd --gid 10001 organloop \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin organloop \
     && install --directory --owner 10001 --group 10001 /var/lib/orthanc/organloop \

@@ -44,7 +44,7 @@ LABEL org.opencontainers.image.title="organloop-segmenter" \
 # The backend's stub is linked against libpython3.11.so.1.0.
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends python3.11 libpython3.11 libstdc++6 \
-    && rm -rf /var/lib/apt/lists/* /var/log/* /var/cache/debconf/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /var/cache/debconf/* \
     && groupadd --gid 10001 organloop \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin organloop \
     && install --directory --owner 10001 --group 10001 /models /var/lib/organloop /var/lib/organloop/triton

@@ -39,7 +39,7 @@ LABEL org.opencontainers.image.title="organloop-trainer" \
       org.opencontainers.image.base.name="${BASE_IMAGE}"
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends ca-certificates python3.11 \
-    && rm -rf /var/lib/apt/lists/* /var/log/* /var/cache/debconf/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /var/cache/debconf/* \
     && groupadd --gid 10001 organloop \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin organloop \
     && install --directory --owner 10001 --group 10001 /var/lib/organloop /var/lib/organloop/triton /var/lib/prefect
@@ -63,7 +63,7 @@ USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
     CMD ["python", "-m", "deploy.health", "http://127.0.0.1:8080/health"]
-# SIGTERM: takes no more runs, lets those under way end; a second one ends them.
+# SIGTERM: takes no more runs, and waits for those under way.
 STOPSIGNAL SIGTERM
-CMD ["prefect", "worker", "start", "--type", "process", "--pool", "organloop", "--limit", "1", \
-     "--work-queue", "learning", "--with-healthcheck"]
+CMD ["python", "-m", "deploy.pool_worker", "--queue", "learning", \
+     "--at-once", "1"]
