@@ -62,6 +62,8 @@ class OrganFinding:
     band_ml
         Volume of the shell round the outline within which, on average, at least 95 % of the true organ
         lies (`models.band`), millilitres; None when nothing is known of it.
+    member_disagreement
+        As `disagreement`, over the members of the head; None for a head of one, and when not found.
     """
 
     organ: str
@@ -76,6 +78,7 @@ class OrganFinding:
     disagreement: float | None
     importance_ml: float | None = None
     band_ml: float | None = None
+    member_disagreement: float | None = None
 
     @property
     def flagged(self) -> bool:

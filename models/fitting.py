@@ -1,6 +1,6 @@
 """From calibration cases to the calibration of a release.
 
-Each organ: voxels are calibrated first, then the residual of the soft Dice confidence is ranked. So that
+Each organ: voxels are calibrated first, then the residual of the expected DSC is ranked. So that
 a case's residual is like a new case's, the two numbers of the voxels are fitted without that case.
 """
 
@@ -26,6 +26,7 @@ from models.reliability import (
     fit_reliability,
     pooled,
 )
+from models.uncertainty import expected_dsc
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +41,19 @@ class OrganCase:
         Of the served mask against the truth, on the CT grid; None when neither has the organ.
     missed
         `models.band.missed` on the CT grid; None when the truth has no such organ.
+    agreement
+        `models.uncertainty.member_agreement`.
     """
 
     counts: VoxelCounts
     dsc: float | None
     missed: NDArray[np.float64] | None
+    agreement: float | None = None
+
+    def expected(self, threshold: float, reliability: Reliability) -> float | None:
+        """Return the DSC that is expected of the case under a reliability; None when nothing was found."""
+        confidence = counted_confidence(self.counts, threshold, reliability)
+        return None if confidence is None else expected_dsc(confidence, self.agreement)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,9 +103,7 @@ def fit_organ(
         None when the organ was found in fewer than `fewest_cases`: it stays uncalibrated.
     """
     scored = [
-        case
-        for case in cases
-        if case.dsc is not None and counted_confidence(case.counts, threshold, AS_SERVED) is not None
+        case for case in cases if case.dsc is not None and case.expected(threshold, AS_SERVED) is not None
     ]
     if len(scored) < fewest_cases(confidence):
         return None
@@ -104,7 +111,7 @@ def fit_organ(
     reliability = fit_reliability(total)
     if reliability is None:
         return None
-    sdc = [_confidence_without(case.counts, total, threshold, reliability) for case in scored]
+    sdc = [_expected_without(case, total, threshold, reliability) for case in scored]
     dsc = [case.dsc for case in scored]
     quantile = conformal_quantile(sdc, dsc, confidence)  # type: ignore[arg-type]
     if quantile is None:
@@ -178,11 +185,10 @@ def fit_organs(
     return fitted
 
 
-def _confidence_without(
-    own: VoxelCounts, total: VoxelCounts, threshold: float, together: Reliability
-) -> float:
+def _expected_without(case: OrganCase, total: VoxelCounts, threshold: float, together: Reliability) -> float:
+    own = case.counts
     others = VoxelCounts(total.voxels - own.voxels, total.inside - own.inside)
-    found = counted_confidence(own, threshold, fit_reliability(others, together) or together)
+    found = case.expected(threshold, fit_reliability(others, together) or together)
     if found is None:
         raise ValueError("a case without the organ found has no confidence to leave it out of")
     return found

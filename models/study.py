@@ -30,7 +30,13 @@ from models.release import Release
 from models.reliability import calibrated
 from models.resampling import patch_on_ct
 from models.segmentation import Segmentation
-from models.uncertainty import Uncertainty, soft_dice_confidence, uncertainty_near
+from models.uncertainty import (
+    Uncertainty,
+    expected_dsc,
+    member_agreement,
+    soft_dice_confidence,
+    uncertainty_near,
+)
 from models.volume import Volume
 
 
@@ -64,8 +70,8 @@ class OrganDoubt:
         Calibrated, axes (k, j, i); as served where the organ is uncalibrated.
     mask
         The voxels served as organ, same axes.
-    sdc
-        Soft Dice confidence; taken here so that it does not depend on the CT's slice thickness. None
+    expected
+        DSC that is expected; taken here so that it does not depend on the CT's slice thickness. None
         when nothing was found.
     near
         In and near the organ; None when nothing was found.
@@ -75,7 +81,7 @@ class OrganDoubt:
 
     probability: NDArray[np.float32]
     mask: NDArray[np.bool_]
-    sdc: float | None
+    expected: float | None
     near: Uncertainty | None
     importance: Importance
 
@@ -117,6 +123,7 @@ def organ_doubt(
     overlap: NDArray[np.bool_],
     model: Geometry,
     calibration: OrganCalibration | None,
+    members: NDArray[np.float16] | None = None,
 ) -> OrganDoubt:
     """Say how sure the release is of one organ.
 
@@ -130,14 +137,19 @@ def organ_doubt(
         The model grid.
     calibration
         None where the organ is uncalibrated.
+    members
+        Disagreement of the head's members, same axes, as served; None for a head of one.
     """
     frequency = calibrated(probability, calibration.reliability if calibration else AS_SERVED)
+    confidence = soft_dice_confidence(frequency, mask)
     return OrganDoubt(
         probability=frequency,
         mask=mask,
-        sdc=soft_dice_confidence(frequency, mask),
-        near=uncertainty_near(frequency, disagreement, mask),
-        importance=importance(frequency, disagreement, overlap, model.spacing_mm),
+        expected=None
+        if confidence is None
+        else expected_dsc(confidence, member_agreement(probability, members)),
+        near=uncertainty_near(frequency, disagreement, mask, members),
+        importance=importance(frequency, _widest(disagreement, members), overlap, model.spacing_mm),
     )
 
 
@@ -232,7 +244,8 @@ def assess(
     for finding in findings:
         if finding.flagged:
             doubt = doubts[finding.organ]
-            spread = segmentation.disagreement[channel[finding.organ]]
+            n = channel[finding.organ]
+            spread = _widest(segmentation.disagreement[n], segmentation.member_disagreement.get(n))
             regions += organ_regions(
                 finding.organ, doubt.probability, spread, doubt.mask, model.geometry, ct_geometry
             )
@@ -268,9 +281,15 @@ def _doubts(
             masks[organ] & (claims > 1),
             model,
             known.get(organ),
+            segmentation.member_disagreement.get(n),
         )
         for organ, n in channel.items()
     }
+
+
+def _widest(windows: NDArray[np.float16], members: NDArray[np.float16] | None) -> NDArray[np.float16]:
+    """Return the greater of two disagreements at each voxel: either is reason enough to look."""
+    return windows if members is None else np.maximum(windows, members)
 
 
 def _finding(
@@ -283,8 +302,8 @@ def _finding(
     if calibration is None:
         reasons.append(Reason.UNCALIBRATED)
     bound = confidence = None
-    if doubt.sdc is not None and calibration is not None and Reason.OUT_OF_DOMAIN not in reasons:
-        bound, confidence = lower_bound(doubt.sdc, calibration), calibration.confidence
+    if doubt.expected is not None and calibration is not None and Reason.OUT_OF_DOMAIN not in reasons:
+        bound, confidence = lower_bound(doubt.expected, calibration), calibration.confidence
     told, ordered = flag(organ, bound, reasons)
     found = result.shape is not None
     return OrganFinding(
@@ -298,6 +317,7 @@ def _finding(
         confidence=confidence,
         entropy=doubt.near.entropy if found and doubt.near else None,
         disagreement=doubt.near.disagreement if found and doubt.near else None,
+        member_disagreement=doubt.near.members if found and doubt.near else None,
         importance_ml=doubt.importance.volume_ml if found else None,
         band_ml=result.band_ml if found else None,
     )

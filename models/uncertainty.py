@@ -1,4 +1,4 @@
-"""How unsure the segmenter is, from its probabilities and from where its windows disagree."""
+"""How unsure the segmenter is: its probabilities, and where its windows and its members disagree."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from models.resampling import bounding_box
 
 NEAR_VOXELS = 2
 """Near an organ is inside it or this many voxels outside."""
+
+AGREEMENT_POWER = 2.0
+"""How much the members' disagreement counts."""
 
 
 def entropy(probability: NDArray) -> NDArray[np.float32]:
@@ -53,6 +56,47 @@ def soft_dice_confidence(probability: NDArray, mask: NDArray[np.bool_]) -> float
     return 2 * inside / (float(probability.sum(dtype=np.float64)) + np.count_nonzero(mask))
 
 
+def member_agreement(probability: NDArray, spread: NDArray | None) -> float | None:
+    """Return how far the members of a head draw the same organ, as the Dice of one against another.
+
+    Parameters
+    ----------
+    probability
+        Axes (k, j, i), 0..1, as served.
+    spread
+        Same axes: standard deviation over the members, 0..0.5; None for a head of one member.
+
+    Returns
+    -------
+    float or None
+        Σp² / Σ(p² + s²), 0..1; None for a head of one member, or where nothing has a probability.
+
+    Notes
+    -----
+    The soft Dice 2Σab / Σ(a² + b²) of Milletari et al. 2016, arXiv 1606.04797, expected of two members a
+    and b that are independent, of mean p and deviation s. That pairwise Dice of an ensemble finds failures:
+    Zenk et al. 2025, arXiv 2406.03323.
+    """
+    if spread is None:
+        return None
+    mean = float(np.sum(np.square(probability, dtype=np.float32), dtype=np.float64))
+    scatter = float(np.sum(np.square(spread, dtype=np.float32), dtype=np.float64))
+    return mean / (mean + scatter) if mean > 0 else None
+
+
+def expected_dsc(confidence: float, agreement: float | None) -> float:
+    """Return the DSC that is expected of a mask, from which the bound is taken (`models.conformal`).
+
+    Parameters
+    ----------
+    confidence
+        `soft_dice_confidence` of calibrated probabilities.
+    agreement
+        `member_agreement`; None leaves the confidence as it is.
+    """
+    return confidence if agreement is None else confidence * agreement**AGREEMENT_POWER
+
+
 class Uncertainty(NamedTuple):
     """How unsure the segmenter is of one organ, a mean over the voxels in and near it.
 
@@ -62,14 +106,17 @@ class Uncertainty(NamedTuple):
         Bernoulli entropy, nats, 0..ln 2.
     disagreement
         Standard deviation of the probability over overlapping windows, 0..0.5.
+    members
+        The same over the members of the head; None for a head of one.
     """
 
     entropy: float
     disagreement: float
+    members: float | None = None
 
 
 def uncertainty_near(
-    probability: NDArray, disagreement: NDArray, mask: NDArray[np.bool_]
+    probability: NDArray, disagreement: NDArray, mask: NDArray[np.bool_], spread: NDArray | None = None
 ) -> Uncertainty | None:
     """Return how unsure the segmenter is in and near an organ.
 
@@ -81,6 +128,8 @@ def uncertainty_near(
         Same axes, 0..0.5.
     mask
         The organ, same axes.
+    spread
+        As of `member_agreement`.
 
     Returns
     -------
@@ -91,5 +140,8 @@ def uncertainty_near(
     if box is None:
         return None
     near = ndimage.binary_dilation(mask[box], iterations=NEAR_VOXELS)
-    fields = entropy(probability[box][near]), disagreement[box][near]
-    return Uncertainty(*(float(field.mean(dtype=np.float64)) for field in fields))
+    return Uncertainty(
+        entropy=float(entropy(probability[box][near]).mean(dtype=np.float64)),
+        disagreement=float(disagreement[box][near].mean(dtype=np.float64)),
+        members=None if spread is None else float(spread[box][near].mean(dtype=np.float64)),
+    )

@@ -31,6 +31,9 @@ TRAINING_SITE = "A"
 TRAINING_SEEDS = range(100_000, 100_128)
 """Phantoms the starter learns from, and which nothing else may use."""
 
+MEMBER_CASES = 64
+"""So many of them, the first, are enough for the further members: trunk and first members learn from all."""
+
 THREADS = 2
 """Of the training; another number gives other last bits and so another starter."""
 
@@ -162,7 +165,7 @@ def with_members(
         How to train them.
     """
     contract = starter_contract()
-    joined = train_members(trunk_from_bytes(trunk_file), heads, cases, contract, settings, say)
+    joined = train_members(trunk_from_bytes(trunk_file), heads, cases[:MEMBER_CASES], contract, settings, say)
     head_files = {organ: head_to_bytes(joined[organ]) for organ in contract.organs}
     release = Release(
         number=1,
@@ -203,7 +206,7 @@ def renew_members(folder: Path, say: Say) -> Starter:
     release, _, heads = load_release(folder)
     trunk = (folder / "trunks" / f"{release.trunk}.safetensors").read_bytes()
     first = {organ: first_member(head) for organ, head in heads.items()}
-    return with_members(trunk, first, training_cases(say=say), say)
+    return with_members(trunk, first, training_cases(TRAINING_SEEDS[:MEMBER_CASES], say), say)
 
 
 def _line(progress: Progress) -> str:

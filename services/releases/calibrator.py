@@ -22,6 +22,7 @@ from models.release import Release
 from models.reliability import count_voxels
 from models.resampling import model_grid, patch_on_ct, resample, to_model_grid
 from models.segmentation import Segmentation
+from models.uncertainty import member_agreement
 from models.volume import Volume
 from services.cases.store import CaseContent
 
@@ -164,7 +165,7 @@ def study_case(
         Organs and thresholds.
     """
     organs = {}
-    for probability, organ in zip(answer.probability, contract.organs, strict=True):
+    for channel, (probability, organ) in enumerate(zip(answer.probability, contract.organs, strict=True)):
         if organ not in truth:
             continue
         patch, box = patch_on_ct(probability, model.geometry, ct)
@@ -177,6 +178,7 @@ def study_case(
             counts=count_voxels(probability, fraction),
             dsc=dsc(mask, truth[organ]),
             missed=missed(patch, near, elsewhere),
+            agreement=member_agreement(probability, answer.member_disagreement.get(channel)),
         )
     served = {
         organ: probability >= contract.thresholds[organ]
