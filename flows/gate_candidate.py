@@ -8,6 +8,7 @@ A decision that needs a person waits as a state of the release, until `organloop
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow, task
@@ -19,10 +20,13 @@ from flows.gate_trial import (
     CANDIDATE_TUNED,
     GATE_DECIDED,
     frozen_cases,
+    learnt_patients,
+    looks,
     made,
     served_sites,
     trial_of,
 )
+from flows.gate_views import Views
 from flows.serving import Progress, serve, silent, worth_trying_again
 from models.errors import Refused
 from models.gate import decide_without_cases, gate
@@ -31,7 +35,7 @@ from models.release import sha256_hex
 from models.release_faults import release_faults
 from services.pictures.gate_plots import bootstraps, differences
 from services.pictures.slices import data_url
-from services.records.port import Case, FrozenSet, Purpose, ReleaseState
+from services.records.port import Case, Event, FrozenSet, Purpose, ReleaseState
 from services.releases.gate_reports import GateReports, Trial
 from services.settings import Settings
 from services.wiring import Services, connect
@@ -88,19 +92,19 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
         decided = decide_without_cases(incumbent, candidate, reasons, profile, trial.policy)
         return _decided(trial, {**_document(trial, decided), "gate_set": None}, None, services)
     reports = GateReports(services.releases.folder)
-    known = reports.find(trial)
+    known, views = reports.find(trial), Views()
     if known is None:
         frozen, cases = frozen_cases(services)
         if faults:
             decided = decide_without_cases(incumbent, candidate, faults, profile, trial.policy)
         else:
-            decided = _asked(trial, cases, services, progress)
+            decided, views = _asked(trial, cases, services, progress)
         known = reports.keep(trial, {**_document(trial, decided), "gate_set": _set(frozen)})
-    if reports.page(trial) is None:
+    if reports.page(trial) is None and not _decisions(trial, services):
         progress("drawing the report")
         if known.document["organs"]:
             serve(candidate, services, progress)
-        reports.keep_page(trial, page_of(known.document, trial, services))
+        reports.keep_page(trial, page_of(known.document, trial, services, views))
     return _decided(trial, known.document, known.digest, services)
 
 
@@ -110,24 +114,28 @@ def _set(frozen: FrozenSet | None) -> dict[str, Any] | None:
     return {"version": frozen.version, "digest": frozen.digest, "cases": len(frozen.manifest)}
 
 
-def _asked(trial: Trial, cases: Sequence[Case], services: Services, progress: Progress) -> GateReport:
-    """Ask both releases about every case, and decide."""
+def _asked(
+    trial: Trial, cases: Sequence[Case], services: Services, progress: Progress
+) -> tuple[GateReport, Views]:
+    """Ask both releases about every case, and decide; return also what is to be seen of the worst."""
     incumbent, candidate = trial.incumbent, trial.candidate
     serve(candidate, services, progress)
     if services.segmenter.profile(candidate.number) != trial.profile:
         raise Refused("other-profile", "both releases must answer in one serving profile")
     found = measure(incumbent, candidate, cases, trial.profile, services, progress)
     origin = made(candidate.number, services)
-    return gate(
+    report = gate(
         incumbent,
         candidate,
-        origin.tuning,
+        replace(origin.tuning, patients=learnt_patients(candidate, cases, services)),
         evidence(incumbent, candidate, cases, found, origin.sites),
         trial.profile,
         trial.policy,
         served_sites(services),
         serving_cost(incumbent, candidate, services),
+        looks(trial, services),
     )
+    return report, found.views
 
 
 def _not_frozen(cases: int) -> GateReason:
@@ -138,6 +146,11 @@ def _not_frozen(cases: int) -> GateReason:
 def _document(trial: Trial, report: GateReport) -> dict[str, Any]:
     numbers = {"release": trial.candidate.number, "incumbent_release": trial.incumbent.number}
     return {**numbers, **report.to_json()}
+
+
+def _decisions(trial: Trial, services: Services) -> list[Event]:
+    """Return the decision on a trial as it is on record; none before it was made."""
+    return [e for e in services.records.events(GATE_DECIDED) if e.payload.get("trial") == trial.key]
 
 
 def _decided(
@@ -187,7 +200,7 @@ def require_on_record(trial: Trial, report: str, services: Services) -> None:
     Refused
         `gate-report-changed` if the records name another digest; `refused-by-gate` if they name none.
     """
-    decided = [e for e in services.records.events(GATE_DECIDED) if e.payload.get("trial") == trial.key]
+    decided = _decisions(trial, services)
     if not decided:
         detail = f"no decision on release {trial.candidate.number} is on record"
         raise Refused("refused-by-gate", f"{detail}: `organloop gate {trial.candidate.number}`")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.gate_views import PICTURED, Views
 from models.organs import organ
 from models.release import Release
 from models.resampling import resample
@@ -19,12 +20,9 @@ from services.records.port import Purpose
 from services.releases.gate_reports import Trial
 from services.wiring import Services
 
-PICTURED = 2
-"""Worst cases pictured of each tuned organ."""
 
-
-def page_of(document: Mapping[str, Any], trial: Trial, services: Services) -> bytes:
-    """Return the page of a decision; both releases are asked again about the cases that are pictured.
+def page_of(document: Mapping[str, Any], trial: Trial, services: Services, views: Views) -> bytes:
+    """Return the page of a decision.
 
     Parameters
     ----------
@@ -34,6 +32,8 @@ def page_of(document: Mapping[str, Any], trial: Trial, services: Services) -> by
         What was decided on; both releases are loaded if any case was asked.
     services
         What to work with.
+    views
+        What was found in the worst cases; where nothing is kept of one, both releases are asked again.
     """
     page = Page(f"Gate: release {document['release']}, {document['decision']}")
     if trial.candidate.demonstration:
@@ -53,7 +53,7 @@ def page_of(document: Mapping[str, Any], trial: Trial, services: Services) -> by
         if plot:
             page.picture(plot, caption)
     _groups(page, document)
-    _worst(page, document, trial, services)
+    _worst(page, document, trial, services, views)
     _fixed(page, document)
     return page.to_bytes()
 
@@ -139,7 +139,7 @@ def _groups(page: Page, document: Mapping[str, Any]) -> None:
         page.table(("organ", "by", "group", "patients", "difference", "at least"), rows)
 
 
-def _worst(page: Page, document: Mapping[str, Any], trial: Trial, services: Services) -> None:
+def _worst(page: Page, document: Mapping[str, Any], trial: Trial, services: Services, views: Views) -> None:
     shown = [
         (one["organ"], case, difference)
         for one in document["organs"]
@@ -152,7 +152,8 @@ def _worst(page: Page, document: Mapping[str, Any], trial: Trial, services: Serv
     kept = {case.case_id: case for case in services.records.cases(Purpose.GATE)}
     for case_id in dict.fromkeys(case for _, case, _ in shown):
         content = services.cases.read(kept[case_id])
-        answers = {release.number: _masks(release, content, services) for release in _both(trial)}
+        keys = [key for key, case, _ in shown if case == case_id]
+        answers = {one.number: _masks(one, keys, case_id, content, services, views) for one in _both(trial)}
         for key, case, difference in shown:
             if case == case_id:
                 page.subheading(f"{organ(key).label}, case {case[:12]}: DSC {difference:+.3f}")
@@ -164,14 +165,21 @@ def _both(trial: Trial) -> tuple[Release, Release]:
     return trial.incumbent, trial.candidate
 
 
-def _masks(release: Release, content: CaseContent, services: Services) -> dict[str, NDArray[np.bool_]]:
-    """Return what a release answers to a case, by organ on the model grid."""
+def _masks(
+    release: Release,
+    keys: Sequence[str],
+    case: str,
+    content: CaseContent,
+    services: Services,
+    views: Views,
+) -> dict[str, NDArray[np.bool_]]:
+    """Return what a release found of some organs in a case, by organ on the model grid."""
+    seen = {key: mask for key in keys if (mask := views.mask(key, case, release.number)) is not None}
+    if len(seen) == len(keys):
+        return seen
     hu = content.volume.hu.astype(np.int16, copy=False)
-    answer = services.segmenter.segment(hu, release.number)
-    return {
-        key: probability >= release.contract.thresholds[key]
-        for key, probability in zip(release.contract.organs, answer.probability, strict=True)
-    }
+    answer, contract = services.segmenter.segment(hu, release.number), release.contract
+    return {key: answer.probability[contract.organs.index(key)] >= contract.thresholds[key] for key in keys}
 
 
 def _pictures(

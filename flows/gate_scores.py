@@ -1,30 +1,36 @@
 """Scores of releases on the gate's cases, against their truth; and what either release costs the server.
 
 Every score is kept as soon as it is measured: a killed gate goes on where it was, and the incumbent is
-asked once for a case, not once a night.
+asked once for a case, not once a night. Its noise on the gate set depends on nothing else, and is measured
+once too.
 """
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from flows.gate_trial import CASE_SCORED
+from flows.gate_views import Masks, Views
 from flows.serving import Progress, silent
-from models.canary import probe_volume
+from models.canary import answer_faults, probe_volume
 from models.corrections import INDEPENDENT
 from models.errors import Refused
 from models.gate import OrganEvidence
 from models.gate_report import ServingCost
-from models.release import Release
+from models.release import Release, sha256_hex
 from models.resampling import model_grid
 from models.rescan import RESCANS, scan_again
 from models.scores import OrganScore, pair, score_organs
+from models.segmentation import Segmentation
+from models.volume import Volume
 from services.cases.store import CaseContent
 from services.records.port import Case
-from services.releases.scores import ScoreStore
+from services.releases.scores import ScoreStore, encoded
 from services.stopwatch import time_left
 from services.wiring import Services
 
@@ -37,9 +43,10 @@ Ask = tuple[Release, int]
 
 @dataclass
 class Measured:
-    """Scores by organ, by release digest, case and further scan (0 for the case itself)."""
+    """Scores by organ, by release digest, case and further scan (0 for the case itself); the worst to see."""
 
     scores: dict[tuple[str, str, int], dict[str, OrganScore]] = field(default_factory=dict)
+    views: Views = field(default_factory=Views)
 
     def of(self, release: Release, case: Case, again: int = 0) -> dict[str, OrganScore]:
         """Return what a release scored on a case."""
@@ -75,14 +82,14 @@ def measure(
     progress
         Told each case, with the time left.
     """
-    store, found = ScoreStore(services.settings.score_store), Measured()
+    store, found = score_store(services), Measured()
     compared = incumbent.heads != candidate.heads
     asks: dict[str, list[Ask]] = {}
     for case in cases:
         scans = range(1, RESCANS + 1) if compared and case.origin == INDEPENDENT else ()
         asks[case.case_id] = []
         for release, again in ((incumbent, 0), (candidate, 0), *((incumbent, further) for further in scans)):
-            kept = store.find(release.digest, profile, case.digest, again)
+            kept = store.find(store.name(release.digest, profile, case.digest, again))
             if kept is None:
                 asks[case.case_id].append((release, again))
             else:
@@ -93,44 +100,98 @@ def measure(
         if not asks[case.case_id]:
             continue
         content = services.cases.read(case)
+        masks: dict[int, Masks] = {}
+        answered: dict[str, dict[str, OrganScore]] = {}
         for release, again in asks[case.case_id]:
-            scores = score_case(release, case, content, services, again)
-            store.keep(release.digest, profile, case.digest, scores, again)
+            scores, answer = score_case(release, case, content, services, profile, again)
+            answered[store.name(release.digest, profile, case.digest, again)] = scores
             found.scores[release.digest, case.case_id, again] = scores
+            if not again:
+                masks[release.number] = _masks(release, answer)
             done += 1
+        _keep(answered, case, profile, store, services)
+        if candidate.number in masks and case.origin == INDEPENDENT:
+            found.views.offer(case.case_id, (found.of(incumbent, case), found.of(candidate, case)), masks)
         progress(f"gate case {position} of {len(cases)}: {time_left(time.monotonic() - begin, done, total)}")
     return found
 
 
+def score_store(services: Services) -> ScoreStore:
+    """Return the scores that are on record."""
+    recorded: dict[str, str] = {}
+    for event in services.records.events(CASE_SCORED):
+        recorded |= event.payload["scores"]
+    return ScoreStore(services.settings.score_store, recorded)
+
+
+def _keep(
+    answered: Mapping[str, Mapping[str, OrganScore]],
+    case: Case,
+    profile: str,
+    store: ScoreStore,
+    services: Services,
+) -> None:
+    """Put scores on record by their digests, once, then keep them."""
+    digests = {name: sha256_hex(encoded(scores)) for name, scores in answered.items()}
+    services.records.event(
+        CASE_SCORED,
+        who="gate_candidate",
+        payload={"case": case.case_id, "profile": profile, "scores": digests},
+        key=f"{CASE_SCORED}:{sha256_hex(json.dumps(digests, sort_keys=True).encode())}",
+    )
+    for name, scores in answered.items():
+        store.keep(name, scores)
+
+
+def _masks(release: Release, answer: Segmentation) -> Masks:
+    contract = release.contract
+    return {
+        organ: probability >= contract.thresholds[organ]
+        for organ, probability in zip(contract.organs, answer.probability, strict=True)
+    }
+
+
 def score_case(
-    release: Release, case: Case, content: CaseContent, services: Services, again: int = 0
-) -> dict[str, OrganScore]:
-    """Ask a release about a case, or a further scan of it, and score the answer by organ.
+    release: Release, case: Case, content: CaseContent, services: Services, profile: str, again: int = 0
+) -> tuple[dict[str, OrganScore], Segmentation]:
+    """Ask a release about a case, or a further scan of it; return its scores by organ, and its answer.
 
     Raises
     ------
     Refused
-        `case-off-grid` or `truth-incomplete` if the case cannot be used with the release's contract.
+        `case-off-grid` or `truth-incomplete` if the case cannot be used with the release's contract;
+        `wrong-answer` if what was answered is no probability.
     """
-    contract, model = release.contract, content.volume.geometry
-    if not model_grid(content.ct, contract.spacing_mm).same_grid(model):
+    contract, volume = release.contract, content.volume
+    if not model_grid(content.ct, contract.spacing_mm).same_grid(volume.geometry):
         raise Refused("case-off-grid", f"case {case.case_id} was kept on another grid than the contract's")
     missing = sorted(set(contract.organs) - set(content.labels))
     if missing:
         raise Refused("truth-incomplete", f"case {case.case_id} has no truth of {', '.join(missing)}")
-    hu = content.volume.hu.astype(np.int16, copy=False)
+    hu = volume.hu.astype(np.int16, copy=False)
     if again:
-        hu, model = scan_again(hu, model, case.digest, again)
+        volume = Volume(*scan_again(hu, volume.geometry, case.digest, again))
+        hu = volume.hu.astype(np.int16, copy=False)
     answer = services.segmenter.segment(hu, release.number)
+    faults = answer_faults(release, answer, hu.shape)
+    if faults:
+        told = "; ".join(f"{fault}: {', '.join(organs)}" for fault, organs in faults.items())
+        measured = {fault: list(organs) for fault, organs in faults.items()}
+        raise Refused(
+            "wrong-answer", f"release {release.number} on case {case.case_id[:12]}: {told}", measured
+        )
     truth = {organ: content.labels[organ].inside for organ in contract.organs}
-    return score_organs(answer, release, model, content.ct, truth)
+    return score_organs(answer, release, volume, content.ct, truth, profile), answer
 
 
 def evidence(
     incumbent: Release, candidate: Release, cases: Sequence[Case], found: Measured, sites: Sequence[str]
 ) -> dict[str, OrganEvidence]:
-    """Pair the scores by organ; a gain is expected in the cases of the sites that were corrected."""
-    by_organ = {}
+    """Pair the scores by organ; a gain is expected in the cases of the sites that were corrected.
+
+    Where no correction says where it was scanned, that is in the cases of which nobody knows it either.
+    """
+    by_organ, corrected = {}, set(sites) or {""}
     for organ in incumbent.contract.organs:
         pairs = tuple(
             pair(
@@ -145,7 +206,7 @@ def evidence(
             )
             for case in cases
         )
-        by_organ[organ] = OrganEvidence(pairs, tuple(score for score in pairs if score.site in sites))
+        by_organ[organ] = OrganEvidence(pairs, tuple(score for score in pairs if score.site in corrected))
     return by_organ
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flows.gate_scores import score_case
+from flows.gate_scores import score_case, score_store
 from models.errors import Refused
 from models.release import Release
 from models.scores import OrganScore
 from services.records.port import Case, Purpose
-from services.releases.scores import ScoreStore
 from services.wiring import Services
 
 GOLDEN = 2
@@ -28,10 +27,10 @@ def golden_cases(release: Release, profile: str, services: Services) -> list[Gol
     Refused
         `no-golden-study` if no score of the release on a gate case is kept.
     """
-    store = ScoreStore(services.settings.score_store)
+    store = score_store(services)
     kept: list[Golden] = []
     for case in sorted(services.records.cases(Purpose.GATE), key=lambda one: one.digest):
-        scores = store.find(release.digest, profile, case.digest)
+        scores = store.find(store.name(release.digest, profile, case.digest))
         if scores is not None and len(kept) < GOLDEN:
             kept.append((case, scores))
     if not kept:
@@ -62,12 +61,14 @@ def golden_faults(release: Release, services: Services) -> tuple[tuple[str, ...]
     ServingFailed
         If an endpoint does not answer.
     """
-    studies = golden_cases(release, services.segmenter.profile(release.number), services)
+    profile = services.segmenter.profile(release.number)
+    studies = golden_cases(release, profile, services)
     differing: dict[str, set[str]] = {}
     for case, seen in studies:
         content = services.cases.read(case)
         for endpoint in services.endpoints:
-            found = score_case(release, case, content, replace(services, segmenter=endpoint))
+            asked = replace(services, segmenter=endpoint)
+            found, _ = score_case(release, case, content, asked, profile)
             changed = {organ for organ, score in found.items() if score.digest != seen[organ].digest}
             if changed:
                 differing.setdefault(case.case_id, set()).update(changed)

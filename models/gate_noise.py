@@ -1,6 +1,6 @@
 """How much a case may lose by chance: the incumbent's own noise on it, told from scanning it again.
 
-Cases differ in noise, and two further scans of one say little about its own. So each case's variance is
+Cases differ in noise, and a further scan or two of one say little about its own. So each case's variance is
 drawn towards what is usual of the organ, as far as the cases show that they are alike (empirical Bayes);
 the difference over the square root of it then has Student's t. The threshold is its quantile, so high that
 equal models exceed any of all thresholds in the share of gates that was asked for.

@@ -10,18 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration import AS_SERVED
+from models.calibration import OrganCalibration
+from models.domain import is_out_of_domain, study_feature
 from models.dsc import Outcome, dsc, outcome
+from models.facts import acquisition_facts, strange_facts
 from models.geometry import Geometry
 from models.organs import organ as catalogue_entry
 from models.paired import PairedScore
+from models.relations import filled_body
 from models.release import Release, sha256_hex
 from models.reliability import calibrated
 from models.resampling import bounding_box
 from models.segmentation import Segmentation
 from models.study import organ_result
 from models.surface import surface_agreement
-from models.uncertainty import soft_dice_confidence
+from models.uncertainty import expected_dsc, member_agreement, soft_dice_confidence
+from models.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class OrganScore:
     hd95_mm
         95th percentile of the surfaces' distance, millimetres; None as `nsd`.
     sdc
-        Soft Dice confidence, 0..1; None when nothing was found.
+        Soft Dice confidence, 0..1, where the release claims a bound of DSC; None where it claims none: the
+        organ is uncalibrated or was not found, the study is out of domain, the profile another.
     overlaps
         CT voxels shared with each other organ's mask, by organ; those that share none are left out.
     """
@@ -67,9 +72,10 @@ class OrganScore:
 def score_organs(
     answer: Segmentation,
     release: Release,
-    model: Geometry,
+    model: Volume,
     ct: Geometry,
     truth: Mapping[str, NDArray[np.bool_]],
+    profile: str,
 ) -> dict[str, OrganScore]:
     """Score an answer against the truth.
 
@@ -79,10 +85,14 @@ def score_organs(
         What the release answered.
     release
         The release that was asked; its contract gives organs and thresholds.
-    model, ct
-        The grid it answered on and the grid of the truth.
+    model
+        The volume it answered.
+    ct
+        The grid of the truth.
     truth
         Mask of every organ of the contract on the CT grid, axes (k, j, i).
+    profile
+        Serving profile it answered in.
 
     Returns
     -------
@@ -97,12 +107,13 @@ def score_organs(
     answer.require(release)
     organs = release.contract.organs
     found = {
-        organ: organ_result(probability, release.contract.thresholds[organ], model, ct)
+        organ: organ_result(probability, release.contract.thresholds[organ], model.geometry, ct)
         for probability, organ in zip(answer.probability, organs, strict=True)
     }
     shared = _overlaps({organ: one.mask for organ, one in found.items()})
+    claimed = _claimed(answer, release, model, ct, profile)
     scores = {}
-    for probability, organ in zip(answer.probability, organs, strict=True):
+    for channel, (probability, organ) in enumerate(zip(answer.probability, organs, strict=True)):
         mask = found[organ].mask
         surface = surface_agreement(
             mask, truth[organ], ct.spacing_mm, catalogue_entry(organ).nsd_tolerance_mm
@@ -113,17 +124,45 @@ def score_organs(
             outcome=outcome(predicted=bool(mask.any()), true=bool(truth[organ].any())),
             nsd=surface.nsd if surface else None,
             hd95_mm=surface.hd95_mm if surface else None,
-            sdc=_confidence(probability, release, organ),
+            sdc=_expected(answer, channel, release, claimed),
             overlaps=shared[organ],
         )
     return scores
 
 
-def _confidence(probability: NDArray[np.float16], release: Release, organ: str) -> float | None:
-    """As `models.study` takes it for the bound that is claimed."""
-    known = release.calibration.organs.get(organ) if release.calibration else None
-    frequency = calibrated(probability, known.reliability if known else AS_SERVED)
-    return soft_dice_confidence(frequency, probability >= release.contract.thresholds[organ])
+def _claimed(
+    answer: Segmentation, release: Release, model: Volume, ct: Geometry, profile: str
+) -> Mapping[str, OrganCalibration]:
+    """Return by organ the calibration a bound would be claimed by for this study; as `models.study`."""
+    calibration = release.calibration
+    if calibration is None or calibration.profile != profile:
+        return {}
+    if is_out_of_domain(study_feature(answer.global_feature), calibration.domain):
+        return {}
+    if calibration.facts is not None:
+        thresholds = release.contract.thresholds
+        served = {
+            organ: probability >= thresholds[organ]
+            for probability, organ in zip(answer.probability, release.contract.organs, strict=True)
+        }
+        facts = acquisition_facts(model, ct, filled_body(model.hu), served)
+        if strange_facts(facts, calibration.facts):
+            return {}
+    return calibration.organs
+
+
+def _expected(
+    answer: Segmentation, channel: int, release: Release, claimed: Mapping[str, OrganCalibration]
+) -> float | None:
+    """Return the DSC a bound would be taken from; as `models.study`."""
+    organ, probability = release.contract.organs[channel], answer.probability[channel]
+    if organ not in claimed:
+        return None
+    frequency = calibrated(probability, claimed[organ].reliability)
+    confidence = soft_dice_confidence(frequency, probability >= release.contract.thresholds[organ])
+    if confidence is None:
+        return None
+    return expected_dsc(confidence, member_agreement(probability, answer.member_disagreement.get(channel)))
 
 
 def _overlaps(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, dict[str, int]]:

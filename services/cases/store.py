@@ -195,6 +195,20 @@ class CaseStore:
         """
         return _digest(self._files(case)) == case.digest
 
+    def volume_digest(self, case: Case) -> str | None:
+        """Return the SHA-256 of a case's volume as it lies there, None if it does not.
+
+        The same images are the same volume, under whatever patient they are kept.
+
+        Raises
+        ------
+        StorageFailed
+            If it cannot be read.
+        """
+        with _storage_failures(), contextlib.suppress(FileNotFoundError):
+            return hashlib.sha256((self.folder / case.case_id / "volume.nii.gz").read_bytes()).hexdigest()
+        return None
+
     def _files(self, case: Case) -> dict[str, bytes]:
         folder = self.folder / case.case_id
         with _storage_failures():

@@ -68,9 +68,10 @@ def test_a_better_candidate_may_be_promoted_and_the_decision_is_kept(site) -> No
     add_candidate(services, 2, BETTER)
     gate_set(site, 12, spleen_truth=2)
     report = gate_candidate(2, services)
-    assert (report["release"], report["decision"], report["reasons"]) == (2, "promote", [])
+    assert (report["release"], report["decision"], report["reasons"]) == (2, "needs-approval", [])
     liver, spleen = report["organs"]
     assert (liver["tuned"], liver["decision"]) == (False, "promote")
+    assert [reason["code"] for reason in spleen["reasons"]] == ["few-patients"]
     assert spleen["gate_set"]["patients"] == 12
     assert spleen["gate_set"]["candidate"] == 1
     assert spleen["gate_set"]["lower_bound"] > 0.3
@@ -82,13 +83,13 @@ def test_a_better_candidate_may_be_promoted_and_the_decision_is_kept(site) -> No
     assert spleen["surface"]["mean"] > 0
     assert report["cost"]["candidate_seconds"] > 0
     assert 0 < report["cost"]["candidate_bytes"] < 1.01 * report["cost"]["incumbent_bytes"]
-    assert Counter(endpoint.asked) == {1: 12 * (1 + RESCANS) + PROBES + 2, 2: 12 + PROBES + 2}
+    assert Counter(endpoint.asked) == {1: 12 * (1 + RESCANS) + PROBES, 2: 12 + PROBES}
     endpoint.asked.clear()
     assert gate_candidate(2, services) == report
     assert endpoint.asked == []
     (event,) = services.records.events(GATE_DECIDED)
-    assert (event.payload["against"], event.payload["decision"]) == (1, "promote")
-    assert services.records.release_states()[2] is ReleaseState.CANDIDATE
+    assert (event.payload["against"], event.payload["decision"]) == (1, "needs-approval")
+    assert services.records.release_states()[2] is ReleaseState.NEEDS_APPROVAL
     assert services.records.incumbent() == 1
     page, kept = sorted((services.releases.folder / "releases" / "2" / "gate").iterdir())
     assert (page.suffix, kept.suffix) == (".html", ".json")
@@ -119,7 +120,7 @@ def test_one_changed_byte_in_an_untouched_head_is_refused_though_it_answers_the_
     gate_set(site, 12, spleen_truth=3)
     report = gate_candidate(3, services)
     assert report["decision"] == "refuse"
-    assert codes(report) == {"untouched-head-changed"}
+    assert codes(report) == {"untouched-head-changed", "few-patients"}
 
 
 def test_an_untouched_head_that_answers_other_bits_is_refused(site) -> None:
@@ -128,7 +129,7 @@ def test_an_untouched_head_that_answers_other_bits_is_refused(site) -> None:
     gate_set(site, 12, spleen_truth=2)
     report = gate_candidate(2, services)
     assert report["decision"] == "refuse"
-    assert codes(report) == {"untouched-head-changed", "untouched-output-changed"}
+    assert codes(report) == {"untouched-head-changed", "untouched-output-changed", "few-patients"}
 
 
 def test_six_patients_are_insufficient_evidence_and_it_says_how_many_would_do(site) -> None:
@@ -164,7 +165,7 @@ def test_a_patient_who_was_learnt_from_is_no_judge(site) -> None:
     add_candidate(services, 2, BETTER, patients=(patient,))
     gate_set(site, 12, spleen_truth=2)
     report = gate_candidate(2, services)
-    assert (report["decision"], codes(report)) == ("refuse", {"leaked-patient"})
+    assert (report["decision"], codes(report)) == ("refuse", {"leaked-patient", "few-patients"})
 
 
 def test_a_site_that_wants_a_person_asked_gets_needs_approval(site) -> None:
@@ -199,7 +200,7 @@ def test_a_set_that_has_grown_asks_for_a_new_decision_and_the_old_version_stays(
     second = gate_candidate(2, services)
     assert (first["gate_set"]["version"], second["gate_set"]["version"]) == (1, 2)
     assert second["gate_set"]["cases"] == 13
-    assert endpoint.asked.count(2) == 1 + PROBES + 2, "what was measured is measured once"
+    assert 1 + PROBES <= endpoint.asked.count(2) <= 1 + PROBES + 2, "what was measured is measured once"
     old = services.records.frozen(Purpose.GATE, 1)
     assert old is not None
     assert (old.digest, len(old.manifest)) == (first["gate_set"]["digest"], 12)
@@ -238,8 +239,8 @@ def test_killed_at_any_case_it_goes_on_where_it_was(site) -> None:
             report = gate_candidate(2, services, killed_every_third_time)
         except Killed:
             continue
-    assert endpoint.asked.count(2) == 12 + PROBES + 2, "and by a page that was drawn once"
-    assert report["decision"] == "promote"
+    assert 12 + PROBES <= endpoint.asked.count(2) <= 12 + PROBES + 2, "the worst two may be asked again"
+    assert report["decision"] == "needs-approval"
     assert len(services.records.events(GATE_DECIDED)) == 1
     assert any("gate case 12 of 12: about 0 s left" in message for message in told)
 
@@ -252,7 +253,7 @@ def test_the_incumbent_is_not_asked_again_for_the_next_candidate(site) -> None:
     gate_candidate(2, services)
     endpoint.asked.clear()
     gate_candidate(3, services)
-    assert Counter(endpoint.asked) == {1: PROBES + 2, 3: 12 + PROBES + 2}
+    assert Counter(endpoint.asked) == {1: PROBES + 2, 3: 12 + PROBES}
 
 
 def test_the_incumbent_itself_is_no_candidate(site) -> None:
@@ -321,6 +322,6 @@ def test_the_decision_on_record_names_the_digest_of_the_report(site) -> None:
     assert event.payload["report"] == sha256_hex(file.read_bytes())
     assert event.payload["trial"] == trial_of(2, services).key
     file.chmod(0o644)
-    file.write_bytes(file.read_bytes().replace(b"promote", b"refuse"))
+    file.write_bytes(file.read_bytes().replace(b"needs-approval", b"promote"))
     with pytest.raises(Refused, match="gate-report-changed"):
         gate_candidate(2, services)

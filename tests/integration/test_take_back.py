@@ -82,7 +82,7 @@ def test_a_patient_leaves_cases_sets_and_scores_and_releases_are_named(settings,
     gone, stays = sorted(records.cases(Purpose.GATE), key=lambda one: one.patient != hmac)
     for release in ("r1", "r2"):
         for one in (gone, stays):
-            scores.keep(release, "profile", one.digest, {})
+            scores.keep(scores.name(release, "profile", one.digest), {})
     store = services.releases
     for number in (2, 3):
         store.publish(replace(store.release(1), number=number, parent=number - 1))
@@ -98,8 +98,8 @@ def test_a_patient_leaves_cases_sets_and_scores_and_releases_are_named(settings,
     assert records.cases(Purpose.GATE) == (stays,)
     assert not (services.cases.folder / gone.case_id).exists()
     services.cases.read(stays)
-    assert scores.find("r1", "profile", gone.digest) is None
-    assert scores.find("r1", "profile", stays.digest) == {}
+    assert scores.find(scores.name("r1", "profile", gone.digest)) is None
+    assert scores.find(scores.name("r1", "profile", stays.digest)) == {}
     assert patient not in json.dumps(document) + repr(everything(open_records(settings.records_url)))
     code, again = organloop(settings, "cases", "erase", patient, *ACT)
     assert (code, again) == (0, {**document, "scores": 0})
@@ -203,9 +203,10 @@ def test_a_case_that_is_being_written_while_its_patient_is_erased_leaves_nothing
 
 def test_a_score_that_was_kept_is_erased_by_the_digest_of_its_case(tmp_path):
     scores = ScoreStore(tmp_path)
-    scores.keep("r", "p", "d", {})
-    assert isinstance(scores.find("r", "p", "d"), dict)
-    assert (scores.erase("d"), scores.erase("d"), scores.find("r", "p", "d")) == (1, 0, None)
+    name = scores.name("r", "p", "d")
+    scores.keep(name, {})
+    assert isinstance(scores.find(name), dict)
+    assert (scores.erase("d"), scores.erase("d"), scores.find(name)) == (1, 0, None)
 
 
 def test_what_teaches_where_readers_disagree_is_a_setting(settings):

@@ -12,12 +12,14 @@ from models.geometry import Geometry
 from models.release import Release
 from models.scores import OrganScore, pair, score_organs
 from models.segmentation import Segmentation
+from models.volume import Volume
 from tests.tiny_networks import tiny_contract
 
 CONTRACT = tiny_contract()
 OLD = Release(1, None, "t", {"liver": "l", "spleen": "s"}, CONTRACT)
 NEW = Release(2, 1, "t", {"liver": "l", "spleen": "s2"}, CONTRACT)
 GRID = Geometry((6, 8, 7), np.array([[0, 0, 3, 0], [0, 3, 0, 0], [3, 0, 0, 0], [0, 0, 0, 1.0]]))
+VOLUME = Volume(np.zeros(GRID.shape, np.int16), GRID)
 BLOCK = (slice(1, 4), slice(2, 6), slice(2, 5))
 
 
@@ -36,14 +38,14 @@ def truth(liver: bool = True, spleen: bool = True) -> dict[str, np.ndarray]:
 
 
 def test_scores_are_dsc_presence_and_a_digest_of_the_organs_own_bits() -> None:
-    first = score_organs(answer(), OLD, GRID, GRID, truth(spleen=False))
-    other = score_organs(answer(spleen=0.2), OLD, GRID, GRID, truth(spleen=False))
+    first = score_organs(answer(), OLD, VOLUME, GRID, truth(spleen=False), "p")
+    other = score_organs(answer(spleen=0.2), OLD, VOLUME, GRID, truth(spleen=False), "p")
     assert (first["liver"].dsc, first["liver"].outcome) == (1.0, Outcome.PRESENT)
     assert (first["spleen"].dsc, first["spleen"].outcome) == (0.0, Outcome.HALLUCINATED)
     assert (other["spleen"].dsc, other["spleen"].outcome) == (None, Outcome.ABSENT)
     assert first["liver"].digest == other["liver"].digest
     assert first["spleen"].digest != other["spleen"].digest
-    missed = score_organs(answer(liver=0), OLD, GRID, GRID, truth())["liver"]
+    missed = score_organs(answer(liver=0), OLD, VOLUME, GRID, truth(), "p")["liver"]
     assert (missed.dsc, missed.outcome) == (0.0, Outcome.MISSED)
 
 
@@ -78,7 +80,7 @@ def test_a_candidate_that_answers_wrongly_is_named_with_its_organs(after: Segmen
 
 def test_an_answer_of_another_release_is_neither_scored_nor_compared() -> None:
     with pytest.raises(InvalidRelease, match=f"{OLD.digest}.*{NEW.digest}"):
-        score_organs(answer(by=NEW), OLD, GRID, GRID, truth())
+        score_organs(answer(by=NEW), OLD, VOLUME, GRID, truth(), "p")
     for before, after in ((OLD, OLD), (NEW, NEW)):
         with pytest.raises(InvalidRelease):
             canary_faults(OLD, NEW, answer(by=before), answer(by=after))
