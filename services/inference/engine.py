@@ -50,6 +50,10 @@ class OpenVinoEngine:
         ONNX of each head, by organ key, exactly the contract's organs.
     threads
         Threads of the engine; other numbers give other last bits.
+    lean
+        Whether a head gives its memory back after each window; otherwise every head holds room for the
+        trunk's features, 50 MB each in the starter. Cheap only where the allocator uses huge pages
+        (``GLIBC_TUNABLES=glibc.malloc.hugetlb=1``); the bits are the same.
 
     Raises
     ------
@@ -57,13 +61,16 @@ class OpenVinoEngine:
         If a network cannot be read or does not fit the contract.
     """
 
-    def __init__(self, release: Release, trunk: bytes, heads: Mapping[str, bytes], threads: int) -> None:
+    def __init__(
+        self, release: Release, trunk: bytes, heads: Mapping[str, bytes], threads: int, lean: bool = False
+    ) -> None:
         contract = release.contract
         if set(heads) != set(contract.organs):
             raise InvalidRelease("an engine needs exactly one head per organ of the contract")
         self.contract = contract
         self.release_digest = release.digest
         self.profile = serving_profile(threads)
+        self._lean = lean
         self._core = openvino.Core()
         self._settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "f32",  # bf16 would be chosen where the CPU has it
@@ -93,7 +100,7 @@ class OpenVinoEngine:
         self._head_requests = {organ: head.create_infer_request() for organ, head in self._heads.items()}
 
     @classmethod
-    def open(cls, folder: Path, threads: int) -> OpenVinoEngine:
+    def open(cls, folder: Path, threads: int, lean: bool = False) -> OpenVinoEngine:
         """Load the networks of a version folder: release.json, trunk.onnx, heads/<organ>.onnx.
 
         Raises
@@ -107,7 +114,7 @@ class OpenVinoEngine:
             heads = {o: (folder / HEAD_FILE.format(o)).read_bytes() for o in release.contract.organs}
         except OSError as error:
             raise InvalidRelease(f"version folder {folder.name} is incomplete: {error.strerror}") from error
-        return cls(release, trunk, heads, threads)
+        return cls(release, trunk, heads, threads, lean)
 
     def predict(self, window: NDArray[np.float32]) -> Prediction:
         """Run the networks on one window.
@@ -133,6 +140,8 @@ class OpenVinoEngine:
             logits[channel] = head.get_tensor(HEAD_LOGIT).data[0, 0]
             if organ in self._members:
                 spreads[channel] = head.get_tensor(HEAD_SPREAD).data[0, 0].copy()
+            if self._lean:
+                self._heads[organ].release_memory()
         return Prediction(logits, trunk.get_tensor(TRUNK_GLOBAL).data[0].copy(), spreads)
 
     def maps(self) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
@@ -156,7 +165,10 @@ class OpenVinoEngine:
             if unknown:
                 raise InvalidRelease(f"{name} asks for {unknown}, the trunk gives {sorted(shapes)}")
             model.reshape({i.get_any_name(): shapes[i.get_any_name()] for i in model.inputs})
-            return self._core.compile_model(model, "CPU", self._settings)
+            network = self._core.compile_model(model, "CPU", self._settings)
+            if self._lean:
+                network.release_memory()  # what its first window will need
+            return network
         except RuntimeError as error:
             digest = hashlib.sha256(onnx).hexdigest()[:12]
             raise InvalidRelease(f"{name} ({digest}) cannot be compiled: {error}") from error
