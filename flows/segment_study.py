@@ -292,6 +292,7 @@ def _document(made: _Made, out: Path | None, watch: Stopwatch) -> dict[str, Any]
                 "dsc_lower_bound": finding.dsc_lower_bound,
                 "entropy": finding.entropy,
                 "disagreement": finding.disagreement,
+                "member_disagreement": finding.member_disagreement,
                 "importance_ml": finding.importance_ml,
                 "band_ml": finding.band_ml,
             }

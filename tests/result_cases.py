@@ -119,6 +119,7 @@ def findings_of(
                 confidence=0.9 if found else None,
                 entropy=0.12345 if found else None,
                 disagreement=0.0321 if found else None,
+                member_disagreement=0.0456 if found else None,
             )
         )
         if found and flag is Flag.REVIEW:

@@ -159,6 +159,8 @@ def _numbers(finding: OrganFinding) -> tuple[tuple[str, float, str], ...]:
         said.append((own.ENTROPY.value, round(finding.entropy, DECIMALS), "1"))
     if finding.disagreement is not None:
         said.append((own.DISAGREEMENT.value, round(finding.disagreement, DECIMALS), "1"))
+    if finding.member_disagreement is not None:
+        said.append((own.MEMBER_DISAGREEMENT.value, round(finding.member_disagreement, DECIMALS), "1"))
     return tuple(said)
 
 

@@ -222,7 +222,11 @@ def _measurements(finding: OrganFinding) -> list[sr.Measurement]:
     if finding.dsc_lower_bound is not None and finding.confidence is not None:
         bound = sr.Measurement(own.DSC_BOUND, floored(finding.dsc_lower_bound), codes.UCUM.NoUnits)
         said += [bound, sr.Measurement(own.CONFIDENCE, finding.confidence, codes.UCUM.NoUnits)]
-    for name, value in ((own.ENTROPY, finding.entropy), (own.DISAGREEMENT, finding.disagreement)):
+    for name, value in (
+        (own.ENTROPY, finding.entropy),
+        (own.DISAGREEMENT, finding.disagreement),
+        (own.MEMBER_DISAGREEMENT, finding.member_disagreement),
+    ):
         if value is not None:
             said.append(sr.Measurement(name, round(value, DECIMALS), codes.UCUM.NoUnits))
     return said

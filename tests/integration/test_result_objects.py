@@ -218,6 +218,7 @@ def test_tid1500reader_reads_what_the_report_says_about_each_organ_and_region(tm
         "CONFIDENCE": 0.9,
         "ENTROPY": round(0.12345, 4),
         "DISAGREEMENT": 0.0321,
+        "MEMBER-SPREAD": 0.0456,
     }
     assert (stomach["ReferencedSegment"], groups["check-1-stomach"]["ReferencedSegment"]) == (6, 1)
 

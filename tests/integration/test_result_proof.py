@@ -265,6 +265,11 @@ def lost_disagreement(report: Dataset) -> None:
     group.ContentSequence.remove(item_of(group, "DISAGREEMENT"))
 
 
+def lost_member_disagreement(report: Dataset) -> None:
+    group = groups_of(report)["liver"]
+    group.ContentSequence.remove(item_of(group, "MEMBER-SPREAD"))
+
+
 def changed_tracking(report: Dataset) -> None:
     item_of(groups_of(report)["liver"], "112040").UID = "2.25.7"
 
@@ -316,6 +321,7 @@ REPORT_FAULTS = [
     (changed_volume, "liver: numbers"),
     (changed_entropy, "liver: numbers"),
     (lost_disagreement, "liver: numbers"),
+    (lost_member_disagreement, "liver: numbers"),
     (changed_segment, "liver: segment"),
     (changed_tracking, "liver: tracking_uid"),
     (lost_group, "measurement groups"),
