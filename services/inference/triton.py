@@ -26,6 +26,7 @@ from models.contract import (
 from models.errors import Refused, ServingFailed, ServingRejected, ServingTimedOut, ServingUnavailable
 from models.segmentation import Segmentation
 from services.inference.port import check_volume, refusal_in
+from services.inference.triton_windows import DEVICE_PARAMETER, WINDOW_MODEL
 
 MESSAGE_BYTES = 2**31 - 1
 """The largest message Triton's gRPC takes; a thorax and abdomen at 2 mm is a tenth of it."""
@@ -97,15 +98,21 @@ class TritonSegmenter:
         ServingUnavailable, ServingTimedOut
             If the server does not answer.
         """
-        return self._ask(
-            "readiness",
-            lambda timeout: bool(
-                self._client.is_model_ready(SEGMENTER, str(release), client_timeout=timeout)
-            ),
-        )
+
+        def ready(timeout: float) -> bool:
+            if not self._client.is_model_ready(SEGMENTER, str(release), client_timeout=timeout):
+                return False
+            config = self._client.get_model_config(SEGMENTER, str(release), client_timeout=timeout).config
+            window = WINDOW_MODEL.format(release)  # on a GPU server: with the trunk and heads it needs
+            on_gpu = DEVICE_PARAMETER in config.parameters
+            return not on_gpu or bool(self._client.is_model_ready(window, client_timeout=timeout))
+
+        return self._ask("readiness", ready)
 
     def load(self) -> None:
         """Load every version in the repository that is not loaded; those that serve go on serving.
+
+        On a GPU server a version's trunk and heads are models of their own, and come first.
 
         Raises
         ------
@@ -114,7 +121,27 @@ class TritonSegmenter:
         ServingUnavailable, ServingTimedOut
             If the server does not answer.
         """
-        self._ask("loading", lambda timeout: self._client.load_model(SEGMENTER, client_timeout=timeout))
+        failed = None
+        for name in (*self._parts_not_loaded(), SEGMENTER):
+            try:
+                self._ask("loading", lambda timeout, name=name: self._load(name, timeout))
+            except ServingRejected as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _load(self, name: str, timeout: float) -> None:
+        self._client.load_model(name, client_timeout=timeout)
+
+    def _parts_not_loaded(self) -> list[str]:
+        """Return the ensembles in the repository that are not loaded; loading one loads what it needs."""
+        index = self._ask(
+            "index", lambda timeout: self._client.get_model_repository_index(client_timeout=timeout)
+        )
+        prefix = WINDOW_MODEL.format("")
+        return sorted(
+            entry.name for entry in index.models if entry.name.startswith(prefix) and entry.state != "READY"
+        )
 
     def unload(self) -> None:
         """Unload all versions.

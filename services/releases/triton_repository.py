@@ -1,9 +1,12 @@
-"""Triton's model repository, generated from releases for the target `python`.
+"""Triton's model repository, generated from releases.
 
 ::
 
     organ_segmenter/config.pbtxt
     organ_segmenter/<n>/{model.py, __pycache__, release.json, trunk.onnx, heads/<organ>.onnx}
+
+That is the target `python`. On a GPU server trunk and heads are models of their own beside it
+(`services.releases.gpu_target`), and a version folder holds the program and ``release.json``.
 
 A version is written aside, complete, and renamed in: a version folder without its ``model.py`` would
 hang Triton's loading until it is restarted. Version folders never change afterwards, not even by a
@@ -18,29 +21,20 @@ import shutil
 import uuid
 from pathlib import Path
 
-from models.contract import (
-    DISAGREEMENT_OUTPUT,
-    GLOBAL_FEATURE_OUTPUT,
-    MEMBER_DISAGREEMENT_OUTPUT,
-    MEMBER_ORGAN_OUTPUT,
-    PROBABILITY_OUTPUT,
-    RELEASE_DIGEST_OUTPUT,
-    SEGMENTER,
-    VOLUME_INPUT,
-    WINDOW_ORIGIN_OUTPUT,
-)
+from models.contract import SEGMENTER
 from models.errors import InvalidRelease
 from models.release import Release
-from services.inference.engine import HEAD_FILE, RELEASE_FILE, TRUNK_FILE, serving_profile
+from services.inference.engine import HEAD_FILE, RELEASE_FILE, TRUNK_FILE
 from services.releases.files import replace, storage_errors, sync
+from services.releases.gpu_target import CONFIG_FILE, GpuTarget, Part, is_part, part_names
 from services.releases.store import ReleaseStore
+from services.releases.triton_config import segmenter_config, triton_config
 
 MODEL_FILE = "model.py"
-CONFIG_FILE = "config.pbtxt"
 
 
 class TritonRepository:
-    """The repository one embedded Triton reads from.
+    """The repository that Triton reads from.
 
     Parameters
     ----------
@@ -49,13 +43,23 @@ class TritonRepository:
     model
         The Python model that is copied into every version.
     threads
-        Threads of the engine, part of the serving profile.
+        Threads of the engine, part of the serving profile of the target `python`.
+    gpu
+        The GPU server it is for; None for the target `python`.
     """
 
-    def __init__(self, folder: Path, model: Path, threads: int) -> None:
+    def __init__(self, folder: Path, model: Path, threads: int, gpu: GpuTarget | None = None) -> None:
         self.folder = folder
         self._model = model
         self._threads = threads
+        self._gpu = gpu
+
+    @property
+    def config(self) -> str:
+        """``config.pbtxt`` of the segmenter."""
+        if self._gpu is not None:
+            return segmenter_config(self._gpu.parameters)
+        return triton_config(self._threads)
 
     @property
     def versions_folder(self) -> Path:
@@ -69,8 +73,11 @@ class TritonRepository:
         return tuple(sorted(int(f.name) for f in self.versions_folder.iterdir() if f.name.isdigit()))
 
     def network_bytes(self, number: int) -> int:
-        """Return the bytes of the networks in a version folder; 0 if there is none."""
-        files = (self.versions_folder / str(number)).rglob("*.onnx")
+        """Return the bytes of the networks a version needs; 0 if there is none."""
+        folders = [self.versions_folder / str(number)]
+        if self._gpu is not None and folders[0].is_dir():
+            folders += [self.folder / name for name in self._needed(number)]
+        files = [file for folder in folders for kind in ("*.onnx", "*.plan") for file in folder.rglob(kind)]
         return sum(file.stat().st_size for file in files)
 
     def write_version(self, release: Release, store: ReleaseStore) -> Path:
@@ -91,11 +98,15 @@ class TritonRepository:
         Raises
         ------
         InvalidRelease
-            If an export is missing or damaged, or the version is there with other bytes.
+            If an export is missing or damaged, the version is there with other bytes, or the trunk has no
+            engine for this GPU.
         StorageFailed
             If the disk is full or not writable; no version folder is left.
         """
         files = {MODEL_FILE: self._model.read_bytes(), **self._pinned(release, store)}
+        if self._gpu is not None:
+            for name, part in self._gpu.parts(release, store).items():
+                self._write_part(name, part)
         self._write_config()
         version = self.versions_folder / str(release.number)
         if version.exists():
@@ -117,14 +128,20 @@ class TritonRepository:
         """
         version = self.versions_folder / str(release.number)
         files = self._pinned(release, store)
+        expected = {version / name: content for name, content in files.items()}
+        if self._gpu is not None:
+            for part, content in self._gpu.parts(release, store).items():
+                expected |= {self.folder / part / name: each for name, each in content.items()}
         return tuple(
-            name
-            for name, content in files.items()
-            if not (version / name).is_file() or (version / name).read_bytes() != content
+            str(path.relative_to(version if path.is_relative_to(version) else self.folder))
+            for path, content in expected.items()
+            if not path.is_file() or path.read_bytes() != content
         )
 
     def remove_version(self, number: int) -> None:
         """Take a version out; Triton stops serving it at the next load, not before.
+
+        What no other version needs goes with it.
 
         Raises
         ------
@@ -132,11 +149,12 @@ class TritonRepository:
             If the folder cannot be removed.
         """
         with storage_errors(f"version {number}"):
-            version = self.versions_folder / str(number)
-            if version.exists():
-                aside = self._aside()
-                version.rename(aside)
-                shutil.rmtree(aside)
+            self._take_out(self.versions_folder / str(number))
+            if self._gpu is not None:
+                kept = {name for other in self.versions() for name in self._needed(other)}
+                for folder in self.folder.iterdir():
+                    if is_part(folder.name) and folder.name not in kept:
+                        self._take_out(folder)
 
     def renew_version(self, number: int) -> None:
         """Make Triton restart a version at the next load, e.g. one whose process was killed.
@@ -152,11 +170,35 @@ class TritonRepository:
             os.utime(self.versions_folder / str(number) / MODEL_FILE)
 
     def _pinned(self, release: Release, store: ReleaseStore) -> dict[str, bytes]:
+        if self._gpu is not None:
+            return {RELEASE_FILE: release.to_bytes()}
         return {
             RELEASE_FILE: release.to_bytes(),
             TRUNK_FILE: store.export(release.trunk),
             **{HEAD_FILE.format(organ): store.export(digest) for organ, digest in release.heads.items()},
         }
+
+    def _needed(self, number: int) -> tuple[str, ...]:
+        """Return the parts that a version needs."""
+        release = Release.from_bytes((self.versions_folder / str(number) / RELEASE_FILE).read_bytes())
+        return part_names(release)
+
+    def _write_part(self, name: str, files: Part) -> None:
+        """Write a model beside the segmenter; one that is there with these bytes is left alone."""
+        folder = self.folder / name
+        if folder.exists():
+            if all((folder / f).is_file() and (folder / f).read_bytes() == c for f, c in files.items()):
+                return
+            with storage_errors(name):  # another program's settings, or a new engine
+                self._take_out(folder)
+        self._move_in(folder, files)
+
+    def _take_out(self, folder: Path) -> None:
+        """Remove a folder; it is gone at once or there as a whole."""
+        if folder.exists():
+            aside = self._aside()
+            folder.rename(aside)
+            shutil.rmtree(aside)
 
     def _move_in(self, version: Path, files: dict[str, bytes]) -> None:
         aside = self._aside()
@@ -168,14 +210,15 @@ class TritonRepository:
                         file.write(content)
                         file.flush()
                         os.fsync(file.fileno())
-                # Triton's Python would write this file at the first load, and restart the version at
-                # the next because it changed.
-                py_compile.compile(
-                    str(aside / MODEL_FILE),
-                    dfile=str(version / MODEL_FILE),
-                    doraise=True,
-                    invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-                )
+                if MODEL_FILE in files:
+                    # Triton's Python would write this file at the first load, and restart the version
+                    # at the next because it changed.
+                    py_compile.compile(
+                        str(aside / MODEL_FILE),
+                        dfile=str(version / MODEL_FILE),
+                        doraise=True,
+                        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+                    )
                 version.parent.mkdir(parents=True, exist_ok=True)
                 aside.rename(version)
                 sync(version.parent)
@@ -188,52 +231,6 @@ class TritonRepository:
 
     def _write_config(self) -> None:
         """Write the configuration where it differs; other parameters restart every version at a load."""
-        path, content = self.versions_folder / CONFIG_FILE, triton_config(self._threads).encode()
+        path, content = self.versions_folder / CONFIG_FILE, self.config.encode()
         if not path.is_file() or path.read_bytes() != content:
             replace(path, content)
-
-
-def triton_config(threads: int) -> str:
-    """Return ``config.pbtxt`` of the segmenter for the target `python`.
-
-    Parameters
-    ----------
-    threads
-        Threads of the engine.
-
-    Returns
-    -------
-    str
-        Protobuf text. It says nothing about one release, so that all releases share it.
-    """
-    return f"""\
-# Generated from models/contract.py by services/releases/triton_repository.py.
-name: "{SEGMENTER}"
-backend: "python"
-
-# One volume is one request. Windows are batched by nobody: bits repeat only at a fixed shape.
-max_batch_size: 0
-
-# -1: the grid of each study, and the organs and windows of each release, differ.
-input [ {{ name: "{VOLUME_INPUT}" data_type: TYPE_INT16 dims: [ -1, -1, -1 ] }} ]  # HU (k, j, i)
-output [
-  {{ name: "{PROBABILITY_OUTPUT}" data_type: TYPE_FP16 dims: [ -1, -1, -1, -1 ] }},  # (organ, k, j, i)
-  {{ name: "{DISAGREEMENT_OUTPUT}" data_type: TYPE_FP16 dims: [ -1, -1, -1, -1 ] }},  # (organ, k, j, i)
-  {{ name: "{GLOBAL_FEATURE_OUTPUT}" data_type: TYPE_FP32 dims: [ -1, -1 ] }},  # (window, feature)
-  {{ name: "{WINDOW_ORIGIN_OUTPUT}" data_type: TYPE_INT32 dims: [ -1, 3 ] }},  # (window, 3)
-  {{ name: "{RELEASE_DIGEST_OUTPUT}" data_type: TYPE_UINT8 dims: [ 32 ] }},  # SHA-256 of release.json
-  # Both are left out of an answer by heads of one member.
-  {{ name: "{MEMBER_ORGAN_OUTPUT}" data_type: TYPE_INT32 dims: [ -1 ] }},  # (n)
-  {{ name: "{MEMBER_DISAGREEMENT_OUTPUT}" data_type: TYPE_FP16 dims: [ -1, -1, -1, -1 ] }}  # (n, k, j, i)
-]
-
-# One process per release: more would only share the same cores, and studies wait their turn.
-instance_group [ {{ count: 1 kind: KIND_CPU }} ]
-
-# Every version folder is a release that may be asked for by number; rollback needs the old one loaded.
-version_policy {{ all {{ }} }}
-
-# What the model must find itself to be; it refuses to load in another profile.
-parameters {{ key: "threads" value {{ string_value: "{threads}" }} }}
-parameters {{ key: "serving_profile" value {{ string_value: "{serving_profile(threads)}" }} }}
-"""

@@ -1,7 +1,8 @@
 """Triton's Python model: one version is one release, one volume in, per-organ results out.
 
-Copied into every version folder. It holds no logic of its own: the engine and the sliding window are
-`services.inference.engine` and `models.windows`, found on the server's PYTHONPATH.
+Copied into every version folder. It holds no logic of its own: the engine (`services.inference.engine`,
+on a GPU server `services.inference.triton_windows`) and the sliding window (`models.windows`) are found
+on the server's PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from models.contract import (
 )
 from models.errors import OrganloopError, Refused
 from models.windows import Prediction, segment_windows
-from services.inference.engine import OpenVinoEngine
+from services.inference.gpu_device import gpu_device
 from services.inference.port import refusal_message
+from services.inference.triton_windows import DEVICE_PARAMETER, TritonWindows
 
 
 class TritonPythonModel:
@@ -39,12 +41,7 @@ class TritonPythonModel:
             raise RuntimeError(f"numpy {np.__version__}: this server would return empty outputs; use 1.26")
         parameters = json.loads(args["model_config"])["parameters"]
         folder = Path(args["model_repository"]) / args["model_version"]
-        self._engine = OpenVinoEngine.open(folder, int(parameters["threads"]["string_value"]))
-        claimed = parameters["serving_profile"]["string_value"]
-        if self._engine.profile != claimed:
-            raise RuntimeError(
-                f"this server answers in {self._engine.profile}, the repository says {claimed}"
-            )
+        self._engine = _open(folder, {key: value["string_value"] for key, value in parameters.items()})
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request by itself; an error of one is no error of the others."""
@@ -76,6 +73,23 @@ class TritonPythonModel:
             outputs[MEMBER_ORGAN_OUTPUT] = np.array(list(result.member_disagreement), np.int32)
             outputs[MEMBER_DISAGREEMENT_OUTPUT] = np.stack(list(result.member_disagreement.values()))
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
+
+
+def _open(folder: Path, claimed: dict[str, str]) -> Any:
+    """Return the release's engine: in this process, or on the GPU in models of their own."""
+    profile = claimed["serving_profile"]
+    if DEVICE_PARAMETER in claimed:
+        found, wanted = gpu_device(), claimed[DEVICE_PARAMETER]
+        if found == wanted:
+            return TritonWindows.open(folder, profile, pb_utils)
+    else:
+        from services.inference.engine import OpenVinoEngine  # a GPU server has no OpenVINO
+
+        engine = OpenVinoEngine.open(folder, int(claimed["threads"]))
+        found, wanted = engine.profile, profile
+        if found == wanted:
+            return engine
+    raise RuntimeError(f"this server answers in {found}, the repository says {wanted}")
 
 
 def _error(sentence: str, code: int) -> Any:

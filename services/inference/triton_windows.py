@@ -1,0 +1,103 @@
+"""One release on a GPU, asked window by window from inside Triton.
+
+Runs in the Python backend of a GPU server and imports nothing that is not there: numpy and `models`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.contract import HEAD_LOGIT, HEAD_SPREAD, TRUNK_GLOBAL, TRUNK_INPUT
+from models.errors import InvalidRelease, ServingUnavailable
+from models.release import Release
+from models.windows import Prediction
+
+WINDOW_MODEL = "organ_window_{}"
+"""The ensemble of a release: its trunk, then its heads."""
+
+DEVICE_PARAMETER = "device"
+"""In the segmenter's configuration, only for a GPU server: which it must be."""
+
+OUTPUTS_FILE = "outputs.json"
+"""In the ensemble's version folder: names of its outputs."""
+
+
+class TritonWindows:
+    """The networks of one release, which this server runs in models of their own.
+
+    Parameters
+    ----------
+    release
+        Its number names the ensemble, its digest goes with every answer.
+    outputs
+        Names of the ensemble's outputs.
+    profile
+        In which the parts answer.
+    server
+        Triton's ``triton_python_backend_utils``.
+
+    Raises
+    ------
+    InvalidRelease
+        If a running server has not loaded the ensemble, which comes first. A starting one cannot be
+        asked, and loads ensembles last; `services.inference.triton.TritonSegmenter.ready` asks for both.
+    """
+
+    def __init__(self, release: Release, outputs: list[str], profile: str, server: Any) -> None:
+        self.contract = release.contract
+        self.release_digest = release.digest
+        self.profile = profile
+        self._outputs = outputs
+        self._server = server
+        self._model = WINDOW_MODEL.format(release.number)
+        try:
+            ready = server.is_model_ready(model_name=self._model, model_version="1")
+        except server.TritonModelException:
+            return
+        if not ready:
+            raise InvalidRelease(f"{self._model} is not loaded")
+
+    @classmethod
+    def open(cls, folder: Path, profile: str, server: Any) -> TritonWindows:
+        """Read the release of a version folder, and its ensemble's outputs; raises as the class."""
+        release = Release.from_bytes((folder / "release.json").read_bytes())
+        window = folder.parent.with_name(WINDOW_MODEL.format(release.number))
+        outputs = json.loads((window / "1" / OUTPUTS_FILE).read_bytes())
+        return cls(release, outputs, profile, server)
+
+    def predict(self, window: NDArray[np.float32]) -> Prediction:
+        """Run the networks on one window; as `services.inference.engine.OpenVinoEngine.predict`.
+
+        Raises
+        ------
+        ServingUnavailable
+            If the parts do not answer.
+        """
+        server, organs = self._server, self.contract.organs
+        request = server.InferenceRequest(
+            model_name=self._model,
+            model_version=1,
+            requested_output_names=self._outputs,
+            inputs=[server.Tensor(TRUNK_INPUT, np.ascontiguousarray(window))],
+            # The windows are blended on the CPU.
+            preferred_memory=server.PreferredMemory(server.TRITONSERVER_MEMORY_CPU),
+        )
+        answer = request.exec()
+        if answer.has_error():
+            raise ServingUnavailable(f"{self._model}: {answer.error().message()}")
+        tensors: Mapping[str, NDArray[np.float32]] = {
+            tensor.name(): tensor.as_numpy() for tensor in answer.output_tensors()
+        }
+        logits = np.stack([tensors[f"{HEAD_LOGIT}_{organ}"][0, 0] for organ in organs])
+        spreads = {
+            channel: tensors[f"{HEAD_SPREAD}_{organ}"][0, 0]
+            for channel, organ in enumerate(organs)
+            if f"{HEAD_SPREAD}_{organ}" in tensors
+        }
+        return Prediction(logits, tensors[TRUNK_GLOBAL][0].copy(), spreads)

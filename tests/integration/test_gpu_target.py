@@ -1,0 +1,193 @@
+"""The repository of a GPU server, served for real by Triton with stand-ins for the GPU's backends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from models.contract import HEAD_LOGIT, HEAD_SPREAD, SEGMENTER, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
+from models.errors import InvalidRelease, ServingRejected
+from models.release import Release
+from services.inference.engine import InProcessSegmenter
+from services.inference.triton import TritonSegmenter
+from services.releases.gpu_target import GpuTarget, part_names
+from services.releases.store import ReleaseStore
+from services.releases.triton_repository import TritonRepository
+from tests.gpu_server import DEVICE, GpuServer
+from tests.serving import MODEL, THREADS
+from tests.tiny_networks import noisy_body, publish_tiny
+
+SEEDS = {"liver": 1, "spleen": 2}
+
+
+def target(folder: Path, backend: str = "onnxruntime") -> GpuTarget:
+    return GpuTarget(backend, DEVICE, "fp32", folder / "engines")
+
+
+def parsed(folder: Path) -> model_config_pb2.ModelConfig:
+    return text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+@dataclass(frozen=True)
+class Site:
+    """A repository as it is generated, the same with stand-ins served, and one of the target `python`."""
+
+    store: ReleaseStore
+    repository: TritonRepository
+    cpu: TritonRepository
+    triton: TritonSegmenter
+    server: GpuServer
+
+    def add(self, number: int, **seeds: int) -> Release:
+        release = publish_tiny(self.store, number, seeds)
+        self.cpu.write_version(release, self.store)
+        self.repository.write_version(release, self.store)
+        self.server.mirror(self.repository.folder)
+        return release
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home = tmp_path_factory.mktemp("gpu")
+    store = ReleaseStore(home / "store")
+    repository = TritonRepository(home / "generated", MODEL, THREADS, target(home))
+    cpu = TritonRepository(home / "cpu", MODEL, THREADS)
+    server = GpuServer(home)
+    with server as process:
+        client = TritonSegmenter(process.url, deadline_seconds=90)
+        site = Site(store, repository, cpu, client, server)
+        site.add(1, **SEEDS)
+        client.load()
+        yield site
+        client.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ReleaseStore:
+    return ReleaseStore(tmp_path / "store")
+
+
+def test_a_gpu_server_s_windows_give_what_the_engine_gives_in_this_process(site: Site) -> None:
+    hu = noisy_body((24, 30, 28))
+    in_process = InProcessSegmenter(site.cpu.versions_folder, THREADS)
+    served, expected = site.triton.segment(hu, 1), in_process.segment(hu, 1)
+    assert len(expected.window_origin) > 4
+    assert served.release_digest == expected.release_digest
+    assert np.array_equal(served.probability, expected.probability)
+    assert np.array_equal(served.disagreement, expected.disagreement)
+    assert np.array_equal(served.global_feature, expected.global_feature)
+    assert site.triton.profile(1) == f"onnxruntime/{DEVICE}/fp32"
+
+
+def test_a_new_release_brings_in_the_head_it_changed_and_nothing_else(site: Site) -> None:
+    before = {f.name for f in site.repository.folder.iterdir()}
+    trunk = next(site.repository.folder.glob("organ_trunk_*"))
+    site.add(2, liver=1, spleen=3)
+    new = sorted(f.name.rpartition("_")[0] for f in site.repository.folder.iterdir() if f.name not in before)
+    assert new == ["organ_head", "organ_window"]
+    site.triton.load()
+    hu = noisy_body((24, 30, 28))
+    one, two = site.triton.segment(hu, 1), site.triton.segment(hu, 2)
+    assert np.array_equal(one.probability[0], two.probability[0])
+    assert not np.array_equal(one.probability[1], two.probability[1])
+    log = site.server.log.read_text()
+    assert log.count(f"successfully loaded '{trunk.name}'") == 1
+    assert log.count(f"successfully loaded '{SEGMENTER}'") == 2
+
+
+def test_a_release_whose_head_cannot_be_loaded_leaves_the_incumbent_serving(site: Site) -> None:
+    release = site.add(3, liver=1, spleen=4)
+    head = site.repository.folder / part_names(release)[2]
+    (site.server.served / head.name / "1" / "model.onnx").write_bytes(b"no network")
+    with pytest.raises(ServingRejected, match="organ_window_3"):
+        site.triton.load()
+    assert not site.triton.ready(3)
+    site.repository.remove_version(3)
+    assert not head.exists()
+    assert len(list(site.repository.folder.glob("organ_trunk_*"))) == 1
+    site.server.mirror(site.repository.folder)
+    site.triton.load()
+    assert site.triton.segment(noisy_body(), 1).release_digest == site.store.release(1).digest
+
+
+def test_a_server_started_anew_answers_with_every_release_it_calls_ready(site: Site) -> None:
+    site.add(4, liver=5, spleen=2)
+    head = part_names(site.store.release(4))[1]
+    (site.server.served / head / "1" / "model.onnx").write_bytes(b"no network")
+    site.server.stop()
+    with site.server as process:
+        client = TritonSegmenter(process.url, deadline_seconds=90)
+        assert [client.ready(number) for number in (1, 2, 4)] == [True, True, False]
+        assert client.segment(noisy_body(), 2).release_digest == site.store.release(2).digest
+        with pytest.raises(ServingRejected, match="organ_window_4"):
+            client.segment(noisy_body(), 4)
+        client.close()
+
+
+def test_configurations_are_what_triton_reads(store: ReleaseStore, tmp_path: Path) -> None:
+    release = publish_tiny(store, 7, SEEDS)
+    repository = TritonRepository(tmp_path / "repository", MODEL, THREADS, target(tmp_path))
+    repository.write_version(release, store)
+    trunk, liver, spleen, window = (parsed(repository.folder / name) for name in part_names(release))
+    assert (trunk.backend, trunk.max_batch_size) == ("onnxruntime", 0)
+    assert {o.name: list(o.dims) for o in trunk.output} == {
+        TRUNK_FEATURES: [1, 4, 16, 16, 16],
+        "coarse_1": [1, 6, 8, 8, 8],
+        TRUNK_GLOBAL: [1, 6],
+    }
+    assert [(i.name, list(i.dims)) for i in trunk.input] == [(TRUNK_INPUT, [1, 1, 16, 16, 16])]
+    assert trunk.parameters["cudnn_conv_algo_search"].string_value == "1"
+    assert not trunk.HasField("dynamic_batching")
+    assert [i.name for i in liver.input] == [TRUNK_FEATURES, "coarse_1"]
+    assert [i.name for i in spleen.input] == [TRUNK_FEATURES]
+    assert window.platform == "ensemble"
+    assert [s.model_name for s in window.ensemble_scheduling.step] == [trunk.name, liver.name, spleen.name]
+    assert [o.name for o in window.output] == [
+        TRUNK_GLOBAL,
+        f"{HEAD_LOGIT}_liver",
+        f"{HEAD_LOGIT}_spleen",
+        f"{HEAD_SPREAD}_liver",
+    ]
+    segmenter = parsed(repository.versions_folder)
+    assert segmenter.parameters["device"].string_value == DEVICE
+    assert segmenter.parameters["serving_profile"].string_value == f"onnxruntime/{DEVICE}/fp32"
+    assert (repository.folder / trunk.name / "1" / "model.onnx").read_bytes() == store.export(release.trunk)
+    assert repository.network_bytes(7) == sum(
+        len(store.export(digest)) for digest in (release.trunk, *release.heads.values())
+    )
+    assert repository.differing(release, store) == ()
+
+
+def test_a_trunk_is_served_by_the_engine_of_this_gpu_or_not_at_all(
+    store: ReleaseStore, tmp_path: Path
+) -> None:
+    release = publish_tiny(store, 1, SEEDS)
+    repository = TritonRepository(tmp_path / "repository", MODEL, THREADS, target(tmp_path, "tensorrt"))
+    engine = tmp_path / "engines" / release.trunk / f"{DEVICE}-fp32" / "model.plan"
+    with pytest.raises(InvalidRelease, match=f"no fp32 engine for {DEVICE}: build it there"):
+        repository.write_version(release, store)
+    assert repository.versions() == ()
+    engine.parent.mkdir(parents=True)
+    engine.write_bytes(b"an engine")
+    repository.write_version(release, store)
+    trunk, head = (parsed(repository.folder / name) for name in part_names(release)[:2])
+    assert (trunk.backend, trunk.default_model_filename) == ("tensorrt", "model.plan")
+    assert "cudnn_conv_algo_search" not in trunk.parameters
+    assert head.backend == "onnxruntime"
+    assert (repository.folder / trunk.name / "1" / "model.plan").read_bytes() == b"an engine"
+    assert repository.network_bytes(1) > len(b"an engine")
+
+
+def test_writing_a_version_again_touches_no_file(store: ReleaseStore, tmp_path: Path) -> None:
+    release = publish_tiny(store, 1, SEEDS)
+    repository = TritonRepository(tmp_path / "repository", MODEL, THREADS, target(tmp_path))
+    repository.write_version(release, store)
+    before = {f: f.stat().st_mtime_ns for f in repository.folder.rglob("*")}
+    repository.write_version(release, store)
+    assert {f: f.stat().st_mtime_ns for f in repository.folder.rglob("*")} == before
