@@ -90,6 +90,19 @@ class Settings(BaseSettings):
         description="Prefect work pool that tuning runs in, e.g. a Kubernetes pool whose jobs ask for a GPU. "
         "Unset: the workers' own.",
     )
+    triton_target: Literal["python", "onnxruntime", "tensorrt"] = Field(
+        "python",
+        description="What the model repository is written for: `python`, OpenVINO on the CPU; `onnxruntime` "
+        "or `tensorrt`, a GPU server.",
+    )
+    triton_device: str | None = Field(
+        None,
+        description="GPU and server of a GPU target, as `python -m services.inference.gpu_device` prints "
+        "them there. Part of the serving profile.",
+    )
+    tensorrt_precision: Literal["fp32", "fp16"] = Field(
+        "fp32", description="Precision of the trunk's engine for the target `tensorrt`."
+    )
     audit_share: float = Field(
         0.05,
         ge=0,
@@ -101,6 +114,15 @@ class Settings(BaseSettings):
         None,
         description="Whether the gate lets nothing pass without asking for a named person. Unset: yes, "
         "unless the weights are for demonstration only.",
+    )
+    tuning_device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="Where heads are tuned: `cpu` or `cuda`, there with products in bfloat16."
+    )
+    keep_features_days: float = Field(
+        30.0,
+        ge=0,
+        description="How long features are kept that were sampled while serving, for tuning without the "
+        "trunk, days. 0: none are kept.",
     )
     image_digest: str | None = Field(
         None,
@@ -191,6 +213,11 @@ class Settings(BaseSettings):
     def triton_repository(self) -> Path:
         """Folder from which the local Triton loads."""
         return self.home / "triton" / "repository"
+
+    @property
+    def engine_store(self) -> Path:
+        """Folder of the TensorRT engines of trunks."""
+        return self.home / "triton" / "engines"
 
     @property
     def stack_file(self) -> Path:

@@ -18,6 +18,7 @@ from services.pacs.port import Archive, ChangeFeed, QuerySource
 from services.pacs.query_retrieve import OrthancQuerySource
 from services.records.port import Records
 from services.records.store import open_records
+from services.releases.gpu_target import GpuTarget
 from services.releases.store import ReleaseStore
 from services.releases.triton_repository import TritonRepository
 from services.settings import Settings
@@ -106,8 +107,24 @@ def connect_in_process(settings: Settings) -> Services:
 
 
 def triton_repository(settings: Settings) -> TritonRepository:
-    """Return the repository from which Triton loads."""
-    return TritonRepository(settings.triton_repository, SEGMENTER_MODEL, settings.threads)
+    """Return the repository from which Triton loads.
+
+    Raises
+    ------
+    ServingUnavailable
+        If it is for a GPU server that the settings do not name.
+    """
+    gpu = None
+    if settings.triton_target != "python":
+        if settings.triton_device is None:
+            raise ServingUnavailable(
+                f"ORGANLOOP_TRITON_TARGET is {settings.triton_target}, ORGANLOOP_TRITON_DEVICE is not set: "
+                "`python -m services.inference.gpu_device` prints it in the GPU server's container"
+            )
+        gpu = GpuTarget(
+            settings.triton_target, settings.triton_device, settings.tensorrt_precision, settings.engine_store
+        )
+    return TritonRepository(settings.triton_repository, SEGMENTER_MODEL, settings.threads, gpu)
 
 
 def triton_url(settings: Settings) -> str:
