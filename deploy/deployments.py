@@ -16,11 +16,13 @@ from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.approve_release import approve_release
+from flows.calibrate_release import calibrate_flow
 from flows.ingest_correction import ingest_correction
 from flows.launching import QUEUE, URGENT_QUEUE
 from flows.nightly_tuning import nightly_tuning
 from flows.promote_release import promote_release
 from flows.segment_study import segment_study
+from flows.tuning_job import tune_flow
 from flows.watch_arrivals import watch_arrivals
 from services.settings import Settings
 
@@ -129,8 +131,18 @@ def _deployments(settings: Settings, timezone: str, learns: bool) -> list[tuple[
         **common,
         schedule=Cron(NIGHTLY, timezone=timezone),
         concurrency_limit=ONE_AT_A_TIME,
-        work_queue_name=learning_queue,
+        work_queue_name=WATCH_QUEUE,  # it waits for its job, and must not take the place the job needs
         paused=not learns,
+        parameters={"on_pool": True},
+    )
+    tuning = RunnerDeployment.from_flow(
+        tune_flow, **common, concurrency_limit=1, work_queue_name=learning_queue
+    )
+    calibrating = RunnerDeployment.from_flow(
+        calibrate_flow,
+        **common,
+        concurrency_limit=ONE_AT_A_TIME,
+        work_queue_name=learning_queue,
     )
     watching = RunnerDeployment.from_flow(
         watch_arrivals,
@@ -143,7 +155,9 @@ def _deployments(settings: Settings, timezone: str, learns: bool) -> list[tuple[
         (watching, WORK_POOL),
         (RunnerDeployment.from_flow(segment_study, **common), WORK_POOL),
         (RunnerDeployment.from_flow(ingest_correction, **common), WORK_POOL),
-        (nightly, learning_pool),
+        (nightly, WORK_POOL),
+        (tuning, learning_pool),
+        (calibrating, learning_pool),
         (RunnerDeployment.from_flow(promote_release, **common, concurrency_limit=1), WORK_POOL),
         (RunnerDeployment.from_flow(approve_release, **common), WORK_POOL),
     ]

@@ -15,8 +15,8 @@ from services.settings import Settings
 SCOPES = ("organ", "slices", "regions")
 """Values of `models.scopes.Scope`, known before numpy is loaded."""
 
-LEVELS = ("head", "coarse", "neighbourhood")
-"""Values of `models.network.tuning.Level`, known before torch is loaded."""
+LEVELS = ("auto", "head", "coarse", "neighbourhood", "block")
+"""`auto`, and the values of `models.tuning.Level`."""
 
 
 def register(app: typer.Typer) -> None:
@@ -83,8 +83,11 @@ def tune(
         typer.Option(help="Organs that may be tuned, by comma. Default: all with enough corrections."),
     ] = None,
     level: Annotated[
-        str, typer.Option(help="What is free in a head: head, coarse or neighbourhood.")
-    ] = "neighbourhood",
+        str,
+        typer.Option(
+            help=f"What is free in a head: {', '.join(LEVELS[1:])}; auto: the lowest that meets the target."
+        ),
+    ] = "auto",
     as_json: Json = False,
 ) -> None:
     """Tune the heads of corrected organs into a candidate release; nothing else changes."""
@@ -97,11 +100,11 @@ def tune(
 
     def verb() -> Outcome:
         from flows.tune_heads import tune as run
-        from models.network.tuning import Level, TuningSettings
+        from flows.tuning_job import tuning_settings
         from services.wiring import connect_in_process
 
-        settings = TuningSettings(level=Level(level))
-        document = run(connect_in_process(Settings()), asked, settings, progress)
+        settings = Settings()
+        document = run(connect_in_process(settings), asked, tuning_settings(level, settings), progress)
         return Outcome(document, _candidate(document))
 
     answer(verb, as_json)
@@ -145,14 +148,34 @@ def _asked(question: dict[str, Any]) -> str:
 
 
 def _candidate(document: dict[str, Any]) -> tuple[str | Table, ...]:
-    rows = [(organ, "tuned", points[0][1], points[-1][1]) for organ, points in document["curve"].items()]
-    rows += [(organ, why, None, None) for organ, why in document["left_out"].items()]
-    shown = table({"organ": "left", "": "left", "loss first": "right", "loss last": "right"}, rows)
+    rows = [
+        (organ, document["levels"][organ], ladder["end"], *_scores(ladder, document["levels"][organ]))
+        for organ, ladder in document["ladders"].items()
+    ]
+    rows += [(organ, "", why, *[None] * 5) for organ, why in document["left_out"].items()]
+    numbers = dict.fromkeys(("target", "new before", "new", "old before", "old"), "right")
+    shown = table({"organ": "left", "level": "left", "": "left"} | numbers, rows)
+    doubts = [
+        f"{one['organ']} of case {one['case'][:12]}: {one['code']} ({one['detail']})"
+        for one in document["doubts"]
+    ]
     if document["release"] is None:
-        return (shown, "nothing to learn yet: no candidate")
+        return (shown, *doubts, "nothing to learn yet: no candidate")
+    cost = document["cost"]
     return (
         shown,
+        *doubts,
+        f"DSC on patients that only judged, by sampled voxels; windows extracted: "
+        f"{cost['windows_extracted']}, kept while serving: {cost['windows_warm']}",
         f"candidate: release {document['release']}, tuned from release {document['parent']} on "
         f"{document['corrections']} corrected and {document['replayed']} older studies "
         f"({document['seconds']['total']:.0f} s)",
     )
+
+
+def _scores(ladder: dict[str, Any], level: str) -> tuple[str | None, ...]:
+    """Return the target, and the DSC of incumbent and chosen level on new and old studies."""
+    before = ladder["rungs"][0]
+    kept = next((rung for rung in ladder["rungs"] if rung["level"] == level), before)
+    values = (ladder["target"], before["new_dsc"], kept["new_dsc"], before["old_dsc"], kept["old_dsc"])
+    return tuple(None if value is None else f"{value:.3f}" for value in values)

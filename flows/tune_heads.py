@@ -7,33 +7,31 @@ is there already keeps its number.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from prefect import flow, task
-from prefect.artifacts import create_image_artifact, create_table_artifact
 
-from flows.gate_candidate import CANDIDATE_TUNED
+from flows.gate_trial import CANDIDATE_TUNED
 from flows.serving import Progress, silent
-from flows.tuning_plan import TuningRun, plan
+from flows.tuning_lessons import Lessons, lessons_of
+from flows.tuning_plan import TUNING_DECLINED, TuningRun, document, known, plan
 from models.calibration import Calibration, OrganCalibration
 from models.network.training import Progress as TrainingProgress
-from models.network.tuning import Level, TuningResult, TuningSettings, TuningStudy, tune_heads
+from models.network.tuning import TuningResult, tune_heads
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes
 from models.release import Release
-from services.cases.tuning_study import read_tuning_study
+from models.tuning import Ladder, TuningSettings
 from services.inference.engine import OpenVinoEngine
-from services.pictures.slices import data_url
-from services.pictures.tuning_curves import tuning_curves
-from services.records.port import Event, ReleaseState
+from services.records.port import ReleaseState
 from services.releases.calibrator import calibrate_organs
 from services.releases.exporter import export_release
-from services.settings import Settings
 from services.stopwatch import Stopwatch
-from services.wiring import Services, connect_in_process
+from services.wiring import Services
 
 
 def tune(
@@ -59,8 +57,10 @@ def tune(
     -------
     dict
         The document of the `tune` verb: ``release`` (None if there is nothing to learn), ``digest``,
-        ``parent``, ``organs``, ``left_out`` (by organ, why), ``level``, ``corrections`` and ``replayed``
-        (cases), ``curve`` (by organ, ``[step, loss]``), ``seconds``.
+        ``parent``, ``level`` asked for, ``organs``, ``left_out`` (by organ, why), ``corrections`` and
+        ``replayed`` (cases), ``levels`` (by organ, the one kept), ``ladders`` (by organ, what each level
+        came to, and why climbing ended), ``doubts`` (labels refused or counting less), ``curve`` (by organ,
+        ``[step, loss]``), ``cost`` (windows, steps, seconds, FLOP), ``seconds``.
 
     Raises
     ------
@@ -74,35 +74,46 @@ def tune(
     watch = Stopwatch()
     with watch.step("gather"):
         run = plan(services, organs, settings)
-    if not run.evidence.organs:
-        progress("nothing to learn: no organ has enough new corrections")
-        return _document(run, None, {}, watch)
-    done = _done_before(services, run)
-    if done is not None:
-        progress(f"release {done.payload['release']} has learnt all of this already")
-        release = services.releases.release(int(done.payload["release"]))
-        return _document(run, release, done.payload["curve"], watch)
-    progress(
-        f"tuning {', '.join(run.evidence.organs)} on {len(run.evidence.corrected)} corrected and "
-        f"{len(run.evidence.replayed)} older studies"
-    )
+    before = known(services, run)
+    if before is not None:
+        progress(
+            "nothing to learn: no organ has enough new corrections"
+            if before["release"] is None
+            else f"release {before['release']} has learnt all of this already"
+        )
+        return before | {"seconds": watch.seconds()}
     with pinned_threads(services.settings.threads):
         with watch.step("read"):
-            studies = [read_tuning_study(services.cases, one, run.parent.contract) for one in run.labelled]
+            lessons = lessons_of(services, run, progress)
+        if not lessons.organs:
+            progress("nothing to learn: the labels of every organ are in doubt")
+            declined: dict[str, Any] = {
+                "key": run.key,
+                "report": _report(lessons, None),
+                "seconds": watch.seconds(),
+            }
+            services.records.event(TUNING_DECLINED, who="tune_heads", payload=declined, key=run.key)
+            return document(run, None, declined["report"]) | {"seconds": watch.seconds()}
+        progress(
+            f"tuning {', '.join(lessons.organs)} on {len(lessons.corrected)} corrected and "
+            f"{len(lessons.replayed)} older studies"
+        )
+        folder = services.settings.home / "tuning" / run.key
         with watch.step("tune"):
-            result = _tuned(services, run, studies, progress)
+            result = _tuned(services, run, lessons, folder, progress)
         with watch.step("export"):
             progress("exporting the candidate and proving it against torch")
-            draft = _draft(services, run, result)
+            draft = _draft(services, run, lessons, result)
             export_release(draft, services.releases, threads=services.settings.threads)
     with watch.step("calibrate"):
-        draft = replace(draft, calibration=_calibration(services, run, draft, progress))
+        draft = replace(draft, calibration=_calibration(services, run, lessons.organs, draft, progress))
     with watch.step("publish"):
         candidate = publish_candidate(services, draft)
-        curve = _curve(result)
-        _record(services, run, candidate, curve, watch)
+        report = _report(lessons, result)
+        _record(services, run, lessons, candidate, report, watch)
+        shutil.rmtree(folder, ignore_errors=True)
     progress(f"candidate: release {candidate.number}")
-    return _document(run, candidate, curve, watch)
+    return document(run, candidate, report) | {"seconds": watch.seconds()}
 
 
 @contextmanager
@@ -117,7 +128,7 @@ def pinned_threads(threads: int) -> Iterator[None]:
 
 
 def _tuned(
-    services: Services, run: TuningRun, studies: Sequence[TuningStudy], progress: Progress
+    services: Services, run: TuningRun, lessons: Lessons, folder: Path, progress: Progress
 ) -> TuningResult:
     store, parent = services.releases, run.parent
 
@@ -126,33 +137,36 @@ def _tuned(
 
     return tune_heads(
         trunk_from_bytes(store.trunk(parent.trunk)),
-        {organ: head_from_bytes(store.head(parent.heads[organ])) for organ in run.evidence.organs},
-        studies,
-        run.evidence.organs,
+        {organ: head_from_bytes(store.head(parent.heads[organ])) for organ in lessons.organs},
+        lessons.studies,
+        lessons.organs,
         parent.contract,
         run.settings,
         told,
         every=max(1, run.settings.steps // 5),
+        folder=folder,
+        count_flops=True,
     )
 
 
-def _draft(services: Services, run: TuningRun, result: TuningResult) -> Release:
+def _draft(services: Services, run: TuningRun, lessons: Lessons, result: TuningResult) -> Release:
     """Keep the tuned heads and return the candidate: not calibrated yet, its number to be confirmed."""
     tuned = {organ: services.releases.add_head(head_to_bytes(head)) for organ, head in result.heads.items()}
     parent = run.parent
+    levels = ", ".join(f"{organ} ({ladder.chosen})" for organ, ladder in result.ladders.items())
     return replace(
         parent,
         number=parent.number + 1,
         parent=parent.number,
         heads={**parent.heads, **tuned},
         calibration=None,
-        corrections=run.corrections,
-        note=f"Tuned from release {parent.number} ({run.settings.level}): {', '.join(run.evidence.organs)}.",
+        corrections=lessons.corrections,
+        note=f"Tuned from release {parent.number}: {levels}.",
     )
 
 
 def _calibration(
-    services: Services, run: TuningRun, draft: Release, progress: Progress
+    services: Services, run: TuningRun, organs: Sequence[str], draft: Release, progress: Progress
 ) -> Calibration | None:
     """Return the parent's calibration with that of the tuned organs measured again, or left out.
 
@@ -169,8 +183,8 @@ def _calibration(
         threads = services.settings.threads
         engine = OpenVinoEngine(draft, store.export(draft.trunk), exports, threads)
         cases = (services.cases.read(case) for case in run.calibration_cases)
-        measured = calibrate_organs(draft, engine, run.evidence.organs, cases, old)
-    kept = {organ: known for organ, known in old.organs.items() if organ not in run.evidence.organs}
+        measured = calibrate_organs(draft, engine, organs, cases, old)
+    kept = {organ: known for organ, known in old.organs.items() if organ not in organs}
     return replace(old, organs={**kept, **measured})
 
 
@@ -189,85 +203,79 @@ def publish_candidate(services: Services, draft: Release) -> Release:
 def _record(
     services: Services,
     run: TuningRun,
+    lessons: Lessons,
     candidate: Release,
-    curve: Mapping[str, Sequence[tuple[int, float]]],
+    report: Mapping[str, Any],
     watch: Stopwatch,
 ) -> None:
     states = services.records.release_states()
     if candidate.number not in states:
         services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
-    learnt_from = [one.case for one in run.labelled] + list(run.calibration_cases)
+    learnt_from = [one.case for one in lessons.cases] + list(run.calibration_cases)
     payload = {
         "key": run.key,
         "release": candidate.number,
         "digest": candidate.digest,
         "parent": run.parent.number,
-        "organs": list(run.evidence.organs),
-        "level": str(run.settings.level),
+        "organs": list(lessons.organs),
+        "level": str(run.settings.level or "auto"),
         "cases": [case.case_id for case in learnt_from],
         "patients": sorted({case.patient for case in learnt_from}),
-        "sites": sorted({one.case.site for one in run.evidence.corrected if one.case.site}),
-        "curve": curve,
+        "sites": sorted({one.case.site for one in lessons.corrected if one.case.site}),
+        "report": dict(report),
         "seconds": watch.seconds(),
     }
     services.records.event(CANDIDATE_TUNED, who="tune_heads", payload=payload, key=run.key)
 
 
-def _done_before(services: Services, run: TuningRun) -> Event | None:
-    events = services.records.events(CANDIDATE_TUNED)
-    return next((event for event in events if event.payload["key"] == run.key), None)
-
-
-def _curve(result: TuningResult) -> dict[str, list[tuple[int, float]]]:
-    curve: dict[str, list[tuple[int, float]]] = {}
+def _report(lessons: Lessons, result: TuningResult | None) -> dict[str, Any]:
+    """Return what the `tune` verb says beside the candidate."""
+    report: dict[str, Any] = {
+        "organs": list(lessons.organs),
+        "left_out": dict(lessons.left_out),
+        "corrections": len(lessons.corrected),
+        "replayed": len(lessons.replayed),
+        "doubts": list(lessons.refused),
+    }
+    if result is None:
+        return report
+    curve: dict[str, list[list[float]]] = {}
     for point in result.curve:
-        curve.setdefault(point.organ, []).append((point.step, round(point.loss, 4)))
-    return curve
-
-
-def _document(
-    run: TuningRun,
-    candidate: Release | None,
-    curve: Mapping[str, Sequence[Sequence[float]]],
-    watch: Stopwatch,
-) -> dict[str, Any]:
-    return {
-        "release": candidate.number if candidate else None,
-        "digest": candidate.digest if candidate else None,
-        "parent": run.parent.number,
-        "organs": list(run.evidence.organs),
-        "left_out": dict(run.evidence.left_out),
-        "level": str(run.settings.level),
-        "corrections": len(run.evidence.corrected),
-        "replayed": len(run.evidence.replayed),
-        "curve": {organ: [list(point) for point in points] for organ, points in curve.items()},
-        "seconds": watch.seconds(),
+        curve.setdefault(point.organ, []).append([point.step, round(point.loss, 4)])
+    report["doubts"] += [
+        {
+            "organ": doubt.organ,
+            "case": lessons.cases[doubt.study].case.case_id,
+            "code": doubt.code,
+            "detail": ", ".join(f"{name} {value:g}" for name, value in doubt.measured.items()),
+        }
+        for doubt in result.doubts
+    ]
+    return report | {
+        "levels": {organ: str(ladder.chosen) for organ, ladder in result.ladders.items()},
+        "ladders": {organ: _ladder(ladder) for organ, ladder in result.ladders.items()},
+        "curve": curve,
+        "cost": {name: _rounded(value) for name, value in asdict(result.cost).items()},
     }
 
 
-@task(name="tune heads")
-def tune_task(organs: list[str] | None, level: Level) -> dict[str, Any]:
-    """Tune the heads with enough corrections; the document of the `tune` verb."""
-    return tune(connect_in_process(Settings()), organs, TuningSettings(level=level), progress=print)
+def _ladder(ladder: Ladder) -> dict[str, Any]:
+    return {
+        "end": str(ladder.end),
+        "target": ladder.target,
+        "feature_shift": _rounded(ladder.feature_shift),
+        "rungs": [
+            {
+                "level": str(rung.level or "incumbent"),
+                "steps": rung.steps,
+                "train_dsc": _rounded(rung.train_dsc),
+                "new_dsc": _rounded(rung.new_dsc),
+                "old_dsc": _rounded(rung.old_dsc),
+            }
+            for rung in (ladder.before, *ladder.rungs)
+        ],
+    }
 
 
-@task(name="publish tuning curve")
-def publish_curve_task(document: dict[str, Any]) -> None:
-    """Show the loss by organ and step in the Prefect dashboard."""
-    rows = [
-        {"organ": organ, "step": step, "loss": loss}
-        for organ, points in document["curve"].items()
-        for step, loss in points
-    ]
-    title = f"Release {document['release']} ({document['level']}), tuned from {document['parent']}"
-    create_table_artifact(key="tuning-curve", table=rows, description=title)
-    picture = data_url(tuning_curves(document["curve"]))
-    create_image_artifact(key="tuning-curve-picture", image_url=picture, description=title)
-
-
-@flow(name="tune-heads", log_prints=True)
-def tune_flow(organs: list[str] | None = None, level: Level = Level.NEIGHBOURHOOD) -> dict[str, Any]:
-    """Tune the heads with enough corrections into a candidate."""
-    document = tune_task(organs, level)
-    publish_curve_task(document)
-    return document
+def _rounded(value: float | None) -> float | None:
+    return value if value is None or isinstance(value, int) else round(value, 4)

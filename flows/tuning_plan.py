@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
+from flows.gate_trial import CANDIDATE_TUNED
 from flows.serving import current
 from models.conformal import CONFIDENCE, fewest_cases
 from models.corrections import INDEPENDENT
-from models.network.tuning import TuningSettings
 from models.release import Release, sha256_hex
-from services.cases.evidence import Evidence, LabelledCase, gather
+from models.tuning import TuningSettings
+from services.cases.evidence import Evidence, gather
 from services.cases.words import ReadersDisagree
 from services.inference.engine import serving_profile
 from services.records.port import Case, Purpose
 from services.wiring import Services
+
+TUNING_DECLINED = "tuning-declined"
+"""Event: the labels of every organ with enough corrections were in doubt."""
 
 
 @dataclass(frozen=True)
@@ -43,27 +48,64 @@ class TuningRun:
     profile: str
 
     @property
-    def labelled(self) -> tuple[LabelledCase, ...]:
-        """Every case learnt from: the corrected ones, then those replayed."""
-        return self.evidence.corrected + self.evidence.replayed
-
-    @property
-    def corrections(self) -> tuple[str, ...]:
-        """Names of the corrections learnt from."""
-        return tuple(sorted(one.correction for one in self.labelled if one.correction))
-
-    @property
     def key(self) -> str:
         """Digest of everything the candidate depends on; equal runs give equal candidates."""
         document = {
             "incumbent": self.parent.digest,
-            "learnt from": [(one.case.digest, one.organs) for one in self.labelled],
+            "learnt from": [(one.case.digest, one.organs, one.correction) for one in self.evidence.corrected],
+            "replayed of": [(one.case.digest, one.organs, one.correction) for one in self.evidence.older],
+            "budget": self.evidence.budget,
             "calibrated on": [case.digest for case in self.calibration_cases],
-            "corrections": self.corrections,
             "settings": asdict(self.settings),
             "profile": self.profile,
         }
         return sha256_hex(json.dumps(document, sort_keys=True).encode())
+
+
+def known(services: Services, run: TuningRun) -> dict[str, Any] | None:
+    """Return the document of a run that needs no computing: nothing to learn, or learnt before.
+
+    Returns
+    -------
+    dict or None
+        The document of the `tune` verb; None if there is something to do.
+    """
+    if not run.evidence.organs:
+        report = {"left_out": dict(run.evidence.left_out)}
+        return document(run, None, report) | {"seconds": {"total": 0.0}}
+    events = (*services.records.events(CANDIDATE_TUNED), *services.records.events(TUNING_DECLINED))
+    event = next((event for event in events if event.payload["key"] == run.key), None)
+    if event is None:
+        return None
+    number = event.payload.get("release")
+    release = None if number is None else services.releases.release(int(number))
+    return document(run, release, event.payload["report"]) | {"seconds": event.payload["seconds"]}
+
+
+def document(run: TuningRun, candidate: Release | None, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document of the `tune` verb.
+
+    Parameters
+    ----------
+    run
+        What was decided.
+    candidate
+        What came of it.
+    report
+        What is known beside that; what is missing is empty.
+    """
+    nothing: dict[str, Any] = {
+        "organs": [], "left_out": {}, "corrections": 0, "replayed": 0, "levels": {}, "ladders": {},
+        "doubts": [], "curve": {}, "cost": {},
+    }  # fmt: skip
+    return {
+        "release": candidate.number if candidate else None,
+        "digest": candidate.digest if candidate else None,
+        "parent": run.parent.number,
+        "level": str(run.settings.level or "auto"),
+        **nothing,
+        **report,
+    }
 
 
 def plan(services: Services, organs: Collection[str] | None, settings: TuningSettings) -> TuningRun:

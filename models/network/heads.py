@@ -90,6 +90,10 @@ class VoxelTaps:
         """Return the same in half the memory, float16."""
         return self._mapped(Tensor.half)
 
+    def to(self, device: torch.device) -> VoxelTaps:
+        """Return the same on a device."""
+        return self._mapped(lambda tensor: tensor.to(device))
+
     @staticmethod
     def joined(parts: Sequence[VoxelTaps]) -> VoxelTaps:
         """Return the voxels of all parts, which hold the same taps."""

@@ -11,6 +11,8 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from models.contract import ModelContract
+from models.kept_features import NEIGHBOURS, KeptFeatures
 from models.network.heads import HeadSpec, VoxelTaps
 from models.network.trunk import TrunkOutput
 
@@ -92,6 +94,36 @@ def gather_taps(output: TrunkOutput, spec: HeadSpec, sample: VoxelSample) -> Vox
         _neighbourhood(output.features, index) if spec.neighbourhood else None,
         {level: _interpolated(output.coarse[level - 1], index, shape) for level, _ in spec.coarse},
         output.global_feature.expand(len(index), -1) if spec.global_channels else None,
+    )
+
+
+def kept_taps(
+    kept: KeptFeatures, rows: NDArray[np.int64], spec: HeadSpec, contract: ModelContract
+) -> VoxelTaps:
+    """Return what a head with these taps sees of voxels that were kept while serving, float16.
+
+    Parameters
+    ----------
+    kept
+        What was kept.
+    rows
+        Which of its voxels.
+    spec
+        The head's taps.
+    contract
+        Gives the channels.
+    """
+    taps = torch.from_numpy(kept.taps[rows])
+    channels = contract.feature_channels
+    near = NEIGHBOURS * channels
+    middle = NEIGHBOURS // 2 * channels
+    maps = dict(enumerate(taps[:, near:].split(list(contract.coarse_channels), 1), 1))
+    context = torch.from_numpy(kept.global_feature[kept.window[rows]]).half()
+    return VoxelTaps(
+        taps[:, middle : middle + channels],
+        taps[:, :near] if spec.neighbourhood else None,
+        {level: maps[level] for level, _ in spec.coarse},
+        context if spec.global_channels else None,
     )
 
 

@@ -3,95 +3,41 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from models.contract import ModelContract
-from models.network.heads import Head, HeadSpec, VoxelTaps, add_taps, with_taps
-from models.network.losses import segmentation_loss
-from models.network.sampling import draw_sample, gather_taps
-from models.network.training import Progress, Report, cut_truth, warm_cosine
-from models.network.trunk import Trunk, TrunkOutput
-from models.resampling import bounding_box
-from models.windows import BODY_MARGIN_MM, Origin, body_mask, cut, plan, scale_hu
+from models.ladder import choose, meets, split
+from models.network.fitting import Checkpoints, Fit, fit, mean_dsc, study_dsc
+from models.network.flops import FlopTally
+from models.network.heads import Head, HeadSpec, add_taps, build_head, with_taps
+from models.network.samples import OrganVoxels, TuningStudy, extract, key_of
+from models.network.training import Progress, Report
+from models.network.trunk import Trunk
+from models.organs import ORGANS
+from models.organs import organ as catalogued
+from models.tuning import Cost, Doubt, Ladder, LadderEnd, Level, Rung, TuningSettings
 
+__all__ = ["CurvePoint", "Level", "TuningResult", "TuningSettings", "TuningStudy", "level_spec", "tune_heads"]
 
-class Level(StrEnum):
-    """Which part of a head is free; each level holds the one before."""
+AGREES = 0.6
+"""Median DSC of a first fit over the studies from which on one that it does not fit stands alone."""
 
-    HEAD = "head"
-    COARSE = "coarse"
-    NEIGHBOURHOOD = "neighbourhood"
+CONTRADICTS = 0.3
+"""A study that a first fit meets no better than this, where it meets the others, contradicts them."""
 
-    def spec(self, head: HeadSpec, contract: ModelContract) -> HeadSpec:
-        """Return the taps of a head tuned at this level; taps it has already stay."""
-        if self is Level.HEAD:
-            return head
-        coarse = tuple(enumerate(contract.coarse_channels, 1))
-        return add_taps(head, coarse=coarse, neighbourhood=head.neighbourhood or self is Level.NEIGHBOURHOOD)
+CONTRADICTING_WEIGHT = 0.25
+"""How far such a study still counts."""
 
+FEWEST_TO_AGREE = 4
+"""Studies below which none is said to contradict the others."""
 
-@dataclass(frozen=True, eq=False)
-class TuningStudy:
-    """One study to learn from, on the model grid.
-
-    Parameters
-    ----------
-    hu
-        Hounsfield units, axes (k, j, i), int16.
-    truth
-        By organ, axes (k, j, i), uint8: 255 x the fraction of the voxel that the organ fills. Only
-        organs that are labelled in this study; of the others nothing is learnt, neither presence nor
-        absence.
-    weight
-        By organ, axes (k, j, i), uint8: 255 x how far the voxel's label counts. An organ that is not
-        named counts alike everywhere.
-    """
-
-    hu: NDArray[np.int16]
-    truth: Mapping[str, NDArray[np.uint8]]
-    weight: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TuningSettings:
-    """How to tune.
-
-    Parameters
-    ----------
-    level
-        Which part of the heads is free.
-    steps
-        Optimiser steps per organ.
-    batch_voxels
-        Voxels per step, from all studies together.
-    window_voxels
-        Voxels kept of each window, per organ.
-    learning_rate
-        Peak of AdamW's.
-    warm_up
-        Steps of linear warm-up, then a cosine to 0.
-    decay
-        Pull towards the incumbent's weights (a new tap's are 0), per step and unit of learning rate.
-    seed
-        Of samples and batches. Each organ draws its own numbers: what else is tuned does not matter.
-    """
-
-    level: Level = Level.NEIGHBOURHOOD
-    steps: int = 200
-    batch_voxels: int = 8192
-    window_voxels: int = 3072
-    learning_rate: float = 5e-3
-    warm_up: int = 10
-    decay: float = 0.05
-    seed: int = 0
+ANY_TARGET = 0.8
+"""DSC aimed at for an organ that the catalogue does not know."""
 
 
 @dataclass(frozen=True)
@@ -112,18 +58,29 @@ class TuningResult:
     heads
         The tuned heads only, by organ; frozen, float32.
     curve
-        Loss by organ and step.
-    feature_seconds, seconds
-        Wall-clock time of the features, and of all of it.
-    level
-        Which part of the heads was free.
+        Loss of the last fit, by organ and step.
+    ladders
+        By organ, the levels tried and the one that was kept.
+    doubts
+        Labels that counted for less, and why.
+    cost
+        Windows, seconds, FLOPs.
     """
 
     heads: Mapping[str, Head]
     curve: tuple[CurvePoint, ...]
-    feature_seconds: float
-    seconds: float
-    level: Level
+    ladders: Mapping[str, Ladder]
+    doubts: tuple[Doubt, ...]
+    cost: Cost
+
+
+def level_spec(level: Level, head: HeadSpec, contract: ModelContract) -> HeadSpec:
+    """Return the taps of a head tuned at a level; taps it has already stay."""
+    if level is Level.HEAD:
+        return head
+    coarse = tuple(enumerate(contract.coarse_channels, 1))
+    neighbourhood = head.neighbourhood or level is not Level.COARSE
+    return add_taps(head, coarse=coarse, neighbourhood=neighbourhood)
 
 
 def tune_heads(
@@ -135,13 +92,19 @@ def tune_heads(
     settings: TuningSettings,
     report: Report,
     every: int = 20,
+    folder: Path | None = None,
+    count_flops: bool = False,
 ) -> TuningResult:
-    """Tune the heads of some organs on cached features of a frozen trunk.
+    """Tune the heads of some organs on features of a frozen trunk.
+
+    Each level of the ladder is fitted to the training patients and judged on the others; the lowest that
+    meets the organ's target is kept, and fitted again to all patients for as long. A fixed level is
+    fitted to all patients at once and judged by nobody.
 
     Parameters
     ----------
     trunk, heads
-        The incumbent's; they are not changed.
+        The incumbent's; they are not changed. An organ without a head gets a new one.
     studies
         Corrected studies, and studies of the old sites: a head that never sees its old site again
         forgets it.
@@ -152,12 +115,19 @@ def tune_heads(
     settings
         How to tune.
     report
-        Told now and then where the run is; a step is one organ's.
+        Told now and then where the run is; a step is one organ's, the ladder counted to its end.
+    every
+        Steps between two points of the curve.
+    folder
+        Where to keep what has come of this very run, so that it can be taken up again; only features
+        are extracted anew.
+    count_flops
+        Whether to count FLOP, which takes some seconds.
 
     Returns
     -------
     TuningResult
-        The same for the same arguments and number of threads.
+        The same for the same arguments, device and number of threads, however often it was cut short.
 
     Raises
     ------
@@ -165,133 +135,206 @@ def tune_heads(
         If an organ is labelled in no study.
     """
     began = time.monotonic()
-    pools = {organ: _Pool(organ, heads[organ], _richer(heads[organ], contract, settings)) for organ in organs}
-    for number, study in enumerate(studies):
-        for origin in _origins(study, contract):
-            window = scale_hu(cut(study.hu, origin, contract.window_shape), contract.hu_window)
-            window_last = torch.from_numpy(window[None, None]).contiguous(
-                memory_format=torch.channels_last_3d
-            )
-            with torch.inference_mode():
-                output = trunk(window_last)
-                for organ, pool in pools.items():
-                    if organ in study.truth:
-                        random = np.random.default_rng(
-                            [settings.seed, number, *map(abs, origin), _key(organ)]
-                        )
-                        truth, weight = _labels(study, organ, origin, contract)
-                        pool.add(output, truth, weight, contract, settings.window_voxels, random)
-    feature_seconds = time.monotonic() - began
-    curve: list[CurvePoint] = []
-    tuned = {}
-    for done, (organ, pool) in enumerate(pools.items()):
-
-        def told(step: int, loss: float, organ: str = organ, done: int = done) -> None:
-            curve.append(CurvePoint(organ, step, loss))
-            steps, total = done * settings.steps + step, len(pools) * settings.steps
-            seconds = time.monotonic() - began
-            left = (seconds - feature_seconds) / steps * (total - steps)
-            report(Progress(steps, total, loss, seconds, left))
-
-        tuned[organ] = _fit(pool, settings, told, every)
-    return TuningResult(tuned, tuple(curve), feature_seconds, time.monotonic() - began, settings.level)
+    incumbents = {organ: heads.get(organ) for organ in organs}
+    first = {organ: _first(organ, heads, contract, settings) for organ in organs}
+    highest = settings.ladder[-1]
+    specs = {organ: level_spec(highest, head.spec, contract) for organ, head in first.items()}
+    tally = FlopTally(count_flops)
+    voxels, cost = extract(trunk, incumbents, specs, studies, contract, settings, tally)
+    fits = len(organs) * (1 if settings.level else len(settings.ladder) + 1)
+    told = _Told(report, began, fits * settings.steps)
+    tuned, curve, ladders, doubts = {}, [], {}, []
+    fitting = time.monotonic()
+    for organ in organs:
+        climb = _Climb(
+            organ, first[organ], heads.get(organ) is not None, voxels.pop(organ), studies, contract,
+            settings, Checkpoints(folder), tally, every, told,
+        )  # fmt: skip
+        last, ladder = climb.run()
+        tuned[organ], ladders[organ] = last.head.cpu(), ladder
+        curve += [CurvePoint(organ, step, loss) for step, loss in last.curve]
+        doubts += climb.doubts
+        cost = replace(cost, steps=cost.steps + climb.steps)
+    cost = replace(
+        cost, fit_seconds=time.monotonic() - fitting, fit_flops=tally.total - cost.extraction_flops
+    )
+    return TuningResult(tuned, tuple(curve), ladders, tuple(doubts), cost)
 
 
-class _Pool:
-    """What one organ's head sees of the sampled voxels of all studies, and what is true there."""
+class _Told:
+    """Progress over all fits."""
 
-    def __init__(self, organ: str, incumbent: Head, head: Head) -> None:
-        self.organ = organ
-        self.head = head
-        self._incumbent = incumbent  # answers as `head` does, without the taps that are still zero
-        self._taps: list[VoxelTaps] = []
-        self._truth: list[Tensor] = []
-        self._weight: list[Tensor] = []
+    def __init__(self, report: Report, began: float, total: int) -> None:
+        self._report, self._began, self._total = report, began, total
+        self._fitting = time.monotonic()
+        self.done = 0
 
-    def add(
+    def step(self, step: int, loss: float) -> None:
+        """Tell of a step of the fit under way."""
+        steps = min(self.done + step, self._total)
+        now = time.monotonic()
+        left = (now - self._fitting) / max(steps, 1) * (self._total - steps)
+        self._report(Progress(steps, self._total, loss, now - self._began, left))
+
+
+class _Climb:
+    """The ladder of one organ."""
+
+    def __init__(
         self,
-        output: TrunkOutput,
-        truth: NDArray[np.uint8],
-        weight: NDArray[np.uint8],
+        organ: str,
+        first: Head,
+        pulled: bool,
+        voxels: OrganVoxels,
+        studies: Sequence[TuningStudy],
         contract: ModelContract,
-        count: int,
-        random: np.random.Generator,
+        settings: TuningSettings,
+        checkpoints: Checkpoints,
+        tally: FlopTally,
+        every: int,
+        told: _Told,
     ) -> None:
-        """Sample one window; truth and weight have one value per voxel."""
-        threshold = contract.thresholds[self.organ]
-        probability = torch.sigmoid(self._incumbent(output))[0, 0].numpy()
-        label = truth.reshape(probability.shape) >= 255 * threshold
-        sample = draw_sample(probability >= threshold, label, count, random)
-        self._taps.append(gather_taps(output, self.head.spec, sample).half())
-        self._truth.append(torch.from_numpy(truth[sample.index]).float() / 255)
-        self._weight.append(torch.from_numpy(sample.weight * (weight[sample.index] / np.float32(255))))
+        self.organ, self.first, self.pulled = organ, first, pulled
+        self.contract, self.settings, self.checkpoints = contract, settings, checkpoints
+        self.tally, self.every, self.told = tally, every, told
+        self.voxels = voxels.to(torch.device(settings.device))
+        self.labelled = [n for n, study in enumerate(studies) if organ in study.truth]
+        self.old = {n for n in self.labelled if studies[n].replayed}
+        self.patients = {n: studies[n].patient or f"study {n}" for n in self.labelled}
+        self.threshold = contract.thresholds.get(organ, 0.5)
+        known = catalogued(organ).dsc_target if organ in ORGANS else ANY_TARGET
+        self.target = settings.targets.get(organ, known)
+        self.doubts: list[Doubt] = []
+        self.steps = 0
 
-    def together(self) -> tuple[VoxelTaps, Tensor, Tensor]:
-        """Return taps, truth and weight of all voxels.
+    def run(self) -> tuple[Fit, Ladder]:
+        """Climb, and fit the level that was chosen to all patients."""
+        judges = self._judges()
+        before = self._before(judges)
+        rungs: list[Rung] = []
+        if self.settings.level is None and judges:
+            for level in self.settings.ladder:
+                rung, head = self._rung(level, judges)
+                if not rungs and self._doubt(head):
+                    judges = self._judges()
+                    before = self._before(judges)
+                    rung, _ = self._rung(level, judges)
+                rungs.append(rung)
+                if meets(rungs[-1], before, self.target):
+                    break
+            chosen, end = choose(rungs, before, self.target)
+            level, steps = chosen.level or Level.HEAD, chosen.steps
+        else:
+            level, steps, end = self.settings.ladder[0], self.settings.steps, LadderEnd.NOT_VALIDATED
+        last = self._fit(f"{self.organ}-{level}-all", level, self.labelled, steps=steps)
+        if not rungs:
+            rungs = [Rung(level, last.steps, self._mean(last.head, self.labelled), None, None)]
+        return last, Ladder(before, tuple(rungs), level, end, self.target, self._shift())
 
-        Raises
-        ------
-        ValueError
-            If the organ is labelled in no study.
-        """
-        if not self._taps:
-            raise ValueError(f"{self.organ} is labelled in no study")
-        return VoxelTaps.joined(self._taps), torch.cat(self._truth), torch.cat(self._weight)
+    def _judges(self) -> frozenset[int]:
+        """Draw the studies that only judge, of corrected and of replayed patients each; never in doubt."""
+        random = np.random.default_rng([self.settings.seed, key_of(self.organ)])
+        share = self.settings.validation_share
+        doubted = {doubt.study for doubt in self.doubts}
+        new = [self.patients[n] for n in self.labelled if n not in self.old | doubted]
+        old = [self.patients[n] for n in self.labelled if n in self.old and self.patients[n] not in new]
+        judging = split(new, share, random)
+        if not judging:
+            return frozenset()
+        judging |= split(old, share, random)
+        return frozenset(n for n in self.labelled if self.patients[n] in judging) - doubted
+
+    def _before(self, judges: frozenset[int]) -> Rung:
+        if not self.pulled:
+            return Rung(None, 0, None, None, None)
+        return self._scored(None, 0, self.first, judges)
+
+    def _rung(self, level: Level, judges: frozenset[int]) -> tuple[Rung, Head]:
+        """Fit a level to the patients that do not judge."""
+        learning = [n for n in self.labelled if n not in judges]
+
+        def judge(head: Head) -> float | None:
+            return self._scored(level, 0, head, judges, train=False).score
+
+        found = self._fit(f"{self.organ}-{level}-{len(self.doubts)}", level, learning, judge)
+        return self._scored(level, found.steps, found.head, judges), found.head
+
+    def _doubt(self, head: Head) -> bool:
+        """Let corrected studies that contradict the others count for less; tell whether there are any."""
+        found = self._dsc(head, [n for n in self.labelled if n not in self.old])
+        known = {n: dsc for n, dsc in found.items() if dsc is not None}
+        if len(known) < FEWEST_TO_AGREE or np.median(list(known.values())) < AGREES:
+            return False
+        median = float(np.median(list(known.values())))
+        self.doubts = [
+            Doubt(self.organ, n, "contradicts-the-others", {"dsc": round(dsc, 3), "median": round(median, 3)})
+            for n, dsc in known.items()
+            if dsc <= CONTRADICTS
+        ]
+        self.voxels = self.voxels.weighing({d.study: CONTRADICTING_WEIGHT for d in self.doubts})
+        return bool(self.doubts)
+
+    def _shift(self) -> float | None:
+        """Return how far the organ's features in corrected studies lie from those in replayed ones."""
+        moments = []
+        for studies in ([n for n in self.labelled if n not in self.old], sorted(self.old)):
+            rows = self.voxels.of(studies)
+            rows = rows[self.voxels.truth[rows] >= self.threshold]
+            if not len(rows):
+                return None
+            features = self.voxels.taps.features[rows].double()
+            weight = self.voxels.weight[rows].double()[:, None]
+            mean = (weight * features).sum(0) / weight.sum()
+            moments.append((mean, (weight * (features - mean) ** 2).sum(0) / weight.sum()))
+        (new, new_spread), (old, old_spread) = moments
+        spread = ((new_spread + old_spread) / 2).clamp_min(1e-12)
+        return float(((new - old) ** 2 / spread).mean().sqrt())
+
+    def _fit(
+        self,
+        name: str,
+        level: Level,
+        studies: Sequence[int],
+        judge: Callable[[Head], float | None] | None = None,
+        steps: int | None = None,
+    ) -> Fit:
+        start = with_taps(self.first, level_spec(level, self.first.spec, self.contract))
+        found = fit(
+            name, self.organ, start, self.pulled, self.voxels, studies, self.settings, self.checkpoints,
+            self.tally, judge, steps, self.every, self.told.step,
+        )  # fmt: skip
+        self.told.done += self.settings.steps
+        self.steps += found.taken
+        return found
+
+    def _scored(
+        self, level: Level | None, steps: int, head: Head, judges: frozenset[int], train: bool = True
+    ) -> Rung:
+        learning = [n for n in self.labelled if n not in judges]
+        return Rung(
+            level,
+            steps,
+            self._mean(head, learning) if train else None,
+            self._mean(head, [n for n in judges if n not in self.old]),
+            self._mean(head, [n for n in judges if n in self.old]),
+        )
+
+    def _mean(self, head: Head, studies: Sequence[int]) -> float | None:
+        return mean_dsc(self._dsc(head, sorted(studies)))
+
+    def _dsc(self, head: Head, studies: Sequence[int]) -> dict[int, float | None]:
+        on_device = head.to(torch.device(self.settings.device))
+        return study_dsc(on_device, self.voxels, studies, self.threshold, self.tally)
 
 
-def _fit(pool: _Pool, settings: TuningSettings, told: Callable[[int, float], None], every: int) -> Head:
-    """Minimise the loss over an organ's voxels, pulled towards where the head began."""
-    taps, truth, weight = pool.together()
-    head = pool.head.train().requires_grad_(True)
-    incumbent = [parameter.detach().clone() for parameter in head.parameters()]
-    optimiser = torch.optim.AdamW(head.parameters(), settings.learning_rate, weight_decay=0.0)
-    draws = torch.Generator().manual_seed(1_000_003 * settings.seed + _key(pool.organ))
-    losses: list[float] = []
-    for step in range(1, settings.steps + 1):
-        rate = settings.learning_rate * warm_cosine(step - 1, settings.warm_up, settings.steps)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        index = torch.randint(len(truth), (min(settings.batch_voxels, len(truth)),), generator=draws)
-        logits = head.members_on_voxels(taps.rows(index))
-        # Each member by its own loss: through their mean they would learn to agree.
-        true = truth[index][:, None].expand_as(logits)
-        loss = segmentation_loss(logits, true, weight[index][:, None])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        with torch.no_grad():
-            for parameter, start in zip(head.parameters(), incumbent, strict=True):
-                parameter.lerp_(start, rate * settings.decay)
-        losses.append(float(loss.detach()))
-        if step % every == 0 or step == settings.steps:
-            told(step, float(np.mean(losses)))
-            losses.clear()
-    return head.requires_grad_(False).eval()
-
-
-def _richer(head: Head, contract: ModelContract, settings: TuningSettings) -> Head:
-    richer = with_taps(head, settings.level.spec(head.spec, contract))
-    return richer.requires_grad_(False).eval()
-
-
-def _labels(
-    study: TuningStudy, organ: str, origin: Origin, contract: ModelContract
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return truth and weight of one window's voxels, in (k, j, i) order."""
-    truth = cut_truth(study.truth[organ][None], origin, contract.window_shape)[:, 0]
-    if organ not in study.weight:
-        return truth, np.full_like(truth, 255)
-    lacking = 255 - study.weight[organ]  # beyond the study nothing is lacking
-    return truth, 255 - cut_truth(lacking[None], origin, contract.window_shape)[:, 0]
-
-
-def _origins(study: TuningStudy, contract: ModelContract) -> tuple[Origin, ...]:
-    """Return the windows that serving evaluates."""
-    body = body_mask(study.hu)
-    crop = bounding_box(body, max(1, round(BODY_MARGIN_MM / min(contract.spacing_mm))))
-    return plan(body, crop, contract) if crop is not None else ()
-
-
-def _key(organ: str) -> int:
-    """Return a number that stands for an organ in seeds, the same in every process."""
-    return zlib.crc32(organ.encode())
+def _first(organ: str, heads: Mapping[str, Head], contract: ModelContract, settings: TuningSettings) -> Head:
+    """Return the incumbent's head, or one for a new organ, as wide and with as many members as the others."""
+    if organ in heads:
+        return heads[organ]
+    others = max((head.spec for head in heads.values()), key=lambda spec: spec.members, default=None)
+    spec = HeadSpec(contract.feature_channels)
+    if others is not None and others.form == spec.form:
+        spec = HeadSpec(contract.feature_channels, others.hidden, members=others.members)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1_000_003 * settings.seed + key_of(organ))
+        return build_head(spec).requires_grad_(False).eval()

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.corrections import OrganState
+from models.label_doubts import TINY_ML
 from services.cases.store import CaseStore
 from services.cases.words import ReadersDisagree, teaching_words, valid_words
 from services.records.port import Case, Purpose, Records
@@ -13,10 +14,11 @@ from services.records.port import Case, Purpose, Records
 FEWEST_EDITED_STUDIES = 3
 """Studies in which a reader edited an organ, below which its head is left as it is."""
 
+FEWEST_EDITED_PATIENTS = 2
+"""Patients they must be of: what one patient's anatomy teaches is no other's."""
+
 FEWEST_REPLAYED = 12
 """Older cases replayed beside few corrections; beside many, as many as there are corrected ones."""
-
-FIRST_RELEASE = 1
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,14 @@ class LabelledCase:
         Organs whose label there may be learnt from, where a reader's word stands in it.
     correction
         Name of the correction it came from; None for a case added otherwise.
+    series_uid
+        SeriesInstanceUID of its CT; None where no correction says it.
     """
 
     case: Case
     organs: tuple[str, ...]
     correction: str | None
+    series_uid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,17 +52,22 @@ class Evidence:
     organs
         Those with enough new corrections, in the order asked for.
     left_out
-        By organ, why its head is left as it is.
+        By organ, why its head is left as it is: a code, and the numbers.
     corrected
         Cases no ancestor has learnt from, in order of arrival.
-    replayed
-        Older ones, by identifier: a head that never sees its old site again forgets it.
+    older
+        The others, of which some are replayed: a head that never sees its old site again forgets it.
     """
 
     organs: tuple[str, ...]
     left_out: Mapping[str, str]
     corrected: tuple[LabelledCase, ...] = ()
-    replayed: tuple[LabelledCase, ...] = ()
+    older: tuple[LabelledCase, ...] = ()
+
+    @property
+    def budget(self) -> int:
+        """How many of the older cases are replayed."""
+        return max(FEWEST_REPLAYED, len(self.corrected))
 
 
 def gather(
@@ -88,7 +98,8 @@ def gather(
     known = {cases.pseudonym(one.name): one for one in records.corrections()} if kept else {}
     teaching, _ = teaching_words(valid_words(known.values()), records.agreements(), policy)
     organs_of: dict[str, set[str]] = {}
-    edited: dict[str, set[str]] = {organ: set() for organ in asked}
+    edited: dict[str, dict[str, str]] = {organ: {} for organ in asked}  # patients by study
+    tiny = dict.fromkeys(asked, 0)
     for (_, organ), word in teaching.items():
         correction = word.correction
         case_id = cases.pseudonym(correction.name)
@@ -96,27 +107,50 @@ def gather(
             continue
         organs_of.setdefault(case_id, set()).add(organ)
         if organ in edited and word.entry.state is OrganState.EDITED and correction.name not in learnt:
-            edited[organ].add(correction.study_uid)
-    enough = tuple(organ for organ in asked if len(edited[organ]) >= FEWEST_EDITED_STUDIES)
+            if word.entry.added_ml + word.entry.removed_ml < TINY_ML:
+                tiny[organ] += 1
+            else:
+                edited[organ][correction.study_uid] = kept[case_id].patient
     left_out = {
-        organ: f"edited in {len(studies)} new studies, {FEWEST_EDITED_STUDIES} are needed"
+        organ: why
         for organ, studies in edited.items()
-        if organ not in enough
+        if (why := too_little(len(studies), len(set(studies.values())), tiny[organ])) is not None
     }
+    enough = tuple(organ for organ in asked if organ not in left_out)
 
     def labelled(case: Case) -> LabelledCase:
         correction = known.get(case.case_id)
         if correction is None:
             return LabelledCase(case, enough, None)
         taught = organs_of.get(case.case_id, ())
-        return LabelledCase(case, tuple(organ for organ in enough if organ in taught), correction.name)
+        organs = tuple(organ for organ in enough if organ in taught)
+        return LabelledCase(case, organs, correction.name, correction.series_uid)
 
     fresh = [case_id for case_id, one in known.items() if case_id in kept and one.name not in learnt]
     corrected = _with_organs(labelled(kept[case_id]) for case_id in fresh)
     older = _with_organs(labelled(case) for case_id, case in kept.items() if case_id not in fresh)
     # The order of content digests is a draw, and the same draw every time and at every site.
-    older = sorted(older, key=lambda one: one.case.digest)[: max(FEWEST_REPLAYED, len(corrected))]
+    older = sorted(older, key=lambda one: one.case.digest)
     return Evidence(enough, left_out, tuple(corrected), tuple(older))
+
+
+def too_little(studies: int, patients: int, tiny: int = 0) -> str | None:
+    """Return why an organ has not enough evidence, a code and the numbers; None if it has.
+
+    Parameters
+    ----------
+    studies, patients
+        New studies in which it was edited, and whose they are.
+    tiny
+        Edits that were too small to count.
+    """
+    if studies < FEWEST_EDITED_STUDIES:
+        beside = f", {tiny} more by less than {TINY_ML:g} ml" if tiny else ""
+        code = "tiny-edits" if studies + tiny >= FEWEST_EDITED_STUDIES else "too-few-studies"
+        return f"{code}: edited in {studies} new studies{beside}, {FEWEST_EDITED_STUDIES} are needed"
+    if patients < FEWEST_EDITED_PATIENTS:
+        return f"single-patient: edited in {studies} new studies of {patients} patient"
+    return None
 
 
 def _with_organs(found: Iterator[LabelledCase]) -> list[LabelledCase]:

@@ -7,16 +7,24 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract import ModelContract
 from models.corrections import HybridLabel
 from models.errors import StorageFailed
+from models.kept_features import KeptFeatures
 from models.network.tuning import TuningStudy
+from models.release import Release
 from models.resampling import resample
 from services.cases.evidence import LabelledCase
+from services.cases.features import FeatureStore
 from services.cases.store import CaseContent, CaseStore
 
 
-def tuning_study(content: CaseContent, organs: Sequence[str]) -> TuningStudy:
+def tuning_study(
+    content: CaseContent,
+    organs: Sequence[str],
+    patient: str = "",
+    replayed: bool = False,
+    warm: KeptFeatures | None = None,
+) -> TuningStudy:
     """Bring a case's labels onto its model grid; an organ without a reader's word stays unlabelled.
 
     Parameters
@@ -25,14 +33,29 @@ def tuning_study(content: CaseContent, organs: Sequence[str]) -> TuningStudy:
         The case.
     organs
         Organs whose label may be learnt from.
+    patient, replayed
+        Whose it is, and whether it is an older study.
+    warm
+        The features kept while it was served.
     """
-    truth, weight = {}, {}
+    truth, weight, edited = {}, {}, {}
     for organ in organs:
         label = content.labels.get(organ)
         if label is not None and label.weight.any():
             truth[organ], weight[organ] = _on_model_grid(label, content)
+            if warm is not None:
+                edited[organ] = _edited(organ, label, content)
     hu = np.ascontiguousarray(content.volume.hu, dtype=np.int16)
-    return TuningStudy(hu, truth, weight)
+    return TuningStudy(hu, truth, weight, patient, replayed, edited, warm)
+
+
+def _edited(organ: str, label: HybridLabel, content: CaseContent) -> NDArray[np.bool_]:
+    """Return the model voxels in which the label is not what was served."""
+    sent = content.sent.get(organ)
+    changed = label.inside if sent is None else label.inside ^ sent
+    return np.asarray(
+        resample(changed.astype(np.float32), content.ct, content.volume.geometry, outside=0.0) > 0
+    )
 
 
 def _on_model_grid(label: HybridLabel, content: CaseContent) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -53,8 +76,25 @@ def _bytes(field: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.rint(255 * np.clip(field, 0, 1)).astype(np.uint8)
 
 
-def read_tuning_study(cases: CaseStore, labelled: LabelledCase, contract: ModelContract) -> TuningStudy:
+def read_tuning_study(
+    cases: CaseStore,
+    labelled: LabelledCase,
+    release: Release,
+    features: FeatureStore | None = None,
+    replayed: bool = False,
+) -> TuningStudy:
     """Read what is to be learnt from a case.
+
+    Parameters
+    ----------
+    cases, labelled
+        Where it lies, and which.
+    release
+        The incumbent that is tuned.
+    features
+        Where features were kept while serving; None: all are extracted again.
+    replayed
+        Whether it is an older case.
 
     Raises
     ------
@@ -62,8 +102,13 @@ def read_tuning_study(cases: CaseStore, labelled: LabelledCase, contract: ModelC
         If the case is not what was kept, or was kept at another spacing than the contract's.
     """
     content = cases.read(labelled.case)
+    contract = release.contract
     if not np.allclose(content.volume.geometry.spacing_mm, contract.spacing_mm, atol=1e-3):
         raise StorageFailed(
             f"case {labelled.case.case_id} is kept at another spacing than the incumbent's model grid"
         )
-    return tuning_study(content, labelled.organs)
+    warm = None
+    if features is not None and labelled.series_uid is not None:
+        hu = np.ascontiguousarray(content.volume.hu, dtype=np.int16)
+        warm = features.find(labelled.case.patient, labelled.series_uid, release, hu)
+    return tuning_study(content, labelled.organs, labelled.case.patient, replayed, warm)

@@ -29,13 +29,15 @@ class Reader:
         self.records = open_records(f"sqlite:///{folder / 'records.sqlite'}")
         self.cases = CaseStore(folder / "cases")
 
-    def corrects(self, study: str, *organs: OrganLedger, save: int = 1, kept: bool = True) -> str:
+    def corrects(
+        self, study: str, *organs: OrganLedger, save: int = 1, kept: bool = True, patient: str | None = None
+    ) -> str:
         uid = f"{study}.{save}"
         self.records.record_correction(
             Correction(uid, f"{study}.0", study, f"{study}.5", 1, "correction", "R", "OHIF", organs)
         )
         if kept:
-            self.keeps(uid, study, "edited-from-1")
+            self.keeps(uid, patient or study, "edited-from-1")
         return uid
 
     def keeps(self, name: str, patient: str, origin: str) -> str:
@@ -60,10 +62,10 @@ def test_an_organ_edited_in_three_studies_learns_and_others_are_left_out_with_a_
     uids = [reader.corrects(f"1.{n}", edited("aorta"), edited("liver", overpainted=True)) for n in range(3)]
     found = reader.gather()
     assert found.organs == ("aorta",)
-    assert found.left_out == {"liver": "edited in 0 new studies, 3 are needed"}
+    assert found.left_out == {"liver": "too-few-studies: edited in 0 new studies, 3 are needed"}
     assert [one.correction for one in found.corrected] == uids
     assert {one.organs for one in found.corrected} == {("aorta",)}
-    assert found.replayed == ()
+    assert found.older == ()
 
 
 def test_two_studies_or_one_study_saved_three_times_are_not_enough(reader):
@@ -72,7 +74,7 @@ def test_two_studies_or_one_study_saved_three_times_are_not_enough(reader):
     reader.corrects("1.2", edited("aorta"))
     found = reader.gather()
     assert (found.organs, found.corrected) == ((), ())
-    assert found.left_out["aorta"] == "edited in 2 new studies, 3 are needed"
+    assert found.left_out["aorta"] == "too-few-studies: edited in 2 new studies, 3 are needed"
 
 
 def test_of_several_corrections_of_an_organ_the_last_counts(reader):
@@ -94,7 +96,7 @@ def test_an_accepted_organ_is_learnt_from_but_is_no_reason_to_tune(reader):
 def test_a_correction_kept_out_of_tuning_is_no_evidence(reader):
     for n in range(3):
         reader.corrects(f"1.{n}", edited("aorta"), kept=n > 0)
-    assert reader.gather().left_out["aorta"] == "edited in 2 new studies, 3 are needed"
+    assert reader.gather().left_out["aorta"] == "too-few-studies: edited in 2 new studies, 3 are needed"
 
 
 def test_what_an_ancestor_learnt_is_replayed_and_no_new_evidence(reader):
@@ -103,19 +105,33 @@ def test_what_an_ancestor_learnt_is_replayed_and_no_new_evidence(reader):
     new = [reader.corrects(f"2.{n}", edited("aorta")) for n in range(3)]
     found = reader.gather(learnt)
     assert [one.correction for one in found.corrected] == new
-    assert sorted(one.correction for one in found.replayed) == learnt
+    assert sorted(one.correction for one in found.older) == learnt
 
 
-def test_older_cases_are_drawn_once_and_for_all_and_not_more_than_needed(reader):
+def test_older_cases_come_in_the_order_of_a_draw_and_the_budget_is_that_of_the_corrections(reader):
     for n in range(FEWEST_REPLAYED + 3):
         reader.keeps(f"old {n}", f"patient {n}", "independent")
-    assert reader.gather().replayed == (), "nothing is tuned, nothing is replayed"
+    assert reader.gather().older == (), "nothing is tuned, nothing is replayed"
     for n in range(3):
         reader.corrects(f"1.{n}", edited("aorta"))
     found = reader.gather()
-    assert len(found.replayed) == FEWEST_REPLAYED
-    assert found.replayed == reader.gather().replayed
-    assert {(one.organs, one.correction) for one in found.replayed} == {(("aorta",), None)}
+    assert (len(found.older), found.budget) == (FEWEST_REPLAYED + 3, FEWEST_REPLAYED)
+    assert found.older == reader.gather().older
+    assert {(one.organs, one.correction) for one in found.older} == {(("aorta",), None)}
+
+
+def test_one_patients_studies_are_no_evidence(reader):
+    for n in range(3):
+        reader.corrects(f"1.{n}", edited("aorta"), patient="one")
+    assert reader.gather().left_out["aorta"] == "single-patient: edited in 3 new studies of 1 patient"
+
+
+def test_tiny_edits_are_no_evidence_and_it_is_said(reader):
+    tiny = OrganLedger("aorta", OrganState.EDITED, 2, 0, 0, 0.02, 0.0, 0.1)
+    for n in range(4):
+        reader.corrects(f"1.{n}", tiny if n < 2 else edited("aorta"))
+    said = "tiny-edits: edited in 2 new studies, 2 more by less than 0.05 ml, 3 are needed"
+    assert reader.gather().left_out["aorta"] == said
 
 
 def test_nothing_on_record_makes_no_site_key(reader, tmp_path):

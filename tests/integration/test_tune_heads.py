@@ -17,7 +17,7 @@ from models.conformal import fewest_cases
 from models.corrections import HybridLabel, Provenance
 from models.errors import Refused, StorageFailed
 from models.geometry import Geometry
-from models.network.tuning import TuningSettings
+from models.tuning import Level, TuningSettings
 from models.segmentation import Segmentation
 from models.volume import Volume
 from services.cases import evidence
@@ -30,7 +30,7 @@ from services.releases.calibrator import calibrate_organs
 from services.releases.store import ReleaseStore
 from tests.learning import DOMAIN, ORGANS, open_site, small_release
 
-SETTINGS = TuningSettings(steps=4, batch_voxels=512, window_voxels=128)
+SETTINGS = TuningSettings(Level.NEIGHBOURHOOD, steps=4, batch_voxels=512, window_voxels=128)
 SEEDS = (1, 2, 3)
 
 
@@ -74,7 +74,7 @@ def test_only_the_heads_a_reader_edited_are_other_bytes(tuned):
 
 def test_what_a_neighbours_brush_took_is_no_evidence(tuned):
     _, document = tuned
-    assert document["left_out"] == {"liver": "edited in 0 new studies, 3 are needed"}
+    assert document["left_out"] == {"liver": "too-few-studies: edited in 0 new studies, 3 are needed"}
 
 
 def test_a_tuned_organ_claims_no_bound_until_it_is_calibrated_again(tuned):
@@ -95,7 +95,7 @@ def test_what_the_candidate_learnt_from_is_on_record(tuned):
     patients = [dcmread(next((site.folder / f"ct-{seed}").iterdir())).PatientID for seed in SEEDS]
     assert event.payload["patients"] == sorted(cases.pseudonym(patient) for patient in patients)
     assert event.payload["sites"] == ["B"]
-    assert event.payload["curve"] == document["curve"]
+    assert event.payload["report"]["curve"] == document["curve"]
     assert [step for step, _ in document["curve"]["aorta"]] == [1, 2, 3, 4]
 
 
@@ -154,7 +154,7 @@ def test_too_few_corrections_are_no_error(corrected, monkeypatch):
     said = []
     document = tune(corrected.services, ["aorta"], SETTINGS, said.append)
     assert (document["release"], document["organs"], document["curve"]) == (None, [], {})
-    assert document["left_out"] == {"aorta": "edited in 3 new studies, 4 are needed"}
+    assert document["left_out"] == {"aorta": "too-few-studies: edited in 3 new studies, 4 are needed"}
     assert said == ["nothing to learn: no organ has enough new corrections"]
 
 
@@ -171,7 +171,7 @@ def test_a_full_disk_is_said_and_changes_nothing(corrected, tmp_path, monkeypatc
 
     monkeypatch.setattr(ReleaseStore, "add_head", full)
     with pytest.raises(StorageFailed, match="No space left"):
-        tune(services, ["aorta"], TuningSettings(steps=1, batch_voxels=64, window_voxels=64))
+        tune(services, ["aorta"], TuningSettings(Level.HEAD, steps=1, batch_voxels=64, window_voxels=64))
     assert services.releases.numbers() == (1,)
 
 
@@ -181,7 +181,7 @@ def test_a_case_that_lost_a_label_is_not_learnt_from_in_silence(corrected, tmp_p
     labelled = run.evidence.corrected[0]
     (services.cases.folder / labelled.case.case_id / "labels" / "aorta.nii.gz").unlink()
     with pytest.raises(StorageFailed, match=r"is not what was kept: .* ingest its correction, again"):
-        read_tuning_study(services.cases, labelled, run.parent.contract)
+        read_tuning_study(services.cases, labelled, run.parent)
 
 
 def _content(*labels: HybridLabel) -> CaseContent:

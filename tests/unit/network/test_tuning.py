@@ -9,7 +9,7 @@ from models.network.members import join_members
 from models.network.tuning import Level, TuningSettings, TuningStudy, tune_heads
 from models.network.weights import head_to_bytes, trunk_to_bytes
 
-SETTINGS = TuningSettings(steps=60, batch_voxels=1024, window_voxels=512, learning_rate=2e-2)
+SETTINGS = TuningSettings(Level.NEIGHBOURHOOD, steps=60, batch_voxels=1024, window_voxels=512, learning_rate=2e-2)
 
 
 def _study(seed: int, organs=("aorta",)) -> TuningStudy:
@@ -30,11 +30,11 @@ def _tune(trunk, heads, contract, settings=SETTINGS, organs=("aorta",), studies=
     return tune_heads(trunk, heads, studies, organs, contract, settings, report)
 
 
-@pytest.mark.parametrize("level", list(Level))
+@pytest.mark.parametrize("level", [Level.HEAD, Level.COARSE, Level.NEIGHBOURHOOD])
 def test_tuning_learns_at_every_level(trunk, heads, contract, level):
     settings = TuningSettings(level, 60, 1024, 512, 2e-2)
     result = _tune(trunk, heads, contract, settings)
-    assert result.level is level
+    assert result.ladders["aorta"].chosen is level
     assert result.curve[-1].loss < 0.85 * result.curve[0].loss
     spec = result.heads["aorta"].spec
     assert spec.neighbourhood == (level is Level.NEIGHBOURHOOD)
@@ -51,7 +51,7 @@ def test_nothing_but_the_named_heads_is_touched(trunk, heads, contract):
 
 
 def test_a_head_is_tuned_alike_whatever_else_is_tuned(trunk, heads, contract):
-    few = TuningSettings(steps=5, batch_voxels=512, window_voxels=256)
+    few = TuningSettings(Level.NEIGHBOURHOOD, steps=5, batch_voxels=512, window_voxels=256)
     studies = [_study(0, ("aorta", "liver")), _study(1, ("aorta",))]
     alone = _tune(trunk, heads, contract, few, ("aorta",), studies)
     both = _tune(trunk, heads, contract, few, ("liver", "aorta"), studies)
@@ -59,14 +59,14 @@ def test_a_head_is_tuned_alike_whatever_else_is_tuned(trunk, heads, contract):
 
 
 def test_without_steps_to_speak_of_the_incumbent_answers(trunk, heads, contract, output):
-    still = TuningSettings(steps=1, batch_voxels=512, window_voxels=256, learning_rate=0.0)
+    still = TuningSettings(Level.NEIGHBOURHOOD, steps=1, batch_voxels=512, window_voxels=256, learning_rate=0.0)
     result = _tune(trunk, heads, contract, still)
     assert torch.equal(result.heads["aorta"](output), heads["aorta"](output))
 
 
 def test_progress_counts_every_organs_steps_and_ends_at_no_time_left(trunk, heads, contract):
     reports = []
-    few = TuningSettings(steps=10, batch_voxels=256, window_voxels=128)
+    few = TuningSettings(Level.NEIGHBOURHOOD, steps=10, batch_voxels=256, window_voxels=128)
     studies = [_study(0, ("aorta", "liver"))]
     _tune(trunk, heads, contract, few, ("liver", "aorta"), studies, reports.append)
     assert [r.step for r in reports] == [10, 20]
@@ -97,7 +97,7 @@ def test_a_voxel_without_weight_teaches_nothing(trunk, heads, contract):
 
 
 def test_full_weight_is_no_weight(trunk, heads, contract):
-    few = TuningSettings(steps=5, batch_voxels=512, window_voxels=256)
+    few = TuningSettings(Level.NEIGHBOURHOOD, steps=5, batch_voxels=512, window_voxels=256)
     weighted = [
         TuningStudy(s.hu, s.truth, {"aorta": np.full_like(s.truth["aorta"], 255)})
         for s in (_study(0), _study(1))

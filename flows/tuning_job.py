@@ -1,0 +1,98 @@
+"""The tuning job: what a worker with torch does, and what Prefect shows of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+
+from models.tuning import Level, TuningSettings
+from services.pictures.slices import data_url
+from services.pictures.tuning_curves import tuning_curves
+from services.settings import Settings
+from services.wiring import connect_in_process
+
+AUTO = "auto"
+"""The ladder: the lowest level that does."""
+
+
+def tuning_settings(level: str, settings: Settings) -> TuningSettings:
+    """Return how to tune at a level, or up the ladder, on the device of the settings."""
+    return TuningSettings(None if level == AUTO else Level(level), device=settings.tuning_device)
+
+
+@task(name="tune heads")
+def tune_task(organs: list[str] | None, level: str) -> dict[str, Any]:
+    """Tune the heads with enough corrections; the document of the `tune` verb."""
+    from flows.tune_heads import tune  # torch is loaded only where heads are tuned
+
+    settings = Settings()
+    return tune(connect_in_process(settings), organs, tuning_settings(level, settings), progress=print)
+
+
+@task(name="publish tuning")
+def publish_tuning_task(document: dict[str, Any]) -> None:
+    """Show what was learnt from, the ladder, the loss and the cost in the Prefect dashboard."""
+    title = f"Release {document['release']} ({document['level']}), tuned from {document['parent']}"
+    create_table_artifact(key="tuning-data", table=_data(document), description=title)
+    create_table_artifact(key="tuning-ladder", table=_rungs(document), description=title)
+    rows = [
+        {"organ": organ, "step": step, "loss": loss}
+        for organ, points in document["curve"].items()
+        for step, loss in points
+    ]
+    create_table_artifact(key="tuning-curve", table=rows, description=title)
+    picture = data_url(tuning_curves(document["curve"]))
+    create_image_artifact(key="tuning-curve-picture", image_url=picture, description=title)
+    create_markdown_artifact(key="tuning-cost", markdown=_cost(document), description=title)
+
+
+@flow(name="tune-heads", log_prints=True)
+def tune_flow(organs: list[str] | None = None, level: str = AUTO) -> dict[str, Any]:
+    """Tune the heads with enough corrections into a candidate; a run that was cut short goes on."""
+    document = tune_task(organs, level)
+    if document["release"] is not None:
+        publish_tuning_task(document)
+    return document
+
+
+def _data(document: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = [
+        {"what": "corrected studies", "why": "", "count": document["corrections"]},
+        {"what": "older studies, replayed", "why": "", "count": document["replayed"]},
+    ]
+    rows += [{"what": organ, "why": why, "count": None} for organ, why in document["left_out"].items()]
+    rows += [
+        {"what": f"{one['organ']} in case {one['case'][:12]}", "why": f"{one['code']}: {one['detail']}",
+         "count": None}
+        for one in document["doubts"]
+    ]  # fmt: skip
+    return rows
+
+
+def _rungs(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "organ": organ,
+            **rung,
+            "target": ladder["target"],
+            "kept": "yes" if rung["level"] == document["levels"][organ] else "",
+            "end": ladder["end"],
+        }
+        for organ, ladder in document["ladders"].items()
+        for rung in ladder["rungs"]
+    ]
+
+
+def _cost(document: dict[str, Any]) -> str:
+    cost, total = document["cost"], document["seconds"]["total"]
+    tera = 1e12
+    return (
+        f"| | windows | steps | seconds | TFLOP |\n|---|---|---|---|---|\n"
+        f"| features extracted | {cost['windows_extracted']} | | {cost['extraction_seconds']:.1f} | "
+        f"{cost['extraction_flops'] / tera:.3f} |\n"
+        f"| features kept while serving | {cost['windows_warm']} | | | |\n"
+        f"| fits | | {cost['steps']} | {cost['fit_seconds']:.1f} | {cost['fit_flops'] / tera:.5f} |\n"
+        f"| all | | | {total:.1f} | |\n"
+    )

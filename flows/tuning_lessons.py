@@ -1,0 +1,143 @@
+"""What a run of tuning learns from, read: labels in doubt refused, older cases chosen, features found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from flows.serving import Progress
+from flows.tuning_plan import TuningRun
+from models.label_doubts import label_doubt
+from models.network.samples import TuningStudy
+from models.relations import filled_body
+from models.release import Release
+from models.resampling import resample
+from models.segmentation import Segmentation
+from services.cases.evidence import LabelledCase, too_little
+from services.cases.features import FeatureStore
+from services.cases.replayed import choose_replayed
+from services.cases.store import CaseContent
+from services.cases.tuning_study import read_tuning_study
+from services.inference.engine import OpenVinoEngine
+from services.wiring import Services
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """What is learnt from.
+
+    Parameters
+    ----------
+    organs
+        Those that still have enough evidence.
+    left_out
+        By organ, why its head is left as it is.
+    corrected, replayed
+        The cases.
+    studies
+        The same, read: corrected ones first.
+    refused
+        Labels that nothing is learnt from: ``[{organ, case, code, detail}]``.
+    """
+
+    organs: tuple[str, ...]
+    left_out: dict[str, str]
+    corrected: tuple[LabelledCase, ...]
+    replayed: tuple[LabelledCase, ...]
+    studies: tuple[TuningStudy, ...]
+    refused: tuple[dict[str, Any], ...]
+
+    @property
+    def cases(self) -> tuple[LabelledCase, ...]:
+        """Every case learnt from, in the order of `studies`."""
+        return self.corrected + self.replayed
+
+    @property
+    def corrections(self) -> tuple[str, ...]:
+        """Names of the corrections learnt from."""
+        return tuple(sorted(one.correction for one in self.cases if one.correction))
+
+
+def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lessons:
+    """Read what is to be learnt from, and refuse what cannot be meant.
+
+    Raises
+    ------
+    StorageFailed
+        If a case is not what was kept, or was kept at another spacing than the contract's.
+    """
+    evidence = run.evidence
+    corrected, refused = _believed(services, evidence.corrected)
+    doubted = {one["organ"] for one in refused}
+    left_out = dict(evidence.left_out)
+    for organ in evidence.organs:
+        of = [one.case for one in corrected if organ in one.organs]
+        why = too_little(len(of), len({case.patient for case in of})) if organ in doubted else None
+        if why is not None:
+            codes = sorted({one["code"] for one in refused if one["organ"] == organ})
+            left_out[organ] = f"{why}; labels refused: {', '.join(codes)}"
+    organs = tuple(organ for organ in evidence.organs if organ not in left_out)
+    corrected = _only(corrected, organs)
+    older = _only(evidence.older, organs)
+    if len(older) > evidence.budget:
+        progress(f"choosing {evidence.budget} of {len(older)} older studies to replay")
+    parent = run.parent
+    replayed = choose_replayed(
+        services.cases,
+        older,
+        evidence.budget,
+        organs,
+        parent.contract,
+        _Incumbent(services, parent).ask,
+        services.settings.home / "tuning" / f"importance-{parent.digest[:24]}.json",
+    )
+    features = FeatureStore(services.cases)
+    studies = [read_tuning_study(services.cases, one, parent, features) for one in corrected]
+    studies += [read_tuning_study(services.cases, one, parent, features, True) for one in replayed]
+    return Lessons(organs, left_out, corrected, replayed, tuple(studies), refused)
+
+
+class _Incumbent:
+    """The incumbent in this process, compiled when it is first asked."""
+
+    def __init__(self, services: Services, release: Release) -> None:
+        self._services, self._release = services, release
+        self._engine: OpenVinoEngine | None = None
+
+    def ask(self, content: CaseContent) -> Segmentation:
+        """Return its answer for a case."""
+        if self._engine is None:
+            store, release = self._services.releases, self._release
+            exports = {organ: store.export(digest) for organ, digest in release.heads.items()}
+            threads = self._services.settings.threads
+            self._engine = OpenVinoEngine(release, store.export(release.trunk), exports, threads)
+        return self._engine.segment(np.ascontiguousarray(content.volume.hu, dtype=np.int16))
+
+
+def _believed(
+    services: Services, corrected: Sequence[LabelledCase]
+) -> tuple[tuple[LabelledCase, ...], tuple[dict[str, Any], ...]]:
+    """Take the organs out whose label cannot be what a reader meant."""
+    believed, refused = [], []
+    for one in corrected:
+        content = services.cases.read(one.case)
+        body = filled_body(content.volume.hu).astype(np.float32)
+        outside = resample(body, content.volume.geometry, content.ct, outside=0.0) < 0.5
+        doubts = {
+            organ: label_doubt(organ, content.labels[organ], content.ct, outside) for organ in one.organs
+        }
+        refused += [
+            {"organ": organ, "case": one.case.case_id, "code": doubt.code, "detail": doubt.detail}
+            for organ, doubt in doubts.items()
+            if doubt is not None
+        ]
+        believed.append(replace(one, organs=tuple(o for o in one.organs if doubts[o] is None)))
+    return tuple(believed), tuple(refused)
+
+
+def _only(cases: Sequence[LabelledCase], organs: Sequence[str]) -> tuple[LabelledCase, ...]:
+    kept = (replace(one, organs=tuple(organ for organ in one.organs if organ in organs)) for one in cases)
+    return tuple(one for one in kept if one.organs)

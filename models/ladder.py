@@ -1,0 +1,83 @@
+"""Which level of tuning to keep, and what it means where none is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.tuning import LEVELS, LadderEnd, Rung
+
+FORGETS = 0.02
+"""Most DSC that a level may lose on studies of the old sites and still meet the target."""
+
+LEVEL_WORTH = 0.005
+"""DSC that a higher level must gain over a lower one to be worth its cost."""
+
+PLATEAU = 0.02
+"""Where the highest level gains less DSC over the one before, climbing further is no hope."""
+
+
+def meets(rung: Rung, before: Rung, target: float) -> bool:
+    """Tell whether a level is good enough: the target on new studies, and the old ones not forgotten."""
+    if rung.new_dsc is None or rung.new_dsc < target:
+        return False
+    return rung.old_dsc is None or before.old_dsc is None or rung.old_dsc >= before.old_dsc - FORGETS
+
+
+def choose(rungs: Sequence[Rung], before: Rung, target: float) -> tuple[Rung, LadderEnd]:
+    """Choose the level to keep.
+
+    Parameters
+    ----------
+    rungs
+        The levels tried, lowest first, at least one.
+    before
+        The incumbent.
+    target
+        DSC to reach.
+
+    Returns
+    -------
+    rung, end
+        The lowest that meets the target; else the lowest that is within `LEVEL_WORTH` of the best, and
+        what that means. `more-studies`: the highest fits what it learnt from and falls short on others.
+        `climb-higher`: it does not fit that, and climbing still gained. `heads-not-enough`: it does not
+        fit that, and climbing gains nothing any more: the trunk does not show what would be needed.
+    """
+    if any(rung.score is None for rung in rungs):
+        return rungs[-1], LadderEnd.NOT_VALIDATED
+    for rung in rungs:
+        if meets(rung, before, target):
+            return rung, LadderEnd.TARGET_MET
+    best = max(rung.score or 0.0 for rung in rungs)
+    kept = next(rung for rung in rungs if (rung.score or 0.0) >= best - LEVEL_WORTH)
+    highest = rungs[-1]
+    if highest.train_dsc is not None and highest.train_dsc >= target:
+        return kept, LadderEnd.MORE_STUDIES
+    if highest.level is LEVELS[-1] or _plateau(rungs):
+        return kept, LadderEnd.HEADS_NOT_ENOUGH
+    return kept, LadderEnd.CLIMB_HIGHER
+
+
+def split(patients: Sequence[str], share: float, random: np.random.Generator) -> frozenset[str]:
+    """Draw the patients that only judge: at least one of two or more, never all.
+
+    Parameters
+    ----------
+    patients
+        By study, in any order; a patient may come several times.
+    share
+        Of the patients, 0..1.
+    random
+        Where the draw comes from.
+    """
+    unique = sorted(set(patients))
+    if len(unique) < 2 or share <= 0:
+        return frozenset()
+    count = min(max(1, round(share * len(unique))), len(unique) - 1)
+    return frozenset(unique[n] for n in random.permutation(len(unique))[:count])
+
+
+def _plateau(rungs: Sequence[Rung]) -> bool:
+    return len(rungs) > 1 and (rungs[-1].new_dsc or 0.0) - (rungs[-2].new_dsc or 0.0) < PLATEAU

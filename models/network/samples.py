@@ -1,0 +1,264 @@
+"""What the heads to be tuned see of each study: sampled voxels, from kept features or the trunk again."""
+
+from __future__ import annotations
+
+import copy
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.contract import ModelContract
+from models.kept_features import KeptFeatures
+from models.network.flops import FlopTally
+from models.network.heads import Head, HeadSpec, VoxelTaps
+from models.network.sampling import draw_sample, gather_taps, kept_taps
+from models.network.training import cut_truth
+from models.network.trunk import Trunk, TrunkOutput
+from models.resampling import bounding_box
+from models.tuning import Cost, TuningSettings
+from models.windows import BODY_MARGIN_MM, Origin, body_mask, cut, plan, scale_hu
+
+
+@dataclass(frozen=True, eq=False)
+class TuningStudy:
+    """One study to learn from, on the model grid.
+
+    Parameters
+    ----------
+    hu
+        Hounsfield units, axes (k, j, i), int16.
+    truth
+        By organ, axes (k, j, i), uint8: 255 x the fraction of the voxel that the organ fills. Only
+        organs that are labelled in this study; of the others nothing is learnt, neither presence nor
+        absence.
+    weight
+        By organ, axes (k, j, i), uint8: 255 x how far the voxel's label counts. An organ that is not
+        named counts alike everywhere.
+    patient
+        Whose study it is: a patient learns or judges, never both. Empty: a patient of its own.
+    replayed
+        Whether it is an older study, replayed so that a head does not forget its old site.
+    edited
+        By organ, axes (k, j, i), bool: what the reader changed. Kept features were sampled by what was
+        served, so that a window with such a voxel is extracted again.
+    warm
+        The features kept while it was served; None if there are none.
+    """
+
+    hu: NDArray[np.int16]
+    truth: Mapping[str, NDArray[np.uint8]]
+    weight: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    patient: str = ""
+    replayed: bool = False
+    edited: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    warm: KeptFeatures | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class OrganVoxels:
+    """The sampled voxels of one organ, study after study.
+
+    Parameters
+    ----------
+    taps
+        What a head of the highest level sees of each, float16.
+    truth
+        Axes (voxel,), float32: the fraction that the organ fills.
+    weight
+        Axes (voxel,), float32: how far it counts, over the probability with which it was drawn.
+    study
+        Axes (voxel,), int64: place among the studies given, ascending.
+    """
+
+    taps: VoxelTaps
+    truth: Tensor
+    weight: Tensor
+    study: Tensor
+
+    def of(self, studies: Sequence[int]) -> Tensor:
+        """Return the rows of some studies, int64."""
+        return torch.nonzero(torch.isin(self.study, torch.tensor(list(studies), device=self.study.device)))[
+            :, 0
+        ]
+
+    def seen_by(self, spec: HeadSpec) -> VoxelTaps:
+        """Return only the taps that a head has: others would be copied at every step."""
+        return VoxelTaps(
+            self.taps.features,
+            self.taps.neighbourhood if spec.neighbourhood else None,
+            {level: self.taps.coarse[level] for level, _ in spec.coarse},
+            self.taps.context if spec.global_channels else None,
+        )
+
+    def weighing(self, factor: Mapping[int, float]) -> OrganVoxels:
+        """Return the same with the voxels of some studies counting so much more or less."""
+        weight = self.weight.clone()
+        for study, times in factor.items():
+            weight[self.study == study] *= times
+        return replace(self, weight=weight)
+
+    def to(self, device: torch.device) -> OrganVoxels:
+        """Return the same on a device."""
+        return OrganVoxels(
+            self.taps.to(device), self.truth.to(device), self.weight.to(device), self.study.to(device)
+        )
+
+
+def key_of(organ: str) -> int:
+    """Return a number that stands for an organ in seeds, the same in every process."""
+    return zlib.crc32(organ.encode())
+
+
+def extract(
+    trunk: Trunk,
+    incumbents: Mapping[str, Head | None],
+    specs: Mapping[str, HeadSpec],
+    studies: Sequence[TuningStudy],
+    contract: ModelContract,
+    settings: TuningSettings,
+    tally: FlopTally,
+) -> tuple[dict[str, OrganVoxels], Cost]:
+    """Sample every study's voxels for every organ that is labelled there.
+
+    Parameters
+    ----------
+    trunk, incumbents
+        What served; an organ without incumbent is sampled by its label alone.
+    specs
+        By organ, the taps to look up.
+    studies, contract, settings
+        As `tune_heads`.
+    tally
+        Told what it takes.
+
+    Raises
+    ------
+    ValueError
+        If an organ is labelled in no study.
+    """
+    began = time.monotonic()
+    device = torch.device(settings.device)
+    if device.type != "cpu":
+        trunk = copy.deepcopy(trunk).to(device)  # the caller's stays where it is
+    parts: dict[str, list[tuple[VoxelTaps, Tensor, Tensor, int]]] = {organ: [] for organ in specs}
+    extracted = warm = 0
+    with torch.inference_mode():
+        for number, study in enumerate(studies):
+            organs = [organ for organ in specs if organ in study.truth]
+            for origin in origins(study.hu, contract) if organs else ():
+                labels = {organ: _labels(study, organ, origin, contract) for organ in organs}
+                kept = _kept(study, study.warm, origin, organs, specs, contract) if study.warm else {}
+                cold = [organ for organ in organs if organ not in kept]
+                warm, extracted = warm + bool(kept), extracted + bool(cold)
+                if cold:
+                    window = scale_hu(cut(study.hu, origin, contract.window_shape), contract.hu_window)
+                    output = tally.run("window", partial(_through, trunk, window, device))
+                for organ in organs:
+                    truth, weight = labels[organ]
+                    if organ in cold:
+                        random = np.random.default_rng(
+                            [settings.seed, number, *map(abs, origin), key_of(organ)]
+                        )
+                        taps, index, drawn = _drawn(
+                            output, incumbents[organ], specs[organ], truth,
+                            contract.thresholds.get(organ, 0.5), settings.window_voxels, random, tally,
+                        )  # fmt: skip
+                    else:
+                        taps, index, drawn = kept[organ]
+                    share = weight[index] / np.float32(255)
+                    parts[organ].append(
+                        (taps, torch.from_numpy(truth[index]).float() / 255,
+                         torch.from_numpy(drawn * share), number)
+                    )  # fmt: skip
+    cost = Cost(extracted, warm, time.monotonic() - began, tally.total)
+    return {organ: _joined(organ, found) for organ, found in parts.items()}, cost
+
+
+def origins(hu: NDArray[np.int16], contract: ModelContract) -> tuple[Origin, ...]:
+    """Return the windows that serving evaluates."""
+    body = body_mask(hu)
+    crop = bounding_box(body, max(1, round(BODY_MARGIN_MM / min(contract.spacing_mm))))
+    return plan(body, crop, contract) if crop is not None else ()
+
+
+def _joined(organ: str, parts: Sequence[tuple[VoxelTaps, Tensor, Tensor, int]]) -> OrganVoxels:
+    if not parts:
+        raise ValueError(f"{organ} is labelled in no study")
+    taps, truth, weight, numbers = zip(*parts, strict=True)
+    study = torch.cat([torch.full((len(t),), n) for t, n in zip(truth, numbers, strict=True)])
+    return OrganVoxels(VoxelTaps.joined(taps), torch.cat(truth), torch.cat(weight), study)
+
+
+def _through(trunk: Trunk, window: NDArray[np.float32], device: torch.device) -> TrunkOutput:
+    given = torch.from_numpy(window[None, None]).to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        output = trunk(given.contiguous(memory_format=torch.channels_last_3d))
+    return TrunkOutput(
+        output.features.float().cpu(),
+        tuple(maps.float().cpu() for maps in output.coarse),
+        output.global_feature.float().cpu(),
+    )
+
+
+def _drawn(
+    output: TrunkOutput,
+    incumbent: Head | None,
+    spec: HeadSpec,
+    truth: NDArray[np.uint8],
+    threshold: float,
+    count: int,
+    random: np.random.Generator,
+    tally: FlopTally,
+) -> tuple[VoxelTaps, NDArray[np.int64], NDArray[np.float32]]:
+    """Sample one window and look up its taps; return them, where they are and one over the probability."""
+    label = truth.reshape(output.features.shape[2:]) >= 255 * threshold
+    predicted = label
+    if incumbent is not None:
+        logit = tally.run(f"head {incumbent.spec}", partial(incumbent, output))
+        predicted = torch.sigmoid(logit)[0, 0].numpy() >= threshold
+    sample = draw_sample(predicted, label, count, random)
+    return gather_taps(output, spec, sample).half(), sample.index, sample.weight
+
+
+def _kept(
+    study: TuningStudy,
+    warm: KeptFeatures,
+    origin: Origin,
+    organs: Sequence[str],
+    specs: Mapping[str, HeadSpec],
+    contract: ModelContract,
+) -> dict[str, tuple[VoxelTaps, NDArray[np.int64], NDArray[np.float32]]]:
+    """Return what was kept of a window for the organs that nobody edited in it."""
+    rows = np.flatnonzero((warm.window_origin == np.array(origin)).all(axis=1))
+    here = np.flatnonzero(warm.window == rows[0]) if len(rows) else rows
+    if not len(here):
+        return {}
+    index, weight = warm.index[here].astype(np.int64), warm.weight[here]
+    return {
+        organ: (kept_taps(warm, here, specs[organ], contract), index, weight)
+        for organ in organs
+        if organ not in study.edited or not _any(study.edited[organ], origin, contract)
+    }
+
+
+def _any(mask: NDArray[np.bool_], origin: Origin, contract: ModelContract) -> bool:
+    inside = tuple(slice(max(o, 0), o + w) for o, w in zip(origin, contract.window_shape, strict=True))
+    return bool(mask[inside].any())
+
+
+def _labels(
+    study: TuningStudy, organ: str, origin: Origin, contract: ModelContract
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return truth and weight of one window's voxels, in (k, j, i) order."""
+    truth = cut_truth(study.truth[organ][None], origin, contract.window_shape)[:, 0]
+    if organ not in study.weight:
+        return truth, np.full_like(truth, 255)
+    lacking = 255 - study.weight[organ]  # beyond the study nothing is lacking
+    return truth, 255 - cut_truth(lacking[None], origin, contract.window_shape)[:, 0]

@@ -1,0 +1,131 @@
+"""The features kept while serving: what tuning would otherwise have to extract again.
+
+::
+
+    features/<patient>/<series>-<trunk>-<volume>.npz
+
+Patient and series are keyed hashes, as everywhere in the case store; the trunk is named by the start of its
+digest, the volume by that of the SHA-256 of its Hounsfield units on the model grid: features of another
+trunk, or of other voxels, are not found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import StorageFailed
+from models.kept_features import KeptFeatures
+from models.release import Release
+from services.cases.store import CaseStore
+from services.releases.files import replace
+
+NAMED_BY = 24
+"""Hexadecimal digits of a digest in a file's name: no two meet by chance."""
+
+SECONDS_A_DAY = 86400.0
+
+
+class FeatureStore:
+    """Kept features in the folder of a case store.
+
+    Parameters
+    ----------
+    cases
+        Gives the folder and the keyed hashes.
+    """
+
+    def __init__(self, cases: CaseStore) -> None:
+        self._cases = cases
+        self._folder = cases.folder / "features"
+
+    def keep(
+        self, patient: str, series_uid: str, release: Release, hu: NDArray[np.int16], kept: KeptFeatures
+    ) -> None:
+        """Keep the features of a served series.
+
+        Parameters
+        ----------
+        patient
+            PatientID; only its HMAC is kept.
+        series_uid
+            SeriesInstanceUID of the CT; only its HMAC is kept.
+        release
+            Which served: its trunk made the features.
+        hu
+            Axes (k, j, i), int16: the Hounsfield units that were served.
+        kept
+            The features.
+
+        Raises
+        ------
+        StorageFailed
+            If the disk is full or not writable.
+        """
+        path = self._path(self._cases.pseudonym(patient), series_uid, release, hu)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageFailed(f"kept features cannot be written: {error.strerror}") from error
+        replace(path, kept.to_bytes())
+
+    def find(
+        self, patient: str, series_uid: str, release: Release, hu: NDArray[np.int16]
+    ) -> KeptFeatures | None:
+        """Return what was kept of a series; None if nothing was, or not by this trunk on these voxels.
+
+        Parameters
+        ----------
+        patient
+            The HMAC, as cases bear it.
+        series_uid, release, hu
+            As given to `keep`.
+
+        Raises
+        ------
+        StorageFailed
+            If there is a file that cannot be read.
+        """
+        path = self._path(patient, series_uid, release, hu)
+        try:
+            kept = KeptFeatures.from_bytes(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageFailed(f"kept features cannot be read: {error.strerror}") from error
+        return kept if kept.fits(release.contract) else None
+
+    def erase(self, patient: str) -> int:
+        """Delete what was kept of a patient, by its HMAC; return how many files."""
+        folder = self._folder / patient
+        files = len(list(folder.glob("*.npz")))
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise StorageFailed(f"kept features cannot be deleted: {error.strerror}") from error
+        return files
+
+    def forget(self, older_than_days: float) -> int:
+        """Delete what was kept longer ago than so many days; return how many files."""
+        oldest = time.time() - older_than_days * SECONDS_A_DAY
+        gone = 0
+        for path in self._folder.glob("*/*.npz"):
+            try:
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+                    gone += 1
+            except FileNotFoundError:
+                continue  # another process was first
+        return gone
+
+    def _path(self, patient: str, series_uid: str, release: Release, hu: NDArray[np.int16]) -> Path:
+        voxels = hashlib.sha256(repr(hu.shape).encode() + np.ascontiguousarray(hu).tobytes()).hexdigest()
+        names = (self._cases.pseudonym(series_uid), release.trunk, voxels)
+        return self._folder / patient / ("-".join(name[:NAMED_BY] for name in names) + ".npz")

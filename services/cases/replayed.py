@@ -1,0 +1,92 @@
+"""Which older cases are replayed: what the incumbent makes of each is asked once and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.contract import ModelContract
+from models.importance import importance
+from models.replay import choose_replay
+from models.segmentation import Segmentation
+from services.cases.evidence import LabelledCase
+from services.cases.store import CaseContent, CaseStore
+from services.releases.files import replace
+
+LOOKED_AT = 4
+"""Times the budget: so many older cases are looked at, drawn by their digests, however many there are."""
+
+Ask = Callable[[CaseContent], Segmentation]
+"""What the incumbent answers for a case."""
+
+
+def choose_replayed(
+    cases: CaseStore,
+    older: Sequence[LabelledCase],
+    budget: int,
+    organs: Sequence[str],
+    contract: ModelContract,
+    ask: Ask,
+    kept: Path,
+) -> tuple[LabelledCase, ...]:
+    """Choose older cases by importance and diversity; no case is asked about where all are replayed.
+
+    Parameters
+    ----------
+    cases
+        Where they lie.
+    older
+        In the order of a draw.
+    budget
+        How many to replay.
+    organs
+        Those that are tuned: their importance counts.
+    contract
+        The incumbent's.
+    ask
+        The incumbent.
+    kept
+        File of what was measured with this very incumbent, by case digest; written anew.
+
+    Raises
+    ------
+    StorageFailed
+        If a case is not whole, or the file cannot be written.
+    """
+    if len(older) <= budget:
+        return tuple(older)
+    looked_at = older[: LOOKED_AT * budget]
+    try:
+        measured: dict[str, Any] = json.loads(kept.read_bytes())
+    except (FileNotFoundError, ValueError):
+        measured = {}
+    for one in looked_at:
+        if one.case.digest not in measured:
+            measured[one.case.digest] = _measured(ask(cases.read(one.case)), contract)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            replace(kept, json.dumps(measured, sort_keys=True).encode())
+    found = [measured[one.case.digest] for one in looked_at]
+    worth = np.array([sum(one["importance_ml"][organ] for organ in organs) for one in found])
+    features = np.array([one["feature"] for one in found])
+    chosen = sorted(choose_replay(worth, features, budget))
+    return tuple(looked_at[n] for n in chosen)
+
+
+def _measured(answer: Segmentation, contract: ModelContract) -> Mapping[str, Any]:
+    inside = np.stack(
+        [answer.probability[n] >= contract.thresholds[organ] for n, organ in enumerate(contract.organs)]
+    )
+    shared = inside.sum(axis=0) > 1
+    return {
+        "importance_ml": {
+            organ: importance(
+                answer.probability[n], answer.disagreement[n], inside[n] & shared, contract.spacing_mm
+            ).volume_ml
+            for n, organ in enumerate(contract.organs)
+        },
+        "feature": answer.global_feature.astype(float).mean(axis=0).round(6).tolist(),
+    }
