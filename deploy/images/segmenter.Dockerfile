@@ -13,12 +13,11 @@ RUN --mount=type=secret,id=pip_config --mount=type=secret,id=certificates \
     python3.11 -m venv /opt/venv \
     && /opt/build/install.sh --no-deps --requirement /opt/build/constraints-triton.txt \
     && packages=/opt/venv/lib/python3.11/site-packages \
-    && mkdir -p /opt/tritonserver/licences \
+    && mkdir /opt/tritonserver \
     && cp -a $packages/pytriton/tritonserver/bin $packages/pytriton/tritonserver/backends /opt/tritonserver/ \
     && cp -a $packages/pytriton/tritonserver/python_backend_stubs/3.11/triton_python_backend_stub \
         /opt/tritonserver/backends/python/ \
     && cp -a $packages/nvidia_pytriton.libs /opt/tritonserver/lib \
-    && find $packages -path '*ytriton*' -iname '*LICENSE*' -exec cp -t /opt/tritonserver/licences {} + \
     && rm -rf $packages/pytriton $packages/nvidia_pytriton.libs \
     && /opt/venv/bin/python -m pip uninstall --quiet --yes setuptools pip
 WORKDIR /opt/organloop
