@@ -1,4 +1,4 @@
-"""The verbs that decide which release serves: `gate`, `promote`, `rollback`, `releases`."""
+"""The verbs that decide which release serves: `gate`, `promote`, `decline`, `rollback`, `releases`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Reason = Annotated[str, typer.Option(help="Why, in one sentence; kept on record.
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
-    for verb in (gate, promote, rollback, releases):
+    for verb in (gate, promote, decline, rollback, releases):
         app.command()(verb)
 
 
@@ -67,6 +67,29 @@ def promote(
     answer(verb, as_json)
 
 
+def decline(
+    number: Annotated[int, typer.Argument(min=1, help="The candidate that shall never serve.")],
+    approver: Approver,
+    reason: Reason,
+    as_json: Json = False,
+) -> None:
+    """Decide against a candidate, whatever the gate said; final.
+
+    What is learnt from further corrections is another candidate. Exit 3 if the release serves or has served:
+    then `organloop rollback` is the way back.
+    """
+
+    def verb() -> Outcome:
+        from flows.roll_back import decline as run
+        from services.wiring import connect_in_process
+
+        document = run(number, connect_in_process(Settings()), approver, reason)
+        line = f"release {number} is declined ({document['approver']}: {document['reason']})"
+        return Outcome(document, (line,))
+
+    answer(verb, as_json)
+
+
 def rollback(
     approver: Approver,
     reason: Reason,
@@ -79,7 +102,7 @@ def rollback(
     """Go back to an earlier incumbent; it is loaded still, so this takes a fraction of a second."""
 
     def verb() -> Outcome:
-        from flows.promote_release import rollback as run
+        from flows.roll_back import rollback as run
         from services.wiring import connect
 
         return _changed(run(number, connect(Settings()), approver, reason, progress))

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.gate_trial import CANDIDATE_CALIBRATED, CANDIDATE_TUNED, GATE_DECIDED
+from models.gate_report import Decision
 from models.release import Release
 from services.program import program
 from services.records.port import Event, Purpose
@@ -20,7 +21,13 @@ from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import margins, read_report
 from services.wiring import Services, repository_root
 
-FORM = 1
+FORM = 2
+
+ORGAN_FACTS = (
+    "organ", "tuned", "decision", "reasons", "gate_set", "target", "surface", "sites", "groups", "presence",
+    "bound", "noise", "taken_voxels",
+)  # fmt: skip
+"""What is said of an organ; its cases lie in the report."""
 
 TUNED_FACTS = ("key", "organs", "level", "cases", "sites")
 """What is said of a tuning; the curve and the seconds lie in its event."""
@@ -41,7 +48,8 @@ def keep_pack(change: Event, golden: Mapping[str, Any], services: Services) -> s
     release = services.releases.release(change.payload["to"])
     replaced = services.releases.release(change.payload["from"])
     events = services.records.events()
-    decided = _last(events, change, GATE_DECIDED, release.number, against=replaced.number)
+    passed = [str(Decision.PROMOTE), str(Decision.NEEDS_APPROVAL)]
+    decided = _last(events, change, GATE_DECIDED, release.number, against=[replaced.number], decision=passed)
     pack = {
         "form": FORM,
         "description_of_modifications": _modifications(release, replaced, events, change),
@@ -59,16 +67,19 @@ def keep_pack(change: Event, golden: Mapping[str, Any], services: Services) -> s
 
 
 def _last(
-    events: tuple[Event, ...], change: Event, what: str, number: int, **wanted: Any
+    events: tuple[Event, ...], change: Event, what: str, number: int, **wanted: list[Any]
 ) -> Mapping[str, Any] | None:
-    """Return what the last such event before the change says of a release; None if there is none."""
+    """Return what the last such event before the change says of a release; None if there is none.
+
+    By name, each value wanted is one of a list.
+    """
     found = [
         event.payload
         for event in events
         if event.number < change.number
         and event.what == what
         and event.payload.get("release") == number
-        and all(event.payload.get(name) == value for name, value in wanted.items())
+        and all(event.payload.get(name) in values for name, values in wanted.items())
     ]
     return found[-1] if found else None
 
@@ -129,12 +140,10 @@ def _impact(
         "reasons": report.get("reasons"),
         "report": None if decided is None else decided["report"],
         "page": None if decided is None else decided["page"],
+        "decided_by": report.get("program"),
         "cost": report.get("cost"),
         "golden_studies": dict(golden),
-        "organs": [
-            {key: one[key] for key in ("organ", "tuned", "decision", "reasons", "gate_set", "surface")}
-            for one in report.get("organs", ())
-        ],
+        "organs": [{key: one[key] for key in ORGAN_FACTS} for one in report.get("organs", ())],
     }
 
 

@@ -35,10 +35,11 @@ from models.release import sha256_hex
 from models.release_faults import release_faults
 from services.pictures.gate_plots import bootstraps, differences
 from services.pictures.slices import data_url
+from services.program import program
 from services.records.port import Case, Event, FrozenSet, Purpose, ReleaseState
 from services.releases.gate_reports import GateReports, Trial
 from services.settings import Settings
-from services.wiring import Services, connect
+from services.wiring import Services, connect, repository_root
 
 __all__ = ["CANDIDATE_TUNED", "GATE_DECIDED", "gate_candidate", "trial_of"]
 
@@ -65,7 +66,7 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
     -------
     dict
         The document of the `gate` verb: ``release, decision, organs, reasons, cost``, and what it holds
-        for: ``incumbent, candidate, profile, gate_set, policy``.
+        for: ``incumbent, candidate, profile, gate_set, policy``, and the ``program`` that decided.
 
     Raises
     ------
@@ -99,7 +100,9 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
             decided = decide_without_cases(incumbent, candidate, faults, profile, trial.policy)
         else:
             decided, views = _asked(trial, cases, services, progress)
-        known = reports.keep(trial, {**_document(trial, decided), "gate_set": _set(frozen)})
+        ran = program(repository_root(), services.settings.image_digest)
+        document = {**_document(trial, decided), "gate_set": _set(frozen), "program": ran}
+        known = reports.keep(trial, document)
     if reports.page(trial) is None and not _decisions(trial, services):
         progress("drawing the report")
         if known.document["organs"]:

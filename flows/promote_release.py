@@ -1,4 +1,4 @@
-"""Promote a release: load it beside the incumbent, let it answer the canary, flip one row; and back.
+"""Promote a release: load it beside the incumbent, let it answer the canary, flip one row.
 
 Every step may be repeated. Killed between any two, the old incumbent serves or the new one does, as the
 last event `incumbent-changed` says, and the same call again completes the rest. After the flip the golden
@@ -18,12 +18,12 @@ from prefect.artifacts import create_markdown_artifact
 from flows.evidence_pack import keep_pack
 from flows.gate_candidate import all_reasons, require_on_record, trial_of
 from flows.golden_studies import golden_cases, golden_faults
-from flows.serving import Progress, current, serve, silent, worth_trying_again
-from models.canary import Faults, answer_faults, canary_faults, canary_volume, probe_volume
+from flows.serving import Progress, serve, silent, worth_trying_again
+from models.canary import Faults, canary_faults, canary_volume
 from models.contract import ModelContract
-from models.errors import Refused, ServingUnavailable
+from models.errors import OrganloopError, Refused
 from models.gate_report import Decision
-from models.release import Release
+from services.records.audit import chain_faults
 from services.records.port import Event, ReleaseState
 from services.releases.gate_reports import GateReports
 from services.settings import Settings
@@ -33,6 +33,8 @@ INCUMBENT_CHANGED = "incumbent-changed"
 CANARY_FAILED = "canary-failed"
 GOLDEN_FAILED = "golden-failed"
 RELEASE_PROMOTED = "release-promoted"
+PROMOTION = "promotion"
+"""Act of a change of the incumbent that golden studies follow."""
 
 PASSED = (Decision.PROMOTE, Decision.NEEDS_APPROVAL)
 """Decisions a named person may act on."""
@@ -72,14 +74,14 @@ def promote(
     Raises
     ------
     Refused
-        `refused-by-gate`, `gate-report-changed`, `refused-by-canary`, `refused-by-golden-study`,
-        `incumbent-changed`, `no-name`.
+        `log-broken`, `declined`, `refused-by-gate`, `gate-report-changed`, `other-profile`,
+        `refused-by-canary`, `refused-by-golden-study`, `incumbent-changed`, `no-name`.
     InvalidRelease
         If there is no such release, or it cannot be loaded.
     ServingFailed
         If a server does not answer; the incumbent is still the old one.
     """
-    _require_name(approver, reason)
+    require_name(approver, reason)
     if services.records.incumbent() != number:
         progress("asking for the gate's decision")
         incumbent = require_passed(number, services)
@@ -97,11 +99,14 @@ def complete(number: int, services: Services, progress: Progress = silent) -> di
     Raises
     ------
     Refused
-        `refused-by-golden-study`; the release it replaced serves again.
+        `refused-by-golden-study`; the release it replaced serves again. `incumbent-changed` if it does
+        not serve any more.
     """
     change = _last_change(number, services)
-    if change.payload["from"] is None or change.payload.get("act") == "rollback":
-        return _told(change)  # it serves, and was not promoted to
+    if change.payload["from"] is None or change.payload.get("act", PROMOTION) != PROMOTION:
+        return told(change)  # it serves, and was not promoted to
+    if services.records.incumbent() != number:
+        raise Refused("incumbent-changed", f"release {number} was made the incumbent and serves no more")
     done = _promotion_of(change, services)
     if done is not None:
         return done
@@ -117,11 +122,16 @@ def require_passed(number: int, services: Services) -> int:
     Raises
     ------
     Refused
-        `refused-by-gate` if the gate decided against it, or not at all against the present incumbent
-        on the present gate set in the present serving profile by the present policy and margins;
+        `log-broken` if the log is not as it was written: nothing that it says is believed then; `declined`
+        if a person has decided against it; `refused-by-gate` if the gate decided against it, or not at
+        all against the present incumbent on the present gate set in the present serving profile by the
+        present policy and margins;
         `gate-report-changed` if its report is not the one on record; `no-golden-study` if nothing it
         scored is kept to compare with once it serves.
     """
+    _require_whole_log(services)
+    if services.records.release_states().get(number) is ReleaseState.DECLINED:
+        raise Refused("declined", f"a person has decided against release {number}; tune another")
     trial = trial_of(number, services)
     kept = GateReports(services.releases.folder).find(trial)
     if kept is None:
@@ -137,22 +147,40 @@ def require_passed(number: int, services: Services) -> int:
     return trial.incumbent.number
 
 
+def _require_whole_log(services: Services) -> None:
+    faults = chain_faults(services.records.events())
+    if faults:
+        detail = f"{faults[0].what}: {faults[0].detail}"
+        raise Refused(
+            "log-broken",
+            f"the log is not as it was written ({detail}); `organloop audit verify` names every fault, and "
+            "until the records are restored from a backup nothing is promoted",
+            {"faults": len(faults)},
+        )
+
+
 def require_canary(number: int, incumbent: int, services: Services, canary: Canary = canary_volume) -> None:
     """Let a loaded release answer the canary on every endpoint, beside the incumbent.
 
     Raises
     ------
     Refused
-        `refused-by-canary` with the organs by fault.
+        `refused-by-canary` with the organs by fault; `other-profile` if an endpoint serves either release in
+        another profile than the gate asked in.
     ServingFailed
         If either does not answer.
     """
+    gated = services.segmenter.profile(incumbent)
+    profiles = {endpoint.profile(one) for endpoint in services.endpoints for one in (incumbent, number)}
+    if profiles != {gated}:
+        detail = f"the gate asked in {gated}; the endpoints serve in {', '.join(sorted(profiles))}"
+        raise Refused("other-profile", detail, {"gated": gated, "served": sorted(profiles)})
     before, after = services.releases.release(incumbent), services.releases.release(number)
     hu = canary(after.contract)
     for endpoint in services.endpoints:
         faults = canary_faults(before, after, endpoint.segment(hu, incumbent), endpoint.segment(hu, number))
         if faults:
-            _fail_canary(number, faults, services)
+            fail_canary(number, faults, services)
 
 
 def require_golden(number: int, services: Services) -> dict[str, Any]:
@@ -161,33 +189,49 @@ def require_golden(number: int, services: Services) -> dict[str, Any]:
     Raises
     ------
     Refused
-        `refused-by-golden-study` with the organs by case; the release it replaced serves again.
+        `refused-by-golden-study` with the organs by case, or if they could not be asked; the release it
+        replaced serves again.
     """
-    shown, differing = golden_faults(services.releases.release(number), services)
+    try:
+        shown, differing = golden_faults(services.releases.release(number), services)
+    except OrganloopError as error:
+        _take_back(number, {}, services)
+        detail = f"release {number} could not be asked the golden studies ({error})"
+        raise _golden_failed(number, detail, {}, services) from error
     if not differing:
         return {"cases": list(shown), "endpoints": len(services.endpoints)}
-    change = _last_change(number, services)
+    _take_back(number, differing, services)
+    cases = "; ".join(f"case {case[:12]}: {', '.join(organs)}" for case, organs in differing.items())
+    detail = f"release {number} answers otherwise than the gate saw ({cases})"
+    raise _golden_failed(number, detail, differing, services)
+
+
+def _take_back(number: int, differing: Mapping[str, list[str]], services: Services) -> None:
+    """Make the release it replaced serve again; what nobody could check does not serve."""
     services.records.event(
-        GOLDEN_FAILED, who="promote_release", payload={"release": number, "differing": differing}
+        GOLDEN_FAILED, who="promote_release", payload={"release": number, "differing": dict(differing)}
     )
-    back = change.payload["from"]
     services.records.set_incumbent(
-        back,
+        _last_change(number, services).payload["from"],
         approver="promote_release",
-        reason="golden studies differ",
+        reason="golden studies differ" if differing else "golden studies could not be asked",
         replacing=number,
         act="golden-failed",
     )
-    told = "; ".join(f"case {case[:12]}: {', '.join(organs)}" for case, organs in differing.items())
-    detail = f"release {number} answers otherwise than the gate saw ({told})"
-    raise Refused("refused-by-golden-study", f"{detail}; release {back} serves again", differing)
+
+
+def _golden_failed(
+    number: int, detail: str, differing: Mapping[str, list[str]], services: Services
+) -> Refused:
+    back = services.records.incumbent()
+    return Refused("refused-by-golden-study", f"{detail}; release {back} serves again", dict(differing))
 
 
 def record_promotion(number: int, golden: Mapping[str, Any], services: Services) -> dict[str, Any]:
     """Mark the incumbent as promoted, keep its evidence pack and put the promotion on record, once."""
     release, change = services.releases.release(number), _last_change(number, services)
     services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
-    document = _told(change) | {"evidence": keep_pack(change, golden, services)}
+    document = told(change) | {"evidence": keep_pack(change, golden, services)}
     services.records.event(
         RELEASE_PROMOTED,
         who=change.who,
@@ -209,58 +253,8 @@ def _promotion_of(change: Event, services: Services) -> dict[str, Any] | None:
     return {name: value for name, value in done[0].items() if name != "digest"} if done else None
 
 
-def rollback(
-    number: int | None, services: Services, approver: str, reason: str, progress: Progress = silent
-) -> dict[str, Any]:
-    """Go back to an earlier incumbent, which is loaded still: no gate, one probe, one row.
-
-    Parameters
-    ----------
-    number
-        An earlier incumbent; None for the one the incumbent has replaced.
-    services
-        What to work with.
-    approver, reason
-        Whose act it is, and why.
-    progress
-        Told before each step.
-
-    Returns
-    -------
-    dict
-        The document of the `rollback` verb: ``release, replaced, approver, reason``.
-
-    Raises
-    ------
-    Refused
-        `no-earlier-incumbent` if there is none, or the release named was never one; `refused-by-canary`
-        if it does not answer sanely.
-    InvalidRelease, ServingFailed
-        If it cannot be loaded or does not answer; the incumbent stays.
-    """
-    _require_name(approver, reason)
-    incumbent = current(services).number
-    earlier = earlier_incumbents(services)
-    if number is None and earlier:
-        number = earlier[-1]
-    if number is None or number not in (*earlier, incumbent):
-        detail = f"release {incumbent} serves; earlier incumbents are {list(earlier) or 'none'}"
-        raise Refused("no-earlier-incumbent", detail)
-    if number != incumbent:
-        release = services.releases.release(number)
-        progress(f"asking release {number} whether it still answers")
-        if not all(endpoint.ready(number) for endpoint in services.endpoints):
-            serve(release, services, progress)
-        _probe(release, services)
-        progress(f"making release {number} the incumbent again")
-        services.records.set_incumbent(
-            number, approver=approver, reason=reason, replacing=incumbent, act="rollback"
-        )
-    document = _told(services.records.events(INCUMBENT_CHANGED)[-1])
-    return {name: value for name, value in document.items() if name != "evidence"}
-
-
-def _told(change: Event) -> dict[str, Any]:
+def told(change: Event) -> dict[str, Any]:
+    """Return the document of a change of the incumbent."""
     return {
         "release": change.payload["to"],
         "replaced": change.payload["from"],
@@ -270,42 +264,18 @@ def _told(change: Event) -> dict[str, Any]:
     }
 
 
-def earlier_incumbents(services: Services) -> tuple[int, ...]:
-    """Return the releases that led to the incumbent, in order of promotion.
-
-    One that was rolled back is not among them: a rollback told twice goes back twice, never forth.
-    """
-    line: list[int] = []
-    for event in services.records.events(INCUMBENT_CHANGED):
-        release = event.payload["to"]
-        line = line[: line.index(release)] if release in line else line
-        line.append(release)
-    return tuple(line[:-1])
-
-
-def _probe(release: Release, services: Services) -> None:
-    """Triton calls a version ready whose process was killed; only an answer proves one."""
-    hu = probe_volume(release.contract)
-    profiles = {services.segmenter.profile(release.number)}
-    for endpoint in services.endpoints:
-        profiles.add(endpoint.profile(release.number))
-        faults = answer_faults(release, endpoint.segment(hu, release.number), hu.shape)
-        if faults:
-            _fail_canary(release.number, faults, services)
-    if len(profiles) != 1:
-        raise ServingUnavailable(f"the endpoints serve in different profiles: {', '.join(sorted(profiles))}")
-
-
-def _fail_canary(number: int, faults: Faults, services: Services) -> None:
+def fail_canary(number: int, faults: Faults, services: Services) -> None:
+    """Put a wrong answer to the canary or the probe on record, and refuse the release."""
     measured = {fault: list(organs) for fault, organs in faults.items()}
     services.records.event(
         CANARY_FAILED, who="promote_release", payload={"release": number, "faults": measured}
     )
-    told = "; ".join(f"{fault}: {', '.join(organs)}" for fault, organs in faults.items())
-    raise Refused("refused-by-canary", f"release {number} answers the canary wrongly: {told}", measured)
+    named = "; ".join(f"{fault}: {', '.join(organs)}" for fault, organs in faults.items())
+    raise Refused("refused-by-canary", f"release {number} answers the canary wrongly: {named}", measured)
 
 
-def _require_name(approver: str, reason: str) -> None:
+def require_name(approver: str, reason: str) -> None:
+    """Refuse an act without a name or a reason as `no-name`."""
     if not approver.strip() or not reason.strip():
         raise Refused("no-name", "this is an act with a name and a reason")
 
@@ -359,7 +329,7 @@ def publish_promotion_task(document: dict[str, Any]) -> None:
 @flow(name="promote-release")
 def promote_release(number: int, approver: str, reason: str) -> dict[str, Any]:
     """Promote a release the gate let pass."""
-    _require_name(approver, reason)
+    require_name(approver, reason)
     services = connect(Settings())
     if services.records.incumbent() != number:
         incumbent = require_passed_task(number)

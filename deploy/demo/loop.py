@@ -17,7 +17,8 @@ from flows.gate_candidate import gate_candidate
 from flows.ingest_correction import ingest_correction
 from flows.keep_cases import add_case
 from flows.nightly_tuning import nightly_tuning
-from flows.promote_release import promote_release, rollback
+from flows.promote_release import promote_release
+from flows.roll_back import rollback
 from flows.segment_study import segment_study
 from flows.tune_heads import tune
 from models.corrections import INDEPENDENT

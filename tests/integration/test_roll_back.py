@@ -1,0 +1,177 @@
+"""Acts without a gate: back to an earlier incumbent, and a candidate declined for good."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from flows import promote_release
+from flows.gate_candidate import gate_candidate
+from flows.promote_release import GOLDEN_FAILED, INCUMBENT_CHANGED, RELEASE_PROMOTED
+from flows.roll_back import decline, rollback
+from models.errors import Refused, ServingTimedOut, ServingUnavailable
+from models.segmentation import Segmentation
+from services.records.port import ReleaseState
+from services.wiring import Services
+from tests.integration.test_case_verbs import organloop
+from tests.integration.test_promote_release import BETTER, WHO, kept, with_server
+from tests.promotion import (
+    SHAPE,
+    InProcessEndpoint,
+    add_candidate,
+    freeze_gate_set,
+    in_process_site,
+    small_canary,
+)
+
+promote = partial(promote_release.promote, canary=small_canary)
+
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, InProcessEndpoint]:
+    """The home of a site whose candidate, release 2, passed the gate; made once and copied for each test."""
+    services, endpoint = in_process_site(tmp_path_factory.mktemp("gated"))
+    candidate = add_candidate(services, 2, BETTER)
+    services.repository.write_version(candidate, services.releases)
+    endpoint.load()
+    freeze_gate_set(services, endpoint, 10, spleen_truth=2)
+    gate_candidate(2, services)
+    services.records.close()
+    return services.settings.home, endpoint
+
+
+@pytest.fixture
+def services(gated: tuple[Path, InProcessEndpoint], tmp_path: Path) -> Services:
+    """A site of its own, where release 1 serves and release 2 passed the gate and is loaded."""
+    home, endpoint = gated
+    shutil.copytree(home, tmp_path / "home")
+    services, own = in_process_site(tmp_path / "home", endpoint)
+    own.load()
+    return services
+
+
+def test_rollback_goes_back_to_what_was_replaced_and_never_forth(services: Services) -> None:
+    promote(2, services, *WHO)
+    document = rollback(None, services, "Dr C", "spleens too large")
+    assert document == {"release": 1, "replaced": 2, "approver": "Dr C", "reason": "spleens too large"}
+    assert kept(services)["ready"] == [True, True]
+    assert rollback(1, services, "Dr C", "told again") == document
+    with pytest.raises(Refused, match="no-earlier-incumbent"):
+        rollback(None, services, "Dr C", "told again")
+    with pytest.raises(Refused, match="no-earlier-incumbent"):
+        rollback(2, services, "Dr C", "forth, past the gate")
+    assert services.records.incumbent() == 1
+    promote(2, services, "Dr B", "it was the scanner")
+    assert rollback(1, services, "Dr C", "again")["replaced"] == 2
+
+
+def test_rollback_loads_what_a_new_server_has_not_loaded(services: Services) -> None:
+    promote(2, services, *WHO)
+    services.repository.remove_version(1)
+    services = with_server(services, InProcessEndpoint(services.repository.versions_folder))
+    assert kept(services)["ready"] == [False, True]
+    rollback(None, services, "Dr C", "spleens too large")
+    assert kept(services)["ready"] == [True, True]
+    assert services.records.incumbent() == 1
+
+
+def test_rollback_to_a_release_that_does_not_answer_leaves_the_incumbent(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(2, services, *WHO)
+
+    def killed(hu: NDArray[np.int16], release: int) -> Segmentation:
+        raise ServingUnavailable(f"the process of release {release} was killed")
+
+    monkeypatch.setattr(services.endpoints[0], "segment", killed)
+    with pytest.raises(ServingUnavailable):
+        rollback(None, services, "Dr C", "spleens too large")
+    assert services.records.incumbent() == 2
+
+
+def test_a_candidate_that_a_person_declined_is_never_promoted(services: Services) -> None:
+    assert services.records.release_states()[2] is ReleaseState.NEEDS_APPROVAL
+    said = ("--approver", "Dr C", "--reason", "spleens too large")
+    code, document = organloop(services.settings, "decline", 2, *said)
+    assert (code, document) == (
+        0, {"release": 2, "state": "declined", "approver": "Dr C", "reason": "spleens too large"},
+    )  # fmt: skip
+    assert decline(2, services, "Dr D", "told again") == document
+    gate_candidate(2, services)
+    assert services.records.release_states()[2] is ReleaseState.DECLINED, "the night does not ask again"
+    with pytest.raises(Refused, match="declined"):
+        promote(2, services, *WHO)
+    assert services.records.incumbent() == 1
+    assert organloop(services.settings, "releases")[1][1]["state"] == "declined"
+
+
+def test_declined_while_it_is_being_promoted_it_does_not_serve(services: Services) -> None:
+    def declined(message: str) -> None:
+        if message.startswith("making release 2"):
+            decline(2, services, "Dr C", "spleens too large")
+
+    with pytest.raises(Refused, match="declined"):
+        promote(2, services, *WHO, declined)
+    assert services.records.incumbent() == 1
+
+
+@pytest.mark.parametrize("error", [ServingTimedOut("no answer"), ServingUnavailable("Stub process")])
+def test_what_cannot_be_asked_the_golden_studies_does_not_go_on_serving(
+    services: Services, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    endpoint, answered = services.endpoints[0], services.endpoints[0].segment
+
+    def dies(hu: NDArray, release: int) -> Segmentation:
+        if release == 2 and hu.shape == SHAPE:
+            raise error
+        return answered(hu, release)
+
+    monkeypatch.setattr(endpoint, "segment", dies)
+    with pytest.raises(Refused, match="refused-by-golden-study"):
+        promote(2, services, *WHO)
+    assert services.records.incumbent() == 1
+    assert services.records.events(RELEASE_PROMOTED) == ()
+    assert len(services.records.events(GOLDEN_FAILED)) == 1
+
+
+def test_what_golden_studies_brought_back_is_not_promoted_again_by_a_repeated_call(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(promote_release, "golden_faults", lambda *_: (("c",), {"c": ["spleen"]}))
+        with pytest.raises(Refused, match="refused-by-golden-study"):
+            promote(2, services, *WHO)
+        assert promote(1, services, *WHO)["replaced"] == 2
+    assert services.records.incumbent() == 1
+    assert [e.payload["to"] for e in services.records.events(INCUMBENT_CHANGED)] == [1, 2, 1]
+
+
+def test_an_endpoint_in_another_profile_stops_a_promotion_before_the_flip(services: Services) -> None:
+    other = InProcessEndpoint(services.repository.versions_folder, threads=1)
+    other.load()
+    two = (*services.endpoints, other)
+    with pytest.raises(Refused, match="other-profile") as refusal:
+        promote(2, Services(**{**vars(services), "endpoints": two}), *WHO)
+    assert len(refusal.value.measured["served"]) == 2
+    assert len(services.records.events(INCUMBENT_CHANGED)) == 1
+
+
+def test_on_a_log_that_was_tampered_with_nothing_is_promoted_and_rollback_still_works(
+    services: Services,
+) -> None:
+    promote(2, services, *WHO)
+    database = sqlite3.connect(services.settings.home / "records.sqlite")
+    with database:
+        database.execute("DROP TRIGGER events_unchanged")
+        database.execute("UPDATE events SET who = 'nobody' WHERE number = 3")
+    database.close()
+    assert rollback(None, services, "Dr C", "spleens too large")["release"] == 1
+    with pytest.raises(Refused, match=r"log-broken.*event 3"):
+        promote(2, services, *WHO)
+    assert services.records.incumbent() == 1
