@@ -34,6 +34,9 @@ THRESHOLD_GUARD = 1 / 64
 DISAGREEMENT_RANGE = 0.5
 """A standard deviation of probabilities is at most this."""
 
+PARTS = {"box": np.int32, "code": np.uint8, "exact": np.float16}
+"""Of a packed field, with their types."""
+
 _EXACT = 255  # the code of a value that lies on no step; the value itself follows apart
 
 
@@ -96,6 +99,10 @@ class PackedField:
     box: NDArray[np.int32]
     code: NDArray[np.uint8]
     exact: NDArray[np.float16]
+
+    def tensors(self, name: str) -> dict[str, NDArray]:
+        """Return the arrays under a tensor's name for each part, e.g. ``probability_{}``."""
+        return {name.format(part): getattr(self, part) for part in PARTS}
 
 
 def pack(field: NDArray[np.float16], full: float) -> PackedField:

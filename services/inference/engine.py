@@ -84,20 +84,21 @@ class OpenVinoEngine:
         shapes = {output.get_any_name(): tuple(output.shape) for output in self._trunk.outputs}
         if not {TRUNK_FEATURES, TRUNK_GLOBAL} <= shapes.keys():
             raise InvalidRelease(f"the trunk gives {sorted(shapes)}, not {TRUNK_FEATURES} and {TRUNK_GLOBAL}")
-        self._heads = {
-            organ: self._compile(f"head {organ}", heads[organ], shapes) for organ in contract.organs
-        }
-        for organ, head in self._heads.items():
+        self._heads: dict[str, openvino.CompiledModel] = {}
+        self._head_requests: dict[str, openvino.InferRequest] = {}
+        self._members: set[str] = set()
+        for organ in contract.organs:
+            head = self._compile(f"head {organ}", heads[organ], shapes)
             for output in head.outputs:
                 if tuple(output.shape) != window:
                     raise InvalidRelease(f"head {organ} gives {output.shape}, not {window}")
-        self._members = frozenset(
-            organ
-            for organ, head in self._heads.items()
-            if any(HEAD_SPREAD in output.get_names() for output in head.outputs)
-        )
+            if any(HEAD_SPREAD in output.get_names() for output in head.outputs):
+                self._members.add(organ)
+            self._heads[organ], self._head_requests[organ] = head, head.create_infer_request()
+            if lean:
+                self._head_requests[organ].infer()  # only what has run can give its memory back
+                head.release_memory()
         self._trunk_request = self._trunk.create_infer_request()
-        self._head_requests = {organ: head.create_infer_request() for organ, head in self._heads.items()}
 
     @classmethod
     def open(cls, folder: Path, threads: int, lean: bool = False) -> OpenVinoEngine:
@@ -165,10 +166,7 @@ class OpenVinoEngine:
             if unknown:
                 raise InvalidRelease(f"{name} asks for {unknown}, the trunk gives {sorted(shapes)}")
             model.reshape({i.get_any_name(): shapes[i.get_any_name()] for i in model.inputs})
-            network = self._core.compile_model(model, "CPU", self._settings)
-            if self._lean:
-                network.release_memory()  # what its first window will need
-            return network
+            return self._core.compile_model(model, "CPU", self._settings)
         except RuntimeError as error:
             digest = hashlib.sha256(onnx).hexdigest()[:12]
             raise InvalidRelease(f"{name} ({digest}) cannot be compiled: {error}") from error

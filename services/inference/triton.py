@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
 from tritonclient.utils import InferenceServerException
 
-from models.contract import (
-    DISAGREEMENT_OUTPUT,
-    GLOBAL_FEATURE_OUTPUT,
-    MEMBER_DISAGREEMENT_OUTPUT,
-    MEMBER_ORGAN_OUTPUT,
-    PROBABILITY_OUTPUT,
-    RELEASE_DIGEST_OUTPUT,
-    SEGMENTER,
-    VOLUME_INPUT,
-    WINDOW_ORIGIN_OUTPUT,
-)
+from models.contract import SEGMENTER, VOLUME_INPUT
 from models.errors import Refused, ServingFailed, ServingRejected, ServingTimedOut, ServingUnavailable
 from models.segmentation import Segmentation
+from services.inference.answers import requested_outputs, segmentation_in
 from services.inference.port import check_volume, refusal_in
+from services.inference.shared_memory import is_local, shared
 from services.inference.triton_windows import DEVICE_PARAMETER, WINDOW_MODEL
 
 MESSAGE_BYTES = 2**31 - 1
-"""The largest message Triton's gRPC takes; a thorax and abdomen at 2 mm is a tenth of it."""
+"""The largest message Triton's gRPC takes; a thorax and abdomen at 1.5 mm is a fortieth of it."""
 
 _UNAVAILABLE = ("UNAVAILABLE", "NOT_FOUND", "CANCELLED", "ABORTED")
 
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class Transport(StrEnum):
+    """How volumes reach the server. Answers are compact, and come by gRPC."""
+
+    AUTO = "auto"
+    """Shared memory where the address is this host's loopback and the server sees it, else compressed."""
+    SHARED_MEMORY = "shared-memory"
+    COMPRESSED = "compressed"
+    PLAIN = "plain"
 
 
 class TritonSegmenter:
@@ -51,12 +56,21 @@ class TritonSegmenter:
         How often a request is tried while no server answers; a timeout or a rejection is never repeated.
     pause_seconds
         Wait before the second attempt; doubled before each further one.
+    transport
+        How volumes reach the server.
     """
 
     def __init__(
-        self, url: str, deadline_seconds: float = 120.0, attempts: int = 3, pause_seconds: float = 0.5
+        self,
+        url: str,
+        deadline_seconds: float = 120.0,
+        attempts: int = 3,
+        pause_seconds: float = 0.5,
+        transport: Transport = Transport.AUTO,
     ) -> None:
         self.url = url
+        self._transport = transport
+        self._tries_memory = transport is Transport.AUTO and is_local(url)
         self._deadline = deadline_seconds
         self._attempts = attempts
         self._pause = pause_seconds
@@ -67,16 +81,51 @@ class TritonSegmenter:
         ]
         self._client = InferenceServerClient(url, channel_args=options)
 
-    def segment(self, hu: NDArray[np.int16], release: int) -> Segmentation:
+    def segment(self, hu: NDArray[np.int16], release: int, sampled: bool = False) -> Segmentation:
         """See `services.inference.port.Segmenter`."""
         check_volume(hu)
-        volume = InferInput(VOLUME_INPUT, list(hu.shape), "INT16")
-        volume.set_data_from_numpy(np.ascontiguousarray(hu))
+        hu = np.ascontiguousarray(hu)
+        outputs = [InferRequestedOutput(name) for name in requested_outputs(sampled)]
 
         def infer(timeout: float) -> InferResult:
-            return self._client.infer(SEGMENTER, [volume], str(release), client_timeout=timeout)
+            volume = InferInput(VOLUME_INPUT, list(hu.shape), "INT16")
+            with contextlib.ExitStack() as until_answered:
+                compression = self._hand_over(hu, volume, timeout, until_answered)
+                return self._client.infer(
+                    SEGMENTER,
+                    [volume],
+                    str(release),
+                    outputs,
+                    client_timeout=timeout,
+                    compression_algorithm=compression,
+                )
 
-        return _segmentation(self._ask(f"release {release}", infer), hu.shape)
+        answer = self._ask(f"release {release}", infer)
+        return segmentation_in(answer.as_numpy, hu.shape, sampled)
+
+    def _hand_over(
+        self, hu: NDArray[np.int16], volume: InferInput, timeout: float, stack: contextlib.ExitStack
+    ) -> str | None:
+        """Put the volume into a request, or into memory that the server shares; how to compress."""
+        if self._transport is Transport.SHARED_MEMORY or self._tries_memory:
+            try:
+                region = stack.enter_context(shared(hu, self._client, timeout))
+                volume.set_shared_memory(region, hu.nbytes)
+                return None
+            except (OSError, InferenceServerException) as error:
+                if isinstance(error, InferenceServerException) and _unanswered(error):
+                    raise
+                if self._transport is Transport.SHARED_MEMORY:
+                    raise ServingRejected(
+                        f"{self.url} shares no memory with this process: {error}"
+                    ) from error
+                _log.warning("%s shares no memory with this process, volumes go by gRPC: %s", self.url, error)
+                self._tries_memory = False
+        volume.set_data_from_numpy(hu)
+        plain = self._transport is Transport.PLAIN or (
+            self._transport is Transport.AUTO and is_local(self.url)
+        )
+        return None if plain else "gzip"
 
     def profile(self, release: int) -> str:
         """See `services.inference.port.Segmenter`."""
@@ -124,7 +173,7 @@ class TritonSegmenter:
         failed = None
         for name in (*self._parts_not_loaded(), SEGMENTER):
             try:
-                self._ask("loading", lambda timeout, name=name: self._load(name, timeout))
+                self._ask("loading", partial(self._load, name))
             except ServingRejected as error:
                 failed = failed or error
         if failed is not None:
@@ -190,43 +239,6 @@ class TritonSegmenter:
         return ServingRejected(sentence)
 
 
-def _segmentation(result: InferResult, shape: tuple[int, ...]) -> Segmentation:
-    """Check an answer against the question; a server with numpy 2 answers with empty tensors."""
-    tensors = {}
-    for name, dtype in (
-        (PROBABILITY_OUTPUT, np.float16),
-        (DISAGREEMENT_OUTPUT, np.float16),
-        (GLOBAL_FEATURE_OUTPUT, np.float32),
-        (WINDOW_ORIGIN_OUTPUT, np.int32),
-        (RELEASE_DIGEST_OUTPUT, np.uint8),
-    ):
-        array = result.as_numpy(name)
-        if array is None or array.size == 0 or array.dtype != dtype:
-            raise ServingRejected(f"the server's answer has an empty or mistyped {name}")
-        tensors[name] = array
-    probability, disagreement = tensors[PROBABILITY_OUTPUT], tensors[DISAGREEMENT_OUTPUT]
-    feature, origin = tensors[GLOBAL_FEATURE_OUTPUT], tensors[WINDOW_ORIGIN_OUTPUT]
-    if probability.shape[1:] != shape or disagreement.shape != probability.shape:
-        raise ServingRejected(f"the volume is {shape}, the server answered {probability.shape}")
-    if feature.ndim != 2 or origin.shape != (len(feature), 3):
-        raise ServingRejected(f"the server answered {feature.shape} features for {origin.shape} windows")
-    digest = tensors[RELEASE_DIGEST_OUTPUT].tobytes().hex()
-    return Segmentation(
-        probability, disagreement, feature, origin, digest, _members(result, probability.shape)
-    )
-
-
-def _members(result: InferResult, shape: tuple[int, ...]) -> dict[int, NDArray[np.float16]]:
-    """Return the members' disagreement by channel; empty where no head has members."""
-    channels, spreads = result.as_numpy(MEMBER_ORGAN_OUTPUT), result.as_numpy(MEMBER_DISAGREEMENT_OUTPUT)
-    if channels is None and spreads is None:
-        return {}
-    if (
-        channels is None
-        or spreads is None
-        or (channels.dtype, spreads.dtype) != (np.int32, np.float16)
-        or spreads.shape != (len(channels), *shape[1:])
-        or not set(channels.tolist()) <= set(range(shape[0]))
-    ):
-        raise ServingRejected("the server's answer says of its members what does not fit its organs")
-    return dict(zip(channels.tolist(), spreads, strict=True))
+def _unanswered(error: InferenceServerException) -> bool:
+    """Tell whether there was no answer at all, or none in time."""
+    return any(status in str(error.status()) for status in (*_UNAVAILABLE, "DEADLINE_EXCEEDED"))

@@ -16,6 +16,7 @@ from models.contract import (
     MEMBER_ORGAN_OUTPUT,
     PROBABILITY_OUTPUT,
     RELEASE_DIGEST_OUTPUT,
+    SAMPLE_OUTPUTS,
     SEGMENTER,
     TRUNK_COARSE,
     TRUNK_FEATURES,
@@ -59,17 +60,10 @@ backend: "python"
 # One volume is one request. Windows are batched by nobody: bits repeat only at a fixed shape.
 max_batch_size: 0
 
-# -1: the grid of each study, and the organs and windows of each release, differ.
+# -1: the grid of each study, the organs and windows of each release, and what is worth sending differ.
 input [ {{ name: "{VOLUME_INPUT}" data_type: TYPE_INT16 dims: [ -1, -1, -1 ] }} ]  # HU (k, j, i)
 output [
-  {{ name: "{PROBABILITY_OUTPUT}" data_type: TYPE_FP16 dims: [ -1, -1, -1, -1 ] }},  # (organ, k, j, i)
-  {{ name: "{DISAGREEMENT_OUTPUT}" data_type: TYPE_FP16 dims: [ -1, -1, -1, -1 ] }},  # (organ, k, j, i)
-  # The next two are answered only where heads have members.
-  {{ name: "{MEMBER_ORGAN_OUTPUT}" data_type: TYPE_INT32 dims: [ -1 ] }},  # (n)
-  {{ name: "{MEMBER_DISAGREEMENT_OUTPUT}" data_type: TYPE_FP16 dims: [ -1, -1, -1, -1 ] }},  # (n, k, j, i)
-  {{ name: "{GLOBAL_FEATURE_OUTPUT}" data_type: TYPE_FP32 dims: [ -1, -1 ] }},  # (window, feature)
-  {{ name: "{WINDOW_ORIGIN_OUTPUT}" data_type: TYPE_INT32 dims: [ -1, 3 ] }},  # (window, 3)
-  {{ name: "{RELEASE_DIGEST_OUTPUT}" data_type: TYPE_UINT8 dims: [ 32 ] }}  # SHA-256 of release.json
+{_segmenter_outputs()}
 ]
 
 # One process per release: more would only share the same cores, and studies wait their turn.
@@ -81,6 +75,31 @@ version_policy {{ all {{ }} }}
 # What the model must find itself to be; it refuses to load in another profile.
 {values}
 """
+
+
+def _segmenter_outputs() -> str:
+    packed = {PROBABILITY_OUTPUT: "every organ", DISAGREEMENT_OUTPUT: "every organ"}
+    packed[MEMBER_DISAGREEMENT_OUTPUT] = "organs whose heads have members, if any"
+    parts = {"box": ("INT32", "-1, 6"), "code": ("UINT8", "-1"), "exact": ("FP16", "-1")}
+    tensors = [
+        (name.format(part), kind, dims, whose)
+        for name, whose in packed.items()
+        for part, (kind, dims) in parts.items()
+    ]
+    tensors += [
+        (MEMBER_ORGAN_OUTPUT, "INT32", "-1", "their channels"),
+        (GLOBAL_FEATURE_OUTPUT, "FP32", "-1, -1", "(window, feature)"),
+        (WINDOW_ORIGIN_OUTPUT, "INT32", "-1, 3", "(window, 3)"),
+        (RELEASE_DIGEST_OUTPUT, "UINT8", "32", "SHA-256 of release.json"),
+    ]
+    kinds = (("INT32", "-1"), ("INT32", "-1"), ("FP32", "-1"), ("FP16", "-1, -1"))
+    for name, kind_dims in zip(SAMPLE_OUTPUTS, kinds, strict=True):
+        tensors.append((name, *kind_dims, "for tuning, only where asked for by name"))
+    lines = [
+        f'  {{ name: "{name}" data_type: TYPE_{kind} dims: [ {dims} ] }}{"," * (n < len(tensors))}  # {axes}'
+        for n, (name, kind, dims, axes) in enumerate(tensors, 1)
+    ]
+    return "\n".join(lines)
 
 
 def trunk_config(name: str, contract: ModelContract, backend: str) -> str:

@@ -60,3 +60,14 @@ def test_a_head_that_asks_for_what_the_trunk_does_not_give_is_refused() -> None:
 def test_a_missing_head_is_refused() -> None:
     with pytest.raises(InvalidRelease, match="exactly one head"):
         OpenVinoEngine(RELEASE, tiny_trunk(CONTRACT, 0), {"liver": heads()["liver"]}, threads=1)
+
+
+def test_an_engine_that_gives_its_memory_back_gives_the_same_bits() -> None:
+    windows = np.random.default_rng(4).random((2, 1, 1, 16, 16, 16), dtype=np.float32)
+    plain, lean = (
+        OpenVinoEngine(RELEASE, tiny_trunk(CONTRACT, 0), heads(), threads=2, lean=lean) for lean in (False, True)
+    )
+    for window in windows:
+        one, other = plain.predict(window), lean.predict(window)
+        assert one.logits.tobytes() == other.logits.tobytes()
+        assert one.global_feature.tobytes() == other.global_feature.tobytes()

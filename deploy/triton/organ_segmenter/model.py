@@ -15,6 +15,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
+from models.compact import DISAGREEMENT_RANGE, pack
 from models.contract import (
     DISAGREEMENT_OUTPUT,
     GLOBAL_FEATURE_OUTPUT,
@@ -22,6 +23,7 @@ from models.contract import (
     MEMBER_ORGAN_OUTPUT,
     PROBABILITY_OUTPUT,
     RELEASE_DIGEST_OUTPUT,
+    SAMPLE_OUTPUTS,
     VOLUME_INPUT,
     WINDOW_ORIGIN_OUTPUT,
 )
@@ -54,8 +56,13 @@ class TritonPythonModel:
             return self._engine.predict(window)
 
         hu = pb_utils.get_input_tensor_by_name(request, VOLUME_INPUT).as_numpy()
+        maps = None
+        if SAMPLE_OUTPUTS[0] in request.requested_output_names():
+            maps = getattr(self._engine, "maps", None)
+            if maps is None:
+                return _error("this target gives no features to sample", pb_utils.TritonError.UNSUPPORTED)
         try:
-            result = segment_windows(hu, self._engine.contract, predict)
+            result = segment_windows(hu, self._engine.contract, predict, self._engine.release_digest, maps)
         except Refused as refusal:
             return _error(refusal_message(refusal), pb_utils.TritonError.INVALID_ARG)
         except OrganloopError as error:
@@ -63,15 +70,20 @@ class TritonPythonModel:
         except InterruptedError as error:
             return _error(str(error), pb_utils.TritonError.CANCELLED)
         outputs = {
-            PROBABILITY_OUTPUT: result.probability,
-            DISAGREEMENT_OUTPUT: result.disagreement,
+            **pack(result.probability, 1.0).tensors(PROBABILITY_OUTPUT),
+            **pack(result.disagreement, DISAGREEMENT_RANGE).tensors(DISAGREEMENT_OUTPUT),
             GLOBAL_FEATURE_OUTPUT: result.global_feature,
             WINDOW_ORIGIN_OUTPUT: result.window_origin,
             RELEASE_DIGEST_OUTPUT: np.frombuffer(bytes.fromhex(self._engine.release_digest), np.uint8),
         }
         if result.member_disagreement:  # where no head has members there is nothing to say
             outputs[MEMBER_ORGAN_OUTPUT] = np.array(list(result.member_disagreement), np.int32)
-            outputs[MEMBER_DISAGREEMENT_OUTPUT] = np.stack(list(result.member_disagreement.values()))
+            members = np.stack(list(result.member_disagreement.values()))
+            outputs |= pack(members, DISAGREEMENT_RANGE).tensors(MEMBER_DISAGREEMENT_OUTPUT)
+        if result.samples is not None:
+            samples = result.samples
+            arrays = (samples.window, samples.index, samples.weight, samples.taps)
+            outputs |= dict(zip(SAMPLE_OUTPUTS, arrays, strict=True))
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
 
 
@@ -85,7 +97,7 @@ def _open(folder: Path, claimed: dict[str, str]) -> Any:
     else:
         from services.inference.engine import OpenVinoEngine  # a GPU server has no OpenVINO
 
-        engine = OpenVinoEngine.open(folder, int(claimed["threads"]))
+        engine = OpenVinoEngine.open(folder, int(claimed["threads"]), lean=True)
         found, wanted = engine.profile, profile
         if found == wanted:
             return engine
