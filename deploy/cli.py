@@ -26,6 +26,7 @@ from deploy import (
     import_verb,
     learning_verbs,
     release_verbs,
+    train_verb,
 )
 from deploy.console import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, Json, Outcome, answer, progress, table
 from services.settings import Settings
@@ -193,6 +194,7 @@ for verbs in (
     release_verbs,
     doctor_verb,
     import_verb,
+    train_verb,
     audit_verbs,
     arrival_verbs,
     cluster_verbs,

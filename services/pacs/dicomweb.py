@@ -60,6 +60,11 @@ class DicomwebArchive:
         self._client.set_http_retry_params(retry=False)  # `Http` does; the client forgets lost connections
         self._client.host = http.name  # it would leave the port out of the Host header
 
+    @property
+    def web(self) -> Http:
+        """The connection to its DICOMweb root."""
+        return self._web
+
     def study(self, study_uid: str) -> ArchivedStudy | None:
         """See `Archive.study`.
 

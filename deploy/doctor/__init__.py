@@ -1,0 +1,1 @@
+"""`organloop doctor`: looks at everything a site needs, and says what to do about what is wrong."""

@@ -1,0 +1,93 @@
+"""Prefect: does the server answer, are the deployments registered, does a worker poll every pool."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from deploy.doctor.finding import Finding, State
+from models.errors import OrganloopError
+
+REGISTER = "`organloop up` registers them on one machine, `organloop register` in a cluster."
+WATCH = ".watch_arrivals"
+"""How the entry point of the flow ends that looks for new studies."""
+
+
+class FlowsFailed(OrganloopError):
+    """The Prefect server answered with an error, or not at all."""
+
+
+def flows(api_url: str | None) -> Iterator[Finding]:
+    """Ask the Prefect server.
+
+    Parameters
+    ----------
+    api_url
+        Its address (PREFECT_API_URL); None where none is known.
+
+    Raises
+    ------
+    FlowsFailed
+        If it does not answer.
+    """
+    if api_url is None:
+        remedy = "`organloop up` starts one, or set PREFECT_API_URL."
+        yield Finding("flows", State.BAD, "no Prefect server is known: nothing runs by itself", remedy)
+        return
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectException
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    try:
+        with (
+            temporary_settings({PREFECT_API_URL: api_url, PREFECT_CLIENT_MAX_RETRIES: 0}),
+            get_client(sync_client=True) as client,
+        ):
+            started = time.perf_counter()
+            failure = client.api_healthcheck()
+            if failure is not None:
+                raise FlowsFailed(
+                    f"the Prefect server at {api_url} does not answer ({type(failure).__name__})"
+                )
+            took_ms = 1000 * (time.perf_counter() - started)
+            measured = {"round_trip_ms": round(took_ms, 1)}
+            yield Finding(
+                "flows, server", State.GOOD, f"{api_url} answers in {took_ms:.0f} ms", measured=measured
+            )
+            watches = [d for d in client.read_deployments() if str(d.entrypoint).endswith(WATCH)]
+            yield watched(len(watches), paused=any(one.paused for one in watches))
+            for pool in client.read_work_pools():
+                online = [w for w in client.read_workers_for_work_pool(pool.name) if w.status == "ONLINE"]
+                yield polled(pool.name, len(online), paused=bool(pool.is_paused))
+    except (httpx.HTTPError, PrefectException) as error:
+        raise FlowsFailed(f"the Prefect server at {api_url} failed ({type(error).__name__})") from error
+
+
+def watched(registered: int, *, paused: bool) -> Finding:
+    """Judge whether new studies are looked for, by the deployments that do it."""
+    name = "flows, watch of the archive"
+    if not registered:
+        return Finding(name, State.BAD, "not registered: no study is ever found", REGISTER)
+    if paused:
+        return Finding(name, State.BAD, "paused: no study is found", "Resume it in Prefect's dashboard.")
+    return Finding(name, State.GOOD, "registered, every minute")
+
+
+def polled(pool: str, workers: int, *, paused: bool) -> Finding:
+    """Judge a work pool by the workers that poll it."""
+    name = f"flows, work pool {pool}"
+    measured = {"workers": workers}
+    if paused:
+        return Finding(
+            name, State.BAD, "paused: its runs wait", "Resume it in Prefect's dashboard.", measured
+        )
+    if not workers:
+        remedy = "`organloop up` starts a worker on one machine; in a cluster look at the worker's log."
+        return Finding(name, State.BAD, "no worker polls it", remedy, measured)
+    return Finding(
+        name,
+        State.GOOD,
+        f"{workers} worker{'s' * (workers > 1)} poll{'s' * (workers == 1)} it",
+        measured=measured,
+    )

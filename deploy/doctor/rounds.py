@@ -1,0 +1,92 @@
+"""The doctor's rounds: every check of a site, in the order in which things depend on each other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from deploy.doctor import machine
+from deploy.doctor.archive import encryption, orthanc, queries, stores
+from deploy.doctor.finding import Check, Finding, State, examine
+from deploy.doctor.flows import flows
+from deploy.doctor.records import records
+from deploy.doctor.serving import serving
+from services.pacs.orthanc import OrthancArchive
+from services.settings import Settings
+from services.wiring import archive_of, connect
+
+_ARCHIVE = "Is the address right, does the archive run, do ORGANLOOP_ARCHIVE_USER and _PASSWORD open it?"
+_TLS = "Does the address name the certificate's host, and does ORGANLOOP_ARCHIVE_CA_FILE hold who signed it?"
+
+
+def rounds(settings: Settings, *, store: bool, progress: Callable[[str], None]) -> Iterator[Finding]:
+    """Yield what every check of a site finds.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    store
+        Whether a test object may be stored in the archive, to be deleted again.
+    progress
+        Told the name of each check as it begins.
+    """
+    gpu_for = _gpu_wanted_by(settings)
+    checks = [
+        Check(
+            "storage", lambda: machine.storage(settings.home), "ORGANLOOP_HOME must be writable by this user."
+        ),
+        Check("gpu", lambda: machine.gpu(gpu_for), ""),
+        Check(
+            "database",
+            lambda: records(settings.records_url),
+            "Does it run, and is ORGANLOOP_DATABASE_URL right?",
+        ),
+        *_archive_checks(settings, store),
+        Check("segmenter", lambda: _serving(settings), "`organloop status`, and the segmenter's log."),
+        Check(
+            "flows", lambda: flows(_api_url(settings)), "Does the Prefect server run? Its log says why not."
+        ),
+    ]
+    return examine(checks, progress)
+
+
+def _archive_checks(settings: Settings, store: bool) -> list[Check]:
+    archive = archive_of(settings)
+    if archive is None:
+        remedy = (
+            "Set ORGANLOOP_ORTHANC_URL or ORGANLOOP_DICOMWEB_URL, or start the local one: `organloop up`."
+        )
+        nothing = Finding("archive", State.WARNING, "none is known: only folders can be segmented", remedy)
+        return [Check("archive", lambda: [nothing], "")]
+    webs = {archive.web.name: archive.web}
+    if isinstance(archive, OrthancArchive):
+        webs[archive.rest.name] = archive.rest
+    checks = [Check(f"TLS to {name}", partial(encryption, web), _TLS) for name, web in webs.items()]
+    if isinstance(archive, OrthancArchive):
+        asked = settings.query_modality
+        checks.append(Check("archive, Orthanc", lambda: orthanc(archive, asked), _ARCHIVE))
+    checks.append(Check("archive, query (QIDO)", lambda: queries(archive), _ARCHIVE))
+    if store:
+        checks.append(
+            Check("archive, store (STOW)", lambda: stores(archive), "May this account store? " + _ARCHIVE)
+        )
+    else:
+        left_out = Finding("archive, store (STOW)", State.SKIPPED, "left out, as asked")
+        checks.append(Check("archive, store (STOW)", lambda: [left_out], ""))
+    return checks
+
+
+def _serving(settings: Settings) -> Iterator[Finding]:
+    yield from serving(connect(settings))
+
+
+def _api_url(settings: Settings) -> str | None:
+    from deploy.stack import prefect  # the local one
+
+    return os.environ.get("PREFECT_API_URL") or prefect(settings).api_url
+
+
+def _gpu_wanted_by(settings: Settings) -> str | None:
+    return None

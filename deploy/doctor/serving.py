@@ -1,0 +1,62 @@
+"""The segmenter: is the incumbent loaded on every endpoint, and does it answer a study sanely."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from deploy.doctor.finding import Finding, State
+from models.canary import answer_faults, canary_volume
+from services.wiring import Services
+
+SHARE_OF_DEADLINE = 0.25
+"""The canary is a small study: one that takes this share of the deadline leaves nothing for a large one."""
+
+
+def serving(services: Services) -> Iterator[Finding]:
+    """Ask the incumbent on every endpoint, then have it answer the canary.
+
+    Raises
+    ------
+    ServingFailed, InvalidRelease
+        If it does not answer, or is damaged.
+    """
+    number = services.records.incumbent()
+    if number is None:
+        remedy = (
+            "`organloop up` or `organloop prepare --starter` takes in the demonstration release, "
+            "`organloop import-checkpoint` one of the site's own."
+        )
+        yield Finding("release", State.BAD, "no release is the incumbent yet", remedy)
+        return
+    release = services.releases.release(number)
+    detail = f"release {number}, {len(release.heads)} organs"
+    if release.demonstration:
+        yield Finding("release", State.WARNING, f"{detail}: for demonstration only", "Not for clinical use.")
+    else:
+        yield Finding("release", State.GOOD, detail)
+    for endpoint in services.endpoints:
+        if not endpoint.ready(number):
+            remedy = "`organloop up` loads it on one machine; in a cluster look at the segmenter's log."
+            yield Finding("segmenter", State.BAD, f"release {number} is not loaded", remedy)
+            return
+    yield Finding(
+        "segmenter", State.GOOD, f"release {number} is loaded: {services.segmenter.profile(number)}"
+    )
+    volume = canary_volume(release.contract)
+    started = time.perf_counter()
+    answer = services.segmenter.segment(volume, number)
+    took = time.perf_counter() - started
+    measured = {"seconds": round(took, 2)}
+    faults = answer_faults(release, answer, volume.shape)
+    if faults:
+        found = "; ".join(f"{fault}: {', '.join(organs)}" for fault, organs in faults.items())
+        remedy = "`organloop rollback` goes back to the release before it; keep the log."
+        yield Finding("canary", State.BAD, found, remedy, measured)
+        return
+    detail = f"answered sanely in {took:.1f} s"
+    if took > SHARE_OF_DEADLINE * services.settings.serving_deadline_seconds:
+        remedy = "More cores or a GPU for the segmenter, or a longer ORGANLOOP_SERVING_DEADLINE_SECONDS."
+        yield Finding("canary", State.WARNING, detail, remedy, measured)
+    else:
+        yield Finding("canary", State.GOOD, detail, measured=measured)

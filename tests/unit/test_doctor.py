@@ -1,0 +1,91 @@
+"""What the doctor makes of what it measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from deploy.doctor.archive import ae_title, certificate_of, version
+from deploy.doctor.clock import clock
+from deploy.doctor.finding import Check, Finding, State, examine
+from deploy.doctor.flows import polled, watched
+from deploy.doctor.machine import described, room, write_speed
+from models.errors import PacsFailed
+
+GOOD, WARNING, BAD = State.GOOD, State.WARNING, State.BAD
+
+
+@pytest.mark.parametrize(
+    ("finding", "state"),
+    [
+        (room(20.0), GOOD),
+        (room(19.9), WARNING),
+        (room(4.9), BAD),
+        (write_speed(20.0, 1), GOOD),
+        (write_speed(19.0, 1), WARNING),
+        (clock("it", -2.9), GOOD),
+        (clock("it", -3.1), WARNING),
+        (clock("it", 61), BAD),
+        (certificate_of("TLS", "TLSv1.3", 31), GOOD),
+        (certificate_of("TLS", "TLSv1.3", 29), WARNING),
+        (version("1.12.1", ["dicom-web"]), GOOD),
+        (version("1.10.1", ["dicom-web"]), GOOD),
+        (version("1.9.3", ["dicom-web"]), BAD),
+        (version("mainline", ["dicom-web"]), GOOD),
+        (version("1.12.1", ["explorer.js"]), BAD),
+        (ae_title("AE", "WARD 3 GATEWAY"), GOOD),
+        (ae_title("AE", "SIXTEEN_LETTERS_"), GOOD),
+        (ae_title("AE", "SEVENTEEN_LETTERS"), BAD),
+        (ae_title("AE", "WARD\\3"), BAD),
+        (ae_title("AE", "   "), BAD),
+        (ae_title("AE", "KÖLN"), BAD),
+        (ae_title("AE", "Orthanc"), WARNING),
+        (watched(1, paused=False), GOOD),
+        (watched(1, paused=True), BAD),
+        (watched(0, paused=False), BAD),
+        (polled("organloop", 2, paused=False), GOOD),
+        (polled("organloop", 0, paused=False), BAD),
+        (polled("organloop", 2, paused=True), BAD),
+    ],
+    ids=lambda value: f"{value.name}: {value.detail}" if isinstance(value, Finding) else str(value),
+)
+def test_what_is_not_good_says_what_to_do(finding: Finding, state: State) -> None:
+    assert finding.state is state
+    assert bool(finding.remedy) == (state is not GOOD)
+
+
+def test_a_gpu_is_described_as_nvidia_smi_names_it() -> None:
+    finding = described("NVIDIA H200, 570.86.15, 143771, 143162")
+    assert finding.measured == {"driver": "570.86.15", "memory_mib": 143771, "free_mib": 143162}
+    assert finding.detail == "NVIDIA H200, driver 570.86.15, 143162 of 143771 MiB free"
+
+
+def test_one_check_that_fails_hides_neither_what_it_found_before_nor_the_others() -> None:
+    def fails_in_the_middle() -> Iterator[Finding]:
+        yield Finding("first", GOOD, "fine")
+        raise PacsFailed("The archive at here answered with HTTP 418.")
+
+    told: list[str] = []
+    checks = [
+        Check("archive", fails_in_the_middle, "look at its log"),
+        Check("next", lambda: [Finding("last", GOOD, "fine")], ""),
+    ]
+    found = list(examine(checks, told.append))
+    assert [(one.name, one.state) for one in found] == [("first", GOOD), ("archive", BAD), ("last", GOOD)]
+    assert (found[1].detail, found[1].remedy) == (
+        "The archive at here answered with HTTP 418.",
+        "look at its log",
+    )
+    assert told == ["looking at archive", "looking at next"]
+
+
+def test_a_database_that_fails_is_told_without_the_words_of_its_driver() -> None:
+    def fails() -> Iterator[Finding]:
+        raise OperationalError("SELECT 1", {}, Exception("password=sesame refused"))
+        yield
+
+    [found] = examine([Check("database", fails, "does it run?")], lambda _: None)
+    assert found.state is BAD
+    assert "sesame" not in f"{found.to_json()}"
