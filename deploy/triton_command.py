@@ -35,4 +35,5 @@ def serving_flags(repository: Path, backends: Path, shared_memory_prefix: str) -
         "--disable-auto-complete-config",  # the configuration is complete; saves a stub per load
         "--pinned-memory-pool-byte-size=0",
         f"--exit-timeout-secs={STOP_SECONDS}",
+        "--grpc-infer-response-compression-level=low",  # answers are mostly zeros
     ]

@@ -55,6 +55,7 @@ RUN /opt/venv/bin/python /tmp/sbom.py organloop-segmenter "${VERSION}" /opt/orga
 # The stub takes the first python3 on the path, and the code from the folder the server runs in.
 ENV PATH=/opt/venv/bin:/opt/tritonserver/bin:/usr/local/bin:/usr/bin:/bin \
     LD_LIBRARY_PATH=/opt/tritonserver/lib \
+    GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
     HOME=/tmp \
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \

@@ -29,8 +29,9 @@ worker | trainer)
     without pip setuptools
     python - <<'PYTHON'
 import importlib
-for flow in ("watch_arrivals", "segment_study", "ingest_correction", "promote_release", "approve_release"):
+for flow in ("watch_arrivals", "segment_study", "ingest_correction", "nightly_tuning", "promote_release", "approve_release"):
     importlib.import_module(f"flows.{flow}")
+importlib.import_module("deploy.pool_worker")
 PYTHON
     ;;&
 worker)

@@ -109,8 +109,9 @@ class Without:
         if name.split(".")[0] in ("torch", "monai", "einops", "onnx"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Without())
-for flow in ("watch_arrivals", "segment_study", "ingest_correction", "promote_release", "approve_release"):
+for flow in ("watch_arrivals", "segment_study", "ingest_correction", "nightly_tuning"):
     importlib.import_module(f"flows.{flow}")
+import flows.promote_release, flows.approve_release
 import deploy.cli, deploy.pool_worker
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=120)
