@@ -1,7 +1,7 @@
 """What a site without a network is handed: chart, Compose, images by digest, bills of materials, checksums.
 
 Images and their bills of materials are there if ``deploy/images/build-check`` has built them with ``SAVE=1``;
-the list says of each image whether it is. The other side runs ``verify`` first.
+the list says of each image whether it is. The other side runs ``verify`` first, then ``load``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Image:
     optional
         Whether a site may do without.
     archive
-        File in the bundle; None where the site fetches it itself.
+        Folder in the bundle; None where the site fetches it itself.
     """
 
     reference: str
@@ -84,7 +84,6 @@ def read_images(table: Path, version: str, built: Path) -> tuple[Image, ...]:
     images = []
     for name, entry in tomllib.loads(table.read_text()).items():
         known = _built(built / f"{name}.json", version)
-        archive = f"{name}.tar"
         images.append(
             Image(
                 entry.get("reference", f"{name}:{version}"),
@@ -92,7 +91,7 @@ def read_images(table: Path, version: str, built: Path) -> tuple[Image, ...]:
                 entry["licence"],
                 entry["runs"],
                 entry.get("optional", False),
-                f"images/{archive}" if (built / archive).is_file() else None,
+                f"images/{name}" if known and (built / name / "manifest.json").is_file() else None,
             )
         )
     return tuple(images)
@@ -203,10 +202,10 @@ def make(out: Path, *, helm: str, resolve: bool, root: Path | None = None) -> Pa
         shutil.copy2(bill, folder / "sbom" / bill.name)
     for image in images:
         if image.archive:
-            (folder / "images").mkdir(exist_ok=True)
-            shutil.copy2(built / Path(image.archive).name, folder / image.archive)
+            shutil.copytree(built / Path(image.archive).name, folder / image.archive)
     shutil.copy2(root / "LICENSE", folder / "LICENSE")
-    shutil.copy2(root / "deploy" / "images" / "verify", folder / "verify")
+    for script in ("verify", "load"):
+        shutil.copy2(root / "deploy" / "images" / script, folder / script)
     (folder / "images.tsv").write_text(image_list(images))
     (folder / "licences.csv").write_text(licences(bills))
     (folder / SUMS).write_text(checksums(folder))

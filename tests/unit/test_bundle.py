@@ -43,10 +43,11 @@ def built(tmp_path):
 def test_ours_are_named_by_the_digest_of_what_was_built(tmp_path, built):
     note = {"image": "organloop-worker", "version": "0.1.0", "digest": "sha256:22"}
     (built / "organloop-worker.json").write_text(json.dumps(note))
-    (built / "organloop-worker.tar").touch()
+    (built / "organloop-worker").mkdir()
+    (built / "organloop-worker" / "manifest.json").touch()
     worker, postgres, debian = bundle.read_images(tmp_path / "images.toml", "0.1.0", built)
     assert (worker.reference, worker.digest) == ("organloop-worker:0.1.0", "sha256:22")
-    assert worker.archive == "images/organloop-worker.tar"
+    assert worker.archive == "images/organloop-worker"
     assert (postgres.digest, postgres.archive) == ("sha256:11", None)
     assert (debian.digest, debian.optional) == ("", True)
 
@@ -104,6 +105,7 @@ def test_a_bundle_holds_what_an_installation_needs_and_no_secret(made):
         "licences.csv",
         "LICENSE",
         "verify",
+        "load",
         "SHA256SUMS",
     }
     assert not [name for name in files if "secrets/" in name]
@@ -143,3 +145,39 @@ def test_the_project_lists_every_file_compose_mounts():
     for name in ("orthanc.json", "modalities.json", "nginx.conf"):
         assert f"./compose/{name}:" in mounted
         assert f"compose/{name}" in bundle.DEPLOYED
+
+
+def saved(tmp_path, manifest):
+    """Make a bundle of one saved image, and a stand-in for skopeo that notes what it is asked."""
+    folder = tmp_path / "bundle"
+    image = folder / "images" / "organloop-worker"
+    image.mkdir(parents=True)
+    (image / "manifest.json").write_text("{}")
+    row = bundle.Image("organloop-worker:0.1.0", manifest, "", "", False, "images/organloop-worker")
+    other = bundle.Image("docker.io/library/postgres:17", "", "", "", False)
+    (folder / "images.tsv").write_text(bundle.image_list([row, other]))
+    (folder / "load").write_bytes((ROOT / "deploy" / "images" / "load").read_bytes())
+    skopeo = tmp_path / "bin" / "skopeo"
+    skopeo.parent.mkdir()
+    skopeo.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    skopeo.chmod(0o755)
+    command = ["sh", str(folder / "load"), "docker://registry.example.org/organloop"]
+    path = {"PATH": f"{skopeo.parent}:/usr/bin:/bin"}
+    return subprocess.run(command, env=path, capture_output=True, text=True)
+
+
+def test_images_go_into_a_registry_under_the_digest_of_the_list(tmp_path):
+    digest = f"sha256:{hashlib.sha256(b'{}').hexdigest()}"
+    loaded = saved(tmp_path, digest)
+    assert loaded.stdout == f"organloop-worker@{digest}\n", loaded.stderr
+    assert (tmp_path / "asked").read_text().split() == [
+        *("copy", "--quiet", "--preserve-digests", "dir:images/organloop-worker"),
+        "docker://registry.example.org/organloop/organloop-worker:0.1.0",
+    ]
+
+
+def test_an_image_that_is_not_the_lists_is_not_loaded(tmp_path):
+    loaded = saved(tmp_path, "sha256:11")
+    assert loaded.returncode == 1
+    assert "not sha256:11" in loaded.stderr
+    assert not (tmp_path / "asked").exists()
