@@ -46,7 +46,7 @@ class MemberSettings:
         Of samples, starts, studies and batches; each organ and member draws its own numbers.
     """
 
-    members: int = 4
+    members: int = 3
     steps: int = 400
     batch_voxels: int = 8192
     window_voxels: int = 2048
@@ -90,11 +90,16 @@ def train_members(
         if (number + 1) % 16 == 0 or number + 1 == len(cases):
             say(f"features of {number + 1}/{len(cases)} phantoms")
     members = {}
-    for organ, pool in pools.items():
-        head = heads[organ]
-        further = [_fit(pool, n, settings) for n in range(head.spec.members, settings.members)]
-        members[organ] = join_members([head, *further])
-        say(f"members of {organ}: {members[organ].spec.members}")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # products this small are slower on two
+    try:
+        for organ, pool in pools.items():
+            head = heads[organ]
+            further = [_fit(pool, n, settings) for n in range(head.spec.members, settings.members)]
+            members[organ] = join_members([head, *further])
+            say(f"members of {organ}: {members[organ].spec.members}")
+    finally:
+        torch.set_num_threads(threads)
     return members
 
 

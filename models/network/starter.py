@@ -31,7 +31,7 @@ TRAINING_SITE = "A"
 TRAINING_SEEDS = range(100_000, 100_128)
 """Phantoms the starter learns from, and which nothing else may use."""
 
-MEMBER_CASES = 64
+MEMBER_CASES = 32
 """So many of them, the first, are enough for the further members: trunk and first members learn from all."""
 
 THREADS = 2
