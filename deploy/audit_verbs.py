@@ -37,7 +37,8 @@ def verify(
         from services.wiring import connect_in_process
 
         services = connect_in_process(Settings())
-        parts = Evidence(services.records, services.releases, services.cases, services.repository)
+        scores = services.settings.score_store
+        parts = Evidence(services.records, services.releases, services.cases, services.repository, scores)
         document = run(parts, against)
         faults, head = document["faults"], document["head"]
         last = f"; the last is {head['number']}: {head['digest']}" if head else ""

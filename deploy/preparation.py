@@ -65,10 +65,12 @@ def _take_in_starter(services: Services, progress: Callable[[str], None]) -> Non
 
 def _renew_others(services: Services, progress: Callable[[str], None]) -> None:
     """Bring the program in the other version folders up to date; a damaged one is in nobody's way."""
+    from flows.serving import write
+
     incumbent = services.records.incumbent()
     for number in services.repository.versions():
         if number != incumbent:
             try:
-                services.repository.write_version(services.releases.release(number), services.releases)
+                write(services.releases.release(number), services)
             except InvalidRelease as error:
                 progress(f"release {number} is left as it is: {error}")

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.gate_trial import GATE_DECIDED
+from flows.gate_trial import CASE_SCORED, GATE_DECIDED
+from flows.serving import VERSION_WRITTEN
 from models.errors import InvalidRelease, OrganloopError, StorageFailed
 from models.release import sha256_hex
 from services.cases.store import CaseStore
@@ -19,7 +20,7 @@ from services.records.audit import AuditFault, anchor_faults, chain_faults, expo
 from services.records.port import Event, Purpose, Records, manifest_digest
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.files import replace
-from services.releases.gate_reports import report_file
+from services.releases.gate_reports import pictured, report_file
 from services.releases.store import ReleaseStore
 from services.releases.triton_repository import TritonRepository
 
@@ -32,12 +33,15 @@ class Evidence:
     ----------
     records, releases, cases, repository
         As in `services.wiring.Services`.
+    scores
+        Folder of the gate's scores.
     """
 
     records: Records
     releases: ReleaseStore
     cases: CaseStore
     repository: TritonRepository
+    scores: Path
 
 
 def verify(evidence: Evidence, against: Path | None = None) -> dict[str, Any]:
@@ -70,6 +74,7 @@ def verify(evidence: Evidence, against: Path | None = None) -> dict[str, Any]:
         *_decisions(events, evidence),
         *_packs(events, evidence),
         *_sets(events, evidence),
+        *_scores(events, evidence),
         *_cases(events, evidence),
         *_served(events, evidence),
     ]
@@ -129,6 +134,8 @@ def _releases(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFa
         if states.get(number) != payload["state"]:
             detail = f"the log says {payload['state']}, the records {states.get(number)}"
             yield AuditFault("row-changed", f"state of release {number}", detail)
+    for number in sorted(set(states) - set(last)):
+        yield AuditFault("row-changed", f"state of release {number}", "no event speaks of it")
     known = {number: payload["digest"] for number, payload in last.items()}
     served = evidence.repository.versions()
     for number in sorted({*store.numbers(), *known}):
@@ -145,16 +152,36 @@ def _releases(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFa
         except OrganloopError as error:
             yield AuditFault("file-changed", f"release {number}", str(error))
     for number in served:
-        try:
-            differing = evidence.repository.differing(store.release(number), store)
-        except OrganloopError:
-            continue  # told above
-        for name in differing:
-            yield AuditFault("file-changed", f"served version {number}, {name}", "it is not the release's")
+        yield from _served_version(number, events, evidence)
+
+
+def _served_version(number: int, events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]:
+    """Compare a version folder with its release, and with what was written, the program too."""
+    store, what = evidence.releases, f"served version {number}"
+    if number not in store.numbers():
+        yield AuditFault("file-unknown", what, "there is no such release")
+        return
+    try:
+        differing = evidence.repository.differing(store.release(number), store)
+    except OrganloopError:
+        return  # told of the release
+    for name in differing:
+        yield AuditFault("file-changed", f"{what}, {name}", "it is not the release's")
+    written = [e.payload["files"] for e in _of(events, VERSION_WRITTEN) if e.payload["release"] == number]
+    found = evidence.repository.digests(number)
+    if not written or found in written:
+        return
+    for name in sorted({*found, *written[-1]} - set(differing)):
+        if found.get(name) != written[-1].get(name):
+            yield AuditFault("file-changed", f"{what}, {name}", "it is not what was written")
 
 
 def _decisions(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]:
-    """Compare reports and pages with the digests that decisions have put on record."""
+    """Compare reports and pages with the digests that decisions have put on record.
+
+    A page goes with a patient who was taken out and is pictured there.
+    """
+    erased = _erased(events)
     for event in _of(events, GATE_DECIDED):
         if event.payload.get("report") is None:
             continue
@@ -163,7 +190,8 @@ def _decisions(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditF
             (path, event.payload["report"]),
             (path.with_suffix(".html"), event.payload.get("page")),
         ):
-            if digest is not None:
+            gone = file.suffix == ".html" and not file.exists() and pictured(path) & erased
+            if digest is not None and not gone:
                 yield from _file(file, digest, f"gate report of release {event.payload['release']}")
 
 
@@ -195,10 +223,34 @@ def _sets(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]
         elif manifest_digest(frozen.manifest) != frozen.digest:
             yield AuditFault("row-changed", f"{purpose} set, version {version}", "its manifest was changed")
 
+    on_record = {(e.payload["set"], e.payload.get("version", 1)) for e in _of(events, "set-frozen")}
+    for purpose in Purpose:
+        newest = evidence.records.frozen(purpose)
+        if newest is not None and (str(purpose), newest.version) not in on_record:
+            what = f"{purpose} set, version {newest.version}"
+            yield AuditFault("row-changed", what, "no event says that it was frozen")
+
+
+def _scores(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]:
+    """Compare kept scores with what was measured; those of a patient who was taken out are gone."""
+    erased = {one["digest"] for event in _of(events, "patient-erased") for one in event.payload["cases"]}
+    recorded: dict[str, str] = {}
+    for event in _of(events, CASE_SCORED):
+        recorded |= event.payload["scores"]
+    for name, digest in sorted(recorded.items()):
+        path = evidence.scores / name
+        case = path.name.partition(".")[0]
+        if case not in erased or path.exists():
+            yield from _file(path, digest, f"score of case {case[:12]}")
+
+
+def _erased(events: tuple[Event, ...]) -> set[str]:
+    return {one["case_id"] for event in _of(events, "patient-erased") for one in event.payload["cases"]}
+
 
 def _cases(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]:
     """Look for every case that was added and whose patient was not taken out, row and files."""
-    erased = {one["case_id"] for event in _of(events, "patient-erased") for one in event.payload["cases"]}
+    erased = _erased(events)
     added = {event.payload["case_id"]: event.payload for event in _of(events, "case-added")}
     rows = {case.case_id: case for purpose in Purpose for case in evidence.records.cases(purpose)}
     for case_id in sorted({*added, *rows}):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.gate_views import PICTURED, Views
+from flows.gate_views import Views
 from models.organs import organ
 from models.release import Release
 from models.resampling import resample
@@ -17,7 +17,7 @@ from services.pictures import slices
 from services.pictures.gate_plots import bootstraps, differences
 from services.pictures.page import Page
 from services.records.port import Purpose
-from services.releases.gate_reports import Trial
+from services.releases.gate_reports import PICTURED, Trial
 from services.wiring import Services
 
 

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.scores import OrganScore
-
-PICTURED = 2
-"""Worst cases pictured of each tuned organ."""
+from services.releases.gate_reports import PICTURED
 
 Masks = Mapping[str, NDArray[np.bool_]]
 """By organ, axes (k, j, i) on the model grid."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,12 @@ from models.errors import (
     ServingTimedOut,
     ServingUnavailable,
 )
-from models.release import Release
+from models.release import Release, sha256_hex
 from services.inference.port import Endpoint
 from services.wiring import Services
+
+VERSION_WRITTEN = "version-written"
+"""Event: a release was written for the servers; ``release, files`` (SHA-256 by path), once for a content."""
 
 Progress = Callable[[str], None]
 
@@ -75,6 +79,13 @@ def write(release: Release, services: Services, progress: Progress = silent) -> 
 
         export_release(release, store, threads=services.settings.threads)
     services.repository.write_version(release, store)
+    files = services.repository.digests(release.number)
+    services.records.event(
+        VERSION_WRITTEN,
+        who="serve",
+        payload={"release": release.number, "files": files},
+        key=f"{VERSION_WRITTEN}:{release.number}:{sha256_hex(json.dumps(files, sort_keys=True).encode())}",
+    )
 
 
 def load(release: Release, services: Services, progress: Progress = silent) -> None:

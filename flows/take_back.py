@@ -12,11 +12,13 @@ from flows.correction_sums import edited_by_reader
 from flows.gate_candidate import CANDIDATE_TUNED
 from flows.returned_seg import UID
 from models.errors import Refused
+from services.cases.features import FeatureStore
 from services.cases.words import UNCHANGED, ReadersDisagree, teaches, teaching_words, valid_words
 from services.dicom.provenance import patient_of, patient_of_image
 from services.dicom.series import choose_series, load, read_series
 from services.pacs.port import ArchivedStudy
 from services.records.port import Correction, Purpose, Records
+from services.releases.gate_reports import GateReports
 from services.releases.scores import ScoreStore
 from services.releases.store import ReleaseStore
 from services.wiring import Services
@@ -133,10 +135,12 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
     learnt = _learnt_from(patient, records)
     inherited = _tuned_from(learnt, services.releases)
     erasure = records.erase_patient(patient, who=approver, reason=reason)
+    FeatureStore(services.cases).erase(patient)
     scores = 0
     for case in erasure.cases:
         services.cases.erase(case["case_id"])
         scores += ScoreStore(services.settings.score_store).erase(case["digest"])
+    GateReports(services.releases.folder).erase_pages([case["case_id"] for case in erasure.cases])
     payload = {"patient": patient, "releases": sorted(learnt), "inherited": inherited, "scores": scores}
     records.event(ERASED, who=approver, payload=payload, key=f"{ERASED}:{patient}")
     return {

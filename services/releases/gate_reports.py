@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from models.errors import InvalidRelease, StorageFailed
 from models.gate_report import GatePolicy
 from models.organs import organ
 from models.release import Release, sha256_hex
-from services.releases.files import replace, write_once
+from services.releases.files import replace, storage_errors, write_once
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,18 @@ def read_report(folder: Path, release: int, trial: str, digest: str) -> dict[str
     return dict(json.loads(content))
 
 
+PICTURED = 2
+"""Worst cases pictured of each tuned organ."""
+
+
+def pictured(report: Path) -> set[str]:
+    """Return the cases whose images the page of a report shows; none if the report cannot be read."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        organs = json.loads(report.read_bytes())["organs"]
+        return {case for organ in organs for case, _ in organ["worst"][:PICTURED]}
+    return set()
+
+
 class GateReports:
     """The reports in a release store's folder.
 
@@ -158,6 +170,24 @@ class GateReports:
         with contextlib.suppress(FileNotFoundError):
             return self.path(trial).with_suffix(".html").read_bytes()
         return None
+
+    def erase_pages(self, cases: Collection[str]) -> int:
+        """Delete the pages that show images of one of these cases; return how many. The reports stay.
+
+        Raises
+        ------
+        StorageFailed
+            If a page cannot be deleted.
+        """
+        shown = [
+            page
+            for report in sorted((self.folder / "releases").glob("*/gate/*.json"))
+            if pictured(report) & set(cases) and (page := report.with_suffix(".html")).exists()
+        ]
+        with storage_errors("a gate page"):
+            for page in shown:
+                page.unlink(missing_ok=True)
+        return len(shown)
 
     def keep_page(self, trial: Trial, page: bytes) -> None:
         """Keep the page of a report, in place of one there.

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from models.contract import SEGMENTER
 from models.errors import InvalidRelease
-from models.release import Release
+from models.release import Release, sha256_hex
 from services.inference.engine import HEAD_FILE, RELEASE_FILE, TRUNK_FILE
 from services.releases.files import replace, storage_errors, sync
 from services.releases.gpu_target import CONFIG_FILE, GpuTarget, Part, is_part, part_names
@@ -137,6 +137,15 @@ class TritonRepository:
             for path, content in expected.items()
             if not path.is_file() or path.read_bytes() != content
         )
+
+    def digests(self, number: int) -> dict[str, str]:
+        """Return the SHA-256 of every file in a version folder, by its path; none if it is not there."""
+        version = self.versions_folder / str(number)
+        return {
+            path.relative_to(version).as_posix(): sha256_hex(path.read_bytes())
+            for path in sorted(version.rglob("*"))
+            if path.is_file()
+        }
 
     def remove_version(self, number: int) -> None:
         """Take a version out; Triton stops serving it at the next load, not before.

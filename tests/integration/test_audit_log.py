@@ -13,10 +13,12 @@ import pytest
 from flows import promote_release
 from flows.audit_log import export
 from flows.gate_candidate import gate_candidate
-from services.records.port import Purpose
+from flows.take_back import erase
+from services.records.port import Case, Purpose
 from services.records.store import open_records
+from services.releases.gate_reports import pictured
 from services.settings import Settings
-from services.wiring import connect_in_process
+from services.wiring import Services, connect_in_process
 from tests.integration.test_case_verbs import organloop
 from tests.promotion import add_candidate, freeze_gate_set, in_process_site, small_canary
 
@@ -115,6 +117,15 @@ FILES: dict[str, tuple[Callable[[Path], list[Path]], str]] = {
     "page": (lambda h: sorted((h / "releases/releases/2/gate").glob("*.html")), "gate report of release 2"),
     "pack": (lambda h: sorted((h / "releases" / "evidence").iterdir()), "evidence pack of release 2"),
     "case": (lambda h: sorted((h / "cases").rglob("labels/spleen.nii.gz"))[:1], "case"),
+    "score": (lambda h: sorted((h / "scores").rglob("*.json"))[:1], "score of case"),
+    "program": (
+        lambda h: sorted((h / "triton/repository").rglob("2/model.py")),
+        "served version 2, model.py",
+    ),
+    "bytecode": (
+        lambda h: sorted((h / "triton/repository").rglob("2/*/*.pyc")),
+        "served version 2, __pycache__",
+    ),
     "served": (lambda h: sorted((h / "triton/repository").rglob("2/heads/*.onnx"))[:1], "served version 2"),
 }
 
@@ -141,6 +152,12 @@ def test_a_file_changed_by_one_bit_or_gone_is_found(home: Path, file: str, deed:
         ("UPDATE frozen_sets SET manifest = '[]'", "row-changed: gate set, version 1"),
         ("UPDATE cases SET origin = 'independent', site = 'B'", "row-changed: case"),
         ("DELETE FROM cases", "row-missing: case"),
+        ("INSERT INTO releases VALUES (9, 'd', 'promoted')", "row-changed: state of release 9"),
+        (
+            "INSERT INTO frozen_sets (purpose, version, digest, manifest, frozen_at) "
+            "SELECT purpose, 2, digest, manifest, frozen_at FROM frozen_sets",
+            "row-changed: gate set, version 2",
+        ),
     ],
 )
 def test_a_row_that_is_not_what_the_log_says_is_found(home: Path, statement: str, what: str | None) -> None:
@@ -149,10 +166,31 @@ def test_a_row_that_is_not_what_the_log_says_is_found(home: Path, statement: str
     assert (faults == set()) if what is None else any(fault.startswith(what) for fault in faults)
 
 
-def test_a_patient_taken_out_by_an_act_is_no_fault(home: Path) -> None:
+def test_a_patient_taken_out_by_an_act_is_no_fault_and_no_page_shows_its_images(home: Path) -> None:
     services = connect_in_process(Settings(home=home))
-    case = services.records.cases(Purpose.GATE)[0]
-    services.records.erase_patient(case.patient, who="IT", reason="asked for it")
+    (report,) = (home / "releases/releases/2/gate").glob("*.json")
+    case = next(c for c in services.records.cases(Purpose.GATE) if c.case_id in pictured(report))
+    erase("gate patient " + name_of(case, services), "IT", "asked for it", services)
     services.records.close()
-    shutil.rmtree(home / "cases" / case.case_id)
+    assert not report.with_suffix(".html").exists()
+    assert not list((home / "scores").rglob(f"{case.digest}*"))
     assert found(home) == set()
+
+
+def name_of(case: Case, services: Services) -> str:
+    """Return the number of a gate patient by its pseudonym."""
+    return next(str(n) for n in range(10) if services.cases.pseudonym(f"gate patient {n}") == case.patient)
+
+
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [
+        ("7/model.py", "file-unknown: served version 7"),
+        ("2/sitecustomize.py", "file-changed: served version 2"),
+    ],
+)
+def test_what_nobody_wrote_into_the_repository_is_found(home: Path, file: str, what: str) -> None:
+    path = home / "triton/repository/organ_segmenter" / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("import os")
+    assert any(fault.startswith(what) for fault in found(home))
