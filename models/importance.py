@@ -1,10 +1,10 @@
 """How much of a reader's attention an organ or a case deserves: uncertainty, consistency, overlap.
 
-A voxel counts if the predictions of its windows disagree, if it is uncertain, or if another organ claims
-it too. Cases are ranked by the volume that counts, organs by how strongly it does.
+A voxel counts if the predictions of its windows or of the head's members disagree, if it is uncertain, or
+if another organ claims it too. Cases are ranked by the volume that counts, organs by how strongly it does.
 
 Source: Qu et al. 2023, arXiv 2305.09666 (AbdomenAtlas-8K), with its thresholds. There several networks
-disagree; here overlapping windows of one do.
+disagree; here the members of a head on one trunk do, and overlapping windows: the greater counts.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def importance(
     probability
         Axes (k, j, i), 0..1.
     disagreement
-        Same axes: standard deviation over windows, 0..0.5.
+        Same axes: standard deviation over windows or members, 0..0.5.
     overlap
         Same axes: voxels that this organ and another both claim.
     spacing_mm

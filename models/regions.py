@@ -23,7 +23,8 @@ UNCERTAIN_PROBABILITY = (0.2, 0.8)
 """Between these a voxel is uncertain: its entropy is above 0.5 nats, of at most 0.69."""
 
 UNCERTAIN_DISAGREEMENT = 0.1
-"""Standard deviation over windows above which a voxel is uncertain (Qu et al. 2023, arXiv 2305.09666)."""
+"""Standard deviation over windows or members above which a voxel is uncertain (Qu et al. 2023, arXiv
+2305.09666)."""
 
 REGIONS_PER_ORGAN = 3
 REGIONS_PER_STUDY = 10
@@ -46,7 +47,7 @@ def organ_regions(
     probability
         Axes (k, j, i) on the model grid, calibrated (`models.reliability`): 0..1.
     disagreement
-        Same axes (`models.segmentation.Segmentation`).
+        Same axes: of windows or members (`models.segmentation.Segmentation`), the greater.
     mask
         Same axes: the voxels served as organ.
     model, ct

@@ -210,10 +210,24 @@ def test_the_doubt_in_and_near_an_organ_is_told_of_that_organ_only(answer):
     assert [f for f in told if f.organ != "liver"] == [f for f in sure if f.organ != "liver"]
 
 
+def test_where_members_disagree_less_is_claimed_of_that_organ_only(answer):
+    sure = assess(answer, MODEL, CT, release(), PROFILE).organs
+    liver = ORGANS.index("liver")
+    spread = np.where(answer.probability[liver] > 0.02, 0.3, 0).astype(np.float16)
+    doubtful = replace(answer, member_disagreement={liver: spread})
+    told = assess(doubtful, MODEL, CT, release(), PROFILE).organs
+    assert told[liver].dsc_lower_bound < sure[liver].dsc_lower_bound - 0.05
+    assert (sure[liver].member_disagreement, told[liver].disagreement) == (None, 0.0)
+    assert 0.1 < told[liver].member_disagreement <= 0.3
+    assert told[liver].importance_ml > sure[liver].importance_ml
+    assert [f for f in told if f.organ != "liver"] == [f for f in sure if f.organ != "liver"]
+
+
 def test_of_an_absent_organ_or_one_not_asked_for_no_doubt_is_told(answer):
     nothing = changed(answer, "stomach", np.full(GRID.shape, 0.3))
     findings = assess(nothing, MODEL, CT, release(), PROFILE, ["stomach"])
-    assert {(f.entropy, f.disagreement) for f in findings.organs} == {(None, None)}
+    told = {(f.entropy, f.disagreement, f.member_disagreement) for f in findings.organs}
+    assert told == {(None, None, None)}
 
 
 def test_asked_alone_an_organ_that_is_not_found_is_for_review(answer):
