@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import betabinom, rankdata
 
-from models.calibration import Calibration, OrganCalibration
+from models.calibration import AS_SERVED, Calibration, OrganCalibration
 from models.conformal import CONFIDENCE, lower_bound
 from models.domain import is_out_of_domain
 from models.facts import strange_facts
+from models.findings import Flag
 from models.fitting import OrganCase, fit_organ
+from models.flags import flag
 from models.organs import ORGANS
 from models.organs import organ as catalogue_entry
 from models.reasons import Reason
@@ -31,6 +33,9 @@ RULES = frozenset(Reason) - {
     Reason.RANDOM_AUDIT,
 }
 """Reasons that are rules on what was found."""
+
+SUREST_LAST = (Flag.REJECT, Flag.REVIEW, Flag.CLEAR)
+"""The shipped flag orders organs by what is told, those of which the same is told by their bound."""
 
 
 @dataclass(frozen=True)
@@ -66,26 +71,32 @@ def judged(studies: Sequence[Measured], organs: Mapping[str, OrganCalibration]) 
             if not row.found or row.dsc is None or organ not in organs:
                 continue
             fitted, target = organs[organ], catalogue_entry(organ).dsc_target
-            sdc = counted_confidence(study.case.organs[organ].counts, THRESHOLD, fitted.reliability)
-            assert sdc is not None
+            case = study.case.organs[organ]
+            expected = case.expected(THRESHOLD, fitted.reliability)
+            confidence = counted_confidence(case.counts, THRESHOLD, fitted.reliability)
+            served = counted_confidence(case.counts, THRESHOLD, AS_SERVED)
+            assert expected is not None
+            assert confidence is not None
+            assert served is not None
+            assert case.agreement is not None
             assert row.entropy is not None
             assert row.disagreement is not None
             assert row.importance_ml is not None
-            bound = lower_bound(sdc, fitted)
-            ruled = any(Reason(reason) in RULES for reason in row.reasons)
+            assert row.members is not None
+            bound = lower_bound(expected, fitted)
+            told, _ = flag(organ, bound, [r for r in map(Reason, row.reasons) if r in RULES])
             scores = {
-                "flag": bound - target - ruled,
-                "SDC bound": bound - target,
-                "SDC as served": counted_confidence(
-                    study.case.organs[organ].counts, THRESHOLD, type(fitted.reliability)()
-                )
-                or 0.0,
-                "entropy mean": -row.entropy,
-                "window disagreement": -row.disagreement,
+                "flag": 2.0 * SUREST_LAST.index(told) + bound - target,
+                "bound": bound - target,
+                "SDC, calibrated": confidence - target,
+                "SDC, as served": served,
+                "pairwise Dice of members": case.agreement,
+                "disagreement of members": -row.members,
+                "disagreement of windows": -row.disagreement,
+                "mean entropy": -row.entropy,
                 "importance": -row.importance_ml,
             }
-            flagged = ruled or bound < target
-            rows.append(Judged(organ, row.dsc, row.dsc < target, flagged, scores))
+            rows.append(Judged(organ, row.dsc, row.dsc < target, told is not Flag.CLEAR, scores))
     return rows
 
 
@@ -178,10 +189,10 @@ def coverages(
 
 def holds(case: OrganCase, fitted: OrganCalibration) -> bool | None:
     """Tell whether the bound holds; None when the organ was not found and none is claimed."""
-    sdc = counted_confidence(case.counts, THRESHOLD, fitted.reliability)
-    if sdc is None or case.dsc is None:
+    expected = case.expected(THRESHOLD, fitted.reliability)
+    if expected is None or case.dsc is None:
         return None
-    return case.dsc >= lower_bound(sdc, fitted)
+    return case.dsc >= lower_bound(expected, fitted)
 
 
 def outside(study: Measured, calibration: Calibration) -> tuple[bool, bool]:

@@ -66,7 +66,7 @@ class OrganRow:
         Of the flag; empty when clear.
     bound
         Lower bound of DSC by the shipped calibration; None when none is claimed.
-    entropy, disagreement, importance_ml
+    entropy, disagreement, importance_ml, members
         As in the finding; None when not found.
     """
 
@@ -78,6 +78,7 @@ class OrganRow:
     entropy: float | None
     disagreement: float | None
     importance_ml: float | None
+    members: float | None
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ def measure(answered: Answered, release: Release) -> Measured:
             entropy=finding.entropy,
             disagreement=finding.disagreement,
             importance_ml=finding.importance_ml,
+            members=finding.member_disagreement,
         )
     some = answered.study.kind in "AB" and answered.study.seed % 1000 < GAIN_SEEDS
     return Measured(
