@@ -17,6 +17,7 @@ COPY LICENSE ./
 COPY models models
 COPY services/__init__.py services/__init__.py
 COPY services/inference services/inference
+COPY services/releases services/releases
 COPY deploy/__init__.py deploy/health.py deploy/segmenter.py deploy/triton_command.py deploy/
 COPY deploy/triton deploy/triton
 RUN /opt/venv/bin/python -m compileall -q models services deploy

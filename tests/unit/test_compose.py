@@ -130,3 +130,10 @@ def test_a_setting_comes_from_a_secret_file_unless_a_variable_says_otherwise(tmp
     settings = Settings(_secrets_dir=tmp_path)
     assert settings.archive_password.get_secret_value() == "from the file"
     assert settings.archive_user == "named"
+
+
+def test_every_variable_it_takes_is_in_the_page_for_it():
+    page = (ROOT / "deploy" / "images" / "README.md").read_text()
+    for name, default in set(re.findall(r"\$\{(\w+):-([^}]*)\}", FILE.read_text())):
+        assert f"`{name}`" in page, name
+        assert f"`{default}`" in page or default.startswith("localhost/organloop-"), name

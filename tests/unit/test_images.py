@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 from deploy import health, segmenter
@@ -208,3 +209,14 @@ def test_a_health_check_of_nothing_fails_and_says_so(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["health", "http://127.0.0.1:9/health"])
     assert health.main() == 1
     assert "127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_the_list_holds_every_image_the_chart_starts():
+    listed = tomllib.loads((FOLDER / "images.toml").read_text())
+    images = yaml.safe_load((ROOT / "helm" / "organloop" / "values.yaml").read_text())["images"]
+    assert {f"organloop-{name}" for name in images["digests"]} == {
+        n for n, e in listed.items() if "dockerfile" in e
+    }
+    database = images["database"]
+    reference = f"{database['registry']}/{database['name']}:{database['tag']}"
+    assert reference in {entry.get("reference") for entry in listed.values()}
