@@ -86,7 +86,9 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
     if candidate.number == incumbent.number:
         raise Refused("is-incumbent", f"release {number} serves already; there is nothing to compare it with")
     tuning = made(number, services).tuning
-    found = release_faults(incumbent, candidate, tuning.organs, recalibrated=tuning.recalibrated)
+    found = release_faults(
+        incumbent, candidate, tuning.organs, recalibrated=tuning.recalibrated, retrained=tuning.retrained
+    )
     faults = [fault for fault in found if fault.decision is Decision.REFUSE]
     if trial.gate_set is None:
         reasons = [*faults, _not_frozen(len(services.records.cases(Purpose.GATE)))]

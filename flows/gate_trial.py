@@ -128,6 +128,7 @@ def made(number: int, services: Services) -> Made:
         organs=() if only_calibrated else tuple(origin.payload["organs"]),
         patients=tuple(origin.payload["patients"]),
         recalibrated=only_calibrated,
+        retrained=origin.what == CANDIDATE_TRAINED,
     )
     return Made(tuning, () if only_calibrated else tuple(origin.payload["sites"]))
 
@@ -168,7 +169,7 @@ def _origin(number: int, services: Services) -> Event | None:
     """Return the last event by which a release was made; None if nothing is on record."""
     events = [
         event
-        for what in (CANDIDATE_TUNED, CANDIDATE_CALIBRATED)
+        for what in (CANDIDATE_TUNED, CANDIDATE_TRAINED, CANDIDATE_CALIBRATED)
         for event in services.records.events(what)
         if event.payload["release"] == number
     ]

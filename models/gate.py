@@ -78,11 +78,14 @@ class Tuning:
         Pseudonyms of the patients it was tuned or calibrated on.
     recalibrated
         Whether only its calibration was meant to change.
+    retrained
+        Whether the whole network was trained again: every organ is touched.
     """
 
     organs: Collection[str] = ()
     patients: Collection[str] = ()
     recalibrated: bool = False
+    retrained: bool = False
 
 
 def gate(
@@ -127,7 +130,13 @@ def gate(
         raise ValueError(f"evidence and tuned organs must be of the contract: {', '.join(organs)}")
     changed = changed_heads(incumbent, candidate, tuning.organs)
     reasons = [
-        *release_faults(incumbent, candidate, tuning.organs, recalibrated=tuning.recalibrated),
+        *release_faults(
+            incumbent,
+            candidate,
+            tuning.organs,
+            recalibrated=tuning.recalibrated,
+            retrained=tuning.retrained,
+        ),
         *_evidence_reasons(evidence, tuning.patients, policy),
         *_covered(evidence, served, policy),
         *affordable(cost, policy),

@@ -13,7 +13,12 @@ from models.release import Release
 
 
 def release_faults(
-    incumbent: Release, candidate: Release, tuned: Collection[str], *, recalibrated: bool = False
+    incumbent: Release,
+    candidate: Release,
+    tuned: Collection[str],
+    *,
+    recalibrated: bool = False,
+    retrained: bool = False,
 ) -> list[GateReason]:
     """Return what the two releases themselves have against the candidate; no case need be asked.
 
@@ -26,6 +31,9 @@ def release_faults(
     recalibrated
         Whether it is on record that the calibration, and nothing else, was measured anew: then a person
         agrees to what is claimed from now on.
+    retrained
+        Whether it is on record that the whole network was trained again: then trunk, heads and what is
+        claimed are all others, and a person agrees to that.
 
     Notes
     -----
@@ -39,13 +47,17 @@ def release_faults(
             candidate.parent != incumbent.number,
             f"It was tuned from release {candidate.parent}; release {incumbent.number} serves.",
         ),
-        "trunk-changed": (candidate.trunk != incumbent.trunk, "Tuning must leave the trunk as it is."),
+        "trunk-changed": (
+            not retrained and candidate.trunk != incumbent.trunk,
+            "Tuning must leave the trunk as it is.",
+        ),
         "contract-changed": (
             _plain(candidate.contract) != _plain(incumbent.contract),
             "Tuning must leave the contract as it is.",
         ),
         "calibration-changed": (
             not recalibrated
+            and not retrained
             and not _calibration_kept(incumbent, candidate, changed_heads(incumbent, candidate, tuned)),
             "Tuning must leave the domain, the profile and every untouched organ's calibration as they are.",
         ),
@@ -58,6 +70,9 @@ def release_faults(
     if recalibrated and candidate.calibration != incumbent.calibration:
         detail = "Bounds and flags are claimed by a new calibration."
         found.append(GateReason("recalibrated", Decision.NEEDS_APPROVAL, detail))
+    if retrained and candidate.trunk != incumbent.trunk:
+        detail = "The whole network was trained again: every organ is another network, on another trunk."
+        found.append(GateReason("retrained", Decision.NEEDS_APPROVAL, detail))
     return found
 
 
