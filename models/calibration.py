@@ -56,7 +56,7 @@ class OrganCalibration:
     Parameters
     ----------
     quantile
-        The amount to subtract from the soft Dice confidence to get a lower bound of DSC.
+        The amount to subtract from the expected DSC (`models.uncertainty`) to get a lower bound of DSC.
     confidence
         Probability with which the bound holds for a case exchangeable with the calibration cases.
     cases

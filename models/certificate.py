@@ -1,11 +1,11 @@
 """What may be certified of the organs that are not flagged: Learn then Test.
 
-Calibration cases are ordered by soft Dice confidence. The most confident m are tested, m growing: if k of
-them miss the target and a binomial of m with rate alpha would give at most k with probability delta or
-less, the rate among all cases more confident than the next one is at most alpha, with confidence 1 - delta.
-The first m that cannot be shown ends it (fixed sequence), so that the whole claim errs with probability
-delta at most. An organ is certified if that reaches down to the confidence from which its bound lets it go
-unflagged.
+Calibration cases are ordered by expected DSC (`models.uncertainty.expected_dsc`), here their confidence. The
+most confident m are tested, m growing: if k of them miss the target and a binomial of m with rate alpha would
+give at most k with probability delta or less, the rate among all cases more confident than the next one is at
+most alpha, with confidence 1 - delta. The first m that cannot be shown ends it (fixed sequence), so that the
+whole claim errs with probability delta at most. An organ is certified if that reaches down to the confidence
+from which its bound lets it go unflagged.
 
 Source: Angelopoulos et al. 2021, arXiv 2110.01052. The order is that of the data, which needs a risk that
 does not fall as confidence falls.
@@ -37,14 +37,14 @@ def fewest_certified(alpha: float = ALPHA, delta: float = DELTA) -> int:
 
 
 def safe_above(
-    sdc: ArrayLike, dsc: ArrayLike, target: float, alpha: float = ALPHA, delta: float = DELTA
+    expected: ArrayLike, dsc: ArrayLike, target: float, alpha: float = ALPHA, delta: float = DELTA
 ) -> float | None:
-    """Return the soft Dice confidence above which at most `alpha` of the cases miss the target.
+    """Return the expected DSC above which at most `alpha` of the cases miss the target.
 
     Parameters
     ----------
-    sdc, dsc
-        Soft Dice confidence and true DSC of each calibration case, shape (n,). The truth must be
+    expected, dsc
+        Expected and true DSC of each calibration case, shape (n,). The truth must be
         independent of the release's own result.
     target
         DSC under which an organ misses its target.
@@ -57,9 +57,9 @@ def safe_above(
         0 when every case may go unflagged; None when the cases are fewer than `fewest_certified` or
         show nothing.
     """
-    confidence, truth = np.asarray(sdc, dtype=np.float64), np.asarray(dsc, dtype=np.float64)
+    confidence, truth = np.asarray(expected, dtype=np.float64), np.asarray(dsc, dtype=np.float64)
     if confidence.ndim != 1 or confidence.shape != truth.shape:
-        raise ValueError("SDC and DSC must be one per case")
+        raise ValueError("expected and true DSC must be one per case")
     order = np.argsort(-confidence, kind="stable")
     misses = np.cumsum(truth[order] < target)
     confidence = np.append(confidence[order], 0.0)
@@ -74,7 +74,7 @@ def safe_above(
 
 
 def certify(
-    sdc: ArrayLike,
+    expected: ArrayLike,
     dsc: ArrayLike,
     target: float,
     unflagged_from: float,
@@ -85,19 +85,19 @@ def certify(
 
     Parameters
     ----------
-    sdc, dsc, target, alpha, delta
+    expected, dsc, target, alpha, delta
         As `safe_above`.
     unflagged_from
-        Soft Dice confidence from which the bound reaches the target.
+        Expected DSC from which the bound reaches the target.
 
     Returns
     -------
     Certificate or None
         None when it cannot be shown: no number is made up.
     """
-    safe = safe_above(sdc, dsc, target, alpha, delta)
+    safe = safe_above(expected, dsc, target, alpha, delta)
     if safe is None or unflagged_from <= safe:
         return None
-    unflagged = np.asarray(sdc) >= unflagged_from
+    unflagged = np.asarray(expected) >= unflagged_from
     under = np.count_nonzero(np.asarray(dsc)[unflagged] < target)
     return Certificate(alpha, delta, target, int(np.count_nonzero(unflagged)), int(under))
