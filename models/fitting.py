@@ -100,8 +100,12 @@ def fit_organ(
     Returns
     -------
     OrganCalibration or None
-        None when the organ was found in fewer than `fewest_cases`: it stays uncalibrated.
+        None when the organ was found in fewer than `fewest_cases`, or the catalogue has no target for it: it
+        stays uncalibrated.
     """
+    target = catalogue_entry(organ).dsc_target
+    if target is None:
+        return None
     scored = [
         case for case in cases if case.dsc is not None and case.expected(threshold, AS_SERVED) is not None
     ]
@@ -116,7 +120,6 @@ def fit_organ(
     quantile = conformal_quantile(sdc, dsc, confidence)  # type: ignore[arg-type]
     if quantile is None:
         return None
-    target = catalogue_entry(organ).dsc_target
     return OrganCalibration(
         quantile=quantile,
         confidence=confidence,
