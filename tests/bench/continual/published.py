@@ -1,0 +1,168 @@
+"""What tuning costs on the network as published: a U-Net of 19 million parameters, windows of 96 voxels.
+
+``python -m tests.bench.continual.published``. Weights are drawn at random: what a step costs does not depend
+on them, and how good a network is cannot be measured here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from models.contract import ModelContract
+from models.network.heads import HeadSpec, build_head
+from models.network.losses import segmentation_loss
+from models.network.training import Start
+from models.network.trunk import build_trunk
+from models.network.tuning import Level, TuningSettings, tune_heads
+from models.organs import ORGANS
+from tests.bench.continual import cohort
+from tests.bench.continual.measuring import flops, timed
+from tests.bench.continual.methods import say, tuning_study
+from tests.bench.continual.scale import BUILD, REVISED, Scale, once
+
+SPEC = {"kind": "text_driven_unet", "width": 64, "features": 8, "global_channels": 256}
+SIDE = 96
+"""Sides of a window, voxels."""
+
+TIMED_SIDE = 64
+"""Sides of the windows on which a training step is timed: of 96 it takes minutes on one core."""
+
+WINDOWS_A_STUDY = 150
+"""Of a CT of 300 x 240 x 220 voxels at 1.5 mm with an overlap of one half."""
+
+PAPER_STEPS = 50_000
+"""Full Training in the paper's set-up: 250 epochs of 200 studies, one window each."""
+
+
+def contract(side: int) -> ModelContract:
+    """Return the published network's contract for our nine organs."""
+    trunk = build_trunk(SPEC)
+    return ModelContract(
+        organs=ORGANS,
+        spacing_mm=(1.5, 1.5, 1.5),
+        hu_window=(-175.0, 250.0),
+        window_shape=(side,) * 3,
+        overlap=0.5,
+        thresholds=dict.fromkeys(ORGANS, 0.5),
+        feature_channels=trunk.feature_channels,
+        coarse_channels=trunk.coarse_channels,
+        global_channels=trunk.global_channels,
+        trunk=SPEC,
+    )
+
+
+def network(organs: tuple[str, ...] = ORGANS) -> Start:
+    """Return trunk and text-driven heads with weights drawn from one seed."""
+    torch.manual_seed(0)
+    trunk = build_trunk(SPEC)
+    spec = HeadSpec(trunk.feature_channels, 8, global_channels=trunk.global_channels, form="text-driven")
+    return trunk, {organ: build_head(spec) for organ in organs}
+
+
+def training_step(at: Start, side: int, device: str) -> None:
+    """Take a step of training on one window: forward, loss, backward."""
+    trunk, heads = at
+    if device == "meta":  # nothing is computed
+        output = trunk(torch.rand(1, 1, side, side, side, device=device))
+        torch.stack([head(output).flatten(1) for head in heads.values()], -1).sum().backward()
+        return
+    with torch.autocast(device, torch.bfloat16):
+        output = trunk(torch.rand(1, 1, side, side, side, device=device))
+        logits = torch.stack([head(output).flatten(1) for head in heads.values()], -1)
+    segmentation_loss(logits, torch.zeros(logits.shape, device=device)).backward()
+
+
+def counted() -> dict[str, int]:
+    """Count the operations of one window of 96 voxels a side, without computing any of them."""
+    trunk, heads = network()
+    at = trunk.to("meta"), {organ: head.to("meta") for organ, head in heads.items()}
+    window = torch.zeros(1, 1, SIDE, SIDE, SIDE, device="meta")
+    with torch.no_grad():
+        extraction = flops(lambda: trunk(window))
+    return {
+        "training_step": flops(lambda: training_step(at, SIDE, "meta")),
+        "extraction": extraction,
+        "parameters": sum(p.numel() for p in trunk.parameters()),
+    }
+
+
+def step_seconds(side: int, repeats: int) -> dict[str, float]:
+    """Return the processor seconds of a training step, and of running the trunk once over a window."""
+    at = network()
+    trunk = at[0]
+    steps, runs = [], []
+    for _ in range(repeats):
+        with timed() as taken:
+            training_step(at, side, "cpu")
+        steps.append(taken)
+        with timed() as taken, torch.inference_mode():
+            trunk(torch.rand(1, 1, side, side, side))
+        runs.append(taken)
+    return {
+        "side": side,
+        "training_step": statistics.median(one.wall for one in steps),
+        "training_step_cpu": statistics.median(one.cpu for one in steps),
+        "extraction": statistics.median(one.wall for one in runs),
+        "extraction_cpu": statistics.median(one.cpu for one in runs),
+    }
+
+
+def tuning(level: Level) -> dict[str, Any]:
+    """Tune four organs' heads on the real trunk's features of two studies, one small window each.
+
+    What a step of a head costs depends neither on the window nor on how many there are.
+    """
+    side = TIMED_SIDE
+    at, bound = network(), contract(side)
+    made = Scale("published", 4.0, (side,) * 3, {}, 0, {}, {})
+    studies = []
+    for number, one in enumerate(cohort.studies(made, "B", cohort.COHORT_SEED, 2)):
+        box = tuple(slice(max(0, (n - side) // 2), max(0, (n - side) // 2) + side) for n in one.hu.shape)
+        inner = cohort.Study(one.site, one.seed, one.hu[box], {o: m[box] for o, m in one.truth.items()})
+        studies.append(tuning_study(inner, replayed=number == 1))
+    how = TuningSettings(level=level)
+    trunk, heads = at
+    with timed() as taken:
+        result = tune_heads(trunk, heads, studies, REVISED, bound, how, lambda _: None)
+    again = tune_heads(trunk, heads, studies, REVISED, bound, how, lambda _: None, count_flops=True)
+    return {
+        "level": str(level),
+        "wall": taken.wall,
+        "measured": asdict(result.cost),
+        "counted": asdict(again.cost),
+        "bytes": {o: sum(4 * p.numel() for p in h.parameters()) for o, h in result.heads.items()},
+    }
+
+
+def measured() -> dict[str, Any]:
+    """Return all of it, each part once."""
+    folder = BUILD / "published"
+    found: dict[str, Any] = {"counted": once(folder / "counted.json", counted)}
+    threads = torch.get_num_threads()
+    for side, repeats in ((TIMED_SIDE, 3),):
+        path = folder / f"seconds-{side}-{threads}.json"
+        say(f"published: seconds of a step, windows of {side}, {threads} threads")
+        found["seconds"] = once(path, lambda side=side, repeats=repeats: step_seconds(side, repeats))
+    found["tuning"] = {}
+    for level in (Level.HEAD, Level.COARSE, Level.NEIGHBOURHOOD):
+        say(f"published: tuning, {level}")
+        path = folder / f"tuning-{level}-{threads}.json"
+        found["tuning"][str(level)] = once(path, lambda level=level: tuning(level))
+    return found
+
+
+def main() -> None:
+    """Measure what is missing."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.continual.published", description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    torch.set_num_threads(parser.parse_args().threads)
+    print(measured())
+
+
+if __name__ == "__main__":
+    main()

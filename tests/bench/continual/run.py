@@ -1,0 +1,24 @@
+"""Do the experiments that are missing: ``python -m tests.bench.continual.run --trunk unet --minutes 12``."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from tests.bench.continual.experiments import Experiments, run
+from tests.bench.continual.scale import chosen
+
+
+def main() -> int:
+    """Do what is missing; exit 1 if something still is."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.continual.run", description=__doc__)
+    parser.add_argument("--trunk", choices=("unet", "swin"), default="unet")
+    parser.add_argument("--minutes", type=float, default=1e6, help="nothing is begun after so many minutes")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    return 0 if run(Experiments(chosen(), options.trunk), 60 * options.minutes) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,300 @@
+"""The experiments as tables, in the paper's form and beside its figures."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tests.bench.continual.experiments import LEVELS, TOP, Experiments, Found
+from tests.bench.continual.measuring import mean, means
+from tests.bench.continual.published import PAPER_STEPS, WINDOWS_A_STUDY
+from tests.bench.continual.scale import KEPT, REVISED
+
+PAPER = {
+    "full-1": "54.4 %",
+    "tuned-1": "54.2 %",
+    "tuned-2": "76.1 % and 78.8 %",
+    "spleen": (0.94, 0.25),
+    "right_kidney": (0.92, 0.08),
+    "left_kidney": (0.91, 0.12),
+    "pancreas": (0.81, 0.07),
+    "liver": (0.96, 0.01),
+}
+"""Figures of the paper: mean DSC of the revised organs; DSC of the others before and after tuning on the
+revised organs alone."""
+
+Row = Sequence[str]
+
+
+def lines(header: Row, rows: Sequence[Row]) -> str:
+    """Return a table in Markdown."""
+    bar = ["---"] * len(header)
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, bar, *rows))
+
+
+def new_site(found: Found, organs: Sequence[str] = REVISED) -> list[str]:
+    """Return DSC on the new site's tests by organ, then their mean."""
+    columns = found["sites"]["B"]
+    return [f"{mean(columns[organ]):.3f}" for organ in organs] + [f"{means(columns, organs):.3f}"]
+
+
+def first_table(done: Experiments) -> str:
+    """Experiment 3.1: Continual Tuning against Full Training."""
+    scale = done.scale
+    rows = [("incumbent", "0", *new_site(done.result("incumbent")), "")]
+    named = {
+        "full-uniform-1": ("Full Training, every study as often", scale.cohort, ""),
+        "full-1": ("Full Training, every second window revised", scale.cohort, PAPER["full-1"]),
+        f"tuned-{TOP}-1": ("Continual Tuning, first round", scale.first, PAPER["tuned-1"]),
+        "full-2": ("Full Training, second round", scale.cohort, ""),
+        f"tuned-{TOP}-2": ("Continual Tuning, second round", scale.first + scale.second, PAPER["tuned-2"]),
+        "whole-hybrid-1": ("whole network from the incumbent, hybrid labels", scale.cohort, ""),
+    }
+    for name, (words, studies, paper) in named.items():
+        if done.done(name):
+            rows.append((words, str(studies), *new_site(done.result(name)), str(paper)))
+    return lines(("learnt", "studies", *REVISED, "mean", "paper, mean"), rows)
+
+
+def second_table(done: Experiments) -> str:
+    """Experiment 3.2: what tuning on the revised organs alone does to the others."""
+    rows = []
+    named = {
+        "incumbent": "before",
+        "whole-revised-background-1": "whole network, unlabelled taken for background",
+        "whole-revised-1": "whole network, unlabelled masked",
+        "shared-incumbent": "shared heads, before",
+        "shared-revised-1": "shared heads, frozen trunk",
+        f"tuned-{TOP}-1": "private heads, frozen trunk",
+    }
+    for name, words in named.items():
+        if done.done(name):
+            found = done.result(name)
+            columns = found["sites"]["B"]
+            rows.append((words, *(f"{mean(columns[o]):.3f}" for o in KEPT), f"{means(columns, REVISED):.3f}"))
+    for place, words in ((0, "paper, before"), (1, "paper, revised organs alone")):
+        rows.append((words, *(f"{PAPER[organ][place]:.2f}" for organ in KEPT), ""))
+    return lines(("the other organs", *KEPT, "revised, mean"), rows)
+
+
+def third_table(done: Experiments) -> str:
+    """Experiment 3.3: one site against many."""
+    named = {
+        "incumbent": "incumbent",
+        f"tuned-{TOP}-1": "12 of B, replay of A",
+        "many-sites": "4 each of B, C, D, replay of A",
+        "only-B": "12 of B alone",
+        "only-C": "12 of C alone",
+        "only-D": "12 of D alone",
+    }
+    rows = []
+    for name, words in named.items():
+        if done.done(name):
+            sites = done.result(name)["sites"]
+            rows.append((words, *(f"{means(sites[s], REVISED):.3f}" if s in sites else "" for s in "ABCD")))
+    own = [("B", "only-B"), ("C", "only-C"), ("D", "only-D")]
+    if all(done.done(name) for _, name in own):
+        cells = [f"{means(done.result(name)['sites'][site], REVISED):.3f}" for site, name in own]
+        old = f"{means(done.result('incumbent')['sites']['A'], REVISED):.3f}"
+        rows.append(("a head version for each site, chosen by site", old, *cells))
+    return lines(("revised organs, mean DSC", "A", "B", "C", "D"), rows)
+
+
+def levels_table(done: Experiments) -> str:
+    """The ladder: what each level reaches, and how far it is from Full Training."""
+    rows = []
+    full = {organ: mean(done.result("full-1")["sites"]["B"][organ]) for organ in REVISED}
+    names = [f"tuned-{level}-1" for level in (*LEVELS, "block", "ladder")]
+    for name in names:
+        if done.done(name):
+            found = done.result(name)
+            dsc = {organ: mean(found["sites"]["B"][organ]) for organ in REVISED}
+            cost = found["cost"]
+            rows.append(
+                (
+                    name.split("-")[1],
+                    *(f"{dsc[o]:.3f} ({dsc[o] - full[o]:+.3f})" for o in REVISED),
+                    f"{statistics.fmean(dsc.values()):.3f}",
+                    f"{means(found['sites']['A'], REVISED):.3f}",
+                    f"{statistics.fmean(cost['parameters'].values()):.0f}",
+                    f"{cost['measured']['fit_seconds'] / len(REVISED):.1f}",
+                )
+            )
+    header = ("level", *(f"{organ} (to Full Training)" for organ in REVISED), "mean B", "mean A")
+    return lines((*header, "parameters an organ", "s an organ, warm"), rows)
+
+
+def ablation_table(done: Experiments) -> str:
+    """Replay, importance, partial labels."""
+    named = {
+        f"tuned-{TOP}-1": "12 revised, 12 replayed at random",
+        "no-replay-1": "12 revised, no replay",
+        "replay-important-1": "12 revised, 12 replayed by importance and variety",
+        "revised-important-1": "revised: 12 by importance and variety of 200",
+        "revised-random-1": "revised: 12 of 200 at random",
+        "revised-random-2": "revised: 12 others of 200 at random",
+        "partial-masked-1": "12 with two of four organs, the others masked",
+        "partial-background-1": "12 with two of four organs, the others taken for background",
+        "partial-whole-1": "6 with all four organs",
+    }
+    rows = []
+    for name, words in named.items():
+        if done.done(name):
+            found = done.result(name)
+            rows.append((words, *new_site(found), f"{means(found['sites']['A'], REVISED):.3f}"))
+    return lines(("learnt", *REVISED, "mean B", "mean A"), rows)
+
+
+def untouched(done: Experiments, name: str) -> dict[str, bool]:
+    """Tell what of the organs that nobody revised is bit for bit as before, on all tests of both sites."""
+    before, after = done.result("incumbent"), done.result(name)
+    same = {
+        what: all(
+            before["sites"][site][organ][what] == after["sites"][site][organ][what]
+            for site in ("A", "B")
+            for organ in KEPT
+        )
+        for what in ("probabilities", "masks")
+    }
+    if "digests" in after:
+        names = ("trunk", *KEPT)
+        same["files"] = all(before["digests"][one] == after["digests"][one] for one in names)
+    return same
+
+
+def untouched_table(done: Experiments) -> str:
+    """Which organs that nobody revised still are what they were."""
+    named = {
+        f"tuned-{TOP}-1": "private heads",
+        f"tuned-{TOP}-2": "private heads, second round",
+        "whole-revised-1": "whole network",
+    }
+    rows = []
+    for name, words in named.items():
+        if done.done(name):
+            same = untouched(done, name)
+            rows.append(
+                (
+                    words,
+                    *(
+                        {True: "the same bits", False: "changed", None: "-"}[same.get(one)]
+                        for one in ("files", "probabilities", "masks")
+                    ),
+                )
+            )
+    return lines(("tuned", "trunk and five heads", "probabilities", "masks"), rows)
+
+
+def steps_to(done: Experiments, dsc: float) -> tuple[int, bool]:
+    """Return the first step at which Full Training was as good, and whether it ever was."""
+    cost = done.result("full-1")["cost"]
+    reached = [step for step, found in cost["curve"] if found >= dsc]
+    return (reached[0], True) if reached else (int(cost["steps"]), False)
+
+
+def ratios(done: Experiments) -> dict[str, Any]:
+    """Return how many times cheaper tuning is than Full Training to the same DSC, all of it measured."""
+    tuned, full = done.result(f"tuned-{TOP}-1"), done.result("full-1")
+    dsc = means(tuned["sites"]["B"], REVISED)
+    steps, reached = steps_to(done, dsc)
+    cost, counted, whole = tuned["cost"], tuned["cost"]["counted"], full["cost"]
+    seconds = whole["cpu_seconds"] * steps / whole["steps"]
+    fit, extraction = cost["measured"]["fit_seconds"], cost["measured"]["extraction_seconds"]
+    operations = whole["flops_a_step"] * steps
+    return {
+        "dsc": dsc,
+        "full_dsc": means(full["sites"]["B"], REVISED),
+        "steps": steps,
+        "reached": reached,
+        "studies": full["studies"] / tuned["studies"],
+        "full_flops": operations,
+        "full_seconds": seconds,
+        "flops_warm": operations / counted["fit_flops"],
+        "flops_cold": operations / (counted["fit_flops"] + counted["extraction_flops"]),
+        "seconds_warm": seconds / fit,
+        "seconds_cold": seconds / (fit + extraction),
+        "seconds_an_organ": fit / len(REVISED),
+    }
+
+
+def published_ratios(found: Mapping[str, Any], steps: int, studies: int) -> list[Mapping[str, Any]]:
+    """Return the same on the network as published, by level: steps are taken from elsewhere.
+
+    Parameters
+    ----------
+    found
+        What `published.measured` returned.
+    steps
+        Optimiser steps of Full Training.
+    studies
+        Studies whose windows are extracted when cold.
+    """
+    step, seconds = found["counted"]["training_step"], found["seconds"]
+    share = found["counted"]["extraction"] * studies * WINDOWS_A_STUDY
+    larger = (96 / seconds["side"]) ** 3
+    rows = []
+    for level, tuning in found["tuning"].items():
+        fit, fit_seconds = tuning["counted"]["fit_flops"], tuning["measured"]["fit_seconds"]
+        cold = studies * WINDOWS_A_STUDY * seconds["extraction"] * larger
+        rows.append(
+            {
+                "level": level,
+                "flops_warm": steps * step / fit,
+                "flops_cold": steps * step / (fit + share),
+                "seconds_warm": steps * seconds["training_step"] * larger / fit_seconds,
+                "seconds_cold": steps * seconds["training_step"] * larger / (fit_seconds + cold),
+                "seconds_an_organ": fit_seconds / len(REVISED),
+            }
+        )
+    return rows
+
+
+def ratio_table(done: Experiments, published: Mapping[str, Any] | None) -> str:
+    """The three ratios, on the small network measured, on the published one computed from measured parts."""
+    ours = ratios(done)
+    header = (
+        "network, level", "Full Training's steps", "studies", "FLOPs warm", "FLOPs cold", "time warm",
+        "time cold", "s an organ, warm",
+    )  # fmt: skip
+    rows = [
+        (
+            f"{done.trunk} of these experiments, {TOP}",
+            f"{ours['steps']}" + ("" if ours["reached"] else " (its DSC is not reached)"),
+            f"{ours['studies']:.1f}",
+            *(f"{ours[one]:,.0f}" for one in ("flops_warm", "flops_cold", "seconds_warm", "seconds_cold")),
+            f"{ours['seconds_an_organ']:.1f}",
+        )
+    ]
+    if published is not None:
+        learnt = done.scale.first + 12
+        for steps, whose in ((ours["steps"], "as above"), (PAPER_STEPS, "the paper's")):
+            for row in published_ratios(published, steps, learnt):
+                rows.append(
+                    (
+                        f"U-Net of 19 M, {row['level']}",
+                        f"{steps:,} ({whose})",
+                        f"{ours['studies']:.1f}",
+                        *(
+                            f"{row[one]:,.0f}"
+                            for one in ("flops_warm", "flops_cold", "seconds_warm", "seconds_cold")
+                        ),
+                        f"{row['seconds_an_organ']:.1f}",
+                    )
+                )
+    return lines(header, rows)
+
+
+def report(done: Experiments, published: Mapping[str, Any] | None = None) -> str:
+    """Return every table of a trunk that there is something to show in."""
+    parts = {
+        "3.1 Continual Tuning against Full Training (DSC, new site)": first_table(done),
+        "3.2 The organs that nobody revised (DSC, new site)": second_table(done),
+        "Untouched organs on all tests of both sites": untouched_table(done),
+        "Levels": levels_table(done),
+        "Three ratios": ratio_table(done, published),
+    }
+    if done.done("many-sites"):
+        parts["3.3 One site, many sites"] = third_table(done)
+        parts["Ablations"] = ablation_table(done)
+    return "\n\n".join(f"### {done.trunk}: {title}\n\n{table}" for title, table in parts.items())
