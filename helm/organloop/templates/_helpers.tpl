@@ -1,0 +1,154 @@
+{{/* What several components share. Each is called with `dict "root" $ "component" "worker" …`. */}}
+
+{{/* What Services, Deployments and NetworkPolicies find pods by. Not the name: Prefect gives jobs another. */}}
+{{- define "organloop.selector" -}}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "organloop.labels" -}}
+{{ include "organloop.selector" . }}
+app.kubernetes.io/name: organloop
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ .root.Chart.Name }}-{{ .root.Chart.Version }}
+{{- end }}
+
+{{/* An image of ours: `"image" "worker"`. By digest where one is given. */}}
+{{- define "organloop.image" -}}
+{{- $images := .root.Values.images -}}
+{{- $digest := index $images.digests .image -}}
+{{- $name := printf "%s/organloop-%s" $images.registry .image -}}
+{{- if $digest }}{{ $name }}@{{ $digest }}{{ else }}{{ $name }}:{{ $images.tag | default .root.Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{/* The head of every pod. What runs asks nothing of Kubernetes, is no root and gets no root's powers. */}}
+{{- define "organloop.pod" -}}
+serviceAccountName: {{ .root.Release.Name }}
+automountServiceAccountToken: false
+{{ include "organloop.podSecurity" (dict "root" .root "user" 10001) }}
+{{- end }}
+
+{{- define "organloop.podSecurity" -}}
+# Variables that Kubernetes makes of Services would be taken for settings: ORGANLOOP_PREFECT_PORT.
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: {{ .user }}
+  runAsGroup: {{ .user }}
+  fsGroup: {{ .user }}
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- with .root.Values.images.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "organloop.container" -}}
+imagePullPolicy: {{ .root.Values.images.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* On which nodes, and not all on one. */}}
+{{- define "organloop.placement" -}}
+{{- with .on.nodeSelector }}
+nodeSelector: {{ toYaml . | nindent 2 }}
+{{- end }}
+{{- with .on.tolerations }}
+tolerations: {{ toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels: {{ include "organloop.selector" . | nindent 8 }}
+{{- end }}
+
+{{/* The settings and secrets of a process of ours. */}}
+{{- define "organloop.environment" -}}
+envFrom:
+  - configMapRef: {name: {{ .root.Release.Name }}-settings}
+env: {{ include "organloop.secrets" . | nindent 2 }}
+{{- end }}
+
+{{- define "organloop.secrets" -}}
+{{- $secret := .root.Values.existingSecret -}}
+- name: PGPASSWORD  # read by the drivers; addresses carry no password
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: database-password}}
+- name: PREFECT_API_AUTH_STRING
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: prefect-auth}}
+- name: ORGANLOOP_ARCHIVE_USER
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: archive-user}}
+- name: ORGANLOOP_ARCHIVE_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: archive-password}}
+{{- end }}
+
+{{/* Where such a process writes, and what it trusts. */}}
+{{- define "organloop.mounts" -}}
+- {name: store, mountPath: /var/lib/organloop}
+- {name: tmp, mountPath: /tmp}
+{{ include "organloop.trust.mounts" . }}
+{{- end }}
+
+{{- define "organloop.volumes" -}}
+- name: store
+  persistentVolumeClaim: {claimName: {{ .root.Values.store.existingClaim | default (printf "%s-store" .root.Release.Name) }}}
+- name: tmp
+  emptyDir: {}
+{{ include "organloop.trust.volumes" . }}
+{{- end }}
+
+{{/* The certificates that archive and database are checked against; never a key. */}}
+{{- define "organloop.trust.mounts" -}}
+- {name: trust, mountPath: /etc/organloop/trust, readOnly: true}
+{{- end }}
+
+{{- define "organloop.trust.volumes" -}}
+- name: trust
+  projected:
+    sources:
+{{- with include "organloop.archiveSecret" . }}
+      - secret:
+          name: {{ . }}
+          items: [{key: ca.crt, path: archive.crt}]
+{{- end }}
+{{- with .root.Values.database.caSecret }}
+      - secret:
+          name: {{ . }}
+          items: [{key: ca.crt, path: database.crt}]
+{{- end }}
+{{- if not (or (include "organloop.archiveSecret" .) .root.Values.database.caSecret) }} []{{ end }}
+{{- end }}
+
+{{/* The secret whose ca.crt the archive's TLS is checked against; empty: the system's certificates. */}}
+{{- define "organloop.archiveSecret" -}}
+{{- if .root.Values.gateway.enabled }}{{ .root.Values.gateway.tlsSecret }}{{ else }}{{ .root.Values.archive.caSecret }}{{ end }}
+{{- end }}
+
+{{/* Brings the records' schema to this version under an advisory lock, before anything else starts. */}}
+{{- define "organloop.prepare" -}}
+- name: prepare
+  image: {{ include "organloop.image" (dict "root" .root "image" "trainer") }}
+  {{- include "organloop.container" . | nindent 2 }}
+  command: [organloop, prepare{{ if .root.Values.release.starter }}, --starter{{ end }}]
+  {{- include "organloop.environment" . | nindent 2 }}
+  resources: {{ toYaml .root.Values.prepare.resources | nindent 4 }}
+  volumeMounts: {{ include "organloop.mounts" . | nindent 4 }}
+{{- end }}
+
+{{- define "organloop.databaseHost" -}}
+{{- if .Values.database.bundled }}{{ .Release.Name }}-database{{ else }}{{ .Values.database.host }}{{ end }}
+{{- end }}
+
+{{/* In network policies: the pods of one component. */}}
+{{- define "organloop.peer" -}}
+podSelector:
+  matchLabels: {{ include "organloop.selector" . | nindent 4 }}
+{{- end }}

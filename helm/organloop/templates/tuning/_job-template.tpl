@@ -1,0 +1,60 @@
+{{/* Prefect's base job template. Prefect fills in what stands between braces in quotes. */}}
+{{- define "organloop.tuning.template" -}}
+{{- $this := dict "root" . "component" "tuning-job" -}}
+{{- $resources := deepCopy .Values.tuning.resources -}}
+{{- if gt (int .Values.tuning.gpus) 0 }}{{ $_ := set $resources.limits .Values.tuning.gpuResource (int .Values.tuning.gpus) }}{{ end -}}
+variables:
+  type: object
+  properties:
+    name: {type: string, default: {{ .Release.Name }}-tuning}
+    namespace: {type: string, default: {{ .Release.Namespace }}}
+    command: {type: string}
+    labels: {type: object, additionalProperties: {type: string}}
+    annotations: {type: object, additionalProperties: {type: string}}
+    env: {type: object, additionalProperties: {type: string}}
+job_configuration:
+  name: {{ `"{{ name }}"` }}
+  namespace: {{ `"{{ namespace }}"` }}
+  command: {{ `"{{ command }}"` }}
+  labels: {{ `"{{ labels }}"` }}
+  annotations: {{ `"{{ annotations }}"` }}
+  env: {{ `"{{ env }}"` }}
+  stream_output: true
+  pod_watch_timeout_seconds: {{ .Values.tuning.startSeconds }}
+  job_manifest:
+    apiVersion: batch/v1
+    kind: Job
+    metadata:
+      generateName: {{ `"{{ name }}-"` }}
+      namespace: {{ `"{{ namespace }}"` }}
+      labels: {{ `"{{ labels }}"` }}
+      annotations: {{ `"{{ annotations }}"` }}
+    spec:
+      backoffLimit: 0
+      ttlSecondsAfterFinished: 86400
+      activeDeadlineSeconds: {{ .Values.tuning.deadlineSeconds }}
+      template:
+        metadata:
+          labels: {{ include "organloop.labels" $this | nindent 12 }}
+        spec:
+          {{- include "organloop.pod" $this | nindent 10 }}
+          {{- include "organloop.placement" (merge (dict "on" .Values.tuning) $this) | nindent 10 }}
+          restartPolicy: Never
+          completions: 1
+          parallelism: 1
+          terminationGracePeriodSeconds: 60
+          containers:
+            - name: prefect-job  # the name Prefect wants
+              image: {{ include "organloop.image" (dict "root" . "image" "trainer") }}
+              {{- include "organloop.container" $this | nindent 14 }}
+              args: {{ `"{{ command }}"` }}
+              {{- include "organloop.environment" $this | nindent 14 }}
+              resources: {{ toYaml $resources | nindent 16 }}
+              volumeMounts:
+                {{- include "organloop.mounts" $this | nindent 16 }}
+                - {name: shared-memory, mountPath: /dev/shm}
+          volumes:
+            {{- include "organloop.volumes" $this | nindent 12 }}
+            - name: shared-memory
+              emptyDir: {medium: Memory, sizeLimit: {{ .Values.tuning.sharedMemory }}}
+{{- end }}
