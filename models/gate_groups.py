@@ -37,13 +37,13 @@ def groups_of(scores: Sequence[PairedScore], policy: GatePolicy) -> dict[str, di
 def grouped(
     scores: Sequence[PairedScore], key: Callable[[PairedScore], str | None], policy: GatePolicy
 ) -> dict[str, MeanDifference]:
-    """Return the mean DSC difference by what the key names, without what the bootstrap drew."""
+    """Return the mean DSC difference by what the key names, bounded by Student's t."""
     found: dict[str, MeanDifference] = {}
     for name in sorted({group for score in scores if (group := key(score)) is not None}):
         of_group = [score for score in scores if key(score) == name]
-        mean = mean_difference(of_group, policy.confidence, policy.resamples, policy.seed)
+        mean = mean_difference(of_group, policy.confidence, resamples=0, seed=policy.seed)
         if mean is not None:
-            found[name] = mean.plain()
+            found[name] = mean
     return found
 
 

@@ -116,11 +116,9 @@ def losses_allowed(
     Returns
     -------
     dict
-        A case nobody scanned again has the smallest threshold there is. However noisy the incumbent, none
-        is beyond the ruinous loss: what is ruined by chance is ruined.
+        A case nobody scanned again has the smallest threshold there is.
     """
-    factor = policy.surface_factor if metric is Metric.NSD else 1.0
-    smallest, largest = policy.smallest_loss * factor, policy.ruinous_loss * factor
+    smallest = policy.smallest_loss * _factor(metric, policy)
     allowed = {score.case: smallest for score in scores if score.change(metric) is not None}
     noise = {case: score.noise(metric) for score in scores if (case := score.case) in allowed}
     most = max(map(len, noise.values()), default=0)
@@ -128,8 +126,12 @@ def losses_allowed(
     thresholds = loss_thresholds([noise[case] for case in scanned], share) if scanned else None
     if thresholds is not None:
         for case, threshold in zip(scanned, thresholds, strict=True):
-            allowed[case] = min(largest, max(smallest, float(threshold)))
+            allowed[case] = max(smallest, float(threshold))
     return allowed
+
+
+def _factor(metric: Metric, policy: GatePolicy) -> float:
+    return policy.surface_factor if metric is Metric.NSD else 1.0
 
 
 def noise_of(scores: Sequence[PairedScore], allowed: Mapping[str, float]) -> Noise:
@@ -142,28 +144,36 @@ def noise_of(scores: Sequence[PairedScore], allowed: Mapping[str, float]) -> Noi
 def no_case_lost(
     scores: Collection[PairedScore], allowed: Mapping[Metric, Mapping[str, float]], policy: GatePolicy
 ) -> list[GateReason]:
-    """Veto: new misses and hallucinations, ruined cases, and more lost cases than one would be by chance."""
+    """Veto: new misses and hallucinations, ruined cases, and more lost cases than one would be by chance.
+
+    However noisy the incumbent, a ruinous loss is seen by a person: equal models have one by chance where
+    the incumbent itself moves as much, and three patients ruined are refused whatever the noise.
+    """
 
     def new(outcome: Outcome) -> list[PairedScore]:
         return [s for s in scores if s.candidate_outcome is outcome and s.incumbent_outcome is not outcome]
 
-    def beyond(score: PairedScore, metric: Metric) -> bool:
+    def beyond(score: PairedScore, metric: Metric, most: float) -> bool:
         change = score.change(metric)
-        return change is not None and -change > allowed[metric][score.case]
+        return change is not None and -change > min(most, allowed[metric][score.case])
 
-    def ruined(score: PairedScore) -> bool:
-        change = score.difference
-        return beyond(score, Metric.DSC) and change is not None and -change > policy.ruinous_loss
+    def lost(metric: Metric) -> list[PairedScore]:
+        return [s for s in scores if beyond(s, metric, policy.ruinous_loss * _factor(metric, policy))]
 
-    gone = [s for s in scores if ruined(s)]
-    lost = [s for s in scores if beyond(s, Metric.DSC)]
-    rough = [s for s in scores if beyond(s, Metric.NSD) and s not in lost]
+    def is_ruined(score: PairedScore) -> bool:
+        return score.difference is not None and -score.difference > policy.ruinous_loss
+
+    ruined = [s for s in scores if is_ruined(s)]
+    unexplained = [s for s in ruined if beyond(s, Metric.DSC, np.inf)]
+    large = lost(Metric.DSC)
+    rough = [s for s in lost(Metric.NSD) if s not in large]
+    gone = Decision.REFUSE if unexplained else _by_number(ruined, policy)
     beyond_noise = "More is lost than the incumbent's own noise explains"
     return [
         *_named("new-miss", Decision.REFUSE, "The organ is newly missed", new(Outcome.MISSED)),
         *_named("new-hallucination", Decision.REFUSE, "An absent organ is found", new(Outcome.HALLUCINATED)),
-        *_named("ruined-case", Decision.REFUSE, f"More than {policy.ruinous_loss} DSC is lost", gone),
-        *_named("large-loss", _by_number(lost, policy), beyond_noise, lost),
+        *_named("ruined-case", gone, f"More than {policy.ruinous_loss} DSC is lost", ruined),
+        *_named("large-loss", _by_number(large, policy), beyond_noise, [s for s in large if s not in ruined]),
         *_named("surface-loss", _by_number(rough, policy), f"{beyond_noise}, of surface DSC", rough),
     ]
 

@@ -201,7 +201,7 @@ def mean_difference(
     confidence
         Of the one-sided bound, e.g. 0.95.
     resamples, seed
-        Of the bootstrap.
+        Of the bootstrap; without a resample the bound is Student's t, as groups are too small for more.
     metric
         What is compared.
 
@@ -214,7 +214,11 @@ def mean_difference(
     if not len(pairs):
         return None
     differences = pairs[:, 1] - pairs[:, 0]
-    bound, means = bootstrap_mean(differences, confidence, resamples, seed)
+    bound, means = (
+        bootstrap_mean(differences, confidence, resamples, seed)
+        if resamples
+        else (_bound_by_t(differences, confidence), None)
+    )
     return MeanDifference(
         patients=len(differences),
         incumbent=float(pairs[:, 0].mean()),
@@ -224,6 +228,13 @@ def mean_difference(
         lower_bound=bound,
         drawn=None if means is None else Histogram.of(means),
     )
+
+
+def _bound_by_t(values: NDArray[np.float64], confidence: float) -> float | None:
+    if len(values) < 2:
+        return None
+    spread = float(values.std(ddof=1)) / math.sqrt(len(values))
+    return float(values.mean() - stats.t.ppf(confidence, len(values) - 1) * spread)
 
 
 def lower_bound_of_mean(
@@ -247,15 +258,16 @@ def bootstrap_mean(
         return None, None
     if np.ptp(values) < 1e-12:
         return float(values.mean()), None
-    result = stats.bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=resamples,
-        confidence_level=_widened(confidence, len(values)),
-        alternative="greater",
-        method="BCa",
-        rng=np.random.default_rng(seed),
-    )
+    with np.errstate(invalid="ignore", divide="ignore"):  # where BCa is undefined, the bound is no number
+        result = stats.bootstrap(
+            (values,),
+            np.mean,
+            n_resamples=resamples,
+            confidence_level=_widened(confidence, len(values)),
+            alternative="greater",
+            method="BCa",
+            rng=np.random.default_rng(seed),
+        )
     bound = float(result.confidence_interval.low)
     return (bound if math.isfinite(bound) else None), result.bootstrap_distribution
 
