@@ -1,0 +1,107 @@
+"""What is served in the benches: a CT of 300 x 512 x 512, the starter, and a U-Net of 19 M parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.geometry import Geometry
+from models.phantom import make_case
+from models.release import Release
+from models.resampling import AIR_HU, to_model_grid
+from models.volume import Volume
+from services.releases.store import ReleaseStore
+from services.wiring import repository_root
+
+ROOT = Path(__file__).resolve().parents[3]
+BUILD = ROOT / "build" / "serving"
+SHAPE = (300, 512, 512)
+THREADS = 2
+CASE = ("A", 900_201)
+
+CROP = (96, 144, 144)
+"""Voxels of the U-Net's part of the volume, 1.5 mm: from the middle of the body, 4 of its windows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """One network and what it is asked about.
+
+    Parameters
+    ----------
+    release
+        The network.
+    store
+        Its weights and exports.
+    whole, hu
+        The CT on the model grid, and the part of it that is timed; (k, j, i), int16.
+    """
+
+    release: Release
+    store: ReleaseStore
+    whole: NDArray[np.int16]
+    hu: NDArray[np.int16]
+
+
+def ct() -> Volume:
+    """Return the CT: a phantom at 1.5 x 0.79 x 0.79 mm, mirrored towards head and feet to 300 slices."""
+    kept = BUILD / "ct.npz"
+    if not kept.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        case = make_case(*CASE, spacing_mm=(1.5, 0.79, 0.79)).volume
+        hu = case.hu[:, : SHAPE[1], : SHAPE[2]]
+        sides = [(a // 2, a - a // 2) for a in (max(n - m, 0) for n, m in zip(SHAPE, hu.shape, strict=True))]
+        hu = np.pad(hu, [sides[0], (0, 0), (0, 0)], mode="symmetric")[: SHAPE[0]]
+        hu = np.pad(hu, [(0, 0), sides[1], sides[2]], constant_values=AIR_HU)
+        np.savez(kept, hu=hu, affine=case.geometry.affine)
+    with np.load(kept) as file:
+        return Volume(file["hu"], Geometry(SHAPE, file["affine"]))
+
+
+def material(network: str) -> Material:
+    """Return `starter` or `unet`, published once."""
+    store = ReleaseStore(BUILD / network)
+    if not store.numbers():
+        if network == "starter":
+            store.import_from(repository_root() / "models" / "starter")
+        else:
+            _publish_unet(store)
+    release = store.release(1)
+    kept = BUILD / f"{network}.npy"
+    if not kept.exists():
+        np.save(kept, to_model_grid(ct(), release.contract.spacing_mm).hu)
+    whole = np.load(kept)
+    if network == "starter":
+        return Material(release, store, whole, whole)
+    k, j, i = ((n - side) // 2 for n, side in zip(whole.shape, CROP, strict=True))
+    part = whole[k : k + CROP[0], j : j + CROP[1], i : i + CROP[2]]
+    return Material(release, store, whole, np.ascontiguousarray(part))
+
+
+def _publish_unet(store: ReleaseStore) -> None:
+    """Publish a text-driven checkpoint of random weights, its organs made rare: noise compacts badly."""
+    import torch  # the served roles do without it, and so does their memory
+
+    from models.network.checkpoint_import import import_checkpoint
+    from models.network.weights import head_to_bytes, trunk_to_bytes
+    from tests import published
+
+    state = published.unet_state()
+    state["controller.bias"] = state["controller.bias"].clone()
+    state["controller.bias"][-1] -= 4.0
+    file = BUILD / "unet.pth"
+    torch.save(published.published_file(state), file)
+    network = import_checkpoint(file)
+    file.unlink()
+    store.publish(
+        Release(
+            number=1,
+            parent=None,
+            trunk=store.add_trunk(trunk_to_bytes(network.trunk, exact=True)),
+            heads={organ: store.add_head(head_to_bytes(head)) for organ, head in network.heads.items()},
+            contract=network.contract,
+        )
+    )

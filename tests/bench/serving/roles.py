@@ -1,0 +1,171 @@
+"""One way to segment the bench's volume, in a process of its own: ``python -m tests.bench.serving.roles``.
+
+Says one JSON document: seconds of each repetition, CPU seconds of the last, peak memory, windows; masks
+go to a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.bench.serving.material import THREADS, Material, material
+
+Masks = NDArray[np.bool_]
+Ask = Callable[[], tuple[Masks, int]]
+"""Segments once: masks (organ, k, j, i), and how many windows were evaluated."""
+
+
+def peak_bytes(pid: int | str) -> int:
+    """Return the most memory a process ever held; what getrusage says begins with its parent's."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def cpu_seconds(pid: int | str) -> float:
+    """Return the processor time a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def masked(probability: NDArray, of: Material) -> Masks:
+    """Return every organ's mask."""
+    thresholds = of.release.contract.thresholds
+    return np.stack(
+        [p >= thresholds[o] for p, o in zip(probability, of.release.contract.organs, strict=True)]
+    )
+
+
+@contextmanager
+def triton(of: Material) -> Iterator[tuple[Ask, list[int]]]:
+    """Ours: a volume through Triton; with the processes that serve it."""
+    from services.inference.triton import TritonSegmenter
+
+    with served(of) as (url, pids):
+        client = TritonSegmenter(url, deadline_seconds=1800)
+
+        def ask() -> tuple[Masks, int]:
+            answer = client.segment(of.hu, 1)
+            return masked(answer.probability, of), len(answer.window_origin)
+
+        yield ask, pids
+        client.close()
+
+
+@contextmanager
+def served(of: Material) -> Iterator[tuple[str, list[int]]]:
+    """Serve a release from a Triton of its own; its address, and its processes."""
+    from services.releases.triton_repository import TritonRepository
+    from tests.serving import MODEL, server_at
+
+    with tempfile.TemporaryDirectory() as folder:
+        server = server_at(Path(folder))
+        TritonRepository(Path(folder) / "repository", MODEL, THREADS).write_version(of.release, of.store)
+        with server as process:
+            stubs = [
+                int(entry.name)
+                for entry in Path("/proc").iterdir()
+                if entry.name.isdigit() and _command(entry).startswith(folder)
+            ]
+            yield process.url, [process.pid, *stubs]
+
+
+def _command(entry: Path) -> str:
+    try:
+        return (entry / "cmdline").read_text()
+    except OSError:
+        return ""
+
+
+@contextmanager
+def in_process(of: Material) -> Iterator[tuple[Ask, list[int]]]:
+    """The same engine and windows in this process."""
+    from services.inference.engine import OpenVinoEngine
+
+    store, release = of.store, of.release
+    heads = {organ: store.export(digest) for organ, digest in release.heads.items()}
+    engine = OpenVinoEngine(release, store.export(release.trunk), heads, THREADS, lean=True)
+
+    def ask() -> tuple[Masks, int]:
+        answer = engine.segment(of.hu)
+        return masked(answer.probability, of), len(answer.window_origin)
+
+    yield ask, []
+
+
+@contextmanager
+def monai(of: Material) -> Iterator[tuple[Ask, list[int]]]:
+    """MONAI's sliding window on torch: same spacing, window, overlap, Gaussian weight and threads."""
+    import torch
+    from monai.inferers import sliding_window_inference
+
+    from models.network.weights import head_from_bytes, trunk_from_bytes
+    from models.windows import WEIGHT_SIGMA, scale_hu
+
+    torch.set_num_threads(THREADS)
+    contract, windows = of.release.contract, 0
+    trunk = trunk_from_bytes(of.store.trunk(of.release.trunk)).eval()
+    heads = [head_from_bytes(of.store.head(of.release.heads[o])).eval() for o in contract.organs]
+
+    def network(window: torch.Tensor) -> torch.Tensor:
+        nonlocal windows
+        windows += len(window)
+        output = trunk(window)
+        return torch.cat([torch.sigmoid(head(output)) for head in heads], 1)
+
+    def ask() -> tuple[Masks, int]:
+        nonlocal windows
+        windows = 0
+        volume = torch.from_numpy(scale_hu(of.hu, contract.hu_window))[None, None]
+        with torch.inference_mode():
+            answer = sliding_window_inference(
+                volume, contract.window_shape, 1, network, contract.overlap, "gaussian", WEIGHT_SIGMA
+            )
+        return masked(answer[0].numpy(), of), windows
+
+    yield ask, []
+
+
+ROLES = {"triton": triton, "in-process": in_process, "monai": monai}
+
+
+def main() -> int:
+    """Run one role."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("role", choices=ROLES)
+    parser.add_argument("network", choices=("starter", "unet"))
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--masks", type=Path)
+    options = parser.parse_args()
+    of = material(options.network)
+    said: dict[str, Any] = {"wall": []}
+    with ROLES[options.role](of) as (ask, pids):
+        if options.repeats > 1:
+            ask()  # the first one also grows pools and pages
+        for _ in range(options.repeats):
+            cpu = sum(map(cpu_seconds, pids)) + time.process_time()
+            began = time.perf_counter()
+            masks, windows = ask()
+            said["wall"].append(time.perf_counter() - began)
+            said["cpu"] = sum(map(cpu_seconds, pids)) + time.process_time() - cpu
+        said["windows"] = windows
+        said["memory"] = peak_bytes("self") + sum(map(peak_bytes, pids))
+    if options.masks:
+        np.save(options.masks, np.packbits(masks))
+    json.dump(said, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,151 @@
+"""How volumes and answers travel: shared memory on one host, compressed gRPC elsewhere, the same bits."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tritonclient.grpc import InferenceServerClient
+
+from models.compact import DISAGREEMENT_RANGE, pack
+from models.errors import ServingRejected, ServingTimedOut
+from models.segmentation import Segmentation
+from services.inference import shared_memory
+from services.inference.triton import Transport, TritonSegmenter
+from tests.relay import Relay
+from tests.serving import Serving
+from tests.tiny_networks import noisy_body, tiny_contract
+
+HU = noisy_body((40, 60, 64))
+OVERHEAD = 30_000
+"""Bytes of one request's messages besides volume and result."""
+
+
+@pytest.fixture
+def relay(serving: Serving) -> Iterator[Relay]:
+    process = serving.server.status()
+    assert process is not None
+    with Relay(process.grpc_port) as relay:
+        yield relay
+
+
+def asked(url: str, transport: Transport, hu: np.ndarray = HU, sampled: bool = False) -> Segmentation:
+    client = TritonSegmenter(url, deadline_seconds=60, transport=transport)
+    try:
+        return client.segment(hu, 1, sampled)
+    finally:
+        client.close()
+
+
+def same(one: Segmentation, other: Segmentation) -> bool:
+    fields = ("probability", "disagreement", "global_feature", "window_origin")
+    return all(getattr(one, name).tobytes() == getattr(other, name).tobytes() for name in fields)
+
+
+def regions(serving: Serving) -> list[str]:
+    client = InferenceServerClient(serving.triton.url)
+    names = list(client.get_system_shared_memory_status().regions)
+    client.close()
+    return names
+
+
+@pytest.mark.parametrize("transport", [Transport.AUTO, Transport.SHARED_MEMORY])
+def test_on_one_host_the_volume_goes_through_memory_and_nothing_is_left(
+    serving: Serving, relay: Relay, transport: Transport
+) -> None:
+    answer = asked(relay.url, transport)
+    assert relay.up < OVERHEAD < HU.nbytes
+    assert same(answer, serving.in_process.segment(HU, 1))
+    assert regions(serving) == []
+    assert list(shared_memory.FOLDER.glob(f"{shared_memory.PREFIX}*")) == []
+
+
+def test_elsewhere_volume_and_answer_are_compressed(serving: Serving, relay: Relay) -> None:
+    plain = asked(relay.url, Transport.PLAIN)
+    up, down = relay.up, relay.down
+    assert HU.nbytes < up < HU.nbytes + OVERHEAD
+    small = asked(relay.url, Transport.COMPRESSED)
+    assert relay.up - up < 0.8 * up
+    assert same(plain, small)
+    packed = (pack(plain.probability, 1.0), pack(plain.disagreement, DISAGREEMENT_RANGE))
+    assert relay.down - down < 0.9 * sum(one.code.nbytes + one.exact.nbytes for one in packed)
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("127.0.0.1:8001", True),
+        ("localhost:8001", True),
+        ("[::1]:8001", True),
+        ("127.1.2.3:1", True),
+        ("10.0.0.5:8001", False),
+        ("triton:8001", False),
+        ("localhost.example.org:8001", False),
+    ],
+)
+def test_only_the_loopback_is_this_host(url: str, local: bool) -> None:
+    assert shared_memory.is_local(url) is local
+
+
+def test_a_server_that_does_not_see_this_hosts_memory_is_asked_by_grpc_and_it_is_said(
+    serving: Serving, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one in a container behind a published port."""
+    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path)
+    with caplog.at_level(logging.WARNING):
+        answer = asked(serving.triton.url, Transport.AUTO)
+    assert same(answer, serving.in_process.segment(HU, 1))
+    assert "shares no memory" in caplog.text
+    with pytest.raises(ServingRejected, match="shares no memory"):
+        asked(serving.triton.url, Transport.SHARED_MEMORY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_request_given_up_while_it_waits_its_turn_does_not_hurt_the_server(serving: Serving) -> None:
+    big = noisy_body((80, 90, 90))
+    first = TritonSegmenter(serving.triton.url, deadline_seconds=60, transport=Transport.SHARED_MEMORY)
+    busy = threading.Thread(target=first.segment, args=(big, 1))
+    busy.start()
+    time.sleep(0.1)
+    hasty = TritonSegmenter(serving.triton.url, deadline_seconds=0.3, transport=Transport.SHARED_MEMORY)
+    with pytest.raises(ServingTimedOut):
+        hasty.segment(HU, 1)
+    hasty.close()
+    busy.join()
+    first.close()
+    # Triton takes no memory away that a request is still to be read from: it is taken back later.
+    assert len(regions(serving)) <= 1
+    assert same(asked(serving.triton.url, Transport.AUTO), serving.in_process.segment(HU, 1))
+
+
+def test_what_a_killed_client_left_registered_is_taken_back(serving: Serving) -> None:
+    name = f"{shared_memory.PREFIX}{int(time.time()) - 1}-killed"
+    path = shared_memory.FOLDER / name
+    path.write_bytes(bytes(4096))
+    client = InferenceServerClient(serving.triton.url)
+    client.register_system_shared_memory(name, f"/{name}", 4096)
+    path.unlink()
+    assert name in regions(serving)
+    asked(serving.triton.url, Transport.AUTO)
+    assert name not in regions(serving)
+    client.close()
+
+
+def test_sampled_features_come_only_where_asked_for_and_are_those_of_this_process(serving: Serving) -> None:
+    hu = noisy_body((20, 26, 28))
+    assert asked(serving.triton.url, Transport.AUTO, hu).samples is None
+    answer = asked(serving.triton.url, Transport.AUTO, hu, sampled=True)
+    here = serving.in_process.segment(hu, 1, sampled=True)
+    assert answer.samples is not None
+    assert here.samples is not None
+    answer.samples.require(tiny_contract(), len(answer.window_origin))
+    for name in ("window", "index", "weight", "taps"):
+        assert getattr(answer.samples, name).tobytes() == getattr(here.samples, name).tobytes()
+    assert same(answer, here)
+    assert answer.samples.weight.sum() == pytest.approx(len(answer.window_origin) * 16**3, rel=1e-4)
+    assert np.unique(answer.samples.window).size == len(answer.window_origin)
