@@ -56,9 +56,9 @@ assert numpy.__version__ < '2', numpy.__version__"
     [ -z "$missing" ] || fail "libraries are missing: $missing"
     ;;
 gateway)
-    Orthanc --version | grep -q Orthanc
+    Orthanc --version >/tmp/version && grep -q Orthanc /tmp/version || fail "Orthanc does not run"
     [ -f /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || fail "no DICOMweb"
-    nginx -v 2>&1 | grep -q nginx
+    nginx -v >/tmp/version 2>&1 || fail "nginx does not run"
     grep -q /dicom-web /usr/share/ohif/app-config.js || fail "OHIF is not configured"
     [ -f /usr/share/ohif/index.html ] || fail "no OHIF"
     ;;
