@@ -28,29 +28,38 @@ def import_checkpoint(
             "published text-driven checkpoints; a SegResNet has none."
         ),
     ] = None,
+    first: Annotated[
+        bool,
+        typer.Option(help="Let it serve: as the first release of a home where none serves. Needs a name."),
+    ] = False,
+    approver: Annotated[str, typer.Option(help="Who lets it serve.")] = "",
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
     as_json: Json = False,
 ) -> None:
     """Take a public checkpoint apart into trunk and private heads, and publish it as a candidate.
 
     Text-driven U-Net and Swin UNETR, or MONAI's SegResNet; RAS, 1.5 mm voxels, -175 to 250 HU, windows of
-    96 voxels. It is uncalibrated and serves nobody by itself. Exit 3 if the file is not what it should be.
+    96 voxels. It is uncalibrated, and serves nobody unless it is let to. Exit 3 if the file is not what it
+    should be, or a release serves already.
     """
 
     def verb() -> Outcome:
-        from flows.import_checkpoint import keep_checkpoint
+        from flows.import_checkpoint import keep_checkpoint, make_first
         from services.wiring import connect_in_process
 
         keys = [key.strip() for key in organs.split(",")] if organs else None
-        document = keep_checkpoint(file, connect_in_process(Settings()), keys, progress)
+        services = connect_in_process(Settings())
+        document = keep_checkpoint(file, services, keys, progress)
+        if first:
+            make_first(document["release"], services, approver, reason)
+            document["state"] = "promoted"
         worst = max(one["max_logit_difference"] for one in document["parity"].values())
         lines = [
-            f"candidate: release {document['release']}, {document['kind']}, "
+            f"{document['state']}: release {document['release']}, {document['kind']}, "
             f"{len(document['organs'])} classes",
             f"the engine's logits differ from torch's by at most {worst:.1e}",
             document["licence"],
         ]
-        if document["not_in_results"]:
-            lines.append(f"results do not speak of {', '.join(document['not_in_results'])}")
         return Outcome(document, lines)
 
     answer(verb, as_json)

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from deploy.console import EXIT_REFUSED, Json, Outcome, answer, progress, table
-from models.organs import ORGANS
+from models.organs import KEYS
 from services.settings import Settings
 
 SCOPES = ("organ", "slices", "regions")
@@ -92,9 +92,9 @@ def tune(
 ) -> None:
     """Tune the heads of corrected organs into a candidate release; nothing else changes."""
     asked = None if organs is None else [organ.strip() for organ in organs.split(",")]
-    unknown = sorted(set(asked or ()) - set(ORGANS))
+    unknown = sorted(set(asked or ()) - set(KEYS))
     if unknown:
-        raise typer.BadParameter(f"no such organ: {', '.join(unknown)}; there are {', '.join(ORGANS)}")
+        raise typer.BadParameter(f"no such organ: {', '.join(unknown)}; there are {', '.join(KEYS)}")
     if level not in LEVELS:
         raise typer.BadParameter(f"no such level: {level}; there are {', '.join(LEVELS)}")
 

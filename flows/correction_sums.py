@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from models.corrections import OrganLedger, OrganState
-from models.organs import ORGANS
+from models.organs import KEYS
 from services.cases.words import ReadersDisagree, Word, teaches, teaching_words, valid_words
 from services.records.port import Correction, Records
 
@@ -48,7 +48,7 @@ def sums(records: Records, policy: ReadersDisagree) -> dict[str, Any]:
         "corrections": len(corrections),
         "organs": [
             {**_organ(key, of_organ), "disagreements": sum(one.organ == key for one in disagreements)}
-            for key in ORGANS
+            for key in KEYS
             if (of_organ := [word for word in said if word.entry.organ == key])
         ],
         "readers": by("reader", lambda one: one.reader or UNKNOWN),

@@ -8,9 +8,10 @@ from typing import Any
 
 from flows.serving import Progress, silent
 from flows.tune_heads import publish_candidate
+from models.errors import Refused
 from models.network.checkpoint_import import LICENCE, import_checkpoint
 from models.network.weights import head_to_bytes, trunk_to_bytes
-from models.organs import ORGANS
+from models.organs import KEYS
 from models.release import Release, sha256_hex
 from services.records.port import ReleaseState
 from services.releases.exporter import export_release
@@ -42,13 +43,13 @@ def keep_checkpoint(
     -------
     dict
         The document of the `import-checkpoint` verb: ``release, digest, state, kind, sha256`` (the file's),
-        ``licence, organs`` (in the file's order), ``not_in_results`` (those of them that no result
-        speaks of), ``parity`` (by organ: ``max_logit_difference, flipped, voxels``), ``seconds``.
+        ``licence, organs`` (in the file's order), ``parity`` (by organ: ``max_logit_difference, flipped,
+        voxels``), ``seconds``.
 
     Raises
     ------
     Refused
-        As `models.network.checkpoint_import.import_checkpoint`.
+        As `models.network.checkpoint_import.import_checkpoint`; `unknown-organ`.
     InvalidRelease
         If the serving engine does not answer as torch does; nothing is published then.
     StorageFailed
@@ -58,6 +59,10 @@ def keep_checkpoint(
     store = services.releases
     progress(LICENCE)
     with watch.step("read"):
+        unknown = sorted(set(organs or ()) - set(KEYS))
+        if unknown:
+            detail = f"the catalogue has no {', '.join(unknown)}; it has {', '.join(KEYS)}"
+            raise Refused("unknown-organ", detail, {"organs": unknown})
         network = import_checkpoint(path, organs)
         digest = sha256_hex(path.read_bytes())
     with watch.step("keep"):
@@ -96,7 +101,6 @@ def keep_checkpoint(
         "sha256": digest,
         "licence": LICENCE,
         "organs": list(candidate.contract.organs),
-        "not_in_results": [organ for organ in candidate.contract.organs if organ not in ORGANS],
         "parity": {
             one.organ: {
                 "max_logit_difference": one.max_logit_difference,
@@ -107,3 +111,32 @@ def keep_checkpoint(
         },
         "seconds": watch.seconds(),
     }
+
+
+def make_first(number: int, services: Services, approver: str, reason: str) -> None:
+    """Make a release the incumbent of a home where none serves yet; no gate, for there is nothing to weigh.
+
+    Parameters
+    ----------
+    number
+        The release.
+    services
+        What to work with; nothing is asked of a server.
+    approver, reason
+        Whose act it is, and why.
+
+    Raises
+    ------
+    Refused
+        `incumbent-exists`: beside one that serves, a release is promoted by the gate. `no-name`.
+    InvalidRelease
+        If there is no such release.
+    """
+    if not approver.strip() or not reason.strip():
+        raise Refused("no-name", "this is an act with a name and a reason")
+    release = services.releases.release(number)
+    serving = services.records.incumbent()
+    if serving is not None:
+        raise Refused("incumbent-exists", f"release {serving} serves already", {"incumbent": serving})
+    services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
+    services.records.set_incumbent(number, approver=approver, reason=reason)

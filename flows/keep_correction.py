@@ -161,7 +161,7 @@ def _dsc_of_truths(one: HybridLabel, two: HybridLabel) -> float | None:
 
 
 def _record_agreement(agreement: Agreement, memory: Memory) -> None:
-    if agreement.dsc is not None and agreement.dsc < organ(agreement.organ).dsc_target:
+    if agreement.dsc is not None and agreement.dsc < organ(agreement.organ).agreement:
         names = (agreement.first, agreement.second)
         memory.records.event(
             READERS_DISAGREE,

@@ -31,7 +31,7 @@ from flows.audit_stream import is_drawn, record_audit
 from flows.serving import Progress, incumbent, silent, worth_trying_again
 from models.errors import OrganloopError, Refused
 from models.findings import StudyFindings
-from models.organs import CATALOGUE, ORGANS
+from models.organs import CATALOGUE
 from models.release import Release
 from models.resampling import to_model_grid
 from models.study import assess
@@ -98,7 +98,7 @@ def segment(
     services: Services,
     *,
     release: int | None = None,
-    organs: Collection[str] = ORGANS,
+    organs: Collection[str] | None = None,
     makes_identifiers: bool = False,
     now: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone(),
     progress: Progress = silent,
@@ -119,7 +119,7 @@ def segment(
     release
         Number of the release that must answer; by default the incumbent.
     organs
-        Organs asked for, keys of the catalogue.
+        Organs asked for, keys of the catalogue; None: all that the release segments.
     makes_identifiers
         Whether identifiers that images of a folder lack are made, see `read_series`.
     now
@@ -172,7 +172,7 @@ def segment(
 @dataclass(frozen=True)
 class _Question:
     release: int | None
-    organs: Collection[str]
+    organs: Collection[str] | None
     now: Callable[[], datetime]
     makes_identifiers: bool = False
     notes: tuple[str, ...] = ()
@@ -190,6 +190,7 @@ def _make(
             said = replace(series.verdict, notes=(*series.verdict.notes, *asked.notes))
             series = replace(series, verdict=said)
     chosen = services.releases.release(incumbent(services) if asked.release is None else asked.release)
+    organs = chosen.contract.organs if asked.organs is None else asked.organs
     with watch.step("resample"):
         model_volume = to_model_grid(series.volume, chosen.contract.spacing_mm)
     with watch.step("serve"):
@@ -199,11 +200,11 @@ def _make(
     with watch.step("assess"):
         audited = is_drawn(series.study_uid, services)
         findings = assess(
-            answer, model_volume, series.volume.geometry, chosen, profile, asked.organs, audited
+            answer, model_volume, series.volume.geometry, chosen, profile, organs, audited
         )
     with watch.step("write"):
         progress("writing and proving the DICOM objects")
-        settings = settings_digest(profile, asked.organs, audited)
+        settings = settings_digest(profile, organs, audited)
         key = result_key(series, chosen, services.settings.seg_profile, settings)
         written_at = services.records.first_written(key, asked.now())
         objects = write_results(

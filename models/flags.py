@@ -20,7 +20,7 @@ def flag(organ: str, bound: float | None, reasons: Iterable[Reason]) -> tuple[Fl
         Lower bound of DSC, 0..1; None when none can be claimed.
     reasons
         Broken rules (of an absent organ there is always one), `uncalibrated`, `out-of-domain`
-        and `random-audit`, as they hold.
+        and `random-audit`, as they hold. A structure of which the catalogue has no target gets `no-target`.
 
     Returns
     -------
@@ -35,13 +35,15 @@ def flag(organ: str, bound: float | None, reasons: Iterable[Reason]) -> tuple[Fl
     Raises
     ------
     ValueError
-        If a bound is claimed for an uncalibrated or out-of-domain organ.
+        If a bound is claimed for an uncalibrated or out-of-domain organ, or one without a target.
     """
     held = set(reasons)
+    target = catalogue_entry(organ).dsc_target
+    if target is None:
+        held.add(Reason.NO_TARGET)
     if bound is not None:
-        if held & {Reason.UNCALIBRATED, Reason.OUT_OF_DOMAIN}:
+        if target is None or held & {Reason.UNCALIBRATED, Reason.OUT_OF_DOMAIN}:
             raise ValueError(f"no bound can be claimed for {organ}: {sorted(held)}")
-        target = catalogue_entry(organ).dsc_target
         if bound < target / 2:
             held.add(Reason.BOUND_UNDER_HALF_TARGET)
         elif bound < target:

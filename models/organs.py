@@ -17,11 +17,14 @@ class Code(NamedTuple):
 ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
 RIGHT = Code("24028007", "SCT", "Right")
 LEFT = Code("7771000", "SCT", "Left")
+ALTERED_STRUCTURE = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 
 
 @dataclass(frozen=True)
 class Organ:
-    """One organ of the catalogue.
+    """One organ of the catalogue, or a structure in one: vessels, a tumour, a cyst.
+
+    A value that nobody has established is None, and what would rest on it is not claimed.
 
     Parameters
     ----------
@@ -30,23 +33,29 @@ class Organ:
     label
         Plain name, as the reader sees it (SegmentLabel).
     category, type
-        SNOMED CT terms of the segment (PS3.16 CID 7150 and the organ contexts of CID 7151).
+        SNOMED CT terms of the segment (PS3.16 CID 7150; CID 7151 and the organ contexts it includes, or
+        7159 for what is altered).
     laterality
         SNOMED CT modifier of a paired organ (PS3.16 CID 244), else None.
     cielab
         Display colour, CIELab: L in 0..100, a and b in -128..127.
     volume_range_ml
-        Plausible volume of an adult's whole organ, millilitres.
+        Plausible volume of an adult's whole organ, millilitres. None: any volume is plausible.
     components
-        Connected components expected of a whole organ.
+        Connected components expected of a whole organ. None: any number.
     tubular
         Whether surface and centreline say more than overlap.
     dsc_target
-        DSC below which a reader should look.
+        DSC below which a reader should look. None: how exact is exact enough is not established; a
+        reader looks always, and no bound is claimed.
     gate_margin
-        Mean DSC a candidate may lose and still count as not worse.
+        Mean DSC a candidate may lose and still count as not worse: a choice, not a fact.
     nsd_tolerance_mm
-        Tolerance of the normalised surface distance, millimetres.
+        Tolerance of the normalised surface distance, millimetres: a choice too.
+    region
+        Where it lies (PS3.16 CID 7151), if the type does not say so; None for an organ.
+    within
+        Keys of organs whose voxels it may share, because it is drawn as part of them.
     """
 
     key: str
@@ -55,12 +64,24 @@ class Organ:
     type: Code
     laterality: Code | None
     cielab: tuple[float, float, float]
-    volume_range_ml: tuple[float, float]
-    components: int
+    volume_range_ml: tuple[float, float] | None
+    components: int | None
     tubular: bool
-    dsc_target: float
+    dsc_target: float | None
     gate_margin: float
     nsd_tolerance_mm: float
+    region: Code | None = None
+    within: tuple[str, ...] = ()
+
+    @property
+    def site(self) -> tuple[Code, Code | None]:
+        """Where in the body it is, and on which side."""
+        return self.region or self.type, self.laterality
+
+    @property
+    def agreement(self) -> float:
+        """DSC from which two readers count as agreed; without a target only the same voxels do."""
+        return 1.0 if self.dsc_target is None else self.dsc_target
 
 
 def _organ(
@@ -69,7 +90,7 @@ def _organ(
     type_: tuple[str, str],
     laterality: Code | None,
     cielab: tuple[float, float, float],
-    volume_range_ml: tuple[float, float],
+    volume_range_ml: tuple[float, float] | None,
     tubular: bool,
     dsc_target: float,
     gate_margin: float,
@@ -81,8 +102,38 @@ def _organ(
     )  # fmt: skip
 
 
+def _vessels(
+    key: str,
+    label: str,
+    type_: tuple[str, str],
+    cielab: tuple[float, float, float],
+    region: tuple[str, str],
+    within: tuple[str, ...],
+) -> Organ:
+    """Return vessels of several kinds in one class: how much of them is drawn differs from reader to reader."""
+    return Organ(
+        key, label, ANATOMICAL_STRUCTURE, Code(type_[0], "SCT", type_[1]), None, cielab,
+        None, None, True, None, 0.02, 3.0, Code(region[0], "SCT", region[1]), within,
+    )  # fmt: skip
+
+
+def _altered(
+    key: str,
+    label: str,
+    type_: tuple[str, str],
+    cielab: tuple[float, float, float],
+    region: tuple[str, str],
+    within: tuple[str, ...],
+) -> Organ:
+    """Return a tumour or cyst: of any size and number, mostly absent, and drawn inside its organ."""
+    return Organ(
+        key, label, ALTERED_STRUCTURE, Code(type_[0], "SCT", type_[1]), None, cielab,
+        None, None, False, None, 0.02, 3.0, Code(region[0], "SCT", region[1]), within,
+    )  # fmt: skip
+
+
 # Volumes are wide adult ranges; targets follow what readers reach among themselves on each organ.
-CATALOGUE: tuple[Organ, ...] = (
+_NINE: tuple[Organ, ...] = (
     _organ("spleen", "Spleen", ("78961009", "Spleen"), None, (50.0, 45.0, -45.0), (40, 900), False, 0.90, 0.01, 3.0),
     _organ("right_kidney", "Right kidney", ("64033007", "Kidney"), RIGHT, (72.0, 30.0, 65.0), (40, 450), False, 0.90, 0.01, 3.0),
     _organ("left_kidney", "Left kidney", ("64033007", "Kidney"), LEFT, (88.0, -5.0, 75.0), (40, 450), False, 0.90, 0.01, 3.0),
@@ -94,12 +145,7 @@ CATALOGUE: tuple[Organ, ...] = (
     _organ("gallbladder", "Gallbladder", ("28231008", "Gallbladder"), None, (80.0, -60.0, 60.0), (3, 200), False, 0.75, 0.02, 3.0),
 )  # fmt: skip
 
-ORGANS: tuple[str, ...] = tuple(organ.key for organ in CATALOGUE)
-"""Keys of the catalogue, in its order."""
-
-# Of the 32 classes of the public checkpoints, those with one code of their own. Tumours and cysts would
-# need the organ they lie in beside the type; vessels of two kinds in one class have no code.
-FURTHER: tuple[Organ, ...] = (
+_FURTHER: tuple[Organ, ...] = (
     _organ("oesophagus", "Oesophagus", ("32849002", "Esophagus"), None, (70.0, 25.0, 20.0), (10, 120), True, 0.75, 0.02, 3.0),
     _organ("right_adrenal_gland", "Right adrenal gland", ("23451007", "Adrenal gland"), RIGHT, (82.0, 12.0, 40.0), (1, 20), False, 0.70, 0.02, 3.0),
     _organ("left_adrenal_gland", "Left adrenal gland", ("23451007", "Adrenal gland"), LEFT, (90.0, -12.0, 45.0), (1, 20), False, 0.70, 0.02, 3.0),
@@ -114,9 +160,36 @@ FURTHER: tuple[Organ, ...] = (
     _organ("right_femoral_head", "Right femoral head", ("2812003", "Head of Femur"), RIGHT, (88.0, 4.0, 25.0), (20, 150), False, 0.90, 0.01, 3.0),
     _organ("coeliac_trunk", "Coeliac trunk", ("57850000", "Truncus coeliacus"), None, (55.0, 65.0, 35.0), (0.3, 15), True, 0.70, 0.02, 3.0),
 )  # fmt: skip
-"""Organs that only imported networks segment so far; results speak of `CATALOGUE`."""
 
-_BY_KEY = {organ.key: organ for organ in (*CATALOGUE, *FURTHER)}
+_NEOPLASM, _CYST = ("108369006", "Neoplasm"), ("367643001", "Cyst")
+_KIDNEY, _LIVER = ("64033007", "Kidney"), ("10200004", "Liver")
+
+# No code of the standard is portal and splenic vein together, or portal and hepatic veins: type and region
+# say what they do, the label the rest. Tumours "of a hepatic vessel" are those of one public set of scans,
+# tumours of the liver drawn beside its vessels.
+_STRUCTURES: tuple[Organ, ...] = (
+    _vessels("portal_and_splenic_vein", "Portal and splenic vein", ("29092000", "Vein"), (40.0, 5.0, -50.0), ("818981001", "Abdomen"), ("liver", "pancreas", "hepatic_vessels")),
+    _vessels("hepatic_vessels", "Hepatic vessels", ("59820001", "Blood Vessel"), (58.0, 20.0, -50.0), _LIVER, ("liver", "portal_and_splenic_vein")),
+    _organ("intestine", "Small intestine", ("30315005", "Small intestine"), None, (78.0, 15.0, 30.0), None, True, 0.75, 0.02, 5.0),
+    _altered("kidney_tumour", "Kidney tumour", _NEOPLASM, (62.0, 60.0, 62.0), _KIDNEY, ("right_kidney", "left_kidney")),
+    _altered("liver_tumour", "Liver tumour", _NEOPLASM, (66.0, 55.0, 45.0), _LIVER, ("liver", "hepatic_vessel_tumour")),
+    _altered("pancreas_tumour", "Pancreas tumour", _NEOPLASM, (58.0, 65.0, 5.0), ("15776009", "Pancreas"), ("pancreas",)),
+    _altered("hepatic_vessel_tumour", "Hepatic vessel tumour", _NEOPLASM, (50.0, 60.0, -10.0), _LIVER, ("liver", "hepatic_vessels", "liver_tumour")),
+    _altered("lung_tumour", "Lung tumour", _NEOPLASM, (70.0, 50.0, 30.0), ("39607008", "Lung"), ("right_lung", "left_lung")),
+    _altered("colon_tumour", "Colon tumour", _NEOPLASM, (45.0, 50.0, 40.0), ("71854001", "Colon"), ("colon", "rectum")),
+    _altered("kidney_cyst", "Kidney cyst", _CYST, (85.0, -30.0, 5.0), _KIDNEY, ("right_kidney", "left_kidney")),
+)  # fmt: skip
+
+CATALOGUE: tuple[Organ, ...] = (*_NINE, *_FURTHER, *_STRUCTURES)
+"""All there are: the nine first, then what further imported networks segment."""
+
+KEYS: tuple[str, ...] = tuple(organ.key for organ in CATALOGUE)
+"""Keys of the catalogue, in its order."""
+
+ORGANS: tuple[str, ...] = tuple(organ.key for organ in _NINE)
+"""The nine: those of the demonstration weights and the phantoms, and the first of every result."""
+
+_BY_KEY = {organ.key: organ for organ in CATALOGUE}
 
 
 def organ(key: str) -> Organ:
@@ -130,4 +203,4 @@ def organ(key: str) -> Organ:
     try:
         return _BY_KEY[key]
     except KeyError:
-        raise KeyError(f"no organ {key!r} in the catalogue; it has {', '.join(ORGANS)}") from None
+        raise KeyError(f"no organ {key!r} in the catalogue; it has {', '.join(KEYS)}") from None

@@ -156,11 +156,17 @@ def _midline_mm(found: Mapping[str, Shape], geometry: Geometry) -> float:
 
 
 def _fragmented(organ: str, shape: Shape) -> bool:
-    surplus = sum(shape.pieces_ml[catalogue_entry(organ).components :])
+    components = catalogue_entry(organ).components
+    if components is None:
+        return False
+    surplus = sum(shape.pieces_ml[components:])
     return surplus > FRAGMENT_SHARE * shape.volume_ml
 
 
 def _implausible_volume(organ: str, shape: Shape) -> bool:
     """Tell whether the volume is implausible; a cut organ may be as small as its visible part."""
-    smallest, largest = catalogue_entry(organ).volume_range_ml
+    plausible = catalogue_entry(organ).volume_range_ml
+    if plausible is None:
+        return False
+    smallest, largest = plausible
     return shape.volume_ml > largest or (shape.volume_ml < smallest and not shape.cut)

@@ -14,6 +14,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from models.geometry import Geometry
+from models.organs import organ as catalogue_entry
 from models.reasons import Reason
 from models.resampling import bounding_box
 from models.windows import body_mask
@@ -93,9 +94,7 @@ def relate(
         The model grid.
     """
     found = {organ: mask for organ, mask in masks.items() if mask.any()}
-    claims = np.zeros(geometry.shape, dtype=np.uint8)
-    for mask in found.values():
-        claims += mask
+    disputed = disputed_voxels(found)
     surfaces = {organ: _surface_mm(mask, geometry) for organ, mask in found.items()}
     related = {}
     for organ, mask in found.items():
@@ -103,10 +102,31 @@ def relate(
         gaps = [_gap(surfaces[organ], surfaces[other]) for other in near if other in found]
         related[organ] = Relations(
             outside_share=float(np.mean(~body[mask])),
-            overlap_share=float(np.mean(claims[mask] > 1)),
+            overlap_share=float(np.mean(disputed[organ][mask])),
             gap_mm=min(gaps, default=None),
         )
     return related
+
+
+def disputed_voxels(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+    """Return by organ where another organ claims its voxels that is not drawn as part of it, or it of that.
+
+    Parameters
+    ----------
+    masks
+        By organ, equal axes, bool.
+    """
+    claims = np.zeros(next(iter(masks.values())).shape if masks else (), dtype=np.uint8)
+    for mask in masks.values():
+        claims += mask
+    disputed = {}
+    for organ, mask in masks.items():
+        others = claims
+        for other in masks:
+            if other in catalogue_entry(organ).within or organ in catalogue_entry(other).within:
+                others = others - masks[other]
+        disputed[organ] = mask & (others > 1)
+    return disputed
 
 
 def broken_relations(relations: Mapping[str, Relations]) -> dict[str, tuple[Reason, ...]]:

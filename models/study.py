@@ -21,11 +21,11 @@ from models.findings import OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.flags import flag
 from models.geometry import Geometry
 from models.importance import Importance, importance
-from models.organs import ORGANS
+from models.organs import KEYS, ORGANS
 from models.quality import Shape, broken_rules, measure
 from models.reasons import Reason
 from models.regions import organ_regions, rank_regions
-from models.relations import broken_relations, filled_body, relate
+from models.relations import broken_relations, disputed_voxels, filled_body, relate
 from models.release import Release
 from models.reliability import calibrated
 from models.resampling import patch_on_ct
@@ -159,7 +159,7 @@ def assess(
     ct_geometry: Geometry,
     release: Release,
     profile: str,
-    asked: Collection[str] = ORGANS,
+    asked: Collection[str] | None = None,
     audited: bool = False,
 ) -> StudyFindings:
     """Say everything that is said about one CT series.
@@ -177,14 +177,15 @@ def assess(
     profile
         The serving profile it answered in: a calibration made in another one claims nothing here.
     asked
-        Organs asked for, keys of the catalogue.
+        Organs asked for, keys of the catalogue; None: all that the release segments.
     audited
         Whether the study was drawn at random: then every organ is for review, whatever its flag says.
 
     Returns
     -------
     StudyFindings
-        Masks on the CT grid, a finding for every organ of the catalogue, review regions of those flagged.
+        Masks on the CT grid, a finding for each of the nine organs and of the release's further ones,
+        review regions of those flagged.
 
     Raises
     ------
@@ -197,7 +198,8 @@ def assess(
     """
     segmentation.require(release)
     contract = release.contract
-    unknown = sorted(set(asked) - (set(contract.organs) & set(ORGANS)))
+    asked = contract.organs if asked is None else asked
+    unknown = sorted(set(asked) - (set(contract.organs) & set(KEYS)))
     if unknown:
         raise ValueError(f"release {release.number} does not segment {', '.join(unknown)}")
     if segmentation.probability.shape != (len(contract.organs), *model.geometry.shape):
@@ -206,7 +208,7 @@ def assess(
     if calibration is not None and calibration.profile != profile:
         calibration = None
     known = calibration.organs if calibration else {}
-    organs = [organ for organ in ORGANS if organ in asked]
+    organs = [organ for organ in KEYS if organ in asked]
     channel = {organ: contract.organs.index(organ) for organ in organs}
     results = {
         organ: organ_result(
@@ -231,7 +233,7 @@ def assess(
         bool(strange) or is_out_of_domain(study_feature(segmentation.global_feature), calibration.domain)
     )
     findings = []
-    for organ in ORGANS:
+    for organ in (organ for organ in KEYS if organ in ORGANS or organ in contract.organs):
         if organ not in results:
             findings.append(
                 OrganFinding(organ, Presence.NOT_ASKED, False, 0.0, None, (), None, None, None, None)
@@ -270,15 +272,13 @@ def _doubts(
     known: Mapping[str, OrganCalibration],
 ) -> dict[str, OrganDoubt]:
     masks = {organ: segmentation.probability[n] >= thresholds[organ] for organ, n in channel.items()}
-    claims = np.zeros(model.shape, dtype=np.uint8)
-    for mask in masks.values():
-        claims += mask
+    disputed = disputed_voxels(masks)
     return {
         organ: organ_doubt(
             segmentation.probability[n],
             segmentation.disagreement[n],
             masks[organ],
-            masks[organ] & (claims > 1),
+            disputed[organ],
             model,
             known.get(organ),
             segmentation.member_disagreement.get(n),

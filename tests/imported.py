@@ -24,7 +24,9 @@ class Figures:
     """How an imported network differs from its published formula on one window.
 
     Logits: in the engine at export (against torch), and against the formula, with the formula's range and
-    spread. Probabilities: as Triton served them.
+    spread. Probabilities: as Triton served them, rounded where no mask depends on it (`models.compact`);
+    flipped are voxels on the other side of the threshold whose logit is not within 0.002 of it, which is
+    what float16 can tell apart there.
     """
 
     classes: int
@@ -34,6 +36,7 @@ class Figures:
     high: float
     spread: float
     served_to_formula: float
+    flipped: int
     served_as_in_process: bool
     served_seconds: float
 
@@ -72,6 +75,7 @@ def imported_and_served(
         high=float(expected.max()),
         spread=float(expected.std()),
         served_to_formula=float(np.abs(served.probability - probability).max()),
+        flipped=int((((served.probability >= 0.5) != (expected >= 0)) & (np.abs(expected) > 2e-3)).sum()),
         served_as_in_process=np.array_equal(served.probability, engine.segment(hu).probability),
         served_seconds=seconds,
     )

@@ -195,6 +195,6 @@ def _farthest_apart(
         if pair not in measured:
             return _Apart(None)
         dsc = measured[pair]
-        if dsc is not None and dsc < organ(key).dsc_target and (worst is None or dsc < (worst.dsc or 0)):
+        if dsc is not None and dsc < organ(key).agreement and (worst is None or dsc < (worst.dsc or 0)):
             worst = _Apart(dsc)
     return worst

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from models.organs import ORGANS
+from models.organs import KEYS
 
 NONE = "none"
 """The answer for a segment that is no organ of the catalogue, or of which nothing is to be learnt."""
@@ -47,8 +47,8 @@ class Answers:
     def __post_init__(self) -> None:
         named = [organ for organ in self.segments.values() if organ is not None]
         for organ in (*named, *self.organs):
-            if organ not in ORGANS:
-                raise WrongAnswer(f"no organ {organ!r} in the catalogue; it has {', '.join(ORGANS)}")
+            if organ not in KEYS:
+                raise WrongAnswer(f"no organ {organ!r} in the catalogue; it has {', '.join(KEYS)}")
         for organ in named:
             if named.count(organ) > 1:
                 raise WrongAnswer(f"two segments cannot both be the {organ}")

@@ -47,7 +47,7 @@ def organ_segments(
             category=organ(key).category,
             type=organ(key).type,
             laterality=organ(key).laterality,
-            anatomic_organ=None,
+            site=organ(key).site if organ(key).region else None,
             cielab=organ(key).cielab,
             tracking_id=key,
             tracking_uid=identity.tracking_uid(key),

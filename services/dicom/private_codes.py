@@ -57,6 +57,7 @@ REASONS: dict[Reason, Code] = {
     Reason.FRAGMENTED: _code("FRAGMENTED", "in more pieces than it should be"),
     Reason.VOLUME_OUT_OF_RANGE: _code("VOLUME", "volume outside the plausible range"),
     Reason.BOUND_UNDER_TARGET: _code("BOUND", "bound of DSC under the target"),
+    Reason.NO_TARGET: _code("NO-TARGET", "how exact it must be is not established"),
     Reason.UNCALIBRATED: _code("UNCALIBRATED", "release not calibrated on this organ"),
     Reason.RANDOM_AUDIT: _code("AUDIT", "drawn at random for review"),
 }

@@ -133,7 +133,8 @@ def _region(
 
 
 def _site(entry: Organ) -> tuple[str, str | None]:
-    return entry.type.value, entry.laterality.value if entry.laterality else None
+    site, side = entry.site
+    return site.value, side.value if side else None
 
 
 def _evaluations(finding: OrganFinding, demonstration: bool) -> tuple[tuple[str, str], ...]:

@@ -202,6 +202,7 @@ def _region_group(
 
 
 def _common(tracking_id: str, tracking_uid: str, entry: Organ, heading: Heading) -> dict[str, Any]:
+    site, side = entry.site
     return {
         "tracking_identifier": sr.TrackingIdentifier(tracking_uid, tracking_id),
         "algorithm_id": sr.AlgorithmIdentification(
@@ -209,9 +210,7 @@ def _common(tracking_id: str, tracking_uid: str, entry: Organ, heading: Heading)
             version=f"release {heading.release}",
             parameters=[f"release digest {heading.release_digest}"],
         ),
-        "finding_sites": [
-            sr.FindingSite(code(entry.type), code(entry.laterality) if entry.laterality else None)
-        ],
+        "finding_sites": [sr.FindingSite(code(site), code(side) if side else None)],
     }
 
 

@@ -35,7 +35,7 @@ def review_segments(series: CTSeries, findings: StudyFindings, identity: Identit
             category=SPATIAL_CONCEPT,
             type=SELECTED_REGION,
             laterality=None,
-            anatomic_organ=organ(region.organ),
+            site=organ(region.organ).site,
             cielab=organ(region.organ).cielab,
             tracking_id=region_tracking_id(region),
             tracking_uid=region_tracking_uid(region, identity),

@@ -55,7 +55,7 @@ def prove_organ_seg(content: bytes, series: CTSeries, findings: StudyFindings, h
         Meant(
             label=entry.label,
             property=(entry.category, entry.type, entry.laterality),
-            region=None,
+            region=entry.site if entry.region else None,
             cielab=entry.cielab,
             words=(
                 str(said[entry.key].flag).upper(),
@@ -90,7 +90,7 @@ def prove_review_seg(content: bytes, series: CTSeries, findings: StudyFindings, 
             Meant(
                 label=f"Check: {entry.label}",
                 property=(SPATIAL_CONCEPT, SELECTED_REGION, None),
-                region=(entry.type, entry.laterality),
+                region=entry.site,
                 cielab=entry.cielab,
                 words=(f"expected error {region.expected_error_ml:.1f} ml", f"rank {rank}"),
                 mask=region.mask,
@@ -127,6 +127,7 @@ def _prove_segment(item: Dataset, number: int, meant: Meant, heading: Heading) -
     (kind,) = item.SegmentedPropertyTypeCodeSequence
     laterality = kind.get("SegmentedPropertyTypeModifierCodeSequence")
     same(f"{name}: property", (_term(category), _term(kind), _only(laterality)), meant.property)
+    same(f"{name}: has a region", "AnatomicRegionSequence" in item, meant.region is not None)
     if meant.region:
         (region,) = item.AnatomicRegionSequence
         modifier = _only(region.get("AnatomicRegionModifierSequence"))

@@ -23,7 +23,7 @@ from pydicom.uid import RLELossless, SegmentationStorage
 
 from models.errors import Refused
 from models.geometry import Geometry
-from models.organs import Code, Organ
+from models.organs import Code
 from services.dicom.heading import Heading, finish, to_bytes, without_patient
 from services.dicom.seg_frames import LABEL_MAP_STORAGE
 from services.dicom.series import CTSeries
@@ -55,8 +55,8 @@ class Segment:
         SegmentDescription, at most 1024 characters.
     category, type, laterality
         Segmented property; laterality modifies the type, None where the organ is single.
-    anatomic_organ
-        The organ it lies in, where the type itself does not say so.
+    site
+        Where it lies, and on which side, where the type itself does not say so.
     cielab
         Display colour, CIELab.
     tracking_id, tracking_uid
@@ -70,7 +70,7 @@ class Segment:
     category: Code
     type: Code
     laterality: Code | None
-    anatomic_organ: Organ | None
+    site: tuple[Code, Code | None] | None
     cielab: tuple[float, float, float]
     tracking_id: str
     tracking_uid: str
@@ -172,7 +172,6 @@ def _construct(
 
 
 def _describe(number: int, segment: Segment, heading: Heading) -> highdicom.seg.SegmentDescription:
-    organ = segment.anatomic_organ
     description = highdicom.seg.SegmentDescription(
         segment_number=number,
         segment_label=segment.label,
@@ -182,16 +181,16 @@ def _describe(number: int, segment: Segment, heading: Heading) -> highdicom.seg.
         algorithm_identification=heading.algorithm(),
         tracking_uid=segment.tracking_uid,
         tracking_id=segment.tracking_id,
-        anatomic_regions=[code(organ.type)] if organ else None,
+        anatomic_regions=[code(segment.site[0])] if segment.site else None,
         display_color=CIELabColor(*segment.cielab),
     )
     description.SegmentDescription = segment.description
     if segment.laterality:
         (item,) = description.SegmentedPropertyTypeCodeSequence
         item.SegmentedPropertyTypeModifierCodeSequence = [modifier(segment.laterality)]
-    if organ and organ.laterality:
+    if segment.site and segment.site[1]:
         (item,) = description.AnatomicRegionSequence
-        item.AnatomicRegionModifierSequence = [modifier(organ.laterality)]
+        item.AnatomicRegionModifierSequence = [modifier(segment.site[1])]
     return description
 
 

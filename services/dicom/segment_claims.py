@@ -21,6 +21,7 @@ from services.dicom.segment_names import (
     names_another_structure,
     organ_by_code,
     organ_by_label,
+    type_may_be,
 )
 from services.dicom.segment_sides import OTHER_SIDE, Region, beyond_partner, doubtful_side
 
@@ -122,7 +123,8 @@ def _claim(segment: ReadSegment, region: Region, ours: Mapping[str, SentOrgan]) 
         return doubt(Doubt.NOT_RECOGNISED)
     if len(names) > 1:
         return there if there in names else doubt(Doubt.NAMES_DISAGREE, *names)
-    if names_another_structure(segment.type):
+    typed = [name for name in names if type_may_be(name, segment.type, segment.laterality)]
+    if names_another_structure(segment.type) and not typed:
         return doubt(Doubt.NAMES_DISAGREE if names else Doubt.NOT_RECOGNISED, *names)
     if not names:
         return there or doubt(Doubt.NOT_RECOGNISED)

@@ -7,6 +7,7 @@ import re
 from pydicom.sr.coding import Code as Term
 
 from models.organs import CATALOGUE, Code
+from models.organs import organ as organ_entry
 
 PRECOORDINATED = {
     "right_kidney": (Term("9846003", "SCT", "Right kidney"), Term("T-71010", "SRT", "Right kidney")),
@@ -50,6 +51,9 @@ _NAMES = {
 }
 
 
+_OF_ONE_CODE = tuple(entry for entry in CATALOGUE if entry.region is None)
+"""What type and side name; tumours and mixed vessels need the label."""
+
 REVIEW_PREFIX = "Check: "
 """Before an organ's label: a region of it to look at, in our review SEG."""
 
@@ -60,6 +64,8 @@ SELECTED_REGION = ("111099", "DCM")
 def organ_by_code(type_: Code | None, laterality: Code | None) -> str | None:
     """Return the organ a segment's type and modifier name; SRT codes count as their SNOMED CT ones.
 
+    A tumour's type, or that of mixed vessels, names no one structure: several share it.
+
     Notes
     -----
     Source: PS3.16 annex O, retired SRT codes and their replacements, as pydicom tabulates them.
@@ -69,7 +75,7 @@ def organ_by_code(type_: Code | None, laterality: Code | None) -> str | None:
     for organ, terms in PRECOORDINATED.items():
         if Term(*type_) in terms:
             return organ
-    for entry in CATALOGUE:
+    for entry in _OF_ONE_CODE:
         if _same(type_, entry.type) and (entry.laterality is None or _same(laterality, entry.laterality)):
             return entry.key
     return None
@@ -80,17 +86,17 @@ def names_another_structure(type_: Code | None) -> bool:
     if type_ is None or Term(*type_) in NAME_NOTHING:
         return False
     precoordinated = any(Term(*type_) in terms for terms in PRECOORDINATED.values())
-    return not precoordinated and not any(_same(type_, entry.type) for entry in CATALOGUE)
+    return not precoordinated and not any(_same(type_, entry.type) for entry in _OF_ONE_CODE)
 
 
 def type_may_be(organ: str, type_: Code | None, laterality: Code | None) -> bool:
     """Tell whether a segment of this type and modifier may be an organ; what names nothing may be any."""
     if names_another_structure(type_):
-        return False
+        return _same(type_, organ_entry(organ).type)
     coded = organ_by_code(type_, laterality)
     if coded is not None or type_ is None or Term(*type_) in NAME_NOTHING:
         return coded in (None, organ)
-    return any(_same(type_, entry.type) for entry in CATALOGUE if entry.key == organ)  # the side is missing
+    return _same(type_, organ_entry(organ).type)  # the side is missing
 
 
 def organ_by_label(label: str) -> str | None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from models.geometry import Geometry
-from models.organs import CATALOGUE, organ
+from models.organs import ORGANS, organ
 from models.volume import Volume
 
 matplotlib.use("Agg")
@@ -90,12 +90,12 @@ def seen_as_a_reader(axes: Axes, geometry: Geometry) -> None:
 
 
 def legend() -> bytes:
-    """Return a PNG of the catalogue's colours and names."""
+    """Return a PNG of the nine organs' colours and names."""
     figure = Figure(figsize=(7.5, 0.7), dpi=90, layout="tight")
     axes = figure.add_subplot()
     axes.set_axis_off()
-    for entry in CATALOGUE:
-        axes.plot([], [], color=colour(entry.key), linewidth=3, label=entry.label)
+    for key in ORGANS:
+        axes.plot([], [], color=colour(key), linewidth=3, label=organ(key).label)
     axes.legend(loc="center", ncol=5, fontsize=7, frameon=False)
     return png(figure)
 

@@ -152,10 +152,10 @@ def test_a_region_of_our_review_seg_is_no_organ_however_well_it_overlaps():
 
 
 def test_a_type_that_names_something_else_is_doubted_where_it_lies_in_an_organs_place():
-    duodenum = Code("38848004", "SCT", "Duodenum")
+    heart = Code("80891009", "SCT", "Heart")
     others = [s for s in saved() if s.label != "Stomach"]
-    assert doubts(*others, drawn(4, "", PLACES["stomach"], duodenum)) == {4: Doubt.NOT_RECOGNISED}
-    assert doubts(*others, drawn(4, "Stomach", PLACES["stomach"], duodenum)) == {4: Doubt.NAMES_DISAGREE}
+    assert doubts(*others, drawn(4, "", PLACES["stomach"], heart)) == {4: Doubt.NOT_RECOGNISED}
+    assert doubts(*others, drawn(4, "Stomach", PLACES["stomach"], heart)) == {4: Doubt.NAMES_DISAGREE}
     organ_at_large = Code("T-D0060", "SRT", "Organ")
     assert doubts(*others, drawn(4, "Stomach", PLACES["stomach"], organ_at_large)) == {}
 

@@ -8,7 +8,7 @@ from models.organs import CATALOGUE
 from models.reasons import Reason
 
 
-@pytest.mark.parametrize("organ", CATALOGUE, ids=lambda o: o.key)
+@pytest.mark.parametrize("organ", [o for o in CATALOGUE if o.dsc_target], ids=lambda o: o.key)
 def test_the_bound_decides_against_the_target_of_the_organ(organ):
     target = organ.dsc_target
     assert flag(organ.key, target, ()) == (Flag.CLEAR, ())
@@ -45,3 +45,9 @@ def test_an_absent_organ_whose_presence_nothing_checks_is_for_review():
 def test_a_bound_that_cannot_be_claimed_is_refused(reason):
     with pytest.raises(ValueError, match="no bound"):
         flag("liver", 0.9, [reason])
+
+
+def test_a_structure_without_a_target_is_always_for_review_and_no_bound_is_claimed():
+    assert flag("liver_tumour", None, ()) == (Flag.REVIEW, (Reason.NO_TARGET,))
+    with pytest.raises(ValueError, match="no bound can be claimed for liver_tumour"):
+        flag("liver_tumour", 0.9, ())

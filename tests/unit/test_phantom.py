@@ -96,7 +96,7 @@ def test_whole_organs_have_the_volumes_of_adults(site: str) -> None:
         if extent < 235:
             continue
         whole += 1
-        for organ in CATALOGUE:
+        for organ in CATALOGUE[: len(ORGANS)]:
             volume = float(one.truth[organ.key].sum() * one.volume.geometry.voxel_ml)
             low, high = organ.volume_range_ml
             absent = organ.key == "gallbladder" and volume == 0
