@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -39,6 +41,9 @@ PROBES = 5
 
 Ask = tuple[Release, int]
 """Who is asked, and about which further scan of the case; 0 for the case itself."""
+
+Answer = tuple[CaseContent, Volume, Segmentation]
+"""A case, the scan of it that was asked about, and what was answered."""
 
 
 @dataclass
@@ -96,14 +101,16 @@ def measure(
                 found.scores[release.digest, case.case_id, again] = kept
     total = sum(map(len, asks.values()))
     done, begin = 0, time.monotonic()
+    jobs = [(case, ask) for case in cases for ask in asks[case.case_id]]
+    answers = _ahead([partial(_answer, case, *ask, services) for case, ask in jobs])
     for position, case in enumerate(cases, 1):
         if not asks[case.case_id]:
             continue
-        content = services.cases.read(case)
         masks: dict[int, Masks] = {}
         answered: dict[str, dict[str, OrganScore]] = {}
         for release, again in asks[case.case_id]:
-            scores, answer = score_case(release, case, content, services, profile, again)
+            content, volume, answer = next(answers)
+            scores = _scored(release, content, volume, answer, profile)
             answered[store.name(release.digest, profile, case.digest, again)] = scores
             found.scores[release.digest, case.case_id, again] = scores
             if not again:
@@ -114,6 +121,19 @@ def measure(
             found.views.offer(case.case_id, (found.of(incumbent, case), found.of(candidate, case)), masks)
         progress(f"gate case {position} of {len(cases)}: {time_left(time.monotonic() - begin, done, total)}")
     return found
+
+
+def _ahead(asks: Sequence[Callable[[], Answer]]) -> Iterator[Answer]:
+    """Yield answers in order; while one is scored, the next is asked for."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: Future[Answer] | None = None
+        for ask in asks:
+            following = pool.submit(ask)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
 
 
 def score_store(services: Services) -> ScoreStore:
@@ -151,10 +171,8 @@ def _masks(release: Release, answer: Segmentation) -> Masks:
     }
 
 
-def score_case(
-    release: Release, case: Case, content: CaseContent, services: Services, profile: str, again: int = 0
-) -> tuple[dict[str, OrganScore], Segmentation]:
-    """Ask a release about a case, or a further scan of it; return its scores by organ, and its answer.
+def score_case(release: Release, case: Case, services: Services, profile: str) -> dict[str, OrganScore]:
+    """Ask a release about a case and score the answer by organ.
 
     Raises
     ------
@@ -162,7 +180,13 @@ def score_case(
         `case-off-grid` or `truth-incomplete` if the case cannot be used with the release's contract;
         `wrong-answer` if what was answered is no probability.
     """
-    contract, volume = release.contract, content.volume
+    return _scored(release, *_answer(case, release, 0, services), profile)
+
+
+def _answer(case: Case, release: Release, again: int, services: Services) -> Answer:
+    """Ask a release about a case, or a further scan of it; what comes back is checked."""
+    content, contract = services.cases.read(case), release.contract
+    volume = content.volume
     if not model_grid(content.ct, contract.spacing_mm).same_grid(volume.geometry):
         raise Refused("case-off-grid", f"case {case.case_id} was kept on another grid than the contract's")
     missing = sorted(set(contract.organs) - set(content.labels))
@@ -170,8 +194,8 @@ def score_case(
         raise Refused("truth-incomplete", f"case {case.case_id} has no truth of {', '.join(missing)}")
     hu = volume.hu.astype(np.int16, copy=False)
     if again:
-        volume = Volume(*scan_again(hu, volume.geometry, case.digest, again))
-        hu = volume.hu.astype(np.int16, copy=False)
+        hu, grid = scan_again(hu, volume.geometry, case.digest, again)
+        volume = Volume(hu, grid)
     answer = services.segmenter.segment(hu, release.number)
     faults = answer_faults(release, answer, hu.shape)
     if faults:
@@ -180,8 +204,14 @@ def score_case(
         raise Refused(
             "wrong-answer", f"release {release.number} on case {case.case_id[:12]}: {told}", measured
         )
-    truth = {organ: content.labels[organ].inside for organ in contract.organs}
-    return score_organs(answer, release, volume, content.ct, truth, profile), answer
+    return content, volume, answer
+
+
+def _scored(
+    release: Release, content: CaseContent, volume: Volume, answer: Segmentation, profile: str
+) -> dict[str, OrganScore]:
+    truth = {organ: content.labels[organ].inside for organ in release.contract.organs}
+    return score_organs(answer, release, volume, content.ct, truth, profile)
 
 
 def evidence(

@@ -65,10 +65,8 @@ def golden_faults(release: Release, services: Services) -> tuple[tuple[str, ...]
     studies = golden_cases(release, profile, services)
     differing: dict[str, set[str]] = {}
     for case, seen in studies:
-        content = services.cases.read(case)
         for endpoint in services.endpoints:
-            asked = replace(services, segmenter=endpoint)
-            found, _ = score_case(release, case, content, asked, profile)
+            found = score_case(release, case, replace(services, segmenter=endpoint), profile)
             changed = {organ for organ, score in found.items() if score.digest != seen[organ].digest}
             if changed:
                 differing.setdefault(case.case_id, set()).update(changed)

@@ -40,8 +40,8 @@ class Cohort:
 
 CORRECTED = Cohort("corrected by the reader", "B", range(710_000, 710_012))
 REPLAYED = Cohort("older studies, replayed", "A", range(720_000, 720_012))
-GATE = (Cohort("gate set", "B", range(730_000, 730_010)), Cohort("gate set", "A", range(740_000, 740_008)))
-UNSEEN = (Cohort("unseen", "B", range(750_000, 750_006)), Cohort("unseen", "A", range(760_000, 760_004)))
+GATE = (Cohort("gate set", "B", range(730_000, 730_008)), Cohort("gate set", "A", range(740_000, 740_006)))
+UNSEEN = (Cohort("unseen", "B", range(750_000, 750_005)), Cohort("unseen", "A", range(760_000, 760_003)))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,10 +86,7 @@ def run(folder: Path, services: Services, progress: Progress) -> Loop:
     _keep(written([REPLAYED], studies, progress), Purpose.TUNING, services)
 
     progress("site B: release 1 segments, the reader corrects four organs and saves as OHIF does")
-    ledgers = tuple(
-        _corrected(study, folder / "results" / "1", progress)
-        for study in written([CORRECTED], studies, progress)
-    )
+    ledgers = _corrected(written([CORRECTED], studies, progress), folder / "results" / "1", progress)
     progress("unseen studies of both sites, segmented by release 1")
     unseen = list(written(UNSEEN, studies, progress))
     before = _segmented(unseen, folder / "results" / "1", progress)
@@ -123,12 +122,26 @@ def _keep(studies: Iterable[Study], purpose: Purpose, services: Services) -> Non
         add_case(study.ct, study.truth_file, purpose, INDEPENDENT, services)
 
 
-def _corrected(study: Study, out: Path, progress: Progress) -> dict[str, Any]:
-    """Segment a study, let the reader correct it, and take the correction in."""
-    progress(f"  {study.name}: segment, correct, ingest")
-    sent = object_path(segment_study(study.ct, out / study.name), "organ-seg")
-    if sent is None:
-        raise ValueError("a result without an organ SEG")
+def _corrected(studies: Iterable[Study], out: Path, progress: Progress) -> tuple[dict[str, Any], ...]:
+    """Segment studies; let the reader correct each and take that in while the next is segmented."""
+
+    def sent(study: Study) -> Path:
+        path = object_path(segment_study(study.ct, out / study.name), "organ-seg")
+        if path is None:
+            raise ValueError("a result without an organ SEG")
+        return path
+
+    ledgers = []
+    with ThreadPoolExecutor(1) as ahead:
+        asked = [(study, ahead.submit(copy_context().run, sent, study)) for study in studies]
+        for study, segmented in asked:
+            ledgers.append(_taken_in(study, segmented.result(), out))
+            progress(f"  {study.name}: segmented, corrected, ingested")
+    return tuple(ledgers)
+
+
+def _taken_in(study: Study, sent: Path, out: Path) -> dict[str, Any]:
+    """Let the reader correct what was sent, and take the correction in."""
     series = load(choose_series(read_series(study.ct)))
     truth = study.truth()
     painted = {organ(key).label: truth[key] for key in READER_CORRECTS}
@@ -138,11 +151,18 @@ def _corrected(study: Study, out: Path, progress: Progress) -> dict[str, Any]:
 
 
 def _segmented(studies: Iterable[Study], out: Path, progress: Progress) -> tuple[Outcome, ...]:
-    outcomes = []
-    for study in studies:
-        progress(f"  {study.name}")
+    """Segment studies, two at a time: while one is answered, the other is read, written and proven."""
+
+    def segmented(study: Study) -> Outcome:
         document = segment_study(study.ct, out / study.name)
-        outcomes.append(read_outcome(study.name, study.site, study.ct, document, study.truth()))
+        return read_outcome(study.name, study.site, study.ct, document, study.truth())
+
+    outcomes = []
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(copy_context().run, segmented, study) for study in studies]
+        for done in asked:
+            outcomes.append(done.result())
+            progress(f"  {outcomes[-1].name}")
     return tuple(outcomes)
 
 
