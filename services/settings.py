@@ -76,6 +76,11 @@ class Settings(BaseSettings):
     serving_deadline_seconds: PositiveFloat = Field(
         120.0, description="Longest wait for one answer of the segmenter, seconds."
     )
+    serving_transport: Literal["auto", "shared-memory", "compressed", "plain"] = Field(
+        "auto",
+        description="How volumes reach Triton: `shared-memory`, gRPC `compressed` or `plain`; `auto` is "
+        "shared memory where its address is this host's loopback, else compressed.",
+    )
     threads: PositiveInt = Field(
         2,
         description="Threads of the engine. Part of the serving profile: another number, other bits.",

@@ -10,7 +10,7 @@ from models.errors import PacsFailed, ServingUnavailable
 from services.cases.store import CaseStore
 from services.inference.engine import InProcessSegmenter
 from services.inference.port import Endpoint, Segmenter
-from services.inference.triton import TritonSegmenter
+from services.inference.triton import Transport, TritonSegmenter
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -72,7 +72,7 @@ def connect(settings: Settings) -> Services:
     ServingUnavailable
         If no address of a Triton is known.
     """
-    triton = TritonSegmenter(triton_url(settings), settings.serving_deadline_seconds)
+    triton = _segmenter(triton_url(settings), settings)
     archive = archive_of(settings)
     return Services(
         settings=settings,
@@ -103,6 +103,12 @@ def connect_in_process(settings: Settings) -> Services:
         archive=archive,
         feed=archive if isinstance(archive, OrthancArchive) else None,
         source=source_of(settings, archive),
+    )
+
+
+def _segmenter(url: str, settings: Settings) -> TritonSegmenter:
+    return TritonSegmenter(
+        url, settings.serving_deadline_seconds, transport=Transport(settings.serving_transport)
     )
 
 
@@ -146,7 +152,7 @@ def triton_url(settings: Settings) -> str:
 def _endpoints(settings: Settings) -> tuple[TritonSegmenter, ...]:
     """Return every Triton the settings list; none where they list none."""
     addresses = [one.strip() for one in (settings.triton_endpoints or "").split(",")]
-    return tuple(TritonSegmenter(one, settings.serving_deadline_seconds) for one in addresses if one)
+    return tuple(_segmenter(one, settings) for one in addresses if one)
 
 
 def archive_of(settings: Settings) -> OrthancArchive | DicomwebArchive | None:
