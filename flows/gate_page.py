@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.gate_views import Views
+from models.gate_report import Decision
 from models.organs import organ
 from models.release import Release
 from models.resampling import resample
@@ -67,13 +68,39 @@ def _reasons(page: Page, document: Mapping[str, Any]) -> None:
         for reason in one["reasons"]
     ]
     if rows:
-        page.table(("of", "leads to", "code", "what was found"), rows)
+        page.table(("of", "leads to", "code", "what was found", "what to do"), rows)
     else:
         page.sentence("There is none against it.", kind="good")
 
 
-def _words(reason: Mapping[str, Any]) -> tuple[str, str, str]:
-    return reason["decision"], reason["code"], reason["detail"]
+def _words(reason: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return reason["decision"], reason["code"], reason["detail"], what_to_do(reason)
+
+
+def what_to_do(reason: Mapping[str, Any]) -> str:
+    """Return what helps against a reason, one sentence."""
+    return BY_CODE.get(reason["code"]) or BY_DECISION[Decision(reason["decision"])]
+
+
+BY_DECISION = {
+    Decision.REFUSE: "Correct more studies like the worst below and tune again.",
+    Decision.INSUFFICIENT_EVIDENCE: "organloop cases add --purpose gate, cases freeze, then gate again.",
+    Decision.NEEDS_APPROVAL: "Look at the worst cases below, then organloop promote or organloop decline.",
+    Decision.PROMOTE: "",
+}
+BY_CODE = {
+    "leaked-patient": "Tune again without these patients; they are no judges of it.",
+    "other-parent": "Tune again from the release that serves.",
+    "bound-not-held": "Calibrate on cases like these (organloop calibrate).",
+    **dict.fromkeys(
+        (
+            "untouched-head-changed", "untouched-output-changed", "trunk-changed", "contract-changed",
+            "calibration-changed", "demonstration-changed",
+        ),
+        "Nobody meant this to change: find out how the release was made.",
+    ),
+    **dict.fromkeys(("too-slow", "too-large"), "Tune at a lower level, or give the server more."),
+}  # fmt: skip
 
 
 def _organs(page: Page, document: Mapping[str, Any]) -> None:
@@ -83,59 +110,93 @@ def _organs(page: Page, document: Mapping[str, Any]) -> None:
         page.sentence(f"Untouched, compared bit for bit: {', '.join(same)}.")
     if not tuned:
         return
-    page.heading("Tuned organs, independent truth")
+    page.heading("Tuned organs: what the means show")
+    page.sentence(
+        "Mean DSC over patients with independent truth, candidate minus incumbent. At least: its one-sided "
+        "95 % lower bound, which must lie above minus the margin; for the gain, on cases of the sites that "
+        "were corrected, above 0. Surface: surface DSC at the organ's tolerance."
+    )
     page.table(
         (
-            "organ", "patients", "incumbent", "candidate", "difference", "at least", "margin", "surface",
-            "HD95 mm before", "after", "a case may lose", "missed", "hallucinated", "bound held",
-            "taken voxels",
+            "organ", "patients", "incumbent", "candidate", "difference", "at least", "margin",
+            "surface", "at least", "gain where corrected", "at least", "patients",
         ),
-        [_organ_row(one) for one in tuned],
+        [_mean_row(one) for one in tuned],
+    )  # fmt: skip
+    page.heading("Tuned organs: single cases")
+    page.table(
+        (
+            "organ", "a case may lose", "missed", "hallucinated", "HD95 mm", "bound held",
+            "voxels taken from others",
+        ),
+        [_case_row(one) for one in tuned],
     )  # fmt: skip
     page.heading("By origin of truth")
     page.sentence("Truth edited or accepted from a release favours that release: it is shown, not weighed.")
     page.table(
         ("organ", "origin", "patients", "difference", "at least"),
         [
-            (organ(one["organ"]).label, origin, found["patients"], found["mean"], found["lower_bound"])
+            (organ(one["organ"]).label, origin, found["patients"], _signed(found["mean"]), _low(found))
             for one in tuned
             for origin, found in one["origins"].items()
         ],
     )
 
 
-def _organ_row(one: Mapping[str, Any]) -> tuple[object, ...]:
-    found = one["gate_set"] or dict.fromkeys(("patients", "incumbent", "candidate", "mean", "lower_bound"))
-    before, after = one["presence"]["incumbent"], one["presence"]["candidate"]
-    distance = one["hd95_mm"] or (None, None)
-    bound = one["bound"]
+def _signed(value: float | None) -> str:
+    return "—" if value is None else f"{value:+.3f}"
+
+
+def _low(found: Mapping[str, Any] | None) -> str:
+    return _signed(found["lower_bound"]) if found else "—"
+
+
+def _mean_row(one: Mapping[str, Any]) -> tuple[object, ...]:
+    found, surface, target = one["gate_set"], one["surface"], one["target"]
     return (
         organ(one["organ"]).label,
-        found["patients"],
-        found["incumbent"],
-        found["candidate"],
-        found["mean"],
-        found["lower_bound"],
+        found["patients"] if found else 0,
+        found["incumbent"] if found else None,
+        found["candidate"] if found else None,
+        _signed(found["mean"] if found else None),
+        _low(found),
         one["margin"],
-        one["surface"]["mean"] if one["surface"] else None,
-        *distance,
-        one["noise"]["may_lose"],
+        _signed(surface["mean"] if surface else None),
+        _low(surface),
+        _signed(target["mean"] if target else None),
+        _low(target),
+        target["patients"] if target else 0,
+    )
+
+
+def _case_row(one: Mapping[str, Any]) -> tuple[object, ...]:
+    before, after = one["presence"]["incumbent"], one["presence"]["candidate"]
+    distance, bound, noise = one["hd95_mm"], one["bound"], one["noise"]
+    taken = sorted(one["taken_voxels"].items(), key=lambda item: -item[1])
+    return (
+        organ(one["organ"]).label,
+        noise["may_lose"],
         f"{before['missed']} → {after['missed']}",
         f"{before['hallucinated']} → {after['hallucinated']}",
+        f"{distance[0]:.1f} → {distance[1]:.1f}" if distance else None,
         f"{bound['held']} of {bound['cases']}" if bound else None,
-        ", ".join(f"{organ(key).label} {count}" for key, count in one["taken_voxels"].items()),
+        ", ".join(f"{organ(key).label} {count}" for key, count in taken) or "none",
     )
 
 
 def _groups(page: Page, document: Mapping[str, Any]) -> None:
     rows = [
-        (organ(one["organ"]).label, fact, group, found["patients"], found["mean"], found["lower_bound"])
+        (
+            organ(one["organ"]).label, fact, group, found["patients"], _signed(found["mean"]), _low(found),
+        )
         for one in document["organs"]
         for fact, groups in {"site": one["sites"], **one["groups"]}.items()
         for group, found in groups.items()
-    ]
+        if len(groups) > 1
+    ]  # fmt: skip
     if rows:
         page.heading("Subgroups")
+        page.sentence("Facts that are the same of all cases are left out. At least: by Student's t.")
         page.table(("organ", "by", "group", "patients", "difference", "at least"), rows)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from flows.gate_candidate import GATE_DECIDED, all_reasons, gate_candidate, trial_of
-from flows.gate_page import PICTURED
 from flows.gate_scores import PROBES
 from flows.gate_trial import policy
 from models.errors import Refused
@@ -19,6 +18,7 @@ from models.release import Release, sha256_hex
 from models.rescan import RESCANS
 from services.records.port import Purpose, ReleaseState
 from services.releases import gate_reports
+from services.releases.gate_reports import PICTURED
 from services.settings import Settings
 from services.wiring import Services
 from tests.promotion import (
@@ -96,6 +96,8 @@ def test_a_better_candidate_may_be_promoted_and_the_decision_is_kept(site) -> No
     assert event.payload["page"] == sha256_hex(page.read_bytes())
     assert page.read_text().count('src="data:image/png') == 2 + 1 + 2 * PICTURED
     assert "http" not in page.read_text()
+    assert "Look at the worst cases below, then organloop promote or organloop decline." in page.read_text()
+    assert "gain where corrected" in page.read_text()
 
 
 def test_a_candidate_worse_on_an_organ_is_refused(site) -> None:

@@ -114,7 +114,8 @@ def test_a_better_candidate_is_gated_promoted_and_rolled_back_while_studies_are_
 ) -> None:
     with Asking(site) as asking:
         code, report = organloop(site, "gate", GOOD)
-        assert (code, report["decision"]) == (0, "promote")
+        assert (code, report["decision"]) == (0, "needs-approval")
+        assert [reason["code"] for reason in report["organs"][1]["reasons"]] == ["few-patients"]
         assert serving.triton.ready(GOOD)
         assert site.records.incumbent() == 1
         code, document = organloop(site, "promote", GOOD, *WHO)
