@@ -13,10 +13,10 @@ from typing import Any
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
+from flows.calibration_cases import usable
 from flows.serving import Progress, current, silent
 from flows.tune_heads import publish_candidate
 from models.calibration import OrganCalibration
-from models.corrections import INDEPENDENT
 from models.domain import FEWEST_STUDIES
 from models.errors import Refused
 from models.release import Release
@@ -63,7 +63,7 @@ def calibrate_release(services: Services, progress: Progress = silent) -> dict[s
     """
     watch = Stopwatch()
     parent = current(services)
-    cases, left_out = _usable(services.records.cases(Purpose.CALIBRATION))
+    cases, left_out = usable(services.records.cases(Purpose.CALIBRATION))
     if len(cases) < FEWEST_STUDIES:
         raise Refused(
             "too-few-cases",
@@ -103,17 +103,6 @@ def calibrate_release(services: Services, progress: Progress = silent) -> dict[s
         "organs": {organ: _row(calibration.organs.get(organ)) for organ in parent.contract.organs},
         "seconds": watch.seconds(),
     }
-
-
-def _usable(kept: Collection[Case]) -> tuple[list[Case], dict[str, int]]:
-    """Return one case of each patient with independent truth, and how many are left out, by why."""
-    independent = [case for case in kept if case.origin == INDEPENDENT]
-    first = {case.patient: case for case in reversed(independent)}
-    left_out = {
-        "not_independent": len(kept) - len(independent),
-        "same_patient": len(independent) - len(first),
-    }
-    return sorted(first.values(), key=lambda case: case.case_id), left_out
 
 
 def _engine(release: Release, services: Services) -> OpenVinoEngine:

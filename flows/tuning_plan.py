@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from flows.calibration_cases import usable
 from flows.gate_trial import CANDIDATE_TUNED
 from flows.serving import current
 from models.conformal import CONFIDENCE, fewest_cases
-from models.corrections import INDEPENDENT
 from models.release import Release, sha256_hex
 from models.tuning import TuningSettings
 from services.cases.evidence import Evidence, gather
@@ -124,9 +124,7 @@ def plan(services: Services, organs: Collection[str] | None, settings: TuningSet
     asked = [organ for organ in contract.organs if organs is None or organ in organs]
     learnt = {uid for release in _lineage(services, parent) for uid in release.corrections}
     profile = serving_profile(services.settings.threads)
-    independent = tuple(
-        case for case in services.records.cases(Purpose.CALIBRATION) if case.origin == INDEPENDENT
-    )
+    independent, _ = usable(services.records.cases(Purpose.CALIBRATION))
     calibrates = parent.calibration is not None and parent.calibration.profile == profile
     enough = calibrates and len(independent) >= fewest_cases(CONFIDENCE)
     return TuningRun(
@@ -138,7 +136,7 @@ def plan(services: Services, organs: Collection[str] | None, settings: TuningSet
             asked,
             ReadersDisagree(services.settings.readers_disagree),
         ),
-        calibration_cases=independent if enough else (),
+        calibration_cases=tuple(independent) if enough else (),
         settings=settings,
         profile=profile,
     )

@@ -1,0 +1,22 @@
+"""Which kept cases a calibration may use: independent truth, and one case of a patient."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from models.corrections import INDEPENDENT
+from services.records.port import Case
+
+
+def usable(kept: Collection[Case]) -> tuple[list[Case], dict[str, int]]:
+    """Return one case of each patient with independent truth, and how many are left out, by why.
+
+    Two studies of a patient are no two draws: the guarantees count them as if they were.
+    """
+    independent = [case for case in kept if case.origin == INDEPENDENT]
+    first = {case.patient: case for case in reversed(independent)}
+    left_out = {
+        "not_independent": len(kept) - len(independent),
+        "same_patient": len(independent) - len(first),
+    }
+    return sorted(first.values(), key=lambda case: case.case_id), left_out
