@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 
 from flows.audit_stream import check_bounds_task, publish_bounds_task
+from flows.feature_keeping import forget_features
 from flows.gate_candidate import gate_task, publish_decision_task
 from flows.launching import PrefectLauncher, RunState
 from flows.tuning_job import AUTO, publish_tuning_task, tune_task, tuning_settings
@@ -91,6 +92,7 @@ def decide_task(level: str) -> dict[str, Any] | None:
     """Say which organs have enough evidence; the document of `tune` where nothing is to be computed."""
     settings = Settings()
     services = connect_in_process(settings)
+    print(f"kept features of {forget_features(services)} studies are forgotten")
     run = plan(services, None, tuning_settings(level, settings))
     for organ, why in run.evidence.left_out.items():
         print(f"{organ} is left as it is: {why}")

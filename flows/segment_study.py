@@ -28,6 +28,7 @@ from flows.archived_study import (
     what_changed,
 )
 from flows.audit_stream import is_drawn, record_audit
+from flows.feature_keeping import keep_features, keeps_features
 from flows.serving import Progress, incumbent, silent, worth_trying_again
 from models.errors import OrganloopError, Refused
 from models.findings import StudyFindings
@@ -195,8 +196,10 @@ def _make(
         model_volume = to_model_grid(series.volume, chosen.contract.spacing_mm)
     with watch.step("serve"):
         progress(f"asking release {chosen.number}: {series.volume.geometry.shape} voxels")
-        answer = services.segmenter.segment(model_volume.hu.astype(np.int16, copy=False), chosen.number)
+        hu = model_volume.hu.astype(np.int16, copy=False)
+        answer = services.segmenter.segment(hu, chosen.number, keeps_features(services))
         profile = services.segmenter.profile(chosen.number)
+        keep_features(services, series, chosen, hu, answer, progress)
     with watch.step("assess"):
         audited = is_drawn(series.study_uid, services)
         findings = assess(

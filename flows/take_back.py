@@ -9,10 +9,11 @@ from typing import Any
 from pydicom import dcmread
 
 from flows.correction_sums import edited_by_reader
-from flows.gate_candidate import CANDIDATE_TUNED
+from flows.gate_trial import CANDIDATE_CALIBRATED, CANDIDATE_TRAINED, CANDIDATE_TUNED
 from flows.returned_seg import UID
 from models.errors import Refused
 from services.cases.features import FeatureStore
+from services.cases.training_runs import erase_runs
 from services.cases.words import UNCHANGED, ReadersDisagree, teaches, teaching_words, valid_words
 from services.dicom.provenance import patient_of, patient_of_image
 from services.dicom.series import choose_series, load, read_series
@@ -24,7 +25,7 @@ from services.releases.store import ReleaseStore
 from services.wiring import Services
 from services.work_folder import work_folder
 
-LEARNT_FROM = (CANDIDATE_TUNED, "candidate-calibrated")
+LEARNT_FROM = (CANDIDATE_TUNED, CANDIDATE_TRAINED, CANDIDATE_CALIBRATED)
 """Events that name a release and the patients it learnt from or was calibrated on."""
 
 ERASED = "releases-learnt-from-erased"
@@ -136,6 +137,7 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
     inherited = _tuned_from(learnt, services.releases)
     erasure = records.erase_patient(patient, who=approver, reason=reason)
     FeatureStore(services.cases).erase(patient)
+    erase_runs(services.settings.home, [case["case_id"] for case in erasure.cases])
     scores = 0
     for case in erasure.cases:
         services.cases.erase(case["case_id"])

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from models.contract import ModelContract
 from models.errors import StorageFailed
-
-NEIGHBOURS = 27
-"""A voxel and those around it, 3x3x3 in (k, j, i) order."""
+from models.sampled import tap_channels
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +43,7 @@ class KeptFeatures:
 
     def fits(self, contract: ModelContract) -> bool:
         """Tell whether the columns are those of a contract's trunk."""
-        return self.taps.shape[1:] == (columns(contract),)
+        return self.taps.shape[1:] == (tap_channels(contract),)
 
     def to_bytes(self) -> bytes:
         """Return an ``.npz`` file; float16 features hardly compress, so it is not compressed."""
@@ -67,8 +65,3 @@ class KeptFeatures:
                 return cls(**file)
         except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
             raise StorageFailed("kept features cannot be read") from error
-
-
-def columns(contract: ModelContract) -> int:
-    """Return the channels of `KeptFeatures.taps`."""
-    return NEIGHBOURS * contract.feature_channels + sum(contract.coarse_channels)

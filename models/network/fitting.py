@@ -136,7 +136,8 @@ def fit(
     device = torch.device(settings.device)
     last = settings.steps if steps is None else steps
     look_every = max(1, settings.steps // LOOKS)
-    rows = voxels.of(studies)
+    units = voxels.units(studies)
+    count = min(max(1, settings.batch_voxels // voxels.unit), len(units))
     taps, truth, weight = voxels.seen_by(start.spec), voxels.truth, voxels.weight
     head = copy.deepcopy(start).to(device).train().requires_grad_(True)
     beginning = [parameter.detach().clone() for parameter in head.parameters()]
@@ -158,12 +159,12 @@ def fit(
         rate = settings.learning_rate * warm_cosine(step - 1, settings.warm_up, settings.steps)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        drawn = torch.randint(len(rows), (min(settings.batch_voxels, len(rows)),), generator=draws)
-        index = rows[drawn.to(device)]
+        drawn = units[torch.randint(len(units), (count,), generator=draws).to(device)]
+        index = voxels.rows(drawn)
 
-        def loss_of(index: Tensor = index) -> Tensor:
+        def loss_of(drawn: Tensor = drawn, index: Tensor = index) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = head.members_on_voxels(taps.rows(index))
+                logits = head.members_on_voxels(voxels.seen(taps, drawn))
             loss = segmentation_loss(logits, truth[index][:, None].expand_as(logits), weight[index][:, None])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -205,7 +206,12 @@ def _look(head: Head, judge: Judge | None, state: dict[str, Any], patience: int)
 
 
 def study_dsc(
-    head: Head, voxels: OrganVoxels, studies: Sequence[int], threshold: float, tally: FlopTally
+    head: Head,
+    voxels: OrganVoxels,
+    studies: Sequence[int],
+    threshold: float,
+    tally: FlopTally,
+    soft: bool = False,
 ) -> dict[int, float | None]:
     """Estimate a head's DSC in some studies from their sampled voxels.
 
@@ -223,6 +229,9 @@ def study_dsc(
         From which probability, and from which share of a voxel, it belongs to the organ.
     tally
         Told what it takes.
+    soft
+        Whether probabilities and shares are taken as they are: a head that is on its way to an organ it
+        does not find yet is told from one that is not.
 
     Returns
     -------
@@ -232,22 +241,21 @@ def study_dsc(
     rows = voxels.of(studies)
     taps = voxels.seen_by(head.spec)
     limit = float(np.log(threshold / (1 - threshold)))
-    with torch.inference_mode(), torch.autocast(
-        rows.device.type, torch.bfloat16, enabled=rows.device.type == "cuda"
-    ):  # fmt: skip
-        inside = [
-            tally.run(f"judge {head.spec} {len(part)}", partial(head.on_voxels, taps.rows(part))) >= limit
-            for part in rows.split(CHUNK)
+    device = rows.device.type
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        logits = [
+            tally.run(f"judge {head.spec} {len(part)}", partial(head.on_voxels, voxels.seen(taps, part)))
+            for part in voxels.units(studies).split(CHUNK // voxels.unit)
         ]
-    answer = torch.cat(inside) if inside else torch.zeros(0, dtype=torch.bool)
-    label, weight, study = (
-        voxels.truth[rows] >= threshold, voxels.weight[rows].double(), voxels.study[rows],
-    )  # fmt: skip
+    logit = torch.cat(logits).double() if logits else torch.zeros(0, dtype=torch.float64)
+    truth, weight, study = voxels.truth[rows], voxels.weight[rows].double(), voxels.study[rows]
+    answer = torch.sigmoid(logit) if soft else (logit >= limit).double()
+    label = truth.double() if soft else (truth >= threshold).double()
     found: dict[int, float | None] = {}
     for number in studies:
         here = study == number
-        both = weight[here & answer & label].sum()
-        size = weight[here & answer].sum() + weight[here & label].sum()
+        both = (weight * answer * label)[here].sum()
+        size = (weight * (answer + label))[here].sum()
         found[number] = float(2 * both / size) if size > 0 else None
     return found
 

@@ -15,6 +15,12 @@ from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL
 from models.errors import InvalidRelease
 from models.network.trunk import TrunkOutput
 
+TILE = 8
+"""Voxels a side of the cubes that a private block is tuned on; windows are multiples of it."""
+
+HALO = 2
+"""How far a private block sees beyond a voxel."""
+
 
 @dataclass(frozen=True)
 class HeadSpec:
@@ -37,6 +43,8 @@ class HeadSpec:
         Kind of head (`HEAD_FORMS`).
     members
         Networks of this shape side by side, each with its own weights; the logit is the mean of theirs.
+    block
+        Channels of the private last block, two 3x3x3 convolutions on the last features, or 0.
     """
 
     feature_channels: int
@@ -46,12 +54,15 @@ class HeadSpec:
     global_channels: int = 0
     form: str = "convolutional"
     members: int = 1
+    block: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values; one member is not said, as it was before there could be more."""
+        """Return plain JSON values; one member and no block are not said, as before there could be any."""
         values = asdict(self)
         if self.members == 1:
             del values["members"]
+        if not self.block:
+            del values["block"]
         return values
 
     @classmethod
@@ -75,16 +86,27 @@ class VoxelTaps:
         By level, axes (voxel, channel): the coarser map, trilinear at the voxel.
     context
         Axes (voxel, feature): the global feature of the voxel's window.
+    surround
+        Axes (tile, channel, k, j, i): the last features of cubes of `TILE` voxels a side and `HALO` more
+        round them, zero outside the window; then every `TILE` ** 3 successive voxels are one cube's, in
+        (k, j, i) order.
     """
 
     features: Tensor
     neighbourhood: Tensor | None
     coarse: Mapping[int, Tensor]
     context: Tensor | None
+    surround: Tensor | None = None
+
+    def tiles(self, index: Tensor) -> VoxelTaps:
+        """Return the voxels of some tiles, float32."""
+        within = torch.arange(TILE**3, device=index.device)
+        rows = self.rows((index[:, None] * TILE**3 + within).flatten())
+        return replace(rows, surround=_given(self.surround)[index].float())
 
     def rows(self, index: Tensor) -> VoxelTaps:
         """Return some of the voxels, float32."""
-        return self._mapped(lambda tensor: tensor[index].float())
+        return replace(self, surround=None)._mapped(lambda tensor: tensor[index].float())
 
     def half(self) -> VoxelTaps:
         """Return the same in half the memory, float16."""
@@ -103,6 +125,7 @@ class VoxelTaps:
             None if first.neighbourhood is None else torch.cat([_given(p.neighbourhood) for p in parts]),
             {level: torch.cat([part.coarse[level] for part in parts]) for level in first.coarse},
             None if first.context is None else torch.cat([_given(part.context) for part in parts]),
+            None if first.surround is None else torch.cat([_given(part.surround) for part in parts]),
         )
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> VoxelTaps:
@@ -111,6 +134,7 @@ class VoxelTaps:
             None if self.neighbourhood is None else change(self.neighbourhood),
             {level: change(maps) for level, maps in self.coarse.items()},
             None if self.context is None else change(self.context),
+            None if self.surround is None else change(self.surround),
         )
 
 
@@ -120,6 +144,7 @@ class Head(nn.Module, ABC):
     spec: HeadSpec
     neighbourhood: nn.Conv3d | None
     coarse: nn.ModuleDict
+    block: PrivateBlock | None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -157,11 +182,14 @@ class Head(nn.Module, ABC):
             nn.Conv3d(spec.feature_channels, width, 3, padding=1, bias=False) if spec.neighbourhood else None
         )
         self.coarse = nn.ModuleDict({str(n): nn.Conv3d(c, width, 1, bias=False) for n, c in spec.coarse})
+        self.block = PrivateBlock(spec, width) if spec.block else None
 
     def _with_taps(self, total: Tensor, trunk: TrunkOutput) -> Tensor:
         """Add what the optional taps see to the first layer, axes (batch, width, k, j, i)."""
         if self.neighbourhood is not None:
             total = total + self.neighbourhood(trunk.features)
+        if self.block is not None:
+            total = total + self.block(functional.pad(trunk.features, [HALO] * 6))
         for level, projection in self.coarse.items():
             projected = projection(trunk.coarse[int(level) - 1])
             total = total + functional.interpolate(
@@ -171,13 +199,37 @@ class Head(nn.Module, ABC):
 
     def _with_voxel_taps(self, total: Tensor, taps: VoxelTaps) -> Tensor:
         """Add what the optional taps see to the first layer, axes (voxel, width)."""
-        if self.neighbourhood is not None:
+        if self.block is not None:
+            total = total + _by_voxel(self.block(_given(taps.surround)))
+        if self.neighbourhood is not None and taps.surround is not None:
+            inner = taps.surround[(slice(None), slice(None), *[slice(1, -1)] * 3)]
+            total = total + _by_voxel(functional.conv3d(inner, self.neighbourhood.weight))
+        elif self.neighbourhood is not None:
             kernel = self.neighbourhood.weight.permute(0, 2, 3, 4, 1).flatten(1)
             total = total + functional.linear(_given(taps.neighbourhood), kernel)
         for level, projection in self.coarse.items():
             weight: Tensor = projection.weight  # type: ignore[assignment]
             total = total + functional.linear(taps.coarse[int(level)], weight.flatten(1))
         return total
+
+
+class PrivateBlock(nn.Module):
+    """A last block of one organ's own: 3x3x3, ReLU, 3x3x3, on features with `HALO` voxels more a side.
+
+    The second convolution starts at zero, so that the block changes nothing at first; the first starts at
+    fixed draws, or the second would never learn.
+    """
+
+    def __init__(self, spec: HeadSpec, width: int) -> None:
+        super().__init__()
+        hidden = spec.block * spec.members
+        self.first = nn.Conv3d(spec.feature_channels, hidden, 3)
+        self.second = nn.Conv3d(hidden, width, 3, bias=False, groups=spec.members)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return what is added to the first layer, axes (batch, width, k, j, i)."""
+        added: Tensor = self.second(functional.relu(self.first(features)))
+        return added
 
 
 class ConvolutionalHead(Head):
@@ -315,7 +367,7 @@ def build_head(spec: HeadSpec) -> Head:
 
 
 def with_taps(head: Head, spec: HeadSpec) -> Head:
-    """Return a copy of a head with more taps; each new one is zero, so no output changes.
+    """Return a copy of a head with more taps; what each new one adds is zero, so no output changes.
 
     Raises
     ------
@@ -327,8 +379,16 @@ def with_taps(head: Head, spec: HeadSpec) -> Head:
     tensors = richer.state_dict()
     if any(name not in tensors or tensors[name].shape != tensor.shape for name, tensor in own.items()):
         raise ValueError(f"{spec} does not contain {head.spec}")
-    richer.load_state_dict({n: own[n] if n in own else torch.zeros_like(t) for n, t in tensors.items()})
+    richer.load_state_dict({n: own[n] if n in own else _beginning(n, t) for n, t in tensors.items()})
     return richer
+
+
+def _beginning(name: str, tensor: Tensor) -> Tensor:
+    """Return what a new tap starts at: zero, but for the first convolution of a private block."""
+    if name != "block.first.weight":
+        return torch.zeros_like(tensor)
+    draws = torch.Generator().manual_seed(0)
+    return torch.randn(tensor.shape, generator=draws) * (2 / tensor[0].numel()) ** 0.5
 
 
 def add_taps(spec: HeadSpec, **taps: Any) -> HeadSpec:
@@ -371,6 +431,11 @@ def joint_logits(heads: Sequence[ConvolutionalHead], features: Tensor) -> Tensor
         torch.block_diag(*[head.logit.weight.flatten(1) for head in heads]),
         torch.cat([_bias(head.logit) for head in heads]),
     )
+
+
+def _by_voxel(tiles: Tensor) -> Tensor:
+    """Return axes (tile, width, k, j, i) as (voxel, width), tile after tile."""
+    return tiles.permute(0, 2, 3, 4, 1).flatten(0, 3)
 
 
 def _bias(layer: nn.Conv3d) -> Tensor:

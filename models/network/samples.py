@@ -17,13 +17,19 @@ from torch import Tensor
 from models.contract import ModelContract
 from models.kept_features import KeptFeatures
 from models.network.flops import FlopTally
-from models.network.heads import Head, HeadSpec, VoxelTaps
-from models.network.sampling import draw_sample, gather_taps, kept_taps
+from models.network.heads import TILE, Head, HeadSpec, VoxelTaps
+from models.network.sampling import draw_sample, draw_tiles, gather_taps, gather_tiles, kept_taps
 from models.network.training import cut_truth
 from models.network.trunk import Trunk, TrunkOutput
 from models.resampling import bounding_box
 from models.tuning import Cost, TuningSettings
 from models.windows import BODY_MARGIN_MM, Origin, body_mask, cut, plan, scale_hu
+
+TILED = 4
+"""Times as many voxels are kept of a window in tiles as singly: neighbours say much the same."""
+
+FEWEST_TILES = 8
+"""Tiles of a window, two of each stratum and two more where it ends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +88,28 @@ class OrganVoxels:
     weight: Tensor
     study: Tensor
 
+    @property
+    def unit(self) -> int:
+        """Voxels that are drawn together: those of a tile, else one."""
+        return 1 if self.taps.surround is None else TILE**3
+
     def of(self, studies: Sequence[int]) -> Tensor:
         """Return the rows of some studies, int64."""
-        return torch.nonzero(torch.isin(self.study, torch.tensor(list(studies), device=self.study.device)))[
-            :, 0
-        ]
+        wanted = torch.tensor(list(studies), device=self.study.device)
+        return torch.nonzero(torch.isin(self.study, wanted))[:, 0]
+
+    def units(self, studies: Sequence[int]) -> Tensor:
+        """Return the units of some studies, int64: a row each, or a tile each."""
+        return self.of(studies)[:: self.unit] // self.unit
+
+    def rows(self, units: Tensor) -> Tensor:
+        """Return the rows of some units."""
+        within = torch.arange(self.unit, device=units.device)
+        return (units[:, None] * self.unit + within).flatten()
+
+    def seen(self, taps: VoxelTaps, units: Tensor) -> VoxelTaps:
+        """Return the taps of some units, float32."""
+        return taps.rows(self.rows(units)) if taps.surround is None else taps.tiles(units)
 
     def seen_by(self, spec: HeadSpec) -> VoxelTaps:
         """Return only the taps that a head has: others would be copied at every step."""
@@ -95,6 +118,7 @@ class OrganVoxels:
             self.taps.neighbourhood if spec.neighbourhood else None,
             {level: self.taps.coarse[level] for level, _ in spec.coarse},
             self.taps.context if spec.global_channels else None,
+            self.taps.surround if spec.block or spec.neighbourhood else None,
         )
 
     def weighing(self, factor: Mapping[int, float]) -> OrganVoxels:
@@ -223,6 +247,9 @@ def _drawn(
     if incumbent is not None:
         logit = tally.run(f"head {incumbent.spec}", partial(incumbent, output))
         predicted = torch.sigmoid(logit)[0, 0].numpy() >= threshold
+    if spec.block:
+        tiles = draw_tiles(predicted, label, max(FEWEST_TILES, TILED * count // TILE**3), random)
+        return gather_tiles(output, spec, tiles).half(), tiles.index, tiles.weight
     sample = draw_sample(predicted, label, count, random)
     return gather_taps(output, spec, sample).half(), sample.index, sample.weight
 
@@ -244,7 +271,8 @@ def _kept(
     return {
         organ: (kept_taps(warm, here, specs[organ], contract), index, weight)
         for organ in organs
-        if organ not in study.edited or not _any(study.edited[organ], origin, contract)
+        if not specs[organ].block
+        and (organ not in study.edited or not _any(study.edited[organ], origin, contract))
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.contract import ModelContract
-from models.kept_features import NEIGHBOURS, KeptFeatures
-from models.network.heads import HeadSpec, VoxelTaps
+from models.kept_features import KeptFeatures
+from models.network.heads import HALO, TILE, HeadSpec, VoxelTaps
 from models.network.trunk import TrunkOutput
+from models.sampled import NEIGHBOURS
 
 BAND_SHARE = 0.5
 """Share of a window's sample in the boundary band; the rest is shared by inside, near and far."""
@@ -95,6 +96,57 @@ def gather_taps(output: TrunkOutput, spec: HeadSpec, sample: VoxelSample) -> Vox
         {level: _interpolated(output.coarse[level - 1], index, shape) for level, _ in spec.coarse},
         output.global_feature.expand(len(index), -1) if spec.global_channels else None,
     )
+
+
+def draw_tiles(
+    prediction: NDArray[np.bool_], label: NDArray[np.bool_], count: int, random: np.random.Generator
+) -> VoxelSample:
+    """Draw whole cubes of `TILE` voxels a side of one window for one organ, tile after tile.
+
+    Parameters
+    ----------
+    prediction, label, random
+        As `draw_sample`; a tile belongs to the first stratum that it has a voxel of.
+    count
+        Tiles to draw at most.
+
+    Returns
+    -------
+    VoxelSample
+        `TILE` ** 3 voxels of each tile in (k, j, i) order, all with one over the tile's probability.
+    """
+    shape = label.shape
+    grid = [side // TILE for side in shape]
+    places = np.arange(label.size).reshape(shape)
+
+    def tiled(field: NDArray) -> NDArray:
+        cubes = field.reshape(grid[0], TILE, grid[1], TILE, grid[2], TILE).transpose(0, 2, 4, 1, 3, 5)
+        return cubes.reshape(-1, TILE**3)
+
+    organ = prediction | label
+    band = tiled(_boundary(prediction) | _boundary(label)).any(axis=1)
+    inside = tiled(organ).any(axis=1)
+    near = ndimage.maximum_filter(inside.reshape(grid), 3).ravel()
+    strata = (band, inside & ~band, near & ~inside & ~band, ~near & ~band)
+    rest = (1 - BAND_SHARE) / 3
+    drawn, weights = [], []
+    for stratum, share in zip(strata, (BAND_SHARE, rest, rest, rest), strict=True):
+        tiles = np.flatnonzero(stratum)
+        taken = min(max(round(share * count), 1), len(tiles))
+        if taken:
+            drawn.append(np.sort(random.choice(tiles, taken, replace=False, shuffle=False)))
+            weights.append(np.full(taken * TILE**3, len(tiles) / taken, dtype=np.float32))
+    return VoxelSample(tiled(places)[np.concatenate(drawn)].ravel(), np.concatenate(weights))
+
+
+def gather_tiles(output: TrunkOutput, spec: HeadSpec, sample: VoxelSample) -> VoxelTaps:
+    """Look up what a head with a private block sees of sampled tiles; the 3x3x3 tap is in their surround."""
+    taps = gather_taps(output, replace(spec, neighbourhood=False), sample)
+    padded = functional.pad(output.features[0], [HALO] * 6)
+    corners = np.stack(np.unravel_index(sample.index[:: TILE**3], output.features.shape[2:]), axis=1)
+    side = TILE + 2 * HALO
+    cubes = [padded[:, k : k + side, j : j + side, i : i + side] for k, j, i in corners]
+    return replace(taps, surround=torch.stack(cubes))
 
 
 def kept_taps(

@@ -24,6 +24,9 @@ from models.tuning import Cost, Doubt, Ladder, LadderEnd, Level, Rung, TuningSet
 
 __all__ = ["CurvePoint", "Level", "TuningResult", "TuningSettings", "TuningStudy", "level_spec", "tune_heads"]
 
+BLOCK_CHANNELS = 16
+"""Channels of a private last block."""
+
 AGREES = 0.6
 """Median DSC of a first fit over the studies from which on one that it does not fit stands alone."""
 
@@ -80,7 +83,8 @@ def level_spec(level: Level, head: HeadSpec, contract: ModelContract) -> HeadSpe
         return head
     coarse = tuple(enumerate(contract.coarse_channels, 1))
     neighbourhood = head.neighbourhood or level is not Level.COARSE
-    return add_taps(head, coarse=coarse, neighbourhood=neighbourhood)
+    block = head.block or (BLOCK_CHANNELS if level is Level.BLOCK else 0)
+    return add_taps(head, coarse=coarse, neighbourhood=neighbourhood, block=block)
 
 
 def tune_heads(
@@ -215,9 +219,9 @@ class _Climb:
         if self.settings.level is None and judges:
             for level in self.settings.ladder:
                 rung, head = self._rung(level, judges)
-                if not rungs and self._doubt(head):
+                if not self.doubts and self._doubt(head):
                     judges = self._judges()
-                    before = self._before(judges)
+                    before, rungs = self._before(judges), []  # the levels below agreed with nobody
                     rung, _ = self._rung(level, judges)
                 rungs.append(rung)
                 if meets(rungs[-1], before, self.target):
@@ -254,7 +258,7 @@ class _Climb:
         learning = [n for n in self.labelled if n not in judges]
 
         def judge(head: Head) -> float | None:
-            return self._scored(level, 0, head, judges, train=False).score
+            return self._scored(level, 0, head, judges, soft=True).score
 
         found = self._fit(f"{self.organ}-{level}-{len(self.doubts)}", level, learning, judge)
         return self._scored(level, found.steps, found.head, judges), found.head
@@ -308,23 +312,23 @@ class _Climb:
         return found
 
     def _scored(
-        self, level: Level | None, steps: int, head: Head, judges: frozenset[int], train: bool = True
+        self, level: Level | None, steps: int, head: Head, judges: frozenset[int], soft: bool = False
     ) -> Rung:
         learning = [n for n in self.labelled if n not in judges]
         return Rung(
             level,
             steps,
-            self._mean(head, learning) if train else None,
-            self._mean(head, [n for n in judges if n not in self.old]),
-            self._mean(head, [n for n in judges if n in self.old]),
+            None if soft else self._mean(head, learning),
+            self._mean(head, [n for n in judges if n not in self.old], soft),
+            self._mean(head, [n for n in judges if n in self.old], soft),
         )
 
-    def _mean(self, head: Head, studies: Sequence[int]) -> float | None:
-        return mean_dsc(self._dsc(head, sorted(studies)))
+    def _mean(self, head: Head, studies: Sequence[int], soft: bool = False) -> float | None:
+        return mean_dsc(self._dsc(head, sorted(studies), soft))
 
-    def _dsc(self, head: Head, studies: Sequence[int]) -> dict[int, float | None]:
+    def _dsc(self, head: Head, studies: Sequence[int], soft: bool = False) -> dict[int, float | None]:
         on_device = head.to(torch.device(self.settings.device))
-        return study_dsc(on_device, self.voxels, studies, self.threshold, self.tally)
+        return study_dsc(on_device, self.voxels, studies, self.threshold, self.tally, soft)
 
 
 def _first(organ: str, heads: Mapping[str, Head], contract: ModelContract, settings: TuningSettings) -> Head:

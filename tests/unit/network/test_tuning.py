@@ -9,7 +9,9 @@ from models.network.members import join_members
 from models.network.tuning import Level, TuningSettings, TuningStudy, tune_heads
 from models.network.weights import head_to_bytes, trunk_to_bytes
 
-SETTINGS = TuningSettings(Level.NEIGHBOURHOOD, steps=60, batch_voxels=1024, window_voxels=512, learning_rate=2e-2)
+SETTINGS = TuningSettings(
+    Level.NEIGHBOURHOOD, steps=60, batch_voxels=1024, window_voxels=512, learning_rate=2e-2
+)
 
 
 def _study(seed: int, organs=("aorta",)) -> TuningStudy:
@@ -18,6 +20,13 @@ def _study(seed: int, organs=("aorta",)) -> TuningStudy:
     tube = (j - random.integers(8, 20)) ** 2 + (i - 14) ** 2 < 16
     hu = (-90 + 280 * tube + random.normal(0, 5, tube.shape)).astype(np.int16)
     return TuningStudy(hu, {organ: 255 * tube.astype(np.uint8) for organ in organs})
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)  # on operations as small as these more threads only wait for each other
+    yield
+    torch.set_num_threads(2)
 
 
 @pytest.fixture
@@ -30,14 +39,15 @@ def _tune(trunk, heads, contract, settings=SETTINGS, organs=("aorta",), studies=
     return tune_heads(trunk, heads, studies, organs, contract, settings, report)
 
 
-@pytest.mark.parametrize("level", [Level.HEAD, Level.COARSE, Level.NEIGHBOURHOOD])
+@pytest.mark.parametrize("level", list(Level))
 def test_tuning_learns_at_every_level(trunk, heads, contract, level):
     settings = TuningSettings(level, 60, 1024, 512, 2e-2)
     result = _tune(trunk, heads, contract, settings)
     assert result.ladders["aorta"].chosen is level
     assert result.curve[-1].loss < 0.85 * result.curve[0].loss
     spec = result.heads["aorta"].spec
-    assert spec.neighbourhood == (level is Level.NEIGHBOURHOOD)
+    assert spec.neighbourhood == (level in (Level.NEIGHBOURHOOD, Level.BLOCK))
+    assert bool(spec.block) == (level is Level.BLOCK)
     assert spec.coarse == (() if level is Level.HEAD else ((1, 6), (2, 8), (3, 10)))
 
 
@@ -59,7 +69,9 @@ def test_a_head_is_tuned_alike_whatever_else_is_tuned(trunk, heads, contract):
 
 
 def test_without_steps_to_speak_of_the_incumbent_answers(trunk, heads, contract, output):
-    still = TuningSettings(Level.NEIGHBOURHOOD, steps=1, batch_voxels=512, window_voxels=256, learning_rate=0.0)
+    still = TuningSettings(
+        Level.NEIGHBOURHOOD, steps=1, batch_voxels=512, window_voxels=256, learning_rate=0.0
+    )
     result = _tune(trunk, heads, contract, still)
     assert torch.equal(result.heads["aorta"](output), heads["aorta"](output))
 

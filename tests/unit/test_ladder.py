@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.ladder import FORGETS, LEVEL_WORTH, choose, meets, split
+from models.tuning import LadderEnd, Level, Rung, TuningSettings
+
+BEFORE = Rung(None, 0, 0.5, 0.5, 0.9)
+
+
+def _rung(level: Level, new: float | None, old: float | None = 0.9, train: float = 0.7) -> Rung:
+    return Rung(level, 100, train, new, old)
+
+
+def test_the_lowest_level_that_meets_the_target_is_kept():
+    rungs = [_rung(Level.HEAD, 0.79), _rung(Level.COARSE, 0.81), _rung(Level.NEIGHBOURHOOD, 0.9)]
+    assert choose(rungs, BEFORE, 0.8) == (rungs[1], LadderEnd.TARGET_MET)
+
+
+@pytest.mark.parametrize(("lost", "met"), [(FORGETS - 0.001, True), (FORGETS + 0.001, False)])
+def test_a_level_that_forgets_the_old_site_does_not_meet_the_target(lost, met):
+    assert meets(_rung(Level.HEAD, 0.95, 0.9 - lost), BEFORE, 0.8) is met
+
+
+def test_without_the_target_the_lowest_level_about_as_good_as_the_best_is_kept():
+    rungs = [_rung(Level.HEAD, 0.6), _rung(Level.COARSE, 0.7), _rung(Level.BLOCK, 0.7 + LEVEL_WORTH)]
+    assert choose(rungs, BEFORE, 0.8)[0] is rungs[1]
+
+
+@pytest.mark.parametrize(
+    ("rungs", "end"),
+    [
+        ([_rung(Level.HEAD, 0.6), _rung(Level.COARSE, 0.61)], LadderEnd.HEADS_NOT_ENOUGH),
+        ([_rung(Level.HEAD, 0.6), _rung(Level.COARSE, 0.7)], LadderEnd.CLIMB_HIGHER),
+        ([_rung(Level.HEAD, 0.6), _rung(Level.BLOCK, 0.7)], LadderEnd.HEADS_NOT_ENOUGH),
+        ([_rung(Level.HEAD, 0.6), _rung(Level.COARSE, 0.61, train=0.85)], LadderEnd.MORE_STUDIES),
+        ([_rung(Level.HEAD, None, None)], LadderEnd.NOT_VALIDATED),
+    ],
+)
+def test_why_the_target_was_missed_is_told_apart(rungs, end):
+    assert choose(rungs, BEFORE, 0.8)[1] is end
+
+
+@given(
+    st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=20),
+    st.floats(0.01, 0.99),
+    st.integers(0, 99),
+)
+def test_some_patients_judge_and_some_learn_and_none_does_both(patients, share, seed):
+    judging = split(patients, share, np.random.default_rng(seed))
+    assert judging <= set(patients)
+    assert judging != set(patients)
+    assert bool(judging) is (len(set(patients)) > 1)
+    assert judging == split(patients[::-1], share, np.random.default_rng(seed))
+
+
+def test_the_ladder_ends_where_it_is_told_to():
+    assert TuningSettings().ladder == (Level.HEAD, Level.COARSE, Level.NEIGHBOURHOOD)
+    assert TuningSettings(highest=Level.BLOCK).ladder == tuple(Level)
+    assert TuningSettings(Level.COARSE).ladder == (Level.COARSE,)

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.replay import choose_replay
+
+
+def test_where_all_fit_all_are_replayed():
+    assert choose_replay(np.zeros(3), np.zeros((3, 2)), 3) == (0, 1, 2)
+
+
+def test_among_like_studies_the_important_ones_and_among_important_ones_the_unlike():
+    features = np.array([[0.0], [0.1], [10.0], [0.2]])
+    assert choose_replay(np.array([5.0, 9.0, 3.0, 8.0]), features, 2) == (1, 2)
+    assert choose_replay(np.array([1.0, 3.0, 2.0]), np.zeros((3, 1)), 2)[0] == 1
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 99))
+def test_as_many_as_the_budget_says_are_chosen_once_each_and_always_the_same(studies, budget, seed):
+    random = np.random.default_rng(seed)
+    worth, features = random.random(studies) * random.integers(0, 2), random.normal(size=(studies, 3))
+    chosen = choose_replay(worth, features, budget)
+    assert len(set(chosen)) == len(chosen) == min(studies, budget)
+    assert set(chosen) <= set(range(studies))
+    assert chosen == choose_replay(worth, features, budget)
