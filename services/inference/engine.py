@@ -10,7 +10,7 @@ import hashlib
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import openvino
@@ -28,10 +28,14 @@ TRUNK_FILE = "trunk.onnx"
 HEAD_FILE = "heads/{}.onnx"
 
 
-def serving_profile(threads: int) -> str:
+Precision = Literal["f32", "bf16"]
+"""What the engine computes in; bf16 only on processors that multiply it."""
+
+
+def serving_profile(threads: int, precision: Precision = "f32") -> str:
     """Return the profile of this engine: target, engine and version, device, precision, threads."""
     version = openvino.__version__.split("-")[0]
-    return f"python/openvino-{version}/cpu/f32/{threads}-threads"
+    return f"python/openvino-{version}/cpu/{precision}/{threads}-threads"
 
 
 class OpenVinoEngine:
@@ -54,6 +58,8 @@ class OpenVinoEngine:
         Whether a head gives its memory back after each window; otherwise every head holds room for the
         trunk's features, 50 MB each in the starter. Cheap only where the allocator uses huge pages
         (``GLIBC_TUNABLES=glibc.malloc.hugetlb=1``); the bits are the same.
+    precision
+        What it computes in.
 
     Raises
     ------
@@ -62,19 +68,27 @@ class OpenVinoEngine:
     """
 
     def __init__(
-        self, release: Release, trunk: bytes, heads: Mapping[str, bytes], threads: int, lean: bool = False
+        self,
+        release: Release,
+        trunk: bytes,
+        heads: Mapping[str, bytes],
+        threads: int,
+        lean: bool = False,
+        precision: Precision = "f32",
     ) -> None:
         contract = release.contract
         if set(heads) != set(contract.organs):
             raise InvalidRelease("an engine needs exactly one head per organ of the contract")
         self.contract = contract
         self.release_digest = release.digest
-        self.profile = serving_profile(threads)
+        self.profile = serving_profile(threads, precision)
         self._lean = lean
         self._core = openvino.Core()
+        if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise InvalidRelease("this processor does not compute in bf16")
         self._settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "f32",  # bf16 would be chosen where the CPU has it
-            "EXECUTION_MODE_HINT": "ACCURACY",
+            "INFERENCE_PRECISION_HINT": precision,  # unasked, bf16 would be chosen where the CPU has it
+            "EXECUTION_MODE_HINT": "ACCURACY" if precision == "f32" else "PERFORMANCE",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
             "ENABLE_CPU_PINNING": False,  # two releases are served beside each other on the same cores
@@ -101,7 +115,9 @@ class OpenVinoEngine:
         self._trunk_request = self._trunk.create_infer_request()
 
     @classmethod
-    def open(cls, folder: Path, threads: int, lean: bool = False) -> OpenVinoEngine:
+    def open(
+        cls, folder: Path, threads: int, lean: bool = False, precision: Precision = "f32"
+    ) -> OpenVinoEngine:
         """Load the networks of a version folder: release.json, trunk.onnx, heads/<organ>.onnx.
 
         Raises
@@ -115,7 +131,7 @@ class OpenVinoEngine:
             heads = {o: (folder / HEAD_FILE.format(o)).read_bytes() for o in release.contract.organs}
         except OSError as error:
             raise InvalidRelease(f"version folder {folder.name} is incomplete: {error.strerror}") from error
-        return cls(release, trunk, heads, threads, lean)
+        return cls(release, trunk, heads, threads, lean, precision)
 
     def predict(self, window: NDArray[np.float32]) -> Prediction:
         """Run the networks on one window.

@@ -38,12 +38,15 @@ class Material:
         Its weights and exports.
     whole, hu
         The CT on the model grid, and the part of it that is timed; (k, j, i), int16.
+    precision
+        Of our engine.
     """
 
     release: Release
     store: ReleaseStore
     whole: NDArray[np.int16]
     hu: NDArray[np.int16]
+    precision: str = "f32"
 
 
 def ct() -> Volume:
@@ -105,3 +108,18 @@ def _publish_unet(store: ReleaseStore) -> None:
             contract=network.contract,
         )
     )
+
+
+def main() -> int:
+    """Publish and export both networks and make the CT, where they are not there yet."""
+    from services.releases.exporter import export_release
+
+    for network in ("starter", "unet"):
+        of = material(network)
+        if not of.store.has_export(of.release.trunk):
+            export_release(of.release, of.store, threads=THREADS)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

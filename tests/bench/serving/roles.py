@@ -14,12 +14,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract import ModelContract
 from tests.bench.serving.material import THREADS, Material, material
 
 Masks = NDArray[np.bool_]
@@ -95,13 +97,36 @@ def in_process(of: Material) -> Iterator[tuple[Ask, list[int]]]:
 
     store, release = of.store, of.release
     heads = {organ: store.export(digest) for organ, digest in release.heads.items()}
-    engine = OpenVinoEngine(release, store.export(release.trunk), heads, THREADS, lean=True)
+    engine = OpenVinoEngine(
+        release, store.export(release.trunk), heads, THREADS, lean=True, precision=of.precision
+    )
 
     def ask() -> tuple[Masks, int]:
         answer = engine.segment(of.hu)
         return masked(answer.probability, of), len(answer.window_origin)
 
     yield ask, []
+
+
+def as_monai() -> None:
+    """Let this process evaluate MONAI's windows of the whole volume: so that only arithmetic differs."""
+    from monai.data.utils import dense_patch_slices
+    from monai.inferers.utils import _get_scan_interval
+
+    from models import windows
+
+    def plan(body: Masks, _: object, contract: ModelContract) -> tuple[windows.Origin, ...]:
+        window = contract.window_shape
+        sides = [max(n, w) for n, w in zip(body.shape, window, strict=True)]
+        step = _get_scan_interval(sides, window, 3, (contract.overlap,) * 3)
+        pads = [max(w - n, 0) // 2 for n, w in zip(body.shape, window, strict=True)]
+        return tuple(
+            tuple(side.start - pad for side, pad in zip(sides, pads, strict=True))  # type: ignore[misc]
+            for sides in dense_patch_slices(sides, window, step)
+        )
+
+    windows.plan = plan
+    windows.body_mask = lambda hu: np.ones(hu.shape, dtype=bool)
 
 
 @contextmanager
@@ -147,8 +172,12 @@ def main() -> int:
     parser.add_argument("network", choices=("starter", "unet"))
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--masks", type=Path)
+    parser.add_argument("--precision", choices=("f32", "bf16"), default="f32")
+    parser.add_argument("--monai-windows", action="store_true", help="evaluate where MONAI does")
     options = parser.parse_args()
-    of = material(options.network)
+    of = replace(material(options.network), precision=options.precision)
+    if options.monai_windows:
+        as_monai()
     said: dict[str, Any] = {"wall": []}
     with ROLES[options.role](of) as (ask, pids):
         if options.repeats > 1:
