@@ -222,6 +222,26 @@ def report_lines():
     print("\n" + "\n".join(lines))
 
 
+@pytest.mark.parametrize("n", [5, 10, 20, 45])
+def test_the_bound_alone_errs_in_one_draw_of_twenty_and_oftener_where_few_losses_are_large(n, report_lines):
+    rng, draws = np.random.default_rng(8), 16 * GATES
+    kinds = {
+        "normal": lambda: rng.normal(0, 0.03, n),
+        "losses skewed": lambda: 0.03 - rng.exponential(0.03, n),
+    }
+    above = {
+        name: np.mean(
+            [(b := lower_bound_of_mean(draw(), 0.95, 999, k)) is not None and b > 0 for k in range(draws)]
+        )
+        for name, draw in kinds.items()
+    }
+    report_lines.append(
+        f"the bound alone lies above the true mean, n={n}, {draws} draws: "
+        + ", ".join(f"{name} {share:.3f}" for name, share in above.items())
+    )
+    assert above["normal"] <= 0.065 + 3 * np.sqrt(0.05 * 0.95 / draws)
+
+
 @pytest.mark.parametrize("n", [20, 45, 60, 100])
 @pytest.mark.parametrize("tuned", [STOMACH, LIVER], ids=["stomach", "liver"])
 def test_a_candidate_worse_by_the_margin_is_promoted_in_at_most_one_gate_of_twenty(n, tuned, report_lines):
