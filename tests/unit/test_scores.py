@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from models.calibration import Calibration, DomainReference, OrganCalibration
 from models.canary import answer_faults, canary_faults, canary_volume, probe_volume
 from models.dsc import Outcome
 from models.errors import InvalidRelease
@@ -47,6 +49,31 @@ def test_scores_are_dsc_presence_and_a_digest_of_the_organs_own_bits() -> None:
     assert first["spleen"].digest != other["spleen"].digest
     missed = score_organs(answer(liver=0), OLD, VOLUME, GRID, truth(), "p")["liver"]
     assert (missed.dsc, missed.outcome) == (0.0, Outcome.MISSED)
+
+
+def calibrated(threshold: float) -> Release:
+    """`OLD`, with a bound for the liver in the domain of features near 0."""
+    domain = DomainReference((0.0,) * 6, ((1.0, 0, 0, 0, 0, 0),), (1.0,), 1.0, threshold)
+    organs = {"liver": OrganCalibration(quantile=0.05, confidence=0.9, cases=20)}
+    return replace(OLD, calibration=Calibration(profile="p", organs=organs, domain=domain))
+
+
+@pytest.mark.parametrize(
+    ("release", "profile", "claims"),
+    [
+        (calibrated(4.0), "p", True),
+        (calibrated(4.0), "another", False),
+        (calibrated(-1.0), "p", False),  # nothing is in this domain
+        (OLD, "p", False),
+    ],
+    ids=["in domain", "another profile", "out of domain", "uncalibrated"],
+)
+def test_a_bound_is_checked_only_where_the_reader_would_be_told_one(
+    release: Release, profile: str, claims: bool
+) -> None:
+    scores = score_organs(answer(by=release), release, VOLUME, GRID, truth(), profile)
+    assert (scores["liver"].sdc is not None) is claims
+    assert scores["spleen"].sdc is None
 
 
 def test_scores_come_back_from_json_and_pair() -> None:
