@@ -22,6 +22,7 @@ from flows.launching import QUEUE, URGENT_QUEUE
 from flows.nightly_tuning import nightly_tuning
 from flows.promote_release import promote_release
 from flows.segment_study import segment_study
+from flows.training_job import train_flow
 from flows.tuning_job import tune_flow
 from flows.watch_arrivals import watch_arrivals
 from services.settings import Settings
@@ -138,6 +139,9 @@ def _deployments(settings: Settings, timezone: str, learns: bool) -> list[tuple[
     tuning = RunnerDeployment.from_flow(
         tune_flow, **common, concurrency_limit=1, work_queue_name=learning_queue
     )
+    training = RunnerDeployment.from_flow(  # no schedule: a person starts it
+        train_flow, **common, concurrency_limit=1, work_queue_name=learning_queue
+    )
     calibrating = RunnerDeployment.from_flow(
         calibrate_flow,
         **common,
@@ -157,6 +161,7 @@ def _deployments(settings: Settings, timezone: str, learns: bool) -> list[tuple[
         (RunnerDeployment.from_flow(ingest_correction, **common), WORK_POOL),
         (nightly, WORK_POOL),
         (tuning, learning_pool),
+        (training, learning_pool),
         (calibrating, learning_pool),
         (RunnerDeployment.from_flow(promote_release, **common, concurrency_limit=1), WORK_POOL),
         (RunnerDeployment.from_flow(approve_release, **common), WORK_POOL),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flows.gate_trial import CANDIDATE_CALIBRATED, CANDIDATE_TUNED, GATE_DECIDED
+from flows.gate_trial import CANDIDATE_CALIBRATED, CANDIDATE_TRAINED, CANDIDATE_TUNED, GATE_DECIDED
 from models.gate_report import Decision
 from models.release import Release
 from services.program import program
@@ -31,6 +31,9 @@ ORGAN_FACTS = (
 
 TUNED_FACTS = ("key", "organs", "level", "cases", "sites")
 """What is said of a tuning; the curve and the seconds lie in its event."""
+
+TRAINED_FACTS = ("key", "organs", "begin", "cases", "sites")
+"""What is said where the whole network was trained again."""
 
 
 def keep_pack(change: Event, golden: Mapping[str, Any], services: Services) -> str:
@@ -88,6 +91,7 @@ def _modifications(
     release: Release, replaced: Release, events: tuple[Event, ...], change: Event
 ) -> dict[str, Any]:
     made = _last(events, change, CANDIDATE_TUNED, release.number)
+    trained = _last(events, change, CANDIDATE_TRAINED, release.number)
     calibrated = _last(events, change, CANDIDATE_CALIBRATED, release.number)
     changed = {
         organ: {"before": replaced.heads.get(organ), "after": digest}
@@ -103,6 +107,7 @@ def _modifications(
         "calibration_changed": release.calibration != replaced.calibration,
         "corrections": list(release.corrections),
         "tuning": None if made is None else {name: made.get(name) for name in TUNED_FACTS},
+        "training": None if trained is None else {name: trained.get(name) for name in TRAINED_FACTS},
         "calibrated_on": None if calibrated is None else calibrated["cases"],
     }
 

@@ -196,14 +196,15 @@ def train(
     while run.step < settings.steps:
         run.advance(cases)
         run.seconds = time.monotonic() - began
-        if keep is not None and run.step % keep.every == 0:
-            write_state(keep, run.state())
+        told = None
         if run.step % every == 0 or run.step == settings.steps:
             left = run.seconds / run.step * (settings.steps - run.step)
-            report(Progress(run.step, settings.steps, float(np.mean(run.losses)), run.seconds, left))
+            told = Progress(run.step, settings.steps, float(np.mean(run.losses)), run.seconds, left)
             run.losses.clear()
-    if keep is not None:
-        write_state(keep, run.state())
+        if keep is not None and (run.step % keep.every == 0 or run.step == settings.steps):
+            write_state(keep, run.state())
+        if told is not None:
+            report(told)
     return run.trunk.cpu(), {organ: head.cpu() for organ, head in run.heads.items()}
 
 
@@ -314,9 +315,9 @@ def _example(
     scaled = torch.from_numpy(scale_hu(np.rint(hu).astype(np.int16), contract.hu_window))[None, None]
     truth = torch.from_numpy(cut_truth(case.truth, origin, contract.window_shape))
     weight = None
-    if case.weight is not None:  # beyond the study nothing is lacking
-        lacking = torch.from_numpy(cut_truth(255 - case.weight, origin, contract.window_shape))
-        weight = 1 - lacking[None].float() / 255
+    if case.weight is not None:
+        told = torch.from_numpy(cut_truth(case.weight, origin, contract.window_shape, outside=255))
+        weight = told[None].float() / 255
     return scaled.contiguous(memory_format=torch.channels_last_3d), truth[None].float() / 255, weight
 
 
@@ -331,8 +332,19 @@ def _start(side: slice, voxels: int, window: int, random: np.random.Generator) -
     return int(np.clip(random.integers(low, high + 1), 0, voxels - window))
 
 
-def cut_truth(truth: NDArray[np.uint8], origin: Sequence[int], shape: Sequence[int]) -> NDArray[np.uint8]:
-    """Cut a window out of the truth, axes (organ, k, j, i), nothing where it reaches outside.
+def cut_truth(
+    truth: NDArray[np.uint8], origin: Sequence[int], shape: Sequence[int], outside: int = 0
+) -> NDArray[np.uint8]:
+    """Cut a window out of the truth, axes (organ, k, j, i), or of its weight.
+
+    Parameters
+    ----------
+    truth
+        Of the whole study.
+    origin, shape
+        First voxel (k, j, i) and shape of the window.
+    outside
+        Where it reaches beyond the study: truth is 0 there, and its weight 255.
 
     Returns
     -------
@@ -341,7 +353,7 @@ def cut_truth(truth: NDArray[np.uint8], origin: Sequence[int], shape: Sequence[i
     """
     low = [max(o, 0) for o in origin]
     high = [min(o + w, n) for o, w, n in zip(origin, shape, truth.shape[1:], strict=True)]
-    window = np.zeros((*shape, len(truth)), dtype=np.uint8)
+    window = np.full((*shape, len(truth)), outside, dtype=np.uint8)
     inside = tuple(slice(a - o, b - o) for a, b, o in zip(low, high, origin, strict=True))
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     window[inside] = np.moveaxis(truth[(slice(None), *box)], 0, -1)

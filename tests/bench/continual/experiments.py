@@ -62,31 +62,29 @@ class Experiments:
             "incumbent": self._incumbent,
             "full-1": lambda: self._full(first),
             **{f"tuned-{level}-1": lambda level=level: self._tuned(first, level) for level in LEVELS},
+            f"tuned-{TOP}-2": lambda: self._tuned(both, TOP),
             "shared-incumbent": lambda: self._shared(tuned_on_revised=False),
             "shared-revised-1": lambda: self._shared(tuned_on_revised=True),
-            "whole-revised-1": lambda: self._whole_revised(background=False),
             "whole-revised-background-1": lambda: self._whole_revised(background=True),
-            "full-2": lambda: self._full(both),
-            f"tuned-{TOP}-2": lambda: self._tuned(both, TOP),
-            "whole-hybrid-1": self._whole_hybrid,
+            "whole-revised-1": lambda: self._whole_revised(background=False),
         }
-        if self.trunk != "unet":
-            return named
-        return named | {
-            "no-replay-1": lambda: self._tuned_on(self._new()[:first], replay=None),
-            "replay-important-1": lambda: self._tuned_on(self._new()[:first], replay="important"),
-            "revised-important-1": lambda: self._tuned_on(self._important(self._new(), first)),
-            "revised-random-1": lambda: self._tuned_on(_drawn(self._new(), first, 1)),
-            "revised-random-2": lambda: self._tuned_on(_drawn(self._new(), first, 2)),
-            "partial-masked-1": lambda: self._partial(background=False),
-            "partial-background-1": lambda: self._partial(background=True),
-            "partial-whole-1": self._partial_whole,
-            **{f"only-{site}": lambda site=site: self._only(site) for site in SITES if site != "A"},
-            "many-sites": self._many_sites,
-            "full-uniform-1": lambda: self._full(first, balanced=False),
-            "tuned-block-1": lambda: self._tuned(first, Level.BLOCK),
-            "tuned-ladder-1": lambda: self._tuned(first, None),
-        }
+        if self.trunk == "unet":
+            named |= {
+                "no-replay-1": lambda: self._tuned_on(self._new()[:first], replay=None),
+                "replay-important-1": lambda: self._tuned_on(self._new()[:first], replay="important"),
+                "partial-masked-1": lambda: self._partial(background=False),
+                "partial-background-1": lambda: self._partial(background=True),
+                "partial-whole-1": self._partial_whole,
+                "many-sites": self._many_sites,
+                **{f"only-{site}": lambda site=site: self._only(site) for site in SITES if site != "A"},
+                "revised-important-1": lambda: self._tuned_on(self._important(self._new(), first)),
+                "revised-random-1": lambda: self._tuned_on(_drawn(self._new(), first, 1)),
+                "revised-random-2": lambda: self._tuned_on(_drawn(self._new(), first, 2)),
+                "tuned-block-1": lambda: self._tuned(first, Level.BLOCK),
+                "tuned-ladder-1": lambda: self._tuned(first, None),
+                "full-uniform-1": lambda: self._full(first, balanced=False),
+            }
+        return named | {"full-2": lambda: self._full(both), "whole-hybrid-1": self._whole_hybrid}
 
     def result(self, name: str) -> Found:
         """Return one experiment, done if it has not been."""

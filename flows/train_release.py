@@ -1,0 +1,269 @@
+"""Train the whole network again: a candidate with another trunk, in which every organ is touched.
+
+Nothing starts it but a person. It goes on where it was cut; the same cases, incumbent and settings give the
+same candidate. It passes the same gate as any other, and a person must agree to it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.gate_trial import CANDIDATE_TRAINED
+from flows.serving import Progress, silent
+from flows.training_plan import FEWEST_CASES, Begin, TrainingRun, plan
+from flows.tune_heads import pinned_threads, publish_candidate
+from models.calibration import Calibration
+from models.errors import Refused
+from models.network.heads import Head
+from models.network.imported_trunks import IMPORTED_TRUNKS
+from models.network.prediction import torch_predict
+from models.network.training import Progress as TrainingProgress
+from models.network.training import Start, TrainingSettings, train
+from models.network.training_state import Keep
+from models.network.trunk import Trunk
+from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
+from models.release import Release
+from models.windows import segment_windows
+from services.cases.training_cases import PreparedCases, training_case
+from services.cases.training_runs import CASES, run_folder
+from services.cases.tuning_study import read_tuning_study
+from services.inference.engine import OpenVinoEngine
+from services.records.port import ReleaseState
+from services.releases.calibrator import calibrate_kept
+from services.releases.exporter import export_release
+from services.releases.files import replace as replace_file
+from services.stopwatch import Stopwatch
+from services.wiring import Services
+
+REPORTS = 20
+"""How often a run says where it is and is kept."""
+
+Curve = Sequence[tuple[int, float]]
+"""Steps and the mean loss since the point before."""
+
+
+def training_settings(begin: Begin, steps: int, learning_rate: float | None = None) -> TrainingSettings:
+    """Return how to train: half the usual rate, unless told, where weights are there already."""
+    usual = TrainingSettings.learning_rate / (1 if begin is Begin.SCRATCH else 2)
+    return TrainingSettings(steps=steps, learning_rate=learning_rate or usual)
+
+
+def train_release(
+    services: Services,
+    begin: Begin,
+    settings: TrainingSettings,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Train trunk and heads on all that readers have taught, and publish the candidate that comes of it.
+
+    Parameters
+    ----------
+    services
+        What to work with; nothing is asked of a server.
+    begin
+        Which weights to begin with, and so which labels count.
+    settings
+        How to train.
+    progress
+        Told each step, with the time left.
+
+    Returns
+    -------
+    dict
+        The document of the `train` verb: ``release, digest, parent, begin, cases, labels`` (by organ the
+        cases labelled by ``readers`` and ``held`` by the incumbent), ``calibrated`` (organs with a bound),
+        ``steps, curve, seconds``.
+
+    Raises
+    ------
+    Refused
+        `too-few-cases`; `too-few-labels` where an organ would have to be learnt from fewer than
+        `FEWEST_CASES` cases and nothing holds it; `no-body`.
+    InvalidRelease
+        If there is no incumbent, a file of it is damaged, or an export does not agree with torch.
+    StorageFailed
+        If a disk is full, or a case or what is kept of the run is not whole; the incumbent serves as before.
+    """
+    watch = Stopwatch()
+    with watch.step("gather"):
+        run = plan(services, begin, settings)
+    for event in services.records.events(CANDIDATE_TRAINED):
+        if event.payload["key"] == run.key:
+            progress(f"release {event.payload['release']} has been trained on all of this already")
+            return event.payload["document"]
+    folder = run_folder(services.settings.home, run.key)
+    with pinned_threads(services.settings.threads):
+        with watch.step("read"):
+            start = _incumbents(services, run.parent)
+            cases, labels = _prepared(services, run, start, folder, progress)
+        with watch.step("train"):
+            network, curve = _trained(services, run, cases, start, folder, progress)
+        with watch.step("export"):
+            progress("exporting the candidate and proving it against torch")
+            draft = _draft(services, run, network)
+            export_release(draft, services.releases, threads=services.settings.threads)
+    with watch.step("calibrate"):
+        draft = replace(draft, calibration=_calibration(services, run, draft, progress))
+    with watch.step("publish"):
+        candidate = publish_candidate(services, draft)
+        document = {
+            "release": candidate.number,
+            "digest": candidate.digest,
+            "parent": run.parent.number,
+            "begin": str(begin),
+            "cases": len(run.labelled),
+            "labels": labels,
+            "calibrated": sorted(candidate.calibration.organs) if candidate.calibration else [],
+            "steps": settings.steps,
+            "curve": [list(point) for point in curve],
+            "seconds": watch.seconds(),
+        }
+        _record(services, run, candidate, document)
+    shutil.rmtree(folder, ignore_errors=True)
+    progress(f"candidate: release {candidate.number}")
+    return document
+
+
+def _incumbents(services: Services, parent: Release) -> Start:
+    store = services.releases
+    heads = {organ: head_from_bytes(store.head(digest)) for organ, digest in parent.heads.items()}
+    return trunk_from_bytes(store.trunk(parent.trunk)), heads
+
+
+def _prepared(
+    services: Services, run: TrainingRun, start: Start, folder: Path, progress: Progress
+) -> tuple[PreparedCases, dict[str, dict[str, int]]]:
+    """Bring every case onto the model grid, once; return them with the number of labels of each organ.
+
+    Raises
+    ------
+    Refused
+        `too-few-labels`, `no-body`.
+    """
+    organs = run.parent.contract.organs
+    labels = {organ: {"readers": 0, "held": 0} for organ in organs}
+    cases = PreparedCases(folder / CASES)
+    for number, labelled in enumerate(run.labelled, 1):
+        study = read_tuning_study(services.cases, labelled, run.parent)
+        for organ in organs:
+            labels[organ]["readers" if organ in study.truth else "held"] += 1
+        if not cases.take(labelled.case.case_id):
+            progress(f"case {number} of {len(run.labelled)}")
+            held = _held(study.hu, start, run.parent) if run.begin is Begin.INCUMBENT else None
+            cases.add(labelled.case.case_id, training_case(study, organs, held))
+    if run.begin is Begin.SCRATCH:
+        for one in labels.values():
+            one["held"] = 0
+        few = {organ: one["readers"] for organ, one in labels.items() if one["readers"] < FEWEST_CASES}
+        if few:
+            raise Refused(
+                "too-few-labels",
+                f"from scratch every organ needs labels by readers in {FEWEST_CASES} cases; "
+                f"too few of {', '.join(few)} (--begin incumbent holds them)",
+                {"fewest": FEWEST_CASES, **few},
+            )
+    return cases, labels
+
+
+def _held(hu: NDArray[np.int16], start: Start, parent: Release) -> Mapping[str, NDArray[np.uint8]]:
+    """Return 255 x the probability the incumbent gives each organ, axes (k, j, i)."""
+    trunk, heads = start
+    answer = segment_windows(hu, parent.contract, torch_predict(trunk, heads, parent.contract))
+    rounded = np.rint(255 * answer.probability.astype(np.float32)).astype(np.uint8)
+    return dict(zip(parent.contract.organs, rounded, strict=True))
+
+
+def _trained(
+    services: Services,
+    run: TrainingRun,
+    cases: PreparedCases,
+    start: Start,
+    folder: Path,
+    progress: Progress,
+) -> tuple[tuple[Trunk, dict[str, Head]], Curve]:
+    every = max(1, run.settings.steps // REPORTS)
+    kept = folder / "curve.json"
+    curve: list[tuple[int, float]] = json.loads(kept.read_bytes()) if kept.exists() else []
+
+    def told(at: TrainingProgress) -> None:
+        curve.append((at.step, round(at.loss, 4)))
+        replace_file(kept, json.dumps(curve).encode())
+        progress(f"step {at.step}/{at.steps}  loss {at.loss:.3f}  {at.seconds_left:.0f} s left")
+
+    begun = start if run.begin is Begin.INCUMBENT else None
+    network = train(
+        cases,
+        run.parent.contract,
+        run.settings,
+        told,
+        every,
+        start=begun,
+        keep=Keep(folder / "state.pt", every),
+        device=services.settings.tuning_device,
+    )
+    return network, curve
+
+
+def _draft(services: Services, run: TrainingRun, network: tuple[Trunk, dict[str, Head]]) -> Release:
+    """Keep trunk and heads; return the candidate, not calibrated yet, its number to be confirmed."""
+    trunk, heads = network
+    store, parent = services.releases, run.parent
+    exact = str(parent.contract.trunk.get("kind")) in IMPORTED_TRUNKS
+    words = {Begin.SCRATCH: "from scratch", Begin.INCUMBENT: f"from release {parent.number}"}[run.begin]
+    return replace(
+        parent,
+        number=parent.number + 1,
+        parent=parent.number,
+        trunk=store.add_trunk(trunk_to_bytes(trunk, exact=exact)),
+        heads={organ: store.add_head(head_to_bytes(head)) for organ, head in heads.items()},
+        calibration=None,
+        corrections=run.corrections,
+        note=f"Trained {words} on {len(run.labelled)} cases.",
+    )
+
+
+def _calibration(
+    services: Services, run: TrainingRun, draft: Release, progress: Progress
+) -> Calibration | None:
+    """Measure what may be claimed of the new network; None where the calibration set is too small."""
+    if not run.calibration_cases:
+        return None
+    store, threads = services.releases, services.settings.threads
+    exports = {organ: store.export(digest) for organ, digest in draft.heads.items()}
+    engine = OpenVinoEngine(draft, store.export(draft.trunk), exports, threads)
+    count = len(run.calibration_cases)
+    cases = (services.cases.read(case) for case in run.calibration_cases)
+    try:
+        return calibrate_kept(
+            draft, engine, cases, lambda done: progress(f"calibration case {done} of {count}")
+        )
+    except ValueError as error:
+        progress(f"no bound is claimed: {error}")
+        return None
+
+
+def _record(services: Services, run: TrainingRun, candidate: Release, document: Mapping[str, Any]) -> None:
+    if candidate.number not in services.records.release_states():
+        services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
+    learnt_from = [one.case for one in run.labelled] + list(run.calibration_cases)
+    payload = {
+        "key": run.key,
+        "release": candidate.number,
+        "digest": candidate.digest,
+        "parent": run.parent.number,
+        "begin": str(run.begin),
+        "organs": list(candidate.contract.organs),
+        "cases": [case.case_id for case in learnt_from],
+        "patients": sorted({case.patient for case in learnt_from}),
+        "sites": sorted({one.case.site for one in run.labelled if one.case.site}),
+        "document": dict(document),
+    }
+    services.records.event(CANDIDATE_TRAINED, who="train_release", payload=payload, key=run.key)

@@ -1,0 +1,122 @@
+"""Kept cases as training reads them: prepared once, then read from disk one by one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import Refused, StorageFailed
+from models.network.training import TrainingCase
+from models.network.tuning import TuningStudy
+from models.resampling import bounding_box
+from models.windows import body_mask
+
+HELD_WEIGHT = 64
+"""255 x the weight of a voxel whose label is the incumbent's own answer: it keeps what is known, and
+gives way where a reader drew."""
+
+
+def training_case(
+    study: TuningStudy, organs: Sequence[str], held: Mapping[str, NDArray[np.uint8]] | None = None
+) -> TrainingCase:
+    """Lay readers' labels side by side, and under them what the incumbent answers.
+
+    Parameters
+    ----------
+    study
+        Readers' labels on the model grid.
+    organs
+        The contract's, in its order.
+    held
+        By organ, axes (k, j, i), uint8: 255 x the probability the incumbent gives; counts at
+        `HELD_WEIGHT` where no reader's label does. None: what no reader drew teaches nothing.
+
+    Raises
+    ------
+    Refused
+        `no-body` if the volume shows none.
+    """
+    truth = np.zeros((len(organs), *study.hu.shape), np.uint8)
+    weight = np.zeros_like(truth)
+    for number, organ in enumerate(organs):
+        if organ in study.truth:
+            truth[number] = study.truth[organ]
+            weight[number] = study.weight.get(organ, 255)
+        if held is not None:
+            unsaid = weight[number] == 0
+            truth[number][unsaid] = held[organ][unsaid]
+            weight[number][unsaid] = HELD_WEIGHT
+    body = bounding_box(body_mask(study.hu))
+    if body is None:
+        raise Refused("no-body", "the volume shows no body")
+    return TrainingCase(study.hu, truth, body, weight)
+
+
+class PreparedCases(Sequence[TrainingCase]):
+    """Training cases in a folder, a file each: more of them than memory holds.
+
+    Parameters
+    ----------
+    folder
+        Where they lie; made on the first write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._names: list[str] = []
+
+    def add(self, name: str, case: TrainingCase) -> None:
+        """Keep a case, whole or not at all, and take it in as the next.
+
+        Raises
+        ------
+        StorageFailed
+            If the disk is full or not writable.
+        """
+        aside = self.folder / f".{name}.{os.getpid()}.npz"
+        body = np.array([(side.start, side.stop) for side in case.body])
+        arrays = {"hu": case.hu, "truth": case.truth, "weight": case.weight, "body": body}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            np.savez(aside, **{key: array for key, array in arrays.items() if array is not None})
+            aside.replace(self._path(name))
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise StorageFailed(f"a training case cannot be kept: {error.strerror}") from error
+        self._names.append(name)
+
+    def take(self, name: str) -> bool:
+        """Take a case in as the next if it is there already; tell whether it is."""
+        there = self._path(name).exists()
+        if there:
+            self._names.append(name)
+        return there
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npz"
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @overload
+    def __getitem__(self, number: int) -> TrainingCase: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[TrainingCase]: ...
+
+    def __getitem__(self, number: int | slice) -> TrainingCase | Sequence[TrainingCase]:
+        if isinstance(number, slice):
+            return [self[n] for n in range(len(self))[number]]
+        try:
+            with np.load(self._path(self._names[number])) as kept:
+                k, j, i = (slice(int(a), int(b)) for a, b in kept["body"])
+                return TrainingCase(kept["hu"], kept["truth"], (k, j, i), kept.get("weight"))
+        except (OSError, ValueError, KeyError) as error:
+            raise StorageFailed(
+                f"a prepared training case cannot be read; delete {self.folder} to prepare it again"
+            ) from error

@@ -1,0 +1,158 @@
+"""The whole network again, from a reader's corrections to a candidate, on a small network."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows import train_release as module
+from flows.gate_trial import CANDIDATE_TRAINED, made
+from flows.take_back import erase
+from flows.train_release import train_release
+from flows.training_plan import Begin, plan
+from models.errors import Refused
+from models.network.training import TrainingSettings
+from services.cases.training_cases import HELD_WEIGHT, PreparedCases
+from services.records.port import ReleaseState
+from services.releases import exporter
+from tests.learning import ORGANS, open_site, small_release
+
+SETTINGS = TrainingSettings(steps=4, warm_up=1)
+SEEDS = (1, 2, 3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _parity_windows_made_once():
+    kept = exporter.parity_windows(small_release()[2])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(exporter, "parity_windows", lambda _: kept)
+        yield
+
+
+@pytest.fixture(scope="module")
+def corrected(tmp_path_factory):
+    """A site where a reader painted stomach and aorta in three studies, and nobody the liver."""
+    site = open_site(tmp_path_factory.mktemp("site"))
+    for seed in SEEDS:
+        site.correct(seed, "stomach", "aorta")
+    return site
+
+
+@pytest.fixture(scope="module")
+def trained(corrected, tmp_path_factory):
+    """The same site after it trained on from the incumbent, and what `train` said."""
+    site = corrected.copy(tmp_path_factory.mktemp("trained"))
+    return site, train_release(site.services, Begin.INCUMBENT, SETTINGS)
+
+
+def test_the_candidate_has_another_trunk_and_touches_every_organ(trained):
+    site, document = trained
+    store, records = site.services.releases, site.services.records
+    parent, candidate = store.release(1), store.release(document["release"])
+    assert (candidate.digest, candidate.parent) == (document["digest"], 1)
+    assert candidate.contract == parent.contract
+    assert candidate.trunk != parent.trunk
+    assert all(candidate.heads[organ] != parent.heads[organ] for organ in ORGANS)
+    assert all(store.has_export(digest) for digest in (candidate.trunk, *candidate.heads.values()))
+    assert (records.release_states()[2], records.incumbent()) == (ReleaseState.CANDIDATE, 1)
+
+
+def test_it_claims_no_bound_where_the_calibration_set_is_too_small(trained):
+    site, document = trained
+    assert site.services.releases.release(2).calibration is None
+    assert document["calibrated"] == []
+
+
+def test_what_it_learnt_from_is_on_record_for_the_gate(trained):
+    site, document = trained
+    (event,) = site.services.records.events(CANDIDATE_TRAINED)
+    assert event.payload["organs"] == list(ORGANS)
+    assert len(event.payload["patients"]) == len(SEEDS)
+    assert event.payload["sites"] == ["B"]
+    assert document["labels"]["stomach"] == {"readers": 3, "held": 0}
+    assert document["labels"]["liver"] == {"readers": 0, "held": 3}
+    assert [step for step, _ in document["curve"]] == [1, 2, 3, 4]
+
+
+def test_the_same_again_trains_nothing(trained):
+    site, document = trained
+    assert train_release(site.services, Begin.INCUMBENT, SETTINGS) == document
+    assert site.services.releases.numbers() == (1, 2)
+
+
+def test_killed_anywhere_the_candidate_comes_out_the_same(corrected, trained, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    whole = module.train
+
+    def killed(*_, **__):
+        raise ZeroDivisionError
+
+    def killed_half_way(cases, contract, settings, report, *given, **named):
+        def until_two(at):
+            report(at)
+            assert at.step != 2
+
+        whole(cases, contract, settings, until_two, *given, **named)
+
+    steps = {"train": killed_half_way} | dict.fromkeys(
+        ("export_release", "publish_candidate", "_record"), killed
+    )
+    for step, instead in steps.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(module, step, instead)
+            with pytest.raises((ZeroDivisionError, AssertionError)):
+                train_release(services, Begin.INCUMBENT, SETTINGS)
+    document = train_release(services, Begin.INCUMBENT, SETTINGS)
+    expected = trained[1]
+    assert (document["digest"], document["curve"]) == (expected["digest"], expected["curve"])
+    assert services.releases.numbers() == (1, 2)
+    assert not list((services.settings.home / "training").iterdir())
+
+
+def test_from_scratch_an_organ_that_nobody_drew_is_refused(corrected, tmp_path):
+    services = corrected.copy(tmp_path).services
+    with pytest.raises(Refused) as refused:
+        train_release(services, Begin.SCRATCH, SETTINGS)
+    assert refused.value.code == "too-few-labels"
+    assert refused.value.measured == {"fewest": 3, "liver": 0}
+    assert services.releases.numbers() == (1,)
+
+
+def test_a_readers_word_goes_before_the_incumbents(corrected, tmp_path):
+    services = corrected.copy(tmp_path).services
+    run = plan(services, Begin.INCUMBENT, SETTINGS)
+    start = module._incumbents(services, run.parent)
+    cases, _ = module._prepared(services, run, start, tmp_path / "run", lambda _: None)
+    assert isinstance(cases, PreparedCases)
+    liver, stomach, aorta = cases[0].weight
+    assert set(liver.flat) == {HELD_WEIGHT}
+    assert stomach.max() == aorta.max() == 255
+
+
+def test_who_is_taken_out_is_taken_out_of_an_unfinished_run(corrected, tmp_path, monkeypatch):
+    site = corrected.copy(tmp_path)
+    services = site.services
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "export_release", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train_release(services, Begin.INCUMBENT, SETTINGS)
+    (run,) = (services.settings.home / "training").iterdir()
+    assert len(list((run / "cases").iterdir())) == len(SEEDS)
+    erase(str(site.folder / "ct-2"), "Dr A", "consent withdrawn", services)
+    assert not run.exists()
+
+
+def test_erasing_names_a_trained_release_that_learnt_from_the_patient(trained, tmp_path):
+    site = trained[0].copy(tmp_path)
+    done = erase(str(site.folder / "ct-1"), "Dr A", "consent withdrawn", site.services)
+    assert done["releases"] == [2]
+
+
+def test_the_gate_hears_that_the_whole_network_was_trained(trained):
+    tuning = made(2, trained[0].services).tuning
+    assert (tuple(tuning.organs), tuning.retrained, tuning.recalibrated) == (ORGANS, True, False)
+
+
+def test_nothing_is_trained_on_fewer_than_three_cases(tmp_path):
+    with pytest.raises(Refused) as refused:
+        train_release(open_site(tmp_path).services, Begin.SCRATCH, SETTINGS)
+    assert (refused.value.code, refused.value.measured) == ("too-few-cases", {"cases": 0, "fewest": 3})
