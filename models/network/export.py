@@ -92,12 +92,16 @@ class OrganParity:
         Largest absolute difference of the logit over all voxels.
     flipped, voxels
         Voxels whose label differs, and voxels of the organ in either answer.
+    served_flipped, served_voxels
+        The same of a volume of several windows, blended, rounded and packed as it is served.
     """
 
     organ: str
     max_logit_difference: float
     flipped: int
     voxels: int
+    served_flipped: int = 0
+    served_voxels: int = 0
 
     @property
     def flipped_fraction(self) -> float:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.network.export import OrganParity, check_parity, export_head, export_trunk
+from models.compact import pack, unpack
+from models.errors import InvalidRelease
+from models.network.export import FLIP_LIMIT, OrganParity, check_parity, export_head, export_trunk
+from models.network.prediction import torch_predict
 from models.network.weights import head_from_bytes, trunk_from_bytes
 from models.phantom import make_case
 from models.release import Release
 from models.resampling import to_model_grid
-from models.windows import cut, scale_hu
-from services.inference.engine import OpenVinoEngine
+from models.windows import Predict, cut, scale_hu, segment_windows
+from services.inference.engine import OpenVinoEngine, Precision
 from services.releases.store import ReleaseStore
 
 PARITY_CASES = (("A", 900_001), ("B", 900_001))
 """Phantoms (site, seed) on which torch and the engine must agree; used for nothing else."""
 
 
-def export_release(release: Release, store: ReleaseStore, *, threads: int) -> tuple[OrganParity, ...]:
+def export_release(
+    release: Release, store: ReleaseStore, *, threads: int, precision: Precision = "f32"
+) -> tuple[OrganParity, ...]:
     """Export what a release's trunk and heads lack, prove it in the serving engine, then keep it.
 
     Parameters
@@ -31,6 +37,8 @@ def export_release(release: Release, store: ReleaseStore, *, threads: int) -> tu
         Where weights are and exports go.
     threads
         Threads of the engine, part of the serving profile.
+    precision
+        What the engine computes in, part of the serving profile too; torch always computes in float32.
 
     Returns
     -------
@@ -40,7 +48,8 @@ def export_release(release: Release, store: ReleaseStore, *, threads: int) -> tu
     Raises
     ------
     InvalidRelease
-        If the engine changes the label of more than 0.1 % of any organ's voxels; nothing is kept.
+        If the engine, on single windows or as it serves a volume, changes the label of more than 0.1 %
+        of any organ's voxels; nothing is kept.
     """
     contract = release.contract
     trunk = trunk_from_bytes(store.trunk(release.trunk))
@@ -58,6 +67,7 @@ def export_release(release: Release, store: ReleaseStore, *, threads: int) -> tu
         exports[release.trunk],
         {organ: exports[digest] for organ, digest in release.heads.items()},
         threads,
+        precision=precision,
     )
 
     def answer(window: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
@@ -65,9 +75,37 @@ def export_release(release: Release, store: ReleaseStore, *, threads: int) -> tu
 
     windows = parity_windows(release)
     parity = check_parity(trunk, heads, contract, answer, windows)
+    parity = _check_served(parity, torch_predict(trunk, heads, contract), engine, windows)
     for digest, onnx in exports.items():
         store.add_export(digest, onnx)
     return parity
+
+
+def _check_served(
+    parity: tuple[OrganParity, ...],
+    predict: Predict,
+    engine: OpenVinoEngine,
+    windows: Sequence[NDArray[np.float32]],
+) -> tuple[OrganParity, ...]:
+    """Compare what is served of a volume, the windows one above the other, with torch's; raises as above."""
+    contract = engine.contract
+    low, high = contract.hu_window
+    column = np.concatenate([window[0, 0] for window in windows])
+    hu = np.rint(column * (high - low) + low).astype(np.int16)
+    expected = segment_windows(hu, contract, predict).probability
+    travelled = unpack(pack(engine.segment(hu).probability, 1.0), hu.shape, 1.0)
+    served = []
+    for one, torchs, ours in zip(parity, expected, travelled, strict=True):
+        limit = contract.thresholds[one.organ]
+        mask, other = torchs >= limit, ours >= limit
+        flipped, voxels = int(np.count_nonzero(mask != other)), int(np.count_nonzero(mask | other))
+        if flipped > FLIP_LIMIT * voxels:
+            raise InvalidRelease(
+                f"{flipped} of {voxels} voxels of {one.organ} change their label as served in "
+                f"{engine.profile} (at most {FLIP_LIMIT:.1%} may)"
+            )
+        served.append(replace(one, served_flipped=flipped, served_voxels=voxels))
+    return tuple(served)
 
 
 def parity_windows(release: Release) -> Sequence[NDArray[np.float32]]:
