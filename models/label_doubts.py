@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.corrections import HybridLabel
 from models.geometry import Geometry
-from models.organs import ORGANS, organ
+from models.organs import KEYS, organ
 
 TINY_ML = 0.05
 """An edit of less, added and removed together, millilitres, is no reason to tune."""
@@ -64,9 +64,10 @@ def label_doubt(
         share = np.count_nonzero(inside & outside) / voxels
         if share > OUTSIDE_BODY:
             return LabelDoubt("outside-body", f"{share:.0%} of it lie outside the body")
-    if key not in ORGANS:
+    plausible = organ(key).volume_range_ml if key in KEYS else None
+    if plausible is None:
         return None
-    volume, (least, most) = voxels * ct.voxel_ml, organ(key).volume_range_ml
+    volume, (least, most) = voxels * ct.voxel_ml, plausible
     whole = bool((label.weight > 0).all()) and not _touches_edge(inside)
     if volume > TOO_LARGE * most or (whole and volume < TOO_SMALL * least):
         return LabelDoubt("absurd-volume", f"{volume:.1f} ml, where {least:g} to {most:g} ml are plausible")

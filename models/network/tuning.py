@@ -18,7 +18,7 @@ from models.network.heads import Head, HeadSpec, add_taps, build_head, with_taps
 from models.network.samples import OrganVoxels, TuningStudy, extract, key_of
 from models.network.training import Progress, Report
 from models.network.trunk import Trunk
-from models.organs import ORGANS
+from models.organs import KEYS
 from models.organs import organ as catalogued
 from models.tuning import Cost, Doubt, Ladder, LadderEnd, Level, Rung, TuningSettings
 
@@ -40,7 +40,7 @@ FEWEST_TO_AGREE = 4
 """Studies below which none is said to contradict the others."""
 
 ANY_TARGET = 0.8
-"""DSC aimed at for an organ that the catalogue does not know."""
+"""DSC aimed at for an organ for which the catalogue names no target."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +206,8 @@ class _Climb:
         self.old = {n for n in self.labelled if studies[n].replayed}
         self.patients = {n: studies[n].patient or f"study {n}" for n in self.labelled}
         self.threshold = contract.thresholds.get(organ, 0.5)
-        known = catalogued(organ).dsc_target if organ in ORGANS else ANY_TARGET
-        self.target = settings.targets.get(organ, known)
+        known = catalogued(organ).dsc_target if organ in KEYS else None
+        self.target = settings.targets.get(organ, ANY_TARGET if known is None else known)
         self.doubts: list[Doubt] = []
         self.steps = 0
 

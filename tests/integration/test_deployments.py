@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Completed, Pending, Running
+from prefect.states import Completed, Crashed, Pending, Running
 from pydicom import dcmread
 
 from deploy import stack
 from deploy.deployments import WORK_POOL, register
 from deploy.prefect_server import PrefectServer, last_completed
 from deploy.worker import bury_dead_runs, worker_name
-from flows import gate_candidate, tune_heads
+from flows import gate_candidate, tune_heads, tuning_job
+from flows import nightly_tuning as nightly
 from flows.ingest_correction import ingest_correction
 from flows.launching import SEGMENT, PrefectLauncher, RunState
 from flows.nightly_tuning import nightly_tuning
-from models.network.tuning import TuningSettings
+from models.tuning import Level, TuningSettings
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
@@ -38,6 +39,9 @@ NAMES = (
     "segment-study/organloop",
     "ingest-correction/organloop",
     "nightly-tuning/organloop",
+    "tune-heads/organloop",
+    "train-release/organloop",
+    "calibrate-release/organloop",
     "promote-release/organloop",
     "approve-release/organloop",
 )
@@ -78,7 +82,10 @@ def test_what_is_urgent_has_a_queue_before_the_others_and_learning_the_last(api,
     assert ordered == ["watch", "stat", "default", "learning"]
     assert found == dict.fromkeys(NAMES, "default") | {
         "watch-arrivals/organloop": "watch",
-        "nightly-tuning/organloop": "learning",
+        "nightly-tuning/organloop": "watch",
+        "tune-heads/organloop": "learning",
+        "calibrate-release/organloop": "learning",
+        "train-release/organloop": "learning",
     }
 
 
@@ -206,8 +213,8 @@ def test_a_saved_object_of_the_archive_is_enough_and_the_sums_are_shown(
 
 
 def test_a_night_tunes_and_gates_once_and_a_quiet_night_is_no_error(api, tmp_path, monkeypatch):
-    quick = functools.partial(TuningSettings, steps=4, batch_voxels=512, window_voxels=128)
-    monkeypatch.setattr(tune_heads, "TuningSettings", quick)
+    monkeypatch.setattr(tuning_job, "tuning_settings", quick_settings)
+    monkeypatch.setattr(nightly, "tuning_settings", quick_settings)
     monkeypatch.setattr(gate_candidate, "connect", connect_in_process)
     monkeypatch.setenv("ORGANLOOP_HOME", str(tmp_path / "home"))
     site = open_site(tmp_path)
@@ -215,6 +222,7 @@ def test_a_night_tunes_and_gates_once_and_a_quiet_night_is_no_error(api, tmp_pat
         quiet = nightly_tuning()
         for seed in (1, 2, 3):
             site.correct(seed, "aorta")
+        by_jobs = site.copy(tmp_path / "by-jobs")
         first, again = nightly_tuning(), nightly_tuning()
         with get_client(sync_client=True) as client:
             keys = {artifact.key for artifact in client.read_artifacts()}
@@ -224,4 +232,42 @@ def test_a_night_tunes_and_gates_once_and_a_quiet_night_is_no_error(api, tmp_pat
     assert again["tuning"]["digest"] == first["tuning"]["digest"]
     assert site.services.releases.numbers() == (1, 2)
     assert site.services.records.incumbent() == 1, "promotion is an act with a name"
-    assert {"tuning-curve", "gate-decision"} <= keys
+    shown = {"tuning-data", "tuning-ladder", "tuning-curve", "tuning-cost", "gate-decision"}
+    assert shown <= keys
+    tuned = tuned_by_a_worker_that_dies_once(api, by_jobs)
+    assert tuned["digest"] == first["tuning"]["digest"]
+
+
+def quick_settings(level: str, _: Settings) -> TuningSettings:
+    return TuningSettings(Level.HEAD, steps=4, batch_voxels=512, window_voxels=128)
+
+
+def tuned_by_a_worker_that_dies_once(api, site) -> dict:
+    """Let the night start its job; the first run of it is lost, the second one tunes."""
+    register(api, site.services.settings)
+
+    def worker() -> None:
+        with temporary_settings({PREFECT_API_URL: api}):
+            states_of(job_run(0), Running(), Crashed())
+            second = job_run(1)
+            tune_heads.tune(site.services, settings=quick_settings("auto", site.services.settings))
+            states_of(second, Running(), Completed())
+
+    with ThreadPoolExecutor() as pool, temporary_settings({PREFECT_API_URL: api}):
+        played = pool.submit(worker)
+        document = nightly.tuned_on_pool("auto", site.services.settings, look_seconds=0.2)
+        played.result()
+    return document
+
+
+def job_run(number: int) -> str:
+    """Wait for so many runs of the job, and return the name of the last."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with get_client(sync_client=True) as client:
+            wanted = client.read_deployment_by_name(nightly.TUNE).id
+            runs = [run for run in client.read_flow_runs() if run.deployment_id == wanted]
+        if len(runs) > number:
+            return str(max(runs, key=lambda run: run.created).id)
+        time.sleep(0.2)
+    raise AssertionError("no such run")
