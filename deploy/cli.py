@@ -18,6 +18,7 @@ from rich.table import Table
 from deploy import (
     arrival_verbs,
     audit_verbs,
+    backup_verbs,
     case_verbs,
     cluster_verbs,
     correction_verbs,
@@ -193,6 +194,7 @@ for verbs in (
     flag_verbs,
     release_verbs,
     doctor_verb,
+    backup_verbs,
     import_verb,
     train_verb,
     audit_verbs,

@@ -89,4 +89,7 @@ def _api_url(settings: Settings) -> str | None:
 
 
 def _gpu_wanted_by(settings: Settings) -> str | None:
+    """Return the setting that asks for a GPU in this process; Triton's own is on its node."""
+    if settings.tuning_device == "cuda" and settings.tuning_pool is None:
+        return "ORGANLOOP_TUNING_DEVICE"
     return None

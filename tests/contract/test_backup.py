@@ -1,0 +1,180 @@
+"""Backup and restore on both databases: everything lost, everything back, the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+
+from models.errors import Refused, StorageFailed
+from services.backup.backup import backups, restore, take
+from services.backup.manifest import NAME
+from services.inference.engine import InProcessSegmenter
+from services.records.database import connect
+from services.records.port import ReleaseState
+from services.records.store import open_records
+from services.releases.store import ReleaseStore
+from services.settings import Settings
+from services.wiring import triton_repository
+from tests.tiny_networks import noisy_body, publish_tiny
+
+HEADS = {"liver": 1, "spleen": 2}
+
+
+def silent(_: str) -> None:
+    """Tell nobody."""
+
+
+def site(home: Path, url: str) -> Settings:
+    """A home with one release that serves, a case, a score and the site's key."""
+    settings = Settings(home=home, database_url=url)
+    release = publish_tiny(ReleaseStore(settings.release_store), 1, HEADS)
+    with closing(open_records(settings.records_url)) as records:
+        records.record_release(1, release.digest, ReleaseState.PROMOTED)
+        records.set_incumbent(1, approver="test", reason="the first")
+    for name, content in (
+        ("cases/site.key", b"secret"),
+        ("cases/c1/volume.nii.gz", b"v"),
+        ("scores/s", b"1"),
+    ):
+        path = home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (home / "cases/site.key").chmod(0o600)
+    return settings
+
+
+def lose(settings: Settings, url: str) -> None:
+    """Lose the home and the database."""
+    shutil.rmtree(settings.home)
+    if make_url(url).get_backend_name() == "postgresql":
+        engine = connect(url)
+        with engine.begin() as connection:
+            connection.execute(text("DROP SCHEMA public CASCADE"))
+            connection.execute(text("CREATE SCHEMA public"))
+        engine.dispose()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def events(url: str) -> list[Any]:
+    with closing(open_records(url)) as records:
+        return list(records.events())
+
+
+def kept(settings: Settings) -> dict[str, bytes]:
+    return {
+        name: content
+        for name, content in contents(settings.home).items()
+        if name.split("/")[0] in ("releases", "cases", "scores")
+    }
+
+
+def test_everything_lost_comes_back_byte_for_byte_and_event_by_event(tmp_path: Path, url: str) -> None:
+    settings = site(tmp_path / "home", url)
+    answered = answer_bits(settings)
+    before = kept(settings)  # with the proven exports
+    taken = take(settings, tmp_path / "backups", silent)
+    assert (taken.manifest.incumbent, len(taken.manifest.files)) == (1, len(before) + 1)
+
+    happened = events(url)
+    lose(settings, url)
+    restore(settings, taken.path, silent)
+    with closing(open_records(url)) as records:
+        assert records.incumbent() == 1
+    assert events(url) == happened
+    assert kept(settings) == before
+    assert (settings.home / "cases/site.key").stat().st_mode & 0o777 == 0o600
+    assert answer_bits(settings) == answered
+
+
+def answer_bits(settings: Settings) -> tuple[bytes, ...]:
+    """Prepare the home as a start does, and return what the incumbent then answers."""
+    variables = {"ORGANLOOP_HOME": str(settings.home), "ORGANLOOP_DATABASE_URL": settings.records_url}
+    command = [str(Path(sys.executable).with_name("organloop")), "prepare", "--json"]
+    done = subprocess.run(command, env=os.environ | variables, capture_output=True, check=True)
+    number = json.loads(done.stdout)["incumbent"]
+    segmenter = InProcessSegmenter(triton_repository(settings).versions_folder, settings.threads)
+    answer = segmenter.segment(noisy_body(), number)
+    return answer.release_digest.encode(), answer.probability.tobytes(), answer.disagreement.tobytes()
+
+
+def test_a_home_or_a_database_that_holds_anything_is_left_as_it_is(tmp_path: Path, url: str) -> None:
+    settings = site(tmp_path / "home", url)
+    taken = take(settings, tmp_path / "backups", silent)
+    other = Settings(home=tmp_path / "other", database_url=url)
+    for occupied in (settings, other):
+        before = contents(settings.home)
+        with pytest.raises(Refused, match="not-empty"):
+            restore(occupied, taken.path, silent)
+        assert contents(settings.home) == before
+    assert not other.home.exists() or not any(other.home.iterdir())
+
+
+def test_a_second_night_takes_room_for_what_is_new_only_and_the_oldest_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
+    times = iter(("2026-03-01T030000", "2026-03-02T030000", "2026-03-03T030000"))
+    monkeypatch.setattr("services.backup.backup._now", lambda: f"{next(times)}Z")
+    out = tmp_path / "backups"
+    take(settings, out, silent)
+    (settings.home / "cases/c2").mkdir()
+    (settings.home / "cases/c2/volume.nii.gz").write_bytes(b"new one")
+    second = take(settings, out, silent, keep=2)
+    records = (second.path / "records.sqlite").stat().st_size
+    assert second.copied_bytes == records + len(b"new one")
+    third = take(settings, out, silent, keep=2)
+    assert backups(out) == [second.path, third.path]
+    lose(settings, "sqlite://")
+    restore(settings, third.path, silent)  # whole by itself, though most of it was linked
+    assert (settings.home / "cases/c2/volume.nii.gz").read_bytes() == b"new one"
+
+
+@pytest.mark.parametrize("harm", ["changed", "missing", "manifest"])
+def test_a_damaged_backup_is_refused_before_anything_is_written(tmp_path: Path, harm: str) -> None:
+    settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
+    taken = take(settings, tmp_path / "backups", silent)
+    lose(settings, "sqlite://")
+    victim = taken.path / (NAME if harm == "manifest" else "cases/c1/volume.nii.gz")
+    if harm == "missing":
+        victim.unlink()
+    else:
+        victim.write_bytes(b"x")
+    with pytest.raises(Refused, match="not-a-backup" if harm == "manifest" else "damaged-backup"):
+        restore(settings, taken.path, silent)
+    assert not settings.home.exists()
+
+
+def test_a_backup_of_one_database_is_not_forced_into_another(tmp_path: Path, postgresql: str) -> None:
+    settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
+    taken = take(settings, tmp_path / "backups", silent)
+    other = Settings(home=tmp_path / "other", database_url=postgresql % "template1")
+    with pytest.raises(Refused, match="other-database"):
+        restore(other, taken.path, silent)
+
+
+def test_a_backup_inside_the_home_is_none(tmp_path: Path) -> None:
+    settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
+    with pytest.raises(StorageFailed, match="in the home itself"):
+        take(settings, tmp_path / "home" / "backups", silent)
+
+
+def test_a_backup_that_was_cut_short_is_no_backup_and_is_cleared_away(tmp_path: Path) -> None:
+    settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
+    out = tmp_path / "backups"
+    (out / ".taking-killed").mkdir(parents=True)
+    (out / ".taking-killed" / NAME).write_bytes(b"{}")
+    taken = take(settings, out, silent)
+    assert [path.name for path in out.iterdir()] == [taken.path.name]
