@@ -1,7 +1,7 @@
 """Build the TensorRT engine of every trunk that has none for this GPU; runs on the GPU that will serve it.
 
-In the GPU server's container: ``python deploy/triton/build_engines.py --releases DIR --engines DIR``. It
-may be run again and by several at once: an engine that is there and whole is left alone. Heads need none.
+In the GPU server's container: ``python3 -m deploy.triton.build_engines``, with ORGANLOOP_HOME as everywhere.
+It may be run again and by several at once: an engine that is there and whole is left alone. Heads need none.
 
 ::
 
@@ -128,9 +128,11 @@ def _build(folder: Path, onnx: bytes, known: dict[str, str], trtexec: str) -> No
 def main() -> int:
     """Build engines and print one JSON document; exit 1 if one cannot be built."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--releases", type=Path, required=True, help="the release store: <home>/releases")
-    parser.add_argument("--engines", type=Path, required=True, help="<home>/triton/engines")
-    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32")
+    home = Path(os.environ.get("ORGANLOOP_HOME", ".organloop"))
+    precision = os.environ.get("ORGANLOOP_TENSORRT_PRECISION", "fp32")
+    parser.add_argument("--releases", type=Path, default=home / "releases", help="the release store")
+    parser.add_argument("--engines", type=Path, default=home / "triton" / "engines", help="where engines lie")
+    parser.add_argument("--precision", choices=("fp32", "fp16"), default=precision)
     parser.add_argument("--trtexec", default=TRTEXEC)
     asked = parser.parse_args()
     try:

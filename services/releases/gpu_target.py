@@ -57,7 +57,7 @@ class GpuTarget:
     precision
         Of the trunk's engine, ``fp32`` or ``fp16``; ONNX Runtime runs fp32.
     engines
-        Folder of engines, as ``deploy/triton/build_engines.py`` fills it.
+        Folder of engines, as `deploy.triton.build_engines` fills it.
     """
 
     backend: str
@@ -113,7 +113,8 @@ class GpuTarget:
         except OSError as error:
             raise InvalidRelease(
                 f"trunk {release.trunk[:NAMED]} has no {self.precision} engine for {self.device}: build it "
-                "there (deploy/triton/build_engines.py), or serve it with ORGANLOOP_TRITON_TARGET=onnxruntime"
+                "there (python3 -m deploy.triton.build_engines), or serve it with "
+                "ORGANLOOP_TRITON_TARGET=onnxruntime"
             ) from error
 
 

@@ -33,7 +33,7 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.store = ReleaseStore(folder / "releases")
-        self.engines = folder / "engines"
+        self.engines = folder / "triton" / "engines"
         self.log = folder / "log"
         self.programs = folder / "bin"
         self.programs.mkdir()
@@ -51,17 +51,15 @@ class Node:
         (self.programs / name).chmod(0o755)
 
     def run(self, *words: str, version: str = "24.10") -> subprocess.CompletedProcess[str]:
-        places = ["--releases", str(self.store.folder), "--engines", str(self.engines)]
+        command = [sys.executable, "-m", "deploy.triton.build_engines"]
         return subprocess.run(
-            [
-                *(sys.executable, str(ROOT / "deploy/triton/build_engines.py"), *places),
-                *("--trtexec", str(self.programs / "trtexec"), *words),
-            ],
+            [*command, "--trtexec", str(self.programs / "trtexec"), *words],
             env={
                 "PATH": f"{self.programs}:{os.defpath}",
                 "NVIDIA_TRITON_SERVER_VERSION": version,
-                "PYTHONPATH": str(ROOT),
+                "ORGANLOOP_HOME": str(self.folder),
             },
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=False,
