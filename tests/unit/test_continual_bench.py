@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from tests.bench.continual import cohort, published, shared_heads
 from tests.bench.continual.cohort import Study
 from tests.bench.continual.measuring import flops, mean, means
 from tests.bench.continual.methods import training_case
-from tests.bench.continual.scale import FULL, KEPT, REVISED, SMALL, Scale, once
+from tests.bench.continual.scale import FULL, KEPT, REVISED, SMALL, once
 from tests.bench.continual.tables import lines, published_ratios
 
 
@@ -78,7 +80,7 @@ def test_what_is_kept_is_not_computed_again(tmp_path):
 
 
 def test_other_sizes_are_kept_elsewhere():
-    other = Scale("small", 5.0, SMALL.window, SMALL.trunks, 60, SMALL.steps, SMALL.tests)
+    other = replace(SMALL, spacing_mm=5.0)
     assert other.folder != SMALL.folder
 
 

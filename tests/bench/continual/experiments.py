@@ -58,9 +58,9 @@ class Experiments:
         """Every experiment in the order in which it is done."""
         scale, first = self.scale, self.scale.first
         both = first + scale.second
+        short, long = scale.steps[self.trunk], scale.full_steps[self.trunk]
         named: dict[str, Callable[[], Found]] = {
             "incumbent": self._incumbent,
-            "full-1": lambda: self._full(first),
             **{f"tuned-{level}-1": lambda level=level: self._tuned(first, level) for level in LEVELS},
             f"tuned-{TOP}-2": lambda: self._tuned(both, TOP),
             "shared-incumbent": lambda: self._shared(tuned_on_revised=False),
@@ -82,9 +82,14 @@ class Experiments:
                 "revised-random-2": lambda: self._tuned_on(_drawn(self._new(), first, 2)),
                 "tuned-block-1": lambda: self._tuned(first, Level.BLOCK),
                 "tuned-ladder-1": lambda: self._tuned(first, None),
-                "full-uniform-1": lambda: self._full(first, balanced=False),
+                "full-short-1": lambda: self._full(first, short),
+                "full-uniform-1": lambda: self._full(first, short, balanced=False),
             }
-        return named | {"full-2": lambda: self._full(both), "whole-hybrid-1": self._whole_hybrid}
+        return named | {
+            "whole-hybrid-1": self._whole_hybrid,
+            "full-1": lambda: self._full(first, long),
+            "full-2": lambda: self._full(both, long),
+        }
 
     def result(self, name: str) -> Found:
         """Return one experiment, done if it has not been."""
@@ -119,12 +124,12 @@ class Experiments:
         network, cost = incumbent(self.scale, self.trunk)
         return self._measured(network, tuple(SITES), cost=cost, digests=digests(network))
 
-    def _full(self, revised: int, balanced: bool = True) -> Found:
+    def _full(self, revised: int, steps: int, balanced: bool = True) -> Found:
         """Full Training: from scratch, on every study of the new site."""
         scale = self.scale
-        how = settings(scale, self.trunk, scale.steps[self.trunk])
-        name = f"full-{revised}" if balanced else f"full-uniform-{revised}"
+        name = f"full-{revised}-{steps}" if balanced else f"full-uniform-{revised}-{steps}"
         cases = hybrid(scale, self.trunk, revised, balanced)
+        how = settings(scale, self.trunk, steps)
         network, cost = trained(scale, self.trunk, name, cases, how, tests=cohort.tests(scale, "B"))
         return self._measured(network, cost=cost, studies=scale.cohort)
 

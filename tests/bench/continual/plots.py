@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from tests.bench.continual.experiments import TOP, Experiments
 from tests.bench.continual.measuring import mean, means
 from tests.bench.continual.scale import KEPT, REVISED
+from tests.bench.continual.tables import longest
 
 
 def draw(done: Experiments) -> list[Path]:
@@ -19,7 +20,7 @@ def draw(done: Experiments) -> list[Path]:
 def _training(done: Experiments) -> Path:
     figure = Figure(figsize=(6, 3.5), dpi=100, layout="tight")
     axes = figure.add_subplot()
-    cost = done.result("full-1")["cost"]
+    cost = done.result(longest(done))["cost"]
     per_step = cost["cpu_seconds"] / cost["steps"]
     axes.plot(*zip(*[(s * per_step, d) for s, d in cost["curve"]], strict=True), "o-", label="Full Training")
     tuned = done.result(f"tuned-{TOP}-1")

@@ -119,7 +119,7 @@ def tuning(level: Level) -> dict[str, Any]:
     """
     side = TIMED_SIDE
     at, bound = network(), contract(side)
-    made = Scale("published", 4.0, (side,) * 3, {}, 0, {}, {})
+    made = Scale("published", 4.0, (side,) * 3, {}, 0, {}, {}, {})
     studies = []
     for number, one in enumerate(cohort.studies(made, "B", cohort.COHORT_SEED, 2)):
         box = tuple(slice(max(0, (n - side) // 2), max(0, (n - side) // 2) + side) for n in one.hu.shape)

@@ -48,7 +48,9 @@ class Scale:
     tests
         By site, studies that nothing learnt from.
     steps
-        By trunk, optimiser steps of Full Training, and of the incumbent's.
+        By trunk, optimiser steps of the incumbent's training on the old site.
+    full_steps
+        By trunk, optimiser steps of Full Training on the new one.
     tuning_steps
         Optimiser steps of an organ's head.
     """
@@ -59,6 +61,7 @@ class Scale:
     trunks: Mapping[str, Mapping[str, Any]]
     incumbent_cases: int
     steps: Mapping[str, int]
+    full_steps: Mapping[str, int]
     tests: Mapping[str, int]
     cohort: int = 200
     first: int = 12
@@ -100,9 +103,10 @@ SMALL = Scale(
     },
     incumbent_cases=60,
     steps={"unet": 600, "swin": 240},
+    full_steps={"unet": 1800, "swin": 480},
     tests={"A": 16, "B": 24, "C": 8, "D": 8},
 )
-"""One core, a quarter of an hour for the U-Net; Swin UNETR takes as long again and more."""
+"""Half an hour of one core for the U-Net; Swin UNETR takes as long again and more."""
 
 FULL = Scale(
     name="full",
@@ -114,6 +118,7 @@ FULL = Scale(
     },
     incumbent_cases=128,
     steps={"unet": 4000, "swin": 4000},
+    full_steps={"unet": 12000, "swin": 12000},
     tests={"A": 60, "B": 100, "C": 30, "D": 30},
 )
 """Needs a GPU, or days."""
