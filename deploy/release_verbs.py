@@ -31,7 +31,8 @@ def gate(
     """
 
     def verb() -> Outcome:
-        from flows.gate_candidate import gate_candidate, trial_of
+        from flows.gate_candidate import all_reasons, gate_candidate, trial_of
+        from flows.gate_page import what_to_do
         from services.releases.gate_reports import GateReports
         from services.wiring import connect
 
@@ -41,7 +42,8 @@ def gate(
         reasons = [f"{reason['code']}: {reason['detail']}" for reason in report["reasons"]]
         page = GateReports(services.releases.folder).path(trial_of(number, services)).with_suffix(".html")
         shown = (f"report: {page.resolve()}",) if page.exists() else ()
-        return Outcome(report, (against, *reasons, *_organ_table(report), *shown))
+        todo = dict.fromkeys(filter(None, map(what_to_do, all_reasons(report))))
+        return Outcome(report, (against, *reasons, *_organ_table(report), *todo, *shown))
 
     answer(verb, as_json)
 

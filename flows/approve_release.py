@@ -12,8 +12,8 @@ from prefect import flow, pause_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
-from flows.gate_candidate import all_reasons, gate_task, publish_decision_task
-from flows.promote_release import PASSED, promote_release
+from flows.gate_candidate import PASSED, all_reasons, gate_task, publish_decision_task
+from flows.promote_release import promote_release
 
 WAIT_SECONDS = 7 * 24 * 3600
 """How long a run waits for a person; then it fails, and the release still waits in the records."""

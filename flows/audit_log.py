@@ -232,16 +232,16 @@ def _sets(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]
 
 
 def _scores(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]:
-    """Compare kept scores with what was measured; those of a patient who was taken out are gone."""
-    erased = {one["digest"] for event in _of(events, "patient-erased") for one in event.payload["cases"]}
+    """Compare kept scores with what was measured; one that is gone is measured again, and lost nothing."""
     recorded: dict[str, str] = {}
     for event in _of(events, CASE_SCORED):
         recorded |= event.payload["scores"]
-    for name, digest in sorted(recorded.items()):
-        path = evidence.scores / name
-        case = path.name.partition(".")[0]
-        if case not in erased or path.exists():
-            yield from _file(path, digest, f"score of case {case[:12]}")
+    for path in sorted(evidence.scores.glob("*/*/*.json")):
+        name, what = path.relative_to(evidence.scores).as_posix(), f"score of case {path.name[:12]}"
+        if name in recorded:
+            yield from _file(path, recorded[name], what)
+        else:
+            yield AuditFault("file-unknown", f"{what} ({path.name})", "no event says that it was measured")
 
 
 def _erased(events: tuple[Event, ...]) -> set[str]:

@@ -27,6 +27,7 @@ from flows.gate_trial import (
     trial_of,
 )
 from flows.gate_views import Views
+from flows.golden_studies import has_golden
 from flows.serving import Progress, serve, silent, worth_trying_again
 from models.errors import Refused
 from models.gate import decide_without_cases, gate
@@ -42,6 +43,9 @@ from services.settings import Settings
 from services.wiring import Services, connect, repository_root
 
 __all__ = ["CANDIDATE_TUNED", "GATE_DECIDED", "gate_candidate", "trial_of"]
+
+PASSED = (Decision.PROMOTE, Decision.NEEDS_APPROVAL)
+"""Decisions a named person may act on."""
 
 STATE_OF = {
     Decision.REFUSE: ReleaseState.REFUSED,
@@ -105,6 +109,10 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
         ran = program(repository_root(), services.settings.image_digest)
         document = {**_document(trial, decided), "gate_set": _set(frozen), "program": ran}
         known = reports.keep(trial, document)
+    elif known.document["decision"] in PASSED and not has_golden(candidate, profile, services):
+        progress("the scores are gone: measuring them again")
+        serve(candidate, services, progress)
+        measure(incumbent, candidate, frozen_cases(services)[1], profile, services, progress)
     if reports.page(trial) is None and not _decisions(trial, services):
         progress("drawing the report")
         if known.document["organs"]:

@@ -39,6 +39,14 @@ def golden_cases(release: Release, profile: str, services: Services) -> list[Gol
     return kept
 
 
+def has_golden(release: Release, profile: str, services: Services) -> bool:
+    """Tell whether there is a golden study; as `golden_cases`."""
+    try:
+        return bool(golden_cases(release, profile, services))
+    except Refused:
+        return False
+
+
 def golden_faults(release: Release, services: Services) -> tuple[tuple[str, ...], dict[str, list[str]]]:
     """Ask every endpoint about the golden studies and compare with what the gate saw.
 

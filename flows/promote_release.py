@@ -16,13 +16,12 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.evidence_pack import keep_pack
-from flows.gate_candidate import all_reasons, require_on_record, trial_of
+from flows.gate_candidate import PASSED, all_reasons, require_on_record, trial_of
 from flows.golden_studies import golden_cases, golden_faults
 from flows.serving import Progress, serve, silent, worth_trying_again
 from models.canary import Faults, canary_faults, canary_volume
 from models.contract import ModelContract
 from models.errors import OrganloopError, Refused
-from models.gate_report import Decision
 from services.records.audit import chain_faults
 from services.records.port import Event, ReleaseState
 from services.releases.gate_reports import GateReports
@@ -35,9 +34,6 @@ GOLDEN_FAILED = "golden-failed"
 RELEASE_PROMOTED = "release-promoted"
 PROMOTION = "promotion"
 """Act of a change of the incumbent that golden studies follow."""
-
-PASSED = (Decision.PROMOTE, Decision.NEEDS_APPROVAL)
-"""Decisions a named person may act on."""
 
 Canary = Callable[[ModelContract], NDArray[np.int16]]
 

@@ -294,6 +294,8 @@ def test_without_a_score_of_the_gate_there_is_no_golden_study_and_no_promotion(s
     with pytest.raises(Refused, match="no-golden-study"):
         promote(2, services, *WHO)
     assert len(services.records.events(INCUMBENT_CHANGED)) == 1
+    assert gate_candidate(2, services)["decision"] == "needs-approval", "the decision stays, scores are back"
+    assert promote(2, services, *WHO)["release"] == 2
 
 
 def test_the_evidence_pack_has_the_three_parts_of_a_change_control_plan(services: Services) -> None:
