@@ -91,8 +91,10 @@ def write(release: Release, services: Services, progress: Progress = silent) -> 
 def load(release: Release, services: Services, progress: Progress = silent) -> None:
     """Load a release on every endpoint that does not serve it yet; repeatable.
 
-    A release that cannot be loaded is taken out of the repository again, unless it is the incumbent, so
-    that it is in the way of no later load; what serves is never touched.
+    Whatever else is kept in the repository is loaded with it: every replica can answer for every release
+    before one of them is made the incumbent. A release that cannot be loaded is taken out of the repository
+    again, unless it is the incumbent, so that it is in the way of no later load; what serves is never
+    touched.
 
     Raises
     ------
@@ -101,10 +103,15 @@ def load(release: Release, services: Services, progress: Progress = silent) -> N
     ServingUnavailable, ServingTimedOut
         If an endpoint does not answer.
     """
+    kept = sorted({release.number, *services.repository.versions()})
     for endpoint in services.endpoints:
-        if not endpoint.ready(release.number):
-            progress(f"loading version {release.number}")
+        missing = [number for number in kept if not endpoint.ready(number)]
+        if missing:
+            progress(f"loading version {', '.join(map(str, missing))}")
             _load(release, endpoint, services)
+            for number in missing:
+                if not endpoint.ready(number):
+                    progress(f"release {number} is kept and cannot be loaded; a rollback to it would fail")
 
 
 def _load(release: Release, endpoint: Endpoint, services: Services) -> None:
