@@ -7,6 +7,7 @@ nothing that only one of them has: numpy, openvino and `models`.
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,9 @@ RELEASE_FILE = "release.json"
 TRUNK_FILE = "trunk.onnx"
 HEAD_FILE = "heads/{}.onnx"
 
+
+LEAN_BYTES = 2**30
+"""Heads hold at most this much for the trunk's features, unless told otherwise."""
 
 Precision = Literal["f32", "bf16"]
 """What the engine computes in; bf16 only on processors that multiply it."""
@@ -57,7 +61,8 @@ class OpenVinoEngine:
     lean
         Whether a head gives its memory back after each window; otherwise every head holds room for the
         trunk's features, 50 MB each in the starter. Cheap only where the allocator uses huge pages
-        (``GLIBC_TUNABLES=glibc.malloc.hugetlb=1``); the bits are the same.
+        (``GLIBC_TUNABLES=glibc.malloc.hugetlb=1``); the bits are the same. None: where all heads
+        together would hold more than `LEAN_BYTES`.
     precision
         What it computes in.
 
@@ -73,7 +78,7 @@ class OpenVinoEngine:
         trunk: bytes,
         heads: Mapping[str, bytes],
         threads: int,
-        lean: bool = False,
+        lean: bool | None = None,
         precision: Precision = "f32",
     ) -> None:
         contract = release.contract
@@ -82,7 +87,8 @@ class OpenVinoEngine:
         self.contract = contract
         self.release_digest = release.digest
         self.profile = serving_profile(threads, precision)
-        self._lean = lean
+        room = 4 * contract.feature_channels * math.prod(contract.window_shape) * len(contract.organs)
+        self._lean = room > LEAN_BYTES if lean is None else lean
         self._core = openvino.Core()
         if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise InvalidRelease("this processor does not compute in bf16")
@@ -109,14 +115,14 @@ class OpenVinoEngine:
             if any(HEAD_SPREAD in output.get_names() for output in head.outputs):
                 self._members.add(organ)
             self._heads[organ], self._head_requests[organ] = head, head.create_infer_request()
-            if lean:
+            if self._lean:
                 self._head_requests[organ].infer()  # only what has run can give its memory back
                 head.release_memory()
         self._trunk_request = self._trunk.create_infer_request()
 
     @classmethod
     def open(
-        cls, folder: Path, threads: int, lean: bool = False, precision: Precision = "f32"
+        cls, folder: Path, threads: int, lean: bool | None = None, precision: Precision = "f32"
     ) -> OpenVinoEngine:
         """Load the networks of a version folder: release.json, trunk.onnx, heads/<organ>.onnx.
 
