@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -9,21 +10,26 @@ import pytest
 from pydicom import dcmread
 
 from flows import tune_heads
+from flows.feature_keeping import forget_features
 from flows.gate_candidate import CANDIDATE_TUNED
 from flows.ingest_correction import ingest, memory_of
 from flows.tune_heads import tune
 from flows.tuning_plan import plan
+from models import label_doubts
 from models.conformal import fewest_cases
 from models.corrections import HybridLabel, Provenance
 from models.errors import Refused, StorageFailed
 from models.geometry import Geometry
-from models.tuning import Level, TuningSettings
+from models.network.samples import origins
 from models.segmentation import Segmentation
+from models.tuning import Level, TuningSettings
 from models.volume import Volume
 from services.cases import evidence
+from services.cases.features import FeatureStore
+from services.cases.replayed import choose_replayed
 from services.cases.store import CaseContent
 from services.cases.tuning_study import read_tuning_study, tuning_study
-from services.records.port import ReleaseState
+from services.records.port import Case, Purpose, ReleaseState
 from services.records.store import SqlRecords
 from services.releases import exporter
 from services.releases.calibrator import calibrate_organs
@@ -82,6 +88,86 @@ def test_a_tuned_organ_claims_no_bound_until_it_is_calibrated_again(tuned):
     calibration = site.services.releases.release(2).calibration
     assert set(calibration.organs) == {"liver"}
     assert calibration.domain == DOMAIN
+
+
+def test_the_features_kept_while_serving_are_found_for_each_corrected_study(corrected):
+    services = corrected.services
+    run = plan(services, None, SETTINGS)
+    store = FeatureStore(services.cases)
+    for one in run.evidence.corrected:
+        study = read_tuning_study(services.cases, one, run.parent, store)
+        assert study.warm.fits(run.parent.contract)
+        assert len(study.warm.window_origin) == len(origins(study.hu, run.parent.contract))
+        assert study.edited["aorta"].any()
+        assert not study.edited["aorta"].all()
+        other = replace(run.parent, trunk="0" * 64)
+        assert read_tuning_study(services.cases, one, other, store).warm is None, "of another trunk"
+
+
+def test_kept_features_are_forgotten_after_a_time_and_with_their_patient(corrected, tmp_path):
+    services = corrected.copy(tmp_path).services
+    store, folder = FeatureStore(services.cases), services.cases.folder / "features"
+    first, second, third = sorted(folder.glob("*/*.npz"))
+    os.utime(first, (0, 0))
+    assert forget_features(services) == 1
+    assert sorted(folder.glob("*/*.npz")) == [second, third]
+    assert store.erase(second.parent.name) == 1
+    assert sorted(folder.glob("*/*.npz")) == [third]
+
+
+@pytest.mark.parametrize("purpose", [Purpose.GATE, Purpose.CALIBRATION])
+def test_a_patient_of_the_gate_or_calibration_set_teaches_nothing(corrected, tmp_path, purpose):
+    services = corrected.copy(tmp_path).services
+    run = plan(services, None, SETTINGS)
+    learnt = run.evidence.corrected[0].case
+    other = Case("1" * 64, purpose, "2" * 64, "independent", "3" * 64)
+    services.records.add_case(other)
+    with pytest.raises(Refused, match="patient-leak"):
+        services.records.add_case(replace(learnt, case_id="4" * 64, patient=other.patient))
+    with pytest.raises(Refused, match="patient-leak"):
+        services.records.add_case(replace(other, case_id="5" * 64, patient=learnt.patient))
+    again = plan(services, None, SETTINGS).evidence
+    assert again == run.evidence
+    assert other.patient not in {one.case.patient for one in again.corrected + again.older}
+
+
+def test_a_label_that_cannot_be_meant_is_refused_and_named(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    monkeypatch.setattr(label_doubts, "TOO_LARGE", 1e-6)
+    said = []
+    document = tune(services, ["aorta"], SETTINGS, said.append)
+    assert document["release"] is None
+    assert document["left_out"] == {
+        "aorta": "too-few-studies: edited in 0 new studies, 3 are needed; labels refused: absurd-volume"
+    }
+    assert [(one["organ"], one["code"]) for one in document["doubts"]] == [("aorta", "absurd-volume")] * 3
+    assert said == ["nothing to learn: the labels of every organ are in doubt"]
+    monkeypatch.undo()
+    assert tune(services, ["aorta"], SETTINGS)["doubts"] == document["doubts"], "declined once and for all"
+
+
+def test_of_many_older_cases_the_incumbent_is_asked_once_which_to_replay(corrected, tmp_path):
+    services = corrected.copy(tmp_path).services
+    run = plan(services, None, SETTINGS)
+    contract, asked = run.parent.contract, []
+
+    def ask(content):
+        asked.append(content)
+        random = np.random.default_rng(len(asked))
+        field = random.random((len(ORGANS), *content.volume.hu.shape)).astype(np.float16)
+        return Segmentation(field, field, random.random((2, 3), np.float32), np.zeros((2, 3), np.int32))
+
+    def chosen(budget):
+        kept = tmp_path / "kept" / "importance.json"
+        older = run.evidence.corrected
+        return choose_replayed(services.cases, older, budget, ("aorta",), contract, ask, kept)
+
+    assert chosen(3) == run.evidence.corrected
+    assert asked == []
+    assert len(chosen(2)) == 2
+    assert len(asked) == 3
+    assert chosen(2) == chosen(2)
+    assert len(asked) == 3
 
 
 def test_what_the_candidate_learnt_from_is_on_record(tuned):
