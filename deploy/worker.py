@@ -18,8 +18,9 @@ from services.releases.files import replace
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
-AT_ONCE = 3
-"""Runs a worker does at a time: while one watches and one tunes, one segments. More workers do more."""
+AT_ONCE = 4
+"""Runs a worker does at a time: while one watches, one tunes and the night waits for it, one segments. More
+workers do more."""
 
 
 class Worker:
