@@ -15,9 +15,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.continual.run", description=__doc__)
     parser.add_argument("--trunk", choices=("unet", "swin"), default="unet")
     parser.add_argument("--minutes", type=float, default=1e6, help="nothing is begun after so many minutes")
+    parser.add_argument("--only", action="append", help="this experiment, by name; repeatable")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    return 0 if run(Experiments(chosen(), options.trunk), 60 * options.minutes) else 1
+    experiments = Experiments(chosen(), options.trunk)
+    for name in options.only or ():
+        experiments.result(name)
+    return 0 if options.only or run(experiments, 60 * options.minutes) else 1
 
 
 if __name__ == "__main__":
