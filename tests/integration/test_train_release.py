@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from typer.testing import CliRunner
+
+from deploy.cli import app
 from flows import train_release as module
 from flows.gate_trial import CANDIDATE_TRAINED, made
 from flows.take_back import erase
@@ -152,7 +156,16 @@ def test_the_gate_hears_that_the_whole_network_was_trained(trained):
     assert (tuple(tuning.organs), tuning.retrained, tuning.recalibrated) == (ORGANS, True, False)
 
 
-def test_nothing_is_trained_on_fewer_than_three_cases(tmp_path):
-    with pytest.raises(Refused) as refused:
-        train_release(open_site(tmp_path).services, Begin.SCRATCH, SETTINGS)
-    assert (refused.value.code, refused.value.measured) == ("too-few-cases", {"cases": 0, "fewest": 3})
+@pytest.mark.parametrize("said", [[], ["--begin", "yesterday"]])
+def test_the_command_says_from_which_weights_or_it_is_wrong_usage(said):
+    result = CliRunner().invoke(app, ["train", *said])
+    assert result.exit_code == 2
+
+
+def test_the_command_answers_a_refusal_with_its_numbers(tmp_path, monkeypatch):
+    open_site(tmp_path)
+    monkeypatch.setenv("ORGANLOOP_HOME", str(tmp_path / "home"))
+    result = CliRunner().invoke(app, ["train", "--begin", "scratch", "--steps", "2", "--json"])
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["code"]) == (3, "too-few-cases")
+    assert document["measured"] == {"cases": 0, "fewest": 3}
