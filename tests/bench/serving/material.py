@@ -111,13 +111,21 @@ def _publish_unet(store: ReleaseStore) -> None:
 
 
 def main() -> int:
-    """Publish and export both networks and make the CT, where they are not there yet."""
-    from services.releases.exporter import export_release
+    """Make the CT, publish and export both networks, where they are not there yet; parity is the bench."""
+    from models.network.export import export_head, export_trunk
+    from models.network.weights import head_from_bytes, trunk_from_bytes
 
     for network in ("starter", "unet"):
         of = material(network)
-        if not of.store.has_export(of.release.trunk):
-            export_release(of.release, of.store, threads=THREADS)
+        release, store = of.release, of.store
+        if not store.has_export(release.trunk):
+            store.add_export(
+                release.trunk, export_trunk(trunk_from_bytes(store.trunk(release.trunk)), release.contract)
+            )
+        for digest in release.heads.values():
+            if not store.has_export(digest):
+                head = head_from_bytes(store.head(digest))
+                store.add_export(digest, export_head(head, release.contract))
     return 0
 
 

@@ -77,9 +77,7 @@ def test_ours_through_triton_against_monai_on_torch(
     ours, theirs = whole_windows(network)
     with capsys.disabled():
         part = "whole CT" if of.hu is of.whole else f"{of.hu.shape} of {of.whole.shape} voxels"
-        print(
-            f"\n{network}, {part}, {THREADS} threads   wall s   CPU s  peak MB  windows  DSC to MONAI"
-        )
+        print(f"\n{network}, {part}, {THREADS} threads   wall s   CPU s  peak MB  windows  DSC to MONAI")
         for name, way in ways.items():
             least, mean = likeness(way, c)
             print(
