@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event
@@ -15,7 +19,10 @@ from sqlalchemy import inspect, text
 import services.records.database as database
 from models.errors import StorageFailed
 from services.records.database import alone, connect
+from services.records.port import ReleaseState
 from services.records.store import open_records
+from services.releases.store import ReleaseStore
+from tests.tiny_networks import publish_tiny
 
 MIGRATIONS = Path(database.__file__).parent / "migrations"
 FIRST_TAKEN_BACK_TO = "0004"
@@ -115,12 +122,35 @@ def test_one_process_at_a_time_prepares_a_home_and_a_dead_one_leaves_no_lock(pos
         with alone(url):
             order.append("second")
 
-    with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(second)
-        with pytest.raises(KeyboardInterrupt), alone(url):
+    def first() -> None:
+        with alone(url):
             inside.set()
             sleep(0.3)
             order.append("first")
             raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(second)
+        with pytest.raises(KeyboardInterrupt):
+            first()
         other.result(10)
     assert order == ["first", "second"]
+
+
+def test_pods_that_prepare_one_home_at_once_leave_it_whole(postgresql, tmp_path):
+    """As a rollout starts them: processes of their own, one database, one volume."""
+    url = postgresql % "postgres"
+    store = ReleaseStore(tmp_path / "releases")
+    release = publish_tiny(store, 1, {"liver": 1, "spleen": 2})
+    env = os.environ | {"ORGANLOOP_HOME": str(tmp_path), "ORGANLOOP_DATABASE_URL": url}
+
+    records = open_records(url)
+    records.record_release(1, release.digest, ReleaseState.PROMOTED)
+    records.set_incumbent(1, approver="test", reason="test")
+    records.close()
+    command = [str(Path(sys.executable).parent / "organloop"), "prepare", "--json"]
+    pods = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE) for _ in range(2)]
+    assert [json.loads(pod.communicate(timeout=120)[0]) for pod in pods] == [{"incumbent": 1}] * 2
+    repository = tmp_path / "triton" / "repository"
+    assert [one.name for one in (repository / "organ_segmenter").glob("[0-9]*")] == ["1"]
+    assert not list((tmp_path / "triton").glob(".*"))

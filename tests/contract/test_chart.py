@@ -1,0 +1,398 @@
+"""The chart renders for every example and for three Kubernetes; what cannot be is refused by name."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from copy import deepcopy
+from functools import cache
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from services.settings import Settings
+from tests.chart import (
+    AIRGAP,
+    ALL,
+    CHART,
+    EXAMPLES,
+    HOSPITAL,
+    MINIMAL,
+    failure,
+    helm,
+    of_kind,
+    pods,
+    render,
+    template,
+    tuning_job,
+    validate,
+)
+from tests.conftest import ROOT
+
+MINORS = ("1.29", "1.33", "1.37")
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_helm_lints_it_strictly(example):
+    files = [option for file in EXAMPLES[example] for option in ("-f", file)]
+    said = helm("lint", "--strict", CHART, *files)
+    assert said.returncode == 0, said.stdout
+
+
+@pytest.mark.parametrize("minor", MINORS)
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_kubernetes_takes_every_manifest(example, minor):
+    found = render(*EXAMPLES[example])
+    jobs = [tuning_job(one) for name, one in of_kind(found, "ConfigMap").items() if name.endswith("-tuning")]
+    assert len(jobs) == 1
+    for job in jobs:  # Prefect's worker wants them in this wrong place, and Kubernetes drops them there
+        pod = job["spec"]["template"]["spec"]
+        job["spec"]["template"]["spec"] = {k: pod[k] for k in pod.keys() - {"completions", "parallelism"}}
+    for one in (*found, *jobs):
+        validate(json.dumps(one), minor)
+
+
+def test_kubernetes_validate_refuses_what_it_does_not_know():
+    """Its command passes an unknown kind; here it is an error, and so is an unknown field."""
+    unknown = {"apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor", "metadata": {"name": "x"}}
+    with pytest.raises(kubernetes_validate.SchemaNotFoundError):
+        validate(json.dumps(unknown), MINORS[0])
+    service = of_kind(render(MINIMAL), "Service")["organloop-prefect"]
+    with pytest.raises(kubernetes_validate.ValidationError):
+        validate(json.dumps(service | {"spcc": {}}), MINORS[0])
+
+
+def test_it_is_packaged(tmp_path):
+    assert helm("package", CHART, "--destination", tmp_path).returncode == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["organloop-0.1.0.tgz"]
+
+
+def test_an_older_kubernetes_is_refused():
+    said = helm("template", "organloop", CHART, "-f", MINIMAL, "--kube-version", "1.28.0")
+    assert said.returncode != 0
+    assert "1.29" in said.stderr
+
+
+def test_a_trial_takes_few_lines_and_no_gpu():
+    lines = MINIMAL.read_text().splitlines()
+    assert len(lines) < 25
+    assert "nvidia" not in template(MINIMAL).stdout
+
+
+def test_one_registry_is_the_prefix_of_every_image_without_a_way_out():
+    images = {c["image"] for pod in pods(render(HOSPITAL, AIRGAP)) for c in pod.containers}
+    assert len(images) == 5
+    assert {image.rpartition("/")[0] for image in images} == {"registry.inside.example/organloop"}
+
+
+IMPOSSIBLE = {
+    "images.registry": (MINIMAL, {"images__registry": ""}),
+    "existingSecret": (MINIMAL, {"existingSecret": ""}),
+    "database.host is set": (MINIMAL, {"database__host": "db"}),
+    "database.host is empty": (MINIMAL, {"database__bundled": "false"}),
+    "database.caSecret is set": (MINIMAL, {"database__caSecret": "ca"}),
+    "database.caSecret is empty": (HOSPITAL, {"database__caSecret": ""}),
+    "gateway.tlsSecret": (MINIMAL, {"gateway__tlsSecret": ""}),
+    "archive.orthancUrl or archive.dicomwebUrl is set": (MINIMAL, {"archive__orthancUrl": "https://a"}),
+    "archive.orthancUrl and archive.dicomwebUrl are empty": (MINIMAL, {"gateway__enabled": "false"}),
+    "gateway.queryFrom is pacs, which": (MINIMAL, {"gateway__queryFrom": "pacs"}),
+    "gateway.forwardTo is nobody, which gateway.modalities does not know; known: ct-1, pacs": (
+        HOSPITAL,
+        {"gateway__forwardTo": "nobody"},
+    ),
+    "gateway.queryFrom is set and gateway.enabled is false": (
+        HOSPITAL,
+        {"gateway__enabled": "false", "archive__orthancUrl": "https://a"},
+    ),
+    "viewer.tlsSecret": (HOSPITAL, {"viewer__tlsSecret": ""}),
+    "viewer.readers": (HOSPITAL, {"viewer__readers": "null"}),
+    "database.networks": (HOSPITAL, {"database__networks": "null"}),
+    "archive.networks": (
+        MINIMAL,
+        {"gateway__enabled": "false", "archive__orthancUrl": "https://a"},
+    ),
+    "triton.device is set": (MINIMAL, {"triton__device": "NVIDIA L4"}),
+    "triton.device is empty": (MINIMAL, {"triton__target": "tensorrt"}),
+    "store.accessModes": (MINIMAL, {"triton__replicas": "2"}),
+    "backup.existingClaim": (MINIMAL, {"backup__existingClaim": "organloop-store"}),
+}
+
+
+@pytest.mark.parametrize("named", IMPOSSIBLE)
+def test_what_cannot_be_is_refused_and_names_the_value_to_change(named):
+    file, values = IMPOSSIBLE[named]
+    assert named in failure(file, **values)
+
+
+def test_every_check_has_its_case_here():
+    checks = (CHART / "templates" / "checks.yaml").read_text()
+    messages = re.findall(r'fail \(?(?:printf )?"([^"]+)"', checks)
+    # Two are written once for gateway.queryFrom and gateway.forwardTo.
+    patterns = [re.escape(message).replace("%s", ".*") for message in messages]
+    said = [failure(file, **values) for file, values in IMPOSSIBLE.values()]
+    assert [p for p in patterns if not any(re.search(p, one) for one in said)] == []
+
+
+def schemas(one, path=""):
+    """Yield every object of the schema."""
+    if isinstance(one, dict):
+        if one.get("type") == "object":
+            yield path, one
+        for name, inner in one.items():
+            yield from schemas(inner, f"{path}/{name}")
+
+
+def test_the_schema_is_closed_and_says_what_everything_is():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    for path, one in schemas(schema):
+        others = one.get("additionalProperties")
+        assert others is False or (isinstance(others, dict) and ("$ref" in others or "type" in others)), path
+        for name, inner in one.get("properties", {}).items():
+            assert inner.get("description") or "$ref" in inner, f"{path}/{name}"
+
+
+@pytest.mark.parametrize("value", ["repilcas", "triton.repilcas", "gateway.modalities.ct.ae"])
+def test_a_value_that_is_not_there_is_refused(value):
+    assert "Additional property" in failure(MINIMAL, **{value.replace(".", "__"): 1})
+
+
+@pytest.mark.parametrize(
+    ("value", "bad"),
+    [
+        ("triton__replicas", 0),
+        ("triton__target", "gpu"),
+        ("store__size", "20"),
+        ("gateway__aet", "A_TITLE_OF_SEVENTEEN"),
+        ("timezone", "a b"),
+        ("gateway__modalities__ct__host", "ct.example"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused(value, bad):
+    assert "values.schema.json" in failure(MINIMAL, **{value: bad}) or "schema" in failure(
+        MINIMAL, **{value: bad}
+    )
+
+
+def leaves(values, path=""):
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
+
+
+OUTSIDE = {
+    "gateway": {"enabled": False, "queryFrom": "", "forwardTo": ""},
+    "archive": {"orthancUrl": "https://a:1", "networks": ["192.0.2.1/32"]},
+}
+"""An archive of the hospital's own, in place of the gateway."""
+OWN_DATABASE = {"database": {"bundled": False, "host": "db", "caSecret": "ca", "networks": ["192.0.2.2/32"]}}
+OTHERS = {
+    "triton.target": "onnxruntime",
+    "database.sslMode": "require",
+    "settings.watchFrom": "beginning",
+    "settings.readersDisagree": "latest",
+    "settings.segProfile": "slicer",
+    "settings.auditShare": 0.5,
+    "images.pullPolicy": "Always",
+    "gateway.dimse.serviceType": "LoadBalancer",
+    "viewer.serviceType": "ClusterIP",
+    "triton.precision": "fp32",
+    "store.accessModes": ["ReadWriteMany", "ReadWriteOnce"],
+    "gateway.queryFrom": "ct-1",
+    "gateway.forwardTo": "ct-1",
+    "archive.dicomwebUrl": "https://c/dicom",
+    "worker.graceSeconds": 1500,
+    "worker.replicas": 7,
+    "worker.runsAtOnce": 7,
+    "prefect.historyDays": 77,
+}
+"""Another value, where it takes one of few or is rendered as something else."""
+PLACED = ("nodeSelector", "annotations", "modalities", "tolerations")
+"""Checked by what ci/all-values.yaml gives them."""
+ELSEWHERE = {
+    "archive.": OUTSIDE,
+    "database.host": OWN_DATABASE,
+    "database.caSecret": OWN_DATABASE,
+    "database.networks": OWN_DATABASE,
+    "database.sslMode": OWN_DATABASE,
+    "store.existingClaim": {"backup": {}},
+    "backup.existingClaim": {"backup": {}},
+    "images.digests.": {"triton": {"target": "python", "device": ""}},
+    "images.digests.segmenter-gpu": {"images": {}},
+    "images.database.digest": {"images": {}},
+}
+"""Where a value counts that does not among all of ci/all-values.yaml."""
+
+
+def test_every_value_reaches_the_manifests():
+    """Each value, with one that nothing else has, is found in what is rendered; the others change it."""
+    defaults = dict(leaves(yaml.safe_load((CHART / "values.yaml").read_text())))
+    marked = {path: marker(path, value, number) for number, (path, value) in enumerate(defaults.items(), 1)}
+    marked = {path: value for path, value in marked.items() if value is not None}
+    groups: list[tuple[Any, dict[str, Any]]] = []
+    for path, value in marked.items():
+        top = where(path)
+        group = next((one for known, one in groups if known is top), None)
+        if group is None:
+            groups.append((top, group := {}))
+        group[path] = value
+    assert len(marked) > 100
+    unused = []
+    for top, group in groups:
+        text = rendered_with(nested(group, top))
+        unused += [path for path, value in group.items() if not appears(value, text)]
+    for path, value in {**OTHERS, **switches(defaults)}.items():
+        if rendered_with(nested({path: value}, where(path))) == rendered_with(where(path)):
+            unused.append(path)
+    assert unused == []
+
+
+NOWHERE_ELSE: dict[str, Any] = {}
+
+
+def where(path):
+    """Return the values on top of ci/all-values.yaml under which a value counts."""
+    if path in ELSEWHERE:
+        return ELSEWHERE[path]
+    return next(
+        (top for begin, top in ELSEWHERE.items() if begin.endswith(".") and path.startswith(begin)),
+        NOWHERE_ELSE,
+    )
+
+
+def switches(defaults):
+    """Return each yes or no, turned round from what ci/all-values.yaml says."""
+    given = dict(leaves(yaml.safe_load(ALL.read_text())))
+    both = ("gateway.enabled", "database.bundled")  # each way is rendered above
+    found = {path: given.get(path, value) for path, value in defaults.items() if isinstance(value, bool)}
+    return {path: not value for path, value in found.items() if path not in both}
+
+
+def marker(path, value, number):
+    """Return a value of the same kind that nothing else has; None where another test is for it."""
+    last = path.rpartition(".")[2]
+    if path in OTHERS or last in PLACED or isinstance(value, bool):
+        return None
+    special = {
+        "timezone": "Asia/Tokyo",
+        "backup.schedule": f"{number % 60} 5 * * *",
+        "gateway.aet": "MARKED",
+        "archive.orthancUrl": "https://marked:1",
+        "archive.caSecret": "marked-ca",
+        "gateway.dimse.nodePort": 30000 + number,
+        "triton.replicas": 17,
+        "triton.threads": 171,
+        "tuning.gpus": 13,
+        "tuning.jobsAtOnce": 53,
+        "viewer.replicas": 11,
+        "backup.keep": 777,
+    }
+    if path in special:
+        return special[path]
+    if "digest" in path:
+        return f"sha256:{number:064d}"
+    if last in ("networks", "readers", "kubernetesApi"):
+        return [f"203.0.113.{number}/32"]
+    if last == "pullSecrets":
+        return [f"marked-{number}"]
+    if last in ("size", "memory", "sharedMemory"):
+        return f"{9000 + number}Gi"
+    if last == "cpu":
+        return f"{9000 + number}m"
+    if isinstance(value, int):
+        return 3000 + number
+    return (
+        f"marked_{number}"
+        if last in ("name", "prefectName", "user") and "database" in path
+        else f"marked-{number}"
+    )
+
+
+def appears(value, text):
+    return all(str(one) in text for one in (value if isinstance(value, list) else [value]))
+
+
+def nested(flat, top):
+    """Return values by dotted path as Helm reads them, on top of others."""
+    made = deepcopy(top)
+    for path, value in flat.items():
+        *folders, last = path.split(".")
+        place = made
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[last] = value
+    return made
+
+
+def rendered_with(values):
+    return _rendered_with(json.dumps(values))
+
+
+@cache
+def _rendered_with(values):
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(values)
+        file.flush()
+        found = helm("template", "organloop", CHART, "--kube-version", "1.35.0", "-f", ALL, "-f", file.name)
+    assert found.returncode == 0, f"{values}: {found.stderr}"
+    return found.stdout
+
+
+def test_every_variable_of_ours_is_a_setting():
+    known = {f"ORGANLOOP_{name.upper()}" for name in Settings.model_fields}
+    for files in EXAMPLES.values():
+        assert (
+            set(re.findall(r"\bORGANLOOP_[A-Z_]+\b", template(*files).stdout)) - {"ORGANLOOP_PREFECT_PORT"}
+            <= known
+        )
+
+
+def test_the_settings_are_ones_the_program_takes(monkeypatch, tmp_path):
+    for files in EXAMPLES.values():
+        data = of_kind(render(*files), "ConfigMap")["organloop-settings"]["data"]
+        with monkeypatch.context() as patch:
+            for name, value in data.items():
+                patch.setenv(name, value)
+            settings = Settings()
+        replicas = of_kind(render(*files), "StatefulSet")["organloop-triton"]["spec"]["replicas"]
+        assert len(settings.triton_endpoints.split(",")) == replicas
+        assert str(settings.home) == "/var/lib/organloop"
+        assert settings.database_url.startswith("postgresql+psycopg://organloop@")
+
+
+def test_every_command_is_one_the_program_knows():
+    """Verbs of organloop and modules of ours, as the containers call them."""
+    from deploy.cli import app
+
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
+    commands = [c["command"] for pod in pods(render(ALL)) for c in pod.containers if "command" in c]
+    called = {command[1] for command in commands if command[0] == "organloop"}
+    assert called == {"prepare", "register", "backup"}
+    assert called <= verbs
+    modules = {command[2] for command in commands if command[:2] in (["python", "-m"], ["python3", "-m"])}
+    for module in modules:
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
+
+
+def test_the_table_of_values_is_current():
+    made = subprocess.run(
+        [sys.executable, ROOT / "helm" / "values_table.py", "--check"], capture_output=True, text=True
+    )
+    assert made.returncode == 0, "run: make chart"
+
+
+def test_what_values_yaml_says_of_a_value_is_what_the_schema_says():
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    said = set()
+    for _, one in schemas(schema):
+        said |= {inner.get("description") for inner in one.get("properties", {}).values()}
+    comments = re.findall(
+        r"^\s*# (.+)$", (CHART / "values.yaml").read_text().partition("\n")[2], re.MULTILINE
+    )
+    assert [comment for comment in comments if comment not in said] == []

@@ -1,0 +1,188 @@
+"""What a cluster's init containers, jobs and probes call: prepare, register, whether Triton is ready."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from typer.testing import CliRunner
+
+from deploy import segmenter_ready
+from deploy.cli import app
+from deploy.local_process import StartFailed
+from deploy.prefect_server import PrefectServer, wait_for_api
+from deploy.preparation import prepare
+from deploy.segmenter_ready import Readiness
+from models.errors import StorageFailed
+from services.records.port import ReleaseState
+from services.settings import Settings
+from services.wiring import connect_in_process
+from tests.chart import ALL, of_kind, render
+from tests.tiny_networks import publish_tiny
+
+
+def with_tiny_release(home):
+    """Return settings of a home that holds a release of tiny networks."""
+    settings = Settings(home=home)
+    services = connect_in_process(settings)
+    release = publish_tiny(services.releases, 1, {"liver": 1, "spleen": 2})
+    services.records.record_release(1, release.digest, ReleaseState.PROMOTED)
+    services.records.set_incumbent(1, approver="test", reason="test")
+    return settings
+
+
+def test_a_home_without_a_release_is_prepared_and_serves_nothing(tmp_path):
+    said = []
+    assert prepare(Settings(home=tmp_path), said.append, starter=False) is None
+    assert said == ["no release is the incumbent yet: nothing is served"]
+    assert (tmp_path / "triton" / "repository").is_dir()
+
+
+def test_a_release_is_written_for_triton_and_nothing_is_touched_the_second_time(tmp_path):
+    settings = with_tiny_release(tmp_path)
+    assert prepare(settings, str, starter=False) == 1
+    version = tmp_path / "triton" / "repository" / "organ_segmenter" / "1"
+    before = {path: path.stat().st_mtime_ns for path in version.rglob("*")}
+    assert (version / "model.py").is_file()
+    prepare(settings, str, starter=False)
+    assert {path: path.stat().st_mtime_ns for path in version.rglob("*")} == before
+
+
+def test_the_verb_tells_the_incumbent(tmp_path, monkeypatch):
+    monkeypatch.setenv("ORGANLOOP_HOME", str(tmp_path))
+    with_tiny_release(tmp_path)
+    done = CliRunner().invoke(app, ["prepare", "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout) == {"incumbent": 1}
+
+
+def test_a_prefect_server_that_never_answers_is_told():
+    with pytest.raises(StartFailed, match="has not answered"):
+        wait_for_api("http://127.0.0.1:9/api", 0.1)
+
+
+def test_flows_and_the_pool_of_the_chart_are_registered(tmp_path, tmp_path_factory, monkeypatch):
+    """The chart's own template, on a real Prefect server, by the chart's own command."""
+    found = render(ALL)
+    [job] = [one for name, one in of_kind(found, "Job").items() if "-register-" in name]
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    template = tmp_path / "job-template.json"
+    template.write_text(of_kind(found, "ConfigMap")["organloop-tuning"]["data"]["job-template.json"])
+    arguments = [
+        f"--job-template={template}" if one.startswith("--job-template") else one for one in container["args"]
+    ]
+    server = PrefectServer(tmp_path_factory.mktemp("prefect"), 4230)
+    url = server.start()
+    try:
+        monkeypatch.setenv("PREFECT_API_URL", url)
+        monkeypatch.setenv("ORGANLOOP_HOME", str(tmp_path))
+        monkeypatch.setenv("ORGANLOOP_TUNING_POOL", "organloop-tuning")
+        for _ in range(2):
+            done = CliRunner().invoke(app, ["register", "--json", *arguments])
+            assert done.exit_code == 0, done.output
+        names = json.loads(done.stdout)
+        with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+            pools = {pool.name: pool for pool in client.read_work_pools()}
+            deployed = {name: client.read_deployment_by_name(name) for name in names}
+    finally:
+        server.stop()
+    assert pools.keys() == {"organloop", "organloop-tuning"}
+    assert (pools["organloop"].type, pools["organloop"].concurrency_limit) == ("process", 7)
+    assert (pools["organloop-tuning"].type, pools["organloop-tuning"].concurrency_limit) == ("kubernetes", 1)
+    manifest = pools["organloop-tuning"].base_job_template["job_configuration"]["job_manifest"]
+    assert manifest["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert deployed["tune-heads/organloop"].work_pool_name == "organloop-tuning"
+    assert deployed["segment-study/organloop"].work_pool_name == "organloop"
+    assert deployed["nightly-tuning/organloop"].schedules[0].schedule.timezone == "Europe/Zurich"
+    assert not deployed["nightly-tuning/organloop"].paused
+
+
+class FakeTriton:
+    """Answers the version-ready URL of what it is told to have loaded: a real one takes seconds to load."""
+
+    def __init__(self):
+        self.loaded: set[int] = set()
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                ready = {f"/v2/models/organ_segmenter/versions/{n}/ready" for n in owner.loaded}
+                self.send_response(200 if self.path in ready else 400)
+                self.end_headers()
+
+            def log_message(self, *_):
+                """Say nothing."""
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def triton():
+    made = FakeTriton()
+    thread = threading.Thread(target=made.server.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+    thread.join()
+
+
+def test_a_triton_is_ready_when_it_answers_for_the_incumbent_and_no_sooner(triton):
+    incumbent: list[int | None] = [None]
+    readiness = Readiness(lambda: incumbent[0], triton.url)
+    assert readiness.check() == (False, "no release is the incumbent yet")
+    incumbent[0] = 2
+    triton.loaded = {1}
+    ready, why = readiness.check()
+    assert not ready
+    assert why.startswith("release 2 is not ready")
+    triton.loaded = {1, 2}
+    assert readiness.check() == (True, "release 2 is ready")
+
+
+def test_records_that_are_away_take_no_triton_out_of_service(triton):
+    away = [False]
+
+    def incumbent():
+        if away[0]:
+            raise StorageFailed("away")
+        return 1
+
+    triton.loaded = {1}
+    away[0] = True
+    readiness = Readiness(incumbent, triton.url)
+    assert readiness.check() == (False, "the incumbent is not known: away")
+    away[0] = False
+    assert readiness.check()[0]
+    away[0] = True
+    assert readiness.check() == (True, "release 1 is ready")
+    triton.loaded = set()
+    assert not readiness.check()[0]
+
+
+def test_the_probe_is_answered_by_http(triton):
+    triton.loaded = {1}
+    server = segmenter_ready.serve(Readiness(lambda: 1, triton.url), "127.0.0.1", 0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    try:
+        with urllib.request.urlopen(f"{address}/ready", timeout=5) as answer:
+            assert (answer.status, answer.read()) == (200, b"release 1 is ready\n")
+        triton.loaded = set()
+        with pytest.raises(urllib.error.HTTPError, match="503") as refused:
+            urllib.request.urlopen(f"{address}/ready", timeout=5)
+        refused.value.close()
+        with urllib.request.urlopen(f"{address}/live", timeout=5) as answer:
+            assert answer.status == 200
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
