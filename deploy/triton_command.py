@@ -29,11 +29,12 @@ def serving_flags(repository: Path, backends: Path, shared_memory_prefix: str) -
         f"--model-repository={repository}",
         f"--backend-directory={backends}",
         f"--backend-config=python,stub-timeout-seconds={STUB_SECONDS}",
+        # The stubs' memory bears a name of its own, so that what a killed server left can be told and freed.
         f"--backend-config=python,shm-region-prefix-name={shared_memory_prefix}",
-        "--model-control-mode=explicit",
+        "--model-control-mode=explicit",  # a release is loaded when it is told to be, not when seen
         "--exit-on-error=false",  # one release that cannot be loaded must not stop the incumbent
         "--disable-auto-complete-config",  # the configuration is complete; saves a stub per load
-        "--pinned-memory-pool-byte-size=0",
-        f"--exit-timeout-secs={STOP_SECONDS}",
+        "--pinned-memory-pool-byte-size=0",  # volumes are blended on the CPU
+        f"--exit-timeout-secs={STOP_SECONDS}",  # after a failed load it would wait in vain
         "--grpc-infer-response-compression-level=low",  # answers are mostly zeros
     ]
