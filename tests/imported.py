@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from flows.import_checkpoint import keep_checkpoint
+from models.network.export import onnxruntime_engine
 from models.windows import scale_hu
 from services.inference.engine import OpenVinoEngine
 from services.inference.triton import TritonSegmenter
@@ -23,15 +24,16 @@ from tests.serving import THREADS, server_at
 class Figures:
     """How an imported network differs from its published formula on one window.
 
-    Logits: in the engine at export (against torch), and against the formula, with the formula's range and
-    spread. Probabilities: as Triton served them, rounded where no mask depends on it (`models.compact`);
-    flipped are voxels on the other side of the threshold whose logit is not within 0.002 of it, which is
-    what float16 can tell apart there.
+    Logits: in the engine at export (against torch), and against the formula, of the engine and of ONNX
+    Runtime on the same files (what a GPU server runs), with the formula's range and spread. Probabilities:
+    as Triton served them, rounded where no mask depends on it (`models.compact`); flipped are voxels on the
+    other side of the threshold whose logit is not within 0.002 of it, which is what float16 can tell apart.
     """
 
     classes: int
     at_export: float
     engine_to_formula: float
+    onnxruntime_to_formula: float
     low: float
     high: float
     spread: float
@@ -64,13 +66,21 @@ def imported_and_served(
         client.close()
     served.require(release)
     engine = OpenVinoEngine.open(version, THREADS)
-    logits = engine.predict(scale_hu(hu, release.contract.hu_window)[None, None]).logits
+    scaled = scale_hu(hu, release.contract.hu_window)[None, None]
+    logits = engine.predict(scaled).logits
+    store, heads = services.releases, release.heads
+    runtime = onnxruntime_engine(store.export(release.trunk), {o: store.export(d) for o, d in heads.items()})
+    answered = runtime(scaled)
+    other = [answered[organ] for organ in release.contract.organs]
     expected = formula(state, hu)
     probability = 1 / (1 + np.exp(-expected.astype(np.float64)))
     return Figures(
         classes=len(logits),
         at_export=max(one["max_logit_difference"] for one in document["parity"].values()),
         engine_to_formula=float(np.abs(logits - expected).max()),
+        onnxruntime_to_formula=max(
+            float(np.abs(one - wanted).max()) for one, wanted in zip(other, expected, strict=True)
+        ),
         low=float(expected.min()),
         high=float(expected.max()),
         spread=float(expected.std()),

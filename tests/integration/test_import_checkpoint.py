@@ -52,6 +52,7 @@ def test_an_imported_checkpoint_is_served_as_its_published_formula_says(
     assert figures.spread > 0.3
     assert figures.at_export < 1e-4
     assert figures.engine_to_formula < 1e-4
+    assert figures.onnxruntime_to_formula < 1e-4
     assert figures.served_to_formula <= 0.0105  # rounded as all that is served
     assert figures.flipped == 0
     assert figures.served_as_in_process
