@@ -80,10 +80,10 @@ class PreparedCases(Sequence[TrainingCase]):
         """
         aside = self.folder / f".{name}.{os.getpid()}.npz"
         body = np.array([(side.start, side.stop) for side in case.body])
-        arrays = {"hu": case.hu, "truth": case.truth, "weight": case.weight, "body": body}
+        weight = np.full_like(case.truth, 255) if case.weight is None else case.weight
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            np.savez(aside, **{key: array for key, array in arrays.items() if array is not None})
+            np.savez(aside, hu=case.hu, truth=case.truth, weight=weight, body=body)
             aside.replace(self._path(name))
         except OSError as error:
             aside.unlink(missing_ok=True)
@@ -115,7 +115,7 @@ class PreparedCases(Sequence[TrainingCase]):
         try:
             with np.load(self._path(self._names[number])) as kept:
                 k, j, i = (slice(int(a), int(b)) for a, b in kept["body"])
-                return TrainingCase(kept["hu"], kept["truth"], (k, j, i), kept.get("weight"))
+                return TrainingCase(kept["hu"], kept["truth"], (k, j, i), kept["weight"])
         except (OSError, ValueError, KeyError) as error:
             raise StorageFailed(
                 f"a prepared training case cannot be read; delete {self.folder} to prepare it again"
