@@ -29,6 +29,10 @@ def prepare(
             help="Where no release is the incumbent, take in the demonstration one. Not for clinical use.",
         ),
     ] = False,
+    repository: Annotated[
+        bool,
+        typer.Option(help="Whether the releases are written for Triton; TensorRT engines are built before."),
+    ] = True,
     as_json: Json = False,
 ) -> None:
     """Bring records and Triton's repository to this version; safe to repeat, and in many places at once.
@@ -40,7 +44,7 @@ def prepare(
     def verb() -> Outcome:
         from deploy.preparation import prepare as run
 
-        number = run(Settings(), progress, starter=starter)
+        number = run(Settings(), progress, starter=starter, repository=repository)
         text = "no release is the incumbent yet" if number is None else f"incumbent: release {number}"
         return Outcome({"incumbent": number}, (text,))
 

@@ -14,7 +14,9 @@ from services.wiring import Services, connect_in_process, repository_root
 STARTER = repository_root() / "models" / "starter"
 
 
-def prepare(settings: Settings, progress: Callable[[str], None], *, starter: bool) -> int | None:
+def prepare(
+    settings: Settings, progress: Callable[[str], None], *, starter: bool, repository: bool = True
+) -> int | None:
     """Bring the home to this program's state; safe to repeat, and in several processes at once.
 
     Parameters
@@ -25,6 +27,8 @@ def prepare(settings: Settings, progress: Callable[[str], None], *, starter: boo
         Told each step.
     starter
         Whether the demonstration release becomes the incumbent where there is none.
+    repository
+        Whether the releases are written for Triton. Not before their TensorRT engines are built.
 
     Returns
     -------
@@ -49,9 +53,10 @@ def prepare(settings: Settings, progress: Callable[[str], None], *, starter: boo
         number = services.records.incumbent()
         if number is None:
             progress("no release is the incumbent yet: nothing is served")
-        else:
+        elif repository:
             write(current(services), services, progress)
-        _renew_others(services, progress)
+        if repository:
+            _renew_others(services, progress)
     return number
 
 

@@ -204,6 +204,14 @@ def test_the_schema_is_brought_up_to_date_before_anything_that_reads_it(found):
             assert first["command"][:2] == ["organloop", "prepare"]
 
 
+def test_engines_are_built_after_the_releases_are_there_and_before_they_are_written_for_triton():
+    [triton] = [pod for pod in pods(render(ALL)) if pod.component == "triton"]
+    first, build, last = triton.spec["initContainers"]
+    assert first["command"] == ["organloop", "prepare", "--starter", "--no-repository"]
+    assert build["command"] == ["python3", "-m", "deploy.triton.build_engines"]
+    assert last["command"] == ["organloop", "prepare", "--starter"]
+
+
 def test_no_hook_waits_on_what_waits_for_it(found):
     """Only `helm test` has hooks; the flows are registered by a job of its own that nothing waits for."""
     for one in found:

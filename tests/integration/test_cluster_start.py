@@ -54,6 +54,12 @@ def test_a_release_is_written_for_triton_and_nothing_is_touched_the_second_time(
     assert {path: path.stat().st_mtime_ns for path in version.rglob("*")} == before
 
 
+def test_before_engines_are_built_nothing_is_written_for_triton(tmp_path):
+    settings = with_tiny_release(tmp_path)
+    assert prepare(settings, str, starter=False, repository=False) == 1
+    assert list((tmp_path / "triton" / "repository").iterdir()) == []
+
+
 def test_the_verb_tells_the_incumbent(tmp_path, monkeypatch):
     monkeypatch.setenv("ORGANLOOP_HOME", str(tmp_path))
     with_tiny_release(tmp_path)

@@ -132,12 +132,12 @@ env: {{ include "organloop.secrets" . | nindent 2 }}
 {{- if .root.Values.gateway.enabled }}{{ .root.Values.gateway.tlsSecret }}{{ else }}{{ .root.Values.archive.caSecret }}{{ end }}
 {{- end }}
 
-{{/* Brings the records' schema to this version under an advisory lock, before anything else starts. */}}
+{{/* Brings records and repository to this version under an advisory lock, before anything else starts. */}}
 {{- define "organloop.prepare" -}}
-- name: prepare
+- name: {{ .name | default "prepare" }}
   image: {{ include "organloop.image" (dict "root" .root "image" "trainer") }}
   {{- include "organloop.container" . | nindent 2 }}
-  command: [organloop, prepare{{ if .root.Values.release.starter }}, --starter{{ end }}]
+  command: [organloop, prepare{{ if .root.Values.release.starter }}, --starter{{ end }}{{ with .option }}, {{ . }}{{ end }}]
   {{- include "organloop.environment" . | nindent 2 }}
   resources: {{ toYaml .root.Values.prepare.resources | nindent 4 }}
   volumeMounts: {{ include "organloop.mounts" . | nindent 4 }}
