@@ -50,13 +50,33 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class Expectation:
+    """What DSC is expected by the signs of an outline (`models.expectation`).
+
+    Parameters
+    ----------
+    weights
+        DSC per unit of each sign, in the order of `models.expectation.Signs`.
+    surest
+        Of each sign the value in the calibration cases that speaks most for the outline; no sign counts for
+        more.
+    intercept
+        DSC where every sign is 0.
+    """
+
+    weights: tuple[float, ...]
+    surest: tuple[float, ...]
+    intercept: float
+
+
+@dataclass(frozen=True)
 class OrganCalibration:
     """Calibration of one organ.
 
     Parameters
     ----------
     quantile
-        The amount to subtract from the expected DSC (`models.uncertainty`) to get a lower bound of DSC.
+        The amount to subtract from the expected DSC to get a lower bound of DSC.
     confidence
         Probability with which the bound holds for a case exchangeable with the calibration cases.
     cases
@@ -71,6 +91,9 @@ class OrganCalibration:
         too few cases show it.
     certificate
         What is certified of the organ where the bound does not flag it; None when nothing is.
+    expectation
+        What DSC is expected; None in releases calibrated before there was any: then it is the soft Dice
+        confidence itself.
     """
 
     quantile: float
@@ -80,6 +103,7 @@ class OrganCalibration:
     calibration_error: tuple[float, float] | None = None
     band_probability: float | None = None
     certificate: Certificate | None = None
+    expectation: Expectation | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> OrganCalibration:
@@ -91,6 +115,11 @@ class OrganCalibration:
             values["calibration_error"] = tuple(values["calibration_error"])
         if "certificate" in values:
             values["certificate"] = Certificate(**values["certificate"])
+        if "expectation" in values:
+            known = values["expectation"]
+            values["expectation"] = Expectation(
+                tuple(known["weights"]), tuple(known["surest"]), known["intercept"]
+            )
         return cls(**values)
 
     def to_json(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What may be certified of the organs that are not flagged: Learn then Test.
 
-Calibration cases are ordered by expected DSC (`models.uncertainty.expected_dsc`), here their confidence. The
+Calibration cases are ordered by expected DSC (`models.expectation.expected_dsc`), here their confidence. The
 most confident m are tested, m growing: if k of them miss the target and a binomial of m with rate alpha would
 give at most k with probability delta or less, the rate among all cases more confident than the next one is at
 most alpha, with confidence 1 - delta. The first m that cannot be shown ends it (fixed sequence), so that the

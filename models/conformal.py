@@ -1,11 +1,11 @@
 """Split-conformal calibration: from the DSC the segmenter expects to a lower bound that holds.
 
-For calibration cases r = E - DSC, E the expected DSC (`models.uncertainty.expected_dsc`); the bound of a new
+For calibration cases r = E - DSC, E the expected DSC (`models.expectation.expected_dsc`); the bound of a new
 case is E - q, q the ceil((n+1)c)-th smallest r. If the new case is exchangeable with the calibration cases,
 P(DSC >= bound) >= c, whatever the distribution and however poor E. It holds on average over calibration
 sets and cases, organ by organ; it does not hold under shift, which is why out-of-domain studies get no bound.
-The two numbers by which voxels are calibrated come from the same cases; each residual is taken without its
-own case (`models.fitting`), so that it holds but for what one case of n moves these two.
+What voxels are calibrated by and the regression behind E come from the same cases; each residual is taken
+without its own case (`models.fitting`), so that it holds but for what one case of n moves them.
 
 Source: Vovk et al. 2005; for DSC Wundram et al. 2024, arXiv 2407.13307.
 """

@@ -1,11 +1,12 @@
 """From calibration cases to the calibration of a release.
 
 Each organ: voxels are calibrated first, then the residual of the expected DSC is ranked. So that
-a case's residual is like a new case's, the two numbers of the voxels are fitted without that case.
+a case's residual is like a new case's, the numbers of the voxels and of the regression are fitted without it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,16 +18,17 @@ from models.calibration import AS_SERVED, Calibration, OrganCalibration, Reliabi
 from models.certificate import DELTA, certify
 from models.conformal import CONFIDENCE, conformal_quantile, fewest_cases
 from models.domain import fit_domain
+from models.expectation import Signs, expected_without, fit_expectation
 from models.facts import fit_facts
 from models.organs import organ as catalogue_entry
 from models.reliability import (
+    VALUES,
     VoxelCounts,
     calibration_error,
     counted_confidence,
     fit_reliability,
     pooled,
 )
-from models.uncertainty import expected_dsc
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,17 +45,23 @@ class OrganCase:
         `models.band.missed` on the CT grid; None when the truth has no such organ.
     agreement
         `models.uncertainty.member_agreement`.
+    entropy
+        `models.uncertainty.entropy_near` of served probabilities; None when nothing was found.
     """
 
     counts: VoxelCounts
     dsc: float | None
     missed: NDArray[np.float64] | None
     agreement: float | None = None
+    entropy: float | None = None
 
-    def expected(self, threshold: float, reliability: Reliability) -> float | None:
-        """Return the DSC that is expected of the case under a reliability; None when nothing was found."""
+    def signs(self, threshold: float, reliability: Reliability) -> Signs | None:
+        """Return the signs of the case under a reliability; None when nothing was found."""
         confidence = counted_confidence(self.counts, threshold, reliability)
-        return None if confidence is None else expected_dsc(confidence, self.agreement)
+        if confidence is None or self.entropy is None:
+            return None
+        size = math.log(int(self.counts.voxels[threshold <= VALUES].sum()))
+        return Signs(confidence, self.entropy, size, 1.0 if self.agreement is None else self.agreement)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,18 +114,17 @@ def fit_organ(
     target = catalogue_entry(organ).dsc_target
     if target is None:
         return None
-    scored = [
-        case for case in cases if case.dsc is not None and case.expected(threshold, AS_SERVED) is not None
-    ]
+    scored = [case for case in cases if case.dsc is not None and case.signs(threshold, AS_SERVED) is not None]
     if len(scored) < fewest_cases(confidence):
         return None
     total = pooled([case.counts for case in scored])
     reliability = fit_reliability(total)
     if reliability is None:
         return None
-    sdc = [_expected_without(case, total, threshold, reliability) for case in scored]
-    dsc = [case.dsc for case in scored]
-    quantile = conformal_quantile(sdc, dsc, confidence)  # type: ignore[arg-type]
+    signs = [_signs_without(case, total, threshold, reliability) for case in scored]
+    dsc = [case.dsc for case in scored if case.dsc is not None]
+    expected = expected_without(signs, dsc)
+    quantile = conformal_quantile(expected, dsc, confidence)
     if quantile is None:
         return None
     return OrganCalibration(
@@ -127,7 +134,8 @@ def fit_organ(
         reliability=reliability,
         calibration_error=(calibration_error(total), calibration_error(total, reliability)),
         band_probability=_band([case.missed for case in cases if case.missed is not None], threshold),
-        certificate=certify(sdc, dsc, target, target + quantile, delta=delta),  # type: ignore[arg-type]
+        certificate=certify(expected, dsc, target, target + quantile, delta=delta),
+        expectation=fit_expectation(signs, dsc),
     )
 
 
@@ -188,12 +196,12 @@ def fit_organs(
     return fitted
 
 
-def _expected_without(case: OrganCase, total: VoxelCounts, threshold: float, together: Reliability) -> float:
+def _signs_without(case: OrganCase, total: VoxelCounts, threshold: float, together: Reliability) -> Signs:
     own = case.counts
     others = VoxelCounts(total.voxels - own.voxels, total.inside - own.inside)
-    found = case.expected(threshold, fit_reliability(others, together) or together)
+    found = case.signs(threshold, fit_reliability(others, together) or together)
     if found is None:
-        raise ValueError("a case without the organ found has no confidence to leave it out of")
+        raise ValueError("a case without the organ found has no signs to leave it out of")
     return found
 
 

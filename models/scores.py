@@ -13,18 +13,17 @@ from numpy.typing import NDArray
 from models.calibration import OrganCalibration
 from models.domain import is_out_of_domain, study_feature
 from models.dsc import Outcome, dsc, outcome
+from models.expectation import expected_dsc, signs_of
 from models.facts import acquisition_facts, strange_facts
 from models.geometry import Geometry
 from models.organs import organ as catalogue_entry
 from models.paired import PairedScore
 from models.relations import filled_body
 from models.release import Release, sha256_hex
-from models.reliability import calibrated
 from models.resampling import bounding_box
 from models.segmentation import Segmentation
 from models.study import organ_result
 from models.surface import surface_agreement
-from models.uncertainty import expected_dsc, member_agreement, soft_dice_confidence
 from models.volume import Volume
 
 
@@ -158,11 +157,10 @@ def _expected(
     organ, probability = release.contract.organs[channel], answer.probability[channel]
     if organ not in claimed:
         return None
-    frequency = calibrated(probability, claimed[organ].reliability)
-    confidence = soft_dice_confidence(frequency, probability >= release.contract.thresholds[organ])
-    if confidence is None:
-        return None
-    return expected_dsc(confidence, member_agreement(probability, answer.member_disagreement.get(channel)))
+    mask = probability >= release.contract.thresholds[organ]
+    members = answer.member_disagreement.get(channel)
+    signs = signs_of(probability, mask, claimed[organ].reliability, members)
+    return None if signs is None else expected_dsc(signs, claimed[organ].expectation)
 
 
 def _overlaps(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, dict[str, int]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models.calibration import AS_SERVED, OrganCalibration
 from models.conformal import lower_bound
 from models.domain import is_out_of_domain, study_feature
+from models.expectation import expected_dsc, signs_of
 from models.facts import StrangeFact, acquisition_facts, strange_facts
 from models.findings import OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.flags import flag
@@ -30,13 +31,7 @@ from models.release import Release
 from models.reliability import calibrated
 from models.resampling import patch_on_ct
 from models.segmentation import Segmentation
-from models.uncertainty import (
-    Uncertainty,
-    expected_dsc,
-    member_agreement,
-    soft_dice_confidence,
-    uncertainty_near,
-)
+from models.uncertainty import Uncertainty, uncertainty_near
 from models.volume import Volume
 
 
@@ -140,14 +135,15 @@ def organ_doubt(
     members
         Disagreement of the head's members, same axes, as served; None for a head of one.
     """
-    frequency = calibrated(probability, calibration.reliability if calibration else AS_SERVED)
-    confidence = soft_dice_confidence(frequency, mask)
+    reliability, expectation = AS_SERVED, None
+    if calibration is not None:
+        reliability, expectation = calibration.reliability, calibration.expectation
+    frequency = calibrated(probability, reliability)
+    signs = signs_of(probability, mask, reliability, members)
     return OrganDoubt(
         probability=frequency,
         mask=mask,
-        expected=None
-        if confidence is None
-        else expected_dsc(confidence, member_agreement(probability, members)),
+        expected=None if signs is None else expected_dsc(signs, expectation),
         near=uncertainty_near(frequency, disagreement, mask, members),
         importance=importance(frequency, _widest(disagreement, members), overlap, model.spacing_mm),
     )

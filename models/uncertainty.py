@@ -9,13 +9,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import entr
 
-from models.resampling import bounding_box
+from models.resampling import Box, bounding_box
 
 NEAR_VOXELS = 2
 """Near an organ is inside it or this many voxels outside."""
-
-AGREEMENT_POWER = 2.0
-"""How much the members' disagreement counts."""
 
 
 def entropy(probability: NDArray) -> NDArray[np.float32]:
@@ -84,17 +81,13 @@ def member_agreement(probability: NDArray, spread: NDArray | None) -> float | No
     return mean / (mean + scatter) if mean > 0 else None
 
 
-def expected_dsc(confidence: float, agreement: float | None) -> float:
-    """Return the DSC that is expected of a mask, from which the bound is taken (`models.conformal`).
-
-    Parameters
-    ----------
-    confidence
-        `soft_dice_confidence` of calibrated probabilities.
-    agreement
-        `member_agreement`; None leaves the confidence as it is.
-    """
-    return confidence if agreement is None else confidence * agreement**AGREEMENT_POWER
+def entropy_near(probability: NDArray, mask: NDArray[np.bool_]) -> float | None:
+    """Return the mean entropy in and near an organ, nats, 0..ln 2; None for an empty mask."""
+    near = _near(mask)
+    if near is None:
+        return None
+    box, inside = near
+    return float(entropy(probability[box][inside]).mean(dtype=np.float64))
 
 
 class Uncertainty(NamedTuple):
@@ -136,12 +129,18 @@ def uncertainty_near(
     Uncertainty or None
         Means over the mask grown by `NEAR_VOXELS`; None for an empty mask.
     """
-    box = bounding_box(mask, margin=NEAR_VOXELS)
-    if box is None:
+    where = _near(mask)
+    if where is None:
         return None
-    near = ndimage.binary_dilation(mask[box], iterations=NEAR_VOXELS)
+    box, near = where
     return Uncertainty(
         entropy=float(entropy(probability[box][near]).mean(dtype=np.float64)),
         disagreement=float(disagreement[box][near].mean(dtype=np.float64)),
         members=None if spread is None else float(spread[box][near].mean(dtype=np.float64)),
     )
+
+
+def _near(mask: NDArray[np.bool_]) -> tuple[Box, NDArray[np.bool_]] | None:
+    """Return the box round an organ, and which of its voxels are in or near the organ."""
+    box = bounding_box(mask, margin=NEAR_VOXELS)
+    return None if box is None else (box, ndimage.binary_dilation(mask[box], iterations=NEAR_VOXELS))

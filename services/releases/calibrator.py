@@ -22,7 +22,7 @@ from models.release import Release
 from models.reliability import count_voxels
 from models.resampling import model_grid, patch_on_ct, resample, to_model_grid
 from models.segmentation import Segmentation
-from models.uncertainty import member_agreement
+from models.uncertainty import entropy_near, member_agreement
 from models.volume import Volume
 from services.cases.store import CaseContent
 
@@ -179,6 +179,7 @@ def study_case(
             dsc=dsc(mask, truth[organ]),
             missed=missed(patch, near, elsewhere),
             agreement=member_agreement(probability, answer.member_disagreement.get(channel)),
+            entropy=entropy_near(probability, probability >= contract.thresholds[organ]),
         )
     served = {
         organ: probability >= contract.thresholds[organ]

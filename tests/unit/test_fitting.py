@@ -11,6 +11,7 @@ from models.certificate import fewest_certified
 from models.facts import FACTS
 from models.fitting import OrganCase, StudyCase, fit_calibration, fit_organ
 from models.reliability import count_voxels
+from models.uncertainty import entropy
 
 
 def organ_case(rng: np.random.Generator, overconfidence: float = 2.0) -> OrganCase:
@@ -21,7 +22,7 @@ def organ_case(rng: np.random.Generator, overconfidence: float = 2.0) -> OrganCa
     mask = served >= 0.5
     dsc = 2 * np.count_nonzero(mask & inside) / (np.count_nonzero(mask) + np.count_nonzero(inside))
     missed = np.linspace(0.05, 0.0, len(PROBABILITIES))
-    return OrganCase(count_voxels(served, inside), dsc, missed)
+    return OrganCase(count_voxels(served, inside), dsc, missed, None, float(entropy(served).mean()))
 
 
 def study(rng: np.random.Generator, *organs: str) -> StudyCase:

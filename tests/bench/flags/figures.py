@@ -12,6 +12,7 @@ from scipy.stats import betabinom, rankdata
 from models.calibration import AS_SERVED, Calibration, OrganCalibration
 from models.conformal import CONFIDENCE, lower_bound
 from models.domain import is_out_of_domain
+from models.expectation import expected_dsc
 from models.facts import strange_facts
 from models.findings import Flag
 from models.fitting import OrganCase, fit_organ
@@ -72,10 +73,10 @@ def judged(studies: Sequence[Measured], organs: Mapping[str, OrganCalibration]) 
                 continue
             fitted, target = organs[organ], catalogue_entry(organ).dsc_target
             case = study.case.organs[organ]
-            expected = case.expected(THRESHOLD, fitted.reliability)
+            signs = case.signs(THRESHOLD, fitted.reliability)
             confidence = counted_confidence(case.counts, THRESHOLD, fitted.reliability)
             served = counted_confidence(case.counts, THRESHOLD, AS_SERVED)
-            assert expected is not None
+            assert signs is not None
             assert confidence is not None
             assert served is not None
             assert case.agreement is not None
@@ -83,7 +84,7 @@ def judged(studies: Sequence[Measured], organs: Mapping[str, OrganCalibration]) 
             assert row.disagreement is not None
             assert row.importance_ml is not None
             assert row.members is not None
-            bound = lower_bound(expected, fitted)
+            bound = lower_bound(expected_dsc(signs, fitted.expectation), fitted)
             told, _ = flag(organ, bound, [r for r in map(Reason, row.reasons) if r in RULES])
             scores = {
                 "flag": 2.0 * SUREST_LAST.index(told) + bound - target,
@@ -189,10 +190,10 @@ def coverages(
 
 def holds(case: OrganCase, fitted: OrganCalibration) -> bool | None:
     """Tell whether the bound holds; None when the organ was not found and none is claimed."""
-    expected = case.expected(THRESHOLD, fitted.reliability)
-    if expected is None or case.dsc is None:
+    signs = case.signs(THRESHOLD, fitted.reliability)
+    if signs is None or case.dsc is None:
         return None
-    return case.dsc >= lower_bound(expected, fitted)
+    return case.dsc >= lower_bound(expected_dsc(signs, fitted.expectation), fitted)
 
 
 def outside(study: Measured, calibration: Calibration) -> tuple[bool, bool]:

@@ -43,9 +43,9 @@ GAIN_SEEDS = 60
 
 
 PROGRAM = (
-    "band", "calibration", "conformal", "domain", "dsc", "facts", "findings", "fitting", "flags",
-    "importance", "organs", "quality", "reasons", "regions", "relations", "reliability", "resampling",
-    "study", "uncertainty", "windows",
+    "band", "calibration", "expectation", "conformal", "domain", "dsc", "facts", "findings", "fitting",
+    "flags", "importance", "organs", "quality", "reasons", "regions", "relations", "reliability",
+    "resampling", "study", "uncertainty", "windows",
 )  # fmt: skip
 """Modules of `models` that decide a measure."""
 
