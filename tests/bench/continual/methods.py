@@ -195,15 +195,7 @@ def _revised(study: Study) -> Labels:
 def tuning_study(study: Study, organs: Sequence[str] = REVISED, replayed: bool = False) -> TuningStudy:
     """Return a study as tuning wants it, with the truth of some organs."""
     truth = {organ: 255 * study.truth[organ].astype(np.uint8) for organ in organs}
-    return TuningStudy(
-        study.hu,
-        truth,
-        **{
-            k: v
-            for k, v in {"patient": study.name, "replayed": replayed}.items()
-            if k in TuningStudy.__dataclass_fields__
-        },
-    )
+    return TuningStudy(study.hu, truth, patient=study.name, replayed=replayed)
 
 
 def tuned(

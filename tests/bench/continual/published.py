@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -139,21 +142,42 @@ def tuning(level: Level) -> dict[str, Any]:
     }
 
 
-def measured() -> dict[str, Any]:
-    """Return all of it, each part once."""
+LEVELS = (Level.HEAD, Level.COARSE, Level.NEIGHBOURHOOD)
+
+
+def _parts(threads: int) -> dict[str, tuple[Path, Callable[[], dict[str, Any]]]]:
+    """Return where each part is kept, and what computes it."""
     folder = BUILD / "published"
-    found: dict[str, Any] = {"counted": once(folder / "counted.json", counted)}
-    threads = torch.get_num_threads()
-    for side, repeats in ((TIMED_SIDE, 3),):
-        path = folder / f"seconds-{side}-{threads}.json"
-        say(f"published: seconds of a step, windows of {side}, {threads} threads")
-        found["seconds"] = once(path, lambda side=side, repeats=repeats: step_seconds(side, repeats))
-    found["tuning"] = {}
-    for level in (Level.HEAD, Level.COARSE, Level.NEIGHBOURHOOD):
-        say(f"published: tuning, {level}")
-        path = folder / f"tuning-{level}-{threads}.json"
-        found["tuning"][str(level)] = once(path, lambda level=level: tuning(level))
-    return found
+    parts: dict[str, tuple[Path, Callable[[], dict[str, Any]]]] = {
+        "counted": (folder / "counted.json", counted),
+        "seconds": (folder / f"seconds-{TIMED_SIDE}-{threads}.json", partial(step_seconds, TIMED_SIDE, 3)),
+    }
+    for level in LEVELS:
+        parts[str(level)] = folder / f"tuning-{level}-{threads}.json", partial(tuning, level)
+    return parts
+
+
+def measured() -> dict[str, Any]:
+    """Return all of it, each part measured once for a number of threads."""
+    found = {}
+    for name, (path, compute) in _parts(torch.get_num_threads()).items():
+        say(f"published: {name}")
+        found[name] = once(path, compute)
+    return _sorted(found)
+
+
+def known() -> dict[str, Any] | None:
+    """Return what has been measured, on two threads or else on one; None if a part is missing."""
+    for threads in (2, 1):
+        parts = _parts(threads)
+        if all(path.exists() for path, _ in parts.values()):
+            return _sorted({name: once(*part) for name, part in parts.items()})
+    return None
+
+
+def _sorted(found: dict[str, Any]) -> dict[str, Any]:
+    tuned = {str(level): found[str(level)] for level in LEVELS}
+    return {"counted": found["counted"], "seconds": found["seconds"], "tuning": tuned}
 
 
 def main() -> None:

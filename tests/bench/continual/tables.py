@@ -293,15 +293,16 @@ def ratio_table(done: Experiments, published: Mapping[str, Any] | None) -> str:
 
 
 def report(done: Experiments, published: Mapping[str, Any] | None = None) -> str:
-    """Return every table of a trunk that there is something to show in."""
+    """Return the tables of a trunk, with what has been done so far."""
     parts = {
         "3.1 Continual Tuning against Full Training (DSC, new site)": first_table(done),
         "3.2 The organs that nobody revised (DSC, new site)": second_table(done),
         "Untouched organs on all tests of both sites": untouched_table(done),
-        "Levels": levels_table(done),
-        "Three ratios": ratio_table(done, published),
+        "3.3 One site, many sites": third_table(done),
+        "Ablations": ablation_table(done),
     }
-    if done.done("many-sites"):
-        parts["3.3 One site, many sites"] = third_table(done)
-        parts["Ablations"] = ablation_table(done)
+    if done.done(longest(done)):
+        parts["Levels"] = levels_table(done)
+        if done.done(f"tuned-{TOP}-1"):
+            parts["Three ratios"] = ratio_table(done, published)
     return "\n\n".join(f"### {done.trunk}: {title}\n\n{table}" for title, table in parts.items())
