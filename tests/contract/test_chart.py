@@ -373,7 +373,7 @@ def test_every_command_is_one_the_program_knows():
     verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
     commands = [c["command"] for pod in pods(render(ALL)) for c in pod.containers if "command" in c]
     called = {command[1] for command in commands if command[0] == "organloop"}
-    assert called == {"prepare", "register", "backup"}
+    assert called == {"prepare", "register", "backup", "metrics"}
     assert called <= verbs
     modules = {command[2] for command in commands if command[:2] in (["python", "-m"], ["python3", "-m"])}
     for module in modules:

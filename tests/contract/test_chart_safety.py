@@ -289,8 +289,10 @@ def test_the_paths_inside_are_these_and_open_at_both_ends(found):
         ("test", "triton", 8080),
         *((one, "gateway", 8443) for one in ("worker", "viewer", "test")),
     }
+    if "metrics" in components:
+        wanted |= {("metrics", "triton", 8001)}
     if "database" in components:
-        users = ("worker", "triton", "prefect", "tuning-job", "backup")
+        users = {"worker", "triton", "prefect", "tuning-job", "backup", "metrics"} & components
         wanted |= {(one, "database", 5432) for one in users}
     assert out == wanted
 
@@ -341,18 +343,20 @@ def test_the_ways_out_and_in_are_the_ones_the_values_name():
         ("launcher", "egress", "10.0.1.0/29", 6443),
         *(
             (one, "egress", "10.0.5.7/32", 5432)
-            for one in ("worker", "triton", "prefect", "tuning-job", "backup")
+            for one in ("worker", "triton", "prefect", "tuning-job", "backup", "metrics")
         ),
     }
-    gate = policies(render(HOSPITAL))["organloop-metrics"]["spec"]["ingress"]
     namespace = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
-    assert gate == [{"from": [namespace], "ports": [{"protocol": "TCP", "port": 8002}]}]
+    for part, port in (("triton", 8002), ("metrics", 9090)):
+        gate = policies(render(HOSPITAL))[f"organloop-prometheus-to-{part}"]["spec"]["ingress"]
+        assert gate == [{"from": [namespace], "ports": [{"protocol": "TCP", "port": port}]}]
 
 
 def test_nobody_may_send_or_scrape_until_named():
     found = render(MINIMAL)
     assert {who for who, *_ in outside(found)} == {"launcher"}
-    assert "organloop-metrics" not in policies(found)
+    assert not [name for name in policies(found) if "prometheus" in name]
+    assert "metrics" not in {pod.component for pod in pods(found)}
 
 
 def test_an_archive_of_the_hospital_takes_the_gateways_place():
