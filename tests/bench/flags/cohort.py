@@ -1,12 +1,11 @@
 """Phantom studies answered by the shipped release, kept under ``build/flags`` so that a run can go on.
 
-``python -m tests.bench.flags.cohort`` computes what is missing; a study takes some seconds. What is kept
-is the whole answer, so that every figure is computed again from it and none from an older program.
+What is kept is the whole answer, so that every figure is computed again from it and none from an older
+program.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import math
 import os
@@ -186,16 +185,3 @@ def answered(studies: Iterable[Study]) -> Iterator[Answered]:
     compute(studies)
     for study in studies:
         yield read(study)
-
-
-def main() -> None:
-    """Compute what is missing."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.flags.cohort", description=__doc__)
-    parser.add_argument("--damages", action="store_true", help="the damaged studies instead of the sites'")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long; call again")
-    options = parser.parse_args()
-    compute(damages() if options.damages else sites(), 60 * options.minutes)
-
-
-if __name__ == "__main__":
-    main()
