@@ -26,6 +26,7 @@ from deploy import (
     flag_verbs,
     import_verb,
     learning_verbs,
+    metrics_verb,
     release_verbs,
     train_verb,
 )
@@ -195,6 +196,7 @@ for verbs in (
     release_verbs,
     doctor_verb,
     backup_verbs,
+    metrics_verb,
     import_verb,
     train_verb,
     audit_verbs,

@@ -39,6 +39,7 @@ from models.study import assess
 from services.dicom.provenance import site_of
 from services.dicom.results import ResultObject, write_results
 from services.dicom.series import CTSeries, choose_series, load, read_series
+from services.metrics.figures import note_figures
 from services.pacs.folder import FolderPacs
 from services.records.port import Records
 from services.settings import Settings
@@ -167,7 +168,7 @@ def segment(
         made.record(services.records)  # first: no SEG of ours in the archive may pass for a stranger's
         archive_of(services).store(made.objects)
         note_segmented(study, services)
-    return SegmentedStudy(made.series, made.findings, made.objects, _document(made, None, watch))
+    return _segmented(made, None, services, watch)
 
 
 @dataclass(frozen=True)
@@ -202,9 +203,7 @@ def _make(
         keep_features(services, series, chosen, hu, answer, progress)
     with watch.step("assess"):
         audited = is_drawn(series.study_uid, services)
-        findings = assess(
-            answer, model_volume, series.volume.geometry, chosen, profile, organs, audited
-        )
+        findings = assess(answer, model_volume, series.volume.geometry, chosen, profile, organs, audited)
     with watch.step("write"):
         progress("writing and proving the DICOM objects")
         settings = settings_digest(profile, organs, audited)
@@ -226,7 +225,13 @@ def _into_folder(made: _Made, out: Path | None, services: Services, watch: Stopw
             out = services.settings.home / "results" / made.series.study_uid / made.key[:16]
         FolderPacs(out).store(made.objects)
         made.record(services.records)
-    return SegmentedStudy(made.series, made.findings, made.objects, _document(made, out, watch))
+    return _segmented(made, out, services, watch)
+
+
+def _segmented(made: _Made, out: Path | None, services: Services, watch: Stopwatch) -> SegmentedStudy:
+    document = _document(made, out, watch)
+    note_figures(made.key, document, services.records)
+    return SegmentedStudy(made.series, made.findings, made.objects, document)
 
 
 def settings_digest(serving_profile: str, organs: Collection[str], audited: bool = False) -> str:

@@ -29,6 +29,12 @@ class SqlEvents(Transactions):
             rows = session.scalars(wanted if what is None else wanted.filter_by(what=what))
             return tuple(_event(row) for row in rows)
 
+    def events_after(self, number: int) -> tuple[Event, ...]:
+        """Return the events behind one, in order; 0 for all."""
+        wanted = select(EventRow).where(EventRow.number > number).order_by(EventRow.number)
+        with self._transaction() as session:
+            return tuple(_event(row) for row in session.scalars(wanted))
+
 
 def _event(row: EventRow) -> Event:
     return Event(

@@ -270,3 +270,6 @@ class Records(Protocol):
 
     def events(self, what: str | None = None) -> tuple[Event, ...]:
         """Return all events, or those of one kind, in order."""
+
+    def events_after(self, number: int) -> tuple[Event, ...]:
+        """Return the events behind one, in order; 0 for all."""

@@ -1,0 +1,1 @@
+"""What Prometheus is told: figures of the work, counted from the events on record."""

@@ -1,0 +1,112 @@
+"""The metrics as Prometheus reads them, made at each scrape from records and endpoints.
+
+No label holds anything of a patient: organs, flags, statuses, decisions and release numbers only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from models.errors import ServingFailed
+from services.inference.port import Endpoint
+from services.metrics.tally import BUCKETS, Histogram, Tally
+from services.records.port import ArrivalState, Records
+
+WAITING = (ArrivalState.WAITING, ArrivalState.SUBMITTED)
+
+
+class RecordsCollector(Collector):
+    """Counts what is on record; events counted once are not read again.
+
+    Parameters
+    ----------
+    records
+        What happened.
+    endpoints
+        Every server the incumbent must be loaded on.
+    """
+
+    def __init__(self, records: Records, endpoints: Iterable[Endpoint]) -> None:
+        self._records = records
+        self._endpoints = tuple(endpoints)
+        self._tally = Tally()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric, with the names Prometheus gives them (``_total`` is added to counters)."""
+        tally = self._tally
+        tally.add(self._records.events_after(tally.number))
+        yield _counter("studies", "Studies segmented, by release.", ("release",), tally.studies)
+        yield _histogram(tally.seconds)
+        yield _counter("organ_flags", "Organs by flag.", ("organ", "flag"), tally.flags)
+        yield _counter("corrections", "Corrections taken in, by status.", ("status",), tally.corrections)
+        yield _counter("organ_edits", "Organs that readers changed.", ("organ",), tally.edits)
+        yield _counter("gate_decisions", "Decisions of the gate.", ("decision",), tally.decisions)
+        yield CounterMetricFamily(
+            "organloop_promotions", "Changes of the incumbent, rollbacks too.", value=tally.promotions
+        )
+        yield CounterMetricFamily(
+            "organloop_bounds_broken", "Alarms of the bound of DSC.", value=tally.bounds_broken
+        )
+        yield from self._arrivals()
+        yield from self._serving()
+
+    def _arrivals(self) -> Iterator[Metric]:
+        arrivals = self._records.arrivals()
+        states = Counter(str(one.state) for one in arrivals)
+        counted = GaugeMetricFamily(
+            "organloop_arrivals", "Studies and SEGs that came, by state.", labels=("state",)
+        )
+        for state in ArrivalState:
+            counted.add_metric((str(state),), states[str(state)])
+        yield counted
+        waiting = [one.came_at for one in arrivals if one.state in WAITING and one.came_at is not None]
+        oldest = (datetime.now(UTC) - min(waiting)).total_seconds() if waiting else 0.0
+        yield GaugeMetricFamily(
+            "organloop_oldest_waiting_seconds",
+            "Age of the oldest arrival that waits or is worked on.",
+            value=oldest,
+        )
+
+    def _serving(self) -> Iterator[Metric]:
+        incumbent = self._records.incumbent()
+        yield GaugeMetricFamily(
+            "organloop_incumbent", "Release that serves; 0 for none.", value=incumbent or 0
+        )
+        ready = sum(incumbent is not None and _ready(one, incumbent) for one in self._endpoints)
+        yield GaugeMetricFamily(
+            "organloop_endpoints", "Segmenters that there should be.", value=len(self._endpoints)
+        )
+        yield GaugeMetricFamily(
+            "organloop_endpoints_ready", "Segmenters that have the incumbent loaded.", value=ready
+        )
+
+
+def _ready(endpoint: Endpoint, release: int) -> bool:
+    try:
+        return endpoint.ready(release)
+    except ServingFailed:
+        return False
+
+
+def _counter(
+    name: str, says: str, labels: tuple[str, ...], values: Counter[str] | Counter[tuple[str, str]]
+) -> Metric:
+    family = CounterMetricFamily(f"organloop_{name}", says, labels=labels)
+    for key, value in sorted(values.items()):
+        family.add_metric((key,) if isinstance(key, str) else key, value)
+    return family
+
+
+def _histogram(seconds: dict[str, Histogram]) -> Metric:
+    family = HistogramMetricFamily(
+        "organloop_study_seconds", "Seconds of a study, by step.", labels=("step",)
+    )
+    bounds = (*map(str, BUCKETS), "+Inf")
+    for step, one in sorted(seconds.items()):
+        family.add_metric((step,), list(zip(bounds, one.counts, strict=True)), one.total)
+    return family

@@ -1,0 +1,125 @@
+"""Metrics: counted from what is on record, in both databases; once only, restart or not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from services.metrics.exposition import RecordsCollector
+from services.metrics.figures import note_figures
+from services.records.port import ReleaseState
+from services.records.store import SqlRecords, open_records
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def records(url: str) -> Iterator[SqlRecords]:
+    with closing(open_records(url)) as opened:
+        yield opened
+
+
+class Server:
+    """A segmenter that has some releases loaded."""
+
+    def __init__(self, *loaded: int) -> None:
+        self._loaded = loaded
+
+    def ready(self, release: int) -> bool:
+        return release in self._loaded
+
+
+def scraped(collector: RecordsCollector) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Return what a scrape reads: value by name and sorted label values."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    text = generate_latest(registry).decode()
+    return {
+        (sample.name, tuple(sorted(sample.labels.values()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def document(release: int, seconds: float, **flags: str | None) -> dict[str, Any]:
+    organs = [{"organ": organ, "flag": flag} for organ, flag in flags.items()]
+    return {
+        "study_uid": "1.2",
+        "release": release,
+        "organs": organs,
+        "seconds": {"serve": seconds, "total": seconds},
+    }
+
+
+def collector(records: SqlRecords, *servers: Server) -> RecordsCollector:
+    return RecordsCollector(records, servers)  # type: ignore[arg-type]
+
+
+def test_a_study_counts_once_however_often_it_is_written(records: SqlRecords) -> None:
+    for key, seconds in (("k1", 0.7), ("k1", 9.0), ("k2", 3.0)):
+        note_figures(key, document(4, seconds, liver="clear", spleen="review", aorta=None), records)
+    found = scraped(collector(records))
+    assert found["organloop_studies_total", ("4",)] == 2
+    assert found["organloop_organ_flags_total", ("clear", "liver")] == 2
+    assert found["organloop_organ_flags_total", ("review", "spleen")] == 2
+    assert found["organloop_organ_flags_total", ("aorta", "none")] == 2
+    assert found["organloop_study_seconds_count", ("serve",)] == 2
+    assert found["organloop_study_seconds_sum", ("serve",)] == pytest.approx(3.7)
+    buckets = {
+        le: found["organloop_study_seconds_bucket", tuple(sorted((le, "serve")))]
+        for le in ("0.5", "1.0", "5.0", "+Inf")
+    }
+    assert buckets == {"0.5": 0, "1.0": 1, "5.0": 2, "+Inf": 2}
+
+
+def test_a_second_scrape_counts_only_what_is_new_and_a_restart_counts_all(records: SqlRecords) -> None:
+    note_figures("k1", document(1, 1.0, liver="clear"), records)
+    lasting = collector(records)
+    assert scraped(lasting)["organloop_studies_total", ("1",)] == 1
+    note_figures("k2", document(1, 1.0, liver="clear"), records)
+    assert scraped(lasting)["organloop_studies_total", ("1",)] == 2
+    assert scraped(collector(records)) == pytest.approx(scraped(lasting))
+
+
+def test_what_waits_and_what_serves_is_told(records: SqlRecords) -> None:
+    assert scraped(collector(records))["organloop_incumbent", ()] == 0
+    records.record_release(7, "d" * 64, ReleaseState.PROMOTED)
+    records.set_incumbent(7, approver="test", reason="first")
+    records.take_in(["1.2", "1.3"], cursor=1)
+    found = scraped(collector(records, Server(7), Server(6)))
+    assert found["organloop_incumbent", ()] == 7
+    assert (found["organloop_endpoints", ()], found["organloop_endpoints_ready", ()]) == (2, 1)
+    assert found["organloop_arrivals", ("waiting",)] == 2
+    assert 0 <= found["organloop_oldest_waiting_seconds", ()] < 60
+    assert found["organloop_promotions_total", ()] == 1
+
+
+def test_decisions_and_alarms_are_counted(records: SqlRecords) -> None:
+    for decision in ("promote", "refuse", "refuse"):
+        records.event("gate-decided", who="gate", payload={"decision": decision})
+    records.event("bound-broken", who="audit", payload={})
+    found = scraped(collector(records))
+    assert found["organloop_gate_decisions_total", ("refuse",)] == 2
+    assert found["organloop_bounds_broken_total", ()] == 1
+
+
+def test_every_metric_an_alert_is_made_of_is_exposed(tmp_path: Any) -> None:
+    with closing(open_records(f"sqlite:///{tmp_path / 'r.sqlite'}")) as records:
+        registry = CollectorRegistry()
+        registry.register(collector(records))
+        exposed = set(re.findall(r"^# TYPE (\S+)", generate_latest(registry).decode(), re.M))
+    rules = [
+        rule
+        for group in yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yaml").read_text())["groups"]
+        for rule in group["rules"]
+    ]
+    named = {name for rule in rules for name in re.findall(r"organloop_[a-z_]+", rule["expr"])}
+    assert named
+    assert named <= exposed
+    assert all(rule["annotations"]["description"] for rule in rules)
