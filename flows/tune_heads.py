@@ -21,6 +21,7 @@ from flows.serving import Progress, silent
 from flows.tuning_lessons import Lessons, lessons_of
 from flows.tuning_plan import TUNING_DECLINED, TuningRun, document, known, plan
 from models.calibration import Calibration, OrganCalibration
+from models.errors import OrganloopError
 from models.network.training import Progress as TrainingProgress
 from models.network.tuning import TuningResult, tune_heads
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes
@@ -70,10 +71,14 @@ def tune(
         If there is no incumbent, a file of it is damaged, or an export does not agree with torch.
     StorageFailed
         If a disk is full or a case is not whole; the incumbent serves as before.
+    OrganloopError
+        If CUDA is asked for and there is none: the CPU would give other bits.
     """
     watch = Stopwatch()
     with watch.step("gather"):
         run = plan(services, organs, settings)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise OrganloopError("ORGANLOOP_TUNING_DEVICE is cuda, and torch finds no CUDA device here")
     before = known(services, run)
     if before is not None:
         progress(

@@ -106,7 +106,7 @@ class VoxelTaps:
 
     def rows(self, index: Tensor) -> VoxelTaps:
         """Return some of the voxels, float32."""
-        return replace(self, surround=None)._mapped(lambda tensor: tensor[index].float())
+        return replace(self, surround=None)._mapped(lambda tensor: tensor.index_select(0, index).float())
 
     def half(self) -> VoxelTaps:
         """Return the same in half the memory, float16."""

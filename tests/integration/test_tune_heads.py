@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from pydicom import dcmread
 
 from flows import tune_heads
@@ -18,7 +19,7 @@ from flows.tuning_plan import plan
 from models import label_doubts
 from models.conformal import fewest_cases
 from models.corrections import HybridLabel, Provenance
-from models.errors import Refused, StorageFailed
+from models.errors import OrganloopError, Refused, StorageFailed
 from models.geometry import Geometry
 from models.network.samples import origins
 from models.segmentation import Segmentation
@@ -242,6 +243,12 @@ def test_too_few_corrections_are_no_error(corrected, monkeypatch):
     assert (document["release"], document["organs"], document["curve"]) == (None, [], {})
     assert document["left_out"] == {"aorta": "too-few-studies: edited in 3 new studies, 4 are needed"}
     assert said == ["nothing to learn: no organ has enough new corrections"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_the_device_asked_for_nothing_is_tuned_elsewhere_in_silence(corrected):
+    with pytest.raises(OrganloopError, match="torch finds no CUDA device here"):
+        tune(corrected.services, ["aorta"], replace(SETTINGS, device="cuda"))
 
 
 def test_an_organ_the_contract_lacks_is_a_mistake_of_the_caller(corrected):
