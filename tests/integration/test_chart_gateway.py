@@ -68,7 +68,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     for name in ("tls", "studies", "tmp", "orthanc"):
         (home / name).mkdir()
     key, certificate = home / "tls" / "tls.key", home / "tls" / "tls.crt"
-    names = "subjectAltName=DNS:organloop-gateway,IP:127.0.0.1"
+    names = "subjectAltName=DNS:organloop-gateway,DNS:localhost,IP:127.0.0.1"
     asked = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-addext", names]
     files = ["-subj", "/CN=organloop-gateway", "-keyout", str(key), "-out", str(certificate)]
     subprocess.run([*asked, *files], check=True, capture_output=True)
@@ -134,6 +134,45 @@ def test_dicomweb_and_rest_answer_by_tls_with_the_password_only(gateway: Gateway
     )
     with pytest.raises(PacsFailed, match="refused the user name or password"):
         gateway.client("wrong").changes(0)
+
+
+def test_the_viewers_way_to_the_archive_is_checked_and_asks_for_the_password(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    """The viewer's nginx as rendered, with a page of ours in OHIF's place."""
+    port = local_process.free_port(0)
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "index.html").write_text("OHIF")
+    text = of_kind(render(ALL), "ConfigMap")["organloop-viewer"]["data"]["nginx.conf"]
+    for here, there in {
+        "/tmp/": f"{tmp_path}/",
+        "listen 8443": f"listen 127.0.0.1:{port}",
+        "organloop-gateway:8443": f"localhost:{gateway.https}",
+        "/etc/organloop/trust/archive.crt": str(gateway.certificate),
+        "/etc/organloop/tls": str(gateway.certificate.parent),
+        "/usr/share/ohif": str(tmp_path / "pages"),
+    }.items():
+        assert here in text
+        text = text.replace(here, there)
+    if os.geteuid() == 0:  # in the cluster its workers are who started it
+        text = f"user root root;\n{text}"
+    (tmp_path / "nginx.conf").write_text(text)
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    server = subprocess.Popen([str(program), "-e", "stderr", "-c", str(tmp_path / "nginx.conf")])
+    try:
+        page = Http(f"https://127.0.0.1:{port}", ca_file=gateway.certificate, attempts=6)
+        read = page.stream("/segmentation", lambda answer: answer.text)
+        assert read == "OHIF"
+        with pytest.raises(PacsFailed, match="refused the user name or password"):
+            page.json("/dicom-web/studies", list)
+        gateway.client().store(ct_study(1))
+        reader = Http(f"https://127.0.0.1:{port}", USER, PASSWORD, gateway.certificate)
+        assert reader.json("/dicom-web/studies?limit=1", lambda studies: len(studies)) == 1
+        with pytest.raises(PacsFailed, match="HTTP 405"):  # pages only: Orthanc's REST is not there
+            reader.json("/tools/find", list, body={})
+    finally:
+        server.terminate()
+        server.wait(30)
 
 
 def test_orthancs_own_http_asks_for_the_password_too(gateway: Gateway) -> None:
