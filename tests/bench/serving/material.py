@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.geometry import Geometry
 from models.phantom import make_case
 from models.release import Release
-from models.resampling import AIR_HU, to_model_grid
+from models.resampling import AIR_HU, model_grid, resample, to_model_grid
 from models.volume import Volume
 from services.releases.store import ReleaseStore
 from services.wiring import repository_root
@@ -21,6 +21,7 @@ BUILD = ROOT / "build" / "serving"
 SHAPE = (300, 512, 512)
 THREADS = 2
 CASE = ("A", 900_201)
+STARTER_SPACING = (4.0, 4.0, 4.0)
 
 CROP = (96, 144, 144)
 """Voxels of the U-Net's part of the volume, 1.5 mm: from the middle of the body, 4 of its windows."""
@@ -54,14 +55,31 @@ def ct() -> Volume:
     kept = BUILD / "ct.npz"
     if not kept.exists():
         BUILD.mkdir(parents=True, exist_ok=True)
-        case = make_case(*CASE, spacing_mm=(1.5, 0.79, 0.79)).volume
-        hu = case.hu[:, : SHAPE[1], : SHAPE[2]]
-        sides = [(a // 2, a - a // 2) for a in (max(n - m, 0) for n, m in zip(SHAPE, hu.shape, strict=True))]
-        hu = np.pad(hu, [sides[0], (0, 0), (0, 0)], mode="symmetric")[: SHAPE[0]]
-        hu = np.pad(hu, [(0, 0), sides[1], sides[2]], constant_values=AIR_HU)
-        np.savez(kept, hu=hu, affine=case.geometry.affine)
+        case = make_case(*CASE, spacing_mm=(1.5, 0.79, 0.79))
+        geometry = Geometry(SHAPE, case.volume.geometry.affine)
+        grid = model_grid(geometry, STARTER_SPACING)
+        truth = {
+            organ: resample(_widened(mask.astype(np.float32), 0), geometry, grid, outside=0) >= 0.5
+            for organ, mask in case.truth.items()
+        }
+        np.savez(BUILD / "truth.npz", **truth)
+        np.savez(kept, hu=_widened(case.volume.hu, AIR_HU), affine=geometry.affine)
     with np.load(kept) as file:
         return Volume(file["hu"], Geometry(SHAPE, file["affine"]))
+
+
+def truth() -> dict[str, NDArray[np.bool_]]:
+    """Return the true organs of the CT on the starter's grid."""
+    with np.load(BUILD / "truth.npz") as file:
+        return dict(file)
+
+
+def _widened(field: NDArray, outside: float) -> NDArray:
+    """Mirror a field along k and surround it in the plane, to the CT's shape."""
+    field = field[:, : SHAPE[1], : SHAPE[2]]
+    sides = [(a // 2, a - a // 2) for a in (max(n - m, 0) for n, m in zip(SHAPE, field.shape, strict=True))]
+    field = np.pad(field, [sides[0], (0, 0), (0, 0)], mode="symmetric")[: SHAPE[0]]
+    return np.pad(field, [(0, 0), sides[1], sides[2]], constant_values=outside)
 
 
 def material(network: str) -> Material:
