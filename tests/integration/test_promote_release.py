@@ -25,7 +25,7 @@ from models.errors import InvalidRelease, Refused
 from models.release import sha256_hex
 from models.segmentation import Segmentation
 from services.records.audit import chain_faults
-from services.records.port import Purpose, ReleaseState
+from services.records.port import Purpose, Records, ReleaseState
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import GateReports
 from services.wiring import Services
@@ -325,8 +325,12 @@ def test_the_evidence_pack_has_the_three_parts_of_a_change_control_plan(services
 def test_killed_before_it_is_on_record_a_promotion_comes_to_the_same_evidence_pack(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: object, **__: object) -> None:
-        raise Killed
+    record = type(services.records).event
+
+    def killed(records: Records, what: str, **said: Any) -> None:
+        if what == RELEASE_PROMOTED:
+            raise Killed
+        record(records, what, **said)
 
     with monkeypatch.context() as patched:
         patched.setattr(type(services.records), "event", killed)
