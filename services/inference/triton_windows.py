@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import HEAD_LOGIT, HEAD_SPREAD, TRUNK_GLOBAL, TRUNK_INPUT
-from models.errors import InvalidRelease, ServingUnavailable
+from models.errors import ServingUnavailable
 from models.release import Release
 from models.windows import Prediction
 
@@ -42,11 +42,10 @@ class TritonWindows:
     server
         Triton's ``triton_python_backend_utils``.
 
-    Raises
-    ------
-    InvalidRelease
-        If a running server has not loaded the ensemble, which comes first. A starting one cannot be
-        asked, and loads ensembles last; `services.inference.triton.TritonSegmenter.ready` asks for both.
+    Notes
+    -----
+    Whether the ensemble is loaded is not asked here: a starting server loads ensembles last, and may crash
+    when it is asked meanwhile. `services.inference.triton.TritonSegmenter.ready` asks for both.
     """
 
     def __init__(self, release: Release, outputs: list[str], profile: str, server: Any) -> None:
@@ -56,16 +55,10 @@ class TritonWindows:
         self._outputs = outputs
         self._server = server
         self._model = WINDOW_MODEL.format(release.number)
-        try:
-            ready = server.is_model_ready(model_name=self._model, model_version="1")
-        except server.TritonModelException:
-            return
-        if not ready:
-            raise InvalidRelease(f"{self._model} is not loaded")
 
     @classmethod
     def open(cls, folder: Path, profile: str, server: Any) -> TritonWindows:
-        """Read the release of a version folder, and its ensemble's outputs; raises as the class."""
+        """Read the release of a version folder, and its ensemble's outputs."""
         release = Release.from_bytes((folder / "release.json").read_bytes())
         window = folder.parent.with_name(WINDOW_MODEL.format(release.number))
         outputs = json.loads((window / "1" / OUTPUTS_FILE).read_bytes())

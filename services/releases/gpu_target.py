@@ -88,7 +88,8 @@ class GpuTarget:
         trunk = model_name(TRUNK_MODEL, release.trunk)
         heads = {organ: model_name(HEAD_MODEL, release.heads[organ]) for organ in contract.organs}
         parts: dict[str, Part] = {trunk: self._trunk(trunk, release, store)}
-        taps, members = {}, []
+        taps: dict[str, tuple[str, ...]] = {}
+        members: list[str] = []
         core = openvino.Core()
         for organ, name in heads.items():
             onnx = store.export(release.heads[organ])
@@ -97,9 +98,9 @@ class GpuTarget:
             members += [organ] if HEAD_SPREAD in outputs else []
             parts[name] = {CONFIG_FILE: head_config(name, inputs, outputs).encode(), "1/model.onnx": onnx}
         window = WINDOW_MODEL.format(release.number)
-        outputs = window_outputs(contract, members)
+        answered = window_outputs(contract, members)
         config = window_config(window, contract, trunk, heads, taps, members)
-        parts[window] = {CONFIG_FILE: config.encode(), f"1/{OUTPUTS_FILE}": json.dumps(outputs).encode()}
+        parts[window] = {CONFIG_FILE: config.encode(), f"1/{OUTPUTS_FILE}": json.dumps(answered).encode()}
         return parts
 
     def _trunk(self, name: str, release: Release, store: ReleaseStore) -> Part:
