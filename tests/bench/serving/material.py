@@ -84,10 +84,12 @@ def _widened(field: NDArray, outside: float) -> NDArray:
 
 def material(network: str) -> Material:
     """Return `starter` or `unet`, published once."""
-    store = ReleaseStore(BUILD / network)
+    shipped = ReleaseStore(repository_root() / "models" / "starter")
+    mark = f"-{shipped.release(1).digest[:12]}" if network == "starter" else ""
+    store = ReleaseStore(BUILD / (network + mark))
     if not store.numbers():
         if network == "starter":
-            store.import_from(repository_root() / "models" / "starter")
+            store.import_from(shipped.folder)
         else:
             _publish_unet(store)
     release = store.release(1)
