@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused on the data.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -26,6 +25,7 @@ from deploy import (
     flag_verbs,
     import_verb,
     learning_verbs,
+    logs,
     metrics_verb,
     release_verbs,
     train_verb,
@@ -209,11 +209,8 @@ for verbs in (
 def main() -> None:
     """Run the command."""
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
     try:
-        Settings()
+        logs.set_up(Settings().log_format)
     except ValidationError as error:
         sys.stderr.write(f"a setting is wrong: {error}\n")
         sys.exit(EXIT_USAGE)

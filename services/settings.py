@@ -146,6 +146,9 @@ class Settings(BaseSettings):
         None,
         description="File of rules that choose the series of a study. Unset: models/series_choice.toml.",
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Form of the command's log on stderr: lines for a person, or JSON documents."
+    )
     archive_port: PositiveInt = Field(
         8042, description="Port of the local Orthanc's HTTP on 127.0.0.1; a free one if it is taken."
     )

@@ -15,15 +15,18 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydicom import dcmread
+from typer.testing import CliRunner
 
 from deploy import stack
 from deploy.archive_server import ArchiveServer
+from deploy.cli import app
 from flows.watch_arrivals import watch_arrivals
 from services.records.port import Arrival, ArrivalState
 from services.records.store import open_records
 from services.settings import Settings
 from tests.archive import Archive
 from tests.integration.conftest import Command
+from tests.names import NAME, files_that_tell, fill_with_names
 
 PATIENCE_SECONDS = 120
 
@@ -48,8 +51,9 @@ def at_home(organloop: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Set
 
 @pytest.fixture
 def phantom_study(organloop: Command, tmp_path: Path) -> Path:
-    """A phantom of this test's own: the home's records know the others' studies already."""
+    """A phantom of this test's own, full of names: the home's records know the others' studies already."""
     answer = organloop("phantom", "--out", tmp_path, "--site", "A", "--seed", "810001")
+    fill_with_names(Path(answer.document[0]["ct"]))
     return Path(answer.document[0]["ct"]).parent
 
 
@@ -116,3 +120,14 @@ def test_a_pushed_study_is_segmented_once_though_killed_sent_twice_and_run_three
     assert results() == objects
     assert records.arrival(study_uid).attempts == 2, "nothing was started for what came again"
     assert list((at_home.home / "work").iterdir()) == []
+
+    # Nothing of the patient but in the archive: no log, no record, no dashboard, no metric, no kept case.
+    assert [one for one in archive.instances("Patient") if NAME in one["PatientName"]], "it was there"
+    assert files_that_tell(organloop.home, "archive/studies") == []
+    assert NAME not in metrics_of(organloop.home)
+
+
+def metrics_of(home: Path) -> str:
+    answer = CliRunner().invoke(app, ["metrics", "--once"], env={"ORGANLOOP_HOME": str(home)})
+    assert "organloop_studies_total" in answer.stdout
+    return str(answer.stdout)
