@@ -41,7 +41,8 @@ def choose(rungs: Sequence[Rung], before: Rung, target: float) -> tuple[Rung, La
     -------
     rung, end
         The lowest that meets the target; else the lowest that is within `LEVEL_WORTH` of the best, and
-        what that means. `more-studies`: the highest fits what it learnt from and falls short on others.
+        what that means. `forgets-old-site`: the target is reached where the old sites lose too much.
+        `more-studies`: the highest fits what it learnt from and falls short on others.
         `climb-higher`: it does not fit that, and climbing still gained. `heads-not-enough`: it does not
         fit that, and climbing gains nothing any more: the trunk does not show what would be needed.
     """
@@ -52,6 +53,8 @@ def choose(rungs: Sequence[Rung], before: Rung, target: float) -> tuple[Rung, La
             return rung, LadderEnd.TARGET_MET
     best = max(rung.score or 0.0 for rung in rungs)
     kept = next(rung for rung in rungs if (rung.score or 0.0) >= best - LEVEL_WORTH)
+    if any(rung.new_dsc is not None and rung.new_dsc >= target for rung in rungs):
+        return kept, LadderEnd.FORGETS
     highest = rungs[-1]
     if highest.train_dsc is not None and highest.train_dsc >= target:
         return kept, LadderEnd.MORE_STUDIES

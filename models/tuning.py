@@ -85,6 +85,7 @@ class LadderEnd(StrEnum):
     """Why the ladder ended where it did."""
 
     TARGET_MET = "target-met"
+    FORGETS = "forgets-old-site"
     MORE_STUDIES = "more-studies"
     CLIMB_HIGHER = "climb-higher"
     HEADS_NOT_ENOUGH = "heads-not-enough"

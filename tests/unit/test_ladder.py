@@ -37,6 +37,7 @@ def test_without_the_target_the_lowest_level_about_as_good_as_the_best_is_kept()
         ([_rung(Level.HEAD, 0.6), _rung(Level.COARSE, 0.7)], LadderEnd.CLIMB_HIGHER),
         ([_rung(Level.HEAD, 0.6), _rung(Level.BLOCK, 0.7)], LadderEnd.HEADS_NOT_ENOUGH),
         ([_rung(Level.HEAD, 0.6), _rung(Level.COARSE, 0.61, train=0.85)], LadderEnd.MORE_STUDIES),
+        ([_rung(Level.HEAD, 0.85, 0.8), _rung(Level.COARSE, 0.7)], LadderEnd.FORGETS),
         ([_rung(Level.HEAD, None, None)], LadderEnd.NOT_VALIDATED),
     ],
 )
