@@ -380,6 +380,13 @@ def test_every_command_is_one_the_program_knows():
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
 
 
+def test_the_alert_rules_are_the_ones_of_the_project():
+    rules = (ROOT / "deploy" / "prometheus" / "alerts.yaml").read_text()
+    assert (CHART / "files" / "alerts.yaml").read_text() == rules
+    shown = of_kind(render(HOSPITAL), "ConfigMap")["organloop-alerts"]["data"]["alerts.yaml"]
+    assert yaml.safe_load(shown) == yaml.safe_load(rules)
+
+
 def test_the_table_of_values_is_current():
     made = subprocess.run(
         [sys.executable, ROOT / "helm" / "values_table.py", "--check"], capture_output=True, text=True
