@@ -30,6 +30,7 @@ RULES = frozenset(Reason) - {
     Reason.OUT_OF_DOMAIN,
     Reason.BOUND_UNDER_HALF_TARGET,
     Reason.BOUND_UNDER_TARGET,
+    Reason.NO_TARGET,
     Reason.UNCALIBRATED,
     Reason.RANDOM_AUDIT,
 }
