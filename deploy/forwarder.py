@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from deploy import logs
 from models.errors import OrganloopError, PacsFailed
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -32,6 +34,8 @@ FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 30.0, 3600.0
 STUCK_SECONDS = 600.0
 """A forwarder that has done nothing for so long is stuck."""
 ALIVE = Path("/tmp/forwarder-alive")
+
+_log = logging.getLogger("deploy.forwarder")
 
 BY_DIMSE = "DicomProtocol"
 """Orthanc's word for how an object came."""
@@ -152,7 +156,7 @@ class Forwarder:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    _log.info(text)
 
 
 def main() -> int:
@@ -166,7 +170,10 @@ def main() -> int:
         return 0 if ALIVE.exists() and time.time() - ALIVE.stat().st_mtime < STUCK_SECONDS else 1
     if not (asked.to and asked.cursor):
         parser.error("--to and --cursor are needed")
-    gateway = archive_of(Settings())
+    settings = Settings()
+    logs.set_up(settings.log_format)
+    _log.setLevel(logging.INFO)
+    gateway = archive_of(settings)
     if not isinstance(gateway, OrthancArchive):
         parser.error("ORGANLOOP_ORTHANC_URL is not set: what is to be sent on, lies in an Orthanc")
     forwarder = Forwarder(gateway.rest, asked.to, asked.cursor)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import socket
-import sys
 from collections.abc import Sequence
 
 from prefect.client.orchestration import get_client
@@ -19,8 +19,13 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.states import Crashed
 from prefect.workers.process import ProcessWorker
 
+from deploy import logs
+from services.settings import Settings
+
 UNFINISHED = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
 LOOK_SECONDS = 0.5
+
+_log = logging.getLogger("deploy.pool_worker")
 
 
 class PoolWorker:
@@ -89,7 +94,7 @@ class PoolWorker:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    _log.info(text)
 
 
 def main() -> None:
@@ -102,6 +107,9 @@ def main() -> None:
         "--grace-seconds", type=float, default=1200.0, help="longest wait for runs when asked to end, seconds"
     )
     asked = parser.parse_args()
+
+    logs.set_up(Settings().log_format)
+    _log.setLevel(logging.INFO)
 
     async def work() -> None:
         await PoolWorker(asked.pool, asked.queue, asked.at_once, asked.grace_seconds).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,15 +57,16 @@ def by_dimse(gateway: Archive, objects: list[Instance], folder: Path) -> None:
 
 
 def test_results_wait_for_a_pacs_that_is_away_and_go_when_it_is_back(
-    gateway: Archive, pacs_port: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    gateway: Archive, pacs_port: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     queue = tmp_path / "queue.json"
     away = queue_of(gateway, queue)
     by_dimse(gateway, ct_study(2), tmp_path)
     results = by_web(gateway, ct_study(2))
     assert away.round(now=1000.0) == 0
     assert sorted(away.queue.waiting.values()) == [(1, 1000.0 + FIRST_WAIT_SECONDS)] * 2
-    said = capfd.readouterr().err
+    said = caplog.text
     assert all(uid in said for uid in results)
     assert "Phantom" not in said
     with archive_at(
