@@ -13,13 +13,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.contract import HEAD_LOGIT, HEAD_SPREAD, TRUNK_GLOBAL, TRUNK_INPUT
+from models.contract import (
+    HEAD_LOGIT,
+    HEAD_SPREAD,
+    TRUNK_COARSE,
+    TRUNK_FEATURES,
+    TRUNK_GLOBAL,
+    TRUNK_INPUT,
+)
 from models.errors import ServingUnavailable
 from models.release import Release
 from models.windows import Prediction
 
 WINDOW_MODEL = "organ_window_{}"
 """The ensemble of a release: its trunk, then its heads."""
+
+TRUNK_MODEL = "organ_trunk_{}"
+"""A trunk, by the first `NAMED` digits of its weights' SHA-256."""
+
+NAMED = 16
+"""Hexadecimal digits of a digest in a model's name."""
 
 DEVICE_PARAMETER = "device"
 """In the segmenter's configuration, only for a GPU server: which it must be."""
@@ -55,6 +68,8 @@ class TritonWindows:
         self._outputs = outputs
         self._server = server
         self._model = WINDOW_MODEL.format(release.number)
+        self._trunk = TRUNK_MODEL.format(release.trunk[:NAMED])
+        self._window: NDArray[np.float32] | None = None
 
     @classmethod
     def open(cls, folder: Path, profile: str, server: Any) -> TritonWindows:
@@ -72,21 +87,9 @@ class TritonWindows:
         ServingUnavailable
             If the parts do not answer.
         """
-        server, organs = self._server, self.contract.organs
-        request = server.InferenceRequest(
-            model_name=self._model,
-            model_version=1,
-            requested_output_names=self._outputs,
-            inputs=[server.Tensor(TRUNK_INPUT, np.ascontiguousarray(window))],
-            # The windows are blended on the CPU.
-            preferred_memory=server.PreferredMemory(server.TRITONSERVER_MEMORY_CPU),
-        )
-        answer = request.exec()
-        if answer.has_error():
-            raise ServingUnavailable(f"{self._model}: {answer.error().message()}")
-        tensors: Mapping[str, NDArray[np.float32]] = {
-            tensor.name(): tensor.as_numpy() for tensor in answer.output_tensors()
-        }
+        organs = self.contract.organs
+        self._window = np.ascontiguousarray(window)
+        tensors = self._ask(self._model, self._outputs)
         logits = np.stack([tensors[f"{HEAD_LOGIT}_{organ}"][0, 0] for organ in organs])
         spreads = {
             channel: tensors[f"{HEAD_SPREAD}_{organ}"][0, 0]
@@ -94,3 +97,33 @@ class TritonWindows:
             if f"{HEAD_SPREAD}_{organ}" in tensors
         }
         return Prediction(logits, tensors[TRUNK_GLOBAL][0].copy(), spreads)
+
+    def maps(self) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+        """Return what the trunk gives for the window last predicted; as the engine of the target `python`.
+
+        The trunk runs a second time: features leave the GPU only where they are kept.
+
+        Raises
+        ------
+        ServingUnavailable
+            If the trunk does not answer.
+        """
+        coarse = [TRUNK_COARSE.format(level) for level in range(1, len(self.contract.coarse_channels) + 1)]
+        tensors = self._ask(self._trunk, [TRUNK_FEATURES, *coarse])
+        return tensors[TRUNK_FEATURES][0], [tensors[name][0] for name in coarse]
+
+    def _ask(self, model: str, outputs: list[str]) -> Mapping[str, NDArray[np.float32]]:
+        """Ask a model of this server about the window at hand."""
+        server = self._server
+        request = server.InferenceRequest(
+            model_name=model,
+            model_version=1,
+            requested_output_names=outputs,
+            inputs=[server.Tensor(TRUNK_INPUT, self._window)],
+            # The windows are blended, and features sampled, on the CPU.
+            preferred_memory=server.PreferredMemory(server.TRITONSERVER_MEMORY_CPU),
+        )
+        answer = request.exec()
+        if answer.has_error():
+            raise ServingUnavailable(f"{model}: {answer.error().message()}")
+        return {tensor.name(): tensor.as_numpy() for tensor in answer.output_tensors()}

@@ -22,7 +22,7 @@ import openvino
 from models.contract import HEAD_LOGIT, HEAD_SPREAD, ModelContract
 from models.errors import InvalidRelease
 from models.release import Release
-from services.inference.triton_windows import DEVICE_PARAMETER, OUTPUTS_FILE, WINDOW_MODEL
+from services.inference.triton_windows import DEVICE_PARAMETER, NAMED, OUTPUTS_FILE, TRUNK_MODEL, WINDOW_MODEL
 from services.releases.store import ReleaseStore
 from services.releases.triton_config import (
     head_config,
@@ -33,11 +33,7 @@ from services.releases.triton_config import (
 )
 
 CONFIG_FILE = "config.pbtxt"
-TRUNK_MODEL = "organ_trunk_{}"
 HEAD_MODEL = "organ_head_{}"
-NAMED = 16
-"""Hexadecimal digits of a digest in a model's name."""
-
 PLAN_FILE = "model.plan"
 
 Part = dict[str, bytes]
