@@ -1,4 +1,4 @@
-"""What the flags are worth: 200 phantoms of each site to judge, and damaged ones; figures lie in ``build/flags``.
+"""What the flags are worth: 200 phantoms of each site, and damaged ones; figures lie in ``build/flags``.
 
 Site A is judged by the calibration that is shipped, site B by one fitted to 60 of its own studies.
 """
