@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,12 +14,7 @@ from torch.nn import functional
 from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL
 from models.errors import InvalidRelease
 from models.network.trunk import TrunkOutput
-
-TILE = 8
-"""Voxels a side of the cubes that a private block is tuned on; windows are multiples of it."""
-
-HALO = 2
-"""How far a private block sees beyond a voxel."""
+from models.network.voxel_taps import HALO, VoxelTaps, given
 
 
 @dataclass(frozen=True)
@@ -69,73 +64,6 @@ class HeadSpec:
     def from_json(cls, data: Mapping[str, Any]) -> HeadSpec:
         """Rebuild from `to_json`; an unknown field raises TypeError."""
         return cls(**{**data, "coarse": tuple((int(level), int(n)) for level, n in data["coarse"])})
-
-
-@dataclass(frozen=True, eq=False)
-class VoxelTaps:
-    """What a head sees of some voxels, each a row; what it does not tap is None or missing.
-
-    Parameters
-    ----------
-    features
-        Axes (voxel, channel): the last features.
-    neighbourhood
-        Axes (voxel, 27 x channel): the last features of the 3x3x3 neighbours in (k, j, i) order, zero
-        outside the window.
-    coarse
-        By level, axes (voxel, channel): the coarser map, trilinear at the voxel.
-    context
-        Axes (voxel, feature): the global feature of the voxel's window.
-    surround
-        Axes (tile, channel, k, j, i): the last features of cubes of `TILE` voxels a side and `HALO` more
-        round them, zero outside the window; then every `TILE` ** 3 successive voxels are one cube's, in
-        (k, j, i) order.
-    """
-
-    features: Tensor
-    neighbourhood: Tensor | None
-    coarse: Mapping[int, Tensor]
-    context: Tensor | None
-    surround: Tensor | None = None
-
-    def tiles(self, index: Tensor) -> VoxelTaps:
-        """Return the voxels of some tiles, float32."""
-        within = torch.arange(TILE**3, device=index.device)
-        rows = self.rows((index[:, None] * TILE**3 + within).flatten())
-        return replace(rows, surround=_given(self.surround)[index].float())
-
-    def rows(self, index: Tensor) -> VoxelTaps:
-        """Return some of the voxels, float32."""
-        return replace(self, surround=None)._mapped(lambda tensor: tensor.index_select(0, index).float())
-
-    def half(self) -> VoxelTaps:
-        """Return the same in half the memory, float16."""
-        return self._mapped(Tensor.half)
-
-    def to(self, device: torch.device) -> VoxelTaps:
-        """Return the same on a device."""
-        return self._mapped(lambda tensor: tensor.to(device))
-
-    @staticmethod
-    def joined(parts: Sequence[VoxelTaps]) -> VoxelTaps:
-        """Return the voxels of all parts, which hold the same taps."""
-        first = parts[0]
-        return VoxelTaps(
-            torch.cat([part.features for part in parts]),
-            None if first.neighbourhood is None else torch.cat([_given(p.neighbourhood) for p in parts]),
-            {level: torch.cat([part.coarse[level] for part in parts]) for level in first.coarse},
-            None if first.context is None else torch.cat([_given(part.context) for part in parts]),
-            None if first.surround is None else torch.cat([_given(part.surround) for part in parts]),
-        )
-
-    def _mapped(self, change: Callable[[Tensor], Tensor]) -> VoxelTaps:
-        return VoxelTaps(
-            change(self.features),
-            None if self.neighbourhood is None else change(self.neighbourhood),
-            {level: change(maps) for level, maps in self.coarse.items()},
-            None if self.context is None else change(self.context),
-            None if self.surround is None else change(self.surround),
-        )
 
 
 class Head(nn.Module, ABC):
@@ -200,13 +128,13 @@ class Head(nn.Module, ABC):
     def _with_voxel_taps(self, total: Tensor, taps: VoxelTaps) -> Tensor:
         """Add what the optional taps see to the first layer, axes (voxel, width)."""
         if self.block is not None:
-            total = total + _by_voxel(self.block(_given(taps.surround)))
+            total = total + _by_voxel(self.block(given(taps.surround)))
         if self.neighbourhood is not None and taps.surround is not None:
             inner = taps.surround[(slice(None), slice(None), *[slice(1, -1)] * 3)]
             total = total + _by_voxel(functional.conv3d(inner, self.neighbourhood.weight))
         elif self.neighbourhood is not None:
             kernel = self.neighbourhood.weight.permute(0, 2, 3, 4, 1).flatten(1)
-            total = total + functional.linear(_given(taps.neighbourhood), kernel)
+            total = total + functional.linear(given(taps.neighbourhood), kernel)
         for level, projection in self.coarse.items():
             weight: Tensor = projection.weight  # type: ignore[assignment]
             total = total + functional.linear(taps.coarse[int(level)], weight.flatten(1))
@@ -268,7 +196,7 @@ class ConvolutionalHead(Head):
         total = functional.linear(taps.features, self.features.weight.flatten(1), self.features.bias)
         total = self._with_voxel_taps(total, taps)
         if self.context is not None:
-            total = total + self.context(_given(taps.context))
+            total = total + self.context(given(taps.context))
         for layer in (self.hidden, self.logit):
             kernels = torch.block_diag(*layer.weight.flatten(1).chunk(self.spec.members))
             total = functional.linear(functional.relu(total), kernels, layer.bias)
@@ -309,7 +237,7 @@ class TextDrivenHead(Head):
 
     def members_on_voxels(self, taps: VoxelTaps) -> Tensor:
         """Return the logits of single voxels; see `Head.members_on_voxels`."""
-        w1, w2, w3, b1, b2, b3 = self.theta(_given(taps.context)).split(self.sizes, 1)
+        w1, w2, w3, b1, b2, b3 = self.theta(given(taps.context)).split(self.sizes, 1)
         width = self.spec.hidden
         total = (w1.unflatten(1, (width, -1)) @ taps.features[:, :, None])[:, :, 0] + b1
         total = functional.relu(self._with_voxel_taps(total, taps))
@@ -439,10 +367,4 @@ def _by_voxel(tiles: Tensor) -> Tensor:
 
 
 def _bias(layer: nn.Conv3d) -> Tensor:
-    return _given(layer.bias)
-
-
-def _given(tensor: Tensor | None) -> Tensor:
-    if tensor is None:
-        raise ValueError("a tap that the head uses is not given")
-    return tensor
+    return given(layer.bias)

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from models.contract import ModelContract
-from models.network.heads import Head, VoxelTaps, build_head
+from models.network.heads import Head, build_head
 from models.network.losses import segmentation_loss
 from models.network.members import join_members
 from models.network.sampling import draw_sample, gather_taps
 from models.network.training import TrainingCase, cut_truth, warm_cosine
 from models.network.trunk import Trunk
+from models.network.voxel_taps import VoxelTaps
 from models.windows import body_mask, cut, plan, scale_hu
 
 

@@ -17,10 +17,11 @@ from torch import Tensor
 from models.contract import ModelContract
 from models.kept_features import KeptFeatures
 from models.network.flops import FlopTally
-from models.network.heads import TILE, Head, HeadSpec, VoxelTaps
+from models.network.heads import Head, HeadSpec
 from models.network.sampling import draw_sample, draw_tiles, gather_taps, gather_tiles, kept_taps
 from models.network.training import cut_truth
 from models.network.trunk import Trunk, TrunkOutput
+from models.network.voxel_taps import TILE, VoxelTaps
 from models.resampling import bounding_box
 from models.tuning import Cost, TuningSettings
 from models.windows import BODY_MARGIN_MM, Origin, body_mask, cut, plan, scale_hu

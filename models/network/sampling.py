@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from models.contract import ModelContract
 from models.kept_features import KeptFeatures
-from models.network.heads import HALO, TILE, HeadSpec, VoxelTaps
+from models.network.heads import HeadSpec
 from models.network.trunk import TrunkOutput
+from models.network.voxel_taps import HALO, TILE, VoxelTaps
 from models.sampled import NEIGHBOURS
 
 BAND_SHARE = 0.5
