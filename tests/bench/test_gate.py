@@ -141,7 +141,7 @@ def decided(
 ) -> GateReport:
     """Let the gate decide on a candidate that tuned these organs, all alike."""
     heads = {**INCUMBENT.heads, **{organ: sha256_hex(f"{organ} tuned".encode()) for organ in tuned}}
-    same = tuple(replace(s, candidate_digest="i") for s in scores(rng, 6, EQUAL))
+    same = tuple(replace(s, candidate_digest="i") for s in scores(rng, 12, EQUAL))
     evidence = {
         organ: OrganEvidence(scores(rng, n, candidate), target(rng))
         if organ in tuned
@@ -319,7 +319,7 @@ def test_truth_edited_from_the_incumbent_favours_it_and_decides_nothing(report_l
     found = scores(
         rng, 60, worse("stomach"), -bias, "edited-from-2"
     )  # truly worse, and praised by its own edits
-    same = OrganEvidence(tuple(replace(s, candidate_digest="i") for s in scores(rng, 6, EQUAL)))
+    same = OrganEvidence(tuple(replace(s, candidate_digest="i") for s in scores(rng, 12, EQUAL)))
     evidence = dict.fromkeys(ORGANS, same) | {"stomach": OrganEvidence(found, target(rng))}
     report = gate(
         INCUMBENT, replace(INCUMBENT, number=2, parent=1, heads=heads), Tuning(("stomach",)), evidence,
