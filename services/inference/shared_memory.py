@@ -76,8 +76,20 @@ def shared(array: NDArray[Any], client: InferenceServerClient, deadline_seconds:
     try:
         yield name
     finally:
-        with contextlib.suppress(InferenceServerException):  # gone, and with it the region
+        _unregister(name, client, deadline_seconds)
+
+
+def _unregister(name: str, client: InferenceServerClient, deadline_seconds: float) -> bool:
+    """Take a region back; Triton keeps one that a request is still read from, and says so.
+
+    One that is still kept after a moment is left to `_take_back`.
+    """
+    for pause in (0.0, 0.01, 0.05, 0.2):
+        time.sleep(pause)
+        with contextlib.suppress(InferenceServerException):
             client.unregister_system_shared_memory(name, client_timeout=deadline_seconds)
+            return True
+    return False
 
 
 def _take_back(client: InferenceServerClient, deadline_seconds: float) -> None:
@@ -85,6 +97,6 @@ def _take_back(client: InferenceServerClient, deadline_seconds: float) -> None:
     regions = client.get_system_shared_memory_status(client_timeout=deadline_seconds).regions
     for name in regions:
         if name.startswith(PREFIX) and int(name.removeprefix(PREFIX).partition("-")[0]) < time.time():
-            _log.warning("taking back shared memory %s that was left registered", name)
-            with contextlib.suppress(InferenceServerException):  # another was quicker
+            with contextlib.suppress(InferenceServerException):  # another was quicker, or it is in use
                 client.unregister_system_shared_memory(name, client_timeout=deadline_seconds)
+                _log.warning("took back shared memory %s that was left registered", name)

@@ -58,10 +58,11 @@ def regions(serving: Serving) -> list[str]:
 def test_on_one_host_the_volume_goes_through_memory_and_nothing_is_left(
     serving: Serving, relay: Relay, transport: Transport
 ) -> None:
+    before = set(regions(serving))  # of requests in other tests whose process was killed
     answer = asked(relay.url, transport)
     assert relay.up < OVERHEAD < HU.nbytes
     assert same(answer, serving.in_process.segment(HU, 1))
-    assert regions(serving) == []
+    assert set(regions(serving)) <= before
     assert list(shared_memory.FOLDER.glob(f"{shared_memory.PREFIX}*")) == []
 
 
@@ -108,6 +109,7 @@ def test_a_server_that_does_not_see_this_hosts_memory_is_asked_by_grpc_and_it_is
 
 def test_a_request_given_up_while_it_waits_its_turn_does_not_hurt_the_server(serving: Serving) -> None:
     big = noisy_body((80, 90, 90))
+    before = set(regions(serving))
     first = TritonSegmenter(serving.triton.url, deadline_seconds=60, transport=Transport.SHARED_MEMORY)
     busy = threading.Thread(target=first.segment, args=(big, 1))
     busy.start()
@@ -119,7 +121,7 @@ def test_a_request_given_up_while_it_waits_its_turn_does_not_hurt_the_server(ser
     busy.join()
     first.close()
     # Triton takes no memory away that a request is still to be read from: it is taken back later.
-    assert len(regions(serving)) <= 1
+    assert len(set(regions(serving)) - before) <= 1
     assert same(asked(serving.triton.url, Transport.AUTO), serving.in_process.segment(HU, 1))
 
 
