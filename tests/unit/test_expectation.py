@@ -46,6 +46,15 @@ def test_no_sign_makes_surer_than_it_did_in_any_calibration_case():
     assert expected_dsc(usual._replace(size=1.0), fitted) < expected_dsc(usual, fitted) - 0.05
 
 
+def test_what_chance_says_against_sense_is_not_believed():
+    rng = np.random.default_rng(4)
+    entropy, agreement = rng.uniform(0.1, 0.4, 30), rng.uniform(0.9, 1, 30)
+    signs = [Signs(0.9, e, 6.0, a) for e, a in zip(entropy, agreement, strict=True)]
+    fitted = fit_expectation(signs, 0.6 + entropy - 0.5 * agreement)
+    assert fitted.weights == (0.0, 0.0, 0.0, 0.0)
+    assert fitted.intercept == pytest.approx(np.mean(0.6 + entropy - 0.5 * agreement))
+
+
 def test_a_case_is_expected_by_the_others_alone():
     signs, dsc = cases(np.random.default_rng(3), 20)
     left_out = expected_without(signs, list(dsc))
