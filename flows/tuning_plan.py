@@ -49,14 +49,14 @@ class TuningRun:
 
     @property
     def key(self) -> str:
-        """Digest of everything the candidate depends on; equal runs give equal candidates."""
+        """Digest of everything the candidate depends on but the device: who waits for it may not have one."""
         document = {
             "incumbent": self.parent.digest,
             "learnt from": [(one.case.digest, one.organs, one.correction) for one in self.evidence.corrected],
             "replayed of": [(one.case.digest, one.organs, one.correction) for one in self.evidence.older],
             "budget": self.evidence.budget,
             "calibrated on": [case.digest for case in self.calibration_cases],
-            "settings": asdict(self.settings),
+            "settings": {k: v for k, v in asdict(self.settings).items() if k != "device"},
             "profile": self.profile,
         }
         return sha256_hex(json.dumps(document, sort_keys=True).encode())

@@ -226,6 +226,8 @@ def test_other_settings_are_another_run(corrected):
     plans = [plan(corrected.services, None, settings) for settings in (SETTINGS, TuningSettings(seed=1))]
     assert plans[0].key != plans[1].key
     assert plans[0].key == plan(corrected.services, None, SETTINGS).key
+    on_gpu = plan(corrected.services, None, replace(SETTINGS, device="cuda"))
+    assert on_gpu.key == plans[0].key, "who only waits for the job need not know its device"
 
 
 def test_our_own_seg_sent_back_teaches_nothing(corrected):
