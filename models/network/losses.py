@@ -40,7 +40,7 @@ def segmentation_loss(logits: Tensor, truth: Tensor, weight: Tensor | None = Non
     entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     probability = torch.sigmoid(logits)
     if weight is None:
-        labelled = torch.full((organs,), float(len(truth)))
+        labelled = torch.full((organs,), float(len(truth)), device=logits.device)
         overlap = (probability * truth).sum(0)
         size, area = truth.sum(0), probability.sum(0)
         entropy = entropy.sum(0)

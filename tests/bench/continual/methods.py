@@ -227,7 +227,7 @@ def tuned(
 
 def at_level(scale: Scale, level: Level | None) -> TuningSettings:
     """Return how heads of this scale are tuned at one level; None climbs the whole ladder."""
-    return TuningSettings(level=level, steps=scale.tuning_steps, highest=Level.BLOCK)
+    return TuningSettings(level=level, steps=scale.tuning_steps, highest=Level.BLOCK, device=device())
 
 
 def digests(network: Start) -> dict[str, str]:

@@ -44,3 +44,8 @@ def test_sampling_weights_stand_for_the_voxels_not_drawn():
         torch.cat([truth[:1].expand(10, 1), truth[1:].expand(30, 1)]),
     )
     assert float(weighted) == pytest.approx(float(dense), rel=1e-5)
+
+
+def test_nothing_of_the_loss_lies_on_another_device_than_the_logits():
+    loss = segmentation_loss(torch.zeros(6, 2, device="meta"), torch.zeros(6, 2, device="meta"))
+    assert loss.device.type == "meta"
