@@ -5,19 +5,25 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
 from flows.import_checkpoint import keep_checkpoint
+from models.network import checkpoint_import
 from models.network.export import onnxruntime_engine
 from models.windows import scale_hu
 from services.inference.engine import OpenVinoEngine
 from services.inference.triton import TritonSegmenter
-from services.wiring import Services
+from services.settings import Settings
+from services.wiring import Services, connect_in_process
 from tests import published
 from tests.serving import THREADS, server_at
+
+SMALL = (32, 32, 32)
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,31 @@ def saved(folder: Path, state: published.State) -> Path:
     return folder / "file.pth"
 
 
-def imported_and_served(
-    state: published.State, window: tuple[int, int, int], services: Services, folder: Path
+@dataclass(frozen=True)
+class Imported:
+    """A home into which a small text-driven network was imported: its weights, and the verb's document."""
+
+    home: Path
+    state: published.State
+    document: dict[str, Any]
+
+
+def imported_at(folder: Path) -> Imported:
+    """Import a network of a sixteenth of the published weights, for windows of 32 voxels, into a home."""
+    state = published.unet_state(16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint_import, "WINDOW", SMALL)
+        document = keep_checkpoint(saved(folder, state), connect_in_process(Settings(home=folder / "home")))
+    return Imported(folder / "home", state, document)
+
+
+def served_figures(
+    state: published.State,
+    document: dict[str, Any],
+    window: tuple[int, int, int],
+    services: Services,
 ) -> Figures:
-    """Import, export, serve one window, and compare."""
-    document = keep_checkpoint(saved(folder, state), services)
+    """Serve one window of what was imported, and compare."""
     release = services.releases.release(document["release"])
     # Body to its faces, so that one window covers it.
     hu = np.random.default_rng(3).integers(-200, 300, window).astype(np.int16)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from flows.import_checkpoint import keep_checkpoint
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests import published
-from tests.imported import imported_and_served
+from tests.imported import saved, served_figures
 
 
 @pytest.mark.timeout(3600)
@@ -20,7 +21,9 @@ def test_a_full_size_checkpoint_is_served_as_its_published_formula_says(
     make: Callable[[], published.State], tmp_path: Path
 ) -> None:
     services = connect_in_process(Settings(home=tmp_path / "home"))
-    figures = imported_and_served(make(), (96, 96, 96), services, tmp_path)
+    state = make()
+    document = keep_checkpoint(saved(tmp_path, state), services)
+    figures = served_figures(state, document, (96, 96, 96), services)
     print(asdict(figures))
     assert figures.classes == 32
     assert figures.spread > 0.3

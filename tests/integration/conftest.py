@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +14,9 @@ from typer.testing import CliRunner
 from deploy import stack
 from deploy.cli import app
 from services.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.imported import Imported
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,11 @@ def phantom_study(tmp_path_factory: pytest.TempPathFactory, organloop: Command) 
     out = tmp_path_factory.mktemp("phantom")
     answer = organloop("phantom", "--out", out, "--site", "A", "--seed", "810000")
     return Path(answer.document[0]["ct"]).parent
+
+
+@pytest.fixture(scope="session")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
+    """Import a small public network of 32 classes, once for all tests; each works on a copy of its home."""
+    from tests.imported import imported_at
+
+    return imported_at(tmp_path_factory.mktemp("imported"))

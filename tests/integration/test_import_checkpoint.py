@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,9 @@ from services.inference.engine import OpenVinoEngine
 from services.records.port import ReleaseState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
-from tests import published
-from tests.imported import imported_and_served
+from tests.imported import SMALL, Imported, served_figures
 
-WINDOW = (32, 32, 32)
+WINDOW = SMALL
 ORGANS = ("liver", "spleen")
 
 
@@ -45,9 +45,11 @@ def plain(folder: Path) -> Path:
 
 
 def test_an_imported_checkpoint_is_served_as_its_published_formula_says(
-    services: Services, tmp_path: Path
+    services: Services, imported: Imported
 ) -> None:
-    figures = imported_and_served(published.unet_state(16), WINDOW, services, tmp_path)
+    shutil.copytree(imported.home, services.settings.home, dirs_exist_ok=True)
+    services = connect_in_process(Settings())
+    figures = served_figures(imported.state, imported.document, WINDOW, services)
     assert figures.classes == 32
     assert figures.spread > 0.3
     assert figures.at_export < 1e-4

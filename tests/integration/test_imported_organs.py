@@ -14,13 +14,12 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from deploy.simulated_reader import save_like_ohif
-from flows.import_checkpoint import keep_checkpoint, make_first
+from flows.import_checkpoint import make_first
 from flows.ingest_correction import ingest, memory_of
 from flows.segment_study import SegmentedStudy, segment
 from flows.serving import write
 from models.errors import Refused
 from models.geometry import Geometry
-from models.network import checkpoint_import
 from models.organs import CATALOGUE, KEYS, organ
 from models.phantom import PhantomCase
 from models.volume import Volume
@@ -28,8 +27,7 @@ from services.dicom.phantom_series import write_phantom_series
 from services.inference.triton import TritonSegmenter
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
-from tests import published
-from tests.imported import saved
+from tests.imported import Imported
 from tests.integration.ct_files import case as small_case
 from tests.learning import SAVED_AT
 from tests.serving import server_at
@@ -61,14 +59,12 @@ def ct_series(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Result]:
-    folder = tmp_path_factory.mktemp("imported")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint_import, "WINDOW", (32, 32, 32))
-        services = connect_in_process(Settings(home=folder / "home"))
-        document = keep_checkpoint(saved(folder, published.unet_state(16)), services)
-    make_first(document["release"], services, "Ada", "a first release of our own")
-    write(services.releases.release(document["release"]), services)
+def result(imported: Imported, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Result]:
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copytree(imported.home, folder / "home")
+    services, number = connect_in_process(Settings(home=folder / "home")), imported.document["release"]
+    make_first(number, services, "Ada", "a first release of our own")
+    write(services.releases.release(number), services)
     with (
         server_at(folder / "home" / "triton") as process,
         closing(TritonSegmenter(process.url, deadline_seconds=120)) as client,
