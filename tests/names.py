@@ -22,13 +22,7 @@ def fill_with_names(folder: Path) -> None:
             setattr(dataset, keyword, f"{NAME}^Wilhelmine")
         for keyword in ("PatientID", "AccessionNumber", "StudyID"):
             setattr(dataset, keyword, f"{NAME}17")
-        for keyword in (
-            "StudyDescription",
-            "SeriesDescription",
-            "ProtocolName",
-            "InstitutionName",
-            "StationName",
-        ):
+        for keyword in ("StudyDescription", "SeriesDescription", "ProtocolName"):
             setattr(dataset, keyword, f"of {NAME}")
         for keyword in ("PatientComments", "AdditionalPatientHistory", "ImageComments"):
             setattr(dataset, keyword, f"Frau {NAME}, geb. 1871")
