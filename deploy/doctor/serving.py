@@ -40,9 +40,9 @@ def serving(services: Services) -> Iterator[Finding]:
             remedy = "`organloop up` loads it on one machine; in a cluster look at the segmenter's log."
             yield Finding("segmenter", State.BAD, f"release {number} is not loaded", remedy)
             return
-    yield Finding(
-        "segmenter", State.GOOD, f"release {number} is loaded: {services.segmenter.profile(number)}"
-    )
+    profile = services.segmenter.profile(number)
+    yield Finding("segmenter", State.GOOD, f"release {number} is loaded: {profile}")
+    yield calibrated(profile, release.calibration.profile if release.calibration else None)
     volume = canary_volume(release.contract)
     started = time.perf_counter()
     answer = services.segmenter.segment(volume, number)
@@ -60,3 +60,17 @@ def serving(services: Services) -> Iterator[Finding]:
         yield Finding("canary", State.WARNING, detail, remedy, measured)
     else:
         yield Finding("canary", State.GOOD, detail, measured=measured)
+
+
+def calibrated(served: str, calibrated_in: str | None) -> Finding:
+    """Judge whether flags may claim a bound: a calibration holds in the serving profile it was measured in."""
+    if calibrated_in is None:
+        remedy = "`organloop cases add` for calibration, then `organloop calibrate`."
+        return Finding("calibration", State.WARNING, "not calibrated: every organ is for review", remedy)
+    if served != calibrated_in:
+        detail = f"calibrated in {calibrated_in}: no bound is claimed, and the gate has judged it elsewhere"
+        remedy = (
+            "Serve it as it was calibrated (ORGANLOOP_THREADS, target, engine), or calibrate and gate anew."
+        )
+        return Finding("calibration", State.WARNING, detail, remedy)
+    return Finding("calibration", State.GOOD, "made in the profile that is served")

@@ -12,6 +12,7 @@ from deploy.doctor.clock import clock
 from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.flows import polled, watched
 from deploy.doctor.machine import described, room, write_speed
+from deploy.doctor.serving import calibrated
 from models.errors import PacsFailed
 
 GOOD, WARNING, BAD = State.GOOD, State.WARNING, State.BAD
@@ -42,6 +43,9 @@ GOOD, WARNING, BAD = State.GOOD, State.WARNING, State.BAD
         (ae_title("AE", "   "), BAD),
         (ae_title("AE", "KÖLN"), BAD),
         (ae_title("AE", "Orthanc"), WARNING),
+        (calibrated("a/2-threads", "a/2-threads"), GOOD),
+        (calibrated("a/4-threads", "a/2-threads"), WARNING),
+        (calibrated("a/2-threads", None), WARNING),
         (watched(1, paused=False), GOOD),
         (watched(1, paused=True), BAD),
         (watched(0, paused=False), BAD),
