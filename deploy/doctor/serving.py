@@ -63,7 +63,7 @@ def serving(services: Services) -> Iterator[Finding]:
 
 
 def calibrated(served: str, calibrated_in: str | None) -> Finding:
-    """Judge whether flags may claim a bound: a calibration holds in the serving profile it was measured in."""
+    """Judge whether a bound may be claimed: a calibration holds in the serving profile it was made in."""
     if calibrated_in is None:
         remedy = "`organloop cases add` for calibration, then `organloop calibrate`."
         return Finding("calibration", State.WARNING, "not calibrated: every organ is for review", remedy)
