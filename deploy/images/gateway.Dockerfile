@@ -22,7 +22,7 @@ RUN apt-get update -qq \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /var/cache/debconf/* /etc/orthanc/credentials.json \
     && groupadd --gid 10001 organloop \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin organloop \
-    && install --directory --owner 10001 --group 10001 /var/lib/orthanc/organloop \
+    && install --directory --owner 10001 --group 10001 --mode 755 /var/lib/orthanc /var/lib/orthanc/organloop \
     && install --directory /etc/organloop/orthanc /etc/organloop/nginx
 COPY deploy/viewer/node_modules/@ohif/app/LICENSE deploy/viewer/node_modules/@ohif/app/package.json /usr/share/doc/ohif/
 COPY deploy/viewer/node_modules/@ohif/app/dist /usr/share/ohif

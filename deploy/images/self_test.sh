@@ -23,6 +23,7 @@ without() {
 case $image in
 worker | trainer)
     organloop --help >/dev/null
+    touch /var/lib/organloop/triton/written /var/lib/prefect/written || fail "its user may not write its folders"
     prefect version >/dev/null
     organloop phantom --out /tmp/phantom --json >/dev/null
     organloop check /tmp/phantom >/dev/null
@@ -61,6 +62,7 @@ gateway)
     nginx -v >/tmp/version 2>&1 || fail "nginx does not run"
     grep -q /dicom-web /usr/share/ohif/app-config.js || fail "OHIF is not configured"
     [ -f /usr/share/ohif/index.html ] || fail "no OHIF"
+    touch /var/lib/orthanc/organloop/written || fail "its user may not write the archive's folder"
     ;;
 *)
     fail "unknown image"
