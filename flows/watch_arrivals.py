@@ -8,9 +8,11 @@ started under a key, and an arrival is only changed by who has seen its last cha
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import date, datetime, time, timedelta
 from hashlib import sha256
+from time import monotonic
 from typing import Any
 
 from prefect import flow, task
@@ -32,6 +34,9 @@ from services.wiring import Services, connect
 
 DAYS_WATCHED = 30
 """Once a day segmented studies that came in so many days are looked at again: deleted ones tell nobody."""
+
+LOOK_SECONDS = 30.0
+"""No further segmented study is looked at after so long; the next watch goes on. Nothing new waits for it."""
 
 SEG = "SEG"
 SHOWN = ("uid", "study_uid", "state", "code", "detail", "urgent", "attempts", "run")
@@ -141,7 +146,11 @@ def look(
         What those that changed have become, and the studies for which the archive did not answer.
     """
     changed, unanswered = [], []
-    for before in services.records.open_arrivals():
+    end = monotonic() + LOOK_SECONDS
+    for before in _new_first(services.records.open_arrivals()):
+        if before.state is ArrivalState.SEGMENTED and monotonic() > end:
+            progress("the other segmented studies are looked at by the next watch")
+            break
         after = before
         if before.state is ArrivalState.SUBMITTED:
             after = followed(before, launcher.state(before.run))
@@ -158,6 +167,12 @@ def look(
         if after != replace(before, touched=after.touched, instances=after.instances):
             changed.append(_shown(after, progress))
     return changed, unanswered
+
+
+def _new_first(arrivals: Sequence[Arrival]) -> list[Arrival]:
+    """Return what is to be done as it came, then what is segmented, the newest first."""
+    segmented = [one for one in arrivals if one.state is ArrivalState.SEGMENTED]
+    return [*(one for one in arrivals if one.state is not ArrivalState.SEGMENTED), *reversed(segmented)]
 
 
 def _change(before: Arrival, after: Arrival, records: Records) -> bool:

@@ -237,3 +237,35 @@ def test_a_study_whose_uid_is_none_is_said_once_and_left_alone(site: Site) -> No
     (event,) = site.services.records.events("study-refused")
     assert (event.payload["code"], event.payload["characters"]) == ("missing-uid", 9)
     assert site.services.records.open_arrivals() == ()
+
+
+def test_looking_again_at_what_is_segmented_keeps_nothing_new_waiting(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = ["1.1", "1.2", "1.3"]
+    for uid in old:
+        site.archive.put(uid, "CT", f"{uid}.1")
+    site.watch(2)
+    for uid in old:
+        study = site.archive.study(uid)
+        assert study is not None
+        note_segmented(study, site.services)
+    site.watch()
+    tuesday = MONDAY + timedelta(days=1)
+    site.archive.put("1.4", "CT", "1.4.1")
+    del site.archive.held["1.2"]
+    monkeypatch.setattr(flows.watch_arrivals, "LOOK_SECONDS", -1.0)
+    site.watch(today=tuesday)
+    assert site.launcher.launched[-1] == "1.4"
+    assert [_known(site, uid).touched for uid in old] == [True, True, True]
+    monkeypatch.undo()
+    monkeypatch.setattr(flows.watch_arrivals, "_why_held", lambda _: None)
+    site.watch(today=tuesday)
+    assert [_known(site, uid).touched for uid in old] == [False, False, False]
+    assert _known(site, "1.2").state is ArrivalState.GONE
+
+
+def _known(site: Site, uid: str) -> Arrival:
+    arrival = site.arrival(uid)
+    assert arrival is not None
+    return arrival
