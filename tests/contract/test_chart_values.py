@@ -34,6 +34,7 @@ OTHERS = {
     "settings.readersDisagree": "latest",
     "settings.segProfile": "slicer",
     "settings.auditShare": 0.5,
+    "settings.keepFeaturesDays": 7,
     "images.pullPolicy": "Always",
     "gateway.dimse.serviceType": "LoadBalancer",
     "viewer.serviceType": "ClusterIP",
