@@ -51,7 +51,10 @@ _LEVELS = ("64", "128", "256", "512")
 """How the published U-Net names its levels, whatever their width."""
 
 MOST_CHANNELS = 512
-"""More in a last layer is no network of these kinds, and is not built to find out."""
+MOST_DEEPEST = 1024
+MOST_BLOCKS = 16
+"""More channels for the heads, of the deepest map, or blocks a level, is no network of these kinds, and is
+not built to find out: a few bytes could ask for any amount of memory."""
 
 _NAMED = 6
 """Most names of tensors in one sentence; the measured values have all."""
@@ -159,13 +162,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"the file asks to run {wanted[1]}; a checkpoint holds tensors and plain values only",
             {"asks_for": wanted[1]},
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file fails anywhere in the reader
         detail = f"the file is no PyTorch checkpoint ({type(error).__name__})"
         raise Refused("unreadable-checkpoint", detail) from error
     inner = content.get("net", content) if isinstance(content, dict) else None
     if not isinstance(inner, dict) or not inner or not all(isinstance(t, Tensor) for t in inner.values()):
         raise Refused("unreadable-checkpoint", "the file holds no tensors by name, alone or under `net`")
     tensors = {_plain_name(str(name)): tensor for name, tensor in inner.items()}
+    if len(tensors) != len(inner):
+        detail = "names of its tensors differ in a prefix only; which are meant is not known"
+        raise Refused("unreadable-checkpoint", detail, {"tensors": len(inner), "names": len(tensors)})
     odd = [name for name, tensor in tensors.items() if not _is_dense(tensor)]
     if odd:
         detail = f"not plain tensors, or larger than what is stored of them: {', '.join(odd[:_NAMED])}"
@@ -196,6 +204,7 @@ def _text_driven(tensors: dict[str, Tensor], organs: tuple[str, ...]) -> Importe
         raise Refused("unknown-network", detail, {"most_channels": MOST_CHANNELS})
     embeddings = tensors["organ_embedding"]
     swin = any(name.startswith("backbone.swinViT.") for name in tensors)
+    _require_depth(width * (16 if swin else 8))
     try:
         trunk: TextDrivenTrunk = (TextDrivenSwin if swin else TextDrivenUNet)(width, features, context)
     except ValueError as error:
@@ -242,10 +251,14 @@ def _plain(tensors: dict[str, Tensor], organs: Sequence[str] | None) -> Imported
     missing = {name for name in ("convInit.conv.weight", *last.values()) if name not in tensors}
     if missing:
         _mismatch(missing, set(), [])
+    flat = {name for name in ("convInit.conv.weight", last["weight"]) if tensors[name].ndim != 5}
+    if flat:
+        _mismatch(set(), set(), [f"{name} is {tuple(tensors[name].shape)}" for name in sorted(flat)])
     filters, classes = len(tensors["convInit.conv.weight"]), len(tensors[last["weight"]])
-    if filters > MOST_CHANNELS:
-        raise Refused("unknown-network", f"{filters} filters", {"most_channels": MOST_CHANNELS})
     down, up = _blocks(tensors, "down_layers", first=1), _blocks(tensors, "up_layers", first=0)
+    _require_depth(filters << max(len(down) - 1, len(up)))
+    if max((*down, *up), default=0) > MOST_BLOCKS:
+        raise Refused("unknown-network", f"{down} and {up} blocks", {"most_blocks": MOST_BLOCKS})
     try:
         trunk = SegResNetTrunk(filters, down, up)
     except ValueError as error:
@@ -314,13 +327,19 @@ def _swin_name(own: str) -> str:
 
 def _blocks(tensors: Mapping[str, Tensor], part: str, first: int) -> tuple[int, ...]:
     """Return the residual blocks of each level, counted from the names."""
-    found = [re.match(rf"{part}\.(\d+)\.(\d+)\.conv1\.", name) for name in tensors]
+    found = [re.match(rf"{part}\.(\d{{1,2}})\.(\d{{1,2}})\.conv1\.", name) for name in tensors]
     numbers = [(int(m[1]), int(m[2])) for m in found if m]
     levels = max((level for level, _ in numbers), default=-1) + 1
     return tuple(
         max((block for at, block in numbers if at == level), default=first - 1) + 1 - first
         for level in range(levels)
     )
+
+
+def _require_depth(channels: int) -> None:
+    if channels > MOST_DEEPEST:
+        detail = f"its deepest map would have {channels} channels"
+        raise Refused("unknown-network", detail, {"channels": channels, "most_channels": MOST_DEEPEST})
 
 
 def _one_class_each(organs: Sequence[str], classes: int) -> None:

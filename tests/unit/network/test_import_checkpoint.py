@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from monai.networks.nets import SegResNet
 from numpy.typing import NDArray
 
 from models.errors import Refused
-from models.network.checkpoint_import import PUBLISHED_ORGANS, import_checkpoint
+from models.network.checkpoint_import import PUBLISHED_ORGANS, import_checkpoint, read_tensors
 from models.network.heads import HeadSpec, TextDrivenHead, add_taps, build_head, with_taps
 from models.network.sampling import VoxelSample, gather_taps
 from models.network.trunk import build_trunk
@@ -187,6 +188,53 @@ def test_what_is_no_checkpoint_is_refused(content, tmp_path):
     (tmp_path / "file.pth").write_bytes(content)
     with pytest.raises(Refused, match="unreadable-checkpoint"):
         import_checkpoint(tmp_path / "file.pth")
+
+
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path):
+    """In the older format, whose reader fails in more ways."""
+    path = tmp_path / "file.pth"
+    torch.save({f"a{n}": torch.zeros(3) for n in range(4)}, path, _use_new_zipfile_serialization=False)
+    whole, random, codes = path.read_bytes(), np.random.default_rng(1), set()
+    for _ in range(400):
+        damaged = bytearray(whole)
+        damaged[random.integers(len(whole))] = random.integers(256)
+        path.write_bytes(damaged[: random.integers(len(whole)) if random.random() < 0.2 else len(whole)])
+        try:
+            read_tensors(path)
+        except Refused as refusal:
+            codes.add(refusal.code)
+    assert codes == {"unsafe-checkpoint", "unreadable-checkpoint"}
+
+
+def test_names_that_differ_in_a_prefix_only_are_refused(tmp_path):
+    with pytest.raises(Refused, match="prefix only") as refusal:
+        read_tensors(saved(tmp_path, {"a": torch.zeros(1), "module.a": torch.ones(1)}))
+    assert refusal.value.code == "unreadable-checkpoint"
+
+
+FIRST, LAST = "convInit.conv.weight", "conv_final.2.conv.weight"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {FIRST: torch.tensor(1.0)},
+        {LAST: torch.tensor(1.0)},
+        {"down_layers.1000000000.0.conv1.x": torch.zeros(1)},
+        {"down_layers.0.90.conv1.x": torch.zeros(1)},
+        {"down_layers.20.1.conv1.x": torch.zeros(1)},
+        {f"up_layers.{'9' * 5000}.0.conv1.x": torch.zeros(1)},
+    ],
+    ids=["no axes first", "no axes last", "many levels", "many blocks", "deep", "many digits"],
+)
+def test_a_few_bytes_that_ask_for_a_huge_network_are_refused_at_once(more, tmp_path):
+    state = {FIRST: torch.zeros(8, 1, 3, 3, 3), LAST: torch.zeros(1, 8, 1, 1, 1)}
+    path = saved(tmp_path, {**state, LAST.replace("weight", "bias"): torch.zeros(1), **more})
+    began = time.monotonic()
+    with pytest.raises(Refused) as refusal:
+        import_checkpoint(path, ("liver",))
+    assert refusal.value.code in ("checkpoint-mismatch", "unknown-network")
+    assert time.monotonic() - began < 2
 
 
 KEY = "backbone.down_tr128.ops.0.conv1.weight"
