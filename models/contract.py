@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+LEAST_THRESHOLD = 0.05
+"""Nearer to 0 a mask would depend on probabilities that are served, and resampled, as 0."""
+
 WINDOW_STRIDE = 8
 """A window's sides are multiples of this: the trunk halves the grid three times."""
 
@@ -30,7 +33,8 @@ class ModelContract:
     overlap
         Fraction of a window shared with its neighbour along each axis, 0 up to but not 1.
     thresholds
-        Probability at and above which a voxel belongs to the organ, by organ.
+        Probability at and above which a voxel belongs to the organ, by organ, `LEAST_THRESHOLD` or more
+        away from 0 and 1.
     feature_channels
         Channels of the trunk's last features.
     coarse_channels
@@ -55,6 +59,8 @@ class ModelContract:
     def __post_init__(self) -> None:
         if set(self.thresholds) != set(self.organs):
             raise ValueError("thresholds must name exactly the contract's organs")
+        if not all(LEAST_THRESHOLD <= value <= 1 - LEAST_THRESHOLD for value in self.thresholds.values()):
+            raise ValueError(f"thresholds must be in {LEAST_THRESHOLD}..{1 - LEAST_THRESHOLD}")
         if any(side % WINDOW_STRIDE for side in self.window_shape):
             raise ValueError(f"window sides must be multiples of {WINDOW_STRIDE}")
         if not 0 <= self.overlap < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -255,3 +256,9 @@ def test_a_network_of_another_shape_than_the_contract_is_an_error() -> None:
 def test_hounsfield_units_are_clipped_and_scaled() -> None:
     hu = np.array([-1024, -200, 50, 300, 3000], dtype=np.int16)
     assert scale_hu(hu, (-200.0, 300.0)).tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.01, 1.0])
+def test_a_threshold_in_what_is_served_as_nothing_is_refused(threshold: float) -> None:
+    with pytest.raises(ValueError, match="thresholds must be in"):
+        replace(contract(), thresholds={"liver": 0.5, "spleen": threshold})
