@@ -11,7 +11,8 @@ from services.pictures.slices import data_url
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ddd }
-table { border-collapse: collapse; margin: 1rem 0; max-width: 100%; font-size: .9rem } th, td { padding: .25rem .8rem; text-align: right }
+table { border-collapse: collapse; margin: 1rem 0; max-width: 100%; font-size: .9rem }
+th, td { padding: .25rem .8rem; text-align: right }
 th { border-bottom: 2px solid #444; font-weight: 600 } td { border-bottom: 1px solid #eee }
 th:first-child, td:first-child { text-align: left } td.words, th.words { text-align: left }
 .warning { background: #fff3cd; border-left: 4px solid #e0a800; padding: .6rem 1rem }

@@ -65,7 +65,8 @@ def test_a_missing_head_is_refused() -> None:
 def test_an_engine_that_gives_its_memory_back_gives_the_same_bits() -> None:
     windows = np.random.default_rng(4).random((2, 1, 1, 16, 16, 16), dtype=np.float32)
     plain, lean = (
-        OpenVinoEngine(RELEASE, tiny_trunk(CONTRACT, 0), heads(), threads=2, lean=lean) for lean in (False, True)
+        OpenVinoEngine(RELEASE, tiny_trunk(CONTRACT, 0), heads(), threads=2, lean=lean)
+        for lean in (False, True)
     )
     for window in windows:
         one, other = plain.predict(window), lean.predict(window)
