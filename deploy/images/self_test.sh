@@ -37,6 +37,7 @@ PYTHON
     ;;&
 worker)
     without torch monai onnx einops
+    pg_dump --version >/dev/null || fail "no pg_dump: nothing can be backed up"
     ;;
 trainer)
     python - <<'PYTHON'

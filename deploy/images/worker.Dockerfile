@@ -34,7 +34,7 @@ LABEL org.opencontainers.image.title="organloop-worker" \
       org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.base.name="${BASE_IMAGE}"
 RUN apt-get update -qq \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends ca-certificates python3.11 \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends ca-certificates python3.11 postgresql-client \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /var/cache/debconf/* \
     && groupadd --gid 10001 organloop \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin organloop \

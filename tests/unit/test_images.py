@@ -71,6 +71,11 @@ def test_the_last_stage_installs_no_compiler_and_no_pip(name):
     assert not {p for p in packages if re.search(r"pip|venv|gcc|g\+\+|build-essential|-dev$|make", p)}
 
 
+def test_the_image_that_backs_up_has_the_program_for_it():
+    assert re.search(r"apt-get install [^&]*\bpostgresql-client\b", final_stage("worker"))
+    assert "pg_dump --version" in (FOLDER / "self_test.sh").read_text()
+
+
 def test_the_first_worker_on_one_machine_takes_every_queue_but_the_tuners():
     def queues(name):
         return set(re.findall(r'"--queue", "(\w+)"', final_stage(name)))
