@@ -7,6 +7,7 @@ and never change, so that a copy made afterwards holds all that the copied recor
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import uuid
@@ -24,6 +25,9 @@ from services.releases.files import storage_errors, sync
 from services.settings import Settings
 
 Progress = Callable[[str], None]
+ATTEMPTS = 3
+"""How often a file is copied that changes meanwhile."""
+_LOCK = ".lock"
 _ASIDE = ".taking-"
 """How the name of a backup begins that is not whole; a killed process leaves it, the next one removes it."""
 
@@ -70,8 +74,7 @@ def take(settings: Settings, out: Path, progress: Progress, keep: int | None = N
     """
     if out.resolve().is_relative_to(settings.home.resolve()):
         raise StorageFailed(f"{out} lies in the home itself: a backup there is lost with it")
-    with storage_errors(str(out)):
-        out.mkdir(parents=True, exist_ok=True)
+    with storage_errors(str(out)), _alone(out):
         for left in out.glob(f"{_ASIDE}*"):
             shutil.rmtree(left)
         before = _known(out)
@@ -90,6 +93,21 @@ def take(settings: Settings, out: Path, progress: Progress, keep: int | None = N
             progress(f"removing {old.name}")
             shutil.rmtree(old)
     return Backup(path, manifest, copied.copied_bytes)
+
+
+@contextlib.contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Let one process at a time write a folder of backups: another would clear away what this one writes.
+
+    The lock is the open file's: it ends with its process.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / _LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageFailed(f"another backup is being written to {out}") from None
+        yield
 
 
 def backups(out: Path) -> list[Path]:
@@ -149,30 +167,44 @@ def _fill(settings: Settings, aside: Path, before: dict[str, Path], progress: Pr
         progress(f"copying {folder.name}")
         for source in _files(folder):
             name = source.relative_to(settings.home).as_posix()
-            digest = digest_of(source)
-            if digest is None:
-                continue  # a patient is being taken out at this moment
             target = aside / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            copied += _bring(source, target, digest, before)
-            files[name] = digest
+            brought = _bring(source, target, before)
+            if brought is not None:
+                files[name] = brought.digest
+                copied += brought.copied_bytes
     with closing(open_records(settings.records_url)) as held:
         manifest = Manifest(taken_at, held.incumbent(), files)
     (aside / NAME).write_bytes(manifest.to_bytes())
     return Backup(aside, manifest, copied)
 
 
-def _bring(source: Path, target: Path, digest: str, before: dict[str, Path]) -> int:
-    """Link a file from the newest backup, or copy it; return the bytes this took."""
-    held = before.get(digest)
-    if held is not None and digest_of(held) == digest:
-        with contextlib.suppress(OSError):  # some file systems know no links
-            os.link(held, target)
-            return 0
-    shutil.copy2(source, target)
-    if digest_of(target) != digest:
-        raise StorageFailed(f"{target.name} changed while it was copied, or the disk is at fault")
-    return target.stat().st_size
+@dataclass(frozen=True)
+class _Brought:
+    digest: str
+    copied_bytes: int
+
+
+def _bring(source: Path, target: Path, before: dict[str, Path]) -> _Brought | None:
+    """Link a file from the newest backup, or copy it; None if it is not there any more.
+
+    Everything goes on meanwhile: a patient is taken out, old features are dropped, a run notes how far it is.
+    """
+    for _ in range(ATTEMPTS):
+        digest = digest_of(source)
+        if digest is None:
+            return None
+        held = before.get(digest)
+        if held is not None and digest_of(held) == digest:
+            with contextlib.suppress(OSError):  # some file systems know no links
+                os.link(held, target)
+                return _Brought(digest, 0)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy2(source, target)
+            if digest_of(target) == digest:
+                return _Brought(digest, target.stat().st_size)
+        target.unlink(missing_ok=True)
+    raise StorageFailed(f"{target.name} changes all the time, or the disk is at fault")
 
 
 def _known(out: Path) -> dict[str, Path]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from models.errors import Refused
@@ -44,13 +44,17 @@ class Manifest:
         Raises
         ------
         Refused
-            `not-a-backup` if it says nothing, or nothing that can be understood.
+            `not-a-backup` if it says nothing, nothing that can be understood, or names a file outside itself.
         """
         try:
             data: dict[str, Any] = json.loads((backup / NAME).read_bytes())
-            return cls(**data)
+            read = cls(**data)
+            outside = [name for name in read.files if not _is_within(name)]
         except (OSError, ValueError, TypeError) as error:
             raise Refused("not-a-backup", f"{backup} holds no {NAME} that can be read.") from error
+        if outside:
+            raise Refused("not-a-backup", f"{NAME} names {len(outside)} files outside the backup.")
+        return read
 
     def verify(self, backup: Path) -> None:
         """Compare every file with what was written.
@@ -67,6 +71,11 @@ class Manifest:
                 f"{len(wrong)} of {len(self.files)} files are missing or changed, the first {wrong[0]}.",
                 {"damaged": len(wrong), "files": len(self.files)},
             )
+
+
+def _is_within(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def digest_of(path: Path) -> str | None:

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from models.errors import Refused, StorageFailed
+from services.backup import backup
 from services.backup.backup import backups, restore, take
 from services.backup.manifest import NAME
 from services.inference.engine import InProcessSegmenter
@@ -177,4 +178,58 @@ def test_a_backup_that_was_cut_short_is_no_backup_and_is_cleared_away(tmp_path: 
     (out / ".taking-killed").mkdir(parents=True)
     (out / ".taking-killed" / NAME).write_bytes(b"{}")
     taken = take(settings, out, silent)
-    assert [path.name for path in out.iterdir()] == [taken.path.name]
+    assert {path.name for path in out.iterdir()} == {".lock", taken.path.name}
+
+
+def test_two_at_a_time_are_refused_and_the_first_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
+    refused: list[StorageFailed] = []
+
+    def another(step: str) -> None:
+        if step == "copying cases":
+            with pytest.raises(StorageFailed, match="another backup is being written") as failure:
+                take(settings, tmp_path / "backups", silent)
+            refused.append(failure.value)
+
+    taken = take(settings, tmp_path / "backups", another)
+    assert len(refused) == 1
+    taken.manifest.verify(taken.path)
+    monkeypatch.setattr("services.backup.backup._now", lambda: "2026-03-02T030000Z")
+    take(settings, tmp_path / "backups", silent)  # the lock is not left behind
+
+
+def test_what_goes_or_changes_while_it_is_copied_spoils_no_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
+    gone, changed = settings.home / "cases/c1/volume.nii.gz", settings.home / "scores/s"
+    look = backup.digest_of
+
+    def digest_then_change(path: Path) -> str | None:
+        digest = look(path)
+        if path == gone:
+            path.unlink(missing_ok=True)
+        if path == changed and path.read_bytes() == b"1":
+            path.write_bytes(b"2")
+        return digest
+
+    monkeypatch.setattr(backup, "digest_of", digest_then_change)
+    taken = take(settings, tmp_path / "backups", silent)
+    taken.manifest.verify(taken.path)
+    assert "cases/c1/volume.nii.gz" not in taken.manifest.files
+    assert (taken.path / "scores/s").read_bytes() == b"2"
+
+
+@pytest.mark.parametrize("name", ["../out", "cases/../../out", "/tmp/out"])
+def test_a_backup_that_names_files_outside_itself_is_refused(tmp_path: Path, name: str) -> None:
+    settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
+    taken = take(settings, tmp_path / "backups", silent)
+    lose(settings, "sqlite://")
+    manifest = json.loads((taken.path / NAME).read_bytes())
+    manifest["files"][name] = manifest["files"]["scores/s"]
+    (taken.path / NAME).write_text(json.dumps(manifest))
+    with pytest.raises(Refused, match="outside"):
+        restore(settings, taken.path, silent)
+    assert not settings.home.exists()
