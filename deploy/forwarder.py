@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from deploy import logs
+from deploy.doctor import TEST_PATIENT
 from models.errors import OrganloopError, PacsFailed
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -115,6 +116,7 @@ class Forwarder:
             _say("the gateway's feed begins again: its database is another one")
             self.queue = Queue(0, {})
             return True
+        ALIVE.touch()
         for change in answer["Changes"]:
             if change["ChangeType"] == "NewInstance" and self._came_by_web(change["ID"]):
                 self.queue.waiting.setdefault(change["ID"], (0, 0.0))
@@ -128,13 +130,22 @@ class Forwarder:
         )
         return origin is not None and origin != BY_DIMSE
 
+    def _is_a_test(self, instance: str) -> bool:
+        patient = self._orthanc.json(
+            f"/instances/{instance}/patient", lambda answer: answer["MainDicomTags"].get("PatientID")
+        )
+        return patient == TEST_PATIENT
+
     def _send(self, instance: str, tried: int, now: float) -> bool:
         uid = self._orthanc.json(
             f"/instances/{instance}", lambda answer: str(answer["MainDicomTags"]["SOPInstanceUID"])
         )
-        sent = uid is not None
+        sent = False
         if uid is None:
             _say(f"instance {instance} is gone; it is not sent")
+            del self.queue.waiting[instance]
+        elif self._is_a_test(instance):
+            _say(f"{uid} is a test object of `organloop doctor`; it is not sent")
             del self.queue.waiting[instance]
         else:
             try:
@@ -144,13 +155,13 @@ class Forwarder:
                     body={"Resources": [instance], "Synchronous": True},
                 )
                 del self.queue.waiting[instance]
+                sent = True
                 _say(f"{uid} was sent to {self._modality}")
             except PacsFailed as error:
                 wait = min(FIRST_WAIT_SECONDS * 2**tried, LONGEST_WAIT_SECONDS)
                 self.queue.waiting[instance] = (tried + 1, now + wait)
                 times = f"tried {tried + 1} times, again in {wait:.0f} s"
                 _say(f"{self._modality} did not take {uid}: {times}. {error}")
-                sent = False
         self.queue.write(self._path)
         return sent
 

@@ -16,9 +16,10 @@ import pytest
 
 from deploy.archive_server import Modality
 from deploy.doctor.archive import encryption, orthanc, stores
-from deploy.doctor.finding import Finding, State
+from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.machine import storage
 from deploy.local_process import free_port
+from models.errors import PacsFailed
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -67,6 +68,21 @@ def test_a_stack_that_does_not_run_is_bad_line_by_line_and_every_line_says_what_
 def test_the_test_object_is_stored_compared_and_deleted(clean_archive: Archive) -> None:
     found = by_name(stores(adapter(clean_archive)))
     assert [one.state for one in found.values()] == [State.GOOD, State.GOOD]
+    assert clean_archive.instances() == []
+
+
+def test_a_test_object_that_does_not_come_back_is_deleted_all_the_same(
+    clean_archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = adapter(clean_archive)
+
+    def fails(*_: object) -> None:
+        raise PacsFailed("HTTP 500")
+
+    monkeypatch.setattr(archive, "fetch_instance", fails)
+    found = by_name(examine([Check("archive, store (STOW)", lambda: stores(archive), "")], lambda _: None))
+    assert found["archive, store (STOW)"].state is State.BAD
+    assert found["archive, delete"].state is State.GOOD
     assert clean_archive.instances() == []
 
 

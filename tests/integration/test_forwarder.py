@@ -11,6 +11,7 @@ import pytest
 
 from deploy import forwarder, local_process
 from deploy.archive_server import Modality
+from deploy.doctor import archive as doctor
 from deploy.forwarder import FIRST_WAIT_SECONDS, Forwarder, Queue
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -81,6 +82,13 @@ def test_results_wait_for_a_pacs_that_is_away_and_go_when_it_is_back(
         assert {one["SOPInstanceUID"] for one in pacs.instances()} == late | results
         assert again.round(now=9999.0) == 0
         assert Queue.read(queue).waiting == {}
+
+
+def test_the_doctors_test_object_goes_to_no_pacs(gateway: Archive, tmp_path: Path) -> None:
+    queue = queue_of(gateway, tmp_path / "queue.json")
+    OrthancArchive(Http(gateway.url), Http(gateway.dicomweb_url)).store([doctor.test_object()])
+    assert queue.round(now=0.0) == 0
+    assert queue.queue.waiting == {}  # one that the PACS did not take would wait
 
 
 def test_what_was_deleted_before_it_was_sent_is_let_go(gateway: Archive, tmp_path: Path) -> None:
