@@ -22,6 +22,9 @@ from models.errors import StorageFailed
 BUSY_TIMEOUT_SECONDS = 30.0
 """How long a writer waits for another in SQLite before it gives up."""
 
+GONE_SECONDS = 60
+"""After so long PostgreSQL gives up a client whose machine died; by its own defaults two hours later."""
+
 TRANSACTION_LOCK = 0x6F72676E
 """Number of the advisory lock that lets one transaction at a time run in a PostgreSQL database."""
 
@@ -44,6 +47,7 @@ def connect(url: str) -> Engine:
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
         engine = create_engine(address, pool_pre_ping=True)
+        event.listen(engine, "connect", _notice_death)
         event.listen(engine, "begin", _begin_alone)
         return engine
     if address.database and address.database != ":memory:":
@@ -104,7 +108,8 @@ def _migrations() -> Config:
 def alone(url: str) -> Iterator[None]:
     """Let one process at a time prepare the home of these records; the others wait.
 
-    In PostgreSQL an advisory lock, which ends with its connection, so that a killed process leaves none.
+    In PostgreSQL an advisory lock, which ends with its connection, so that a killed process leaves none, and
+    a machine that dies none for longer than `GONE_SECONDS`.
     SQLite is one machine's, where one process prepares: no lock.
     """
     address = make_url(url)
@@ -112,9 +117,23 @@ def alone(url: str) -> Iterator[None]:
         yield
         return
     engine = create_engine(address, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    event.listen(engine, "connect", _notice_death)
     with engine.connect() as connection:
         connection.exec_driver_sql(f"SELECT pg_advisory_lock({PREPARATION_LOCK})")
         yield
+
+
+def _notice_death(connection: Any, _: object) -> None:
+    """Have the server ask whether this client still lives: a dead machine's locks must not outlive it."""
+    asked = {
+        "tcp_keepalives_idle": GONE_SECONDS // 2,
+        "tcp_keepalives_interval": GONE_SECONDS // 6,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": GONE_SECONDS * 1000,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(f"SET {name} = {value}" for name, value in asked.items()))
+    connection.commit()
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

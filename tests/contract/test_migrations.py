@@ -137,6 +137,18 @@ def test_one_process_at_a_time_prepares_a_home_and_a_dead_one_leaves_no_lock(pos
     assert order == ["first", "second"]
 
 
+def test_the_server_is_asked_to_notice_a_client_whose_machine_died(postgresql):
+    """Else an advisory lock would outlive its holder by two hours. The figures count over TCP only."""
+    engine = connect(postgresql % "postgres")
+    with engine.connect() as connection:
+        found = connection.execute(
+            text("SELECT name, source FROM pg_settings WHERE name ~ '^tcp_' ORDER BY name")
+        ).all()
+    engine.dispose()
+    names = ("tcp_keepalives_count", "tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_user_timeout")
+    assert [tuple(one) for one in found] == [(name, "session") for name in names]
+
+
 def test_pods_that_prepare_one_home_at_once_leave_it_whole(postgresql, tmp_path):
     """As a rollout starts them: processes of their own, one database, one volume."""
     url = postgresql % "postgres"
