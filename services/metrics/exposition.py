@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from threading import Lock
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -35,11 +36,20 @@ class RecordsCollector(Collector):
         self._records = records
         self._endpoints = tuple(endpoints)
         self._tally = Tally()
+        self._counting = Lock()  # scrapes and probes come at the same time
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric, with the names Prometheus gives them (``_total`` is added to counters)."""
+        with self._counting:
+            counted = list(self._counted())
+        yield from counted
+        yield from self._arrivals()
+        yield from self._serving()
+
+    def _counted(self) -> Iterator[Metric]:
         tally = self._tally
-        tally.add(self._records.events_after(tally.number))
+        while events := self._records.events_after(tally.number):
+            tally.add(events)
         yield _counter("studies", "Studies segmented, by release.", ("release",), tally.studies)
         yield _histogram(tally.seconds)
         yield _counter("organ_flags", "Organs by flag.", ("organ", "flag"), tally.flags)
@@ -52,19 +62,17 @@ class RecordsCollector(Collector):
         yield CounterMetricFamily(
             "organloop_bounds_broken", "Alarms of the bound of DSC.", value=tally.bounds_broken
         )
-        yield from self._arrivals()
-        yield from self._serving()
 
     def _arrivals(self) -> Iterator[Metric]:
-        arrivals = self._records.arrivals()
-        states = Counter(str(one.state) for one in arrivals)
+        states = self._records.arrivals_by_state()
         counted = GaugeMetricFamily(
             "organloop_arrivals", "Studies and SEGs that came, by state.", labels=("state",)
         )
         for state in ArrivalState:
-            counted.add_metric((str(state),), states[str(state)])
+            counted.add_metric((str(state),), states.get(state, 0))
         yield counted
-        waiting = [one.came_at for one in arrivals if one.state in WAITING and one.came_at is not None]
+        opened = self._records.open_arrivals()
+        waiting = [one.came_at for one in opened if one.state in WAITING and one.came_at is not None]
         oldest = (datetime.now(UTC) - min(waiting)).total_seconds() if waiting else 0.0
         yield GaugeMetricFamily(
             "organloop_oldest_waiting_seconds",

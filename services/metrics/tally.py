@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from models.gate_report import Decision
 from services.metrics.figures import STUDY_SEGMENTED
 from services.records.port import Event
 
@@ -46,7 +47,7 @@ class Tally:
     edits
         Organs that readers changed.
     decisions
-        Gate decisions.
+        Gate decisions, each from 0 on: of a counter that begins at 1 Prometheus sees no increase.
     promotions, bounds_broken
         Changes of the incumbent; alarms of the bound's drift check.
     """
@@ -57,7 +58,7 @@ class Tally:
     flags: Counter[tuple[str, str]] = field(default_factory=Counter)
     corrections: Counter[str] = field(default_factory=Counter)
     edits: Counter[str] = field(default_factory=Counter)
-    decisions: Counter[str] = field(default_factory=Counter)
+    decisions: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(map(str, Decision), 0)))
     promotions: int = 0
     bounds_broken: int = 0
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from services.records.port import Arrival, ArrivalState
@@ -68,6 +68,12 @@ class SqlArrivals(Transactions):
         with self._transaction() as session:
             rows = session.scalars(select(ArrivalRow).order_by(ArrivalRow.came_at, ArrivalRow.uid))
             return tuple(_arrival(row) for row in rows)
+
+    def arrivals_by_state(self) -> Mapping[ArrivalState, int]:
+        """Return how many arrivals are in each state that any is in."""
+        with self._transaction() as session:
+            counted = select(ArrivalRow.state, func.count()).group_by(ArrivalRow.state)
+            return {ArrivalState(state): count for state, count in session.execute(counted).tuples()}
 
     def open_arrivals(self) -> tuple[Arrival, ...]:
         """Return the arrivals that something is to be done about, in order of coming."""

@@ -11,6 +11,9 @@ from services.records.port import Event
 from services.records.tables import EventRow
 from services.records.transactions import Transactions
 
+STRETCH = 5000
+"""Events read at once: nobody else's transaction goes on meanwhile."""
+
 
 class SqlEvents(Transactions):
     """What happened, in order."""
@@ -30,8 +33,8 @@ class SqlEvents(Transactions):
             return tuple(_event(row) for row in rows)
 
     def events_after(self, number: int) -> tuple[Event, ...]:
-        """Return the events behind one, in order; 0 for all."""
-        wanted = select(EventRow).where(EventRow.number > number).order_by(EventRow.number)
+        """Return the next events behind one, in order, at most `STRETCH`; 0 for the first."""
+        wanted = select(EventRow).where(EventRow.number > number).order_by(EventRow.number).limit(STRETCH)
         with self._transaction() as session:
             return tuple(_event(row) for row in session.scalars(wanted))
 

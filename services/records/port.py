@@ -231,6 +231,9 @@ class Records(Protocol):
     def arrivals(self) -> tuple[Arrival, ...]:
         """Return all arrivals, in order of coming."""
 
+    def arrivals_by_state(self) -> Mapping[ArrivalState, int]:
+        """Return how many arrivals are in each state that any is in."""
+
     def open_arrivals(self) -> tuple[Arrival, ...]:
         """Return the arrivals that something is to be done about, in order of coming.
 
@@ -272,4 +275,4 @@ class Records(Protocol):
         """Return all events, or those of one kind, in order."""
 
     def events_after(self, number: int) -> tuple[Event, ...]:
-        """Return the events behind one, in order; 0 for all."""
+        """Return the next events behind one, in order, at most some thousand; 0 for the first."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pytest
@@ -107,6 +109,34 @@ def test_decisions_and_alarms_are_counted(records: SqlRecords) -> None:
     found = scraped(collector(records))
     assert found["organloop_gate_decisions_total", ("refuse",)] == 2
     assert found["organloop_bounds_broken_total", ()] == 1
+
+
+def test_scrapes_at_the_same_time_count_nothing_twice(
+    records: SqlRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7):
+        note_figures(f"k{number}", document(1, 1.0, liver="clear"), records)
+    monkeypatch.setattr("services.records.events.STRETCH", 3)  # and what is read in pieces is read whole
+    both, read = Barrier(2), records.events_after
+
+    def slowly(number: int) -> Any:
+        found = read(number)
+        with suppress(BrokenBarrierError):
+            both.wait(0.2)
+        return found
+
+    monkeypatch.setattr(records, "events_after", slowly)
+    lasting = collector(records)
+    with ThreadPoolExecutor(2) as pool:
+        found = [one.result() for one in [pool.submit(scraped, lasting) for _ in range(2)]]
+    assert [one["organloop_studies_total", ("1",)] for one in found] == [7, 7]
+
+
+def test_the_first_refusal_of_the_gate_is_an_increase(records: SqlRecords) -> None:
+    lasting = collector(records)
+    before = scraped(lasting)["organloop_gate_decisions_total", ("refuse",)]
+    records.event("gate-decided", who="gate", payload={"decision": "refuse"})
+    assert scraped(lasting)["organloop_gate_decisions_total", ("refuse",)] - before == 1
 
 
 def test_every_metric_an_alert_is_made_of_is_exposed(tmp_path: Any) -> None:
