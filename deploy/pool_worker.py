@@ -2,7 +2,8 @@
 
 Prefect's own worker ends at once when it is asked to, its runs with it, and at the server they would run for
 ever. This one takes no more runs, lets those under way end, and reports those it could not wait for, so that
-they are started again. So it does at its start: what its predecessor in the container left is dead.
+they are started again. So it does at its start: what its predecessor in the container left is dead, and so is
+what a worker left that has not been heard of for minutes.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import logging
 import signal
 import socket
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, WorkerFilter
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Crashed
 from prefect.workers.process import ProcessWorker
 
@@ -24,6 +28,8 @@ from services.settings import Settings
 
 UNFINISHED = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
 LOOK_SECONDS = 0.5
+SILENT_SECONDS = 180.0
+"""A worker is dead that has said nothing for so long; it speaks every 30 s."""
 
 _log = logging.getLogger("deploy.pool_worker")
 
@@ -45,6 +51,7 @@ class PoolWorker:
 
     def __init__(self, pool: str, queues: Sequence[str], at_once: int, grace_seconds: float) -> None:
         self.name = f"{pool}@{socket.gethostname()}"
+        self._pool = pool
         self._worker = ProcessWorker(
             name=self.name, work_pool_name=pool, work_queues=list(queues), limit=at_once
         )
@@ -85,12 +92,31 @@ class PoolWorker:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _bury(self) -> None:
-        """Report this worker's runs that are not finished as crashed: none has a process any more."""
+        """Report runs that are not finished and have no process any more as crashed.
+
+        Those of this worker, and of workers of the pool that have said nothing for long: a node that died
+        reports nothing, its worker comes back under another name, and its runs would keep their places for
+        ever.
+        """
         async with get_client() as client:
+            living = await self._others_that_live(client)
             for run in await client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(UNFINISHED)):
-                if run.labels.get("prefect.worker.name") == self.name:
-                    _say(f"run {run.id} has no process any more: reported as crashed")
+                worker = str(run.labels.get("prefect.worker.name", ""))
+                if worker.startswith(f"{self._pool}@") and worker not in living:
+                    _say(f"run {run.id} of {worker} has no process any more: reported as crashed")
                     await client.set_flow_run_state(run.id, Crashed(message="its worker ended"), force=True)
+
+    async def _others_that_live(self, client: PrefectClient) -> set[str]:
+        """Return the names of the pool's other workers that were heard of lately."""
+        lately = datetime.now(UTC) - timedelta(seconds=SILENT_SECONDS)
+        heard = WorkerFilter.model_validate({"last_heartbeat_time": {"after_": lately}})
+        try:
+            workers = await client.read_workers_for_work_pool(self._pool, worker_filter=heard)
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code != HTTPStatus.NOT_FOUND:
+                raise
+            return set()  # the job that makes the pool comes later: nothing has run in it
+        return {one.name for one in workers} - {self.name}
 
 
 def _say(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -14,8 +15,10 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.deployments import run_deployment
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Running
 
 from deploy import local_process
+from deploy.pool_worker import PoolWorker
 from deploy.prefect_server import PrefectServer
 
 FLOW = """
@@ -101,3 +104,25 @@ def test_what_is_under_way_is_waited_for_and_else_reported(api, deployed, tmp_pa
     assert not (tmp_path / "never.begun").exists()
     with get_client(sync_client=True) as client:
         client.delete_flow_run(after.id)
+
+
+def test_runs_of_a_node_that_died_give_their_places_back_and_those_of_a_living_worker_go_on(api, deployed):
+    runs = {}
+    with get_client(sync_client=True) as client:
+        client.send_worker_heartbeat("organloop", "organloop@living", 30)
+        for worker in ("organloop@died", "organloop@living", "tuning-job@elsewhere"):
+            run = run_deployment("slow/x", parameters={"go_on": "never"}, timeout=0, as_subflow=False)
+            client.update_flow_run_labels(run.id, {"prefect.worker.name": worker})
+            client.set_flow_run_state(run.id, Running(), force=True)
+            runs[worker] = run
+
+    asyncio.run(PoolWorker("organloop", ["default"], 1, 1.0)._bury())  # as it does first of all
+    states = {worker: state_of(run) for worker, run in runs.items()}
+    with get_client(sync_client=True) as client:
+        for run in runs.values():
+            client.delete_flow_run(run.id)
+    assert states == {
+        "organloop@died": "CRASHED",
+        "organloop@living": "RUNNING",
+        "tuning-job@elsewhere": "RUNNING",
+    }
