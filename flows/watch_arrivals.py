@@ -255,12 +255,15 @@ def _why_held(services: Services) -> str | None:
     number = services.records.incumbent()
     if number is None:
         return "no release is the incumbent yet"
-    try:
-        if all(endpoint.ready(number) for endpoint in services.endpoints):
-            return None
-    except ServingFailed as error:
-        return str(error)
-    return f"release {number} is not served"
+    why = None
+    for endpoint in services.endpoints:
+        try:
+            if endpoint.ready(number):
+                return None  # one is enough: another may be restarting, or its node gone
+            why = f"release {number} is not served"
+        except ServingFailed as error:
+            why = str(error)
+    return why
 
 
 def _shown(arrival: Arrival, progress: Progress) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable
 from enum import StrEnum
@@ -25,6 +26,9 @@ from services.inference.triton_windows import DEVICE_PARAMETER, WINDOW_MODEL
 
 MESSAGE_BYTES = 2**31 - 1
 """The largest message Triton's gRPC takes; a thorax and abdomen at 1.5 mm is a fortieth of it."""
+
+READY_SECONDS = 5.0
+"""Longest wait for a readiness: on a node that died nobody refuses, and all who ask would hang."""
 
 _UNAVAILABLE = ("UNAVAILABLE", "NOT_FOUND", "CANCELLED", "ABORTED")
 
@@ -89,6 +93,7 @@ class TritonSegmenter:
 
         def infer(timeout: float) -> InferResult:
             volume = InferInput(VOLUME_INPUT, list(hu.shape), "INT16")
+            end = time.monotonic() + timeout
             with contextlib.ExitStack() as until_answered:
                 compression = self._hand_over(hu, volume, timeout, until_answered)
                 return self._client.infer(
@@ -96,7 +101,7 @@ class TritonSegmenter:
                     [volume],
                     str(release),
                     outputs,
-                    client_timeout=timeout,
+                    client_timeout=max(end - time.monotonic(), 0.001),
                     compression_algorithm=compression,
                 )
 
@@ -156,12 +161,13 @@ class TritonSegmenter:
             on_gpu = DEVICE_PARAMETER in config.parameters
             return not on_gpu or bool(self._client.is_model_ready(window, client_timeout=timeout))
 
-        return self._ask("readiness", ready)
+        return self._ask("readiness", ready, READY_SECONDS)
 
     def load(self) -> None:
         """Load every version in the repository that is not loaded; those that serve go on serving.
 
-        On a GPU server a version's trunk and heads are models of their own, and come first.
+        On a GPU server a version's trunk and heads are models of their own, and come first: all of them,
+        for one that is loaded may have been replaced since. What has not changed Triton leaves alone.
 
         Raises
         ------
@@ -171,7 +177,7 @@ class TritonSegmenter:
             If the server does not answer.
         """
         failed = None
-        for name in (*self._parts_not_loaded(), SEGMENTER):
+        for name in (*self._parts(), SEGMENTER):
             try:
                 self._ask("loading", partial(self._load, name))
             except ServingRejected as error:
@@ -182,15 +188,13 @@ class TritonSegmenter:
     def _load(self, name: str, timeout: float) -> None:
         self._client.load_model(name, client_timeout=timeout)
 
-    def _parts_not_loaded(self) -> list[str]:
-        """Return the ensembles in the repository that are not loaded; loading one loads what it needs."""
+    def _parts(self) -> list[str]:
+        """Return the ensembles in the repository; loading one loads what it needs."""
         index = self._ask(
             "index", lambda timeout: self._client.get_model_repository_index(client_timeout=timeout)
         )
         prefix = WINDOW_MODEL.format("")
-        return sorted(
-            entry.name for entry in index.models if entry.name.startswith(prefix) and entry.state != "READY"
-        )
+        return sorted({entry.name for entry in index.models if entry.name.startswith(prefix)})
 
     def unload(self) -> None:
         """Unload all versions.
@@ -206,15 +210,16 @@ class TritonSegmenter:
         """Close the connection."""
         self._client.close()
 
-    def _ask(self, what: str, call: Callable[[float], T]) -> T:
+    def _ask(self, what: str, call: Callable[[float], T], longest: float = math.inf) -> T:
         """Call with what is left of the deadline; repeat while no server answers."""
-        end = time.monotonic() + self._deadline
+        seconds = min(self._deadline, longest)
+        end = time.monotonic() + seconds
         pause = self._pause
         for attempt in range(1, self._attempts + 1):
             try:
                 return call(max(end - time.monotonic(), 0.001))
             except InferenceServerException as error:
-                failure = self._failure(what, error)
+                failure = self._failure(what, error, seconds)
                 last = attempt == self._attempts or time.monotonic() + pause >= end
                 if last or "UNAVAILABLE" not in str(error.status()):
                     raise failure from error
@@ -223,7 +228,7 @@ class TritonSegmenter:
             pause *= 2
         raise ServingUnavailable(f"{self.url}: {what}: no attempt was allowed")
 
-    def _failure(self, what: str, error: InferenceServerException) -> ServingFailed | Refused:
+    def _failure(self, what: str, error: InferenceServerException, seconds: float) -> ServingFailed | Refused:
         """Say in one sentence what went wrong, as the error a caller can act on."""
         status = str(error.status() or "").removeprefix("StatusCode.")
         message = str(error.message() or "").partition("\n\nAt:")[0].strip()  # no traceback of the server's
@@ -231,7 +236,7 @@ class TritonSegmenter:
         if refusal is not None:
             return refusal
         if status == "DEADLINE_EXCEEDED":
-            return ServingTimedOut(f"Triton at {self.url}, {what}: no answer in {self._deadline:g} s")
+            return ServingTimedOut(f"Triton at {self.url}, {what}: no answer in {seconds:g} s")
         sentence = f"Triton at {self.url}, {what}: {message} ({status})"
         # Triton does not notice that a version's process was killed, calls it ready, and says INTERNAL.
         if status in _UNAVAILABLE or message.startswith("Stub process"):

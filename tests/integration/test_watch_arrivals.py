@@ -20,7 +20,7 @@ from flows import segment_study
 from flows.launching import INGEST, SEGMENT, RunState
 from flows.segment_study import segment
 from flows.watch_arrivals import take_in, watch
-from models.errors import PacsFailed, Refused
+from models.errors import PacsFailed, Refused, ServingUnavailable
 from models.phantom import make_case
 from services.dicom.phantom_series import write_phantom_series
 from services.records.port import ArrivalState
@@ -353,7 +353,16 @@ def test_nothing_is_started_while_no_triton_serves_and_no_attempt_is_used_up(hos
         def ready(self, release: int) -> bool:
             return False
 
-    away = dataclasses.replace(hospital.services, endpoints=(Away(),))
+    class Gone:
+        def ready(self, release: int) -> bool:
+            raise ServingUnavailable("nobody answers")
+
+    class There:
+        def ready(self, release: int) -> bool:
+            return True
+
+    away = dataclasses.replace(hospital.services, endpoints=(Away(), Gone()))
+    one_left = dataclasses.replace(hospital.services, endpoints=(Gone(), Away(), There()))
     hospital.push()
     hospital.settle()
     hospital.worker.runs.clear()
@@ -361,9 +370,9 @@ def test_nothing_is_started_while_no_triton_serves_and_no_attempt_is_used_up(hos
     hospital.services.records.change_arrival(
         arrival, dataclasses.replace(arrival, state=ArrivalState.WAITING, attempts=0, run="")
     )
-    assert watch(away, hospital.worker)["held"] == "release 1 is not served"
+    assert watch(away, hospital.worker)["held"] == "nobody answers"
     assert (hospital.arrival.state, hospital.arrival.attempts) == (ArrivalState.WAITING, 0)
-    assert watch(hospital.services, hospital.worker)["held"] is None
+    assert watch(one_left, hospital.worker)["held"] is None
     assert hospital.arrival.state is ArrivalState.SUBMITTED
 
 
