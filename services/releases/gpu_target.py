@@ -21,7 +21,7 @@ import openvino
 
 from models.contract import HEAD_LOGIT, HEAD_SPREAD, ModelContract
 from models.errors import InvalidRelease
-from models.release import Release
+from models.release import Release, sha256_hex
 from services.inference.triton_windows import DEVICE_PARAMETER, NAMED, OUTPUTS_FILE, TRUNK_MODEL, WINDOW_MODEL
 from services.releases.store import ReleaseStore
 from services.releases.triton_config import (
@@ -35,6 +35,8 @@ from services.releases.triton_config import (
 CONFIG_FILE = "config.pbtxt"
 HEAD_MODEL = "organ_head_{}"
 PLAN_FILE = "model.plan"
+NOTE_FILE = "engine.json"
+"""Beside an engine: SHA-256 of the trunk, of its ONNX and of the engine itself, device, precision."""
 
 Part = dict[str, bytes]
 """The files of one model, by path inside its folder."""
@@ -78,7 +80,8 @@ class GpuTarget:
         Raises
         ------
         InvalidRelease
-            If an export is missing or damaged, or the trunk has no engine for this GPU.
+            If an export is missing or damaged, or the trunk has no engine for this GPU, or one that is
+            damaged or was built of another export.
         """
         contract = release.contract
         trunk = model_name(TRUNK_MODEL, release.trunk)
@@ -104,14 +107,19 @@ class GpuTarget:
         config = {CONFIG_FILE: trunk_config(name, release.contract, self.backend).encode()}
         if self.backend != "tensorrt":
             return {**config, "1/model.onnx": onnx}
-        plan = self.engines / release.trunk / f"{self.device}-{self.precision}" / PLAN_FILE
+        folder = self.engines / release.trunk / f"{self.device}-{self.precision}"
         try:
-            return {**config, f"1/{PLAN_FILE}": plan.read_bytes()}
-        except OSError as error:
+            plan, note = (folder / PLAN_FILE).read_bytes(), json.loads((folder / NOTE_FILE).read_bytes())
+            known = {"trunk": release.trunk, "device": self.device, "precision": self.precision}
+            known |= {"onnx": sha256_hex(onnx), "plan": sha256_hex(plan)}
+            if not note.items() >= known.items():
+                raise ValueError("the engine is damaged, or of another export")
+            return {**config, f"1/{PLAN_FILE}": plan}
+        except (OSError, ValueError) as error:
             raise InvalidRelease(
                 f"trunk {release.trunk[:NAMED]} has no {self.precision} engine for {self.device}: build it "
                 "there (python3 -m deploy.triton.build_engines), or serve it with "
-                "ORGANLOOP_TRITON_TARGET=onnxruntime"
+                f"ORGANLOOP_TRITON_TARGET=onnxruntime ({error})"
             ) from error
 
 

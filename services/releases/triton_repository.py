@@ -103,18 +103,21 @@ class TritonRepository:
         StorageFailed
             If the disk is full or not writable; no version folder is left.
         """
-        files = {MODEL_FILE: self._model.read_bytes(), **self._pinned(release, store)}
+        version, pinned = self.versions_folder / str(release.number), self._pinned(release, store)
+        if version.exists():  # refused before anything of the version that is there is touched
+            for name, content in pinned.items():
+                if not (version / name).is_file() or (version / name).read_bytes() != content:
+                    raise InvalidRelease(f"version {release.number} is there with another {name}")
+        files = {MODEL_FILE: self._model.read_bytes(), **pinned}
         if self._gpu is not None:
             for name, part in self._gpu.parts(release, store).items():
                 self._write_part(name, part)
         self._write_config()
-        version = self.versions_folder / str(release.number)
         if version.exists():
-            for name in self.differing(release, store):
-                raise InvalidRelease(f"version {release.number} is there with another {name}")
             if (version / MODEL_FILE).read_bytes() == files[MODEL_FILE]:
                 return version
-            self.remove_version(release.number)  # same release, newer program
+            with storage_errors(f"version {release.number}"):
+                self._take_out(version)  # same release, newer program; its parts stay
         self._move_in(version, files)
         return version
 

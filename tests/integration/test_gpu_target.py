@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from tritonclient.grpc import model_config_pb2
 
 from models.contract import HEAD_LOGIT, HEAD_SPREAD, SEGMENTER, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
 from models.errors import InvalidRelease, ServingRejected
-from models.release import Release
+from models.release import Release, sha256_hex
 from services.inference.engine import InProcessSegmenter
 from services.inference.triton import TritonSegmenter
 from services.releases.gpu_target import GpuTarget, part_names
@@ -109,6 +110,28 @@ def test_a_new_release_brings_in_the_head_it_changed_and_nothing_else(site: Site
     assert log.count(f"successfully loaded '{SEGMENTER}'") == 2
 
 
+def test_a_release_of_another_home_under_the_same_number_brings_its_own_networks(
+    site: Site, tmp_path: Path
+) -> None:
+    site.add(6, liver=1, spleen=6)
+    site.triton.load()
+    site.repository.remove_version(6)
+    site.server.mirror(site.repository.folder)
+    theirs = ReleaseStore(tmp_path / "store")
+    release = publish_tiny(theirs, 6, {"liver": 1, "spleen": 7})
+    site.repository.write_version(release, theirs)
+    site.server.mirror(site.repository.folder)
+    site.triton.load()
+    cpu = TritonRepository(tmp_path / "cpu", MODEL, THREADS)
+    cpu.write_version(release, theirs)
+    hu = noisy_body((24, 30, 28))
+    served, expected = (
+        one.segment(hu, 6) for one in (site.triton, InProcessSegmenter(cpu.versions_folder, 2))
+    )
+    assert served.release_digest == expected.release_digest == release.digest
+    assert np.array_equal(served.probability, expected.probability)
+
+
 def test_a_release_whose_head_cannot_be_loaded_leaves_the_incumbent_serving(site: Site) -> None:
     release = site.add(3, liver=1, spleen=4)
     head = site.repository.folder / part_names(release)[2]
@@ -183,6 +206,13 @@ def test_a_trunk_is_served_by_the_engine_of_this_gpu_or_not_at_all(
     assert repository.versions() == ()
     engine.parent.mkdir(parents=True)
     engine.write_bytes(b"an engine")
+    note = {"trunk": release.trunk, "device": DEVICE, "precision": "fp32", "plan": sha256_hex(b"an engine")}
+    for onnx in (b"another export", store.export(release.trunk)):
+        assert repository.versions() == ()
+        engine.with_name("engine.json").write_text(json.dumps({**note, "onnx": sha256_hex(onnx)}))
+        if onnx == b"another export":
+            with pytest.raises(InvalidRelease, match="of another export"):
+                repository.write_version(release, store)
     repository.write_version(release, store)
     trunk, head = (parsed(repository.folder / name) for name in part_names(release)[:2])
     assert (trunk.backend, trunk.default_model_filename) == ("tensorrt", "model.plan")
@@ -199,3 +229,30 @@ def test_writing_a_version_again_touches_no_file(store: ReleaseStore, tmp_path: 
     before = {f: f.stat().st_mtime_ns for f in repository.folder.rglob("*")}
     repository.write_version(release, store)
     assert {f: f.stat().st_mtime_ns for f in repository.folder.rglob("*")} == before
+
+
+def test_a_newer_program_leaves_trunk_and_heads_where_they_are(store: ReleaseStore, tmp_path: Path) -> None:
+    release = publish_tiny(store, 1, SEEDS)
+    program = tmp_path / "model.py"
+    program.write_text("MEANING = 42\n")
+    repository = TritonRepository(tmp_path / "repository", program, THREADS, target(tmp_path))
+    repository.write_version(release, store)
+    before = {f for f in repository.folder.rglob("*") if f.is_file()}
+    program.write_text("MEANING = 43\n")
+    folder = repository.write_version(release, store)
+    assert (folder / "model.py").read_text() == "MEANING = 43\n"
+    assert {f for f in repository.folder.rglob("*") if f.is_file()} == before
+    assert repository.differing(release, store) == ()
+
+
+def test_a_refused_release_changes_nothing_of_the_one_whose_number_it_bears(
+    store: ReleaseStore, tmp_path: Path
+) -> None:
+    release = publish_tiny(store, 1, SEEDS)
+    repository = TritonRepository(tmp_path / "repository", MODEL, THREADS, target(tmp_path))
+    repository.write_version(release, store)
+    before = {f: f.read_bytes() for f in repository.folder.rglob("*") if f.is_file()}
+    theirs = ReleaseStore(tmp_path / "theirs")
+    with pytest.raises(InvalidRelease, match="version 1 is there with another release"):
+        repository.write_version(publish_tiny(theirs, 1, {"liver": 1, "spleen": 9}), theirs)
+    assert {f: f.read_bytes() for f in repository.folder.rglob("*") if f.is_file()} == before
