@@ -15,9 +15,11 @@ hang Triton's loading until it is restarted. Version folders never change afterw
 
 from __future__ import annotations
 
+import contextlib
 import os
 import py_compile
 import shutil
+import time
 import uuid
 from pathlib import Path
 
@@ -31,6 +33,8 @@ from services.releases.store import ReleaseStore
 from services.releases.triton_config import segmenter_config, triton_config
 
 MODEL_FILE = "model.py"
+ASIDE_SECONDS = 24 * 3600
+"""What lies aside for longer, a killed writer has left."""
 
 
 class TritonRepository:
@@ -210,9 +214,10 @@ class TritonRepository:
         if folder.exists():
             aside = self._aside()
             folder.rename(aside)
-            shutil.rmtree(aside)
+            shutil.rmtree(aside, ignore_errors=True)  # what stays, `_clear_asides` removes
 
     def _move_in(self, version: Path, files: dict[str, bytes]) -> None:
+        self._clear_asides()
         aside = self._aside()
         try:
             with storage_errors(f"version {version.name}"):
@@ -236,6 +241,13 @@ class TritonRepository:
                 sync(version.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+    def _clear_asides(self) -> None:
+        """Remove what killed writers have left: whole networks, which nobody would ever read."""
+        for left in self.folder.parent.glob(f".{self.folder.name}-*"):
+            with contextlib.suppress(OSError):  # another was quicker
+                if time.time() - left.stat().st_mtime > ASIDE_SECONDS:
+                    shutil.rmtree(left)
 
     def _aside(self) -> Path:
         """Beside the repository, where Triton does not look, and on the same disk."""

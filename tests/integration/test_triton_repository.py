@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,18 @@ def test_a_half_written_version_is_never_visible(
     assert [f.name for f in repository.folder.parent.iterdir()] == ["repository"]
     repository.write_version(release, store)
     assert repository.versions() == (1,)
+
+
+def test_what_a_killed_writer_left_a_day_ago_is_removed_by_the_next(
+    store: ReleaseStore, repository: TritonRepository
+) -> None:
+    left, fresh = (repository.folder.with_name(f".repository-{name}") for name in ("left", "fresh"))
+    for folder in (left, fresh):
+        (folder / "heads").mkdir(parents=True)
+        (folder / "trunk.onnx").write_bytes(b"half a network")
+    os.utime(left, (time.time() - 90_000,) * 2)
+    repository.write_version(publish_tiny(store, 1, SEEDS), store)
+    assert [folder.exists() for folder in (left, fresh)] == [False, True]
 
 
 def test_a_removed_version_is_gone_at_once_and_removing_it_again_is_no_error(
