@@ -153,11 +153,11 @@ def _audited(records: Records) -> dict[tuple[str, int], Mapping[str, Any]]:
 
 
 def _newest(records: Records) -> dict[tuple[str, int], Correction]:
-    """Return the correction that came last, by study and release."""
+    """Return the correction that came last and stands, by study and release."""
     return {
         (correction.study_uid, correction.release): correction
         for correction in records.corrections_since(FIRST_RELEASE)
-        if correction.release is not None
+        if correction.release is not None and not correction.withdrawn
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 
-from flows.calibration_cases import usable
+from flows.calibration_cases import untaught, usable
 from flows.serving import Progress, current, silent
 from flows.tune_heads import publish_candidate
 from models.calibration import OrganCalibration
@@ -36,7 +36,8 @@ def calibrate_release(services: Services, progress: Progress = silent) -> dict[s
 
     Only independent truth counts, one case of a patient: a result that a reader edited or accepted says
     how much was wrong with it, not how far it is from what would have been drawn. Nothing was tuned on
-    these patients, for a patient is kept for one purpose only.
+    these patients, for a patient is kept for one purpose only, and a case whose very images are kept for
+    tuning under another PatientID does not count.
 
     Parameters
     ----------
@@ -63,7 +64,9 @@ def calibrate_release(services: Services, progress: Progress = silent) -> dict[s
     """
     watch = Stopwatch()
     parent = current(services)
-    cases, left_out = usable(services.records.cases(Purpose.CALIBRATION))
+    independent, left_out = usable(services.records.cases(Purpose.CALIBRATION))
+    cases = untaught(services, independent)
+    left_out["same_images"] = len(independent) - len(cases)
     if len(cases) < FEWEST_STUDIES:
         raise Refused(
             "too-few-cases",

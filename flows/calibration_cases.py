@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from models.corrections import INDEPENDENT
-from services.records.port import Case
+from services.records.port import Case, Purpose
+from services.wiring import Services
 
 
 def usable(kept: Collection[Case]) -> tuple[list[Case], dict[str, int]]:
@@ -20,3 +21,16 @@ def usable(kept: Collection[Case]) -> tuple[list[Case], dict[str, int]]:
         "same_patient": len(independent) - len(first),
     }
     return sorted(first.values(), key=lambda case: case.case_id), left_out
+
+
+def untaught(services: Services, cases: Collection[Case]) -> list[Case]:
+    """Leave out the cases whose very volume is kept for tuning: the same images under another PatientID.
+
+    Raises
+    ------
+    StorageFailed
+        If a volume cannot be read.
+    """
+    digest = services.cases.volume_digest
+    taught = {digest(case) for case in services.records.cases(Purpose.TUNING)} - {None} if cases else set()
+    return [case for case in cases if digest(case) not in taught]

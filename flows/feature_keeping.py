@@ -44,11 +44,10 @@ def keep_features(
         Told what was not kept, and why.
     """
     patient = patient_of(series)
-    if (
-        answer.samples is None
-        or patient is None
-        or services.records.erased(services.cases.pseudonym(patient))
-    ):
+    if answer.samples is None or patient is None:
+        return False
+    pseudonym = services.cases.pseudonym(patient)
+    if services.records.erased(pseudonym):
         return False
     samples = answer.samples
     kept = KeptFeatures(
@@ -60,7 +59,11 @@ def keep_features(
         samples.taps,
     )
     try:
-        FeatureStore(services.cases).keep(patient, series.series_uid, release, hu, kept)
+        store = FeatureStore(services.cases)
+        store.keep(patient, series.series_uid, release, hu, kept)
+        if services.records.erased(pseudonym):  # while they were written
+            store.erase(pseudonym)
+            return False
     except StorageFailed as error:
         progress(f"features are not kept for tuning: {error}")
         return False

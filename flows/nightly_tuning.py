@@ -18,7 +18,7 @@ from flows.audit_stream import check_bounds_task, publish_bounds_task
 from flows.feature_keeping import forget_features
 from flows.gate_candidate import gate_task, publish_decision_task
 from flows.launching import PrefectLauncher, RunState
-from flows.tuning_job import AUTO, publish_tuning_task, tune_task, tuning_settings
+from flows.tuning_job import AUTO, LONGEST_SECONDS, publish_tuning_task, tune_task, tuning_settings
 from flows.tuning_plan import known, plan
 from models.errors import OrganloopError
 from services.settings import Settings
@@ -27,9 +27,6 @@ from services.wiring import connect_in_process
 TUNE = "tune-heads/organloop"
 TRIES = 3
 """How often a job that was lost is started again; it goes on where it was."""
-
-LONGEST_SECONDS = 20 * 3600.0
-"""A job that is not done by then has died, or nobody has taken it; the next night begins again."""
 
 LOOK_SECONDS = 5.0
 
@@ -81,6 +78,9 @@ def tuned_on_pool(level: str, settings: Settings, look_seconds: float = LOOK_SEC
                 raise TuningLost(f"job {name} did not end within {LONGEST_SECONDS / 3600:.0f} h")
             time.sleep(look_seconds)
         print(f"job {name} {'ended' if state is RunState.DONE else 'was lost'}")
+        document = known(services, run)  # as it was decided: corrections that came meanwhile are tomorrow's
+        if document is not None:
+            return document
     document = known(services, plan(services, None, tuning_settings(level, settings)))
     if document is not None:
         return document

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.calibration_cases import untaught
 from flows.gate_trial import CANDIDATE_TRAINED
 from flows.serving import Progress, silent
 from flows.training_plan import FEWEST_CASES, Begin, TrainingRun, plan
-from flows.tune_heads import pinned_threads, publish_candidate
+from flows.tune_heads import pinned_threads, publish_candidate, refuse_erased
 from models.calibration import Calibration
 from models.errors import Refused
 from models.network.heads import Head
@@ -86,7 +87,8 @@ def train_release(
     ------
     Refused
         `too-few-cases`; `too-few-labels` where an organ would have to be learnt from fewer than
-        `FEWEST_CASES` cases and nothing holds it; `no-body`.
+        `FEWEST_CASES` cases and nothing holds it; `no-body`; `patient-erased` if a patient who is learnt
+        from was taken out meanwhile.
     InvalidRelease
         If there is no incumbent, a file of it is damaged, or an export does not agree with torch.
     StorageFailed
@@ -106,6 +108,8 @@ def train_release(
             cases, labels = _prepared(services, run, start, folder, progress)
         with watch.step("train"):
             network, curve = _trained(services, run, cases, start, folder, progress)
+        learnt_from = [one.case for one in run.labelled] + list(run.calibration_cases)
+        refuse_erased(services, learnt_from, folder)
         with watch.step("export"):
             progress("exporting the candidate and proving it against torch")
             draft = _draft(services, run, network)
@@ -113,6 +117,7 @@ def train_release(
     with watch.step("calibrate"):
         draft = replace(draft, calibration=_calibration(services, run, draft, progress))
     with watch.step("publish"):
+        refuse_erased(services, learnt_from, folder)
         candidate = publish_candidate(services, draft)
         document = {
             "release": candidate.number,
@@ -234,13 +239,14 @@ def _calibration(
     services: Services, run: TrainingRun, draft: Release, progress: Progress
 ) -> Calibration | None:
     """Measure what may be claimed of the new network; None where the calibration set is too small."""
-    if not run.calibration_cases:
+    kept_for_it = untaught(services, run.calibration_cases)
+    if not kept_for_it:
         return None
     store, threads = services.releases, services.settings.threads
     exports = {organ: store.export(digest) for organ, digest in draft.heads.items()}
     engine = OpenVinoEngine(draft, store.export(draft.trunk), exports, threads)
-    count = len(run.calibration_cases)
-    cases = (services.cases.read(case) for case in run.calibration_cases)
+    count = len(kept_for_it)
+    cases = (services.cases.read(case) for case in kept_for_it)
     try:
         return calibrate_kept(
             draft, engine, cases, lambda done: progress(f"calibration case {done} of {count}")

@@ -7,6 +7,7 @@ is there already keeps its number.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,19 +17,20 @@ from typing import Any
 
 import torch
 
+from flows.calibration_cases import untaught
 from flows.gate_trial import CANDIDATE_TUNED
 from flows.serving import Progress, silent
 from flows.tuning_lessons import Lessons, lessons_of
 from flows.tuning_plan import TUNING_DECLINED, TuningRun, document, known, plan
 from models.calibration import Calibration, OrganCalibration
-from models.errors import OrganloopError
+from models.errors import OrganloopError, Refused
 from models.network.training import Progress as TrainingProgress
 from models.network.tuning import TuningResult, tune_heads
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes
 from models.release import Release
 from models.tuning import Ladder, TuningSettings
 from services.inference.engine import OpenVinoEngine
-from services.records.port import ReleaseState
+from services.records.port import Case, ReleaseState
 from services.releases.calibrator import calibrate_organs
 from services.releases.exporter import export_release
 from services.stopwatch import Stopwatch
@@ -71,6 +73,8 @@ def tune(
         If there is no incumbent, a file of it is damaged, or an export does not agree with torch.
     StorageFailed
         If a disk is full or a case is not whole; the incumbent serves as before.
+    Refused
+        `patient-erased` if a patient who is learnt from was taken out meanwhile.
     OrganloopError
         If CUDA is asked for and there is none: the CPU would give other bits.
     """
@@ -105,7 +109,9 @@ def tune(
         )
         folder = services.settings.home / "tuning" / run.key
         with watch.step("tune"):
-            result = _tuned(services, run, lessons, folder, progress)
+            result = _tuned(services, run, lessons, folder / _seen(run, lessons), progress)
+        learnt_from = [one.case for one in lessons.cases] + list(run.calibration_cases)
+        refuse_erased(services, learnt_from, folder)
         with watch.step("export"):
             progress("exporting the candidate and proving it against torch")
             draft = _draft(services, run, lessons, result)
@@ -113,9 +119,10 @@ def tune(
     with watch.step("calibrate"):
         draft = replace(draft, calibration=_calibration(services, run, lessons.organs, draft, progress))
     with watch.step("publish"):
+        refuse_erased(services, learnt_from, folder)
         candidate = publish_candidate(services, draft)
         report = _report(lessons, result)
-        _record(services, run, lessons, candidate, report, watch)
+        _record(services, run, lessons, learnt_from, candidate, report, watch)
         shutil.rmtree(folder, ignore_errors=True)
     progress(f"candidate: release {candidate.number}")
     return document(run, candidate, report) | {"seconds": watch.seconds()}
@@ -130,6 +137,30 @@ def pinned_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def refuse_erased(services: Services, learnt_from: Sequence[Case], folder: Path) -> None:
+    """Refuse a candidate that has seen a patient who was taken out meanwhile; its run is deleted.
+
+    Raises
+    ------
+    Refused
+        `patient-erased` with the number of cases.
+    """
+    gone = sum(services.records.erased(case.patient) for case in learnt_from)
+    if gone:
+        shutil.rmtree(folder, ignore_errors=True)
+        detail = f"{gone} of the cases learnt from were taken out meanwhile; start again without them"
+        raise Refused("patient-erased", detail, {"cases": gone})
+
+
+def _seen(run: TuningRun, lessons: Lessons) -> str:
+    """Name what fits depend on beside the run's key: the device, and which features are still kept."""
+    digest = hashlib.sha256(run.settings.device.encode())
+    for number, study in enumerate(lessons.studies):
+        if study.warm is not None:
+            digest.update(f" {number} ".encode() + study.warm.window.tobytes() + study.warm.index.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _tuned(
@@ -181,13 +212,14 @@ def _calibration(
     if old is None:
         return None
     measured: Mapping[str, OrganCalibration] = {}
-    if run.calibration_cases:
-        progress(f"calibrating on {len(run.calibration_cases)} cases")
+    kept_for_it = untaught(services, run.calibration_cases)
+    if kept_for_it:
+        progress(f"calibrating on {len(kept_for_it)} cases")
         store = services.releases
         exports = {organ: store.export(digest) for organ, digest in draft.heads.items()}
         threads = services.settings.threads
         engine = OpenVinoEngine(draft, store.export(draft.trunk), exports, threads)
-        cases = (services.cases.read(case) for case in run.calibration_cases)
+        cases = (services.cases.read(case) for case in kept_for_it)
         measured = calibrate_organs(draft, engine, organs, cases, old)
     kept = {organ: known for organ, known in old.organs.items() if organ not in organs}
     return replace(old, organs={**kept, **measured})
@@ -209,6 +241,7 @@ def _record(
     services: Services,
     run: TuningRun,
     lessons: Lessons,
+    learnt_from: Sequence[Case],
     candidate: Release,
     report: Mapping[str, Any],
     watch: Stopwatch,
@@ -216,7 +249,6 @@ def _record(
     states = services.records.release_states()
     if candidate.number not in states:
         services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
-    learnt_from = [one.case for one in lessons.cases] + list(run.calibration_cases)
     payload = {
         "key": run.key,
         "release": candidate.number,
@@ -224,7 +256,7 @@ def _record(
         "parent": run.parent.number,
         "organs": list(lessons.organs),
         "level": str(run.settings.level or "auto"),
-        "cases": [case.case_id for case in learnt_from],
+        "cases": list(dict.fromkeys(case.case_id for case in learnt_from)),
         "patients": sorted({case.patient for case in learnt_from}),
         "sites": sorted({one.case.site for one in lessons.corrected if one.case.site}),
         "report": dict(report),

@@ -13,6 +13,9 @@ from services.pictures.tuning_curves import tuning_curves
 from services.settings import Settings
 from services.wiring import connect_in_process
 
+LONGEST_SECONDS = 20 * 3600.0
+"""A job that is not done by then is ended, has died, or was never taken; the next night begins again."""
+
 AUTO = "auto"
 """The ladder: the lowest level that does."""
 
@@ -48,7 +51,7 @@ def publish_tuning_task(document: dict[str, Any]) -> None:
     create_markdown_artifact(key="tuning-cost", markdown=_cost(document), description=title)
 
 
-@flow(name="tune-heads", log_prints=True)
+@flow(name="tune-heads", log_prints=True, timeout_seconds=LONGEST_SECONDS)
 def tune_flow(organs: list[str] | None = None, level: str = AUTO) -> dict[str, Any]:
     """Tune the heads with enough corrections into a candidate; a run that was cut short goes on."""
     document = tune_task(organs, level)

@@ -58,7 +58,7 @@ class Lessons:
     @property
     def corrections(self) -> tuple[str, ...]:
         """Names of the corrections learnt from."""
-        return tuple(sorted(one.correction for one in self.cases if one.correction))
+        return tuple(sorted({one.correction for one in self.cases if one.correction}))
 
 
 def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lessons:
@@ -94,6 +94,8 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
         _Incumbent(services, parent).ask,
         services.settings.home / "tuning" / f"importance-{parent.digest[:24]}.json",
     )
+    replayed, also = _believed(services, replayed)  # what was refused when it was new comes back here
+    replayed, refused = _only(replayed, organs), refused + also
     features = FeatureStore(services.cases)
     studies = [read_tuning_study(services.cases, one, parent, features) for one in corrected]
     studies += [read_tuning_study(services.cases, one, parent, features, True) for one in replayed]
@@ -120,21 +122,23 @@ class _Incumbent:
 def _believed(
     services: Services, corrected: Sequence[LabelledCase]
 ) -> tuple[tuple[LabelledCase, ...], tuple[dict[str, Any], ...]]:
-    """Take the organs out whose label cannot be what a reader meant."""
+    """Take the organs out whose label cannot be what a reader meant; one without a label teaches nothing."""
     believed, refused = [], []
     for one in corrected:
         content = services.cases.read(one.case)
         body = filled_body(content.volume.hu).astype(np.float32)
         outside = resample(body, content.volume.geometry, content.ct, outside=0.0) < 0.5
         doubts = {
-            organ: label_doubt(organ, content.labels[organ], content.ct, outside) for organ in one.organs
+            organ: label_doubt(organ, content.labels[organ], content.ct, outside)
+            for organ in one.organs
+            if organ in content.labels
         }
         refused += [
             {"organ": organ, "case": one.case.case_id, "code": doubt.code, "detail": doubt.detail}
             for organ, doubt in doubts.items()
             if doubt is not None
         ]
-        believed.append(replace(one, organs=tuple(o for o in one.organs if doubts[o] is None)))
+        believed.append(replace(one, organs=tuple(o for o in one.organs if doubts.get(o) is None)))
     return tuple(believed), tuple(refused)
 
 

@@ -122,7 +122,7 @@ def plan(services: Services, organs: Collection[str] | None, settings: TuningSet
     if unknown:
         raise ValueError(f"no such organ: {', '.join(unknown)}; there are {', '.join(contract.organs)}")
     asked = [organ for organ in contract.organs if organs is None or organ in organs]
-    learnt = {uid for release in _lineage(services, parent) for uid in release.corrections}
+    learnt = set(_learnt(services, parent))
     profile = serving_profile(services.settings.threads)
     independent, _ = usable(services.records.cases(Purpose.CALIBRATION))
     calibrates = parent.calibration is not None and parent.calibration.profile == profile
@@ -140,6 +140,15 @@ def plan(services: Services, organs: Collection[str] | None, settings: TuningSet
         settings=settings,
         profile=profile,
     )
+
+
+def _learnt(services: Services, release: Release) -> Iterator[tuple[str, str]]:
+    """Yield what a release and its ancestors have learnt: the correction, and each organ it changed."""
+    lineage = tuple(_lineage(services, release))
+    for one, before in zip(lineage, (*lineage[1:], None), strict=True):
+        for organ, head in one.heads.items():
+            if before is None or before.trunk != one.trunk or before.heads.get(organ) != head:
+                yield from ((name, organ) for name in one.corrections)
 
 
 def _lineage(services: Services, release: Release) -> Iterator[Release]:

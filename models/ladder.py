@@ -19,8 +19,11 @@ PLATEAU = 0.02
 
 
 def meets(rung: Rung, before: Rung, target: float) -> bool:
-    """Tell whether a level is good enough: the target on new studies, and the old ones not forgotten."""
-    if rung.new_dsc is None or rung.new_dsc < target:
+    """Tell whether a level is good enough.
+
+    That is the target on new studies, no worse there than the incumbent, and the old ones not forgotten.
+    """
+    if rung.new_dsc is None or rung.new_dsc < target or _loses(rung, before):
         return False
     return rung.old_dsc is None or before.old_dsc is None or rung.old_dsc >= before.old_dsc - FORGETS
 
@@ -42,6 +45,7 @@ def choose(rungs: Sequence[Rung], before: Rung, target: float) -> tuple[Rung, La
     rung, end
         The lowest that meets the target; else the lowest that is within `LEVEL_WORTH` of the best, and
         what that means. `forgets-old-site`: the target is reached where the old sites lose too much.
+        `no-gain`: it is reached, by more than `LEVEL_WORTH` worse than the incumbent.
         `more-studies`: the highest fits what it learnt from and falls short on others.
         `climb-higher`: it does not fit that, and climbing still gained. `heads-not-enough`: it does not
         fit that, and climbing gains nothing any more: the trunk does not show what would be needed.
@@ -53,8 +57,10 @@ def choose(rungs: Sequence[Rung], before: Rung, target: float) -> tuple[Rung, La
             return rung, LadderEnd.TARGET_MET
     best = max(rung.score or 0.0 for rung in rungs)
     kept = next(rung for rung in rungs if (rung.score or 0.0) >= best - LEVEL_WORTH)
-    if any(rung.new_dsc is not None and rung.new_dsc >= target for rung in rungs):
-        return kept, LadderEnd.FORGETS
+    reached = [rung for rung in rungs if rung.new_dsc is not None and rung.new_dsc >= target]
+    if reached:
+        lost = all(_loses(rung, before) for rung in reached)
+        return kept, LadderEnd.NO_GAIN if lost else LadderEnd.FORGETS
     highest = rungs[-1]
     if highest.train_dsc is not None and highest.train_dsc >= target:
         return kept, LadderEnd.MORE_STUDIES
@@ -80,6 +86,13 @@ def split(patients: Sequence[str], share: float, random: np.random.Generator) ->
         return frozenset()
     count = min(max(1, round(share * len(unique))), len(unique) - 1)
     return frozenset(unique[n] for n in random.permutation(len(unique))[:count])
+
+
+def _loses(rung: Rung, before: Rung) -> bool:
+    """Tell whether a level is worse than the incumbent on the new studies it was to gain on."""
+    if rung.new_dsc is None or before.new_dsc is None:
+        return False
+    return rung.new_dsc < before.new_dsc - LEVEL_WORTH
 
 
 def _plateau(rungs: Sequence[Rung]) -> bool:

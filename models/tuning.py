@@ -86,6 +86,7 @@ class LadderEnd(StrEnum):
 
     TARGET_MET = "target-met"
     FORGETS = "forgets-old-site"
+    NO_GAIN = "no-gain"
     MORE_STUDIES = "more-studies"
     CLIMB_HIGHER = "climb-higher"
     HEADS_NOT_ENOUGH = "heads-not-enough"

@@ -248,6 +248,11 @@ class _Climb:
         judging |= split(old, share, random)
         return frozenset(n for n in self.labelled if self.patients[n] in judging) - doubted
 
+    def _learning(self, judges: frozenset[int]) -> list[int]:
+        """Return the studies of the patients that do not judge; a judge's study in doubt does neither."""
+        judging = {self.patients[n] for n in judges}
+        return [n for n in self.labelled if self.patients[n] not in judging]
+
     def _before(self, judges: frozenset[int]) -> Rung:
         if not self.pulled:
             return Rung(None, 0, None, None, None)
@@ -255,7 +260,7 @@ class _Climb:
 
     def _rung(self, level: Level, judges: frozenset[int]) -> tuple[Rung, Head]:
         """Fit a level to the patients that do not judge."""
-        learning = [n for n in self.labelled if n not in judges]
+        learning = self._learning(judges)
 
         def judge(head: Head) -> float | None:
             return self._scored(level, 0, head, judges, soft=True).score
@@ -314,7 +319,7 @@ class _Climb:
     def _scored(
         self, level: Level | None, steps: int, head: Head, judges: frozenset[int], soft: bool = False
     ) -> Rung:
-        learning = [n for n in self.labelled if n not in judges]
+        learning = self._learning(judges)
         return Rung(
             level,
             steps,

@@ -54,9 +54,10 @@ class Evidence:
     left_out
         By organ, why its head is left as it is: a code, and the numbers.
     corrected
-        Cases no ancestor has learnt from, in order of arrival.
+        Cases with the organs there that no ancestor has learnt, in order of arrival.
     older
-        The others, of which some are replayed: a head that never sees its old site again forgets it.
+        The other organs and cases, of which some are replayed: a head that never sees its old site again
+        forgets it.
     """
 
     organs: tuple[str, ...]
@@ -73,7 +74,7 @@ class Evidence:
 def gather(
     records: Records,
     cases: CaseStore,
-    learnt: Collection[str],
+    learnt: Collection[tuple[str, str]],
     asked: Sequence[str],
     policy: ReadersDisagree = ReadersDisagree.ASK,
 ) -> Evidence:
@@ -88,7 +89,8 @@ def gather(
     records, cases
         Where corrections and cases are.
     learnt
-        Names of the corrections the incumbent and its ancestors have learnt from.
+        Name of the correction and organ, of all that the incumbent and its ancestors have learnt: an organ
+        that was left as it was has its corrections still to come.
     asked
         Organs that may be tuned.
     policy
@@ -106,7 +108,9 @@ def gather(
         if case_id not in kept:
             continue
         organs_of.setdefault(case_id, set()).add(organ)
-        if organ in edited and word.entry.state is OrganState.EDITED and correction.name not in learnt:
+        if organ in edited and word.entry.state is OrganState.EDITED:
+            if (correction.name, organ) in learnt:
+                continue
             if word.entry.added_ml + word.entry.removed_ml < TINY_ML:
                 tiny[organ] += 1
             else:
@@ -118,17 +122,18 @@ def gather(
     }
     enough = tuple(organ for organ in asked if organ not in left_out)
 
-    def labelled(case: Case) -> LabelledCase:
+    def labelled(case: Case, fresh: bool) -> LabelledCase:
         correction = known.get(case.case_id)
         if correction is None:
-            return LabelledCase(case, enough, None)
+            return LabelledCase(case, () if fresh else enough, None)
         taught = organs_of.get(case.case_id, ())
-        organs = tuple(organ for organ in enough if organ in taught)
+        organs = tuple(
+            organ for organ in enough if organ in taught and ((correction.name, organ) not in learnt) is fresh
+        )
         return LabelledCase(case, organs, correction.name, correction.series_uid)
 
-    fresh = [case_id for case_id, one in known.items() if case_id in kept and one.name not in learnt]
-    corrected = _with_organs(labelled(kept[case_id]) for case_id in fresh)
-    older = _with_organs(labelled(case) for case_id, case in kept.items() if case_id not in fresh)
+    corrected = _with_organs(labelled(kept[case_id], True) for case_id in known if case_id in kept)
+    older = _with_organs(labelled(case, False) for case in kept.values())
     # The order of content digests is a draw, and the same draw every time and at every site.
     older = sorted(older, key=lambda one: one.case.digest)
     return Evidence(enough, left_out, tuple(corrected), tuple(older))

@@ -4,9 +4,9 @@
 
     features/<patient>/<series>-<trunk>-<volume>.npz
 
-Patient and series are keyed hashes, as everywhere in the case store; the trunk is named by the start of its
-digest, the volume by that of the SHA-256 of its Hounsfield units on the model grid: features of another
-trunk, or of other voxels, are not found.
+Patient and series are keyed hashes, as everywhere in the case store; the trunk is named by the start of the
+SHA-256 of its digest, window and Hounsfield window, the volume by that of its Hounsfield units on the model
+grid: features of another trunk, of other windows or of other voxels are not found.
 """
 
 from __future__ import annotations
@@ -127,5 +127,8 @@ class FeatureStore:
 
     def _path(self, patient: str, series_uid: str, release: Release, hu: NDArray[np.int16]) -> Path:
         voxels = hashlib.sha256(repr(hu.shape).encode() + np.ascontiguousarray(hu).tobytes()).hexdigest()
-        names = (self._cases.pseudonym(series_uid), release.trunk, voxels)
+        contract = release.contract
+        seen = [release.trunk, *map(int, contract.window_shape), *map(float, contract.hu_window)]
+        trunk = hashlib.sha256(repr(seen).encode()).hexdigest()
+        names = (self._cases.pseudonym(series_uid), trunk, voxels)
         return self._folder / patient / ("-".join(name[:NAMED_BY] for name in names) + ".npz")

@@ -1,4 +1,4 @@
-"""Training runs that are not finished: where each is kept, and out of which a patient is taken."""
+"""Runs that are not finished: where training is kept, and out of which a patient is taken."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ def run_folder(home: Path, key: str) -> Path:
 
 
 def erase_runs(home: Path, case_ids: Collection[str]) -> int:
-    """Delete every unfinished run that holds one of these cases: its weights have seen it.
+    """Delete every unfinished run that may have seen one of these cases.
+
+    A training run names its cases. Tuning does not, nor what is kept of which older cases matter: minutes
+    make them again, so all of it goes.
 
     Returns
     -------
     int
-        Runs deleted.
+        Runs and files deleted.
 
     Raises
     ------
@@ -34,9 +37,13 @@ def erase_runs(home: Path, case_ids: Collection[str]) -> int:
     holding = [
         run for run in home.glob("training/*") if any(p.name in wanted for p in run.glob(f"{CASES}/*"))
     ]
+    holding += home.glob("tuning/*") if wanted else ()
     try:
         for run in holding:
-            shutil.rmtree(run)
+            if run.is_dir():
+                shutil.rmtree(run)
+            else:
+                run.unlink(missing_ok=True)
     except OSError as error:
-        raise StorageFailed(f"an unfinished training run cannot be deleted: {error.strerror}") from error
+        raise StorageFailed(f"an unfinished run cannot be deleted: {error.strerror}") from error
     return len(holding)

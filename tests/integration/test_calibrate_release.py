@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from deploy.cli import app
 from flows.audit_stream import AUDIT_DRAWN, BOUND_BROKEN, check_bounds
 from flows.calibrate_release import CANDIDATE_CALIBRATED, calibrate_release
+from flows.calibration_cases import untaught
 from models.corrections import HybridLabel, Provenance
 from models.errors import Refused
 from models.phantom import make_case
@@ -87,6 +88,17 @@ def test_a_readers_edit_and_a_second_case_of_a_patient_do_not_count(site, origin
     assert refused.value.measured[left_out] == 1
 
 
+def test_images_that_are_kept_for_tuning_under_another_patient_do_not_count(site):
+    services = site.services
+    kept = services.records.cases(Purpose.CALIBRATION)
+    content = services.cases.read(kept[0])
+    services.cases.add(services.records, "twin", "twin", Purpose.TUNING, "edited-from-1", content)
+    assert untaught(services, kept) == list(kept[1:])
+    with pytest.raises(Refused, match="too-few-cases") as refused:
+        calibrate_release(services)
+    assert refused.value.measured["same_images"] == 1
+
+
 def test_the_verb_refuses_with_the_numbers(site):
     home = {"ORGANLOOP_HOME": str(site.services.settings.home)}
     result = CliRunner().invoke(app, ["calibrate", "--json"], env=home)
@@ -113,11 +125,15 @@ def test_bounds_of_audited_studies_that_readers_contradict_raise_an_alert(site, 
     assert (row["held"], row["looked_at"], row["broken"]) == (0, 3, True)
     assert row["high"] < row["promised"] == 0.9
     assert check_bounds(audited.services) == found
+    first = records.corrections()[0]
     (alert,) = records.events(BOUND_BROKEN)
     assert alert.payload["organ"] == "stomach"
     home = {"ORGANLOOP_HOME": str(audited.services.settings.home)}
     result = CliRunner().invoke(app, ["bounds", "--json"], env=home)
     assert (result.exit_code, json.loads(result.stdout)["alerts"]) == (1, ["stomach"])
+    records.withdraw(first.sop_instance_uid, reader="Dr A", reason="wrong phase")
+    found = check_bounds(audited.services)
+    assert (found["reviewed"], found["organs"]["stomach"]["looked_at"]) == (2, 2), "never said"
 
 
 def test_a_study_that_is_not_drawn_claims_nothing_on_record(site):

@@ -47,8 +47,8 @@ class Reader:
         self.records.add_case(case)
         return case.case_id
 
-    def gather(self, learnt=(), asked=ASKED):
-        return gather(self.records, self.cases, learnt, asked)
+    def gather(self, learnt=(), asked=ASKED, organs=ASKED):
+        return gather(self.records, self.cases, {(name, organ) for name in learnt for organ in organs}, asked)
 
 
 @pytest.fixture
@@ -106,6 +106,22 @@ def test_what_an_ancestor_learnt_is_replayed_and_no_new_evidence(reader):
     found = reader.gather(learnt)
     assert [one.correction for one in found.corrected] == new
     assert sorted(one.correction for one in found.older) == learnt
+
+
+def test_an_organ_left_as_it_was_keeps_its_evidence_when_its_neighbour_is_tuned(reader):
+    first = [reader.corrects(f"1.{n}", edited("aorta"), *[edited("liver")][: n < 2]) for n in range(3)]
+    assert reader.gather().organs == ("aorta",), "of the liver two studies are too few"
+    new = reader.corrects("2.0", edited("liver"))
+    found = reader.gather(first, organs=("aorta",))
+    assert found.organs == ("liver",)
+    assert [(one.correction, one.organs) for one in found.corrected] == [
+        (name, ("liver",)) for name in (*first[:2], new)
+    ]
+    assert found.older == (), "the aorta is not tuned now"
+    again = [reader.corrects(f"3.{n}", edited("aorta")) for n in range(3)]
+    found = reader.gather(first, organs=("aorta",))
+    assert {one.organs for one in found.corrected if one.correction in again} == {("aorta",)}
+    assert {(one.correction, one.organs) for one in found.older} == {(name, ("aorta",)) for name in first}
 
 
 def test_older_cases_come_in_the_order_of_a_draw_and_the_budget_is_that_of_the_corrections(reader):

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from pydicom import dcmread
 
-from flows import tune_heads
+from flows import nightly_tuning, tune_heads, tuning_lessons
 from flows.feature_keeping import forget_features
 from flows.gate_candidate import CANDIDATE_TUNED
 from flows.ingest_correction import ingest, memory_of
+from flows.launching import PrefectLauncher, RunState
+from flows.segment_study import segment
 from flows.tune_heads import tune
+from flows.tuning_lessons import lessons_of
 from flows.tuning_plan import plan
 from models import label_doubts
-from models.conformal import fewest_cases
-from models.corrections import HybridLabel, Provenance
 from models.errors import OrganloopError, Refused, StorageFailed
-from models.geometry import Geometry
+from models.label_doubts import LabelDoubt
 from models.network.samples import origins
 from models.segmentation import Segmentation
 from models.tuning import Level, TuningSettings
-from models.volume import Volume
 from services.cases import evidence
 from services.cases.features import FeatureStore
 from services.cases.replayed import choose_replayed
-from services.cases.store import CaseContent
-from services.cases.tuning_study import read_tuning_study, tuning_study
+from services.cases.training_runs import erase_runs
+from services.cases.tuning_study import read_tuning_study
 from services.records.port import Case, Purpose, ReleaseState
 from services.records.store import SqlRecords
 from services.releases import exporter
-from services.releases.calibrator import calibrate_organs
 from services.releases.store import ReleaseStore
 from tests.learning import DOMAIN, ORGANS, open_site, small_release
 
@@ -103,6 +103,9 @@ def test_the_features_kept_while_serving_are_found_for_each_corrected_study(corr
         assert not study.edited["aorta"].all()
         other = replace(run.parent, trunk="0" * 64)
         assert read_tuning_study(services.cases, one, other, store).warm is None, "of another trunk"
+        for seen in ({"window_shape": (16, 24, 24)}, {"hu_window": (-200.0, 250.0)}):
+            other = replace(run.parent, contract=replace(run.parent.contract, **seen))
+            assert read_tuning_study(services.cases, one, other, store).warm is None, seen
 
 
 def test_kept_features_are_forgotten_after_a_time_and_with_their_patient(corrected, tmp_path):
@@ -114,6 +117,97 @@ def test_kept_features_are_forgotten_after_a_time_and_with_their_patient(correct
     assert sorted(folder.glob("*/*.npz")) == [second, third]
     assert store.erase(second.parent.name) == 1
     assert sorted(folder.glob("*/*.npz")) == [third]
+
+
+def test_a_patient_taken_out_while_features_are_written_leaves_none(corrected, tmp_path, monkeypatch):
+    site = corrected.copy(tmp_path)
+    records, store = site.services.records, FeatureStore(site.services.cases)
+    ct = site.folder / "ct-1"
+    patient = site.services.cases.pseudonym(str(dcmread(next(ct.iterdir())).PatientID))
+    assert store.erase(patient) == 1
+    keep = FeatureStore.keep
+
+    def kept_and_erased(*given):
+        keep(*given)
+        records.erase_patient(patient, who="Dr A", reason="consent withdrawn")
+
+    monkeypatch.setattr(FeatureStore, "keep", kept_and_erased)
+    segment(ct, tmp_path / "out", site.services, organs=ORGANS)
+    assert records.erased(patient)
+    assert not (site.services.cases.folder / "features" / patient).exists()
+
+
+def test_nothing_of_a_run_is_left_of_a_patient_who_was_taken_out_meanwhile(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    folder, whole = services.settings.home / "tuning", tune_heads.export_release
+    importance = folder / "importance-1.json"
+    (patient, *_) = sorted(case.patient for case in services.records.cases(Purpose.TUNING))
+
+    def exported_and_erased(*given, **named):
+        importance.write_text("{}")
+        erasure = services.records.erase_patient(patient, who="Dr A", reason="consent withdrawn")
+        assert list(folder.rglob("*.pt")), "a run is under way"
+        erase_runs(services.settings.home, [case["case_id"] for case in erasure.cases])
+        assert list(folder.iterdir()) == []
+        return whole(*given, **named)
+
+    monkeypatch.setattr(tune_heads, "export_release", exported_and_erased)
+    with pytest.raises(Refused, match="patient-erased"):
+        tune(services, settings=SETTINGS)
+    assert services.releases.numbers() == (1,)
+    assert services.records.events(CANDIDATE_TUNED) == ()
+
+
+def test_a_label_that_was_refused_is_not_replayed_either(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    run = plan(services, None, SETTINGS)
+    doubted = replace(run.evidence, corrected=run.evidence.corrected[:2], older=run.evidence.corrected[2:])
+    run = replace(run, evidence=doubted)
+    (old,) = doubted.older
+    named = tuning_lessons.label_doubt
+
+    def doubts(key, label, ct, outside):
+        refused = key == "aorta" and label.inside.sum() == volume
+        return LabelDoubt("absurd-volume", "x") if refused else named(key, label, ct, outside)
+
+    volume = services.cases.read(old.case).labels["aorta"].inside.sum()
+    monkeypatch.setattr(tuning_lessons, "label_doubt", doubts)
+    lessons = lessons_of(services, run, lambda _: None)
+    assert [one.organs for one in lessons.replayed] == [("stomach",)]
+    assert [(one["organ"], one["case"]) for one in lessons.refused] == [("aorta", old.case.case_id)]
+    assert set(lessons.studies[-1].truth) == {"stomach"}
+
+
+def test_a_run_is_not_taken_up_with_other_features_than_it_began_with(corrected, tmp_path):
+    services = corrected.copy(tmp_path).services
+    run = plan(services, None, SETTINGS)
+    lessons = lessons_of(services, run, lambda _: None)
+    begun = tune_heads._seen(run, lessons)
+    assert begun == tune_heads._seen(run, lessons_of(services, run, lambda _: None))
+    assert begun != tune_heads._seen(replace(run, settings=replace(SETTINGS, device="cuda")), lessons)
+    FeatureStore(services.cases).erase(run.evidence.corrected[0].case.patient)
+    assert begun != tune_heads._seen(run, lessons_of(services, run, lambda _: None))
+
+
+def test_a_correction_that_comes_while_the_job_tunes_is_the_next_nights(corrected, tmp_path, monkeypatch):
+    site = corrected.copy(tmp_path)
+    started = []
+
+    def start(*_, **given):
+        started.append(given["idempotency_key"])
+        return SimpleNamespace(id="a job")
+
+    def ended(*_):
+        tune(site.services, settings=SETTINGS)
+        site.correct(4, "aorta")
+        return RunState.DONE
+
+    monkeypatch.setattr(nightly_tuning, "run_deployment", start)
+    monkeypatch.setattr(PrefectLauncher, "state", ended)
+    monkeypatch.setattr(nightly_tuning, "tuning_settings", lambda *_: SETTINGS)
+    document = nightly_tuning.tuned_on_pool("auto", site.services.settings)
+    assert (document["release"], document["corrections"], len(started)) == (2, 3, 1)
+    assert len(plan(site.services, None, SETTINGS).evidence.corrected) == 4
 
 
 @pytest.mark.parametrize("purpose", [Purpose.GATE, Purpose.CALIBRATION])
@@ -277,75 +371,3 @@ def test_a_case_that_lost_a_label_is_not_learnt_from_in_silence(corrected, tmp_p
     (services.cases.folder / labelled.case.case_id / "labels" / "aorta.nii.gz").unlink()
     with pytest.raises(StorageFailed, match=r"is not what was kept: .* ingest its correction, again"):
         read_tuning_study(services.cases, labelled, run.parent)
-
-
-def _content(*labels: HybridLabel) -> CaseContent:
-    """A case of 8 mm voxels whose CT has voxels of 4 mm."""
-    axes = np.eye(4)[[2, 1, 0, 3]]  # k to the head, j to posterior, i to the left
-    model = Geometry((4, 4, 4), axes @ np.diag([8.0, 8.0, 8.0, 1.0]))
-    ct = Geometry((7, 7, 7), axes @ np.diag([4.0, 4.0, 4.0, 1.0]))
-    hu = np.zeros((4, 4, 4), np.int16)
-    return CaseContent(Volume(hu, model), ct, {}, dict(zip(ORGANS, labels, strict=False)))
-
-
-def test_only_a_readers_word_is_labelled_and_overpaint_counts_little():
-    inside = np.zeros((7, 7, 7), bool)
-    inside[:, :, :4] = True
-    provenance = np.full((7, 7, 7), Provenance.READER, np.uint8)
-    provenance[:3] = Provenance.OVERPAINT
-    ours = np.full((7, 7, 7), Provenance.MODEL, np.uint8)
-    content = _content(HybridLabel(inside, ours), HybridLabel(inside, provenance))
-    study = tuning_study(content, ORGANS)
-    assert set(study.truth) == set(study.weight) == {"stomach"}
-    assert study.truth["stomach"][2, 2].tolist() == [255, 252, 56, 0]
-    assert study.weight["stomach"][:, 0, 0].tolist() == [64, 105, 253, 255]
-
-
-@pytest.mark.parametrize("provenance", [Provenance.MODEL, Provenance.OVERPAINT])
-def test_a_model_voxel_learns_only_what_was_vouched_for_of_its_ct_voxels(provenance):
-    """One 1 mm slice is the reader's word, in the middle of model voxels of 3 mm."""
-    axes = np.eye(4)[[2, 1, 0, 3]]
-    ct = Geometry((10, 10, 10), axes)
-    model = Geometry((4, 4, 4), axes @ np.diag([3.0, 3.0, 3.0, 1.0]))
-    inside = np.ones((10, 10, 10), bool)
-    inside[6, :5] = False  # erased by the reader on this slice
-    whose = np.full((10, 10, 10), Provenance.MODEL, np.uint8)
-    whose[6] = provenance or Provenance.READER
-    whose[6, :5] = Provenance.READER
-    content = CaseContent(
-        Volume(np.zeros((4, 4, 4), np.int16), model), ct, {}, {"liver": HybridLabel(inside, whose)}
-    )
-    study = tuning_study(content, ["liver"])
-    truth, weight = study.truth["liver"], study.weight["liver"]
-    assert 60 < weight[2, 0, 0] < 128, "part of the voxel is vouched for"
-    assert truth[2, 0].tolist() == [0, 0, 0, 0], "that part is background; the rest is our own result"
-    assert truth[2, 3].tolist() == [255, 255, 255, 255]
-    assert not weight[0].any()
-    assert not truth[weight == 0].any()
-
-
-class _TellsTheTruth:
-    """An engine whose answer is the left half, at a probability of 0.8."""
-
-    profile = "any"
-
-    def segment(self, hu):
-        probability = np.zeros((len(ORGANS), *hu.shape), np.float16)
-        probability[..., :2] = 0.8
-        nothing = np.zeros((1, 3))
-        return Segmentation(probability, probability, nothing.astype(np.float32), nothing.astype(np.int32))
-
-
-@pytest.mark.parametrize(("lacking", "calibrated"), [(0, {"liver"}), (1, set())])
-def test_an_organ_is_calibrated_on_enough_cases_or_not_at_all(lacking, calibrated):
-    inside = np.zeros((7, 7, 7), bool)
-    inside[:, :, :3] = True
-    truth = HybridLabel(inside, np.full((7, 7, 7), Provenance.READER, np.uint8))
-    unseen = HybridLabel(inside, np.full((7, 7, 7), Provenance.MODEL, np.uint8))
-    release = small_release()[2]
-    with pytest.raises(Refused, match="other-grid"):
-        calibrate_organs(release, _TellsTheTruth(), ("liver",), [_content(truth, unseen)])
-    release = replace(release, contract=replace(release.contract, spacing_mm=(8.0, 8.0, 8.0)))
-    cases = [_content(truth, unseen)] * (fewest_cases(0.9) - lacking)
-    found = calibrate_organs(release, _TellsTheTruth(), ("liver", "stomach"), cases)
-    assert set(found) == calibrated

@@ -25,6 +25,13 @@ def test_a_level_that_forgets_the_old_site_does_not_meet_the_target(lost, met):
     assert meets(_rung(Level.HEAD, 0.95, 0.9 - lost), BEFORE, 0.8) is met
 
 
+def test_a_level_worse_than_the_incumbent_does_not_meet_a_target_that_the_incumbent_met():
+    before = Rung(None, 0, 0.97, 0.97, 0.9)
+    rungs = [_rung(Level.HEAD, 0.91), _rung(Level.COARSE, 0.97 - LEVEL_WORTH)]
+    assert choose(rungs, before, 0.9) == (rungs[1], LadderEnd.TARGET_MET)
+    assert choose(rungs[:1], before, 0.9) == (rungs[0], LadderEnd.NO_GAIN)
+
+
 def test_without_the_target_the_lowest_level_about_as_good_as_the_best_is_kept():
     rungs = [_rung(Level.HEAD, 0.6), _rung(Level.COARSE, 0.7), _rung(Level.BLOCK, 0.7 + LEVEL_WORTH)]
     assert choose(rungs, BEFORE, 0.8)[0] is rungs[1]
@@ -38,6 +45,7 @@ def test_without_the_target_the_lowest_level_about_as_good_as_the_best_is_kept()
         ([_rung(Level.HEAD, 0.6), _rung(Level.BLOCK, 0.7)], LadderEnd.HEADS_NOT_ENOUGH),
         ([_rung(Level.HEAD, 0.6), _rung(Level.COARSE, 0.61, train=0.85)], LadderEnd.MORE_STUDIES),
         ([_rung(Level.HEAD, 0.85, 0.8), _rung(Level.COARSE, 0.7)], LadderEnd.FORGETS),
+        ([_rung(Level.HEAD, 0.85, 0.8), _rung(Level.COARSE, 0.82)], LadderEnd.TARGET_MET),
         ([_rung(Level.HEAD, None, None)], LadderEnd.NOT_VALIDATED),
     ],
 )

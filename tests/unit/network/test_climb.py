@@ -6,21 +6,22 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from models.kept_features import KeptFeatures
-from models.network.fitting import study_dsc
+from models.network.fitting import Checkpoints, study_dsc
 from models.network.flops import FlopTally
 from models.network.heads import HeadSpec, build_head, with_taps
 from models.network.samples import extract, origins
 from models.network.sampling import draw_tiles, gather_tiles
-from models.network.tuning import TuningStudy, level_spec, tune_heads
+from models.network.tuning import TuningStudy, _Climb, _Told, level_spec, tune_heads
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
 from models.sampled import FeatureSampler
-from models.tuning import LadderEnd, Level, TuningSettings
+from models.tuning import Doubt, LadderEnd, Level, TuningSettings
 from models.windows import cut, scale_hu
 from tests.conftest import ROOT
 
@@ -102,6 +103,20 @@ def test_a_label_that_contradicts_the_others_counts_for_less_and_is_named(trunk,
     (doubt,) = climb(trunk, heads, contract, cases, told).doubts
     assert (doubt.organ, doubt.study, doubt.code) == ("aorta", 7, "contradicts-the-others")
     assert doubt.measured["dsc"] < 0.3 < doubt.measured["median"]
+
+
+def test_a_study_in_doubt_of_a_patient_who_judges_does_not_teach(trunk, heads, contract, studies):
+    told = _Told(lambda _: None, 0.0, 1)
+    voxels, _ = extract(
+        trunk, heads, {"aorta": heads["aorta"].spec}, studies, contract, CLIMB, FlopTally(False)
+    )
+    of_two = [*studies[:3], replace(studies[3], patient="p0"), *studies[4:]]
+    climbing = _Climb(
+        "aorta", heads["aorta"], True, voxels["aorta"], of_two, contract, CLIMB, Checkpoints(None),
+        FlopTally(False), 1, told,
+    )  # fmt: skip
+    climbing.doubts = [Doubt("aorta", 3, "contradicts-the-others", {})]
+    assert climbing._learning(frozenset({0})) == [1, 2, 4, 5]
 
 
 def test_a_new_organ_gets_a_head_from_readers_masks_alone(trunk, contract, studies):
