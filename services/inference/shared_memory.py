@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ PREFIX = "organloop-volume-"
 FOLDER = Path("/dev/shm")
 MARGIN_SECONDS = 60
 """How long past its request's deadline a region may be left registered by a client that was killed."""
+UNREGISTER_SECONDS = 2.0
+"""How long to wait for a server that takes back no region, after its answer or in place of one."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,8 +40,8 @@ def is_local(url: str) -> bool:
 def shared(array: NDArray[Any], client: InferenceServerClient, deadline_seconds: float) -> Iterator[str]:
     """Show an array to a server on this host; the name of its region, for one request.
 
-    The file is unlinked as soon as the server has it mapped, so that none is left behind whoever is
-    killed. A region that a killed client left registered is taken back by the next one.
+    The file is unlinked as soon as the server has it mapped. What a killed client left, a region still
+    registered or a file not yet unlinked, is taken back by the next one.
 
     Parameters
     ----------
@@ -76,27 +79,37 @@ def shared(array: NDArray[Any], client: InferenceServerClient, deadline_seconds:
     try:
         yield name
     finally:
-        _unregister(name, client, deadline_seconds)
+        _unregister(name, client)
 
 
-def _unregister(name: str, client: InferenceServerClient, deadline_seconds: float) -> bool:
+def _unregister(name: str, client: InferenceServerClient) -> None:
     """Take a region back; Triton keeps one that a request is still read from, and says so.
 
-    One that is still kept after a moment is left to `_take_back`.
+    One that is still kept after a moment, or whose server hangs, is left to `_take_back`.
     """
+    end = time.monotonic() + UNREGISTER_SECONDS
     for pause in (0.0, 0.01, 0.05, 0.2):
         time.sleep(pause)
         with contextlib.suppress(InferenceServerException):
-            client.unregister_system_shared_memory(name, client_timeout=deadline_seconds)
-            return True
-    return False
+            client.unregister_system_shared_memory(name, client_timeout=max(end - time.monotonic(), 0.001))
+            return
 
 
 def _take_back(client: InferenceServerClient, deadline_seconds: float) -> None:
-    """Unregister what clients that are gone have left."""
+    """Unregister and unlink what clients that are gone have left."""
     regions = client.get_system_shared_memory_status(client_timeout=deadline_seconds).regions
-    for name in regions:
-        if name.startswith(PREFIX) and int(name.removeprefix(PREFIX).partition("-")[0]) < time.time():
-            with contextlib.suppress(InferenceServerException):  # another was quicker, or it is in use
-                client.unregister_system_shared_memory(name, client_timeout=deadline_seconds)
-                _log.warning("took back shared memory %s that was left registered", name)
+    for name in filter(_is_left, regions):
+        with contextlib.suppress(InferenceServerException):  # another was quicker, or it is in use
+            client.unregister_system_shared_memory(name, client_timeout=deadline_seconds)
+            _log.warning("took back shared memory %s that was left registered", name)
+    for path in FOLDER.glob(f"{PREFIX}*"):
+        if _is_left(path.name):
+            with contextlib.suppress(OSError):  # another was quicker, or it is another user's
+                path.unlink()
+                _log.warning("took back shared memory %s that was left behind", path.name)
+
+
+def _is_left(name: str) -> bool:
+    """Tell whether a region is of a client that must have ended by now."""
+    until = re.match(rf"{PREFIX}(\d+)-", name)
+    return until is not None and int(until[1]) < time.time()

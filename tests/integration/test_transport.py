@@ -6,11 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
-from tritonclient.grpc import InferenceServerClient
+from tritonclient.grpc import InferenceServerClient, service_pb2, service_pb2_grpc
 
 from models.compact import DISAGREEMENT_RANGE, pack
 from models.errors import ServingRejected, ServingTimedOut
@@ -136,6 +138,61 @@ def test_what_a_killed_client_left_registered_is_taken_back(serving: Serving) ->
     asked(serving.triton.url, Transport.AUTO)
     assert name not in regions(serving)
     client.close()
+
+
+def test_what_a_client_left_that_was_killed_while_it_wrote_is_unlinked(serving: Serving) -> None:
+    left = shared_memory.FOLDER / f"{shared_memory.PREFIX}{int(time.time()) - 1}-killed"
+    writing = shared_memory.FOLDER / f"{shared_memory.PREFIX}{int(time.time()) + 600}-at-work"
+    odd = shared_memory.FOLDER / f"{shared_memory.PREFIX}no-time"
+    try:
+        for path in (left, writing, odd):
+            path.write_bytes(bytes(64))
+        asked(serving.triton.url, Transport.SHARED_MEMORY)
+        assert [path.exists() for path in (left, writing, odd)] == [False, True, True]
+    finally:
+        for path in (left, writing, odd):
+            path.unlink(missing_ok=True)
+
+
+class Hung(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """A server that takes the volume and then hangs."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+
+    def SystemSharedMemoryStatus(self, request, context):  # noqa: N802
+        return service_pb2.SystemSharedMemoryStatusResponse()
+
+    def SystemSharedMemoryRegister(self, request, context):  # noqa: N802
+        return service_pb2.SystemSharedMemoryRegisterResponse()
+
+    def SystemSharedMemoryUnregister(self, request, context):  # noqa: N802
+        self.ended.wait(30)
+        return service_pb2.SystemSharedMemoryUnregisterResponse()
+
+    def ModelInfer(self, request, context):  # noqa: N802
+        self.ended.wait(30)
+        return service_pb2.ModelInferResponse()
+
+
+def test_a_server_that_hangs_is_waited_for_no_longer_than_the_deadline(monkeypatch) -> None:
+    monkeypatch.setattr(shared_memory, "UNREGISTER_SECONDS", 0.3)
+    hung = Hung()
+    server = grpc.server(futures.ThreadPoolExecutor(8))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(hung, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    client = TritonSegmenter(f"127.0.0.1:{port}", deadline_seconds=1.0)
+    try:
+        began = time.monotonic()
+        with pytest.raises(ServingTimedOut):
+            client.segment(HU, 1)
+        assert time.monotonic() - began < 2.0
+    finally:
+        client.close()
+        hung.ended.set()
+        server.stop(None)
+    assert list(shared_memory.FOLDER.glob(f"{shared_memory.PREFIX}*")) == []
 
 
 def test_sampled_features_come_only_where_asked_for_and_are_those_of_this_process(serving: Serving) -> None:
