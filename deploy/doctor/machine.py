@@ -108,7 +108,9 @@ def gpu(wanted_by: str | None) -> Iterator[Finding]:
 def described(line: str) -> Finding:
     """Return the finding for one line of nvidia-smi: name, driver, memory and free memory in MiB."""
     name, driver, total, free = (part.strip() for part in line.rsplit(",", 3))
+    if not (total.isdecimal() and free.isdecimal()):  # [N/A] where the memory is shared or divided
+        return Finding("gpu", State.GOOD, f"{name}, driver {driver}", measured={"driver": driver})
     measured = {"driver": driver, "memory_mib": int(total), "free_mib": int(free)}
     return Finding(
-        "gpu", State.GOOD, f"{name}, driver {driver}, {int(free)} of {int(total)} MiB free", measured=measured
+        "gpu", State.GOOD, f"{name}, driver {driver}, {free} of {total} MiB free", measured=measured
     )

@@ -93,3 +93,12 @@ def test_a_database_that_fails_is_told_without_the_words_of_its_driver() -> None
     [found] = examine([Check("database", fails, "does it run?")], lambda _: None)
     assert found.state is BAD
     assert "sesame" not in f"{found.to_json()}"
+
+
+def test_a_gpu_that_tells_no_memory_of_its_own_is_named_all_the_same() -> None:
+    found = described("NVIDIA GB10, 580.95, [N/A], [N/A]")
+    assert (found.state, found.detail, found.measured) == (
+        GOOD,
+        "NVIDIA GB10, driver 580.95",
+        {"driver": "580.95"},
+    )
