@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -91,11 +92,14 @@ class Release:
         try:
             data = json.loads(content)
             calibration = data.pop("calibration")
+            names = [data["trunk"], *data["heads"], *data["heads"].values()]
+            if not all(re.fullmatch(r"\w+", name, re.ASCII) for name in names):
+                raise ValueError("organs and digests name files, and hold letters, digits and _ only")
             return cls(
                 contract=ModelContract.from_json(data.pop("contract")),
                 calibration=Calibration.from_json(calibration) if calibration else None,
                 corrections=tuple(data.pop("corrections")),
                 **data,
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidRelease(f"release.json cannot be read: {error}") from error

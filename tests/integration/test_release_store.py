@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import InvalidRelease, StorageFailed
-from models.release import sha256_hex
+from models.release import Release, sha256_hex
 from services.releases.store import ReleaseStore
 from tests.tiny_networks import publish_tiny
 
@@ -44,6 +44,15 @@ def test_a_release_comes_back_as_it_was_published(store: ReleaseStore) -> None:
     assert store.numbers() == (1,)
     assert store.trunk(release.trunk) == b"trunk 0"
     assert store.head(release.heads["spleen"]) == b"spleen 2"
+
+
+@pytest.mark.parametrize("known", ["liver", "trunk", "head"])
+def test_a_release_that_names_files_outside_its_folder_is_refused(store: ReleaseStore, known: str) -> None:
+    release = publish_tiny(store, 1, SEEDS)
+    word = {"liver": "liver", "trunk": release.trunk, "head": release.heads["liver"]}[known]
+    hostile = release.to_bytes().replace(f'"{word}"'.encode(), b'"../../outside"')
+    with pytest.raises(InvalidRelease, match="name files"):
+        Release.from_bytes(hostile)
 
 
 def test_files_are_named_by_their_content(store: ReleaseStore) -> None:
