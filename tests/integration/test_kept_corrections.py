@@ -61,9 +61,10 @@ def take_in(ohif, memory):
 
 
 def teaching(memory: Memory, policy: ReadersDisagree = ReadersDisagree.ASK) -> dict[str, tuple[str, ...]]:
-    """Return the organs that would teach, by correction, were one study enough."""
+    """Return the organs that would teach, by correction, were one study of one patient enough."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("services.cases.evidence.FEWEST_EDITED_STUDIES", 1)
+        patch.setattr("services.cases.evidence.FEWEST_EDITED_PATIENTS", 1)
         found = gather(
             memory.records, memory.cases, (), ("liver", "left_kidney", "spleen", "stomach"), policy
         )
