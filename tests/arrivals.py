@@ -16,11 +16,26 @@ from flows.launching import INGEST, SEGMENT, RunState
 from flows.segment_study import segment
 from flows.watch_arrivals import watch
 from models.errors import OrganloopError
+from models.phantom import make_case
+from services.dicom.phantom_series import write_phantom_series
 from services.records.port import Arrival
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.archive import Archive
-from tests.learning import ORGANS, THREADS, Site
+from tests.learning import ORGANS, SPACING, THREADS, Site
+
+EXAMINED = date(2020, 1, 1)
+"""StudyDate of the phantoms."""
+
+SLICES = 20
+"""Of a short phantom; so many are quick."""
+
+
+def write_short_phantom(folder: Path) -> Path:
+    """Write a phantom of site B with few slices; return its folder."""
+    for path in write_phantom_series(make_case("B", 1, spacing_mm=SPACING), folder)[SLICES:]:
+        path.unlink()
+    return folder
 
 
 @dataclass

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.gate_candidate import CANDIDATE_TUNED
+from flows.gate_candidate import CANDIDATE_TUNED, gate_candidate
 from models.acquisition import Acquisition
 from models.contract import ModelContract
 from models.corrections import INDEPENDENT, HybridLabel, Provenance
@@ -162,3 +163,30 @@ def add_gate_case(
 def small_canary(contract: ModelContract) -> NDArray[np.int16]:
     """Return a canary that costs nothing."""
     return noisy_body((16, 20, 18), seed=99)
+
+
+BETTER = {"liver": 1, "spleen": 3}
+"""Seeds of the heads of a candidate whose spleens are better on the gate set below."""
+
+Gated = tuple[Path, InProcessEndpoint]
+
+
+def gated_site(home: Path, cases: int) -> Gated:
+    """Make a site whose candidate, release 2, passed the gate; return its home, closed, and its server."""
+    services, endpoint = in_process_site(home)
+    candidate = add_candidate(services, 2, BETTER)
+    services.repository.write_version(candidate, services.releases)
+    endpoint.load()
+    freeze_gate_set(services, endpoint, cases, spleen_truth=2)
+    gate_candidate(2, services)
+    services.records.close()
+    return services.settings.home, endpoint
+
+
+def copy_of(gated: Gated, home: Path) -> Services:
+    """Return a copy of a gated site, where release 1 serves and release 2 is loaded."""
+    made, endpoint = gated
+    shutil.copytree(made, home)
+    services, own = in_process_site(home, endpoint)
+    own.load()
+    return services

@@ -30,17 +30,20 @@ from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import GateReports
 from services.wiring import Services
 from tests.promotion import (
+    BETTER,
     SHAPE,
+    Gated,
     InProcessEndpoint,
     add_candidate,
+    copy_of,
     freeze_gate_set,
+    gated_site,
     in_process_site,
     record_candidate,
     small_canary,
 )
 from tests.tiny_networks import publish_tiny
 
-BETTER = {"liver": 1, "spleen": 3}
 WHO = ("Dr B", "better spleens at site B")
 STEPS = 7
 
@@ -72,26 +75,15 @@ class Tampered(InProcessEndpoint):
 
 
 @pytest.fixture(scope="module")
-def gated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, InProcessEndpoint]:
-    """The home of a site whose candidate, release 2, passed the gate; made once and copied for each test."""
-    services, endpoint = in_process_site(tmp_path_factory.mktemp("gated"))
-    candidate = add_candidate(services, 2, BETTER)
-    services.repository.write_version(candidate, services.releases)
-    endpoint.load()
-    freeze_gate_set(services, endpoint, 12, spleen_truth=2)
-    gate_candidate(2, services)
-    services.records.close()
-    return services.settings.home, endpoint
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Gated:
+    """A gated site, made once and copied for each test."""
+    return gated_site(tmp_path_factory.mktemp("gated"), 12)
 
 
 @pytest.fixture
-def services(gated: tuple[Path, InProcessEndpoint], tmp_path: Path) -> Services:
+def services(gated: Gated, tmp_path: Path) -> Services:
     """A site of its own, where release 1 serves and release 2 passed the gate and is loaded."""
-    home, endpoint = gated
-    shutil.copytree(home, tmp_path / "home")
-    services, own = in_process_site(tmp_path / "home", endpoint)
-    own.load()
-    return services
+    return copy_of(gated, tmp_path / "home")
 
 
 def restarted(services: Services) -> Services:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from functools import partial
 from pathlib import Path
@@ -20,13 +19,13 @@ from models.segmentation import Segmentation
 from services.records.port import ReleaseState
 from services.wiring import Services
 from tests.integration.test_case_verbs import organloop
-from tests.integration.test_promote_release import BETTER, WHO, kept, with_server
+from tests.integration.test_promote_release import WHO, kept, with_server
 from tests.promotion import (
     SHAPE,
+    Gated,
     InProcessEndpoint,
-    add_candidate,
-    freeze_gate_set,
-    in_process_site,
+    copy_of,
+    gated_site,
     small_canary,
 )
 
@@ -34,26 +33,15 @@ promote = partial(promote_release.promote, canary=small_canary)
 
 
 @pytest.fixture(scope="module")
-def gated(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, InProcessEndpoint]:
-    """The home of a site whose candidate, release 2, passed the gate; made once and copied for each test."""
-    services, endpoint = in_process_site(tmp_path_factory.mktemp("gated"))
-    candidate = add_candidate(services, 2, BETTER)
-    services.repository.write_version(candidate, services.releases)
-    endpoint.load()
-    freeze_gate_set(services, endpoint, 10, spleen_truth=2)
-    gate_candidate(2, services)
-    services.records.close()
-    return services.settings.home, endpoint
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Gated:
+    """A gated site, made once and copied for each test."""
+    return gated_site(tmp_path_factory.mktemp("gated"), 10)
 
 
 @pytest.fixture
-def services(gated: tuple[Path, InProcessEndpoint], tmp_path: Path) -> Services:
+def services(gated: Gated, tmp_path: Path) -> Services:
     """A site of its own, where release 1 serves and release 2 passed the gate and is loaded."""
-    home, endpoint = gated
-    shutil.copytree(home, tmp_path / "home")
-    services, own = in_process_site(tmp_path / "home", endpoint)
-    own.load()
-    return services
+    return copy_of(gated, tmp_path / "home")
 
 
 def test_rollback_goes_back_to_what_was_replaced_and_never_forth(services: Services) -> None:

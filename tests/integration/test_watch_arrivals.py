@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
 from datetime import date, timedelta
 from io import BytesIO
 from pathlib import Path
@@ -14,27 +13,17 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from deploy.archive_server import Modality
-from deploy.local_process import free_port
 from flows import segment_study
 from flows.launching import INGEST, SEGMENT, RunState
 from flows.segment_study import segment
 from flows.watch_arrivals import take_in, watch
 from models.errors import PacsFailed, Refused, ServingUnavailable
-from models.phantom import make_case
-from services.dicom.phantom_series import write_phantom_series
 from services.records.port import ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
-from tests.archive import Archive, archive_at
-from tests.arrivals import Hospital, Worker, open_hospital
-from tests.learning import ORGANS, SPACING, THREADS, Site, open_site
-
-EXAMINED = date(2020, 1, 1)
-"""StudyDate of the phantoms."""
-
-SLICES = 20
-"""Of each phantom; so many are quick."""
+from tests.archive import Archive
+from tests.arrivals import Hospital, open_hospital, write_short_phantom
+from tests.learning import ORGANS, Site, open_site
 
 
 class Killed(BaseException):
@@ -48,10 +37,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("phantom") / "ct"
-    for path in write_phantom_series(make_case("B", 1, spacing_mm=SPACING), folder)[SLICES:]:
-        path.unlink()
-    return folder
+    return write_short_phantom(tmp_path_factory.mktemp("phantom") / "ct")
 
 
 @pytest.fixture
@@ -403,44 +389,6 @@ def test_one_study_the_archive_cannot_answer_for_does_not_stop_the_others(
     assert hospital.watch()["unanswered"] == ["1.1"]
     assert hospital.arrival.state is ArrivalState.SUBMITTED
     assert hospital.services.records.arrival("1.1").touched
-
-
-@pytest.fixture
-def queried(site: Site, phantom: Path, tmp_path: Path) -> Iterator[tuple[Hospital, Archive]]:
-    """A hospital whose PACS does not send by itself, and that PACS: an Orthanc too."""
-    site.copy(tmp_path)
-    ports = {name: free_port(0) for name in ("here", "pacs")}
-    here = {"here": Modality("ORGANLOOP", port=ports["here"])}
-    there = {"pacs": Modality("PACS", port=ports["pacs"])}
-    with (
-        archive_at(tmp_path / "here", dicom_port=ports["here"], modalities=there) as archive,
-        archive_at(tmp_path / "pacs", dicom_port=ports["pacs"], aet="PACS", modalities=here) as pacs,
-    ):
-        settings = Settings(
-            home=tmp_path / "home", threads=THREADS, orthanc_url=archive.url, query_modality="pacs"
-        )
-        services = connect_in_process(settings)
-        yield Hospital(services, archive, phantom, Worker(services), today=EXAMINED), pacs
-
-
-def test_a_pacs_that_does_not_send_is_queried_and_what_it_has_more_is_retrieved(
-    queried: tuple[Hospital, Archive],
-) -> None:
-    hospital, pacs = queried
-    *most, last = sorted(hospital.ct.iterdir())
-    pacs.put(*most)
-    hospital.settle()
-    assert hospital.arrival.instances == len(most)
-    assert hospital.worker.launched(SEGMENT) == [hospital.study_uid]
-    hospital.watch()
-    assert len(hospital.archive.instances()) == len(most)
-    pacs.put(last)
-    hospital.watch()  # retrieves it, last of all
-    hospital.settle()
-    assert hospital.arrival.instances == len(most) + 1
-    assert hospital.worker.launched(SEGMENT) == [hospital.study_uid] * 2, "a new version"
-    watch(hospital.services, hospital.worker, today=EXAMINED + timedelta(days=3))
-    assert hospital.arrival.attempts == 1
 
 
 def test_a_failure_leaves_no_work_folder(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:

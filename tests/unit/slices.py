@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from models.slice_facts import CT_IMAGE_STORAGE, PixelFormat, SliceFacts
+from models.stack import Judgement, judge
 
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -75,3 +76,13 @@ def tilted(degrees: float, count: int = 6, step: float = 2.5) -> list[SliceFacts
     angle = np.radians(degrees)
     orientation = (1.0, 0.0, 0.0, 0.0, float(np.cos(angle)), float(-np.sin(angle)))
     return regular(count, step, orientation=orientation)
+
+
+def unlike(n: int) -> str:
+    """Return the digest of pixels that are like no other slice's."""
+    return str(n)
+
+
+def judged(slices: list[SliceFacts], content: Callable[[int], str] = unlike) -> Judgement:
+    """Return the verdict on slices."""
+    return judge(slices, content)
