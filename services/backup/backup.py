@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from models.errors import Refused, StorageFailed
+from services.backup.copying import DONE, Bringing
 from services.backup.dump import FILES, dump, fits, holds_records, load
 from services.backup.manifest import NAME, Manifest, digest_of
 from services.records.store import open_records
@@ -25,11 +27,11 @@ from services.releases.files import storage_errors, sync
 from services.settings import Settings
 
 Progress = Callable[[str], None]
-ATTEMPTS = 3
-"""How often a file is copied that changes meanwhile."""
+BACKUP_TAKEN, BACKUP_FAILED = "backup-taken", "backup-failed"
+"""Events: ``taken_at, files, copied_bytes``, and ``why``."""
 _LOCK = ".lock"
 _ASIDE = ".taking-"
-"""How the name of a backup begins that is not whole; a killed process leaves it, the next one removes it."""
+"""How the name of a backup begins that is not whole; the next one goes on with it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def take(settings: Settings, out: Path, progress: Progress, keep: int | None = N
     """Copy records, releases, cases and scores into a new folder under `out`, named by the time (UTC).
 
     A file that the newest backup there holds already is linked, not copied: another night costs what is new.
+    How it went is on record: `BACKUP_TAKEN` or `BACKUP_FAILED`.
 
     Parameters
     ----------
@@ -70,29 +73,54 @@ def take(settings: Settings, out: Path, progress: Progress, keep: int | None = N
     Raises
     ------
     StorageFailed
-        If anything cannot be read or written; no folder is left that looks like a backup.
+        If anything cannot be read or written. What was done lies aside, and the next one goes on with it;
+        no folder is left that looks like a backup.
     """
+    try:
+        taken = _take(settings, out, progress, keep)
+    except StorageFailed as error:
+        _note(settings, BACKUP_FAILED, {"why": str(error)})
+        raise
+    held = taken.manifest
+    what = {"taken_at": held.taken_at, "files": len(held.files), "copied_bytes": taken.copied_bytes}
+    if not _note(settings, BACKUP_TAKEN, what):
+        progress("the backup is whole, and could not be put on record: it will be missed by the alerts")
+    return taken
+
+
+def _take(settings: Settings, out: Path, progress: Progress, keep: int | None) -> Backup:
     if out.resolve().is_relative_to(settings.home.resolve()):
         raise StorageFailed(f"{out} lies in the home itself: a backup there is lost with it")
     with storage_errors(str(out)), _alone(out):
-        for left in out.glob(f"{_ASIDE}*"):
-            shutil.rmtree(left)
-        before = _known(out)
+        left, taken_at = sorted(out.glob(f"{_ASIDE}*")), _now()
         aside = out / f"{_ASIDE}{uuid.uuid4().hex}"
         aside.mkdir(mode=0o700)
         try:
-            copied = _fill(settings, aside, before, progress)
-            manifest = copied.manifest
-            path = out / manifest.taken_at.replace(":", "").replace("-", "")
-            aside.rename(path)
+            bringing = Bringing(aside, _newest(out), left, taken_at, progress)
+            copied = _fill(settings, aside, bringing, taken_at, progress)
         except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
+            if not (aside / DONE).exists():
+                shutil.rmtree(aside, ignore_errors=True)
             raise
+        path = out / taken_at.replace(":", "").replace("-", "")
+        aside.rename(path)
         sync(out)
+        for one in left:
+            shutil.rmtree(one)
         for old in backups(out)[:-keep] if keep else ():
             progress(f"removing {old.name}")
             shutil.rmtree(old)
-    return Backup(path, manifest, copied.copied_bytes)
+    return Backup(path, copied.manifest, copied.copied_bytes)
+
+
+def _note(settings: Settings, what: str, payload: dict[str, object]) -> bool:
+    """Put on record how a backup went, where there are records; tell whether it could be."""
+    with contextlib.suppress(StorageFailed, SQLAlchemyError):
+        if holds_records(settings.records_url):
+            with closing(open_records(settings.records_url)) as records:
+                records.event(what, who="backup", payload=payload)
+                return True
+    return False
 
 
 @contextlib.contextmanager
@@ -151,15 +179,15 @@ def restore(settings: Settings, backup: Path, progress: Progress) -> Manifest:
                 raise StorageFailed(f"{name} is not the same after it was copied")
     progress("bringing back the records")
     load(settings.records_url, backup / records[0])
-    return manifest
+    with closing(open_records(settings.records_url)) as held:  # what it says was read after the dump
+        return replace(manifest, incumbent=held.incumbent())
 
 
 def _folders(settings: Settings) -> tuple[Path, ...]:
     return settings.release_store, settings.case_store, settings.score_store
 
 
-def _fill(settings: Settings, aside: Path, before: dict[str, Path], progress: Progress) -> Backup:
-    taken_at = _now()
+def _fill(settings: Settings, aside: Path, bringing: Bringing, taken_at: str, progress: Progress) -> Backup:
     progress("copying the records")
     records = dump(settings.records_url, aside)
     files, copied = {records.name: str(digest_of(records))}, records.stat().st_size
@@ -167,55 +195,23 @@ def _fill(settings: Settings, aside: Path, before: dict[str, Path], progress: Pr
         progress(f"copying {folder.name}")
         for source in _files(folder):
             name = source.relative_to(settings.home).as_posix()
-            target = aside / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            brought = _bring(source, target, before)
+            brought = bringing.bring(source, name)
             if brought is not None:
                 files[name] = brought.digest
                 copied += brought.copied_bytes
     with closing(open_records(settings.records_url)) as held:
         manifest = Manifest(taken_at, held.incumbent(), files)
+    (aside / DONE).unlink(missing_ok=True)
     (aside / NAME).write_bytes(manifest.to_bytes())
     return Backup(aside, manifest, copied)
 
 
-@dataclass(frozen=True)
-class _Brought:
-    digest: str
-    copied_bytes: int
-
-
-def _bring(source: Path, target: Path, before: dict[str, Path]) -> _Brought | None:
-    """Link a file from the newest backup, or copy it; None if it is not there any more.
-
-    Everything goes on meanwhile: a patient is taken out, old features are dropped, a run notes how far it is.
-    """
-    for _ in range(ATTEMPTS):
-        digest = digest_of(source)
-        if digest is None:
-            return None
-        held = before.get(digest)
-        if held is not None and digest_of(held) == digest:
-            with contextlib.suppress(OSError):  # some file systems know no links
-                os.link(held, target)
-                return _Brought(digest, 0)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copy2(source, target)
-            if digest_of(target) == digest:
-                return _Brought(digest, target.stat().st_size)
-        target.unlink(missing_ok=True)
-    raise StorageFailed(f"{target.name} changes all the time, or the disk is at fault")
-
-
-def _known(out: Path) -> dict[str, Path]:
-    """Return the files of the newest backup by digest; nothing if there is none, or it cannot be read."""
+def _newest(out: Path) -> tuple[Path, Manifest] | None:
+    """Return the newest whole backup and what it says of itself; None if there is none that can be read."""
     taken = backups(out)
-    if not taken:
-        return {}
-    try:
-        return {digest: taken[-1] / name for name, digest in Manifest.read(taken[-1]).files.items()}
-    except Refused:
-        return {}
+    with contextlib.suppress(Refused):
+        return (taken[-1], Manifest.read(taken[-1])) if taken else None
+    return None
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -12,7 +12,7 @@ from typing import Any
 from models.errors import Refused
 
 NAME = "backup.json"
-_CHUNK = 1 << 20
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def digest_of(path: Path) -> str | None:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
+            while chunk := file.read(CHUNK):
                 digest.update(chunk)
     except FileNotFoundError:
         return None

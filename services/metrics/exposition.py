@@ -62,6 +62,12 @@ class RecordsCollector(Collector):
         yield CounterMetricFamily(
             "organloop_bounds_broken", "Alarms of the bound of DSC.", value=tally.bounds_broken
         )
+        yield _backups(tally)
+        yield GaugeMetricFamily(
+            "organloop_backups_failed",
+            "Backups that failed since the newest one.",
+            value=tally.backups_failed,
+        )
 
     def _arrivals(self) -> Iterator[Metric]:
         states = self._records.arrivals_by_state()
@@ -92,6 +98,15 @@ class RecordsCollector(Collector):
         yield GaugeMetricFamily(
             "organloop_endpoints_ready", "Segmenters that have the incumbent loaded.", value=ready
         )
+
+
+def _backups(tally: Tally) -> Metric:
+    """Return the age of the newest backup; without a value where there is none."""
+    family = GaugeMetricFamily("organloop_last_backup_seconds", "Age of the newest backup.", labels=())
+    if tally.last_backup is not None:
+        taken_at = datetime.fromisoformat(tally.last_backup)
+        family.add_metric((), (datetime.now(UTC) - taken_at).total_seconds())
+    return family
 
 
 def _ready(endpoint: Endpoint, release: int) -> bool:

@@ -50,6 +50,10 @@ class Tally:
         Gate decisions, each from 0 on: of a counter that begins at 1 Prometheus sees no increase.
     promotions, bounds_broken
         Changes of the incumbent; alarms of the bound's drift check.
+    last_backup
+        When the newest backup was taken, ISO 8601; None if there is none.
+    backups_failed
+        How many have failed since.
     """
 
     number: int = 0
@@ -61,6 +65,8 @@ class Tally:
     decisions: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(map(str, Decision), 0)))
     promotions: int = 0
     bounds_broken: int = 0
+    last_backup: str | None = None
+    backups_failed: int = 0
 
     def add(self, events: Iterable[Event]) -> None:
         """Count further events, in order; kinds that no metric is made of are passed over."""
@@ -96,10 +102,20 @@ def _bound(tally: Tally, _: Mapping[str, object]) -> None:
     tally.bounds_broken += 1
 
 
+def _backup(tally: Tally, payload: Mapping[str, object]) -> None:
+    tally.last_backup, tally.backups_failed = str(payload["taken_at"]), 0
+
+
+def _no_backup(tally: Tally, _: Mapping[str, object]) -> None:
+    tally.backups_failed += 1
+
+
 _COUNTED: Mapping[str, Callable[[Tally, Mapping[str, object]], None]] = {
     STUDY_SEGMENTED: _study,
     "correction-recorded": _correction,
     "gate-decided": _decision,
     "incumbent-changed": _promotion,
     "bound-broken": _bound,
+    "backup-taken": _backup,
+    "backup-failed": _no_backup,
 }

@@ -16,9 +16,9 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from models.errors import Refused, StorageFailed
-from services.backup import backup
-from services.backup.backup import backups, restore, take
-from services.backup.manifest import NAME
+from services.backup import backup, copying
+from services.backup.backup import BACKUP_FAILED, BACKUP_TAKEN, backups, restore, take
+from services.backup.manifest import NAME, digest_of
 from services.inference.engine import InProcessSegmenter
 from services.records.database import connect
 from services.records.port import ReleaseState
@@ -86,12 +86,14 @@ def test_everything_lost_comes_back_byte_for_byte_and_event_by_event(tmp_path: P
     settings = site(tmp_path / "home", url)
     answered = answer_bits(settings)
     before = kept(settings)  # with the proven exports
+    happened = events(url)
     taken = take(settings, tmp_path / "backups", silent)
     assert (taken.manifest.incumbent, len(taken.manifest.files)) == (1, len(before) + 1)
+    recorded = events(url)[-1]
+    assert (recorded.what, recorded.payload["taken_at"]) == (BACKUP_TAKEN, taken.manifest.taken_at)
 
-    happened = events(url)
     lose(settings, url)
-    restore(settings, taken.path, silent)
+    assert restore(settings, taken.path, silent).incumbent == 1
     with closing(open_records(url)) as records:
         assert records.incumbent() == 1
     assert events(url) == happened
@@ -172,13 +174,92 @@ def test_a_backup_inside_the_home_is_none(tmp_path: Path) -> None:
         take(settings, tmp_path / "home" / "backups", silent)
 
 
-def test_a_backup_that_was_cut_short_is_no_backup_and_is_cleared_away(tmp_path: Path) -> None:
+class Killed(BaseException):
+    """What ends a backup at its deadline."""
+
+
+def test_a_backup_that_was_cut_short_is_no_backup_and_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
-    out = tmp_path / "backups"
-    (out / ".taking-killed").mkdir(parents=True)
-    (out / ".taking-killed" / NAME).write_bytes(b"{}")
-    taken = take(settings, out, silent)
+    out, copy = tmp_path / "backups", copying.copy
+    copied: list[Path] = []
+
+    def until_killed(source: Path, target: Path) -> str:
+        if source.name == "s":
+            raise Killed
+        copied.append(source)
+        return copy(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(copying, "copy", until_killed)
+        with pytest.raises(Killed):
+            take(settings, out, silent)
+        assert backups(out) == []
+        assert len(copied) > 4
+        with pytest.raises(Killed):  # a second night that has no more time
+            take(settings, out, silent)
+    (settings.home / "cases/c1/volume.nii.gz").unlink()  # a patient was taken out
+    with monkeypatch.context() as patched:
+        patched.setattr(copying, "copy", lambda source, target: copied.append(source) or copy(source, target))
+        taken = take(settings, out, silent)
+    assert sorted(copied) == sorted(set(copied)), "nothing is copied twice"
+    assert taken.copied_bytes == sum((taken.path / name).stat().st_size for name in taken.manifest.files)
     assert {path.name for path in out.iterdir()} == {".lock", taken.path.name}
+    taken.manifest.verify(taken.path)
+    assert kept(settings).keys() == taken.manifest.files.keys() - {"records.sqlite"}
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_what_looks_unchanged_is_linked_and_what_is_drawn_is_compared_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: bool
+) -> None:
+    settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
+    monkeypatch.setattr(copying, "COMPARED", 1 if drawn else 1 << 33)
+    times = iter(("2026-03-01T030000", "2026-03-02T030000"))
+    monkeypatch.setattr(backup, "_now", lambda: f"{next(times)}Z")
+    first = take(settings, tmp_path / "backups", silent)
+    rotten = first.path / "cases/c1/volume.nii.gz"
+    was = rotten.stat()
+    rotten.write_bytes(b"?")
+    os.utime(rotten, ns=(was.st_atime_ns, was.st_mtime_ns))
+    read: list[Path] = []
+    monkeypatch.setattr(copying, "digest_of", lambda path: read.append(path) or digest_of(path))
+    told: list[str] = []
+    second = take(settings, tmp_path / "backups", told.append)
+    assert [one for one in told if "is damaged" in one] == (
+        [f"{rotten} is damaged, it is copied anew"] if drawn else []
+    )
+    assert bool(read) == drawn
+    if drawn:
+        second.manifest.verify(second.path)
+
+
+def test_what_has_other_times_and_the_same_content_takes_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on storage that keeps times less finely."""
+    settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
+    times = iter(("2026-03-01T030000", "2026-03-02T030000"))
+    monkeypatch.setattr(backup, "_now", lambda: f"{next(times)}Z")
+    take(settings, tmp_path / "backups", silent)
+    for path in settings.home.rglob("*/*"):
+        os.utime(path)
+    second = take(settings, tmp_path / "backups", silent)
+    assert second.copied_bytes == (second.path / "records.sqlite").stat().st_size
+
+
+def test_a_backup_that_fails_is_on_record_where_there_are_records(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}"
+    settings = site(tmp_path / "home", url)
+    (tmp_path / "taken").write_bytes(b"a file where the folder should be")
+    with pytest.raises(StorageFailed):
+        take(settings, tmp_path / "taken" / "backups", silent)
+    assert [one.payload["why"] for one in events(url) if one.what == BACKUP_FAILED]
+    empty = Settings(home=tmp_path / "empty")
+    with pytest.raises(StorageFailed, match="nothing to back up"):
+        take(empty, tmp_path / "backups", silent)
+    assert not empty.records_file.exists()
 
 
 def test_two_at_a_time_are_refused_and_the_first_is_whole(
@@ -205,21 +286,21 @@ def test_what_goes_or_changes_while_it_is_copied_spoils_no_backup(
 ) -> None:
     settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
     gone, changed = settings.home / "cases/c1/volume.nii.gz", settings.home / "scores/s"
-    look = backup.digest_of
+    copy = copying.copy
 
-    def digest_then_change(path: Path) -> str | None:
-        digest = look(path)
-        if path == gone:
-            path.unlink(missing_ok=True)
-        if path == changed and path.read_bytes() == b"1":
-            path.write_bytes(b"2")
+    def copy_then_change(source: Path, target: Path) -> str:
+        if source == gone:
+            source.unlink()
+        digest = copy(source, target)
+        if source == changed and source.read_bytes() == b"1":
+            source.write_bytes(b"22")
         return digest
 
-    monkeypatch.setattr(backup, "digest_of", digest_then_change)
+    monkeypatch.setattr(copying, "copy", copy_then_change)
     taken = take(settings, tmp_path / "backups", silent)
     taken.manifest.verify(taken.path)
     assert "cases/c1/volume.nii.gz" not in taken.manifest.files
-    assert (taken.path / "scores/s").read_bytes() == b"2"
+    assert (taken.path / "scores/s").read_bytes() == b"22"
 
 
 @pytest.mark.parametrize("name", ["../out", "cases/../../out", "/tmp/out"])

@@ -211,11 +211,22 @@ def test_every_command_is_one_the_program_knows():
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
 
 
-def test_the_alert_rules_are_the_ones_of_the_project():
-    rules = (ROOT / "deploy" / "prometheus" / "alerts.yaml").read_text()
-    assert (CHART / "files" / "alerts.yaml").read_text() == rules
-    shown = of_kind(render(HOSPITAL), "ConfigMap")["organloop-alerts"]["data"]["alerts.yaml"]
+@pytest.mark.parametrize("name", ["alerts.yaml", "backup-alerts.yaml"])
+def test_the_alert_rules_are_the_ones_of_the_project(name):
+    rules = (ROOT / "deploy" / "prometheus" / name).read_text()
+    assert (CHART / "files" / name).read_text() == rules
+    shown = of_kind(render(HOSPITAL), "ConfigMap")["organloop-alerts"]["data"][name]
     assert yaml.safe_load(shown) == yaml.safe_load(rules)
+
+
+def test_alerts_on_backups_are_where_backups_are_taken_and_wait_as_long_as_the_values_say():
+    def shown(**values):
+        return of_kind(render(HOSPITAL, **values), "ConfigMap")["organloop-alerts"]["data"]
+
+    assert shown(backup__enabled="false").keys() == {"alerts.yaml"}
+    weekly = yaml.safe_load(shown(backup__overdueSeconds=1209600)["backup-alerts.yaml"])
+    overdue, missing, _ = weekly["groups"][0]["rules"]
+    assert (overdue["expr"], missing["for"]) == ("organloop_last_backup_seconds > 1209600", "1209600s")
 
 
 def test_the_table_of_values_is_current():

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
 from threading import Barrier, BrokenBarrierError
 from typing import Any
 
@@ -14,6 +17,7 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.backup.backup import BACKUP_FAILED, BACKUP_TAKEN
 from services.metrics.exposition import RecordsCollector
 from services.metrics.figures import note_figures
 from services.records.port import ReleaseState
@@ -139,6 +143,34 @@ def test_the_first_refusal_of_the_gate_is_an_increase(records: SqlRecords) -> No
     assert scraped(lasting)["organloop_gate_decisions_total", ("refuse",)] - before == 1
 
 
+def test_how_old_the_newest_backup_is_and_how_many_failed_since_is_told(records: SqlRecords) -> None:
+    lasting = collector(records)
+    assert ("organloop_last_backup_seconds", ()) not in scraped(lasting)
+    for _ in range(2):
+        records.event(BACKUP_FAILED, who="backup", payload={"why": "disk full"})
+    assert scraped(lasting)["organloop_backups_failed", ()] == 2
+    taken_at = f"{datetime.now(UTC) - timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}"
+    records.event(BACKUP_TAKEN, who="backup", payload={"taken_at": taken_at})
+    found = scraped(lasting)
+    assert found["organloop_last_backup_seconds", ()] == pytest.approx(7200, abs=30)
+    assert found["organloop_backups_failed", ()] == 0
+
+
+RULES = sorted((ROOT / "deploy" / "prometheus").glob("*.yaml"))
+
+
+def test_the_alerts_go_off_when_they_should_and_not_before() -> None:
+    """Prometheus's own tool, on series of made-up figures: a backup that ages, fails, or never came."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian's prometheus)")
+    cases = ROOT / "tests" / "contract" / "alert_cases.yaml"
+    read = yaml.safe_load(cases.read_text())["rule_files"]
+    assert [(cases.parent / one).resolve() for one in read] == RULES
+    tested = subprocess.run([promtool, "test", "rules", cases], capture_output=True, text=True)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
 def test_every_metric_an_alert_is_made_of_is_exposed(tmp_path: Any) -> None:
     with closing(open_records(f"sqlite:///{tmp_path / 'r.sqlite'}")) as records:
         registry = CollectorRegistry()
@@ -146,7 +178,8 @@ def test_every_metric_an_alert_is_made_of_is_exposed(tmp_path: Any) -> None:
         exposed = set(re.findall(r"^# TYPE (\S+)", generate_latest(registry).decode(), re.M))
     rules = [
         rule
-        for group in yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yaml").read_text())["groups"]
+        for file in RULES
+        for group in yaml.safe_load(file.read_text())["groups"]
         for rule in group["rules"]
     ]
     named = {name for rule in rules for name in re.findall(r"organloop_[a-z_]+", rule["expr"])}
