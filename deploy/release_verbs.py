@@ -101,7 +101,11 @@ def rollback(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Go back to an earlier incumbent; it is loaded still, so this takes a fraction of a second."""
+    """Go back to an earlier incumbent; it is loaded still, so this takes a fraction of a second.
+
+    One segmenter must answer. Those that do not are named: they answer for no other release, and load this
+    one as they start anew; if one comes back by itself without it, call this again with the number.
+    """
 
     def verb() -> Outcome:
         from flows.roll_back import rollback as run
@@ -154,7 +158,7 @@ def _changed(document: dict[str, Any]) -> Outcome:
     before = document["replaced"]
     replaced = "" if before is None else f" instead of release {before}"
     line = f"release {document['release']} serves{replaced} ({document['approver']}: {document['reason']})"
-    return Outcome(document, (line,))
+    return Outcome(document, (line, *(f"not reached: {why}" for why in document.get("not_reached", ()))))
 
 
 def _organ_table(report: dict[str, Any]) -> list[Table]:

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import Any
 
 from flows.promote_release import INCUMBENT_CHANGED, fail_canary, require_name, told
 from flows.serving import Progress, current, serve, silent
 from models.canary import answer_faults, probe_volume
-from models.errors import Refused, ServingUnavailable
+from models.errors import Refused, ServingTimedOut, ServingUnavailable
 from models.release import Release
+from services.inference.port import Endpoint
 from services.records.port import ReleaseState
 from services.wiring import Services
+
+NOT_REACHED = "endpoints-not-reached"
+"""Event: a release was made the incumbent again without them; ``release, endpoints`` (why, one by one)."""
+PATIENCE_SECONDS = 1.0
+"""An endpoint that says nothing for so long is gone without, where another answers."""
+
+_AWAY = (ServingUnavailable, ServingTimedOut)
 
 
 def rollback(
     number: int | None, services: Services, approver: str, reason: str, progress: Progress = silent
 ) -> dict[str, Any]:
     """Go back to an earlier incumbent, which is loaded still: no gate, one probe, one row.
+
+    One endpoint must answer; those that do not are named and gone without, for a wrong release must not go
+    on serving because a machine died. Nothing is mixed by that: every request names its release, and an
+    endpoint without it answers none. One that starts anew loads it; for one that was away and did not end,
+    the same call again does.
 
     Parameters
     ----------
@@ -32,7 +49,8 @@ def rollback(
     Returns
     -------
     dict
-        The document of the `rollback` verb: ``release, replaced, approver, reason``.
+        The document of the `rollback` verb: ``release, replaced, approver, reason, not_reached`` (why, one by
+        one).
 
     Raises
     ------
@@ -40,7 +58,7 @@ def rollback(
         `no-earlier-incumbent` if there is none, or the release named was never one; `refused-by-canary`
         if it does not answer sanely.
     InvalidRelease, ServingFailed
-        If it cannot be loaded or does not answer; the incumbent stays.
+        If it cannot be loaded, or no endpoint answers; the incumbent stays.
     """
     require_name(approver, reason)
     incumbent = current(services).number
@@ -50,18 +68,22 @@ def rollback(
     if number is None or number not in (*earlier, incumbent):
         detail = f"release {incumbent} serves; earlier incumbents are {list(earlier) or 'none'}"
         raise Refused("no-earlier-incumbent", detail)
+    release = services.releases.release(number)
+    progress(f"asking release {number} whether it still answers")
+    away = _bring_back(release, services, progress)
     if number != incumbent:
-        release = services.releases.release(number)
-        progress(f"asking release {number} whether it still answers")
-        if not all(endpoint.ready(number) for endpoint in services.endpoints):
-            serve(release, services, progress)
-        _probe(release, services)
+        if len(away) == len(services.endpoints):
+            raise ServingUnavailable(f"no segmenter answers: {'; '.join(away)}")
         progress(f"making release {number} the incumbent again")
         services.records.set_incumbent(
             number, approver=approver, reason=reason, replacing=incumbent, act="rollback"
         )
+        if away:
+            services.records.event(
+                NOT_REACHED, who="rollback", payload={"release": number, "endpoints": away}
+            )
     document = told(services.records.events(INCUMBENT_CHANGED)[-1])
-    return {name: value for name, value in document.items() if name != "evidence"}
+    return {name: value for name, value in document.items() if name != "evidence"} | {"not_reached": away}
 
 
 def earlier_incumbents(services: Services) -> tuple[int, ...]:
@@ -77,17 +99,52 @@ def earlier_incumbents(services: Services) -> tuple[int, ...]:
     return tuple(line[:-1])
 
 
-def _probe(release: Release, services: Services) -> None:
-    """Triton calls a version ready whose process was killed; only an answer proves one."""
-    hu = probe_volume(release.contract)
-    profiles = {services.segmenter.profile(release.number)}
-    for endpoint in services.endpoints:
-        profiles.add(endpoint.profile(release.number))
-        faults = answer_faults(release, endpoint.segment(hu, release.number), hu.shape)
+def _bring_back(release: Release, services: Services, progress: Progress) -> list[str]:
+    """Have every endpoint that is there load and answer for a release; return why the others do not."""
+    there, away = _reached(release.number, services.endpoints)
+    hu, profiles = probe_volume(release.contract), set()
+    for endpoint, loaded in there:
+        try:
+            if not loaded:
+                serve(release, replace(services, endpoints=(endpoint,)), progress)
+            # Triton calls a version ready whose process was killed; only an answer proves one.
+            faults = answer_faults(release, endpoint.segment(hu, release.number), hu.shape)
+            profiles.add(endpoint.profile(release.number))
+        except _AWAY as error:
+            away.append(str(error))
+            continue
         if faults:
             fail_canary(release.number, faults, services)
-    if len(profiles) != 1:
+    if profiles:
+        with contextlib.suppress(*_AWAY):  # one address for all may still lead to one that is gone
+            profiles.add(services.segmenter.profile(release.number))
+    if len(profiles) > 1:
         raise ServingUnavailable(f"the endpoints serve in different profiles: {', '.join(sorted(profiles))}")
+    return away
+
+
+def _reached(number: int, endpoints: Sequence[Endpoint]) -> tuple[list[tuple[Endpoint, bool]], list[str]]:
+    """Ask all at once whether they have a release loaded; return who answered what, and why others did not.
+
+    Once one has answered, the others have `PATIENCE_SECONDS`: where nobody refuses, a dead node's address
+    would take longer than that to give up.
+    """
+    pool = ThreadPoolExecutor(max_workers=len(endpoints))
+    asked = [pool.submit(endpoint.ready, number) for endpoint in endpoints]
+    answered, _ = wait(asked, timeout=PATIENCE_SECONDS)
+    if all(one.exception() is not None for one in answered):
+        wait(asked)
+    pool.shutdown(wait=False)
+    there, away = [], []
+    for endpoint, one in zip(endpoints, asked, strict=True):
+        if not one.done():
+            away.append(f"Triton at {endpoint.url}: no answer in {PATIENCE_SECONDS:g} s")
+            continue
+        try:
+            there.append((endpoint, one.result()))
+        except _AWAY as error:
+            away.append(str(error))
+    return there, away
 
 
 def decline(number: int, services: Services, approver: str, reason: str) -> dict[str, Any]:

@@ -38,6 +38,8 @@ GRID = Geometry(SHAPE, np.array([[0, 0, 3, -30], [0, 3, 0, -40], [3, 0, 0, 10], 
 class InProcessEndpoint(InProcessSegmenter):
     """Serves in this process what was loaded, as Triton does, and counts what it was asked."""
 
+    url = "this process"
+
     def __init__(self, versions: Path, threads: int = THREADS) -> None:
         super().__init__(versions, threads)
         self.asked: list[int] = []

@@ -179,8 +179,8 @@ def restore(settings: Settings, backup: Path, progress: Progress) -> Manifest:
                 raise StorageFailed(f"{name} is not the same after it was copied")
     progress("bringing back the records")
     load(settings.records_url, backup / records[0])
-    with closing(open_records(settings.records_url)) as held:  # what it says was read after the dump
-        return replace(manifest, incumbent=held.incumbent())
+    with closing(open_records(settings.records_url)) as opened:  # what it says was read after the dump
+        return replace(manifest, incumbent=opened.incumbent())
 
 
 def _folders(settings: Settings) -> tuple[Path, ...]:

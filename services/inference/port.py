@@ -64,6 +64,11 @@ class Segmenter(Protocol):
 class Endpoint(Segmenter, Protocol):
     """A segmenter whose releases can be brought in while it serves others."""
 
+    @property
+    def url(self) -> str:
+        """Where it is, for messages."""
+        ...
+
     def ready(self, release: int) -> bool:
         """Tell whether a release is loaded.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +15,10 @@ from numpy.typing import NDArray
 from flows import promote_release
 from flows.gate_candidate import gate_candidate
 from flows.promote_release import GOLDEN_FAILED, INCUMBENT_CHANGED, RELEASE_PROMOTED
-from flows.roll_back import decline, rollback
+from flows.roll_back import NOT_REACHED, decline, rollback
 from models.errors import Refused, ServingTimedOut, ServingUnavailable
 from models.segmentation import Segmentation
+from services.inference.triton import TritonSegmenter
 from services.records.port import ReleaseState
 from services.wiring import Services
 from tests.integration.test_case_verbs import organloop
@@ -47,7 +50,8 @@ def services(gated: Gated, tmp_path: Path) -> Services:
 def test_rollback_goes_back_to_what_was_replaced_and_never_forth(services: Services) -> None:
     promote(2, services, *WHO)
     document = rollback(None, services, "Dr C", "spleens too large")
-    assert document == {"release": 1, "replaced": 2, "approver": "Dr C", "reason": "spleens too large"}
+    said = {"release": 1, "replaced": 2, "approver": "Dr C", "reason": "spleens too large"}
+    assert document == said | {"not_reached": []}
     assert kept(services)["ready"] == [True, True]
     assert rollback(1, services, "Dr C", "told again") == document
     with pytest.raises(Refused, match="no-earlier-incumbent"):
@@ -80,6 +84,40 @@ def test_rollback_to_a_release_that_does_not_answer_leaves_the_incumbent(
     monkeypatch.setattr(services.endpoints[0], "segment", killed)
     with pytest.raises(ServingUnavailable):
         rollback(None, services, "Dr C", "spleens too large")
+    assert services.records.incumbent() == 2
+
+
+def test_with_one_segmenter_dead_a_rollback_goes_without_it_names_it_and_brings_it_in_when_it_is_back(
+    services: Services,
+) -> None:
+    promote(2, services, *WHO)
+    alive = services.endpoints[0]
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # nobody listens: refused at once; the other one takes no notice at all
+        dead = [TritonSegmenter(f"127.0.0.1:{one.getsockname()[1]}") for one in (silent, closed)]
+        document = rollback(None, replace(services, endpoints=(dead[0], alive, dead[1])), "Dr C", "too large")
+        assert services.records.incumbent() == 1
+        assert [endpoint.url in why for endpoint, why in zip(dead, document["not_reached"], strict=True)] == [
+            True,
+            True,
+        ]
+        [event] = services.records.events(NOT_REACHED)
+        assert event.payload == {"release": 1, "endpoints": document["not_reached"]}
+        for endpoint in dead:
+            endpoint.close()
+    returned = InProcessEndpoint(services.repository.versions_folder)
+    assert rollback(1, replace(services, endpoints=(alive, returned)), "Dr C", "again")["not_reached"] == []
+    assert returned.ready(1)
+
+
+def test_with_every_segmenter_dead_the_incumbent_stays(services: Services) -> None:
+    promote(2, services, *WHO)
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        dead = TritonSegmenter(f"127.0.0.1:{closed.getsockname()[1]}", attempts=1)
+        with pytest.raises(ServingUnavailable, match="no segmenter answers"):
+            rollback(None, replace(services, endpoints=(dead,)), "Dr C", "spleens too large")
+        dead.close()
     assert services.records.incumbent() == 2
 
 
