@@ -45,7 +45,7 @@ def choose(rungs: Sequence[Rung], before: Rung, target: float) -> tuple[Rung, La
     rung, end
         The lowest that meets the target; else the lowest that is within `LEVEL_WORTH` of the best, and
         what that means. `forgets-old-site`: the target is reached where the old sites lose too much.
-        `no-gain`: it is reached, by more than `LEVEL_WORTH` worse than the incumbent.
+        `no-gain`: it is reached, by more than `LEVEL_WORTH` worse than the incumbent, whose head stays.
         `more-studies`: the highest fits what it learnt from and falls short on others.
         `climb-higher`: it does not fit that, and climbing still gained. `heads-not-enough`: it does not
         fit that, and climbing gains nothing any more: the trunk does not show what would be needed.
@@ -67,6 +67,11 @@ def choose(rungs: Sequence[Rung], before: Rung, target: float) -> tuple[Rung, La
     if highest.level is LEVELS[-1] or _plateau(rungs):
         return kept, LadderEnd.HEADS_NOT_ENOUGH
     return kept, LadderEnd.CLIMB_HIGHER
+
+
+def worth_keeping(rung: Rung, before: Rung) -> bool:
+    """Tell whether a head is to take the incumbent's place: not where it is worse on the new studies."""
+    return not _loses(rung, before)
 
 
 def split(patients: Sequence[str], share: float, random: np.random.Generator) -> frozenset[str]:

@@ -135,7 +135,7 @@ class Ladder:
     rungs
         The levels tried, lowest first.
     chosen
-        The level of the head that was kept.
+        The level of the head that was kept; None: the incumbent's head stays, byte for byte.
     end
         Why the ladder ended.
     target
@@ -148,7 +148,7 @@ class Ladder:
 
     before: Rung
     rungs: tuple[Rung, ...]
-    chosen: Level
+    chosen: Level | None
     end: LadderEnd
     target: float
     feature_shift: float | None

@@ -21,10 +21,14 @@ from models.network.heads import Head
 from models.network.losses import segmentation_loss
 from models.network.samples import OrganVoxels, key_of
 from models.network.training import warm_cosine
+from models.network.voxel_taps import VoxelTaps
 from models.tuning import LOOKS, TuningSettings
 
 CHUNK = 1 << 16
 """Voxels judged at a time."""
+
+VOXELS_A_WINDOW = 16
+"""Voxels of a step that are drawn of one window, where a head makes its weights anew for each window."""
 
 Judge = Callable[[Head], float | None]
 """Scores a head on patients it does not learn from, higher is better; None if there are none."""
@@ -138,6 +142,7 @@ def fit(
     look_every = max(1, settings.steps // LOOKS)
     units = voxels.units(studies)
     count = min(max(1, settings.batch_voxels // voxels.unit), len(units))
+    together = VOXELS_A_WINDOW if start.spec.form == "text-driven" and voxels.unit == 1 else 1
     taps, truth, weight = voxels.seen_by(start.spec), voxels.truth, voxels.weight
     head = copy.deepcopy(start).to(device).train().requires_grad_(True)
     beginning = [parameter.detach().clone() for parameter in head.parameters()]
@@ -159,18 +164,18 @@ def fit(
         rate = settings.learning_rate * warm_cosine(step - 1, settings.warm_up, settings.steps)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        drawn = units[torch.randint(len(units), (count,), generator=draws).to(device)]
-        index = voxels.rows(drawn)
+        drawn = voxels.draw(units, count, together, draws)
+        index, seen = voxels.rows(drawn), voxels.seen(taps, drawn)
 
-        def loss_of(drawn: Tensor = drawn, index: Tensor = index) -> Tensor:
+        def loss_of(seen: VoxelTaps = seen, index: Tensor = index) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = head.members_on_voxels(voxels.seen(taps, drawn))
+                logits = head.members_on_voxels(seen)
             loss = segmentation_loss(logits, truth[index][:, None].expand_as(logits), weight[index][:, None])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             return loss.detach()
 
-        loss = tally.run(f"step {start.spec} {len(index)}", loss_of)
+        loss = tally.run(f"step {start.spec} {len(index)} {seen.windows}", loss_of)
         optimiser.step()
         if pulled:
             with torch.no_grad():
@@ -243,10 +248,11 @@ def study_dsc(
     limit = float(np.log(threshold / (1 - threshold)))
     device = rows.device.type
     with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
-        logits = [
-            tally.run(f"judge {head.spec} {len(part)}", partial(head.on_voxels, voxels.seen(taps, part)))
-            for part in voxels.units(studies).split(CHUNK // voxels.unit)
-        ]
+        logits = []
+        for part in voxels.units(studies).split(CHUNK // voxels.unit):
+            seen = voxels.seen(taps, part)
+            name = f"judge {head.spec} {len(part)} {seen.windows}"
+            logits.append(tally.run(name, partial(head.on_voxels, seen)))
     logit = torch.cat(logits).double() if logits else torch.zeros(0, dtype=torch.float64)
     truth, weight, study = voxels.truth[rows], voxels.weight[rows].double(), voxels.study[rows]
     answer = torch.sigmoid(logit) if soft else (logit >= limit).double()

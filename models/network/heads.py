@@ -196,7 +196,7 @@ class ConvolutionalHead(Head):
         total = functional.linear(taps.features, self.features.weight.flatten(1), self.features.bias)
         total = self._with_voxel_taps(total, taps)
         if self.context is not None:
-            total = total + self.context(given(taps.context))
+            total = total + self.context(given(taps.context))[given(taps.window)]
         for layer in (self.hidden, self.logit):
             kernels = torch.block_diag(*layer.weight.flatten(1).chunk(self.spec.members))
             total = functional.linear(functional.relu(total), kernels, layer.bias)
@@ -237,7 +237,8 @@ class TextDrivenHead(Head):
 
     def members_on_voxels(self, taps: VoxelTaps) -> Tensor:
         """Return the logits of single voxels; see `Head.members_on_voxels`."""
-        w1, w2, w3, b1, b2, b3 = self.theta(given(taps.context)).split(self.sizes, 1)
+        theta = self.theta(given(taps.context))[given(taps.window)]  # once a window, not once a voxel
+        w1, w2, w3, b1, b2, b3 = theta.split(self.sizes, 1)
         width = self.spec.hidden
         total = (w1.unflatten(1, (width, -1)) @ taps.features[:, :, None])[:, :, 0] + b1
         total = functional.relu(self._with_voxel_taps(total, taps))

@@ -21,7 +21,7 @@ from models.network.heads import Head, HeadSpec
 from models.network.sampling import draw_sample, draw_tiles, gather_taps, gather_tiles, kept_taps
 from models.network.training import cut_truth
 from models.network.trunk import Trunk, TrunkOutput
-from models.network.voxel_taps import TILE, VoxelTaps
+from models.network.voxel_taps import TILE, VoxelTaps, given
 from models.resampling import bounding_box
 from models.tuning import Cost, TuningSettings
 from models.windows import BODY_MARGIN_MM, Origin, body_mask, cut, plan, scale_hu
@@ -108,6 +108,30 @@ class OrganVoxels:
         within = torch.arange(self.unit, device=units.device)
         return (units[:, None] * self.unit + within).flatten()
 
+    def draw(self, units: Tensor, count: int, together: int, random: torch.Generator) -> Tensor:
+        """Draw units with replacement, each as likely as any other.
+
+        Parameters
+        ----------
+        units
+            Of some studies, ascending.
+        count
+            How many.
+        together
+            So many are drawn of one window.
+        random
+            Where the draw comes from.
+        """
+        first = units[torch.randint(len(units), (-(-count // together),), generator=random).to(units.device)]
+        if together == 1:
+            return first
+        window = given(self.taps.window)[units]
+        seen_in = given(self.taps.window)[first]
+        begin, end = torch.searchsorted(window, seen_in), torch.searchsorted(window, seen_in, right=True)
+        place = torch.rand(len(first), together, generator=random).to(units.device)
+        drawn = begin[:, None] + (place * (end - begin)[:, None]).long()
+        return units[drawn.flatten()[:count]]
+
     def seen(self, taps: VoxelTaps, units: Tensor) -> VoxelTaps:
         """Return the taps of some units, float32."""
         return taps.rows(self.rows(units)) if taps.surround is None else taps.tiles(units)
@@ -118,7 +142,7 @@ class OrganVoxels:
             self.taps.features,
             self.taps.neighbourhood if spec.neighbourhood else None,
             {level: self.taps.coarse[level] for level, _ in spec.coarse},
-            self.taps.context if spec.global_channels else None,
+            *((self.taps.context, self.taps.window) if spec.global_channels else (None, None)),
             self.taps.surround if spec.block or spec.neighbourhood else None,
         )
 

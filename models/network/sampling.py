@@ -95,7 +95,7 @@ def gather_taps(output: TrunkOutput, spec: HeadSpec, sample: VoxelSample) -> Vox
         output.features[0].permute(1, 2, 3, 0).flatten(0, 2)[index],
         _neighbourhood(output.features, index) if spec.neighbourhood else None,
         {level: _interpolated(output.coarse[level - 1], index, shape) for level, _ in spec.coarse},
-        output.global_feature.expand(len(index), -1) if spec.global_channels else None,
+        *((output.global_feature, torch.zeros_like(index)) if spec.global_channels else (None, None)),
     )
 
 
@@ -171,12 +171,13 @@ def kept_taps(
     near = NEIGHBOURS * channels
     middle = NEIGHBOURS // 2 * channels
     maps = dict(enumerate(taps[:, near:].split(list(contract.coarse_channels), 1), 1))
-    context = torch.from_numpy(kept.global_feature[kept.window[rows]]).half()
+    windows, window = np.unique(kept.window[rows], return_inverse=True)
+    context = torch.from_numpy(kept.global_feature[windows]).half()
     return VoxelTaps(
         taps[:, middle : middle + channels],
         taps[:, :near] if spec.neighbourhood else None,
         {level: maps[level] for level, _ in spec.coarse},
-        context if spec.global_channels else None,
+        *((context, torch.from_numpy(window)) if spec.global_channels else (None, None)),
     )
 
 

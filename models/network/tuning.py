@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from models.contract import ModelContract
-from models.ladder import choose, meets, split
+from models.ladder import choose, meets, split, worth_keeping
 from models.network.fitting import Checkpoints, Fit, fit, mean_dsc, study_dsc
 from models.network.flops import FlopTally
 from models.network.heads import Head, HeadSpec, add_taps, build_head, with_taps
@@ -59,7 +59,7 @@ class TuningResult:
     Parameters
     ----------
     heads
-        The tuned heads only, by organ; frozen, float32.
+        The tuned heads only, by organ; frozen, float32. An organ whose ladder chose no level has none.
     curve
         Loss of the last fit, by organ and step.
     ladders
@@ -154,9 +154,10 @@ def tune_heads(
             organ, first[organ], heads.get(organ) is not None, voxels.pop(organ), studies, contract,
             settings, Checkpoints(folder), tally, every, told,
         )  # fmt: skip
-        last, ladder = climb.run()
-        tuned[organ], ladders[organ] = last.head.cpu(), ladder
-        curve += [CurvePoint(organ, step, loss) for step, loss in last.curve]
+        last, ladders[organ] = climb.run()
+        if last is not None:
+            tuned[organ] = last.head.cpu()
+            curve += [CurvePoint(organ, step, loss) for step, loss in last.curve]
         doubts += climb.doubts
         cost = replace(cost, steps=cost.steps + climb.steps)
     cost = replace(
@@ -211,8 +212,8 @@ class _Climb:
         self.doubts: list[Doubt] = []
         self.steps = 0
 
-    def run(self) -> tuple[Fit, Ladder]:
-        """Climb, and fit the level that was chosen to all patients."""
+    def run(self) -> tuple[Fit | None, Ladder]:
+        """Climb, and fit the level that was chosen to all patients; None where the head stays as it is."""
         judges = self._judges()
         before = self._before(judges)
         rungs: list[Rung] = []
@@ -227,6 +228,8 @@ class _Climb:
                 if meets(rungs[-1], before, self.target):
                     break
             chosen, end = choose(rungs, before, self.target)
+            if not worth_keeping(chosen, before):
+                return None, Ladder(before, tuple(rungs), None, end, self.target, self._shift())
             level, steps = chosen.level or Level.HEAD, chosen.steps
         else:
             level, steps, end = self.settings.ladder[0], self.settings.steps, LadderEnd.NOT_VALIDATED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -29,7 +30,9 @@ class VoxelTaps:
     coarse
         By level, axes (voxel, channel): the coarser map, trilinear at the voxel.
     context
-        Axes (voxel, feature): the global feature of the voxel's window.
+        Axes (window, feature): the global feature of each window.
+    window
+        Axes (voxel,), int64: the voxel's row of `context`, ascending.
     surround
         Axes (tile, channel, k, j, i): the last features of cubes of `TILE` voxels a side and `HALO` more
         round them, zero outside the window; then every `TILE` ** 3 successive voxels are one cube's, in
@@ -40,7 +43,13 @@ class VoxelTaps:
     neighbourhood: Tensor | None
     coarse: Mapping[int, Tensor]
     context: Tensor | None
+    window: Tensor | None = None
     surround: Tensor | None = None
+
+    @property
+    def windows(self) -> int:
+        """Windows whose global feature is held."""
+        return 0 if self.context is None else len(self.context)
 
     def tiles(self, index: Tensor) -> VoxelTaps:
         """Return the voxels of some tiles, float32."""
@@ -49,8 +58,13 @@ class VoxelTaps:
         return replace(rows, surround=given(self.surround)[index].float())
 
     def rows(self, index: Tensor) -> VoxelTaps:
-        """Return some of the voxels, float32."""
-        return replace(self, surround=None)._mapped(lambda tensor: tensor.index_select(0, index).float())
+        """Return some of the voxels, float32, with their windows, each once."""
+        taken = replace(self, context=None, surround=None)
+        taken = taken._mapped(lambda tensor: tensor.index_select(0, index).float())
+        if self.context is None:
+            return taken
+        windows, window = torch.unique(given(self.window)[index], return_inverse=True)
+        return replace(taken, context=self.context[windows].float(), window=window)
 
     def half(self) -> VoxelTaps:
         """Return the same in half the memory, float16."""
@@ -58,17 +72,25 @@ class VoxelTaps:
 
     def to(self, device: torch.device) -> VoxelTaps:
         """Return the same on a device."""
-        return self._mapped(lambda tensor: tensor.to(device))
+        moved = self._mapped(lambda tensor: tensor.to(device))
+        return replace(moved, window=None if self.window is None else self.window.to(device))
 
     @staticmethod
     def joined(parts: Sequence[VoxelTaps]) -> VoxelTaps:
-        """Return the voxels of all parts, which hold the same taps."""
+        """Return the voxels of all parts, which hold the same taps and different windows."""
         first = parts[0]
+        context = window = None
+        if first.context is not None:
+            contexts = [given(part.context) for part in parts]
+            before = itertools.accumulate((len(one) for one in contexts), initial=0)
+            window = torch.cat([given(part.window) + n for part, n in zip(parts, before, strict=False)])
+            context = torch.cat(contexts)
         return VoxelTaps(
             torch.cat([part.features for part in parts]),
             None if first.neighbourhood is None else torch.cat([given(p.neighbourhood) for p in parts]),
             {level: torch.cat([part.coarse[level] for part in parts]) for level in first.coarse},
-            None if first.context is None else torch.cat([given(part.context) for part in parts]),
+            context,
+            window,
             None if first.surround is None else torch.cat([given(part.surround) for part in parts]),
         )
 
@@ -78,6 +100,7 @@ class VoxelTaps:
             None if self.neighbourhood is None else change(self.neighbourhood),
             {level: change(maps) for level, maps in self.coarse.items()},
             None if self.context is None else change(self.context),
+            self.window,
             None if self.surround is None else change(self.surround),
         )
 

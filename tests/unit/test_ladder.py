@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.ladder import FORGETS, LEVEL_WORTH, choose, meets, split
+from models.ladder import FORGETS, LEVEL_WORTH, choose, meets, split, worth_keeping
 from models.tuning import LadderEnd, Level, Rung, TuningSettings
 
 BEFORE = Rung(None, 0, 0.5, 0.5, 0.9)
@@ -70,3 +70,12 @@ def test_the_ladder_ends_where_it_is_told_to():
     assert TuningSettings().ladder == (Level.HEAD, Level.COARSE, Level.NEIGHBOURHOOD)
     assert TuningSettings(highest=Level.BLOCK).ladder == tuple(Level)
     assert TuningSettings(Level.COARSE).ladder == (Level.COARSE,)
+
+
+def test_a_head_that_would_be_worse_than_the_incumbents_is_left_as_it_is():
+    before = Rung(None, 0, 0.97, 0.97, 0.9)
+    worse, better = _rung(Level.HEAD, 0.97 - LEVEL_WORTH - 0.001), _rung(Level.HEAD, 0.98)
+    assert not worth_keeping(worse, before)
+    assert worth_keeping(better, before)
+    assert worth_keeping(_rung(Level.HEAD, None, None), before), "nobody judged: the gate will"
+    assert worth_keeping(worse, Rung(None, 0, None, None, None)), "a new organ"

@@ -256,3 +256,13 @@ def test_a_run_killed_outright_goes_on_and_comes_to_the_same_bytes(trunk, heads,
     assert resumed.ladders == whole.ladders
     assert resumed.curve == whole.curve
     assert 0 < resumed.cost.steps < whole.cost.steps
+
+
+def test_where_nothing_is_gained_the_head_is_left_as_it_is(trunk, heads, contract, studies):
+    good = climb(trunk, heads, contract, studies, TuningSettings(Level.NEIGHBOURHOOD, 120, 1024, 512, 2e-2))
+    wild = replace(CLIMB, steps=5, learning_rate=1.0, targets={"aorta": 0.05})
+    result = climb(trunk, good.heads, contract, studies, wild)
+    ladder = result.ladders["aorta"]
+    assert (ladder.end, ladder.chosen) == (LadderEnd.NO_GAIN, None)
+    assert ladder.rungs[-1].new_dsc < ladder.before.new_dsc
+    assert (dict(result.heads), result.curve) == ({}, ())

@@ -10,6 +10,7 @@ from models.errors import InvalidRelease
 from models.network.heads import HeadSpec, build_head, joint_logits, with_taps
 from models.network.members import first_member, join_members, with_spread
 from models.network.sampling import VoxelSample, gather_taps
+from models.network.voxel_taps import VoxelTaps
 from tests.unit.network.conftest import EVERY_TAP
 
 PLAIN = HeadSpec(5)
@@ -150,3 +151,20 @@ def test_the_first_member_is_found_again_in_a_joined_head(output):
     alone = first_member(join_members(heads))
     assert alone.spec == EVERY_TAP
     assert torch.equal(alone(output), heads[0](output))
+
+
+@pytest.mark.parametrize("form", ["text-driven", "convolutional"])
+def test_weights_made_once_a_window_learn_what_weights_made_for_every_voxel_learn(form):
+    head = build_head(replace(PLAIN, form=form, global_channels=14))
+    window = torch.tensor([0, 0, 1, 2, 2, 2])
+    context, features = torch.rand(3, 14), torch.rand(6, 5)
+    shared = VoxelTaps(features, None, {}, context, window)
+    apart = VoxelTaps(features, None, {}, context[window], torch.arange(6))
+    found = []
+    for taps in (shared, apart):
+        head.zero_grad()
+        logits = head.on_voxels(taps)
+        (logits * torch.arange(6)).sum().backward()
+        found.append((logits, *[parameter.grad.clone() for parameter in head.parameters()]))
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from models.network.samples import OrganVoxels
 from models.network.sampling import draw_sample
+from models.network.voxel_taps import VoxelTaps
 
 
 def _ball(shape, centre, radius):
@@ -44,3 +47,17 @@ def test_an_organ_that_is_nowhere_is_sampled_as_background():
     sample = draw_sample(empty, empty, 600, np.random.default_rng(0))
     assert len(sample.index) == 100
     assert sample.weight.sum() == pytest.approx(empty.size)
+
+
+def test_voxels_drawn_together_are_of_one_window_and_each_as_likely_as_any_other():
+    window = torch.tensor([0] * 3 + [1] * 9 + [2] * 4)
+    taps = VoxelTaps(torch.zeros(16, 1), None, {}, torch.zeros(3, 2), window)
+    study = torch.tensor([0] * 3 + [1] * 13)
+    voxels = OrganVoxels(taps, torch.zeros(16), torch.ones(16), study)
+    random = torch.Generator().manual_seed(0)
+    units = voxels.units([0, 1])
+    drawn = torch.cat([voxels.draw(units, 16, 4, random).view(-1, 4) for _ in range(2000)])
+    assert (window[drawn] == window[drawn[:, :1]]).all()
+    often = torch.bincount(drawn.flatten(), minlength=16) / drawn.numel()
+    assert often.tolist() == pytest.approx([1 / 16] * 16, abs=0.01)
+    assert set(voxels.draw(voxels.units([1]), 64, 16, random).tolist()) <= set(range(3, 16))

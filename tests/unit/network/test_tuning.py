@@ -128,3 +128,16 @@ def test_members_are_tuned_at_once_each_by_its_own_loss(trunk, heads, contract):
     start = join_members(members).state_dict()["features.weight"]
     apart = [(one - other).abs().max() for one, other in zip(moved.chunk(3), start.chunk(3), strict=True)]
     assert min(apart) > 0.01
+
+
+def test_a_head_that_makes_its_weights_from_the_window_learns_and_makes_them_once_a_window(trunk, contract):
+    spec = HeadSpec(5, form="text-driven", global_channels=14)
+    heads = {"aorta": build_head(spec).requires_grad_(False).eval()}
+    studies = [_study(n) for n in range(3)]
+    how = TuningSettings(Level.HEAD, 40, 512, 256, 1e-2)
+    result = tune_heads(
+        trunk, heads, studies, ("aorta",), contract, how, lambda _: None, every=5, count_flops=True
+    )
+    assert result.curve[-1].loss < 0.8 * result.curve[0].loss
+    a_voxel = 3 * 2 * 14 * sum(heads["aorta"].sizes)  # of one voxel's weights, forwards and backwards
+    assert result.cost.fit_flops < 40 * 512 * a_voxel / 3
