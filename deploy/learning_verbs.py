@@ -88,23 +88,35 @@ def tune(
             help=f"What is free in a head: {', '.join(LEVELS[1:])}; auto: the lowest that meets the target."
         ),
     ] = "auto",
+    new_organ: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORGAN",
+            help="Organ of the catalogue that the incumbent lacks: gets a head from readers' masks alone.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Tune the heads of corrected organs into a candidate release; nothing else changes."""
     asked = None if organs is None else [organ.strip() for organ in organs.split(",")]
-    unknown = sorted(set(asked or ()) - set(KEYS))
+    unknown = sorted({*(asked or ()), *(new_organ or ())} - set(KEYS))
     if unknown:
         raise typer.BadParameter(f"no such organ: {', '.join(unknown)}; there are {', '.join(KEYS)}")
     if level not in LEVELS:
         raise typer.BadParameter(f"no such level: {level}; there are {', '.join(LEVELS)}")
 
     def verb() -> Outcome:
+        from flows.serving import current
         from flows.tune_heads import tune as run
         from flows.tuning_job import tuning_settings
         from services.wiring import connect_in_process
 
         settings = Settings()
-        document = run(connect_in_process(settings), asked, tuning_settings(level, settings), progress)
+        services, how = connect_in_process(settings), tuning_settings(level, settings)
+        had = set(new_organ or ()) & set(current(services).contract.organs)
+        if had:
+            raise typer.BadParameter(f"not new: {', '.join(sorted(had))}; tune it by --organs")
+        document = run(services, asked, how, progress, new_organ or ())
         return Outcome(document, _candidate(document))
 
     answer(verb, as_json)
@@ -159,6 +171,8 @@ def _candidate(document: dict[str, Any]) -> tuple[str | Table, ...]:
         f"{one['organ']} of case {one['case'][:12]}: {one['code']} ({one['detail']})"
         for one in document["doubts"]
     ]
+    if document["release"] is None and document["ladders"]:
+        return (shown, *doubts, "no candidate: no head would be better than the one that serves")
     if document["release"] is None:
         return (shown, *doubts, "nothing to learn yet: no candidate")
     cost = document["cost"]

@@ -21,7 +21,7 @@ from flows.calibration_cases import untaught
 from flows.gate_trial import CANDIDATE_TUNED
 from flows.serving import Progress, silent
 from flows.tuning_lessons import Lessons, lessons_of
-from flows.tuning_plan import TUNING_DECLINED, TuningRun, document, known, plan
+from flows.tuning_plan import TUNING_DECLINED, TuningRun, document, known, plan, refuse_taken_back
 from models.calibration import Calibration, OrganCalibration
 from models.errors import OrganloopError, Refused
 from models.network.training import Progress as TrainingProgress
@@ -36,12 +36,16 @@ from services.releases.exporter import export_release
 from services.stopwatch import Stopwatch
 from services.wiring import Services
 
+NEW_THRESHOLD = 0.5
+"""Probability from which a voxel belongs to a new organ, until somebody calibrates it."""
+
 
 def tune(
     services: Services,
     organs: Collection[str] | None = None,
     settings: TuningSettings = TuningSettings(),  # noqa: B008 - frozen
     progress: Progress = silent,
+    new_organs: Collection[str] = (),
 ) -> dict[str, Any]:
     """Learn from the corrections since the incumbent and publish the candidate that comes of it.
 
@@ -55,32 +59,35 @@ def tune(
         How to tune.
     progress
         Told each step, with the time left.
+    new_organs
+        Organs of the catalogue that the incumbent lacks: each gets a head from readers' masks alone.
 
     Returns
     -------
     dict
         The document of the `tune` verb: ``release`` (None if there is nothing to learn), ``digest``,
         ``parent``, ``level`` asked for, ``organs``, ``left_out`` (by organ, why), ``corrections`` and
-        ``replayed`` (cases), ``levels`` (by organ, the one kept), ``ladders`` (by organ, what each level
-        came to, and why climbing ended), ``doubts`` (labels refused or counting less), ``curve`` (by organ,
-        ``[step, loss]``), ``cost`` (windows, steps, seconds, FLOP), ``seconds``.
+        ``replayed`` (cases), ``levels`` (by organ, the one kept, or ``incumbent``), ``ladders`` (by organ,
+        what each level came to, and why climbing ended), ``doubts`` (labels refused or counting less),
+        ``curve`` (by organ, ``[step, loss]``), ``cost`` (windows, steps, seconds, FLOP), ``seconds``.
 
     Raises
     ------
     ValueError
-        If the contract knows no such organ.
+        If the contract knows no such organ, or has a new one already.
     InvalidRelease
         If there is no incumbent, a file of it is damaged, or an export does not agree with torch.
     StorageFailed
         If a disk is full or a case is not whole; the incumbent serves as before.
     Refused
-        `patient-erased` if a patient who is learnt from was taken out meanwhile.
+        `patient-erased` if a patient who is learnt from was taken out meanwhile, `correction-taken-back`
+        if a correction was.
     OrganloopError
         If CUDA is asked for and there is none: the CPU would give other bits.
     """
     watch = Stopwatch()
     with watch.step("gather"):
-        run = plan(services, organs, settings)
+        run = plan(services, organs, settings, new_organs)
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise OrganloopError("ORGANLOOP_TUNING_DEVICE is cuda, and torch finds no CUDA device here")
     before = known(services, run)
@@ -96,13 +103,7 @@ def tune(
             lessons = lessons_of(services, run, progress)
         if not lessons.organs:
             progress("nothing to learn: the labels of every organ are in doubt")
-            declined: dict[str, Any] = {
-                "key": run.key,
-                "report": _report(lessons, None),
-                "seconds": watch.seconds(),
-            }
-            services.records.event(TUNING_DECLINED, who="tune_heads", payload=declined, key=run.key)
-            return document(run, None, declined["report"]) | {"seconds": watch.seconds()}
+            return _declined(services, run, _report(lessons, None), watch)
         progress(
             f"tuning {', '.join(lessons.organs)} on {len(lessons.corrected)} corrected and "
             f"{len(lessons.replayed)} older studies"
@@ -111,15 +112,20 @@ def tune(
         with watch.step("tune"):
             result = _tuned(services, run, lessons, folder / _seen(run, lessons), progress)
         learnt_from = [one.case for one in lessons.cases] + list(run.calibration_cases)
-        refuse_erased(services, learnt_from, folder)
+        _refuse_gone(services, lessons, learnt_from, folder)
+        if not result.heads:
+            progress("no candidate: no head would be better than the one that serves")
+            shutil.rmtree(folder, ignore_errors=True)
+            return _declined(services, run, _report(lessons, result), watch)
         with watch.step("export"):
             progress("exporting the candidate and proving it against torch")
             draft = _draft(services, run, lessons, result)
             export_release(draft, services.releases, threads=services.settings.threads)
     with watch.step("calibrate"):
-        draft = replace(draft, calibration=_calibration(services, run, lessons.organs, draft, progress))
+        tuned = [organ for organ in result.heads if organ not in run.new_organs]
+        draft = replace(draft, calibration=_calibration(services, run, tuned, draft, progress))
     with watch.step("publish"):
-        refuse_erased(services, learnt_from, folder)
+        _refuse_gone(services, lessons, learnt_from, folder)
         candidate = publish_candidate(services, draft)
         report = _report(lessons, result)
         _record(services, run, lessons, learnt_from, candidate, report, watch)
@@ -154,6 +160,25 @@ def refuse_erased(services: Services, learnt_from: Sequence[Case], folder: Path)
         raise Refused("patient-erased", detail, {"cases": gone})
 
 
+def _refuse_gone(services: Services, lessons: Lessons, learnt_from: Sequence[Case], folder: Path) -> None:
+    """Refuse a candidate that has seen what nobody is to learn any more; its run is deleted."""
+    refuse_erased(services, learnt_from, folder)
+    try:
+        refuse_taken_back(services, lessons.cases)
+    except Refused:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _declined(
+    services: Services, run: TuningRun, report: Mapping[str, Any], watch: Stopwatch
+) -> dict[str, Any]:
+    """Put on record that a run came to no candidate, so that it is not tried again; return its document."""
+    payload = {"key": run.key, "report": dict(report), "seconds": watch.seconds()}
+    services.records.event(TUNING_DECLINED, who="tune_heads", payload=payload, key=run.key)
+    return document(run, None, report) | {"seconds": watch.seconds()}
+
+
 def _seen(run: TuningRun, lessons: Lessons) -> str:
     """Name what fits depend on beside the run's key: the device, and which features are still kept."""
     digest = hashlib.sha256(run.settings.device.encode())
@@ -173,7 +198,7 @@ def _tuned(
 
     return tune_heads(
         trunk_from_bytes(store.trunk(parent.trunk)),
-        {organ: head_from_bytes(store.head(parent.heads[organ])) for organ in lessons.organs},
+        {organ: head_from_bytes(store.head(digest)) for organ, digest in parent.heads.items()},
         lessons.studies,
         lessons.organs,
         parent.contract,
@@ -189,11 +214,18 @@ def _draft(services: Services, run: TuningRun, lessons: Lessons, result: TuningR
     """Keep the tuned heads and return the candidate: not calibrated yet, its number to be confirmed."""
     tuned = {organ: services.releases.add_head(head_to_bytes(head)) for organ, head in result.heads.items()}
     parent = run.parent
-    levels = ", ".join(f"{organ} ({ladder.chosen})" for organ, ladder in result.ladders.items())
+    levels = ", ".join(f"{organ} ({result.ladders[organ].chosen})" for organ in result.heads)
+    new = [organ for organ in result.heads if organ not in parent.heads]
+    contract = replace(
+        parent.contract,
+        organs=(*parent.contract.organs, *new),
+        thresholds={**parent.contract.thresholds, **dict.fromkeys(new, NEW_THRESHOLD)},
+    )
     return replace(
         parent,
         number=parent.number + 1,
         parent=parent.number,
+        contract=contract,
         heads={**parent.heads, **tuned},
         calibration=None,
         corrections=lessons.corrections,
@@ -254,7 +286,7 @@ def _record(
         "release": candidate.number,
         "digest": candidate.digest,
         "parent": run.parent.number,
-        "organs": list(lessons.organs),
+        "organs": list(report["organs"]),
         "level": str(run.settings.level or "auto"),
         "cases": list(dict.fromkeys(case.case_id for case in learnt_from)),
         "patients": sorted({case.patient for case in learnt_from}),
@@ -268,7 +300,7 @@ def _record(
 def _report(lessons: Lessons, result: TuningResult | None) -> dict[str, Any]:
     """Return what the `tune` verb says beside the candidate."""
     report: dict[str, Any] = {
-        "organs": list(lessons.organs),
+        "organs": list(lessons.organs if result is None else result.heads),
         "left_out": dict(lessons.left_out),
         "corrections": len(lessons.corrected),
         "replayed": len(lessons.replayed),
@@ -289,7 +321,7 @@ def _report(lessons: Lessons, result: TuningResult | None) -> dict[str, Any]:
         for doubt in result.doubts
     ]
     return report | {
-        "levels": {organ: str(ladder.chosen) for organ, ladder in result.ladders.items()},
+        "levels": {organ: str(ladder.chosen or "incumbent") for organ, ladder in result.ladders.items()},
         "ladders": {organ: _ladder(ladder) for organ, ladder in result.ladders.items()},
         "curve": curve,
         "cost": {name: _rounded(value) for name, value in asdict(result.cost).items()},

@@ -11,16 +11,18 @@ from flows.calibration_cases import usable
 from flows.gate_trial import CANDIDATE_TUNED
 from flows.serving import current
 from models.conformal import CONFIDENCE, fewest_cases
+from models.errors import Refused
+from models.organs import KEYS
 from models.release import Release, sha256_hex
 from models.tuning import TuningSettings
-from services.cases.evidence import Evidence, gather
-from services.cases.words import ReadersDisagree
+from services.cases.evidence import Evidence, LabelledCase, gather
+from services.cases.words import ReadersDisagree, teaching_words, valid_words
 from services.inference.engine import serving_profile
 from services.records.port import Case, Purpose
 from services.wiring import Services
 
 TUNING_DECLINED = "tuning-declined"
-"""Event: the labels of every organ with enough corrections were in doubt."""
+"""Event: no candidate came of it: every label was in doubt, or no head would have been better."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class TuningRun:
         How to tune.
     profile
         Serving profile.
+    new_organs
+        Organs that the incumbent does not have, each to get a head from readers' masks alone.
     """
 
     parent: Release
@@ -46,6 +50,7 @@ class TuningRun:
     calibration_cases: tuple[Case, ...]
     settings: TuningSettings
     profile: str
+    new_organs: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -58,6 +63,7 @@ class TuningRun:
             "calibrated on": [case.digest for case in self.calibration_cases],
             "settings": {k: v for k, v in asdict(self.settings).items() if k != "device"},
             "profile": self.profile,
+            **({"new organs": self.new_organs} if self.new_organs else {}),
         }
         return sha256_hex(json.dumps(document, sort_keys=True).encode())
 
@@ -108,8 +114,22 @@ def document(run: TuningRun, candidate: Release | None, report: Mapping[str, Any
     }
 
 
-def plan(services: Services, organs: Collection[str] | None, settings: TuningSettings) -> TuningRun:
+def plan(
+    services: Services,
+    organs: Collection[str] | None,
+    settings: TuningSettings,
+    new_organs: Collection[str] = (),
+) -> TuningRun:
     """Decide what would be learnt from what, without computing anything.
+
+    Parameters
+    ----------
+    services, settings
+        As `tune`.
+    organs
+        Organs that may be tuned; None: every one of the contract, or, with new organs, only these.
+    new_organs
+        Organs of the catalogue that the contract lacks.
 
     Raises
     ------
@@ -121,7 +141,12 @@ def plan(services: Services, organs: Collection[str] | None, settings: TuningSet
     unknown = sorted(set(organs or ()) - set(contract.organs))
     if unknown:
         raise ValueError(f"no such organ: {', '.join(unknown)}; there are {', '.join(contract.organs)}")
-    asked = [organ for organ in contract.organs if organs is None or organ in organs]
+    had = [organ for organ in new_organs if organ in contract.organs or organ not in KEYS]
+    if had:
+        raise ValueError(f"no new organ of the catalogue: {', '.join(had)}; tuning is for those there are")
+    new = tuple(dict.fromkeys(new_organs))
+    every = organs is None and not new
+    asked = [organ for organ in contract.organs if every or organ in (organs or ())] + list(new)
     learnt = set(_learnt(services, parent))
     profile = serving_profile(services.settings.threads)
     independent, _ = usable(services.records.cases(Purpose.CALIBRATION))
@@ -139,7 +164,27 @@ def plan(services: Services, organs: Collection[str] | None, settings: TuningSet
         calibration_cases=tuple(independent) if enough else (),
         settings=settings,
         profile=profile,
+        new_organs=new,
     )
+
+
+def refuse_taken_back(services: Services, learnt_from: Collection[LabelledCase]) -> None:
+    """Refuse a candidate that has learnt what no longer teaches: nobody is to learn it after all.
+
+    Raises
+    ------
+    Refused
+        `correction-taken-back` with the number of words that were withdrawn, said anew or put in doubt
+        by another reader since the run began.
+    """
+    records, policy = services.records, ReadersDisagree(services.settings.readers_disagree)
+    words, _ = teaching_words(valid_words(records.corrections()), records.agreements(), policy)
+    standing = {(word.correction.name, organ) for (_, organ), word in words.items()}
+    said = {(one.correction, organ) for one in learnt_from if one.correction for organ in one.organs}
+    gone = len(said - standing)
+    if gone:
+        detail = f"{gone} of the words learnt from were taken back or replaced meanwhile; start again"
+        raise Refused("correction-taken-back", detail, {"words": gone})
 
 
 def _learnt(services: Services, release: Release) -> Iterator[tuple[str, str]]:

@@ -44,7 +44,7 @@ def choose_replayed(
     budget
         How many to replay.
     organs
-        Those that are tuned: their importance counts.
+        Those that are tuned: their importance counts; of a new one the incumbent knows none.
     contract
         The incumbent's.
     ask
@@ -70,7 +70,7 @@ def choose_replayed(
             kept.parent.mkdir(parents=True, exist_ok=True)
             replace(kept, json.dumps(measured, sort_keys=True).encode())
     found = [measured[one.case.digest] for one in looked_at]
-    worth = np.array([sum(one["importance_ml"][organ] for organ in organs) for one in found])
+    worth = np.array([sum(one["importance_ml"].get(organ, 0.0) for organ in organs) for one in found])
     features = np.array([one["feature"] for one in found])
     chosen = sorted(choose_replay(worth, features, budget))
     return tuple(looked_at[n] for n in chosen)

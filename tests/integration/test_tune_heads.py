@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from datetime import datetime
+from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,10 +13,11 @@ import pytest
 import torch
 from pydicom import dcmread
 
+from deploy.simulated_reader import save_like_ohif
 from flows import nightly_tuning, tune_heads, tuning_lessons
 from flows.feature_keeping import forget_features
 from flows.gate_candidate import CANDIDATE_TUNED
-from flows.ingest_correction import ingest, memory_of
+from flows.ingest_correction import Said, ingest, memory_of
 from flows.launching import PrefectLauncher, RunState
 from flows.segment_study import segment
 from flows.tune_heads import tune
@@ -23,7 +26,10 @@ from flows.tuning_plan import plan
 from models import label_doubts
 from models.errors import OrganloopError, Refused, StorageFailed
 from models.label_doubts import LabelDoubt
+from models.network import tuning as network_tuning
 from models.network.samples import origins
+from models.phantom import make_case
+from models.release_faults import release_faults
 from models.segmentation import Segmentation
 from models.tuning import Level, TuningSettings
 from services.cases import evidence
@@ -31,14 +37,16 @@ from services.cases.features import FeatureStore
 from services.cases.replayed import choose_replayed
 from services.cases.training_runs import erase_runs
 from services.cases.tuning_study import read_tuning_study
+from services.dicom.series import load, read_series
 from services.records.port import Case, Purpose, ReleaseState
 from services.records.store import SqlRecords
 from services.releases import exporter
 from services.releases.store import ReleaseStore
-from tests.learning import DOMAIN, ORGANS, open_site, small_release
+from tests.learning import DOMAIN, ORGANS, SPACING, open_site, small_release
 
 SETTINGS = TuningSettings(Level.NEIGHBOURHOOD, steps=4, batch_voxels=512, window_voxels=128)
 SEEDS = (1, 2, 3)
+NOON = datetime(2026, 1, 3, 12, 0, 0)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -156,6 +164,87 @@ def test_nothing_of_a_run_is_left_of_a_patient_who_was_taken_out_meanwhile(corre
         tune(services, settings=SETTINGS)
     assert services.releases.numbers() == (1,)
     assert services.records.events(CANDIDATE_TUNED) == ()
+
+
+@pytest.mark.parametrize("meanwhile", ["tune_heads", "export_release"])
+def test_a_correction_that_is_withdrawn_while_it_is_learnt_teaches_nothing(
+    corrected, tmp_path, monkeypatch, meanwhile
+):
+    services = corrected.copy(tmp_path).services
+    records, whole = services.records, getattr(tune_heads, meanwhile)
+    correction = records.corrections()[0]
+
+    def done_and_withdrawn(*given, **named):
+        done = whole(*given, **named)
+        records.withdraw(correction.sop_instance_uid, reader="Dr A", reason="wrong patient")
+        return done
+
+    monkeypatch.setattr(tune_heads, meanwhile, done_and_withdrawn)
+    with pytest.raises(Refused, match="correction-taken-back") as refused:
+        tune(services, settings=SETTINGS)
+    assert refused.value.measured == {"words": 2}
+    assert services.releases.numbers() == (1,)
+    assert services.records.events(CANDIDATE_TUNED) == ()
+    assert list((services.settings.home / "tuning").iterdir()) == []
+    assert len(plan(services, None, SETTINGS).evidence.corrected) == 0, "two studies are too few"
+
+
+def test_a_head_that_would_be_worse_is_left_as_it_is(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    ladder = TuningSettings(steps=2, batch_voxels=64, window_voxels=64, highest=Level.HEAD)
+    judged = iter((False, True, False, False))  # stomach and aorta, twice: chance decides on a tiny network
+    monkeypatch.setattr(network_tuning, "worth_keeping", lambda rung, before: next(judged))
+    document = tune(services, settings=ladder)
+    parent, candidate = services.releases.release(1), services.releases.release(2)
+    assert (document["organs"], document["levels"]) == (["aorta"], {"stomach": "incumbent", "aorta": "head"})
+    assert candidate.heads["stomach"] == parent.heads["stomach"]
+    assert candidate.heads["aorta"] != parent.heads["aorta"]
+    (event,) = services.records.events(CANDIDATE_TUNED)
+    assert event.payload["organs"] == ["aorta"]
+    again, said = replace(ladder, seed=1), []
+    assert tune(services, settings=again, progress=said.append)["release"] is None
+    assert said[-1] == "no candidate: no head would be better than the one that serves"
+    assert tune(services, settings=again)["ladders"].keys() == {"stomach", "aorta"}, "it is not tried again"
+
+
+def test_a_new_organ_gets_a_head_from_readers_masks_alone(corrected, tmp_path):
+    """The reader draws the spleen, which no head finds, and says what it is."""
+    site = corrected.copy(tmp_path)
+    services = site.services
+    for seed in SEEDS:
+        truth = make_case("B", seed, spacing_mm=SPACING).truth["spleen"]
+        series = load(read_series(site.folder / f"ct-{seed}")[0])
+        sent = site.folder / f"result-{seed}" / "organ-seg.dcm"
+        seg = dcmread(BytesIO(save_like_ohif(sent.read_bytes(), series, {"Stomach": truth}, written_at=NOON)))
+        (drawn,) = (one for one in seg.SegmentSequence if one.SegmentLabel == "Stomach")
+        drawn.SegmentLabel = "Milz"
+        seg.save_as(tmp_path / f"{seed}.dcm")
+        answers = (f"{drawn.SegmentNumber}=spleen", "stomach=not-reviewed")
+        said = Said(answers, "Dr A")
+        ingest(
+            tmp_path / f"{seed}.dcm",
+            site.folder / f"ct-{seed}",
+            sent,
+            memory_of(services.settings),
+            said=said,
+        )
+    assert "spleen" not in plan(services, None, SETTINGS).evidence.organs, "nobody asked for it"
+    how = replace(SETTINGS, steps=40, learning_rate=3e-2)
+    document = tune(services, settings=how, new_organs=["spleen"])
+    parent, candidate = services.releases.release(1), services.releases.release(document["release"])
+    assert document["organs"] == ["spleen"]
+    assert candidate.contract.organs == (*parent.contract.organs, "spleen")
+    assert {organ: candidate.heads[organ] for organ in parent.heads} == parent.heads
+    assert candidate.calibration == parent.calibration
+    incumbent, learnt = document["ladders"]["spleen"]["rungs"]
+    assert incumbent["train_dsc"] is None
+    assert learnt["steps"] == 40
+    (_, first), *_, (_, last) = document["curve"]["spleen"]
+    assert last < 0.8 * first
+    faults = release_faults(parent, candidate, document["organs"])
+    assert [fault.code for fault in faults] == ["contract-changed"], "the gate has nothing to compare it with"
+    with pytest.raises(ValueError, match="liver"):
+        plan(services, None, SETTINGS, ["liver"])
 
 
 def test_a_label_that_was_refused_is_not_replayed_either(corrected, tmp_path, monkeypatch):
