@@ -16,7 +16,7 @@ from models.network.training import Start, TrainingCase
 from models.network.trunk import Trunk
 from models.network.tuning import Level, TuningSettings, TuningStudy
 from models.replay import choose_replay
-from tests.bench.continual import cohort, shared_heads
+from tests.bench.continual import cohort, head_versions, shared_heads
 from tests.bench.continual.cohort import SITES, Study
 from tests.bench.continual.measuring import answer, measure
 from tests.bench.continual.methods import (
@@ -77,6 +77,7 @@ class Experiments:
                 "partial-whole-1": self._partial_whole,
                 "many-sites": self._many_sites,
                 **{f"only-{site}": lambda site=site: self._only(site) for site in SITES if site != "A"},
+                "chosen-by-rule-1": self._chosen_by_rule,
                 "revised-important-1": lambda: self._tuned_on(self._important(self._new(), first)),
                 "revised-random-1": lambda: self._tuned_on(_drawn(self._new(), first, 1)),
                 "revised-random-2": lambda: self._tuned_on(_drawn(self._new(), first, 2)),
@@ -250,6 +251,13 @@ class Experiments:
         """Head versions: tuned on one site alone, for that site alone."""
         studies = [tuning_study(one) for one in self._of(site, self.scale.first)]
         return self._from(studies, at_level(self.scale, TOP), len(studies), tuple(SITES))
+
+    def _chosen_by_rule(self) -> Found:
+        """Head versions without being told the site: the incumbent's heads or those of B, by a rule."""
+        start, _ = incumbent(self.scale, self.trunk)
+        chosen = head_versions.choices(self.scale, start, self.contract)
+        sites = head_versions.by_choice(self.result("incumbent"), self.result("only-B"), chosen)
+        return {"sites": sites, "chosen": chosen}
 
     def _many_sites(self) -> Found:
         """One head for every site: as many revised studies, drawn from three sites, and replay of the old."""

@@ -103,6 +103,28 @@ def third_table(done: Experiments) -> str:
     return lines(("revised organs, mean DSC", "A", "B", "C", "D"), rows)
 
 
+def versions_table(done: Experiments) -> str:
+    """One head that replays the old site, against a head a site chosen for each study by a rule."""
+    named = {
+        "incumbent": "old heads for every study",
+        "only-B": "heads tuned on B alone for every study",
+        f"tuned-{TOP}-1": "one head: 12 of B, 12 of A replayed",
+        "chosen-by-rule-1": "old heads or those of B, by the nearer site",
+    }
+    rows = []
+    for name, words in named.items():
+        if done.done(name):
+            found = done.result(name)
+            sites = found["sites"]
+            taken = [
+                f"{sum(found['chosen'][site])} of {len(found['chosen'][site])}" if "chosen" in found else ""
+                for site in "ABCD"
+            ]
+            mean_of = [f"{means(sites[s], REVISED):.3f}" if s in sites else "" for s in "ABCD"]
+            rows.append((words, *mean_of, ", ".join(filter(None, taken))))
+    return lines(("revised organs, mean DSC", "A", "B", "C", "D", "head of B taken, A to D"), rows)
+
+
 def levels_table(done: Experiments) -> str:
     """The ladder: what each level reaches, and how far it is from Full Training."""
     rows = []
@@ -299,6 +321,7 @@ def report(done: Experiments, published: Mapping[str, Any] | None = None) -> str
         "3.2 The organs that nobody revised (DSC, new site)": second_table(done),
         "Untouched organs on all tests of both sites": untouched_table(done),
         "3.3 One site, many sites": third_table(done),
+        "Replay, or a head a site": versions_table(done),
         "Ablations": ablation_table(done),
     }
     if done.done(longest(done)):

@@ -1,0 +1,59 @@
+"""Head versions by a rule: the old site's head or the new one's, by whose studies a study lies nearer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.contract import ModelContract
+from models.domain import distance, fit_domain, study_feature
+from models.network.training import Start
+from tests.bench.continual import cohort
+from tests.bench.continual.cohort import SITES, Study
+from tests.bench.continual.measuring import answer
+from tests.bench.continual.scale import Scale
+
+CALIBRATING = 30
+"""Studies of a site by which the rule knows it; neither tests nor those a head was tuned on."""
+
+Found = Mapping[str, Any]
+
+
+def choices(scale: Scale, network: Start, contract: ModelContract) -> dict[str, list[bool]]:
+    """Return by site, of each of its tests, whether the rule takes the new site's head.
+
+    As the domain of a release is told: by the trunk's global feature, which no head changes.
+    """
+    known = {"A": cohort.old_site(scale)[:CALIBRATING], "B": cohort.new_site(scale)[-CALIBRATING:]}
+    references = {site: fit_domain(_features(studies, network, contract)) for site, studies in known.items()}
+    found = {}
+    for site in SITES:
+        features = _features(cohort.tests(scale, site), network, contract)
+        found[site] = [distance(f, references["B"]) < distance(f, references["A"]) for f in features]
+    return found
+
+
+def by_choice(old: Found, new: Found, chosen: Mapping[str, Sequence[bool]]) -> dict[str, dict[str, Any]]:
+    """Return the DSC by site and organ where each study has the head that was chosen for it."""
+    return {
+        site: {
+            organ: {
+                "dsc": [
+                    after if takes_new else before
+                    for before, after, takes_new in zip(
+                        column["dsc"], new["sites"][site][organ]["dsc"], chosen[site], strict=True
+                    )
+                ]
+            }
+            for organ, column in old["sites"][site].items()
+        }
+        for site in chosen
+    }
+
+
+def _features(studies: Sequence[Study], network: Start, contract: ModelContract) -> NDArray[np.float64]:
+    trunk, heads = network
+    return np.stack([study_feature(answer(trunk, heads, contract, one).global_feature) for one in studies])
