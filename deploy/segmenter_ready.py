@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -20,13 +21,15 @@ from services.settings import Settings
 
 TRITON = "http://127.0.0.1:8000"
 PORT = 8080
-SECONDS = 5.0
+TRITON_SECONDS, RECORDS_SECONDS = 3.0, 2.0
+"""Longest waits; together less than the probe's own."""
 
 
 class Readiness:
     """Asks the records for the incumbent and Triton for its version.
 
-    Records that are away for a while take no Triton out of service: the incumbent known last counts.
+    Records that are away for a while, or take no notice, take no Triton out of service: the incumbent known
+    last counts.
 
     Parameters
     ----------
@@ -40,20 +43,27 @@ class Readiness:
         self._incumbent = incumbent
         self._triton = triton
         self._known: int | None = None
+        self._asking: Future[int | None] | None = None
+        self._asks = ThreadPoolExecutor(max_workers=1)
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def check(self) -> tuple[bool, str]:
         """Return whether the incumbent is answered for, and a line that says why or why not."""
+        asking = self._asking = self._asking or self._asks.submit(self._incumbent)
         try:
-            self._known = self._incumbent()
-        except OrganloopError as error:
+            self._known = asking.result(timeout=RECORDS_SECONDS)
+        except (OrganloopError, TimeoutError) as error:
             if self._known is None:
-                return False, f"the incumbent is not known: {error}"
+                why = str(error) or f"the records have not answered in {RECORDS_SECONDS:g} s"
+                return False, f"the incumbent is not known: {why}"
+        finally:
+            if asking.done():
+                self._asking = None
         if self._known is None:
             return False, "no release is the incumbent yet"
         url = f"{self._triton}/v2/models/{SEGMENTER}/versions/{self._known}/ready"
         try:
-            with self._opener.open(url, timeout=SECONDS):
+            with self._opener.open(url, timeout=TRITON_SECONDS):
                 return True, f"release {self._known} is ready"
         except (urllib.error.URLError, OSError) as error:
             return False, f"release {self._known} is not ready: {error}"

@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
 from models.errors import StorageFailed
@@ -24,6 +24,9 @@ BUSY_TIMEOUT_SECONDS = 30.0
 
 GONE_SECONDS = 60
 """After so long PostgreSQL gives up a client whose machine died; by its own defaults two hours later."""
+
+CONNECT_SECONDS = 10
+"""Longest wait for a connection to PostgreSQL, unless the address says another `connect_timeout`."""
 
 TRANSACTION_LOCK = 0x6F72676E
 """Number of the advisory lock that lets one transaction at a time run in a PostgreSQL database."""
@@ -42,12 +45,11 @@ def connect(url: str) -> Engine:
     Raises
     ------
     StorageFailed
-        If the folder of an SQLite file cannot be made.
+        If the folder of an SQLite file cannot be made; once it is asked, if a database is in SQL_ASCII.
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
-        engine = create_engine(address, pool_pre_ping=True)
-        event.listen(engine, "connect", _notice_death)
+        engine = _server(address, pool_pre_ping=True)
         event.listen(engine, "begin", _begin_alone)
         return engine
     if address.database and address.database != ":memory:":
@@ -116,11 +118,38 @@ def alone(url: str) -> Iterator[None]:
     if address.get_backend_name() == "sqlite":
         yield
         return
-    engine = create_engine(address, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    event.listen(engine, "connect", _notice_death)
+    engine = _server(address, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.exec_driver_sql(f"SELECT pg_advisory_lock({PREPARATION_LOCK})")
         yield
+
+
+def _server(address: URL, **options: Any) -> Engine:
+    """Return an engine for PostgreSQL; one that takes no notice is not waited for as long as TCP would."""
+    patience = {
+        "connect_timeout": CONNECT_SECONDS,
+        "keepalives_idle": GONE_SECONDS // 2,
+        "keepalives_interval": GONE_SECONDS // 6,
+        "keepalives_count": 3,
+        "tcp_user_timeout": GONE_SECONDS * 1000,
+    }
+    asked = {name: value for name, value in patience.items() if name not in address.query}
+    engine = create_engine(address, connect_args=asked, **options)
+    # Before SQLAlchemy's own first questions, which an SQL_ASCII database answers with bytes.
+    event.listen(engine, "connect", _require_encoding, insert=True)
+    event.listen(engine, "connect", _notice_death)
+    return engine
+
+
+def _require_encoding(connection: Any, _: object) -> None:
+    """Refuse a database that does not know what its characters are."""
+    if connection.info.parameter_status("server_encoding") == "SQL_ASCII":
+        name = connection.info.dbname
+        connection.close()
+        raise StorageFailed(
+            f"the database {name} is encoded in SQL_ASCII, which keeps bytes and knows no characters: make "
+            "it anew with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _notice_death(connection: Any, _: object) -> None:

@@ -104,6 +104,35 @@ def test_nothing_secret_is_in_the_release(found):
         assert not re.search(r"://[^/\s:@]+:[^/\s@]+@", json.dumps(config["data"]))
 
 
+def test_a_container_is_given_the_passwords_it_asks_with_and_no_others():
+    prefect, database, archive = {"prefect-auth"}, {"database-password"}, {"archive-user", "archive-password"}
+    wanted = {
+        "worker": prefect | database | archive,
+        "prefect-job": prefect | database,
+        "launcher": prefect,
+        "register": prefect,
+        "prefect": prefect | database,
+        "prepare": database,
+        "prepare-records": database,
+        "ready": database,
+        "metrics": database,
+        "backup": database,
+        "postgres": database,
+        "orthanc": archive,
+        "forwarder": archive,
+    }
+    given: dict[str, set[str]] = {}
+    for pod in pods(render(ALL)):
+        for container in pod.containers:
+            keys = {
+                one["valueFrom"]["secretKeyRef"]["key"]
+                for one in container.get("env", ())
+                if "secretKeyRef" in one.get("valueFrom", {})
+            }
+            given[container["name"]] = given.get(container["name"], set()) | keys
+    assert {name: keys for name, keys in given.items() if keys} == wanted
+
+
 def test_every_value_that_names_a_secret_takes_a_name_only():
     names = [
         line.strip().partition(":")[0]

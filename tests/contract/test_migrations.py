@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,10 @@ from alembic.config import Config
 from sqlalchemy import inspect, text
 
 import services.records.database as database
+from deploy.doctor.finding import Check, State, examine
+from deploy.doctor.records import records
 from models.errors import StorageFailed
+from services.backup.dump import holds_records
 from services.records.database import alone, connect
 from services.records.port import ReleaseState
 from services.records.store import open_records
@@ -149,6 +153,30 @@ def test_the_server_is_asked_to_notice_a_client_whose_machine_died(postgresql):
     assert [tuple(one) for one in found] == [(name, "session") for name in names]
 
 
+def test_a_database_without_characters_is_refused_by_name_and_says_what_to_do(postgresql, tmp_path):
+    """PostgreSQL makes it so where the system has no locale; the driver then answers in bytes."""
+    admin = connect(postgresql % "postgres").execution_options(isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text("CREATE DATABASE bytes ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"))
+    admin.dispose()
+    url = postgresql % "bytes"
+    for use in (open_records, holds_records, lambda one: list(records(one))):
+        with pytest.raises(StorageFailed, match=r"database bytes is encoded in SQL_ASCII.*ENCODING 'UTF8'"):
+            use(url)
+    with pytest.raises(StorageFailed, match="SQL_ASCII"), alone(url):
+        pass
+    [found] = examine([Check("database", lambda: records(url), "…")], str)
+    assert (found.state, "SQL_ASCII" in found.detail) == (State.BAD, True)
+
+
+def test_a_server_that_takes_no_notice_is_given_up(monkeypatch):
+    monkeypatch.setattr(database, "CONNECT_SECONDS", 2)  # the least there is
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+psycopg://organloop@127.0.0.1:{silent.getsockname()[1]}/organloop?sslmode=disable"
+        with pytest.raises(StorageFailed, match="timeout"):
+            open_records(url)
+
+
 def test_pods_that_prepare_one_home_at_once_leave_it_whole(postgresql, tmp_path):
     """As a rollout starts them: processes of their own, one database, one volume."""
     url = postgresql % "postgres"
@@ -156,10 +184,10 @@ def test_pods_that_prepare_one_home_at_once_leave_it_whole(postgresql, tmp_path)
     release = publish_tiny(store, 1, {"liver": 1, "spleen": 2})
     env = os.environ | {"ORGANLOOP_HOME": str(tmp_path), "ORGANLOOP_DATABASE_URL": url}
 
-    records = open_records(url)
-    records.record_release(1, release.digest, ReleaseState.PROMOTED)
-    records.set_incumbent(1, approver="test", reason="test")
-    records.close()
+    opened = open_records(url)
+    opened.record_release(1, release.digest, ReleaseState.PROMOTED)
+    opened.set_incumbent(1, approver="test", reason="test")
+    opened.close()
     command = [str(Path(sys.executable).parent / "organloop"), "prepare", "--json"]
     pods = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE) for _ in range(2)]
     assert [json.loads(pod.communicate(timeout=120)[0]) for pod in pods] == [{"incumbent": 1}] * 2

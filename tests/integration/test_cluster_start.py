@@ -23,7 +23,7 @@ from models.errors import StorageFailed
 from services.records.port import ReleaseState
 from services.settings import Settings
 from services.wiring import connect_in_process
-from tests.chart import ALL, of_kind, render
+from tests.chart import ALL, of_kind, pods, render
 from tests.tiny_networks import publish_tiny
 
 
@@ -171,6 +171,39 @@ def test_records_that_are_away_take_no_triton_out_of_service(triton):
     assert readiness.check() == (True, "release 1 is ready")
     triton.loaded = set()
     assert not readiness.check()[0]
+
+
+def test_records_that_take_no_notice_hold_up_no_probe(triton, monkeypatch):
+    monkeypatch.setattr(segmenter_ready, "RECORDS_SECONDS", 0.05)
+    hangs, goes_on, asked = [False], threading.Event(), []
+
+    def incumbent():
+        asked.append(1)
+        if hangs[0]:
+            goes_on.wait(10)
+            return 2
+        return 1
+
+    triton.loaded = {1}
+    readiness = Readiness(incumbent, triton.url)
+    assert readiness.check()[0]
+    hangs[0] = True
+    assert [readiness.check() for _ in range(3)] == [(True, "release 1 is ready")] * 3
+    assert len(asked) == 2, "one question is open at a time"
+    goes_on.set()
+    readiness._asking.result(10)
+    assert not readiness.check()[0], "and what it says in the end counts"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(segmenter_ready, "RECORDS_SECONDS", 0.0)
+        never = threading.Event()
+        assert "have not answered in 0 s" in Readiness(lambda: never.wait(1) or 1, triton.url).check()[1]
+        never.set()
+
+
+def test_a_probe_answers_before_the_chart_gives_it_up():
+    [triton] = [pod for pod in pods(render(ALL)) if pod.component == "triton"]
+    [probe] = [c["readinessProbe"] for c in triton.spec["containers"] if c["name"] == "ready"]
+    assert probe["timeoutSeconds"] > segmenter_ready.TRITON_SECONDS + segmenter_ready.RECORDS_SECONDS
 
 
 def test_the_probe_is_answered_by_http(triton):

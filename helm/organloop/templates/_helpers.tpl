@@ -71,23 +71,31 @@ topologySpreadConstraints:
       matchLabels: {{ include "organloop.selector" . | nindent 8 }}
 {{- end }}
 
-{{/* The settings and secrets of a process of ours. */}}
+{{/* The settings of a process of ours, and of the secrets only what it asks with: `"secrets" (list "database" …)`. */}}
 {{- define "organloop.environment" -}}
 envFrom:
   - configMapRef: {name: {{ .root.Release.Name }}-settings}
-env: {{ include "organloop.secrets" . | nindent 2 }}
+{{- with include "organloop.secrets" . }}
+env: {{ . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "organloop.secrets" -}}
 {{- $secret := .root.Values.existingSecret -}}
+{{- if has "database" .secrets }}
 - name: PGPASSWORD  # read by the drivers; addresses carry no password
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: database-password}}
+{{- end }}
+{{- if has "prefect" .secrets }}
 - name: PREFECT_API_AUTH_STRING
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: prefect-auth}}
+{{- end }}
+{{- if has "archive" .secrets }}
 - name: ORGANLOOP_ARCHIVE_USER
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: archive-user}}
 - name: ORGANLOOP_ARCHIVE_PASSWORD
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: archive-password}}
+{{- end }}
 {{- end }}
 
 {{/* Where such a process writes, and what it trusts. */}}
@@ -138,7 +146,7 @@ env: {{ include "organloop.secrets" . | nindent 2 }}
   image: {{ include "organloop.image" (dict "root" .root "image" "trainer") }}
   {{- include "organloop.container" . | nindent 2 }}
   command: [organloop, prepare{{ if .root.Values.release.starter }}, --starter{{ end }}{{ with .option }}, {{ . }}{{ end }}]
-  {{- include "organloop.environment" . | nindent 2 }}
+  {{- include "organloop.environment" (dict "root" .root "secrets" (list "database")) | nindent 2 }}
   resources: {{ toYaml .root.Values.prepare.resources | nindent 4 }}
   volumeMounts: {{ include "organloop.mounts" . | nindent 4 }}
 {{- end }}

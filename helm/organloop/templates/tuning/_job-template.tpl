@@ -48,7 +48,7 @@ job_configuration:
               image: {{ include "organloop.image" (dict "root" . "image" "trainer") }}
               {{- include "organloop.container" $this | nindent 14 }}
               args: {{ `"{{ command }}"` }}
-              {{- include "organloop.environment" $this | nindent 14 }}
+              {{- include "organloop.environment" (dict "root" . "secrets" (list "database" "prefect")) | nindent 14 }}
               resources: {{ toYaml $resources | nindent 16 }}
               volumeMounts:
                 {{- include "organloop.mounts" $this | nindent 16 }}
