@@ -27,6 +27,7 @@ from models.errors import InvalidRelease
 from models.network.heads import Head
 from models.network.members import with_spread
 from models.network.trunk import Trunk, TrunkOutput
+from models.windows import Predict
 
 OPSET = 17
 """The newest operator set that TorchScript's exporter writes, ONNX Runtime and OpenVINO read."""
@@ -110,8 +111,7 @@ class OrganParity:
 
 
 def check_parity(
-    trunk: Trunk,
-    heads: Mapping[str, Head],
+    predict: Predict,
     contract: ModelContract,
     engine: Engine,
     windows: Sequence[NDArray[np.float32]],
@@ -120,8 +120,8 @@ def check_parity(
 
     Parameters
     ----------
-    trunk, heads
-        The modules that were exported.
+    predict
+        The modules that were exported, in torch (`models.network.prediction.torch_predict`).
     contract
         Organs and thresholds.
     engine
@@ -143,11 +143,9 @@ def check_parity(
     answers: dict[str, list[NDArray[np.float32]]] = {organ: [] for organ in contract.organs}
     for window in windows:
         answer = engine(window)
-        with torch.inference_mode():
-            output = trunk(torch.from_numpy(window))
-            for organ in contract.organs:
-                logits[organ].append(heads[organ](output)[0, 0].numpy())
-                answers[organ].append(answer[organ])
+        for organ, logit in zip(contract.organs, predict(window).logits, strict=True):
+            logits[organ].append(logit)
+            answers[organ].append(answer[organ])
     parity = tuple(
         _compare(organ, np.stack(logits[organ]), np.stack(answers[organ]), contract.thresholds[organ])
         for organ in contract.organs
