@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from deploy import logs
 from deploy.doctor import TEST_PATIENT
+from deploy.forwarder_alive import ALIVE
 from models.errors import OrganloopError, PacsFailed
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -32,9 +33,6 @@ PAUSE_SECONDS = 10.0
 """Between two looks at the feed."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 30.0, 3600.0
 """Before an object is tried again; doubled each time."""
-STUCK_SECONDS = 600.0
-"""A forwarder that has done nothing for so long is stuck."""
-ALIVE = Path("/tmp/forwarder-alive")
 
 _log = logging.getLogger("deploy.forwarder")
 
@@ -171,16 +169,11 @@ def _say(text: str) -> None:
 
 
 def main() -> int:
-    """Send on until told to end; with ``--alive``, tell whether one does."""
+    """Send on until told to end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--to", help="Orthanc's name of the PACS")
-    parser.add_argument("--cursor", type=Path, help="file that holds how far it has come")
-    parser.add_argument("--alive", action="store_true", help="exit 0 if one has worked lately, else 1")
+    parser.add_argument("--to", required=True, help="Orthanc's name of the PACS")
+    parser.add_argument("--cursor", required=True, type=Path, help="file that holds how far it has come")
     asked = parser.parse_args()
-    if asked.alive:
-        return 0 if ALIVE.exists() and time.time() - ALIVE.stat().st_mtime < STUCK_SECONDS else 1
-    if not (asked.to and asked.cursor):
-        parser.error("--to and --cursor are needed")
     settings = Settings()
     logs.set_up(settings.log_format)
     _log.setLevel(logging.INFO)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from deploy import forwarder, local_process
+from deploy import forwarder, forwarder_alive, local_process
 from deploy.archive_server import Modality
 from deploy.doctor import archive as doctor
 from deploy.forwarder import FIRST_WAIT_SECONDS, Forwarder, Queue
@@ -109,3 +112,17 @@ def test_a_feed_that_begins_again_is_read_from_its_start(gateway: Archive, tmp_p
     queue.round(now=0.0)
     found = [gateway.ask("/tools/lookup", uid.encode())[0]["ID"] for uid in results]
     assert queue.queue.waiting.keys() >= set(found)
+
+
+def test_whether_it_has_worked_lately_is_told_without_importing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive = tmp_path / "alive"
+    monkeypatch.setattr(forwarder_alive, "ALIVE", alive)
+    assert forwarder_alive.main() == 1
+    alive.touch()
+    assert forwarder_alive.main() == 0
+    os.utime(alive, (0, time.time() - forwarder_alive.STUCK_SECONDS - 1))
+    assert forwarder_alive.main() == 1
+    asked = "import sys, deploy.forwarder_alive; sys.exit('pydantic' in sys.modules)"
+    subprocess.run([sys.executable, "-c", asked], check=True)

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 FILE = ROOT / "deploy" / "compose.yaml"
 COMPOSE = yaml.safe_load(FILE.read_text())
 SERVICES = COMPOSE["services"]
-ONCE = {"prepare", "register"}
+ONCE = {"prepare", "register", "backup"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -67,6 +67,19 @@ def test_a_service_can_do_no_more_than_it_must(name):
 def test_a_service_that_stays_says_whether_it_is_well(name):
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+def test_the_backup_reads_what_the_workers_write_and_may_change_none_of_it():
+    backup = SERVICES["backup"]
+    assert backup["profiles"] == ["backup"]
+    home, kept = backup["volumes"]
+    assert home == "home:/var/lib/organloop:ro"
+    assert home.removesuffix(":ro") in SERVICES["worker"]["volumes"]
+    assert kept.rpartition(":")[2] == backup["command"][backup["command"].index("--out") + 1]
+    assert backup["secrets"] == ["organloop_database_url"]
+    made = (ROOT / "deploy" / "images" / "worker.Dockerfile").read_text()
+    assert f"install --directory --owner 10001 --group 10001 {'/var/lib/organloop'} " in made
+    assert kept.rpartition(":")[2] in made, "or the volume would be root's"
 
 
 def test_what_is_waited_for_can_come():
