@@ -113,6 +113,26 @@ def test_the_ways_out_and_in_are_the_ones_the_values_name():
         assert gate == [{"from": [namespace], "ports": [{"protocol": "TCP", "port": port}]}]
 
 
+def test_names_are_asked_for_where_the_cluster_answers_them():
+    """OpenShift's pods listen at 5353 in a namespace of their own; a cache on the node is no pod at all."""
+
+    def asked(**values):
+        [rule] = policies(render(MINIMAL, **values))["organloop-names"]["spec"]["egress"]
+        return rule["to"], {(port["protocol"], port["port"]) for port in rule["ports"]}
+
+    def inside(name):
+        return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+
+    assert asked() == ([inside("kube-system")], {("UDP", 53), ("TCP", 53)})
+    values = {
+        "networkPolicy__dnsNamespace": "openshift-dns",
+        "networkPolicy__dnsPorts": "{5353}",
+        "networkPolicy__dnsNetworks": "{169.254.20.10/32}",
+    }
+    peers = [inside("openshift-dns"), {"ipBlock": {"cidr": "169.254.20.10/32"}}]
+    assert asked(**values) == (peers, {("UDP", 5353), ("TCP", 5353)})
+
+
 def test_nobody_may_send_or_scrape_until_named():
     found = render(MINIMAL)
     assert {who for who, *_ in outside(found)} == {"launcher"}

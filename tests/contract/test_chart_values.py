@@ -133,7 +133,9 @@ def marker(path, value, number):
         return special[path]
     if "digest" in path:
         return f"sha256:{number:064d}"
-    if last in ("networks", "readers", "kubernetesApi"):
+    if last == "dnsPorts":
+        return [20000 + number]
+    if last in ("networks", "readers", "kubernetesApi", "dnsNetworks"):
         return [f"203.0.113.{number}/32"]
     if last == "pullSecrets":
         return [f"marked-{number}"]
