@@ -48,7 +48,7 @@ def test_backup_speed(tmp_path: Path) -> None:
     plain = time.perf_counter() - begin
     print(
         f"\n{total} MiB in {FILES} files: the first {first:.1f} s, {total / first:.0f} MiB/s (`cp` and "
-        f"`sync` {total / plain:.0f}); again {again:.1f} s; {SMALL} small files {SMALL / (new - again):.0f} a "
-        f"second, linked {SMALL / (linked - again):.0f} a second"
+        f"`sync` {total / plain:.0f}); again {again:.1f} s; {SMALL} small files {SMALL / (new - again):.0f} "
+        f"a second, linked {SMALL / (linked - again):.0f} a second"
     )
     assert again < first / 2
