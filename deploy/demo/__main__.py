@@ -7,14 +7,19 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from deploy import stack
 from deploy.console import EXIT_DONE, EXIT_FAILED, Outcome, conclude, progress, table
 from services.settings import Settings
+
+if TYPE_CHECKING:
+    from deploy.demo.cohorts import Phantoms
 
 
 def run(study: Path | None, settings: Settings) -> Outcome:
@@ -26,6 +31,18 @@ def run(study: Path | None, settings: Settings) -> Outcome:
             stack.down(settings, progress)
             shutil.rmtree(settings.home)
     os.environ["ORGANLOOP_HOME"] = str(settings.home)
+    if study is not None:
+        with _stack(settings):
+            return _one_study(study, settings, begin)
+    from deploy.demo.cohorts import Phantoms
+
+    with Phantoms(settings.home / "studies") as phantoms, _stack(settings):
+        return _loop(phantoms, settings, begin)
+
+
+@contextmanager
+def _stack(settings: Settings) -> Iterator[None]:
+    """Start the stack, which goes on running, and let flows report to its Prefect."""
     stack.up(settings, progress)
     api = str(stack.prefect(settings).api_url)
     os.environ["PREFECT_API_URL"] = api  # for what is started as a process
@@ -33,7 +50,7 @@ def run(study: Path | None, settings: Settings) -> Outcome:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     with temporary_settings({PREFECT_API_URL: api}):
-        return _one_study(study, settings, begin) if study else _loop(settings, begin)
+        yield
 
 
 def _one_study(study: Path, settings: Settings, begin: float) -> Outcome:
@@ -50,12 +67,12 @@ def _one_study(study: Path, settings: Settings, begin: float) -> Outcome:
     return Outcome(said, (NOT_CLINICAL, _shown(*summary([outcome])), _last(report, settings, begin)))
 
 
-def _loop(settings: Settings, begin: float) -> Outcome:
+def _loop(phantoms: Phantoms, settings: Settings, begin: float) -> Outcome:
     from deploy.demo import loop
     from deploy.demo.report import NOT_CLINICAL, learnt, page_of_loop, summary
     from services.wiring import connect
 
-    turned = loop.run(settings.home, connect(settings), progress)
+    turned = loop.run(settings.home, phantoms, connect(settings), progress)
     faults = turned.faults()
     report = settings.home / "report.html"
     progress("drawing the report")
@@ -102,6 +119,9 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "passive"
+    )  # spinning threads of torch take cores from others
     sys.exit(conclude(lambda: run(arguments.study, Settings()), arguments.json))
 
 

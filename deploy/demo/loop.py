@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.demo.cohorts import CORRECTED, GATE, REPLAYED, UNSEEN, Study, written
+from deploy.demo.cohorts import CORRECTED, GATE, REPLAYED, UNSEEN, Phantoms, Study
 from deploy.demo.outcome import Outcome, object_path, read_outcome
 from deploy.simulated_reader import save_like_ohif
 from flows.gate_candidate import gate_candidate
@@ -80,19 +80,19 @@ class Loop:
         return tuple(faults)
 
 
-def run(folder: Path, services: Services, progress: Progress) -> Loop:
+def run(folder: Path, phantoms: Phantoms, services: Services, progress: Progress) -> Loop:
     """Run the loop once; the incumbent at the end is the promoted release, if the gate let it pass."""
-    studies = folder / "studies"
     progress("gate set: phantoms of both sites with independent truth, frozen before anything is tuned")
-    _keep(written(GATE, studies, progress), Purpose.GATE, services)
+    _keep(phantoms.of(*GATE, progress=progress), Purpose.GATE, services)
     services.records.freeze(Purpose.GATE)
     progress("older studies of site A, kept so that a tuned organ does not forget its old site")
-    _keep(written([REPLAYED], studies, progress), Purpose.TUNING, services)
+    _keep(phantoms.of(REPLAYED, progress=progress), Purpose.TUNING, services)
 
     progress("site B: release 1 segments, the reader corrects four organs and saves as OHIF does")
-    ledgers = _corrected(written([CORRECTED], studies, progress), folder / "results" / "1", progress)
+    corrected = phantoms.of(CORRECTED, progress=progress)
+    ledgers = _corrected(corrected, folder / "results" / "1", progress)
     progress("unseen studies of both sites, segmented by release 1")
-    unseen = list(written(UNSEEN, studies, progress))
+    unseen = list(phantoms.of(*UNSEEN, progress=progress))
     before = _segmented(unseen, folder / "results" / "1", progress)
 
     progress("the heads of the corrected organs are tuned")
