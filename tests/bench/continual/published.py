@@ -136,6 +136,7 @@ def tuning(level: Level) -> dict[str, Any]:
     return {
         "level": str(level),
         "wall": taken.wall,
+        "cpu": taken.cpu,
         "measured": asdict(result.cost),
         "counted": asdict(again.cost),
         "bytes": {o: sum(4 * p.numel() for p in h.parameters()) for o, h in result.heads.items()},

@@ -255,6 +255,8 @@ def ratios(done: Experiments, rival: str) -> dict[str, Any]:
 def published_ratios(found: Mapping[str, Any], steps: int, studies: int) -> list[Mapping[str, Any]]:
     """Return the same on the network as published, by level: steps are taken from elsewhere.
 
+    Seconds are the processor's here too.
+
     Parameters
     ----------
     found
@@ -269,15 +271,16 @@ def published_ratios(found: Mapping[str, Any], steps: int, studies: int) -> list
     larger = (96 / seconds["side"]) ** 3
     rows = []
     for level, tuning in found["tuning"].items():
-        fit, fit_seconds = tuning["counted"]["fit_flops"], tuning["measured"]["fit_seconds"]
-        cold = studies * WINDOWS_A_STUDY * seconds["extraction"] * larger
+        fit = tuning["counted"]["fit_flops"]
+        fit_seconds = tuning["measured"]["fit_seconds"] * tuning["cpu"] / tuning["wall"]
+        cold = studies * WINDOWS_A_STUDY * seconds["extraction_cpu"] * larger
         rows.append(
             {
                 "level": level,
                 "flops_warm": steps * step / fit,
                 "flops_cold": steps * step / (fit + share),
-                "seconds_warm": steps * seconds["training_step"] * larger / fit_seconds,
-                "seconds_cold": steps * seconds["training_step"] * larger / (fit_seconds + cold),
+                "seconds_warm": steps * seconds["training_step_cpu"] * larger / fit_seconds,
+                "seconds_cold": steps * seconds["training_step_cpu"] * larger / (fit_seconds + cold),
                 "seconds_an_organ": fit_seconds / len(REVISED),
             }
         )
