@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from deploy.doctor.finding import Finding, State
 from models.canary import answer_faults, canary_volume
+from models.errors import ServingFailed
+from services.inference.port import Endpoint
 from services.wiring import Services
 
 SHARE_OF_DEADLINE = 0.25
@@ -14,7 +16,7 @@ SHARE_OF_DEADLINE = 0.25
 
 
 def serving(services: Services) -> Iterator[Finding]:
-    """Ask the incumbent on every endpoint, then have it answer the canary.
+    """Ask the incumbent on every endpoint, each by itself, then have it answer the canary.
 
     Raises
     ------
@@ -35,13 +37,15 @@ def serving(services: Services) -> Iterator[Finding]:
         yield Finding("release", State.WARNING, f"{detail}: for demonstration only", "Not for clinical use.")
     else:
         yield Finding("release", State.GOOD, detail)
-    for endpoint in services.endpoints:
-        if not endpoint.ready(number):
-            remedy = "`organloop up` loads it on one machine; in a cluster look at the segmenter's log."
-            yield Finding("segmenter", State.BAD, f"release {number} is not loaded", remedy)
-            return
+    away = [why for endpoint in services.endpoints if (why := _away(endpoint, number))]
+    for why in away:
+        remedy = "`organloop up` loads it on one machine; in a cluster look at its log and delete its pod."
+        yield Finding("segmenter", State.BAD, why, remedy)
+    if len(away) == len(services.endpoints):
+        return
     profile = services.segmenter.profile(number)
-    yield Finding("segmenter", State.GOOD, f"release {number} is loaded: {profile}")
+    there = f"{len(services.endpoints) - len(away)} of {len(services.endpoints)}"
+    yield Finding("segmenter", State.GOOD, f"release {number} is loaded on {there}: {profile}")
     yield calibrated(profile, release.calibration.profile if release.calibration else None)
     volume = canary_volume(release.contract)
     started = time.perf_counter()
@@ -60,6 +64,14 @@ def serving(services: Services) -> Iterator[Finding]:
         yield Finding("canary", State.WARNING, detail, remedy, measured)
     else:
         yield Finding("canary", State.GOOD, detail, measured=measured)
+
+
+def _away(endpoint: Endpoint, number: int) -> str:
+    """Return why a segmenter does not answer for a release; nothing if it does."""
+    try:
+        return "" if endpoint.ready(number) else f"release {number} is not loaded on {endpoint.url}"
+    except ServingFailed as error:
+        return str(error)
 
 
 def calibrated(served: str, calibrated_in: str | None) -> Finding:

@@ -15,6 +15,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from deploy.doctor.finding import State
+from deploy.doctor.records import records
 from models.errors import Refused, StorageFailed
 from services.backup import backup, copying
 from services.backup.backup import BACKUP_FAILED, BACKUP_TAKEN, backups, restore, take
@@ -39,9 +41,9 @@ def site(home: Path, url: str) -> Settings:
     """A home with one release that serves, a case, a score and the site's key."""
     settings = Settings(home=home, database_url=url)
     release = publish_tiny(ReleaseStore(settings.release_store), 1, HEADS)
-    with closing(open_records(settings.records_url)) as records:
-        records.record_release(1, release.digest, ReleaseState.PROMOTED)
-        records.set_incumbent(1, approver="test", reason="the first")
+    with closing(open_records(settings.records_url)) as opened:
+        opened.record_release(1, release.digest, ReleaseState.PROMOTED)
+        opened.set_incumbent(1, approver="test", reason="the first")
     for name, content in (
         ("cases/site.key", b"secret"),
         ("cases/c1/volume.nii.gz", b"v"),
@@ -70,8 +72,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def events(url: str) -> list[Any]:
-    with closing(open_records(url)) as records:
-        return list(records.events())
+    with closing(open_records(url)) as opened:
+        return list(opened.events())
 
 
 def kept(settings: Settings) -> dict[str, bytes]:
@@ -94,8 +96,8 @@ def test_everything_lost_comes_back_byte_for_byte_and_event_by_event(tmp_path: P
 
     lose(settings, url)
     assert restore(settings, taken.path, silent).incumbent == 1
-    with closing(open_records(url)) as records:
-        assert records.incumbent() == 1
+    with closing(open_records(url)) as opened:
+        assert opened.incumbent() == 1
     assert events(url) == happened
     assert kept(settings) == before
     assert (settings.home / "cases/site.key").stat().st_mode & 0o777 == 0o600
@@ -115,7 +117,9 @@ def answer_bits(settings: Settings) -> tuple[bytes, ...]:
 
 def test_a_home_or_a_database_that_holds_anything_is_left_as_it_is(tmp_path: Path, url: str) -> None:
     settings = site(tmp_path / "home", url)
+    assert {one.name: one.state for one in records(url)}["backup"] is State.WARNING
     taken = take(settings, tmp_path / "backups", silent)
+    assert {one.name: one.state for one in records(url)}["backup"] is State.GOOD
     other = Settings(home=tmp_path / "other", database_url=url)
     for occupied in (settings, other):
         before = contents(settings.home)
@@ -136,8 +140,8 @@ def test_a_second_night_takes_room_for_what_is_new_only_and_the_oldest_goes(
     (settings.home / "cases/c2").mkdir()
     (settings.home / "cases/c2/volume.nii.gz").write_bytes(b"new one")
     second = take(settings, out, silent, keep=2)
-    records = (second.path / "records.sqlite").stat().st_size
-    assert second.copied_bytes == records + len(b"new one")
+    dumped = (second.path / "records.sqlite").stat().st_size
+    assert second.copied_bytes == dumped + len(b"new one")
     third = take(settings, out, silent, keep=2)
     assert backups(out) == [second.path, third.path]
     lose(settings, "sqlite://")

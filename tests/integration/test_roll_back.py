@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from deploy.doctor.finding import State
+from deploy.doctor.serving import serving
 from flows import promote_release
 from flows.gate_candidate import gate_candidate
 from flows.promote_release import GOLDEN_FAILED, INCUMBENT_CHANGED, RELEASE_PROMOTED
@@ -88,8 +90,9 @@ def test_rollback_to_a_release_that_does_not_answer_leaves_the_incumbent(
 
 
 def test_with_one_segmenter_dead_a_rollback_goes_without_it_names_it_and_brings_it_in_when_it_is_back(
-    services: Services,
+    services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("deploy.doctor.serving.canary_volume", small_canary)
     promote(2, services, *WHO)
     alive = services.endpoints[0]
     with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as closed:
@@ -103,6 +106,9 @@ def test_with_one_segmenter_dead_a_rollback_goes_without_it_names_it_and_brings_
         ]
         [event] = services.records.events(NOT_REACHED)
         assert event.payload == {"release": 1, "endpoints": document["not_reached"]}
+        found = list(serving(replace(services, endpoints=(alive, dead[1]))))
+        assert [dead[1].url in one.detail for one in found if one.state is State.BAD] == [True]
+        assert "on 1 of 2" in next(one.detail for one in found if one.name == "segmenter" and not one.remedy)
         for endpoint in dead:
             endpoint.close()
     returned = InProcessEndpoint(services.repository.versions_folder)

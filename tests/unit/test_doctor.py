@@ -12,6 +12,7 @@ from deploy.doctor.clock import clock
 from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.flows import polled, watched
 from deploy.doctor.machine import described, room, write_speed
+from deploy.doctor.records import backup
 from deploy.doctor.serving import calibrated
 from models.errors import PacsFailed
 
@@ -26,6 +27,9 @@ GOOD, WARNING, BAD = State.GOOD, State.WARNING, State.BAD
         (room(4.9), BAD),
         (write_speed(20.0, 1), GOOD),
         (write_speed(19.0, 1), WARNING),
+        (backup(25.9), GOOD),
+        (backup(26.1), WARNING),
+        (backup(None), WARNING),
         (clock("it", -2.9), GOOD),
         (clock("it", -3.1), WARNING),
         (clock("it", 61), BAD),
