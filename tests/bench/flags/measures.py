@@ -1,17 +1,10 @@
-"""What is measured of each answered study, kept by the digest of the program that measured it.
-
-``python -m tests.bench.flags.measures`` computes what is missing; a study takes some seconds. Two processes
-share the work with ``--half 0`` and ``--half 1``; ``--minutes`` does it in pieces.
-"""
+"""What is measured of each answered study, kept by the digest of the program that measured it."""
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import math
 import os
 import pickle
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,10 +29,7 @@ from tests.bench.flags.cohort import (
     THREADS,
     Answered,
     Study,
-    compute,
-    damages,
     read,
-    sites,
 )
 
 TOP = (1, 2, 5)
@@ -230,24 +220,3 @@ def _program() -> str:
     files = [root / f"{name}.py" for name in PROGRAM]
     files += [Path(__file__), root.parent / "services" / "releases" / "calibrator.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-
-
-def main() -> None:
-    """Answer and measure what is missing, the sites first."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.flags.measures", description=__doc__)
-    parser.add_argument("--half", type=int, choices=(0, 1), help="every second study only")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long; call again")
-    options = parser.parse_args()
-    ends = time.monotonic() + 60 * options.minutes
-    studies = [*sites(), *damages()]
-    if options.half is not None:
-        studies = studies[options.half :: 2]
-    compute(studies, 60 * options.minutes)
-    release = shipped()
-    for study in studies:
-        if study.path.exists() and time.monotonic() < ends:
-            list(measured([study], release))
-
-
-if __name__ == "__main__":
-    main()

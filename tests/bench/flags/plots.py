@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 
 def risk_curves(rows: Mapping[str, Sequence[Judged]], path: Path) -> None:
     """Draw risk over coverage of every score, a panel per site."""
-    figure, panels = plt.subplots(1, len(rows), figsize=(6 * len(rows), 4.2), squeeze=False)
+    figure, panels = plt.subplots(1, len(rows), figsize=(6 * len(rows), 5.4), squeeze=False)
     for panel, (site, judged) in zip(panels[0], rows.items(), strict=True):
         bad = [row.under for row in judged]
         for name in judged[0].scores:
@@ -25,7 +25,9 @@ def risk_curves(rows: Mapping[str, Sequence[Judged]], path: Path) -> None:
             kept, risk = risk_coverage(score, bad)
             panel.plot(kept, risk, label=f"{name} ({area_under_risk(score, bad):.4f})")
         panel.set(title=site, xlabel="share of organs kept, the surest first", ylabel="share under target")
-        panel.legend(title="score (area)", fontsize=8)
+        panel.legend(
+            title="score (area)", fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.15)
+        )
     _save(figure, path)
 
 
