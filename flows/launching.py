@@ -16,6 +16,9 @@ from prefect.states import Crashed
 SEGMENT = "segment-study/organloop"
 INGEST = "ingest-correction/organloop"
 
+RUN_SECONDS = 1200
+"""A study's run is ended then: one that is said to be running for longer is dead, and is started again."""
+
 QUEUE = "default"
 URGENT_QUEUE = "stat"
 """Work queue of what goes first."""

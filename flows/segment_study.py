@@ -29,6 +29,7 @@ from flows.archived_study import (
 )
 from flows.audit_stream import is_drawn, record_audit
 from flows.feature_keeping import keep_features, keeps_features
+from flows.launching import RUN_SECONDS
 from flows.serving import Progress, incumbent, silent, worth_trying_again
 from models.errors import OrganloopError, Refused
 from models.findings import StudyFindings
@@ -46,9 +47,6 @@ from services.settings import Settings
 from services.stopwatch import Stopwatch
 from services.wiring import Services, connect
 from services.work_folder import work_folder
-
-RUN_SECONDS = 1200
-"""A run is ended then: one that is said to be running for longer is dead, and is started again."""
 
 
 @dataclass(frozen=True, eq=False)

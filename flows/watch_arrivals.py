@@ -20,9 +20,8 @@ from prefect.artifacts import create_table_artifact
 
 from flows.archived_study import INCOMPLETE, RENEWED, patient_fault, renewal_key
 from flows.arrival_rules import ARRIVING, event_of, followed, in_order, judged
-from flows.launching import INGEST, SEGMENT, Launcher, PrefectLauncher
+from flows.launching import INGEST, RUN_SECONDS, SEGMENT, Launcher, PrefectLauncher
 from flows.queried_pacs import OURS, lacking, retrieve
-from flows.segment_study import RUN_SECONDS
 from flows.serving import Progress, silent
 from models.errors import PacsFailed, ServingFailed
 from models.verdict import Code
