@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from models.resampling import Box, bounding_box
 
@@ -65,19 +64,32 @@ def round_served(
         for field in (probability, *disagreements):
             field[...] = 0
         return
-    p = probability[box].copy()
-    inside = p >= threshold
-    exact = _beside(inside) & _beside(~inside)
-    exact |= np.abs(p.astype(np.float32) - np.float32(threshold)) < THRESHOLD_GUARD
-    rounded = _step_values(1.0)[_codes(p, 1.0)]
-    rounded[p <= FLOOR_PROBABILITY] = 0
-    served = exact | (rounded > 0)
-    probability[...] = 0
-    probability[box] = np.where(exact, p, rounded)
-    for field in disagreements:
-        spread = _step_values(DISAGREEMENT_RANGE)[_codes(field[box], DISAGREEMENT_RANGE)]
+    served = rounded(probability[box], [field[box] for field in disagreements], threshold)
+    for field, values in zip((probability, *disagreements), served, strict=True):
         field[...] = 0
-        field[box] = np.where(served, spread, 0)
+        field[box] = values
+
+
+def rounded(
+    probability: NDArray[np.float16], disagreements: Sequence[NDArray[np.float16]], threshold: float
+) -> list[NDArray[np.float16]]:
+    """Return one organ's probability and disagreements as `round_served` leaves them, of a part of a volume.
+
+    At the part's faces it counts as if the outermost voxels went on beyond them.
+    """
+    inside = probability >= threshold
+    exact = _beside(inside)
+    exact &= _beside(~inside)
+    exact |= np.abs(probability.astype(np.float32) - np.float32(threshold)) < THRESHOLD_GUARD
+    steps = _step_values(1.0)[_codes(probability, 1.0)]
+    steps[probability <= FLOOR_PROBABILITY] = 0
+    fields = [np.where(exact, probability, steps)]
+    served = exact | (steps > 0)
+    for field in disagreements:
+        spread = _step_values(DISAGREEMENT_RANGE)[_codes(field, DISAGREEMENT_RANGE)]
+        spread[~served] = 0
+        fields.append(spread)
+    return fields
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +191,13 @@ def unpack(packed: PackedField, shape: tuple[int, int, int], full: float) -> NDA
 
 def _beside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the voxels whose 3x3x3 voxels hold one of the mask."""
-    near: NDArray[np.bool_] = ndimage.maximum_filter(mask.view(np.uint8), 3, mode="nearest").view(np.bool_)
+    near = mask
+    for axis in range(3):
+        grown = near.copy()
+        upper, lower = np.moveaxis(grown, axis, 0), np.moveaxis(near, axis, 0)
+        upper[1:] |= lower[:-1]
+        upper[:-1] |= lower[1:]
+        near = grown
     return near
 
 

@@ -6,22 +6,24 @@ nothing that only one of them has: numpy, openvino and `models`.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import threading
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from models.contract import HEAD_LOGIT, HEAD_SPREAD, TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
+from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL
 from models.errors import InvalidRelease, ServingUnavailable
 from models.release import Release
 from models.segmentation import Segmentation
-from models.windows import Prediction, segment_windows
+from models.serving import serve_windows
+from models.windows import Prediction
+from services.inference.networks import Compiler, HeadNetwork, TrunkNetwork
 from services.inference.port import check_volume
 
 RELEASE_FILE = "release.json"
@@ -88,37 +90,23 @@ class OpenVinoEngine:
         self.release_digest = release.digest
         self.profile = serving_profile(threads, precision)
         room = 4 * contract.feature_channels * math.prod(contract.window_shape) * len(contract.organs)
-        self._lean = room > LEAN_BYTES if lean is None else lean
-        self._core = openvino.Core()
-        if precision == "bf16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        compiler = Compiler(
+            {
+                "INFERENCE_PRECISION_HINT": precision,  # unasked, bf16 would be chosen where the CPU has it
+                "EXECUTION_MODE_HINT": "ACCURACY" if precision == "f32" else "PERFORMANCE",
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": 1,
+                "ENABLE_CPU_PINNING": False,  # two releases are served beside each other on the same cores
+            }
+        )
+        if precision == "bf16" and not compiler.has("BF16"):
             raise InvalidRelease("this processor does not compute in bf16")
-        self._settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": precision,  # unasked, bf16 would be chosen where the CPU has it
-            "EXECUTION_MODE_HINT": "ACCURACY" if precision == "f32" else "PERFORMANCE",
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-            "ENABLE_CPU_PINNING": False,  # two releases are served beside each other on the same cores
-        }
-        window = (1, 1, *contract.window_shape)
-        self._trunk = self._compile("trunk", trunk, {TRUNK_INPUT: window})
-        shapes = {output.get_any_name(): tuple(output.shape) for output in self._trunk.outputs}
-        if not {TRUNK_FEATURES, TRUNK_GLOBAL} <= shapes.keys():
-            raise InvalidRelease(f"the trunk gives {sorted(shapes)}, not {TRUNK_FEATURES} and {TRUNK_GLOBAL}")
-        self._heads: dict[str, openvino.CompiledModel] = {}
-        self._head_requests: dict[str, openvino.InferRequest] = {}
-        self._members: set[str] = set()
-        for organ in contract.organs:
-            head = self._compile(f"head {organ}", heads[organ], shapes)
-            for output in head.outputs:
-                if tuple(output.shape) != window:
-                    raise InvalidRelease(f"head {organ} gives {output.shape}, not {window}")
-            if any(HEAD_SPREAD in output.get_names() for output in head.outputs):
-                self._members.add(organ)
-            self._heads[organ], self._head_requests[organ] = head, head.create_infer_request()
-            if self._lean:
-                self._head_requests[organ].infer()  # only what has run can give its memory back
-                head.release_memory()
-        self._trunk_request = self._trunk.create_infer_request()
+        self._threads = threads
+        self._trunk = TrunkNetwork(compiler, trunk, contract.window_shape)
+        lean = room > LEAN_BYTES if lean is None else lean
+        self._heads = [
+            HeadNetwork(compiler, organ, heads[organ], self._trunk.shapes, lean) for organ in contract.organs
+        ]
 
     @classmethod
     def open(
@@ -152,46 +140,39 @@ class OpenVinoEngine:
         Prediction
             Organs in the contract's order.
         """
-        trunk = self._trunk_request
-        trunk.infer({TRUNK_INPUT: window}, share_inputs=True)
-        logits = np.empty((len(self._heads), *window.shape[2:]), dtype=np.float32)
-        spreads = {}
-        for channel, (organ, head) in enumerate(self._head_requests.items()):
-            for port in head.model_inputs:
-                head.set_tensor(port, trunk.get_tensor(port.get_any_name()))  # no copy
-            head.infer()
-            logits[channel] = head.get_tensor(HEAD_LOGIT).data[0, 0]
-            if organ in self._members:
-                spreads[channel] = head.get_tensor(HEAD_SPREAD).data[0, 0].copy()
-            if self._lean:
-                self._heads[organ].release_memory()
-        return Prediction(logits, trunk.get_tensor(TRUNK_GLOBAL).data[0].copy(), spreads)
+        trunk, shape = self._trunk, window.shape[2:]
+        trunk.infer(window)
+        logits = np.empty((len(self._heads), *shape), dtype=np.float32)
+        spreads = {
+            channel: np.empty(shape, dtype=np.float32)
+            for channel, head in enumerate(self._heads)
+            if head.has_members
+        }
+        running: deque[HeadNetwork] = deque()
+        for first in range(shape[0]):  # slice by slice, so that heads find the features in the cache
+            for channel, head in enumerate(self._heads):
+                if first % head.depth:
+                    continue
+                while running and (len(running) == self._threads or head in running or not head.sliced):
+                    running.popleft().wait()
+                head.start(trunk, first, logits[channel], spreads.get(channel))
+                running.append(head)
+                if not head.sliced:
+                    running.popleft().wait()  # it has all threads
+        for head in running:
+            head.wait()
+        feature = trunk.given(TRUNK_GLOBAL, last=True).data[0].copy()
+        return Prediction(logits, feature, spreads)
 
     def maps(self) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """Return what the trunk gave for the window last predicted, until the next one; `windows.Maps`."""
-        names = [TRUNK_COARSE.format(level) for level in range(1, len(self.contract.coarse_channels) + 1)]
-        fine, *coarse = (self._trunk_request.get_tensor(n).data[0] for n in (TRUNK_FEATURES, *names))
-        return fine, coarse
+        coarse = [TRUNK_COARSE.format(level) for level in range(1, len(self.contract.coarse_channels) + 1)]
+        return self._trunk.map(TRUNK_FEATURES), [self._trunk.map(name) for name in coarse]
 
     def segment(self, hu: NDArray[np.int16], sampled: bool = False) -> Segmentation:
-        """Segment a volume; as `models.windows.segment_windows`."""
+        """Segment a volume; as `models.serving.serve_windows`."""
         maps = self.maps if sampled else None
-        return segment_windows(hu, self.contract, self.predict, self.release_digest, maps)
-
-    def _compile(
-        self, name: str, onnx: bytes, shapes: Mapping[str, tuple[int, ...]]
-    ) -> openvino.CompiledModel:
-        """Compile one network at fixed shapes."""
-        try:
-            model = self._core.read_model(model=onnx, weights=b"")
-            unknown = [i.get_any_name() for i in model.inputs if i.get_any_name() not in shapes]
-            if unknown:
-                raise InvalidRelease(f"{name} asks for {unknown}, the trunk gives {sorted(shapes)}")
-            model.reshape({i.get_any_name(): shapes[i.get_any_name()] for i in model.inputs})
-            return self._core.compile_model(model, "CPU", self._settings)
-        except RuntimeError as error:
-            digest = hashlib.sha256(onnx).hexdigest()[:12]
-            raise InvalidRelease(f"{name} ({digest}) cannot be compiled: {error}") from error
+        return serve_windows(hu, self.contract, self.predict, self.release_digest, maps)
 
 
 class InProcessSegmenter:

@@ -28,7 +28,8 @@ from models.contract import (
     WINDOW_ORIGIN_OUTPUT,
 )
 from models.errors import OrganloopError, Refused
-from models.windows import Prediction, segment_windows
+from models.serving import serve_windows
+from models.windows import Prediction
 from services.inference.gpu_device import gpu_device
 from services.inference.port import refusal_message
 from services.inference.triton_windows import DEVICE_PARAMETER, TritonWindows
@@ -62,7 +63,7 @@ class TritonPythonModel:
             if maps is None:
                 return _error("this target gives no features to sample", pb_utils.TritonError.UNSUPPORTED)
         try:
-            result = segment_windows(hu, self._engine.contract, predict, self._engine.release_digest, maps)
+            result = serve_windows(hu, self._engine.contract, predict, self._engine.release_digest, maps)
         except Refused as refusal:
             return _error(refusal_message(refusal), pb_utils.TritonError.INVALID_ARG)
         except OrganloopError as error:
