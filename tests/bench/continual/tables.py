@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.bench.continual.experiments import LEVELS, TOP, Experiments, Found
 from tests.bench.continual.measuring import mean, means
+from tests.bench.continual.methods import SNAPSHOT_STUDIES
 from tests.bench.continual.published import PAPER_STEPS, WINDOWS_A_STUDY
 from tests.bench.continual.scale import KEPT, REVISED
 
@@ -229,7 +230,8 @@ def ratios(done: Experiments, rival: str) -> dict[str, Any]:
     """
     tuned, full = done.result(f"tuned-{TOP}-1"), done.result(rival)
     dsc = means(tuned["sites"]["B"], REVISED)
-    steps, reached = steps_to(done, rival, dsc)
+    looked_at = {o: {"dsc": tuned["sites"]["B"][o]["dsc"][:SNAPSHOT_STUDIES]} for o in REVISED}
+    steps, reached = steps_to(done, rival, means(looked_at, REVISED))
     cost, counted, whole = tuned["cost"], tuned["cost"]["counted"], full["cost"]
     seconds = whole["cpu_seconds"] * steps / whole["steps"]
     measured = cost["measured"]
