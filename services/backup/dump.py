@@ -13,7 +13,7 @@ from sqlalchemy import inspect
 from sqlalchemy.engine import URL, make_url
 
 from models.errors import Refused, StorageFailed
-from services.records.database import connect
+from services.records.database import CONNECT_SECONDS, connect
 
 FILES = {"sqlite": "records.sqlite", "postgresql": "records.pgdump"}
 """Name of the dump by database."""
@@ -104,7 +104,7 @@ def _run(program: str, address: URL, *arguments: str) -> None:
     try:
         done = subprocess.run(
             [program, "--no-password", f"--dbname={where}", *arguments],
-            env=os.environ | secret,
+            env={"PGCONNECT_TIMEOUT": str(CONNECT_SECONDS)} | os.environ | secret,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
