@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,12 +124,18 @@ def _check_served(
 
 def parity_windows(release: Release) -> Sequence[NDArray[np.float32]]:
     """Return scaled windows, float32 (1, 1, k, j, i), from the middle of each parity phantom."""
-    return [_middle_window(release, *case) for case in PARITY_CASES]
-
-
-def _middle_window(release: Release, site: str, seed: int) -> NDArray[np.float32]:
     contract = release.contract
-    hu = to_model_grid(make_case(site, seed).volume, contract.spacing_mm).hu
-    k, j, i = ((n - side) // 2 for n, side in zip(hu.shape, contract.window_shape, strict=True))
-    window = cut(hu.astype(np.int16), (k, j, i), contract.window_shape)
-    return scale_hu(window, contract.hu_window)[None, None]
+    windows = (_middle(*case, contract.spacing_mm, contract.window_shape) for case in PARITY_CASES)
+    return [scale_hu(hu, contract.hu_window)[None, None] for hu in windows]
+
+
+@lru_cache(len(PARITY_CASES))
+def _middle(
+    site: str, seed: int, spacing_mm: tuple[float, float, float], shape: tuple[int, int, int]
+) -> NDArray[np.int16]:
+    """Return the middle of a phantom, Hounsfield units on the model grid; made once for many releases."""
+    hu = to_model_grid(make_case(site, seed).volume, spacing_mm).hu
+    k, j, i = ((n - side) // 2 for n, side in zip(hu.shape, shape, strict=True))
+    window = cut(hu.astype(np.int16), (k, j, i), shape)
+    window.flags.writeable = False
+    return window

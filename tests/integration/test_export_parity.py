@@ -20,14 +20,6 @@ from tests.learning import small_release
 BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _parity_windows_made_once():
-    kept = exporter.parity_windows(small_release()[2])
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(exporter, "parity_windows", lambda _: kept)
-        yield
-
-
 @pytest.fixture
 def release(tmp_path: Path) -> tuple[Release, ReleaseStore]:
     store = ReleaseStore(tmp_path / "store")

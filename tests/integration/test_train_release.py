@@ -17,19 +17,10 @@ from models.errors import Refused
 from models.network.training import TrainingSettings
 from services.cases.training_cases import HELD_WEIGHT, PreparedCases
 from services.records.port import ReleaseState
-from services.releases import exporter
-from tests.learning import ORGANS, open_site, small_release
+from tests.learning import ORGANS, open_site
 
 SETTINGS = TrainingSettings(steps=4, warm_up=1)
 SEEDS = (1, 2, 3)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _parity_windows_made_once():
-    kept = exporter.parity_windows(small_release()[2])
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(exporter, "parity_windows", lambda _: kept)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -40,21 +40,12 @@ from services.cases.tuning_study import read_tuning_study
 from services.dicom.series import load, read_series
 from services.records.port import Case, Purpose, ReleaseState
 from services.records.store import SqlRecords
-from services.releases import exporter
 from services.releases.store import ReleaseStore
-from tests.learning import DOMAIN, ORGANS, SPACING, open_site, small_release
+from tests.learning import DOMAIN, ORGANS, SPACING, open_site
 
 SETTINGS = TuningSettings(Level.NEIGHBOURHOOD, steps=4, batch_voxels=512, window_voxels=128)
 SEEDS = (1, 2, 3)
 NOON = datetime(2026, 1, 3, 12, 0, 0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _parity_windows_made_once():
-    kept = exporter.parity_windows(small_release()[2])
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(exporter, "parity_windows", lambda _: kept)
-        yield
 
 
 @pytest.fixture(scope="module")
