@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 FILE = ROOT / "deploy" / "compose.yaml"
 COMPOSE = yaml.safe_load(FILE.read_text())
 SERVICES = COMPOSE["services"]
-ONCE = {"prepare", "register", "backup"}
+ONCE = {"prepare", "register", "backup", "restore"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -80,6 +80,7 @@ def test_the_backup_reads_what_the_workers_write_and_may_change_none_of_it():
     made = (ROOT / "deploy" / "images" / "worker.Dockerfile").read_text()
     assert f"install --directory --owner 10001 --group 10001 {'/var/lib/organloop'} " in made
     assert kept.rpartition(":")[2] in made, "or the volume would be root's"
+    assert SERVICES["restore"]["volumes"] == [home.removesuffix(":ro"), f"{kept}:ro"]
 
 
 def test_what_is_waited_for_can_come():
