@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from threading import Lock
 
@@ -91,7 +92,11 @@ class RecordsCollector(Collector):
         yield GaugeMetricFamily(
             "organloop_incumbent", "Release that serves; 0 for none.", value=incumbent or 0
         )
-        ready = sum(incumbent is not None and _ready(one, incumbent) for one in self._endpoints)
+        ready = 0
+        if incumbent is not None and self._endpoints:
+            # At once: each that is away costs seconds, and a scrape has ten.
+            with ThreadPoolExecutor(len(self._endpoints)) as pool:
+                ready = sum(pool.map(lambda one: _ready(one, incumbent), self._endpoints))
         yield GaugeMetricFamily(
             "organloop_endpoints", "Segmenters that there should be.", value=len(self._endpoints)
         )

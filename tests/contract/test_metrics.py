@@ -17,6 +17,7 @@ import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from models.errors import ServingUnavailable
 from services.backup.backup import BACKUP_FAILED, BACKUP_TAKEN
 from services.metrics.exposition import RecordsCollector
 from services.metrics.figures import note_figures
@@ -104,6 +105,21 @@ def test_what_waits_and_what_serves_is_told(records: SqlRecords) -> None:
     assert found["organloop_arrivals", ("waiting",)] == 2
     assert 0 <= found["organloop_oldest_waiting_seconds", ()] < 60
     assert found["organloop_promotions_total", ()] == 1
+
+
+def test_segmenters_that_are_away_are_asked_at_once(tmp_path: Any) -> None:
+    class Away(Server):
+        together = Barrier(3)
+
+        def ready(self, release: int) -> bool:
+            self.together.wait(5)  # broken, which is an error, unless all are asked at a time
+            raise ServingUnavailable("gone")
+
+    with closing(open_records(f"sqlite:///{tmp_path / 'r.sqlite'}")) as opened:
+        opened.record_release(7, "d" * 64, ReleaseState.PROMOTED)
+        opened.set_incumbent(7, approver="test", reason="first")
+        found = scraped(collector(opened, Away(), Away(), Away()))
+    assert (found["organloop_endpoints", ()], found["organloop_endpoints_ready", ()]) == (3, 0)
 
 
 def test_decisions_and_alarms_are_counted(records: SqlRecords) -> None:
