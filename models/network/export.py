@@ -35,6 +35,10 @@ OPSET = 17
 FLIP_LIMIT = 0.001
 """Most of an organ's voxels, as a fraction, whose label may differ between torch and an engine."""
 
+LOGIT_BUDGET = 0.01
+"""Most that a logit may differ at any voxel, also of an organ that is nowhere: no probability then differs
+by more than 0.0025, as served ones may (`models.compact`). float32 differs by some 1e-4, bf16 by some 0.5."""
+
 Engine = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
 """A scaled window, float32 (1, 1, k, j, i), to logits (k, j, i) by organ: any engine, seen from outside."""
 
@@ -137,7 +141,8 @@ def check_parity(
     Raises
     ------
     InvalidRelease
-        If more than `FLIP_LIMIT` of any organ's voxels change their label.
+        If more than `FLIP_LIMIT` of any organ's voxels change their label, or a logit of any head differs by
+        more than `LOGIT_BUDGET`.
     """
     logits: dict[str, list[NDArray[np.float32]]] = {organ: [] for organ in contract.organs}
     answers: dict[str, list[NDArray[np.float32]]] = {organ: [] for organ in contract.organs}
@@ -156,6 +161,12 @@ def check_parity(
             f"{worst.flipped} of {worst.voxels} voxels of {worst.organ} change their label in the engine "
             f"(at most {FLIP_LIMIT:.1%} may)"
         )
+    for one in parity:
+        if not one.max_logit_difference <= LOGIT_BUDGET:  # no number is over it too
+            raise InvalidRelease(
+                f"a logit of {one.organ} differs by {one.max_logit_difference:.2g} in the engine "
+                f"(at most {LOGIT_BUDGET:g} may)"
+            )
     return parity
 
 
@@ -248,6 +259,7 @@ def _to_onnx(module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], ou
         warnings.simplefilter("ignore", DeprecationWarning)
         # Instance norm has no running statistics, so it takes them from the window in any mode.
         warnings.filterwarnings("ignore", "ONNX export mode is set to TrainingMode.EVAL", UserWarning)
+        warnings.filterwarnings("ignore", "Constant folding - Only steps=1", UserWarning)  # a block's padding
         torch.onnx.export(
             module, inputs, buffer, input_names=names, output_names=outputs,
             opset_version=OPSET, dynamo=False, do_constant_folding=False,  # folding loses equal constants

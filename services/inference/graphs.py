@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from openvino import Layout, Model, Node
+from openvino import Layout, Model, Node, opset13
 from openvino.passes import ConstantFolding, Manager
 from openvino.preprocess import PrePostProcessor
 
@@ -39,55 +39,82 @@ def only_convolved(model: Model) -> frozenset[str]:
     )
 
 
-def answers_voxel_by_voxel(model: Model, name: str) -> bool:
-    """Tell whether a network's answer at a voxel depends on one of its maps at that voxel alone.
+def cut_to_slices(model: Model, name: str, depth: int) -> bool:
+    """Let a network answer so many slices of a map at a time, where that changes no voxel's answer.
 
     Parameters
     ----------
     model
-        Of fixed shapes.
+        Of fixed shapes, batch 1; changed in place.
     name
         Of the map, axes (batch, channel, k, j, i).
+    depth
+        Slices along k.
 
     Returns
     -------
     bool
-        True where everything between the map and the answers is a 1x1x1 convolution, works on single
-        elements, or takes a mean over channels. Of anything else nothing is claimed.
+        False, and nothing changed, unless the answer at a voxel depends on the map at that voxel alone:
+        unless everything between them is a 1x1x1 convolution or a matrix of channels by channels, works on
+        single elements, takes a mean over channels, or lays voxels out in a row and back.
     """
     folded = model.clone()
     manager = Manager()
     manager.register_pass(ConstantFolding())  # leaves nothing that only computes with shapes
     manager.run_passes(folded)
+    grid: tuple[int, ...] = ()
     touched: set[str] = set()
+    backs: set[str] = set()  # nodes that lay a row of voxels out as the grid, and name its sides
     for node in folded.get_ordered_ops():
         own = node.get_friendly_name()
-        if node.get_type_name() == "Parameter" and name in node.output(0).get_names():
-            touched.add(own)
+        if node.get_type_name() == "Parameter":
+            if name in node.output(0).get_names():
+                touched.add(own)
+                grid = tuple(node.output(0).shape)[2:]
             continue
         sources = [node.input_value(n).get_node() for n in range(node.get_input_size())]
-        others = [source for source in sources if source.get_friendly_name() not in touched]
-        if len(others) == len(sources):
+        on = [source.get_friendly_name() in touched for source in sources]
+        if not any(on):
             continue
-        if not _stays_at_its_voxel(node, others):
+        if not _stays_at_its_voxel(node, sources, on, grid):
             return False
         touched.add(own)
-    return bool(touched)
+        if node.get_type_name() == "Reshape" and tuple(node.output(0).shape)[2:] == grid:
+            backs.add(own)
+    fixed = {port.get_any_name(): tuple(port.shape) for port in model.inputs}
+    for node in model.get_ordered_ops():
+        if node.get_friendly_name() in backs:
+            channels = int(node.output(0).shape[1])
+            sides = opset13.constant([1, channels, -1, *grid[1:]], dtype="int64")
+            node.input(1).replace_source_output(sides.output(0))
+    model.reshape(fixed | {name: (*fixed[name][:2], depth, *grid[1:])})
+    return True
 
 
-def _stays_at_its_voxel(node: Node, others: list[Node]) -> bool:
-    """Tell it of one node, whose other operands do not come from the map."""
-    kind = node.get_type_name()
+def _stays_at_its_voxel(node: Node, sources: list[Node], on: list[bool], grid: tuple[int, ...]) -> bool:
+    """Tell it of one node; `on` says which of its sources come from the map."""
+    kind, steps = node.get_type_name(), node.get_attributes()
+    others = [source for source, comes in zip(sources, on, strict=True) if not comes]
     shapes = [tuple(other.output(0).shape) for other in others]
+    mapped = [tuple(s.output(0).shape) for s, comes in zip(sources, on, strict=True) if comes]
+    in_a_row = {len(shape) for shape in mapped} == {3}
+    if not in_a_row and {shape[2:] for shape in mapped} != {grid}:
+        return False
+    if in_a_row and {shape[2] for shape in mapped} != {math.prod(grid)}:
+        return False
     if kind == "Result":
-        return True
+        return not in_a_row
     if kind in _CONVOLUTIONS:
-        steps = node.get_attributes()
         plain = {*steps["strides"]} == {1} and not {*steps["pads_begin"], *steps["pads_end"]} - {0}
-        return plain and len(shapes) == 1 and math.prod(shapes[0][-3:]) == 1
+        return plain and on == [True, False] and math.prod(shapes[0][-3:]) == 1
+    if kind == "MatMul":
+        return in_a_row and on == [False, True] and not (steps["transpose_a"] or steps["transpose_b"])
     if kind in _EACH_ELEMENT:
-        return all(math.prod(shape[-3:]) == 1 for shape in shapes)
-    if kind == "ReduceMean" and node.get_attributes()["keep_dims"]:
-        (axes,) = others
-        return axes.get_type_name() == "Constant" and axes.data.ravel().tolist() == [1]
+        return all(math.prod(shape[-1:] if in_a_row else shape[-3:]) == 1 for shape in shapes)
+    if kind == "Reshape":
+        after = tuple(node.output(0).shape)
+        laid_out = (math.prod(grid),) if not in_a_row else grid
+        return on == [True, False] and after == (*mapped[0][:2], *laid_out)
+    if kind == "ReduceMean" and steps["keep_dims"]:
+        return others[0].get_type_name() == "Constant" and others[0].data.ravel().tolist() == [1]
     return False

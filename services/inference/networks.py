@@ -20,7 +20,7 @@ from openvino import Tensor
 
 from models.contract import HEAD_LOGIT, HEAD_SPREAD, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
 from models.errors import InvalidRelease
-from services.inference.graphs import answers_voxel_by_voxel, channels_last, only_convolved
+from services.inference.graphs import channels_last, cut_to_slices, only_convolved
 
 SLICE_BYTES = 2**20
 """Features that a head is asked about at a time; they and what it makes of them stay in a core's cache."""
@@ -132,18 +132,19 @@ class HeadNetwork:
             unknown = [port for port in self._inputs if port not in shapes]
             if unknown:
                 raise InvalidRelease(f"head {name} asks for {unknown}, the trunk gives {sorted(shapes)}")
-            fixed = {port: shapes[port] for port in self._inputs}
-            model.reshape(fixed)
-            batch, channels, *window = shapes[TRUNK_FEATURES]
+            model.reshape({port: shapes[port] for port in self._inputs})
+            _, channels, *window = shapes[TRUNK_FEATURES]
             for output in model.outputs:
                 if tuple(output.shape) != (1, 1, *window):
                     raise InvalidRelease(f"head {name} gives {output.shape}, not {[1, 1, *window]}")
             self.has_members = any(HEAD_SPREAD in output.get_names() for output in model.outputs)
             self._last = only_convolved(model)
-            self.sliced = TRUNK_FEATURES in self._last and answers_voxel_by_voxel(model, TRUNK_FEATURES)
-            self.depth = slice_depth((channels, *window)) if self.sliced else window[0]
+            self.depth = slice_depth((channels, *window))
+            self.sliced = cut_to_slices(model, TRUNK_FEATURES, self.depth)
             if self.sliced:
-                model.reshape({**fixed, TRUNK_FEATURES: (batch, channels, self.depth, *window[1:])})
+                self._last |= {TRUNK_FEATURES}  # slices lie together only so
+            else:
+                self.depth = window[0]
             self._network = compiler.compile(channels_last(model, inputs=self._last), alone=self.sliced)
             self._request = self._network.create_infer_request()
             self._lean = lean and not self.sliced

@@ -44,6 +44,7 @@ def test_every_organ_is_proven_window_by_window_and_as_served(release) -> None:
 def test_bf16_is_measured_by_the_same_budget(release, monkeypatch: pytest.MonkeyPatch) -> None:
     full = export_release(*release, threads=2)
     monkeypatch.setattr(export, "FLIP_LIMIT", 1.0)
+    monkeypatch.setattr(export, "LOGIT_BUDGET", 100.0)
     monkeypatch.setattr(exporter, "FLIP_LIMIT", 1.0)
     reduced = export_release(*release, threads=2, precision="bf16")
     worst = [max(one.max_logit_difference for one in parity) for parity in (full, reduced)]

@@ -51,6 +51,27 @@ def test_labels_that_flip_are_refused(trunk, heads, contract, windows):
         check_parity(torch_predict(trunk, heads, contract), contract, other, windows)
 
 
+@pytest.mark.parametrize("wrong", [0.02, float("nan")])
+def test_a_head_whose_logits_differ_is_refused_though_its_organ_is_nowhere(
+    trunk, heads, contract, windows, wrong
+):
+    predict = torch_predict(trunk, heads, contract)
+
+    def absent(window):
+        answer = predict(window)
+        logits = answer.logits.copy()
+        logits[1] = -abs(logits[1]) - 5
+        return answer._replace(logits=logits)
+
+    def engine(window):
+        liver, aorta = absent(window).logits
+        aorta[2, 3, 4] += wrong
+        return {"liver": liver, "aorta": aorta}
+
+    with pytest.raises(InvalidRelease, match="a logit of aorta differs"):
+        check_parity(absent, contract, engine, windows)
+
+
 def test_graphs_have_the_contracts_names_and_fixed_shapes(trunk, heads, contract):
     graph = onnx.load_from_string(export_trunk(trunk, contract)).graph
     shapes = {
