@@ -143,7 +143,7 @@ def levels_table(done: Experiments) -> str:
                     f"{statistics.fmean(dsc.values()):.3f}",
                     f"{means(found['sites']['A'], REVISED):.3f}",
                     f"{statistics.fmean(cost['parameters'].values()):.0f}",
-                    f"{cost['measured']['fit_seconds'] / len(REVISED):.1f}",
+                    f"{_seconds(cost, 'fit') / len(REVISED):.1f}",
                 )
             )
     header = ("level", *(f"{organ} (to Full Training)" for organ in REVISED), "mean B", "mean A")
@@ -223,6 +223,12 @@ def steps_to(done: Experiments, rival: str, dsc: float) -> tuple[int, bool]:
     return (reached[0], True) if reached else (int(cost["steps"]), False)
 
 
+def _seconds(cost: Mapping[str, Any], part: str) -> float:
+    """Return the processor seconds of the fits or of the extraction, as they share the time that passed."""
+    passed = cost["measured"]["fit_seconds"] + cost["measured"]["extraction_seconds"]
+    return cost["cpu_seconds"] * cost["measured"][f"{part}_seconds"] / passed
+
+
 def ratios(done: Experiments, rival: str) -> dict[str, Any]:
     """Return how many times cheaper tuning is than a training to the same DSC, all of it measured.
 
@@ -234,9 +240,7 @@ def ratios(done: Experiments, rival: str) -> dict[str, Any]:
     steps, reached = steps_to(done, rival, means(looked_at, REVISED))
     cost, counted, whole = tuned["cost"], tuned["cost"]["counted"], full["cost"]
     seconds = whole["cpu_seconds"] * steps / whole["steps"]
-    measured = cost["measured"]
-    working = cost["cpu_seconds"] / (measured["fit_seconds"] + measured["extraction_seconds"])
-    fit, extraction = working * measured["fit_seconds"], working * measured["extraction_seconds"]
+    fit, extraction = (_seconds(cost, part) for part in ("fit", "extraction"))
     operations = whole["flops_a_step"] * steps
     return {
         "dsc": dsc,
