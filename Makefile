@@ -9,6 +9,7 @@ TRITON_VENV := .venv-triton
 VIEWER := deploy/viewer
 CHART := helm
 BIN := $(VENV)/bin
+WORKERS ?= 2
 PIP_FLAGS := --quiet --disable-pip-version-check
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
@@ -69,7 +70,7 @@ lint: $(VENV)/.ready  ## Style (ruff), types (mypy), import direction (import-li
 	$(BIN)/lint-imports
 
 test: setup test-viewer  ## All tests, with a real Triton, Prefect, archive, viewer and DICOM judges inside
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS)
 
 test-packages:  # Debian packages the tests use; elsewhere say what is left out
 	@deploy/test_packages.sh

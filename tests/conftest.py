@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
+    from xdist.scheduler import LoadFileScheduling
+
     from tests.archive import Archive
     from tests.serving import Serving
 
 ROOT = Path(__file__).resolve().parent.parent
-_missing: set[str] = set()
+TOGETHER = {
+    "browser": ("test_reader_corrects.py", "test_reader_sees.py"),
+    "stack": tuple(
+        f"integration/test_{name}.py"
+        for name in (
+            "arrival_loop",
+            "doctor",
+            "local_stack",
+            "segment_choices",
+            "segment_command",
+            "segment_flow",
+        )
+    ),
+    "imported": ("integration/test_import_checkpoint.py", "integration/test_imported_organs.py"),
+}
+"""Files that share a fixture that takes long, or wants fixed ports: they run in one process."""
+MISSING = re.compile("test data <(.+)> is not under")
 os.environ.setdefault("ORGANLOOP_AUDIT_SHARE", "0")  # a draw would flag one study in twenty
+# Threads that spin while they wait take the cores from the servers and from the other worker.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy and scipy, on matrices that are small
 
 
 @pytest.fixture(scope="session")
@@ -26,8 +48,7 @@ def test_data() -> Callable[[str], Path]:
     def find(name: str) -> Path:
         folder = base / name
         if not folder.exists():
-            _missing.add(name)
-            pytest.skip(f"test data {name!r} is not under {base} (ORGANLOOP_TEST_DATA)")
+            pytest.skip(f"test data <{name}> is not under {base} (ORGANLOOP_TEST_DATA)")
         return folder
 
     return find
@@ -58,8 +79,24 @@ def clean_archive(archive: Archive) -> Archive:
     return archive
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Give files to the workers of `pytest -n 2` as they lie; one worker has all that share much."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Sharing(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return next((group for group, parts in TOGETHER.items() if file.endswith(parts)), file)
+
+    config.option.loadscopereorder = False  # the long files come first as they lie
+    return Sharing(config, log)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _missing:
+    skipped = terminalreporter.stats.get("skipped", [])  # whichever process skipped them
+    missing = {found[1] for report in skipped if (found := MISSING.search(str(report.longrepr)))}
+    if missing:
         terminalreporter.section("test data that was missing")
-        for name in sorted(_missing):
+        for name in sorted(missing):
             terminalreporter.write_line(name)
