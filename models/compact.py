@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,12 +83,12 @@ def rounded(
     exact = _beside(inside)
     exact &= _beside(~inside)
     exact |= np.abs(probability.astype(np.float32) - np.float32(threshold)) < THRESHOLD_GUARD
-    steps = _step_values(1.0)[_codes(probability, 1.0)]
+    steps = _rounding(1.0).value[probability.view(np.uint16)]
     steps[probability <= FLOOR_PROBABILITY] = 0
     fields = [np.where(exact, probability, steps)]
     served = exact | (steps > 0)
     for field in disagreements:
-        spread = _step_values(DISAGREEMENT_RANGE)[_codes(field, DISAGREEMENT_RANGE)]
+        spread = _rounding(DISAGREEMENT_RANGE).value[field.view(np.uint16)]
         spread[~served] = 0
         fields.append(spread)
     return fields
@@ -117,31 +119,28 @@ class PackedField:
         return {name.format(part): getattr(self, part) for part in PARTS}
 
 
-def pack(field: NDArray[np.float16], full: float) -> PackedField:
+def pack(field: Sequence[NDArray[np.float16]] | NDArray[np.float16], full: float) -> PackedField:
     """Pack a field; `unpack` gives back every bit.
 
     Parameters
     ----------
     field
-        Axes (organ, k, j, i), 0 to `full`.
+        Organs, each with axes (k, j, i), 0 to `full`.
     full
         Value of the last step.
     """
-    table = _step_values(full).view(np.uint16)
+    code_of = _rounding(full).code
     boxes = np.zeros((len(field), 6), dtype=np.int32)
     codes: list[NDArray[np.uint8]] = []
     exact: list[NDArray[np.float16]] = []
     for row, organ in zip(boxes, field, strict=True):
-        box = bounding_box(organ.view(np.uint16) > 0)
+        box = _box_of(organ)
         if box is None:
             continue
         row[:3], row[3:] = [side.start for side in box], [side.stop for side in box]
         values = organ[box].ravel()
-        code = _codes(values, full)
-        other = table[code] != values.view(np.uint16)
-        code[other] = _EXACT
-        codes.append(code)
-        exact.append(values[other])
+        codes.append(code_of[values.view(np.uint16)])
+        exact.append(values[codes[-1] == _EXACT])
     return PackedField(boxes, _joined(codes, np.uint8), _joined(exact, np.float16))
 
 
@@ -201,13 +200,32 @@ def _beside(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return near
 
 
-def _codes(values: NDArray[np.float16], full: float) -> NDArray[np.uint8]:
-    """Return the nearest step of each value."""
-    scaled = values.astype(np.float32)
-    scaled *= np.float32(STEPS / full)
-    np.rint(scaled, out=scaled)
-    codes: NDArray[np.uint8] = np.clip(scaled, 0, STEPS, out=scaled).astype(np.uint8)
-    return codes
+def _box_of(field: NDArray[np.float16]) -> Box | None:
+    """Return the box where a field, axes (k, j, i), is not zero: slice by slice, as most are zero."""
+    bits = field.view(np.uint16)
+    slices = np.flatnonzero(bits.reshape(len(bits), -1).max(axis=1))
+    if slices.size == 0:
+        return None
+    first, stop = int(slices[0]), int(slices[-1]) + 1
+    plane = bounding_box(bits[first:stop].max(axis=0, keepdims=True) > 0)
+    assert plane is not None
+    return (slice(first, stop), *plane[1:])
+
+
+class _Rounding(NamedTuple):
+    """Of every float16, by its bits: the nearest step's value, and its code, 255 where it is no step."""
+
+    value: NDArray[np.float16]
+    code: NDArray[np.uint8]
+
+
+@cache
+def _rounding(full: float) -> _Rounding:
+    every = np.arange(2**16, dtype=np.uint16)
+    values = np.nan_to_num(every.view(np.float16).astype(np.float32), nan=0.0, posinf=full, neginf=0.0)
+    nearest = np.clip(np.rint(values * np.float32(STEPS / full)), 0, STEPS).astype(np.uint8)
+    value = _step_values(full)[nearest]
+    return _Rounding(value, np.where(value.view(np.uint16) == every, nearest, _EXACT).astype(np.uint8))
 
 
 def _step_values(full: float) -> NDArray[np.float16]:

@@ -79,7 +79,7 @@ class TritonPythonModel:
         }
         if result.member_disagreement:  # where no head has members there is nothing to say
             outputs[MEMBER_ORGAN_OUTPUT] = np.array(list(result.member_disagreement), np.int32)
-            members = np.stack(list(result.member_disagreement.values()))
+            members = list(result.member_disagreement.values())
             outputs |= pack(members, DISAGREEMENT_RANGE).tensors(MEMBER_DISAGREEMENT_OUTPUT)
         if result.samples is not None:
             samples = result.samples
