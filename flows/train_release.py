@@ -88,7 +88,7 @@ def train_release(
     Refused
         `too-few-cases`; `too-few-labels` where an organ would have to be learnt from fewer than
         `FEWEST_CASES` cases and nothing holds it; `no-body`; `patient-erased` if a patient who is learnt
-        from was taken out meanwhile.
+        from was taken out meanwhile, `correction-taken-back` if a correction was withdrawn.
     InvalidRelease
         If there is no incumbent, a file of it is damaged, or an export does not agree with torch.
     StorageFailed
@@ -110,6 +110,7 @@ def train_release(
             network, curve = _trained(services, run, cases, start, folder, progress)
         learnt_from = [one.case for one in run.labelled] + list(run.calibration_cases)
         refuse_erased(services, learnt_from, folder)
+        _refuse_withdrawn(services, run, folder)
         with watch.step("export"):
             progress("exporting the candidate and proving it against torch")
             draft = _draft(services, run, network)
@@ -118,6 +119,7 @@ def train_release(
         draft = replace(draft, calibration=_calibration(services, run, draft, progress))
     with watch.step("publish"):
         refuse_erased(services, learnt_from, folder)
+        _refuse_withdrawn(services, run, folder)
         candidate = publish_candidate(services, draft)
         document = {
             "release": candidate.number,
@@ -135,6 +137,19 @@ def train_release(
     shutil.rmtree(folder, ignore_errors=True)
     progress(f"candidate: release {candidate.number}")
     return document
+
+
+def _refuse_withdrawn(services: Services, run: TrainingRun, folder: Path) -> None:
+    """Refuse a network that has learnt a correction withdrawn meanwhile; its run is deleted.
+
+    One that was said anew is no reason to throw a long training away: the next learns the later word.
+    """
+    withdrawn = {one.name for one in services.records.corrections() if one.withdrawn}
+    gone = len(withdrawn.intersection(run.corrections))
+    if gone:
+        shutil.rmtree(folder, ignore_errors=True)
+        detail = f"{gone} of the corrections learnt from were withdrawn meanwhile; start again without them"
+        raise Refused("correction-taken-back", detail, {"corrections": gone})
 
 
 def _incumbents(services: Services, parent: Release) -> Start:

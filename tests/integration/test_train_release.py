@@ -136,6 +136,23 @@ def test_who_is_taken_out_is_taken_out_of_an_unfinished_run(corrected, tmp_path,
     assert not run.exists()
 
 
+def test_a_correction_that_is_withdrawn_meanwhile_is_in_no_candidate(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    records, whole = services.records, module.train
+
+    def trained_and_withdrawn(*given, **named):
+        network = whole(*given, **named)
+        records.withdraw(records.corrections()[0].sop_instance_uid, reader="Dr A", reason="wrong patient")
+        return network
+
+    monkeypatch.setattr(module, "train", trained_and_withdrawn)
+    with pytest.raises(Refused) as refused:
+        train_release(services, Begin.INCUMBENT, SETTINGS)
+    assert (refused.value.code, refused.value.measured) == ("correction-taken-back", {"corrections": 1})
+    assert services.releases.numbers() == (1,)
+    assert not list((services.settings.home / "training").iterdir())
+
+
 def test_erasing_names_a_trained_release_that_learnt_from_the_patient(trained, tmp_path):
     site = trained[0].copy(tmp_path)
     done = erase(str(site.folder / "ct-1"), "Dr A", "consent withdrawn", site.services)
