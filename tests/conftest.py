@@ -23,7 +23,9 @@ TOGETHER = {
         f"integration/test_{name}.py"
         for name in (
             "arrival_loop",
+            "deployments",
             "doctor",
+            "learning_verbs",
             "local_stack",
             "segment_choices",
             "segment_command",
@@ -91,6 +93,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
     config.option.loadscopereorder = False  # the long files come first as they lie
     return Sharing(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let no test of the stack run beside the others': they would start a second one on the same ports."""
+    stack = {item.path.name for item in items if "organloop" in getattr(item, "fixturenames", ())}
+    strangers = sorted(name for name in stack if not f"integration/{name}".endswith(TOGETHER["stack"]))
+    if strangers:
+        raise pytest.UsageError(f"add to TOGETHER in tests/conftest.py: {', '.join(strangers)}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -95,7 +95,9 @@ def run(folder: Path, phantoms: Phantoms, services: Services, progress: Progress
     unseen = list(phantoms.of(*UNSEEN, progress=progress))
     before = _segmented(unseen, folder / "results" / "1", progress)
 
-    progress("the heads of the corrected organs are tuned")
+    progress(
+        f"the heads of the corrected organs are tuned, at level {LEVEL}; no ladder is climbed, to save time"
+    )
     tuning = tune(services, settings=TuningSettings(level=LEVEL), progress=progress)
     number = tuning["release"]
     if number is None:

@@ -158,7 +158,8 @@ def _tuning_sentence(tuning: dict[str, Any]) -> str:
     seconds = tuning["seconds"]
     return (
         f"Candidate release {tuning['release']} from release {tuning['parent']}: {tuning['corrections']} "
-        f"corrected and {tuning['replayed']} older studies, level {tuning['level']}; "
+        f"corrected and {tuning['replayed']} older studies, level {tuning['level']}, "
+        "fixed to save time: `organloop tune` takes the lowest level that does; "
         f"tuning took {seconds['tune']:.0f} s of {seconds['total']:.0f} s."
     )
 
