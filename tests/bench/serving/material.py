@@ -14,7 +14,6 @@ from models.release import Release
 from models.resampling import AIR_HU, model_grid, resample, to_model_grid
 from models.volume import Volume
 from services.releases.store import ReleaseStore
-from services.wiring import repository_root
 
 ROOT = Path(__file__).resolve().parents[3]
 BUILD = ROOT / "build" / "serving"
@@ -33,6 +32,8 @@ class Material:
 
     Parameters
     ----------
+    name
+        ``starter`` or ``unet``.
     release
         The network.
     store
@@ -43,6 +44,7 @@ class Material:
         Of our engine.
     """
 
+    name: str
     release: Release
     store: ReleaseStore
     whole: NDArray[np.int16]
@@ -83,8 +85,8 @@ def _widened(field: NDArray, outside: float) -> NDArray:
 
 
 def material(network: str) -> Material:
-    """Return `starter` or `unet`, published once."""
-    shipped = ReleaseStore(repository_root() / "models" / "starter")
+    """Return `starter` or `unet`, published once. Imports no more than a client needs."""
+    shipped = ReleaseStore(ROOT / "models" / "starter")
     mark = f"-{shipped.release(1).digest[:12]}" if network == "starter" else ""
     store = ReleaseStore(BUILD / (network + mark))
     if not store.numbers():
@@ -98,10 +100,10 @@ def material(network: str) -> Material:
         np.save(kept, to_model_grid(ct(), release.contract.spacing_mm).hu)
     whole = np.load(kept)
     if network == "starter":
-        return Material(release, store, whole, whole)
+        return Material(network, release, store, whole, whole)
     k, j, i = ((n - side) // 2 for n, side in zip(whole.shape, CROP, strict=True))
     part = whole[k : k + CROP[0], j : j + CROP[1], i : i + CROP[2]]
-    return Material(release, store, whole, np.ascontiguousarray(part))
+    return Material(network, release, store, whole, np.ascontiguousarray(part))
 
 
 def _publish_unet(store: ReleaseStore) -> None:

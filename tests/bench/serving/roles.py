@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,26 +68,15 @@ def triton(of: Material) -> Iterator[tuple[Ask, list[int]]]:
 @contextmanager
 def served(of: Material) -> Iterator[tuple[str, list[int]]]:
     """Serve a release from a Triton of its own; its address, and its processes."""
-    from services.releases.triton_repository import TritonRepository
-    from tests.serving import MODEL, server_at
-
-    with tempfile.TemporaryDirectory() as folder:
-        server = server_at(Path(folder))
-        TritonRepository(Path(folder) / "repository", MODEL, THREADS).write_version(of.release, of.store)
-        with server as process:
-            stubs = [
-                int(entry.name)
-                for entry in Path("/proc").iterdir()
-                if entry.name.isdigit() and _command(entry).startswith(folder)
-            ]
-            yield process.url, [process.pid, *stubs]
-
-
-def _command(entry: Path) -> str:
-    try:
-        return (entry / "cmdline").read_text()
-    except OSError:
-        return ""
+    command = [sys.executable, "-m", "tests.bench.serving.server", of.name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        try:
+            said = json.loads(server.stdout.readline())
+            yield said["url"], said["pids"]
+        finally:
+            server.stdin.close()  # it stops, and is waited for
 
 
 @contextmanager
