@@ -255,7 +255,7 @@ class Experiments:
     def _chosen_by_rule(self) -> Found:
         """Head versions without being told the site: the incumbent's heads or those of B, by a rule."""
         start, _ = incumbent(self.scale, self.trunk)
-        chosen = head_versions.choices(self.scale, start, self.contract)
+        chosen = head_versions.choices(self.scale, start[0], self.contract)
         sites = head_versions.by_choice(self.result("incumbent"), self.result("only-B"), chosen)
         return {"sites": sites, "chosen": chosen}
 
