@@ -61,10 +61,11 @@ class OpenVinoEngine:
     threads
         Threads of the engine; other numbers give other last bits.
     lean
-        Whether a head gives its memory back after each window; otherwise every head holds room for the
-        trunk's features, 50 MB each in the starter. Cheap only where the allocator uses huge pages
-        (``GLIBC_TUNABLES=glibc.malloc.hugetlb=1``); the bits are the same. None: where all heads
-        together would hold more than `LEAN_BYTES`.
+        Whether a head that is asked about whole windows, because it looks at neighbours, gives its memory
+        back after each; otherwise it holds room for the trunk's features, 50 MB in the starter. Cheap only
+        where the allocator uses huge pages (``GLIBC_TUNABLES=glibc.malloc.hugetlb=1``); the bits are the
+        same. None: where all heads together would hold more than `LEAN_BYTES`. Other heads are asked slice
+        by slice and hold little.
     precision
         What it computes in.
 
