@@ -11,7 +11,7 @@ from typing import Any
 from flows.promote_release import INCUMBENT_CHANGED, fail_canary, require_name, told
 from flows.serving import Progress, current, serve, silent
 from models.canary import answer_faults, probe_volume
-from models.errors import Refused, ServingTimedOut, ServingUnavailable
+from models.errors import InvalidRelease, Refused, ServingTimedOut, ServingUnavailable
 from models.release import Release
 from services.inference.port import Endpoint
 from services.records.port import ReleaseState
@@ -23,6 +23,8 @@ PATIENCE_SECONDS = 1.0
 """An endpoint that says nothing for so long is gone without, where another answers."""
 
 _AWAY = (ServingUnavailable, ServingTimedOut)
+_WITHOUT = (*_AWAY, InvalidRelease)
+"""Why one endpoint is gone without where another answers: away, or unable to load what it has to."""
 
 
 def rollback(
@@ -71,9 +73,9 @@ def rollback(
     release = services.releases.release(number)
     progress(f"asking release {number} whether it still answers")
     away = _bring_back(release, services, progress)
+    if len(away) == len(services.endpoints):
+        raise ServingUnavailable(f"no segmenter answers: {'; '.join(away)}")
     if number != incumbent:
-        if len(away) == len(services.endpoints):
-            raise ServingUnavailable(f"no segmenter answers: {'; '.join(away)}")
         progress(f"making release {number} the incumbent again")
         services.records.set_incumbent(
             number, approver=approver, reason=reason, replacing=incumbent, act="rollback"
@@ -102,6 +104,7 @@ def earlier_incumbents(services: Services) -> tuple[int, ...]:
 def _bring_back(release: Release, services: Services, progress: Progress) -> list[str]:
     """Have every endpoint that is there load and answer for a release; return why the others do not."""
     there, away = _reached(release.number, services.endpoints)
+    refused: InvalidRelease | None = None
     hu, profiles = probe_volume(release.contract), set()
     for endpoint, loaded in there:
         try:
@@ -110,11 +113,14 @@ def _bring_back(release: Release, services: Services, progress: Progress) -> lis
             # Triton calls a version ready whose process was killed; only an answer proves one.
             faults = answer_faults(release, endpoint.segment(hu, release.number), hu.shape)
             profiles.add(endpoint.profile(release.number))
-        except _AWAY as error:
+        except _WITHOUT as error:
+            refused = error if isinstance(error, InvalidRelease) else refused
             away.append(str(error))
             continue
         if faults:
             fail_canary(release.number, faults, services)
+    if refused is not None and len(away) == len(services.endpoints):
+        raise refused
     if profiles:
         with contextlib.suppress(*_AWAY):  # one address for all may still lead to one that is gone
             profiles.add(services.segmenter.profile(release.number))

@@ -120,7 +120,8 @@ def _load(release: Release, endpoint: Endpoint, services: Services) -> None:
     except ServingRejected as error:
         if endpoint.ready(release.number):
             return  # it is another version that cannot be loaded
-        if release.number != services.records.incumbent():
+        served = {event.payload["to"] for event in services.records.events("incumbent-changed")}
+        if release.number not in served:  # a rollback may need what served, from another endpoint
             services.repository.remove_version(release.number)
         raise InvalidRelease(f"release {release.number} cannot be loaded: {error}") from error
     if not endpoint.ready(release.number):

@@ -73,6 +73,10 @@ def backup(hours: float | None) -> Finding:
     if hours is None:
         return Finding("backup", State.WARNING, "none is on record", remedy)
     detail, measured = f"taken {hours:.0f} hours ago", {"hours": round(hours, 1)}
+    if hours < -1:
+        return Finding(
+            "backup", State.BAD, f"taken {-hours:.0f} hours from now", "Set the clock right.", measured
+        )
     if hours <= OVERDUE_HOURS:
         return Finding("backup", State.GOOD, detail, measured=measured)
     return Finding("backup", State.WARNING, detail, remedy, measured)

@@ -1,13 +1,15 @@
 """Taking a backup while everything goes on, and bringing one back.
 
-Records first, then what they speak of: releases, cases and scores are written before the records name them
-and never change, so that a copy made afterwards holds all that the copied records need.
+Records first, then what they speak of: releases and scores are written before the records name them, cases
+just after, and none changes, so that a copy made afterwards holds all that the copied records need. That the
+incumbent and every case are in it is checked.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from models.errors import Refused, StorageFailed
 from services.backup.copying import DONE, Bringing
 from services.backup.dump import FILES, dump, fits, holds_records, load
 from services.backup.manifest import NAME, Manifest, digest_of
+from services.records.port import Purpose
 from services.records.store import open_records
 from services.releases.files import storage_errors, sync
 from services.settings import Settings
@@ -93,6 +96,11 @@ def _take(settings: Settings, out: Path, progress: Progress, keep: int | None) -
         raise StorageFailed(f"{out} lies in the home itself: a backup there is lost with it")
     with storage_errors(str(out)), _alone(out):
         left, taken_at = sorted(out.glob(f"{_ASIDE}*")), _now()
+        path = out / taken_at.replace(":", "").replace("-", "")
+        if newer := [one.name for one in backups(out) if one.name > path.name]:
+            raise StorageFailed(
+                f"backup {newer[-1]} is of a later time than now: set the clock right, or move it away"
+            )
         aside = out / f"{_ASIDE}{uuid.uuid4().hex}"
         aside.mkdir(mode=0o700)
         try:
@@ -102,7 +110,6 @@ def _take(settings: Settings, out: Path, progress: Progress, keep: int | None) -
             if not (aside / DONE).exists():
                 shutil.rmtree(aside, ignore_errors=True)
             raise
-        path = out / taken_at.replace(":", "").replace("-", "")
         aside.rename(path)
         sync(out)
         for one in left:
@@ -190,6 +197,7 @@ def _folders(settings: Settings) -> tuple[Path, ...]:
 def _fill(settings: Settings, aside: Path, bringing: Bringing, taken_at: str, progress: Progress) -> Backup:
     progress("copying the records")
     records = dump(settings.records_url, aside)
+    named = _named(settings)
     files, copied = {records.name: str(digest_of(records))}, records.stat().st_size
     for folder in _folders(settings):
         progress(f"copying {folder.name}")
@@ -199,10 +207,14 @@ def _fill(settings: Settings, aside: Path, bringing: Bringing, taken_at: str, pr
             if brought is not None:
                 files[name] = brought.digest
                 copied += brought.copied_bytes
+    folders = {str(parent) for name in files for parent in Path(name).parents}
+    lost = sorted((named - folders) & _named(settings))  # what was erased meanwhile is not lost
+    if lost:
+        raise StorageFailed(f"the records name {len(lost)} folders that hold no file, the first is {lost[0]}")
     with closing(open_records(settings.records_url)) as held:
         manifest = Manifest(taken_at, held.incumbent(), files)
-    (aside / DONE).unlink(missing_ok=True)
     (aside / NAME).write_bytes(manifest.to_bytes())
+    (aside / DONE).unlink(missing_ok=True)
     return Backup(aside, manifest, copied)
 
 
@@ -214,11 +226,33 @@ def _newest(out: Path) -> tuple[Path, Manifest] | None:
     return None
 
 
+def _named(settings: Settings) -> set[str]:
+    """Return the folders in the home of which the records say that something is kept there."""
+    with closing(open_records(settings.records_url)) as held:
+        cases = [case.case_id for purpose in Purpose for case in held.cases(purpose)]
+        incumbent = held.incumbent()
+    folders = [settings.case_store / case for case in cases]
+    if incumbent is not None:
+        folders.append(settings.release_store / "releases" / str(incumbent))
+    return {folder.relative_to(settings.home).as_posix() for folder in folders}
+
+
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the whole files of a folder; names with a leading dot are being written."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
-            yield path
+    """Yield the whole files of a folder; names with a leading dot are being written.
+
+    Raises
+    ------
+    PermissionError
+        If a folder may not be listed: what is passed over in silence is missed at the restore.
+    """
+
+    def unless_gone(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for parent, folders, names in os.walk(folder, onerror=unless_gone):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 
 
 def _now() -> str:

@@ -83,7 +83,8 @@ class TrunkNetwork:
     def infer(self, window: NDArray[np.float32]) -> None:
         """Run on one window, (1, 1, k, j, i); what it gives holds until the next one."""
         self._plain.clear()
-        self._request.set_tensor(TRUNK_INPUT, Tensor(np.ascontiguousarray(window), shared_memory=True))
+        self._window = np.ascontiguousarray(window)  # the request reads it, and does not keep it alive
+        self._request.set_tensor(TRUNK_INPUT, Tensor(self._window, shared_memory=True))
         self._request.start_async()  # the plain call would copy what it gives
         self._request.wait()
 

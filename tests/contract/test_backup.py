@@ -23,7 +23,7 @@ from services.backup.backup import BACKUP_FAILED, BACKUP_TAKEN, backups, restore
 from services.backup.manifest import NAME, digest_of
 from services.inference.engine import InProcessSegmenter
 from services.records.database import connect
-from services.records.port import ReleaseState
+from services.records.port import Case, Purpose, ReleaseState
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
@@ -172,6 +172,50 @@ def test_a_backup_of_one_database_is_not_forced_into_another(tmp_path: Path, pos
         restore(other, taken.path, silent)
 
 
+@pytest.mark.parametrize("gone", ["releases", "cases"])
+def test_a_backup_without_what_the_records_name_fails_and_is_on_record(tmp_path: Path, gone: str) -> None:
+    url = f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}"
+    settings = site(tmp_path / "home", url)
+    with closing(open_records(url)) as opened:
+        opened.add_case(Case("c1", Purpose.TUNING, "p", "independent", "0" * 64))
+    assert "cases/c1/volume.nii.gz" in take(settings, tmp_path / "good", silent).manifest.files
+    shutil.rmtree(settings.home / gone)
+    with pytest.raises(StorageFailed, match="hold no file"):
+        take(settings, tmp_path / "backups", silent)
+    assert backups(tmp_path / "backups") == []
+    assert "hold no file" in [one.payload["why"] for one in events(url) if one.what == BACKUP_FAILED][-1]
+
+
+def test_a_folder_that_may_not_be_listed_fails_the_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
+    listed = os.scandir
+
+    def forbidden(folder: str) -> Any:
+        if Path(folder).name == "c1":
+            raise PermissionError(13, "Permission denied", str(folder))  # root may list everything
+        return listed(folder)
+
+    monkeypatch.setattr("os.scandir", forbidden)
+    with pytest.raises(StorageFailed, match="denied"):
+        take(settings, tmp_path / "backups", silent)
+    monkeypatch.undo()
+    assert backups(tmp_path / "backups") == []
+
+
+def test_a_backup_of_the_future_is_not_joined_by_an_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
+    times = iter(("2036-03-01T03:00:00Z", "2026-03-02T03:00:00Z"))
+    monkeypatch.setattr("services.backup.backup._now", lambda: next(times))
+    first = take(settings, tmp_path / "backups", silent, keep=1)
+    with pytest.raises(StorageFailed, match="clock"):
+        take(settings, tmp_path / "backups", silent, keep=1)
+    assert backups(tmp_path / "backups") == [first.path]
+
+
 def test_a_backup_inside_the_home_is_none(tmp_path: Path) -> None:
     settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
     with pytest.raises(StorageFailed, match="in the home itself"):
@@ -281,7 +325,7 @@ def test_two_at_a_time_are_refused_and_the_first_is_whole(
     taken = take(settings, tmp_path / "backups", another)
     assert len(refused) == 1
     taken.manifest.verify(taken.path)
-    monkeypatch.setattr("services.backup.backup._now", lambda: "2026-03-02T030000Z")
+    monkeypatch.setattr("services.backup.backup._now", lambda: "2126-03-02T030000Z")
     take(settings, tmp_path / "backups", silent)  # the lock is not left behind
 
 

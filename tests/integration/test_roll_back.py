@@ -18,7 +18,7 @@ from flows import promote_release
 from flows.gate_candidate import gate_candidate
 from flows.promote_release import GOLDEN_FAILED, INCUMBENT_CHANGED, RELEASE_PROMOTED
 from flows.roll_back import NOT_REACHED, decline, rollback
-from models.errors import Refused, ServingTimedOut, ServingUnavailable
+from models.errors import Refused, ServingRejected, ServingTimedOut, ServingUnavailable
 from models.segmentation import Segmentation
 from services.inference.triton import TritonSegmenter
 from services.records.port import ReleaseState
@@ -116,6 +116,24 @@ def test_with_one_segmenter_dead_a_rollback_goes_without_it_names_it_and_brings_
     assert returned.ready(1)
 
 
+def test_a_segmenter_that_cannot_load_a_release_is_gone_without_and_takes_it_from_nobody(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(2, services, *WHO)
+    alive = services.endpoints[0]
+    full = InProcessEndpoint(services.repository.versions_folder)
+
+    def out_of_memory() -> None:
+        raise ServingRejected("no memory is left")
+
+    monkeypatch.setattr(full, "load", out_of_memory)
+    document = rollback(None, replace(services, endpoints=(full, alive)), "Dr C", "too large")
+    assert (document["release"], len(document["not_reached"])) == (1, 1)
+    assert "no memory is left" in document["not_reached"][0]
+    assert (services.repository.versions_folder / "1").is_dir()
+    assert services.records.incumbent() == 1
+
+
 def test_with_every_segmenter_dead_the_incumbent_stays(services: Services) -> None:
     promote(2, services, *WHO)
     with socket.socket() as closed:
@@ -123,6 +141,8 @@ def test_with_every_segmenter_dead_the_incumbent_stays(services: Services) -> No
         dead = TritonSegmenter(f"127.0.0.1:{closed.getsockname()[1]}", attempts=1)
         with pytest.raises(ServingUnavailable, match="no segmenter answers"):
             rollback(None, replace(services, endpoints=(dead,)), "Dr C", "spleens too large")
+        with pytest.raises(ServingUnavailable, match="no segmenter answers"):
+            rollback(2, replace(services, endpoints=(dead,)), "Dr C", "so that all have it")
         dead.close()
     assert services.records.incumbent() == 2
 

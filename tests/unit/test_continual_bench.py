@@ -98,8 +98,10 @@ def test_a_multiplication_and_an_addition_are_two_operations():
 def test_ratios_on_the_published_network_follow_from_their_parts():
     found = {
         "counted": {"training_step": 1000, "extraction": 10},
-        "seconds": {"side": 48, "training_step": 2.0, "extraction": 0.5},
-        "tuning": {"head": {"counted": {"fit_flops": 50}, "measured": {"fit_seconds": 4.0}}},
+        "seconds": {"side": 48, "training_step_cpu": 2.0, "extraction_cpu": 0.5},
+        "tuning": {
+            "head": {"counted": {"fit_flops": 50}, "measured": {"fit_seconds": 8.0}, "cpu": 5.0, "wall": 10.0}
+        },
     }
     (row,) = published_ratios(found, steps=100, studies=2)
     windows = 2 * published.WINDOWS_A_STUDY
