@@ -76,7 +76,7 @@ class GatePolicy:
     ruined_patients: int = 3
     surface_factor: float = 2.0
     slower: float = 1.5
-    slower_seconds: float = 0.25
+    slower_seconds: float = 1.0
     larger: float = 1.25
     approval_required: bool = False
 

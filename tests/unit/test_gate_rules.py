@@ -218,7 +218,7 @@ def test_a_recalibrated_release_needs_a_person_and_its_bounds_are_checked() -> N
 @pytest.mark.parametrize(
     ("cost", "code"),
     [
-        (ServingCost(1.0, 1.6, 100, 100), "too-slow"),
+        (ServingCost(2.0, 3.1, 100, 100), "too-slow"),
         (ServingCost(0.01, 0.1, 100, 100), None),
         (ServingCost(1.0, 1.0, 100, 126), "too-large"),
         (ServingCost(1.0, 1.2, 100, 101), None),
