@@ -40,8 +40,8 @@ class Cohort:
 
 CORRECTED = Cohort("corrected by the reader", "B", range(710_000, 710_012))
 REPLAYED = Cohort("older studies, replayed", "A", range(720_000, 720_012))
-GATE = (Cohort("gate set", "B", range(730_000, 730_005)), Cohort("gate set", "A", range(740_000, 740_005)))
-"""As few as the gate takes: ten patients, five where a gain is expected, five of every site served."""
+GATE = (Cohort("gate set", "B", range(730_000, 730_008)), Cohort("gate set", "A", range(740_000, 740_006)))
+"""Not many more than the gate takes: not everybody has every organ where it can be scored."""
 
 UNSEEN = (Cohort("unseen", "B", range(750_000, 750_005)), Cohort("unseen", "A", range(760_000, 760_003)))
 EVERY = (*GATE, REPLAYED, CORRECTED, *UNSEEN)
