@@ -41,6 +41,21 @@ PARTS = {"box": np.int32, "code": np.uint8, "exact": np.float16}
 _EXACT = 255  # the code of a value that lies on no step; the value itself follows apart
 
 
+def keep_side(half: NDArray[np.float16], exact: NDArray[np.float32], threshold: float) -> None:
+    """Put back under the threshold, in place, what was rounded up to it: the mask stays the exact one's.
+
+    Parameters
+    ----------
+    half, exact
+        Probabilities of one organ rounded to float16, and before; any shape.
+    threshold
+        Probability at and above which a voxel belongs to the organ; it too counts as a float16.
+    """
+    limit = np.float16(threshold)
+    rounded_up = (half == limit) & (exact < np.float32(limit))
+    half[rounded_up] = np.nextafter(limit, np.float16(0))
+
+
 def round_served(
     probability: NDArray[np.float16], disagreements: Sequence[NDArray[np.float16]], threshold: float
 ) -> None:

@@ -11,7 +11,7 @@ from itertools import groupby
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compact import FLOOR_PROBABILITY, rounded
+from models.compact import FLOOR_PROBABILITY, keep_side, rounded
 from models.contract import ModelContract
 from models.errors import Refused
 from models.resampling import Box, bounding_box
@@ -82,8 +82,7 @@ class _ServedSlab(_Slab):
     """
 
     def __init__(self, contract: ModelContract, crop: Box, shape: tuple[int, ...]) -> None:
-        super().__init__(len(contract.organs), crop, contract.window_shape[0] + 2)
-        self._thresholds = [contract.thresholds[organ] for organ in contract.organs]
+        super().__init__(contract, crop, contract.window_shape[0] + 2)
         self._written = self._first
         # Pages that nothing is written to cost nothing.
         self.probability = np.zeros((len(contract.organs), *shape), dtype=np.float16)
@@ -125,6 +124,7 @@ class _ServedSlab(_Slab):
             spreads.append(self._members[organ][slices][box])
             targets.append(self.member_disagreement[organ])
         fields = [_half(values) for values in (mean[box], *spreads)]
+        keep_side(fields[0], mean[box], self._thresholds[organ])
         origin = (low, self._crop[1].start, self._crop[2].start)
         # Beyond what was evaluated the volume goes on, served as 0.
         pads = [

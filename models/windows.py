@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from models.compact import round_served
+from models.compact import keep_side, round_served
 from models.contract import ModelContract
 from models.errors import InvalidRelease, Refused
 from models.resampling import AIR_HU, Box, bounding_box
@@ -228,8 +228,9 @@ def blend_windows(
     Returns
     -------
     Segmentation
-        Probabilities are the weighted mean over the windows that saw a voxel, disagreement their
-        weighted standard deviation; the members' disagreement is its own weighted mean.
+        Probabilities are the weighted mean over the windows that saw a voxel, on their side of the organ's
+        threshold; disagreement their weighted standard deviation; the members' disagreement is its own
+        weighted mean.
 
     Raises
     ------
@@ -254,7 +255,7 @@ def blend_windows(
     disagreement = np.zeros_like(probability)
     weight = blend_weight(contract.window_shape)
     members: dict[int, NDArray[np.float16]] = {}
-    slab = _Slab(len(contract.organs), crop, contract.window_shape[0])
+    slab = _Slab(contract, crop, contract.window_shape[0])
     features: list[NDArray[np.float32]] = []
     sampler = None if maps is None else FeatureSampler(contract, len(origins), release_digest or "")
     for first, group in groupby(origins, key=lambda origin: origin[0]):
@@ -300,7 +301,9 @@ class _Slab:
     532. Unlike sums of squares it cancels nothing: equal predictions have a scatter of exactly 0.
     """
 
-    def __init__(self, organs: int, crop: Box, depth: int) -> None:
+    def __init__(self, contract: ModelContract, crop: Box, depth: int) -> None:
+        organs = len(contract.organs)
+        self._thresholds = [contract.thresholds[organ] for organ in contract.organs]
         self._crop = crop
         self._first = crop[0].start  # k of the slab's first slice, in the volume
         shape = tuple(side.stop - side.start for side in crop)
@@ -348,7 +351,9 @@ class _Slab:
         target = (slice(self._first, self._first + done), *self._crop[1:])
         seen = np.maximum(self._weight[:done], np.finfo(np.float32).tiny)  # 0 scatter where unseen
         for organ, (mean, scatter) in enumerate(zip(self._mean, self._scatter, strict=True)):
-            probability[organ][target] = mean[:done]
+            half = mean[:done].astype(np.float16)
+            keep_side(half, mean[:done], self._thresholds[organ])
+            probability[organ][target] = half
             disagreement[organ][target] = np.sqrt(scatter[:done] / seen)
         for organ, blended in self._members.items():
             if organ not in members:

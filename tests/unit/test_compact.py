@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from models.compact import DISAGREEMENT_RANGE, PackedField, pack, round_served, unpack
+from models.compact import DISAGREEMENT_RANGE, PackedField, keep_side, pack, round_served, unpack
 from models.geometry import Geometry
 from models.reliability import AS_SERVED, calibrated
 from models.resampling import patch_on_ct
@@ -30,6 +30,18 @@ def rounded(p: np.ndarray, spread: np.ndarray, threshold: float) -> tuple[np.nda
     p, spread = p.copy(), spread.copy()
     round_served(p, [spread], threshold)
     return p, spread
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
+def test_rounding_to_float16_takes_no_voxel_into_the_mask_or_out_of_it(threshold: float) -> None:
+    limit = np.float32(np.float16(threshold))
+    exact = (limit + np.linspace(-1e-3, 1e-3, 4001)).astype(np.float32)
+    half = exact.astype(np.float16)
+    assert np.count_nonzero((half >= threshold) != (exact >= limit)) > 200  # numpy rounds to the nearest
+    nearest = half.copy()
+    keep_side(half, exact, threshold)
+    assert np.array_equal(half >= threshold, exact >= limit)
+    assert np.abs(half.astype(np.float32) - nearest.astype(np.float32)).max() < 6e-4
 
 
 @given(
