@@ -94,10 +94,9 @@ def served_figures(
     engine = OpenVinoEngine.open(version, THREADS)
     scaled = scale_hu(hu, release.contract.hu_window)[None, None]
     logits = engine.predict(scaled).logits
-    store, heads = services.releases, release.heads
-    runtime = onnxruntime_engine(store.export(release.trunk), {o: store.export(d) for o, d in heads.items()})
-    answered = runtime(scaled)
-    other = [answered[organ] for organ in release.contract.organs]
+    store = services.releases
+    heads = {organ: store.export(release.heads[organ]) for organ in release.contract.organs}
+    other = onnxruntime_engine(store.export(release.trunk), heads)(scaled).logits
     expected = formula(state, hu)
     probability = 1 / (1 + np.exp(-expected.astype(np.float64)))
     return Figures(

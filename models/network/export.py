@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from models.errors import InvalidRelease
 from models.network.heads import Head
 from models.network.members import with_spread
 from models.network.trunk import Trunk, TrunkOutput
-from models.windows import Predict
+from models.windows import Predict, Prediction
 
 OPSET = 17
 """The newest operator set that TorchScript's exporter writes, ONNX Runtime and OpenVINO read."""
@@ -39,8 +39,12 @@ LOGIT_BUDGET = 0.01
 """Most that a logit may differ at any voxel, also of an organ that is nowhere: no probability then differs
 by more than 0.0025, as served ones may (`models.compact`). float32 differs by some 1e-4, bf16 by some 0.5."""
 
-Engine = Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]]
-"""A scaled window, float32 (1, 1, k, j, i), to logits (k, j, i) by organ: any engine, seen from outside."""
+SPREAD_BUDGET = 0.0025
+"""Most that the members' deviation, which flags hang on, may differ: as much as a probability then may."""
+
+FEATURE_BUDGET = 0.01
+"""Most that the global feature may differ, as a fraction of its largest value: what is out of domain and how
+text-driven heads are made hang on it."""
 
 
 def export_trunk(trunk: Trunk, contract: ModelContract) -> bytes:
@@ -95,6 +99,8 @@ class OrganParity:
         Key in the catalogue.
     max_logit_difference
         Largest absolute difference of the logit over all voxels.
+    max_spread_difference
+        Of the members' deviation; 0 for a head without members.
     flipped, voxels
         Voxels whose label differs, and voxels of the organ in either answer.
     served_flipped, served_voxels
@@ -107,6 +113,7 @@ class OrganParity:
     voxels: int
     served_flipped: int = 0
     served_voxels: int = 0
+    max_spread_difference: float = 0.0
 
     @property
     def flipped_fraction(self) -> float:
@@ -115,10 +122,7 @@ class OrganParity:
 
 
 def check_parity(
-    predict: Predict,
-    contract: ModelContract,
-    engine: Engine,
-    windows: Sequence[NDArray[np.float32]],
+    predict: Predict, contract: ModelContract, engine: Predict, windows: Sequence[NDArray[np.float32]]
 ) -> tuple[OrganParity, ...]:
     """Compare an engine with torch on some windows, organ by organ.
 
@@ -141,19 +145,24 @@ def check_parity(
     Raises
     ------
     InvalidRelease
-        If more than `FLIP_LIMIT` of any organ's voxels change their label, or a logit of any head differs by
-        more than `LOGIT_BUDGET`.
+        If more than `FLIP_LIMIT` of any organ's voxels change their label, a logit of any head differs by
+        more than `LOGIT_BUDGET`, its members' deviation by more than `SPREAD_BUDGET` or is missing, or the
+        global feature by more than `FEATURE_BUDGET`.
     """
-    logits: dict[str, list[NDArray[np.float32]]] = {organ: [] for organ in contract.organs}
-    answers: dict[str, list[NDArray[np.float32]]] = {organ: [] for organ in contract.organs}
-    for window in windows:
-        answer = engine(window)
-        for organ, logit in zip(contract.organs, predict(window).logits, strict=True):
-            logits[organ].append(logit)
-            answers[organ].append(answer[organ])
+    pairs = [(predict(window), engine(window)) for window in windows]
+    for ours, theirs in pairs:
+        if set(ours.member_spread) != set(theirs.member_spread):
+            raise InvalidRelease("the engine answers for members of other heads than torch")
+        off = np.abs(ours.global_feature - theirs.global_feature).max()
+        largest = np.abs(ours.global_feature).max()
+        if not off <= FEATURE_BUDGET * largest:  # no number is over it too
+            raise InvalidRelease(
+                f"the global feature differs by {off:.2g} in the engine, of {largest:.2g} "
+                f"(at most {FEATURE_BUDGET:.0%} may)"
+            )
     parity = tuple(
-        _compare(organ, np.stack(logits[organ]), np.stack(answers[organ]), contract.thresholds[organ])
-        for organ in contract.organs
+        _compare(channel, organ, pairs, contract.thresholds[organ])
+        for channel, organ in enumerate(contract.organs)
     )
     worst = max(parity, key=lambda one: one.flipped_fraction)
     if worst.flipped_fraction > FLIP_LIMIT:
@@ -162,45 +171,55 @@ def check_parity(
             f"(at most {FLIP_LIMIT:.1%} may)"
         )
     for one in parity:
-        if not one.max_logit_difference <= LOGIT_BUDGET:  # no number is over it too
-            raise InvalidRelease(
-                f"a logit of {one.organ} differs by {one.max_logit_difference:.2g} in the engine "
-                f"(at most {LOGIT_BUDGET:g} may)"
-            )
+        for what, off, budget in (
+            ("a logit", one.max_logit_difference, LOGIT_BUDGET),
+            ("the members' deviation", one.max_spread_difference, SPREAD_BUDGET),
+        ):
+            if not off <= budget:
+                raise InvalidRelease(
+                    f"{what} of {one.organ} differs by {off:.2g} in the engine (at most {budget:g} may)"
+                )
     return parity
 
 
-def onnxruntime_engine(trunk: bytes, heads: Mapping[str, bytes]) -> Engine:
-    """Return an engine that runs exported graphs in ONNX Runtime on the CPU."""
+def onnxruntime_engine(trunk: bytes, heads: Mapping[str, bytes]) -> Predict:
+    """Return an engine that runs exported graphs in ONNX Runtime on the CPU; organs as the heads lie."""
     import onnxruntime  # a judge for proofs; a worker that only serves does without it
 
     trunk_session = onnxruntime.InferenceSession(trunk, providers=["CPUExecutionProvider"])
-    sessions = {
-        organ: onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-        for organ, graph in heads.items()
-    }
+    sessions = [onnxruntime.InferenceSession(g, providers=["CPUExecutionProvider"]) for g in heads.values()]
     names = [output.name for output in trunk_session.get_outputs()]
 
-    def answer(window: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def answer(window: NDArray[np.float32]) -> Prediction:
         outputs = dict(zip(names, trunk_session.run(names, {TRUNK_INPUT: window}), strict=True))
-        return {
-            organ: session.run([HEAD_LOGIT], {i.name: outputs[i.name] for i in session.get_inputs()})[0][0, 0]
-            for organ, session in sessions.items()
-        }
+        logits, spreads = [], {}
+        for channel, session in enumerate(sessions):
+            logit, *spread = session.run(None, {i.name: outputs[i.name] for i in session.get_inputs()})
+            logits.append(logit[0, 0])
+            if spread:
+                spreads[channel] = spread[0][0, 0]
+        return Prediction(np.stack(logits), outputs[TRUNK_GLOBAL][0], spreads)
 
     return answer
 
 
 def _compare(
-    organ: str, logit: NDArray[np.float32], other: NDArray[np.float32], threshold: float
+    channel: int, organ: str, pairs: Sequence[tuple[Prediction, Prediction]], threshold: float
 ) -> OrganParity:
+    logit, other = (np.stack([pair[side].logits[channel] for pair in pairs]) for side in (0, 1))
     limit = np.log(threshold / (1 - threshold))
     mask, other_mask = logit >= limit, other >= limit
+    spreads = [
+        np.abs(ours.member_spread[channel] - theirs.member_spread[channel]).max()
+        for ours, theirs in pairs
+        if channel in ours.member_spread
+    ]
     return OrganParity(
         organ,
         float(np.abs(logit - other).max()),
         int((mask != other_mask).sum()),
         int((mask | other_mask).sum()),
+        max_spread_difference=float(np.max(spreads, initial=0.0)),
     )
 
 

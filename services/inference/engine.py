@@ -6,6 +6,7 @@ nothing that only one of them has: numpy, openvino and `models`.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from collections import deque
@@ -150,18 +151,23 @@ class OpenVinoEngine:
             if head.has_members
         }
         running: deque[HeadNetwork] = deque()
-        for first in range(shape[0]):  # slice by slice, so that heads find the features in the cache
-            for channel, head in enumerate(self._heads):
-                if first % head.depth:
-                    continue
-                while running and (len(running) == self._threads or head in running or not head.sliced):
-                    running.popleft().wait()
-                head.start(trunk, first, logits[channel], spreads.get(channel))
-                running.append(head)
-                if not head.sliced:
-                    running.popleft().wait()  # it has all threads
-        for head in running:
-            head.wait()
+        try:
+            for first in range(shape[0]):  # slice by slice, so that heads find the features in the cache
+                for channel, head in enumerate(self._heads):
+                    if first % head.depth:
+                        continue
+                    while running and (len(running) == self._threads or head in running or not head.sliced):
+                        running.popleft().wait()
+                    head.start(trunk, first, logits[channel], spreads.get(channel))
+                    running.append(head)
+                    if not head.sliced:
+                        running.popleft().wait()  # it has all threads
+            while running:
+                running.popleft().wait()
+        finally:
+            for head in running:  # one failed: the others still read and write what would be given back
+                with contextlib.suppress(RuntimeError):
+                    head.wait()
         feature = trunk.given(TRUNK_GLOBAL, last=True).data[0].copy()
         return Prediction(logits, feature, spreads)
 

@@ -70,3 +70,31 @@ def test_slices_and_threads_change_no_bit(specs: list[HeadSpec], monkeypatch: py
         assert [s.tobytes() for s in answer.member_spread.values()] == [
             s.tobytes() for s in answers[0].member_spread.values()
         ]
+
+
+def test_a_head_that_fails_in_mid_window_leaves_none_running_on_memory_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heads = dict(zip(CONTRACT.organs, map(exported, SLICED[:4]), strict=True))
+    engine = OpenVinoEngine(RELEASE, tiny_trunk(CONTRACT, 0), heads, threads=2)
+    window = np.random.default_rng(1).random((1, 1, 16, 16, 16), dtype=np.float32)
+    expected = engine.predict(window).logits.tobytes()
+    start, wait, running = networks.HeadNetwork.start, networks.HeadNetwork.wait, set()
+
+    def started(head, *given):
+        if running:
+            raise RuntimeError("no memory")
+        start(head, *given)
+        running.add(head)
+
+    def waited(head):
+        wait(head)
+        running.discard(head)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(networks.HeadNetwork, "start", started)
+        patched.setattr(networks.HeadNetwork, "wait", waited)
+        with pytest.raises(RuntimeError, match="no memory"):
+            engine.predict(window)
+    assert not running
+    assert engine.predict(window).logits.tobytes() == expected

@@ -42,13 +42,31 @@ def test_an_engine_on_the_exports_answers_like_torch(trunk, heads, contract, win
 
 
 def test_labels_that_flip_are_refused(trunk, heads, contract, windows):
+    predict = torch_predict(trunk, heads, contract)
+
     def other(window):
-        with torch.inference_mode():
-            output = trunk(torch.from_numpy(window))
-            return {organ: -head(output)[0, 0].numpy() for organ, head in heads.items()}
+        answer = predict(window)
+        return answer._replace(logits=-answer.logits)
 
     with pytest.raises(InvalidRelease, match="change their label"):
-        check_parity(torch_predict(trunk, heads, contract), contract, other, windows)
+        check_parity(predict, contract, other, windows)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (lambda a: a._replace(member_spread={0: a.member_spread[0] + 0.01}), "deviation of liver differs"),
+        (lambda a: a._replace(member_spread={0: a.member_spread[0] * np.nan}), "deviation of liver differs"),
+        (lambda a: a._replace(member_spread={}), "members of other heads"),
+        (lambda a: a._replace(global_feature=a.global_feature * 1.02), "the global feature differs"),
+    ],
+)  # fmt: skip
+def test_what_flags_hang_on_is_compared_too(trunk, contract, windows, wrong, says):
+    heads = {"liver": build_head(HeadSpec(5, members=3)).eval(), "aorta": build_head(HeadSpec(5)).eval()}
+    predict = torch_predict(trunk, heads, contract)
+    assert check_parity(predict, contract, predict, windows)[0].max_spread_difference == 0
+    with pytest.raises(InvalidRelease, match=says):
+        check_parity(predict, contract, lambda window: wrong(predict(window)), windows)
 
 
 @pytest.mark.parametrize("wrong", [0.02, float("nan")])
@@ -64,9 +82,9 @@ def test_a_head_whose_logits_differ_is_refused_though_its_organ_is_nowhere(
         return answer._replace(logits=logits)
 
     def engine(window):
-        liver, aorta = absent(window).logits
-        aorta[2, 3, 4] += wrong
-        return {"liver": liver, "aorta": aorta}
+        answer = absent(window)
+        answer.logits[1, 2, 3, 4] += wrong
+        return answer
 
     with pytest.raises(InvalidRelease, match="a logit of aorta differs"):
         check_parity(absent, contract, engine, windows)
