@@ -171,7 +171,7 @@ class Experiments:
         torch.manual_seed(0)
         layers = shared_heads.SharedLayers(contract.feature_channels, 2 * scale.hidden, len(contract.organs))
         cases = [training_case(study, study.truth) for study in self._old()]
-        shared_heads.fit(layers, trunk, cases, contract, scale.tuning_steps)
+        shared_heads.fit(layers, trunk, cases, contract, scale.steps[self.trunk])
         if tuned_on_revised:
             layers.requires_grad_(True)
             shared_heads.fit(layers, trunk, self._revised_only(False), contract, scale.tuning_steps)

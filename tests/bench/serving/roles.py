@@ -169,8 +169,7 @@ def main() -> int:
         as_monai()
     said: dict[str, Any] = {"wall": []}
     with ROLES[options.role](of) as (ask, pids):
-        if options.repeats > 1:
-            ask()  # the first one also grows pools and pages
+        ask()  # the first one also grows pools and pages
         for _ in range(options.repeats):
             cpu = sum(map(cpu_seconds, pids)) + time.process_time()
             began = time.perf_counter()
