@@ -27,6 +27,9 @@ from services.inference.triton_windows import DEVICE_PARAMETER, WINDOW_MODEL
 MESSAGE_BYTES = 2**31 - 1
 """The largest message Triton's gRPC takes; a thorax and abdomen at 1.5 mm is a fortieth of it."""
 
+UNCOMPRESSED = 1
+"""gRPC's set of algorithms that holds none but identity."""
+
 READY_SECONDS = 5.0
 """Longest wait for a readiness: on a node that died nobody refuses, and all who ask would hang."""
 
@@ -38,7 +41,7 @@ T = TypeVar("T")
 
 
 class Transport(StrEnum):
-    """How volumes reach the server. Answers are compact, and come by gRPC."""
+    """How volumes reach the server. Answers are compact, and come by gRPC: compressed, but on one host."""
 
     AUTO = "auto"
     """Shared memory where the address is this host's loopback and the server sees it, else compressed."""
@@ -75,6 +78,9 @@ class TritonSegmenter:
         self.url = url
         self._transport = transport
         self._tries_memory = transport is Transport.AUTO and is_local(url)
+        self._compresses = transport is Transport.COMPRESSED or (
+            transport is Transport.AUTO and not is_local(url)
+        )
         self._deadline = deadline_seconds
         self._attempts = attempts
         self._pause = pause_seconds
@@ -83,6 +89,8 @@ class TritonSegmenter:
             ("grpc.max_receive_message_length", MESSAGE_BYTES),
             ("grpc.enable_http_proxy", 0),  # images never take a way round through a proxy
         ]
+        if not self._compresses:  # the server compresses for everyone who can take it
+            options.append(("grpc.compression_enabled_algorithms_bitset", UNCOMPRESSED))
         self._client = InferenceServerClient(url, channel_args=options)
 
     def segment(self, hu: NDArray[np.int16], release: int, sampled: bool = False) -> Segmentation:
@@ -127,10 +135,7 @@ class TritonSegmenter:
                 _log.warning("%s shares no memory with this process, volumes go by gRPC: %s", self.url, error)
                 self._tries_memory = False
         volume.set_data_from_numpy(hu)
-        plain = self._transport is Transport.PLAIN or (
-            self._transport is Transport.AUTO and is_local(self.url)
-        )
-        return None if plain else "gzip"
+        return "gzip" if self._compresses else None
 
     def profile(self, release: int) -> str:
         """See `services.inference.port.Segmenter`."""

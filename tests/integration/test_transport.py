@@ -68,7 +68,9 @@ def test_on_one_host_the_volume_goes_through_memory_and_nothing_is_left(
     assert list(shared_memory.FOLDER.glob(f"{shared_memory.PREFIX}*")) == []
 
 
-def test_elsewhere_volume_and_answer_are_compressed(serving: Serving, relay: Relay) -> None:
+def test_elsewhere_volume_and_answer_are_compressed_and_on_one_host_neither(
+    serving: Serving, relay: Relay
+) -> None:
     plain = asked(relay.url, Transport.PLAIN)
     up, down = relay.up, relay.down
     assert HU.nbytes < up < HU.nbytes + OVERHEAD
@@ -76,7 +78,11 @@ def test_elsewhere_volume_and_answer_are_compressed(serving: Serving, relay: Rel
     assert relay.up - up < 0.8 * up
     assert same(plain, small)
     packed = (pack(plain.probability, 1.0), pack(plain.disagreement, DISAGREEMENT_RANGE))
-    assert relay.down - down < 0.9 * sum(one.code.nbytes + one.exact.nbytes for one in packed)
+    size = sum(one.code.nbytes + one.exact.nbytes for one in packed)
+    assert relay.down - down < 0.9 * size < size < down
+    down = relay.down
+    asked(relay.url, Transport.AUTO)
+    assert relay.down - down > size
 
 
 @pytest.mark.parametrize(
