@@ -226,8 +226,8 @@ def tuned(
 
 
 def at_level(scale: Scale, level: Level | None) -> TuningSettings:
-    """Return how heads of this scale are tuned at one level; None climbs the whole ladder."""
-    return TuningSettings(level=level, steps=scale.tuning_steps, highest=Level.BLOCK, device=device())
+    """Return how heads of this scale are tuned at one level; None climbs the ladder as far as by default."""
+    return TuningSettings(level=level, steps=scale.tuning_steps, device=device())
 
 
 def digests(network: Start) -> dict[str, str]:
