@@ -214,6 +214,7 @@ def _fill(settings: Settings, aside: Path, bringing: Bringing, taken_at: str, pr
     with closing(open_records(settings.records_url)) as held:
         manifest = Manifest(taken_at, held.incumbent(), files)
     (aside / NAME).write_bytes(manifest.to_bytes())
+    sync(aside / NAME)  # it is what says that the backup is whole
     (aside / DONE).unlink(missing_ok=True)
     return Backup(aside, manifest, copied)
 

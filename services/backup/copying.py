@@ -99,7 +99,7 @@ class Bringing:
             for _ in range(ATTEMPTS):
                 before = source.stat()
                 brought = (
-                    self._taken_over(before, name, target)
+                    self._taken_over(source, before, name, target)
                     or self._linked(source, before, name, target)
                     or _copied(source, before, target)
                 )
@@ -111,10 +111,17 @@ class Bringing:
         target.unlink(missing_ok=True)
         return None
 
-    def _taken_over(self, before: os.stat_result, name: str, target: Path) -> Brought | None:
-        """Take over what a backup that was cut short had done: it was flushed before it was noted."""
+    def _taken_over(self, source: Path, before: os.stat_result, name: str, target: Path) -> Brought | None:
+        """Take over what a backup that was cut short had done: it was flushed before it was noted.
+
+        Where the storage rounds times, contents are compared.
+        """
         held = self._left.pop(name, None)
-        if held is None or not _looks_like(held.path, before):
+        if held is None or not held.path.exists() or held.path.stat().st_size != before.st_size:
+            return None
+        if not _looks_like(held.path, before) and not digest_of(source) == held.digest == digest_of(
+            held.path
+        ):
             return None
         held.path.rename(target)
         there = target.stat()

@@ -226,8 +226,9 @@ class Killed(BaseException):
     """What ends a backup at its deadline."""
 
 
+@pytest.mark.parametrize("rounds_times", [False, True])
 def test_a_backup_that_was_cut_short_is_no_backup_and_is_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rounds_times: bool
 ) -> None:
     settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
     out, copy = tmp_path / "backups", copying.copy
@@ -237,7 +238,10 @@ def test_a_backup_that_was_cut_short_is_no_backup_and_is_gone_on_with(
         if source.name == "s":
             raise Killed
         copied.append(source)
-        return copy(source, target)
+        digest = copy(source, target)
+        if rounds_times:
+            os.utime(target, (1_700_000_000, 1_700_000_000))
+        return digest
 
     with monkeypatch.context() as patched:
         patched.setattr(copying, "copy", until_killed)
