@@ -51,6 +51,10 @@ class InvalidRelease(OrganloopError):
     """A release, trunk or head is not what its digest says, or is incomplete."""
 
 
+class TrainingDiverged(OrganloopError):
+    """Numbers ran away while weights were learnt; nothing of it is kept."""
+
+
 class ProofFailed(OrganloopError):
     """An object read back differs from what was meant; nothing was sent."""
 

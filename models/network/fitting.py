@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.errors import TrainingDiverged
 from models.network.flops import FlopTally
 from models.network.heads import Head
 from models.network.losses import segmentation_loss
@@ -136,6 +137,11 @@ def fit(
     -------
     Fit
         The same whether or not it was cut short and taken up again.
+
+    Raises
+    ------
+    TrainingDiverged
+        If the loss is no finite number any more.
     """
     device = torch.device(settings.device)
     last = settings.steps if steps is None else steps
@@ -176,6 +182,8 @@ def fit(
             return loss.detach()
 
         loss = tally.run(f"step {start.spec} {len(index)} {seen.windows}", loss_of)
+        if not torch.isfinite(loss):
+            raise TrainingDiverged(f"{organ}, step {step}: the loss is no finite number")
         optimiser.step()
         if pulled:
             with torch.no_grad():

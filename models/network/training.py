@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.contract import ModelContract
+from models.errors import TrainingDiverged
 from models.network.heads import ConvolutionalHead, Head, HeadSpec, joint_logits
 from models.network.losses import segmentation_loss
+from models.network.sound_bf16 import sound_bf16
 from models.network.training_state import Keep, read_state, write_state
 from models.network.trunk import Trunk, TrunkOutput, build_trunk
 from models.resampling import Box, bounding_box, resample, to_model_grid
@@ -188,6 +190,8 @@ def train(
     ------
     StorageFailed
         If what is kept of the run cannot be read or written.
+    TrainingDiverged
+        If a gradient is no finite number any more.
     """
     run = _Run(contract, settings, start, torch.device(device))
     if keep is not None:
@@ -239,13 +243,15 @@ class _Run:
         rate = settings.learning_rate * warm_cosine(self.step, settings.warm_up, settings.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with sound_bf16(self.device.type):
             found = logits(list(self.heads.values()), self.trunk(window.to(self.device)))
         given = None if weight is None else weight.to(self.device)
         loss = segmentation_loss(found, truth.to(self.device), given)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        if not math.isfinite(norm):
+            raise TrainingDiverged(f"step {self.step + 1}: a gradient is no finite number")
         self.optimiser.step()
         self.losses.append(float(loss.detach()))
         self.step += 1

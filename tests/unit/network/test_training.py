@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.errors import StorageFailed
+from models.errors import StorageFailed, TrainingDiverged
 from models.geometry import Geometry
 from models.network.heads import add_taps, with_taps
 from models.network.training import (
@@ -52,6 +52,14 @@ def test_the_same_seed_trains_the_same_bits(contract):
     assert trunk_to_bytes(runs[0][0]) == trunk_to_bytes(runs[1][0])
     other = train([_case(0)], contract, TrainingSettings(steps=4, warm_up=1, seed=1), lambda _: None)
     assert trunk_to_bytes(other[0]) != trunk_to_bytes(runs[0][0])
+
+
+def test_a_training_that_runs_away_is_ended_and_keeps_nothing(contract, tmp_path):
+    away = TrainingSettings(steps=20, learning_rate=1e30, warm_up=0)
+    keep = Keep(tmp_path / "run" / "state", every=20)
+    with pytest.raises(TrainingDiverged, match="no finite number"):
+        train([_case(0)], contract, away, lambda _: None, keep=keep)
+    assert not keep.path.exists()
 
 
 def test_truth_is_the_covered_fraction_of_a_model_voxel(contract):

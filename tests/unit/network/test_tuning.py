@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.errors import TrainingDiverged
 from models.network.heads import HeadSpec, build_head
 from models.network.members import join_members
 from models.network.tuning import Level, TuningSettings, TuningStudy, tune_heads
@@ -49,6 +50,12 @@ def test_tuning_learns_at_every_level(trunk, heads, contract, level):
     assert spec.neighbourhood == (level in (Level.NEIGHBOURHOOD, Level.BLOCK))
     assert bool(spec.block) == (level is Level.BLOCK)
     assert spec.coarse == (() if level is Level.HEAD else ((1, 6), (2, 8), (3, 10)))
+
+
+def test_a_fit_that_runs_away_is_ended(trunk, heads, contract):
+    away = TuningSettings(Level.HEAD, 20, 1024, 512, learning_rate=1e36, warm_up=0, decay=0.0)
+    with pytest.raises(TrainingDiverged, match=r"aorta, step \d+: the loss is no finite number"):
+        _tune(trunk, heads, contract, away)
 
 
 def test_nothing_but_the_named_heads_is_touched(trunk, heads, contract):
