@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import asdict, dataclass
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,5 +64,5 @@ class KeptFeatures:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 return cls(**file)
-        except (OSError, ValueError, TypeError, KeyError, EOFError) as error:
+        except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
             raise StorageFailed("kept features cannot be read") from error

@@ -23,9 +23,8 @@ def meets(rung: Rung, before: Rung, target: float) -> bool:
 
     That is the target on new studies, no worse there than the incumbent, and the old ones not forgotten.
     """
-    if rung.new_dsc is None or rung.new_dsc < target or _loses(rung, before):
-        return False
-    return rung.old_dsc is None or before.old_dsc is None or rung.old_dsc >= before.old_dsc - FORGETS
+    reached = rung.new_dsc is not None and rung.new_dsc >= target
+    return reached and not _loses(rung, before) and not _forgets(rung, before)
 
 
 def choose(rungs: Sequence[Rung], before: Rung, target: float) -> tuple[Rung, LadderEnd]:
@@ -43,8 +42,9 @@ def choose(rungs: Sequence[Rung], before: Rung, target: float) -> tuple[Rung, La
     Returns
     -------
     rung, end
-        The lowest that meets the target; else the lowest that is within `LEVEL_WORTH` of the best, and
-        what that means. `forgets-old-site`: the target is reached where the old sites lose too much.
+        The lowest that meets the target; else, of those that do not forget the old sites, if there are any,
+        the lowest that is within `LEVEL_WORTH` of the best, and what that means. `forgets-old-site`: the
+        target is reached where the old sites lose too much, or they lose too much at every level.
         `no-gain`: it is reached, by more than `LEVEL_WORTH` worse than the incumbent, whose head stays.
         `more-studies`: the highest fits what it learnt from and falls short on others.
         `climb-higher`: it does not fit that, and climbing still gained. `heads-not-enough`: it does not
@@ -55,12 +55,15 @@ def choose(rungs: Sequence[Rung], before: Rung, target: float) -> tuple[Rung, La
     for rung in rungs:
         if meets(rung, before, target):
             return rung, LadderEnd.TARGET_MET
-    best = max(rung.score or 0.0 for rung in rungs)
-    kept = next(rung for rung in rungs if (rung.score or 0.0) >= best - LEVEL_WORTH)
+    faithful = [rung for rung in rungs if not _forgets(rung, before)] or list(rungs)
+    best = max(rung.score or 0.0 for rung in faithful)
+    kept = next(rung for rung in faithful if (rung.score or 0.0) >= best - LEVEL_WORTH)
     reached = [rung for rung in rungs if rung.new_dsc is not None and rung.new_dsc >= target]
     if reached:
         lost = all(_loses(rung, before) for rung in reached)
         return kept, LadderEnd.NO_GAIN if lost else LadderEnd.FORGETS
+    if _forgets(kept, before):
+        return kept, LadderEnd.FORGETS
     highest = rungs[-1]
     if highest.train_dsc is not None and highest.train_dsc >= target:
         return kept, LadderEnd.MORE_STUDIES
@@ -70,8 +73,13 @@ def choose(rungs: Sequence[Rung], before: Rung, target: float) -> tuple[Rung, La
 
 
 def worth_keeping(rung: Rung, before: Rung) -> bool:
-    """Tell whether a head is to take the incumbent's place: not where it is worse on the new studies."""
-    return not _loses(rung, before)
+    """Tell whether a head is to take the incumbent's place.
+
+    Not where it is worse on the new studies, nor where it loses on the old sites what it does not gain there.
+    """
+    if _loses(rung, before):
+        return False
+    return not _forgets(rung, before) or (rung.score or 0.0) > (before.score or 0.0)
 
 
 def split(patients: Sequence[str], share: float, random: np.random.Generator) -> frozenset[str]:
@@ -98,6 +106,13 @@ def _loses(rung: Rung, before: Rung) -> bool:
     if rung.new_dsc is None or before.new_dsc is None:
         return False
     return rung.new_dsc < before.new_dsc - LEVEL_WORTH
+
+
+def _forgets(rung: Rung, before: Rung) -> bool:
+    """Tell whether a level loses more on studies of the old sites than it may."""
+    if rung.old_dsc is None or before.old_dsc is None:
+        return False
+    return rung.old_dsc < before.old_dsc - FORGETS
 
 
 def _plateau(rungs: Sequence[Rung]) -> bool:

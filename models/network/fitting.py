@@ -103,7 +103,6 @@ def fit(
     checkpoints: Checkpoints,
     tally: FlopTally,
     judge: Judge | None = None,
-    steps: int | None = None,
     every: int = 20,
     told: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Fit:
@@ -128,8 +127,6 @@ def fit(
     judge
         Looked at `LOOKS` times; the best look counts, and `patience` looks without a gain end the fit.
         None: the last step counts.
-    steps
-        Where to stop on the way through `settings.steps`.
     every, told
         Steps between two points of the curve, and who is told of them.
 
@@ -144,7 +141,7 @@ def fit(
         If the loss is no finite number any more.
     """
     device = torch.device(settings.device)
-    last = settings.steps if steps is None else steps
+    last = settings.steps
     look_every = max(1, settings.steps // LOOKS)
     units = voxels.units(studies)
     count = min(max(1, settings.batch_voxels // voxels.unit), len(units))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -102,8 +103,9 @@ def tune_heads(
     """Tune the heads of some organs on features of a frozen trunk.
 
     Each level of the ladder is fitted to the training patients and judged on the others; the lowest that
-    meets the organ's target is kept, and fitted again to all patients for as long. A fixed level is
-    fitted to all patients at once and judged by nobody.
+    meets the organ's target is kept, and fitted again to all patients, to the end of the schedule: stopped
+    where a rung was best, a head would still be at nearly the highest rate. A fixed level is fitted to all
+    patients at once and judged by nobody.
 
     Parameters
     ----------
@@ -230,10 +232,10 @@ class _Climb:
             chosen, end = choose(rungs, before, self.target)
             if not worth_keeping(chosen, before):
                 return None, Ladder(before, tuple(rungs), None, end, self.target, self._shift())
-            level, steps = chosen.level or Level.HEAD, chosen.steps
+            level = chosen.level or Level.HEAD
         else:
-            level, steps, end = self.settings.ladder[0], self.settings.steps, LadderEnd.NOT_VALIDATED
-        last = self._fit(f"{self.organ}-{level}-all", level, self.labelled, steps=steps)
+            level, end = self.settings.ladder[0], LadderEnd.NOT_VALIDATED
+        last = self._fit(f"{self.organ}-{level}-all", level, self.labelled)
         if not rungs:
             rungs = [Rung(level, last.steps, self._mean(last.head, self.labelled), None, None)]
         return last, Ladder(before, tuple(rungs), level, end, self.target, self._shift())
@@ -272,8 +274,12 @@ class _Climb:
         return self._scored(level, found.steps, found.head, judges), found.head
 
     def _doubt(self, head: Head) -> bool:
-        """Let corrected studies that contradict the others count for less; tell whether there are any."""
-        found = self._dsc(head, [n for n in self.labelled if n not in self.old])
+        """Let corrected studies that contradict the others count for less; tell whether there are any.
+
+        A study in which the organ is said not to be contradicts none that shows it.
+        """
+        shows = self.voxels.study[self.voxels.truth >= self.threshold].unique().tolist()
+        found = self._dsc(head, [n for n in self.labelled if n not in self.old and n in shows])
         known = {n: dsc for n, dsc in found.items() if dsc is not None}
         if len(known) < FEWEST_TO_AGREE or np.median(list(known.values())) < AGREES:
             return False
@@ -308,12 +314,11 @@ class _Climb:
         level: Level,
         studies: Sequence[int],
         judge: Callable[[Head], float | None] | None = None,
-        steps: int | None = None,
     ) -> Fit:
         start = with_taps(self.first, level_spec(level, self.first.spec, self.contract))
         found = fit(
             name, self.organ, start, self.pulled, self.voxels, studies, self.settings, self.checkpoints,
-            self.tally, judge, steps, self.every, self.told.step,
+            self.tally, judge, self.every, self.told.step,
         )  # fmt: skip
         self.told.done += self.settings.steps
         self.steps += found.taken
@@ -335,7 +340,8 @@ class _Climb:
         return mean_dsc(self._dsc(head, sorted(studies), soft))
 
     def _dsc(self, head: Head, studies: Sequence[int], soft: bool = False) -> dict[int, float | None]:
-        on_device = head.to(torch.device(self.settings.device))
+        device = torch.device(self.settings.device)
+        on_device = head if device.type == "cpu" else copy.deepcopy(head).to(device)  # the caller's stays
         return study_dsc(on_device, self.voxels, studies, self.threshold, self.tally, soft)
 
 

@@ -12,6 +12,7 @@ grid: features of another trunk, of other windows or of other voxels are not fou
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import time
 from pathlib import Path
@@ -29,6 +30,8 @@ NAMED_BY = 24
 """Hexadecimal digits of a digest in a file's name: no two meet by chance."""
 
 SECONDS_A_DAY = 86400.0
+
+_log = logging.getLogger(__name__)
 
 
 class FeatureStore:
@@ -79,6 +82,8 @@ class FeatureStore:
     ) -> KeptFeatures | None:
         """Return what was kept of a series; None if nothing was, or not by this trunk on these voxels.
 
+        A file that is damaged is told in the log and stands for nothing: features can be made again.
+
         Parameters
         ----------
         patient
@@ -89,15 +94,20 @@ class FeatureStore:
         Raises
         ------
         StorageFailed
-            If there is a file that cannot be read.
+            If there is a file that the disk does not give.
         """
         path = self._path(patient, series_uid, release, hu)
         try:
-            kept = KeptFeatures.from_bytes(path.read_bytes())
+            content = path.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StorageFailed(f"kept features cannot be read: {error.strerror}") from error
+        try:
+            kept = KeptFeatures.from_bytes(content)
+        except StorageFailed:
+            _log.warning("%s is damaged: the study goes through the trunk again", path.name)
+            return None
         return kept if kept.fits(release.contract) else None
 
     def erase(self, patient: str) -> int:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import overload
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,7 +117,7 @@ class PreparedCases(Sequence[TrainingCase]):
             with np.load(self._path(self._names[number])) as kept:
                 k, j, i = (slice(int(a), int(b)) for a, b in kept["body"])
                 return TrainingCase(kept["hu"], kept["truth"], (k, j, i), kept["weight"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise StorageFailed(
                 f"a prepared training case cannot be read; delete {self.folder} to prepare it again"
             ) from error

@@ -107,6 +107,17 @@ def test_the_features_kept_while_serving_are_found_for_each_corrected_study(corr
             assert read_tuning_study(services.cases, one, other, store).warm is None, seen
 
 
+def test_kept_features_that_are_damaged_are_told_and_made_again(corrected, tmp_path, caplog):
+    services = corrected.copy(tmp_path).services
+    store, folder = FeatureStore(services.cases), services.cases.folder / "features"
+    run = plan(services, None, SETTINGS)
+    for path in folder.glob("*/*.npz"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for one in run.evidence.corrected:
+        assert read_tuning_study(services.cases, one, run.parent, store).warm is None
+    assert caplog.text.count("is damaged: the study goes through the trunk again") == 3
+
+
 def test_kept_features_are_forgotten_after_a_time_and_with_their_patient(corrected, tmp_path):
     services = corrected.copy(tmp_path).services
     store, folder = FeatureStore(services.cases), services.cases.folder / "features"

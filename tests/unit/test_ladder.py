@@ -53,6 +53,18 @@ def test_why_the_target_was_missed_is_told_apart(rungs, end):
     assert choose(rungs, BEFORE, 0.8)[1] is end
 
 
+def test_of_levels_without_the_target_one_that_keeps_the_old_site_comes_before_one_that_forgets():
+    rungs = [_rung(Level.HEAD, 0.6, 0.89), _rung(Level.COARSE, 0.75, 0.87)]
+    assert choose(rungs, BEFORE, 0.8)[0] is rungs[0]
+    both = [_rung(Level.HEAD, 0.6, 0.8), _rung(Level.COARSE, 0.75, 0.87)]
+    assert choose(both, BEFORE, 0.8) == (both[1], LadderEnd.FORGETS)
+
+
+@pytest.mark.parametrize(("new", "old", "worth"), [(0.51, 0.6, False), (0.75, 0.87, True), (0.5, 0.89, True)])
+def test_a_head_that_forgets_more_than_it_gains_does_not_take_the_incumbents_place(new, old, worth):
+    assert worth_keeping(_rung(Level.HEAD, new, old), BEFORE) is worth
+
+
 @given(
     st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=20),
     st.floats(0.01, 0.99),

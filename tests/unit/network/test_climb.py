@@ -105,6 +105,22 @@ def test_a_label_that_contradicts_the_others_counts_for_less_and_is_named(trunk,
     assert doubt.measured["dsc"] < 0.3 < doubt.measured["median"]
 
 
+def test_a_study_in_which_the_organ_is_said_not_to_be_contradicts_nobody(trunk, heads, contract):
+    told = TuningSettings(**{**vars(CLIMB), "steps": 160, "targets": {"aorta": 0.5}})
+    none = study(9, "p9")
+    none = replace(none, truth={"aorta": np.zeros(none.hu.shape, np.uint8)})
+    cases = [study(n, f"p{n}") for n in range(7)] + [none]
+    assert 7 not in [doubt.study for doubt in climb(trunk, heads, contract, cases, told).doubts]
+
+
+def test_the_head_that_is_kept_is_fitted_to_the_end_of_the_schedule(trunk, heads, contract, studies):
+    told = TuningSettings(**{**vars(CLIMB), "highest": Level.HEAD, "targets": {"aorta": 1.01}})
+    kept = climb(trunk, heads, contract, studies, told)
+    named = climb(trunk, heads, contract, studies, replace(told, level=Level.HEAD))
+    assert kept.ladders["aorta"].rungs[0].steps < told.steps
+    assert head_to_bytes(kept.heads["aorta"]) == head_to_bytes(named.heads["aorta"])
+
+
 def test_a_study_in_doubt_of_a_patient_who_judges_does_not_teach(trunk, heads, contract, studies):
     told = _Told(lambda _: None, 0.0, 1)
     voxels, _ = extract(
