@@ -21,6 +21,7 @@ from flows.gate_trial import CANDIDATE_TRAINED
 from flows.serving import Progress, silent
 from flows.training_plan import FEWEST_CASES, Begin, TrainingRun, plan
 from flows.tune_heads import pinned_threads, publish_candidate, refuse_erased
+from flows.tuning_lessons import believed
 from models.calibration import Calibration
 from models.errors import Refused
 from models.network.heads import Head
@@ -80,7 +81,8 @@ def train_release(
     -------
     dict
         The document of the `train` verb: ``release, digest, parent, begin, cases, labels`` (by organ the
-        cases labelled by ``readers`` and ``held`` by the incumbent), ``calibrated`` (organs with a bound),
+        cases labelled by ``readers`` and ``held`` by the incumbent), ``refused`` (labels that cannot be what
+        a reader meant: ``[{organ, case, code, detail}]``), ``calibrated`` (organs with a bound),
         ``steps, curve, seconds``.
 
     Raises
@@ -105,7 +107,7 @@ def train_release(
     with pinned_threads(services.settings.threads):
         with watch.step("read"):
             start = _incumbents(services, run.parent)
-            cases, labels = _prepared(services, run, start, folder, progress)
+            cases, labels, refused = _prepared(services, run, start, folder, progress)
         with watch.step("train"):
             network, curve = _trained(services, run, cases, start, folder, progress)
         learnt_from = [one.case for one in run.labelled] + list(run.calibration_cases)
@@ -128,6 +130,7 @@ def train_release(
             "begin": str(begin),
             "cases": len(run.labelled),
             "labels": labels,
+            "refused": list(refused),
             "calibrated": sorted(candidate.calibration.organs) if candidate.calibration else [],
             "steps": settings.steps,
             "curve": [list(point) for point in curve],
@@ -160,8 +163,10 @@ def _incumbents(services: Services, parent: Release) -> Start:
 
 def _prepared(
     services: Services, run: TrainingRun, start: Start, folder: Path, progress: Progress
-) -> tuple[PreparedCases, dict[str, dict[str, int]]]:
-    """Bring every case onto the model grid, once; return them with the number of labels of each organ.
+) -> tuple[PreparedCases, dict[str, dict[str, int]], tuple[dict[str, Any], ...]]:
+    """Bring every case onto the model grid, once; return them, the labels of each organ, and those refused.
+
+    What tuning does not believe is not learnt here either.
 
     Raises
     ------
@@ -171,7 +176,12 @@ def _prepared(
     organs = run.parent.contract.organs
     labels = {organ: {"readers": 0, "held": 0} for organ in organs}
     cases = PreparedCases(folder / CASES)
-    for number, labelled in enumerate(run.labelled, 1):
+    every, refused = believed(services, run.labelled)
+    if refused:
+        progress(f"{len(refused)} labels refused: {', '.join(sorted({one['code'] for one in refused}))}")
+    for number, labelled in enumerate(every, 1):
+        if run.begin is Begin.SCRATCH and not labelled.organs:
+            continue
         study = read_tuning_study(services.cases, labelled, run.parent)
         for organ in organs:
             labels[organ]["readers" if organ in study.truth else "held"] += 1
@@ -190,7 +200,7 @@ def _prepared(
                 f"too few of {', '.join(few)} (--begin incumbent holds them)",
                 {"fewest": FEWEST_CASES, **few},
             )
-    return cases, labels
+    return cases, labels, refused
 
 
 def _held(hu: NDArray[np.int16], start: Start, parent: Release) -> Mapping[str, NDArray[np.uint8]]:

@@ -16,7 +16,7 @@ from models.relations import filled_body
 from models.release import Release
 from models.resampling import resample
 from models.segmentation import Segmentation
-from services.cases.evidence import LabelledCase, too_little
+from services.cases.evidence import LabelledCase
 from services.cases.features import FeatureStore
 from services.cases.replayed import choose_replayed
 from services.cases.store import CaseContent
@@ -70,12 +70,11 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
         If a case is not what was kept, or was kept at another spacing than the contract's.
     """
     evidence = run.evidence
-    corrected, refused = _believed(services, evidence.corrected)
-    doubted = {one["organ"] for one in refused}
+    corrected, refused = believed(services, evidence.corrected)
     left_out = dict(evidence.left_out)
-    for organ in evidence.organs:
-        of = [one.case for one in corrected if organ in one.organs]
-        why = too_little(len(of), len({case.patient for case in of})) if organ in doubted else None
+    for organ in {one["organ"]: None for one in refused}:
+        gone = {one["case"] for one in refused if one["organ"] == organ}
+        why = evidence.too_little_without(organ, gone)
         if why is not None:
             codes = sorted({one["code"] for one in refused if one["organ"] == organ})
             left_out[organ] = f"{why}; labels refused: {', '.join(codes)}"
@@ -94,7 +93,7 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
         _Incumbent(services, parent).ask,
         services.settings.home / "tuning" / f"importance-{parent.digest[:24]}.json",
     )
-    replayed, also = _believed(services, replayed)  # what was refused when it was new comes back here
+    replayed, also = believed(services, replayed)  # what was refused when it was new comes back here
     replayed, refused = _only(replayed, organs), refused + also
     features = FeatureStore(services.cases)
     studies = [read_tuning_study(services.cases, one, parent, features) for one in corrected]
@@ -119,12 +118,18 @@ class _Incumbent:
         return self._engine.segment(np.ascontiguousarray(content.volume.hu, dtype=np.int16))
 
 
-def _believed(
-    services: Services, corrected: Sequence[LabelledCase]
+def believed(
+    services: Services, labelled: Sequence[LabelledCase]
 ) -> tuple[tuple[LabelledCase, ...], tuple[dict[str, Any], ...]]:
-    """Take the organs out whose label cannot be what a reader meant; one without a label teaches nothing."""
-    believed, refused = [], []
-    for one in corrected:
+    """Take the organs out whose label cannot be what a reader meant; one without a label teaches nothing.
+
+    Returns
+    -------
+    cases, refused
+        Every case with the organs that are believed, and ``[{organ, case, code, detail}]`` of the others.
+    """
+    kept, refused = [], []
+    for one in labelled:
         content = services.cases.read(one.case)
         body = filled_body(content.volume.hu).astype(np.float32)
         outside = resample(body, content.volume.geometry, content.ct, outside=0.0) < 0.5
@@ -138,8 +143,8 @@ def _believed(
             for organ, doubt in doubts.items()
             if doubt is not None
         ]
-        believed.append(replace(one, organs=tuple(o for o in one.organs if doubts.get(o) is None)))
-    return tuple(believed), tuple(refused)
+        kept.append(replace(one, organs=tuple(o for o in one.organs if doubts.get(o) is None)))
+    return tuple(kept), tuple(refused)
 
 
 def _only(cases: Sequence[LabelledCase], organs: Sequence[str]) -> tuple[LabelledCase, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from models.corrections import OrganState
 from models.label_doubts import TINY_ML
@@ -58,12 +58,22 @@ class Evidence:
     older
         The other organs and cases, of which some are replayed: a head that never sees its old site again
         forgets it.
+    edited
+        By organ and by name of the case in which it was edited, the study and its patient: what counts
+        as evidence. What was accepted, or edited by too little, is learnt and does not count.
     """
 
     organs: tuple[str, ...]
     left_out: Mapping[str, str]
     corrected: tuple[LabelledCase, ...] = ()
     older: tuple[LabelledCase, ...] = ()
+    edited: Mapping[str, Mapping[str, tuple[str, str]]] = field(default_factory=dict)
+
+    def too_little_without(self, organ: str, refused: Collection[str]) -> str | None:
+        """Return why an organ has not enough evidence without the labels of some cases; as `too_little`."""
+        return _too_little_of(
+            found for case_id, found in self.edited.get(organ, {}).items() if case_id not in refused
+        )
 
     @property
     def budget(self) -> int:
@@ -100,7 +110,7 @@ def gather(
     known = {cases.pseudonym(one.name): one for one in records.corrections()} if kept else {}
     teaching, _ = teaching_words(valid_words(known.values()), records.agreements(), policy)
     organs_of: dict[str, set[str]] = {}
-    edited: dict[str, dict[str, str]] = {organ: {} for organ in asked}  # patients by study
+    edited: dict[str, dict[str, tuple[str, str]]] = {organ: {} for organ in asked}
     tiny = dict.fromkeys(asked, 0)
     for (_, organ), word in teaching.items():
         correction = word.correction
@@ -114,11 +124,11 @@ def gather(
             if word.entry.added_ml + word.entry.removed_ml < TINY_ML:
                 tiny[organ] += 1
             else:
-                edited[organ][correction.study_uid] = kept[case_id].patient
+                edited[organ][case_id] = correction.study_uid, kept[case_id].patient
     left_out = {
         organ: why
-        for organ, studies in edited.items()
-        if (why := too_little(len(studies), len(set(studies.values())), tiny[organ])) is not None
+        for organ, found in edited.items()
+        if (why := _too_little_of(found.values(), tiny[organ])) is not None
     }
     enough = tuple(organ for organ in asked if organ not in left_out)
 
@@ -136,7 +146,7 @@ def gather(
     older = _with_organs(labelled(case, False) for case in kept.values())
     # The order of content digests is a draw, and the same draw every time and at every site.
     older = sorted(older, key=lambda one: one.case.digest)
-    return Evidence(enough, left_out, tuple(corrected), tuple(older))
+    return Evidence(enough, left_out, tuple(corrected), tuple(older), edited)
 
 
 def too_little(studies: int, patients: int, tiny: int = 0) -> str | None:
@@ -156,6 +166,11 @@ def too_little(studies: int, patients: int, tiny: int = 0) -> str | None:
     if patients < FEWEST_EDITED_PATIENTS:
         return f"single-patient: edited in {studies} new studies of {patients} patient"
     return None
+
+
+def _too_little_of(edited: Iterable[tuple[str, str]], tiny: int = 0) -> str | None:
+    studies = dict(edited)
+    return too_little(len(studies), len(set(studies.values())), tiny)
 
 
 def _with_organs(found: Iterator[LabelledCase]) -> list[LabelledCase]:

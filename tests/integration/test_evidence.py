@@ -58,6 +58,17 @@ def reader(tmp_path):
     made.records.close()
 
 
+def test_only_edits_that_are_believed_are_counted_as_evidence_again(reader):
+    uids = [reader.corrects(f"1.{n}", edited("aorta")) for n in range(4)]
+    uids += [reader.corrects(f"2.{n}", unedited("aorta", OrganState.ACCEPTED)) for n in range(2)]
+    found, cases = reader.gather(), [reader.cases.pseudonym(uid) for uid in uids]
+    assert len(found.corrected) == 6
+    assert found.too_little_without("aorta", cases[:1]) is None
+    assert found.too_little_without("aorta", cases[4:]) is None, "what was accepted is no evidence"
+    why = "too-few-studies: edited in 2 new studies, 3 are needed"
+    assert found.too_little_without("aorta", cases[:2]) == why
+
+
 def test_an_organ_edited_in_three_studies_learns_and_others_are_left_out_with_a_reason(reader):
     uids = [reader.corrects(f"1.{n}", edited("aorta"), edited("liver", overpainted=True)) for n in range(3)]
     found = reader.gather()

@@ -9,11 +9,13 @@ from typer.testing import CliRunner
 
 from deploy.cli import app
 from flows import train_release as module
+from flows import tuning_lessons
 from flows.gate_trial import CANDIDATE_TRAINED, made
 from flows.take_back import erase
 from flows.train_release import train_release
 from flows.training_plan import Begin, plan
 from models.errors import Refused
+from models.label_doubts import LabelDoubt
 from models.network.training import TrainingSettings
 from services.cases.training_cases import HELD_WEIGHT, PreparedCases
 from services.records.port import ReleaseState
@@ -68,6 +70,20 @@ def test_what_it_learnt_from_is_on_record_for_the_gate(trained):
     assert [step for step, _ in document["curve"]] == [1, 2, 3, 4]
 
 
+def test_a_label_that_tuning_refuses_is_not_learnt_here_either(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    named = tuning_lessons.label_doubt
+
+    def doubts(key, label, ct, outside):
+        return LabelDoubt("absurd-volume", "x") if key == "aorta" else named(key, label, ct, outside)
+
+    monkeypatch.setattr(tuning_lessons, "label_doubt", doubts)
+    document = train_release(services, Begin.INCUMBENT, SETTINGS)
+    assert document["labels"]["aorta"] == {"readers": 0, "held": 3}
+    assert document["labels"]["stomach"] == {"readers": 3, "held": 0}
+    assert [(one["organ"], one["code"]) for one in document["refused"]] == [("aorta", "absurd-volume")] * 3
+
+
 def test_the_same_again_trains_nothing(trained):
     site, document = trained
     assert train_release(site.services, Begin.INCUMBENT, SETTINGS) == document
@@ -116,7 +132,7 @@ def test_a_readers_word_goes_before_the_incumbents(corrected, tmp_path):
     services = corrected.copy(tmp_path).services
     run = plan(services, Begin.INCUMBENT, SETTINGS)
     start = module._incumbents(services, run.parent)
-    cases, _ = module._prepared(services, run, start, tmp_path / "run", lambda _: None)
+    cases, _, _ = module._prepared(services, run, start, tmp_path / "run", lambda _: None)
     assert isinstance(cases, PreparedCases)
     liver, stomach, aorta = cases[0].weight
     assert set(liver.flat) == {HELD_WEIGHT}
