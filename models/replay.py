@@ -1,6 +1,8 @@
-"""Which older studies to replay under a budget: important ones, unlike each other."""
+"""Which older studies to replay under a budget: of each organ's, important ones, unlike each other."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +11,34 @@ LEAST_IMPORTANCE = 0.05
 """Share of the greatest importance that every study has: what is sure is part of the old site too."""
 
 
+def take_turns(orders: Iterable[Sequence[int]], budget: int) -> tuple[int, ...]:
+    """Take the first of each order, then the next of each, until the budget is used; nothing twice.
+
+    Parameters
+    ----------
+    orders
+        By organ, the places of the studies that teach it, best first.
+    budget
+        Studies to take; fewer are taken where the orders hold no more.
+    """
+    waiting = [iter(order) for order in orders]
+    taken: dict[int, None] = {}
+    while waiting and len(taken) < budget:
+        order = waiting.pop(0)
+        place = next((place for place in order if place not in taken), None)
+        if place is not None:
+            taken[place] = None
+            waiting.append(order)
+    return tuple(taken)
+
+
 def choose_replay(importance: NDArray, features: NDArray, budget: int) -> tuple[int, ...]:
     """Choose studies one by one: each time the most important times the farthest from those chosen.
 
     Parameters
     ----------
     importance
-        Axes (study,), at least 0: `models.importance`, volume over the organs that are tuned, millilitres.
+        Axes (study,), at least 0: `models.importance`, volume over the organ that is tuned, millilitres.
     features
         Axes (study, feature): where a study lies, e.g. the mean of its windows' global features; each
         is put on the scale of its own spread.

@@ -11,7 +11,7 @@ import numpy as np
 
 from models.contract import ModelContract
 from models.importance import importance
-from models.replay import choose_replay
+from models.replay import choose_replay, take_turns
 from models.segmentation import Segmentation
 from services.cases.evidence import LabelledCase
 from services.cases.store import CaseContent, CaseStore
@@ -33,7 +33,10 @@ def choose_replayed(
     ask: Ask,
     kept: Path,
 ) -> tuple[LabelledCase, ...]:
-    """Choose older cases by importance and diversity; no case is asked about where all are replayed.
+    """Choose older cases for each organ in turn, by importance and diversity among those that teach it.
+
+    So no organ goes without its old site because another has more cases or more voxels. No case is asked
+    about where all are replayed.
 
     Parameters
     ----------
@@ -44,7 +47,7 @@ def choose_replayed(
     budget
         How many to replay.
     organs
-        Those that are tuned: their importance counts; of a new one the incumbent knows none.
+        Those that are tuned; of a new one the incumbent knows no importance.
     contract
         The incumbent's.
     ask
@@ -59,7 +62,8 @@ def choose_replayed(
     """
     if len(older) <= budget:
         return tuple(older)
-    looked_at = older[: LOOKED_AT * budget]
+    teaching = [[n for n, one in enumerate(older) if organ in one.organs] for organ in organs]
+    looked_at = [older[n] for n in sorted(take_turns(teaching, LOOKED_AT * budget))]
     try:
         measured: dict[str, Any] = json.loads(kept.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -70,10 +74,13 @@ def choose_replayed(
             kept.parent.mkdir(parents=True, exist_ok=True)
             replace(kept, json.dumps(measured, sort_keys=True).encode())
     found = [measured[one.case.digest] for one in looked_at]
-    worth = np.array([sum(one["importance_ml"].get(organ, 0.0) for organ in organs) for one in found])
     features = np.array([one["feature"] for one in found])
-    chosen = sorted(choose_replay(worth, features, budget))
-    return tuple(looked_at[n] for n in chosen)
+    orders = []
+    for organ in organs:
+        places = [n for n, one in enumerate(looked_at) if organ in one.organs]
+        worth = np.array([found[n]["importance_ml"].get(organ, 0.0) for n in places])
+        orders.append([places[n] for n in choose_replay(worth, features[places], budget)])
+    return tuple(looked_at[n] for n in sorted(take_turns(orders, budget)))
 
 
 def _measured(answer: Segmentation, contract: ModelContract) -> Mapping[str, Any]:

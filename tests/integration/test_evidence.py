@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 
 from models.corrections import OrganLedger, OrganState
-from services.cases.evidence import FEWEST_REPLAYED, gather
+from services.cases.evidence import FEWEST_REPLAYED, LabelledCase, gather
+from services.cases.replayed import choose_replayed
 from services.cases.store import CaseStore
 from services.records.port import Case, Correction, Purpose
 from services.records.store import open_records
+from tests.tiny_networks import tiny_contract
 
 ASKED = ("liver", "aorta")
 
@@ -164,3 +169,28 @@ def test_tiny_edits_are_no_evidence_and_it_is_said(reader):
 def test_nothing_on_record_makes_no_site_key(reader, tmp_path):
     assert reader.gather().organs == ()
     assert not (tmp_path / "cases").exists()
+
+
+@pytest.mark.parametrize("doubted", ["liver", "aorta"])
+def test_an_organ_of_few_older_cases_is_replayed_beside_one_of_many(reader, tmp_path, doubted):
+    """45 cases teach the liver, 3 the aorta; whichever is in doubt, and wherever, both keep their old site."""
+    organs = ["liver"] * 45 + ["aorta"] * 3
+    older = [
+        LabelledCase(
+            Case(f"{n:064d}", Purpose.TUNING, f"p{n}", "edited-from-1", f"{n:064d}"), (organ,), f"c{n}"
+        )
+        for n, organ in enumerate(organs)
+    ]
+    random = np.random.default_rng(0)
+    volumes = {organ: 100.0 if organ == doubted else 1.0 for organ in ("liver", "aorta")}
+    known = {
+        one.case.digest: {"importance_ml": volumes, "feature": random.random(8).tolist()} for one in older
+    }
+    kept = tmp_path / "importance.json"
+    kept.write_text(json.dumps(known))
+
+    def never(content):
+        raise AssertionError("all is known")
+
+    chosen = choose_replayed(reader.cases, older, 12, ("liver", "aorta"), tiny_contract(), never, kept)
+    assert [sum(organ in one.organs for one in chosen) for organ in ("liver", "aorta")] == [9, 3]

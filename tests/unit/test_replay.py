@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.replay import choose_replay
+from models.replay import choose_replay, take_turns
 
 
 def test_where_all_fit_all_are_replayed():
@@ -25,3 +25,9 @@ def test_as_many_as_the_budget_says_are_chosen_once_each_and_always_the_same(stu
     assert len(set(chosen)) == len(chosen) == min(studies, budget)
     assert set(chosen) <= set(range(studies))
     assert chosen == choose_replay(worth, features, budget)
+
+
+def test_organs_take_turns_and_a_study_that_teaches_both_is_taken_once():
+    assert take_turns([[5, 1, 2, 3], [1, 9]], 4) == (5, 1, 2, 9)
+    assert take_turns([[5, 1], [7]], 10) == (5, 7, 1)
+    assert take_turns([[], []], 3) == ()
