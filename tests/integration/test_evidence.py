@@ -173,7 +173,7 @@ def test_nothing_on_record_makes_no_site_key(reader, tmp_path):
 
 @pytest.mark.parametrize("doubted", ["liver", "aorta"])
 def test_an_organ_of_few_older_cases_is_replayed_beside_one_of_many(reader, tmp_path, doubted):
-    """45 cases teach the liver, 3 the aorta; whichever is in doubt, and wherever, both keep their old site."""
+    """45 cases teach the liver, 3 the aorta: whichever is in doubt, both keep their old site."""
     organs = ["liver"] * 45 + ["aorta"] * 3
     older = [
         LabelledCase(
