@@ -56,15 +56,15 @@ def choose_replay(importance: NDArray, features: NDArray, budget: int) -> tuple[
     293; of the importance: Qu et al., arXiv:2305.09666.
     """
     count = len(importance)
-    if count <= budget:
-        return tuple(range(count))
+    if not count:
+        return ()
     greatest = float(np.max(importance))
     worth = np.maximum(importance / greatest if greatest > 0 else np.ones(count), LEAST_IMPORTANCE)
     spread = features.std(axis=0)
     scaled = features[:, spread > 0] / spread[spread > 0]
     chosen: list[int] = []
     nearest = np.ones(count)
-    while len(chosen) < budget:
+    while len(chosen) < min(budget, count):
         gain = worth * nearest
         gain[chosen] = -1.0
         chosen.append(int(np.argmax(gain)))

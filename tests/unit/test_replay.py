@@ -31,3 +31,9 @@ def test_organs_take_turns_and_a_study_that_teaches_both_is_taken_once():
     assert take_turns([[5, 1, 2, 3], [1, 9]], 4) == (5, 1, 2, 9)
     assert take_turns([[5, 1], [7]], 10) == (5, 7, 1)
     assert take_turns([[], []], 3) == ()
+
+
+def test_where_all_fit_the_most_important_still_comes_first():
+    """Organs take turns: of each not all are taken, though each alone would fit."""
+    assert choose_replay(np.array([1.0, 5.0, 9.0]), np.array([[0.0], [1.0], [2.0]]), 3)[0] == 2
+    assert choose_replay(np.empty(0), np.empty((0, 2)), 3) == ()
