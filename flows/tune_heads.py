@@ -288,6 +288,7 @@ def _record(
         "parent": run.parent.number,
         "organs": list(report["organs"]),
         "level": str(run.settings.level or "auto"),
+        "taught": {one.correction: list(one.organs) for one in lessons.cases if one.correction},
         "cases": list(dict.fromkeys(case.case_id for case in learnt_from)),
         "patients": sorted({case.patient for case in learnt_from}),
         "sites": sorted({one.case.site for one in lessons.corrected if one.case.site}),

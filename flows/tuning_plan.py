@@ -188,12 +188,21 @@ def refuse_taken_back(services: Services, learnt_from: Collection[LabelledCase])
 
 
 def _learnt(services: Services, release: Release) -> Iterator[tuple[str, str]]:
-    """Yield what a release and its ancestors have learnt: the correction, and each organ it changed."""
+    """Yield what a release and its ancestors have learnt: the correction, and each organ it changed.
+
+    What was refused or in dispute taught nothing. A release whose tuning did not record what each
+    correction taught is taken to have learnt every organ it changed from all of them.
+    """
+    events = services.records.events(CANDIDATE_TUNED)
+    recorded = {event.payload["digest"]: event.payload.get("taught") for event in events}
     lineage = tuple(_lineage(services, release))
     for one, before in zip(lineage, (*lineage[1:], None), strict=True):
+        taught = recorded.get(one.digest)
         for organ, head in one.heads.items():
             if before is None or before.trunk != one.trunk or before.heads.get(organ) != head:
-                yield from ((name, organ) for name in one.corrections)
+                for name in one.corrections:
+                    if taught is None or organ in taught.get(name, ()):
+                        yield name, organ
 
 
 def _lineage(services: Services, release: Release) -> Iterator[Release]:

@@ -269,6 +269,32 @@ def test_a_label_that_was_refused_is_not_replayed_either(corrected, tmp_path, mo
     assert set(lessons.studies[-1].truth) == {"stomach"}
 
 
+def test_a_word_that_taught_nothing_is_evidence_still_when_others_taught_its_organ(
+    corrected, tmp_path, monkeypatch
+):
+    services = corrected.copy(tmp_path).services
+    case = plan(services, None, SETTINGS).evidence.corrected[2].case
+    volume = services.cases.read(case).labels["aorta"].inside.sum()
+    named = tuning_lessons.label_doubt
+
+    def doubts(key, label, ct, outside):
+        refused = key == "aorta" and label.inside.sum() == volume
+        return LabelDoubt("absurd-volume", "x") if refused else named(key, label, ct, outside)
+
+    monkeypatch.setattr(evidence, "FEWEST_EDITED_STUDIES", 1)
+    monkeypatch.setattr(evidence, "FEWEST_EDITED_PATIENTS", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(tuning_lessons, "label_doubt", doubts)
+        assert tune(services, settings=SETTINGS)["organs"] == ["stomach", "aorta"]
+    services.records.set_incumbent(2, approver="test", reason="gate passed")
+    (left,) = plan(services, None, SETTINGS).evidence.corrected
+    assert (left.case.case_id, left.organs) == (case.case_id, ("aorta",))
+    (event,) = services.records.events(CANDIDATE_TUNED)
+    unrecorded = replace(event, payload={k: v for k, v in event.payload.items() if k != "taught"})
+    monkeypatch.setattr(SqlRecords, "events", lambda *_: (unrecorded,))
+    assert plan(services, None, SETTINGS).evidence.corrected == (), "as it was read before that was recorded"
+
+
 def test_a_run_is_not_taken_up_with_other_features_than_it_began_with(corrected, tmp_path):
     services = corrected.copy(tmp_path).services
     run = plan(services, None, SETTINGS)
