@@ -194,7 +194,7 @@ def _learnt(services: Services, release: Release) -> Iterator[tuple[str, str]]:
     correction taught is taken to have learnt every organ it changed from all of them.
     """
     events = services.records.events(CANDIDATE_TUNED)
-    recorded = {event.payload["digest"]: event.payload.get("taught") for event in events}
+    recorded = {event.payload.get("digest"): event.payload.get("taught") for event in events}
     lineage = tuple(_lineage(services, release))
     for one, before in zip(lineage, (*lineage[1:], None), strict=True):
         taught = recorded.get(one.digest)
