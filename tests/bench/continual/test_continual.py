@@ -19,6 +19,9 @@ from tests.bench.continual.plots import draw
 from tests.bench.continual.scale import KEPT, REVISED, chosen
 from tests.bench.continual.tables import published_ratios, ratios, report, untouched
 
+pytestmark = pytest.mark.timeout(24 * 3600)
+"""Whichever test is first waits for all experiments."""
+
 TRUNKS = ("unet", "swin") if os.environ.get("ORGANLOOP_BENCH_SWIN") == "1" else ("unet",)
 
 
