@@ -25,7 +25,7 @@ FORM = 2
 
 ORGAN_FACTS = (
     "organ", "tuned", "decision", "reasons", "gate_set", "target", "surface", "sites", "groups", "presence",
-    "bound", "noise", "taken_voxels",
+    "bound", "noise", "taken_voxels", "new",
 )  # fmt: skip
 """What is said of an organ; its cases lie in the report."""
 
@@ -103,6 +103,7 @@ def _modifications(
         "replaced": {"number": replaced.number, "digest": replaced.digest},
         "trunk": {"before": replaced.trunk, "after": release.trunk},
         "heads": changed,
+        "new_organs": [organ for organ in release.contract.organs if organ not in replaced.heads],
         "unchanged_heads": sorted(set(release.heads) - set(changed)),
         "calibration_changed": release.calibration != replaced.calibration,
         "corrections": list(release.corrections),
@@ -148,7 +149,7 @@ def _impact(
         "decided_by": report.get("program"),
         "cost": report.get("cost"),
         "golden_studies": dict(golden),
-        "organs": [{key: one[key] for key in ORGAN_FACTS} for one in report.get("organs", ())],
+        "organs": [{key: one.get(key) for key in ORGAN_FACTS} for one in report.get("organs", ())],
     }
 
 

@@ -235,10 +235,12 @@ def organ_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "organ": organ["organ"],
-            "tuned": "tuned" if organ["tuned"] else "untouched",
+            "tuned": "tuned" if organ["tuned"] else "new" if organ.get("new") else "untouched",
             "decision": organ["decision"],
             "incumbent": _figure(organ["gate_set"], "incumbent", ".3f"),
-            "candidate": _figure(organ["gate_set"], "candidate", ".3f"),
+            "candidate": _figure(organ["gate_set"], "candidate", ".3f")
+            if organ["gate_set"] or not organ.get("new")
+            else _figure(organ["new"], "mean", ".3f"),
             "difference": _figure(organ["gate_set"], "mean", "+.3f"),
             "at least": _figure(organ["gate_set"], "lower_bound", "+.3f"),
             "surface": _figure(organ["surface"], "mean", "+.3f"),

@@ -18,7 +18,7 @@ from services.pictures import slices
 from services.pictures.gate_plots import bootstraps, differences
 from services.pictures.page import Page
 from services.records.port import Purpose
-from services.releases.gate_reports import PICTURED, Trial
+from services.releases.gate_reports import Trial, to_picture
 from services.wiring import Services
 
 
@@ -91,6 +91,12 @@ BY_DECISION = {
 BY_CODE = {
     "leaked-patient": "Tune again without these patients; they are no judges of it.",
     "other-parent": "Tune again from the release that serves.",
+    "new-organ": "Look at what it draws (the page of the report), then organloop promote or decline.",
+    "new-organ-poor": "Have it drawn in more studies and tune it again.",
+    "new-organ-unmeasured": (
+        "Tune it without --level, so that some patients only judge it, or add gate cases with truth of it "
+        "(organloop cases add --purpose gate, cases freeze), then gate again."
+    ),
     "bound-not-held": "Calibrate on cases like these (organloop calibrate).",
     **dict.fromkeys(
         (
@@ -105,9 +111,12 @@ BY_CODE = {
 
 def _organs(page: Page, document: Mapping[str, Any]) -> None:
     tuned = [one for one in document["organs"] if one["tuned"]]
-    same = [organ(one["organ"]).label for one in document["organs"] if not one["tuned"]]
+    new = [one for one in document["organs"] if one.get("new")]
+    same = [organ(one["organ"]).label for one in document["organs"] if not one["tuned"] and one not in new]
     if same:
         page.sentence(f"Untouched, compared bit for bit: {', '.join(same)}.")
+    if new:
+        _new(page, new)
     if not tuned:
         return
     page.heading("Tuned organs: what the means show")
@@ -143,6 +152,35 @@ def _organs(page: Page, document: Mapping[str, Any]) -> None:
     )
 
 
+def _new(page: Page, findings: Sequence[Mapping[str, Any]]) -> None:
+    page.heading("New organs: nothing to compare with")
+    page.sentence(
+        "The incumbent lacks them, so a person decides. DSC over patients who have the organ by independent "
+        "truth; estimate: tuning's own, by sampled voxels of patients that only judged."
+    )
+    page.table(
+        (
+            "organ", "gate cases", "with truth", "patients", "mean DSC", "least DSC", "missed",
+            "hallucinated", "target", "estimate", "bound", "voxels taken from others",
+        ),
+        [_new_row(one) for one in findings],
+    )  # fmt: skip
+
+
+def _new_row(one: Mapping[str, Any]) -> tuple[object, ...]:
+    new = one["new"]
+    figures = (
+        new[name] for name in ("cases", "drawn", "patients", "mean", "least", "missed", "hallucinated")
+    )
+    bound = "claimed" if new["bounded"] else "none: always for review"
+    return (organ(one["organ"]).label, *figures, new["target"], new["estimate"], bound, _taken(one))
+
+
+def _taken(one: Mapping[str, Any]) -> str:
+    taken = sorted(one["taken_voxels"].items(), key=lambda item: -item[1])
+    return ", ".join(f"{organ(key).label} {count}" for key, count in taken) or "none"
+
+
 def _signed(value: float | None) -> str:
     return "—" if value is None else f"{value:+.3f}"
 
@@ -172,7 +210,6 @@ def _mean_row(one: Mapping[str, Any]) -> tuple[object, ...]:
 def _case_row(one: Mapping[str, Any]) -> tuple[object, ...]:
     before, after = one["presence"]["incumbent"], one["presence"]["candidate"]
     distance, bound, noise = one["hd95_mm"], one["bound"], one["noise"]
-    taken = sorted(one["taken_voxels"].items(), key=lambda item: -item[1])
     return (
         organ(one["organ"]).label,
         noise["may_lose"],
@@ -180,7 +217,7 @@ def _case_row(one: Mapping[str, Any]) -> tuple[object, ...]:
         f"{before['hallucinated']} → {after['hallucinated']}",
         f"{distance[0]:.1f} → {distance[1]:.1f}" if distance else None,
         f"{bound['held']} of {bound['cases']}" if bound else None,
-        ", ".join(f"{organ(key).label} {count}" for key, count in taken) or "none",
+        _taken(one),
     )
 
 
@@ -202,24 +239,34 @@ def _groups(page: Page, document: Mapping[str, Any]) -> None:
 
 def _worst(page: Page, document: Mapping[str, Any], trial: Trial, services: Services, views: Views) -> None:
     shown = [
-        (one["organ"], case, difference)
+        (one["organ"], case, _score(one, value))
         for one in document["organs"]
-        for case, difference in one["worst"][:PICTURED]
+        for case, value in to_picture(one)
     ]
     if not shown:
         return
     page.heading("The worst cases")
-    page.picture(slices.legend(), "Outline: what was found. Dotted white: truth.")
+    page.picture(
+        slices.legend(dict.fromkeys(key for key, _, _ in shown)),
+        "Outline: what was found. Dotted white: truth.",
+    )
     kept = {case.case_id: case for case in services.records.cases(Purpose.GATE)}
     for case_id in dict.fromkeys(case for _, case, _ in shown):
         content = services.cases.read(kept[case_id])
         keys = [key for key, case, _ in shown if case == case_id]
         answers = {one.number: _masks(one, keys, case_id, content, services, views) for one in _both(trial)}
-        for key, case, difference in shown:
+        for key, case, score in shown:
             if case == case_id:
-                page.subheading(f"{organ(key).label}, case {case[:12]}: DSC {difference:+.3f}")
+                page.subheading(f"{organ(key).label}, case {case[:12]}: {score}")
                 for picture, caption in _pictures(key, content, answers):
                     page.picture(picture, caption)
+
+
+def _score(finding: Mapping[str, Any], value: float | None) -> str:
+    """Return what is said of a case: the difference, or of a new organ its DSC."""
+    if not finding.get("new"):
+        return f"DSC {value:+.3f}"
+    return "nobody drew it" if value is None else f"DSC {value:.3f}"
 
 
 def _both(trial: Trial) -> tuple[Release, Release]:
@@ -234,7 +281,8 @@ def _masks(
     services: Services,
     views: Views,
 ) -> dict[str, NDArray[np.bool_]]:
-    """Return what a release found of some organs in a case, by organ on the model grid."""
+    """Return what a release found of those organs that it has in a case, by organ on the model grid."""
+    keys = [key for key in keys if key in release.contract.organs]
     seen = {key: mask for key in keys if (mask := views.mask(key, case, release.number)) is not None}
     if len(seen) == len(keys):
         return seen
@@ -246,13 +294,21 @@ def _masks(
 def _pictures(
     key: str, content: CaseContent, answers: Mapping[int, Mapping[str, NDArray[np.bool_]]]
 ) -> Iterator[tuple[bytes, str]]:
-    """Yield each release's outline on the slice where the candidate, the last, is farthest from the truth."""
-    truth = resample(content.labels[key].inside, content.ct, content.volume.geometry, outside=0.0) >= 0.5
+    """Yield each release's outline on the slice where the candidate, the last, is farthest from the truth.
+
+    Where nobody drew the organ, on the slice with most of it; a release that lacks it has no outline.
+    """
     *_, candidate = answers.values()
-    k = int((candidate[key] ^ truth).sum(axis=(1, 2)).argmax())
+    truth, apart = {}, candidate[key]
+    if key in content.labels:
+        drawn = resample(content.labels[key].inside, content.ct, content.volume.geometry, outside=0.0)
+        truth = {key: drawn >= 0.5}
+        apart = apart ^ truth[key]
+    k = int(apart.sum(axis=(1, 2)).argmax())
     for number, masks in answers.items():
-        picture = slices.axial(content.volume, k, {key: masks[key]}, truth={key: truth})
-        yield picture, f"Release {number}, slice {k + 1} of {len(truth)} on the model grid"
+        if key in masks:
+            picture = slices.axial(content.volume, k, {key: masks[key]}, truth=truth)
+            yield picture, f"Release {number}, slice {k + 1} of {len(apart)} on the model grid"
 
 
 def _fixed(page: Page, document: Mapping[str, Any]) -> None:

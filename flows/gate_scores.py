@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
-from flows.gate_trial import CASE_SCORED
+from flows.gate_trial import CASE_SCORED, always_held
 from flows.gate_views import Masks, Views
 from flows.serving import Progress, silent
 from models.canary import answer_faults, probe_volume
@@ -60,7 +60,7 @@ class Measured:
     def again(self, release: Release, case: Case, organ: str) -> tuple[OrganScore, ...]:
         """Return what a release scored on the further scans of a case; empty if it was not asked."""
         known = (self.scores.get((release.digest, case.case_id, scan)) for scan in range(1, RESCANS + 1))
-        return tuple(scores[organ] for scores in known if scores is not None)
+        return tuple(scores[organ] for scores in known if scores is not None and organ in scores)
 
 
 def measure(
@@ -76,10 +76,10 @@ def measure(
     Parameters
     ----------
     incumbent, candidate
-        Loaded releases of one contract. Further scans are asked about only where a head differs and the
-        truth decides: they say what a case may lose.
+        Loaded releases of one contract; the candidate may have further organs. Further scans are asked
+        about only where a head differs and the truth decides: they say what a case may lose.
     cases
-        Cases with truth of every organ.
+        Cases with truth of every organ that was not new once (`always_held`).
     profile
         Serving profile they answer in.
     services
@@ -102,7 +102,8 @@ def measure(
     total = sum(map(len, asks.values()))
     done, begin = 0, time.monotonic()
     jobs = [(case, ask) for case in cases for ask in asks[case.case_id]]
-    answers = _ahead([partial(_answer, case, *ask, services) for case, ask in jobs])
+    needed = {release.number: always_held(release, services) for release in (incumbent, candidate)}
+    answers = _ahead([partial(_answer, case, *ask, needed[ask[0].number], services) for case, ask in jobs])
     for position, case in enumerate(cases, 1):
         if not asks[case.case_id]:
             continue
@@ -180,16 +181,16 @@ def score_case(release: Release, case: Case, services: Services, profile: str) -
         `case-off-grid` or `truth-incomplete` if the case cannot be used with the release's contract;
         `wrong-answer` if what was answered is no probability.
     """
-    return _scored(release, *_answer(case, release, 0, services), profile)
+    return _scored(release, *_answer(case, release, 0, always_held(release, services), services), profile)
 
 
-def _answer(case: Case, release: Release, again: int, services: Services) -> Answer:
+def _answer(case: Case, release: Release, again: int, needed: Collection[str], services: Services) -> Answer:
     """Ask a release about a case, or a further scan of it; what comes back is checked."""
     content, contract = services.cases.read(case), release.contract
     volume = content.volume
     if not model_grid(content.ct, contract.spacing_mm).same_grid(volume.geometry):
         raise Refused("case-off-grid", f"case {case.case_id} was kept on another grid than the contract's")
-    missing = sorted(set(contract.organs) - set(content.labels))
+    missing = sorted(set(needed) - set(content.labels))
     if missing:
         raise Refused("truth-incomplete", f"case {case.case_id} has no truth of {', '.join(missing)}")
     hu = volume.hu.astype(np.int16, copy=False)
@@ -210,7 +211,8 @@ def _answer(case: Case, release: Release, again: int, services: Services) -> Ans
 def _scored(
     release: Release, content: CaseContent, volume: Volume, answer: Segmentation, profile: str
 ) -> dict[str, OrganScore]:
-    truth = {organ: content.labels[organ].inside for organ in release.contract.organs}
+    known = [organ for organ in release.contract.organs if organ in content.labels]
+    truth = {organ: content.labels[organ].inside for organ in known}
     return score_organs(answer, release, volume, content.ct, truth, profile)
 
 
@@ -219,13 +221,14 @@ def evidence(
 ) -> dict[str, OrganEvidence]:
     """Pair the scores by organ; a gain is expected in the cases of the sites that were corrected.
 
-    Where no correction says where it was scanned, that is in the cases of which nobody knows it either.
+    Where no correction says where it was scanned, that is in the cases of which nobody knows it either. Of an
+    organ the incumbent lacks there is the candidate's score alone.
     """
     by_organ, corrected = {}, set(sites) or {""}
-    for organ in incumbent.contract.organs:
+    for organ in candidate.contract.organs:
         pairs = tuple(
             pair(
-                found.of(incumbent, case)[organ],
+                found.of(incumbent, case).get(organ),
                 found.of(candidate, case)[organ],
                 case=case.case_id,
                 patient=case.patient,

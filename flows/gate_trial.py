@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from flows.serving import current
 from models.errors import Refused
@@ -129,8 +130,31 @@ def made(number: int, services: Services) -> Made:
         patients=tuple(origin.payload["patients"]),
         recalibrated=only_calibrated,
         retrained=origin.what == CANDIDATE_TRAINED,
+        estimates=_estimates(origin.payload.get("report", {})),
     )
     return Made(tuning, () if only_calibrated else tuple(origin.payload["sites"]))
+
+
+def _estimates(report: Mapping[str, Any]) -> dict[str, float]:
+    """Return by organ the DSC that tuning estimated of the level it kept, on patients that only judged."""
+    found = {}
+    for organ, ladder in report.get("ladders", {}).items():
+        for rung in ladder["rungs"]:
+            judged = rung["old_dsc"] if rung["new_dsc"] is None else rung["new_dsc"]
+            if rung["level"] == report["levels"][organ] and judged is not None:
+                found[organ] = float(judged)
+    return found
+
+
+def always_held(release: Release, services: Services) -> frozenset[str]:
+    """Return the organs that a release and every ancestor have: each gate case must have truth of these.
+
+    Of an organ that was new somewhere in the line, cases kept before know nothing.
+    """
+    held = frozenset(release.contract.organs)
+    for number in _lineage(release, services):
+        held &= frozenset(services.releases.release(number).contract.organs)
+    return held
 
 
 def learnt_patients(candidate: Release, gate_cases: Sequence[Case], services: Services) -> frozenset[str]:

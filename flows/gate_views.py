@@ -43,18 +43,22 @@ class Views:
         case
             Its identifier.
         scores
-            Of incumbent and candidate, by organ; where their bits are the same there is nothing to see.
+            Of incumbent and candidate, by organ; where their bits are the same there is nothing to see. Of
+            an organ the incumbent lacks, the lowest DSC is the worst.
         masks
             By release number.
         """
         before, after = scores
         for organ, score in after.items():
-            lost, had = score.dsc, before[organ].dsc
-            if score.digest == before[organ].digest or lost is None or had is None:
+            had = before[organ].dsc if organ in before else 0.0
+            same = organ in before and score.digest == before[organ].digest
+            if same or score.dsc is None or had is None:
                 continue
-            worst = sorted([*self._worst.get(organ, ()), (lost - had, case)])
+            worst = sorted([*self._worst.get(organ, ()), (score.dsc - had, case)])
             self._worst[organ] = worst[:PICTURED]
             for number, found in masks.items():
+                if organ not in found:
+                    continue
                 self.by_case[organ, case, number] = (found[organ].shape, np.packbits(found[organ]))
             for _, other in worst[PICTURED:]:
                 for number in masks:

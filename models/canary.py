@@ -67,7 +67,8 @@ def canary_faults(
     Parameters
     ----------
     incumbent, candidate
-        Two releases of one contract.
+        Two releases of one contract; the candidate may have further organs, of which only `answer_faults`
+        says anything here.
     before, after
         What either answered.
 
@@ -81,7 +82,7 @@ def canary_faults(
     if faults:
         return faults
     changed, lost = [], []
-    for index, organ in enumerate(candidate.contract.organs):
+    for index, organ in enumerate(incumbent.contract.organs):
         if candidate.trunk == incumbent.trunk and candidate.heads[organ] == incumbent.heads[organ]:
             same = _bits(before, index) == _bits(after, index)
             changed += [] if same else [organ]

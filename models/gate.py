@@ -5,23 +5,26 @@ patients: not worse by its margin on the gate set, better where it was meant to 
 site or kind of acquisition paying for another (`models.gate_rules`). Every reason names its consequence;
 the gravest decides. No reason: promote.
 
+An organ the incumbent lacks has nothing to be compared with: a person decides on it
+(`models.gate_new_organs`).
+
 Only independent truth decides: truth edited or accepted from a release favours that release. It is shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from models.calibration import OrganCalibration
-from models.corrections import INDEPENDENT
 from models.gate_bounds import bound_check, bound_holds
+from models.gate_evidence import OrganEvidence, every_case, independent, taken_voxels
 from models.gate_groups import SITE, Groups, grouped, groups_of, no_group_pays, organ_covered, sites_covered
+from models.gate_new_organs import new_organ
 from models.gate_noise import tail_share
 from models.gate_report import (
     BoundCheck,
     Decision,
-    GateCase,
     GatePolicy,
     GateReason,
     GateReport,
@@ -46,24 +49,9 @@ from models.gate_rules import (
 from models.organs import organ as catalogue_entry
 from models.paired import MeanDifference, Metric, PairedScore, mean_difference
 from models.release import Release
-from models.release_faults import changed_heads, release_faults
+from models.release_faults import added_organs, changed_heads, release_faults
 
-
-@dataclass(frozen=True)
-class OrganEvidence:
-    """Both releases on one organ.
-
-    Parameters
-    ----------
-    gate_set
-        Every case of the frozen gate set, all sites the incumbent serves.
-    target
-        Held-out cases of the kind the corrections came from, where a gain is expected; may share cases
-        with the gate set, never a patient with the corrections learnt from. May be empty when untouched.
-    """
-
-    gate_set: tuple[PairedScore, ...]
-    target: tuple[PairedScore, ...] = ()
+__all__ = ["OrganEvidence", "Tuning", "decide_without_cases", "gate"]
 
 
 @dataclass(frozen=True)
@@ -80,12 +68,16 @@ class Tuning:
         Whether only its calibration was meant to change.
     retrained
         Whether the whole network was trained again: every organ is touched.
+    estimates
+        By tuned organ the DSC that tuning itself estimated, on patients that only judged; an organ of which
+        it has none is missing.
     """
 
     organs: Collection[str] = ()
     patients: Collection[str] = ()
     recalibrated: bool = False
     retrained: bool = False
+    estimates: Mapping[str, float] = field(default_factory=dict)
 
 
 def gate(
@@ -108,7 +100,7 @@ def gate(
     tuning
         What is on record of the candidate.
     evidence
-        By organ, of the whole contract: both releases on the same cases.
+        By organ, of the candidate's whole contract: both releases on the same cases.
     profile
         Serving profile both answered in.
     policy
@@ -125,10 +117,11 @@ def gate(
     ValueError
         If an organ of the contract has no evidence, or the tuning names one it lacks.
     """
-    organs = incumbent.contract.organs
+    added = () if tuning.retrained else added_organs(incumbent, candidate, tuning.organs)
+    organs = (*incumbent.contract.organs, *added)
     if set(evidence) != set(organs) or not set(tuning.organs) <= set(organs):
         raise ValueError(f"evidence and tuned organs must be of the contract: {', '.join(organs)}")
-    changed = changed_heads(incumbent, candidate, tuning.organs)
+    changed = changed_heads(incumbent, candidate, tuning.organs) - set(added)
     reasons = [
         *release_faults(
             incumbent,
@@ -142,9 +135,9 @@ def gate(
         *affordable(cost, policy),
         *looked_before(looks),
     ]
-    groups = {organ: groups_of(_independent(evidence[organ].gate_set), policy) for organ in changed}
+    groups = {organ: groups_of(independent(evidence[organ].gate_set), policy) for organ in changed}
     bounds = {
-        organ: bound_check(_deciding(evidence[organ]), _claimed(organ, incumbent, candidate, changed))
+        organ: bound_check(evidence[organ].deciding, _claimed(organ, incumbent, candidate, changed))
         for organ in organs
     }
     shares = _Shares(
@@ -158,7 +151,17 @@ def gate(
         _tuned(organ, evidence[organ], groups[organ], bounds[organ], shares, policy)
         if organ in changed
         else _untouched(organ, evidence[organ], incumbent, candidate, bounds[organ], shares)
-        for organ in organs
+        for organ in incumbent.contract.organs
+    ) + tuple(
+        new_organ(
+            organ,
+            evidence[organ],
+            tuning.estimates.get(organ),
+            _calibration(candidate, organ) is not None,
+            bounds[organ],
+            bound_holds(bounds[organ], shares.bound),
+        )
+        for organ in added
     )
     return _report(incumbent, candidate, profile, policy, reasons, findings, cost)
 
@@ -217,15 +220,15 @@ def _evidence_reasons(
 def _covered(
     evidence: Mapping[str, OrganEvidence], served: Collection[str], policy: GatePolicy
 ) -> list[GateReason]:
-    """Every gate case has truth of every organ, so any organ's cases tell the sites."""
-    return sites_covered(_independent(next(iter(evidence.values())).gate_set), served, policy)
+    """Every gate case was asked about every organ, so any organ's cases tell the sites."""
+    return sites_covered(independent(next(iter(evidence.values())).gate_set), served, policy)
 
 
 def _comparisons(evidence: Mapping[str, OrganEvidence], changed: Collection[str]) -> int:
     return sum(
         score.change(metric) is not None
         for organ in changed
-        for score in _deciding(evidence[organ])
+        for score in evidence[organ].deciding
         for metric in Metric
     )
 
@@ -272,9 +275,9 @@ def _tuned(
     policy: GatePolicy,
 ) -> OrganGate:
     gate_set, target, deciding = (
-        _independent(evidence.gate_set),
-        _independent(evidence.target),
-        _deciding(evidence),
+        independent(evidence.gate_set),
+        independent(evidence.target),
+        evidence.deciding,
     )
     margin = catalogue_entry(organ).gate_margin
     surface_margin = margin * policy.surface_factor
@@ -310,10 +313,10 @@ def _tuned(
         presence=presence(deciding),
         bound=bound,
         noise=noise_of(deciding, allowed[Metric.DSC]),
-        taken_voxels=_taken(deciding),
+        taken_voxels=taken_voxels(deciding),
         patients_needed=needed if gravest(equal) is Decision.INSUFFICIENT_EVIDENCE else None,
         worst=tuple(sorted(losses, key=lambda loss: (loss[1], loss[0]))[:5]),
-        cases=_every_case(evidence, allowed[Metric.DSC]),
+        cases=every_case(evidence, allowed[Metric.DSC]),
     )
 
 
@@ -322,32 +325,6 @@ def _surface_not_worse(found: MeanDifference | None, margin: float, policy: Gate
     if found is None or found.patients < policy.fewest_patients:
         return []
     return not_worse(found, margin, needed_patients(found, margin, policy), Metric.NSD, policy)
-
-
-def _every_case(evidence: OrganEvidence, allowed: Mapping[str, float]) -> tuple[GateCase, ...]:
-    every = {score.case: score for score in evidence.gate_set + evidence.target}
-    return tuple(
-        GateCase(
-            case=s.case,
-            site=s.site,
-            origin=s.origin,
-            groups=s.groups,
-            incumbent=s.incumbent_dsc,
-            candidate=s.candidate_dsc,
-            difference=s.difference,
-            surface_difference=s.change(Metric.NSD),
-            may_lose=allowed.get(s.case),
-        )
-        for _, s in sorted(every.items())
-    )
-
-
-def _taken(scores: Sequence[PairedScore]) -> dict[str, int]:
-    taken: dict[str, int] = {}
-    for score in scores:
-        for organ, voxels in score.taken_voxels.items():
-            taken[organ] = taken.get(organ, 0) + voxels
-    return dict(sorted(taken.items()))
 
 
 def _calibration(release: Release, organ: str) -> OrganCalibration | None:
@@ -382,16 +359,6 @@ def _report(
         organs=findings,
         cost=cost,
     )
-
-
-def _independent(scores: tuple[PairedScore, ...]) -> tuple[PairedScore, ...]:
-    return tuple(score for score in scores if score.origin == INDEPENDENT)
-
-
-def _deciding(evidence: OrganEvidence) -> tuple[PairedScore, ...]:
-    """Every case with independent truth, once, by identifier."""
-    every = {score.case: score for score in evidence.gate_set + evidence.target}
-    return _independent(tuple(score for _, score in sorted(every.items())))
 
 
 def _difference(

@@ -109,9 +109,10 @@ class GateCase:
     case, site, origin, groups
         As in `models.paired.PairedScore`.
     incumbent, candidate
-        DSC, 0..1; None when the release and the truth are both empty.
+        DSC, 0..1; None when the release and the truth are both empty, nobody drew the organ, or the
+        incumbent lacks it.
     difference, surface_difference
-        Candidate minus incumbent, DSC and surface DSC; None where the organ is truly absent.
+        Candidate minus incumbent, DSC and surface DSC; None where the organ is truly absent, or as above.
     may_lose
         DSC beyond which a loss is more than the incumbent's own noise on the case; None where the organ is
         truly absent.
@@ -204,6 +205,45 @@ class ServingCost:
 
 
 @dataclass(frozen=True)
+class NewOrgan:
+    """What is known of an organ that the incumbent lacks.
+
+    Parameters
+    ----------
+    cases
+        Gate cases the candidate was asked about.
+    drawn
+        Those with independent truth of the organ, absent or present.
+    patients
+        Patients who have it by independent truth.
+    mean, least
+        DSC of the candidate over these patients, 0..1; None without one.
+    missed, hallucinated
+        Cases, as `models.dsc.Outcome`.
+    target
+        DSC below which a reader should look; None: not established.
+    estimate
+        DSC that tuning itself estimated, by sampled voxels of patients that only judged; None: none.
+    bounded
+        Whether the candidate claims a bound of DSC for it; else every result of it is for review.
+    shown
+        Case and DSC of those to look at: the worst, then such as nobody drew it in (None).
+    """
+
+    cases: int
+    drawn: int
+    patients: int
+    mean: float | None
+    least: float | None
+    missed: int
+    hallucinated: int
+    target: float | None
+    estimate: float | None
+    bounded: bool
+    shown: tuple[tuple[str, float | None], ...]
+
+
+@dataclass(frozen=True)
 class OrganGate:
     """The gate's findings on one organ.
 
@@ -246,6 +286,8 @@ class OrganGate:
         Case and DSC difference of the five largest losses, independent truth only, the worst first.
     cases
         Every case asked, by identifier; empty when untouched.
+    new
+        What is known of an organ that the incumbent lacks; None of all others.
     """
 
     organ: str
@@ -267,6 +309,7 @@ class OrganGate:
     patients_needed: int | None = None
     worst: tuple[tuple[str, float], ...] = ()
     cases: tuple[GateCase, ...] = ()
+    new: NewOrgan | None = None
 
 
 @dataclass(frozen=True)
@@ -286,7 +329,7 @@ class GateReport:
     reasons
         Those that concern the release as a whole, gravest first.
     organs
-        By organ, in the contract's order; empty when no case was asked.
+        By organ, in the order of the candidate's contract; empty when no case was asked.
     cost
         What either costs the server; None when it was not measured.
     """

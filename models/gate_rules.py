@@ -206,9 +206,9 @@ def affordable(cost: ServingCost | None, policy: GatePolicy) -> list[GateReason]
 
 
 def presence(scores: Collection[PairedScore]) -> dict[str, Presence]:
-    """Count agreement about presence, apart from all overlap."""
+    """Count agreement about presence, apart from all overlap; cases in which nobody drew the organ do not."""
 
-    def counted(outcomes: Sequence[Outcome]) -> Presence:
+    def counted(outcomes: Sequence[Outcome | None]) -> Presence:
         return Presence(**{outcome.value: outcomes.count(outcome) for outcome in Outcome})
 
     return {

@@ -33,6 +33,8 @@ POWER = 0.8
 class PairedScore:
     """One organ of one case, segmented by both releases in one serving profile.
 
+    Where the incumbent lacks the organ, nothing is known of it; where nobody drew it, no score is.
+
     Parameters
     ----------
     case
@@ -44,11 +46,11 @@ class PairedScore:
     origin
         Origin of the truth: `independent`, `edited-from-N` or `accepted-from-N`.
     incumbent_digest, candidate_digest
-        SHA-256 of the organ's served probability and mask.
+        SHA-256 of the organ's served probability and mask; None where the incumbent lacks it.
     incumbent_dsc, candidate_dsc
-        `models.dsc.dsc` against the truth on the CT grid; None when both masks are empty.
+        `models.dsc.dsc` against the truth on the CT grid; None when both masks are empty, or nobody drew it.
     incumbent_outcome, candidate_outcome
-        Agreement about presence.
+        Agreement about presence; None where nobody drew the organ.
     groups
         What the case belongs to by each acquisition fact that is known, e.g. ``{"kernel": "B30f"}``.
     incumbent_nsd, candidate_nsd
@@ -67,12 +69,12 @@ class PairedScore:
     patient: str
     site: str
     origin: str
-    incumbent_digest: str
+    incumbent_digest: str | None
     candidate_digest: str
     incumbent_dsc: float | None
     candidate_dsc: float | None
-    incumbent_outcome: Outcome
-    candidate_outcome: Outcome
+    incumbent_outcome: Outcome | None
+    candidate_outcome: Outcome | None
     groups: Mapping[str, str] = field(default_factory=dict)
     incumbent_nsd: float | None = None
     candidate_nsd: float | None = None
@@ -84,7 +86,7 @@ class PairedScore:
 
     @property
     def truly_there(self) -> bool:
-        """Whether the truth has the organ; where it has not, all is a matter of presence."""
+        """Whether the truth has the organ; where it has not, or nobody drew it, there is no overlap."""
         return self.candidate_outcome in (Outcome.PRESENT, Outcome.MISSED)
 
     def values(self, metric: Metric) -> tuple[float, float] | None:

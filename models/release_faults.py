@@ -9,6 +9,7 @@ from dataclasses import replace
 from models.calibration import Calibration
 from models.contract import ModelContract
 from models.gate_report import Decision, GateReason
+from models.organs import KEYS
 from models.release import Release
 
 
@@ -27,7 +28,7 @@ def release_faults(
     incumbent, candidate
         The two releases.
     tuned
-        Organs whose heads were meant to change.
+        Organs whose heads were meant to change; those the incumbent lacks are new.
     recalibrated
         Whether it is on record that the calibration, and nothing else, was measured anew: then a person
         agrees to what is claimed from now on.
@@ -52,8 +53,9 @@ def release_faults(
             "Tuning must leave the trunk as it is.",
         ),
         "contract-changed": (
-            _plain(candidate.contract) != _plain(incumbent.contract),
-            "Tuning must leave the contract as it is.",
+            _plain(candidate.contract) != _plain(incumbent.contract)
+            and (retrained or not added_organs(incumbent, candidate, tuned)),
+            "Tuning must leave the contract as it is, but for organs that are on record as new.",
         ),
         "calibration-changed": (
             not recalibrated
@@ -74,6 +76,22 @@ def release_faults(
         detail = "The whole network was trained again: every organ is another network, on another trunk."
         found.append(GateReason("retrained", Decision.NEEDS_APPROVAL, detail))
     return found
+
+
+def added_organs(incumbent: Release, candidate: Release, tuned: Collection[str]) -> tuple[str, ...]:
+    """Return the organs a candidate has beyond the incumbent's; none if its contract differs otherwise too.
+
+    They stand behind the incumbent's, and it is on record that a head of each was tuned.
+    """
+    before, after = incumbent.contract, candidate.contract
+    kept, added = after.organs[: len(before.organs)], after.organs[len(before.organs) :]
+    thresholds = {organ: value for organ, value in after.thresholds.items() if organ not in added}
+    without = json.dumps(
+        {**after.to_json(), "organs": before.organs, "thresholds": thresholds}, sort_keys=True
+    )
+    once = len(set(after.organs)) == len(after.organs)
+    only_added = once and kept == before.organs and without == _plain(before)
+    return added if only_added and set(added) <= set(tuned) & set(KEYS) else ()
 
 
 def changed_heads(incumbent: Release, candidate: Release, tuned: Collection[str]) -> frozenset[str]:

@@ -36,9 +36,9 @@ class OrganScore:
     digest
         SHA-256 of the served probability (model grid, float16) and the mask on the CT grid.
     dsc
-        Against the truth on the CT grid, 0..1; None when both are empty.
+        Against the truth on the CT grid, 0..1; None when both are empty, or nobody drew the organ.
     outcome
-        Agreement about presence.
+        Agreement about presence; None where nobody drew the organ.
     nsd
         Surface DSC at the organ's tolerance, 0..1; 0 when one mask is empty, None when both are.
     hd95_mm
@@ -52,7 +52,7 @@ class OrganScore:
 
     digest: str
     dsc: float | None
-    outcome: Outcome
+    outcome: Outcome | None
     nsd: float | None = None
     hd95_mm: float | None = None
     sdc: float | None = None
@@ -65,7 +65,8 @@ class OrganScore:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> OrganScore:
         """Rebuild from `to_json`."""
-        return cls(**{**data, "outcome": Outcome(data["outcome"])})
+        told = data["outcome"]
+        return cls(**{**data, "outcome": None if told is None else Outcome(told)})
 
 
 def score_organs(
@@ -89,7 +90,8 @@ def score_organs(
     ct
         The grid of the truth.
     truth
-        Mask of every organ of the contract on the CT grid, axes (k, j, i).
+        Mask of each organ on the CT grid, axes (k, j, i). Of an organ of the contract without one there
+        is only what was answered.
     profile
         Serving profile it answered in.
 
@@ -114,11 +116,15 @@ def score_organs(
     scores = {}
     for channel, (probability, organ) in enumerate(zip(answer.probability, organs, strict=True)):
         mask = found[organ].mask
+        digest = sha256_hex(np.ascontiguousarray(probability).tobytes() + np.packbits(mask).tobytes())
+        if organ not in truth:
+            scores[organ] = OrganScore(digest, dsc=None, outcome=None, overlaps=shared[organ])
+            continue
         surface = surface_agreement(
             mask, truth[organ], ct.spacing_mm, catalogue_entry(organ).nsd_tolerance_mm
         )
         scores[organ] = OrganScore(
-            digest=sha256_hex(np.ascontiguousarray(probability).tobytes() + np.packbits(mask).tobytes()),
+            digest=digest,
             dsc=dsc(mask, truth[organ]),
             outcome=outcome(predicted=bool(mask.any()), true=bool(truth[organ].any())),
             nsd=surface.nsd if surface else None,
@@ -182,7 +188,7 @@ def _overlaps(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, dict[str, int
 
 
 def pair(
-    incumbent: OrganScore,
+    incumbent: OrganScore | None,
     candidate: OrganScore,
     *,
     case: str,
@@ -192,11 +198,15 @@ def pair(
     groups: Mapping[str, str],
     again: Sequence[OrganScore] = (),
 ) -> PairedScore:
-    """Put both releases' scores of one organ of one case side by side; words as in `PairedScore`."""
+    """Put both releases' scores of one organ of one case side by side; words as in `PairedScore`.
+
+    None stands for an incumbent that lacks the organ.
+    """
+    shared = {} if incumbent is None else incumbent.overlaps
     taken = {
-        organ: count - incumbent.overlaps.get(organ, 0)
+        organ: count - shared.get(organ, 0)
         for organ, count in candidate.overlaps.items()
-        if count > incumbent.overlaps.get(organ, 0)
+        if count > shared.get(organ, 0)
     }
     return PairedScore(
         case=case,
@@ -204,15 +214,15 @@ def pair(
         site=site,
         origin=origin,
         groups=groups,
-        incumbent_digest=incumbent.digest,
+        incumbent_digest=None if incumbent is None else incumbent.digest,
         candidate_digest=candidate.digest,
-        incumbent_dsc=incumbent.dsc,
+        incumbent_dsc=None if incumbent is None else incumbent.dsc,
         candidate_dsc=candidate.dsc,
-        incumbent_outcome=incumbent.outcome,
+        incumbent_outcome=None if incumbent is None else incumbent.outcome,
         candidate_outcome=candidate.outcome,
-        incumbent_nsd=incumbent.nsd,
+        incumbent_nsd=None if incumbent is None else incumbent.nsd,
         candidate_nsd=candidate.nsd,
-        incumbent_hd95_mm=incumbent.hd95_mm,
+        incumbent_hd95_mm=None if incumbent is None else incumbent.hd95_mm,
         candidate_hd95_mm=candidate.hd95_mm,
         again=tuple((one.dsc, one.nsd) for one in again),
         candidate_sdc=candidate.sdc,

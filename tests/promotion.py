@@ -118,8 +118,9 @@ def record_candidate(
     tuned: tuple[str, ...],
     patients: tuple[str, ...] = ("somebody else",),
     sites: tuple[str, ...] = ("B",),
+    estimates: Mapping[str, float] | None = None,
 ) -> None:
-    """Put a candidate on record, and what it learnt from."""
+    """Put a candidate on record, what it learnt from, and the DSC that tuning estimated by organ."""
     services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
     payload = {
         "release": candidate.number,
@@ -127,6 +128,13 @@ def record_candidate(
         "cases": [],
         "patients": patients,
         "sites": sites,
+        "report": {
+            "levels": dict.fromkeys(estimates or (), "head"),
+            "ladders": {
+                organ: {"rungs": [{"level": "head", "new_dsc": dsc, "old_dsc": None}]}
+                for organ, dsc in (estimates or {}).items()
+            },
+        },
     }
     services.records.event(CANDIDATE_TUNED, who="tune_heads", payload=payload)
 
@@ -141,12 +149,23 @@ def freeze_gate_set(
 
 
 def add_gate_case(
-    services: Services, segmenter: Segmenter, n: int, spleen_truth: int, liver_truth: int = 1
+    services: Services,
+    segmenter: Segmenter,
+    n: int,
+    spleen_truth: int,
+    liver_truth: int = 1,
+    stomach_truth: int | None = None,
 ) -> Case:
-    """Take a patient of site A or B in turn into the gate set, told as in `freeze_gate_set`."""
+    """Take a patient of site A or B in turn into the gate set, told as in `freeze_gate_set`.
+
+    Truth of the stomach is what a release answers that has it behind the other two; None: nobody drew it.
+    """
     volume = Volume(noisy_body(SHAPE, seed=n), GRID)
     labels = {}
-    for index, (organ, release) in enumerate((("liver", liver_truth), ("spleen", spleen_truth))):
+    truth = {"liver": liver_truth, "spleen": spleen_truth, "stomach": stomach_truth}
+    for index, (organ, release) in enumerate(truth.items()):
+        if release is None:
+            continue
         mask = segmenter.segment(volume.hu, release).probability[index] >= np.float16(0.5)
         drawn = np.full(SHAPE, Provenance.READER, dtype=np.uint8)
         labels[organ] = HybridLabel(mask, drawn)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import matplotlib
 import numpy as np
@@ -89,12 +89,12 @@ def seen_as_a_reader(axes: Axes, geometry: Geometry) -> None:
     axes.set_axis_off()
 
 
-def legend() -> bytes:
-    """Return a PNG of the nine organs' colours and names."""
+def legend(further: Iterable[str] = ()) -> bytes:
+    """Return a PNG of the colours and names of the nine organs, and of further ones of the catalogue."""
     figure = Figure(figsize=(7.5, 0.7), dpi=90, layout="tight")
     axes = figure.add_subplot()
     axes.set_axis_off()
-    for key in ORGANS:
+    for key in (*ORGANS, *(key for key in further if key not in ORGANS)):
         axes.plot([], [], color=colour(key), linewidth=3, label=organ(key).label)
     axes.legend(loc="center", ncol=5, fontsize=7, frameon=False)
     return png(figure)

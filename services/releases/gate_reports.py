@@ -15,7 +15,7 @@ from typing import Any
 
 from models.errors import InvalidRelease, StorageFailed
 from models.gate_report import GatePolicy
-from models.organs import organ
+from models.organs import KEYS, organ
 from models.release import Release, sha256_hex
 from services.releases.files import replace, storage_errors, write_once
 
@@ -44,8 +44,8 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """64 hexadecimal digits; other ones if a digest, the profile, the policy or a margin differs."""
-        fixed = {
+        """64 hexadecimal digits, others where a digest, profile, policy, margin or new target differs."""
+        fixed: dict[str, Any] = {
             "candidate": self.candidate.digest,
             "incumbent": self.incumbent.digest,
             "gate_set": self.gate_set,
@@ -53,6 +53,10 @@ class Trial:
             "policy": asdict(self.policy),
             "margins": margins(self.incumbent),
         }
+        before, after = self.incumbent.contract.organs, self.candidate.contract.organs
+        new = {key: organ(key).dsc_target for key in after if key not in before and key in KEYS}
+        if new:
+            fixed["targets"] = new
         return sha256_hex(json.dumps(fixed, sort_keys=True).encode())
 
 
@@ -105,14 +109,26 @@ def read_report(folder: Path, release: int, trial: str, digest: str) -> dict[str
 
 
 PICTURED = 2
-"""Worst cases pictured of each tuned organ."""
+"""Worst cases pictured of each tuned or new organ."""
+
+
+def to_picture(finding: Mapping[str, Any]) -> list[tuple[str, float | None]]:
+    """Return the cases pictured of one organ of a report; reports of before know of no new organs.
+
+    Returns
+    -------
+    list
+        Case, and DSC difference; of a new organ its DSC, None where nobody drew it.
+    """
+    new = finding.get("new")
+    return [(case, value) for case, value in (new["shown"] if new else finding["worst"])[:PICTURED]]
 
 
 def pictured(report: Path) -> set[str]:
     """Return the cases whose images the page of a report shows; none if the report cannot be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         organs = json.loads(report.read_bytes())["organs"]
-        return {case for organ in organs for case, _ in organ["worst"][:PICTURED]}
+        return {case for organ in organs for case, _ in to_picture(organ)}
     return set()
 
 
