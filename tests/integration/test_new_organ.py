@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from flows import promote_release
 from flows.gate_candidate import all_reasons, gate_candidate, organ_rows
+from flows.keep_cases import add_case
 from flows.roll_back import rollback
+from flows.segment_study import segment
+from models.corrections import INDEPENDENT
 from models.errors import Refused
+from models.network.heads import HeadSpec, build_head
+from models.network.weights import head_to_bytes
+from models.organs import organ
+from models.phantom import make_case
 from models.release import Release
+from services.dicom.phantom_series import write_phantom_series, write_truth
 from services.records.port import Purpose, ReleaseState
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import pictured
 from services.wiring import Services
+from tests.learning import SPACING, open_site
 from tests.promotion import (
     InProcessEndpoint,
     add_gate_case,
@@ -159,6 +172,44 @@ def test_back_at_the_release_without_it_all_goes_on_and_cases_with_truth_measure
     new = report["organs"][2]["new"]
     assert (new["drawn"], new["patients"], new["mean"], new["least"]) == (CASES, CASES, 1.0, 1.0)
     assert promote_release.promote(6, services, *WHO, canary=small_canary)["replaced"] == 1
+
+
+def test_results_take_the_organs_from_the_release_and_a_new_one_is_never_clear(tmp_path: Path) -> None:
+    made = open_site(tmp_path)
+    services, parent = made.services, made.services.releases.release(1)
+    new = ("spleen", "oesophagus")
+    heads = {key: head_to_bytes(build_head(HeadSpec(parent.contract.feature_channels))) for key in new}
+    contract = replace(
+        parent.contract,
+        organs=(*parent.contract.organs, *new),
+        thresholds={**parent.contract.thresholds, **dict.fromkeys(new, 0.5)},
+    )
+    digests = {**parent.heads, **{key: services.releases.add_head(head) for key, head in heads.items()}}
+    release = replace(parent, number=2, parent=1, contract=contract, heads=digests)
+    services.releases.publish(release)
+    record_candidate(services, release, new, estimates=dict.fromkeys(new, 0.9))
+    phantom, ct = make_case("B", 1, spacing_mm=SPACING), tmp_path / "ct"
+    write_phantom_series(phantom, ct)
+    write_truth(phantom, tmp_path / "truth.npz")
+    add_case(ct, tmp_path / "truth.npz", Purpose.GATE, INDEPENDENT, services)
+    services.records.freeze(Purpose.GATE)
+    *_, spleen, oesophagus = gate_candidate(2, services)["organs"]
+    drawn = [one["new"]["drawn"] for one in (spleen, oesophagus)]
+    assert drawn == [1, 0], "truth of what nothing serves yet was kept, and a phantom has no oesophagus"
+    services.records.set_incumbent(2, approver="IT", reason="to see its results", replacing=1)
+    found = {one["organ"]: one for one in segment(ct, tmp_path / "out", services).document["organs"]}
+    assert {found[key]["flag"] for key in new} <= {"review", "reject"}
+    assert all("uncalibrated" in found[key]["reasons"] for key in new)
+    assert [found[key]["dsc_lower_bound"] for key in new] == [None, None]
+    assert "uncalibrated" not in found["liver"]["reasons"]
+    seg = dcmread(tmp_path / "out" / "organ-seg.dcm")
+    labels = [one.SegmentLabel for one in seg.SegmentSequence]
+    assert labels == ["Spleen", "Liver", "Stomach", "Aorta", "Oesophagus"]
+    assert organ("oesophagus").type.value in str(dcmread(tmp_path / "out" / "report-sr.dcm"))
+    services.records.set_incumbent(1, approver="IT", reason="back", replacing=2)
+    back = {one["organ"]: one for one in segment(ct, tmp_path / "back", services).document["organs"]}
+    assert (back["spleen"]["presence"], "oesophagus" in back) == ("not-asked", False)
+    assert services.cases.read(services.records.cases(Purpose.GATE)[0]).labels.keys() == phantom.truth.keys()
 
 
 def test_a_version_with_one_more_organ_is_served_beside_the_others_by_a_real_triton(serving: Serving) -> None:
