@@ -247,7 +247,7 @@ def test_a_flow_gates_waits_for_a_person_and_promotes_and_prefect_shows_it(
             assert site.records.release_states()[NEXT] is ReleaseState.NEEDS_APPROVAL
             assert site.records.incumbent() == 1
             person = {"approver": "Dr P", "reason": "read the report"}
-            ask(api, f"flow_runs/{waiting}/resume", {"run_input": person})
+            resumed(api, waiting, person)
             said, log = run.communicate(timeout=120)
         finally:
             run.kill()
@@ -274,6 +274,14 @@ def paused(api: str, run: subprocess.Popen[str]) -> str:
             pytest.fail(run.communicate()[1])
         time.sleep(0.5)
     pytest.fail("no run waits for a person")
+
+
+def resumed(api: str, run: str, person: dict[str, str]) -> None:
+    """Answer for a person; a run that has only just paused may not take it yet, and says so."""
+    deadline = time.monotonic() + 60
+    while (answer := ask(api, f"flow_runs/{run}/resume", {"run_input": person}))["status"] != "ACCEPT":
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.5)
 
 
 def ask(api: str, path: str, question: dict[str, Any]) -> Any:
