@@ -22,6 +22,7 @@ from flows.serving import Progress, serve, silent, worth_trying_again
 from models.canary import Faults, canary_faults, canary_volume
 from models.contract import ModelContract
 from models.errors import OrganloopError, Refused
+from models.organs import organ
 from services.records.audit import chain_faults
 from services.records.port import Event, ReleaseState
 from services.releases.gate_reports import GateReports
@@ -81,7 +82,10 @@ def promote(
     if services.records.incumbent() != number:
         progress("asking for the gate's decision")
         incumbent = require_passed(number, services)
-        serve(services.releases.release(number), services, progress)
+        release, before = services.releases.release(number), services.releases.release(incumbent)
+        for new in (organ(key) for key in release.contract.organs if key not in before.contract.organs):
+            progress(f"release {incumbent} has no {new.label.lower()}: it was compared with nothing")
+        serve(release, services, progress)
         progress("asking both releases about the canary study")
         require_canary(number, incumbent, services, canary)
         progress(f"making release {number} the incumbent")

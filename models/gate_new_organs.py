@@ -62,8 +62,8 @@ def new_organ(
         detail = "No gate case has it by independent truth, and tuning judged it on no patient."
         reasons.append(GateReason("new-organ-unmeasured", Decision.INSUFFICIENT_EVIDENCE, detail))
     elif measured <= 0 or measured < POOR_SHARE * (entry.dsc_target or 0):
-        target = "" if entry.dsc_target is None else f": under half its target of {entry.dsc_target:.2f}"
-        detail = f"A mean DSC of {measured:.3f} is no {entry.label.lower()}{target}."
+        half = "" if entry.dsc_target is None else f", under half its target of {entry.dsc_target:.2f}"
+        detail = f"Its DSC is {measured:.3f}{half}; no person's word makes that good enough."
         reasons.append(GateReason("new-organ-poor", Decision.REFUSE, detail))
     return OrganGate(
         organ=organ,

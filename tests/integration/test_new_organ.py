@@ -79,7 +79,10 @@ def gated(site: tuple[Services, InProcessEndpoint]) -> dict:
 @pytest.fixture(scope="module")
 def promoted(site: tuple[Services, InProcessEndpoint], gated: dict) -> tuple[Services, dict]:
     services, _ = site
-    return services, promote_release.promote(2, services, *WHO, canary=small_canary)
+    told: list[str] = []
+    document = promote_release.promote(2, services, *WHO, told.append, canary=small_canary)
+    assert "release 1 has no stomach: it was compared with nothing" in told
+    return services, document
 
 
 def test_the_gate_leaves_a_new_organ_to_a_person_and_holds_the_others_to_the_same_bits(site, gated) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.calibration import Calibration, DomainReference, OrganCalibration
 from models.dsc import Outcome
 from models.gate import OrganEvidence, Tuning, gate
 from models.gate_report import Decision, GateReport
@@ -116,6 +117,22 @@ def test_nothing_is_loosened_for_the_organs_beside_it() -> None:
     worse = decide(drawn(0.9), with_spleen(CANDIDATE), stomach=-0.05, **both)
     assert worse.decision is Decision.REFUSE
     assert {"worse-than-incumbent", "no-gain"} <= codes(worse)
+
+
+@pytest.mark.parametrize(("dsc", "refused"), [(0.93, set()), (0.6, {"bound-not-held"})])
+def test_a_bound_that_is_claimed_of_it_is_checked(dsc: float, refused: set[str]) -> None:
+    domain = DomainReference((0.0,), ((1.0,),), (1.0,), 1.0, 1.0)
+    known = {"liver": OrganCalibration(0.05, 0.9, 20)}
+    incumbent = replace(INCUMBENT, calibration=Calibration("python/cpu", known, domain))
+    claims = replace(incumbent.calibration, organs={**known, "spleen": OrganCalibration(0.05, 0.9, 40)})
+    spleen = [replace(one, candidate_sdc=0.95) for one in drawn(*[dsc] * 30)]
+    same = OrganEvidence(scores(np.zeros(30), tuned=False))
+    found = {**dict.fromkeys(ORGANS, same), "spleen": OrganEvidence(tuple(spleen))}
+    candidate = replace(with_spleen(), calibration=claims)
+    report = gate(incumbent, candidate, Tuning(("spleen",)), found, "python/cpu", FAST)
+    assert codes(report) == {"new-organ"} | refused
+    assert report.organs[-1].bound.cases == 30
+    assert "no bound" not in report.organs[-1].reasons[-1].detail
 
 
 @pytest.mark.parametrize(
