@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from flows.calibration_cases import untaught
-from flows.gate_trial import CANDIDATE_TUNED
+from flows.gate_trial import CANDIDATE_TUNED, always_held
 from flows.serving import Progress, silent
 from flows.tuning_lessons import Lessons, lessons_of
 from flows.tuning_plan import TUNING_DECLINED, TuningRun, document, known, plan, refuse_taken_back
@@ -238,11 +238,13 @@ def _calibration(
 ) -> Calibration | None:
     """Return the parent's calibration with that of the tuned organs measured again, or left out.
 
-    The trunk is the same, and so is where the calibration studies lie.
+    The trunk is the same, and so is where the calibration studies lie. An organ that was new once gets no
+    certificate here: those it had beside it have shared all the probability of being wrong that there is.
     """
     old = run.parent.calibration
     if old is None:
         return None
+    shared = always_held(run.parent, services)
     measured: Mapping[str, OrganCalibration] = {}
     kept_for_it = untaught(services, run.calibration_cases)
     if kept_for_it:
@@ -252,7 +254,10 @@ def _calibration(
         threads = services.settings.threads
         engine = OpenVinoEngine(draft, store.export(draft.trunk), exports, threads)
         cases = (services.cases.read(case) for case in kept_for_it)
-        measured = calibrate_organs(draft, engine, organs, cases, old)
+        measured = {
+            organ: fitted if organ in shared else replace(fitted, certificate=None)
+            for organ, fitted in calibrate_organs(draft, engine, organs, cases, old).items()
+        }
     kept = {organ: known for organ, known in old.organs.items() if organ not in organs}
     return replace(old, organs={**kept, **measured})
 

@@ -24,6 +24,7 @@ from flows.tune_heads import tune
 from flows.tuning_lessons import lessons_of
 from flows.tuning_plan import plan
 from models import label_doubts
+from models.calibration import Certificate, OrganCalibration
 from models.errors import OrganloopError, Refused, StorageFailed
 from models.label_doubts import LabelDoubt
 from models.network import tuning as network_tuning
@@ -248,6 +249,21 @@ def test_a_new_organ_gets_a_head_from_readers_masks_alone(corrected, tmp_path):
     assert [fault.code for fault in others] == ["contract-changed"]
     with pytest.raises(ValueError, match="liver"):
         plan(services, None, SETTINGS, ["liver"])
+
+
+def test_an_organ_that_was_new_once_gets_no_share_of_the_certificates_by_tuning(
+    corrected, tmp_path, monkeypatch
+):
+    services = corrected.copy(tmp_path).services
+    run = replace(plan(services, None, SETTINGS), new_organs=("spleen",))
+    fitted = OrganCalibration(0.1, 0.9, 50, certificate=Certificate(0.1, 0.025, 0.9, 40, 0))
+    monkeypatch.setattr(tune_heads, "untaught", lambda *_: ["fifty cases"])
+    monkeypatch.setattr(
+        tune_heads, "calibrate_organs", lambda _d, _e, organs, *_: dict.fromkeys(organs, fitted)
+    )
+    made = tune_heads._calibration(services, run, ("aorta", "spleen"), run.parent, lambda _: None)
+    assert made.organs["aorta"].certificate == fitted.certificate
+    assert made.organs["spleen"] == replace(fitted, certificate=None)
 
 
 def test_a_label_that_was_refused_is_not_replayed_either(corrected, tmp_path, monkeypatch):
