@@ -105,7 +105,7 @@ class TritonRepository:
             If an export is missing or damaged, the version is there with other bytes, or the trunk has no
             engine for this GPU.
         StorageFailed
-            If the disk is full or not writable; no version folder is left.
+            If the disk is full or not writable; no new folder is left, and one that was there stays.
         """
         version, pinned = self.versions_folder / str(release.number), self._pinned(release, store)
         if version.exists():  # refused before anything of the version that is there is touched
@@ -120,9 +120,7 @@ class TritonRepository:
         if version.exists():
             if (version / MODEL_FILE).read_bytes() == files[MODEL_FILE]:
                 return version
-            with storage_errors(f"version {release.number}"):
-                self._take_out(version)  # same release, newer program; its parts stay
-        self._move_in(version, files)
+        self._move_in(version, files, renews=version.exists())  # same release, newer program; its parts stay
         return version
 
     def differing(self, release: Release, store: ReleaseStore) -> tuple[str, ...]:
@@ -216,7 +214,7 @@ class TritonRepository:
             folder.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)  # what stays, `_clear_asides` removes
 
-    def _move_in(self, version: Path, files: dict[str, bytes]) -> None:
+    def _move_in(self, version: Path, files: dict[str, bytes], renews: bool = False) -> None:
         self._clear_asides()
         aside = self._aside()
         try:
@@ -237,6 +235,8 @@ class TritonRepository:
                         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
                     )
                 version.parent.mkdir(parents=True, exist_ok=True)
+                if renews:  # only now that the new one is whole: a full disk costs nobody what is served
+                    self._take_out(version)
                 aside.rename(version)
                 sync(version.parent)
         finally:

@@ -85,6 +85,24 @@ def test_a_newer_program_replaces_the_old_one_in_its_version(
     assert repository.versions() == (1,)
 
 
+def test_a_full_disk_leaves_the_version_that_a_newer_program_was_to_replace(
+    store: ReleaseStore, repository: TritonRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = publish_tiny(store, 1, SEEDS)
+    folder = repository.write_version(release, store)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (tmp_path / "model.py").write_text("MEANING = 43\n")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageFailed):
+        repository.write_version(release, store)
+    assert repository.versions() == (1,)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
 def test_a_release_without_export_gets_no_version(store: ReleaseStore, repository: TritonRepository) -> None:
     release = publish_tiny(store, 1, SEEDS)
     for export in (store.folder / "exports").glob(f"{release.heads['liver']}.*"):
