@@ -117,9 +117,8 @@ class TritonRepository:
             for name, part in self._gpu.parts(release, store).items():
                 self._write_part(name, part)
         self._write_config()
-        if version.exists():
-            if (version / MODEL_FILE).read_bytes() == files[MODEL_FILE]:
-                return version
+        if version.exists() and (version / MODEL_FILE).read_bytes() == files[MODEL_FILE]:
+            return version
         self._move_in(version, files, renews=version.exists())  # same release, newer program; its parts stay
         return version
 
