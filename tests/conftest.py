@@ -32,6 +32,10 @@ TOGETHER = {
             "segment_flow",
         )
     ),
+    "tuning": tuple(
+        f"integration/test_{name}.py"
+        for name in ("kept_features", "train_release", "tune_heads", "tuning_lessons")
+    ),
     "imported": ("integration/test_import_checkpoint.py", "integration/test_imported_organs.py"),
 }
 """Files that share a fixture that takes long, or wants fixed ports: they run in one process."""

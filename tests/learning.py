@@ -20,6 +20,7 @@ from models.network.weights import head_to_bytes, trunk_from_bytes, trunk_to_byt
 from models.organs import organ
 from models.phantom import make_case
 from models.release import Release, sha256_hex
+from models.tuning import Level, TuningSettings
 from services.dicom.phantom_series import write_phantom_series
 from services.dicom.series import load, read_series
 from services.inference.engine import serving_profile
@@ -30,6 +31,12 @@ from services.wiring import Services, connect_in_process
 ORGANS = ("liver", "stomach", "aorta")
 SPACING = (10.0, 8.0, 8.0)
 """Voxels of the phantoms, (k, j, i) millimetres."""
+
+SEEDS = (1, 2, 3)
+"""Phantoms in which a reader painted stomach and aorta."""
+
+TUNING = TuningSettings(Level.NEIGHBOURHOOD, steps=4, batch_voxels=512, window_voxels=128)
+"""As quick as it can be: what a head learns is measured elsewhere."""
 
 THREADS = 2
 DOMAIN = DomainReference((0.0,) * 14, ((1.0,) + (0.0,) * 13,), (1.0,), 1.0, 1e9)

@@ -1,4 +1,4 @@
-"""The local stack with the shipped release, started once for all tests that use the command."""
+"""What integration tests share: the local stack with the shipped release, and a site that was corrected."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from services.settings import Settings
 
 if TYPE_CHECKING:
     from tests.imported import Imported
+    from tests.learning import Site
 
 
 @dataclass(frozen=True)
@@ -66,3 +67,24 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
     from tests.imported import imported_at
 
     return imported_at(tmp_path_factory.mktemp("imported"))
+
+
+@pytest.fixture(scope="session")
+def corrected(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Open a site where a reader painted stomach and aorta in three studies; who changes it takes a copy."""
+    from tests.learning import SEEDS, open_site
+
+    site = open_site(tmp_path_factory.mktemp("corrected"))
+    for seed in SEEDS:
+        site.correct(seed, "stomach", "aorta")
+    return site
+
+
+@pytest.fixture(scope="session")
+def tuned(corrected: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, dict[str, Any]]:
+    """Tune on a copy of that site; return it and what `tune` said."""
+    from flows.tune_heads import tune
+    from tests.learning import TUNING
+
+    site = corrected.copy(tmp_path_factory.mktemp("tuned"))
+    return site, tune(site.services, settings=TUNING)

@@ -19,19 +19,9 @@ from models.label_doubts import LabelDoubt
 from models.network.training import TrainingSettings
 from services.cases.training_cases import HELD_WEIGHT, PreparedCases
 from services.records.port import ReleaseState
-from tests.learning import ORGANS, open_site
+from tests.learning import ORGANS, SEEDS, open_site
 
 SETTINGS = TrainingSettings(steps=4, warm_up=1)
-SEEDS = (1, 2, 3)
-
-
-@pytest.fixture(scope="module")
-def corrected(tmp_path_factory):
-    """A site where a reader painted stomach and aorta in three studies, and nobody the liver."""
-    site = open_site(tmp_path_factory.mktemp("site"))
-    for seed in SEEDS:
-        site.correct(seed, "stomach", "aorta")
-    return site
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,163 @@
+"""What a run of tuning learns from: which words count, which labels are refused, which cases come again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from flows import tuning_lessons
+from flows.gate_candidate import CANDIDATE_TUNED
+from flows.ingest_correction import ingest, memory_of
+from flows.tune_heads import tune
+from flows.tuning_lessons import lessons_of
+from flows.tuning_plan import plan
+from models import label_doubts
+from models.errors import Refused, StorageFailed
+from models.label_doubts import LabelDoubt
+from models.segmentation import Segmentation
+from services.cases import evidence
+from services.cases.replayed import choose_replayed
+from services.cases.tuning_study import read_tuning_study
+from services.records.port import Case, Purpose
+from services.records.store import SqlRecords
+from tests.learning import ORGANS, TUNING
+
+
+def test_what_a_neighbours_brush_took_is_no_evidence(tuned):
+    _, document = tuned
+    assert document["left_out"] == {"liver": "too-few-studies: edited in 0 new studies, 3 are needed"}
+
+
+def test_our_own_seg_sent_back_teaches_nothing(corrected):
+    before = plan(corrected.services, None, TUNING).key
+    ct, sent = corrected.folder / "ct-1", corrected.folder / "result-1" / "organ-seg.dcm"
+    document = ingest(sent, ct, sent, memory_of(corrected.services.settings))
+    assert document["status"] == "ours-unchanged"
+    assert plan(corrected.services, None, TUNING).key == before
+
+
+def test_too_few_corrections_are_no_error(corrected, monkeypatch):
+    monkeypatch.setattr(evidence, "FEWEST_EDITED_STUDIES", 4)
+    said = []
+    document = tune(corrected.services, ["aorta"], TUNING, said.append)
+    assert (document["release"], document["organs"], document["curve"]) == (None, [], {})
+    assert document["left_out"] == {"aorta": "too-few-studies: edited in 3 new studies, 4 are needed"}
+    assert said == ["nothing to learn: no organ has enough new corrections"]
+
+
+def test_after_promotion_there_is_nothing_left_to_learn(tuned, tmp_path):
+    site = tuned[0].copy(tmp_path)
+    site.services.records.set_incumbent(2, approver="test", reason="gate passed")
+    assert tune(site.services, settings=TUNING)["release"] is None
+
+
+@pytest.mark.parametrize("purpose", [Purpose.GATE, Purpose.CALIBRATION])
+def test_a_patient_of_the_gate_or_calibration_set_teaches_nothing(corrected, tmp_path, purpose):
+    services = corrected.copy(tmp_path).services
+    run = plan(services, None, TUNING)
+    learnt = run.evidence.corrected[0].case
+    other = Case("1" * 64, purpose, "2" * 64, "independent", "3" * 64)
+    services.records.add_case(other)
+    with pytest.raises(Refused, match="patient-leak"):
+        services.records.add_case(replace(learnt, case_id="4" * 64, patient=other.patient))
+    with pytest.raises(Refused, match="patient-leak"):
+        services.records.add_case(replace(other, case_id="5" * 64, patient=learnt.patient))
+    again = plan(services, None, TUNING).evidence
+    assert again == run.evidence
+    assert other.patient not in {one.case.patient for one in again.corrected + again.older}
+
+
+def test_a_label_that_cannot_be_meant_is_refused_and_named(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    monkeypatch.setattr(label_doubts, "TOO_LARGE", 1e-6)
+    said = []
+    document = tune(services, ["aorta"], TUNING, said.append)
+    assert document["release"] is None
+    assert document["left_out"] == {
+        "aorta": "too-few-studies: edited in 0 new studies, 3 are needed; labels refused: absurd-volume"
+    }
+    assert [(one["organ"], one["code"]) for one in document["doubts"]] == [("aorta", "absurd-volume")] * 3
+    assert said == ["nothing to learn: the labels of every organ are in doubt"]
+    monkeypatch.undo()
+    assert tune(services, ["aorta"], TUNING)["doubts"] == document["doubts"], "declined once and for all"
+
+
+def test_a_label_that_was_refused_is_not_replayed_either(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    run = plan(services, None, TUNING)
+    doubted = replace(run.evidence, corrected=run.evidence.corrected[:2], older=run.evidence.corrected[2:])
+    run = replace(run, evidence=doubted)
+    (old,) = doubted.older
+    named = tuning_lessons.label_doubt
+
+    def doubts(key, label, ct, outside):
+        refused = key == "aorta" and label.inside.sum() == volume
+        return LabelDoubt("absurd-volume", "x") if refused else named(key, label, ct, outside)
+
+    volume = services.cases.read(old.case).labels["aorta"].inside.sum()
+    monkeypatch.setattr(tuning_lessons, "label_doubt", doubts)
+    lessons = lessons_of(services, run, lambda _: None)
+    assert [one.organs for one in lessons.replayed] == [("stomach",)]
+    assert [(one["organ"], one["case"]) for one in lessons.refused] == [("aorta", old.case.case_id)]
+    assert set(lessons.studies[-1].truth) == {"stomach"}
+
+
+def test_a_word_that_taught_nothing_is_evidence_still_when_others_taught_its_organ(
+    corrected, tmp_path, monkeypatch
+):
+    services = corrected.copy(tmp_path).services
+    case = plan(services, None, TUNING).evidence.corrected[2].case
+    volume = services.cases.read(case).labels["aorta"].inside.sum()
+    named = tuning_lessons.label_doubt
+
+    def doubts(key, label, ct, outside):
+        refused = key == "aorta" and label.inside.sum() == volume
+        return LabelDoubt("absurd-volume", "x") if refused else named(key, label, ct, outside)
+
+    monkeypatch.setattr(evidence, "FEWEST_EDITED_STUDIES", 1)
+    monkeypatch.setattr(evidence, "FEWEST_EDITED_PATIENTS", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(tuning_lessons, "label_doubt", doubts)
+        assert tune(services, settings=TUNING)["organs"] == ["stomach", "aorta"]
+    services.records.set_incumbent(2, approver="test", reason="gate passed")
+    (left,) = plan(services, None, TUNING).evidence.corrected
+    assert (left.case.case_id, left.organs) == (case.case_id, ("aorta",))
+    (event,) = services.records.events(CANDIDATE_TUNED)
+    unrecorded = replace(event, payload={k: v for k, v in event.payload.items() if k != "taught"})
+    monkeypatch.setattr(SqlRecords, "events", lambda *_: (unrecorded,))
+    assert plan(services, None, TUNING).evidence.corrected == (), "as it was read before that was recorded"
+
+
+def test_a_case_that_lost_a_label_is_not_learnt_from_in_silence(corrected, tmp_path):
+    services = corrected.copy(tmp_path).services
+    run = plan(services, None, TUNING)
+    labelled = run.evidence.corrected[0]
+    (services.cases.folder / labelled.case.case_id / "labels" / "aorta.nii.gz").unlink()
+    with pytest.raises(StorageFailed, match=r"is not what was kept: .* ingest its correction, again"):
+        read_tuning_study(services.cases, labelled, run.parent)
+
+
+def test_of_many_older_cases_the_incumbent_is_asked_once_which_to_replay(corrected, tmp_path):
+    services = corrected.copy(tmp_path).services
+    run = plan(services, None, TUNING)
+    contract, asked = run.parent.contract, []
+
+    def ask(content):
+        asked.append(content)
+        random = np.random.default_rng(len(asked))
+        field = random.random((len(ORGANS), *content.volume.hu.shape)).astype(np.float16)
+        return Segmentation(field, field, random.random((2, 3), np.float32), np.zeros((2, 3), np.int32))
+
+    def chosen(budget):
+        kept = tmp_path / "kept" / "importance.json"
+        older = run.evidence.corrected
+        return choose_replayed(services.cases, older, budget, ("aorta",), contract, ask, kept)
+
+    assert chosen(3) == run.evidence.corrected
+    assert asked == []
+    assert len(chosen(2)) == 2
+    assert len(asked) == 3
+    assert chosen(2) == chosen(2)
+    assert len(asked) == 3
