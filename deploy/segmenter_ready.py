@@ -1,12 +1,15 @@
 """Whether the Triton beside this answers for the incumbent: what a cluster asks before studies go there.
 
 Triton's own ``/v2/health/ready`` says no while anything loads and after any failed load. The right question
-is the incumbent's version-ready URL, and which release that is, is a row of the records.
+is the incumbent's version-ready URL, and which release that is, is a row of the records. On a GPU server the
+networks are models of their own, and are asked for as well.
 """
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -16,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from models.contract import SEGMENTER
 from models.errors import OrganloopError
+from services.inference.triton_windows import DEVICE_PARAMETER, WINDOW_MODEL
 from services.records.store import open_records
 from services.settings import Settings
 
@@ -61,12 +65,19 @@ class Readiness:
                 self._asking = None
         if self._known is None:
             return False, "no release is the incumbent yet"
-        url = f"{self._triton}/v2/models/{SEGMENTER}/versions/{self._known}/ready"
+        version, end = f"{SEGMENTER}/versions/{self._known}", time.monotonic() + TRITON_SECONDS
         try:
-            with self._opener.open(url, timeout=TRITON_SECONDS):
-                return True, f"release {self._known} is ready"
-        except (urllib.error.URLError, OSError) as error:
+            self._ask(f"{version}/ready", end)
+            if DEVICE_PARAMETER in json.loads(self._ask(f"{version}/config", end)).get("parameters", {}):
+                self._ask(f"{WINDOW_MODEL.format(self._known)}/ready", end)
+        except (urllib.error.URLError, OSError, ValueError) as error:
             return False, f"release {self._known} is not ready: {error}"
+        return True, f"release {self._known} is ready"
+
+    def _ask(self, path: str, end: float) -> bytes:
+        left = max(end - time.monotonic(), 0.05)
+        with self._opener.open(f"{self._triton}/v2/models/{path}", timeout=left) as answer:
+            return bytes(answer.read())
 
 
 def serve(readiness: Readiness, host: str, port: int) -> ThreadingHTTPServer:

@@ -30,6 +30,7 @@ from flows.archived_study import (
 from flows.audit_stream import is_drawn, record_audit
 from flows.feature_keeping import keep_features, keeps_features
 from flows.launching import RUN_SECONDS
+from flows.served_proof import prove_served
 from flows.serving import Progress, incumbent, silent, worth_trying_again
 from models.errors import OrganloopError, Refused
 from models.findings import StudyFindings
@@ -133,7 +134,7 @@ def segment(
         If no series of the study can be segmented safely, with code and measured numbers; of an archived
         study also as `flows.archived_study.fetch`.
     InvalidRelease
-        If the release asked for is not in the store.
+        If the release asked for is not in the store, or a GPU server answers otherwise than was proven.
     ServingFailed
         If the segmenter could not answer.
     ProofFailed
@@ -196,6 +197,7 @@ def _make(
     with watch.step("serve"):
         progress(f"asking release {chosen.number}: {series.volume.geometry.shape} voxels")
         hu = model_volume.hu.astype(np.int16, copy=False)
+        prove_served(chosen, services, services.segmenter, progress)
         answer = services.segmenter.segment(hu, chosen.number, keeps_features(services))
         profile = services.segmenter.profile(chosen.number)
         keep_features(services, series, chosen, hu, answer, progress)

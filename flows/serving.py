@@ -9,6 +9,7 @@ from typing import Any
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import State
 
+from flows.served_proof import prove_served
 from models.errors import (
     InvalidRelease,
     PacsUnavailable,
@@ -94,12 +95,12 @@ def load(release: Release, services: Services, progress: Progress = silent) -> N
     Whatever else is kept in the repository is loaded with it: every replica can answer for every release
     before one of them is made the incumbent. A release that cannot be loaded is taken out of the repository
     again, unless it is the incumbent, so that it is in the way of no later load; what serves is never
-    touched.
+    touched. On a GPU server the release is proven before it counts as loaded.
 
     Raises
     ------
     InvalidRelease
-        If it cannot be loaded.
+        If it cannot be loaded, or a GPU server answers otherwise than was proven at export.
     ServingUnavailable, ServingTimedOut
         If an endpoint does not answer.
     """
@@ -112,6 +113,11 @@ def load(release: Release, services: Services, progress: Progress = silent) -> N
             for number in missing:
                 if not endpoint.ready(number):
                     progress(f"release {number} is kept and cannot be loaded; a rollback to it would fail")
+        try:
+            prove_served(release, services, endpoint, progress)
+        except InvalidRelease:
+            _take_out(release, services)
+            raise
 
 
 def _load(release: Release, endpoint: Endpoint, services: Services) -> None:
@@ -120,12 +126,17 @@ def _load(release: Release, endpoint: Endpoint, services: Services) -> None:
     except ServingRejected as error:
         if endpoint.ready(release.number):
             return  # it is another version that cannot be loaded
-        served = {event.payload["to"] for event in services.records.events("incumbent-changed")}
-        if release.number not in served:  # a rollback may need what served, from another endpoint
-            services.repository.remove_version(release.number)
+        _take_out(release, services)
         raise InvalidRelease(f"release {release.number} cannot be loaded: {error}") from error
     if not endpoint.ready(release.number):
         raise ServingUnavailable(f"release {release.number} was loaded and is not ready")
+
+
+def _take_out(release: Release, services: Services) -> None:
+    """Take a version out that nobody can use; one that has served stays, for it may elsewhere still."""
+    served = {event.payload["to"] for event in services.records.events("incumbent-changed")}
+    if release.number not in served:  # a rollback may need what served, from another endpoint
+        services.repository.remove_version(release.number)
 
 
 def worth_trying_again(_task: Any, _run: TaskRun, state: State[Any]) -> bool:

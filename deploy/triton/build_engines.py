@@ -38,6 +38,15 @@ NOTE_FILE = "engine.json"
 WORKSPACE_MIB = 8192
 """Most memory a layer may try while the GPU may be serving already."""
 
+FLAGS = {"fp32": (), "fp16": ("--fp16",)}
+"""By precision what trtexec is told of it, beside `COMMON_FLAGS`."""
+
+COMMON_FLAGS = (
+    "--noTF32",  # fp32 means it: else convolutions round to 10 bits of mantissa
+    "--skipInference",  # only build
+    f"--memPoolSize=workspace:{WORKSPACE_MIB}",
+)
+
 
 def build_engines(store: ReleaseStore, engines: Path, precision: str, trtexec: str) -> list[dict[str, Any]]:
     """Build what is missing.
@@ -70,6 +79,7 @@ def build_engines(store: ReleaseStore, engines: Path, precision: str, trtexec: s
         folder = engines / trunk / f"{device}-{precision}"
         onnx = store.export(trunk)
         known = {"trunk": trunk, "onnx": sha256_hex(onnx), "device": device, "precision": precision}
+        known["flags"] = " ".join((*COMMON_FLAGS, *FLAGS[precision]))  # of another program: another engine
         there = _is_whole(folder, known)
         if not there:
             _build(folder, onnx, known, trtexec)
@@ -96,10 +106,7 @@ def _build(folder: Path, onnx: bytes, known: dict[str, str], trtexec: str) -> No
             trtexec,
             f"--onnx={aside / 'trunk.onnx'}",
             f"--saveEngine={aside / PLAN_FILE}",
-            "--noTF32",  # fp32 means it: else convolutions round to 10 bits of mantissa
-            "--skipInference",  # only build
-            f"--memPoolSize=workspace:{WORKSPACE_MIB}",
-            *(["--fp16"] if known["precision"] == "fp16" else []),
+            *known["flags"].split(),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode or not (aside / PLAN_FILE).is_file():

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.compact import pack, unpack
-from models.errors import InvalidRelease
-from models.network.export import FLIP_LIMIT, OrganParity, check_parity, export_head, export_trunk
+from models.network.export import OrganParity, check_parity, export_head, export_trunk
 from models.network.prediction import torch_predict
 from models.network.weights import head_from_bytes, trunk_from_bytes
-from models.phantom import make_case
 from models.release import Release
-from models.resampling import to_model_grid
-from models.windows import Predict, Prediction, cut, scale_hu, segment_windows
+from models.segmentation import Segmentation
+from models.windows import Predict, Prediction, segment_windows
 from services.inference.engine import OpenVinoEngine, Precision
+from services.releases.served_parity import check_served, parity_volume, parity_windows
 from services.releases.store import ReleaseStore
-
-PARITY_CASES = (("A", 900_001), ("B", 900_001))
-"""Phantoms (site, seed) on which torch and the engine must agree; used for nothing else."""
 
 
 def export_release(
@@ -49,9 +43,8 @@ def export_release(
     Raises
     ------
     InvalidRelease
-        If the engine, on single windows or as it serves a volume, changes the label of more than 0.1 %
-        of any organ's voxels, or on single windows a logit, a deviation or the global feature by more than
-        `models.network.export` allows; nothing is kept.
+        If the engine changes labels or numbers by more than `models.network.export` allows on single windows,
+        or `services.releases.served_parity` as it serves a volume; nothing is kept.
     """
     contract = release.contract
     trunk = trunk_from_bytes(store.trunk(release.trunk))
@@ -71,9 +64,15 @@ def export_release(
         threads,
         precision=precision,
     )
-    windows, predict = parity_windows(release), _asked_once(torch_predict(trunk, heads, contract))
-    parity = check_parity(predict, contract, engine.predict, windows)
-    parity = _check_served(parity, predict, engine, windows)
+    predict = _asked_once(torch_predict(trunk, heads, contract))
+    parity = check_parity(predict, contract, engine.predict, parity_windows(contract))
+    hu = parity_volume(contract)
+    expected = segment_windows(hu, contract, predict)
+    labels = check_served(contract, expected, _travelled(engine.segment(hu)), engine.profile)
+    parity = tuple(
+        replace(one, served_flipped=flipped, served_voxels=voxels)
+        for one, (flipped, voxels) in zip(parity, labels, strict=True)
+    )
     for digest, onnx in exports.items():
         store.add_export(digest, onnx)
     return parity
@@ -92,47 +91,7 @@ def _asked_once(predict: Predict) -> Predict:
     return answer
 
 
-def _check_served(
-    parity: tuple[OrganParity, ...],
-    predict: Predict,
-    engine: OpenVinoEngine,
-    windows: Sequence[NDArray[np.float32]],
-) -> tuple[OrganParity, ...]:
-    """Compare what is served of a volume, the windows one above the other, with torch's; raises as above."""
-    contract = engine.contract
-    low, high = contract.hu_window
-    column = np.concatenate([window[0, 0] for window in windows])
-    hu = np.rint(column * (high - low) + low).astype(np.int16)
-    expected = segment_windows(hu, contract, predict).probability
-    travelled = unpack(pack(engine.segment(hu).probability, 1.0), hu.shape, 1.0)
-    served = []
-    for one, torchs, ours in zip(parity, expected, travelled, strict=True):
-        limit = contract.thresholds[one.organ]
-        mask, other = torchs >= limit, ours >= limit
-        flipped, voxels = int(np.count_nonzero(mask != other)), int(np.count_nonzero(mask | other))
-        if flipped > FLIP_LIMIT * voxels:
-            raise InvalidRelease(
-                f"{flipped} of {voxels} voxels of {one.organ} change their label as served in "
-                f"{engine.profile} (at most {FLIP_LIMIT:.1%} may)"
-            )
-        served.append(replace(one, served_flipped=flipped, served_voxels=voxels))
-    return tuple(served)
-
-
-def parity_windows(release: Release) -> Sequence[NDArray[np.float32]]:
-    """Return scaled windows, float32 (1, 1, k, j, i), from the middle of each parity phantom."""
-    contract = release.contract
-    windows = (_middle(*case, contract.spacing_mm, contract.window_shape) for case in PARITY_CASES)
-    return [scale_hu(hu, contract.hu_window)[None, None] for hu in windows]
-
-
-@lru_cache(len(PARITY_CASES))
-def _middle(
-    site: str, seed: int, spacing_mm: tuple[float, float, float], shape: tuple[int, int, int]
-) -> NDArray[np.int16]:
-    """Return the middle of a phantom, Hounsfield units on the model grid; made once for many releases."""
-    hu = to_model_grid(make_case(site, seed).volume, spacing_mm).hu
-    k, j, i = ((n - side) // 2 for n, side in zip(hu.shape, shape, strict=True))
-    window = cut(hu.astype(np.int16), (k, j, i), shape)
-    window.flags.writeable = False
-    return window
+def _travelled(answer: Segmentation) -> Segmentation:
+    """Return an answer whose probabilities were packed for the way and unpacked."""
+    shape = answer.probability.shape[1:]
+    return replace(answer, probability=unpack(pack(answer.probability, 1.0), shape, 1.0))

@@ -8,14 +8,20 @@
 That is the target `python`. On a GPU server trunk and heads are models of their own beside it
 (`services.releases.gpu_target`), and a version folder holds the program and ``release.json``.
 
-A version is written aside, complete, and renamed in: a version folder without its ``model.py`` would
-hang Triton's loading until it is restarted. Version folders never change afterwards, not even by a
-``__pycache__``: a changed file makes Triton restart that version at the next load.
+A folder is written aside, complete, and renamed in: a version folder without its ``model.py`` would
+hang Triton's loading until it is restarted. Nothing in it changes afterwards, not even by a
+``__pycache__``: a changed file makes Triton restart that version at the next load. A newer program puts
+another folder in its place, as a whole.
+
+Several processes of one home may write the same release at once. Two homes may not share a repository:
+each takes out what it does not know.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import os
 import py_compile
 import shutil
@@ -84,6 +90,22 @@ class TritonRepository:
         files = [file for folder in folders for kind in ("*.onnx", "*.plan") for file in folder.rglob(kind)]
         return sum(file.stat().st_size for file in files)
 
+    def networks_digest(self, number: int) -> str | None:
+        """Return the SHA-256 of all that a GPU server's backends run for a version.
+
+        None for the target `python`, where the segmenter runs what was proven at export.
+        """
+        if self._gpu is None:
+            return None
+        every = hashlib.sha256()
+        for name in self._needed(number):
+            for path in sorted((self.folder / name).rglob("*")):
+                if path.is_file():
+                    every.update(
+                        f"{path.relative_to(self.folder)} {sha256_hex(path.read_bytes())}\n".encode()
+                    )
+        return every.hexdigest()
+
     def write_version(self, release: Release, store: ReleaseStore) -> Path:
         """Write the version folder of a release; the same release a second time does nothing.
 
@@ -115,11 +137,9 @@ class TritonRepository:
         files = {MODEL_FILE: self._model.read_bytes(), **pinned}
         if self._gpu is not None:
             for name, part in self._gpu.parts(release, store).items():
-                self._write_part(name, part)
+                self._put(self.folder / name, part)
         self._write_config()
-        if version.exists() and (version / MODEL_FILE).read_bytes() == files[MODEL_FILE]:
-            return version
-        self._move_in(version, files, renews=version.exists())  # same release, newer program; its parts stay
+        self._put(version, files)  # there already with an older program: another folder, its parts stay
         return version
 
     def differing(self, release: Release, store: ReleaseStore) -> tuple[str, ...]:
@@ -196,28 +216,21 @@ class TritonRepository:
         release = Release.from_bytes((self.versions_folder / str(number) / RELEASE_FILE).read_bytes())
         return part_names(release)
 
-    def _write_part(self, name: str, files: Part) -> None:
-        """Write a model beside the segmenter; one that is there with these bytes is left alone."""
-        folder = self.folder / name
-        if folder.exists():
-            if all((folder / f).is_file() and (folder / f).read_bytes() == c for f, c in files.items()):
-                return
-            with storage_errors(name):  # another program's settings, or a new engine
-                self._take_out(folder)
-        self._move_in(folder, files)
-
     def _take_out(self, folder: Path) -> None:
         """Remove a folder; it is gone at once or there as a whole."""
-        if folder.exists():
-            aside = self._aside()
+        aside = self._aside()
+        with contextlib.suppress(FileNotFoundError):  # another took it out
             folder.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)  # what stays, `_clear_asides` removes
 
-    def _move_in(self, version: Path, files: dict[str, bytes], renews: bool = False) -> None:
+    def _put(self, folder: Path, files: Part) -> None:
+        """Have a folder hold these files; one that does is left alone, another stays until they are whole."""
+        if _holds(folder, files):
+            return
         self._clear_asides()
         aside = self._aside()
         try:
-            with storage_errors(f"version {version.name}"):
+            with storage_errors(f"{folder.parent.name}/{folder.name}"):
                 for name, content in files.items():
                     (aside / name).parent.mkdir(parents=True, exist_ok=True)
                     with (aside / name).open("wb") as file:
@@ -229,17 +242,25 @@ class TritonRepository:
                     # at the next because it changed.
                     py_compile.compile(
                         str(aside / MODEL_FILE),
-                        dfile=str(version / MODEL_FILE),
+                        dfile=str(folder / MODEL_FILE),
                         doraise=True,
                         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
                     )
-                version.parent.mkdir(parents=True, exist_ok=True)
-                if renews:  # only now that the new one is whole: a full disk costs nobody what is served
-                    self._take_out(version)
-                aside.rename(version)
-                sync(version.parent)
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                if folder.exists():  # only now: a full disk costs nobody what is served
+                    self._take_out(folder)
+                self._move_in(aside, folder, files)
+                sync(folder.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+    def _move_in(self, aside: Path, folder: Path, files: Part) -> None:
+        """Give a complete folder its name; another process may have put the same there meanwhile."""
+        try:
+            aside.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not _holds(folder, files):
+                raise
 
     def _clear_asides(self) -> None:
         """Remove what killed writers have left: whole networks, which nobody would ever read."""
@@ -257,3 +278,11 @@ class TritonRepository:
         path, content = self.versions_folder / CONFIG_FILE, self.config.encode()
         if not path.is_file() or path.read_bytes() != content:
             replace(path, content)
+
+
+def _holds(folder: Path, files: Part) -> bool:
+    """Tell whether a folder has these files with these bytes."""
+    try:
+        return all((folder / name).read_bytes() == content for name, content in files.items())
+    except OSError:
+        return False

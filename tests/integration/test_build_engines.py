@@ -106,6 +106,16 @@ def test_a_trunk_is_built_once_and_again_only_for_another_gpu_server_or_precisio
                     for content in part.values()]  # fmt: skip
 
 
+def test_an_engine_that_was_built_with_other_flags_is_built_anew(node: Node) -> None:
+    (told,) = json.loads(node.run().stdout)
+    note = Path(told["engine"]) / "engine.json"
+    known = json.loads(note.read_text())
+    assert "--noTF32" in known["flags"].split()
+    note.write_text(json.dumps({**known, "flags": known["flags"].replace("--noTF32 ", "")}))
+    assert json.loads(node.run().stdout)[0]["built"]
+    assert not json.loads(node.run().stdout)[0]["built"]
+
+
 def test_a_damaged_engine_is_built_anew(node: Node) -> None:
     (told,) = json.loads(node.run().stdout)
     plan = Path(told["engine"]) / "model.plan"

@@ -114,13 +114,20 @@ class FakeTriton:
 
     def __init__(self):
         self.loaded: set[int] = set()
+        self.windows: set[int] | None = None
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                ready = {f"/v2/models/organ_segmenter/versions/{n}/ready" for n in owner.loaded}
-                self.send_response(200 if self.path in ready else 400)
+                versions = {f"/v2/models/organ_segmenter/versions/{n}" for n in owner.loaded}
+                ready = {f"{version}/ready" for version in versions}
+                ready |= {f"/v2/models/organ_window_{n}/ready" for n in owner.windows or ()}
+                config = {} if owner.windows is None else {"device": {"string_value": "a GPU"}}
+                known = self.path in ready or self.path in {f"{version}/config" for version in versions}
+                self.send_response(200 if known else 400)
                 self.end_headers()
+                if self.path.endswith("/config"):
+                    self.wfile.write(json.dumps({"name": "organ_segmenter", "parameters": config}).encode())
 
             def log_message(self, *_):
                 """Say nothing."""
@@ -151,6 +158,16 @@ def test_a_triton_is_ready_when_it_answers_for_the_incumbent_and_no_sooner(trito
     assert why.startswith("release 2 is not ready")
     triton.loaded = {1, 2}
     assert readiness.check() == (True, "release 2 is ready")
+
+
+def test_on_a_gpu_server_the_incumbents_networks_must_be_ready_too(triton):
+    readiness = Readiness(lambda: 1, triton.url)
+    triton.loaded, triton.windows = {1}, {2}
+    ready, why = readiness.check()
+    assert not ready
+    assert why.startswith("release 1 is not ready")
+    triton.windows = {1}
+    assert readiness.check() == (True, "release 1 is ready")
 
 
 def test_records_that_are_away_take_no_triton_out_of_service(triton):

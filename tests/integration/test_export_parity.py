@@ -12,7 +12,7 @@ from models.errors import InvalidRelease
 from models.network import export
 from models.release import Release
 from services.inference.engine import OpenVinoEngine
-from services.releases import exporter
+from services.releases import served_parity
 from services.releases.exporter import export_release
 from services.releases.store import ReleaseStore
 from tests.learning import small_release
@@ -45,12 +45,13 @@ def test_bf16_is_measured_by_the_same_budget(release, monkeypatch: pytest.Monkey
     full = export_release(*release, threads=2)
     monkeypatch.setattr(export, "FLIP_LIMIT", 1.0)
     monkeypatch.setattr(export, "LOGIT_BUDGET", 100.0)
-    monkeypatch.setattr(exporter, "FLIP_LIMIT", 1.0)
+    for budget in ("FLIP_LIMIT", "PROBABILITY_BUDGET", "SERVED_SPREAD_BUDGET", "FEATURE_BUDGET"):
+        monkeypatch.setattr(served_parity, budget, 1.0)
     reduced = export_release(*release, threads=2, precision="bf16")
     worst = [max(one.max_logit_difference for one in parity) for parity in (full, reduced)]
     assert worst[1] > 10 * worst[0]
     monkeypatch.setattr(export, "FLIP_LIMIT", 0.0)
-    monkeypatch.setattr(exporter, "FLIP_LIMIT", 0.0)
+    monkeypatch.setattr(served_parity, "FLIP_LIMIT", 0.0)
     with pytest.raises(InvalidRelease, match="change their label"):
         export_release(*release, threads=2, precision="bf16")
 
@@ -69,3 +70,29 @@ def test_what_only_the_served_path_changes_is_refused_and_nothing_is_kept(
     with pytest.raises(InvalidRelease, match="as served in python/openvino"):
         export_release(*release, threads=2)
     assert not release[1].has_export(release[0].trunk)
+
+
+@pytest.mark.parametrize(
+    ("field", "shift", "message"),
+    [
+        ("probability", 0.1, "a probability of"),
+        ("disagreement", 0.1, "the windows' disagreement of"),
+        ("global_feature", 1e3, "the global feature"),
+        ("global_feature", np.nan, "the global feature"),
+    ],
+)
+def test_numbers_that_change_no_label_are_compared_as_well(
+    release, monkeypatch: pytest.MonkeyPatch, field: str, shift: float, message: str
+) -> None:
+    served = OpenVinoEngine.segment
+
+    def shifted(engine: OpenVinoEngine, hu: np.ndarray):
+        answer = served(engine, hu)
+        inside = answer.probability >= 0.5
+        assert inside.any()
+        getattr(answer, field)[... if field == "global_feature" else inside] += shift
+        return answer
+
+    monkeypatch.setattr(OpenVinoEngine, "segment", shifted)
+    with pytest.raises(InvalidRelease, match=message):
+        export_release(*release, threads=2)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from flows.served_proof import SERVED_PROVEN, prove_served
+from flows.serving import load
 from models.contract import HEAD_LOGIT, HEAD_SPREAD, SEGMENTER, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
-from models.errors import InvalidRelease, ServingRejected
+from models.errors import InvalidRelease, ServingRejected, ServingUnavailable, StorageFailed
 from models.release import Release, sha256_hex
 from services.inference.engine import InProcessSegmenter
 from services.inference.triton import TritonSegmenter
+from services.records.store import open_records
 from services.releases.gpu_target import GpuTarget, part_names
 from services.releases.store import ReleaseStore
 from services.releases.triton_repository import TritonRepository
@@ -147,6 +154,70 @@ def test_a_release_whose_head_cannot_be_loaded_leaves_the_incumbent_serving(site
     assert site.triton.segment(noisy_body(), 1).release_digest == site.store.release(1).digest
 
 
+def test_what_a_gpu_server_answers_is_proven_once_before_it_counts(site: Site, tmp_path: Path) -> None:
+    release = site.add(5, liver=1, spleen=8)
+    site.triton.load()
+    services: Any = SimpleNamespace(
+        releases=site.store,
+        repository=site.repository,
+        records=open_records(f"sqlite:///{tmp_path / 'records.db'}"),
+        settings=SimpleNamespace(threads=THREADS),
+    )
+    told: list[str] = []
+    for _ in range(2):
+        prove_served(release, services, site.triton, told.append)
+    assert len(told) == 1
+    (event,) = services.records.events(SERVED_PROVEN)
+    assert event.payload["flipped"] == {"liver": 0, "spleen": 0}
+    assert event.payload["profile"] == f"onnxruntime/{DEVICE}/fp32"
+    cpu: Any = SimpleNamespace(repository=site.cpu)
+    prove_served(release, cpu, site.triton, told.append)  # nothing is asked: it runs what was proven
+    assert len(told) == 1
+
+
+def test_a_gpu_server_that_answers_with_another_network_is_found_out(site: Site, tmp_path: Path) -> None:
+    release = site.add(8, liver=1, spleen=9)
+    onnx = Path("1") / "model.onnx"
+    heads = [site.server.served / name for name in part_names(release)[1:3]]
+    (heads[1] / onnx).write_bytes((heads[0] / onnx).read_bytes())  # as a faulty engine would
+    site.triton.load()
+    services: Any = SimpleNamespace(
+        releases=site.store,
+        repository=site.repository,
+        records=open_records(f"sqlite:///{tmp_path / 'records.db'}"),
+        settings=SimpleNamespace(threads=THREADS),
+        endpoints=(site.triton,),
+    )
+    with pytest.raises(InvalidRelease, match=r"release 8 is not served as it was proven: .* spleen"):
+        load(release, services)
+    assert 8 not in site.repository.versions()
+    assert services.records.events(SERVED_PROVEN) == ()
+    site.server.mirror(site.repository.folder)
+    site.triton.load()
+
+
+def test_a_full_disk_leaves_the_part_that_another_program_was_to_replace(
+    store: ReleaseStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = publish_tiny(store, 1, SEEDS)
+    repository = TritonRepository(tmp_path / "repository", MODEL, THREADS, target(tmp_path))
+    repository.write_version(release, store)
+    trunk = repository.folder / part_names(release)[0]
+    (trunk / "config.pbtxt").write_text("# an older program's\n")
+    before = {f: f.read_bytes() for f in repository.folder.rglob("*") if f.is_file()}
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StorageFailed, match=f"repository/{trunk.name} cannot be written: No space left"):
+            repository.write_version(release, store)
+    assert {f: f.read_bytes() for f in repository.folder.rglob("*") if f.is_file()} == before
+    repository.write_version(release, store)
+    assert repository.differing(release, store) == ()
+
+
 def test_a_server_started_anew_answers_with_every_release_it_calls_ready(site: Site) -> None:
     site.add(4, liver=5, spleen=2)
     head = part_names(site.store.release(4))[1]
@@ -156,7 +227,7 @@ def test_a_server_started_anew_answers_with_every_release_it_calls_ready(site: S
         client = TritonSegmenter(process.url, deadline_seconds=90)
         assert [client.ready(number) for number in (1, 4)] == [True, False]
         assert client.segment(noisy_body(), 1).release_digest == site.store.release(1).digest
-        with pytest.raises(ServingRejected, match="organ_window_4"):
+        with pytest.raises(ServingUnavailable, match="organ_window_4"):
             client.segment(noisy_body(), 4)
         client.close()
 

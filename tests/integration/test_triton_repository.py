@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import py_compile
 import time
 from pathlib import Path
 
@@ -101,6 +102,36 @@ def test_a_full_disk_leaves_the_version_that_a_newer_program_was_to_replace(
         repository.write_version(release, store)
     assert repository.versions() == (1,)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_of_two_who_write_a_version_at_once_neither_fails(
+    store: ReleaseStore, repository: TritonRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other writes while this one has all but renamed: a new version first, then a newer program's."""
+    release = publish_tiny(store, 1, SEEDS)
+    other = TritonRepository(repository.folder, tmp_path / "model.py", threads=2)
+    compile_one, busy = py_compile.compile, []
+
+    def overtaken(*given, **named):
+        if not busy:
+            busy.append(True)
+            other.write_version(release, store)
+        return compile_one(*given, **named)
+
+    monkeypatch.setattr(py_compile, "compile", overtaken)
+    for program in ("MEANING = 42\n", "MEANING = 43\n"):
+        (tmp_path / "model.py").write_text(program)
+        busy.clear()
+        folder = repository.write_version(release, store)
+        assert busy
+        assert (folder / "model.py").read_text() == program
+        assert repository.differing(release, store) == ()
+    assert [f.name for f in repository.folder.parent.iterdir()] == ["repository"]
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    files = {"release.json": b"another"}
+    with pytest.raises(OSError, match="not empty"):
+        repository._move_in(aside, folder, files)
 
 
 def test_a_release_without_export_gets_no_version(store: ReleaseStore, repository: TritonRepository) -> None:

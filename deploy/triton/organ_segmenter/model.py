@@ -27,7 +27,7 @@ from models.contract import (
     VOLUME_INPUT,
     WINDOW_ORIGIN_OUTPUT,
 )
-from models.errors import OrganloopError, Refused
+from models.errors import OrganloopError, Refused, ServingUnavailable
 from models.serving import serve_windows
 from models.windows import Prediction
 from services.inference.gpu_device import gpu_device
@@ -66,6 +66,8 @@ class TritonPythonModel:
             result = serve_windows(hu, self._engine.contract, predict, self._engine.release_digest, maps)
         except Refused as refusal:
             return _error(refusal_message(refusal), pb_utils.TritonError.INVALID_ARG)
+        except ServingUnavailable as error:  # on a GPU: out of memory, or a model is just loaded anew
+            return _error(str(error), pb_utils.TritonError.UNAVAILABLE)
         except OrganloopError as error:
             return _error(str(error), pb_utils.TritonError.INTERNAL)
         except InterruptedError as error:

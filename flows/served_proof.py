@@ -1,0 +1,75 @@
+"""The proof that a GPU server answers as the release was proven at export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from models.errors import InvalidRelease
+from models.release import Release
+from services.inference.engine import OpenVinoEngine
+from services.inference.port import Segmenter
+from services.wiring import Services
+
+SERVED_PROVEN = "served-proven"
+"""Event: a server's answer was proven; ``release, digest, profile, networks`` (SHA-256), ``flipped`` (voxels
+by organ). Once for the same networks in the same profile."""
+
+
+def prove_served(
+    release: Release, services: Services, server: Segmenter, progress: Callable[[str], None]
+) -> None:
+    """Compare what a GPU server answers about phantoms with the engine that was proven at export; once.
+
+    On the target `python` the server runs that very engine, and there is nothing to prove.
+
+    Parameters
+    ----------
+    release
+        Loaded on the server.
+    services
+        Its repository is the one that the server reads; what is proven goes on record.
+    server
+        Which is asked.
+    progress
+        Told when it takes a while.
+
+    Raises
+    ------
+    InvalidRelease
+        If labels or numbers differ by more than `services.releases.served_parity` allows.
+    ServingFailed
+        If the server does not answer.
+    """
+    networks = services.repository.networks_digest(release.number)
+    if networks is None:
+        return
+    profile = server.profile(release.number)
+    key = f"{SERVED_PROVEN}:{release.digest}:{profile}:{networks}"
+    if any(event.key == key for event in services.records.events(SERVED_PROVEN)):
+        return
+    from services.releases.served_parity import check_served, parity_volume  # loads torch: seconds
+
+    progress(f"proving what release {release.number} answers in {profile}")
+    store, contract = services.releases, release.contract
+    heads = {organ: store.export(digest) for organ, digest in release.heads.items()}
+    engine = OpenVinoEngine(release, store.export(release.trunk), heads, services.settings.threads)
+    hu = parity_volume(contract)
+    answer = server.segment(hu, release.number)
+    answer.require(release)
+    try:
+        labels = check_served(contract, engine.segment(hu), answer, profile)
+    except InvalidRelease as error:
+        raise InvalidRelease(f"release {release.number} is not served as it was proven: {error}") from error
+    flipped = {organ: changed for organ, (changed, _) in zip(contract.organs, labels, strict=True)}
+    services.records.event(
+        SERVED_PROVEN,
+        who="serve",
+        payload={
+            "release": release.number,
+            "digest": release.digest,
+            "profile": profile,
+            "networks": networks,
+            "flipped": flipped,
+        },
+        key=key,
+    )
