@@ -15,7 +15,7 @@ from flows.segment_study import segment
 from models.calibration import Calibration, DomainReference, OrganCalibration
 from models.contract import ModelContract
 from models.network.heads import HeadSpec, build_head
-from models.network.trunk import build_trunk
+from models.network.trunk_kinds import build_trunk
 from models.network.weights import head_to_bytes, trunk_from_bytes, trunk_to_bytes
 from models.organs import organ
 from models.phantom import make_case

@@ -21,7 +21,7 @@ from models.network.heads import Head
 from models.network.member_training import MemberSettings, train_members
 from models.network.members import first_member
 from models.network.training import Progress, TrainingCase, TrainingSettings, train, training_case
-from models.network.trunk import build_trunk
+from models.network.trunk_kinds import build_trunk
 from models.network.weights import head_to_bytes, trunk_from_bytes, trunk_to_bytes
 from models.organs import ORGANS
 from models.phantom import make_case

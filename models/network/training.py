@@ -21,7 +21,8 @@ from models.network.heads import ConvolutionalHead, Head, HeadSpec, joint_logits
 from models.network.losses import segmentation_loss
 from models.network.sound_bf16 import sound_bf16
 from models.network.training_state import Keep, read_state, write_state
-from models.network.trunk import Trunk, TrunkOutput, build_trunk
+from models.network.trunk import Trunk, TrunkOutput
+from models.network.trunk_kinds import build_trunk
 from models.resampling import Box, bounding_box, resample, to_model_grid
 from models.volume import Volume
 from models.windows import body_mask, cut, scale_hu

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL
-from models.errors import InvalidRelease
 from models.network.norm import INSTANCE, window_mean
 
 
@@ -49,7 +48,7 @@ class Trunk(nn.Module, ABC):
     Attributes
     ----------
     spec
-        What `build_trunk` needs to build it again; JSON values, ``kind`` first.
+        What `models.network.trunk_kinds.build_trunk` needs to build it again; JSON values, ``kind`` first.
     feature_channels, coarse_channels, global_channels
         Sizes of the three outputs, as in the contract.
     stride
@@ -163,28 +162,3 @@ class SwinTrunk(Trunk):
         half = net.decoder2(quarter, net.encoder2(hidden[0]))
         features = net.decoder1(half, net.encoder1(window))
         return TrunkOutput(features, (half, quarter, eighth), window_mean(deep).flatten(1))
-
-
-TRUNKS: Mapping[str, type[Trunk]] = {"unet": UNetTrunk, "swin_unetr": SwinTrunk}
-"""Kinds of trunk that are trained here; `models.network.imported_trunks` has those of checkpoints."""
-
-
-def build_trunk(spec: Mapping[str, Any]) -> Trunk:
-    """Build an untrained trunk from ``{"kind": ..., ...}``, as the contract holds it.
-
-    Raises
-    ------
-    InvalidRelease
-        If the kind is unknown or its settings do not fit.
-    """
-    from models.network.imported_trunks import IMPORTED_TRUNKS  # which are trunks, and need this module
-
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "kind"}
-    kinds = {**TRUNKS, **IMPORTED_TRUNKS}
-    kind = kinds.get(str(spec.get("kind")))
-    if kind is None:
-        raise InvalidRelease(f"no trunk of kind {spec.get('kind')!r}; there are {', '.join(kinds)}")
-    try:
-        return kind(**settings)
-    except (TypeError, ValueError) as error:
-        raise InvalidRelease(f"trunk {dict(spec)} cannot be built: {error}") from error

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from models.errors import InvalidRelease
 from models.network.heads import Head, HeadSpec, build_head
-from models.network.trunk import Trunk, build_trunk
+from models.network.trunk import Trunk
+from models.network.trunk_kinds import build_trunk
 
 TRUNK_FORMAT = "organloop-trunk-1"
 HEAD_FORMAT = "organloop-head-1"

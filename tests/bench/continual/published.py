@@ -23,7 +23,7 @@ from models.network.heads import HeadSpec, build_head
 from models.network.losses import segmentation_loss
 from models.network.samples import OrganVoxels, extract
 from models.network.training import Start
-from models.network.trunk import build_trunk
+from models.network.trunk_kinds import build_trunk
 from models.network.tuning import Level, TuningSettings, tune_heads
 from models.organs import ORGANS
 from models.tuning import Cost

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from models.contract import ModelContract
-from models.network.trunk import build_trunk
+from models.network.trunk_kinds import build_trunk
 from models.organs import ORGANS
 
 BUILD = Path(__file__).resolve().parents[3] / "build" / "continual"

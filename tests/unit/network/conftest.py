@@ -7,7 +7,7 @@ import torch
 
 from models.contract import ModelContract
 from models.network.heads import HeadSpec, build_head
-from models.network.trunk import build_trunk
+from models.network.trunk_kinds import build_trunk
 
 SMALL = {"kind": "unet", "widths": [4, 6, 8, 10], "features": 5}
 EVERY_TAP = HeadSpec(5, neighbourhood=True, coarse=((1, 6), (2, 8), (3, 10)), global_channels=14)

@@ -17,7 +17,7 @@ from models.errors import Refused
 from models.network.checkpoint_import import PUBLISHED_ORGANS, import_checkpoint, read_tensors
 from models.network.heads import HeadSpec, TextDrivenHead, add_taps, build_head, with_taps
 from models.network.sampling import VoxelSample, gather_taps
-from models.network.trunk import build_trunk
+from models.network.trunk_kinds import build_trunk
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
 from models.windows import scale_hu
 from tests import published

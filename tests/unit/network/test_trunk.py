@@ -6,7 +6,7 @@ from torch import nn
 
 from models.errors import InvalidRelease
 from models.network.norm import InstanceNorm
-from models.network.trunk import build_trunk
+from models.network.trunk_kinds import build_trunk
 from tests.unit.network.conftest import SMALL
 
 
