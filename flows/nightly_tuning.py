@@ -21,6 +21,7 @@ from flows.launching import PrefectLauncher, RunState
 from flows.tuning_job import AUTO, LONGEST_SECONDS, publish_tuning_task, tune_task, tuning_settings
 from flows.tuning_plan import known, plan
 from models.errors import OrganloopError
+from services.cases.training_runs import give_up_runs
 from services.settings import Settings
 from services.wiring import connect_in_process
 
@@ -94,6 +95,7 @@ def decide_task(level: str) -> dict[str, Any] | None:
     services = connect_in_process(settings)
     print(f"kept features of {forget_features(services)} studies are forgotten")
     run = plan(services, None, tuning_settings(level, settings))
+    print(f"unfinished runs given up: {give_up_runs(settings.home, run.key)}")
     for organ, why in run.evidence.left_out.items():
         print(f"{organ} is left as it is: {why}")
     document = known(services, run)

@@ -35,7 +35,7 @@ from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_by
 from models.release import Release
 from models.windows import segment_windows
 from services.cases.training_cases import PreparedCases, training_case
-from services.cases.training_runs import CASES, run_folder
+from services.cases.training_runs import CASES, give_up_runs, run_folder
 from services.cases.tuning_study import read_tuning_study
 from services.inference.engine import OpenVinoEngine
 from services.records.port import ReleaseState
@@ -104,6 +104,7 @@ def train_release(
             progress(f"release {event.payload['release']} has been trained on all of this already")
             return event.payload["document"]
     folder = run_folder(services.settings.home, run.key)
+    give_up_runs(services.settings.home, run.key)
     with pinned_threads(services.settings.threads):
         with watch.step("read"):
             start = _incumbents(services, run.parent)

@@ -1,8 +1,8 @@
 """Tune the heads of corrected organs into a candidate; trunk and every other head stay the same bytes.
 
-The same corrections, incumbent and settings give the same candidate, whatever was killed in between:
-tuning repeats to the bit at a fixed number of threads, weights are kept by content, and a candidate that
-is there already keeps its number.
+The same corrections, incumbent, settings and kept features give the same candidate, whatever was killed in
+between: a run holds the features it began with, tuning repeats to the bit at a fixed number of threads,
+weights are kept by content, and a candidate that is there already keeps its number.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from models.network.tuning import TuningResult, tune_heads
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes
 from models.release import Release
 from models.tuning import Ladder, TuningSettings
+from services.cases.training_runs import give_up_runs, tuning_folder
 from services.inference.engine import OpenVinoEngine
 from services.records.port import Case, ReleaseState
 from services.releases.calibrator import calibrate_organs
@@ -98,17 +99,19 @@ def tune(
             else f"release {before['release']} has learnt all of this already"
         )
         return before | {"seconds": watch.seconds()}
+    folder = tuning_folder(services.settings.home, run.key)
+    give_up_runs(services.settings.home, run.key)
     with pinned_threads(services.settings.threads):
         with watch.step("read"):
             lessons = lessons_of(services, run, progress)
         if not lessons.organs:
             progress("nothing to learn: the labels of every organ are in doubt")
+            shutil.rmtree(folder, ignore_errors=True)
             return _declined(services, run, _report(lessons, None), watch)
         progress(
             f"tuning {', '.join(lessons.organs)} on {len(lessons.corrected)} corrected and "
             f"{len(lessons.replayed)} older studies"
         )
-        folder = services.settings.home / "tuning" / run.key
         with watch.step("tune"):
             result = _tuned(services, run, lessons, folder / _seen(run, lessons), progress)
         learnt_from = [one.case for one in lessons.cases] + list(run.calibration_cases)
@@ -180,7 +183,7 @@ def _declined(
 
 
 def _seen(run: TuningRun, lessons: Lessons) -> str:
-    """Name what fits depend on beside the run's key: the device, and which features are still kept."""
+    """Name what fits depend on beside the run's key: the device, and which kept features are read."""
     digest = hashlib.sha256(run.settings.device.encode())
     for number, study in enumerate(lessons.studies):
         if study.warm is not None:

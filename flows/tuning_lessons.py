@@ -20,6 +20,7 @@ from services.cases.evidence import LabelledCase
 from services.cases.features import FeatureStore
 from services.cases.replayed import choose_replayed
 from services.cases.store import CaseContent
+from services.cases.training_runs import FEATURES, tuning_folder
 from services.cases.tuning_study import read_tuning_study
 from services.inference.engine import OpenVinoEngine
 from services.wiring import Services
@@ -95,7 +96,10 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
     )
     replayed, also = believed(services, replayed)  # what was refused when it was new comes back here
     replayed, refused = _only(replayed, organs), refused + also
-    features = FeatureStore(services.cases)
+    learnt_from = [(one.case.patient, one.series_uid) for one in corrected + replayed if one.series_uid]
+    features = FeatureStore(services.cases).held(
+        learnt_from, tuning_folder(services.settings.home, run.key) / FEATURES
+    )
     studies = [read_tuning_study(services.cases, one, parent, features) for one in corrected]
     studies += [read_tuning_study(services.cases, one, parent, features, True) for one in replayed]
     return Lessons(organs, left_out, corrected, replayed, tuple(studies), refused)

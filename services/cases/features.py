@@ -11,10 +11,13 @@ grid: features of another trunk, of other windows or of other voxels are not fou
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
+import os
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +44,13 @@ class FeatureStore:
     ----------
     cases
         Gives the folder and the keyed hashes.
+    folder
+        Where they lie, if not there.
     """
 
-    def __init__(self, cases: CaseStore) -> None:
+    def __init__(self, cases: CaseStore, folder: Path | None = None) -> None:
         self._cases = cases
-        self._folder = cases.folder / "features"
+        self._folder = folder or cases.folder / "features"
 
     def keep(
         self, patient: str, series_uid: str, release: Release, hu: NDArray[np.int16], kept: KeptFeatures
@@ -110,6 +115,38 @@ class FeatureStore:
             return None
         return kept if kept.fits(release.contract) else None
 
+    def held(self, series: Iterable[tuple[str, str]], folder: Path) -> FeatureStore:
+        """Return what was kept of some series when this was asked first, whatever is forgotten since.
+
+        A run that is taken up again sees what it began with. Files are linked, not copied.
+
+        Parameters
+        ----------
+        series
+            HMAC of the patient, as cases bear it, and SeriesInstanceUID.
+        folder
+            Where to hold them, in the same file system; deleted by who asked.
+
+        Raises
+        ------
+        StorageFailed
+            If the disk is full or not writable.
+        """
+        if not folder.exists():
+            aside = folder.with_name(f".{folder.name}")
+            shutil.rmtree(aside, ignore_errors=True)  # of who was killed here
+            try:
+                aside.mkdir(parents=True)
+                for patient, series_uid in sorted(set(series)):
+                    (aside / patient).mkdir(exist_ok=True)
+                    for path in (self._folder / patient).glob(f"{self._named(series_uid)}-*.npz"):
+                        with contextlib.suppress(FileNotFoundError):  # forgotten at this moment
+                            os.link(path, aside / patient / path.name)
+                aside.rename(folder)
+            except OSError as error:
+                raise StorageFailed(f"kept features cannot be held: {error.strerror}") from error
+        return FeatureStore(self._cases, folder)
+
     def erase(self, patient: str) -> int:
         """Delete what was kept of a patient, by its HMAC; return how many files."""
         folder = self._folder / patient
@@ -140,5 +177,8 @@ class FeatureStore:
         contract = release.contract
         seen = [release.trunk, *map(int, contract.window_shape), *map(float, contract.hu_window)]
         trunk = hashlib.sha256(repr(seen).encode()).hexdigest()
-        names = (self._cases.pseudonym(series_uid), trunk, voxels)
-        return self._folder / patient / ("-".join(name[:NAMED_BY] for name in names) + ".npz")
+        name = f"{self._named(series_uid)}-{trunk[:NAMED_BY]}-{voxels[:NAMED_BY]}.npz"
+        return self._folder / patient / name
+
+    def _named(self, series_uid: str) -> str:
+        return self._cases.pseudonym(series_uid)[:NAMED_BY]

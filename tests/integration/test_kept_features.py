@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+import numpy as np
+import pytest
 from pydicom import dcmread
 
 from flows import tune_heads
 from flows.feature_keeping import forget_features
 from flows.segment_study import segment
+from flows.tune_heads import tune
 from flows.tuning_lessons import lessons_of
 from flows.tuning_plan import plan
 from models.network.samples import origins
+from services.cases import tuning_study
 from services.cases.features import FeatureStore
+from services.cases.training_runs import give_up_runs, tuning_folder
 from services.cases.tuning_study import read_tuning_study
 from tests.learning import ORGANS, TUNING
 
@@ -83,4 +88,45 @@ def test_a_run_is_not_taken_up_with_other_features_than_it_began_with(corrected,
     assert begun == tune_heads._seen(run, lessons_of(services, run, lambda _: None))
     assert begun != tune_heads._seen(replace(run, settings=replace(TUNING, device="cuda")), lessons)
     FeatureStore(services.cases).erase(run.evidence.corrected[0].case.patient)
+    assert begun == tune_heads._seen(run, lessons_of(services, run, lambda _: None)), "it holds its own"
+    (held, *_) = (services.settings.home / "tuning").rglob("*.npz")
+    held.write_bytes(b"damaged")
     assert begun != tune_heads._seen(run, lessons_of(services, run, lambda _: None))
+
+
+def test_a_run_that_was_killed_goes_on_with_the_features_it_began_with(corrected, tmp_path, monkeypatch):
+    (whole, killed) = (corrected.copy(tmp_path / name).services for name in ("whole", "killed"))
+    nothing = lambda _, __, content: np.zeros(content.volume.hu.shape, bool)  # noqa: E731
+    monkeypatch.setattr(tuning_study, "_edited", nothing)  # a reader's brush touched every small window
+    expected = tune(whole, settings=TUNING)
+    assert expected["cost"]["windows_warm"] > 0
+    with monkeypatch.context() as patched:
+        patched.setattr(tune_heads, "export_release", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tune(killed, settings=TUNING)
+    for path in (killed.cases.folder / "features").glob("*/*.npz"):
+        os.utime(path, (0, 0))
+    assert forget_features(killed) == 3
+    document = tune(killed, settings=TUNING)
+    assert (document["digest"], document["cost"]["steps"]) == (expected["digest"], 0)
+    assert list((killed.settings.home / "tuning").iterdir()) == []
+
+
+def test_a_run_that_nobody_took_up_for_a_week_is_given_up(corrected, tmp_path):
+    services = corrected.copy(tmp_path).services
+    home = services.settings.home
+    runs = [plan(services, None, replace(TUNING, seed=seed)) for seed in (0, 1)]
+    for run in runs:
+        lessons_of(services, run, lambda _: None)
+    old, young = (tuning_folder(home, run.key) for run in runs)
+    trained = home / "training" / "a run"
+    (trained / "cases").mkdir(parents=True)
+    for path in (*old.rglob("*"), old, trained / "cases", trained):
+        os.utime(path, (0, 0))
+    assert give_up_runs(home, runs[0].key) == 1
+    assert (old.exists(), young.exists(), trained.exists()) == (True, True, False)
+    tune(services, settings=replace(TUNING, seed=2))
+    assert list((home / "tuning").iterdir()) == [young], "another run began"
+    assert (
+        len(list(young.rglob("*.npz"))) == len(list((services.cases.folder / "features").rglob("*.npz"))) == 3
+    )
