@@ -91,7 +91,10 @@ BY_DECISION = {
 BY_CODE = {
     "leaked-patient": "Tune again without these patients; they are no judges of it.",
     "other-parent": "Tune again from the release that serves.",
-    "new-organ": "Look at what it draws (the page of the report), then organloop promote or decline.",
+    "new-organ": (
+        "Look at what it draws (the page of the report); if nothing else holds it back, organloop promote or "
+        "organloop decline."
+    ),
     "new-organ-poor": "Have it drawn in more studies and tune it again.",
     "new-organ-unmeasured": (
         "Tune it without --level, so that some patients only judge it, or add gate cases with truth of it "

@@ -319,10 +319,20 @@ def publish_promotion_task(document: dict[str, Any]) -> None:
     """Show in the Prefect dashboard who made which release the incumbent, and why."""
     create_markdown_artifact(
         key="incumbent",
-        markdown=f"# Release {document['release']} serves\n\n"
-        f"It replaced release {document['replaced']}. {document['approver']}: {document['reason']}\n\n"
-        f"Evidence pack: `{document['evidence']}`\n",
+        markdown=promotion_page(document, connect(Settings())),
         description=f"Incumbent: release {document['release']}",
+    )
+
+
+def promotion_page(document: Mapping[str, Any], services: Services) -> str:
+    """Return the dashboard's page of a promotion, Markdown; a new organ is named."""
+    after, before = (services.releases.release(document[name]) for name in ("release", "replaced"))
+    new = [organ(key).label for key in after.contract.organs if key not in before.contract.organs]
+    return (
+        f"# Release {document['release']} serves\n\n"
+        f"It replaced release {document['replaced']}. {document['approver']}: {document['reason']}\n\n"
+        + (f"New, and compared with nothing: {', '.join(new)}.\n\n" if new else "")
+        + f"Evidence pack: `{document['evidence']}`\n"
     )
 
 

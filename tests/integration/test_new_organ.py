@@ -127,6 +127,8 @@ def test_a_person_promotes_it_and_the_evidence_pack_says_what_was_known(promoted
     assert (modified["new_organs"], modified["unchanged_heads"]) == (["stomach"], ["liver", "spleen"])
     assert pack["impact_assessment"]["organs"][2]["new"]["estimate"] == 0.9
     assert len(pack["impact_assessment"]["golden_studies"]["cases"]) == 2
+    page = promote_release.promotion_page(document, services)
+    assert "New, and compared with nothing: Stomach." in page.splitlines()
 
 
 def test_the_old_gate_set_still_judges_what_it_has_truth_of_and_says_what_it_lacks(promoted) -> None:
