@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from flows.serving import Progress
 from models.corrections import INDEPENDENT
+from models.release import Release
 from services.records.port import Case, Purpose
 from services.wiring import Services
 
@@ -34,3 +36,21 @@ def untaught(services: Services, cases: Collection[Case]) -> list[Case]:
     digest = services.cases.volume_digest
     taught = {digest(case) for case in services.records.cases(Purpose.TUNING)} - {None} if cases else set()
     return [case for case in cases if digest(case) not in taught]
+
+
+def measurable(
+    services: Services, cases: Collection[Case], release: Release, progress: Progress
+) -> list[Case]:
+    """Leave out, too, the cases kept for a release of another model grid; say how many (`other-grid`).
+
+    Raises
+    ------
+    StorageFailed
+        If a volume cannot be read.
+    """
+    kept_for_it = untaught(services, cases)
+    grid = release.contract.spacing_mm
+    found = [case for case in kept_for_it if services.cases.other_spacing(case, grid) is None]
+    if len(found) < len(kept_for_it):
+        progress(f"{len(kept_for_it) - len(found)} calibration cases left out: other-grid")
+    return found

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.calibration_cases import untaught
+from flows.calibration_cases import measurable
 from flows.gate_trial import CANDIDATE_TRAINED
 from flows.serving import Progress, silent
 from flows.training_plan import FEWEST_CASES, Begin, TrainingRun, plan
@@ -265,7 +265,7 @@ def _calibration(
     services: Services, run: TrainingRun, draft: Release, progress: Progress
 ) -> Calibration | None:
     """Measure what may be claimed of the new network; None where the calibration set is too small."""
-    kept_for_it = untaught(services, run.calibration_cases)
+    kept_for_it = measurable(services, run.calibration_cases, run.parent, progress)
     if not kept_for_it:
         return None
     store, threads = services.releases, services.settings.threads

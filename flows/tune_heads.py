@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from flows.calibration_cases import untaught
+from flows.calibration_cases import measurable
 from flows.gate_trial import CANDIDATE_TUNED, always_held
 from flows.serving import Progress, silent
 from flows.tuning_lessons import Lessons, lessons_of
@@ -249,7 +249,7 @@ def _calibration(
         return None
     shared = always_held(run.parent, services)
     measured: Mapping[str, OrganCalibration] = {}
-    kept_for_it = untaught(services, run.calibration_cases)
+    kept_for_it = measurable(services, run.calibration_cases, run.parent, progress)
     if kept_for_it:
         progress(f"calibrating on {len(kept_for_it)} cases")
         store = services.releases

@@ -68,10 +68,12 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
     Raises
     ------
     StorageFailed
-        If a case is not what was kept, or was kept at another spacing than the contract's.
+        If a case is not what was kept.
     """
     evidence = run.evidence
-    corrected, refused = believed(services, evidence.corrected)
+    corrected, refused = on_grid(services, evidence.corrected, run.parent)
+    corrected, doubted = believed(services, corrected)
+    refused += doubted
     left_out = dict(evidence.left_out)
     for organ in {one["organ"]: None for one in refused}:
         gone = {one["case"] for one in refused if one["organ"] == organ}
@@ -81,7 +83,7 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
             left_out[organ] = f"{why}; labels refused: {', '.join(codes)}"
     organs = tuple(organ for organ in evidence.organs if organ not in left_out)
     corrected = _only(corrected, organs)
-    older = _only(evidence.older, organs)
+    older, off_grid = on_grid(services, _only(evidence.older, organs), run.parent)
     if len(older) > evidence.budget:
         progress(f"choosing {evidence.budget} of {len(older)} older studies to replay")
     parent = run.parent
@@ -95,7 +97,7 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
         services.settings.home / "tuning" / f"importance-{parent.digest[:24]}.json",
     )
     replayed, also = believed(services, replayed)  # what was refused when it was new comes back here
-    replayed, refused = _only(replayed, organs), refused + also
+    replayed, refused = _only(replayed, organs), refused + off_grid + also
     learnt_from = [(one.case.patient, one.series_uid) for one in corrected + replayed if one.series_uid]
     features = FeatureStore(services.cases).held(
         learnt_from, tuning_folder(services.settings.home, run.key) / FEATURES
@@ -120,6 +122,35 @@ class _Incumbent:
             threads = self._services.settings.threads
             self._engine = OpenVinoEngine(release, store.export(release.trunk), exports, threads)
         return self._engine.segment(np.ascontiguousarray(content.volume.hu, dtype=np.int16))
+
+
+def on_grid(
+    services: Services, labelled: Sequence[LabelledCase], release: Release
+) -> tuple[tuple[LabelledCase, ...], tuple[dict[str, Any], ...]]:
+    """Take the cases out that were kept for a release of another model grid.
+
+    Returns
+    -------
+    cases, refused
+        The others, and ``[{organ, case, code, detail}]`` of these, with the code `other-grid`.
+    """
+    kept, refused = [], []
+    grid = release.contract.spacing_mm
+    for one in labelled:
+        other = services.cases.other_spacing(one.case, grid)
+        if other is None:
+            kept.append(one)
+            continue
+        detail = f"kept at {_millimetres(other)}, where the incumbent's model grid is {_millimetres(grid)}"
+        refused += [
+            {"organ": organ, "case": one.case.case_id, "code": "other-grid", "detail": detail}
+            for organ in one.organs
+        ]
+    return tuple(kept), tuple(refused)
+
+
+def _millimetres(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{side:g}" for side in spacing) + " mm"
 
 
 def believed(

@@ -19,7 +19,8 @@ import hmac
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -208,6 +209,28 @@ class CaseStore:
         with _storage_failures(), contextlib.suppress(FileNotFoundError):
             return hashlib.sha256((self.folder / case.case_id / "volume.nii.gz").read_bytes()).hexdigest()
         return None
+
+    def other_spacing(self, case: Case, spacing_mm: Sequence[float]) -> tuple[float, float, float] | None:
+        """Return the voxel size of a case's volume, by its header, if it is another than that asked for.
+
+        Parameters
+        ----------
+        case
+            What was kept, maybe for a release of another model grid.
+        spacing_mm
+            (k, j, i), millimetres.
+
+        Returns
+        -------
+        tuple or None
+            (k, j, i), millimetres; None where it is the same, and where `read` says what is wrong.
+        """
+        try:
+            image = nibabel.Nifti1Image.from_filename(self.folder / case.case_id / "volume.nii.gz")
+        except (OSError, EOFError, zlib.error, nibabel.filebasedimages.ImageFileError):
+            return None
+        found = geometry_from_ras(image.shape, image.affine).spacing_mm
+        return None if np.allclose(found, spacing_mm, atol=1e-3) else found
 
     def _files(self, case: Case) -> dict[str, bytes]:
         folder = self.folder / case.case_id

@@ -164,7 +164,7 @@ def test_an_organ_that_was_new_once_gets_no_share_of_the_certificates_by_tuning(
     services = corrected.copy(tmp_path).services
     run = replace(plan(services, None, TUNING), new_organs=("spleen",))
     fitted = OrganCalibration(0.1, 0.9, 50, certificate=Certificate(0.1, 0.025, 0.9, 40, 0))
-    monkeypatch.setattr(tune_heads, "untaught", lambda *_: ["fifty cases"])
+    monkeypatch.setattr(tune_heads, "measurable", lambda *_: ["fifty cases"])
     monkeypatch.setattr(
         tune_heads, "calibrate_organs", lambda _d, _e, organs, *_: dict.fromkeys(organs, fitted)
     )

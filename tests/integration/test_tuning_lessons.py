@@ -7,15 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flows import tuning_lessons
+from flows import calibration_cases, tuning_lessons
 from flows.gate_candidate import CANDIDATE_TUNED
 from flows.ingest_correction import ingest, memory_of
 from flows.tune_heads import tune
 from flows.tuning_lessons import lessons_of
 from flows.tuning_plan import plan
 from models import label_doubts
+from models.corrections import INDEPENDENT
 from models.errors import Refused, StorageFailed
 from models.label_doubts import LabelDoubt
+from models.resampling import to_model_grid
 from models.segmentation import Segmentation
 from services.cases import evidence
 from services.cases.replayed import choose_replayed
@@ -161,3 +163,24 @@ def test_of_many_older_cases_the_incumbent_is_asked_once_which_to_replay(correct
     assert len(asked) == 3
     assert chosen(2) == chosen(2)
     assert len(asked) == 3
+
+
+def test_a_case_on_another_grid_is_left_out_by_name(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    run = plan(services, None, TUNING)
+    content = services.cases.read(run.evidence.corrected[0].case)
+    coarser = replace(content, volume=to_model_grid(content.volume, (20.0, 20.0, 20.0)))
+    old = services.cases.add(services.records, "old", "someone", Purpose.TUNING, INDEPENDENT, coarser)
+    document = tune(services, ["aorta"], TUNING)
+    (doubt,) = document["doubts"]
+    assert (document["release"], document["organs"], document["replayed"]) == (2, ["aorta"], 0)
+    assert (doubt["organ"], doubt["case"], doubt["code"]) == ("aorta", old.case_id, "other-grid")
+    assert doubt["detail"] == "kept at 20 x 20 x 20 mm, where the incumbent's model grid is 14 x 14 x 14 mm"
+    both, said = [run.evidence.corrected[0].case, old], []
+    monkeypatch.setattr(calibration_cases, "untaught", lambda _, cases: list(cases))
+    assert calibration_cases.measurable(services, both, run.parent, said.append) == both[:1]
+    assert said == ["1 calibration cases left out: other-grid"]
+    contract = replace(run.parent.contract, spacing_mm=(20.0, 20.0, 20.0))
+    of_another = lessons_of(services, replace(run, parent=replace(run.parent, contract=contract)), print)
+    assert of_another.organs == ()
+    assert of_another.left_out["aorta"].endswith("3 are needed; labels refused: other-grid")
