@@ -21,7 +21,7 @@ from flows.gate_trial import CANDIDATE_TRAINED
 from flows.serving import Progress, silent
 from flows.training_plan import FEWEST_CASES, Begin, TrainingRun, plan
 from flows.tune_heads import pinned_threads, publish_candidate, refuse_erased
-from flows.tuning_lessons import believed
+from flows.tuning_lessons import believed, on_grid, taught_organs
 from models.calibration import Calibration
 from models.errors import Refused
 from models.network.heads import Head
@@ -34,6 +34,7 @@ from models.network.trunk import Trunk
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
 from models.release import Release
 from models.windows import segment_windows
+from services.cases.evidence import LabelledCase
 from services.cases.training_cases import PreparedCases, training_case
 from services.cases.training_runs import CASES, give_up_runs, run_folder
 from services.cases.tuning_study import read_tuning_study
@@ -108,28 +109,29 @@ def train_release(
     with pinned_threads(services.settings.threads):
         with watch.step("read"):
             start = _incumbents(services, run.parent)
-            cases, labels, refused = _prepared(services, run, start, folder, progress)
+            taught, refused = _taught(services, run, progress)
+            cases, labels = _prepared(services, run, taught, start, folder, progress)
         with watch.step("train"):
             network, curve = _trained(services, run, cases, start, folder, progress)
-        learnt_from = [one.case for one in run.labelled] + list(run.calibration_cases)
+        learnt_from = [one.case for one in taught] + list(run.calibration_cases)
         refuse_erased(services, learnt_from, folder)
-        _refuse_withdrawn(services, run, folder)
+        _refuse_withdrawn(services, taught, folder)
         with watch.step("export"):
             progress("exporting the candidate and proving it against torch")
-            draft = _draft(services, run, network)
+            draft = _draft(services, run, taught, network)
             export_release(draft, services.releases, threads=services.settings.threads)
     with watch.step("calibrate"):
         draft = replace(draft, calibration=_calibration(services, run, draft, progress))
     with watch.step("publish"):
         refuse_erased(services, learnt_from, folder)
-        _refuse_withdrawn(services, run, folder)
+        _refuse_withdrawn(services, taught, folder)
         candidate = publish_candidate(services, draft)
         document = {
             "release": candidate.number,
             "digest": candidate.digest,
             "parent": run.parent.number,
             "begin": str(begin),
-            "cases": len(run.labelled),
+            "cases": len(taught),
             "labels": labels,
             "refused": list(refused),
             "calibrated": sorted(candidate.calibration.organs) if candidate.calibration else [],
@@ -137,19 +139,19 @@ def train_release(
             "curve": [list(point) for point in curve],
             "seconds": watch.seconds(),
         }
-        _record(services, run, candidate, document)
+        _record(services, run, taught, candidate, document)
     shutil.rmtree(folder, ignore_errors=True)
     progress(f"candidate: release {candidate.number}")
     return document
 
 
-def _refuse_withdrawn(services: Services, run: TrainingRun, folder: Path) -> None:
+def _refuse_withdrawn(services: Services, taught: Sequence[LabelledCase], folder: Path) -> None:
     """Refuse a network that has learnt a correction withdrawn meanwhile; its run is deleted.
 
     One that was said anew is no reason to throw a long training away: the next learns the later word.
     """
     withdrawn = {one.name for one in services.records.corrections() if one.withdrawn}
-    gone = len(withdrawn.intersection(run.corrections))
+    gone = len(withdrawn.intersection(_corrections(taught)))
     if gone:
         shutil.rmtree(folder, ignore_errors=True)
         detail = f"{gone} of the corrections learnt from were withdrawn meanwhile; start again without them"
@@ -162,12 +164,49 @@ def _incumbents(services: Services, parent: Release) -> Start:
     return trunk_from_bytes(store.trunk(parent.trunk)), heads
 
 
-def _prepared(
-    services: Services, run: TrainingRun, start: Start, folder: Path, progress: Progress
-) -> tuple[PreparedCases, dict[str, dict[str, int]], tuple[dict[str, Any], ...]]:
-    """Bring every case onto the model grid, once; return them, the labels of each organ, and those refused.
+def _corrections(taught: Sequence[LabelledCase]) -> tuple[str, ...]:
+    """Return the names of the corrections learnt from."""
+    return tuple(sorted({one.correction for one in taught if one.correction}))
 
-    What tuning does not believe is not learnt here either.
+
+def _taught(
+    services: Services, run: TrainingRun, progress: Progress
+) -> tuple[tuple[LabelledCase, ...], tuple[dict[str, Any], ...]]:
+    """Return the cases with the organs that are learnt there, and the labels refused.
+
+    What tuning does not believe is not learnt here either, and a case of which nothing is left is no case.
+
+    Raises
+    ------
+    Refused
+        `too-few-cases`.
+    """
+    cases, refused = on_grid(services, run.labelled, run.parent)
+    cases, doubted = believed(services, cases)
+    refused += doubted
+    taught = tuple(one for one in cases if one.organs)
+    codes = ", ".join(sorted({one["code"] for one in refused}))
+    if len(taught) < FEWEST_CASES:
+        raise Refused(
+            "too-few-cases",
+            f"{len(taught)} cases are left to learn from, {FEWEST_CASES} are the fewest; "
+            f"{len(refused)} labels were refused: {codes}",
+            {"cases": len(taught), "fewest": FEWEST_CASES, "labels_refused": len(refused)},
+        )
+    if refused:
+        progress(f"{len(refused)} labels refused: {codes}")
+    return taught, refused
+
+
+def _prepared(
+    services: Services,
+    run: TrainingRun,
+    taught: Sequence[LabelledCase],
+    start: Start,
+    folder: Path,
+    progress: Progress,
+) -> tuple[PreparedCases, dict[str, dict[str, int]]]:
+    """Bring every case onto the model grid, once; return them, and of each organ who labelled how many.
 
     Raises
     ------
@@ -177,17 +216,12 @@ def _prepared(
     organs = run.parent.contract.organs
     labels = {organ: {"readers": 0, "held": 0} for organ in organs}
     cases = PreparedCases(folder / CASES)
-    every, refused = believed(services, run.labelled)
-    if refused:
-        progress(f"{len(refused)} labels refused: {', '.join(sorted({one['code'] for one in refused}))}")
-    for number, labelled in enumerate(every, 1):
-        if run.begin is Begin.SCRATCH and not labelled.organs:
-            continue
+    for number, labelled in enumerate(taught, 1):
         study = read_tuning_study(services.cases, labelled, run.parent)
         for organ in organs:
             labels[organ]["readers" if organ in study.truth else "held"] += 1
         if not cases.take(labelled.case.case_id):
-            progress(f"case {number} of {len(run.labelled)}")
+            progress(f"case {number} of {len(taught)}")
             held = _held(study.hu, start, run.parent) if run.begin is Begin.INCUMBENT else None
             cases.add(labelled.case.case_id, training_case(study, organs, held))
     if run.begin is Begin.SCRATCH:
@@ -201,7 +235,7 @@ def _prepared(
                 f"too few of {', '.join(few)} (--begin incumbent holds them)",
                 {"fewest": FEWEST_CASES, **few},
             )
-    return cases, labels, refused
+    return cases, labels
 
 
 def _held(hu: NDArray[np.int16], start: Start, parent: Release) -> Mapping[str, NDArray[np.uint8]]:
@@ -238,12 +272,17 @@ def _trained(
         every,
         start=begun,
         keep=Keep(folder / "state.pt", every),
-        device=services.settings.tuning_device,
+        device=run.device,
     )
     return network, curve
 
 
-def _draft(services: Services, run: TrainingRun, network: tuple[Trunk, dict[str, Head]]) -> Release:
+def _draft(
+    services: Services,
+    run: TrainingRun,
+    taught: Sequence[LabelledCase],
+    network: tuple[Trunk, dict[str, Head]],
+) -> Release:
     """Keep trunk and heads; return the candidate, not calibrated yet, its number to be confirmed."""
     trunk, heads = network
     store, parent = services.releases, run.parent
@@ -256,8 +295,8 @@ def _draft(services: Services, run: TrainingRun, network: tuple[Trunk, dict[str,
         trunk=store.add_trunk(trunk_to_bytes(trunk, exact=exact)),
         heads={organ: store.add_head(head_to_bytes(head)) for organ, head in heads.items()},
         calibration=None,
-        corrections=run.corrections,
-        note=f"Trained {words} on {len(run.labelled)} cases.",
+        corrections=_corrections(taught),
+        note=f"Trained {words} on {len(taught)} cases.",
     )
 
 
@@ -282,10 +321,16 @@ def _calibration(
         return None
 
 
-def _record(services: Services, run: TrainingRun, candidate: Release, document: Mapping[str, Any]) -> None:
+def _record(
+    services: Services,
+    run: TrainingRun,
+    taught: Sequence[LabelledCase],
+    candidate: Release,
+    document: Mapping[str, Any],
+) -> None:
     if candidate.number not in services.records.release_states():
         services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
-    learnt_from = [one.case for one in run.labelled] + list(run.calibration_cases)
+    learnt_from = [one.case for one in taught] + list(run.calibration_cases)
     payload = {
         "key": run.key,
         "release": candidate.number,
@@ -293,9 +338,10 @@ def _record(services: Services, run: TrainingRun, candidate: Release, document: 
         "parent": run.parent.number,
         "begin": str(run.begin),
         "organs": list(candidate.contract.organs),
+        "taught": taught_organs(taught),
         "cases": [case.case_id for case in learnt_from],
         "patients": sorted({case.patient for case in learnt_from}),
-        "sites": sorted({one.case.site for one in run.labelled if one.case.site}),
+        "sites": sorted({one.case.site for one in taught if one.case.site}),
         "document": dict(document),
     }
     services.records.event(CANDIDATE_TRAINED, who="train_release", payload=payload, key=run.key)

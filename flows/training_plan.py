@@ -54,6 +54,8 @@ class TrainingRun:
         How to train.
     profile
         Serving profile.
+    device
+        `cpu` or `cuda`: the other gives other bits.
     """
 
     parent: Release
@@ -62,11 +64,7 @@ class TrainingRun:
     calibration_cases: tuple[Case, ...]
     settings: TrainingSettings
     profile: str
-
-    @property
-    def corrections(self) -> tuple[str, ...]:
-        """Names of the corrections learnt from."""
-        return tuple(sorted(one.correction for one in self.labelled if one.correction))
+    device: str
 
     @property
     def key(self) -> str:
@@ -74,10 +72,11 @@ class TrainingRun:
         document = {
             "incumbent": self.parent.digest,
             "begin": self.begin,
-            "learnt from": [(one.case.digest, one.organs) for one in self.labelled],
+            "learnt from": [(one.case.digest, one.organs, one.correction) for one in self.labelled],
             "calibrated on": [case.digest for case in self.calibration_cases],
             "settings": asdict(self.settings),
             "profile": self.profile,
+            "device": self.device,
         }
         return sha256_hex(json.dumps(document, sort_keys=True).encode())
 
@@ -106,4 +105,6 @@ def plan(services: Services, begin: Begin, settings: TrainingSettings) -> Traini
     enough = len(independent) >= FEWEST_STUDIES
     calibrating = sorted(independent.values(), key=lambda case: case.case_id) if enough else ()
     profile = serving_profile(services.settings.threads)
-    return TrainingRun(parent, begin, labelled, tuple(calibrating), settings, profile)
+    return TrainingRun(
+        parent, begin, labelled, tuple(calibrating), settings, profile, services.settings.tuning_device
+    )

@@ -20,7 +20,7 @@ import torch
 from flows.calibration_cases import measurable
 from flows.gate_trial import CANDIDATE_TUNED, always_held
 from flows.serving import Progress, silent
-from flows.tuning_lessons import Lessons, lessons_of
+from flows.tuning_lessons import Lessons, lessons_of, taught_organs
 from flows.tuning_plan import TUNING_DECLINED, TuningRun, document, known, plan, refuse_taken_back
 from models.calibration import Calibration, OrganCalibration
 from models.errors import OrganloopError, Refused
@@ -296,7 +296,7 @@ def _record(
         "parent": run.parent.number,
         "organs": list(report["organs"]),
         "level": str(run.settings.level or "auto"),
-        "taught": {one.correction: list(one.organs) for one in lessons.cases if one.correction},
+        "taught": taught_organs(lessons.cases),
         "cases": list(dict.fromkeys(case.case_id for case in learnt_from)),
         "patients": sorted({case.patient for case in learnt_from}),
         "sites": sorted({one.case.site for one in lessons.corrected if one.case.site}),

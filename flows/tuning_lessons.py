@@ -182,6 +182,11 @@ def believed(
     return tuple(kept), tuple(refused)
 
 
+def taught_organs(cases: Sequence[LabelledCase]) -> dict[str, list[str]]:
+    """Return by correction the organs it taught, as events of candidates say it."""
+    return {one.correction: list(one.organs) for one in cases if one.correction}
+
+
 def _only(cases: Sequence[LabelledCase], organs: Sequence[str]) -> tuple[LabelledCase, ...]:
     kept = (replace(one, organs=tuple(organ for organ in one.organs if organ in organs)) for one in cases)
     return tuple(one for one in kept if one.organs)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.calibration_cases import usable
-from flows.gate_trial import CANDIDATE_TUNED
+from flows.gate_trial import CANDIDATE_TRAINED, CANDIDATE_TUNED
 from flows.serving import current
 from models.conformal import CONFIDENCE, fewest_cases
 from models.errors import Refused
@@ -190,10 +190,10 @@ def refuse_taken_back(services: Services, learnt_from: Collection[LabelledCase])
 def _learnt(services: Services, release: Release) -> Iterator[tuple[str, str]]:
     """Yield what a release and its ancestors have learnt: the correction, and each organ it changed.
 
-    What was refused or in dispute taught nothing. A release whose tuning did not record what each
+    What was refused or in dispute taught nothing. A release of which it is not on record what each
     correction taught is taken to have learnt every organ it changed from all of them.
     """
-    events = services.records.events(CANDIDATE_TUNED)
+    events = (*services.records.events(CANDIDATE_TUNED), *services.records.events(CANDIDATE_TRAINED))
     recorded = {event.payload.get("digest"): event.payload.get("taught") for event in events}
     lineage = tuple(_lineage(services, release))
     for one, before in zip(lineage, (*lineage[1:], None), strict=True):

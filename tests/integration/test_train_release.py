@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from deploy.cli import app
 from flows import train_release as module
-from flows import tuning_lessons
+from flows import tuning_lessons, tuning_plan
 from flows.gate_trial import CANDIDATE_TRAINED, made
 from flows.take_back import erase
 from flows.train_release import train_release
@@ -19,7 +20,7 @@ from models.label_doubts import LabelDoubt
 from models.network.training import TrainingSettings
 from services.cases.training_cases import HELD_WEIGHT, PreparedCases
 from services.records.port import ReleaseState
-from tests.learning import ORGANS, SEEDS, open_site
+from tests.learning import ORGANS, SEEDS, TUNING, open_site
 
 SETTINGS = TrainingSettings(steps=4, warm_up=1)
 
@@ -60,18 +61,54 @@ def test_what_it_learnt_from_is_on_record_for_the_gate(trained):
     assert [step for step, _ in document["curve"]] == [1, 2, 3, 4]
 
 
-def test_a_label_that_tuning_refuses_is_not_learnt_here_either(corrected, tmp_path, monkeypatch):
-    services = corrected.copy(tmp_path).services
+def test_a_label_that_is_refused_is_not_learnt_and_stays_evidence(corrected, tmp_path, monkeypatch):
+    site = corrected.copy(tmp_path)
+    services, cases = site.services, site.services.cases
+    site.correct(4, "aorta")
     named = tuning_lessons.label_doubt
 
     def doubts(key, label, ct, outside):
         return LabelDoubt("absurd-volume", "x") if key == "aorta" else named(key, label, ct, outside)
 
-    monkeypatch.setattr(tuning_lessons, "label_doubt", doubts)
-    document = train_release(services, Begin.INCUMBENT, SETTINGS)
+    with monkeypatch.context() as patched:
+        patched.setattr(tuning_lessons, "label_doubt", doubts)
+        document = train_release(services, Begin.INCUMBENT, SETTINGS)
+    assert document["cases"] == 3, "of the fourth nothing is left to learn"
     assert document["labels"]["aorta"] == {"readers": 0, "held": 3}
     assert document["labels"]["stomach"] == {"readers": 3, "held": 0}
-    assert [(one["organ"], one["code"]) for one in document["refused"]] == [("aorta", "absurd-volume")] * 3
+    assert [(one["organ"], one["code"]) for one in document["refused"]] == [("aorta", "absurd-volume")] * 4
+    names = [one.name for one in services.records.corrections()]
+    candidate = services.releases.release(2)
+    (event,) = services.records.events(CANDIDATE_TRAINED)
+    assert event.payload["taught"] == {name: ["stomach"] for name in sorted(names[:3])}
+    assert event.payload["cases"] == sorted(cases.pseudonym(name) for name in names[:3])
+    assert (candidate.corrections, candidate.note) == (
+        tuple(sorted(names[:3])),
+        "Trained from release 1 on 3 cases.",
+    )
+    services.records.set_incumbent(2, approver="test", reason="gate passed")
+    left = tuning_plan.plan(services, None, TUNING).evidence
+    assert [one.organs for one in left.corrected] == [("aorta",)] * 4
+
+
+def test_too_few_cases_are_left_where_labels_are_refused(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    monkeypatch.setattr(tuning_lessons, "label_doubt", lambda *_: LabelDoubt("absurd-volume", "x"))
+    with pytest.raises(Refused) as refused:
+        train_release(services, Begin.INCUMBENT, SETTINGS)
+    assert (refused.value.code, refused.value.measured) == (
+        "too-few-cases",
+        {"cases": 0, "fewest": 3, "labels_refused": 6},
+    )
+
+
+def test_another_device_or_another_correction_of_the_same_content_is_another_run(corrected):
+    run = plan(corrected.services, Begin.INCUMBENT, SETTINGS)
+    first = replace(run.labelled[0], correction="1.2.3")
+    assert run.key == plan(corrected.services, Begin.INCUMBENT, SETTINGS).key
+    assert run.key != replace(run, labelled=(first, *run.labelled[1:])).key
+    on_gpu = corrected.services.settings.model_copy(update={"tuning_device": "cuda"})
+    assert run.key != plan(replace(corrected.services, settings=on_gpu), Begin.INCUMBENT, SETTINGS).key
 
 
 def test_the_same_again_trains_nothing(trained):
@@ -122,7 +159,7 @@ def test_a_readers_word_goes_before_the_incumbents(corrected, tmp_path):
     services = corrected.copy(tmp_path).services
     run = plan(services, Begin.INCUMBENT, SETTINGS)
     start = module._incumbents(services, run.parent)
-    cases, _, _ = module._prepared(services, run, start, tmp_path / "run", lambda _: None)
+    cases, _ = module._prepared(services, run, run.labelled, start, tmp_path / "run", lambda _: None)
     assert isinstance(cases, PreparedCases)
     liver, stomach, aorta = cases[0].weight
     assert set(liver.flat) == {HELD_WEIGHT}
