@@ -82,6 +82,7 @@ def _rungs(document: dict[str, Any]) -> list[dict[str, Any]]:
             "target": ladder["target"],
             "kept": "yes" if rung["level"] == document["levels"][organ] else "",
             "end": ladder["end"],
+            "feature_shift": ladder["feature_shift"],
         }
         for organ, ladder in document["ladders"].items()
         for rung in ladder["rungs"]

@@ -40,8 +40,8 @@ class TuningSettings:
     decay
         Pull towards the incumbent's weights (a new tap's are 0), per step and unit of learning rate.
     seed
-        Of samples, batches and the split. Each organ draws its own numbers: what else is tuned does not
-        matter.
+        Of samples, batches and the split. Each organ draws its own numbers, by the places of its studies
+        among those given: an organ that is tuned beside it changes nothing unless it brings studies along.
     highest
         Where the ladder ends.
     validation_share
@@ -143,7 +143,8 @@ class Ladder:
     feature_shift
         How far the features of the organ's voxels in corrected studies lie from those in replayed ones:
         root mean square over channels of the difference of means over the standard deviation; None
-        without replayed studies.
+        without replayed studies. For a person to read: no end follows from it, since organs that lie
+        farther meet their targets where nearer ones do not.
     """
 
     before: Rung
