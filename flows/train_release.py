@@ -20,7 +20,7 @@ from flows.calibration_cases import measurable
 from flows.gate_trial import CANDIDATE_TRAINED
 from flows.serving import Progress, silent
 from flows.training_plan import FEWEST_CASES, Begin, TrainingRun, plan
-from flows.tune_heads import pinned_threads, publish_candidate, refuse_erased
+from flows.tune_heads import pinned_threads, publish_candidate, refuse_erased, require_device
 from flows.tuning_lessons import believed, on_grid, taught_organs
 from models.calibration import Calibration
 from models.errors import Refused
@@ -96,10 +96,13 @@ def train_release(
         If there is no incumbent, a file of it is damaged, or an export does not agree with torch.
     StorageFailed
         If a disk is full, or a case or what is kept of the run is not whole; the incumbent serves as before.
+    OrganloopError
+        If CUDA is asked for and there is none: the CPU would give other bits.
     """
     watch = Stopwatch()
     with watch.step("gather"):
         run = plan(services, begin, settings)
+    require_device(run.device)
     for event in services.records.events(CANDIDATE_TRAINED):
         if event.payload["key"] == run.key:
             progress(f"release {event.payload['release']} has been trained on all of this already")

@@ -89,8 +89,7 @@ def tune(
     watch = Stopwatch()
     with watch.step("gather"):
         run = plan(services, organs, settings, new_organs)
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise OrganloopError("ORGANLOOP_TUNING_DEVICE is cuda, and torch finds no CUDA device here")
+    require_device(settings.device)
     before = known(services, run)
     if before is not None:
         progress(
@@ -135,6 +134,12 @@ def tune(
         shutil.rmtree(folder, ignore_errors=True)
     progress(f"candidate: release {candidate.number}")
     return document(run, candidate, report) | {"seconds": watch.seconds()}
+
+
+def require_device(device: str) -> None:
+    """Raise `OrganloopError` where CUDA is asked for and there is none: the CPU would give other bits."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise OrganloopError("ORGANLOOP_TUNING_DEVICE is cuda, and torch finds no CUDA device here")
 
 
 @contextmanager

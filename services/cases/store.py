@@ -229,7 +229,8 @@ class CaseStore:
             image = nibabel.Nifti1Image.from_filename(self.folder / case.case_id / "volume.nii.gz")
         except (OSError, EOFError, zlib.error, nibabel.filebasedimages.ImageFileError):
             return None
-        found = geometry_from_ras(image.shape, image.affine).spacing_mm
+        first, second, third = image.shape
+        found = geometry_from_ras((first, second, third), image.affine).spacing_mm
         return None if np.allclose(found, spacing_mm, atol=1e-3) else found
 
     def _files(self, case: Case) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from deploy.cli import app
@@ -15,7 +16,7 @@ from flows.gate_trial import CANDIDATE_TRAINED, made
 from flows.take_back import erase
 from flows.train_release import train_release
 from flows.training_plan import Begin, plan
-from models.errors import Refused
+from models.errors import OrganloopError, Refused
 from models.label_doubts import LabelDoubt
 from models.network.training import TrainingSettings
 from services.cases.training_cases import HELD_WEIGHT, PreparedCases
@@ -108,7 +109,11 @@ def test_another_device_or_another_correction_of_the_same_content_is_another_run
     assert run.key == plan(corrected.services, Begin.INCUMBENT, SETTINGS).key
     assert run.key != replace(run, labelled=(first, *run.labelled[1:])).key
     on_gpu = corrected.services.settings.model_copy(update={"tuning_device": "cuda"})
-    assert run.key != plan(replace(corrected.services, settings=on_gpu), Begin.INCUMBENT, SETTINGS).key
+    services = replace(corrected.services, settings=on_gpu)
+    assert run.key != plan(services, Begin.INCUMBENT, SETTINGS).key
+    if not torch.cuda.is_available():
+        with pytest.raises(OrganloopError, match="torch finds no CUDA device here"):
+            train_release(services, Begin.INCUMBENT, SETTINGS)
 
 
 def test_the_same_again_trains_nothing(trained):
