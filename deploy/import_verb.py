@@ -24,8 +24,8 @@ def import_checkpoint(
     organs: Annotated[
         str | None,
         typer.Option(
-            help="Keys of the file's classes in its order, separated by commas. Default: the 32 of the "
-            "published text-driven checkpoints; a SegResNet has none."
+            help="Keys of the file's classes in its order, separated by commas; - leaves a class of a "
+            "text-driven network out. Default: the 32 of the published ones; a SegResNet has none."
         ),
     ] = None,
     first: Annotated[
@@ -44,11 +44,13 @@ def import_checkpoint(
     """
 
     def verb() -> Outcome:
-        from flows.import_checkpoint import keep_checkpoint, make_first
+        from flows.import_checkpoint import keep_checkpoint, make_first, require_first
         from services.wiring import connect_in_process
 
         keys = [key.strip() for key in organs.split(",")] if organs else None
         services = connect_in_process(Settings())
+        if first:  # before the work, which takes minutes
+            require_first(services, approver, reason)
         document = keep_checkpoint(file, services, keys, progress)
         if first:
             make_first(document["release"], services, approver, reason)
@@ -58,7 +60,7 @@ def import_checkpoint(
             f"{document['state']}: release {document['release']}, {document['kind']}, "
             f"{len(document['organs'])} classes",
             f"the engine's logits differ from torch's by at most {worst:.1e}",
-            document["licence"],
+            document["said"],
         ]
         return Outcome(document, lines)
 

@@ -9,7 +9,7 @@ from typing import Any
 from flows.serving import Progress, silent
 from flows.tune_heads import publish_candidate
 from models.errors import Refused
-from models.network.checkpoint_import import LICENCE, import_checkpoint
+from models.network.checkpoint_import import LEFT_OUT, import_checkpoint
 from models.network.weights import head_to_bytes, trunk_to_bytes
 from models.organs import KEYS
 from models.release import Release, sha256_hex
@@ -35,16 +35,16 @@ def keep_checkpoint(
     services
         What to work with; nothing is asked of a server.
     organs
-        Keys of the file's classes, in its order; None: the published 32.
+        Keys of the file's classes, in its order, ``-`` for one to leave out; None: the published 32.
     progress
-        Told each step, and the licence.
+        Told each step, and what whoever lets it serve must know.
 
     Returns
     -------
     dict
         The document of the `import-checkpoint` verb: ``release, digest, state, kind, sha256`` (the file's),
-        ``licence, organs`` (in the file's order), ``parity`` (by organ: ``max_logit_difference, flipped,
-        voxels``), ``seconds``.
+        ``said`` (the licence, or what the weights do not tell), ``organs`` (in the file's order), ``parity``
+        (by organ: ``max_logit_difference, flipped, voxels``), ``seconds``.
 
     Raises
     ------
@@ -57,14 +57,15 @@ def keep_checkpoint(
     """
     watch = Stopwatch()
     store = services.releases
-    progress(LICENCE)
     with watch.step("read"):
-        unknown = sorted(set(organs or ()) - set(KEYS))
+        unknown = sorted(set(organs or ()) - {*KEYS, LEFT_OUT})
         if unknown:
-            detail = f"the catalogue has no {', '.join(unknown)}; it has {', '.join(KEYS)}"
+            named = ", ".join(map(repr, unknown))
+            detail = f"the catalogue has no {named}; it has {', '.join(KEYS)}"
             raise Refused("unknown-organ", detail, {"organs": unknown})
         network = import_checkpoint(path, organs)
         digest = sha256_hex(path.read_bytes())
+        progress(network.said)
     with watch.step("keep"):
         draft = Release(
             number=1,
@@ -72,7 +73,7 @@ def keep_checkpoint(
             trunk=store.add_trunk(trunk_to_bytes(network.trunk, exact=True)),
             heads={organ: store.add_head(head_to_bytes(head)) for organ, head in network.heads.items()},
             contract=network.contract,
-            note=f"Imported {network.kind} checkpoint, SHA-256 {digest}. {LICENCE}",
+            note=f"Imported {network.kind} checkpoint, SHA-256 {digest}. {network.said}",
         )
     progress(f"{len(draft.heads)} heads on a {network.kind}; proving the export in the engine")
     with watch.step("export"):
@@ -85,7 +86,7 @@ def keep_checkpoint(
         "digest": candidate.digest,
         "kind": network.kind,
         "sha256": digest,
-        "licence": LICENCE,
+        "said": network.said,
     }
     services.records.event(
         CHECKPOINT_IMPORTED,
@@ -96,10 +97,10 @@ def keep_checkpoint(
     return {
         "release": candidate.number,
         "digest": candidate.digest,
-        "state": str(ReleaseState.CANDIDATE),
+        "state": str(services.records.release_states()[candidate.number]),
         "kind": network.kind,
         "sha256": digest,
-        "licence": LICENCE,
+        "said": network.said,
         "organs": list(candidate.contract.organs),
         "parity": {
             one.organ: {
@@ -111,6 +112,15 @@ def keep_checkpoint(
         },
         "seconds": watch.seconds(),
     }
+
+
+def require_first(services: Services, approver: str, reason: str) -> None:
+    """Refuse to let a release serve without a name (`no-name`) or beside another (`incumbent-exists`)."""
+    if not approver.strip() or not reason.strip():
+        raise Refused("no-name", "this is an act with a name and a reason")
+    serving = services.records.incumbent()
+    if serving is not None:
+        raise Refused("incumbent-exists", f"release {serving} serves already", {"incumbent": serving})
 
 
 def make_first(number: int, services: Services, approver: str, reason: str) -> None:
@@ -132,11 +142,7 @@ def make_first(number: int, services: Services, approver: str, reason: str) -> N
     InvalidRelease
         If there is no such release.
     """
-    if not approver.strip() or not reason.strip():
-        raise Refused("no-name", "this is an act with a name and a reason")
+    require_first(services, approver, reason)
     release = services.releases.release(number)
-    serving = services.records.incumbent()
-    if serving is not None:
-        raise Refused("incumbent-exists", f"release {serving} serves already", {"incumbent": serving})
     services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
     services.records.set_incumbent(number, approver=approver, reason=reason)

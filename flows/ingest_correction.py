@@ -87,13 +87,15 @@ def memory_of(settings: Settings) -> Memory | None:
     number = records.incumbent()
     if number is None:
         return None
+    contract = ReleaseStore(settings.release_store).release(number).contract
     return Memory(
         records=records,
         cases=CaseStore(settings.case_store),
-        spacing_mm=ReleaseStore(settings.release_store).release(number).contract.spacing_mm,
+        spacing_mm=contract.spacing_mm,
         archive=archive_of(settings),
         work=settings.home / "work",
         policy=ReadersDisagree(settings.readers_disagree),
+        antialias=contract.antialias,
     )
 
 

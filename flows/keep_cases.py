@@ -108,7 +108,7 @@ def add_case(
         raise Refused("truth-incomplete", detail, {"missing": missing})
     drawn = np.full(ct.volume.geometry.shape, Provenance.READER, dtype=np.uint8)
     content = CaseContent(
-        volume=to_model_grid(ct.volume, contract.spacing_mm),
+        volume=to_model_grid(ct.volume, contract.spacing_mm, contract.antialias),
         ct=ct.volume.geometry,
         sent={},
         # What the release that serves does not know yet, a candidate with a new organ is measured by.

@@ -92,7 +92,7 @@ def _keep_case(correction: Correction, understood: Understood, memory: Memory) -
     if patient is None:
         return _keep_out(correction, NO_PATIENT, memory)
     content = CaseContent(
-        volume=to_model_grid(ct.volume, memory.spacing_mm),
+        volume=to_model_grid(ct.volume, memory.spacing_mm, memory.antialias),
         ct=ct.volume.geometry,
         sent=answer.sent,
         labels=hybrid_labels(

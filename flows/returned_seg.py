@@ -48,6 +48,8 @@ class Memory:
         Folder for what is fetched; None without an archive.
     policy
         What teaches where readers disagree.
+    antialias
+        Of the incumbent's contract.
     """
 
     records: Records
@@ -56,6 +58,7 @@ class Memory:
     archive: Archive | None = None
     work: Path | None = None
     policy: ReadersDisagree = ReadersDisagree.ASK
+    antialias: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -193,7 +193,7 @@ def _make(
     chosen = services.releases.release(incumbent(services) if asked.release is None else asked.release)
     organs = chosen.contract.organs if asked.organs is None else asked.organs
     with watch.step("resample"):
-        model_volume = to_model_grid(series.volume, chosen.contract.spacing_mm)
+        model_volume = to_model_grid(series.volume, chosen.contract.spacing_mm, chosen.contract.antialias)
     with watch.step("serve"):
         progress(f"asking release {chosen.number}: {series.volume.geometry.shape} voxels")
         hu = model_volume.hu.astype(np.int16, copy=False)

@@ -42,7 +42,10 @@ class ModelContract:
     global_channels
         Length of the trunk's global feature.
     trunk
-        How to build the trunk: ``{"kind": "unet" | "swin_unetr", ...}`` (`models.network.trunk`).
+        How to build the trunk: ``{"kind": "unet" | "swin_unetr", ...}`` (`models.network.trunk_kinds`).
+    antialias
+        Whether a CT finer than the model grid is averaged on its way there, or sampled between its voxels,
+        as the network was taught.
     """
 
     organs: tuple[str, ...]
@@ -55,6 +58,7 @@ class ModelContract:
     coarse_channels: tuple[int, ...]
     global_channels: int
     trunk: Mapping[str, Any] = field(default_factory=dict)
+    antialias: bool = True
 
     def __post_init__(self) -> None:
         if set(self.thresholds) != set(self.organs):
@@ -69,12 +73,15 @@ class ModelContract:
             raise ValueError("the HU window must be ordered, lower first")
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
+        """Return plain JSON values; what is as it always was is not said, so that old digests hold."""
+        values = asdict(self)
+        if self.antialias:
+            del values["antialias"]
+        return values
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelContract:
-        """Rebuild from `to_json`; an unknown or missing field raises TypeError."""
+        """Rebuild from `to_json`; an unknown field, or one that must be said, raises TypeError."""
         tuples = ("organs", "spacing_mm", "hu_window", "window_shape", "coarse_channels")
         values: dict[str, Any] = {k: tuple(v) if k in tuples else v for k, v in data.items()}
         return cls(**values)

@@ -56,7 +56,7 @@ def model_grid(ct: Geometry, spacing_mm: Sequence[float]) -> Geometry:
     return Geometry((int(count[2]), int(count[1]), int(count[0])), affine)
 
 
-def to_model_grid(volume: Volume, spacing_mm: Sequence[float]) -> Volume:
+def to_model_grid(volume: Volume, spacing_mm: Sequence[float], antialias: bool = True) -> Volume:
     """Resample a CT onto the canonical grid that covers it.
 
     Parameters
@@ -65,16 +65,17 @@ def to_model_grid(volume: Volume, spacing_mm: Sequence[float]) -> Volume:
         The CT, Hounsfield units, any affine.
     spacing_mm
         Voxel size along (k, j, i) of the model grid, millimetres.
+    antialias
+        Whether the CT is averaged along axes where it is finer than the model grid, not merely sampled.
 
     Returns
     -------
     Volume
-        int16 Hounsfield units on `model_grid`; `AIR_HU` where nothing was scanned. Along axes where
-        the CT is finer than the model grid it is averaged, not merely sampled.
+        int16 Hounsfield units on `model_grid`; `AIR_HU` where nothing was scanned.
     """
     target = model_grid(volume.geometry, spacing_mm)
     hu = np.maximum(volume.hu, AIR_HU)  # a scanner's padding must not bleed into the patient
-    resampled = resample(hu, volume.geometry, target, outside=AIR_HU)
+    resampled = resample(hu, volume.geometry, target, AIR_HU, antialias)
     np.clip(np.rint(resampled, out=resampled), AIR_HU, np.iinfo(np.int16).max, out=resampled)
     return Volume(resampled.astype(np.int16), target)
 

@@ -178,7 +178,9 @@ def _identical(study: Study, number: int, services: Services) -> tuple[str, ...]
     if release.parent is None:
         raise ValueError(f"release {number} has no parent to be compared with")
     volume = load(choose_series(read_series(study.ct))).volume
-    hu = to_model_grid(volume, release.contract.spacing_mm).hu.astype(np.int16, copy=False)
+    hu = to_model_grid(volume, release.contract.spacing_mm, release.contract.antialias).hu.astype(
+        np.int16, copy=False
+    )
     old = services.segmenter.segment(hu, release.parent).probability
     new = services.segmenter.segment(hu, number).probability
     same = [a.tobytes() == b.tobytes() for a, b in zip(old, new, strict=True)]

@@ -6,13 +6,10 @@ last 1x1x1 convolution has one channel an organ.
 
 from __future__ import annotations
 
-import pickle
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +19,7 @@ from torch.nn import functional
 
 from models.contract import ModelContract
 from models.errors import Refused
+from models.network.checkpoint_file import mismatch, read_tensors, require_tensors
 from models.network.heads import Head, HeadSpec, build_head
 from models.network.imported_trunks import SegResNetTrunk, TextDrivenSwin, TextDrivenTrunk, TextDrivenUNet
 from models.network.prediction import torch_predict
@@ -44,8 +42,17 @@ OVERLAP = 0.5
 THRESHOLD = 0.5
 """As published for all classes; a probability is the sigmoid of its own logit, and classes may overlap."""
 
+LEFT_OUT = "-"
+"""In place of a class's key: the file has it, the release does not."""
+
 LICENCE = "Published weights of this kind are CC BY-NC-ND 4.0: no commercial use, nothing adapted is shared."
-"""Said at import and kept in the release; which licence a file has, its owner says."""
+"""Of text-driven networks; said at import, kept in the release. Which licence a file has, its owner says."""
+
+ASSUMED = (
+    "Taken for granted, since weights do not tell: ReLU, group norm of 8 groups, a sigmoid for each class, "
+    "RAS, 1.5 mm voxels, -175 to 250 HU. Compare its answer on a window of your own before it serves."
+)
+"""Of a plain SegResNet. Said at import and kept in the release."""
 
 _LEVELS = ("64", "128", "256", "512")
 """How the published U-Net names its levels, whatever their width."""
@@ -55,9 +62,6 @@ MOST_DEEPEST = 1024
 MOST_BLOCKS = 16
 """More channels for the heads, of the deepest map, or blocks a level, is no network of these kinds, and is
 not built to find out: a few bytes could ask for any amount of memory."""
-
-_NAMED = 6
-"""Most names of tensors in one sentence; the measured values have all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +76,15 @@ class ImportedNetwork:
         Heads by organ, in the file's order.
     contract
         Grid, window and thresholds as published.
+    said
+        What whoever lets it serve must know: `LICENCE` or `ASSUMED`.
     """
 
     kind: str
     trunk: Trunk
     heads: Mapping[str, Head]
     contract: ModelContract
+    said: str
 
     def logits(self, hu: NDArray[np.int16]) -> dict[str, NDArray[np.float32]]:
         """Evaluate any one window in torch, so that others can check what was imported.
@@ -106,7 +113,8 @@ def import_checkpoint(path: Path, organs: Sequence[str] | None = None) -> Import
     path
         A file of ``torch.save``: tensors by name, alone or under ``net``, with or without ``module.``.
     organs
-        Keys of the file's classes, in its order. None: `PUBLISHED_ORGANS`, for a text-driven network only.
+        Keys of the file's classes, in its order. None: `PUBLISHED_ORGANS`, for a text-driven network only;
+        there `LEFT_OUT` leaves a class out.
 
     Returns
     -------
@@ -141,63 +149,11 @@ def import_checkpoint(path: Path, organs: Sequence[str] | None = None) -> Import
     return _text_driven(tensors, PUBLISHED_ORGANS if organs is None else tuple(organs))
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return a checkpoint's tensors by name, without wrappers' prefixes; no code of the file is run.
-
-    Raises
-    ------
-    Refused
-        `unsafe-checkpoint`, `unreadable-checkpoint`.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what it may not be able to read, before it says so
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if wanted is None:
-            raise Refused("unreadable-checkpoint", "the file is no PyTorch checkpoint") from error
-        raise Refused(
-            "unsafe-checkpoint",
-            f"the file asks to run {wanted[1]}; a checkpoint holds tensors and plain values only",
-            {"asks_for": wanted[1]},
-        ) from error
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # a damaged file fails anywhere in the reader
-        detail = f"the file is no PyTorch checkpoint ({type(error).__name__})"
-        raise Refused("unreadable-checkpoint", detail) from error
-    inner = content.get("net", content) if isinstance(content, dict) else None
-    if not isinstance(inner, dict) or not inner or not all(isinstance(t, Tensor) for t in inner.values()):
-        raise Refused("unreadable-checkpoint", "the file holds no tensors by name, alone or under `net`")
-    tensors = {_plain_name(str(name)): tensor for name, tensor in inner.items()}
-    if len(tensors) != len(inner):
-        detail = "names of its tensors differ in a prefix only; which are meant is not known"
-        raise Refused("unreadable-checkpoint", detail, {"tensors": len(inner), "names": len(tensors)})
-    odd = [name for name, tensor in tensors.items() if not _is_dense(tensor)]
-    if odd:
-        detail = f"not plain tensors, or larger than what is stored of them: {', '.join(odd[:_NAMED])}"
-        raise Refused("unreadable-checkpoint", detail, {"tensors": odd})
-    return tensors
-
-
-def _is_dense(tensor: Tensor) -> bool:
-    """Tell whether a tensor's values are all in the file; a few bytes can claim to be any number of them."""
-    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
-    return plain and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
-
-
-def _plain_name(name: str) -> str:
-    """Return a tensor's name without the prefix of parallel training; backbones are under ``backbone.``."""
-    name = name.removeprefix("module.")
-    return f"backbone.{name}" if re.match(r"swinViT\.|encoder\d|decoder\d|down_tr|up_tr", name) else name
-
-
 def _text_driven(tensors: dict[str, Tensor], organs: tuple[str, ...]) -> ImportedNetwork:
     sizes = {"precls_conv.0.weight": 1, "precls_conv.2.weight": 5, "GAP.3.weight": 5, "organ_embedding": 2}
     for name, axes in sizes.items():
         if name not in tensors or tensors[name].ndim != axes:
-            _mismatch({name}, set(), [])
+            raise mismatch(missing={name})
     width, features, context = (len(tensors[name]) for name in list(sizes)[:3])
     if max(width, features, context) > MOST_CHANNELS:
         detail = f"{width} last channels, {features} for the heads, a global feature of {context}"
@@ -228,9 +184,10 @@ def _text_driven(tensors: dict[str, Tensor], organs: tuple[str, ...]) -> Importe
             stem = name.removesuffix("weight")
             shapes |= {f"{stem}running_mean": shapes[name], f"{stem}running_var": shapes[name]}
             shapes[f"{stem}num_batches_tracked"] = torch.Size(())
-    _require(tensors, shapes)
+    require_tensors(tensors, shapes)
     _load(trunk, {own: tensors[name] for own, name in names.items()})
     _one_class_each(organs, len(embeddings))
+    wanted = tuple(organ for organ in organs if organ != LEFT_OUT)
 
     controller, bias = tensors["controller.weight"].double().flatten(1), tensors["controller.bias"].double()
     text = functional.linear(
@@ -240,25 +197,32 @@ def _text_driven(tensors: dict[str, Tensor], organs: tuple[str, ...]) -> Importe
     ).relu()
     heads = {}
     for organ, embedding in zip(organs, text, strict=True):
+        if organ == LEFT_OUT:
+            continue
         heads[organ] = build_head(spec)
         constant = controller[:, context:] @ embedding + bias
         _load(heads[organ], {"theta.weight": controller[:, :context], "theta.bias": constant})
-    return ImportedNetwork(str(trunk.spec["kind"]), trunk, heads, _contract(trunk, organs))
+    return ImportedNetwork(str(trunk.spec["kind"]), trunk, heads, _contract(trunk, wanted), LICENCE)
 
 
 def _plain(tensors: dict[str, Tensor], organs: Sequence[str] | None) -> ImportedNetwork:
     last = {"weight": "conv_final.2.conv.weight", "bias": "conv_final.2.conv.bias"}
     missing = {name for name in ("convInit.conv.weight", *last.values()) if name not in tensors}
     if missing:
-        _mismatch(missing, set(), [])
+        raise mismatch(missing)
     flat = {name for name in ("convInit.conv.weight", last["weight"]) if tensors[name].ndim != 5}
     if flat:
-        _mismatch(set(), set(), [f"{name} is {tuple(tensors[name].shape)}" for name in sorted(flat)])
+        raise mismatch(wrong=[f"{name} is {tuple(tensors[name].shape)}" for name in sorted(flat)])
     filters, classes = len(tensors["convInit.conv.weight"]), len(tensors[last["weight"]])
     down, up = _blocks(tensors, "down_layers", first=1), _blocks(tensors, "up_layers", first=0)
     _require_depth(filters << max(len(down) - 1, len(up)))
     if max((*down, *up), default=0) > MOST_BLOCKS:
         raise Refused("unknown-network", f"{down} and {up} blocks", {"most_blocks": MOST_BLOCKS})
+    if len(up) != len(down) - 1 or any(side % 2 ** len(up) for side in WINDOW):
+        detail = (
+            f"a SegResNet of {len(down)} levels down and {len(up)} up has no place in windows of {WINDOW}"
+        )
+        raise Refused("unknown-network", detail, {"down": len(down), "up": len(up)})
     try:
         trunk = SegResNetTrunk(filters, down, up)
     except ValueError as error:
@@ -268,7 +232,7 @@ def _plain(tensors: dict[str, Tensor], organs: Sequence[str] | None) -> Imported
     names = {own: own.removeprefix("net.") for own in trunk.state_dict()}
     shapes = {names[own]: tensor.shape for own, tensor in trunk.state_dict().items()}
     shapes |= {last["weight"]: torch.Size((classes, filters, 1, 1, 1)), last["bias"]: torch.Size((classes,))}
-    _require(tensors, shapes)
+    require_tensors(tensors, shapes)
     _load(trunk, {own: tensors[name] for own, name in names.items()})
     if organs is None:
         raise Refused(
@@ -276,13 +240,18 @@ def _plain(tensors: dict[str, Tensor], organs: Sequence[str] | None) -> Imported
             f"name the {classes} classes of this network, in its order",
             {"classes": classes},
         )
+    if LEFT_OUT in organs:
+        detail = (
+            "no class of a SegResNet can be left out: were it trained with a softmax, the others hang on it"
+        )
+        raise Refused("unknown-classes", detail, {"classes": classes})
     _one_class_each(organs, classes)
     heads = {}
     for number, organ in enumerate(organs):
         heads[organ] = build_head(HeadSpec(filters, form="linear"))
         rows = {f"logit.{part}": tensors[name][number : number + 1] for part, name in last.items()}
         _load(heads[organ], rows)
-    return ImportedNetwork("segresnet", trunk, heads, _contract(trunk, tuple(organs)))
+    return ImportedNetwork("segresnet", trunk, heads, _contract(trunk, tuple(organs)), ASSUMED)
 
 
 def _contract(trunk: Trunk, organs: tuple[str, ...]) -> ModelContract:
@@ -297,6 +266,7 @@ def _contract(trunk: Trunk, organs: tuple[str, ...]) -> ModelContract:
         coarse_channels=trunk.coarse_channels,
         global_channels=trunk.global_channels,
         trunk=trunk.spec,
+        antialias=False,  # their CTs were sampled between voxels
     )
 
 
@@ -343,41 +313,13 @@ def _require_depth(channels: int) -> None:
 
 
 def _one_class_each(organs: Sequence[str], classes: int) -> None:
-    if len(organs) != classes or len(set(organs)) != classes:
+    named = [organ for organ in organs if organ != LEFT_OUT]
+    if len(organs) != classes or len(set(named)) != len(named) or not named:
         raise Refused(
             "unknown-classes",
-            f"the file has {classes} classes, {len(set(organs))} different ones are named",
-            {"classes": classes, "named": len(set(organs))},
+            f"the file has {classes} classes; {len(organs)} are named, {len(set(named))} different organs",
+            {"classes": classes, "named": len(organs), "organs": len(set(named))},
         )
-
-
-def _require(tensors: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> None:
-    """Require exactly these tensors in exactly these shapes, all of finite numbers."""
-    wrong = [
-        f"{name} is {tuple(tensors[name].shape)}, not {tuple(shape)}"
-        for name, shape in shapes.items()
-        if name in tensors and tensors[name].shape != shape
-    ]
-    missing, unknown = shapes.keys() - tensors.keys(), tensors.keys() - shapes.keys()
-    if missing or unknown or wrong:
-        _mismatch(missing, unknown, wrong)
-    bad = [name for name, tensor in tensors.items() if tensor.is_complex() or not tensor.isfinite().all()]
-    if bad:
-        raise Refused("bad-weights", f"no finite numbers in {', '.join(bad[:_NAMED])}", {"tensors": bad})
-
-
-def _mismatch(missing: set[str] | Any, unknown: set[str] | Any, wrong: list[str]) -> None:
-    parts = {"missing": sorted(missing), "unknown": sorted(unknown), "of another shape": wrong}
-    said = [
-        f"{len(names)} {what}: {', '.join(names[:_NAMED])}{' ...' if len(names) > _NAMED else ''}"
-        for what, names in parts.items()
-        if names
-    ]
-    raise Refused(
-        "checkpoint-mismatch",
-        f"the file's tensors are not those of the network: {'; '.join(said)}",
-        {what.replace(" ", "_"): names for what, names in parts.items()},
-    )
 
 
 def _load(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -386,6 +328,6 @@ def _load(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
     values = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
     for name, tensor in own.items():
         if not tensor.is_floating_point() and not torch.equal(tensor, values[name]):
-            _mismatch(set(), set(), [f"{name} holds other indices"])
+            raise mismatch(wrong=[f"{name} holds other indices"])
     module.load_state_dict(values)
     module.requires_grad_(False).eval()

@@ -67,7 +67,7 @@ def segment(
     volume: Volume, trunk: Trunk, heads: Mapping[str, Head], contract: ModelContract
 ) -> dict[str, NDArray[np.bool_]]:
     """Segment a CT as serving does, in torch; masks by organ on the CT grid, axes (k, j, i)."""
-    model = to_model_grid(volume, contract.spacing_mm)
+    model = to_model_grid(volume, contract.spacing_mm, contract.antialias)
     answer = segment_windows(model.hu.astype(np.int16), contract, torch_predict(trunk, heads, contract))
     masks = {}
     for organ, probability in zip(contract.organs, answer.probability, strict=True):

@@ -74,7 +74,7 @@ def training_case(
     ValueError
         If the CT shows no body.
     """
-    model = to_model_grid(volume, contract.spacing_mm)
+    model = to_model_grid(volume, contract.spacing_mm, contract.antialias)
     fractions = np.stack([covered(truth[organ], volume, model) for organ in contract.organs])
     body = bounding_box(body_mask(model.hu.astype(np.int16)))
     if body is None:

@@ -69,11 +69,15 @@ def calibrate(
     ValueError
         If there are too few cases to know where they lie (`models.domain.FEWEST_STUDIES`).
     """
-    spacing = release.contract.spacing_mm
+    contract = release.contract
+    grids = (
+        (to_model_grid(volume, contract.spacing_mm, contract.antialias), volume, truth)
+        for volume, truth in cases
+    )
     measured = _measured(
         release,
         engine,
-        ((to_model_grid(volume, spacing), volume.geometry, truth) for volume, truth in cases),
+        ((model, volume.geometry, truth) for model, volume, truth in grids),
         progress,
     )
     return fit_calibration(engine.profile, list(measured), release.contract.thresholds)

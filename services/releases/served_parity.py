@@ -40,15 +40,20 @@ def parity_volume(contract: ModelContract) -> NDArray[np.int16]:
 
 
 def _middles(contract: ModelContract) -> list[NDArray[np.int16]]:
-    return [_middle(*case, contract.spacing_mm, contract.window_shape) for case in PARITY_CASES]
+    grid = (contract.spacing_mm, contract.antialias, contract.window_shape)
+    return [_middle(*case, *grid) for case in PARITY_CASES]
 
 
 @lru_cache(len(PARITY_CASES))
 def _middle(
-    site: str, seed: int, spacing_mm: tuple[float, float, float], shape: tuple[int, int, int]
+    site: str,
+    seed: int,
+    spacing_mm: tuple[float, float, float],
+    antialias: bool,
+    shape: tuple[int, int, int],
 ) -> NDArray[np.int16]:
     """Return the middle of a phantom, Hounsfield units on the model grid; made once for many releases."""
-    hu = to_model_grid(make_case(site, seed).volume, spacing_mm).hu
+    hu = to_model_grid(make_case(site, seed).volume, spacing_mm, antialias).hu
     k, j, i = ((n - side) // 2 for n, side in zip(hu.shape, shape, strict=True))
     window = cut(hu.astype(np.int16), (k, j, i), shape)
     window.flags.writeable = False

@@ -60,7 +60,7 @@ def test_an_imported_checkpoint_is_served_as_its_published_formula_says(
     assert figures.served_as_in_process
 
 
-def test_it_is_an_uncalibrated_candidate_that_serves_nobody_and_keeps_its_licence(
+def test_it_is_an_uncalibrated_candidate_that_serves_nobody_and_says_what_is_taken_for_granted(
     services: Services, tmp_path: Path
 ) -> None:
     file = plain(tmp_path)
@@ -71,8 +71,9 @@ def test_it_is_an_uncalibrated_candidate_that_serves_nobody_and_keeps_its_licenc
     assert services.records.incumbent() is None
     assert release.calibration is None
     assert release.parent is None
-    assert "no commercial use" in release.note
-    assert any("no commercial use" in line for line in said)
+    assert "a sigmoid for each class" in release.note
+    assert any("a sigmoid for each class" in line for line in said)
+    assert not release.contract.antialias
     assert release.contract.spacing_mm == (1.5, 1.5, 1.5)
     assert release.contract.hu_window == (-175.0, 250.0)
     again = keep_checkpoint(file, services, ORGANS)
@@ -104,3 +105,17 @@ def test_the_command_refuses_a_file_that_would_run_code(services: Services, tmp_
     assert result.exit_code == 3
     assert json.loads(result.stdout)["code"] == "unsafe-checkpoint"
     assert services.releases.numbers() == ()
+
+
+def test_whether_it_may_serve_first_is_judged_before_the_work(services: Services, tmp_path: Path) -> None:
+    words = ["import-checkpoint", str(plain(tmp_path)), "--organs", ",".join(ORGANS), "--json"]
+    nameless = CliRunner().invoke(app, [*words, "--first"])
+    assert (nameless.exit_code, json.loads(nameless.stdout)["code"]) == (3, "no-name")
+    assert services.releases.numbers() == ()
+    named = [*words, "--first", "--approver", "Dr A", "--reason", "a trial"]
+    done = CliRunner().invoke(app, named)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["state"] == "promoted"
+    again = CliRunner().invoke(app, words)
+    assert (json.loads(again.stdout)["release"], json.loads(again.stdout)["state"]) == (1, "promoted")
+    assert json.loads(CliRunner().invoke(app, named).stdout)["code"] == "incumbent-exists"

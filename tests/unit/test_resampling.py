@@ -127,6 +127,19 @@ def test_a_finer_ct_is_averaged_not_sampled():
         assert averaged < 0.55 * sampled
 
 
+def test_a_network_taught_on_sampled_cts_sees_a_finer_ct_between_its_voxels():
+    ct = geometry_of(np.array([[0, 0, 0.7], [0, 0.7, 0], [5.0, 0, 0]]), (8, 40, 42))
+    hu = np.random.default_rng(0).normal(0, 20, ct.shape).astype(np.float32)
+    sampled = to_model_grid(Volume(hu, ct), (1.5, 1.5, 1.5), antialias=False)
+    index = ct.to_index(world(sampled.geometry))
+    inside = ((index >= 0) & (index <= np.array(ct.shape) - 1)).all(axis=-1)
+    expected = ndimage.map_coordinates(hu, index[inside].T, order=1)
+    assert inside.sum() > 5_000
+    assert np.abs(sampled.hu[inside] - expected).max() <= 0.501
+    averaged = to_model_grid(Volume(hu, ct), (1.5, 1.5, 1.5))
+    assert averaged.hu[inside].std() < 0.6 * expected.std()
+
+
 def test_padding_below_air_does_not_bleed_in():
     ct = geometry_of(AXIAL, (6, 8, 8))
     hu = np.full(ct.shape, -3024, dtype=np.int16)

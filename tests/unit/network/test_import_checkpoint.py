@@ -14,7 +14,8 @@ from monai.networks.nets import SegResNet
 from numpy.typing import NDArray
 
 from models.errors import Refused
-from models.network.checkpoint_import import PUBLISHED_ORGANS, import_checkpoint, read_tensors
+from models.network.checkpoint_file import read_tensors
+from models.network.checkpoint_import import PUBLISHED_ORGANS, import_checkpoint
 from models.network.heads import HeadSpec, TextDrivenHead, add_taps, build_head, with_taps
 from models.network.sampling import VoxelSample, gather_taps
 from models.network.trunk_kinds import build_trunk
@@ -247,6 +248,9 @@ KEY = "backbone.down_tr128.ops.0.conv1.weight"
         (lambda s: s.update(stranger=torch.zeros(1)), "checkpoint-mismatch", "stranger"),
         (lambda s: s.update({KEY: s[KEY][:, :3]}), "checkpoint-mismatch", KEY),
         (lambda s: s.update({KEY: s[KEY] * float("nan")}), "bad-weights", KEY),
+        (lambda s: s.update({KEY: (100 * s[KEY]).to(torch.int8)}), "bad-weights", f"{KEY} is int8"),
+        (lambda s: s.update({KEY: s[KEY].to(torch.float8_e4m3fn)}), "bad-weights", f"{KEY} is float8"),
+        (lambda s: s.update({KEY: s[KEY].double() + 1e300}), "bad-weights", KEY),
         (lambda s: s.update({KEY: torch.zeros(1).expand(s[KEY].shape)}), "unreadable-checkpoint", KEY),
         (lambda s: s.pop("controller.weight"), "unknown-network", "text-driven"),
         (
@@ -255,13 +259,53 @@ KEY = "backbone.down_tr128.ops.0.conv1.weight"
             "25 classes",
         ),
     ],
-    ids=["missing", "unknown", "shape", "nan", "expanded", "no controller", "25 classes"],
+    ids=[
+        "missing",
+        "unknown",
+        "shape",
+        "nan",
+        "int8",
+        "float8",
+        "1e300",
+        "expanded",
+        "no controller",
+        "25 classes",
+    ],
 )
 def test_what_does_not_fit_is_refused_by_name(unet, change, code, named, tmp_path):
     state = dict(unet)
     change(state)
     with pytest.raises(Refused, match=named) as refusal:
         import_checkpoint(saved(tmp_path, state))
+    assert refusal.value.code == code
+
+
+def test_a_class_that_is_left_out_changes_no_other(unet, tmp_path):
+    path = saved(tmp_path, unet)
+    names = ["-" if organ not in CLASSES else organ for organ in PUBLISHED_ORGANS]
+    whole, few = import_checkpoint(path), import_checkpoint(path, names)
+    assert few.contract.organs == tuple(organ for organ in PUBLISHED_ORGANS if organ in CLASSES)
+    hu = noise((32, 32, 32))
+    every = whole.logits(hu)
+    for organ, logit in few.logits(hu).items():
+        np.testing.assert_array_equal(logit, every[organ])
+    with pytest.raises(Refused, match="0 different organs"):
+        import_checkpoint(path, ["-"] * 32)
+
+
+@pytest.mark.parametrize(
+    ("network", "organs", "code"),
+    [
+        ({}, ("-", "liver"), "unknown-classes"),
+        ({"blocks_down": (1, 1, 1, 1), "blocks_up": (1, 1)}, ("liver", "spleen"), "unknown-network"),
+        ({"blocks_down": (1,) * 7, "blocks_up": (1,) * 6}, ("liver", "spleen"), "unknown-network"),
+    ],
+    ids=["class left out", "fewer levels up", "windows too small"],
+)
+def test_a_plain_network_that_cannot_be_served_as_trained_is_refused(network, organs, code, tmp_path):
+    small = {"init_filters": 8, "out_channels": 2, "blocks_down": (1, 1), "blocks_up": (1,)} | network
+    with pytest.raises(Refused) as refusal:
+        import_checkpoint(saved(tmp_path, SegResNet(**small).state_dict()), organs)
     assert refusal.value.code == code
 
 
