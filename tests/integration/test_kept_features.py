@@ -15,6 +15,7 @@ from flows.segment_study import segment
 from flows.tune_heads import tune
 from flows.tuning_lessons import lessons_of
 from flows.tuning_plan import plan
+from models.network import samples
 from models.network.samples import origins
 from services.cases import tuning_study
 from services.cases.features import FeatureStore
@@ -97,6 +98,7 @@ def test_a_run_is_not_taken_up_with_other_features_than_it_began_with(corrected,
 def test_a_run_that_was_killed_goes_on_with_the_features_it_began_with(corrected, tmp_path, monkeypatch):
     (whole, killed) = (corrected.copy(tmp_path / name).services for name in ("whole", "killed"))
     nothing = lambda _, __, content: np.zeros(content.volume.hu.shape, bool)  # noqa: E731
+    monkeypatch.setattr(samples, "FEWEST_KEPT", 1)  # small windows hold little
     monkeypatch.setattr(tuning_study, "_edited", nothing)  # a reader's brush touched every small window
     expected = tune(whole, settings=TUNING)
     assert expected["cost"]["windows_warm"] > 0

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from models.kept_features import KeptFeatures
+from models.network import samples
 from models.network.fitting import Checkpoints, study_dsc
 from models.network.flops import FlopTally
 from models.network.heads import HeadSpec, build_head, with_taps
@@ -214,7 +215,10 @@ def _warm(of: TuningStudy, features: KeptFeatures, edited: bool) -> TuningStudy:
     return TuningStudy(of.hu, of.truth, patient=of.patient, edited={"aorta": mask}, warm=features)
 
 
-def test_kept_features_serve_and_what_was_edited_is_extracted_again(trunk, heads, contract, studies):
+def test_kept_features_serve_and_what_was_edited_is_extracted_again(
+    trunk, heads, contract, studies, monkeypatch
+):
+    monkeypatch.setattr(samples, "FEWEST_KEPT", 50)
     features = [KeptFeatures.from_bytes(kept(trunk, heads, contract, one).to_bytes()) for one in studies[:4]]
     windows = len(origins(studies[0].hu, contract))
     level = TuningSettings(Level.NEIGHBOURHOOD, 60, 1024, 512, 2e-2)
@@ -231,6 +235,28 @@ def test_kept_features_serve_and_what_was_edited_is_extracted_again(trunk, heads
     assert again.cost.windows_extracted + again.cost.windows_warm == 4 * windows
     reached = [run.ladders["aorta"].rungs[0].train_dsc for run in (cold, warm)]
     assert reached[1] == pytest.approx(reached[0], abs=0.05)
+
+
+def test_windows_of_an_organ_of_which_few_voxels_were_kept_go_through_the_trunk_again(
+    trunk, heads, contract, studies
+):
+    [study] = [_warm(one, kept(trunk, heads, contract, one), False) for one in studies[:1]]
+    inside = study.truth["aorta"].ravel()[study.warm.index] >= 128
+    assert 0 < inside.sum() < 100
+    specs = {"aorta": heads["aorta"].spec}
+
+    def cost(one: TuningStudy):
+        settings = TuningSettings(Level.HEAD, window_voxels=512)
+        return extract(trunk, heads, specs, [one], contract, settings, FlopTally(False))[1]
+
+    assert (cost(study).windows_extracted, cost(study).windows_warm) == (1, 0)
+    without = {"aorta": np.zeros_like(study.truth["aorta"])}
+    assert cost(replace(study, truth=without)).windows_warm == 1, (
+        "of an organ that is not there nothing lacks"
+    )
+    few = np.where(np.isin(np.arange(study.hu.size), study.warm.index[inside]), 255, 0).astype(np.uint8)
+    every = {"aorta": few.reshape(study.hu.shape)}
+    assert cost(replace(study, truth=every)).windows_warm == 1, "all of a tiny organ is enough"
 
 
 CHILD = """
