@@ -35,7 +35,7 @@ HALF = 128
 FEWEST_KEPT = 256
 """Kept voxels inside an organ's label, of a study, from which it can be learnt and judged; or half of all
 that are inside. What is kept is shared by all organs and windows: of a small organ it may be a few dozen
-voxels, on which heads of one DSC differ by 0.07. Then the windows that hold the organ go through the trunk."""
+voxels, on which heads of one DSC differ by 0.07. Then the windows that hold the organ are seen again."""
 
 FEWEST_TILES = 8
 """Tiles of a window, two of each stratum and two more where it ends."""
