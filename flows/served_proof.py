@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from models.errors import InvalidRelease
+from models.errors import InvalidRelease, ServingRejected
 from models.release import Release
+from models.served_parity import check_served, parity_volume
 from services.inference.engine import OpenVinoEngine
 from services.inference.port import Segmenter
 from services.wiring import Services
@@ -36,9 +37,10 @@ def prove_served(
     Raises
     ------
     InvalidRelease
-        If labels or numbers differ by more than `services.releases.served_parity` allows.
-    ServingFailed
-        If the server does not answer.
+        If it does not answer about them, or labels or numbers differ by more than `models.served_parity`
+        allows.
+    ServingUnavailable, ServingTimedOut
+        If no server answers.
     """
     networks = services.repository.networks_digest(release.number)
     if networks is None:
@@ -47,18 +49,16 @@ def prove_served(
     key = f"{SERVED_PROVEN}:{release.digest}:{profile}:{networks}"
     if any(event.key == key for event in services.records.events(SERVED_PROVEN)):
         return
-    from services.releases.served_parity import check_served, parity_volume  # loads torch: seconds
-
     progress(f"proving what release {release.number} answers in {profile}")
     store, contract = services.releases, release.contract
     heads = {organ: store.export(digest) for organ, digest in release.heads.items()}
     engine = OpenVinoEngine(release, store.export(release.trunk), heads, services.settings.threads)
     hu = parity_volume(contract)
-    answer = server.segment(hu, release.number)
-    answer.require(release)
     try:
+        answer = server.segment(hu, release.number)
+        answer.require(release)
         labels = check_served(contract, engine.segment(hu), answer, profile)
-    except InvalidRelease as error:
+    except (InvalidRelease, ServingRejected) as error:
         raise InvalidRelease(f"release {release.number} is not served as it was proven: {error}") from error
     flipped = {organ: changed for organ, (changed, _) in zip(contract.organs, labels, strict=True)}
     services.records.event(

@@ -296,8 +296,8 @@ def _scarce(
     found = []
     for organ in organs:
         rows = voxels = 0
-        for number, origin in enumerate(warm.window_origin):
-            here = tuple(int(place) for place in origin)
+        for number, (k, j, i) in enumerate(warm.window_origin.tolist()):
+            here = (k, j, i)
             if organ not in study.edited or not _any(study.edited[organ], here, contract):
                 label = cut_truth(study.truth[organ][None], here, contract.window_shape)[:, 0] >= HALF
                 voxels += int(np.count_nonzero(label))

@@ -8,11 +8,11 @@ import numpy as np
 import openvino
 import pytest
 
+from models import parity as windows_parity
+from models import served_parity
 from models.errors import InvalidRelease
-from models.network import export
 from models.release import Release
 from services.inference.engine import OpenVinoEngine
-from services.releases import served_parity
 from services.releases.exporter import export_release
 from services.releases.store import ReleaseStore
 from tests.learning import small_release
@@ -36,21 +36,21 @@ def test_every_organ_is_proven_window_by_window_and_as_served(release) -> None:
     assert min(sum(one.voxels for one in parity), sum(one.served_voxels for one in parity)) > 100
     for one in parity:
         assert one.max_logit_difference < 1e-3
-        assert one.flipped <= export.FLIP_LIMIT * one.voxels
-        assert one.served_flipped <= export.FLIP_LIMIT * one.served_voxels
+        assert one.flipped <= windows_parity.FLIP_LIMIT * one.voxels
+        assert one.served_flipped <= windows_parity.FLIP_LIMIT * one.served_voxels
 
 
 @pytest.mark.skipif(not BF16, reason="this processor does not compute in bf16")
 def test_bf16_is_measured_by_the_same_budget(release, monkeypatch: pytest.MonkeyPatch) -> None:
     full = export_release(*release, threads=2)
-    monkeypatch.setattr(export, "FLIP_LIMIT", 1.0)
-    monkeypatch.setattr(export, "LOGIT_BUDGET", 100.0)
+    monkeypatch.setattr(windows_parity, "FLIP_LIMIT", 1.0)
+    monkeypatch.setattr(windows_parity, "LOGIT_BUDGET", 100.0)
     for budget in ("FLIP_LIMIT", "PROBABILITY_BUDGET", "SERVED_SPREAD_BUDGET", "FEATURE_BUDGET"):
         monkeypatch.setattr(served_parity, budget, 1.0)
     reduced = export_release(*release, threads=2, precision="bf16")
     worst = [max(one.max_logit_difference for one in parity) for parity in (full, reduced)]
     assert worst[1] > 10 * worst[0]
-    monkeypatch.setattr(export, "FLIP_LIMIT", 0.0)
+    monkeypatch.setattr(windows_parity, "FLIP_LIMIT", 0.0)
     monkeypatch.setattr(served_parity, "FLIP_LIMIT", 0.0)
     with pytest.raises(InvalidRelease, match="change their label"):
         export_release(*release, threads=2, precision="bf16")

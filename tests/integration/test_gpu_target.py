@@ -177,9 +177,12 @@ def test_what_a_gpu_server_answers_is_proven_once_before_it_counts(site: Site, t
 
 def test_a_gpu_server_that_answers_with_another_network_is_found_out(site: Site, tmp_path: Path) -> None:
     release = site.add(8, liver=1, spleen=9)
-    onnx = Path("1") / "model.onnx"
-    heads = [site.server.served / name for name in part_names(release)[1:3]]
-    (heads[1] / onnx).write_bytes((heads[0] / onnx).read_bytes())  # as a faulty engine would
+    head = site.server.served / part_names(release)[2]
+    elsewhere = ReleaseStore(tmp_path / "elsewhere")
+    other = publish_tiny(elsewhere, 1, {"liver": 1, "spleen": 10})
+    (head / "1" / "model.onnx").write_bytes(
+        elsewhere.export(other.heads["spleen"])
+    )  # as a faulty engine would
     site.triton.load()
     services: Any = SimpleNamespace(
         releases=site.store,

@@ -13,11 +13,12 @@ from torch import nn
 
 from models.contract import HEAD_LOGIT, HEAD_SPREAD
 from models.errors import InvalidRelease
-from models.network.export import check_parity, export_head, export_trunk, onnxruntime_engine
+from models.network.export import export_head, export_trunk, onnxruntime_engine
 from models.network.heads import HeadSpec, build_head
 from models.network.members import join_members, with_spread
 from models.network.norm import InstanceNorm
 from models.network.prediction import torch_predict
+from models.parity import check_parity
 from tests.unit.network.conftest import EVERY_TAP
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.compact import FLOOR_PROBABILITY, STEPS
 from models.contract import ModelContract
 from models.errors import InvalidRelease
-from models.network.export import FEATURE_BUDGET, FLIP_LIMIT, LOGIT_BUDGET, SPREAD_BUDGET
+from models.parity import FEATURE_BUDGET, FLIP_LIMIT, LOGIT_BUDGET, SPREAD_BUDGET
 from models.phantom import make_case
 from models.resampling import to_model_grid
 from models.segmentation import Segmentation
