@@ -63,7 +63,7 @@ def draw_sample(
     drawn, weights = [], []
     for stratum, share in zip(strata, (BAND_SHARE, rest, rest, rest), strict=True):
         voxels = np.flatnonzero(stratum)
-        taken = min(round(share * count), len(voxels))
+        taken = min(max(round(share * count), 1), len(voxels))
         if taken:
             drawn.append(random.choice(voxels, taken, replace=False, shuffle=False))
             weights.append(np.full(taken, len(voxels) / taken, dtype=np.float32))
