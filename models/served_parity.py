@@ -116,6 +116,12 @@ def _check_organ(
             f"(at most {FLIP_LIMIT:.1%} may)"
         )
     fields = [("a probability", ours, theirs, PROBABILITY_BUDGET)]
+    answers = [
+        served.disagreement[channel],
+        *(a for n, a in served.member_disagreement.items() if n == channel),
+    ]
+    if not all(np.isfinite(answer).all() for answer in answers):
+        raise InvalidRelease(f"a disagreement of {organ} is no finite number as served in {where}")
     both = (ours > 0) & (theirs > 0)  # a disagreement is served beside a probability only
     for what, one, two in (
         ("the windows' disagreement", expected.disagreement[channel], served.disagreement[channel]),

@@ -12,11 +12,13 @@ grid: features of another trunk, of other windows or of other voxels are not fou
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -133,8 +135,7 @@ class FeatureStore:
             If the disk is full or not writable.
         """
         if not folder.exists():
-            aside = folder.with_name(f".{folder.name}")
-            shutil.rmtree(aside, ignore_errors=True)  # of who was killed here
+            aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")  # two may begin the same run
             try:
                 aside.mkdir(parents=True)
                 for patient, series_uid in sorted(set(series)):
@@ -144,7 +145,10 @@ class FeatureStore:
                             os.link(path, aside / patient / path.name)
                 aside.rename(folder)
             except OSError as error:
-                raise StorageFailed(f"kept features cannot be held: {error.strerror}") from error
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise StorageFailed(f"kept features cannot be held: {error.strerror}") from error
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
         return FeatureStore(self._cases, folder)
 
     def erase(self, patient: str) -> int:

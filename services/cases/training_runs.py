@@ -64,7 +64,8 @@ def erase_runs(home: Path, case_ids: Collection[str]) -> int:
     """Delete every unfinished run that may have seen one of these cases.
 
     A training run names its cases. Tuning does not, nor what is kept of which older cases matter: minutes
-    make them again, so all of it goes.
+    make them again, so all of it goes, also where an erasure that was cut short is repeated and no case is
+    left to name.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def erase_runs(home: Path, case_ids: Collection[str]) -> int:
     holding = [
         run for run in home.glob("training/*") if any(p.name in wanted for p in run.glob(f"{CASES}/*"))
     ]
-    holding += home.glob("tuning/*") if wanted else ()
+    holding += home.glob("tuning/*")
     try:
         for run in holding:
             if run.is_dir():

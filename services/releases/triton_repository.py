@@ -94,9 +94,16 @@ class TritonRepository:
         """Return the SHA-256 of all that a GPU server's backends run for a version.
 
         None for the target `python`, where the segmenter runs what was proven at export.
+
+        Raises
+        ------
+        InvalidRelease
+            If the version is not there.
         """
         if self._gpu is None:
             return None
+        if not (self.versions_folder / str(number) / RELEASE_FILE).is_file():
+            raise InvalidRelease(f"release {number} is not in the model repository")
         every = hashlib.sha256()
         for name in self._needed(number):
             for path in sorted((self.folder / name).rglob("*")):
@@ -247,8 +254,8 @@ class TritonRepository:
                         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
                     )
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                if folder.exists():  # only now: a full disk costs nobody what is served
-                    self._take_out(folder)
+                if folder.exists() and not _holds(folder, files):  # another may have put it there meanwhile
+                    self._take_out(folder)  # only now: a full disk costs nobody what is served
                 self._move_in(aside, folder, files)
                 sync(folder.parent)
         finally:

@@ -77,6 +77,7 @@ def test_what_only_the_served_path_changes_is_refused_and_nothing_is_kept(
     [
         ("probability", 0.1, "a probability of"),
         ("disagreement", 0.1, "the windows' disagreement of"),
+        ("disagreement", np.nan, "no finite number"),
         ("global_feature", 1e3, "the global feature"),
         ("global_feature", np.nan, "the global feature"),
     ],

@@ -81,6 +81,27 @@ def test_a_patient_taken_out_while_features_are_written_leaves_none(corrected, t
     assert not (site.services.cases.folder / "features" / patient).exists()
 
 
+def test_two_who_begin_a_run_at_once_hold_the_same_features(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    store, folder = FeatureStore(services.cases), tmp_path / "held"
+    kept = sorted((services.cases.folder / "features").glob("*/*.npz"))
+    corrections = plan(services, None, TUNING).evidence.corrected
+    series = [(one.case.patient, one.series_uid) for one in corrections]
+    link, other = os.link, []
+
+    def overtaken(*names):
+        if not other:
+            other.append(True)
+            store.held(series, folder)
+        link(*names)
+
+    monkeypatch.setattr(os, "link", overtaken)
+    store.held(series, folder)
+    assert other
+    assert sorted(path.name for path in folder.glob("*/*.npz")) == sorted(path.name for path in kept)
+    assert [path.name for path in tmp_path.iterdir() if "held" in path.name] == ["held"]
+
+
 def test_a_run_is_not_taken_up_with_other_features_than_it_began_with(corrected, tmp_path):
     services = corrected.copy(tmp_path).services
     run = plan(services, None, TUNING)
