@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from deploy.cli import app
 from services.settings import Settings
 
 if TYPE_CHECKING:
+    from flows.returned_seg import Memory
     from tests.imported import Imported
     from tests.learning import Site
 
@@ -88,3 +89,39 @@ def tuned(corrected: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Si
 
     site = corrected.copy(tmp_path_factory.mktemp("tuned"))
     return site, tune(site.services, settings=TUNING)
+
+
+@pytest.fixture(scope="session")
+def ohif(test_data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cut the study corrected in OHIF to nine slices: ``ct/``, ``sent.dcm``, ``saved-by-ohif.dcm``."""
+    from tests.returned_segs import cut
+
+    return cut(test_data("ohif-correction"), tmp_path_factory.mktemp("ohif") / "cut", 14, 22)
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Memory]:
+    """Open records and a case store that hold nothing; a model grid of 3 mm."""
+    from flows.returned_seg import Memory
+    from services.cases.store import CaseStore
+    from services.records.store import open_records
+
+    records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
+    yield Memory(records, CaseStore(tmp_path / "cases"), (3.0, 3.0, 3.0))
+    records.close()
+
+
+@pytest.fixture
+def take_in(ohif: Path, memory: Memory) -> Callable[..., dict[str, Any]]:
+    """Take in a SEG as the correction of what release 1 sent."""
+    from flows.ingest_correction import Said, ingest
+    from tests.returned_segs import put_on_record
+
+    put_on_record(memory.records, ohif / "sent.dcm", ohif / "ct")
+
+    def run(seg: Path, *answers: str, **said: object) -> dict[str, Any]:
+        return ingest(
+            seg, ohif / "ct", ohif / "sent.dcm", memory, said=Said(answers, **{"reader": "Dr A"} | said)
+        )
+
+    return run

@@ -4,40 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from flows.ingest_correction import Said, ingest, ingest_task
-from flows.returned_seg import Memory
-from services.cases.store import CaseStore
+from flows.ingest_correction import ingest_task
 from services.cases.words import ReadersDisagree
-from services.records.store import open_records
-from tests.integration.test_kept_corrections import SPACING, take_back, teaching
-from tests.returned_segs import altered, cut, erase_rows, put_on_record, repainted
-
-
-@pytest.fixture(scope="module")
-def ohif(test_data, tmp_path_factory):
-    return cut(test_data("ohif-correction"), tmp_path_factory.mktemp("ohif") / "cut", 14, 22)
-
-
-@pytest.fixture
-def memory(tmp_path):
-    records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    yield Memory(records, CaseStore(tmp_path / "cases"), SPACING)
-    records.close()
-
-
-@pytest.fixture
-def take_in(ohif, memory):
-    """Take in a SEG as the correction of what release 1 sent."""
-    put_on_record(memory.records, ohif / "sent.dcm", ohif / "ct")
-
-    def run(seg: Path, *answers: str, **said: object) -> dict:
-        return ingest(
-            seg, ohif / "ct", ohif / "sent.dcm", memory, said=Said(answers, **{"reader": "Dr A"} | said)
-        )
-
-    return run
+from tests.integration.test_kept_corrections import take_back, teaching
+from tests.returned_segs import altered, erase_rows, repainted
 
 
 def as_sent(ohif: Path, path: Path, uid: str, **tags: object) -> Path:

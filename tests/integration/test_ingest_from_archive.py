@@ -21,7 +21,6 @@ from tests.archive import Archive
 from tests.returned_segs import (
     altered,
     changes,
-    cut,
     erase_rows,
     everything,
     frames_of,
@@ -31,11 +30,6 @@ from tests.returned_segs import (
 )
 
 SPACING = (3.0, 3.0, 3.0)
-
-
-@pytest.fixture(scope="module")
-def ohif(test_data, tmp_path_factory):
-    return cut(test_data("ohif-correction"), tmp_path_factory.mktemp("ohif") / "cut", 14, 22)
 
 
 @pytest.fixture

@@ -7,14 +7,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from flows import keep_correction
 from flows.correction_sums import sums
-from flows.ingest_correction import Said, ingest
+from flows.ingest_correction import ingest
 from flows.keep_correction import KEPT_OUT_OF_TUNING, READERS_DISAGREE
 from flows.returned_seg import Memory
 from flows.take_back import withdraw
@@ -30,34 +29,9 @@ from services.records.port import Purpose
 from services.records.store import SqlRecords, open_records
 from services.releases.store import ReleaseStore
 from tests.conftest import ROOT
-from tests.returned_segs import altered, changes, cut, erase_rows, put_on_record, repainted, without_spleen
+from tests.returned_segs import altered, changes, erase_rows, put_on_record, repainted, without_spleen
 
 SPACING = (3.0, 3.0, 3.0)
-
-
-@pytest.fixture(scope="module")
-def ohif(test_data, tmp_path_factory):
-    return cut(test_data("ohif-correction"), tmp_path_factory.mktemp("ohif") / "cut", 14, 22)
-
-
-@pytest.fixture
-def memory(tmp_path):
-    records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    yield Memory(records, CaseStore(tmp_path / "cases"), SPACING)
-    records.close()
-
-
-@pytest.fixture
-def take_in(ohif, memory):
-    """Take in a SEG as the correction of what release 1 sent."""
-    put_on_record(memory.records, ohif / "sent.dcm", ohif / "ct")
-
-    def run(seg: Path, *answers: str, **said: object) -> dict:
-        return ingest(
-            seg, ohif / "ct", ohif / "sent.dcm", memory, said=Said(answers, **{"reader": "Dr A"} | said)
-        )
-
-    return run
 
 
 def teaching(memory: Memory, policy: ReadersDisagree = ReadersDisagree.ASK) -> dict[str, tuple[str, ...]]:

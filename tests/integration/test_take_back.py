@@ -27,7 +27,7 @@ from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.integration.ct_files import case
-from tests.returned_segs import cut, everything, put_on_record
+from tests.returned_segs import everything, put_on_record
 from tests.tiny_networks import publish_tiny
 
 ACT = ("--approver", "Dr A", "--reason", "consent withdrawn")
@@ -45,11 +45,6 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def services(settings: Settings) -> Services:
     return connect_in_process(settings)
-
-
-@pytest.fixture(scope="module")
-def ohif(test_data, tmp_path_factory):
-    return cut(test_data("ohif-correction"), tmp_path_factory.mktemp("ohif") / "cut", 14, 22)
 
 
 def organloop(settings: Settings, *words: object) -> tuple[int, Any]:
