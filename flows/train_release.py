@@ -1,7 +1,8 @@
 """Train the whole network again: a candidate with another trunk, in which every organ is touched.
 
-Nothing starts it but a person. It goes on where it was cut; the same cases, incumbent and settings give the
-same candidate. It passes the same gate as any other, and a person must agree to it.
+Nothing starts it but a person. It goes on where it was cut, under the program that began it; the same
+program, cases, incumbent and settings give the same candidate. It passes the same gate as any other, and a
+person must agree to it.
 """
 
 from __future__ import annotations
@@ -32,19 +33,20 @@ from models.network.training import Start, TrainingSettings, train
 from models.network.training_state import Keep
 from models.network.trunk import Trunk
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
-from models.release import Release
+from models.release import Release, sha256_hex
 from models.windows import segment_windows
 from services.cases.evidence import LabelledCase
 from services.cases.training_cases import PreparedCases, training_case
 from services.cases.training_runs import CASES, give_up_runs, run_folder
 from services.cases.tuning_study import read_tuning_study
 from services.inference.engine import OpenVinoEngine
+from services.program import learning_program
 from services.records.port import ReleaseState
 from services.releases.calibrator import calibrate_kept
 from services.releases.exporter import export_release
 from services.releases.files import replace as replace_file
 from services.stopwatch import Stopwatch
-from services.wiring import Services
+from services.wiring import Services, repository_root
 
 REPORTS = 20
 """How often a run says where it is and is kept."""
@@ -107,8 +109,9 @@ def train_release(
         if event.payload["key"] == run.key:
             progress(f"release {event.payload['release']} has been trained on all of this already")
             return event.payload["document"]
-    folder = run_folder(services.settings.home, run.key)
-    give_up_runs(services.settings.home, run.key)
+    begun = _begun_by(learning_program(repository_root()), run)
+    folder = run_folder(services.settings.home, begun)
+    give_up_runs(services.settings.home, begun)
     with pinned_threads(services.settings.threads):
         with watch.step("read"):
             start = _incumbents(services, run.parent)
@@ -146,6 +149,11 @@ def train_release(
     shutil.rmtree(folder, ignore_errors=True)
     progress(f"candidate: release {candidate.number}")
     return document
+
+
+def _begun_by(program: str, run: TrainingRun) -> str:
+    """Name a run that a program has begun: another prepares the cases, and trains, from the beginning."""
+    return sha256_hex(f"{run.key} {program}".encode())
 
 
 def _refuse_withdrawn(services: Services, taught: Sequence[LabelledCase], folder: Path) -> None:

@@ -1,8 +1,9 @@
 """Tune the heads of corrected organs into a candidate; trunk and every other head stay the same bytes.
 
-The same corrections, incumbent, settings and kept features give the same candidate, whatever was killed in
-between: a run holds the features it began with, tuning repeats to the bit at a fixed number of threads,
-weights are kept by content, and a candidate that is there already keeps its number.
+The same program, corrections, incumbent, settings and kept features give the same candidate, whatever was
+killed in between: a run holds the features it began with and its fits go on under the program that began
+them, tuning repeats to the bit at a fixed number of threads, weights are kept by content, and a candidate
+that is there already keeps its number.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from models.release import Release
 from models.tuning import Ladder, TuningSettings
 from services.cases.training_runs import give_up_runs, tuning_folder
 from services.inference.engine import OpenVinoEngine
+from services.program import learning_program
 from services.records.port import Case, ReleaseState
 from services.releases.calibrator import calibrate_organs
 from services.releases.exporter import export_release
 from services.stopwatch import Stopwatch
-from services.wiring import Services
+from services.wiring import Services, repository_root
 
 NEW_THRESHOLD = 0.5
 """Probability from which a voxel belongs to a new organ, until somebody calibrates it."""
@@ -188,8 +190,8 @@ def _declined(
 
 
 def _seen(run: TuningRun, lessons: Lessons) -> str:
-    """Name what fits depend on beside the run's key: the device, and which kept features are read."""
-    digest = hashlib.sha256(run.settings.device.encode())
+    """Name what fits depend on beside the run's key: program, device, and which kept features are read."""
+    digest = hashlib.sha256(f"{learning_program(repository_root())} {run.settings.device}".encode())
     for number, study in enumerate(lessons.studies):
         if study.warm is not None:
             digest.update(f" {number} ".encode() + study.warm.window.tobytes() + study.warm.index.tobytes())

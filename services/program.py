@@ -24,6 +24,15 @@ def code_digest(root: Path) -> str:
     return digest.hexdigest()
 
 
+def learning_program(root: Path) -> str:
+    """Return the SHA-256 of what the weights of a run depend on beside its data: code, numpy, torch.
+
+    What one program has begun another must not go on with: what came of it would be neither's.
+    """
+    libraries = [f"{name} {version(name)}" for name in ("numpy", "torch")]
+    return hashlib.sha256(" ".join((code_digest(root), *libraries)).encode()).hexdigest()
+
+
 def program(root: Path, image: str | None) -> dict[str, Any]:
     """Return what runs: ``code`` (SHA-256), ``python``, ``libraries`` by name, ``image`` (None without one).
 

@@ -135,6 +135,16 @@ def test_a_run_that_was_killed_goes_on_with_the_features_it_began_with(corrected
     assert list((killed.settings.home / "tuning").iterdir()) == []
 
 
+def test_what_one_program_has_fitted_another_does_not_go_on_with(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    with monkeypatch.context() as patched:
+        patched.setattr(tune_heads, "export_release", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            tune(services, settings=TUNING)
+    monkeypatch.setattr(tune_heads, "learning_program", lambda _: "the next version")
+    assert tune(services, settings=TUNING)["cost"]["steps"] == 2 * TUNING.steps, "of two organs"
+
+
 def test_a_run_that_nobody_took_up_for_a_week_is_given_up(corrected, tmp_path):
     services = corrected.copy(tmp_path).services
     home = services.settings.home

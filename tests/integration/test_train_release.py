@@ -151,6 +151,22 @@ def test_killed_anywhere_the_candidate_comes_out_the_same(corrected, trained, tm
     assert not list((services.settings.home / "training").iterdir())
 
 
+def test_what_one_program_has_begun_another_does_not_go_on_with(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    folders = []
+
+    def killed(*_, keep, **__):
+        folders.append(keep.path.parent)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module, "train", killed)
+    for program in ("this version", "this version", "the next version"):
+        monkeypatch.setattr(module, "learning_program", lambda _, program=program: program)
+        with pytest.raises(ZeroDivisionError):
+            train_release(services, Begin.INCUMBENT, SETTINGS)
+    assert folders[0] == folders[1] != folders[2]
+
+
 def test_from_scratch_an_organ_that_nobody_drew_is_refused(corrected, tmp_path):
     services = corrected.copy(tmp_path).services
     with pytest.raises(Refused) as refused:
