@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import os
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from models.network.heads import Head
 from models.network.losses import segmentation_loss
 from models.network.samples import OrganVoxels, key_of
 from models.network.training import warm_cosine
+from models.network.training_state import whole_state
 from models.network.voxel_taps import VoxelTaps
 from models.tuning import LOOKS, TuningSettings
 
@@ -48,15 +48,13 @@ class Checkpoints:
         self._folder = folder
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """Return what was saved under a name; None if nothing readable was, and the fit begins anew."""
+        """Return what was saved under a name; None if nothing whole was, and the fit begins anew."""
         if self._folder is None:
             return None
         try:
-            content = (self._folder / f"{name}.pt").read_bytes()
-            state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-        except (FileNotFoundError, RuntimeError, EOFError, pickle.UnpicklingError):
+            return whole_state((self._folder / f"{name}.pt").read_bytes())
+        except FileNotFoundError:
             return None
-        return state
 
     def save(self, name: str, state: Mapping[str, Any]) -> None:
         """Keep a state of tensors and plain values; whoever is killed meanwhile finds the one before."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,22 +31,40 @@ class Keep:
     every: int = 50
 
 
+def whole_state(content: bytes) -> dict[str, Any] | None:
+    """Return what `torch.save` wrote, on the CPU; None if a bit of it is not as it was written.
+
+    torch itself does not look: a flipped bit of a weight would be another weight.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            if file.testzip() is not None:  # torch writes each tensor's checksum
+                return None
+        state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception:  # damage may break anything in either reader
+        return None
+    return state
+
+
 def read_state(keep: Keep) -> Mapping[str, Any] | None:
     """Return what is kept of a run; None if nothing is.
 
     Raises
     ------
     StorageFailed
-        If the file cannot be read: deleting it starts the run again.
+        If the file cannot be read or is damaged: deleting it starts the run again.
     """
+    damaged = f"what is kept of the training run cannot be read; delete {keep.path} to start it again"
     try:
-        return torch.load(keep.path, map_location="cpu", weights_only=True)
+        content = keep.path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise StorageFailed(
-            f"what is kept of the training run cannot be read; delete {keep.path} to start it again"
-        ) from error
+    except OSError as error:
+        raise StorageFailed(damaged) from error
+    state = whole_state(content)
+    if state is None:
+        raise StorageFailed(damaged)
+    return state
 
 
 def write_state(keep: Keep, state: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from models.errors import StorageFailed, TrainingDiverged
 from models.geometry import Geometry
+from models.network.fitting import Checkpoints
 from models.network.heads import add_taps, with_taps
 from models.network.training import (
     TrainingCase,
@@ -18,7 +19,7 @@ from models.network.training import (
     training_case,
     warm_cosine,
 )
-from models.network.training_state import Keep
+from models.network.training_state import Keep, read_state, whole_state, write_state
 from models.network.weights import head_to_bytes, trunk_to_bytes
 from models.volume import Volume
 
@@ -121,6 +122,22 @@ def test_a_damaged_state_is_said_and_not_passed_over(contract, tmp_path):
     keep.path.write_bytes(b"no state")
     with pytest.raises(StorageFailed, match="delete"):
         train([_case(0)], contract, TrainingSettings(steps=1), lambda _: None, keep=keep)
+
+
+def test_a_state_in_which_a_bit_has_flipped_is_no_state(tmp_path):
+    keep, state = Keep(tmp_path / "run"), {"step": 3, "weights": {"a": torch.arange(400.0)}}
+    write_state(keep, state)
+    content = keep.path.read_bytes()
+    at = content.index(state["weights"]["a"].numpy().tobytes())
+    keep.path.write_bytes(content[: at + 99] + bytes([content[at + 99] ^ 1]) + content[at + 100 :])
+    assert not torch.equal(torch.load(keep.path)["weights"]["a"], state["weights"]["a"]), "torch is content"
+    with pytest.raises(StorageFailed, match="delete"):
+        read_state(keep)
+    (tmp_path / "fit.pt").write_bytes(keep.path.read_bytes())
+    assert Checkpoints(tmp_path).load("fit") is None
+    for end in range(0, len(content), 97):
+        assert whole_state(content[:end]) is None
+    assert whole_state(content)["step"] == 3
 
 
 def test_an_organ_that_is_not_labelled_teaches_nothing(contract):
