@@ -164,14 +164,17 @@ class FeatureStore:
         return files
 
     def forget(self, older_than_days: float) -> int:
-        """Delete what was kept longer ago than so many days; return how many files."""
+        """Delete what was kept longer ago than so many days; return how many files.
+
+        What a killed process wrote by half goes after as long, and is not counted.
+        """
         oldest = time.time() - older_than_days * SECONDS_A_DAY
         gone = 0
-        for path in self._folder.glob("*/*.npz"):
+        for path in self._folder.glob("*/*"):
             try:
                 if path.stat().st_mtime < oldest:
                     path.unlink()
-                    gone += 1
+                    gone += path.suffix == ".npz"
             except FileNotFoundError:
                 continue  # another process was first
         return gone

@@ -11,7 +11,7 @@ from pathlib import Path
 from models.errors import StorageFailed
 
 CASES = "cases"
-"""Folder of a run's prepared cases, each ``<case_id>.npz``."""
+"""Folder of a run's prepared cases, each ``<case_id>.npz``, or half-written with that in its name."""
 
 FEATURES = "features"
 """Folder of what a run of tuning began with of the features kept while serving."""
@@ -77,10 +77,11 @@ def erase_runs(home: Path, case_ids: Collection[str]) -> int:
     StorageFailed
         If a file cannot be deleted.
     """
-    wanted = {f"{case_id}.npz" for case_id in case_ids}
     holding = [
-        run for run in home.glob("training/*") if any(p.name in wanted for p in run.glob(f"{CASES}/*"))
-    ]
+        run
+        for run in home.glob("training/*")
+        if any(case_id in path.name for path in run.glob(f"{CASES}/*") for case_id in case_ids)
+    ]  # also a file that was being written when its run was killed
     holding += home.glob("tuning/*")
     try:
         for run in holding:

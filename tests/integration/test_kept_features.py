@@ -56,9 +56,12 @@ def test_kept_features_are_forgotten_after_a_time_and_with_their_patient(correct
     services = corrected.copy(tmp_path).services
     store, folder = FeatureStore(services.cases), services.cases.folder / "features"
     first, second, third = sorted(folder.glob("*/*.npz"))
-    os.utime(first, (0, 0))
+    killed_amid_writing = second.with_name(f".{second.name}.0123")
+    killed_amid_writing.write_bytes(b"half of it")
+    for path in (first, killed_amid_writing):
+        os.utime(path, (0, 0))
     assert forget_features(services) == 1
-    assert sorted(folder.glob("*/*.npz")) == [second, third]
+    assert sorted(path for path in folder.rglob("*") if path.is_file()) == [second, third]
     assert store.erase(second.parent.name) == 1
     assert sorted(folder.glob("*/*.npz")) == [third]
 

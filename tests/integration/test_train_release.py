@@ -196,6 +196,10 @@ def test_who_is_taken_out_is_taken_out_of_an_unfinished_run(corrected, tmp_path,
             train_release(services, Begin.INCUMBENT, SETTINGS)
     (run,) = (services.settings.home / "training").iterdir()
     assert len(list((run / "cases").iterdir())) == len(SEEDS)
+    patients_case = services.cases.pseudonym(services.records.corrections()[SEEDS.index(2)].name)
+    for path in (run / "cases").iterdir():  # as if it was killed while it wrote the first case, hers
+        path.unlink()
+    (run / "cases" / f".{patients_case}.77.npz").write_bytes(b"half of it")
     erase(str(site.folder / "ct-2"), "Dr A", "consent withdrawn", services)
     assert not run.exists()
 
