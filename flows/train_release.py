@@ -240,6 +240,7 @@ def _prepared(
             one["held"] = 0
         few = {organ: one["readers"] for organ, one in labels.items() if one["readers"] < FEWEST_CASES}
         if few:
+            shutil.rmtree(folder, ignore_errors=True)  # nobody takes it up
             raise Refused(
                 "too-few-labels",
                 f"from scratch every organ needs labels by readers in {FEWEST_CASES} cases; "
@@ -270,6 +271,7 @@ def _trained(
     curve: list[tuple[int, float]] = json.loads(kept.read_bytes()) if kept.exists() else []
 
     def told(at: TrainingProgress) -> None:
+        curve[:] = [point for point in curve if point[0] < at.step]  # a state that was deleted is made again
         curve.append((at.step, round(at.loss, 4)))
         replace_file(kept, json.dumps(curve).encode())
         progress(f"step {at.step}/{at.steps}  loss {at.loss:.3f}  {at.seconds_left:.0f} s left")

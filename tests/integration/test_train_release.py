@@ -144,6 +144,8 @@ def test_killed_anywhere_the_candidate_comes_out_the_same(corrected, trained, tm
             patched.setattr(module, step, instead)
             with pytest.raises((ZeroDivisionError, AssertionError)):
                 train_release(services, Begin.INCUMBENT, SETTINGS)
+    (state,) = (services.settings.home / "training").glob("*/state.pt")
+    state.unlink()  # as one is told to, should it be damaged
     document = train_release(services, Begin.INCUMBENT, SETTINGS)
     expected = trained[1]
     assert (document["digest"], document["curve"]) == (expected["digest"], expected["curve"])
@@ -173,6 +175,7 @@ def test_from_scratch_an_organ_that_nobody_drew_is_refused(corrected, tmp_path):
         train_release(services, Begin.SCRATCH, SETTINGS)
     assert refused.value.code == "too-few-labels"
     assert refused.value.measured == {"fewest": 3, "liver": 0}
+    assert not list((services.settings.home / "training").iterdir()), "what was prepared takes no room"
     assert services.releases.numbers() == (1,)
 
 
