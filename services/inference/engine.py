@@ -7,6 +7,7 @@ nothing that only one of them has: numpy, openvino and `models`.
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import threading
 from collections import deque
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL
 from models.errors import InvalidRelease, ServingUnavailable
-from models.release import Release
+from models.release import Release, sha256_hex
 from models.segmentation import Segmentation
 from models.serving import serve_windows
 from models.windows import Prediction
@@ -30,7 +31,8 @@ from services.inference.port import check_volume
 RELEASE_FILE = "release.json"
 TRUNK_FILE = "trunk.onnx"
 HEAD_FILE = "heads/{}.onnx"
-
+EXPORTS_FILE = "exports.json"
+"""SHA-256 of each network of a version, by its path in the folder; an older program wrote none."""
 
 LEAN_BYTES = 2**30
 """Heads hold at most this much for the trunk's features, unless told otherwise."""
@@ -114,17 +116,18 @@ class OpenVinoEngine:
     def open(
         cls, folder: Path, threads: int, lean: bool | None = None, precision: Precision = "f32"
     ) -> OpenVinoEngine:
-        """Load the networks of a version folder: release.json, trunk.onnx, heads/<organ>.onnx.
+        """Load the networks of a version folder: release.json, exports.json, trunk.onnx, heads/<organ>.onnx.
 
         Raises
         ------
         InvalidRelease
-            If a file is missing or cannot be read, or does not fit the contract.
+            If a file is missing, cannot be read or is not what was written, or does not fit the contract.
         """
         try:
             release = Release.from_bytes((folder / RELEASE_FILE).read_bytes())
-            trunk = (folder / TRUNK_FILE).read_bytes()
-            heads = {o: (folder / HEAD_FILE.format(o)).read_bytes() for o in release.contract.organs}
+            known = _written(folder)
+            trunk = _network(folder, TRUNK_FILE, known)
+            heads = {o: _network(folder, HEAD_FILE.format(o), known) for o in release.contract.organs}
         except OSError as error:
             raise InvalidRelease(f"version folder {folder.name} is incomplete: {error.strerror}") from error
         return cls(release, trunk, heads, threads, lean, precision)
@@ -180,6 +183,24 @@ class OpenVinoEngine:
         """Segment a volume; as `models.serving.serve_windows`."""
         maps = self.maps if sampled else None
         return serve_windows(hu, self.contract, self.predict, self.release_digest, maps)
+
+
+def _written(folder: Path) -> dict[str, str] | None:
+    """Return what a version's networks were when they were written; None where an older program wrote it."""
+    try:
+        return dict(json.loads((folder / EXPORTS_FILE).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise InvalidRelease(f"{EXPORTS_FILE} of version {folder.name} is damaged: {error}") from error
+
+
+def _network(folder: Path, name: str, known: Mapping[str, str] | None) -> bytes:
+    """Return a network; one flipped bit would be another organ under the release's name."""
+    content = (folder / name).read_bytes()
+    if known is not None and known.get(name) != sha256_hex(content):
+        raise InvalidRelease(f"{name} of version {folder.name} is damaged: it is not what was written")
+    return content
 
 
 class InProcessSegmenter:

@@ -3,7 +3,7 @@
 ::
 
     organ_segmenter/config.pbtxt
-    organ_segmenter/<n>/{model.py, __pycache__, release.json, trunk.onnx, heads/<organ>.onnx}
+    organ_segmenter/<n>/{model.py, __pycache__, release.json, exports.json, trunk.onnx, heads/<organ>.onnx}
 
 That is the target `python`. On a GPU server trunk and heads are models of their own beside it
 (`services.releases.gpu_target`), and a version folder holds the program and ``release.json``.
@@ -11,7 +11,7 @@ That is the target `python`. On a GPU server trunk and heads are models of their
 A folder is written aside, complete, and renamed in: a version folder without its ``model.py`` would
 hang Triton's loading until it is restarted. Nothing in it changes afterwards, not even by a
 ``__pycache__``: a changed file makes Triton restart that version at the next load. A newer program puts
-another folder in its place, as a whole.
+another folder in its place, as a whole, and so is one that was damaged; until then it is not loaded.
 
 Several processes of one home may write the same release at once. Two homes may not share a repository:
 each takes out what it does not know.
@@ -22,6 +22,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
+import logging
 import os
 import py_compile
 import shutil
@@ -32,7 +34,7 @@ from pathlib import Path
 from models.contract import SEGMENTER
 from models.errors import InvalidRelease
 from models.release import Release, sha256_hex
-from services.inference.engine import HEAD_FILE, RELEASE_FILE, TRUNK_FILE
+from services.inference.engine import EXPORTS_FILE, HEAD_FILE, RELEASE_FILE, TRUNK_FILE
 from services.releases.files import replace, storage_errors, sync
 from services.releases.gpu_target import CONFIG_FILE, GpuTarget, Part, is_part, part_names
 from services.releases.store import ReleaseStore
@@ -41,6 +43,8 @@ from services.releases.triton_config import segmenter_config, triton_config
 MODEL_FILE = "model.py"
 ASIDE_SECONDS = 24 * 3600
 """What lies aside for longer, a killed writer has left."""
+
+_log = logging.getLogger(__name__)
 
 
 class TritonRepository:
@@ -116,6 +120,8 @@ class TritonRepository:
     def write_version(self, release: Release, store: ReleaseStore) -> Path:
         """Write the version folder of a release; the same release a second time does nothing.
 
+        What of it was damaged or lost is written anew, from the store.
+
         Parameters
         ----------
         release
@@ -131,17 +137,25 @@ class TritonRepository:
         Raises
         ------
         InvalidRelease
-            If an export is missing or damaged, the version is there with other bytes, or the trunk has no
+            If an export is missing or damaged, the version is there of another release, or the trunk has no
             engine for this GPU.
         StorageFailed
             If the disk is full or not writable; no new folder is left, and one that was there stays.
         """
         version, pinned = self.versions_folder / str(release.number), self._pinned(release, store)
         if version.exists():  # refused before anything of the version that is there is touched
-            for name, content in pinned.items():
-                if not (version / name).is_file() or (version / name).read_bytes() != content:
-                    raise InvalidRelease(f"version {release.number} is there with another {name}")
+            other = _other_than(version, pinned)
+            if RELEASE_FILE in other and (version / RELEASE_FILE).is_file():
+                raise InvalidRelease(
+                    f"version {release.number} is there with another {RELEASE_FILE}; "
+                    f"if it is damaged, delete {version} and repeat"
+                )
+            if other:
+                _log.warning("version %d is written anew, damaged: %s", release.number, ", ".join(other))
         files = {MODEL_FILE: self._model.read_bytes(), **pinned}
+        if self._gpu is None:
+            exports = {name: sha256_hex(content) for name, content in pinned.items() if name != RELEASE_FILE}
+            files[EXPORTS_FILE] = json.dumps(exports, sort_keys=True, indent=1).encode()
         if self._gpu is not None:
             for name, part in self._gpu.parts(release, store).items():
                 self._put(self.folder / name, part)
@@ -289,7 +303,16 @@ class TritonRepository:
 
 def _holds(folder: Path, files: Part) -> bool:
     """Tell whether a folder has these files with these bytes."""
-    try:
-        return all((folder / name).read_bytes() == content for name, content in files.items())
-    except OSError:
-        return False
+    return not _other_than(folder, files)
+
+
+def _other_than(folder: Path, files: Part) -> list[str]:
+    """Return which of these files a folder lacks, or has with other bytes."""
+
+    def same(path: Path, content: bytes) -> bool:
+        try:
+            return path.read_bytes() == content
+        except OSError:
+            return False
+
+    return [name for name, content in files.items() if not same(folder / name, content)]

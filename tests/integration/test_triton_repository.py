@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import py_compile
+import shutil
 import time
 from pathlib import Path
 
+import onnx
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
@@ -15,7 +17,7 @@ from tritonclient.grpc import model_config_pb2
 from models.contract import SEGMENTER, VOLUME_INPUT
 from models.errors import InvalidRelease, StorageFailed
 from services.inference.answers import requested_outputs
-from services.inference.engine import serving_profile
+from services.inference.engine import OpenVinoEngine, serving_profile
 from services.releases.store import ReleaseStore
 from services.releases.triton_repository import TritonRepository, triton_config
 from tests.tiny_networks import publish_tiny
@@ -47,6 +49,7 @@ def test_a_version_folder_holds_all_that_its_release_needs(
     assert folder == repository.folder / SEGMENTER / "7"
     assert sorted(tree(folder)) == [
         "__pycache__/model.cpython-311.pyc",
+        "exports.json",
         "heads/liver.onnx",
         "heads/spleen.onnx",
         "model.py",
@@ -73,6 +76,43 @@ def test_a_version_number_is_never_given_to_another_release(
     other = publish_tiny(other_store, 1, {"liver": 1, "spleen": 9})
     with pytest.raises(InvalidRelease, match="version 1 is there with another"):
         repository.write_version(other, other_store)
+
+
+@pytest.mark.parametrize("damage", ["one bit", "another head", "lost", "no digests"])
+def test_a_damaged_version_is_not_served_and_is_written_anew(
+    store: ReleaseStore, repository: TritonRepository, damage: str
+) -> None:
+    release = publish_tiny(store, 1, SEEDS)
+    folder = repository.write_version(release, store)
+    liver, spleen = folder / "heads/liver.onnx", folder / "heads/spleen.onnx"
+    whole = liver.read_bytes()
+    if damage == "one bit":
+        weights = onnx.load_from_string(whole).graph.initializer[0].raw_data
+        content = bytearray(whole)
+        content[whole.index(weights) + 3] ^= 1  # of an exponent: the network is as good as any other
+        liver.write_bytes(content)
+    elif damage == "another head":
+        shutil.copy(spleen, liver)
+    elif damage == "lost":
+        liver.unlink()
+    else:
+        (folder / "exports.json").write_text("[1]")
+    with pytest.raises(InvalidRelease, match=r"version 1 is damaged|version folder 1 is incomplete"):
+        OpenVinoEngine.open(folder, 1)
+    repository.write_version(release, store)
+    assert liver.read_bytes() == whole
+    assert OpenVinoEngine.open(folder, 1).release_digest == release.digest
+
+
+def test_a_version_that_an_older_program_wrote_is_served_until_it_is_renewed(
+    store: ReleaseStore, repository: TritonRepository
+) -> None:
+    release = publish_tiny(store, 1, SEEDS)
+    folder = repository.write_version(release, store)
+    (folder / "exports.json").unlink()
+    assert OpenVinoEngine.open(folder, 1).release_digest == release.digest
+    repository.write_version(release, store)
+    assert (folder / "exports.json").is_file()
 
 
 def test_a_newer_program_replaces_the_old_one_in_its_version(
