@@ -41,14 +41,18 @@ def untaught(services: Services, cases: Collection[Case]) -> list[Case]:
 def measurable(
     services: Services, cases: Collection[Case], release: Release, progress: Progress
 ) -> list[Case]:
-    """Leave out, too, the cases kept for a release of another model grid; say how many (`other-grid`).
+    """Leave out, too, the cases kept for a release of another model grid, and the damaged; say how many.
 
     Raises
     ------
     StorageFailed
         If a volume cannot be read.
     """
-    kept_for_it = untaught(services, cases)
+    kept_for_it = [case for case in untaught(services, cases) if services.cases.is_whole(case)]
+    if len(kept_for_it) < len(cases):
+        progress(
+            f"{len(cases) - len(kept_for_it)} calibration cases left out: damaged, or kept for tuning too"
+        )
     grid = release.contract.spacing_mm
     found = [case for case in kept_for_it if services.cases.other_spacing(case, grid) is None]
     if len(found) < len(kept_for_it):

@@ -21,10 +21,10 @@ import torch
 from flows.calibration_cases import measurable
 from flows.gate_trial import CANDIDATE_TUNED, always_held
 from flows.serving import Progress, silent
-from flows.tuning_lessons import Lessons, lessons_of, taught_organs
+from flows.tuning_lessons import CASE_DAMAGED, Lessons, lessons_of, taught_organs
 from flows.tuning_plan import TUNING_DECLINED, TuningRun, document, known, plan, refuse_taken_back
 from models.calibration import Calibration, OrganCalibration
-from models.errors import OrganloopError, Refused
+from models.errors import OrganloopError, Refused, StorageFailed
 from models.network.training import Progress as TrainingProgress
 from models.network.tuning import TuningResult, tune_heads
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes
@@ -81,7 +81,8 @@ def tune(
     InvalidRelease
         If there is no incumbent, a file of it is damaged, or an export does not agree with torch.
     StorageFailed
-        If a disk is full or a case is not whole; the incumbent serves as before.
+        If a disk is full or does not give a case, or without the cases that are damaged there is nothing to
+        learn; the incumbent serves as before.
     Refused
         `patient-erased` if a patient who is learnt from was taken out meanwhile, `correction-taken-back`
         if a correction was.
@@ -108,7 +109,7 @@ def tune(
         if not lessons.organs:
             progress("nothing to learn: the labels of every organ are in doubt")
             shutil.rmtree(folder, ignore_errors=True)
-            return _declined(services, run, _report(lessons, None), watch)
+            return _declined(services, run, lessons, None, watch)
         progress(
             f"tuning {', '.join(lessons.organs)} on {len(lessons.corrected)} corrected and "
             f"{len(lessons.replayed)} older studies"
@@ -120,7 +121,7 @@ def tune(
         if not result.heads:
             progress("no candidate: no head would be better than the one that serves")
             shutil.rmtree(folder, ignore_errors=True)
-            return _declined(services, run, _report(lessons, result), watch)
+            return _declined(services, run, lessons, result, watch)
         with watch.step("export"):
             progress("exporting the candidate and proving it against torch")
             draft = _draft(services, run, lessons, result)
@@ -181,17 +182,31 @@ def _refuse_gone(services: Services, lessons: Lessons, learnt_from: Sequence[Cas
 
 
 def _declined(
-    services: Services, run: TuningRun, report: Mapping[str, Any], watch: Stopwatch
+    services: Services, run: TuningRun, lessons: Lessons, result: TuningResult | None, watch: Stopwatch
 ) -> dict[str, Any]:
-    """Put on record that a run came to no candidate, so that it is not tried again; return its document."""
-    payload = {"key": run.key, "report": dict(report), "seconds": watch.seconds()}
+    """Put on record that a run came to no candidate, so that it is not tried again; return its document.
+
+    Raises
+    ------
+    StorageFailed
+        If cases are damaged: with them it might have come to one, so it is tried again.
+    """
+    report = _report(lessons, result)
+    damaged = sorted({one["case"] for one in report["doubts"] if one["code"] == CASE_DAMAGED})
+    if damaged:
+        raise StorageFailed(
+            f"without {len(damaged)} damaged cases there is nothing to learn; add them, or ingest their "
+            f"corrections, again: {', '.join(damaged)}"
+        )
+    payload = {"key": run.key, "report": report, "seconds": watch.seconds()}
     services.records.event(TUNING_DECLINED, who="tune_heads", payload=payload, key=run.key)
     return document(run, None, report) | {"seconds": watch.seconds()}
 
 
 def _seen(run: TuningRun, lessons: Lessons) -> str:
-    """Name what fits depend on beside the run's key: program, device, and which kept features are read."""
+    """Name what fits depend on beside the run's key: program, device, labels refused, kept features read."""
     digest = hashlib.sha256(f"{learning_program(repository_root())} {run.settings.device}".encode())
+    digest.update(repr([(one.case.case_id, one.organs) for one in lessons.cases]).encode())
     for number, study in enumerate(lessons.studies):
         if study.warm is not None:
             digest.update(f" {number} ".encode() + study.warm.window.tobytes() + study.warm.index.tobytes())

@@ -10,7 +10,8 @@ import numpy as np
 
 from flows.serving import Progress
 from flows.tuning_plan import TuningRun
-from models.label_doubts import label_doubt
+from models.errors import Refused, StorageFailed
+from models.label_doubts import LabelDoubt, label_doubt
 from models.network.samples import TuningStudy
 from models.relations import filled_body
 from models.release import Release
@@ -18,12 +19,15 @@ from models.resampling import resample
 from models.segmentation import Segmentation
 from services.cases.evidence import LabelledCase
 from services.cases.features import FeatureStore
-from services.cases.replayed import choose_replayed
+from services.cases.replayed import choose_replayed, looked_at
 from services.cases.store import CaseContent
 from services.cases.training_runs import FEATURES, tuning_folder
 from services.cases.tuning_study import read_tuning_study
 from services.inference.engine import OpenVinoEngine
 from services.wiring import Services
+
+CASE_DAMAGED = "case-damaged"
+"""Why a label teaches nothing: a file of its case is not what was kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +67,12 @@ class Lessons:
 
 
 def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lessons:
-    """Read what is to be learnt from, and refuse what cannot be meant.
+    """Read what is to be learnt from, and refuse what cannot be meant or is damaged.
 
     Raises
     ------
     StorageFailed
-        If a case is not what was kept.
+        If a case cannot be read.
     """
     evidence = run.evidence
     corrected, refused = on_grid(services, evidence.corrected, run.parent)
@@ -86,18 +90,20 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
     older, off_grid = on_grid(services, _only(evidence.older, organs), run.parent)
     if len(older) > evidence.budget:
         progress(f"choosing {evidence.budget} of {len(older)} older studies to replay")
+    older, also = believed(
+        services, looked_at(older, evidence.budget, organs)
+    )  # also what was refused when new
     parent = run.parent
     replayed = choose_replayed(
         services.cases,
-        older,
+        _only(older, organs),
         evidence.budget,
         organs,
         parent.contract,
         _Incumbent(services, parent).ask,
         services.settings.home / "tuning" / f"importance-{parent.digest[:24]}.json",
     )
-    replayed, also = believed(services, replayed)  # what was refused when it was new comes back here
-    replayed, refused = _only(replayed, organs), refused + off_grid + also
+    refused += off_grid + also
     learnt_from = [(one.case.patient, one.series_uid) for one in corrected + replayed if one.series_uid]
     features = FeatureStore(services.cases).held(
         learnt_from, tuning_folder(services.settings.home, run.key) / FEATURES
@@ -156,7 +162,9 @@ def _millimetres(spacing: Sequence[float]) -> str:
 def believed(
     services: Services, labelled: Sequence[LabelledCase]
 ) -> tuple[tuple[LabelledCase, ...], tuple[dict[str, Any], ...]]:
-    """Take the organs out whose label cannot be what a reader meant; one without a label teaches nothing.
+    """Take the organs out whose label cannot be what a reader meant, and those of a case that is damaged.
+
+    One without a label teaches nothing.
 
     Returns
     -------
@@ -165,21 +173,41 @@ def believed(
     """
     kept, refused = [], []
     for one in labelled:
-        content = services.cases.read(one.case)
-        body = filled_body(content.volume.hu).astype(np.float32)
-        outside = resample(body, content.volume.geometry, content.ct, outside=0.0) < 0.5
-        doubts = {
-            organ: label_doubt(organ, content.labels[organ], content.ct, outside)
-            for organ in one.organs
-            if organ in content.labels
-        }
+        doubts = _doubts(services, one)
         refused += [
             {"organ": organ, "case": one.case.case_id, "code": doubt.code, "detail": doubt.detail}
             for organ, doubt in doubts.items()
-            if doubt is not None
         ]
-        kept.append(replace(one, organs=tuple(o for o in one.organs if doubts.get(o) is None)))
+        kept.append(replace(one, organs=tuple(organ for organ in one.organs if organ not in doubts)))
     return tuple(kept), tuple(refused)
+
+
+def _doubts(services: Services, one: LabelledCase) -> dict[str, LabelDoubt]:
+    """Return why organs of a case teach nothing: a case that cannot be used stops none of the others.
+
+    Raises
+    ------
+    StorageFailed
+        If the disk does not give what is there: that says nothing of the case.
+    """
+    try:
+        content = services.cases.read(one.case)
+    except StorageFailed:
+        if services.cases.is_whole(one.case):
+            raise
+        detail = "its files are not what was kept: add it, or ingest its correction, again"
+        return dict.fromkeys(one.organs, LabelDoubt(CASE_DAMAGED, detail))
+    try:
+        body = filled_body(content.volume.hu).astype(np.float32)
+    except Refused as refusal:
+        return dict.fromkeys(one.organs, LabelDoubt(refusal.code, refusal.detail))
+    outside = resample(body, content.volume.geometry, content.ct, outside=0.0) < 0.5
+    found = {
+        organ: label_doubt(organ, content.labels[organ], content.ct, outside)
+        for organ in one.organs
+        if organ in content.labels
+    }
+    return {organ: doubt for organ, doubt in found.items() if doubt is not None}
 
 
 def taught_organs(cases: Sequence[LabelledCase]) -> dict[str, list[str]]:

@@ -24,6 +24,24 @@ Ask = Callable[[CaseContent], Segmentation]
 """What the incumbent answers for a case."""
 
 
+def looked_at(older: Sequence[LabelledCase], budget: int, organs: Sequence[str]) -> tuple[LabelledCase, ...]:
+    """Return the older cases among which is chosen: of each organ in turn the first; all, if they are few.
+
+    Parameters
+    ----------
+    older
+        In the order of a draw.
+    budget
+        How many will be replayed.
+    organs
+        Those that are tuned.
+    """
+    if len(older) <= budget:
+        return tuple(older)
+    teaching = [[n for n, one in enumerate(older) if organ in one.organs] for organ in organs]
+    return tuple(older[n] for n in sorted(take_turns(teaching, LOOKED_AT * budget)))
+
+
 def choose_replayed(
     cases: CaseStore,
     older: Sequence[LabelledCase],
@@ -43,7 +61,7 @@ def choose_replayed(
     cases
         Where they lie.
     older
-        In the order of a draw.
+        Those that are looked at.
     budget
         How many to replay.
     organs
@@ -62,25 +80,23 @@ def choose_replayed(
     """
     if len(older) <= budget:
         return tuple(older)
-    teaching = [[n for n, one in enumerate(older) if organ in one.organs] for organ in organs]
-    looked_at = [older[n] for n in sorted(take_turns(teaching, LOOKED_AT * budget))]
     try:
         measured: dict[str, Any] = json.loads(kept.read_bytes())
     except (FileNotFoundError, ValueError):
         measured = {}
-    for one in looked_at:
+    for one in older:
         if one.case.digest not in measured:
             measured[one.case.digest] = _measured(ask(cases.read(one.case)), contract)
             kept.parent.mkdir(parents=True, exist_ok=True)
             replace(kept, json.dumps(measured, sort_keys=True).encode())
-    found = [measured[one.case.digest] for one in looked_at]
+    found = [measured[one.case.digest] for one in older]
     features = np.array([one["feature"] for one in found])
     orders = []
     for organ in organs:
-        places = [n for n, one in enumerate(looked_at) if organ in one.organs]
+        places = [n for n, one in enumerate(older) if organ in one.organs]
         worth = np.array([found[n]["importance_ml"].get(organ, 0.0) for n in places])
         orders.append([places[n] for n in choose_replay(worth, features[places], budget)])
-    return tuple(looked_at[n] for n in sorted(take_turns(orders, budget)))
+    return tuple(older[n] for n in sorted(take_turns(orders, budget)))
 
 
 def _measured(answer: Segmentation, contract: ModelContract) -> Mapping[str, Any]:

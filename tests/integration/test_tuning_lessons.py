@@ -141,6 +141,42 @@ def test_a_case_that_lost_a_label_is_not_learnt_from_in_silence(corrected, tmp_p
         read_tuning_study(services.cases, labelled, run.parent)
 
 
+def test_a_case_that_is_damaged_or_shows_no_body_stops_no_night(corrected, tmp_path):
+    services = corrected.copy(tmp_path).services
+    first, *_ = (one.case for one in plan(services, None, TUNING).evidence.corrected)
+    content = services.cases.read(first)
+    air = replace(content.volume, hu=np.full_like(content.volume.hu, -1000))
+    kept = {"damaged": content, "air": replace(content, volume=air)}
+    older = {
+        name: services.cases.add(services.records, name, name, Purpose.TUNING, INDEPENDENT, one)
+        for name, one in kept.items()
+    }
+    _flip_a_bit(services, older["damaged"])
+    document = tune(services, ["aorta"], TUNING)
+    assert (document["release"], document["organs"], document["replayed"]) == (2, ["aorta"], 0)
+    found = {(one["organ"], one["case"], one["code"]) for one in document["doubts"]}
+    assert found == {
+        ("aorta", older["damaged"].case_id, "case-damaged"),
+        ("aorta", older["air"].case_id, "no-body"),
+    }
+    said = []
+    run = plan(services, None, TUNING)
+    assert calibration_cases.measurable(services, [older["damaged"]], run.parent, said.append) == []
+    assert said == ["1 calibration cases left out: damaged, or kept for tuning too"]
+    _flip_a_bit(services, first)
+    with pytest.raises(StorageFailed, match=f"1 damaged cases there is nothing to learn; .*{first.case_id}"):
+        tune(services, ["stomach"], TUNING)
+    _flip_a_bit(services, first)
+    assert tune(services, ["stomach"], TUNING)["organs"] == ["stomach"], "mended, it is tried again"
+
+
+def _flip_a_bit(services, case):
+    path = services.cases.folder / case.case_id / "volume.nii.gz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def test_of_many_older_cases_the_incumbent_is_asked_once_which_to_replay(corrected, tmp_path):
     services = corrected.copy(tmp_path).services
     run = plan(services, None, TUNING)
