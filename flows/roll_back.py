@@ -11,7 +11,7 @@ from typing import Any
 from flows.promote_release import INCUMBENT_CHANGED, fail_canary, require_name, told
 from flows.serving import Progress, current, serve, silent
 from models.canary import answer_faults, probe_volume
-from models.errors import InvalidRelease, Refused, ServingTimedOut, ServingUnavailable
+from models.errors import InvalidRelease, Refused, ServingFailed, ServingRejected, ServingUnavailable
 from models.release import Release
 from services.inference.port import Endpoint
 from services.records.port import ReleaseState
@@ -22,9 +22,8 @@ NOT_REACHED = "endpoints-not-reached"
 PATIENCE_SECONDS = 1.0
 """An endpoint that says nothing for so long is gone without, where another answers."""
 
-_AWAY = (ServingUnavailable, ServingTimedOut)
-_WITHOUT = (*_AWAY, InvalidRelease)
-"""Why one endpoint is gone without where another answers: away, or unable to load what it has to."""
+_WITHOUT = (ServingFailed, InvalidRelease)
+"""Why one endpoint is gone without where another answers: away, or unable to load or do what it has to."""
 
 
 def rollback(
@@ -104,7 +103,7 @@ def earlier_incumbents(services: Services) -> tuple[int, ...]:
 def _bring_back(release: Release, services: Services, progress: Progress) -> list[str]:
     """Have every endpoint that is there load and answer for a release; return why the others do not."""
     there, away = _reached(release.number, services.endpoints)
-    refused: InvalidRelease | None = None
+    refused: InvalidRelease | ServingRejected | None = None
     hu, profiles = probe_volume(release.contract), set()
     for endpoint, loaded in there:
         try:
@@ -114,7 +113,7 @@ def _bring_back(release: Release, services: Services, progress: Progress) -> lis
             faults = answer_faults(release, endpoint.segment(hu, release.number), hu.shape)
             profiles.add(endpoint.profile(release.number))
         except _WITHOUT as error:
-            refused = error if isinstance(error, InvalidRelease) else refused
+            refused = error if isinstance(error, InvalidRelease | ServingRejected) else refused
             away.append(str(error))
             continue
         if faults:
@@ -122,7 +121,7 @@ def _bring_back(release: Release, services: Services, progress: Progress) -> lis
     if refused is not None and len(away) == len(services.endpoints):
         raise refused
     if profiles:
-        with contextlib.suppress(*_AWAY):  # one address for all may still lead to one that is gone
+        with contextlib.suppress(ServingFailed):  # one address for all may still lead to one that is gone
             profiles.add(services.segmenter.profile(release.number))
     if len(profiles) > 1:
         raise ServingUnavailable(f"the endpoints serve in different profiles: {', '.join(sorted(profiles))}")
@@ -148,7 +147,7 @@ def _reached(number: int, endpoints: Sequence[Endpoint]) -> tuple[list[tuple[End
             continue
         try:
             there.append((endpoint, one.result()))
-        except _AWAY as error:
+        except ServingFailed as error:
             away.append(str(error))
     return there, away
 

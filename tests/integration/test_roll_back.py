@@ -18,7 +18,7 @@ from flows import promote_release
 from flows.gate_candidate import gate_candidate
 from flows.promote_release import GOLDEN_FAILED, INCUMBENT_CHANGED, RELEASE_PROMOTED
 from flows.roll_back import NOT_REACHED, decline, rollback
-from models.errors import Refused, ServingRejected, ServingTimedOut, ServingUnavailable
+from models.errors import Refused, ServingFailed, ServingRejected, ServingTimedOut, ServingUnavailable
 from models.segmentation import Segmentation
 from services.inference.triton import TritonSegmenter
 from services.records.port import ReleaseState
@@ -132,6 +132,28 @@ def test_a_segmenter_that_cannot_load_a_release_is_gone_without_and_takes_it_fro
     assert "no memory is left" in document["not_reached"][0]
     assert (services.repository.versions_folder / "1").is_dir()
     assert services.records.incumbent() == 1
+
+
+@pytest.mark.parametrize("asked", ["ready", "segment", "profile"])
+def test_a_segmenter_that_rejects_what_it_is_asked_is_gone_without(
+    services: Services, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """As Triton does whose process has no memory left: it is there, and calls the release ready."""
+    promote(2, services, *WHO)
+    alive = services.endpoints[0]
+    full = InProcessEndpoint(services.repository.versions_folder)
+    full.share(alive)
+    full.load()
+
+    def out_of_memory(*_question: object) -> None:
+        raise ServingRejected("no memory is left")
+
+    monkeypatch.setattr(full, asked, out_of_memory)
+    document = rollback(None, replace(services, endpoints=(full, alive)), "Dr C", "too large")
+    assert document["not_reached"] == ["no memory is left"]
+    assert services.records.incumbent() == 1
+    with pytest.raises(ServingFailed, match="no memory is left"):
+        rollback(1, replace(services, endpoints=(full,)), "Dr C", "again")
 
 
 def test_with_every_segmenter_dead_the_incumbent_stays(services: Services) -> None:
