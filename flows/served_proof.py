@@ -14,6 +14,9 @@ from services.wiring import Services
 SERVED_PROVEN = "served-proven"
 """Event: a server's answer was proven; ``release, digest, profile, networks`` (SHA-256), ``flipped`` (voxels
 by organ). Once for the same networks in the same profile."""
+SERVED_DIFFERS = "served-differs"
+"""Event: a server does not answer as was proven; ``release, digest, profile, networks, why``. Once,
+as above; it is asked again each time, for what is amiss may be mended without another network."""
 
 
 def prove_served(
@@ -28,7 +31,7 @@ def prove_served(
     release
         Loaded on the server.
     services
-        Its repository is the one that the server reads; what is proven goes on record.
+        Its repository is the one that the server reads; what is proven goes on record, and what is not.
     server
         Which is asked.
     progress
@@ -46,8 +49,9 @@ def prove_served(
     if networks is None:
         return
     profile = server.profile(release.number)
-    key = f"{SERVED_PROVEN}:{release.digest}:{profile}:{networks}"
-    if any(event.key == key for event in services.records.events(SERVED_PROVEN)):
+    which = f"{release.digest}:{profile}:{networks}"
+    known = {"release": release.number, "digest": release.digest, "profile": profile, "networks": networks}
+    if any(event.key == f"{SERVED_PROVEN}:{which}" for event in services.records.events(SERVED_PROVEN)):
         return
     progress(f"proving what release {release.number} answers in {profile}")
     store, contract = services.releases, release.contract
@@ -59,17 +63,11 @@ def prove_served(
         answer.require(release)
         labels = check_served(contract, engine.segment(hu), answer, profile)
     except (InvalidRelease, ServingRejected) as error:
+        services.records.event(
+            SERVED_DIFFERS, who="serve", payload={**known, "why": str(error)}, key=f"{SERVED_DIFFERS}:{which}"
+        )
         raise InvalidRelease(f"release {release.number} is not served as it was proven: {error}") from error
     flipped = {organ: changed for organ, (changed, _) in zip(contract.organs, labels, strict=True)}
     services.records.event(
-        SERVED_PROVEN,
-        who="serve",
-        payload={
-            "release": release.number,
-            "digest": release.digest,
-            "profile": profile,
-            "networks": networks,
-            "flipped": flipped,
-        },
-        key=key,
+        SERVED_PROVEN, who="serve", payload={**known, "flipped": flipped}, key=f"{SERVED_PROVEN}:{which}"
     )

@@ -17,7 +17,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from flows.served_proof import SERVED_PROVEN, prove_served
+from flows.served_proof import SERVED_DIFFERS, SERVED_PROVEN, prove_served
 from flows.serving import load
 from models.contract import HEAD_LOGIT, HEAD_SPREAD, SEGMENTER, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
 from models.errors import InvalidRelease, ServingRejected, ServingUnavailable, StorageFailed
@@ -193,10 +193,16 @@ def test_a_gpu_server_that_answers_with_another_network_is_found_out(site: Site,
         settings=SimpleNamespace(threads=THREADS),
         endpoints=(site.triton,),
     )
+    for _ in range(2):  # as each study does that is still to be segmented
+        with pytest.raises(InvalidRelease, match=r"release 8 is not served as it was proven: .* spleen"):
+            prove_served(release, services, site.triton, str)
     with pytest.raises(InvalidRelease, match=r"release 8 is not served as it was proven: .* spleen"):
         load(release, services)
     assert 8 not in site.repository.versions()
     assert services.records.events(SERVED_PROVEN) == ()
+    (event,) = services.records.events(SERVED_DIFFERS)
+    assert "spleen" in event.payload["why"]
+    assert event.payload["profile"] == site.triton.profile(8)
     site.server.mirror(site.repository.folder)
     site.triton.load()
 
