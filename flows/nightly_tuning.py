@@ -122,10 +122,10 @@ def nightly_tuning(level: str = AUTO, on_pool: bool = False) -> dict[str, Any]:
     tuned = decide_task(level)
     if tuned is None:
         tuned = tune_on_pool_task(level) if on_pool else tune_task(None, level)
+        if not on_pool:
+            publish_tuning_task(tuned)
     if tuned["release"] is None:
         return {"bounds": bounds, "tuning": tuned, "gate": None}
-    if not on_pool:
-        publish_tuning_task(tuned)
     report = gate_task(tuned["release"])
     publish_decision_task(report)
     return {"bounds": bounds, "tuning": tuned, "gate": report}

@@ -23,6 +23,7 @@ from flows.serving import Progress, silent
 from flows.training_plan import FEWEST_CASES, Begin, TrainingRun, plan
 from flows.tune_heads import pinned_threads, publish_candidate, refuse_erased, require_device
 from flows.tuning_lessons import believed, on_grid, taught_organs
+from flows.tuning_report import device_name
 from models.calibration import Calibration
 from models.errors import Refused
 from models.network.heads import Head
@@ -86,7 +87,7 @@ def train_release(
         The document of the `train` verb: ``release, digest, parent, begin, cases, labels`` (by organ the
         cases labelled by ``readers`` and ``held`` by the incumbent), ``refused`` (labels that cannot be what
         a reader meant: ``[{organ, case, code, detail}]``), ``calibrated`` (organs with a bound),
-        ``steps, curve, seconds``.
+        ``steps, device, curve, seconds``.
 
     Raises
     ------
@@ -142,6 +143,7 @@ def train_release(
             "refused": list(refused),
             "calibrated": sorted(candidate.calibration.organs) if candidate.calibration else [],
             "steps": settings.steps,
+            "device": device_name(run.device),
             "curve": [list(point) for point in curve],
             "seconds": watch.seconds(),
         }

@@ -12,7 +12,7 @@ import hashlib
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,14 @@ from flows.gate_trial import CANDIDATE_TUNED, always_held
 from flows.serving import Progress, silent
 from flows.tuning_lessons import CASE_DAMAGED, Lessons, lessons_of, taught_organs
 from flows.tuning_plan import TUNING_DECLINED, TuningRun, document, known, plan, refuse_taken_back
+from flows.tuning_report import report_of
 from models.calibration import Calibration, OrganCalibration
 from models.errors import OrganloopError, Refused, StorageFailed
 from models.network.training import Progress as TrainingProgress
 from models.network.tuning import TuningResult, tune_heads
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes
 from models.release import Release
-from models.tuning import Ladder, TuningSettings
+from models.tuning import TuningSettings
 from services.cases.training_runs import give_up_runs, tuning_folder
 from services.inference.engine import OpenVinoEngine
 from services.program import learning_program
@@ -70,9 +71,11 @@ def tune(
     dict
         The document of the `tune` verb: ``release`` (None if there is nothing to learn), ``digest``,
         ``parent``, ``level`` asked for, ``organs``, ``left_out`` (by organ, why), ``corrections`` and
-        ``replayed`` (cases), ``levels`` (by organ, the one kept, or ``incumbent``), ``ladders`` (by organ,
+        ``replayed`` (cases), ``studies`` (by organ the cases, ``corrected`` and ``replayed``, and their
+        ``patients``), ``levels`` (by organ, the one kept, or ``incumbent``), ``ladders`` (by organ,
         what each level came to, and why climbing ended), ``doubts`` (labels refused or counting less),
-        ``curve`` (by organ, ``[step, loss]``), ``cost`` (windows, steps, seconds, FLOP), ``seconds``.
+        ``curve`` (by organ, ``[step, loss]``), ``cost`` (windows, steps, seconds, FLOP), ``device`` (that
+        fitted; None if none did), ``seconds``.
 
     Raises
     ------
@@ -116,6 +119,8 @@ def tune(
         )
         with watch.step("tune"):
             result = _tuned(services, run, lessons, folder / _seen(run, lessons), progress)
+        for organ, ladder in result.ladders.items():
+            progress(f"{organ}: {ladder.end}, level {ladder.chosen or 'incumbent'}")
         learnt_from = [one.case for one in lessons.cases] + list(run.calibration_cases)
         _refuse_gone(services, lessons, learnt_from, folder)
         if not result.heads:
@@ -132,7 +137,7 @@ def tune(
     with watch.step("publish"):
         _refuse_gone(services, lessons, learnt_from, folder)
         candidate = publish_candidate(services, draft)
-        report = _report(lessons, result)
+        report = report_of(run, lessons, result)
         _record(services, run, lessons, learnt_from, candidate, report, watch)
         shutil.rmtree(folder, ignore_errors=True)
     progress(f"candidate: release {candidate.number}")
@@ -191,7 +196,7 @@ def _declined(
     StorageFailed
         If cases are damaged: with them it might have come to one, so it is tried again.
     """
-    report = _report(lessons, result)
+    report = report_of(run, lessons, result)
     damaged = sorted({one["case"] for one in report["doubts"] if one["code"] == CASE_DAMAGED})
     if damaged:
         raise StorageFailed(
@@ -326,56 +331,3 @@ def _record(
         "seconds": watch.seconds(),
     }
     services.records.event(CANDIDATE_TUNED, who="tune_heads", payload=payload, key=run.key)
-
-
-def _report(lessons: Lessons, result: TuningResult | None) -> dict[str, Any]:
-    """Return what the `tune` verb says beside the candidate."""
-    report: dict[str, Any] = {
-        "organs": list(lessons.organs if result is None else result.heads),
-        "left_out": dict(lessons.left_out),
-        "corrections": len(lessons.corrected),
-        "replayed": len(lessons.replayed),
-        "doubts": list(lessons.refused),
-    }
-    if result is None:
-        return report
-    curve: dict[str, list[list[float]]] = {}
-    for point in result.curve:
-        curve.setdefault(point.organ, []).append([point.step, round(point.loss, 4)])
-    report["doubts"] += [
-        {
-            "organ": doubt.organ,
-            "case": lessons.cases[doubt.study].case.case_id,
-            "code": doubt.code,
-            "detail": ", ".join(f"{name} {value:g}" for name, value in doubt.measured.items()),
-        }
-        for doubt in result.doubts
-    ]
-    return report | {
-        "levels": {organ: str(ladder.chosen or "incumbent") for organ, ladder in result.ladders.items()},
-        "ladders": {organ: _ladder(ladder) for organ, ladder in result.ladders.items()},
-        "curve": curve,
-        "cost": {name: _rounded(value) for name, value in asdict(result.cost).items()},
-    }
-
-
-def _ladder(ladder: Ladder) -> dict[str, Any]:
-    return {
-        "end": str(ladder.end),
-        "target": ladder.target,
-        "feature_shift": _rounded(ladder.feature_shift),
-        "rungs": [
-            {
-                "level": str(rung.level or "incumbent"),
-                "steps": rung.steps,
-                "train_dsc": _rounded(rung.train_dsc),
-                "new_dsc": _rounded(rung.new_dsc),
-                "old_dsc": _rounded(rung.old_dsc),
-            }
-            for rung in (ladder.before, *ladder.rungs)
-        ],
-    }
-
-
-def _rounded(value: float | None) -> float | None:
-    return value if value is None or isinstance(value, int) else round(value, 4)

@@ -36,10 +36,23 @@ def tune_task(organs: list[str] | None, level: str) -> dict[str, Any]:
 
 @task(name="publish tuning")
 def publish_tuning_task(document: dict[str, Any]) -> None:
-    """Show what was learnt from, the ladder, the loss and the cost in the Prefect dashboard."""
+    """Show what was learnt from, the ladder, the loss and the cost in the Prefect dashboard.
+
+    Also where no candidate came of it: what the ladder says of each organ is for a person to read. Where
+    there was nothing to learn from, nothing is shown.
+    """
+    if not (document["ladders"] or document["doubts"]):
+        return
     title = f"Release {document['release']} ({document['level']}), tuned from {document['parent']}"
+    if document["release"] is None:
+        title = f"No candidate ({document['level']}) from release {document['parent']}"
     create_table_artifact(key="tuning-data", table=_data(document), description=title)
+    if not document["ladders"]:
+        return
     create_table_artifact(key="tuning-ladder", table=_rungs(document), description=title)
+    create_markdown_artifact(key="tuning-cost", markdown=_cost(document), description=title)
+    if not document["curve"]:
+        return
     rows = [
         {"organ": organ, "step": step, "loss": loss}
         for organ, points in document["curve"].items()
@@ -48,15 +61,13 @@ def publish_tuning_task(document: dict[str, Any]) -> None:
     create_table_artifact(key="tuning-curve", table=rows, description=title)
     picture = data_url(tuning_curves(document["curve"]))
     create_image_artifact(key="tuning-curve-picture", image_url=picture, description=title)
-    create_markdown_artifact(key="tuning-cost", markdown=_cost(document), description=title)
 
 
 @flow(name="tune-heads", log_prints=True, timeout_seconds=LONGEST_SECONDS)
 def tune_flow(organs: list[str] | None = None, level: str = AUTO) -> dict[str, Any]:
     """Tune the heads with enough corrections into a candidate; a run that was cut short goes on."""
     document = tune_task(organs, level)
-    if document["release"] is not None:
-        publish_tuning_task(document)
+    publish_tuning_task(document)
     return document
 
 
@@ -64,6 +75,11 @@ def _data(document: dict[str, Any]) -> list[dict[str, Any]]:
     rows = [
         {"what": "corrected studies", "why": "", "count": document["corrections"]},
         {"what": "older studies, replayed", "why": "", "count": document["replayed"]},
+    ]
+    rows += [
+        {"what": f"{organ}: {kind}", "why": "", "count": count}
+        for organ, counts in document["studies"].items()
+        for kind, count in counts.items()
     ]
     rows += [{"what": organ, "why": why, "count": None} for organ, why in document["left_out"].items()]
     rows += [
@@ -98,5 +114,6 @@ def _cost(document: dict[str, Any]) -> str:
         f"{cost['extraction_flops'] / tera:.3f} |\n"
         f"| features kept while serving | {cost['windows_warm']} | | | |\n"
         f"| fits | | {cost['steps']} | {cost['fit_seconds']:.1f} | {cost['fit_flops'] / tera:.5f} |\n"
-        f"| all | | | {total:.1f} | |\n"
+        f"| all | | | {total:.1f} | |\n\n"
+        f"On {document['device']}.\n"
     )

@@ -101,8 +101,8 @@ def document(run: TuningRun, candidate: Release | None, report: Mapping[str, Any
         What is known beside that; what is missing is empty.
     """
     nothing: dict[str, Any] = {
-        "organs": [], "left_out": {}, "corrections": 0, "replayed": 0, "levels": {}, "ladders": {},
-        "doubts": [], "curve": {}, "cost": {},
+        "organs": [], "left_out": {}, "corrections": 0, "replayed": 0, "studies": {}, "levels": {},
+        "ladders": {}, "doubts": [], "curve": {}, "cost": {}, "device": None,
     }  # fmt: skip
     return {
         "release": candidate.number if candidate else None,

@@ -12,7 +12,7 @@ import torch
 from pydicom import dcmread
 
 from deploy.simulated_reader import save_like_ohif
-from flows import nightly_tuning, tune_heads
+from flows import nightly_tuning, tune_heads, tuning_job
 from flows.gate_candidate import CANDIDATE_TUNED
 from flows.ingest_correction import Said, ingest, memory_of
 from flows.launching import PrefectLauncher, RunState
@@ -114,7 +114,16 @@ def test_a_head_that_would_be_worse_is_left_as_it_is(corrected, tmp_path, monkey
     again, said = replace(ladder, seed=1), []
     assert tune(services, settings=again, progress=said.append)["release"] is None
     assert said[-1] == "no candidate: no head would be better than the one that serves"
-    assert tune(services, settings=again)["ladders"].keys() == {"stomach", "aorta"}, "it is not tried again"
+    declined = tune(services, settings=again)
+    assert declined["ladders"].keys() == {"stomach", "aorta"}, "it is not tried again"
+    assert f"aorta: {declined['ladders']['aorta']['end']}, level incumbent" in said
+    shown = []
+    for kind in ("table", "markdown", "image"):
+        named = lambda key, description, **_: shown.append((key, description))  # noqa: E731
+        monkeypatch.setattr(tuning_job, f"create_{kind}_artifact", named)
+    tuning_job.publish_tuning_task.fn(declined)
+    title = "No candidate (auto) from release 1"
+    assert shown == [(key, title) for key in ("tuning-data", "tuning-ladder", "tuning-cost")]
 
 
 def test_a_new_organ_gets_a_head_from_readers_masks_alone(corrected, tmp_path):
@@ -206,6 +215,8 @@ def test_what_the_candidate_learnt_from_is_on_record(tuned):
     assert event.payload["patients"] == sorted(cases.pseudonym(patient) for patient in patients)
     assert event.payload["sites"] == ["B"]
     assert event.payload["report"]["curve"] == document["curve"]
+    assert document["studies"]["aorta"] == {"corrected": 3, "replayed": 0, "patients": 3}
+    assert event.payload["report"]["device"] == document["device"] == "cpu"
     assert [step for step, _ in document["curve"]["aorta"]] == [1, 2, 3, 4]
 
 
