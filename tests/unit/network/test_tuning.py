@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from models.errors import TrainingDiverged
+from models.network.fitting import Checkpoints, fit
+from models.network.flops import FlopTally
 from models.network.heads import HeadSpec, build_head
 from models.network.members import join_members
+from models.network.samples import extract
 from models.network.tuning import Level, TuningSettings, TuningStudy, tune_heads
 from models.network.weights import head_to_bytes, trunk_to_bytes
 
@@ -56,6 +62,43 @@ def test_a_fit_that_runs_away_is_ended(trunk, heads, contract):
     away = TuningSettings(Level.HEAD, 20, 1024, 512, learning_rate=1e36, warm_up=0, decay=0.0)
     with pytest.raises(TrainingDiverged, match=r"aorta, step \d+: the loss is no finite number"):
         _tune(trunk, heads, contract, away)
+
+
+@pytest.fixture
+def fitted(trunk, heads, contract):
+    """Fit the whole head of the aorta to one study; what is said is how."""
+
+    def run(judge=None, pulled=True, **how):
+        settings, tally = replace(SETTINGS, **how), FlopTally(False)
+        specs = {"aorta": heads["aorta"].spec}
+        voxels, _ = extract(trunk, heads, specs, [_study(0)], contract, settings, tally)
+        start, kept = heads["aorta"], Checkpoints(None)
+        return fit("aorta", "aorta", start, pulled, voxels["aorta"], [0], settings, kept, tally, judge)
+
+    return run
+
+
+def test_a_fit_ends_where_its_judges_see_no_gain_and_keeps_the_best_look(fitted):
+    scores, looks = iter((0.5, 0.7, 0.6, 0.65)), []
+
+    def judge(head):
+        looks.append(copy.deepcopy(head))
+        return next(scores)
+
+    found = fitted(judge, steps=50, patience=2)
+    assert (found.steps, found.taken) == (20, 40)
+    assert head_to_bytes(found.head) == head_to_bytes(looks[1])
+    assert head_to_bytes(found.head) != head_to_bytes(looks[3])
+
+
+def test_a_head_is_pulled_back_to_the_incumbents_weights_and_a_new_one_is_not(fitted, heads):
+    def moved(**how):
+        weights = zip(fitted(**how).head.parameters(), heads["aorta"].parameters(), strict=True)
+        return sum(float(((now - before) ** 2).sum()) for now, before in weights)
+
+    free, weakly, strongly = (moved(decay=decay) for decay in (0.0, 2.0, 20.0))
+    assert free > 1.2 * weakly > 1.2 * 1.2 * strongly
+    assert moved(decay=20.0, pulled=False) == free
 
 
 def test_nothing_but_the_named_heads_is_touched(trunk, heads, contract):
