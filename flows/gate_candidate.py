@@ -28,7 +28,7 @@ from flows.gate_trial import (
 )
 from flows.gate_views import Views
 from flows.golden_studies import has_golden
-from flows.serving import Progress, serve, silent, worth_trying_again
+from flows.serving import Progress, serve, silent, take_out, worth_trying_again
 from models.errors import Refused
 from models.gate import decide_without_cases, gate
 from models.gate_report import Decision, GateReason, GateReport
@@ -193,6 +193,8 @@ def _decided(
     if state is not ReleaseState.PROMOTED:
         state = STATE_OF.get(Decision(document["decision"]), ReleaseState.CANDIDATE)
         services.records.record_release(number, digest, state)
+    if document["decision"] not in PASSED:
+        take_out(trial.candidate, services)
     return document
 
 

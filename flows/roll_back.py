@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from flows.promote_release import INCUMBENT_CHANGED, fail_canary, require_name, told
-from flows.serving import Progress, current, serve, silent
+from flows.serving import Progress, current, serve, silent, take_out
 from models.canary import answer_faults, probe_volume
 from models.errors import InvalidRelease, Refused, ServingFailed, ServingRejected, ServingUnavailable
 from models.release import Release
@@ -177,10 +177,13 @@ def decline(number: int, services: Services, approver: str, reason: str) -> dict
         `is-incumbent`, `was-incumbent`, `no-name`.
     InvalidRelease
         If there is no such release.
+    StorageFailed
+        If its version folder cannot be removed; the act is on record.
     """
     require_name(approver, reason)
     release = services.releases.release(number)
     services.records.decline(number, release.digest, approver=approver, reason=reason)
+    take_out(release, services)
     act = next(
         event
         for event in services.records.events("release-state")

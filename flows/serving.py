@@ -116,7 +116,7 @@ def load(release: Release, services: Services, progress: Progress = silent) -> N
         try:
             prove_served(release, services, endpoint, progress)
         except InvalidRelease:
-            _take_out(release, services)
+            take_out(release, services)
             raise
 
 
@@ -126,17 +126,25 @@ def _load(release: Release, endpoint: Endpoint, services: Services) -> None:
     except ServingRejected as error:
         if endpoint.ready(release.number):
             return  # it is another version that cannot be loaded
-        _take_out(release, services)
+        take_out(release, services)
         raise InvalidRelease(f"release {release.number} cannot be loaded: {error}") from error
     if not endpoint.ready(release.number):
         raise ServingUnavailable(f"release {release.number} was loaded and is not ready")
 
 
-def _take_out(release: Release, services: Services) -> None:
-    """Take a version out that nobody can use; one that has served stays, for it may elsewhere still."""
+def take_out(release: Release, services: Services) -> None:
+    """Take a version out that nobody can use; one that has served stays, for it may elsewhere still.
+
+    Every loaded release takes a segmenter's memory, and its time to start. It is loaded until the next load.
+
+    Raises
+    ------
+    StorageFailed
+        If the folder cannot be removed.
+    """
     served = {event.payload["to"] for event in services.records.events("incumbent-changed")}
-    if release.number not in served:  # a rollback may need what served, from another endpoint
-        services.repository.remove_version(release.number)
+    if release.number in services.repository.versions() and release.number not in served:
+        services.repository.remove_version(release.number)  # a rollback may need what served
 
 
 def worth_trying_again(_task: Any, _run: TaskRun, state: State[Any]) -> bool:

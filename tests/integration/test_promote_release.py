@@ -184,6 +184,14 @@ def test_what_the_gate_refused_is_not_promoted(services: Services) -> None:
     assert "worse-than-incumbent" in refusal.value.measured["reasons"]
     assert services.records.incumbent() == 1
     assert services.records.release_states()[3] is ReleaseState.REFUSED
+    assert services.repository.versions() == (1, 2), "it takes no segmenter's memory from here on"
+    assert gate_candidate(3, services)["decision"] == "refuse"
+
+
+def test_what_served_stays_loaded_though_the_gate_refuses_it_now(services: Services) -> None:
+    promote(2, services, *WHO)
+    gate_candidate(1, services)
+    assert services.repository.versions() == (1, 2), "a rollback may need it"
 
 
 def test_what_the_gate_has_not_seen_is_not_promoted(services: Services) -> None:
@@ -236,6 +244,7 @@ def test_insufficient_evidence_does_not_pass(tmp_path: Path) -> None:
     endpoint.load()
     freeze_gate_set(services, endpoint, 6, spleen_truth=2)
     gate_candidate(2, services)
+    assert services.repository.versions() == (1,)
     with pytest.raises(Refused, match="insufficient-evidence: site-not-covered, too-few-patients"):
         promote(2, services, *WHO)
 

@@ -177,6 +177,7 @@ def test_a_candidate_that_a_person_declined_is_never_promoted(services: Services
         0, {"release": 2, "state": "declined", "approver": "Dr C", "reason": "spleens too large"},
     )  # fmt: skip
     assert decline(2, services, "Dr D", "told again") == document
+    assert services.repository.versions() == (1,), "no segmenter loads it again"
     gate_candidate(2, services)
     assert services.records.release_states()[2] is ReleaseState.DECLINED, "the night does not ask again"
     with pytest.raises(Refused, match="declined"):
