@@ -16,6 +16,7 @@ from models.corrections import INDEPENDENT, HybridLabel, Mask, Provenance
 from models.errors import Refused
 from models.organs import KEYS
 from models.resampling import to_model_grid
+from models.windows import body_mask
 from services.cases.store import CaseContent
 from services.dicom.phantom_series import read_truth
 from services.dicom.provenance import acquisition_of, patient_of, site_of
@@ -74,11 +75,11 @@ def add_case(
     Raises
     ------
     Refused
-        If the series cannot be used or names no patient (`missing-patient-id`), the truth is not on its
-        grid (`truth-off-grid`), names an organ twice, none, or one that its code contradicts
-        (`truth-unreadable`) or lacks one the gate needs (`truth-incomplete`), the origin is none
-        (`unknown-origin`), the truth comes from our result or an algorithm and is said to be
-        independent (`not-independent`), or a kidney lies on the other side (`sides-swapped`); as
+        If the series cannot be used, shows no body (`no-body`) or names no patient
+        (`missing-patient-id`), the truth is not on its grid (`truth-off-grid`), names an organ twice,
+        none, or one that its code contradicts (`truth-unreadable`) or lacks one the gate needs
+        (`truth-incomplete`), the origin is none (`unknown-origin`), the truth comes from
+        our result or an algorithm and is said to be independent (`not-independent`), or a kidney lies on the other side (`sides-swapped`); as
         `require_independent`, `cited_series`, `read_seg` and `CaseStore.add`.
     StorageFailed
         If the case cannot be kept.
@@ -107,8 +108,10 @@ def add_case(
         detail = f"a gate case needs truth of every organ; there is none of {', '.join(missing)}"
         raise Refused("truth-incomplete", detail, {"missing": missing})
     drawn = np.full(ct.volume.geometry.shape, Provenance.READER, dtype=np.uint8)
+    volume = to_model_grid(ct.volume, contract.spacing_mm, contract.antialias)
+    body_mask(volume.hu)  # no release could answer it: gate and calibration would end there, every time
     content = CaseContent(
-        volume=to_model_grid(ct.volume, contract.spacing_mm, contract.antialias),
+        volume=volume,
         ct=ct.volume.geometry,
         sent={},
         # What the release that serves does not know yet, a candidate with a new organ is measured by.

@@ -141,6 +141,16 @@ def test_a_truth_that_cannot_judge_is_refused(settings: Settings, tmp_path: Path
     assert open_records(settings.records_url).cases(Purpose.GATE) == ()
 
 
+def test_a_scan_that_shows_no_body_is_kept_for_nothing(settings: Settings, tmp_path: Path) -> None:
+    made = study(tmp_path)
+    air = replace(made, volume=replace(made.volume, hu=np.full_like(made.volume.hu, -1000)))
+    shutil.rmtree(tmp_path / "ct")
+    write_phantom_series(air, tmp_path / "ct")
+    code, refused = add(settings, tmp_path)
+    assert (code, refused["code"]) == (3, "no-body"), "every gate and calibration would end at it"
+    assert open_records(settings.records_url).cases(Purpose.GATE) == ()
+
+
 def test_whose_the_truth_is_must_be_said(settings: Settings, tmp_path: Path) -> None:
     study(tmp_path)
     words = ("cases", "add", tmp_path / "ct", "--truth", tmp_path / "truth.npz", "--purpose", "gate")
