@@ -79,8 +79,9 @@ def add_case(
         (`missing-patient-id`), the truth is not on its grid (`truth-off-grid`), names an organ twice,
         none, or one that its code contradicts (`truth-unreadable`) or lacks one the gate needs
         (`truth-incomplete`), the origin is none (`unknown-origin`), the truth comes from
-        our result or an algorithm and is said to be independent (`not-independent`), or a kidney lies on the other side (`sides-swapped`); as
-        `require_independent`, `cited_series`, `read_seg` and `CaseStore.add`.
+        our result or an algorithm and is said to be independent (`not-independent`), or a kidney
+        lies on the other side (`sides-swapped`); as `require_independent`, `cited_series`, `read_seg` and
+        `CaseStore.add`.
     StorageFailed
         If the case cannot be kept.
     """
