@@ -92,9 +92,9 @@ def train_release(
     Raises
     ------
     Refused
-        `too-few-cases`; `too-few-labels` where an organ would have to be learnt from fewer than
-        `FEWEST_CASES` cases and nothing holds it; `no-body`; `patient-erased` if a patient who is learnt
-        from was taken out meanwhile, `correction-taken-back` if a correction was withdrawn.
+        `too-few-cases`; `too-few-labels` where an organ would have to be learnt that fewer than
+        `FEWEST_CASES` cases show and nothing holds; `patient-erased` if a patient who is learnt from was
+        taken out meanwhile, `correction-taken-back` if a correction was withdrawn.
     InvalidRelease
         If there is no incumbent, a file of it is damaged, or an export does not agree with torch.
     StorageFailed
@@ -224,15 +224,17 @@ def _prepared(
     Raises
     ------
     Refused
-        `too-few-labels`, `no-body`.
+        `too-few-labels`.
     """
     organs = run.parent.contract.organs
     labels = {organ: {"readers": 0, "held": 0} for organ in organs}
+    shown = dict.fromkeys(organs, 0)
     cases = PreparedCases(folder / CASES)
     for number, labelled in enumerate(taught, 1):
         study = read_tuning_study(services.cases, labelled, run.parent)
         for organ in organs:
             labels[organ]["readers" if organ in study.truth else "held"] += 1
+            shown[organ] += organ in study.truth and bool(study.truth[organ].any())
         if not cases.take(labelled.case.case_id):
             progress(f"case {number} of {len(taught)}")
             held = _held(study.hu, start, run.parent) if run.begin is Begin.INCUMBENT else None
@@ -240,12 +242,12 @@ def _prepared(
     if run.begin is Begin.SCRATCH:
         for one in labels.values():
             one["held"] = 0
-        few = {organ: one["readers"] for organ, one in labels.items() if one["readers"] < FEWEST_CASES}
+        few = {organ: count for organ, count in shown.items() if count < FEWEST_CASES}
         if few:
             shutil.rmtree(folder, ignore_errors=True)  # nobody takes it up
             raise Refused(
                 "too-few-labels",
-                f"from scratch every organ needs labels by readers in {FEWEST_CASES} cases; "
+                f"from scratch every organ must be shown by readers in {FEWEST_CASES} cases; "
                 f"too few of {', '.join(few)} (--begin incumbent holds them)",
                 {"fewest": FEWEST_CASES, **few},
             )

@@ -30,6 +30,10 @@ CASE_DAMAGED = "case-damaged"
 """Why a label teaches nothing: a file of its case is not what was kept."""
 
 
+NEVER_SHOWN = "never-shown: every label says that it is not there, and none shows what it is"
+"""Why an organ is left as it is: its head would learn to find it nowhere."""
+
+
 @dataclass(frozen=True, eq=False)
 class Lessons:
     """What is learnt from.
@@ -108,9 +112,18 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
     features = FeatureStore(services.cases).held(
         learnt_from, tuning_folder(services.settings.home, run.key) / FEATURES
     )
-    studies = [read_tuning_study(services.cases, one, parent, features) for one in corrected]
-    studies += [read_tuning_study(services.cases, one, parent, features, True) for one in replayed]
-    return Lessons(organs, left_out, corrected, replayed, tuple(studies), refused)
+    studies = {one.case: read_tuning_study(services.cases, one, parent, features) for one in corrected}
+    studies |= {one.case: read_tuning_study(services.cases, one, parent, features, True) for one in replayed}
+    shown = {organ for study in studies.values() for organ, truth in study.truth.items() if truth.any()}
+    left_out |= {organ: NEVER_SHOWN for organ in organs if organ not in shown}
+    organs = tuple(organ for organ in organs if organ in shown)
+    corrected, replayed = _only(corrected, organs), _only(replayed, organs)
+    learnt = tuple(_of_organs(studies[one.case], organs) for one in corrected + replayed)
+    return Lessons(organs, left_out, corrected, replayed, learnt, refused)
+
+
+def _of_organs(study: TuningStudy, organs: Sequence[str]) -> TuningStudy:
+    return replace(study, truth={organ: truth for organ, truth in study.truth.items() if organ in organs})
 
 
 class _Incumbent:

@@ -141,6 +141,23 @@ def test_a_case_that_lost_a_label_is_not_learnt_from_in_silence(corrected, tmp_p
         read_tuning_study(services.cases, labelled, run.parent)
 
 
+def test_an_organ_that_readers_only_deleted_is_left_as_it_is(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    run = plan(services, None, TUNING)
+    read = tuning_lessons.read_tuning_study
+
+    def deleted(*given):
+        study = read(*given)
+        return replace(study, truth={**study.truth, "aorta": np.zeros_like(study.truth["aorta"])})
+
+    monkeypatch.setattr(tuning_lessons, "read_tuning_study", deleted)
+    lessons = lessons_of(services, run, lambda _: None)
+    assert lessons.organs == ("stomach",)
+    assert lessons.left_out["aorta"].startswith("never-shown: ")
+    assert {one.organs for one in lessons.corrected} == {("stomach",)}
+    assert [tuple(study.truth) for study in lessons.studies] == [("stomach",)] * 3
+
+
 def test_a_case_that_is_damaged_or_shows_no_body_stops_no_night(corrected, tmp_path):
     services = corrected.copy(tmp_path).services
     first, *_ = (one.case for one in plan(services, None, TUNING).evidence.corrected)
