@@ -1,0 +1,70 @@
+"""A study of a real Orthanc whose Triton is killed while it is asked: said, waited for, finished once."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+
+from deploy.local_process import free_port
+from deploy.triton_server import TritonServer
+from flows.launching import RunState
+from flows.segment_study import segment
+from models.errors import ServingUnavailable
+from services.inference.triton import TritonSegmenter
+from services.records.port import ArrivalState
+from tests.archive import Archive
+from tests.arrivals import Worker, open_hospital, write_short_phantom
+from tests.conftest import ROOT
+from tests.integration.test_triton import processes
+from tests.learning import ORGANS, open_site
+from tests.serving import ENVIRONMENT
+
+
+def test_a_study_whose_triton_is_killed_in_mid_request_is_finished_once_it_is_back(
+    clean_archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ct = write_short_phantom(tmp_path / "ct")
+    hospital = open_hospital(open_site(tmp_path / "site"), clean_archive, ct, tmp_path / "hospital")
+    settings, port = hospital.services.settings, free_port(0)
+    server = TritonServer(settings.home / "triton", settings.triton_repository, ENVIRONMENT, ROOT, port)
+    with server as process:
+        client = TritonSegmenter(f"127.0.0.1:{port}", attempts=2, pause_seconds=0.1)
+        services = dataclasses.replace(hospital.services, segmenter=client, endpoints=(client,))
+        hospital = dataclasses.replace(hospital, services=services, worker=Worker(services))
+        hospital.push()
+        hospital.settle()
+        [stub] = processes(settings.triton_repository.resolve())[1]
+        os.kill(stub, signal.SIGSTOP)  # so that the request is in Triton's hands, and stays unanswered
+        infer, asked = client._client.infer, []
+
+        def ask(*given: Any, **named: Any) -> Any:
+            if not asked:
+                Timer(0.5, os.kill, (process.pid, signal.SIGKILL)).start()
+            asked.append(time.monotonic())
+            return infer(*given, **named)
+
+        monkeypatch.setattr(client._client, "infer", ask)
+        with pytest.raises(ServingUnavailable, match=rf"Triton at 127.0.0.1:{port}, release 1"):
+            segment(hospital.study_uid, None, services, organs=ORGANS)
+        assert time.monotonic() - asked[0] > 0.4, "it was killed while it was asked"
+        assert hospital.results() == []
+        [run] = hospital.worker.runs
+        hospital.worker.states[run] = RunState.LOST
+        assert hospital.watch()["held"] is not None
+        assert hospital.worker.runs.keys() == {run}, "nothing is started while no segmenter answers"
+        server.start()
+        end = time.monotonic() + 20
+        while hospital.watch()["held"] is not None and time.monotonic() < end:  # the client tries again
+            time.sleep(0.2)
+        hospital.worker.work()
+        assert (hospital.arrival.state, hospital.arrival.attempts) == (ArrivalState.SEGMENTED, 2)
+        assert hospital.results() == hospital.of_record()
+        assert len(hospital.recorded()) == 1
+        client.close()
