@@ -97,7 +97,8 @@ class TritonRepository:
     def networks_digest(self, number: int) -> str | None:
         """Return the SHA-256 of all that a GPU server's backends run for a version.
 
-        None for the target `python`, where the segmenter runs what was proven at export.
+        None for the target `python`, where the segmenter runs the files that were proven at export with the
+        engine they were proven in; another version of it is another serving profile.
 
         Raises
         ------
