@@ -29,7 +29,6 @@ from services.wiring import Services
 CASE_DAMAGED = "case-damaged"
 """Why a label teaches nothing: a file of its case is not what was kept."""
 
-
 NEVER_SHOWN = "never-shown: every label says that it is not there, and none shows what it is"
 """Why an organ is left as it is: its head would learn to find it nowhere."""
 
@@ -112,14 +111,20 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
     features = FeatureStore(services.cases).held(
         learnt_from, tuning_folder(services.settings.home, run.key) / FEATURES
     )
-    studies = {one.case: read_tuning_study(services.cases, one, parent, features) for one in corrected}
-    studies |= {one.case: read_tuning_study(services.cases, one, parent, features, True) for one in replayed}
-    shown = {organ for study in studies.values() for organ, truth in study.truth.items() if truth.any()}
+    # A case may be in both: an organ of it was learnt before, another is new.
+    studies = [read_tuning_study(services.cases, one, parent, features) for one in corrected]
+    studies += [read_tuning_study(services.cases, one, parent, features, True) for one in replayed]
+    shown = {organ for study in studies for organ, truth in study.truth.items() if truth.any()}
     left_out |= {organ: NEVER_SHOWN for organ in organs if organ not in shown}
     organs = tuple(organ for organ in organs if organ in shown)
-    corrected, replayed = _only(corrected, organs), _only(replayed, organs)
-    learnt = tuple(_of_organs(studies[one.case], organs) for one in corrected + replayed)
-    return Lessons(organs, left_out, corrected, replayed, learnt, refused)
+    learnt = [
+        _of_organs(study, organs)
+        for one, study in zip(corrected + replayed, studies, strict=True)
+        if _only([one], organs)
+    ]
+    return Lessons(
+        organs, left_out, _only(corrected, organs), _only(replayed, organs), tuple(learnt), refused
+    )
 
 
 def _of_organs(study: TuningStudy, organs: Sequence[str]) -> TuningStudy:

@@ -141,6 +141,20 @@ def test_a_case_that_lost_a_label_is_not_learnt_from_in_silence(corrected, tmp_p
         read_tuning_study(services.cases, labelled, run.parent)
 
 
+def test_a_case_of_which_one_organ_was_learnt_already_teaches_the_other_and_is_replayed(corrected, tmp_path):
+    services = corrected.copy(tmp_path).services
+    run = plan(services, None, TUNING)
+    half, *whole = run.evidence.corrected
+    new, old = replace(half, organs=("aorta",)), replace(half, organs=("stomach",))
+    found = replace(run.evidence, corrected=(new, *whole), older=(old,))
+    lessons = lessons_of(services, replace(run, evidence=found), lambda _: None)
+    assert [(sorted(study.truth), study.replayed) for study in lessons.studies] == [
+        (["aorta"], False),
+        *[(["aorta", "stomach"], False)] * 2,
+        (["stomach"], True),
+    ]
+
+
 def test_an_organ_that_readers_only_deleted_is_left_as_it_is(corrected, tmp_path, monkeypatch):
     services = corrected.copy(tmp_path).services
     run = plan(services, None, TUNING)
