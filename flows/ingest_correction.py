@@ -6,7 +6,7 @@ Plain functions first; the Prefect tasks and the flow at the end only wrap them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.states import State
 
 from flows.correction_sums import sums
+from flows.ingest_report import document_of, question_of, refusal
 from flows.keep_correction import KEPT_OUT_OF_TUNING, Understood, keep, standing
 from flows.returned_seg import Memory, Placed, finder
-from models.corrections import Mask, OrganLedger, ledger
+from models.corrections import Mask, ledger
 from models.errors import PacsUnavailable, Refused
 from models.scopes import Scope
 from services.cases.store import CaseStore
@@ -27,7 +28,6 @@ from services.dicom.answers import Answers, WrongAnswer
 from services.dicom.correction_reader import ReturnedSeg, Status, understand
 from services.dicom.saved_seg import Saving, content_digest, saving_of
 from services.dicom.seg_reader import SegObject, read_seg
-from services.dicom.segment_claims import Question
 from services.pictures.changes import most_changed_slice, picture_of_changes
 from services.pictures.slices import data_url
 from services.records.port import Correction, Result
@@ -175,7 +175,7 @@ def ingest(
         except Refused as refused:
             if refused.code in (*WORTH_TRYING_AGAIN, *NO_STRANGER):
                 raise
-            return _refused(Status.STRANGER, study_uid, refused)
+            return refusal(Status.STRANGER, study_uid, refused)
     understood = _understood(
         placed, replace(saving, reader=reader), theirs, ours, result, answer, told, memory, regions
     )
@@ -184,22 +184,22 @@ def ingest(
     if answer.status is Status.UNCHANGED:
         return _unchanged(understood, memory)
     if memory is None:
-        return _document(understood.correction, NO_RELEASE)
+        return document_of(understood.correction, NO_RELEASE)
     correction, why = keep(understood, memory)
-    return _document(correction, why) | standing(correction, memory)
+    return document_of(correction, why) | standing(correction, memory)
 
 
 def _unchanged(understood: Understood, memory: Memory | None) -> dict[str, Any]:
     """Tell that nothing was changed; put it on record where it takes back what a reader said before."""
     correction = understood.correction
     if memory is None or memory.records.find_result(correction.sop_instance_uid) is not None:
-        return _document(correction, NOTHING_CHANGED)
+        return document_of(correction, NOTHING_CHANGED)
     returned = tuple(one for one in correction.organs if one.organ in understood.answer.returned)
     correction = replace(correction, organs=returned)
     if not takes_back(correction, memory.records.corrections(series_uid=correction.series_uid)):
-        return _document(understood.correction, NOTHING_CHANGED)
+        return document_of(understood.correction, NOTHING_CHANGED)
     correction = memory.records.record_correction(correction)
-    return _document(correction, TAKEN_BACK) | standing(correction, memory)
+    return document_of(correction, TAKEN_BACK) | standing(correction, memory)
 
 
 def _reader(saving: Saving, said: Said, before: Correction | None) -> str:
@@ -269,7 +269,7 @@ def _understood(
         reader=saving.reader,
         viewer=saving.viewer,
         organs=entries,
-        questions=tuple(_question(question) for question in answer.questions),
+        questions=tuple(question_of(question) for question in answer.questions),
         content=content_digest(theirs),
         scope=said.scope or Scope.ORGAN,
         answers=tuple(
@@ -296,51 +296,6 @@ def _show(placed: Placed, answer: ReturnedSeg, show: Show) -> None:
     show(picture, f"image {number}" if number else f"slice {k + 1} of {len(placed.ct.images)}")
 
 
-def _document(correction: Correction, why: str | None) -> dict[str, Any]:
-    return {
-        "study_uid": correction.study_uid,
-        "series_uid": correction.series_uid,
-        "sop_instance_uid": correction.sop_instance_uid,
-        "sent_uid": correction.sent_uid,
-        "release": correction.release,
-        "version": correction.version,
-        "status": str(correction.status),
-        "code": None,
-        "scope": str(correction.scope),
-        "questions": [dict(question) for question in correction.questions],
-        "organs": [_organ(entry) for entry in correction.organs],
-        "kept": why is None,
-        "why": why,
-        "teaches": [],
-        "disagreements": [],
-    }
-
-
-def _refused(status: str, study_uid: str | None, refused: Refused) -> dict[str, Any]:
-    return {
-        "study_uid": study_uid,
-        "status": str(status),
-        "code": refused.code,
-        "questions": [],
-        "organs": [],
-        "kept": False,
-        "why": f"{refused.code}: {refused.detail}",
-        "detail": refused.detail,
-        "measured": refused.measured,
-    }
-
-
-def _organ(entry: OrganLedger) -> dict[str, Any]:
-    rounded = {
-        name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(entry).items()
-    }
-    return {**rounded, "state": str(entry.state)}
-
-
-def _question(question: Question) -> Mapping[str, Any]:
-    return {**asdict(question), "candidates": list(question.candidates), "why": str(question.why)}
-
-
 def _worth_trying_again(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
     """Only an archive that is away, or a study that was still arriving, is another matter later."""
     failure = state.result(raise_on_failure=False)
@@ -365,7 +320,7 @@ def ingest_task(source: str | Path, study: Path | None, sent: Path | None) -> di
     except Refused as refused:
         if refused.code not in NO_STRANGER:
             raise
-        return _refused("refused", None, refused)  # a person has to act: another run would end the same
+        return refusal("refused", None, refused)  # a person has to act: another run would end the same
 
 
 @task(name="publish ledger")
