@@ -110,13 +110,13 @@ def train_release(
         if event.payload["key"] == run.key:
             progress(f"release {event.payload['release']} has been trained on all of this already")
             return event.payload["document"]
-    begun = _begun_by(learning_program(repository_root()), run)
-    folder = run_folder(services.settings.home, begun)
-    give_up_runs(services.settings.home, begun)
     with pinned_threads(services.settings.threads):
         with watch.step("read"):
             start = _incumbents(services, run.parent)
             taught, refused = _taught(services, run, progress)
+            begun = _begun_by(learning_program(repository_root()), run, taught)
+            folder = run_folder(services.settings.home, begun)
+            give_up_runs(services.settings.home, begun)
             cases, labels = _prepared(services, run, taught, start, folder, progress)
         with watch.step("train"):
             network, curve = _trained(services, run, cases, start, folder, progress)
@@ -153,9 +153,10 @@ def train_release(
     return document
 
 
-def _begun_by(program: str, run: TrainingRun) -> str:
-    """Name a run that a program has begun: another prepares the cases, and trains, from the beginning."""
-    return sha256_hex(f"{run.key} {program}".encode())
+def _begun_by(program: str, run: TrainingRun, taught: Sequence[LabelledCase]) -> str:
+    """Name what a program has begun to learn from labels that it believes: with others it begins again."""
+    believed_ones = [(one.case.case_id, one.organs) for one in taught]
+    return sha256_hex(f"{run.key} {program} {believed_ones}".encode())
 
 
 def _refuse_withdrawn(services: Services, taught: Sequence[LabelledCase], folder: Path) -> None:

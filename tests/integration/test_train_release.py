@@ -169,6 +169,26 @@ def test_what_one_program_has_begun_another_does_not_go_on_with(corrected, tmp_p
     assert folders[0] == folders[1] != folders[2]
 
 
+def test_a_run_does_not_go_on_with_fewer_cases_than_it_began_with(corrected, tmp_path, monkeypatch):
+    services = corrected.copy(tmp_path).services
+    folders, taught = [], module._taught
+
+    def killed(*_, keep, **__):
+        folders.append(keep.path.parent)
+        raise ZeroDivisionError
+
+    def one_is_damaged(*given):
+        cases, refused = taught(*given)
+        return cases[:-1], refused
+
+    monkeypatch.setattr(module, "train", killed)
+    for believed in (taught, taught, one_is_damaged):
+        monkeypatch.setattr(module, "_taught", believed)
+        with pytest.raises(ZeroDivisionError):
+            train_release(services, Begin.INCUMBENT, SETTINGS)
+    assert folders[0] == folders[1] != folders[2]
+
+
 def test_from_scratch_an_organ_that_nobody_drew_is_refused(corrected, tmp_path):
     services = corrected.copy(tmp_path).services
     with pytest.raises(Refused) as refused:
