@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy.console import Json, Outcome, answer, progress, table
+from models.uids import SeriesUid, StudyUid
 from services.records.port import Purpose
 from services.settings import Settings
 
@@ -149,9 +150,10 @@ def accept(
         from services.wiring import connect_in_process
 
         folder = Path(study)
-        uid = choose_series(read_series(folder)).study_uid if folder.is_dir() else study
+        uid = choose_series(read_series(folder)).study_uid if folder.is_dir() else StudyUid(study)
         named = [organ.strip() for organ in organs.split(",") if organ.strip()]
-        document = run(str(uid), named, reader, connect_in_process(Settings()), series)
+        ct = None if series is None else SeriesUid(series)
+        document = run(uid, named, reader, connect_in_process(Settings()), ct)
         line = f"release {document['release']}: accepted are {', '.join(document['organs'])}"
         return Outcome(document, (line,))
 

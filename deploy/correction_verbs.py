@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from deploy.console import Json, Outcome, answer, table
+from models.uids import SopUid
 from services.settings import Settings
 
 
@@ -49,7 +50,8 @@ def withdraw(
         settings = Settings()
         releases = ReleaseStore(settings.release_store)
         policy = ReadersDisagree(settings.readers_disagree)
-        document = run(sop_instance_uid, reader, reason, open_records(settings.records_url), releases, policy)
+        uid, records = SopUid(sop_instance_uid), open_records(settings.records_url)
+        document = run(uid, reader, reason, records, releases, policy)
         learnt = [str(number) for number in (*document["releases"], *document["inherited"])]
         return Outcome(
             document,

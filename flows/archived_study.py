@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import OrganloopError, PacsFailed, Refused
+from models.uids import SopUid, StudyUid
 from models.verdict import Code
 from services.pacs.incoming import is_uid
 from services.pacs.port import Archive, ArchivedStudy
@@ -59,7 +60,7 @@ def version_of(study: ArchivedStudy) -> str:
     return sha256("\n".join(images).encode()).hexdigest() if images else ""
 
 
-def ct_images(study: ArchivedStudy) -> list[str]:
+def ct_images(study: ArchivedStudy) -> list[SopUid]:
     """Return the SOP Instance UIDs of a study's CT series, sorted."""
     return sorted(uid for one in study.series if one.modality == "CT" for uid in one.sop_instance_uids)
 
@@ -110,7 +111,7 @@ def _key_of(patient: str) -> str:
     return patient.partition(".")[2]
 
 
-def fetch(study_uid: str, into: Path, services: Services) -> tuple[ArchivedStudy, list[Path]]:
+def fetch(study_uid: StudyUid, into: Path, services: Services) -> tuple[ArchivedStudy, list[Path]]:
     """Fetch a study, and make sure that it is one thing: whole, of one patient, and nothing came meanwhile.
 
     Returns
@@ -148,7 +149,7 @@ def fetch(study_uid: str, into: Path, services: Services) -> tuple[ArchivedStudy
     return after, came
 
 
-def _listed(study_uid: str, services: Services) -> ArchivedStudy:
+def _listed(study_uid: StudyUid, services: Services) -> ArchivedStudy:
     study = archive_of(services).study(study_uid)
     if study is None:
         raise Refused(GONE, "The archive holds no such study.")
@@ -163,7 +164,7 @@ def renewed(arrival: Arrival | None, version: str) -> bool:
     return bool(arrival and arrival.patient and version and arrival.version not in ("", version))
 
 
-def renewal_key(study_uid: str, version: str) -> str:
+def renewal_key(study_uid: StudyUid, version: str) -> str:
     """Return the key under which a version's event `study-renewed` is on record, once."""
     return f"{RENEWED}:{study_uid}:{version}"
 
@@ -196,7 +197,7 @@ def note_refused(study: ArchivedStudy, refused: Refused, services: Services) -> 
     _settle(study, services, refused, state=ArrivalState.REFUSED, code=refused.code, detail=refused.detail)
 
 
-def note_failed(study_uid: str, error: OrganloopError, services: Services) -> None:
+def note_failed(study_uid: StudyUid, error: OrganloopError, services: Services) -> None:
     """Put on record why the run of a study that was submitted ended; the study is tried again."""
     before = services.records.arrival(study_uid)
     if before is None or before.state is not ArrivalState.SUBMITTED:

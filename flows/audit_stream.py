@@ -18,6 +18,7 @@ from models.audit import Coverage, coverage, drawn
 from models.corrections import OrganState
 from models.findings import Presence, StudyFindings
 from models.release import Release
+from models.uids import SeriesUid, StudyUid
 from services.records.port import Correction, Records
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
@@ -27,13 +28,13 @@ BOUND_BROKEN = "bound-broken"
 FIRST_RELEASE = 1
 
 
-def is_drawn(study_uid: str, services: Services) -> bool:
+def is_drawn(study_uid: StudyUid, services: Services) -> bool:
     """Tell whether a study is drawn at this site; asked again it is the same answer."""
     return drawn(services.cases.pseudonym(f"audit {study_uid}"), services.settings.audit_share)
 
 
 def record_audit(
-    records: Records, key: str, study_uid: str, series_uid: str, findings: StudyFindings
+    records: Records, key: str, study_uid: StudyUid, series_uid: SeriesUid, findings: StudyFindings
 ) -> None:
     """Put on record what was claimed of a drawn study; of others nothing.
 
@@ -103,11 +104,12 @@ def check_bounds(services: Services) -> dict[str, Any]:
         claims = claimed["organs"]
         if number not in same:
             same[number] = _same_organs(services.releases.release(number), release)
-        taken = services.records.accepted_organs(study_uid, number)
+        series_uid = SeriesUid(claimed["series_uid"])
+        taken = services.records.accepted_organs(series_uid, number)
         for organ, claim in claims.items():
             if claim["bound"] is None or organ not in same[number]:
                 continue
-            measured = _dsc_of(corrections.get((study_uid, number)), organ, claim["volume_ml"])
+            measured = _dsc_of(corrections.get((series_uid, number)), organ, claim["volume_ml"])
             if measured is None and organ not in taken:
                 continue
             if measured is None:
@@ -144,18 +146,18 @@ def check_bounds(services: Services) -> dict[str, Any]:
     }
 
 
-def _audited(records: Records) -> dict[tuple[str, int], Mapping[str, Any]]:
+def _audited(records: Records) -> dict[tuple[StudyUid, int], Mapping[str, Any]]:
     """Return the newest claims by study and release."""
     return {
-        (event.payload["study_uid"], event.payload["release"]): event.payload
+        (StudyUid(event.payload["study_uid"]), event.payload["release"]): event.payload
         for event in records.events(AUDIT_DRAWN)
     }
 
 
-def _newest(records: Records) -> dict[tuple[str, int], Correction]:
-    """Return the correction that came last and stands, by study and release."""
+def _newest(records: Records) -> dict[tuple[SeriesUid, int], Correction]:
+    """Return the correction that came last and stands, by CT series and release."""
     return {
-        (correction.study_uid, correction.release): correction
+        (correction.series_uid, correction.release): correction
         for correction in records.corrections_since(FIRST_RELEASE)
         if correction.release is not None and not correction.withdrawn
     }

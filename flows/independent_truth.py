@@ -14,6 +14,7 @@ from pydicom import dcmread
 
 from models.corrections import Mask
 from models.errors import Refused
+from models.uids import SopUid
 from services.dicom.bounded import BROKEN_DATASET
 from services.dicom.organ_seg import KIND as ORGAN_SEG
 from services.dicom.seg_reader import SegObject, read_seg
@@ -87,14 +88,14 @@ def _is_known(seg: SegObject, records: Records) -> bool:
     return records.find_result(uid) is not None or bool(records.corrections(sop_instance_uid=uid))
 
 
-def _members(study: Path) -> dict[str, Path]:
+def _members(study: Path) -> dict[SopUid, Path]:
     """Return the files of a study's folder by SOP Instance UID."""
-    found: dict[str, Path] = {}
+    found: dict[SopUid, Path] = {}
     for path in sorted(study.rglob("*")):
         if path.is_file():
             with contextlib.suppress(*BROKEN_DATASET):
                 header = dcmread(path, specific_tags=["SOPInstanceUID"], stop_before_pixels=True)
-                found[str(header.get("SOPInstanceUID"))] = path
+                found[SopUid(str(header.get("SOPInstanceUID")))] = path
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from models.corrections import OrganLedger
 from models.errors import Refused
+from models.uids import StudyUid
 from services.dicom.segment_claims import Question
 from services.records.port import Correction
 
@@ -33,7 +34,7 @@ def document_of(correction: Correction, why: str | None) -> dict[str, Any]:
     }
 
 
-def refusal(status: str, study_uid: str | None, refused: Refused) -> dict[str, Any]:
+def refusal(status: str, study_uid: StudyUid | None, refused: Refused) -> dict[str, Any]:
     """Return what is said of a SEG that is refused."""
     return {
         "study_uid": study_uid,

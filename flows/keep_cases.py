@@ -16,6 +16,7 @@ from models.corrections import INDEPENDENT, HybridLabel, Mask, Provenance
 from models.errors import Refused
 from models.organs import KEYS
 from models.resampling import to_model_grid
+from models.uids import SeriesUid, StudyUid
 from models.windows import body_mask
 from services.cases.store import CaseContent
 from services.dicom.phantom_series import read_truth
@@ -208,7 +209,11 @@ def _by_site(cases: Collection[Case]) -> list[Case]:
 
 
 def accept(
-    study_uid: str, organs: Collection[str], reader: str, services: Services, series_uid: str | None = None
+    study_uid: StudyUid,
+    organs: Collection[str],
+    reader: str,
+    services: Services,
+    series_uid: SeriesUid | None = None,
 ) -> dict[str, Any]:
     """Record that a reader accepts organs of the result written last of a CT series, as they are.
 

@@ -16,6 +16,7 @@ from models.errors import Refused
 from models.organs import organ
 from models.resampling import to_model_grid
 from models.scopes import Scope
+from models.uids import SeriesUid
 from services.cases.store import CaseContent
 from services.cases.words import teaching_words, valid_words
 from services.dicom.correction_reader import ReturnedSeg
@@ -130,7 +131,7 @@ def _keep_out(correction: Correction, why: str, memory: Memory) -> str:
     return why
 
 
-def compare_readers(series_uid: str, memory: Memory) -> None:
+def compare_readers(series_uid: SeriesUid, memory: Memory) -> None:
     """Measure how far readers agree on each organ of a series, wherever that was not measured yet.
 
     The Dice coefficient is taken where both are truth: one reader may have looked at a few slices only.

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from flows.archived_study import INCOMPLETE
 from flows.serving import Progress, silent
 from models.errors import PacsFailed, Refused
+from models.uids import StudyUid
 from services.pacs.incoming import is_uid
 from services.pacs.port import ArchivedStudy, QuerySource
 from services.records.port import Arrival, ArrivalState
@@ -50,7 +51,7 @@ def retrieve(services: Services, today: date, progress: Progress = silent) -> li
     queried = [date.fromisoformat(one.payload["day"]) for one in records.events(QUERIED)]
     since = min([today, *queried[-1:]]) - timedelta(days=DAYS_BACK)
     studies = [uid for uid in source.studies_since(since) if is_uid(uid)]
-    waiting = [one.uid for one in records.open_arrivals() if one.is_study and one.code == INCOMPLETE]
+    waiting = [one.study_uid for one in records.open_arrivals() if one.is_study and one.code == INCOMPLETE]
     end = time.monotonic() + RETRIEVE_SECONDS
     failed: list[str] = []
     for study_uid in dict.fromkeys((*studies, *waiting)):
@@ -67,7 +68,7 @@ def retrieve(services: Services, today: date, progress: Progress = silent) -> li
     return failed
 
 
-def lacking(study_uid: str, study: ArchivedStudy | None, services: Services) -> int:
+def lacking(study_uid: StudyUid, study: ArchivedStudy | None, services: Services) -> int:
     """Return how many instances the PACS has that neither the archive holds nor are results of ours.
 
     Compared UID by UID where the numbers differ: results of ours may have been sent on to the PACS.
@@ -90,7 +91,7 @@ def lacking(study_uid: str, study: ArchivedStudy | None, services: Services) -> 
     return max(len(missing), counted - len(listed))
 
 
-def _retrieve(study_uid: str, source: QuerySource, services: Services, progress: Progress) -> None:
+def _retrieve(study_uid: StudyUid, source: QuerySource, services: Services, progress: Progress) -> None:
     arrival = services.records.arrival(study_uid)
     if (
         arrival is not None
@@ -113,7 +114,7 @@ def _retrieve(study_uid: str, source: QuerySource, services: Services, progress:
         progress(f"study {study_uid}: {error}")
 
 
-def _note_incomplete(arrival: Arrival | None, study_uid: str, missing: int, services: Services) -> None:
+def _note_incomplete(arrival: Arrival | None, study_uid: StudyUid, missing: int, services: Services) -> None:
     """Say that more is to come before it does: no part of a study may pass for all of it."""
     if arrival is not None and arrival.state is not ArrivalState.WAITING:
         return
@@ -122,14 +123,14 @@ def _note_incomplete(arrival: Arrival | None, study_uid: str, missing: int, serv
     services.records.change_arrival(arrival, after)
 
 
-def _note_not_sent(study_uid: str, error: Refused | PacsFailed, services: Services) -> None:
+def _note_not_sent(study_uid: StudyUid, error: Refused | PacsFailed, services: Services) -> None:
     study = services.archive.study(study_uid) if services.archive else None
     code = error.code if isinstance(error, Refused) else "pacs-failed"
     payload = {"study_uid": study_uid, "code": code, "missing": lacking(study_uid, study, services)}
     services.records.event(NOT_SENT, who="watch_arrivals", payload=payload)
 
 
-def _paused(study_uid: str, missing: int, services: Services) -> bool:
+def _paused(study_uid: StudyUid, missing: int, services: Services) -> bool:
     """Return whether the study was asked for in vain so lately that the PACS is left in peace."""
     told = [one for one in services.records.events(NOT_SENT) if one.payload["study_uid"] == study_uid]
     if not told or told[-1].payload["missing"] != missing:

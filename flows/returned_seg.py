@@ -14,6 +14,7 @@ from pydicom import dcmread
 from models.corrections import Mask
 from models.errors import PacsFailed, Refused
 from models.scopes import Scope
+from models.uids import SeriesUid, SopUid, StudyUid
 from services.cases.store import CaseStore
 from services.cases.words import ReadersDisagree
 from services.dicom.organ_seg import KIND as ORGAN_SEG
@@ -122,7 +123,7 @@ class Finder:
         path = Path(source)
         if path.exists() or not UID.fullmatch(str(source)):
             return find_seg(path)
-        found = self._archive().fetch_instance(str(source), self.into)
+        found = self._archive().fetch_instance(SopUid(str(source)), self.into)
         if found is None:
             raise Refused("not-in-archive", f"the archive holds no object {source}")
         return found
@@ -141,7 +142,7 @@ class Finder:
         ct = load(cited_series(read_series(self.study), sent))
         return Placed(ct, self.study, read_seg(sent, ct))
 
-    def placed(self, study_uid: str, seg: Path) -> Placed:
+    def placed(self, study_uid: StudyUid, seg: Path) -> Placed:
         """Return where a SEG belongs, by the images it cites.
 
         Raises
@@ -157,7 +158,7 @@ class Finder:
         return Placed(ct, folder, None if sent is None else read_seg(sent, ct))
 
     def corrected(
-        self, theirs: SegObject, placed: Placed, known: str | None = None, saved_at: str | None = None
+        self, theirs: SegObject, placed: Placed, known: SopUid | None = None, saved_at: str | None = None
     ) -> tuple[SegObject, Result | None]:
         """Return the SEG of ours that a SEG was made from, and the result it belongs to.
 
@@ -219,12 +220,12 @@ class Finder:
             raise Refused("no-review-regions", "no review regions were shown, or they are not archived")
         return review_regions(read_seg(path, placed.ct))
 
-    def _on_record(self, sop_instance_uid: str) -> Result | None:
+    def _on_record(self, sop_instance_uid: SopUid) -> Result | None:
         """Return the result with this organ SEG, if it is one of ours."""
         result = self.memory.records.find_result(sop_instance_uid) if self.memory else None
         return result if result and ORGAN_SEG in result.objects else None
 
-    def _results(self, series_uid: str, saved_at: str | None) -> list[Result]:
+    def _results(self, series_uid: SeriesUid, saved_at: str | None) -> list[Result]:
         """Return the results of a series that a SEG may be made from, the likeliest of equal ones last.
 
         That is the one written last before the save. Clocks differ: a later one is still compared.
@@ -236,7 +237,7 @@ class Finder:
             raise Refused("no-result", f"no result of series {series_uid} is on record")
         return sorted(found, key=lambda one: not _written_after(one, saved_at))  # stable: in order of writing
 
-    def _member(self, sop_instance_uid: str, folder: Path) -> Path | None:
+    def _member(self, sop_instance_uid: SopUid, folder: Path) -> Path | None:
         """Return the file of an object of the study; None if neither the folder nor the archive holds it."""
         named = folder / f"{sop_instance_uid}.dcm"
         if named.is_file():

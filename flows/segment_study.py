@@ -38,6 +38,7 @@ from models.organs import CATALOGUE
 from models.release import Release
 from models.resampling import to_model_grid
 from models.study import assess
+from models.uids import StudyUid
 from services.dicom.provenance import site_of
 from services.dicom.results import ResultObject, write_results
 from services.dicom.series import CTSeries, choose_series, load, read_series
@@ -153,7 +154,7 @@ def segment(
     with work_folder(services.settings.home / "work") as work:
         with watch.step("fetch"):
             progress(f"fetching study {source}")
-            study, files = fetch(str(source), work, services)
+            study, files = fetch(StudyUid(str(source)), work, services)
             asked = replace(asked, notes=what_changed(study, services))
         if out is not None:
             return _into_folder(_make(files, services, asked, watch, progress), out, services, watch)
@@ -324,7 +325,7 @@ def segment_task(source: str | Path, out: Path | None, release: int | None) -> d
         return segment(source, out, services, release=release).document
     except OrganloopError as error:
         if is_archived(source):
-            note_failed(str(source), error, services)
+            note_failed(StudyUid(str(source)), error, services)
         if not isinstance(error, Refused):
             raise
         return {"code": error.code, "detail": error.detail, "measured": dict(error.measured)}

@@ -12,6 +12,7 @@ from flows.correction_sums import edited_by_reader
 from flows.gate_trial import CANDIDATE_CALIBRATED, CANDIDATE_TRAINED, CANDIDATE_TUNED
 from flows.returned_seg import UID
 from models.errors import Refused
+from models.uids import SopUid, StudyUid
 from services.cases.features import FeatureStore
 from services.cases.training_runs import erase_runs
 from services.cases.words import UNCHANGED, ReadersDisagree, teaches, teaching_words, valid_words
@@ -33,7 +34,7 @@ ERASED = "releases-learnt-from-erased"
 
 
 def withdraw(
-    sop_instance_uid: str,
+    sop_instance_uid: SopUid,
     reader: str,
     reason: str,
     records: Records,
@@ -180,13 +181,13 @@ def _patient(source: str, services: Services) -> tuple[str, bool]:
     return services.cases.pseudonym(source), True
 
 
-def _study_of(source: str, records: Records) -> str:
+def _study_of(source: str, records: Records) -> StudyUid:
     """Return the study of a result or correction of that UID on record; else what was given."""
     if not UID.fullmatch(source):
-        return source
-    result = records.find_result(source)
-    corrections = records.corrections(sop_instance_uid=source)
-    return result.study_uid if result else corrections[-1].study_uid if corrections else source
+        return StudyUid(source)
+    result = records.find_result(SopUid(source))
+    corrections = records.corrections(sop_instance_uid=SopUid(source))
+    return result.study_uid if result else corrections[-1].study_uid if corrections else StudyUid(source)
 
 
 def _archived_patient(study: ArchivedStudy, services: Services) -> str | None:

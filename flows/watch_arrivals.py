@@ -24,6 +24,7 @@ from flows.launching import INGEST, RUN_SECONDS, SEGMENT, Launcher, PrefectLaunc
 from flows.queried_pacs import OURS, lacking, retrieve
 from flows.serving import Progress, silent
 from models.errors import PacsFailed, ServingFailed
+from models.uids import StudyUid
 from models.verdict import Code
 from services.pacs.incoming import is_uid
 from services.pacs.port import ArchivedStudy
@@ -95,7 +96,7 @@ def take_in(services: Services, today: date, progress: Progress = silent) -> int
     """Read the archive's feed to its end; return how many studies were touched. Raises as `watch`."""
     _begin(services, progress)
     services.records.sweep(today, datetime.combine(today, time()).astimezone() - timedelta(days=DAYS_WATCHED))
-    came: set[str] = set()
+    came: set[StudyUid] = set()
     more = services.feed is not None
     while more and services.feed is not None:
         cursor = services.records.feed_cursor() or 0
@@ -123,7 +124,7 @@ def _begin(services: Services, progress: Progress) -> None:
     progress(f"the archive's feed is read from change {cursor} on")
 
 
-def _has_uid(study_uid: str, services: Services, progress: Progress) -> bool:
+def _has_uid(study_uid: StudyUid, services: Services, progress: Progress) -> bool:
     """Return whether a study's UID is one; what bears another text is said, once, and left alone."""
     if is_uid(study_uid):
         return True

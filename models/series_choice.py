@@ -18,6 +18,7 @@ import numpy as np
 from models.errors import Refused
 from models.geometry import Geometry
 from models.slice_facts import SliceFacts
+from models.uids import SeriesUid
 
 SHIPPED = Path(__file__).with_suffix(".toml")
 
@@ -39,7 +40,7 @@ class Candidate:
         Its value for each of `WORDS` and `NUMBERS`.
     """
 
-    series_uid: str
+    series_uid: SeriesUid
     series_number: int | None
     facts: Mapping[str, Value]
 
@@ -172,7 +173,7 @@ class Choice:
         Of every candidate, by series UID; one sentence each.
     """
 
-    series_uid: str
+    series_uid: SeriesUid
     reasons: Mapping[str, str]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.uids import SeriesUid, SopUid, StudyUid
+
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
@@ -81,9 +83,9 @@ class SliceFacts:
         Whether the pixels went through lossy compression, or are said to hold burned-in text.
     """
 
-    sop_instance_uid: str
-    study_uid: str
-    series_uid: str
+    sop_instance_uid: SopUid
+    study_uid: StudyUid
+    series_uid: SeriesUid
     frame_of_reference_uid: str
     patient: tuple[str, ...]
     modality: str

@@ -25,6 +25,7 @@ from deploy.doctor import TEST_PATIENT
 from deploy.doctor.clock import clock
 from deploy.doctor.finding import Finding, State
 from models.errors import PacsFailed
+from models.uids import SopUid, StudyUid
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -39,7 +40,7 @@ ECHO_SECONDS = 10
 def queries(archive: DicomwebArchive) -> Iterator[Finding]:
     """Ask for a study that does not exist, by QIDO-RS."""
     started = time.perf_counter()
-    DicomwebArchive(archive.web).study(generate_uid())
+    DicomwebArchive(archive.web).study(StudyUid(generate_uid()))
     took_ms = 1000 * (time.perf_counter() - started)
     yield Finding(
         "archive, query (QIDO)",
@@ -99,8 +100,8 @@ class TestObject:
 
     __test__ = False
 
-    study_uid: str
-    sop_instance_uid: str
+    study_uid: StudyUid
+    sop_instance_uid: SopUid
     content: bytes
 
     @property

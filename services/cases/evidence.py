@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from models.corrections import OrganState
 from models.label_doubts import TINY_ML
+from models.uids import SeriesUid, StudyUid
 from services.cases.store import CaseStore
 from services.cases.words import ReadersDisagree, teaching_words, valid_words
 from services.records.port import Case, Purpose, Records
@@ -40,7 +41,7 @@ class LabelledCase:
     case: Case
     organs: tuple[str, ...]
     correction: str | None
-    series_uid: str | None = None
+    series_uid: SeriesUid | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Evidence:
     left_out: Mapping[str, str]
     corrected: tuple[LabelledCase, ...] = ()
     older: tuple[LabelledCase, ...] = ()
-    edited: Mapping[str, Mapping[str, tuple[str, str]]] = field(default_factory=dict)
+    edited: Mapping[str, Mapping[str, tuple[StudyUid, str]]] = field(default_factory=dict)
 
     def too_little_without(self, organ: str, refused: Collection[str]) -> str | None:
         """Return why an organ has not enough evidence without the labels of some cases; as `too_little`."""
@@ -110,7 +111,7 @@ def gather(
     known = {cases.pseudonym(one.name): one for one in records.corrections()} if kept else {}
     teaching, _ = teaching_words(valid_words(known.values()), records.agreements(), policy)
     organs_of: dict[str, set[str]] = {}
-    edited: dict[str, dict[str, tuple[str, str]]] = {organ: {} for organ in asked}
+    edited: dict[str, dict[str, tuple[StudyUid, str]]] = {organ: {} for organ in asked}
     tiny = dict.fromkeys(asked, 0)
     for (_, organ), word in teaching.items():
         correction = word.correction

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from models.errors import StorageFailed
 from models.kept_features import KeptFeatures
 from models.release import Release
+from models.uids import SeriesUid
 from services.cases.store import CaseStore
 from services.releases.files import replace
 
@@ -55,7 +56,7 @@ class FeatureStore:
         self._folder = folder or cases.folder / "features"
 
     def keep(
-        self, patient: str, series_uid: str, release: Release, hu: NDArray[np.int16], kept: KeptFeatures
+        self, patient: str, series_uid: SeriesUid, release: Release, hu: NDArray[np.int16], kept: KeptFeatures
     ) -> None:
         """Keep the features of a served series.
 
@@ -85,7 +86,7 @@ class FeatureStore:
         replace(path, kept.to_bytes())
 
     def find(
-        self, patient: str, series_uid: str, release: Release, hu: NDArray[np.int16]
+        self, patient: str, series_uid: SeriesUid, release: Release, hu: NDArray[np.int16]
     ) -> KeptFeatures | None:
         """Return what was kept of a series; None if nothing was, or not by this trunk on these voxels.
 
@@ -117,7 +118,7 @@ class FeatureStore:
             return None
         return kept if kept.fits(release.contract) else None
 
-    def held(self, series: Iterable[tuple[str, str]], folder: Path) -> FeatureStore:
+    def held(self, series: Iterable[tuple[str, SeriesUid]], folder: Path) -> FeatureStore:
         """Return what was kept of some series when this was asked first, whatever is forgotten since.
 
         A run that is taken up again sees what it began with. Files are linked, not copied.
@@ -179,7 +180,7 @@ class FeatureStore:
                 continue  # another process was first
         return gone
 
-    def _path(self, patient: str, series_uid: str, release: Release, hu: NDArray[np.int16]) -> Path:
+    def _path(self, patient: str, series_uid: SeriesUid, release: Release, hu: NDArray[np.int16]) -> Path:
         voxels = hashlib.sha256(repr(hu.shape).encode() + np.ascontiguousarray(hu).tobytes()).hexdigest()
         contract = release.contract
         seen = [release.trunk, *map(int, contract.window_shape), *map(float, contract.hu_window)]
@@ -187,5 +188,5 @@ class FeatureStore:
         name = f"{self._named(series_uid)}-{trunk[:NAMED_BY]}-{voxels[:NAMED_BY]}.npz"
         return self._folder / patient / name
 
-    def _named(self, series_uid: str) -> str:
+    def _named(self, series_uid: SeriesUid) -> str:
         return self._cases.pseudonym(series_uid)[:NAMED_BY]

@@ -10,6 +10,7 @@ from itertools import combinations
 
 from models.corrections import OrganLedger, OrganState
 from models.organs import organ
+from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.port import Agreement, Correction
 
 
@@ -52,17 +53,17 @@ class OpenDisagreement:
         The lowest Dice coefficient between two of them; None if it was not measured.
     """
 
-    series_uid: str
-    study_uid: str
+    series_uid: SeriesUid
+    study_uid: StudyUid
     organ: str
     corrections: tuple[str, ...]
     dsc: float | None
 
 
-SeriesOrgan = tuple[str, str]
+SeriesOrgan = tuple[SeriesUid, str]
 """SeriesInstanceUID and organ key."""
 
-SaidBy = tuple[str, str, str, str]
+SaidBy = tuple[SeriesUid, str, str, str]
 """SeriesInstanceUID, organ key, reader, and the SOP Instance UID where no reader is named."""
 
 UNCHANGED = "ours-unchanged"
@@ -88,8 +89,8 @@ def valid_words(corrections: Iterable[Correction]) -> dict[SeriesOrgan, tuple[Wo
     corrections
         All there are, in order of arrival.
     """
-    newest: dict[str, Correction] = {}
-    arrived: dict[tuple[str, str], int] = {}
+    newest: dict[SopUid, Correction] = {}
+    arrived: dict[tuple[SopUid, str], int] = {}
     for n, correction in enumerate(corrections):
         if not correction.withdrawn:
             newest[correction.sop_instance_uid] = correction

@@ -19,6 +19,7 @@ from pydicom.tag import Tag
 from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, MediaStorageDirectoryStorage
 
 from models.slice_facts import PixelFormat, SliceFacts
+from models.uids import SeriesUid, SopUid, StudyUid
 from services.dicom.files import UNREADABLE, TooLargeFile, as_written, begins_as_dicom, opened
 
 LOSSY_SYNTAXES = frozenset((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless))
@@ -68,9 +69,9 @@ def facts_of(header: Dataset, known: Known | None = None) -> SliceFacts:
     """Return the plain facts of one image's header; values known from other headers are not parsed again."""
     of = _Attributes(header, {} if known is None else known)
     return SliceFacts(
-        sop_instance_uid=of.text("SOPInstanceUID"),
-        study_uid=of.text("StudyInstanceUID"),
-        series_uid=of.text("SeriesInstanceUID"),
+        sop_instance_uid=SopUid(of.text("SOPInstanceUID")),
+        study_uid=StudyUid(of.text("StudyInstanceUID")),
+        series_uid=SeriesUid(of.text("SeriesInstanceUID")),
         frame_of_reference_uid=of.text("FrameOfReferenceUID"),
         patient=tuple(of.text(name) for name in PATIENT),
         modality=of.text("Modality"),

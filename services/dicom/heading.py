@@ -13,6 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.valuerep import DT
 
+from models.uids import SeriesUid, SopUid
+
 MANUFACTURER = "Organloop"
 SOFTWARE_VERSION = version("organloop")
 
@@ -44,8 +46,8 @@ class Heading:
         Date and time of content, series and instance: local time of the site, as modalities write it.
     """
 
-    sop_instance_uid: str
-    series_instance_uid: str
+    sop_instance_uid: SopUid
+    series_instance_uid: SeriesUid
     series_number: int
     series_description: str
     release: int

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from models.uids import SopUid
+
 WRITER_VERSION = f"3/highdicom-{version('highdicom')}/pydicom-{version('pydicom')}"
 """Changes whenever the same results would be written as other bytes; part of every UID."""
 
@@ -38,7 +40,7 @@ def hashed_uid(*parts: str) -> str:
     return f"2.25.{uuid.UUID(int=value).int}"
 
 
-def tracking_uid(name: str, sop_instance_uids: Iterable[str]) -> str:
+def tracking_uid(name: str, sop_instance_uids: Iterable[SopUid]) -> str:
     """Return the TrackingUID of one thing in these images, whatever order they are named in."""
     return hashed_uid("tracking", name, *sorted(sop_instance_uids))
 
@@ -59,14 +61,14 @@ class Identity:
         Digest of all settings that may change the result.
     """
 
-    inputs: tuple[str, ...]
+    inputs: tuple[SopUid, ...]
     release_digest: str
     profile: str
     settings_digest: str
 
     @classmethod
     def of(
-        cls, sop_instance_uids: Iterable[str], release_digest: str, profile: str, settings_digest: str
+        cls, sop_instance_uids: Iterable[SopUid], release_digest: str, profile: str, settings_digest: str
     ) -> Identity:
         """Return the identity of a result, whatever order the images are named in."""
         return cls(tuple(sorted(sop_instance_uids)), release_digest, profile, settings_digest)

@@ -21,6 +21,7 @@ from pydicom.sr.coding import Code
 from models.findings import OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.organs import Organ, organ
 from models.reasons import Reason
+from models.uids import SeriesUid, SopUid
 from models.verdict import GeometryVerdict
 from services.dicom import private_codes as own
 from services.dicom.heading import MANUFACTURER, Heading, finish, to_bytes, without_patient
@@ -49,8 +50,8 @@ class Reference(NamedTuple):
     """An object of ours that the report refers to."""
 
     sop_class_uid: str
-    sop_instance_uid: str
-    series_uid: str
+    sop_instance_uid: SopUid
+    series_uid: SeriesUid
 
 
 def write_report(

@@ -9,6 +9,7 @@ from datetime import datetime
 from pydicom.config import disable_value_validation
 
 from models.findings import StudyFindings
+from models.uids import SeriesUid, SopUid
 from services.dicom import organ_seg, report_sr, review_seg
 from services.dicom.heading import Heading
 from services.dicom.identity import Identity
@@ -44,8 +45,8 @@ class ResultObject:
     """
 
     kind: str
-    sop_instance_uid: str
-    series_uid: str
+    sop_instance_uid: SopUid
+    series_uid: SeriesUid
     content: bytes
     file_name: str
 
@@ -95,7 +96,7 @@ def write_results(
         raise ValueError("findings and series are not on the same grid")
     chosen = Profile(profile)
     identity = Identity.of(
-        (str(image.SOPInstanceUID) for image in series.images),
+        (SopUid(str(image.SOPInstanceUID)) for image in series.images),
         findings.release_digest,
         chosen,
         settings_digest,
@@ -106,8 +107,8 @@ def write_results(
     def heading(kind: str, description: str, said_of_series: Sequence[str] = ()) -> Heading:
         # the same images may be found in other company: localizers, resends, more series
         return Heading(
-            sop_instance_uid=identity.uid(kind, "\n".join(("instance", *said_of_series))),
-            series_instance_uid=identity.uid(kind, "\n".join(("series", *said_of_series))),
+            sop_instance_uid=SopUid(identity.uid(kind, "\n".join(("instance", *said_of_series)))),
+            series_instance_uid=SeriesUid(identity.uid(kind, "\n".join(("series", *said_of_series)))),
             series_number=_SERIES_NUMBERS[kind],
             series_description=description,
             release=findings.release,

@@ -11,6 +11,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from models.errors import Refused
+from models.uids import SopUid, StudyUid
 from services.dicom.bounded import BROKEN_DATASET, open_bounded
 from services.dicom.seg_frames import SegCode
 from services.dicom.seg_reader import SegObject
@@ -36,8 +37,8 @@ class Saving:
         object does not say when.
     """
 
-    sop_instance_uid: str
-    study_uid: str
+    sop_instance_uid: SopUid
+    study_uid: StudyUid
     reader: str
     viewer: str
     saved_at: str | None
@@ -59,8 +60,8 @@ def saving_of(path: Path) -> Saving:
     seg = open_bounded(path, stop_before_pixels=True)
     try:
         return Saving(
-            sop_instance_uid=str(seg.get("SOPInstanceUID") or ""),
-            study_uid=str(seg.get("StudyInstanceUID") or ""),
+            sop_instance_uid=SopUid(str(seg.get("SOPInstanceUID") or "")),
+            study_uid=StudyUid(str(seg.get("StudyInstanceUID") or "")),
             reader=_words(seg, "ContentCreatorName") or _words(seg, "OperatorsName"),
             viewer=_viewer(seg),
             saved_at=_saved_at(seg),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from models.errors import Refused
+from models.uids import SeriesUid, SopUid, StudyUid
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -60,11 +61,11 @@ class ReferencedSeries(Protocol):
     """The CT series a SEG is placed on."""
 
     @property
-    def study_uid(self) -> str:
+    def study_uid(self) -> StudyUid:
         """StudyInstanceUID."""
 
     @property
-    def series_uid(self) -> str:
+    def series_uid(self) -> SeriesUid:
         """SeriesInstanceUID."""
 
     @property
@@ -111,11 +112,11 @@ class Frame:
         group = self.group(keyword)
         return None if group is None else group.get(attribute)
 
-    def cited(self) -> set[str]:
+    def cited(self) -> set[SopUid]:
         """Return the SOP Instance UIDs of the images this frame says it was drawn on."""
         return self._sources(of_segs=False)
 
-    def cited_segs(self) -> set[str]:
+    def cited_segs(self) -> set[SopUid]:
         """Return the SOP Instance UIDs of the SEGs this frame says it was made from."""
         return self._sources(of_segs=True)
 
@@ -124,7 +125,7 @@ class Frame:
             self.own.get("DerivationImageSequence") or self.shared.get("DerivationImageSequence") or ()
         )
         return {
-            str(image.get("ReferencedSOPInstanceUID"))
+            SopUid(str(image.get("ReferencedSOPInstanceUID")))
             for derivation in derivations
             for image in derivation.get("SourceImageSequence") or ()
             if (image.get("ReferencedSOPClassUID") in SEG_CLASSES) == of_segs

@@ -18,6 +18,7 @@ from pydicom.dataset import Dataset
 from models.corrections import Mask
 from models.errors import Refused
 from models.organs import Code
+from models.uids import SeriesUid, SopUid
 from services.dicom.bounded import BROKEN_DATASET, open_bounded
 from services.dicom.seg_frames import (
     LABEL_MAP_STORAGE,
@@ -100,12 +101,12 @@ class SegObject:
         as their source; a viewer may name the SEG it was made from.
     """
 
-    sop_instance_uid: str
-    series_uid: str
+    sop_instance_uid: SopUid
+    series_uid: SeriesUid
     manufacturer: str
     content_creator: str
     segments: tuple[ReadSegment, ...]
-    refers_to: frozenset[str] = frozenset()
+    refers_to: frozenset[SopUid] = frozenset()
 
 
 def read_seg(path: Path, ct: ReferencedSeries) -> SegObject:
@@ -163,8 +164,8 @@ def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
     else:
         slices.require_matrix(int(seg.Rows), int(seg.Columns))
     return SegObject(
-        sop_instance_uid=str(seg.SOPInstanceUID),
-        series_uid=str(seg.SeriesInstanceUID),
+        sop_instance_uid=SopUid(str(seg.SOPInstanceUID)),
+        series_uid=SeriesUid(str(seg.SeriesInstanceUID)),
         manufacturer=str(seg.get("Manufacturer") or ""),
         content_creator=str(seg.get("ContentCreatorName") or ""),
         segments=tuple(_segment(number, items[number], masks[number]) for number in masks.numbers),
@@ -191,14 +192,14 @@ def _require_same_patient_and_frame(seg: Dataset, ct: ReferencedSeries) -> None:
         raise Refused(SegCode.OTHER_FRAME_OF_REFERENCE, "the SEG is in another frame of reference")
 
 
-def _require_known_images(seg: Dataset, ct: ReferencedSeries) -> frozenset[str]:
+def _require_known_images(seg: Dataset, ct: ReferencedSeries) -> frozenset[SopUid]:
     """Return the UIDs a SEG lists; refuse one that lists other series only, or images ours has not."""
     known = {image.SOPInstanceUID for image in ct.images}
-    listed: dict[str, set[str]] = {}
+    listed: dict[SeriesUid, set[SopUid]] = {}
     for series in seg.get("ReferencedSeriesSequence") or ():
-        images = listed.setdefault(str(series.get("SeriesInstanceUID")), set())
+        images = listed.setdefault(SeriesUid(str(series.get("SeriesInstanceUID"))), set())
         images |= {
-            str(item.get("ReferencedSOPInstanceUID"))
+            SopUid(str(item.get("ReferencedSOPInstanceUID")))
             for item in series.get("ReferencedInstanceSequence") or ()
         }
     if listed and ct.series_uid not in listed:

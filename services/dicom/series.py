@@ -23,6 +23,7 @@ from models.series_choice import SHIPPED, SeriesRules, candidate_of, choose
 from models.series_rules import refuse_mixed_patients_of_study
 from models.slice_facts import SliceFacts
 from models.stack import Repair, judge
+from models.uids import SeriesUid, StudyUid
 from models.verdict import Code, GeometryVerdict
 from models.volume import Volume
 from services.dicom.files import UNREADABLE, TooLargeFile, as_written, files_under, opened
@@ -57,8 +58,8 @@ class SeriesReading:
         What the verdict was made from, in the same order.
     """
 
-    study_uid: str
-    series_uid: str
+    study_uid: StudyUid
+    series_uid: SeriesUid
     verdict: GeometryVerdict
     geometry: Geometry | None
     images: tuple[Dataset, ...]
@@ -83,8 +84,8 @@ class CTSeries:
         `ok` or `repaired`, with all notes.
     """
 
-    study_uid: str
-    series_uid: str
+    study_uid: StudyUid
+    series_uid: SeriesUid
     frame_of_reference_uid: str
     volume: Volume
     images: tuple[Dataset, ...]

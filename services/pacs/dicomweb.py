@@ -19,6 +19,7 @@ from dicomweb_client import DICOMwebClient
 from pydicom.filereader import read_partial
 
 from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed
+from models.uids import SeriesUid, SopUid, StudyUid
 from models.verdict import Code
 from services.pacs import multipart, stow
 from services.pacs.http import Http
@@ -65,7 +66,7 @@ class DicomwebArchive:
         """The connection to its DICOMweb root."""
         return self._web
 
-    def study(self, study_uid: str) -> ArchivedStudy | None:
+    def study(self, study_uid: StudyUid) -> ArchivedStudy | None:
         """See `Archive.study`.
 
         Raises
@@ -93,7 +94,9 @@ class DicomwebArchive:
             patients=tuple(patient for patient, _ in sorted(patients)),
             stable=True,
             urgent=self._urgent(study_uid),
-            series=by_series((row[_SERIES_UID], row[_MODALITY], row[_SOP_UID]) for row in instances),
+            series=by_series(
+                (SeriesUid(row[_SERIES_UID]), row[_MODALITY], SopUid(row[_SOP_UID])) for row in instances
+            ),
         )
 
     def fetch_study(self, source: str, into: Path) -> Path:
@@ -101,7 +104,7 @@ class DicomwebArchive:
 
         The folder appears whole, in place of an earlier one.
         """
-        study = self.study(source)
+        study = self.study(StudyUid(source))
         if study is None:
             raise Refused(STUDY_GONE, "The archive holds nothing under that study UID, or nothing any more.")
         if len(study.patients) > 1:
@@ -128,7 +131,7 @@ class DicomwebArchive:
             bring(folder, into / source)
         return into / source
 
-    def fetch_instance(self, sop_instance_uid: str, into: Path) -> Path | None:
+    def fetch_instance(self, sop_instance_uid: SopUid, into: Path) -> Path | None:
         """See `Archive.fetch_instance`; the file is named by the UID."""
         found = self._locate(sop_instance_uid) if is_uid(sop_instance_uid) else []
         if len(found) > 1:
@@ -165,7 +168,7 @@ class DicomwebArchive:
                 )
         return tuple(item.sop_instance_uid for item in objects)
 
-    def _store_one(self, item: DicomObject, study_uid: str) -> str | None:
+    def _store_one(self, item: DicomObject, study_uid: StudyUid) -> str | None:
         """Return why the archive does not hold an object in the end; None if it does."""
         reason, again = "", True
         unavailable: PacsUnavailable | None = None
@@ -212,7 +215,7 @@ class DicomwebArchive:
         for series in study.series:
             self._retrieve(f"/studies/{study.study_uid}/series/{series.series_uid}", folder)
 
-    def _locate(self, sop_instance_uid: str) -> list[str]:
+    def _locate(self, sop_instance_uid: SopUid) -> list[str]:
         """Return what names each copy of an object for `_fetch_object`."""
         rows = self._search(
             self._client.search_for_instances,
@@ -225,7 +228,7 @@ class DicomwebArchive:
             if row[_SOP_UID] == sop_instance_uid
         ]
 
-    def _fetch_object(self, place: str, sop_instance_uid: str, folder: Path) -> None:
+    def _fetch_object(self, place: str, sop_instance_uid: SopUid, folder: Path) -> None:
         self._retrieve(place, folder)
 
     def _retrieve(self, path: str, folder: Path) -> None:
@@ -242,7 +245,7 @@ class DicomwebArchive:
 
         self._web.stream(path, read, AS_STORED)
 
-    def _holds(self, study_uid: str, sop_instance_uid: str) -> bool:
+    def _holds(self, study_uid: StudyUid, sop_instance_uid: SopUid) -> bool:
         rows = self._search(
             self._client.search_for_instances,
             (_SOP_UID,),
@@ -251,7 +254,7 @@ class DicomwebArchive:
         )
         return any(row[_SOP_UID] == sop_instance_uid for row in rows)
 
-    def _search_studies(self, study_uid: str) -> list[Row]:
+    def _search_studies(self, study_uid: StudyUid) -> list[Row]:
         """Return a study as it lies, once per patient."""
         rows = self._search(
             self._client.search_for_studies,
@@ -260,14 +263,14 @@ class DicomwebArchive:
         )
         return [row for row in rows if row[_STUDY_UID] == study_uid]
 
-    def _search_instances(self, study_uid: str) -> list[Row]:
+    def _search_instances(self, study_uid: StudyUid) -> list[Row]:
         return self._search(
             self._client.search_for_instances,
             (_SOP_UID, _SERIES_UID, _MODALITY),
             study_instance_uid=study_uid,
         )
 
-    def _urgent(self, study_uid: str) -> bool:
+    def _urgent(self, study_uid: StudyUid) -> bool:
         """Return whether the object that is listed first says so: the archive reads one file for it."""
         rows = self._web.ask(
             lambda: [
@@ -306,10 +309,10 @@ class DicomwebArchive:
             offset += len(rows)
 
 
-def by_series(instances: Iterable[tuple[str, str, str]]) -> tuple[ArchivedSeries, ...]:
+def by_series(instances: Iterable[tuple[SeriesUid, str, SopUid]]) -> tuple[ArchivedSeries, ...]:
     """Return series from (series UID, modality, SOP Instance UID) of each instance."""
-    modalities: dict[str, str] = {}
-    members: dict[str, set[str]] = {}
+    modalities: dict[SeriesUid, str] = {}
+    members: dict[SeriesUid, set[SopUid]] = {}
     for series_uid, modality, sop_instance_uid in instances:
         modalities[series_uid] = modality
         members.setdefault(series_uid, set()).add(sop_instance_uid)
@@ -322,7 +325,7 @@ def _row(result: dict[str, Any], tags: Sequence[str]) -> Row:
     return {tag: "" if value is None else str(value) for tag, value in values.items()}
 
 
-def _study_of(item: DicomObject) -> str:
+def _study_of(item: DicomObject) -> StudyUid:
     """Return the StudyInstanceUID in an object that is to be stored."""
     try:
         head = read_partial(
@@ -333,4 +336,4 @@ def _study_of(item: DicomObject) -> str:
         raise StorageFailed(f"{item.sop_instance_uid} is no DICOM object; nothing was sent.") from error
     if uids[0] != item.sop_instance_uid:
         raise StorageFailed(f"{item.sop_instance_uid} names another object inside; nothing was sent.")
-    return uids[1]
+    return StudyUid(uids[1])

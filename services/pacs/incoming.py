@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from pydicom.filereader import read_partial
 
 from models.errors import PacsFailed, Refused
+from models.uids import SopUid
 from models.verdict import Code
 from services.releases.files import storage_errors
 
@@ -55,7 +56,7 @@ def bring(whole: Path, place: Path) -> None:
             whole.rename(place)
 
 
-def write_object(folder: Path, pieces: Iterable[bytes], sop_instance_uid: str | None = None) -> Path:
+def write_object(folder: Path, pieces: Iterable[bytes], sop_instance_uid: SopUid | None = None) -> Path:
     """Write one object to a file of a folder, named by its SOP Instance UID, and return it.
 
     Parameters
@@ -97,7 +98,7 @@ def write_object(folder: Path, pieces: Iterable[bytes], sop_instance_uid: str | 
         part.unlink(missing_ok=True)
 
 
-def _uid_in(path: Path) -> str:
+def _uid_in(path: Path) -> SopUid:
     """Return the SOP Instance UID in a file; nothing behind it is parsed."""
     try:
         with path.open("rb") as file:
@@ -106,7 +107,7 @@ def _uid_in(path: Path) -> str:
         uid = str(raw.value, "ascii", "replace").rstrip("\0 ")
     except Exception as error:  # bytes of others: pydicom fails in many ways
         raise PacsFailed("The archive sent something that is no DICOM object with a UID.") from error
-    return uid
+    return SopUid(uid)
 
 
 def _require_uid(text: str) -> None:

@@ -9,6 +9,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from models.uids import SeriesUid, SopUid, StudyUid
 from services.pacs.dicomweb import CHUNK_BYTES, DicomwebArchive, by_series
 from services.pacs.http import Http
 from services.pacs.incoming import is_uid, write_object
@@ -57,7 +58,7 @@ class OrthancArchive(DicomwebArchive):
         asked = {"Resources": sorted(resources), "Level": "Study", "Short": True}
         studies = self.rest.need(
             "/tools/bulk-content",
-            lambda answer: [study["MainDicomTags"][_STUDY_INSTANCE_UID] for study in answer],
+            lambda answer: [StudyUid(study["MainDicomTags"][_STUDY_INSTANCE_UID]) for study in answer],
             body=asked,
         )
         return Changes(tuple(dict.fromkeys(studies)), last, more)
@@ -66,11 +67,11 @@ class OrthancArchive(DicomwebArchive):
         """See `ChangeFeed.end`."""
         return self.rest.need("/changes?last", lambda answer: int(answer["Last"]))
 
-    def study(self, study_uid: str) -> ArchivedStudy | None:
+    def study(self, study_uid: StudyUid) -> ArchivedStudy | None:
         """See `Archive.study`."""
         patients: list[str] = []
         stable = True
-        instances: list[tuple[str, str, str]] = []
+        instances: list[tuple[SeriesUid, str, SopUid]] = []
         for study_id in self._identifiers(study_uid, "Study"):
             held = self.rest.json(
                 f"/studies/{study_id}",
@@ -86,7 +87,7 @@ class OrthancArchive(DicomwebArchive):
             patients.append(held[0])
             stable &= bool(held[1])
             instances += [
-                (series[parent]["SeriesInstanceUID"], series[parent].get("Modality", ""), uid)
+                (SeriesUid(series[parent]["SeriesInstanceUID"]), series[parent].get("Modality", ""), uid)
                 for uid, parent, _ in files
                 if parent in series  # a series that began since is told as the next change
             ]
@@ -101,10 +102,10 @@ class OrthancArchive(DicomwebArchive):
             for sop_instance_uid, _, instance_id in self._files(study_id):
                 self._fetch_object(instance_id, sop_instance_uid, folder)
 
-    def _locate(self, sop_instance_uid: str) -> list[str]:
+    def _locate(self, sop_instance_uid: SopUid) -> list[str]:
         return self._identifiers(sop_instance_uid, "Instance")
 
-    def _fetch_object(self, place: str, sop_instance_uid: str, folder: Path) -> None:
+    def _fetch_object(self, place: str, sop_instance_uid: SopUid, folder: Path) -> None:
         self.rest.stream(
             f"/instances/{place}/file",
             lambda answer: write_object(folder, answer.iter_content(CHUNK_BYTES), sop_instance_uid),

@@ -12,12 +12,14 @@ from datetime import date
 from pathlib import Path
 from typing import Protocol
 
+from models.uids import SeriesUid, SopUid, StudyUid
+
 
 class DicomObject(Protocol):
     """One DICOM file to be stored."""
 
     @property
-    def sop_instance_uid(self) -> str:
+    def sop_instance_uid(self) -> SopUid:
         """SOP Instance UID."""
 
     @property
@@ -84,9 +86,9 @@ class ArchivedSeries:
         Its instances, sorted.
     """
 
-    series_uid: str
+    series_uid: SeriesUid
     modality: str
-    sop_instance_uids: tuple[str, ...]
+    sop_instance_uids: tuple[SopUid, ...]
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class ArchivedStudy:
         By series UID.
     """
 
-    study_uid: str
+    study_uid: StudyUid
     patients: tuple[str, ...]
     stable: bool
     urgent: bool
@@ -118,7 +120,7 @@ class ArchivedStudy:
 class Archive(Pacs, Protocol):
     """An archive that can be asked what it holds."""
 
-    def study(self, study_uid: str) -> ArchivedStudy | None:
+    def study(self, study_uid: StudyUid) -> ArchivedStudy | None:
         """Return what the archive holds of a study; None if it holds nothing (any more).
 
         Raises
@@ -127,7 +129,7 @@ class Archive(Pacs, Protocol):
             If the archive answered with an error, or not at all.
         """
 
-    def fetch_instance(self, sop_instance_uid: str, into: Path) -> Path | None:
+    def fetch_instance(self, sop_instance_uid: SopUid, into: Path) -> Path | None:
         """Return a file with one object, written into a folder; None if the archive does not hold it.
 
         Raises
@@ -155,7 +157,7 @@ class Changes:
         Whether the feed goes on at once.
     """
 
-    study_uids: tuple[str, ...]
+    study_uids: tuple[StudyUid, ...]
     cursor: int
     more: bool
 
@@ -179,7 +181,7 @@ class ChangeFeed(Protocol):
 class QuerySource(Protocol):
     """A PACS that does not send by itself: it is asked, and told to send studies to the archive."""
 
-    def studies_since(self, day: date) -> tuple[str, ...]:
+    def studies_since(self, day: date) -> tuple[StudyUid, ...]:
         """Return the UIDs of the CT studies made on a day or later.
 
         Raises
@@ -188,7 +190,7 @@ class QuerySource(Protocol):
             If the archive or the PACS answered with an error, or not at all.
         """
 
-    def instances(self, study_uid: str) -> int:
+    def instances(self, study_uid: StudyUid) -> int:
         """Return how many instances of a study the PACS says it holds, 0 if it knows none.
 
         Raises
@@ -197,7 +199,7 @@ class QuerySource(Protocol):
             If the archive or the PACS answered with an error, or not at all.
         """
 
-    def listed(self, study_uid: str) -> set[str]:
+    def listed(self, study_uid: StudyUid) -> set[SopUid]:
         """Return the SOP Instance UIDs of a study that the PACS lists.
 
         Raises
@@ -206,7 +208,7 @@ class QuerySource(Protocol):
             If the archive or the PACS answered with an error, or not at all.
         """
 
-    def retrieve(self, study_uid: str) -> ArchivedStudy:
+    def retrieve(self, study_uid: StudyUid) -> ArchivedStudy:
         """Have the PACS send a study to the archive, and return what the archive then holds of it.
 
         Raises

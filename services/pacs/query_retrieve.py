@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from models.errors import PacsFailed, PacsUnavailable, Refused
+from models.uids import SopUid, StudyUid
 from services.pacs.dicomweb import INCOMPLETE, STUDY_GONE
 from services.pacs.incoming import is_uid
 from services.pacs.orthanc import OrthancArchive
@@ -42,23 +43,23 @@ class OrthancQuerySource:
         self._archive = archive
         self._modality = modality
 
-    def studies_since(self, day: date) -> tuple[str, ...]:
+    def studies_since(self, day: date) -> tuple[StudyUid, ...]:
         """See `QuerySource.studies_since`; a study without a date is not found."""
         query = {"StudyInstanceUID": "", "StudyDate": f"{day:%Y%m%d}-", "ModalitiesInStudy": "CT"}
         studies = (
-            answer["StudyInstanceUID"]
+            StudyUid(answer["StudyInstanceUID"])
             for answer in self._find("Study", query)
             # a PACS need not support this key, and then neither matches nor returns it
             if "CT" in (answer.get("ModalitiesInStudy") or "CT").split("\\")
         )
         return tuple(dict.fromkeys(studies))
 
-    def instances(self, study_uid: str) -> int:
+    def instances(self, study_uid: StudyUid) -> int:
         """See `QuerySource.instances`."""
         counted = self._counted(study_uid)
         return len(self.listed(study_uid)) if counted is None else counted
 
-    def retrieve(self, study_uid: str) -> ArchivedStudy:
+    def retrieve(self, study_uid: StudyUid) -> ArchivedStudy:
         """See `QuerySource.retrieve`.
 
         Compared instance by instance: the archive may hold more of the study than the PACS, our results
@@ -88,7 +89,7 @@ class OrthancQuerySource:
             )
         return study
 
-    def _counted(self, study_uid: str) -> int | None:
+    def _counted(self, study_uid: StudyUid) -> int | None:
         """Return the PACS's own count of a study's instances; None if it does not say."""
         query = {"StudyInstanceUID": study_uid, "NumberOfStudyRelatedInstances": ""}
         answers = self._find("Study", query) if is_uid(study_uid) else []
@@ -97,13 +98,13 @@ class OrthancQuerySource:
         counts = [answer.get("NumberOfStudyRelatedInstances", "") for answer in answers]
         return sum(map(int, counts)) if all(count.isdecimal() for count in counts) else None
 
-    def listed(self, study_uid: str) -> set[str]:
+    def listed(self, study_uid: StudyUid) -> set[SopUid]:
         """See `QuerySource.listed`."""
         if not is_uid(study_uid):
             return set()
         series = self._find("Series", {"StudyInstanceUID": study_uid, "SeriesInstanceUID": ""})
         return {
-            instance["SOPInstanceUID"]
+            SopUid(instance["SOPInstanceUID"])
             for one in series
             for instance in self._find(
                 "Instance",
@@ -136,7 +137,7 @@ class OrthancQuerySource:
         finally:
             self._rest.json(path, _nothing, method="DELETE")
 
-    def _move(self, path: str, study_uid: str) -> str | None:
+    def _move(self, path: str, study_uid: StudyUid) -> str | None:
         """Wait for a C-MOVE as long as instances keep arriving; return its error, if it ends in one.
 
         A move of which one instance failed ends in an error too.
@@ -162,7 +163,7 @@ class OrthancQuerySource:
                 )
 
 
-def _instances(study: ArchivedStudy | None) -> set[str]:
+def _instances(study: ArchivedStudy | None) -> set[SopUid]:
     return {uid for series in study.series for uid in series.sop_instance_uids} if study else set()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
+from models.uids import SopUid, StudyUid
 from services.records.port import Arrival, ArrivalState
 from services.records.tables import ArrivalRow, FeedRow
 from services.records.transactions import Transactions, insert_new
@@ -30,7 +31,7 @@ class SqlArrivals(Transactions):
             row = session.get(FeedRow, FEED)
             return None if row is None else row.cursor
 
-    def take_in(self, study_uids: Collection[str], cursor: int) -> None:
+    def take_in(self, study_uids: Collection[StudyUid], cursor: int) -> None:
         """Note that something came to these studies, and move the cursor, in one transaction."""
         with self._transaction() as session:
             insert_new(session, FeedRow, id=FEED, cursor=cursor, swept_on="")
@@ -57,7 +58,7 @@ class SqlArrivals(Transactions):
                 row.touched, row.revision = True, row.revision + 1
             return len(late)
 
-    def arrival(self, uid: str) -> Arrival | None:
+    def arrival(self, uid: StudyUid | SopUid) -> Arrival | None:
         """Return what is known of one arrival."""
         with self._transaction() as session:
             row = session.get(ArrivalRow, uid)

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from models.corrections import OrganLedger, OrganState, origin_of
 from models.errors import Refused
+from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.port import Agreement, Correction
 from services.records.tables import (
     AcceptanceRow,
@@ -63,7 +64,7 @@ class SqlCorrections(Transactions):
             return replace(new, withdrawn=_withdrawn(session, new))
 
     def corrections(
-        self, *, sop_instance_uid: str | None = None, series_uid: str | None = None
+        self, *, sop_instance_uid: SopUid | None = None, series_uid: SeriesUid | None = None
     ) -> tuple[Correction, ...]:
         """Return all corrections, or those of one object or CT series, in order of arrival."""
         asked = {"sop_instance_uid": sop_instance_uid, "series_uid": series_uid}
@@ -74,7 +75,7 @@ class SqlCorrections(Transactions):
         """Return the corrections of results of this and later releases, in order of arrival."""
         return tuple(one for one in self.corrections() if one.release is not None and one.release >= release)
 
-    def withdraw(self, sop_instance_uid: str, *, reader: str, reason: str) -> tuple[Correction, ...]:
+    def withdraw(self, sop_instance_uid: SopUid, *, reader: str, reason: str) -> tuple[Correction, ...]:
         """Record that a correction is taken back, whatever version of it is on record."""
         with self._transaction() as session:
             known = _corrections(session, sop_instance_uid=sop_instance_uid)
@@ -115,7 +116,7 @@ class SqlCorrections(Transactions):
             return tuple(Agreement(row.first, row.second, row.organ, row.dsc) for row in rows)
 
     def record_acceptance(
-        self, study_uid: str, series_uid: str, release: int, organs: Collection[str], reader: str
+        self, study_uid: StudyUid, series_uid: SeriesUid, release: int, organs: Collection[str], reader: str
     ) -> None:
         """Record that a reader accepts these organs of a release's result on a CT series as they are."""
         with self._transaction() as session:
@@ -139,7 +140,7 @@ class SqlCorrections(Transactions):
                 }  # fmt: skip
                 self._add_event(session, "organs-accepted", reader, payload)
 
-    def accepted_organs(self, series_uid: str, release: int) -> frozenset[str]:
+    def accepted_organs(self, series_uid: SeriesUid, release: int) -> frozenset[str]:
         """Return the organs that readers accepted of a release's result on a CT series."""
         with self._transaction() as session:
             acts = select(AcceptanceRow.organ).filter_by(series_uid=series_uid, release=release)

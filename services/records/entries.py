@@ -12,6 +12,7 @@ from typing import Any
 
 from models.acquisition import Acquisition
 from models.corrections import OrganLedger
+from models.uids import SeriesUid, SopUid, StudyUid
 
 
 class ReleaseState(StrEnum):
@@ -52,10 +53,10 @@ class Result:
     """
 
     key: str
-    study_uid: str
-    series_uid: str
+    study_uid: StudyUid
+    series_uid: SeriesUid
     release: int
-    objects: Mapping[str, str]
+    objects: Mapping[str, SopUid]
     written_at: datetime
 
 
@@ -98,10 +99,10 @@ class Correction:
         Whether this content was taken back by an act; said by the records.
     """
 
-    sop_instance_uid: str
-    sent_uid: str
-    study_uid: str
-    series_uid: str
+    sop_instance_uid: SopUid
+    sent_uid: SopUid
+    study_uid: StudyUid
+    series_uid: SeriesUid
     release: int | None
     status: str
     reader: str
@@ -316,8 +317,8 @@ class Arrival:
         Counts the changes; set by the records.
     """
 
-    uid: str
-    study_uid: str
+    uid: StudyUid | SopUid
+    study_uid: StudyUid
     state: ArrivalState = ArrivalState.WAITING
     version: str = ""
     instances: int = 0

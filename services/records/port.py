@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import date, datetime
 from typing import Any, Protocol
 
+from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries import (
     Agreement,
     Arrival,
@@ -56,10 +57,10 @@ class Records(Protocol):
         self,
         key: str,
         *,
-        study_uid: str,
-        series_uid: str,
+        study_uid: StudyUid,
+        series_uid: SeriesUid,
         release: int,
-        objects: Mapping[str, str],
+        objects: Mapping[str, SopUid],
         site: str = "",
     ) -> None:
         """Record a result whose time `first_written` has given; `objects` are SOP Instance UIDs by kind.
@@ -72,16 +73,16 @@ class Records(Protocol):
             If `first_written` was never asked for the key.
         """
 
-    def find_result(self, sop_instance_uid: str) -> Result | None:
+    def find_result(self, sop_instance_uid: SopUid) -> Result | None:
         """Return the result one of whose objects has this SOP Instance UID."""
 
-    def latest_result(self, study_uid: str) -> Result | None:
+    def latest_result(self, study_uid: StudyUid) -> Result | None:
         """Return the result of a study that was written last; None if there is none."""
 
-    def results_of_series(self, series_uid: str) -> tuple[Result, ...]:
+    def results_of_series(self, series_uid: SeriesUid) -> tuple[Result, ...]:
         """Return the results of a CT series, in the order they were written first."""
 
-    def results_of_study(self, study_uid: str) -> tuple[Result, ...]:
+    def results_of_study(self, study_uid: StudyUid) -> tuple[Result, ...]:
         """Return the results of a study, in the order they were written first."""
 
     def record_correction(self, correction: Correction) -> Correction:
@@ -92,14 +93,14 @@ class Records(Protocol):
         """
 
     def corrections(
-        self, *, sop_instance_uid: str | None = None, series_uid: str | None = None
+        self, *, sop_instance_uid: SopUid | None = None, series_uid: SeriesUid | None = None
     ) -> tuple[Correction, ...]:
         """Return all corrections, or those of one object or CT series, in order of arrival."""
 
     def corrections_since(self, release: int) -> tuple[Correction, ...]:
         """Return the corrections of results of this and later releases, in order of arrival."""
 
-    def withdraw(self, sop_instance_uid: str, *, reader: str, reason: str) -> tuple[Correction, ...]:
+    def withdraw(self, sop_instance_uid: SopUid, *, reader: str, reason: str) -> tuple[Correction, ...]:
         """Record that a correction is taken back, whatever version of it is on record.
 
         Raises
@@ -115,11 +116,11 @@ class Records(Protocol):
         """Return how far readers agree, wherever two have a word on the same organ."""
 
     def record_acceptance(
-        self, study_uid: str, series_uid: str, release: int, organs: Collection[str], reader: str
+        self, study_uid: StudyUid, series_uid: SeriesUid, release: int, organs: Collection[str], reader: str
     ) -> None:
         """Record that a reader accepts these organs of a release's result on a CT series as they are."""
 
-    def accepted_organs(self, series_uid: str, release: int) -> frozenset[str]:
+    def accepted_organs(self, series_uid: SeriesUid, release: int) -> frozenset[str]:
         """Return the organs that readers accepted of a release's result on a CT series."""
 
     def record_release(self, number: int, digest: str, state: ReleaseState) -> None:
@@ -216,7 +217,7 @@ class Records(Protocol):
     def feed_cursor(self) -> int | None:
         """Return where the archive's feed is read next; None before the first time."""
 
-    def take_in(self, study_uids: Collection[str], cursor: int) -> None:
+    def take_in(self, study_uids: Collection[StudyUid], cursor: int) -> None:
         """Note that something came to these studies, and move the cursor, in one transaction."""
 
     def sweep(self, day: date, came_after: datetime) -> int:
@@ -225,7 +226,7 @@ class Records(Protocol):
         No feed tells of a study that was deleted.
         """
 
-    def arrival(self, uid: str) -> Arrival | None:
+    def arrival(self, uid: StudyUid | SopUid) -> Arrival | None:
         """Return what is known of one arrival; None if nothing is."""
 
     def arrivals(self) -> tuple[Arrival, ...]:

@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.port import Result
 from services.records.tables import FirstWriting, ResultObjectRow, ResultRow
 from services.records.transactions import Transactions, insert_new
@@ -26,10 +27,10 @@ class SqlResults(Transactions):
         self,
         key: str,
         *,
-        study_uid: str,
-        series_uid: str,
+        study_uid: StudyUid,
+        series_uid: SeriesUid,
         release: int,
-        objects: Mapping[str, str],
+        objects: Mapping[str, SopUid],
         site: str = "",
     ) -> None:
         """Record a result whose time `first_written` has given."""
@@ -46,21 +47,21 @@ class SqlResults(Transactions):
                 payload |= {"site": site} if site else {}
                 self._add_event(session, "result-recorded", "segment_study", payload)
 
-    def find_result(self, sop_instance_uid: str) -> Result | None:
+    def find_result(self, sop_instance_uid: SopUid) -> Result | None:
         """Return the result one of whose objects has this SOP Instance UID."""
         with self._transaction() as session:
             member = session.get(ResultObjectRow, sop_instance_uid)
             return None if member is None else _result(session, session.get_one(ResultRow, member.result_key))
 
-    def latest_result(self, study_uid: str) -> Result | None:
+    def latest_result(self, study_uid: StudyUid) -> Result | None:
         """Return the result of a study that was written last."""
         return max(self.results_of_study(study_uid), key=_writing, default=None)
 
-    def results_of_study(self, study_uid: str) -> tuple[Result, ...]:
+    def results_of_study(self, study_uid: StudyUid) -> tuple[Result, ...]:
         """Return the results of a study, in the order they were written first."""
         return self._results(study_uid=study_uid)
 
-    def results_of_series(self, series_uid: str) -> tuple[Result, ...]:
+    def results_of_series(self, series_uid: SeriesUid) -> tuple[Result, ...]:
         """Return the results of a CT series, in the order they were written first."""
         return self._results(series_uid=series_uid)
 

@@ -20,6 +20,8 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from models.uids import SeriesUid, SopUid, StudyUid
+
 UID = String(64)
 DIGEST = String(64)
 WORD = String(64)
@@ -81,8 +83,8 @@ class ResultRow(Table):
     __tablename__ = "results"
 
     key: Mapped[str] = mapped_column(ForeignKey("first_writings.key"), primary_key=True)
-    study_uid: Mapped[str] = mapped_column(UID, index=True)
-    series_uid: Mapped[str] = mapped_column(UID)
+    study_uid: Mapped[StudyUid] = mapped_column(UID, index=True)
+    series_uid: Mapped[SeriesUid] = mapped_column(UID)
     release: Mapped[int]
 
 
@@ -91,7 +93,7 @@ class ResultObjectRow(Table):
 
     __tablename__ = "result_objects"
 
-    sop_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    sop_instance_uid: Mapped[SopUid] = mapped_column(UID, primary_key=True)
     result_key: Mapped[str] = mapped_column(ForeignKey("results.key"), index=True)
     kind: Mapped[str] = mapped_column(WORD)
 
@@ -103,11 +105,11 @@ class CorrectionRow(Table):
     __table_args__ = (UniqueConstraint("sop_instance_uid", "version"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    sop_instance_uid: Mapped[str] = mapped_column(UID)
+    sop_instance_uid: Mapped[SopUid] = mapped_column(UID)
     version: Mapped[int]
-    sent_uid: Mapped[str] = mapped_column(UID, index=True)
-    study_uid: Mapped[str] = mapped_column(UID, index=True)
-    series_uid: Mapped[str] = mapped_column(UID, index=True)
+    sent_uid: Mapped[SopUid] = mapped_column(UID, index=True)
+    study_uid: Mapped[StudyUid] = mapped_column(UID, index=True)
+    series_uid: Mapped[SeriesUid] = mapped_column(UID, index=True)
     release: Mapped[int | None] = mapped_column(index=True)
     status: Mapped[str] = mapped_column(WORD)
     reader: Mapped[str]
@@ -143,11 +145,11 @@ class AcceptanceRow(Table):
 
     __tablename__ = "acceptances"
 
-    series_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    series_uid: Mapped[SeriesUid] = mapped_column(UID, primary_key=True)
     release: Mapped[int] = mapped_column(primary_key=True)
     organ: Mapped[str] = mapped_column(WORD, primary_key=True)
     reader: Mapped[str] = mapped_column(primary_key=True)
-    study_uid: Mapped[str] = mapped_column(UID)
+    study_uid: Mapped[StudyUid] = mapped_column(UID)
     accepted_at: Mapped[datetime]
 
 
@@ -156,7 +158,7 @@ class WithdrawalRow(Table):
 
     __tablename__ = "withdrawals"
 
-    sop_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    sop_instance_uid: Mapped[SopUid] = mapped_column(UID, primary_key=True)
     content: Mapped[str] = mapped_column(DIGEST, primary_key=True)
     reader: Mapped[str]
     reason: Mapped[str]
@@ -263,8 +265,8 @@ class ArrivalRow(Table):
 
     __tablename__ = "arrivals"
 
-    uid: Mapped[str] = mapped_column(UID, primary_key=True)
-    study_uid: Mapped[str] = mapped_column(UID, index=True)
+    uid: Mapped[StudyUid | SopUid] = mapped_column(UID, primary_key=True)
+    study_uid: Mapped[StudyUid] = mapped_column(UID, index=True)
     state: Mapped[str] = mapped_column(WORD, index=True)
     version: Mapped[str] = mapped_column(DIGEST)
     instances: Mapped[int]

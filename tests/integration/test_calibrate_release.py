@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,16 @@ from deploy.cli import app
 from flows.audit_stream import AUDIT_DRAWN, BOUND_BROKEN, check_bounds
 from flows.calibrate_release import CANDIDATE_CALIBRATED, calibrate_release
 from flows.calibration_cases import untaught
-from models.corrections import HybridLabel, Provenance
+from flows.keep_cases import accept
+from models.corrections import HybridLabel, OrganLedger, OrganState, Provenance
 from models.errors import Refused
 from models.phantom import make_case
 from models.resampling import to_model_grid
 from services.cases.store import CaseContent
-from services.records.port import Purpose, ReleaseState
-from tests.learning import ORGANS, SPACING, Site, open_site
+from services.records.port import Correction, Purpose, ReleaseState
+from services.settings import Settings
+from services.wiring import connect_in_process
+from tests.learning import ORGANS, SPACING, THREADS, Site, open_site
 
 FEWEST = 10
 
@@ -134,6 +138,41 @@ def test_bounds_of_audited_studies_that_readers_contradict_raise_an_alert(site, 
     records.withdraw(first.sop_instance_uid, reader="Dr A", reason="wrong phase")
     found = check_bounds(audited.services)
     assert (found["reviewed"], found["organs"]["stomach"]["looked_at"]) == (2, 2), "never said"
+
+
+def test_what_readers_accept_of_an_audited_study_counts_as_held(site, monkeypatch):
+    monkeypatch.setenv("ORGANLOOP_AUDIT_SHARE", "1")
+    services = connect_in_process(Settings(home=site.services.settings.home, threads=THREADS))
+    Site(services, site.folder).study(6)
+    (claimed,) = (event.payload for event in services.records.events(AUDIT_DRAWN))
+    assert claimed["organs"]["stomach"]["bound"] is not None
+    accept(claimed["study_uid"], ["stomach"], "Dr A", services)
+    found = check_bounds(services)
+    assert (found["drawn"], found["reviewed"], found["alerts"], found["waiting"]) == (1, 1, [], [])
+    (row,) = found["organs"].values()
+    assert (row["held"], row["looked_at"], row["accepted"]) == (1, 1, 1)
+
+
+def test_only_what_readers_make_of_the_series_that_was_drawn_is_a_word_on_its_claim(site):
+    records = site.services.records
+    claim = {"bound": 0.8, "confidence": 0.9, "volume_ml": 100.0, "reasons": []}
+    claimed = {"study_uid": "1.2", "series_uid": "1.2.1", "release": 1, "importance_ml": 5.0}
+    payload = {**claimed, "organs": dict.fromkeys(("stomach", "liver"), claim)}
+    records.event(AUDIT_DRAWN, who="segment_study", payload=payload)
+    edited = OrganLedger("stomach", OrganState.EDITED, 1, 1, 0, 10.0, 20.0, 2.0)
+    of_it = Correction("1.2.7", "1.2.8", "1.2", "1.2.1", 1, "correction", "Dr A", "", (edited,))
+    of_another = replace(of_it, sop_instance_uid="1.2.9", series_uid="1.2.2")
+    records.record_correction(of_another)
+    records.record_acceptance("1.2", "1.2.2", 1, ["liver"], "Dr A")
+    found = check_bounds(site.services)
+    assert (found["reviewed"], found["organs"], len(found["waiting"])) == (0, {}, 1)
+    records.record_correction(of_it)
+    records.record_correction(replace(of_another, content="d" * 64, organs=()))
+    records.record_acceptance("1.2", "1.2.1", 1, ["liver"], "Dr A")
+    found = check_bounds(site.services)
+    held = {organ: (row["held"], row["looked_at"], row["accepted"]) for organ, row in found["organs"].items()}
+    assert held == {"stomach": (1, 1, 0), "liver": (1, 1, 1)}
+    assert (found["reviewed"], found["waiting"]) == (1, [])
 
 
 def test_a_study_that_is_not_drawn_claims_nothing_on_record(site):
