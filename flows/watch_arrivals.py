@@ -145,7 +145,8 @@ def look(
     tuple
         What those that changed have become, and the studies for which the archive did not answer.
     """
-    changed, unanswered = [], []
+    changed: list[dict[str, Any]] = []
+    unanswered: list[str] = []
     end = monotonic() + LOOK_SECONDS
     for before in _new_first(services.records.open_arrivals()):
         if before.state is ArrivalState.SEGMENTED and monotonic() > end:
@@ -177,7 +178,7 @@ def _new_first(arrivals: Sequence[Arrival]) -> list[Arrival]:
 
 def _change(before: Arrival, after: Arrival, records: Records) -> bool:
     event = event_of(before, after)
-    key = renewal_key(after.uid, after.version) if event == RENEWED else None
+    key = renewal_key(after.study_uid, after.version) if event == RENEWED else None
     payload = {"version": after.version, "attempts": after.attempts}
     return records.change_arrival(before, after, event=event, payload=payload, key=key)
 

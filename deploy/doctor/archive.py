@@ -152,7 +152,8 @@ def test_object() -> TestObject:
         setattr(dataset, keyword, value)
     file = io.BytesIO()
     dataset.save_as(file, enforce_file_format=True)
-    return TestObject(str(dataset.StudyInstanceUID), str(dataset.SOPInstanceUID), file.getvalue())
+    study, instance = StudyUid(str(dataset.StudyInstanceUID)), SopUid(str(dataset.SOPInstanceUID))
+    return TestObject(study, instance, file.getvalue())
 
 
 def stores(archive: DicomwebArchive) -> Iterator[Finding]:

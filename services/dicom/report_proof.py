@@ -11,6 +11,7 @@ from models.errors import ProofFailed
 from models.findings import OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.organs import Code, Organ, organ
 from models.reasons import Reason
+from models.uids import SopUid
 from services.dicom import private_codes as own
 from services.dicom.heading import Heading
 from services.dicom.identity import tracking_uid
@@ -85,7 +86,7 @@ def prove_report(
 def _meant(
     series: CTSeries, findings: StudyFindings, references: Sequence[Reference]
 ) -> Mapping[str, Statement]:
-    images = tuple(str(image.SOPInstanceUID) for image in series.images)
+    images = tuple(SopUid(str(image.SOPInstanceUID)) for image in series.images)
     meant = {}
     number = 0
     for finding in findings.organs:

@@ -120,7 +120,7 @@ class Frame:
         """Return the SOP Instance UIDs of the SEGs this frame says it was made from."""
         return self._sources(of_segs=True)
 
-    def _sources(self, *, of_segs: bool) -> set[str]:
+    def _sources(self, *, of_segs: bool) -> set[SopUid]:
         derivations = (
             self.own.get("DerivationImageSequence") or self.shared.get("DerivationImageSequence") or ()
         )

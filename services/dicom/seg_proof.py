@@ -14,6 +14,7 @@ from models.errors import ProofFailed
 from models.findings import StudyFindings
 from models.geometry import Geometry
 from models.organs import CATALOGUE, Code, organ
+from models.uids import SopUid
 from services.dicom.heading import Heading
 from services.dicom.identity import tracking_uid
 from services.dicom.proof import read_back, same
@@ -65,7 +66,7 @@ def prove_organ_seg(content: bytes, series: CTSeries, findings: StudyFindings, h
             ),
             mask=findings.masks[entry.key],
             tracking_id=entry.key,
-            tracking_uid=tracking_uid(entry.key, (str(i.SOPInstanceUID) for i in series.images)),
+            tracking_uid=tracking_uid(entry.key, (SopUid(str(i.SOPInstanceUID)) for i in series.images)),
         )
         for entry in CATALOGUE
         if entry.key in findings.masks

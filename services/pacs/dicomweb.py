@@ -99,12 +99,12 @@ class DicomwebArchive:
             ),
         )
 
-    def fetch_study(self, source: str, into: Path) -> Path:
+    def fetch_study(self, source: StudyUid | Path, into: Path) -> Path:
         """Write a study to the folder under `into` that bears its UID, a file per object; see `Pacs`.
 
         The folder appears whole, in place of an earlier one.
         """
-        study = self.study(StudyUid(source))
+        study = self.study(StudyUid(str(source)))
         if study is None:
             raise Refused(STUDY_GONE, "The archive holds nothing under that study UID, or nothing any more.")
         if len(study.patients) > 1:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import Refused, StorageFailed
+from models.uids import StudyUid
 from models.verdict import Code
 from services.pacs.port import DicomObject
 from services.releases.files import sync
@@ -31,7 +32,7 @@ class FolderPacs:
 
     out: Path
 
-    def fetch_study(self, source: str, into: Path) -> Path:
+    def fetch_study(self, source: StudyUid | Path, into: Path) -> Path:
         """Return the path itself: nothing has to be fetched, and `into` is left alone."""
         path = Path(source)
         if not path.exists():

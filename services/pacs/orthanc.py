@@ -111,7 +111,7 @@ class OrthancArchive(DicomwebArchive):
             lambda answer: write_object(folder, answer.iter_content(CHUNK_BYTES), sop_instance_uid),
         )
 
-    def _identifiers(self, uid: str, level: str) -> list[str]:
+    def _identifiers(self, uid: StudyUid | SopUid, level: str) -> list[str]:
         """Return Orthanc's identifiers of what bears a UID: one per patient it lies under."""
         if not is_uid(uid):
             return []
@@ -119,12 +119,13 @@ class OrthancArchive(DicomwebArchive):
             "/tools/lookup", lambda found: [one["ID"] for one in found if one["Type"] == level], body=uid
         )
 
-    def _files(self, study_id: str) -> list[tuple[str, str, str]]:
+    def _files(self, study_id: str) -> list[tuple[SopUid, str, str]]:
         """Return (SOP Instance UID, Orthanc's series, Orthanc's instance) of a study's instances."""
         files = self.rest.json(
             f"/studies/{study_id}/instances",
             lambda instances: [
-                (one["MainDicomTags"]["SOPInstanceUID"], one["ParentSeries"], one["ID"]) for one in instances
+                (SopUid(one["MainDicomTags"]["SOPInstanceUID"]), one["ParentSeries"], one["ID"])
+                for one in instances
             ],
         )
         return files or []

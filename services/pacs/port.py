@@ -34,7 +34,7 @@ class DicomObject(Protocol):
 class Pacs(Protocol):
     """An archive, or what stands in for one."""
 
-    def fetch_study(self, source: str, into: Path) -> Path:
+    def fetch_study(self, source: StudyUid | Path, into: Path) -> Path:
         """Return a folder (or file) that holds all of a study's objects, as the archive stored them.
 
         Parameters
