@@ -75,6 +75,17 @@ def test_a_study_that_is_not_there_is_none_and_cannot_be_fetched(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_uid_of_another_kind_finds_nothing(pacs: Port, archive: Archive, tmp_path: Path) -> None:
+    [one] = held(archive, ct_study(1))
+    study, series, instance = one.study_uid, one.series_uid, one.sop_instance_uid
+    assert [uid for uid in (study, series, instance) if pacs.study(uid)] == [study]
+    found = [uid for uid in (study, series, instance) if pacs.fetch_instance(uid, tmp_path)]
+    assert found == [instance]
+    for uid in (series, instance):
+        with pytest.raises(Refused, match="study-gone"):
+            pacs.fetch_study(uid, tmp_path)
+
+
 def test_a_deleted_study_is_none(pacs: Port, archive: Archive) -> None:
     objects = held(archive, ct_study(2))
     [found] = archive.ask("/tools/lookup", objects[0].study_uid.encode())
