@@ -368,6 +368,10 @@ def test_of_a_study_with_results_of_two_series_one_is_named(settings: Settings) 
     words = ("accept", "1.2", "--reader", "Dr A", "--organs", "liver")
     code, refusal = organloop(settings, *words)
     assert (code, refusal["code"]) == (3, "several-series")
+    for uid in ("1.2.1", "1.2.1.9"):
+        words_of_another_kind = ("accept", uid, "--reader", "Dr A", "--organs", "liver")
+        assert organloop(settings, *words_of_another_kind)[1]["code"] == "no-result"
+    assert organloop(settings, *words, "--series", "1.2")[1]["code"] == "no-result"
     code, document = organloop(settings, *words, "--series", "1.2.2")
     assert (code, document["series_uid"]) == (0, "1.2.2")
     assert records.accepted_organs("1.2.1", 1) == frozenset()

@@ -120,7 +120,7 @@ def test_a_site_of_many_segmented_studies_is_served_and_must_be_covered(services
         key = f"{site} {study}"
         services.records.first_written(key, datetime(2026, 1, 5, tzinfo=UTC))
         services.records.record_result(
-            key, study_uid=f"1.{study}", series_uid="1.1", release=1, objects={}, site=site
+            key, study_uid=f"1.{study}", series_uid=f"2.{study}", release=1, objects={}, site=site
         )
 
     for study in range(STUDIES_OF_A_SITE):
