@@ -14,7 +14,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup viewer chart bundle images-check compose-check lint test test-packages test-viewer demo starter bench clean
+.PHONY: help setup viewer chart bundle images-check compose-check lint test test-packages test-viewer demo starter proofs bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## ?/  \1\t/' | expand -t 17
@@ -85,7 +85,10 @@ demo: setup  ## The whole loop on phantoms; STUDY=<folder> segments a CT of your
 starter: setup  ## Train the starter release again from its seeds (half an hour on 2 cores)
 	$(BIN)/python -m deploy.starter
 
-bench: setup  ## Long proofs and benchmarks
+proofs: setup test-viewer  ## What is pass or fail but too long for the tests: a line a proof, resumable (NAMES='a b' for some)
+	@$(BIN)/python -m tests.proofs $(NAMES)
+
+bench: setup  ## Benchmarks: figures, not verdicts
 	$(BIN)/pytest tests/bench
 
 clean:  ## Remove environments, state and caches

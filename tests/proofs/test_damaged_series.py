@@ -8,13 +8,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS, COUNT = range(100, 104), 1500
 
 
-@pytest.mark.timeout(1800)
 def test_six_thousand_damaged_series_end_in_a_verdict(tmp_path, capsys):
     verdicts: Counter[str] = Counter()
     faults, peak, slowest = [], 0.0, 0.0
@@ -22,7 +19,7 @@ def test_six_thousand_damaged_series_end_in_a_verdict(tmp_path, capsys):
         done = subprocess.run(
             [sys.executable, "-m", "tests.fuzz_series", "--seed", str(seed), "--count", str(COUNT),
              "--work", str(tmp_path / str(seed))],
-            capture_output=True, text=True, cwd=ROOT, check=False, timeout=900,
+            capture_output=True, text=True, cwd=ROOT, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-2000:]
         said = json.loads(done.stdout)
