@@ -1,4 +1,4 @@
-"""The runner of `make proofs`: failures are told, and what has passed is left alone until the tree changes."""
+"""The runner of `make proofs`: failures are told, and what has passed is not proven twice."""
 
 from __future__ import annotations
 
