@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.contract import ModelContract
+from models.resampling import bounding_box
 
 BUDGET_BYTES = 32 * 2**20
 """Most that the features of one study take; voxels per window follow from it."""
@@ -192,9 +193,11 @@ def draw(
     band, organ, doubt = (np.zeros(scanned.shape, dtype=np.bool_) for _ in range(3))
     for logit, limit in zip(logits, limits, strict=True):
         mask = logit >= limit
-        if mask.any():
-            organ |= mask
-            band |= ndimage.binary_dilation(mask) & ~ndimage.binary_erosion(mask, border_value=1)
+        box = bounding_box(mask, margin=1)
+        if box is not None:  # outside it nothing begins or ends
+            part = mask[box]
+            organ[box] |= part
+            band[box] |= ndimage.binary_dilation(part) & ~ndimage.binary_erosion(part, border_value=1)
         doubt |= np.abs(logit) < UNCERTAIN_LOGIT
     near = ndimage.maximum_filter(organ, 2 * NEAR_VOXELS + 1)
     kind = np.select((~scanned, band, doubt, organ, near), (5, 0, 1, 2, 3), 4).ravel()
@@ -217,13 +220,14 @@ def gather(
     """Return the taps of some voxels of one window; axes as in `SampledFeatures`."""
     shape = features.shape[1:]
     places = np.stack(np.unravel_index(index, shape))
-    padded = np.pad(features, ((0, 0), (1, 1), (1, 1), (1, 1)))
-    columns = [
-        padded[:, places[0] + k, places[1] + j, places[2] + i].T
-        for k in range(3)
-        for j in range(3)
-        for i in range(3)
-    ]
+    flat = features.reshape(len(features), -1)
+    columns = []
+    for step in np.ndindex(3, 3, 3):  # no padded copy: the features of a window are 100 MB and more
+        there = places + np.array(step)[:, None] - 1
+        inside = np.logical_and.reduce([(0 <= at) & (at < n) for at, n in zip(there, shape, strict=True)])
+        column = flat[:, np.ravel_multi_index(tuple(there), shape, mode="clip")].T
+        column[~inside] = 0
+        columns.append(column)
     columns += [_interpolated(maps, places, shape) for maps in coarse]
     limit = np.finfo(np.float16).max
     return np.clip(np.concatenate(columns, axis=1), -limit, limit).astype(np.float16)

@@ -119,7 +119,6 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads of torch take cores from others
     sys.exit(conclude(lambda: run(arguments.study, Settings()), arguments.json))
 
 

@@ -47,7 +47,8 @@ COPY --from=build /opt/organloop /opt/organloop
 COPY deploy/images/sbom.py /tmp/sbom.py
 RUN /opt/venv/bin/python /tmp/sbom.py organloop-segmenter-gpu "${VERSION}" /opt/organloop/sbom.cdx.json && rm /tmp/sbom.py
 # TF32 would round convolutions to ten bits of mantissa, beyond what a release was proven with.
-ENV PATH=/opt/venv/bin:/opt/tritonserver/bin:/usr/local/bin:/usr/bin:/bin \
+ENV OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive \
+    PATH=/opt/venv/bin:/opt/tritonserver/bin:/usr/local/bin:/usr/bin:/bin \
     NVIDIA_TF32_OVERRIDE=0 \
     HOME=/tmp \
     LANG=C.UTF-8 \

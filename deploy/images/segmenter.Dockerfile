@@ -53,7 +53,8 @@ COPY --from=build /opt/organloop /opt/organloop
 COPY deploy/images/sbom.py /tmp/sbom.py
 RUN /opt/venv/bin/python /tmp/sbom.py organloop-segmenter "${VERSION}" /opt/organloop/sbom.cdx.json && rm /tmp/sbom.py
 # The stub takes the first python3 on the path, and the code from the folder the server runs in.
-ENV PATH=/opt/venv/bin:/opt/tritonserver/bin:/usr/local/bin:/usr/bin:/bin \
+ENV OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive \
+    PATH=/opt/venv/bin:/opt/tritonserver/bin:/usr/local/bin:/usr/bin:/bin \
     LD_LIBRARY_PATH=/opt/tritonserver/lib \
     GLIBC_TUNABLES=glibc.malloc.hugetlb=1 \
     HOME=/tmp \

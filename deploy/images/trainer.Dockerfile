@@ -47,7 +47,8 @@ COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/organloop /opt/organloop
 COPY deploy/images/sbom.py /tmp/sbom.py
 RUN /opt/venv/bin/python /tmp/sbom.py organloop-trainer "${VERSION}" /opt/organloop/sbom.cdx.json && rm /tmp/sbom.py
-ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+ENV OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive \
+    PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
     LANG=C.UTF-8 \
     PYTHONUNBUFFERED=1 \
