@@ -224,7 +224,7 @@ def gather(
     columns = []
     for step in np.ndindex(3, 3, 3):  # no padded copy: the features of a window are 100 MB and more
         there = places + np.array(step)[:, None] - 1
-        inside = np.logical_and.reduce([(0 <= at) & (at < n) for at, n in zip(there, shape, strict=True)])
+        inside = np.logical_and.reduce([(at >= 0) & (at < n) for at, n in zip(there, shape, strict=True)])
         column = flat[:, np.ravel_multi_index(tuple(there), shape, mode="clip")].T
         column[~inside] = 0
         columns.append(column)
