@@ -266,8 +266,9 @@ def serve_incumbent(settings: Settings, progress: Callable[[str], None]) -> None
         server.stop()
     if server.status() is None:
         progress("starting Triton")
-    url = server.start().url
-    _note(settings, triton_url=url, served_program=program)
+    process = server.start()
+    url = process.url
+    _note(settings, triton_url=url, triton_pid=process.pid, served_program=program)
     with closing(TritonSegmenter(url, settings.serving_deadline_seconds)) as client:
         load(current(in_process), dataclasses.replace(in_process, endpoints=(client,)), progress)
 
@@ -294,6 +295,6 @@ def _noted(settings: Settings) -> dict[str, Any]:
     return addresses
 
 
-def _note(settings: Settings, **entries: str) -> None:
+def _note(settings: Settings, **entries: str | int) -> None:
     """Note addresses where every process of this home finds them."""
     replace(settings.stack_file, json.dumps(_noted(settings) | entries).encode())

@@ -14,8 +14,9 @@ from typing import Any
 from prefect import flow, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
+from flows.gate_cost import serving_cost
 from flows.gate_page import page_of
-from flows.gate_scores import evidence, measure, serving_cost
+from flows.gate_scores import evidence, measure
 from flows.gate_trial import (
     CANDIDATE_TUNED,
     GATE_DECIDED,
@@ -145,7 +146,7 @@ def _asked(
         trial.profile,
         trial.policy,
         served_sites(services),
-        serving_cost(incumbent, candidate, services),
+        serving_cost(incumbent, candidate, cases, services),
         looks(trial, services),
     )
     return report, found.views

@@ -82,6 +82,8 @@ def what_to_do(reason: Mapping[str, Any]) -> str:
     return BY_CODE.get(reason["code"]) or BY_DECISION[Decision(reason["decision"])]
 
 
+BOTH = ("incumbent", "candidate")
+
 BY_DECISION = {
     Decision.REFUSE: "Correct more studies like the worst below and tune again.",
     Decision.INSUFFICIENT_EVIDENCE: "organloop cases add --purpose gate, cases freeze, then gate again.",
@@ -108,7 +110,10 @@ BY_CODE = {
         ),
         "Nobody meant this to change: find out how the release was made.",
     ),
-    **dict.fromkeys(("too-slow", "too-large"), "Tune at a lower level, or give the server more."),
+    "too-slow": "It was decided by seconds, which an earlier version weighed: organloop gate decides anew.",
+    **dict.fromkeys(
+        ("too-costly", "too-much-memory", "too-large"), "Tune fewer organs at once, or at a lower level."
+    ),
 }  # fmt: skip
 
 
@@ -318,12 +323,44 @@ def _fixed(page: Page, document: Mapping[str, Any]) -> None:
     page.heading("What was fixed before")
     page.table(("rule", "value"), [(name, str(value)) for name, value in document["policy"].items()])
     cost = document["cost"]
-    if cost:
+    if cost and "timed" in cost:
+        _cost(page, cost)
+    elif cost:  # by an earlier version, which only timed a window
         page.heading("What it costs to serve")
         page.table(
             ("release", "seconds a window", "bytes of networks"),
-            [
-                (who, f"{cost[f'{who}_seconds']:.3f}", cost[f"{who}_bytes"])
-                for who in ("incumbent", "candidate")
-            ],
+            [(who, f"{cost[f'{who}_seconds']:.3f}", cost[f"{who}_bytes"]) for who in BOTH],
         )
+
+
+def _cost(page: Page, cost: Mapping[str, Any]) -> None:
+    page.heading("What it costs to serve")
+    page.sentence(
+        f"Counted on the exported graphs, the same on any machine; a study is the mean of the gate set's "
+        f"{cost['studies']}, {cost['windows']} windows together. The seconds, of either release in turn, "
+        "decide nothing; processor: of the server, all its threads, where it is known."
+    )
+    page.table(
+        (
+            "release", "GFLOP a window", "GFLOP a study", "GB moved a study", "MB alive", "MB of networks",
+            "seconds a window", "processor seconds",
+        ),
+        [
+            (
+                who,
+                f"{cost[who]['window_flops'] / 1e9:.3g}",
+                f"{cost[who]['study_flops'] / 1e9:.3g}",
+                f"{cost[who]['study_moved_bytes'] / 1e9:.3g}",
+                f"{cost[who]['live_bytes'] / 1e6:.3g}",
+                f"{cost[who]['network_bytes'] / 1e6:.3g}",
+                _seconds(cost["timed"][who]["wall_seconds"]),
+                _seconds(cost["timed"][who]["processor_seconds"]),
+            )
+            for who in BOTH
+        ],
+    )  # fmt: skip
+
+
+def _seconds(values: Sequence[float | None]) -> str:
+    known = sorted(value for value in values if value is not None)
+    return f"{known[0]:.3f} to {known[-1]:.3f}" if known else "—"

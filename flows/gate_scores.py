@@ -1,4 +1,4 @@
-"""Scores of releases on the gate's cases, against their truth; and what either release costs the server.
+"""Scores of releases on the gate's cases, against their truth.
 
 Every score is kept as soon as it is measured: a killed gate goes on where it was, and the incumbent is
 asked once for a case, not once a night. Its noise on the gate set depends on nothing else, and is measured
@@ -19,11 +19,10 @@ import numpy as np
 from flows.gate_trial import CASE_SCORED, always_held
 from flows.gate_views import Masks, Views
 from flows.serving import Progress, silent
-from models.canary import answer_faults, probe_volume
+from models.canary import answer_faults
 from models.corrections import INDEPENDENT
 from models.errors import Refused
 from models.gate import OrganEvidence
-from models.gate_report import ServingCost
 from models.release import Release, sha256_hex
 from models.resampling import model_grid
 from models.rescan import RESCANS, scan_again
@@ -35,9 +34,6 @@ from services.records.port import Case
 from services.releases.scores import ScoreStore, encoded
 from services.stopwatch import time_left
 from services.wiring import Services
-
-PROBES = 5
-"""Answers to one window by which the two releases' speed is compared; the quickest counts."""
 
 Ask = tuple[Release, int]
 """Who is asked, and about which further scan of the case; 0 for the case itself."""
@@ -241,24 +237,3 @@ def evidence(
         )
         by_organ[organ] = OrganEvidence(pairs, tuple(score for score in pairs if score.site in corrected))
     return by_organ
-
-
-def serving_cost(incumbent: Release, candidate: Release, services: Services) -> ServingCost:
-    """Let both loaded releases answer one window in turn, and weigh the networks a server loads.
-
-    The memory that windows take is the contract's and the trunk's, which are the same; what can grow with a
-    candidate is its heads.
-    """
-    seconds: dict[int, list[float]] = {incumbent.number: [], candidate.number: []}
-    hu = probe_volume(candidate.contract)
-    for _ in range(PROBES):
-        for number, taken in seconds.items():
-            begin = time.perf_counter()
-            services.segmenter.segment(hu, number)
-            taken.append(time.perf_counter() - begin)
-    return ServingCost(
-        incumbent_seconds=round(min(seconds[incumbent.number]), 4),
-        candidate_seconds=round(min(seconds[candidate.number]), 4),
-        incumbent_bytes=services.repository.network_bytes(incumbent.number),
-        candidate_bytes=services.repository.network_bytes(candidate.number),
-    )

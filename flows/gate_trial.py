@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from flows.serving import current
@@ -33,6 +33,9 @@ CASE_SCORED = "gate-case-scored"
 GATE_DECIDED = "gate-decided"
 """Event: the gate has decided on a candidate."""
 
+SECONDS_WEIGHED = "too-slow"
+"""Reason that an earlier version gave: a window took longer, on whatever else the machine did meanwhile."""
+
 STUDIES_OF_A_SITE = 20
 """Studies segmented of a site from which on it is served: a CD from elsewhere makes no site."""
 
@@ -54,16 +57,27 @@ class Made:
 
 
 def trial_of(number: int, services: Services) -> Trial:
-    """Return what the gate has to decide on: the candidate against the release that serves."""
+    """Return what the gate has to decide on: the candidate against the release that serves.
+
+    What an earlier version has decided still holds, unless seconds were among its reasons.
+    """
     incumbent, candidate = current(services), services.releases.release(number)
     frozen = _frozen(services)
-    return Trial(
+    trial = Trial(
         candidate=candidate,
         incumbent=incumbent,
         gate_set=frozen.digest if frozen else None,
         profile=services.segmenter.profile(incumbent.number),
         policy=policy(services.settings, candidate),
     )
+    before = replace(trial, timed=True)
+    reasons = {
+        event.payload.get("trial"): event.payload["reasons"]
+        for event in services.records.events(GATE_DECIDED)
+        if event.payload["release"] == number and event.payload["report"] is not None
+    }
+    holds = before.key in reasons and SECONDS_WEIGHED not in reasons[before.key]
+    return before if holds and trial.key not in reasons else trial
 
 
 def policy(settings: Settings, candidate: Release) -> GatePolicy:

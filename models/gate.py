@@ -29,7 +29,6 @@ from models.gate_report import (
     GateReason,
     GateReport,
     OrganGate,
-    ServingCost,
     gravest,
     in_order,
 )
@@ -50,6 +49,7 @@ from models.organs import organ as catalogue_entry
 from models.paired import MeanDifference, Metric, PairedScore, mean_difference
 from models.release import Release
 from models.release_faults import added_organs, changed_heads, release_faults
+from models.serving_cost import ServingCost
 
 __all__ = ["OrganEvidence", "Tuning", "decide_without_cases", "gate"]
 
@@ -108,7 +108,7 @@ def gate(
     served
         Sites the incumbent serves.
     cost
-        What either costs the server; None where nobody measured it.
+        What either costs the server; None where nobody counted it.
     looks
         How often the gate has decided on this candidate before, on other sets or by other rules.
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from models.paired import MeanDifference
+from models.serving_cost import ServingCost
 
 
 class Decision(StrEnum):
@@ -53,10 +54,20 @@ class GatePolicy:
         Patients beyond their thresholds who need no person to refuse.
     surface_factor
         By how much margin and smallest loss are wider for the surface DSC: it moves more than the DSC.
-    slower, slower_seconds
-        Factor and seconds by which an answer may take longer.
+    costlier
+        Factor by which operations and bytes moved of a study may grow, beyond the two budgets that follow.
+    study_flops
+        Operations a study may take whatever it took before: 11 s of one core at the 94 GFLOP/s that were
+        measured (BENCHMARKS.md), as much as a whole study takes (deploy/SIZING.md). So a study costs at most
+        twice that, and that reserve is planned there.
+    study_moved_bytes
+        Bytes a study may move whatever it moved before: as many as the demonstration's networks move for
+        `study_flops`.
     larger
-        Factor by which the weights a server holds may grow.
+        Factor by which the networks a server loads may grow; also what is alive in a window, beyond:
+    live_bytes
+        May be alive in a window whatever it was before: half of the 1 GB that is planned for a loaded
+        release (deploy/SIZING.md).
     approval_required
         Whether a named person must agree to what passes.
     """
@@ -75,10 +86,18 @@ class GatePolicy:
     ruinous_loss: float = 0.25
     ruined_patients: int = 3
     surface_factor: float = 2.0
-    slower: float = 1.5
-    slower_seconds: float = 1.0
+    costlier: float = 1.5
+    study_flops: int = 10**12
+    study_moved_bytes: int = 14 * 10**10
     larger: float = 1.25
+    live_bytes: int = 2**29
     approval_required: bool = False
+
+    def timed(self) -> dict[str, Any]:
+        """Return what was fixed while seconds were weighed and nothing was counted; the rest is the same."""
+        counted = ("costlier", "study_flops", "study_moved_bytes", "live_bytes")
+        kept = {name: value for name, value in asdict(self).items() if name not in counted}
+        return {**kept, "slower": 1.5, "slower_seconds": 1.0}
 
 
 @dataclass(frozen=True)
@@ -184,24 +203,6 @@ class BoundCheck:
     held: int
     confidence: float
     calibrated_on: int
-
-
-@dataclass(frozen=True)
-class ServingCost:
-    """What either release costs the server.
-
-    Parameters
-    ----------
-    incumbent_seconds, candidate_seconds
-        Quickest of several answers to the same window, asked in turn.
-    incumbent_bytes, candidate_bytes
-        Of the networks a server loads.
-    """
-
-    incumbent_seconds: float
-    candidate_seconds: float
-    incumbent_bytes: int
-    candidate_bytes: int
 
 
 @dataclass(frozen=True)
@@ -331,7 +332,7 @@ class GateReport:
     organs
         By organ, in the order of the candidate's contract; empty when no case was asked.
     cost
-        What either costs the server; None when it was not measured.
+        What either costs the server; None when no case was asked.
     """
 
     incumbent: str

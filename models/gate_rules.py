@@ -14,8 +14,9 @@ import numpy as np
 
 from models.dsc import Outcome
 from models.gate_noise import loss_thresholds
-from models.gate_report import Decision, GatePolicy, GateReason, Noise, Presence, ServingCost
+from models.gate_report import Decision, GatePolicy, GateReason, Noise, Presence
 from models.paired import MeanDifference, Metric, PairedScore, patients_needed
+from models.serving_cost import ServingCost
 
 SHOWN = 5
 """Cases named in one sentence."""
@@ -191,16 +192,32 @@ def _named(code: str, decision: Decision, what: str, scores: Collection[PairedSc
 
 
 def affordable(cost: ServingCost | None, policy: GatePolicy) -> list[GateReason]:
-    """Neither much slower nor much larger than what serves."""
+    """Ask that a candidate costs a server what a site can plan for; only what is counted is weighed."""
     if cost is None:
         return []
+    before, after = cost.incumbent, cost.candidate
+    study = (
+        (after.study_flops, before.study_flops, policy.study_flops, "takes {} operations"),
+        (after.study_moved_bytes, before.study_moved_bytes, policy.study_moved_bytes, "moves {} bytes"),
+    )
+    costly = [
+        f"{what.format(f'{now:.3g}')} instead of {once:.3g} "
+        f"({policy.costlier} times as many, or {budget:.3g}, may be)"
+        for now, once, budget, what in study
+        if now > max(policy.costlier * once, budget)
+    ]
     reasons = []
-    seconds = cost.candidate_seconds - cost.incumbent_seconds
-    if seconds > policy.slower_seconds and cost.candidate_seconds > policy.slower * cost.incumbent_seconds:
-        detail = f"A window takes {cost.candidate_seconds:.2f} s instead of {cost.incumbent_seconds:.2f} s."
-        reasons.append(GateReason("too-slow", Decision.REFUSE, detail))
-    if cost.candidate_bytes > policy.larger * cost.incumbent_bytes:
-        detail = f"Its networks hold {cost.candidate_bytes} bytes instead of {cost.incumbent_bytes}."
+    if costly:
+        detail = f"A study of the gate set {', and '.join(costly)}."
+        reasons.append(GateReason("too-costly", Decision.REFUSE, detail))
+    if after.live_bytes > max(policy.larger * before.live_bytes, policy.live_bytes):
+        detail = (
+            f"In a window {after.live_bytes} bytes are alive at once instead of {before.live_bytes} "
+            f"({policy.larger} times, or {policy.live_bytes}, may be)."
+        )
+        reasons.append(GateReason("too-much-memory", Decision.REFUSE, detail))
+    if after.network_bytes > policy.larger * before.network_bytes:
+        detail = f"Its networks hold {after.network_bytes} bytes instead of {before.network_bytes}."
         reasons.append(GateReason("too-large", Decision.REFUSE, detail))
     return reasons
 

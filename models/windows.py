@@ -154,6 +154,19 @@ def plan(body: NDArray[np.bool_], crop: Box, contract: ModelContract) -> tuple[O
     return tuple(o for o in product(ks, js, is_) if body[_inside(o, contract.window_shape)].any())
 
 
+def study_origins(hu: NDArray[np.int16], contract: ModelContract) -> tuple[Origin, ...]:
+    """Return the windows that serving evaluates of a volume on the model grid, axes (k, j, i).
+
+    Raises
+    ------
+    Refused
+        `no-body` if it holds nothing but air.
+    """
+    body = body_mask(hu)
+    crop = bounding_box(body, max(1, round(BODY_MARGIN_MM / min(contract.spacing_mm))))
+    return plan(body, crop, contract) if crop is not None else ()
+
+
 def _inside(origin: Origin, shape: Sequence[int]) -> Box:
     """Slices of the volume under a window; a stop beyond the volume is cut by numpy."""
     k, j, i = (slice(max(o, 0), o + w) for o, w in zip(origin, shape, strict=True))

@@ -72,7 +72,7 @@ def connect(settings: Settings) -> Services:
     ServingUnavailable
         If no address of a Triton is known.
     """
-    triton = _segmenter(triton_url(settings), settings)
+    triton = _segmenter(triton_url(settings), settings, _stack_triton(settings))
     archive = archive_of(settings)
     return Services(
         settings=settings,
@@ -106,10 +106,15 @@ def connect_in_process(settings: Settings) -> Services:
     )
 
 
-def _segmenter(url: str, settings: Settings) -> TritonSegmenter:
-    return TritonSegmenter(
-        url, settings.serving_deadline_seconds, transport=Transport(settings.serving_transport)
-    )
+def _segmenter(url: str, settings: Settings, pid: int | None = None) -> TritonSegmenter:
+    transport = Transport(settings.serving_transport)
+    return TritonSegmenter(url, settings.serving_deadline_seconds, transport=transport, pid=pid)
+
+
+def _stack_triton(settings: Settings) -> int | None:
+    """Return the process id of the local stack's Triton; None where another one answers."""
+    pid = None if settings.triton_url else _stack_address(settings, "triton_pid")
+    return None if pid is None else int(pid)
 
 
 def triton_repository(settings: Settings) -> TritonRepository:

@@ -22,9 +22,8 @@ from models.network.sampling import draw_sample, draw_tiles, gather_taps, gather
 from models.network.training import cut_truth
 from models.network.trunk import Trunk, TrunkOutput
 from models.network.voxel_taps import TILE, VoxelTaps, given
-from models.resampling import bounding_box
 from models.tuning import Cost, TuningSettings
-from models.windows import BODY_MARGIN_MM, Origin, body_mask, cut, plan, scale_hu
+from models.windows import Origin, cut, scale_hu, study_origins
 
 TILED = 4
 """Times as many voxels are kept of a window in tiles as singly: neighbours say much the same."""
@@ -210,7 +209,7 @@ def extract(
         for number, study in enumerate(studies):
             organs = [organ for organ in specs if organ in study.truth]
             scarce = _scarce(study, study.warm, organs, contract) if study.warm else frozenset()
-            for origin in origins(study.hu, contract) if organs else ():
+            for origin in study_origins(study.hu, contract) if organs else ():
                 labels = {organ: _labels(study, organ, origin, contract) for organ in organs}
                 there = [organ for organ in organs if organ not in scarce or not _holds(labels[organ][0])]
                 kept = _kept(study, study.warm, origin, there, specs, contract) if study.warm else {}
@@ -238,13 +237,6 @@ def extract(
                     )  # fmt: skip
     cost = Cost(extracted, warm, time.monotonic() - began, tally.total)
     return {organ: _joined(organ, found) for organ, found in parts.items()}, cost
-
-
-def origins(hu: NDArray[np.int16], contract: ModelContract) -> tuple[Origin, ...]:
-    """Return the windows that serving evaluates."""
-    body = body_mask(hu)
-    crop = bounding_box(body, max(1, round(BODY_MARGIN_MM / min(contract.spacing_mm))))
-    return plan(body, crop, contract) if crop is not None else ()
 
 
 def _joined(organ: str, parts: Sequence[tuple[VoxelTaps, Tensor, Tensor, int]]) -> OrganVoxels:

@@ -60,6 +60,10 @@ class Segmenter(Protocol):
         """
         ...
 
+    def processor_seconds(self) -> float | None:
+        """Return the processor seconds that whoever answers has spent until now; None where nobody knows."""
+        ...
+
 
 class Endpoint(Segmenter, Protocol):
     """A segmenter whose releases can be brought in while it serves others."""

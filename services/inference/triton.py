@@ -21,6 +21,7 @@ from models.errors import Refused, ServingFailed, ServingRejected, ServingTimedO
 from models.segmentation import Segmentation
 from services.inference.answers import requested_outputs, segmentation_in
 from services.inference.port import check_volume, refusal_in
+from services.inference.processor_time import session_seconds
 from services.inference.shared_memory import is_local, shared
 from services.inference.triton_windows import DEVICE_PARAMETER, WINDOW_MODEL
 
@@ -65,6 +66,8 @@ class TritonSegmenter:
         Wait before the second attempt; doubled before each further one.
     transport
         How volumes reach the server.
+    pid
+        Of the server, the leader of its session, if it runs on this machine and is known.
     """
 
     def __init__(
@@ -74,8 +77,10 @@ class TritonSegmenter:
         attempts: int = 3,
         pause_seconds: float = 0.5,
         transport: Transport = Transport.AUTO,
+        pid: int | None = None,
     ) -> None:
         self.url = url
+        self._pid = pid
         self._transport = transport
         self._tries_memory = transport is Transport.AUTO and is_local(url)
         self._compresses = transport is Transport.COMPRESSED or (
@@ -136,6 +141,10 @@ class TritonSegmenter:
                 self._tries_memory = False
         volume.set_data_from_numpy(hu)
         return "gzip" if self._compresses else None
+
+    def processor_seconds(self) -> float | None:
+        """See `services.inference.port.Segmenter`; of a server on another machine nobody knows."""
+        return None if self._pid is None else session_seconds(self._pid)
 
     def profile(self, release: int) -> str:
         """See `services.inference.port.Segmenter`."""

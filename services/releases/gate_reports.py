@@ -34,6 +34,8 @@ class Trial:
         Serving profile both answer in.
     policy
         What was fixed before.
+    timed
+        Whether it was decided by an earlier version, which weighed seconds in place of what is counted.
     """
 
     candidate: Release
@@ -41,6 +43,7 @@ class Trial:
     gate_set: str | None
     profile: str
     policy: GatePolicy
+    timed: bool = False
 
     @property
     def key(self) -> str:
@@ -50,7 +53,7 @@ class Trial:
             "incumbent": self.incumbent.digest,
             "gate_set": self.gate_set,
             "profile": self.profile,
-            "policy": asdict(self.policy),
+            "policy": self.policy.timed() if self.timed else asdict(self.policy),
             "margins": margins(self.incumbent),
         }
         before, after = self.incumbent.contract.organs, self.candidate.contract.organs

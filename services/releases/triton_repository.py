@@ -86,14 +86,6 @@ class TritonRepository:
             return ()
         return tuple(sorted(int(f.name) for f in self.versions_folder.iterdir() if f.name.isdigit()))
 
-    def network_bytes(self, number: int) -> int:
-        """Return the bytes of the networks a version needs; 0 if there is none."""
-        folders = [self.versions_folder / str(number)]
-        if self._gpu is not None and folders[0].is_dir():
-            folders += [self.folder / name for name in self._needed(number)]
-        files = [file for folder in folders for kind in ("*.onnx", "*.plan") for file in folder.rglob(kind)]
-        return sum(file.stat().st_size for file in files)
-
     def networks_digest(self, number: int) -> str | None:
         """Return the SHA-256 of all that a GPU server's backends run for a version.
 

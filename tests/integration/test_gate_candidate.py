@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.gate_candidate import GATE_DECIDED, all_reasons, gate_candidate, trial_of
-from flows.gate_scores import PROBES
+from flows.gate_cost import PROBES
 from flows.gate_trial import policy
 from models.errors import Refused
 from models.organs import organ
@@ -81,8 +82,12 @@ def test_a_better_candidate_may_be_promoted_and_the_decision_is_kept(site) -> No
     assert report["gate_set"] == {"version": 1, "digest": frozen.digest, "cases": 12}
     assert (spleen["noise"]["cases"], spleen["noise"]["deviation"] > 0) == (12, True)
     assert spleen["surface"]["mean"] > 0
-    assert report["cost"]["candidate_seconds"] > 0
-    assert 0 < report["cost"]["candidate_bytes"] < 1.01 * report["cost"]["incumbent_bytes"]
+    before, after = report["cost"]["incumbent"], report["cost"]["candidate"]
+    assert before == after, "the same graphs, with other weights"
+    assert (report["cost"]["studies"], report["cost"]["windows"]) == (12, 12), "each fits into a window"
+    assert after["study_flops"] == after["window_flops"] > 2 * 4 * 16**3 * 27 * 3, "trunk, two heads"
+    assert {len(timed["wall_seconds"]) for timed in report["cost"]["timed"].values()} == {PROBES}
+    assert min(report["cost"]["timed"]["candidate"]["processor_seconds"]) > 0
     assert Counter(endpoint.asked) == {1: 12 * (1 + RESCANS) + PROBES, 2: 12 + PROBES}
     endpoint.asked.clear()
     assert gate_candidate(2, services) == report
@@ -98,6 +103,27 @@ def test_a_better_candidate_may_be_promoted_and_the_decision_is_kept(site) -> No
     assert "http" not in page.read_text()
     assert "Look at the worst cases below, then organloop promote or organloop decline." in page.read_text()
     assert "gain where corrected" in page.read_text()
+
+
+@pytest.mark.parametrize("seconds", [0.01, 1e5])
+def test_who_else_uses_the_processor_decides_nothing(site, monkeypatch: pytest.MonkeyPatch, seconds) -> None:
+    """The candidate's answers seem to take a thousand times as long as the incumbent's, or as little."""
+    services, endpoint = site
+    add_candidate(services, 2, BETTER)
+    gate_set(site, 12, spleen_truth=2)
+    answers = endpoint.segment
+
+    def slow(hu, release):
+        now[0] += {1: 10.0, 2: seconds}[release]
+        return answers(hu, release)
+
+    now = [0.0]
+    monkeypatch.setattr(endpoint, "segment", slow)
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    report = gate_candidate(2, services)
+    assert (report["decision"], codes(report)) == ("needs-approval", {"few-patients"})
+    assert report["cost"]["timed"]["incumbent"]["wall_seconds"] == [10.0] * PROBES
+    assert report["cost"]["timed"]["candidate"]["wall_seconds"] == [seconds] * PROBES
 
 
 def test_a_candidate_worse_on_an_organ_is_refused(site) -> None:

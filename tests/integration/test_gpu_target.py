@@ -271,9 +271,6 @@ def test_configurations_are_what_triton_reads(store: ReleaseStore, tmp_path: Pat
     assert segmenter.parameters["device"].string_value == DEVICE
     assert segmenter.parameters["serving_profile"].string_value == f"onnxruntime/{DEVICE}/fp32"
     assert (repository.folder / trunk.name / "1" / "model.onnx").read_bytes() == store.export(release.trunk)
-    assert repository.network_bytes(7) == sum(
-        len(store.export(digest)) for digest in (release.trunk, *release.heads.values())
-    )
     assert repository.differing(release, store) == ()
 
 
@@ -301,7 +298,6 @@ def test_a_trunk_is_served_by_the_engine_of_this_gpu_or_not_at_all(
     assert "cudnn_conv_algo_search" not in trunk.parameters
     assert head.backend == "onnxruntime"
     assert (repository.folder / trunk.name / "1" / "model.plan").read_bytes() == b"an engine"
-    assert repository.network_bytes(1) > len(b"an engine")
 
 
 def test_writing_a_version_again_touches_no_file(store: ReleaseStore, tmp_path: Path) -> None:

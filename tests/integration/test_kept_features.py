@@ -16,7 +16,7 @@ from flows.tune_heads import tune
 from flows.tuning_lessons import lessons_of
 from flows.tuning_plan import plan
 from models.network import samples
-from models.network.samples import origins
+from models.windows import study_origins
 from services.cases import tuning_study
 from services.cases.features import FeatureStore
 from services.cases.training_runs import give_up_runs, tuning_folder
@@ -31,7 +31,7 @@ def test_the_features_kept_while_serving_are_found_for_each_corrected_study(corr
     for one in run.evidence.corrected:
         study = read_tuning_study(services.cases, one, run.parent, store)
         assert study.warm.fits(run.parent.contract)
-        assert len(study.warm.window_origin) == len(origins(study.hu, run.parent.contract))
+        assert len(study.warm.window_origin) == len(study_origins(study.hu, run.parent.contract))
         assert study.edited["aorta"].any()
         assert not study.edited["aorta"].all()
         other = replace(run.parent, trunk="0" * 64)

@@ -1,4 +1,4 @@
-"""What the gate asks beside the means: subgroups, sites, single cases, bounds, surfaces, cost."""
+"""What the gate asks beside the means: subgroups, sites, single cases, bounds, surfaces."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from models.gate import OrganEvidence, Tuning, gate
 from models.gate_bounds import bound_check, bound_holds
 from models.gate_groups import no_group_pays
 from models.gate_noise import tail_share
-from models.gate_report import BoundCheck, Decision, GateReport, ServingCost
-from models.gate_rules import affordable
+from models.gate_report import BoundCheck, Decision, GateReport
 from models.paired import MeanDifference, PairedScore
 from tests.unit.test_gate import (
     CALIBRATION,
@@ -213,22 +212,6 @@ def test_a_recalibrated_release_needs_a_person_and_its_bounds_are_checked() -> N
     assert [organ.bound.held for organ in report.organs] == [30, 30, 30]
     silent = gate(before, after, Tuning(), found, "python/cpu", FAST)
     assert codes(silent) == {"calibration-changed"}
-
-
-@pytest.mark.parametrize(
-    ("cost", "code"),
-    [
-        (ServingCost(2.0, 3.1, 100, 100), "too-slow"),
-        (ServingCost(0.01, 0.1, 100, 100), None),
-        (ServingCost(1.0, 1.0, 100, 126), "too-large"),
-        (ServingCost(1.0, 1.2, 100, 101), None),
-    ],
-)
-def test_a_release_much_slower_or_larger_is_refused(cost: ServingCost, code: str | None) -> None:
-    assert [reason.code for reason in affordable(cost, FAST)] == ([code] if code else [])
-    report = decide(scores(better(30)), cost=cost)
-    assert report.cost == cost
-    assert codes(report) == ({code} if code else set())
 
 
 def test_untouched_organs_have_no_statistics_and_share_no_false_alarm() -> None:

@@ -10,9 +10,8 @@ import torch
 
 from models.contract import ModelContract
 from models.domain import distance, fit_domain, study_feature
-from models.network.samples import origins
 from models.network.trunk import Trunk
-from models.windows import cut, scale_hu
+from models.windows import cut, scale_hu, study_origins
 from tests.bench.continual import cohort
 from tests.bench.continual.cohort import SITES, Study
 from tests.bench.continual.scale import Scale, once
@@ -70,7 +69,7 @@ def _features(studies: Sequence[Study], scale: Scale, trunk: Trunk, contract: Mo
 
 def _feature(study: Study, trunk: Trunk, contract: ModelContract) -> list[float]:
     found = []
-    for origin in origins(study.hu, contract):
+    for origin in study_origins(study.hu, contract):
         window = scale_hu(cut(study.hu, origin, contract.window_shape), contract.hu_window)
         with torch.inference_mode():
             found.append(trunk(torch.from_numpy(window[None, None])).global_feature[0].numpy())

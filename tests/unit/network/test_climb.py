@@ -17,13 +17,13 @@ from models.network import samples
 from models.network.fitting import Checkpoints, study_dsc
 from models.network.flops import FlopTally
 from models.network.heads import HeadSpec, build_head, with_taps
-from models.network.samples import extract, origins
+from models.network.samples import extract
 from models.network.sampling import draw_tiles, gather_tiles
 from models.network.tuning import TuningStudy, _Climb, _Told, level_spec, tune_heads
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
 from models.sampled import FeatureSampler
 from models.tuning import Doubt, LadderEnd, Level, TuningSettings
-from models.windows import cut, scale_hu
+from models.windows import cut, scale_hu, study_origins
 from tests.conftest import ROOT
 
 CLIMB = TuningSettings(steps=40, batch_voxels=512, window_voxels=256, learning_rate=4e-2)
@@ -88,7 +88,7 @@ def test_what_cannot_be_reached_is_climbed_for_and_said(trunk, heads, contract, 
     assert kept.score >= best - 0.005
     assert kept.score > ladder.before.score
     cost = result.cost
-    assert cost.windows_extracted == len(studies) * len(origins(studies[0].hu, contract))
+    assert cost.windows_extracted == len(studies) * len(study_origins(studies[0].hu, contract))
     assert cost.extraction_flops > 100 * cost.fit_flops / cost.steps > 0
 
 
@@ -187,7 +187,7 @@ def test_a_private_block_sees_on_tiles_what_it_sees_in_the_window(trunk, heads, 
 
 def kept(trunk, heads, contract, of: TuningStudy) -> KeptFeatures:
     """What a segmenter would have kept of a study."""
-    places = origins(of.hu, contract)
+    places = study_origins(of.hu, contract)
     sampler = FeatureSampler(contract, len(places), "0" * 64)
     global_features = []
     for origin in places:
@@ -220,7 +220,7 @@ def test_kept_features_serve_and_what_was_edited_is_extracted_again(
 ):
     monkeypatch.setattr(samples, "FEWEST_KEPT", 50)
     features = [KeptFeatures.from_bytes(kept(trunk, heads, contract, one).to_bytes()) for one in studies[:4]]
-    windows = len(origins(studies[0].hu, contract))
+    windows = len(study_origins(studies[0].hu, contract))
     level = TuningSettings(Level.NEIGHBOURHOOD, 60, 1024, 512, 2e-2)
     cold = climb(trunk, heads, contract, studies[:4], level)
     warm = climb(
