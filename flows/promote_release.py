@@ -21,7 +21,7 @@ from flows.golden_studies import golden_cases, golden_faults
 from flows.serving import Progress, serve, silent, worth_trying_again
 from models.canary import Faults, canary_faults, canary_volume
 from models.contract import ModelContract
-from models.errors import OrganloopError, Refused
+from models.errors import OrganloopError, Refused, ServingTimedOut, ServingUnavailable, StorageFailed
 from models.organs import organ
 from services.records.audit import chain_faults
 from services.records.port import Event, ReleaseState
@@ -189,14 +189,20 @@ def require_golden(number: int, services: Services) -> dict[str, Any]:
     Raises
     ------
     Refused
-        `refused-by-golden-study` with the organs by case, or if they could not be asked; the release it
+        `refused-by-golden-study` with the organs by case, or if they cannot be asked at all; the release it
         replaced serves again.
+    ServingUnavailable, ServingTimedOut, StorageFailed
+        If they could not be asked now. Nobody has looked, so the release it replaced serves again; that says
+        nothing of this one, which may be promoted again.
     """
     try:
         shown, differing = golden_faults(services.releases.release(number), services)
     except OrganloopError as error:
         _take_back(number, {}, services)
         detail = f"release {number} could not be asked the golden studies ({error})"
+        if isinstance(error, ServingUnavailable | ServingTimedOut | StorageFailed):
+            back = services.records.incumbent()
+            raise type(error)(f"{detail}; release {back} serves again: promote it again later") from error
         raise _golden_failed(number, detail, {}, services) from error
     if not differing:
         return {"cases": list(shown), "endpoints": len(services.endpoints)}
@@ -306,9 +312,7 @@ def flip_task(number: int, incumbent: int, approver: str, reason: str) -> None:
     records.set_incumbent(number, approver=approver, reason=reason, replacing=incumbent)
 
 
-@task(
-    name="golden studies", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=worth_trying_again
-)
+@task(name="golden studies")  # not tried again: what could not be asked has been taken back
 def complete_task(number: int) -> dict[str, Any]:
     """Ask the golden studies and put the promotion on record; the document of the `promote` verb."""
     return complete(number, connect(Settings()))

@@ -10,16 +10,21 @@ from pathlib import Path
 
 import pytest
 
+import flows.gate_candidate
 from flows.gate_candidate import GATE_DECIDED, all_reasons, gate_candidate, trial_of
 from flows.gate_cost import PROBES
+from flows.gate_page import page_of
 from flows.gate_trial import policy
+from flows.gate_views import Views
+from flows.promote_release import require_passed
 from models.errors import Refused
+from models.gate_report import GateReport
 from models.organs import organ
 from models.release import Release, sha256_hex
 from models.rescan import RESCANS
 from services.records.port import Purpose, ReleaseState
 from services.releases import gate_reports
-from services.releases.gate_reports import PICTURED
+from services.releases.gate_reports import PICTURED, GateReports, Trial
 from services.settings import Settings
 from services.wiring import Services
 from tests.promotion import (
@@ -103,6 +108,7 @@ def test_a_better_candidate_may_be_promoted_and_the_decision_is_kept(site) -> No
     assert "http" not in page.read_text()
     assert "Look at the worst cases below, then organloop promote or organloop decline." in page.read_text()
     assert "gain where corrected" in page.read_text()
+    assert "GFLOP a study" in page.read_text()
 
 
 @pytest.mark.parametrize("seconds", [0.01, 1e5])
@@ -338,6 +344,63 @@ def test_a_changed_margin_or_policy_asks_for_a_new_decision(site, monkeypatch: p
     monkeypatch.setattr(gate_reports, "organ", lambda key: spleen if key == "spleen" else organ(key))
     keys.add(trial_of(2, services).key)
     assert len(keys) == 3
+
+
+def decided_by_seconds(services: Services, monkeypatch: pytest.MonkeyPatch, **reason: str) -> dict:
+    """Let the gate decide as it did while seconds were weighed and nothing was counted."""
+
+    def cost(incumbent: Release, *_: object) -> None:
+        return None
+
+    def kept(trial: Trial, report: GateReport) -> dict:
+        seconds = {"incumbent_seconds": 2.94, "candidate_seconds": 6.7}
+        sizes = {"incumbent_bytes": 1000, "candidate_bytes": 1001}
+        document = {**written(trial, report), "policy": trial.policy.timed(), "cost": seconds | sizes}
+        if reason:
+            document |= {"decision": "refuse", "reasons": [reason]}
+        return document
+
+    written = flows.gate_candidate._document
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            flows.gate_candidate, "trial_of", lambda number, of: replace(trial_of(number, of), timed=True)
+        )
+        patched.setattr(flows.gate_candidate, "serving_cost", cost)
+        patched.setattr(flows.gate_candidate, "_document", kept)
+        return gate_candidate(2, services)
+
+
+def test_what_an_earlier_version_has_decided_is_found_and_may_be_acted_on(site, monkeypatch) -> None:
+    services, endpoint = site
+    add_candidate(services, 2, BETTER)
+    gate_set(site, 12, spleen_truth=2)
+    before = decided_by_seconds(services, monkeypatch)
+    endpoint.asked.clear()
+    assert gate_candidate(2, services) == before
+    assert endpoint.asked == []
+    assert len(services.records.events(GATE_DECIDED)) == 1
+    assert require_passed(2, services) == 1
+    reports = GateReports(services.releases.folder)
+    trial = trial_of(2, services)
+    page = page_of(reports.find(trial).document, trial, services, Views()).decode()
+    assert '<td class="words">candidate</td><td class="words">6.700</td><td>1001</td>' in page
+
+
+def test_what_seconds_have_refused_is_decided_anew_and_the_old_report_stays(site, monkeypatch) -> None:
+    services, endpoint = site
+    add_candidate(services, 2, BETTER)
+    gate_set(site, 12, spleen_truth=2)
+    slow = {"code": "too-slow", "decision": "refuse", "detail": "A window takes 6.70 s instead of 2.94 s."}
+    assert decided_by_seconds(services, monkeypatch, **slow)["decision"] == "refuse"
+    (old,) = (services.releases.folder / "releases" / "2" / "gate").glob("*.json")
+    kept = old.read_bytes()
+    report = gate_candidate(2, services)
+    assert (report["decision"], codes(report)) == ("needs-approval", {"few-patients", "looked-before"})
+    assert (old.read_bytes(), len(services.records.events(GATE_DECIDED))) == (kept, 2)
+    assert services.records.release_states()[2] is ReleaseState.NEEDS_APPROVAL
+    endpoint.asked.clear()
+    assert gate_candidate(2, services) == report
+    assert endpoint.asked == []
 
 
 def test_the_decision_on_record_names_the_digest_of_the_report(site) -> None:

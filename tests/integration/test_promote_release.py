@@ -21,7 +21,7 @@ from flows.promote_release import (
     RELEASE_PROMOTED,
 )
 from flows.roll_back import rollback
-from models.errors import InvalidRelease, Refused
+from models.errors import InvalidRelease, Refused, ServingFailed, ServingTimedOut, ServingUnavailable
 from models.release import sha256_hex
 from models.segmentation import Segmentation
 from services.records.audit import chain_faults
@@ -288,6 +288,29 @@ def test_golden_studies_that_differ_take_the_release_back_at_once(services: Serv
     assert [e.payload["act"] for e in services.records.events(INCUMBENT_CHANGED)] == [
         "promotion", "promotion", "golden-failed",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("failure", [ServingTimedOut, ServingUnavailable])
+def test_golden_studies_nobody_answers_in_time_say_nothing_of_the_release(
+    services: Services, monkeypatch: pytest.MonkeyPatch, failure: type[ServingFailed]
+) -> None:
+    (endpoint,) = services.endpoints
+    answers = endpoint.segment
+
+    def late(hu: NDArray[np.int16], release: int) -> Segmentation:
+        if release == 2 and hu.shape == SHAPE:
+            raise failure("no answer in 120 s")
+        return answers(hu, release)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(endpoint, "segment", late)
+        with pytest.raises(failure, match="release 1 serves again: promote it again later"):
+            promote(2, services, *WHO)
+    assert services.records.incumbent() == 1
+    assert services.records.events(RELEASE_PROMOTED) == ()
+    assert services.records.release_states()[2] is ReleaseState.NEEDS_APPROVAL
+    assert promote(2, services, *WHO)["release"] == 2
+    assert services.records.incumbent() == 2
 
 
 def test_without_a_score_of_the_gate_there_is_no_golden_study_and_no_promotion(services: Services) -> None:

@@ -22,6 +22,7 @@ from models.release import Release
 from models.serving_cost import ReleaseCost, ServingCost, Timing
 from models.tuning import Level
 from services.inference.graph_cost import graph_cost
+from services.releases.gate_reports import Trial
 from tests.conftest import ROOT
 from tests.unit.test_gate import CANDIDATE, FAST, INCUMBENT, STOMACH, better, codes, decide, evidence, scores
 
@@ -104,6 +105,14 @@ def test_whatever_the_seconds_the_decision_is_the_same_document(timed: dict, gai
         return report
 
     assert document(timed) == document({})
+
+
+def test_a_trial_of_an_earlier_version_keeps_its_key() -> None:
+    trial = Trial(
+        CANDIDATE, INCUMBENT, "a" * 64, "python/cpu", GatePolicy(approval_required=True), timed=True
+    )
+    assert trial.key == "30836b55202619d3cf6f04f58d572bcac2c0bfcbd141185e843640362a264c4e"
+    assert replace(trial, timed=False).key != trial.key
 
 
 def test_heads_tuned_as_high_as_they_are_by_default_are_affordable_in_the_demo() -> None:
