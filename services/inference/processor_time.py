@@ -21,12 +21,13 @@ def session_seconds(pid: int) -> float | None:
     Returns
     -------
     float or None
-        User and system time until now, to the kernel's tick (10 ms); None if no such session runs.
+        User and system time until now, to the kernel's tick (10 ms); None if no such process leads a session.
     """
-    ticks, found = 0, False
+    ticks, leads = 0, False
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if int(fields[SESSION]) == pid:
-                ticks, found = ticks + int(fields[USER]) + int(fields[SYSTEM]), True
-    return ticks / os.sysconf("SC_CLK_TCK") if found else None
+                ticks += int(fields[USER]) + int(fields[SYSTEM])
+                leads = leads or folder.name == str(pid)
+    return ticks / os.sysconf("SC_CLK_TCK") if leads else None

@@ -121,7 +121,8 @@ def test_a_request_given_up_while_it_waits_its_turn_does_not_hurt_the_server(ser
     first = TritonSegmenter(serving.triton.url, deadline_seconds=60, transport=Transport.SHARED_MEMORY)
     busy = threading.Thread(target=first.segment, args=(big, 1))
     busy.start()
-    time.sleep(0.1)
+    while set(regions(serving)) <= before:  # until the first has handed its volume over
+        assert busy.is_alive()
     hasty = TritonSegmenter(serving.triton.url, deadline_seconds=0.3, transport=Transport.SHARED_MEMORY)
     with pytest.raises(ServingTimedOut):
         hasty.segment(HU, 1)
