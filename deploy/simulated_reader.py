@@ -2,7 +2,8 @@
 
 What OHIF 3.12 makes of a SEG was measured on a file it saved: of a segment only number, order and label
 survive; codes, algorithm, tracking and description do not, and colours come back slightly off. Pixel
-measures are one empty item. The frame of reference stays, and each frame names its source image.
+measures are one empty item. The frame of reference stays, and each frame names its source image. Text is
+in UTF-8, and no character set is named.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from services.dicom.identity import hashed_uid
 from services.dicom.series import CTSeries
 
 _COPIED = (
-    "SpecificCharacterSet", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName",
+    "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName",
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "PatientAge", "StudyInstanceUID",
     "StudyID", "FrameOfReferenceUID", "PositionReferenceIndicator",
 )  # fmt: skip
@@ -111,7 +112,7 @@ def _header(seg: Dataset, series: CTSeries, written_at: datetime) -> Dataset:
         setattr(saved, name, hashed_uid("simulated-reader", name, str(seg.SOPInstanceUID), str(written_at)))
     for keyword in _COPIED:
         if keyword in image:
-            saved[keyword] = image[keyword]
+            setattr(saved, keyword, str(image[keyword].value).encode().decode("latin-1"))
     saved.PatientAge = image.get("PatientAge", "")
     saved.ImageType = ["DERIVED", "PRIMARY"]
     saved.SeriesDate = saved.ContentDate = f"{written_at:%Y%m%d}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +38,9 @@ TOGETHER = {
     "imported": ("integration/test_import_checkpoint.py", "integration/test_imported_organs.py"),
 }
 """Files that share a fixture that takes long, or wants fixed ports: they run in one process."""
-MISSING = re.compile("test data <(.+)> is not under")
+MOST_LEFT_OUT = 15
+"""Tests that want data which do not come with the repository: a user's run leaves out no more than these."""
+LEFT_OUT = "Skipped: test data <"
 os.environ.setdefault("ORGANLOOP_AUDIT_SHARE", "0")  # a draw would flag one study in twenty
 # Threads that spin while they wait take the cores from the servers and from the other worker.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch
@@ -47,17 +48,28 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy and scipy, on matric
 
 
 @pytest.fixture(scope="session")
-def test_data() -> Callable[[str], Path]:
-    """Return a folder of the test data, or skip with the reason when it is not on this machine."""
+def test_data() -> Callable[[str, str], Path]:
+    """Return a folder of real data, for what a phantom cannot say; skip where it is not on this machine.
+
+    Whoever asks says what only these data say.
+    """
     base = Path(os.environ.get("ORGANLOOP_TEST_DATA", ROOT.parent / "shared" / "data"))
 
-    def find(name: str) -> Path:
+    def find(name: str, says: str) -> Path:
         folder = base / name
         if not folder.exists():
-            pytest.skip(f"test data <{name}> is not under {base} (ORGANLOOP_TEST_DATA)")
+            pytest.skip(f"test data <{name}>: {says}")
         return folder
 
     return find
+
+
+@pytest.fixture(scope="session")
+def ohif() -> Path:
+    """Return the phantom that was corrected in OHIF: ``ct/``, ``sent.dcm``, ``saved-by-ohif.dcm``, more."""
+    from tests.corrections import PHANTOM
+
+    return PHANTOM
 
 
 @pytest.fixture(scope="session")
@@ -100,17 +112,27 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let no test of the stack run beside the others': they would start a second one on the same ports."""
+    """Let no test of the stack run beside the others', and few want what the repository does not hold."""
     stack = {item.path.name for item in items if "organloop" in getattr(item, "fixturenames", ())}
     strangers = sorted(name for name in stack if not f"integration/{name}".endswith(TOGETHER["stack"]))
-    if strangers:
+    if strangers:  # they would start a second one on the same ports
         raise pytest.UsageError(f"add to TOGETHER in tests/conftest.py: {', '.join(strangers)}")
+    wanting = [item.nodeid for item in items if "test_data" in getattr(item, "fixturenames", ())]
+    if len(wanting) > MOST_LEFT_OUT:
+        raise pytest.UsageError(
+            f"{len(wanting)} tests want data that no user has, {MOST_LEFT_OUT} may: let a phantom say it. "
+            + " ".join(wanting)
+        )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name each test that was left out for want of data, and what only those data would have shown."""
     skipped = terminalreporter.stats.get("skipped", [])  # whichever process skipped them
-    missing = {found[1] for report in skipped if (found := MISSING.search(str(report.longrepr)))}
+    reasons = {one.nodeid: str(one.longrepr[2]) for one in skipped if isinstance(one.longrepr, tuple | list)}
+    missing = {name: reason for name, reason in reasons.items() if reason.startswith(LEFT_OUT)}
     if missing:
-        terminalreporter.section("test data that was missing")
-        for name in sorted(missing):
-            terminalreporter.write_line(name)
+        terminalreporter.section(
+            f"{len(missing)} tests left out: data that are not here (ORGANLOOP_TEST_DATA)"
+        )
+        for name, reason in sorted(missing.items()):
+            terminalreporter.write_line(f"{name}  {reason.removeprefix('Skipped: ')}")

@@ -88,33 +88,6 @@ def without_spleen(source: Path, target: Path) -> Path:
     return target
 
 
-def cut(ohif: Path, into: Path, first: int, last: int) -> Path:
-    """Write some slices of the CT, and what both SEGs have on them: they are quick to read."""
-    (into / "ct").mkdir(parents=True)
-    images = [dcmread(path) for path in sorted((ohif / "ct").glob("*.dcm"))]
-    images.sort(key=lambda image: float(image.ImagePositionPatient[2]))
-    kept = {image.SOPInstanceUID for image in images[first : last + 1]}
-    for image in images[first : last + 1]:
-        image.save_as(into / "ct" / f"{image.SOPInstanceUID}.dcm")
-    for name in ("sent.dcm", "saved-by-ohif.dcm"):
-        seg = dcmread(ohif / name)
-        groups = list(seg.PerFrameFunctionalGroupsSequence)
-        stay = [
-            n
-            for n, group in enumerate(groups)
-            if group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID in kept
-        ]
-        packed = np.packbits(seg.pixel_array[stay].astype(np.uint8).ravel(), bitorder="little").tobytes()
-        seg.PerFrameFunctionalGroupsSequence = [groups[n] for n in stay]
-        seg.NumberOfFrames, seg.PixelData = len(stay), packed + b"\0" * (len(packed) % 2)
-        listed = seg.ReferencedSeriesSequence[0]
-        listed.ReferencedInstanceSequence = [
-            item for item in listed.ReferencedInstanceSequence if item.ReferencedSOPInstanceUID in kept
-        ]
-        seg.save_as(into / name)
-    return into
-
-
 def everything(records: SqlRecords) -> dict[str, list[tuple[Any, ...]]]:
     """Return every row of every table."""
     with records._engine.connect() as connection:

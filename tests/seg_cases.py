@@ -38,6 +38,17 @@ def read_headers(folder: Path) -> HeaderSeries:
     return header_series([dcmread(path, stop_before_pixels=True) for path in sorted(folder.glob("*.dcm"))])
 
 
+def grid_of(series: HeaderSeries) -> Geometry:
+    """Return the grid of an axial series whose slices are evenly apart, columns to the left, rows down."""
+    first, second = series.images[:2]
+    row_mm, column_mm = map(float, first.PixelSpacing)
+    step = float(second.ImagePositionPatient[2]) - float(first.ImagePositionPatient[2])
+    affine = np.zeros((4, 4))
+    affine[2, 0], affine[1, 1], affine[0, 2] = step, row_mm, column_mm
+    affine[:, 3] = (*map(float, first.ImagePositionPatient), 1.0)
+    return Geometry((len(series.images), int(first.Rows), int(first.Columns)), affine)
+
+
 def cited_headers(seg_path: Path) -> HeaderSeries:
     """Headers of the CT images a SEG cites, made from what it says about them."""
     seg = dcmread(seg_path)

@@ -9,11 +9,11 @@ from services.cases.store import CaseStore
 from services.cases.words import ReadersDisagree
 from services.records.port import Purpose
 from services.records.store import open_records
-from tests.returned_segs import altered, cut, put_on_record, without_spleen
+from tests.corrections import PATIENT
+from tests.returned_segs import altered, put_on_record, without_spleen
 
 
-def test_a_correction_is_kept_answered_compared_withdrawn_and_its_patient_erased(url, tmp_path, test_data):
-    ohif = cut(test_data("ohif-correction"), tmp_path / "ohif", 14, 22)
+def test_a_correction_is_kept_answered_compared_withdrawn_and_its_patient_erased(url, tmp_path, ohif):
     records = open_records(url)
     memory = Memory(records, CaseStore(tmp_path / "cases"), (6.0, 6.0, 6.0))
     put_on_record(records, ohif / "sent.dcm", ohif / "ct")
@@ -37,7 +37,7 @@ def test_a_correction_is_kept_answered_compared_withdrawn_and_its_patient_erased
     records.withdraw("1.2.4", reader="Dr A", reason="wrong phase")
     document = sums(records, ReadersDisagree.ASK)
     assert [(one["reader"], one["corrections"]) for one in document["readers"]] == [("Dr A", 1)]
-    erasure = records.erase_patient(memory.cases.pseudonym("P1"), who="Dr A", reason="consent withdrawn")
+    erasure = records.erase_patient(memory.cases.pseudonym(PATIENT), who="Dr A", reason="consent withdrawn")
     assert len(erasure.cases) == 3
     assert records.cases(Purpose.TUNING) == ()
     assert take_in(first)["why"].split(":")[0] == "patient-erased"

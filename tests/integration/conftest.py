@@ -91,23 +91,15 @@ def tuned(corrected: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Si
     return site, tune(site.services, settings=TUNING)
 
 
-@pytest.fixture(scope="session")
-def ohif(test_data: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Cut the study corrected in OHIF to nine slices: ``ct/``, ``sent.dcm``, ``saved-by-ohif.dcm``."""
-    from tests.returned_segs import cut
-
-    return cut(test_data("ohif-correction"), tmp_path_factory.mktemp("ohif") / "cut", 14, 22)
-
-
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Memory]:
-    """Open records and a case store that hold nothing; a model grid of 3 mm."""
+    """Open records and a case store that hold nothing; a model grid of 5 mm."""
     from flows.returned_seg import Memory
     from services.cases.store import CaseStore
     from services.records.store import open_records
 
     records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    yield Memory(records, CaseStore(tmp_path / "cases"), (3.0, 3.0, 3.0))
+    yield Memory(records, CaseStore(tmp_path / "cases"), (5.0, 5.0, 5.0))
     records.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 from pydicom import Dataset, dcmread
 
@@ -50,3 +51,33 @@ def setting(**values: object) -> Change:
             setattr(dataset, name, value)
 
     return change
+
+
+def nifti(folder: Path) -> None:
+    image = nibabel.Nifti1Image(case().volume.hu.transpose(2, 1, 0), np.eye(4))
+    folder.mkdir()
+    image.to_filename(folder / "abdomen.nii.gz")
+
+
+def without_uids(folder: Path) -> None:
+    for path in written(folder):
+        edit(path, setting(SOPInstanceUID="", SOPClassUID="", StudyInstanceUID="", SeriesInstanceUID=""))
+
+
+def of_two_studies(folder: Path) -> None:
+    written(folder / "first")
+    written(folder / "second", seed=2)
+
+
+def magnetic(folder: Path) -> None:
+    for path in written(folder):
+        edit(path, setting(Modality="MR"))
+
+
+UNUSABLE = {
+    "not-dicom": nifti,
+    "missing-uid": without_uids,
+    "several-studies": of_two_studies,
+    "not-ct": magnetic,
+}
+"""Folders that cannot be segmented, by their code."""

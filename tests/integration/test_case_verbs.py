@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
 from tests.integration.ct_files import case, edit, setting, written
-from tests.returned_segs import cut, frames_of, put_on_record, repainted
+from tests.returned_segs import frames_of, put_on_record, repainted
 from tests.tiny_networks import publish_tiny
 
 
@@ -67,12 +66,6 @@ def add(settings: Settings, folder: Path, *words: object) -> tuple[int, Any]:
 def add_seg(settings: Settings, ct: Path, seg: Path, origin: str = "independent") -> tuple[int, Any]:
     truth = ("--truth", seg, "--origin", origin, "--purpose", "gate")
     return organloop(settings, "cases", "add", ct, *truth)
-
-
-@pytest.fixture
-def ohif(test_data: Callable[[str], Path]) -> Path:
-    """A CT, our SEG of it, and what a reader made of that in OHIF."""
-    return test_data("ohif-correction")
 
 
 def test_a_case_is_kept_once_under_pseudonyms_with_its_truth_and_site(
@@ -203,7 +196,7 @@ def _by_hand(seg: Dataset, _: np.ndarray) -> None:
 def test_our_result_saved_again_under_another_uid_is_no_independent_truth(
     settings: Settings, ohif: Path, tmp_path: Path
 ) -> None:
-    cut(ohif, tmp_path, 8, 19)
+    shutil.copytree(ohif, tmp_path, dirs_exist_ok=True)
     ct, sent = tmp_path / "ct", tmp_path / "sent.dcm"
     records = open_records(settings.records_url)
     header = put_on_record(records, sent, ct)
@@ -239,7 +232,7 @@ def test_our_result_saved_again_under_another_uid_is_no_independent_truth(
 def test_our_result_with_a_few_slices_redrawn_is_no_independent_truth(
     settings: Settings, ohif: Path, tmp_path: Path
 ) -> None:
-    cut(ohif, tmp_path, 8, 19)
+    shutil.copytree(ohif, tmp_path, dirs_exist_ok=True)
     ct, sent = tmp_path / "ct", tmp_path / "sent.dcm"
     put_on_record(open_records(settings.records_url), sent, ct)
     shutil.copy(sent, ct / "result.dcm")
@@ -262,7 +255,7 @@ def test_our_result_with_a_few_slices_redrawn_is_no_independent_truth(
 def test_a_segment_whose_code_is_not_what_its_label_says_is_no_truth(
     settings: Settings, ohif: Path, tmp_path: Path, value: str, scheme: str, meaning: str
 ) -> None:
-    cut(ohif, tmp_path, 12, 15)
+    shutil.copytree(ohif, tmp_path, dirs_exist_ok=True)
 
     def coded(seg: Dataset, frames: np.ndarray) -> None:
         _by_hand(seg, frames)

@@ -30,6 +30,7 @@ from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import connect_in_process
+from tests.corrections import LIVER_ADDED
 from tests.learning import open_site
 from tests.returned_segs import put_on_record
 from tests.tiny_networks import publish_tiny
@@ -167,8 +168,7 @@ def test_the_schedule_itself_starts_the_watch(organloop):
     assert "watched at" in worker["detail"]
 
 
-def test_a_worker_runs_what_is_started_from_a_deployment(api, tmp_path, test_data):
-    ohif = test_data("ohif-correction")
+def test_a_worker_runs_what_is_started_from_a_deployment(api, tmp_path, ohif):
     register(api, Settings(home=tmp_path / "home"))
     parameters = {
         "source": str(ohif / "saved-by-ohif.dcm"),
@@ -184,14 +184,13 @@ def test_a_worker_runs_what_is_started_from_a_deployment(api, tmp_path, test_dat
             assert client.read_flow_run(run.id).state.is_completed()
             shown = {one.key: one.data for one in client.read_artifacts() if one.key}
     assert shown.keys() == {"ledger", "correction"}
-    assert '"added_voxels": 339' in shown["ledger"]
+    assert f'"added_voxels": {LIVER_ADDED}' in shown["ledger"]
     assert shown["correction"].startswith("data:image/png;base64,")
 
 
 def test_a_saved_object_of_the_archive_is_enough_and_the_sums_are_shown(
-    api, tmp_path, test_data, clean_archive, monkeypatch
+    api, tmp_path, ohif, clean_archive, monkeypatch
 ):
-    ohif = test_data("ohif-correction")
     settings = Settings(home=tmp_path / "home", orthanc_url=clean_archive.url)
     publish_tiny(ReleaseStore(settings.release_store), 1, {"liver": 1, "spleen": 2})
     records = open_records(settings.records_url)

@@ -21,7 +21,7 @@ from services.dicom.series import choose_series, load, read_series
 from tests.integration.ct_files import edit, setting, written
 from tests.result_cases import findings_of, organ_masks
 
-Data = Callable[[str], Path]
+Data = Callable[[str, str], Path]
 EMPTY = setting(SOPInstanceUID="", SOPClassUID="", StudyInstanceUID="", SeriesInstanceUID="")
 
 
@@ -102,7 +102,11 @@ def test_what_is_no_identifier_counts_as_missing(tmp_path: Path, uid: str) -> No
 
 
 def test_on_real_files_the_objects_say_that_identifiers_were_made(test_data: Data) -> None:
-    (reading,) = read_series(test_data("ct-series-empty-uids"), makes_identifiers=True)
+    folder = test_data("ct-series-empty-uids", "an exporter's own way to empty identifiers, in JPEG 2000")
+    (row,) = check_folder(folder)
+    assert row["code"] == "missing-uid"
+    assert row["measured"]["lacking_series_uid"] == 20
+    (reading,) = read_series(folder, makes_identifiers=True)
     series = load(reading)
     assert series.volume.geometry.shape == (20, 512, 512)
     np.testing.assert_allclose(series.volume.geometry.spacing_mm, (2.0, 0.9765625, 0.9765625))

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 from pydicom import dcmread
@@ -20,14 +16,11 @@ from services.dicom.seg_reader import read_seg
 from services.dicom.series import load, read_series
 from services.records.port import Case, Purpose
 from services.records.store import open_records
+from tests.corrections import KIDNEY_OVERPAINTED, LIVER_ADDED
+from tests.dcmqi import slicer_saves
 from tests.returned_segs import UNTOUCHED, altered, changes, everything, put_on_record, without_spleen
 
-SPACING = (3.0, 3.0, 3.0)
-
-
-@pytest.fixture
-def ohif(test_data):
-    return test_data("ohif-correction")
+SPACING = (5.0, 5.0, 5.0)
 
 
 @pytest.fixture
@@ -54,15 +47,48 @@ def test_what_ohif_saved_is_understood_exactly_without_a_database(ohif):
     assert (document["status"], document["code"], document["questions"]) == ("correction", None, [])
     assert changes(document) == {
         "spleen": UNTOUCHED,
-        "liver": ("edited", 339, 0, 0),
+        "liver": ("edited", LIVER_ADDED, 0, 0),
         "stomach": UNTOUCHED,
         "right_kidney": UNTOUCHED,
-        "left_kidney": ("edited", 0, 48, 48),
+        "left_kidney": ("edited", 0, KIDNEY_OVERPAINTED, KIDNEY_OVERPAINTED),
     }
-    liver, kidney = document["organs"][1], document["organs"][4]
-    assert liver["added_ml"] == pytest.approx(339 * 0.027)
-    assert kidney["removed_ml"] == pytest.approx(48 * 0.027)
+    organs = {one["organ"]: one for one in document["organs"]}
+    liver, kidney = organs["liver"], organs["left_kidney"]
+    assert liver["added_ml"] == pytest.approx(LIVER_ADDED * 0.125)
+    assert kidney["removed_ml"] == pytest.approx(KIDNEY_OVERPAINTED * 0.125)
     assert 0 < kidney["surface_mm"] < liver["surface_mm"]
+
+
+def test_what_ohif_saved_on_a_real_anatomy_is_understood_exactly(test_data):
+    real = test_data("ohif-correction", "OHIF on thirty slices, with a result of an earlier writer")
+    document = ingest(real / "saved-by-ohif.dcm", real / "ct", real / "sent.dcm")
+    assert (document["status"], document["questions"]) == ("correction", [])
+    changed = {organ: change for organ, change in changes(document).items() if change != UNTOUCHED}
+    assert changed == {"liver": ("edited", 339, 0, 0), "left_kidney": ("edited", 0, 48, 48)}
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "asked"),
+    [
+        (
+            "erased-in-ohif",
+            {"stomach": ("edited", 38, 0, 0), "spleen": ("edited", 0, 28, 0), "liver": ("edited", 0, 34, 34)},
+            [],
+        ),
+        (
+            "segments-in-ohif",
+            {},
+            [("Lesion", "not-recognised"), ("Right kidney", "not-returned")],
+        ),
+        ("untouched-in-ohif", {}, []),
+        ("saved-by-dcmqi", {"stomach": ("edited", 174, 179, 0)}, []),
+    ],
+)
+def test_what_real_viewers_saved_of_a_phantom_is_understood_exactly(ohif, name, changed, asked):
+    document = ingest(ohif / f"{name}.dcm", ohif / "ct", ohif / "sent.dcm")
+    assert document["status"] == ("ours-unchanged" if name.startswith("untouched") else "correction")
+    assert {organ: one for organ, one in changes(document).items() if one != UNTOUCHED} == changed
+    assert [(one["label"], one["why"]) for one in document["questions"]] == asked
 
 
 def test_our_own_seg_sent_back_teaches_nothing_and_leaves_no_trace(ohif, memory, shown):
@@ -142,9 +168,9 @@ def test_a_correction_is_kept_once_with_hybrid_labels(ohif, memory, shown):
     content = memory.cases.read(case)
     assert content.volume.geometry.spacing_mm == pytest.approx(SPACING)
     liver, kidney, spleen = (content.labels[key] for key in ("liver", "left_kidney", "spleen"))
-    assert np.count_nonzero(liver.inside & ~content.sent["liver"]) == 339
+    assert np.count_nonzero(liver.inside & ~content.sent["liver"]) == LIVER_ADDED
     assert (liver.provenance == Provenance.READER).all()
-    assert np.count_nonzero(kidney.provenance == Provenance.OVERPAINT) == 48
+    assert np.count_nonzero(kidney.provenance == Provenance.OVERPAINT) == KIDNEY_OVERPAINTED
     assert spleen.weight.sum() == 0, "our own result is no truth"
     ct = load(read_series(ohif / "ct")[0])
     assert content.ct.same_grid(ct.volume.geometry)
@@ -184,7 +210,7 @@ def test_a_correction_of_an_unknown_result_has_no_origin_and_teaches_nothing(ohi
         ({"StudyInstanceUID": "1.2.3"}, "other-study"),
         ({"FrameOfReferenceUID": "1.2.3"}, "other-frame-of-reference"),
         ({"Rows": 99}, "grid-mismatch"),
-        ({"PixelData": bytes(203314)}, "empty"),
+        ({"PixelData": bytes(24874)}, "empty"),
         ({"PixelData": b"\0\0"}, "bad-pixel-data"),
     ],
 )
@@ -214,7 +240,8 @@ def test_one_folder_may_hold_study_and_seg(ohif, tmp_path):
     for path in (*(ohif / "ct").glob("*.dcm"), ohif / "sent.dcm"):
         (tmp_path / path.name).symlink_to(path)
     assert find_seg(tmp_path).name == "sent.dcm"
-    assert ingest(ohif / "saved-by-ohif.dcm", tmp_path, tmp_path)["organs"][1]["added_voxels"] == 339
+    document = ingest(ohif / "saved-by-ohif.dcm", tmp_path, tmp_path)
+    assert changes(document)["liver"] == ("edited", LIVER_ADDED, 0, 0)
 
 
 @pytest.mark.parametrize("algorithm_type", ["MANUAL", "SEMIAUTOMATIC", "AUTOMATIC"])
@@ -224,57 +251,18 @@ def test_a_correction_as_dcmqi_writes_it(ohif, tmp_path, algorithm_type):
     It writes the SegmentAlgorithmType that its caller names. 3D Slicer names that of the SEG it opened,
     ours being `AUTOMATIC`, unless the reader sets the segment's tag.
     """
-    tool = Path(sys.executable).with_name("itkimage2segimage")
-    if not tool.exists():
-        pytest.skip("dcmqi is not installed (pip install dcmqi)")
     ct = load(read_series(ohif / "ct")[0])
-    sent = {segment.label: segment for segment in read_seg(ohif / "sent.dcm", ct).segments}
-    stomach = sent["Stomach"].mask.copy()
-    stomach[10, 20:24, 30:33] = True
-    added = int(stomach.sum() - sent["Stomach"].mask.sum())
-    labels = sent["Liver"].mask.astype(np.uint8) * 2 + (stomach & ~sent["Liver"].mask)
-    affine = ct.volume.geometry.affine[:, [2, 1, 0, 3]]  # NIfTI's own order of axes: i, j, k
-    nibabel.Nifti1Image(labels.T, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine).to_filename(
-        tmp_path / "drawn.nii.gz"
-    )
-
-    def attributes(number: int, organ: str) -> dict:
-        code = sent[organ].type
-        term = {"CodeValue": code.value, "CodingSchemeDesignator": code.scheme, "CodeMeaning": code.meaning}
-        category = {
-            "CodeValue": "123037004",
-            "CodingSchemeDesignator": "SCT",
-            "CodeMeaning": "Anatomical Structure",
-        }
-        return {
-            "labelID": number,
-            "SegmentDescription": organ,
-            "SegmentLabel": organ,
-            "SegmentAlgorithmType": algorithm_type,
-            "SegmentAlgorithmName": "Segment Editor",
-            "SegmentedPropertyCategoryCodeSequence": category,
-            "SegmentedPropertyTypeCodeSequence": term,
-        }
-
-    meta = {
-        "ContentCreatorName": "Reader",
-        "SeriesDescription": "Segmentation",
-        "SeriesNumber": "300",
-        "InstanceNumber": "1",
-        "segmentAttributes": [[attributes(1, "Stomach"), attributes(2, "Liver")]],
-    }
-    (tmp_path / "meta.json").write_text(json.dumps(meta))
-    subprocess.run(
-        [
-            tool, "--inputImageList", tmp_path / "drawn.nii.gz", "--inputDICOMDirectory", ohif / "ct",
-            "--outputDICOM", tmp_path / "slicer.dcm", "--inputMetadata", tmp_path / "meta.json",
-        ],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    written = read_seg(tmp_path / "slicer.dcm", ct)
+    sent = {segment.label: segment.mask for segment in read_seg(ohif / "sent.dcm", ct).segments}
+    stomach = sent["Stomach"].copy()
+    k, j = (int(np.flatnonzero(stomach.any(axis=axes))[0]) for axes in ((1, 2), (0, 2)))
+    stomach[k, j - 2 : j, 30:33] = True
+    added = int(stomach.sum() - sent["Stomach"].sum())
+    masks = {"Stomach": stomach, "Liver": sent["Liver"] & ~stomach}
+    said = {"SegmentAlgorithmType": algorithm_type, "SegmentAlgorithmName": "Segment Editor"}
+    path = slicer_saves(ohif / "sent.dcm", ohif / "ct", ct.volume.geometry, masks, tmp_path, **said)
+    written = read_seg(path, ct)
     assert {segment.algorithm_type for segment in written.segments} == {algorithm_type}
-    document = ingest(tmp_path / "slicer.dcm", ohif / "ct", ohif / "sent.dcm")
+    document = ingest(path, ohif / "ct", ohif / "sent.dcm")
     assert document["status"] == "correction"
     automatic = algorithm_type == "AUTOMATIC"
     assert changes(document)["stomach"] == (UNTOUCHED if automatic else ("edited", added, 0, 0))
@@ -285,3 +273,4 @@ def test_a_correction_as_dcmqi_writes_it(ohif, tmp_path, algorithm_type):
         (["right_kidney"], "not-returned"),
         (["left_kidney"], "not-returned"),
     ]
+    assert added == 6

@@ -18,6 +18,7 @@ from services.records.store import open_records
 from services.settings import Settings
 from services.wiring import archive_of
 from tests.archive import Archive
+from tests.corrections import LIVER_ADDED
 from tests.returned_segs import (
     altered,
     changes,
@@ -29,7 +30,7 @@ from tests.returned_segs import (
     without_spleen,
 )
 
-SPACING = (3.0, 3.0, 3.0)
+SPACING = (5.0, 5.0, 5.0)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_what_a_saved_seg_refers_to_is_found_by_itself(ohif, memory, archived, t
 
 def test_a_file_finds_its_study_and_result_in_the_archive(ohif, memory, archived):
     document = ingest(str(ohif / "saved-by-ohif.dcm"), memory=memory)
-    assert changes(document)["liver"] == ("edited", 339, 0, 0)
+    assert changes(document)["liver"] == ("edited", LIVER_ADDED, 0, 0)
 
 
 def test_our_own_seg_that_is_sent_again_teaches_nothing(ohif, memory, archived):
@@ -140,7 +141,7 @@ def test_what_the_archive_does_not_hold_has_a_code(ohif, memory, clean_archive):
         ingest(uid_of(saved), memory=memory)
     assert refused.value.measured == {"on_record": 1, "archived": 0}
     named = ingest(uid_of(saved), sent=ohif / "sent.dcm", memory=memory)
-    assert changes(named)["liver"] == ("edited", 339, 0, 0)
+    assert changes(named)["liver"] == ("edited", LIVER_ADDED, 0, 0)
 
 
 def new_uid(path: Path, uid: str) -> Path:
@@ -163,7 +164,7 @@ def test_of_two_releases_results_the_corrected_one_is_found_by_its_voxels(ohif, 
     seg.save_as(of_second)
     archived.put(second, of_second, ohif / "saved-by-ohif.dcm")
     first = ingest(uid_of(ohif / "saved-by-ohif.dcm"), memory=memory)
-    assert (first["release"], changes(first)["liver"]) == (1, ("edited", 339, 0, 0))
+    assert (first["release"], changes(first)["liver"]) == (1, ("edited", LIVER_ADDED, 0, 0))
     later = ingest("2.25.3", memory=memory)
     assert (later["release"], later["sent_uid"]) == (2, "2.25.2")
     assert [organ for organ, change in changes(later).items() if change[0] == "edited"] == ["left_kidney"]

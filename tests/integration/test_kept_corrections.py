@@ -29,9 +29,10 @@ from services.records.port import Purpose
 from services.records.store import SqlRecords, open_records
 from services.releases.store import ReleaseStore
 from tests.conftest import ROOT
+from tests.corrections import LIVER_ADDED, SAVED_BY_OHIF_AT
 from tests.returned_segs import altered, changes, erase_rows, put_on_record, repainted, without_spleen
 
-SPACING = (3.0, 3.0, 3.0)
+SPACING = (5.0, 5.0, 5.0)
 
 
 def teaching(memory: Memory, policy: ReadersDisagree = ReadersDisagree.ASK) -> dict[str, tuple[str, ...]]:
@@ -205,7 +206,11 @@ def test_who_when_and_with_what_is_on_record_as_far_as_the_object_says(ohif, mem
     }  # fmt: skip
     take_in(altered(ohif / "saved-by-ohif.dcm", tmp_path / "named.dcm", **tags))
     unsaid, said = memory.records.corrections()
-    assert (unsaid.reader, unsaid.viewer, unsaid.saved_at) == ("", "OHIF-3.11.0", "2026-11-22T00:22:46")
+    assert (unsaid.reader, unsaid.viewer, unsaid.saved_at) == (
+        "",
+        "OHIF-3.11.0",
+        f"{SAVED_BY_OHIF_AT:%Y-%m-%dT%H:%M:%S}",
+    )
     assert (said.reader, said.saved_at) == ("Doe^Jane\\Roe^Ray", "2026-11-22T15:30:00+01:30")
     assert said.viewer == "A viewer 5.2 OHIF-3.11.0"
 
@@ -226,7 +231,7 @@ def test_sums_say_which_organ_needs_tuning_and_what_review_costs(ohif, memory, t
     organs = {one["organ"]: one for one in document["organs"]}
     assert organs.keys() == {"spleen", "liver"}, "a neighbour's brush is no word on the kidney"
     assert (organs["liver"]["edited"], organs["liver"]["readers"], organs["liver"]["releases"]) == (1, 2, [1])
-    assert organs["liver"]["changed_ml"] == pytest.approx(339 * 0.027, abs=1e-3)
+    assert organs["liver"]["changed_ml"] == pytest.approx(LIVER_ADDED * 0.125, abs=1e-3)
     readers = [(one["reader"], one["corrections"], one["edited_organs"]) for one in document["readers"]]
     assert readers == [("A", 1, 1), ("B", 1, 2)]
     (release,) = document["releases"]
@@ -242,7 +247,12 @@ def test_the_time_to_save_is_from_our_result_to_the_readers_save(ohif, tmp_path)
     put_on_record(records, ohif / "sent.dcm", ohif / "ct")
     memory = Memory(records, CaseStore(tmp_path / "cases"), SPACING)
     for uid, zone, hours in (("1.2.3", "+0000", 3.5), ("1.2.4", None, 2.5)):
-        tags = {"SOPInstanceUID": uid, "ContentCreatorName": uid, "ContentTime": "153000"}
+        tags = {
+            "SOPInstanceUID": uid,
+            "ContentCreatorName": uid,
+            "ContentDate": "20261122",
+            "ContentTime": "153000",
+        }
         if zone:
             tags["TimezoneOffsetFromUTC"] = zone
         saved = altered(ohif / "saved-by-ohif.dcm", tmp_path / f"{uid}.dcm", **tags)
@@ -328,7 +338,7 @@ def write_some(path, data):
 
 store.replace = write_some
 records = open_records(f"sqlite:///{home / 'records.sqlite'}")
-memory = Memory(records, CaseStore(home / "cases"), (3.0, 3.0, 3.0))
+memory = Memory(records, CaseStore(home / "cases"), (5.0, 5.0, 5.0))
 ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
 """
 

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli import app
+from tests.corrections import KIDNEY_OVERPAINTED, LIVER_ADDED
 from tests.returned_segs import without_spleen
 
 
@@ -25,8 +26,7 @@ def organloop(tmp_path):
     return call
 
 
-def test_a_correction_is_understood_exactly_where_nothing_has_served(organloop, test_data, tmp_path):
-    ohif = test_data("ohif-correction")
+def test_a_correction_is_understood_exactly_where_nothing_has_served(organloop, ohif, tmp_path):
     arguments = ("ingest", ohif / "saved-by-ohif.dcm", "--study", ohif / "ct", "--sent", ohif / "sent.dcm")
     result = organloop(*arguments, "--json")
     document = json.loads(result.stdout)
@@ -39,20 +39,22 @@ def test_a_correction_is_understood_exactly_where_nothing_has_served(organloop, 
     untouched = ("not-reviewed", 0, 0, 0)
     assert changed == {
         "spleen": untouched,
-        "liver": ("edited", 339, 0, 0),
+        "liver": ("edited", LIVER_ADDED, 0, 0),
         "stomach": untouched,
         "right_kidney": untouched,
-        "left_kidney": ("edited", 0, 48, 48),
+        "left_kidney": ("edited", 0, KIDNEY_OVERPAINTED, KIDNEY_OVERPAINTED),
     }
     assert not (tmp_path / "home").exists()
     text = organloop(*arguments)
     assert (document["kept"], document["why"].split(":")[0]) == (False, "no-release")
     assert "not kept for tuning: no-release" in text.stdout
-    assert "left_kidney   edited            0       48            48" in text.stdout
+    assert (
+        f"left_kidney   edited            0       {KIDNEY_OVERPAINTED}            {KIDNEY_OVERPAINTED}"
+        in text.stdout
+    )
 
 
-def test_a_question_says_how_it_is_answered(organloop, test_data, tmp_path):
-    ohif = test_data("ohif-correction")
+def test_a_question_says_how_it_is_answered(organloop, ohif, tmp_path):
     saved = without_spleen(ohif / "saved-by-ohif.dcm", tmp_path / "saved.dcm")
     where = ("--study", ohif / "ct", "--sent", ohif / "sent.dcm")
     asked = organloop("ingest", saved, *where)
@@ -63,8 +65,7 @@ def test_a_question_says_how_it_is_answered(organloop, test_data, tmp_path):
     assert "question" not in answered.stdout
 
 
-def test_ours_unchanged_is_0_and_a_stranger_is_3(organloop, test_data):
-    ohif = test_data("ohif-correction")
+def test_ours_unchanged_is_0_and_a_stranger_is_3(organloop, ohif):
     where = ("--study", ohif / "ct", "--sent", ohif / "sent.dcm", "--json")
     ours = organloop("ingest", ohif / "sent.dcm", *where)
     assert (ours.exit_code, json.loads(ours.stdout)["status"]) == (0, "ours-unchanged")
@@ -89,8 +90,7 @@ def test_wrong_usage_is_2(organloop, words):
     assert organloop(*words).exit_code == 2
 
 
-def test_an_answer_that_is_none_is_wrong_usage(organloop, test_data):
-    ohif = test_data("ohif-correction")
+def test_an_answer_that_is_none_is_wrong_usage(organloop, ohif):
     where = ("--study", ohif / "ct", "--sent", ohif / "sent.dcm", "--reader", "Dr A")
     for words in ("3=appendix", "liver", "liver=deleted"):
         result = organloop("ingest", ohif / "saved-by-ohif.dcm", *where, "--as", words)

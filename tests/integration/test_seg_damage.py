@@ -11,10 +11,9 @@ from tests.seg_damage import damage, judge, ohif_base, plain_bases
 
 
 @pytest.fixture(scope="module")
-def bases(test_data):
-    folder = test_data("ohif-correction")
-    (reading,) = read_series(folder / "ct")
-    return [ohif_base(folder, load(reading)), *plain_bases()]
+def bases(ohif):
+    (reading,) = read_series(ohif / "ct")
+    return [ohif_base(ohif, load(reading)), *plain_bases()]
 
 
 def test_what_is_not_damaged_gives_the_right_ledger(bases, tmp_path):

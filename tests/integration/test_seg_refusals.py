@@ -214,16 +214,16 @@ def test_a_label_map_whose_background_is_also_an_organ_is_refused(plain, outcome
     assert outcome(plain) == SegCode.MALFORMED
 
 
-def test_510_by_510_on_512_by_512_is_refused(test_data, tmp_path):
-    folder = test_data("seg-dcmqi") / "data" / "segmentations"
-    seg = dcmread(folder / "liver.dcm")
-    values = seg.pixel_array[:, :510, :510]
-    seg.Rows = seg.Columns = 510
+def test_two_rows_and_columns_fewer_than_the_ct_are_refused(ohif, tmp_path):
+    """As of 510 by 510 voxels on 512 by 512, which somebody's tools write."""
+    seg = dcmread(ohif / "sent.dcm")
+    values = seg.pixel_array[:, :-2, :-2]
+    seg.Rows, seg.Columns = values.shape[1:]
     packed = np.packbits(values.ravel(), bitorder="little").tobytes()
     seg.PixelData = packed + b"\0" * (len(packed) % 2)
     seg.save_as(tmp_path / "seg.dcm")
     with pytest.raises(Refused) as refused:
-        read_seg(tmp_path / "seg.dcm", read_headers(folder / "ct-3slice"))
+        read_seg(tmp_path / "seg.dcm", read_headers(ohif / "ct"))
     assert (refused.value.code, refused.value.measured) == (SegCode.GRID_MISMATCH, {"uncovered": 2})
 
 

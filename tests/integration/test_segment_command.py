@@ -15,6 +15,7 @@ from models.organs import CATALOGUE, ORGANS
 from services.dicom.phantom_series import read_truth
 from services.dicom.seg_reader import read_seg
 from services.dicom.series import choose_series, load, read_series
+from tests.integration.ct_files import UNUSABLE
 
 KINDS = {"organ-seg", "review-seg", "report-sr"}
 KEY_OF = {entry.label: entry.key for entry in CATALOGUE}
@@ -68,7 +69,8 @@ def test_without_a_folder_named_each_result_has_one_of_its_own(organloop, phanto
 
 
 def test_a_real_patient_is_out_of_the_demonstration_s_domain(organloop, test_data, tmp_path):
-    answer = organloop("segment", test_data("ct-abdomen-series"), "--out", tmp_path / "out")
+    patient = test_data("ct-abdomen-series", "a real patient, whom the demonstration was not made for")
+    answer = organloop("segment", patient, "--out", tmp_path / "out")
     assert answer.exit_code == 0
     for one in answer.document["organs"]:
         assert one["flag"] == "review"
@@ -78,16 +80,10 @@ def test_a_real_patient_is_out_of_the_demonstration_s_domain(organloop, test_dat
         assert errors_of(Path(one["path"])) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "code"),
-    [
-        ("mr-wrong-modality", "not-dicom"),
-        ("ct-series-empty-uids", "missing-uid"),
-        ("ct-tilt-and-gap", "several-studies"),
-    ],
-)
-def test_data_that_cannot_be_used_is_refused_with_a_code(organloop, test_data, tmp_path, name, code):
-    answer = organloop("segment", test_data(name), "--out", tmp_path / "out")
+@pytest.mark.parametrize("code", UNUSABLE)
+def test_data_that_cannot_be_used_is_refused_with_a_code(organloop, tmp_path, code):
+    UNUSABLE[code](tmp_path / "in")
+    answer = organloop("segment", tmp_path / "in", "--out", tmp_path / "out")
     assert (answer.exit_code, answer.document["code"]) == (3, code)
     assert answer.document["detail"].endswith(".")
     assert not (tmp_path / "out").exists()

@@ -19,11 +19,6 @@ SAVED_AT = datetime(2026, 11, 22, 0, 22, 46)
 SHAPE = (7, 20, 21)
 
 
-@pytest.fixture
-def ohif(test_data):
-    return test_data("ohif-correction")
-
-
 def structure(item: Dataset) -> dict[str, object]:
     """Keywords and VRs at every depth; of a sequence, the structure of its first item and their number."""
     return {
@@ -35,12 +30,21 @@ def structure(item: Dataset) -> dict[str, object]:
 
 
 def test_painting_what_the_reader_painted_gives_the_file_that_ohif_saved(ohif):
+    assert_saves_like(ohif)
+
+
+def test_painting_what_the_reader_painted_on_a_real_anatomy_gives_the_file_that_ohif_saved(test_data):
+    assert_saves_like(test_data("ohif-correction", "a CT that names no character set, a date of birth"))
+
+
+def assert_saves_like(ohif):
     (reading,) = read_series(ohif / "ct")
     series = load(reading)
     real = dcmread(ohif / "saved-by-ohif.dcm")
     masks = {s.label: s.mask for s in read_seg(ohif / "saved-by-ohif.dcm", series).segments}
+    saved_at = datetime.strptime(real.ContentDate + real.ContentTime, "%Y%m%d%H%M%S")
     content = save_like_ohif(
-        (ohif / "sent.dcm").read_bytes(), series, {"Liver": masks["Liver"]}, written_at=SAVED_AT
+        (ohif / "sent.dcm").read_bytes(), series, {"Liver": masks["Liver"]}, written_at=saved_at
     )
     ours = dcmread(BytesIO(content))
     assert structure(ours) == structure(real)

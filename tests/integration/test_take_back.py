@@ -26,6 +26,7 @@ from services.releases.scores import ScoreStore
 from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
+from tests.corrections import PATIENT
 from tests.integration.ct_files import case
 from tests.returned_segs import everything, put_on_record
 from tests.tiny_networks import publish_tiny
@@ -180,7 +181,7 @@ def test_killed_before_the_files_are_deleted_the_same_call_completes_it(settings
 
 def test_a_case_that_is_being_written_while_its_patient_is_erased_leaves_nothing(settings, services, ohif):
     put_on_record(services.records, ohif / "sent.dcm", ohif / "ct")
-    patient = services.cases.pseudonym("P1")
+    patient = services.cases.pseudonym(PATIENT)
     write, files = case_files.replace, []
 
     def write_and_erase(path, data):

@@ -13,10 +13,9 @@ CORRUPTIONS = 2000
 
 
 @pytest.mark.filterwarnings("ignore")  # pydicom warns of the damage before it meets it
-def test_two_thousand_corruptions_crash_nothing_and_give_no_wrong_ledger(test_data, tmp_path, capsys):
-    folder = test_data("ohif-correction")
-    (reading,) = read_series(folder / "ct")
-    bases = [ohif_base(folder, load(reading)), *plain_bases()]
+def test_two_thousand_corruptions_crash_nothing_and_give_no_wrong_ledger(ohif, tmp_path, capsys):
+    (reading,) = read_series(ohif / "ct")
+    bases = [ohif_base(ohif, load(reading)), *plain_bases()]
     outcomes = Counter()
     for seed in range(1000, 1000 + CORRUPTIONS):  # others than the suite tries
         base = bases[seed % len(bases)]
