@@ -27,6 +27,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt deploy/make_venv.sh
 	@deploy/make_venv.sh $(PYTHON) $(VENV)
 	@$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt torch==2.13.0
 	@$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e '.[train,dev]'
+	@$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt --no-deps openvino
 	@touch $@
 
 # Only the server's binaries are wanted from nvidia-pytriton, not what its Python client depends on.

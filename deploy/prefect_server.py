@@ -17,6 +17,8 @@ from deploy.local_process import LocalProcess, StartFailed
 from services.releases.files import replace
 
 START_SECONDS = 90.0
+NO_PROXY = "http://127.0.0.1:9"
+"""Where nothing listens."""
 HISTORY_DAYS = 14
 """Flow runs older than this are deleted from the dashboard."""
 
@@ -62,9 +64,9 @@ class PrefectServer:
         log = self._home / "server.log"
         env = os.environ | {
             "PREFECT_HOME": str(self._home),
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_API_URL": _api_url(port),
-            "DO_NOT_TRACK": "1",
+            # Pages of its dashboard would have it fetch lists from GitHub; refused, it takes its own copies.
+            "https_proxy": NO_PROXY,
             # In memory, places that runs hold under a limit would outlive the server, never given back.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             # The watch alone makes 1440 runs a day; what matters is in the records, not here.

@@ -45,14 +45,14 @@ DOMAIN = DomainReference((0.0,) * 14, ((1.0,) + (0.0,) * 13,), (1.0,), 1.0, 1e9)
 SAVED_AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def small_release() -> tuple[bytes, dict[str, bytes], Release]:
+def small_release(spacing_mm: float = 14.0) -> tuple[bytes, dict[str, bytes], Release]:
     """Return trunk, heads and release 1 of a network that was never trained."""
     torch.manual_seed(0)
     trunk_file = trunk_to_bytes(build_trunk({"kind": "unet", "widths": [4, 6, 8, 10], "features": 5}))
     trunk = trunk_from_bytes(trunk_file)
     contract = ModelContract(
         organs=ORGANS,
-        spacing_mm=(14.0, 14.0, 14.0),
+        spacing_mm=(spacing_mm,) * 3,
         hu_window=(-175.0, 250.0),
         window_shape=(16, 24, 32),
         overlap=0.25,
@@ -100,10 +100,10 @@ class Site:
         return ingest(saved, ct, sent, memory_of(self.services.settings))
 
 
-def open_site(folder: Path) -> Site:
+def open_site(folder: Path, spacing_mm: float = 14.0) -> Site:
     """Return a site in a folder, with release 1 as the incumbent."""
     services = connect_in_process(Settings(home=folder / "home", threads=THREADS))
-    trunk, heads, release = small_release()
+    trunk, heads, release = small_release(spacing_mm)
     services.releases.add_trunk(trunk)
     for content in heads.values():
         services.releases.add_head(content)

@@ -117,7 +117,6 @@ def main() -> None:
     parser.add_argument("--study", type=Path, help="folder with the DICOM files of one CT study")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     arguments = parser.parse_args()
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     sys.exit(conclude(lambda: run(arguments.study, Settings()), arguments.json))
 

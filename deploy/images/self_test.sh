@@ -27,7 +27,7 @@ worker | trainer)
     prefect version >/dev/null
     organloop phantom --out /tmp/phantom --json >/dev/null
     organloop check /tmp/phantom >/dev/null
-    without pip setuptools
+    without pip setuptools openvino_telemetry
     python - <<'PYTHON'
 import importlib
 for flow in ("watch_arrivals", "segment_study", "ingest_correction", "nightly_tuning", "promote_release", "approve_release"):
@@ -47,7 +47,7 @@ assert torch.nn.Conv3d(1, 1, 3)(torch.zeros(1, 1, 4, 4, 4)).shape[2:] == (2, 2, 
 PYTHON
     ;;
 segmenter)
-    without pip setuptools pytriton torch
+    without pip setuptools pytriton torch openvino_telemetry
     python3 -c "import numpy, openvino, models.windows, services.inference.engine as e
 assert numpy.__version__ < '2', numpy.__version__"
     rc=0

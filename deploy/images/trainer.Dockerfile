@@ -18,6 +18,7 @@ RUN --mount=type=secret,id=pip_config --mount=type=secret,id=certificates \
     python3.11 -m venv /opt/venv \
     && /opt/build/install.sh --constraint constraints.txt torch==${TORCH_VERSION} \
     && /opt/build/install.sh --constraint constraints.txt --editable '.[train,cluster]' \
+    && /opt/build/install.sh --constraint constraints.txt --no-deps openvino \
     && /opt/venv/bin/python -m pip uninstall --quiet --yes setuptools pip
 COPY models models
 COPY services services

@@ -14,6 +14,7 @@ RUN for package in models services flows deploy; do mkdir $package && touch $pac
 RUN --mount=type=secret,id=pip_config --mount=type=secret,id=certificates \
     python3.11 -m venv /opt/venv \
     && /opt/build/install.sh --constraint constraints.txt --editable '.[cluster]' \
+    && /opt/build/install.sh --constraint constraints.txt --no-deps openvino \
     && /opt/venv/bin/python -m pip uninstall --quiet --yes setuptools pip
 COPY models models
 COPY services services

@@ -1,0 +1,215 @@
+"""Every verb and server at a small site: ``python -m tests.every_verb FOLDER``, run in a sealed network.
+
+All modules are imported first, at a terminal. Then readers, model owners and IT do what there is to do, and
+every page and server is asked once. What the verbs ended with is written to ``ended.json``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydicom import dcmread
+from typer.testing import CliRunner
+
+from deploy import stack
+from deploy.cli import app
+from deploy.forwarder_alive import ALIVE
+from services.settings import Settings
+from tests.learning import SEEDS, open_site
+
+Words = tuple[str, ...]
+BY = ("--approver", "Dr A", "--reason", "to be heard")
+REFUSED = ("promote", "rollback", "train", "calibrate", "import-checkpoint", "restore")
+"""Of three patients nothing can be trained, calibrated or promoted; a SEG is no checkpoint, a folder no backup."""
+
+
+def told(folder: Path) -> dict[str, tuple[object, ...]]:
+    """Return the verbs in their order, and what each is told here.
+
+    Parameters
+    ----------
+    folder
+        Of the site, as `main` makes it.
+    """
+    ct, sent, saved = folder / "ct-1", folder / "result-1" / "organ-seg.dcm", folder / "saved-1.dcm"
+    made = folder / "phantoms" / "B-0007"
+    truth = ("--truth", made / "truth.npz", "--origin", "independent")
+    return {
+        "prepare": (),
+        "up": (),
+        "status": (),
+        "register": (),
+        "phantom": ("--out", folder / "phantoms", "--site", "B", "--seed", 7),
+        "check": (made,),
+        "segment": (_tag(ct, "StudyInstanceUID"),),  # of the archive, which takes the results
+        "arrivals": (),
+        "ingest": (saved, "--study", ct, "--sent", sent),
+        "corrections": (),
+        "accept": (_tag(ct, "StudyInstanceUID"), "--organs", "liver", "--reader", "Dr B"),
+        "cases add": (made / "ct", "--purpose", "gate", *truth),
+        "cases freeze": ("--purpose", "gate"),
+        "cases list": (),
+        "tune": ("--level", "head"),
+        "gate": (2,),
+        "promote": (2, *BY),
+        "rollback": BY,
+        "decline": (2, *BY),
+        "releases": (),
+        "train": ("--begin", "scratch", "--steps", 1),
+        "calibrate": (),
+        "bounds": (),
+        "import-checkpoint": (saved,),
+        "doctor": (),
+        "metrics": ("--once",),
+        "backup": ("--out", folder / "backups"),
+        "restore": (folder / "backups",),
+        "audit verify": (),
+        "audit export": (folder / "log.jsonl",),
+        "withdraw": (_tag(saved, "SOPInstanceUID"), "--reader", "Dr A", "--reason", "to be heard"),
+        "cases erase": (_tag(ct, "PatientID"), *BY),
+        "down": (),
+    }
+
+
+def verbs_of(app: typer.Typer) -> set[str]:
+    """Return every verb of the command, those of a group as ``group verb``."""
+
+    def walk(command: Any, path: Words) -> Iterator[str]:
+        if not hasattr(command, "commands"):
+            yield " ".join(path)
+        for name, one in getattr(command, "commands", {}).items():
+            yield from walk(one, (*path, name))
+
+    return set(walk(typer.main.get_command(app), ()))
+
+
+def import_everything() -> None:
+    """Import every module of the project."""
+    for room in ("models", "services", "flows", "deploy"):
+        package = importlib.import_module(room)
+        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
+            if ".migrations." not in module.name:  # Alembic loads those
+                importlib.import_module(module.name)
+
+
+def main() -> None:
+    """Do everything once."""
+    folder = Path(sys.argv[1])
+    import_everything()
+    site = open_site(folder, spacing_mm=10.0)
+    for seed in SEEDS:
+        site.correct(seed, "stomach", "aorta")
+    settings = site.services.settings
+    os.environ["ORGANLOOP_HOME"] = str(settings.home)
+    ended: dict[str, int] = {}
+    for verb, words in told(folder).items():
+        begun = time.process_time()
+        if verb == "down":
+            _ask_every_server(settings, folder)
+        result = CliRunner().invoke(app, [*verb.split(), *map(str, words)])
+        print(f"{verb}: {result.exit_code} ({time.process_time() - begun:.1f} s)\n{result.output}")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        ended[verb] = result.exit_code
+        if verb == "up":
+            os.environ["PREFECT_API_URL"] = str(stack.prefect(settings).api_url)
+            _store(settings, folder / "ct-1")
+    (folder / "ended.json").write_text(json.dumps(ended))
+
+
+def _store(settings: Settings, ct: Path) -> None:
+    """Send a study to the archive."""
+    archive = stack.archive(settings).process
+    for file in ct.iterdir() if archive else ():
+        _get(f"{archive.url}/instances", file.read_bytes())
+
+
+def _ask_every_server(settings: Settings, folder: Path) -> None:
+    """Ask each server for what browsers, Prometheus and probes do; let a worker run a flow."""
+    parts = {part.name: part.address for part in stack.status(settings)}
+    if parts["archive"]:
+        for page in ("/app/explorer.html", "/plugins", "/modalities", "/dicom-web/studies"):
+            _get(parts["archive"] + page)
+    if parts["viewer"]:
+        for page in ("/", "/app-config.js", "/dicom-web/studies"):
+            _get(parts["viewer"] + page)
+    triton = stack.triton_server(settings).status()
+    if triton is not None:
+        _get(f"http://127.0.0.1:{triton.http_port}/v2")
+        _get(f"http://127.0.0.1:{triton.metrics_port}/metrics")
+    api = parts["prefect"]
+    for page in ("/", "/ui-settings", "/api/admin/version"):
+        _get(api.removesuffix("/api") + page)
+    _get(f"{api}/collections/views/aggregate-worker-metadata")  # as its page of work pools does
+    _run_in_worker(api, folder)
+
+    command = "from deploy.cli import main; main()"
+    servers: dict[Words, Callable[[], object]] = {
+        ("-m", "deploy.pool_worker", "--queue", "default"): lambda: _get("http://127.0.0.1:8080/health"),
+        ("-c", command, "metrics"): lambda: _get("http://127.0.0.1:9090/metrics"),
+    }
+    if parts["archive"]:
+        ALIVE.unlink(missing_ok=True)
+        os.environ["ORGANLOOP_ORTHANC_URL"] = parts["archive"]
+        gateway = ("-m", "deploy.forwarder", "--to", "FINDSCU", "--cursor", str(folder / "cursor.json"))
+        servers[gateway] = ALIVE.stat
+    for words, asked in servers.items():
+        with subprocess.Popen([sys.executable, *words]) as process:
+            _until(asked, process)
+            process.terminate()
+
+
+def _run_in_worker(api: str, folder: Path) -> None:
+    """Let the stack's worker segment a study, as for one that has arrived."""
+    deployment = _json(f"{api}/deployments/name/segment-study/organloop")["id"]
+    told = {"parameters": {"source": str(folder / "ct-2"), "out": str(folder / "out-2")}}
+    run = _json(f"{api}/deployments/{deployment}/create_flow_run", told)["id"]
+    while True:
+        state = _json(f"{api}/flow_runs/{run}")["state"]["type"]
+        if state not in ("SCHEDULED", "PENDING", "RUNNING"):
+            break
+        time.sleep(0.5)
+    if state != "COMPLETED":
+        raise AssertionError(f"the worker's run ended {state}")
+
+
+def _until(asked: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
+    """Return once a server answers."""
+    while True:
+        try:
+            asked()
+            return
+        except OSError:
+            if process.poll() is not None:
+                raise
+            time.sleep(0.2)
+
+
+def _json(url: str, body: object = None) -> Any:
+    return json.loads(_get(url, None if body is None else json.dumps(body).encode()))
+
+
+def _get(url: str, body: bytes | None = None) -> bytes:
+    headers = {"Content-Type": "application/json"} if body else {}
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60) as answer:
+        return bytes(answer.read())
+
+
+def _tag(place: Path, keyword: str) -> str:
+    file = next(place.iterdir()) if place.is_dir() else place
+    return str(dcmread(file, stop_before_pixels=True)[keyword].value)
+
+
+if __name__ == "__main__":
+    main()
