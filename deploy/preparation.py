@@ -42,10 +42,14 @@ def prepare(
     StorageFailed
         If the home or the records cannot be written, or a newer program's records cannot be worked with.
     """
+    from flows.served_proof import unproven
     from flows.serving import current, write  # Prefect is loaded only when it is needed
 
     with alone(settings.records_url):
         services = connect_in_process(settings)
+        warning = unproven(settings, services.records)
+        if warning:
+            progress(warning)
         with storage_errors(str(settings.triton_repository)):
             settings.triton_repository.mkdir(parents=True, exist_ok=True)
         if services.records.incumbent() is None and starter:

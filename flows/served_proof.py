@@ -9,14 +9,30 @@ from models.release import Release
 from models.served_parity import check_served, parity_volume
 from services.inference.engine import OpenVinoEngine
 from services.inference.port import Segmenter
+from services.records.port import Records
+from services.settings import Settings
 from services.wiring import Services
 
 SERVED_PROVEN = "served-proven"
 """Event: a server's answer was proven; ``release, digest, profile, networks`` (SHA-256), ``flipped`` (voxels
 by organ). Once for the same networks in the same profile."""
+GPU_PROVEN = "gpu-proven"
+"""Event: `make gpu-proofs` has passed here; ``target, device`` (as the settings name them), ``lines``."""
 SERVED_DIFFERS = "served-differs"
 """Event: a server does not answer as was proven; ``release, digest, profile, networks, why``. Once,
 as above; it is asked again each time, for what is amiss may be mended without another network."""
+
+
+def unproven(settings: Settings, records: Records) -> str | None:
+    """Say so where a GPU server is the target on which `make gpu-proofs` has not passed; None elsewhere."""
+    target, device = settings.triton_target, settings.triton_device
+    proven = [(event.payload["target"], event.payload["device"]) for event in records.events(GPU_PROVEN)]
+    if target == "python" or (target, device) in proven:
+        return None
+    return (
+        f"ORGANLOOP_TRITON_TARGET={target} is unproven: `make gpu-proofs` has not passed on "
+        f"{device or 'any GPU'} of this home"
+    )
 
 
 def prove_served(

@@ -6,8 +6,8 @@ Its import, which that of `flows` and `deploy` brings, keeps libraries from tell
 import os
 import sys
 
-# OpenVINO: where this package is installed, whoever has put it there, each import starts a child that posts to
-# an analytics server. `make setup` and the images leave it out; OpenVINO does without.
+# OpenVINO: where this package is, whoever has installed it, each import starts a child that posts to an
+# analytics server. `make setup` and the images leave it out; OpenVINO does without.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 # Prefect: its first import at a terminal, and its server.

@@ -1,7 +1,8 @@
 """Every verb and server at a small site: ``python -m tests.every_verb FOLDER``, run in a sealed network.
 
 All modules are imported first, at a terminal. Then readers, model owners and IT do what there is to do, and
-every page and server is asked once. What the verbs ended with is written to ``ended.json``.
+every server of the stack is asked once; with the word ``all``, the worker runs a flow, and so does what only
+containers run. What the verbs ended with is written to ``ended.json``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tests.learning import SEEDS, open_site
 Words = tuple[str, ...]
 BY = ("--approver", "Dr A", "--reason", "to be heard")
 REFUSED = ("promote", "rollback", "train", "calibrate", "import-checkpoint", "restore")
-"""Of three patients nothing can be trained, calibrated or promoted; a SEG is no checkpoint, a folder no backup."""
+"""Of three patients nothing can be trained, calibrated, promoted; a SEG is no checkpoint, a folder no backup."""
 
 
 def told(folder: Path) -> dict[str, tuple[object, ...]]:
@@ -109,16 +110,18 @@ def main() -> None:
     import_everything()
     site = open_site(folder, spacing_mm=10.0)
     for seed in SEEDS:
-        site.correct(seed, "stomach", "aorta")
+        site.correct(seed, "stomach")
     settings = site.services.settings
     os.environ["ORGANLOOP_HOME"] = str(settings.home)
     ended: dict[str, int] = {}
     for verb, words in told(folder).items():
-        begun = time.process_time()
         if verb == "down":
             _ask_every_server(settings, folder)
+            if "all" in sys.argv[2:]:
+                _run_in_worker(settings, folder)
+                _ask_containers(settings, folder)
         result = CliRunner().invoke(app, [*verb.split(), *map(str, words)])
-        print(f"{verb}: {result.exit_code} ({time.process_time() - begun:.1f} s)\n{result.output}")
+        print(f"{verb}: {result.exit_code}\n{result.output}")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         ended[verb] = result.exit_code
@@ -152,36 +155,37 @@ def _ask_every_server(settings: Settings, folder: Path) -> None:
     for page in ("/", "/ui-settings", "/api/admin/version"):
         _get(api.removesuffix("/api") + page)
     _get(f"{api}/collections/views/aggregate-worker-metadata")  # as its page of work pools does
-    _run_in_worker(api, folder)
 
+
+def _run_in_worker(settings: Settings, folder: Path) -> None:
+    """Let the stack's worker segment a study, as one that has arrived."""
+    from prefect.deployments import run_deployment  # after ours: it asks at its import whether it may tell
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    told = {"source": str(folder / "ct-1"), "out": str(folder / "out")}
+    with temporary_settings({PREFECT_API_URL: str(stack.prefect(settings).api_url)}):
+        run = run_deployment("segment-study/organloop", parameters=told, poll_interval=1)
+    if not run.state.is_completed():
+        raise AssertionError(f"the worker's run: {run.state}")
+
+
+def _ask_containers(settings: Settings, folder: Path) -> None:
+    """Run what only containers run, beside the stack, until it has worked."""
     command = "from deploy.cli import main; main()"
-    servers: dict[Words, Callable[[], object]] = {
+    asked: dict[Words, Callable[[], object]] = {
         ("-m", "deploy.pool_worker", "--queue", "default"): lambda: _get("http://127.0.0.1:8080/health"),
         ("-c", command, "metrics"): lambda: _get("http://127.0.0.1:9090/metrics"),
     }
-    if parts["archive"]:
+    archive = stack.archive(settings).url
+    if archive:
         ALIVE.unlink(missing_ok=True)
-        os.environ["ORGANLOOP_ORTHANC_URL"] = parts["archive"]
         gateway = ("-m", "deploy.forwarder", "--to", "FINDSCU", "--cursor", str(folder / "cursor.json"))
-        servers[gateway] = ALIVE.stat
-    for words, asked in servers.items():
-        with subprocess.Popen([sys.executable, *words]) as process:
-            _until(asked, process)
+        asked[gateway] = ALIVE.stat
+    env = os.environ | ({"ORGANLOOP_ORTHANC_URL": archive} if archive else {})
+    for words, answers in asked.items():
+        with subprocess.Popen([sys.executable, *words], env=env) as process:
+            _until(answers, process)
             process.terminate()
-
-
-def _run_in_worker(api: str, folder: Path) -> None:
-    """Let the stack's worker segment a study, as for one that has arrived."""
-    deployment = _json(f"{api}/deployments/name/segment-study/organloop")["id"]
-    told = {"parameters": {"source": str(folder / "ct-2"), "out": str(folder / "out-2")}}
-    run = _json(f"{api}/deployments/{deployment}/create_flow_run", told)["id"]
-    while True:
-        state = _json(f"{api}/flow_runs/{run}")["state"]["type"]
-        if state not in ("SCHEDULED", "PENDING", "RUNNING"):
-            break
-        time.sleep(0.5)
-    if state != "COMPLETED":
-        raise AssertionError(f"the worker's run ended {state}")
 
 
 def _until(asked: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
@@ -196,13 +200,8 @@ def _until(asked: Callable[[], object], process: subprocess.Popen[bytes]) -> Non
             time.sleep(0.2)
 
 
-def _json(url: str, body: object = None) -> Any:
-    return json.loads(_get(url, None if body is None else json.dumps(body).encode()))
-
-
 def _get(url: str, body: bytes | None = None) -> bytes:
-    headers = {"Content-Type": "application/json"} if body else {}
-    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=60) as answer:
+    with urllib.request.urlopen(url, body, timeout=60) as answer:
         return bytes(answer.read())
 
 

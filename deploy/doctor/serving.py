@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from deploy.doctor.finding import Finding, State
+from flows.served_proof import unproven
 from models.canary import answer_faults, canary_volume
 from models.errors import ServingFailed
 from services.inference.port import Endpoint
@@ -23,6 +24,10 @@ def serving(services: Services) -> Iterator[Finding]:
     ServingFailed, InvalidRelease
         If it does not answer, or is damaged.
     """
+    warning = unproven(services.settings, services.records)
+    if warning:
+        remedy = "`make gpu-proofs` in the GPU server's container, or ORGANLOOP_TRITON_TARGET=python."
+        yield Finding("GPU target", State.WARNING, warning, remedy)
     number = services.records.incumbent()
     if number is None:
         remedy = (

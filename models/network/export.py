@@ -22,13 +22,15 @@ from models.contract import (
     TRUNK_INPUT,
     ModelContract,
 )
-from models.errors import InvalidRelease
+from models.errors import InvalidRelease, ServingUnavailable
 from models.network.heads import Head
 from models.network.members import with_spread
 from models.network.trunk import Trunk, TrunkOutput
 from models.windows import Predict, Prediction
 
 OPSET = 17
+Provider = tuple[str, dict[str, str]]
+"""Of ONNX Runtime: the name of what computes, and its options."""
 """The newest operator set that TorchScript's exporter writes, ONNX Runtime and OpenVINO read."""
 
 
@@ -74,19 +76,41 @@ def export_head(head: Head, contract: ModelContract) -> bytes:
         raise InvalidRelease(f"the head does not fit the contract's trunk: {error}") from error
 
 
-def onnxruntime_engine(trunk: bytes, heads: Mapping[str, bytes]) -> Predict:
-    """Return an engine that runs exported graphs in ONNX Runtime on the CPU; organs as the heads lie."""
+def onnxruntime_engine(
+    trunk: bytes, heads: Mapping[str, bytes], provider: Provider = ("CPUExecutionProvider", {})
+) -> Predict:
+    """Return an engine that runs exported graphs in ONNX Runtime; organs as the heads lie.
+
+    Parameters
+    ----------
+    trunk, heads
+        ONNX graphs; the heads by organ.
+    provider
+        ONNX Runtime's name of what computes, and its options.
+
+    Raises
+    ------
+    ServingUnavailable
+        If that provider cannot be had here: ONNX Runtime by itself would take the CPU.
+    """
     import onnxruntime  # a judge for proofs; a worker that only serves does without it
 
-    trunk_session = onnxruntime.InferenceSession(trunk, providers=["CPUExecutionProvider"])
-    sessions = [onnxruntime.InferenceSession(g, providers=["CPUExecutionProvider"]) for g in heads.values()]
+    def session(graph: bytes) -> onnxruntime.InferenceSession:
+        if provider[0] in onnxruntime.get_available_providers():
+            opened = onnxruntime.InferenceSession(graph, providers=[provider])
+            if opened.get_providers()[0] == provider[0]:
+                opened.disable_fallback()
+                return opened
+        raise ServingUnavailable(f"ONNX Runtime {onnxruntime.__version__} has no {provider[0]} here")
+
+    trunk_session, sessions = session(trunk), [session(graph) for graph in heads.values()]
     names = [output.name for output in trunk_session.get_outputs()]
 
     def answer(window: NDArray[np.float32]) -> Prediction:
         outputs = dict(zip(names, trunk_session.run(names, {TRUNK_INPUT: window}), strict=True))
         logits, spreads = [], {}
-        for channel, session in enumerate(sessions):
-            logit, *spread = session.run(None, {i.name: outputs[i.name] for i in session.get_inputs()})
+        for channel, head in enumerate(sessions):
+            logit, *spread = head.run(None, {i.name: outputs[i.name] for i in head.get_inputs()})
             logits.append(logit[0, 0])
             if spread:
                 spreads[channel] = spread[0][0, 0]

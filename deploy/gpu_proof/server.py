@@ -1,0 +1,69 @@
+"""NVIDIA's Triton, as its image has it, on this machine's GPU."""
+
+from __future__ import annotations
+
+import http.client
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy import local_process
+from deploy.gpu_proof.steps import LeftOut, Server
+from deploy.segmenter import SERVER
+from deploy.triton_command import STOP_SECONDS, serving_flags
+from models.errors import ServingUnavailable
+from services.inference.gpu_device import gpu_device
+from services.wiring import repository_root
+
+START_SECONDS = 180.0
+
+
+def nvidia_server() -> Server:
+    """Return the server of this container.
+
+    Raises
+    ------
+    LeftOut
+        If this is not NVIDIA's image, or there is no GPU.
+    """
+    if not (SERVER / "backends" / "onnxruntime").is_dir():
+        raise LeftOut(f"needs {SERVER} with its backend onnxruntime: NVIDIA's Triton image")
+    try:
+        return Server(gpu_device(), _served)
+    except ServingUnavailable as error:
+        raise LeftOut(str(error)) from error
+
+
+@contextmanager
+def _served(repository: Path) -> Iterator[str]:
+    grpc, web, metrics = (local_process.free_port(0) for _ in range(3))
+    command = [
+        "/usr/bin/env",
+        f"--chdir={repository_root()}",  # where the served model finds `models` and `services`
+        str(SERVER / "bin" / "tritonserver"),
+        *serving_flags(repository, SERVER / "backends", f"organloop-proof-{os.getpid()}-"),
+        "--load-model=*",
+    ]
+    for service, port in (("grpc", grpc), ("http", web), ("metrics", metrics)):
+        command += [f"--{service}-address=127.0.0.1", f"--{service}-port={port}"]
+    log = repository.parent / "server.log"
+    process = local_process.start(command, log=log, env=os.environ | {"NVIDIA_TF32_OVERRIDE": "0"})
+    try:
+        local_process.wait_until(
+            lambda: _answers(web), process=process, log=log, name="Triton", deadline_seconds=START_SECONDS
+        )
+        yield f"127.0.0.1:{grpc}"
+    finally:
+        local_process.stop(process, grace_seconds=STOP_SECONDS)
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/v2/health/live")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
