@@ -10,11 +10,12 @@ VIEWER := deploy/viewer
 CHART := helm
 BIN := $(VENV)/bin
 WORKERS ?= 2
+GPU_PYTHON ?= $(BIN)/python
 PIP_FLAGS := --quiet --disable-pip-version-check
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup viewer chart bundle images-check compose-check lint test test-packages test-viewer demo starter proofs bench clean
+.PHONY: help setup viewer chart bundle images-check compose-check lint test test-packages test-viewer demo gpu-proofs starter proofs bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## ?/  \1\t/' | expand -t 17
@@ -82,6 +83,10 @@ test-viewer: test-packages
 
 demo: setup  ## The whole loop on phantoms; STUDY=<folder> segments a CT of your own
 	@$(BIN)/python -m deploy.demo $(if $(STUDY),--study "$(STUDY)")
+
+# A machine with a GPU may have no network: nothing is installed. GPU_PYTHON is one that has the CUDA builds.
+gpu-proofs:  ## On a machine with a GPU: tune, export, compare, serve and gate on it, and print one table
+	@$(GPU_PYTHON) -m deploy.gpu_proof $(ARGS)
 
 starter: setup  ## Train the starter release again from its seeds (half an hour on 2 cores)
 	$(BIN)/python -m deploy.starter

@@ -15,6 +15,7 @@ parts=(
     "npm|npm|getting the viewer"
     "/etc/ssl/certs/ca-certificates.crt|ca-certificates|getting the viewer"
     "chromium|chromium|the viewer in a browser"
+    "ip|iproute2|a network that hears who is called"
 )
 missing=()
 for part in "${parts[@]}"; do

@@ -32,7 +32,7 @@ from tests.learning import SEEDS, open_site
 Words = tuple[str, ...]
 BY = ("--approver", "Dr A", "--reason", "to be heard")
 REFUSED = ("promote", "rollback", "train", "calibrate", "import-checkpoint", "restore")
-"""Of three patients nothing can be trained, calibrated, promoted; a SEG is no checkpoint, a folder no backup."""
+"""Three patients are too few to train, calibrate, promote; a SEG is no checkpoint, a folder no backup."""
 
 
 def told(folder: Path) -> dict[str, tuple[object, ...]]:
@@ -155,6 +155,8 @@ def _ask_every_server(settings: Settings, folder: Path) -> None:
     for page in ("/", "/ui-settings", "/api/admin/version"):
         _get(api.removesuffix("/api") + page)
     _get(f"{api}/collections/views/aggregate-worker-metadata")  # as its page of work pools does
+    while _get(f"{api}/work_pools/organloop/workers/filter", b"{}") == b"[]":
+        time.sleep(0.2)  # the stack's worker is still starting
 
 
 def _run_in_worker(settings: Settings, folder: Path) -> None:
@@ -201,7 +203,8 @@ def _until(asked: Callable[[], object], process: subprocess.Popen[bytes]) -> Non
 
 
 def _get(url: str, body: bytes | None = None) -> bytes:
-    with urllib.request.urlopen(url, body, timeout=60) as answer:
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body == b"{}" else {})
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return bytes(answer.read())
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from deploy.console import EXIT_DONE, EXIT_FAILED, Outcome, conclude, progress, table
 from deploy.gpu_proof.steps import Line
 from deploy.gpu_proof.steps import Outcome as Became
+from models.errors import ServingUnavailable
 from services.inference.gpu_device import gpu_device
 
 
@@ -41,11 +42,15 @@ def main() -> None:
 
 def run(home: Path, device: str, small: bool, threads: int) -> Outcome:
     """Make the site, go through the steps, and tell."""
+    from deploy.gpu_proof.engines import machine
     from deploy.gpu_proof.server import nvidia_server
     from deploy.gpu_proof.site import SMALL, WHOLE, open_site
     from deploy.gpu_proof.steps import prove
     from models.tuning import Level, TuningSettings
 
+    name, versions = machine(device)
+    if not name:  # known before the site is made, which takes minutes
+        raise ServingUnavailable(f"torch sees no GPU ({versions}): install its CUDA build and a driver")
     extent, begin = SMALL if small else WHOLE, time.monotonic()
     services = open_site(home, extent, threads, progress)
     tuning = TuningSettings(Level.NEIGHBOURHOOD, steps=extent.steps)

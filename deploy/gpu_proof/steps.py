@@ -157,7 +157,8 @@ class _Trial:
         return f"{name}: {known}"
 
     def tune(self) -> str:
-        self._need(self._computes, "a machine that computes on it")
+        if not self._computes:
+            raise LeftOut("needs a machine that computes on it")
         document = tune(self._services, settings=self._tuning, progress=self._progress)
         number = document["release"]
         if number is None or document["device"] != self._device:
@@ -217,11 +218,12 @@ class _Trial:
         return f"{client.profile(release.number)}: as proven at export; two windows in {seconds:.2f} s"
 
     def gate(self) -> str:
-        release = self._release
-        self._need(self._segmenter is not None, "an answer that passed")
-        asked = replace(self._services, segmenter=self._segmenter, endpoints=())
+        release, segmenter = self._release, self._segmenter
+        if segmenter is None:
+            raise LeftOut("needs an answer that passed")
+        asked = replace(self._services, segmenter=segmenter, endpoints=())
         document = gate_candidate(release.number, asked, self._progress)
-        profile = self._segmenter.profile(release.number) if self._segmenter else ""
+        profile = segmenter.profile(release.number)
         if document["profile"] != profile:
             raise OrganloopError(f"decided on answers in {document['profile']}, not in {profile}")
         reasons = ", ".join(map(str, document["reasons"])) or "no reason against it"
@@ -251,15 +253,10 @@ class _Trial:
 
     @property
     def _release(self) -> Release:
-        self._need(self._candidate is not None, "a candidate")
-        assert self._candidate is not None
+        if self._candidate is None:
+            raise LeftOut("needs a candidate")
         return self._candidate
 
     @property
     def _threads(self) -> int:
         return self._services.settings.threads
-
-    @staticmethod
-    def _need(there: bool, what: str) -> None:
-        if not there:
-            raise LeftOut(f"needs {what}")

@@ -101,9 +101,12 @@ def viewer_url(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> It
 def reading(browser: Browser, url: str, study: Study) -> Iterator[Viewer]:
     """Open the study, which the archive holds, in a window of its own."""
     page = browser.contexts[0].new_page() if browser.contexts else browser.new_context().new_page()
+    asked: set[str] = set()
+    page.on("request", lambda request: asked.add(request.url))
     try:
         viewer = Viewer(page, url)
         viewer.open_study(study.ct.study_uid)
         yield viewer
+        assert [one for one in sorted(asked) if not one.startswith((url, "blob:", "data:"))] == []
     finally:
         page.close()

@@ -89,3 +89,14 @@ def test_every_organ_has_its_colour_and_lies_where_it_is(viewer: Viewer, study: 
 
 def test_regions_to_check_are_listed_in_their_order(viewer: Viewer) -> None:
     assert [row.label for row in viewer.load_seg(REVIEW_SEG)] == ["Check: Stomach", "Check: Aorta"]
+
+
+def test_the_page_may_ask_its_own_address_and_nobody_else(viewer: Viewer) -> None:
+    refused = viewer.page.evaluate(
+        """() => new Promise(resolve => {
+            const told = event => resolve([event.effectiveDirective, event.blockedURI]);
+            document.addEventListener('securitypolicyviolation', told);
+            fetch('https://models.example.org/network.onnx').catch(() => null);
+        })"""
+    )
+    assert refused == ["connect-src", "https://models.example.org/network.onnx"]

@@ -107,6 +107,14 @@ def requirements(name, extras, seen=None):
     return set(seen)
 
 
+def test_openvino_is_installed_without_the_package_by_which_it_calls_out():
+    for name in ("Makefile", "deploy/images/worker.Dockerfile", "deploy/images/trainer.Dockerfile"):
+        assert re.search(r"(-c|--constraint) constraints.txt --no-deps openvino\b", (ROOT / name).read_text())
+    assert "openvino" not in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert "openvino-telemetry==0" in (ROOT / "constraints.txt").read_text().splitlines()  # there is no 0
+    assert "telemetry" not in (ROOT / "constraints-triton.txt").read_text()
+
+
 def test_what_the_worker_runs_runs_without_torch():
     program = """
 import importlib, sys
