@@ -23,9 +23,10 @@ import typer
 from pydicom import dcmread
 from typer.testing import CliRunner
 
-from deploy import stack
+from deploy import archive_server, stack
 from deploy.cli import app
 from deploy.forwarder_alive import ALIVE
+from deploy.local_process import NotInstalled
 from services.settings import Settings
 from tests.learning import SEEDS, open_site
 
@@ -53,7 +54,7 @@ def told(folder: Path) -> dict[str, tuple[object, ...]]:
         "register": (),
         "phantom": ("--out", folder / "phantoms", "--site", "B", "--seed", 7),
         "check": (made,),
-        "segment": (_tag(ct, "StudyInstanceUID"),),  # of the archive, which takes the results
+        "segment": (_tag(ct, "StudyInstanceUID") if _has_archive() else str(ct),),
         "arrivals": (),
         "ingest": (saved, "--study", ct, "--sent", sent),
         "corrections": (),
@@ -116,7 +117,7 @@ def main() -> None:
     ended: dict[str, int] = {}
     for verb, words in told(folder).items():
         if verb == "down":
-            _ask_every_server(settings, folder)
+            _ask_every_server(settings)
             if "all" in sys.argv[2:]:
                 _run_in_worker(settings, folder)
                 _ask_containers(settings, folder)
@@ -131,6 +132,13 @@ def main() -> None:
     (folder / "ended.json").write_text(json.dumps(ended))
 
 
+def _has_archive() -> bool:
+    try:
+        return bool(archive_server.installed())
+    except NotInstalled:
+        return False
+
+
 def _store(settings: Settings, ct: Path) -> None:
     """Send a study to the archive."""
     archive = stack.archive(settings).process
@@ -138,8 +146,8 @@ def _store(settings: Settings, ct: Path) -> None:
         _get(f"{archive.url}/instances", file.read_bytes())
 
 
-def _ask_every_server(settings: Settings, folder: Path) -> None:
-    """Ask each server for what browsers, Prometheus and probes do; let a worker run a flow."""
+def _ask_every_server(settings: Settings) -> None:
+    """Ask each server for what browsers, Prometheus and probes do."""
     parts = {part.name: part.address for part in stack.status(settings)}
     if parts["archive"]:
         for page in ("/app/explorer.html", "/plugins", "/modalities", "/dicom-web/studies"):
