@@ -33,7 +33,7 @@ TOGETHER = {
     ),
     "tuning": tuple(
         f"integration/test_{name}.py"
-        for name in ("kept_features", "train_release", "tune_heads", "tuning_lessons")
+        for name in ("gpu_proof", "kept_features", "train_release", "tune_heads", "tuning_lessons")
     ),
     "imported": ("integration/test_import_checkpoint.py", "integration/test_imported_organs.py"),
 }
