@@ -44,7 +44,8 @@ class Extent:
 
 
 WHOLE = Extent(corrected=8, gate=8, steps=200)
-SMALL = Extent(corrected=1, gate=1, steps=4)
+SMALL = Extent(corrected=3, gate=1, steps=4)
+"""Tuning wants three studies of an organ."""
 
 
 def open_site(home: Path, extent: Extent, threads: int, progress: Progress) -> Services:

@@ -162,7 +162,8 @@ class _Trial:
         document = tune(self._services, settings=self._tuning, progress=self._progress)
         number = document["release"]
         if number is None or document["device"] != self._device:
-            raise OrganloopError(f"tuned {number} on {document['device']}: {document['left_out']}")
+            why = ", ".join(sorted(set(document["left_out"].values())))
+            raise OrganloopError(f"release {number} was tuned on {document['device']}: {why}")
         store = self._services.releases
         candidate, parent = store.release(number), store.release(document["parent"])
         others = [organ for organ in parent.heads if organ not in document["organs"]]
