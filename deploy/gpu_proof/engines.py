@@ -53,6 +53,10 @@ class OnnxSegmenter:
         """See `services.inference.port.Segmenter`."""
         return self._profile
 
+    def processor_seconds(self) -> float | None:
+        """See `services.inference.port.Segmenter`: nobody knows the GPU's."""
+        return None
+
     def engine(self, number: int) -> tuple[Release, Predict]:
         """Return a release and its networks, opened once.
 
