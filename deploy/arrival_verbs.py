@@ -16,7 +16,8 @@ def register(app: typer.Typer) -> None:
 def arrivals(as_json: Json = False) -> None:
     """List the studies and foreign SEGs that came, how far each has come, and why it waits or failed.
 
-    `attempts` counts runs; `since` is when its state changed last, ISO 8601.
+    Of a SEG, what `ingest` said of it: `kept`, `question-open`, or why it is not kept or refused. `attempts`
+    counts runs; `since` is when its state changed last, ISO 8601.
     """
 
     def verb() -> Outcome:
@@ -37,7 +38,7 @@ def arrivals(as_json: Json = False) -> None:
         ]
         if not rows:
             return Outcome(rows, ("nothing came yet",))
-        shown = ("uid", "state", "code", "attempts", "urgent", "since")
+        shown = ("uid", "state", "code", "attempts", "urgent", "since", "detail")
         sides = {name: "right" if name == "attempts" else "left" for name in shown}
         return Outcome(rows, (table(sides, [[one[name] for name in shown] for one in rows]),))
 

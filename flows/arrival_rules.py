@@ -82,12 +82,10 @@ def judged(
 def followed(arrival: Arrival, run: RunState) -> Arrival:
     """Return an arrival by what became of its run.
 
-    A study's run puts its own outcome on record; where it has ended and did not, its work is not done.
+    A run puts its own outcome on record; where it has ended and did not, its work is not done.
     """
     if run is RunState.GOING:
         return arrival
-    if run is RunState.DONE and not arrival.is_study:
-        return replace(arrival, state=ArrivalState.INGESTED)
     if arrival.attempts < ATTEMPTS:
         return replace(arrival, state=ArrivalState.WAITING)
     why = f" ({arrival.code}: {arrival.detail})" if arrival.code else ""
@@ -103,8 +101,12 @@ def event_of(before: Arrival, after: Arrival) -> str | None:
 
 
 def in_order(arrivals: Collection[Arrival]) -> list[Arrival]:
-    """Return the arrivals that can be submitted, urgent ones first, then as they came."""
-    ready = [one for one in arrivals if one.state is ArrivalState.WAITING and not one.code]
+    """Return the arrivals that can be submitted, urgent ones first, then as they came.
+
+    The code of a study that waits says what it waits for; that of a SEG, why its last run failed.
+    """
+    waiting = [one for one in arrivals if one.state is ArrivalState.WAITING]
+    ready = [one for one in waiting if not (one.is_study and one.code)]
     return sorted(ready, key=lambda one: not one.urgent)
 
 

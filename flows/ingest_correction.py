@@ -15,12 +15,14 @@ from prefect.artifacts import create_image_artifact, create_table_artifact
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import State
 
+from flows.archived_study import is_archived, note_failed
+from flows.correction_outcome import NOT_TAKEN, note_outcome, note_refused_save, outcome_of
 from flows.correction_sums import sums
 from flows.ingest_report import document_of, question_of, refusal
 from flows.keep_correction import KEPT_OUT_OF_TUNING, Understood, keep, standing
 from flows.returned_seg import Memory, Placed, finder
 from models.corrections import Mask, ledger
-from models.errors import PacsUnavailable, Refused
+from models.errors import OrganloopError, PacsUnavailable, Refused
 from models.scopes import Scope
 from services.cases.store import CaseStore
 from services.cases.words import ReadersDisagree, takes_back
@@ -34,7 +36,7 @@ from services.records.port import Correction, Result
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
-from services.wiring import archive_of
+from services.wiring import archive_of, connect_in_process
 
 __all__ = ["KEPT_OUT_OF_TUNING", "Memory", "Said", "ingest", "ingest_correction", "memory_of"]
 
@@ -134,7 +136,8 @@ def ingest(
         version, status, code, scope, questions, organs``; ``kept``, whether its case is in the tuning set
         as this SEG says, and else ``why`` not (a code, a colon, a sentence); ``teaches, disagreements``
         as `standing`; with status `stranger` also ``detail`` and ``measured``. What is saved as it was sent
-        is on record only after a correction: then it takes that back.
+        is on record only after a correction: then it takes that back. A SEG that came to the archive bears
+        it from then on (`flows.correction_outcome`), a refusal too.
 
     Raises
     ------
@@ -149,6 +152,25 @@ def ingest(
     StorageFailed
         If what is to be kept cannot be stored.
     """
+    try:
+        document = _ingested(source, study, sent, memory, said, show)
+    except Refused as refused:
+        if memory is not None and refused.code in NO_STRANGER:
+            note_refused_save(source, refused, memory.records)
+        raise
+    if memory is not None:
+        note_outcome(source, document, memory.records)
+    return document
+
+
+def _ingested(
+    source: str | Path,
+    study: Path | None,
+    sent: Path | None,
+    memory: Memory | None,
+    said: Said,
+    show: Show | None,
+) -> dict[str, Any]:
     with finder(memory, study, sent) as found:
         named = found.named() if study is not None and sent is not None else None
         study_uid = named.ct.study_uid if named else None
@@ -315,22 +337,29 @@ def ingest_task(source: str | Path, study: Path | None, sent: Path | None) -> di
             description=f"What was added (green) and removed (red), {where}",
         )
 
+    settings = Settings()
     try:
-        return ingest(source, study, sent, memory_of(Settings()), show=show)
-    except Refused as refused:
-        if refused.code not in NO_STRANGER:
-            raise
-        return refusal("refused", None, refused)  # a person has to act: another run would end the same
+        return ingest(source, study, sent, memory_of(settings), show=show)
+    except OrganloopError as error:
+        if isinstance(error, Refused) and error.code in NO_STRANGER:
+            return refusal("refused", None, error)  # a person has to act: another run would end the same
+        if is_archived(source):
+            note_failed(str(source), error, connect_in_process(settings))
+        raise
 
 
 @task(name="publish ledger")
 def publish_ledger_task(document: dict[str, Any]) -> None:
-    """Show what the reader changed in the Prefect dashboard."""
+    """Show what the reader changed in the Prefect dashboard; of a refusal its code and numbers."""
+    outcome = outcome_of(document)
+    table = document["organs"]
+    if document["status"] in NOT_TAKEN:
+        table = [{"code": outcome.code, "detail": outcome.detail, **document["measured"]}]
     create_table_artifact(
         key="ledger",
-        table=document["organs"],
-        description=f"Study {document['study_uid']}: {document['status']}, "
-        + ("kept" if document["kept"] else f"not kept ({document['why']})"),
+        table=table,
+        description=f"Study {document['study_uid'] or 'not known'}: {document['status']}, {outcome.code}: "
+        f"{outcome.detail}",
     )
 
 

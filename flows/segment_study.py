@@ -332,8 +332,14 @@ def segment_task(source: str | Path, out: Path | None, release: int | None) -> d
 
 
 @task(name="publish findings")
-def publish_task(document: dict[str, Any]) -> None:
-    """Show flags and volumes in the Prefect dashboard."""
+def publish_task(source: str | Path, document: dict[str, Any]) -> None:
+    """Show flags and volumes in the Prefect dashboard; of a refusal its code and numbers."""
+    if "organs" not in document:
+        study = f"Study {source}" if is_archived(source) else "A study in a folder"
+        refusal = {"code": document["code"], "detail": document["detail"], **document["measured"]}
+        said = f"{study} is refused: {document['code']}"
+        create_table_artifact(key="findings", table=[refusal], description=said)
+        return
     create_table_artifact(
         key="findings",
         table=document["organs"],
@@ -348,6 +354,5 @@ def segment_study(source: str | Path, out: Path | None = None, release: int | No
     A refusal on the data is an answer, not a failure: its code, detail and measured numbers are returned.
     """
     document = segment_task(source, out, release)
-    if "organs" in document:
-        publish_task(document)
+    publish_task(source, document)
     return document

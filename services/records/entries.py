@@ -272,9 +272,9 @@ class ArrivalState(StrEnum):
     SEGMENTED = "segmented"
     """Results are in the archive."""
     INGESTED = "ingested"
-    """A SEG of a reader's was read."""
+    """A SEG of a reader's was read; the code says what came of it, empty if an earlier version read it."""
     REFUSED = "refused"
-    """On the data; until new images come."""
+    """On the data: a study until new images come, a SEG until a person settles it."""
     FAILED = "failed"
     """As often as it is tried."""
     IGNORED = "ignored"
@@ -306,7 +306,7 @@ class Arrival:
     run
         The last flow run; empty before.
     code, detail
-        Why it waits, was refused, failed or is ignored.
+        Why it waits, was refused, failed or is ignored; of a SEG, what `ingest` said of it.
     patient
         HMAC of the patient under whom results were stored; empty before.
     touched

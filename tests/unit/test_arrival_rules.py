@@ -97,10 +97,15 @@ def test_a_lost_run_is_tried_again_so_often_and_then_it_has_failed():
     assert "(storage-failed: No space left.)" in followed(last, RunState.LOST).detail
 
 
-def test_a_run_that_ended_without_an_outcome_has_not_done_a_study_but_a_seg():
-    arrival = done(study("a"), ArrivalState.SUBMITTED)
+@pytest.mark.parametrize("uid", ["1.2", "1.2.9"])
+def test_a_run_that_ended_without_an_outcome_has_not_done_its_study_or_seg(uid):
+    arrival = replace(done(study("a"), ArrivalState.SUBMITTED), uid=uid)
     assert followed(arrival, RunState.DONE).state is ArrivalState.WAITING
-    assert followed(replace(arrival, uid="1.2.9"), RunState.DONE).state is ArrivalState.INGESTED
+
+
+def test_why_the_last_run_of_a_seg_failed_does_not_keep_it_from_the_next():
+    failed = replace(NEW, uid="1.2.9", code="pacs-unavailable", detail="No answer.")
+    assert in_order([failed]) == [failed]
 
 
 def test_urgent_studies_go_first_then_as_they_came():
