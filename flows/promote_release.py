@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 
+from flows.acts import require_same_act
 from flows.evidence_pack import keep_pack
 from flows.gate_candidate import PASSED, all_reasons, require_on_record, trial_of
 from flows.golden_studies import golden_cases, golden_faults
@@ -72,7 +73,8 @@ def promote(
     ------
     Refused
         `log-broken`, `declined`, `refused-by-gate`, `gate-report-changed`, `other-profile`,
-        `refused-by-canary`, `refused-by-golden-study`, `incumbent-changed`, `no-name`.
+        `refused-by-canary`, `refused-by-golden-study`, `incumbent-changed`, `no-name`; `is-incumbent` if
+        it serves by another act than this one, whose promotion is completed all the same.
     InvalidRelease
         If there is no such release, or it cannot be loaded.
     ServingFailed
@@ -90,7 +92,19 @@ def promote(
         require_canary(number, incumbent, services, canary)
         progress(f"making release {number} the incumbent")
         services.records.set_incumbent(number, approver=approver, reason=reason, replacing=incumbent)
-    return complete(number, services, progress)
+    document = complete(number, services, progress)
+    require_own_promotion(number, services, approver, reason)
+    return document
+
+
+def require_own_promotion(number: int, services: Services, approver: str, reason: str) -> None:
+    """Refuse a promotion of what serves by another act as `is-incumbent`: nothing lost without a word."""
+    change = _last_change(number, services)
+    served = f"release {number} serves"
+    if not _is_promotion(change):
+        served += f" by a {change.payload['act']}" if change.payload.get("act") else ""
+        approver = ""  # whose act that was is not asked: it was none of these
+    require_same_act(change, approver, reason, "is-incumbent", served)
 
 
 def complete(number: int, services: Services, progress: Progress = silent) -> dict[str, Any]:
@@ -103,7 +117,7 @@ def complete(number: int, services: Services, progress: Progress = silent) -> di
         not serve any more.
     """
     change = _last_change(number, services)
-    if change.payload["from"] is None or change.payload.get("act", PROMOTION) != PROMOTION:
+    if not _is_promotion(change):
         return told(change)  # it serves, and was not promoted to
     if services.records.incumbent() != number:
         raise Refused("incumbent-changed", f"release {number} was made the incumbent and serves no more")
@@ -252,6 +266,11 @@ def _last_change(number: int, services: Services) -> Event:
     return [e for e in services.records.events(INCUMBENT_CHANGED) if e.payload["to"] == number][-1]
 
 
+def _is_promotion(change: Event) -> bool:
+    """Tell whether a change of the incumbent put a release in another's place, by the gate."""
+    return change.payload["from"] is not None and change.payload.get("act", PROMOTION) == PROMOTION
+
+
 def _promotion_of(change: Event, services: Services) -> dict[str, Any] | None:
     """Return the document of a promotion on record; None if it is not complete."""
     key = f"{RELEASE_PROMOTED}:{change.number}"
@@ -313,9 +332,12 @@ def flip_task(number: int, incumbent: int, approver: str, reason: str) -> None:
 
 
 @task(name="golden studies")  # not tried again: what could not be asked has been taken back
-def complete_task(number: int) -> dict[str, Any]:
+def complete_task(number: int, approver: str, reason: str) -> dict[str, Any]:
     """Ask the golden studies and put the promotion on record; the document of the `promote` verb."""
-    return complete(number, connect(Settings()))
+    services = connect(Settings())
+    document = complete(number, services)
+    require_own_promotion(number, services, approver, reason)
+    return document
 
 
 @task(name="publish promotion")
@@ -350,6 +372,6 @@ def promote_release(number: int, approver: str, reason: str) -> dict[str, Any]:
         serve_task(number)
         canary_task(number, incumbent)
         flip_task(number, incumbent, approver, reason)
-    document = complete_task(number)
+    document = complete_task(number, approver, reason)
     publish_promotion_task(document)
     return document

@@ -8,10 +8,18 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
+from flows.acts import newest, require_same_act
 from flows.promote_release import INCUMBENT_CHANGED, fail_canary, require_name, told
 from flows.serving import Progress, current, serve, silent, take_out
 from models.canary import answer_faults, probe_volume
-from models.errors import InvalidRelease, Refused, ServingFailed, ServingRejected, ServingUnavailable
+from models.errors import (
+    InvalidRelease,
+    Refused,
+    ServingFailed,
+    ServingRejected,
+    ServingUnavailable,
+    StorageFailed,
+)
 from models.release import Release
 from services.inference.port import Endpoint
 from services.records.port import ReleaseState
@@ -19,6 +27,8 @@ from services.wiring import Services
 
 NOT_REACHED = "endpoints-not-reached"
 """Event: a release was made the incumbent again without them; ``release, endpoints`` (why, one by one)."""
+BROUGHT_IN = "incumbent-brought-in"
+"""Event: a rollback to what serves already, by an act of its own; ``release, reason, not_reached``."""
 PATIENCE_SECONDS = 1.0
 """An endpoint that says nothing for so long is gone without, where another answers."""
 
@@ -34,7 +44,7 @@ def rollback(
     One endpoint must answer; those that do not are named and gone without, for a wrong release must not go
     on serving because a machine died. Nothing is mixed by that: every request names its release, and an
     endpoint without it answers none. One that starts anew loads it; for one that was away and did not end,
-    the same call again does.
+    the same call again does. By another name, or for another reason, that is an act of its own on record.
 
     Parameters
     ----------
@@ -50,8 +60,8 @@ def rollback(
     Returns
     -------
     dict
-        The document of the `rollback` verb: ``release, replaced, approver, reason, not_reached`` (why, one by
-        one).
+        The document of the `rollback` verb: ``release, replaced`` (None if it served already), ``approver,
+        reason, not_reached`` (why, one by one).
 
     Raises
     ------
@@ -83,8 +93,13 @@ def rollback(
             services.records.event(
                 NOT_REACHED, who="rollback", payload={"release": number, "endpoints": away}
             )
-    document = told(services.records.events(INCUMBENT_CHANGED)[-1])
-    return {name: value for name, value in document.items() if name != "evidence"} | {"not_reached": away}
+    change = services.records.events(INCUMBENT_CHANGED)[-1]
+    document = {name: value for name, value in told(change).items() if name != "evidence"}
+    if (change.who, change.payload["reason"]) != (approver, reason):
+        payload = {"release": number, "reason": reason, "not_reached": away}
+        services.records.event(BROUGHT_IN, who=approver, payload=payload)
+        document |= {"replaced": None, "approver": approver, "reason": reason}
+    return document | {"not_reached": away}
 
 
 def earlier_incumbents(services: Services) -> tuple[int, ...]:
@@ -160,7 +175,7 @@ def decline(number: int, services: Services, approver: str, reason: str) -> dict
     Parameters
     ----------
     number
-        The candidate; declined already, the act on record is told.
+        The candidate; declined already by the same act, that is told.
     services
         What to work with.
     approver, reason
@@ -174,7 +189,7 @@ def decline(number: int, services: Services, approver: str, reason: str) -> dict
     Raises
     ------
     Refused
-        `is-incumbent`, `was-incumbent`, `no-name`.
+        `is-incumbent`, `was-incumbent`, `no-name`; `declined` if another act did it.
     InvalidRelease
         If there is no such release.
     StorageFailed
@@ -184,11 +199,10 @@ def decline(number: int, services: Services, approver: str, reason: str) -> dict
     release = services.releases.release(number)
     services.records.decline(number, release.digest, approver=approver, reason=reason)
     take_out(release, services)
-    act = next(
-        event
-        for event in services.records.events("release-state")
-        if event.payload["release"] == number and event.payload["state"] == ReleaseState.DECLINED
-    )
+    act = newest(services.records.events("release-state"), release=number, state=str(ReleaseState.DECLINED))
+    if act is None:
+        raise StorageFailed(f"who declined release {number} is not on record")
+    require_same_act(act, approver, reason, "declined", f"release {number} is declined")
     return {
         "release": number,
         "state": act.payload["state"],

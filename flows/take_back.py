@@ -8,6 +8,7 @@ from typing import Any
 
 from pydicom import dcmread
 
+from flows.acts import newest, require_same_act
 from flows.correction_sums import edited_by_reader
 from flows.gate_trial import CANDIDATE_CALIBRATED, CANDIDATE_TRAINED, CANDIDATE_TUNED
 from flows.returned_seg import UID
@@ -54,10 +55,14 @@ def withdraw(
     Raises
     ------
     Refused
-        `no-name` without a name or a reason, `unknown-correction` if there is none of that UID.
+        `no-name` without a name or a reason, `unknown-correction` if there is none of that UID, `withdrawn`
+        if another act took all of it back.
     """
     _require_act(reader, reason)
     taken = records.withdraw(sop_instance_uid, reader=reader, reason=reason)
+    act = newest(records.events("correction-withdrawn"), sop_instance_uid=sop_instance_uid)
+    if act is not None:
+        require_same_act(act, reader, reason, "withdrawn", "the correction is withdrawn")
     edited = {entry.organ for one in taken for entry in edited_by_reader(one)}
     names = {one.name for one in taken}
     learnt = {number for number in releases.numbers() if names & set(releases.release(number).corrections)}
@@ -117,7 +122,8 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
     ------
     Refused
         `no-name` without a name or a reason, `unknown-patient` if a PatientID is given of which no case is
-        kept. A patient named by a study is refused from then on, with or without a case.
+        kept. A patient named by a study is refused from then on, with or without a case. `patient-erased` if
+        another act did it; what that left is deleted all the same.
     StorageFailed
         If a file cannot be deleted; the same call goes on.
     """
@@ -146,6 +152,9 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
     GateReports(services.releases.folder).erase_pages([case["case_id"] for case in erasure.cases])
     payload = {"patient": patient, "releases": sorted(learnt), "inherited": inherited, "scores": scores}
     records.event(ERASED, who=approver, payload=payload, key=f"{ERASED}:{patient}")
+    act = newest(records.events("patient-erased"), patient=patient)
+    if act is not None:
+        require_same_act(act, approver, reason, "patient-erased", "the patient is taken out")
     return {
         "patient": patient,
         "cases": [case["case_id"] for case in erasure.cases],

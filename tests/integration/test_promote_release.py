@@ -126,7 +126,7 @@ def test_a_release_that_passed_serves_beside_the_old_one(services: Services) -> 
     assert (after["incumbent"], after["ready"]) == (2, [True, True])
     assert after["states"][2] is ReleaseState.PROMOTED
     assert after["promotions"] == [{**document, "digest": services.releases.release(2).digest}]
-    assert promote(2, services, "somebody else", "told again") == document
+    assert promote(2, services, *WHO) == document
     assert kept(services) == after
 
 

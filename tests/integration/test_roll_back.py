@@ -55,7 +55,7 @@ def test_rollback_goes_back_to_what_was_replaced_and_never_forth(services: Servi
     said = {"release": 1, "replaced": 2, "approver": "Dr C", "reason": "spleens too large"}
     assert document == said | {"not_reached": []}
     assert kept(services)["ready"] == [True, True]
-    assert rollback(1, services, "Dr C", "told again") == document
+    assert rollback(1, services, "Dr C", "spleens too large") == document
     with pytest.raises(Refused, match="no-earlier-incumbent"):
         rollback(None, services, "Dr C", "told again")
     with pytest.raises(Refused, match="no-earlier-incumbent"):
@@ -176,7 +176,7 @@ def test_a_candidate_that_a_person_declined_is_never_promoted(services: Services
     assert (code, document) == (
         0, {"release": 2, "state": "declined", "approver": "Dr C", "reason": "spleens too large"},
     )  # fmt: skip
-    assert decline(2, services, "Dr D", "told again") == document
+    assert decline(2, services, "Dr C", "spleens too large") == document
     assert services.repository.versions() == (1,), "no segmenter loads it again"
     gate_candidate(2, services)
     assert services.records.release_states()[2] is ReleaseState.DECLINED, "the night does not ask again"
@@ -222,7 +222,8 @@ def test_what_golden_studies_brought_back_is_not_promoted_again_by_a_repeated_ca
         patched.setattr(promote_release, "golden_faults", lambda *_: (("c",), {"c": ["spleen"]}))
         with pytest.raises(Refused, match="refused-by-golden-study"):
             promote(2, services, *WHO)
-        assert promote(1, services, *WHO)["replaced"] == 2
+        with pytest.raises(Refused, match="is-incumbent"):
+            promote(1, services, *WHO)
     assert services.records.incumbent() == 1
     assert [e.payload["to"] for e in services.records.events(INCUMBENT_CHANGED)] == [1, 2, 1]
 
