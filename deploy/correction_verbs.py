@@ -1,15 +1,19 @@
-"""The verbs about corrections on record: `corrections` sums them up, `withdraw` takes one back."""
+"""The verbs about corrections on record: `corrections`, their sum and fate, `withdraw` takes one back."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from deploy.console import Json, Outcome, answer, table
+from deploy.console import Json, Outcome, answer, progress, table
 from models.uids import SopUid
 from services.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.correction_fate import Fate
 
 
 def register(app: typer.Typer) -> None:
@@ -18,19 +22,57 @@ def register(app: typer.Typer) -> None:
     app.command()(withdraw)
 
 
-def corrections(as_json: Json = False) -> None:
-    """Sum up what readers corrected: by organ, reader and release, in millilitres, millimetres and hours."""
+def corrections(
+    uid: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="UID",
+            help="SOP Instance UID of a correction, or the UID of a study or series: what became of it.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Sum up what readers corrected, in millilitres, millimetres and hours; with a UID: what became of it.
+
+    Of each organ that a correction speaks of: the releases that learnt it and how far they have come,
+    `tonight`, or why it is not learnt. Nothing is changed; cases that wait to be learnt are read, about a
+    second each. Exit 3 if nothing of that UID came in.
+    """
 
     def verb() -> Outcome:
-        from flows.correction_sums import sums
-        from services.cases.words import ReadersDisagree
-        from services.records.store import open_records
-
-        settings = Settings()
-        document = sums(open_records(settings.records_url), ReadersDisagree(settings.readers_disagree))
-        return Outcome(document, _text(document))
+        return _sums() if uid is None else _fates(uid)
 
     answer(verb, as_json)
+
+
+def _sums() -> Outcome:
+    from flows.correction_sums import sums
+    from services.cases.words import ReadersDisagree
+    from services.records.store import open_records
+
+    settings = Settings()
+    document = sums(open_records(settings.records_url), ReadersDisagree(settings.readers_disagree))
+    return Outcome(document, _text(document))
+
+
+def _fates(uid: str) -> Outcome:
+    from flows.correction_fate import fates
+    from flows.tuning_job import AUTO, tuning_settings
+    from services.wiring import connect_in_process
+
+    settings = Settings()
+    found = fates(uid, connect_in_process(settings), tuning_settings(AUTO, settings), progress)
+    return Outcome([asdict(one) for one in found], [part for one in found for part in _fate(one)])
+
+
+def _fate(one: Fate) -> tuple[str | Table, ...]:
+    whose = f" by {one.reader}" if one.reader else ""
+    name = one.correction or f"{one.sop_instance_uid} (not taken)"
+    head = f"{name}{whose}, study {one.study_uid}: {one.code}: {one.detail}"
+    if not one.organs:
+        return (head,)
+    rows = [(each.organ, each.said, each.code, each.detail) for each in one.organs]
+    return (head, table(dict.fromkeys(("organ", "said", "became", "which, or why"), "left"), rows))
 
 
 def withdraw(
@@ -39,7 +81,10 @@ def withdraw(
     reason: Annotated[str, typer.Option(help="Why; kept on record.")],
     as_json: Json = False,
 ) -> None:
-    """Take a correction out of all tuning to come; nothing is deleted."""
+    """Take a correction out of all tuning to come; nothing is deleted.
+
+    Exit 3 if it is withdrawn already by another act: whose, and why, is said.
+    """
 
     def verb() -> Outcome:
         from flows.take_back import withdraw as run
@@ -93,4 +138,11 @@ def _text(document: dict[str, Any]) -> tuple[str | Table, ...]:
         for one in document["disagreements"]
     ]
     shown += [f"open questions: {name} ({len(asked)})" for name, asked in document["questions"].items()]
+    shown += [
+        f"not taken: {one['uid']} of study {one['study_uid']}: {one['code']}: {one['detail']}"
+        for one in document["not_taken"]
+    ]
+    shown += [
+        f"not kept: {one['correction']}: {one['code']}: {one['detail']}" for one in document["not_kept"]
+    ]
     return tuple(shown)

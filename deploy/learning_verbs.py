@@ -1,9 +1,10 @@
-"""The verbs that learn: `ingest` a correction, `tune` heads from corrections."""
+"""The verbs that learn: `ingest` a correction, `tune` heads from corrections; `tonight`: what would be."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -11,6 +12,9 @@ from rich.table import Table
 from deploy.console import EXIT_REFUSED, Json, Outcome, answer, progress, table
 from models.organs import KEYS
 from services.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.tonight import Tonight
 
 SCOPES = ("organ", "slices", "regions")
 """Values of `models.scopes.Scope`, known before numpy is loaded."""
@@ -23,6 +27,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
     app.command()(ingest)
     app.command()(tune)
+    app.command()(tonight)
 
 
 def ingest(
@@ -120,6 +125,55 @@ def tune(
         return Outcome(document, _candidate(document))
 
     answer(verb, as_json)
+
+
+def tonight(as_json: Json = False) -> None:
+    """Say what the next night would learn from which cases, what it leaves out, and why; nothing is changed.
+
+    Labels are read and judged as `organloop tune` does, about a second a case; nothing is fitted.
+    """
+
+    def verb() -> Outcome:
+        from flows.tonight import tonight as run
+        from flows.tuning_job import AUTO, tuning_settings
+        from services.wiring import connect_in_process
+
+        settings = Settings()
+        found = run(connect_in_process(settings), tuning_settings(AUTO, settings), progress)
+        return Outcome(asdict(found), _night(found))
+
+    answer(verb, as_json)
+
+
+def _night(found: Tonight) -> tuple[str | Table, ...]:
+    says = {
+        "tunes": f"the next night tunes the heads of release {found.incumbent}",
+        "nothing-to-learn": "the next night finds nothing to learn",
+        "learnt-already": f"release {found.release} has learnt this already; the gate looks at it again",
+        "no-better": "this was tried, and no head was better: the next night does nothing",
+    }
+    rows = [
+        (
+            one.organ,
+            "learns" if one.learns else one.code,
+            one.studies or None,
+            one.patients or None,
+            one.detail,
+        )
+        for one in found.organs
+    ]
+    sides = {"organ": "left", "": "left", "studies": "right", "patients": "right", "why not": "left"}
+    cases = [
+        f"{'replayed' if one.replayed else 'corrected'}: case {one.case[:12]}"
+        f"{f' ({one.correction})' if one.correction else ''}: {', '.join(one.organs)}"
+        for one in found.cases
+    ]
+    chosen = f"{found.replayed_at_most} of {found.older} older cases are replayed"
+    refused = [
+        f"not believed: {one.organ} of case {one.case[:12]}: {one.code} ({one.detail})"
+        for one in found.refused
+    ]
+    return (f"{found.night}: {says[found.night]}", table(sides, rows), *cases, chosen, *refused)
 
 
 def _ledger(document: dict[str, Any]) -> tuple[str | Table, ...]:

@@ -57,7 +57,7 @@ def promote(
     """Make a release the incumbent, if the gate let it pass and it answers the canary study.
 
     No request fails meanwhile. Exit 3 if the gate, the canary or a golden study refuses; then the old release
-    serves on, or again.
+    serves on, or again. Exit 3 too if it serves already by another act: whose, and why, is said.
     """
 
     def verb() -> Outcome:
@@ -78,7 +78,7 @@ def decline(
     """Decide against a candidate, whatever the gate said; final.
 
     What is learnt from further corrections is another candidate. Exit 3 if the release serves or has served:
-    then `organloop rollback` is the way back.
+    then `organloop rollback` is the way back; and if another act declined it: whose, and why, is said.
     """
 
     def verb() -> Outcome:
@@ -104,7 +104,8 @@ def rollback(
     """Go back to an earlier incumbent; it is loaded still, so this takes a fraction of a second.
 
     One segmenter must answer. Those that do not are named: they answer for no other release, and load this
-    one as they start anew; if one comes back by itself without it, call this again with the number.
+    one as they start anew; if one comes back by itself without it, call this again with the number: by
+    another name, or for another reason, that is an act of its own on record.
     """
 
     def verb() -> Outcome:
@@ -117,15 +118,16 @@ def rollback(
 
 
 def releases(as_json: Json = False) -> None:
-    """List all releases: which serves, how far each has come, and what its heads learnt."""
+    """List all releases: which serves, how far each has come and why, and what its heads learnt."""
 
     def verb() -> Outcome:
+        from flows.release_standing import standings
         from services.records.store import open_records
         from services.releases.store import ReleaseStore
 
         settings = Settings()
         store, records = ReleaseStore(settings.release_store), open_records(settings.records_url)
-        incumbent, states = records.incumbent(), records.release_states()
+        incumbent, states, said = records.incumbent(), records.release_states(), standings(records)
         found = [store.release(number) for number in store.numbers()]
         parents = {release.number: release for release in found}
         document = [
@@ -133,6 +135,8 @@ def releases(as_json: Json = False) -> None:
                 "release": one.number,
                 "incumbent": one.number == incumbent,
                 "state": states.get(one.number),
+                "reasons": list(said[one.number].reasons) if one.number in said else [],
+                "said": said[one.number].said if one.number in said else "",
                 "parent": one.parent,
                 "digest": one.digest,
                 "tuned": _tuned(one, parents.get(one.parent or 0)),
@@ -180,8 +184,9 @@ def _release_table(document: list[dict[str, Any]]) -> Table:
             one["corrections"],
             one["digest"][:12],
             one["note"],
+            one["said"],
         )
         for one in document
     ]
     sides = {"release": "right", "state": "left", "parent": "right", "tuned": "left", "corrections": "right"}
-    return table(sides | {"digest": "left", "note": "left"}, rows)
+    return table(sides | {"digest": "left", "note": "left", "said last": "left"}, rows)

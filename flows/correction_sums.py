@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from statistics import median
 from typing import Any
@@ -10,7 +10,11 @@ from typing import Any
 from models.corrections import OrganLedger, OrganState
 from models.organs import KEYS
 from services.cases.words import ReadersDisagree, Word, teaches, teaching_words, valid_words
-from services.records.port import Correction, Records
+from services.records.port import ArrivalState, Correction, Records
+
+KEPT_OUT_OF_TUNING = "kept-out-of-tuning"
+"""Event: a correction whose patient is in the gate or calibration set, erased or not named, or of unknown
+origin."""
 
 UNKNOWN = "unknown"
 """Of a reader, viewer or release that no object or record names."""
@@ -27,7 +31,9 @@ def sums(records: Records, policy: ReadersDisagree) -> dict[str, Any]:
         medians over the edited ones, millilitres added and removed together; ``readers`` and
         ``releases``: ``[{reader or release, corrections, studies, edited_organs, changed_ml,
         hours_to_save, viewers}]``, medians per correction; ``disagreements``: ``[{series_uid, study_uid,
-        organ, corrections, dsc}]``; ``questions``, open ones by name of the correction.
+        organ, corrections, dsc}]``; ``questions``, open ones by name of the correction; ``not_taken``, saves
+        that came and were refused, or of which every run failed: ``[{uid, study_uid, code, detail}]``; and
+        ``not_kept``, corrections that are kept out of tuning: ``[{correction, code, detail}]``.
     """
     words = valid_words(records.corrections())
     said = [word for of_organ in words.values() for word in of_organ]
@@ -64,6 +70,12 @@ def sums(records: Records, policy: ReadersDisagree) -> dict[str, Any]:
             for one in disagreements
         ],
         "questions": {name: [dict(q) for q in one.questions] for name, one in _asking(records).items()},
+        "not_taken": [
+            {"uid": one.uid, "study_uid": one.study_uid, "code": one.code, "detail": one.detail}
+            for one in records.arrivals()
+            if not one.is_study and one.state in (ArrivalState.REFUSED, ArrivalState.FAILED)
+        ],
+        "not_kept": list(_kept_out(records)),
     }
 
 
@@ -118,6 +130,16 @@ def _asking(records: Records) -> dict[str, Correction]:
     """Return the corrections with open questions: of each object the last version."""
     newest = {one.sop_instance_uid: one for one in records.corrections()}
     return {one.name: one for one in newest.values() if one.questions and not one.withdrawn}
+
+
+def _kept_out(records: Records) -> Iterator[dict[str, str]]:
+    """Yield the corrections that tuning is not to learn from, whatever they say, and why."""
+    there = {(one.sop_instance_uid, one.version): one for one in records.corrections() if not one.withdrawn}
+    for event in records.events(KEPT_OUT_OF_TUNING):
+        one = there.get((event.payload["sop_instance_uid"], event.payload["version"]))
+        if one is not None:
+            code, _, detail = str(event.payload["why"]).partition(": ")
+            yield {"correction": one.name, "code": code, "detail": detail}
 
 
 def _changed_ml(entry: OrganLedger) -> float:

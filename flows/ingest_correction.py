@@ -17,9 +17,9 @@ from prefect.states import State
 
 from flows.archived_study import is_archived, note_failed
 from flows.correction_outcome import NOT_TAKEN, note_outcome, note_refused_save, outcome_of
-from flows.correction_sums import sums
+from flows.correction_sums import KEPT_OUT_OF_TUNING, sums
 from flows.ingest_report import document_of, question_of, refusal
-from flows.keep_correction import KEPT_OUT_OF_TUNING, Understood, keep, standing
+from flows.keep_correction import Understood, keep, standing
 from flows.returned_seg import Memory, Placed, finder
 from models.corrections import Mask, ledger
 from models.errors import OrganloopError, PacsUnavailable, Refused

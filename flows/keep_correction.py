@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flows.correction_sums import KEPT_OUT_OF_TUNING
 from flows.returned_seg import Memory
 from models.corrections import HybridLabel, Mask, OrganState, Provenance, hybrid_labels, origin_of
 from models.dsc import dsc
@@ -23,10 +24,6 @@ from services.dicom.correction_reader import ReturnedSeg
 from services.dicom.provenance import acquisition_of, patient_of, site_of
 from services.dicom.series import CTSeries
 from services.records.port import Agreement, Case, Correction, Purpose
-
-KEPT_OUT_OF_TUNING = "kept-out-of-tuning"
-"""Event: a correction whose patient is in the gate or calibration set, erased or not named, or of unknown
-origin."""
 
 READERS_DISAGREE = "readers-disagree"
 """Event: the corrections of two readers of one organ are farther apart than its target."""

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flows.believed_labels import believed, on_grid
 from flows.calibration_cases import measurable
 from flows.gate_trial import CANDIDATE_TRAINED
 from flows.serving import Progress, silent
 from flows.training_plan import FEWEST_CASES, Begin, TrainingRun, plan
 from flows.tune_heads import pinned_threads, publish_candidate, refuse_erased, require_device
-from flows.tuning_lessons import believed, on_grid, taught_organs
+from flows.tuning_lessons import taught_organs
 from flows.tuning_report import device_name
 from models.calibration import Calibration
 from models.errors import Refused

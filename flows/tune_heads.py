@@ -18,10 +18,11 @@ from typing import Any
 
 import torch
 
+from flows.believed_labels import CASE_DAMAGED
 from flows.calibration_cases import measurable
 from flows.gate_trial import CANDIDATE_TUNED, always_held
 from flows.serving import Progress, silent
-from flows.tuning_lessons import CASE_DAMAGED, Lessons, lessons_of, taught_organs
+from flows.tuning_lessons import Lessons, lessons_of, taught_organs
 from flows.tuning_plan import TUNING_DECLINED, TuningRun, document, known, plan, refuse_taken_back
 from flows.tuning_report import report_of
 from models.calibration import Calibration, OrganCalibration

@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from flows.believed_labels import NEVER_SHOWN, believed, on_grid, only, sift
 from flows.serving import Progress
 from flows.tuning_plan import TuningRun
-from models.errors import Refused, StorageFailed
-from models.label_doubts import LabelDoubt, label_doubt
 from models.network.samples import TuningStudy
-from models.relations import filled_body
 from models.release import Release
-from models.resampling import resample
 from models.segmentation import Segmentation
 from services.cases.evidence import LabelledCase
 from services.cases.features import FeatureStore
@@ -25,12 +22,6 @@ from services.cases.training_runs import FEATURES, tuning_folder
 from services.cases.tuning_study import read_tuning_study
 from services.inference.engine import OpenVinoEngine
 from services.wiring import Services
-
-CASE_DAMAGED = "case-damaged"
-"""Why a label teaches nothing: a file of its case is not what was kept."""
-
-NEVER_SHOWN = "never-shown: every label says that it is not there, and none shows what it is"
-"""Why an organ is left as it is: its head would learn to find it nowhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,19 +69,11 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
         If a case cannot be read.
     """
     evidence = run.evidence
-    corrected, refused = on_grid(services, evidence.corrected, run.parent)
-    corrected, doubted = believed(services, corrected)
-    refused += doubted
-    left_out = dict(evidence.left_out)
-    for organ in {one["organ"]: None for one in refused}:
-        gone = {one["case"] for one in refused if one["organ"] == organ}
-        why = evidence.too_little_without(organ, gone)
-        if why is not None:
-            codes = sorted({one["code"] for one in refused if one["organ"] == organ})
-            left_out[organ] = f"{why}; labels refused: {', '.join(codes)}"
-    organs = tuple(organ for organ in evidence.organs if organ not in left_out)
-    corrected = _only(corrected, organs)
-    older, off_grid = on_grid(services, _only(evidence.older, organs), run.parent)
+    sifted = sift(services, run)
+    left_out, organs, corrected, refused = (
+        dict(sifted.left_out), sifted.organs, sifted.corrected, sifted.refused,
+    )  # fmt: skip
+    older, off_grid = on_grid(services, only(evidence.older, organs), run.parent)
     if len(older) > evidence.budget:
         progress(f"choosing {evidence.budget} of {len(older)} older studies to replay")
     older, also = believed(
@@ -99,7 +82,7 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
     parent = run.parent
     replayed = choose_replayed(
         services.cases,
-        _only(older, organs),
+        only(older, organs),
         evidence.budget,
         organs,
         parent.contract,
@@ -120,11 +103,9 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
     learnt = [
         _of_organs(study, organs)
         for one, study in zip(corrected + replayed, studies, strict=True)
-        if _only([one], organs)
+        if only([one], organs)
     ]
-    return Lessons(
-        organs, left_out, _only(corrected, organs), _only(replayed, organs), tuple(learnt), refused
-    )
+    return Lessons(organs, left_out, only(corrected, organs), only(replayed, organs), tuple(learnt), refused)
 
 
 def _of_organs(study: TuningStudy, organs: Sequence[str]) -> TuningStudy:
@@ -148,91 +129,6 @@ class _Incumbent:
         return self._engine.segment(np.ascontiguousarray(content.volume.hu, dtype=np.int16))
 
 
-def on_grid(
-    services: Services, labelled: Sequence[LabelledCase], release: Release
-) -> tuple[tuple[LabelledCase, ...], tuple[dict[str, Any], ...]]:
-    """Take the cases out that were kept for a release of another model grid.
-
-    Returns
-    -------
-    cases, refused
-        The others, and ``[{organ, case, code, detail}]`` of these, with the code `other-grid`.
-    """
-    kept, refused = [], []
-    grid = release.contract.spacing_mm
-    for one in labelled:
-        other = services.cases.other_spacing(one.case, grid)
-        if other is None:
-            kept.append(one)
-            continue
-        detail = f"kept at {_millimetres(other)}, where the incumbent's model grid is {_millimetres(grid)}"
-        refused += [
-            {"organ": organ, "case": one.case.case_id, "code": "other-grid", "detail": detail}
-            for organ in one.organs
-        ]
-    return tuple(kept), tuple(refused)
-
-
-def _millimetres(spacing: Sequence[float]) -> str:
-    return " x ".join(f"{side:g}" for side in spacing) + " mm"
-
-
-def believed(
-    services: Services, labelled: Sequence[LabelledCase]
-) -> tuple[tuple[LabelledCase, ...], tuple[dict[str, Any], ...]]:
-    """Take the organs out whose label cannot be what a reader meant, and those of a case that is damaged.
-
-    One without a label teaches nothing.
-
-    Returns
-    -------
-    cases, refused
-        Every case with the organs that are believed, and ``[{organ, case, code, detail}]`` of the others.
-    """
-    kept, refused = [], []
-    for one in labelled:
-        doubts = _doubts(services, one)
-        refused += [
-            {"organ": organ, "case": one.case.case_id, "code": doubt.code, "detail": doubt.detail}
-            for organ, doubt in doubts.items()
-        ]
-        kept.append(replace(one, organs=tuple(organ for organ in one.organs if organ not in doubts)))
-    return tuple(kept), tuple(refused)
-
-
-def _doubts(services: Services, one: LabelledCase) -> dict[str, LabelDoubt]:
-    """Return why organs of a case teach nothing: a case that cannot be used stops none of the others.
-
-    Raises
-    ------
-    StorageFailed
-        If the disk does not give what is there: that says nothing of the case.
-    """
-    try:
-        content = services.cases.read(one.case)
-    except StorageFailed:
-        if services.cases.is_whole(one.case):
-            raise
-        detail = "its files are not what was kept: add it, or ingest its correction, again"
-        return dict.fromkeys(one.organs, LabelDoubt(CASE_DAMAGED, detail))
-    try:
-        body = filled_body(content.volume.hu).astype(np.float32)
-    except Refused as refusal:
-        return dict.fromkeys(one.organs, LabelDoubt(refusal.code, refusal.detail))
-    outside = resample(body, content.volume.geometry, content.ct, outside=0.0) < 0.5
-    found = {
-        organ: label_doubt(organ, content.labels[organ], content.ct, outside)
-        for organ in one.organs
-        if organ in content.labels
-    }
-    return {organ: doubt for organ, doubt in found.items() if doubt is not None}
-
-
 def taught_organs(cases: Sequence[LabelledCase]) -> dict[str, list[str]]:
     """Return by correction the organs it taught, as events of candidates say it."""
     return {one.correction: list(one.organs) for one in cases if one.correction}
-
-
-def _only(cases: Sequence[LabelledCase], organs: Sequence[str]) -> tuple[LabelledCase, ...]:
-    kept = (replace(one, organs=tuple(organ for organ in one.organs if organ in organs)) for one in cases)
-    return tuple(one for one in kept if one.organs)

@@ -188,24 +188,39 @@ def refuse_taken_back(services: Services, learnt_from: Collection[LabelledCase])
 
 
 def _learnt(services: Services, release: Release) -> Iterator[tuple[str, str]]:
-    """Yield what a release and its ancestors have learnt: the correction, and each organ it changed.
+    """Yield what a release and its ancestors have learnt: the correction, and each organ it changed."""
+    taught = taught_on_record(services)
+    lineage = tuple(lineage_of(services, release))
+    for one, before in zip(lineage, (*lineage[1:], None), strict=True):
+        yield from learnt_anew(one, before, taught.get(one.digest))
+
+
+def taught_on_record(services: Services) -> Mapping[str, Mapping[str, Collection[str]]]:
+    """Return by digest of a release which organs each correction taught; only of those where it is known."""
+    events = (*services.records.events(CANDIDATE_TUNED), *services.records.events(CANDIDATE_TRAINED))
+    return {
+        event.payload["digest"]: event.payload["taught"]
+        for event in events
+        if "digest" in event.payload and event.payload.get("taught") is not None
+    }
+
+
+def learnt_anew(
+    release: Release, parent: Release | None, taught: Mapping[str, Collection[str]] | None
+) -> Iterator[tuple[str, str]]:
+    """Yield what a release has learnt that its parent has not: the correction, and each organ it changed.
 
     What was refused or in dispute taught nothing. A release of which it is not on record what each
     correction taught is taken to have learnt every organ it changed from all of them.
     """
-    events = (*services.records.events(CANDIDATE_TUNED), *services.records.events(CANDIDATE_TRAINED))
-    recorded = {event.payload.get("digest"): event.payload.get("taught") for event in events}
-    lineage = tuple(_lineage(services, release))
-    for one, before in zip(lineage, (*lineage[1:], None), strict=True):
-        taught = recorded.get(one.digest)
-        for organ, head in one.heads.items():
-            if before is None or before.trunk != one.trunk or before.heads.get(organ) != head:
-                for name in one.corrections:
-                    if taught is None or organ in taught.get(name, ()):
-                        yield name, organ
+    for organ, head in release.heads.items():
+        if parent is None or parent.trunk != release.trunk or parent.heads.get(organ) != head:
+            for name in release.corrections:
+                if taught is None or organ in taught.get(name, ()):
+                    yield name, organ
 
 
-def _lineage(services: Services, release: Release) -> Iterator[Release]:
+def lineage_of(services: Services, release: Release) -> Iterator[Release]:
     """Yield a release and its ancestors."""
     yield release
     while release.parent is not None:

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from flows import keep_correction
-from flows.correction_sums import sums
+from flows.correction_sums import KEPT_OUT_OF_TUNING, sums
 from flows.ingest_correction import ingest
-from flows.keep_correction import KEPT_OUT_OF_TUNING, READERS_DISAGREE
+from flows.keep_correction import READERS_DISAGREE
 from flows.returned_seg import Memory
 from flows.take_back import withdraw
 from models.corrections import Provenance

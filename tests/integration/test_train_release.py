@@ -10,8 +10,8 @@ import torch
 from typer.testing import CliRunner
 
 from deploy.cli import app
+from flows import believed_labels, tuning_plan
 from flows import train_release as module
-from flows import tuning_lessons, tuning_plan
 from flows.gate_trial import CANDIDATE_TRAINED, made
 from flows.take_back import erase
 from flows.train_release import train_release
@@ -66,13 +66,13 @@ def test_a_label_that_is_refused_is_not_learnt_and_stays_evidence(corrected, tmp
     site = corrected.copy(tmp_path)
     services, cases = site.services, site.services.cases
     site.correct(4, "aorta")
-    named = tuning_lessons.label_doubt
+    named = believed_labels.label_doubt
 
     def doubts(key, label, ct, outside):
         return LabelDoubt("absurd-volume", "x") if key == "aorta" else named(key, label, ct, outside)
 
     with monkeypatch.context() as patched:
-        patched.setattr(tuning_lessons, "label_doubt", doubts)
+        patched.setattr(believed_labels, "label_doubt", doubts)
         document = train_release(services, Begin.INCUMBENT, SETTINGS)
     assert document["cases"] == 3, "of the fourth nothing is left to learn"
     assert document["labels"]["aorta"] == {"readers": 0, "held": 3}
@@ -94,7 +94,7 @@ def test_a_label_that_is_refused_is_not_learnt_and_stays_evidence(corrected, tmp
 
 def test_too_few_cases_are_left_where_labels_are_refused(corrected, tmp_path, monkeypatch):
     services = corrected.copy(tmp_path).services
-    monkeypatch.setattr(tuning_lessons, "label_doubt", lambda *_: LabelDoubt("absurd-volume", "x"))
+    monkeypatch.setattr(believed_labels, "label_doubt", lambda *_: LabelDoubt("absurd-volume", "x"))
     with pytest.raises(Refused) as refused:
         train_release(services, Begin.INCUMBENT, SETTINGS)
     assert (refused.value.code, refused.value.measured) == (

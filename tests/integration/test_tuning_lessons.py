@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flows import calibration_cases, tuning_lessons
+from flows import believed_labels, calibration_cases, tuning_lessons
 from flows.gate_candidate import CANDIDATE_TUNED
 from flows.ingest_correction import ingest, memory_of
 from flows.tune_heads import tune
@@ -92,14 +92,14 @@ def test_a_label_that_was_refused_is_not_replayed_either(corrected, tmp_path, mo
     doubted = replace(run.evidence, corrected=run.evidence.corrected[:2], older=run.evidence.corrected[2:])
     run = replace(run, evidence=doubted)
     (old,) = doubted.older
-    named = tuning_lessons.label_doubt
+    named = believed_labels.label_doubt
 
     def doubts(key, label, ct, outside):
         refused = key == "aorta" and label.inside.sum() == volume
         return LabelDoubt("absurd-volume", "x") if refused else named(key, label, ct, outside)
 
     volume = services.cases.read(old.case).labels["aorta"].inside.sum()
-    monkeypatch.setattr(tuning_lessons, "label_doubt", doubts)
+    monkeypatch.setattr(believed_labels, "label_doubt", doubts)
     lessons = lessons_of(services, run, lambda _: None)
     assert [one.organs for one in lessons.replayed] == [("stomach",)]
     assert [(one["organ"], one["case"]) for one in lessons.refused] == [("aorta", old.case.case_id)]
@@ -112,7 +112,7 @@ def test_a_word_that_taught_nothing_is_evidence_still_when_others_taught_its_org
     services = corrected.copy(tmp_path).services
     case = plan(services, None, TUNING).evidence.corrected[2].case
     volume = services.cases.read(case).labels["aorta"].inside.sum()
-    named = tuning_lessons.label_doubt
+    named = believed_labels.label_doubt
 
     def doubts(key, label, ct, outside):
         refused = key == "aorta" and label.inside.sum() == volume
@@ -121,7 +121,7 @@ def test_a_word_that_taught_nothing_is_evidence_still_when_others_taught_its_org
     monkeypatch.setattr(evidence, "FEWEST_EDITED_STUDIES", 1)
     monkeypatch.setattr(evidence, "FEWEST_EDITED_PATIENTS", 1)
     with monkeypatch.context() as patched:
-        patched.setattr(tuning_lessons, "label_doubt", doubts)
+        patched.setattr(believed_labels, "label_doubt", doubts)
         assert tune(services, settings=TUNING)["organs"] == ["stomach", "aorta"]
     services.records.set_incumbent(2, approver="test", reason="gate passed")
     (left,) = plan(services, None, TUNING).evidence.corrected
