@@ -86,7 +86,14 @@ def list_(
             for one in sets
             for c in one["cases"]
         ]
-        return Outcome(sets, (table(dict.fromkeys(("set", "state", "case", "site", "truth"), "left"), rows),))
+        lost = [
+            f"the {one['purpose']} set must be frozen anew: {len(one['lost'])} cases of version "
+            f"{one['version']} were taken out"
+            for one in sets
+            if one["lost"]
+        ]
+        shown = table(dict.fromkeys(("set", "state", "case", "site", "truth"), "left"), rows)
+        return Outcome(sets, (shown, *lost))
 
     answer(verb, as_json)
 
@@ -108,7 +115,10 @@ def erase(
     reason: Annotated[str, typer.Option(help="Why; kept on record.")],
     as_json: Json = False,
 ) -> None:
-    """Take a patient out of cases, sets and scores, and name the releases that learnt from the patient."""
+    """Take a patient out of cases, sets and scores, and name the releases that learnt from the patient.
+
+    Exit 3 if another act did it already: what that left is deleted, and whose it was, and why, is said.
+    """
 
     def verb() -> Outcome:
         from flows.take_back import erase as run

@@ -235,7 +235,7 @@ def _candidate(document: dict[str, Any]) -> tuple[str | Table, ...]:
         *doubts,
         f"DSC on patients that only judged, by sampled voxels; windows extracted: "
         f"{cost['windows_extracted']}, kept while serving: {cost['windows_warm']}",
-        f"candidate: release {document['release']}, tuned from release {document['parent']} on "
+        f"{document['state']}: release {document['release']}, tuned from release {document['parent']} on "
         f"{document['corrections']} corrected and {document['replayed']} older studies "
         f"({document['seconds']['total']:.0f} s)",
     )

@@ -33,6 +33,7 @@ def gate(
     def verb() -> Outcome:
         from flows.gate_candidate import all_reasons, gate_candidate, trial_of
         from flows.gate_page import what_to_do
+        from services.records.port import ReleaseState
         from services.releases.gate_reports import GateReports
         from services.wiring import connect
 
@@ -43,7 +44,11 @@ def gate(
         page = GateReports(services.releases.folder).path(trial_of(number, services)).with_suffix(".html")
         shown = (f"report: {page.resolve()}",) if page.exists() else ()
         todo = dict.fromkeys(filter(None, map(what_to_do, all_reasons(report))))
-        return Outcome(report, (against, *reasons, *_organ_table(report), *todo, *shown))
+        state = services.records.release_states().get(number)
+        if state is ReleaseState.DECLINED:  # whatever the gate says
+            todo = {f"release {number} was declined by a person: it can never serve": None}
+        document = {**report, "state": state}
+        return Outcome(document, (against, *reasons, *_organ_table(report), *todo, *shown))
 
     answer(verb, as_json)
 

@@ -184,9 +184,10 @@ def freeze_cases(purpose: Purpose, services: Services) -> dict[str, Any]:
 
 
 def list_cases(services: Services, purpose: Purpose | None = None) -> list[dict[str, Any]]:
-    """Return every set, or one: ``purpose, frozen, version, pending, cases``.
+    """Return every set, or one: ``purpose, frozen, version, pending, lost, cases``.
 
-    ``frozen`` is the digest of the newest frozen version; ``pending`` are the cases added since.
+    ``frozen`` is the digest of the newest frozen version; ``pending`` are the cases added since, ``lost``
+    those of it that were taken out: with any, the set must be frozen anew.
     """
     return [_set(one, services) for one in Purpose if purpose in (None, one)]
 
@@ -194,12 +195,14 @@ def list_cases(services: Services, purpose: Purpose | None = None) -> list[dict[
 def _set(purpose: Purpose, services: Services) -> dict[str, Any]:
     frozen = services.records.frozen(purpose)
     cases = _by_site(services.records.cases(purpose))
-    known = {entry["case_id"] for entry in frozen.manifest} if frozen else set()
+    known = [entry["case_id"] for entry in frozen.manifest] if frozen else []
+    there = {case.case_id for case in cases}
     return {
         "purpose": purpose,
         "frozen": frozen.digest if frozen else None,
         "version": frozen.version if frozen else None,
         "pending": [case.case_id for case in cases if case.case_id not in known],
+        "lost": [case_id for case_id in known if case_id not in there],
         "cases": [asdict(case) for case in cases],
     }
 

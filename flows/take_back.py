@@ -9,6 +9,7 @@ from typing import Any
 from pydicom import dcmread
 
 from flows.acts import newest, require_same_act
+from flows.correction_outcome import Outcome, note
 from flows.correction_sums import edited_by_reader
 from flows.gate_trial import CANDIDATE_CALIBRATED, CANDIDATE_TRAINED, CANDIDATE_TUNED
 from flows.returned_seg import UID
@@ -20,7 +21,7 @@ from services.cases.words import UNCHANGED, ReadersDisagree, teaches, teaching_w
 from services.dicom.provenance import patient_of, patient_of_image
 from services.dicom.series import choose_series, load, read_series
 from services.pacs.port import ArchivedStudy
-from services.records.port import Correction, Purpose, Records
+from services.records.port import ArrivalState, Correction, Erasure, Purpose, Records
 from services.releases.gate_reports import GateReports
 from services.releases.scores import ScoreStore
 from services.releases.store import ReleaseStore
@@ -63,6 +64,7 @@ def withdraw(
     act = newest(records.events("correction-withdrawn"), sop_instance_uid=sop_instance_uid)
     if act is not None:
         require_same_act(act, reader, reason, "withdrawn", "the correction is withdrawn")
+    note(sop_instance_uid, Outcome(ArrivalState.INGESTED, "withdrawn", "It was taken back."), records)
     edited = {entry.organ for one in taken for entry in edited_by_reader(one)}
     names = {one.name for one in taken}
     learnt = {number for number in releases.numbers() if names & set(releases.release(number).corrections)}
@@ -143,6 +145,7 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
     learnt = _learnt_from(patient, records)
     inherited = _tuned_from(learnt, services.releases)
     erasure = records.erase_patient(patient, who=approver, reason=reason)
+    _note_erased(erasure, services)
     FeatureStore(services.cases).erase(patient)
     erase_runs(services.settings.home, [case["case_id"] for case in erasure.cases])
     scores = 0
@@ -165,6 +168,15 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
         "approver": approver,
         "reason": reason,
     }
+
+
+def _note_erased(erasure: Erasure, services: Services) -> None:
+    """Say with each save that came of a patient that nothing is kept of it any more."""
+    gone = {case["case_id"] for case in erasure.cases}
+    outcome = Outcome(ArrivalState.INGESTED, "patient-erased", "The patient was taken out.")
+    for one in services.records.corrections():
+        if services.cases.pseudonym(one.name) in gone:
+            note(one.sop_instance_uid, outcome, services.records)
 
 
 def _require_act(name: str, reason: str) -> None:

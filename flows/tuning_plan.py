@@ -18,7 +18,7 @@ from models.tuning import TuningSettings
 from services.cases.evidence import Evidence, LabelledCase, gather
 from services.cases.words import ReadersDisagree, teaching_words, valid_words
 from services.inference.engine import serving_profile
-from services.records.port import Case, Purpose
+from services.records.port import Case, Purpose, ReleaseState
 from services.wiring import Services
 
 TUNING_DECLINED = "tuning-declined"
@@ -85,7 +85,10 @@ def known(services: Services, run: TuningRun) -> dict[str, Any] | None:
         return None
     number = event.payload.get("release")
     release = None if number is None else services.releases.release(int(number))
-    return document(run, release, event.payload["report"]) | {"seconds": event.payload["seconds"]}
+    told = document(run, release, event.payload["report"]) | {"seconds": event.payload["seconds"]}
+    if release is not None:
+        told["state"] = str(services.records.release_states().get(release.number, ReleaseState.CANDIDATE))
+    return told
 
 
 def document(run: TuningRun, candidate: Release | None, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,6 +110,7 @@ def document(run: TuningRun, candidate: Release | None, report: Mapping[str, Any
     return {
         "release": candidate.number if candidate else None,
         "digest": candidate.digest if candidate else None,
+        "state": str(ReleaseState.CANDIDATE) if candidate else None,
         "parent": run.parent.number,
         "level": str(run.settings.level or "auto"),
         **nothing,

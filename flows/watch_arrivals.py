@@ -20,6 +20,7 @@ from prefect.artifacts import create_table_artifact
 
 from flows.archived_study import INCOMPLETE, RENEWED, patient_fault, renewal_key
 from flows.arrival_rules import ARRIVING, event_of, followed, in_order, judged
+from flows.correction_outcome import CORRECTION_REFUSED
 from flows.launching import INGEST, RUN_SECONDS, SEGMENT, Launcher, PrefectLauncher
 from flows.queried_pacs import OURS, lacking, retrieve
 from flows.serving import Progress, silent
@@ -205,9 +206,16 @@ def _looked_at(arrival: Arrival, services: Services) -> Arrival:
     )
     if after.version and study.stable:
         for uid, kind in kinds:
-            if kind == SEG and uid not in ours and is_uid(uid):
+            if kind != SEG or uid in ours:
+                continue
+            if is_uid(uid):
                 seg = Arrival(uid, study.study_uid, version=uid, urgent=study.urgent, touched=False)
                 records.change_arrival(None, seg)
+            else:
+                digest = sha256(uid.encode()).hexdigest()  # the text may be anything, a name too
+                said = {"study_uid": study.study_uid, "code": str(Code.MISSING_UID), "digest": digest}
+                key = f"no-uid:{digest}"
+                records.event(CORRECTION_REFUSED, who="watch_arrivals", payload=said, key=key)
     return after
 
 

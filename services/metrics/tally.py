@@ -43,7 +43,7 @@ class Tally:
     flags
         Organs by organ and flag; ``none`` where nothing was flagged.
     corrections
-        Corrections by status.
+        Corrections by status; ``refused`` for saves that were not taken.
     edits
         Organs that readers changed.
     decisions
@@ -60,7 +60,7 @@ class Tally:
     studies: Counter[str] = field(default_factory=Counter)
     seconds: dict[str, Histogram] = field(default_factory=dict)
     flags: Counter[tuple[str, str]] = field(default_factory=Counter)
-    corrections: Counter[str] = field(default_factory=Counter)
+    corrections: Counter[str] = field(default_factory=lambda: Counter({"refused": 0}))
     edits: Counter[str] = field(default_factory=Counter)
     decisions: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(map(str, Decision), 0)))
     promotions: int = 0
@@ -90,6 +90,10 @@ def _correction(tally: Tally, payload: Mapping[str, object]) -> None:
     tally.edits.update(list(payload["edited"]))  # type: ignore[call-overload]
 
 
+def _refused(tally: Tally, _: Mapping[str, object]) -> None:
+    tally.corrections["refused"] += 1
+
+
 def _decision(tally: Tally, payload: Mapping[str, object]) -> None:
     tally.decisions[str(payload["decision"])] += 1
 
@@ -113,6 +117,7 @@ def _no_backup(tally: Tally, _: Mapping[str, object]) -> None:
 _COUNTED: Mapping[str, Callable[[Tally, Mapping[str, object]], None]] = {
     STUDY_SEGMENTED: _study,
     "correction-recorded": _correction,
+    "correction-refused": _refused,
     "gate-decided": _decision,
     "incumbent-changed": _promotion,
     "bound-broken": _bound,

@@ -88,8 +88,11 @@ def test_a_case_is_kept_once_under_pseudonyms_with_its_truth_and_site(
     assert (code, frozen["cases"]) == (0, 1)
     code, sets = organloop(settings, "cases", "list", "--purpose", "gate")
     assert sets == [
-        {"purpose": "gate", "frozen": frozen["digest"], "version": 1, "pending": [], "cases": [kept]}
-    ]
+        {
+            "purpose": "gate", "frozen": frozen["digest"], "version": 1, "pending": [], "lost": [],
+            "cases": [kept],
+        }
+    ]  # fmt: skip
     assert kept["acquisition"] == {
         "scanner": "Organloop Phantom",
         "kernel": str(made.acquisition["kernel"]),
