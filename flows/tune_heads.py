@@ -73,10 +73,11 @@ def tune(
         The document of the `tune` verb: ``release`` (None if there is nothing to learn), ``digest``,
         ``state`` (how far it has come: one that was learnt before may be declined), ``parent``, ``level``
         asked for, ``organs``, ``left_out`` (by organ, why), ``corrections`` and ``replayed`` (cases),
-        ``studies`` (by organ the cases, ``corrected`` and ``replayed``, and their ``patients``), ``levels`` (by organ, the one kept, or ``incumbent``), ``ladders`` (by organ,
-        what each level came to, and why climbing ended), ``doubts`` (labels refused or counting less),
-        ``curve`` (by organ, ``[step, loss]``), ``cost`` (windows, steps, seconds, FLOP), ``device`` (that
-        fitted; None if none did), ``seconds``.
+        ``studies`` (by organ the cases, ``corrected`` and ``replayed``, and their ``patients``),
+        ``levels`` (by organ, the one kept, or ``incumbent``), ``ladders`` (by organ, what each level came
+        to, and why climbing ended), ``doubts`` (labels refused or counting less), ``curve`` (by organ,
+        ``[step, loss]``), ``cost`` (windows, steps, seconds, FLOP), ``device`` (that fitted; None if none
+        did), ``seconds``.
 
     Raises
     ------

@@ -30,7 +30,7 @@ from services import wiring
 from services.dicom.seg_frames import SegCode
 from services.metrics.tally import Tally
 from services.pacs.port import ArchivedSeries, ArchivedStudy
-from services.records.port import Arrival, ArrivalState, Correction, ReleaseState
+from services.records.port import Arrival, ArrivalState, Correction, Purpose, ReleaseState
 from services.records.store import SqlRecords
 from services.wiring import Services
 from tests.promotion import BETTER, Gated, add_candidate, copy_of, gated_site
@@ -49,6 +49,7 @@ NEVER = {
 """Verbs that refuse nothing before they work: they fail, or answer."""
 
 CASES: list[tuple[str, tuple[str, ...]]] = [
+    ("not-dicom", ("check", "FOLDER")),
     ("not-dicom", ("segment", "FILE")),
     ("not-dicom", ("ingest", "FILE")),
     ("not-dicom", ("ingest", "NOTHING")),
@@ -88,7 +89,7 @@ CASES: list[tuple[str, tuple[str, ...]]] = [
 
 @dataclass(frozen=True)
 class Home:
-    """A site where 1 serves, 2 passed the gate, 3 was refused by it, 4 was declined, and things were undone."""
+    """A site where 1 serves, 2 passed the gate, 3 was refused by it, 4 was declined by a person."""
 
     services: Services
     folder: Path
@@ -143,6 +144,7 @@ def home(gated: Gated, tmp_path_factory: pytest.TempPathFactory) -> Home:
             f"{number}" * 64, study_uid="1.5", series_uid=series, release=1, objects=objects
         )
     erase("gate patient 0", *FIRST, services)
+    records.freeze(Purpose.GATE)
     (folder / "FOLDER").mkdir()
     for file in (folder / "FILE", folder / "FOLDER" / "notes.txt"):
         file.write_text("no DICOM")
@@ -161,7 +163,7 @@ def verbs(command: Any = None, name: str = "") -> Iterator[str]:
 
 def test_every_verb_is_walked_or_refuses_nothing() -> None:
     walked = {" ".join(words[:2]) if words[0] == "cases" else words[0] for _, words in CASES}
-    assert walked | {"check"} | NEVER == set(verbs())
+    assert walked | NEVER == set(verbs())
     assert not walked & NEVER
 
 
@@ -181,13 +183,6 @@ def test_a_verb_that_refuses_says_code_detail_and_numbers_and_changes_nothing(
     assert exit_code == 3
     assert text.startswith(f"refused: {code}: ")
     assert home.rows == before
-
-
-def test_check_names_each_series_it_refuses(home: Home) -> None:
-    exit_code, out = home.command("check", "FOLDER", "--json")
-    assert exit_code == 3
-    assert all({"code", "detail", "measured"} <= set(one) for one in json.loads(out))
-    assert "refused" in home.command("check", "FOLDER")[1]
 
 
 SAVES = sorted({*map(str, SegCode), *map(str, Code), *NO_STRANGER, "not-in-archive", "several-studies"})
@@ -216,7 +211,7 @@ def test_a_refused_save_bears_its_code_wherever_saves_are_listed(
     assert {one["uid"]: one["code"] for one in listed} == expected
     assert {(one["state"], one["detail"] == f"why {one['code']}") for one in listed} == {("refused", True)}
     sums = home.listed("corrections")["not_taken"]
-    assert {one["uid"]: one["code"] for one in sums} == expected
+    assert {one["uid"]: one["code"] for one in sums if one["uid"] in expected} == expected
     assert {one["sop_instance_uid"]: one["code"] for one in home.listed("corrections", "1.7")} == expected
     assert [one["table"][0]["code"] for one in shown] == SAVES
     assert all("refused" in one["description"] or "stranger" in one["description"] for one in shown)
@@ -265,10 +260,12 @@ def test_a_release_that_is_not_taken_says_why_where_releases_are_listed(home: Ho
     assert home.services.records.release_states()[2] is ReleaseState.NEEDS_APPROVAL
 
 
-def test_what_was_undone_says_so_where_it_is_listed(home: Home) -> None:
+def test_what_was_undone_says_so_where_it_is_listed(home: Home, gated: Gated, tmp_path: Path) -> None:
     arrivals = {one["uid"]: one for one in home.listed("arrivals")}
     assert (arrivals["1.2.3"]["state"], arrivals["1.2.3"]["code"]) == ("ingested", "withdrawn")
     assert [one["code"] for one in home.listed("corrections", "1.2.3")] == ["withdrawn"]
+    home = Home(copy_of(gated, tmp_path / "home"), tmp_path)
+    erase("gate patient 1", *FIRST, home.services)
     (gate,) = home.listed("cases", "list", "--purpose", "gate")
     assert len(gate["lost"]) == 1
     assert "the gate set must be frozen anew" in home.command("cases", "list")[1]
