@@ -339,7 +339,13 @@ def ingest_task(source: str | Path, study: Path | None, sent: Path | None) -> di
 
     settings = Settings()
     try:
-        return ingest(source, study, sent, memory_of(settings), show=show)
+        memory = memory_of(settings)
+        if memory is None and is_archived(source):
+            detail = "no release has served from this home: nothing of ours can have been corrected"
+            refused = Refused("no-result", detail)
+            note_refused_save(source, refused, connect_in_process(settings).records)
+            return refusal("refused", None, refused)
+        return ingest(source, study, sent, memory, show=show)
     except OrganloopError as error:
         if isinstance(error, Refused) and error.code in NO_STRANGER:
             return refusal("refused", None, error)  # a person has to act: another run would end the same

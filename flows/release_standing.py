@@ -54,7 +54,7 @@ def _canary(event: Event) -> _Said:
 
 
 def _golden(event: Event) -> _Said:
-    cases = len(event.payload["differing"])
+    cases = len(event.payload.get("differing", ()))
     said = f"golden studies: {cases} differ" if cases else "golden studies: could not be asked"
     return int(event.payload["release"]), Standing(("refused-by-golden-study",), said)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -20,7 +22,8 @@ from flows.tuning_plan import plan
 from models import label_doubts
 from models.errors import Refused
 from services.cases import evidence
-from services.records.port import Arrival, ArrivalState, ReleaseState
+from services.cases.store import CaseContent, CaseStore
+from services.records.port import Arrival, ArrivalState, Case, ReleaseState
 from services.records.store import SqlRecords
 from services.wiring import Services
 from tests.learning import ORGANS, TUNING, Site
@@ -133,6 +136,36 @@ def test_why_a_correction_is_not_learnt_is_said_organ_by_organ(
     erase(str(corrected.folder / "ct-2"), "Dr A", "consent withdrawn", services)
     assert said(services, second)["aorta"] == ("patient-erased", [])
     assert said(services, third)["aorta"] == ("too-few-studies", [])
+
+
+def test_a_damaged_case_is_named_and_an_organ_that_no_label_shows_is_not_learnt(
+    corrected: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = corrected.copy(tmp_path).services
+    first, second, _ = names(services)
+    path = services.cases.folder / services.cases.pseudonym(first) / "volume.nii.gz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert said(services, first)["aorta"] == ("case-damaged", [])
+    assert said(services, second)["aorta"] == ("too-few-studies", [])
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    read = CaseStore.read
+
+    def deleted(store: CaseStore, case: Case) -> CaseContent:
+        found = read(store, case)
+        aorta = found.labels["aorta"]
+        empty = replace(aorta, inside=np.zeros_like(aorta.inside))
+        return replace(found, labels={**found.labels, "aorta": empty})
+
+    monkeypatch.setattr(CaseStore, "read", deleted)
+    night = tonight(services, TUNING)
+    assert {one.organ: one.code for one in night.organs} == {
+        "liver": "too-few-studies", "stomach": "", "aorta": "never-shown",
+    }  # fmt: skip
+    assert {one.organs for one in night.cases} == {("stomach",)}
+    assert said(services, first)["aorta"] == ("never-shown", [])
 
 
 def test_what_was_tried_in_vain_says_how_its_ladder_ended(corrected: Site, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from models.organs import organ
 from models.phantom import make_case
 from services.dicom.series import load, read_series
 from services.records.port import Arrival, ArrivalState, Purpose
+from services.settings import Settings
+from services.wiring import connect_in_process
 from tests.archive import Archive
 from tests.arrivals import Hospital, open_hospital, write_short_phantom
 from tests.learning import SAVED_AT, SPACING, Site, open_site
@@ -152,3 +154,17 @@ def test_why_a_run_failed_is_said_with_the_seg(hospital: Hospital, monkeypatch: 
     arrival = records.arrival("1.2.7")
     assert arrival is not None
     assert (arrival.state, arrival.code) == (ArrivalState.SUBMITTED, "pacs-unavailable")
+
+
+def test_a_seg_that_came_before_a_release_served_is_refused_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORGANLOOP_HOME", str(tmp_path))
+    records = connect_in_process(Settings()).records
+    records.change_arrival(None, Arrival("1.2.8", "1.2", ArrivalState.SUBMITTED, attempts=1, touched=False))
+    document = ingest_task.fn("1.2.8", None, None)
+    assert (document["status"], document["code"]) == ("refused", "no-result")
+    arrival = records.arrival("1.2.8")
+    assert arrival is not None
+    assert (arrival.state, arrival.code) == (ArrivalState.REFUSED, "no-result")
+    assert "no release has served" in arrival.detail
