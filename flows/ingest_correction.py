@@ -374,8 +374,9 @@ def publish_sums_task() -> None:
     """Show which organ costs readers the most, over all corrections, in the Prefect dashboard."""
     memory = memory_of(Settings())
     if memory is not None:
-        table = sums(memory.records, memory.policy)["organs"]
-        create_table_artifact(key="corrections", table=table, description="All valid corrections, by organ")
+        document = sums(memory.records, memory.policy)
+        said = f"All valid corrections, by organ; saves that were not taken: {len(document['not_taken'])}"
+        create_table_artifact(key="corrections", table=document["organs"], description=said)
 
 
 @flow(name="ingest-correction")
