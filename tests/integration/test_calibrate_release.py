@@ -26,7 +26,9 @@ from tests.learning import ORGANS, SPACING, THREADS, Site, open_site
 FEWEST = 10
 
 
-def keep(site: Site, seed: int, origin: str = "independent", patient: str | None = None) -> None:
+def keep(
+    site: Site, seed: int, origin: str = "independent", patient: str | None = None, name: str = "series"
+) -> None:
     """Keep a phantom of site A for calibration."""
     services = site.services
     case = make_case("A", seed, spacing_mm=SPACING)
@@ -39,7 +41,7 @@ def keep(site: Site, seed: int, origin: str = "independent", patient: str | None
         labels={organ: HybridLabel(case.truth[organ], drawn) for organ in ORGANS},
     )
     services.cases.add(
-        services.records, f"series {seed}", patient or f"patient {seed}", Purpose.CALIBRATION, origin, content
+        services.records, f"{name} {seed}", patient or f"patient {seed}", Purpose.CALIBRATION, origin, content
     )
 
 
@@ -109,6 +111,16 @@ def test_the_verb_refuses_with_the_numbers(site):
     assert result.exit_code == 3
     document = json.loads(result.stdout)
     assert (document["code"], document["measured"]["patients"]) == ("too-few-cases", FEWEST - 1)
+
+
+def test_cases_that_are_all_the_same_images_say_nothing(site, tmp_path):
+    site = open_site(tmp_path / "same")
+    for n in range(FEWEST):
+        keep(site, 1, patient=f"patient {n}", name=f"series {n}")
+    with pytest.raises(Refused, match="cases-say-nothing") as refused:
+        calibrate_release(site.services)
+    assert refused.value.measured == {"patients": FEWEST}
+    assert site.services.releases.numbers() == (1,)
 
 
 def test_bounds_of_audited_studies_that_readers_contradict_raise_an_alert(site, monkeypatch, tmp_path):

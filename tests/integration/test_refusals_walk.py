@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -24,17 +26,23 @@ from flows.release_standing import standings
 from flows.roll_back import decline
 from flows.segment_study import publish_task
 from flows.take_back import erase, withdraw
+from models.corrections import INDEPENDENT, HybridLabel, Provenance
 from models.errors import Refused
+from models.geometry import Geometry
 from models.verdict import Code
+from models.volume import Volume
 from services import wiring
+from services.cases.store import CaseContent
 from services.dicom.seg_frames import SegCode
 from services.metrics.tally import Tally
 from services.pacs.port import ArchivedSeries, ArchivedStudy
 from services.records.port import Arrival, ArrivalState, Correction, Purpose, ReleaseState
 from services.records.store import SqlRecords
 from services.wiring import Services
-from tests.promotion import BETTER, Gated, add_candidate, copy_of, gated_site
+from tests.conftest import ROOT
+from tests.promotion import BETTER, GRID, SHAPE, Gated, add_candidate, copy_of, gated_site
 from tests.returned_segs import everything
+from tests.tiny_networks import noisy_body
 
 WHO = ("--approver", "Dr B", "--reason", "seen on the ward")
 READER = ("--reader", "Dr B", "--reason", "seen on the ward")
@@ -183,6 +191,30 @@ def test_a_verb_that_refuses_says_code_detail_and_numbers_and_changes_nothing(
     assert exit_code == 3
     assert text.startswith(f"refused: {code}: ")
     assert home.rows == before
+
+
+def test_every_code_that_the_program_refuses_with_is_asked_for_by_a_test() -> None:
+    rooms = ("models", "services", "flows", "deploy")
+    source = "".join(path.read_text() for room in rooms for path in sorted((ROOT / room).rglob("*.py")))
+    codes = set(re.findall(r'Refused\(\s*"([a-z-]+)"', source))
+    tests = "".join(path.read_text() for path in sorted((ROOT / "tests").rglob("*.py")))
+    assert len(codes) > 50
+    assert {code for code in codes if not re.search(rf"\b{code}\b(?!-)", tests)} == set()
+
+
+def test_a_gate_case_that_lies_on_another_grid_is_refused_and_decides_nothing(
+    gated: Gated, tmp_path: Path
+) -> None:
+    home = Home(copy_of(gated, tmp_path / "home"), tmp_path)
+    services, coarse = home.services, Geometry(SHAPE, np.diag([4.0, 4.0, 4.0, 1.0]))
+    drawn = np.full(SHAPE, Provenance.READER, dtype=np.uint8)
+    labels = {organ: HybridLabel(np.zeros(SHAPE, bool), drawn) for organ in ("liver", "spleen")}
+    content = CaseContent(Volume(noisy_body(SHAPE, seed=50), coarse), GRID, {}, labels)
+    services.cases.add(services.records, "off", "somebody", Purpose.GATE, INDEPENDENT, content)
+    services.records.freeze(Purpose.GATE)
+    code, out = home.command("gate", "2", "--json")
+    assert (code, json.loads(out)["code"]) == (3, "case-off-grid")
+    assert len(services.records.events("gate-decided")) == 1, "only the one on the set before"
 
 
 SAVES = sorted({*map(str, SegCode), *map(str, Code), *NO_STRANGER, "not-in-archive", "several-studies"})
