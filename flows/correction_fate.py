@@ -80,7 +80,7 @@ class Fate:
     Parameters
     ----------
     correction
-        Its name; None for a save that was refused, of which nothing else is on record.
+        Its name; None for a save that was refused, or is still to be read.
     sop_instance_uid, study_uid, series_uid
         Of the SEG, and what it lies on; the series is None where it was not read.
     release
@@ -88,7 +88,8 @@ class Fate:
     reader
         Whose word it is; empty where nobody is named.
     code, detail
-        `kept`, `question-open`, or why its case is not kept; of a refused save, what `ingest` said.
+        `kept`, `question-open`, or why its case is not kept; of another save, what `ingest` said, or the
+        state of its arrival.
     organs
         Organ by organ.
     """
@@ -128,26 +129,26 @@ def fates(uid: str, services: Services, settings: TuningSettings, progress: Prog
     every = services.records.corrections()
     asked = [one for one in every if uid in (one.name, one.sop_instance_uid, one.study_uid, one.series_uid)]
     taken = {one.sop_instance_uid for one in asked}
-    refused = [
+    others = [
         one
         for one in services.records.arrivals()
-        if not one.is_study and uid in (one.uid, one.study_uid) and one.uid not in taken and _not_taken(one)
+        if not one.is_study and uid in (one.uid, one.study_uid) and one.uid not in taken
     ]
-    if not asked and not refused:
-        raise Refused("unknown-correction", f"no correction of {uid} is on record, and none was refused")
+    if not asked and not others:
+        raise Refused("unknown-correction", f"no correction of {uid} is on record, and no save of it came")
     known = _Known(services, every, settings, progress) if asked else None
     found = [known.fate(one) for one in asked] if known else []
-    return found + [_refused(one) for one in refused]
+    return found + [_not_taken(one) for one in others]
 
 
-def _not_taken(arrival: Arrival) -> bool:
-    """Tell whether a save is not among the corrections: refused, failed, or nothing was changed in it."""
-    return arrival.state in (ArrivalState.REFUSED, ArrivalState.FAILED, ArrivalState.INGESTED)
-
-
-def _refused(arrival: Arrival) -> Fate:
-    code = arrival.code or "not-on-record"
-    detail = arrival.detail or "an earlier version read it and kept nothing: `organloop ingest` says why"
+def _not_taken(arrival: Arrival) -> Fate:
+    """Return what became of a save that is not among the corrections."""
+    code, detail = arrival.code, arrival.detail
+    if not code and arrival.state is ArrivalState.INGESTED:
+        code = "not-on-record"
+        detail = "an earlier version read it and kept nothing: `organloop ingest` says why"
+    elif not code:
+        code, detail = str(arrival.state), "it is still to be read"
     return Fate(None, arrival.uid, arrival.study_uid, None, None, "", code, detail)
 
 

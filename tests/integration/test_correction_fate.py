@@ -193,6 +193,8 @@ def test_a_study_names_all_that_came_of_it_the_refused_too(corrected: Site, tmp_
     found = fates(one.study_uid, services, TUNING)
     assert [(each.correction, each.code) for each in found] == [(one.name, "kept"), (None, "grid-mismatch")]
     assert [each.code for each in fates("1.2.3", services, TUNING)] == ["grid-mismatch"]
+    services.records.change_arrival(None, Arrival("1.2.4", "1.9.9", touched=False))
+    assert [each.code for each in fates("1.9.9", services, TUNING)] == ["waiting"]
     with pytest.raises(Refused, match="unknown-correction"):
         fates("1.2.99", services, TUNING)
 
