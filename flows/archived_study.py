@@ -197,9 +197,9 @@ def note_refused(study: ArchivedStudy, refused: Refused, services: Services) -> 
     _settle(study, services, refused, state=ArrivalState.REFUSED, code=refused.code, detail=refused.detail)
 
 
-def note_failed(study_uid: StudyUid, error: OrganloopError, services: Services) -> None:
-    """Put on record why the run of a study that was submitted ended; the study is tried again."""
-    before = services.records.arrival(study_uid)
+def note_failed(uid: StudyUid | SopUid, error: OrganloopError, services: Services) -> None:
+    """Put on record why the run of what was submitted ended; a study, or a SEG, is tried again."""
+    before = services.records.arrival(uid)
     if before is None or before.state is not ArrivalState.SUBMITTED:
         return
     named = error.code if isinstance(error, Refused) else type(error).__name__

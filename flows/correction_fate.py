@@ -15,6 +15,7 @@ from flows.tuning_plan import learnt_anew, lineage_of, plan, taught_on_record
 from models.corrections import OrganLedger, OrganState
 from models.errors import Refused
 from models.tuning import TuningSettings
+from models.uids import SeriesUid, SopUid, StudyUid
 from services.cases.words import (
     UNCHANGED,
     ReadersDisagree,
@@ -95,9 +96,9 @@ class Fate:
     """
 
     correction: str | None
-    sop_instance_uid: str
-    study_uid: str
-    series_uid: str | None
+    sop_instance_uid: SopUid
+    study_uid: StudyUid
+    series_uid: SeriesUid | None
     release: int | None
     reader: str
     code: str
@@ -149,7 +150,7 @@ def _not_taken(arrival: Arrival) -> Fate:
         detail = "an earlier version read it and kept nothing: `organloop ingest` says why"
     elif not code:
         code, detail = str(arrival.state), "it is still to be read"
-    return Fate(None, arrival.uid, arrival.study_uid, None, None, "", code, detail)
+    return Fate(None, SopUid(arrival.uid), arrival.study_uid, None, None, "", code, detail)
 
 
 class _Known:

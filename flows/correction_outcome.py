@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from flows.archived_study import is_archived
 from models.corrections import OrganState
 from models.errors import Refused
+from models.uids import SopUid
 from services.records.port import ArrivalState, Records
 
 CORRECTION_REFUSED = "correction-refused"
@@ -73,17 +74,19 @@ def note_outcome(source: str | Path, document: Mapping[str, Any], records: Recor
     uid = str(source) if is_archived(source) else document.get("sop_instance_uid")
     if uid is not None:
         measured = document.get("measured", {})
-        note(uid, outcome_of(document), records, measured=measured)
+        note(SopUid(uid), outcome_of(document), records, measured=measured)
 
 
 def note_refused_save(source: str | Path, refused: Refused, records: Records) -> None:
     """Put on record with its arrival that a SEG of the archive was refused; see `note_outcome`."""
     if is_archived(source):
         outcome = Outcome(ArrivalState.REFUSED, refused.code, refused.detail)
-        note(str(source), outcome, records, measured=refused.measured)
+        note(SopUid(str(source)), outcome, records, measured=refused.measured)
 
 
-def note(uid: str, outcome: Outcome, records: Records, *, measured: Mapping[str, Any] | None = None) -> None:
+def note(
+    uid: SopUid, outcome: Outcome, records: Records, *, measured: Mapping[str, Any] | None = None
+) -> None:
     """Give a SEG's arrival its outcome; one that was taken is not refused by what is tried later.
 
     An arrival that an earlier version of the program ended as `ingested` has no code: it was never said.

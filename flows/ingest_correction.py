@@ -24,6 +24,7 @@ from flows.returned_seg import Memory, Placed, finder
 from models.corrections import Mask, ledger
 from models.errors import OrganloopError, PacsUnavailable, Refused
 from models.scopes import Scope
+from models.uids import SopUid
 from services.cases.store import CaseStore
 from services.cases.words import ReadersDisagree, takes_back
 from services.dicom.answers import Answers, WrongAnswer
@@ -350,7 +351,7 @@ def ingest_task(source: str | Path, study: Path | None, sent: Path | None) -> di
         if isinstance(error, Refused) and error.code in NO_STRANGER:
             return refusal("refused", None, error)  # a person has to act: another run would end the same
         if is_archived(source):
-            note_failed(str(source), error, connect_in_process(settings))
+            note_failed(SopUid(str(source)), error, connect_in_process(settings))
         raise
 
 

@@ -12,6 +12,7 @@ from flows.serving import Progress, silent
 from flows.tuning_plan import TuningRun, known, plan
 from models.errors import StorageFailed
 from models.tuning import TuningSettings
+from models.uids import SeriesUid
 from services.cases.evidence import LabelledCase
 from services.wiring import Services
 
@@ -70,7 +71,7 @@ class CaseTonight:
 
     case: str
     correction: str | None
-    series_uid: str | None
+    series_uid: SeriesUid | None
     organs: tuple[str, ...]
     replayed: bool
 
