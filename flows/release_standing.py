@@ -55,7 +55,9 @@ def _canary(event: Event) -> _Said:
 
 def _golden(event: Event) -> _Said:
     cases = len(event.payload.get("differing", ()))
-    said = f"golden studies: {cases} differ" if cases else "golden studies: could not be asked"
+    if not cases:  # no verdict on the release
+        return int(event.payload["release"]), Standing((), "golden studies: could not be asked")
+    said = f"golden studies: {cases} differ"
     return int(event.payload["release"]), Standing(("refused-by-golden-study",), said)
 
 

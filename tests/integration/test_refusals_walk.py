@@ -289,6 +289,10 @@ def test_a_release_that_is_not_taken_says_why_where_releases_are_listed(home: Ho
     with pytest.raises(Refused, match="refused-by-canary"):
         fail_canary(2, {"empty": ("spleen",)}, home.services)
     assert standings(home.services.records)[2].reasons == ("refused-by-canary",)
+    for differing, reasons in (({"c": ["spleen"]}, ("refused-by-golden-study",)), ({}, ())):
+        payload = {"release": 2, "differing": differing}
+        home.services.records.event("golden-failed", who="promote_release", payload=payload)
+        assert standings(home.services.records)[2].reasons == reasons
     assert home.services.records.release_states()[2] is ReleaseState.NEEDS_APPROVAL
 
 
