@@ -62,6 +62,7 @@ def told(folder: Path) -> dict[str, tuple[object, ...]]:
         "cases add": (made / "ct", "--purpose", "gate", *truth),
         "cases freeze": ("--purpose", "gate"),
         "cases list": (),
+        "tonight": (),
         "tune": ("--level", "head"),
         "gate": (2,),
         "promote": (2, *BY),

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from deploy.cli import app
@@ -40,6 +38,7 @@ from services.records.port import Arrival, ArrivalState, Correction, Purpose, Re
 from services.records.store import SqlRecords
 from services.wiring import Services
 from tests.conftest import ROOT
+from tests.every_verb import verbs_of
 from tests.promotion import BETTER, GRID, SHAPE, Gated, add_candidate, copy_of, gated_site
 from tests.returned_segs import everything
 from tests.tiny_networks import noisy_body
@@ -159,19 +158,9 @@ def home(gated: Gated, tmp_path_factory: pytest.TempPathFactory) -> Home:
     return Home(services, folder)
 
 
-def verbs(command: Any = None, name: str = "") -> Iterator[str]:
-    """Yield every verb of the command."""
-    command = get_command(app) if command is None else command
-    if not hasattr(command, "commands"):
-        yield name
-        return
-    for word, one in command.commands.items():
-        yield from verbs(one, f"{name} {word}".strip())
-
-
 def test_every_verb_is_walked_or_refuses_nothing() -> None:
     walked = {" ".join(words[:2]) if words[0] == "cases" else words[0] for _, words in CASES}
-    assert walked | NEVER == set(verbs())
+    assert walked | NEVER == verbs_of(app)
     assert not walked & NEVER
 
 
