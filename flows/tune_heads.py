@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -38,8 +39,12 @@ from services.program import learning_program
 from services.records.port import Case, ReleaseState
 from services.releases.calibrator import calibrate_organs
 from services.releases.exporter import export_release
-from services.stopwatch import Stopwatch
+from services.releases.served_look import served_look
+from services.stopwatch import Stopwatch, time_left
 from services.wiring import Services, repository_root
+
+LOOKED_AT_A_TIME = 4
+"""Studies between two words on how far the features are."""
 
 NEW_THRESHOLD = 0.5
 """Probability from which a voxel belongs to a new organ, until somebody calibrates it."""
@@ -228,6 +233,13 @@ def _tuned(
     def told(at: TrainingProgress) -> None:
         progress(f"step {at.step}/{at.steps}  loss {at.loss:.3f}  {at.seconds_left:.0f} s left")
 
+    def looked(done: int, total: int) -> None:
+        if done % LOOKED_AT_A_TIME == 0 or done == total:
+            progress(f"features of {done} of {total} studies; {time_left(monotonic() - begin, done, total)}")
+
+    begin, sees = monotonic(), None
+    if run.settings.device == "cpu":  # a GPU's bits are torch's own
+        sees = served_look(parent, lessons.organs, store, services.settings.threads)
     return tune_heads(
         trunk_from_bytes(store.trunk(parent.trunk)),
         {organ: head_from_bytes(store.head(digest)) for organ, digest in parent.heads.items()},
@@ -239,6 +251,8 @@ def _tuned(
         every=max(1, run.settings.steps // 5),
         folder=folder,
         count_flops=True,
+        sees=sees,
+        looked=looked,
     )
 
 

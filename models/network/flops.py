@@ -36,13 +36,27 @@ class FlopTally:
         """
         if not self._counting:
             return work()
-        if name in self._known:
-            result = work()
-        else:
-            from torch.utils.flop_counter import FlopCounterMode
-
-            with FlopCounterMode(display=False) as counter:
-                result = work()
-            self._known[name] = counter.get_total_flops()
+        result = work() if name in self._known else self._learn(name, work)
         self.total += self._known[name]
+        return result
+
+    def count(self, name: str, work: Callable[[], object]) -> None:
+        """Add what a piece of work costs that is done elsewhere; here only the first of its name is.
+
+        Parameters
+        ----------
+        name, work
+            As of `run`.
+        """
+        if self._counting:
+            if name not in self._known:
+                self._learn(name, work)
+            self.total += self._known[name]
+
+    def _learn(self, name: str, work: Callable[[], Result]) -> Result:
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with FlopCounterMode(display=False) as counter:
+            result = work()
+        self._known[name] = counter.get_total_flops()
         return result

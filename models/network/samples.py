@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ from models.contract import ModelContract
 from models.kept_features import KeptFeatures
 from models.network.flops import FlopTally
 from models.network.heads import Head, HeadSpec
+from models.network.looking import Sees, looking, nobody
 from models.network.sampling import draw_sample, draw_tiles, gather_taps, gather_tiles, kept_taps
 from models.network.training import cut_truth
 from models.network.trunk import Trunk, TrunkOutput
@@ -180,6 +179,8 @@ def extract(
     contract: ModelContract,
     settings: TuningSettings,
     tally: FlopTally,
+    sees: Sees | None = None,
+    looked: Callable[[int, int], None] = nobody,
 ) -> tuple[dict[str, OrganVoxels], Cost]:
     """Sample every study's voxels for every organ that is labelled there.
 
@@ -193,6 +194,10 @@ def extract(
         As `tune_heads`.
     tally
         Told what it takes.
+    sees
+        What answers windows in place of trunk and incumbents: the same networks in the engine that serves.
+    looked
+        Told how many studies were looked at, and of how many.
 
     Raises
     ------
@@ -200,9 +205,7 @@ def extract(
         If an organ is labelled in no study.
     """
     began = time.monotonic()
-    device = torch.device(settings.device)
-    if device.type != "cpu":
-        trunk = copy.deepcopy(trunk).to(device)  # the caller's stays where it is
+    look = looking(trunk, incumbents, torch.device(settings.device), tally, sees)
     parts: dict[str, list[tuple[VoxelTaps, Tensor, Tensor, int]]] = {organ: [] for organ in specs}
     extracted = warm = 0
     with torch.inference_mode():
@@ -217,7 +220,7 @@ def extract(
                 warm, extracted = warm + bool(kept), extracted + bool(cold)
                 if cold:
                     window = scale_hu(cut(study.hu, origin, contract.window_shape), contract.hu_window)
-                    output = tally.run("window", partial(_through, trunk, window, device))
+                    output, logits = look(window, cold)
                 for organ in organs:
                     truth, weight = labels[organ]
                     if organ in cold:
@@ -225,8 +228,8 @@ def extract(
                             [settings.seed, number, *map(abs, origin), key_of(organ)]
                         )
                         taps, index, drawn = _drawn(
-                            output, incumbents[organ], specs[organ], truth,
-                            contract.thresholds.get(organ, 0.5), settings.window_voxels, random, tally,
+                            output, logits.get(organ), specs[organ], truth,
+                            contract.thresholds.get(organ, 0.5), settings.window_voxels, random,
                         )  # fmt: skip
                     else:
                         taps, index, drawn = kept[organ]
@@ -235,6 +238,7 @@ def extract(
                         (taps, torch.from_numpy(truth[index]).float() / 255,
                          torch.from_numpy(drawn * share), number)
                     )  # fmt: skip
+            looked(number + 1, len(studies))
     cost = Cost(extracted, warm, time.monotonic() - began, tally.total)
     return {organ: _joined(organ, found) for organ, found in parts.items()}, cost
 
@@ -247,33 +251,20 @@ def _joined(organ: str, parts: Sequence[tuple[VoxelTaps, Tensor, Tensor, int]]) 
     return OrganVoxels(VoxelTaps.joined(taps), torch.cat(truth), torch.cat(weight), study)
 
 
-def _through(trunk: Trunk, window: NDArray[np.float32], device: torch.device) -> TrunkOutput:
-    given = torch.from_numpy(window[None, None]).to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        output = trunk(given.contiguous(memory_format=torch.channels_last_3d))
-    return TrunkOutput(
-        output.features.float().cpu(),
-        tuple(maps.float().cpu() for maps in output.coarse),
-        output.global_feature.float().cpu(),
-    )
-
-
 def _drawn(
     output: TrunkOutput,
-    incumbent: Head | None,
+    logit: NDArray[np.float32] | None,
     spec: HeadSpec,
     truth: NDArray[np.uint8],
     threshold: float,
     count: int,
     random: np.random.Generator,
-    tally: FlopTally,
 ) -> tuple[VoxelTaps, NDArray[np.int64], NDArray[np.float32]]:
     """Sample one window and look up its taps; return them, where they are and one over the probability."""
     label = truth.reshape(output.features.shape[2:]) >= 255 * threshold
     predicted = label
-    if incumbent is not None:
-        logit = tally.run(f"head {incumbent.spec}", partial(incumbent, output))
-        predicted = torch.sigmoid(logit)[0, 0].numpy() >= threshold
+    if logit is not None:
+        predicted = torch.sigmoid(torch.from_numpy(logit)).numpy() >= threshold
     if spec.block:
         tiles = draw_tiles(predicted, label, max(FEWEST_TILES, TILED * count // TILE**3), random)
         return gather_tiles(output, spec, tiles).half(), tiles.index, tiles.weight

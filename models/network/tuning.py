@@ -16,6 +16,7 @@ from models.ladder import choose, meets, split, worth_keeping
 from models.network.fitting import Checkpoints, Fit, fit, mean_dsc, study_dsc
 from models.network.flops import FlopTally
 from models.network.heads import Head, HeadSpec, add_taps, build_head, with_taps
+from models.network.looking import Sees, nobody
 from models.network.samples import OrganVoxels, TuningStudy, extract, key_of
 from models.network.training import Progress, Report
 from models.network.trunk import Trunk
@@ -99,6 +100,8 @@ def tune_heads(
     every: int = 20,
     folder: Path | None = None,
     count_flops: bool = False,
+    sees: Sees | None = None,
+    looked: Callable[[int, int], None] = nobody,
 ) -> TuningResult:
     """Tune the heads of some organs on features of a frozen trunk.
 
@@ -129,6 +132,8 @@ def tune_heads(
         are extracted anew.
     count_flops
         Whether to count FLOP, which takes some seconds.
+    sees, looked
+        As of `models.network.samples.extract`.
 
     Returns
     -------
@@ -146,7 +151,7 @@ def tune_heads(
     highest = settings.ladder[-1]
     specs = {organ: level_spec(highest, head.spec, contract) for organ, head in first.items()}
     tally = FlopTally(count_flops)
-    voxels, cost = extract(trunk, incumbents, specs, studies, contract, settings, tally)
+    voxels, cost = extract(trunk, incumbents, specs, studies, contract, settings, tally, sees, looked)
     fits = len(organs) * (1 if settings.level else len(settings.ladder) + 1)
     told = _Told(report, began, fits * settings.steps)
     tuned, curve, ladders, doubts = {}, [], {}, []
