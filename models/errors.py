@@ -7,6 +7,7 @@
     ├── InvalidRelease      a release, trunk or head is not what its digest says
     ├── ProofFailed         an object read back differs from what was meant; nothing was sent
     ├── StorageFailed       a disk is full or not writable; nothing half-written was left
+    ├── LeaseLost           another process has taken this one's place; nothing was put on record
     ├── PacsFailed          the archive answered with an error, or not as it should
     │   └── PacsUnavailable      it did not answer, or is busy (worth trying again)
     └── ServingFailed       the segmenter could not answer
@@ -61,6 +62,10 @@ class ProofFailed(OrganloopError):
 
 class StorageFailed(OrganloopError):
     """A disk is full or not writable; nothing half-written was left."""
+
+
+class LeaseLost(OrganloopError):
+    """Another process has taken this one's place; nothing was put on record. Not worth trying again."""
 
 
 class PacsFailed(OrganloopError):

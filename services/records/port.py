@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries import (
@@ -16,6 +16,7 @@ from services.records.entries import (
     Erasure,
     Event,
     FrozenSet,
+    Lease,
     Manifest,
     Purpose,
     ReleaseState,
@@ -33,6 +34,7 @@ __all__ = [
     "Erasure",
     "Event",
     "FrozenSet",
+    "Lease",
     "Manifest",
     "Purpose",
     "Records",
@@ -265,6 +267,45 @@ class Records(Protocol):
         -------
         bool
             Whether it was done; if not, somebody else changed it, and nothing was written.
+        """
+
+    # leases
+
+    def acquire(self, name: str, holder: str, seconds: float) -> Lease | None:
+        """Take a lease that is free, has run out or is this holder's; None while it is another's.
+
+        Every taking gives out the next token, so what a holder had before it is lost.
+
+        Parameters
+        ----------
+        name
+            Of what only one may do at a time; at most 128 characters.
+        holder
+            Names one process or run, and no other; not empty.
+        seconds
+            For so long, by the database's clock, nobody else gets it by `acquire`.
+        """
+
+    def take_over(self, name: str, holder: str, seconds: float) -> Lease:
+        """Take a lease whoever holds it, for one that is believed dead; parameters as of `acquire`."""
+
+    def renew(self, lease: Lease, seconds: float) -> None:
+        """Hold a lease for so long from now, also one that has run out and that nobody took.
+
+        Raises
+        ------
+        LeaseLost
+            If another has taken it, or it was given back.
+        """
+
+    def release(self, lease: Lease) -> None:
+        """Give a lease back; one that another has taken stays the other's."""
+
+    def fenced(self, lease: Lease) -> Self:
+        """Return these records for the holder of a lease, however late it comes.
+
+        Each of their transactions begins by making sure that nobody has taken the lease since, and raises
+        `LeaseLost` if so: then nothing was read or written.
         """
 
     def event(

@@ -282,6 +282,18 @@ class ArrivalRow(Table):
     revision: Mapped[int]
 
 
+class LeaseRow(Table):
+    """Who may do a thing now; the row outlives its holders, so that the token only grows."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    holder: Mapped[str]
+    token: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[int] = mapped_column(BigInteger)
+    """Milliseconds since 1970, by the database's clock."""
+
+
 class EventRow(Table):
     """What happened, each row chained to the one before; triggers forbid changing or deleting it."""
 

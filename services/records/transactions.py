@@ -33,15 +33,22 @@ class Transactions:
         From `services.records.database.connect`, upgraded.
     clock
         Gives the times on record; they keep their offset from UTC.
+    guard
+        Asked first in every transaction; what it raises ends it.
     """
 
-    def __init__(self, engine: Engine, clock: Clock = local_now) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock = local_now, guard: Callable[[Session], object] | None = None
+    ) -> None:
         self._engine = engine
         self._now = clock
+        self._guard = guard
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
         with as_storage_failure(), Session(self._engine, autoflush=True) as session, session.begin():
+            if self._guard is not None:
+                self._guard(session)
             yield session
 
     def _add_event(
