@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from models.errors import OrganloopError, PacsFailed, Refused
+from models.errors import OrganloopError, PacsFailed, ReadFailed, Refused
 from models.uids import SopUid, StudyUid
 from models.verdict import Code
+from services.dicom.series import SeriesReading
 from services.pacs.incoming import is_uid
 from services.pacs.port import Archive, ArchivedStudy
 from services.records.port import Arrival, ArrivalState
@@ -147,6 +149,38 @@ def fetch(study_uid: StudyUid, into: Path, services: Services) -> tuple[Archived
         measured = {"listed": len(images), "listed_before": len(ct_images(before)), "came": len(came)}
         raise Refused(INCOMPLETE, "CT images arrived, or went, while the study was fetched.", measured)
     return after, came
+
+
+def require_all_read(study: ArchivedStudy, readings: Sequence[SeriesReading], used: SeriesReading) -> None:
+    """Make sure that every image the archive lists of a series was read: used, or set aside by a rule.
+
+    Parameters
+    ----------
+    study
+        As it was listed when it was fetched.
+    readings
+        All series, as they were read.
+    used
+        The one that is segmented.
+
+    Raises
+    ------
+    ReadFailed
+        If an image is broken, or its file no image: here it is known to which series it belongs.
+    """
+    read = {uid for one in readings for uid in (*_uids(one), *one.set_aside)}
+    volume = _uids(used)
+    for series in study.series:
+        listed = set(series.sop_instance_uids)
+        if listed & volume and listed - read:
+            raise ReadFailed(
+                f"{len(listed - read)} of the {len(listed)} images that the archive lists of series "
+                f"{series.series_uid} came and cannot be read: look at them in the archive."
+            )
+
+
+def _uids(reading: SeriesReading) -> set[str]:
+    return {facts.sop_instance_uid for facts in reading.facts}
 
 
 def _listed(study_uid: StudyUid, services: Services) -> ArchivedStudy:

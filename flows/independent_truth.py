@@ -6,17 +6,15 @@ tell. No two drawings of an organ are the same to the voxel on slice after slice
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import numpy as np
-from pydicom import dcmread
 
 from models.corrections import Mask
 from models.errors import Refused
 from models.uids import SopUid
-from services.dicom.bounded import BROKEN_DATASET
 from services.dicom.organ_seg import KIND as ORGAN_SEG
+from services.dicom.seg_files import members_of
 from services.dicom.seg_reader import SegObject, read_seg
 from services.dicom.series import CTSeries
 from services.records.port import Records, Result
@@ -51,6 +49,8 @@ def require_independent(seg: SegObject, ct: CTSeries, study: Path, services: Ser
         `not-independent`, also where a result on record cannot be read, so that nobody can tell.
     PacsFailed
         If the archive does not answer.
+    ReadFailed
+        If a file of the folder vanished or cannot be read.
     """
     records = services.records
     if _is_known(seg, records):
@@ -62,7 +62,7 @@ def require_independent(seg: SegObject, ct: CTSeries, study: Path, services: Ser
     if not results:
         return
     unread = 0
-    members = _members(study)
+    members = members_of(study)
     with work_folder(services.settings.home / "work") as into:
         for result in results:
             uid = result.objects[ORGAN_SEG]
@@ -86,17 +86,6 @@ def require_independent(seg: SegObject, ct: CTSeries, study: Path, services: Ser
 def _is_known(seg: SegObject, records: Records) -> bool:
     uid = seg.sop_instance_uid
     return records.find_result(uid) is not None or bool(records.corrections(sop_instance_uid=uid))
-
-
-def _members(study: Path) -> dict[SopUid, Path]:
-    """Return the files of a study's folder by SOP Instance UID."""
-    found: dict[SopUid, Path] = {}
-    for path in sorted(study.rglob("*")):
-        if path.is_file():
-            with contextlib.suppress(*BROKEN_DATASET):
-                header = dcmread(path, specific_tags=["SOPInstanceUID"], stop_before_pixels=True)
-                found[SopUid(str(header.get("SOPInstanceUID")))] = path
-    return found
 
 
 def _read(path: Path, ct: CTSeries) -> SegObject | None:

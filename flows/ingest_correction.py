@@ -22,7 +22,7 @@ from flows.ingest_report import document_of, question_of, refusal
 from flows.keep_correction import Understood, keep, standing
 from flows.returned_seg import Memory, Placed, finder
 from models.corrections import Mask, ledger
-from models.errors import OrganloopError, PacsUnavailable, Refused
+from models.errors import OrganloopError, PacsUnavailable, ReadFailed, Refused
 from models.scopes import Scope
 from models.uids import SopUid
 from services.cases.store import CaseStore
@@ -320,9 +320,9 @@ def _show(placed: Placed, answer: ReturnedSeg, show: Show) -> None:
 
 
 def _worth_trying_again(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    """Only an archive that is away, or a study that was still arriving, is another matter later."""
+    """Only an archive or a file that is away, or a study that was still arriving, is another matter later."""
     failure = state.result(raise_on_failure=False)
-    return isinstance(failure, PacsUnavailable) or (
+    return isinstance(failure, PacsUnavailable | ReadFailed) or (
         isinstance(failure, Refused) and failure.code in WORTH_TRYING_AGAIN
     )
 

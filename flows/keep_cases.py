@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from flows.independent_truth import require_independent
 from flows.serving import Progress, current, silent
 from models.corrections import INDEPENDENT, HybridLabel, Mask, Provenance
-from models.errors import Refused
+from models.errors import ReadFailed, Refused
 from models.organs import KEYS
 from models.resampling import to_model_grid
 from models.uids import SeriesUid, StudyUid
@@ -133,6 +135,10 @@ def _written_truth(path: Path, ct: CTSeries) -> dict[str, Mask]:
         masks, grid = read_truth(path)
     except FileNotFoundError:
         raise Refused("truth-unreadable", f"there is no file {path.name}") from None
+    except (BadZipFile, ValueError, LookupError, EOFError, zlib.error) as error:
+        raise Refused("truth-unreadable", f"{path.name} is damaged ({type(error).__name__})") from error
+    except OSError as error:
+        raise ReadFailed(f"{path.name} cannot be read: {error.strerror}.") from error
     if not grid.same_grid(ct.volume.geometry):
         raise Refused("truth-off-grid", f"{path.name} was drawn on another grid than the series'")
     return masks

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pydicom import dcmread
-
 from models.corrections import Mask
 from models.errors import PacsFailed, Refused
 from models.scopes import Scope
@@ -20,7 +18,7 @@ from services.cases.words import ReadersDisagree
 from services.dicom.organ_seg import KIND as ORGAN_SEG
 from services.dicom.review_regions import review_regions
 from services.dicom.review_seg import KIND as REVIEW_SEG
-from services.dicom.seg_files import cited_series, find_seg
+from services.dicom.seg_files import cited_series, find_seg, members_of
 from services.dicom.seg_reader import SegObject, read_seg
 from services.dicom.series import CTSeries, load, read_series
 from services.dicom.which_corrected import which_was_corrected
@@ -151,10 +149,12 @@ class Finder:
             As `Archive.fetch_study` and `cited_series`.
         PacsFailed
             If no archive is known, or it does not answer.
+        ReadFailed
+            If not every file of the study can be read, to the last one that the archive listed.
         """
-        folder = self.study or self._archive().fetch_study(study_uid, self.into)
+        folder, files = (self.study, self.study) if self.study else self._fetched(study_uid)
         sent = None if self.sent is None else find_seg(self.sent)
-        ct = load(cited_series(read_series(folder), sent or seg))
+        ct = load(cited_series(read_series(files), sent or seg))
         return Placed(ct, folder, None if sent is None else read_seg(sent, ct))
 
     def corrected(
@@ -220,6 +220,13 @@ class Finder:
             raise Refused("no-review-regions", "no review regions were shown, or they are not archived")
         return review_regions(read_seg(path, placed.ct))
 
+    def _fetched(self, study_uid: StudyUid) -> tuple[Path, list[Path]]:
+        """Return the folder of a study fetched from the archive, and all files that it listed before."""
+        listed = self._archive().study(study_uid)
+        folder = self._archive().fetch_study(study_uid, self.into)
+        series = listed.series if listed else ()
+        return folder, [folder / f"{uid}.dcm" for one in series for uid in one.sop_instance_uids]
+
     def _on_record(self, sop_instance_uid: SopUid) -> Result | None:
         """Return the result with this organ SEG, if it is one of ours."""
         result = self.memory.records.find_result(sop_instance_uid) if self.memory else None
@@ -243,10 +250,9 @@ class Finder:
         if named.is_file():
             return named
         if self.study is not None:
-            for path in sorted(folder.rglob("*.dcm")):
-                header = dcmread(path, specific_tags=["SOPInstanceUID"], stop_before_pixels=True, force=True)
-                if header.get("SOPInstanceUID") == sop_instance_uid:
-                    return path
+            path = members_of(folder).get(sop_instance_uid)
+            if path is not None:
+                return path
             if self.memory is None or self.memory.archive is None:
                 return None
         return self._archive().fetch_instance(sop_instance_uid, self.into)

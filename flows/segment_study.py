@@ -25,6 +25,7 @@ from flows.archived_study import (
     note_failed,
     note_refused,
     note_segmented,
+    require_all_read,
     what_changed,
 )
 from flows.audit_stream import is_drawn, record_audit
@@ -44,6 +45,7 @@ from services.dicom.results import ResultObject, write_results
 from services.dicom.series import CTSeries, choose_series, load, read_series
 from services.metrics.figures import note_figures
 from services.pacs.folder import FolderPacs
+from services.pacs.port import ArchivedStudy
 from services.records.port import Records
 from services.settings import Settings
 from services.stopwatch import Stopwatch
@@ -145,6 +147,8 @@ def segment(
         is completed when the step is repeated.
     PacsFailed
         If the archive answered with an error, or not at all.
+    ReadFailed
+        If not every file can be read that was listed, or that the archive lists of the series.
     """
     watch = Stopwatch()
     asked = _Question(release, organs, now, makes_identifiers and not is_archived(source))
@@ -155,7 +159,7 @@ def segment(
         with watch.step("fetch"):
             progress(f"fetching study {source}")
             study, files = fetch(StudyUid(str(source)), work, services)
-            asked = replace(asked, notes=what_changed(study, services))
+            asked = replace(asked, archived=study, notes=what_changed(study, services))
         if out is not None:
             return _into_folder(_make(files, services, asked, watch, progress), out, services, watch)
         try:
@@ -177,6 +181,7 @@ class _Question:
     organs: Collection[str] | None
     now: Callable[[], datetime]
     makes_identifiers: bool = False
+    archived: ArchivedStudy | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -187,7 +192,10 @@ def _make(
     with watch.step("read"):
         progress(f"reading {images if isinstance(images, Path) else f'{len(images)} CT images'}")
         readings = read_series(images, makes_identifiers=asked.makes_identifiers)
-        series = load(choose_series(readings, services.settings.series_rules))
+        chosen_series = choose_series(readings, services.settings.series_rules)
+        if asked.archived is not None:
+            require_all_read(asked.archived, readings, chosen_series)
+        series = load(chosen_series)
         if asked.notes:
             said = replace(series.verdict, notes=(*series.verdict.notes, *asked.notes))
             series = replace(series, verdict=said)

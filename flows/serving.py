@@ -13,6 +13,7 @@ from flows.served_proof import prove_served
 from models.errors import (
     InvalidRelease,
     PacsUnavailable,
+    ReadFailed,
     ServingRejected,
     ServingTimedOut,
     ServingUnavailable,
@@ -148,6 +149,6 @@ def take_out(release: Release, services: Services) -> None:
 
 
 def worth_trying_again(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    """Only a server that is away comes back; a refusal stays a refusal."""
+    """Only a server that is away comes back, and a file is fetched again; a refusal stays a refusal."""
     failure = state.result(raise_on_failure=False)
-    return isinstance(failure, ServingUnavailable | ServingTimedOut | PacsUnavailable)
+    return isinstance(failure, ServingUnavailable | ServingTimedOut | PacsUnavailable | ReadFailed)

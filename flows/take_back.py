@@ -18,6 +18,7 @@ from models.uids import SopUid, StudyUid
 from services.cases.features import FeatureStore
 from services.cases.training_runs import erase_runs
 from services.cases.words import UNCHANGED, ReadersDisagree, teaches, teaching_words, valid_words
+from services.dicom.listing import read_failures
 from services.dicom.provenance import patient_of, patient_of_image
 from services.dicom.series import choose_series, load, read_series
 from services.pacs.port import ArchivedStudy
@@ -127,7 +128,7 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
         kept. A patient named by a study is refused from then on, with or without a case. `patient-erased` if
         another act did it; what that left is deleted all the same.
     StorageFailed
-        If a file cannot be deleted; the same call goes on.
+        If a file cannot be deleted, or read; the same call goes on.
     """
     _require_act(approver, reason)
     patient, typed = _patient(source, services)
@@ -218,7 +219,8 @@ def _archived_patient(study: ArchivedStudy, services: Services) -> str | None:
         return None
     with work_folder(services.settings.home / "work") as into:
         path = services.archive.fetch_instance(images[0], into)
-        return None if path is None else patient_of_image(dcmread(path, stop_before_pixels=True))
+        with read_failures():
+            return None if path is None else patient_of_image(dcmread(path, stop_before_pixels=True))
 
 
 def _named(patient: str | None, services: Services) -> str:

@@ -7,6 +7,7 @@
     ├── InvalidRelease      a release, trunk or head is not what its digest says
     ├── ProofFailed         an object read back differs from what was meant; nothing was sent
     ├── StorageFailed       a disk is full or not writable; nothing half-written was left
+    │   └── ReadFailed           a file vanished, changed or cannot be read (worth trying again)
     ├── LeaseLost           another process has taken this one's place; nothing was put on record
     ├── PacsFailed          the archive answered with an error, or not as it should
     │   └── PacsUnavailable      it did not answer, or is busy (worth trying again)
@@ -62,6 +63,10 @@ class ProofFailed(OrganloopError):
 
 class StorageFailed(OrganloopError):
     """A disk is full or not writable; nothing half-written was left."""
+
+
+class ReadFailed(StorageFailed):
+    """A file that was listed or named vanished, was changed or cannot be read. Worth trying again."""
 
 
 class LeaseLost(OrganloopError):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.filereader import read_dataset, read_file_meta_info
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from models.errors import Refused
+from services.dicom.listing import FileState, ListedFile, read_failures, unchanged
 from services.dicom.seg_frames import SegCode
 
 MAX_SEG_BYTES = 2**30
@@ -32,11 +36,19 @@ _MAY_FOLLOW_PIXELS = (0xFFFAFFFA, 0xFFFCFFFC)
 _UNDEFINED = 0xFFFFFFFF
 """Length of pixel data that are encapsulated."""
 
-_META_START = 128 + 4 + 12
-"""Preamble, DICM, and the element FileMetaInformationGroupLength, after which that many bytes follow."""
+_PREFIX = b"DICM"
+
+_META_START = 128 + len(_PREFIX)
+"""Preamble and prefix, before the file meta information."""
+
+_META_BYTES = 64 * 1024
+"""So much is read of a file for its meta information, which takes some hundred."""
+
+_GROUP_LENGTH_BYTES = 12
+"""Of the element FileMetaInformationGroupLength, after which that many bytes of meta information follow."""
 
 
-def open_bounded(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
+def open_bounded(path: Path, *, stop_before_pixels: bool = False, listed: FileState | None = None) -> Dataset:
     """Read a DICOM file of at most `MAX_SEG_BYTES`, also when it is deflated.
 
     Parameters
@@ -45,6 +57,8 @@ def open_bounded(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
         The file.
     stop_before_pixels
         Whether the pixel data are left out.
+    listed
+        The file as it was listed; None: as it is when it is opened.
 
     Returns
     -------
@@ -56,19 +70,18 @@ def open_bounded(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
     Refused
         `too-large`; `not-dicom` if it cannot be read as DICOM; `malformed-seg` if something that has
         no place there follows the pixel data.
-    OSError
-        If the file cannot be read from the disk.
+    ReadFailed
+        If the file vanished, was changed or cannot be read from the disk.
 
     Notes
     -----
     Source: PS3.10 7.1 (file meta information), PS3.5 A.5 (deflated).
     """
-    if path.stat().st_size > MAX_SEG_BYTES:
-        raise _too_large()
-    content = path.read_bytes()  # apart from parsing: there pydicom raises OSError for damage too
+    content = _content(path, listed)  # apart from parsing: there pydicom raises OSError for damage too
     try:
-        if _is_deflated(path):
-            dataset, plain = _inflated(path, content)
+        meta = _meta_of(content)
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            dataset, plain = _inflated(meta, content)
         else:
             plain = content
             dataset = dcmread(BytesIO(content), stop_before_pixels=stop_before_pixels)
@@ -79,6 +92,26 @@ def open_bounded(path: Path, *, stop_before_pixels: bool = False) -> Dataset:
             SegCode.NOT_DICOM, f"the file cannot be read as DICOM ({type(error).__name__})"
         ) from error
     return dataset
+
+
+def sop_class_of(file: ListedFile) -> str:
+    """Return the SOP class of a file of a folder, by its file meta information or else the whole header.
+
+    Raises
+    ------
+    Refused
+        As `open_bounded`.
+    ReadFailed
+        If the file is not as it was listed, or cannot be read from the disk.
+    Exception
+        One of `BROKEN_DATASET`.
+    """
+    with read_failures(), file.path.open("rb") as opened, unchanged(opened, file.state):
+        head = opened.read(_META_BYTES)
+    named = _meta_of(head).get("MediaStorageSOPClassUID")  # inflates nothing
+    if not named:
+        named = open_bounded(file.path, stop_before_pixels=True, listed=file.state).get("SOPClassUID")
+    return str(named or "")
 
 
 def _require_pixels_at_the_end(dataset: Dataset, plain: bytes) -> None:
@@ -95,14 +128,36 @@ def _require_pixels_at_the_end(dataset: Dataset, plain: bytes) -> None:
         raise Refused(SegCode.MALFORMED, "something follows the pixel data")
 
 
-def _is_deflated(path: Path) -> bool:
-    return read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+@read_failures()
+def _content(path: Path, listed: FileState | None) -> bytes:
+    """Return all bytes of a file of at most `MAX_SEG_BYTES`, as it was when it was opened or listed."""
+    with path.open("rb") as file, unchanged(file, listed):
+        if os.fstat(file.fileno()).st_size > MAX_SEG_BYTES:
+            raise _too_large()
+        return file.read()
 
 
-def _inflated(path: Path, content: bytes) -> tuple[Dataset, bytes]:
+def _meta_of(content: bytes) -> FileMetaDataset:
+    """Return the file meta information; some write it, against the standard, without VRs."""
+    if content[_META_START - len(_PREFIX) : _META_START] != _PREFIX:
+        raise InvalidDicomError
+    for implicit in (False, True):
+        file = BytesIO(content)
+        file.seek(_META_START)
+        meta = read_dataset(file, is_implicit_VR=implicit, is_little_endian=True, stop_when=_beyond_meta)
+        with suppress(NotImplementedError):
+            meta.get("TransferSyntaxUID")
+            return FileMetaDataset(meta)
+    raise InvalidDicomError
+
+
+def _beyond_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag.group != 2
+
+
+def _inflated(meta: FileMetaDataset, content: bytes) -> tuple[Dataset, bytes]:
     """Return the dataset and its bytes, inflated up to the bound; pydicom knows none."""
-    meta = read_file_meta_info(path)
-    packed = content[_META_START + int(meta.FileMetaInformationGroupLength) :]
+    packed = content[_META_START + _GROUP_LENGTH_BYTES + int(meta.FileMetaInformationGroupLength) :]
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     plain = inflater.decompress(packed, MAX_SEG_BYTES)
     if inflater.unconsumed_tail:

@@ -1,4 +1,4 @@
-"""Files as they come: found in folders, opened within bounds, read by pydicom.
+"""Files as they come: opened within bounds, read by pydicom.
 
 A file may lie about its size. What is read of it is bounded, whatever lengths it claims: the file, its
 header, the number of its elements, and what a deflated one inflates to.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader, BytesIO, FileIO
 from os import fstat
@@ -29,6 +29,7 @@ from pydicom.uid import (
 )
 
 from services.dicom.head import header_in_head
+from services.dicom.listing import FileState, unchanged
 
 UNREADABLE = (
     InvalidDicomError,
@@ -146,23 +147,6 @@ class _BoundedBytes(BytesIO):
         return super().read(self.bounds.allowed(size, self.tell()))
 
 
-def files_under(sources: Path | Iterable[Path]) -> Iterator[Path]:
-    """Yield the files of folders, at any depth, and files named themselves; sorted, each file once.
-
-    Links to folders are not followed, so that no loop is walked; a file reached by two names is one.
-    """
-    roots = [sources] if isinstance(sources, Path) else list(sources)
-    found = {
-        file for root in roots for file in (root.rglob("*") if root.is_dir() else [root]) if file.is_file()
-    }
-    seen: set[Path] = set()
-    for file in sorted(found):
-        real = file.resolve()
-        if real not in seen:
-            seen.add(real)
-            yield file
-
-
 @contextmanager
 def as_written() -> Iterator[None]:
     """Take values as they are written, without pydicom's complaints, which may quote patient data.
@@ -174,7 +158,7 @@ def as_written() -> Iterator[None]:
         yield
 
 
-def opened(path: Path, pixels: bool) -> FileDataset | None:
+def opened(path: Path, pixels: bool, listed: FileState | None = None) -> FileDataset | None:
     """Return a file's data set, or None where it does not begin as DICOM does.
 
     Parameters
@@ -183,9 +167,13 @@ def opened(path: Path, pixels: bool) -> FileDataset | None:
         The file; without preamble it is tried if it begins as a data set does.
     pixels
         Whether the pixels are wanted, and of the header only `PIXEL_ATTRIBUTES`.
+    listed
+        As it was when it was listed; None: as it is when it is opened.
 
     Raises
     ------
+    ReadFailed
+        If it is not as it was listed.
     TooLargeFile
         If the file, or what it inflates to, is over its limit.
     OSError
@@ -193,10 +181,11 @@ def opened(path: Path, pixels: bool) -> FileDataset | None:
     Exception
         One of `UNREADABLE` if it is broken; the caller knows what that means.
     """
-    header = None if pixels else _common_header(path)
+    header = None if pixels else _common_header(path, listed)
     if header is not None:
         return header
-    with _BoundedFile(path, None if pixels else HEADER_LIMIT_BYTES) as file, file.bounds.reading():
+    limit = None if pixels else HEADER_LIMIT_BYTES
+    with _BoundedFile(path, limit) as file, unchanged(file, listed), file.bounds.reading():
         start = file.read(PREFIX_OFFSET + len(PREFIX))
         prefixed = start[PREFIX_OFFSET:] == PREFIX
         if not prefixed and start[:2] not in FIRST_GROUPS:
@@ -217,10 +206,10 @@ def opened(path: Path, pixels: bool) -> FileDataset | None:
     return dataset
 
 
-def _common_header(path: Path) -> FileDataset | None:
+def _common_header(path: Path, listed: FileState | None) -> FileDataset | None:
     """Return the header if it can be read the cheap way; what is damaged is read again, to say how."""
     with suppress(OSError, *UNREADABLE):
-        return header_in_head(path, FILE_LIMIT_BYTES)
+        return header_in_head(path, FILE_LIMIT_BYTES, listed)
     return None
 
 

@@ -24,6 +24,8 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from services.dicom.listing import FileState, unchanged
+
 HEAD_BYTES = 64 * 1024
 """So much is read at once; of most CT images it holds the whole header."""
 
@@ -51,11 +53,12 @@ class NativePixels:
         if self.length != stored.nbytes + stored.nbytes % 2:  # padded to even length (PS3.5 8.1.1)
             return False
         with path.open("rb", buffering=0) as file:
-            now = os.fstat(file.fileno())
-            if (now.st_size, now.st_mtime_ns) != (self.offset + self.length, self.modified_ns):
+            expected = FileState(self.offset + self.length, self.modified_ns)
+            if FileState.of(os.fstat(file.fileno())) != expected:
                 return False
             file.seek(self.offset)
-            return file.readinto(stored) == stored.nbytes  # type: ignore[arg-type]  # a buffer
+            read = file.readinto(stored)  # type: ignore[arg-type]  # a buffer
+            return read == stored.nbytes and FileState.of(os.fstat(file.fileno())) == expected
 
 
 class Header(FileDataset):
@@ -77,7 +80,7 @@ class _AtPixels:
         return True
 
 
-def header_in_head(path: Path, size_limit: int) -> Header | None:
+def header_in_head(path: Path, size_limit: int, listed: FileState | None = None) -> Header | None:
     """Return the header of a common file; None where another way of reading must judge.
 
     Parameters
@@ -86,18 +89,21 @@ def header_in_head(path: Path, size_limit: int) -> Header | None:
         The file.
     size_limit
         Bytes; a larger file is not common.
+    listed
+        As it was when it was listed; None: as it is when it is opened.
 
     Raises
     ------
+    ReadFailed
+        If it is not as it was listed.
     OSError
         If the file cannot be opened or read.
     Exception
         What pydicom raises on bytes that are not DICOM.
     """
-    with path.open("rb", buffering=0) as file:
-        state = os.fstat(file.fileno())
+    with path.open("rb", buffering=0) as file, unchanged(file, listed) as state:
         head = file.read(HEAD_BYTES)
-    if head[META_START - 4 : META_START] != b"DICM" or state.st_size > size_limit:
+    if head[META_START - 4 : META_START] != b"DICM" or state.size > size_limit:
         return None
     memory = BytesIO(head)
     memory.seek(META_START)
@@ -115,8 +121,8 @@ def header_in_head(path: Path, size_limit: int) -> Header | None:
         return None
     header = Header(str(path), dataset, head[: META_START - 4], FileMetaDataset(meta), implicit, True)
     header.set_original_encoding(implicit, True, dataset.original_character_set)
-    if stop.tag == PIXEL_DATA and syntax in NATIVE and stop.offset + stop.length == state.st_size:
-        header.native = NativePixels(stop.offset, stop.length, state.st_mtime_ns)
+    if stop.tag == PIXEL_DATA and syntax in NATIVE and stop.offset + stop.length == state.size:
+        header.native = NativePixels(stop.offset, stop.length, state.modified_ns)
     return header
 
 

@@ -21,6 +21,7 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless,
 from models.slice_facts import PixelFormat, SliceFacts
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.dicom.files import UNREADABLE, TooLargeFile, as_written, begins_as_dicom, opened
+from services.dicom.listing import FileState
 
 LOSSY_SYNTAXES = frozenset((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless))
 """Transfer syntaxes that always lose; of JPEG 2000 and HTJ2K, LossyImageCompression tells."""
@@ -33,7 +34,7 @@ PHASE = ("AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "TemporalPos
 
 
 @as_written()
-def read_header(path: Path) -> Dataset | None:
+def read_header(path: Path, listed: FileState | None = None) -> Dataset | None:
     """Return a file's header without pixels, or None where it is no DICOM object.
 
     A directory (DICOMDIR) is no object. A file without preamble is tried if it begins as a data set
@@ -44,11 +45,13 @@ def read_header(path: Path) -> Dataset | None:
     InvalidDicomError
         If it has the prefix of a DICOM file but cannot be read as one; `TooLargeFile` if it is over
         a limit.
+    ReadFailed
+        If it is not as it was when it was listed.
     OSError
         If the file cannot be opened or read.
     """
     try:
-        header = opened(path, pixels=False)
+        header = opened(path, pixels=False, listed=listed)
         if header is None or header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
             return None
         if "Modality" in header or "SOPClassUID" in header:

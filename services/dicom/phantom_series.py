@@ -81,7 +81,7 @@ def write_truth(case: PhantomCase, path: Path) -> None:
 
 def read_truth(path: Path) -> tuple[dict[str, NDArray[np.bool_]], Geometry]:
     """Return the masks (k, j, i) by organ, in the order they were written, and their grid."""
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         shape = tuple(int(n) for n in archive["shape"])
         masks = {
             name.removeprefix("organ_"): archive[name] for name in archive.files if name.startswith("organ_")

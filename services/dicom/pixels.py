@@ -20,6 +20,7 @@ from models.verdict import Code
 from services.dicom.codestream import matrix_of
 from services.dicom.files import UNREADABLE, TooLargeFile, as_written, opened
 from services.dicom.head import Header
+from services.dicom.listing import FileState
 
 PADDING_HU = -1024
 """What padding becomes: air, the lowest value of the plain CT scale."""
@@ -70,7 +71,12 @@ class PaddingTally:
 
 @as_written()
 def hounsfield(
-    path: Path, header: Dataset, facts: SliceFacts, tally: PaddingTally, out: NDArray[Any] | None = None
+    path: Path,
+    header: Dataset,
+    facts: SliceFacts,
+    tally: PaddingTally,
+    out: NDArray[Any] | None = None,
+    listed: FileState | None = None,
 ) -> NDArray[Any]:
     """Return one slice in Hounsfield units, padding replaced by `PADDING_HU`.
 
@@ -84,6 +90,8 @@ def hounsfield(
         Padding of the series so far; this slice's is added.
     out
         Where the slice may be put, axes (row, column); it is where the type suits, and is then returned.
+    listed
+        The file as it was when its header was read; None: as it is now.
 
     Returns
     -------
@@ -97,8 +105,12 @@ def hounsfield(
         `too-large` if the file is over a limit; `bad-pixel-data` if the pixels are missing, truncated,
         undecodable, not coded as the header says, or outside any CT's range. Undeclared padding must be
         one value all over the series.
+    ReadFailed
+        If the file is not as it was listed.
+    OSError
+        If it cannot be opened or read.
     """
-    stored, least, most = _within_bits_stored(_stored_values(path, header, facts), facts)
+    stored, least, most = _within_bits_stored(_stored_values(path, header, facts, listed), facts)
     padding = _padding_mask(header, facts, stored, least, most)
     slope, intercept = facts.slope or 0.0, facts.intercept or 0.0
     lowest, highest = (value * slope + intercept for value in (float(least), float(most)))
@@ -148,7 +160,7 @@ def _rescaled(
     return hu
 
 
-def _stored_values(path: Path, header: Dataset, facts: SliceFacts) -> NDArray[Any]:
+def _stored_values(path: Path, header: Dataset, facts: SliceFacts, listed: FileState | None) -> NDArray[Any]:
     """Return the stored values as they are coded, read-only or not."""
     if isinstance(header, Header) and header.native is not None:
         sign = "i" if facts.pixels.representation else "u"
@@ -158,14 +170,16 @@ def _stored_values(path: Path, header: Dataset, facts: SliceFacts) -> NDArray[An
         if header.native.read_into(path, stored):
             return stored
     try:
-        dataset = opened(path, pixels=True)
+        dataset = opened(path, pixels=True, listed=listed)
         if dataset is None:
             raise InvalidDicomError
         _refuse_other_matrix(dataset, facts)
         stored = pixel_array(dataset, raw=True, correct_unused_bits=False)
     except TooLargeFile as error:
         raise Refused(Code.TOO_LARGE, f"A slice cannot be read: {error}.") from error
-    except (*UNREADABLE, RuntimeError) as error:
+    except (*UNREADABLE, RuntimeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, and not a decoder's word for damage
         raise _bad_pixels(f"the pixels cannot be decoded ({type(error).__name__})") from error
     if stored.shape != (facts.rows, facts.columns):
         raise _bad_pixels(f"the pixels form {stored.shape}, not rows and columns of the header")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
+from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_file_meta_info
 
 from models.errors import Refused
-from services.dicom.bounded import BROKEN_DATASET, open_bounded
+from services.dicom.bounded import BROKEN_DATASET, open_bounded, sop_class_of
+from services.dicom.listing import ListedFile, files_under, read_failures, unchanged
 from services.dicom.seg_frames import SEG_CLASSES, Frame, SegCode
 from services.dicom.series import SeriesReading, choose_series
 
@@ -21,15 +23,46 @@ def find_seg(source: Path) -> Path:
     ------
     Refused
         `not-dicom` if there is nothing of that name, `not-a-seg` if a folder has no SEG or several.
+    ReadFailed
+        If a file of the folder vanished or cannot be read: it may have been the SEG, or another.
     """
     if source.is_file():
         return source
     if not source.is_dir():
         raise Refused(SegCode.NOT_DICOM, "there is no such file or folder")
-    segs = [path for path in sorted(source.rglob("*")) if path.is_file() and _is_seg(path)]
+    segs = [file.path for file in files_under(source) if _is_seg(file)]
     if len(segs) != 1:
         raise Refused(SegCode.NOT_A_SEG, "the folder does not hold exactly one SEG", {"segs": len(segs)})
     return segs[0]
+
+
+def members_of(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder by SOP Instance UID; of two with one UID the first, by path.
+
+    Raises
+    ------
+    ReadFailed
+        If a file vanished, was changed or cannot be read: nobody knows which object it was.
+    """
+    found: dict[str, Path] = {}
+    for file in files_under(folder):
+        if file.state is None:
+            continue
+        with read_failures(), file.path.open("rb") as opened, unchanged(opened, file.state):
+            uid = _sop_instance_uid(opened, force=file.path.suffix == ".dcm")
+        if uid:
+            found.setdefault(uid, file.path)
+    return found
+
+
+def _sop_instance_uid(file: BinaryIO, *, force: bool) -> str:
+    try:
+        header = dcmread(file, specific_tags=["SOPInstanceUID"], stop_before_pixels=True, force=force)
+        return str(header.get("SOPInstanceUID") or "")
+    except BROKEN_DATASET as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, and not pydicom's word for damage
+        return ""
 
 
 def cited_series(readings: Sequence[SeriesReading], seg: Path) -> SeriesReading:
@@ -82,11 +115,10 @@ def cited_images(path: Path) -> frozenset[str]:
         raise Refused(SegCode.MALFORMED, f"the SEG is damaged ({type(error).__name__})") from error
 
 
-def _is_seg(path: Path) -> bool:
+def _is_seg(file: ListedFile) -> bool:
+    if file.state is None:
+        return False
     try:
-        sop_class = read_file_meta_info(path).get("MediaStorageSOPClassUID")  # inflates nothing
-        if not sop_class:
-            sop_class = open_bounded(path, stop_before_pixels=True).get("SOPClassUID")
+        return sop_class_of(file) in SEG_CLASSES
     except (*BROKEN_DATASET, Refused):
         return False
-    return sop_class in SEG_CLASSES

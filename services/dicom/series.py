@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 
-from models.errors import Refused, StorageFailed
+from models.errors import Refused
 from models.geometry import Geometry
 from models.rescale_jump import RescaleJumps
 from models.series_choice import SHIPPED, SeriesRules, candidate_of, choose
@@ -26,14 +26,22 @@ from models.stack import Repair, judge
 from models.uids import SeriesUid, StudyUid
 from models.verdict import Code, GeometryVerdict
 from models.volume import Volume
-from services.dicom.files import UNREADABLE, TooLargeFile, as_written, files_under, opened
+from services.dicom.files import UNREADABLE, TooLargeFile, as_written, opened
 from services.dicom.headers import Known, facts_of, read_header
 from services.dicom.identity import hashed_uid
+from services.dicom.listing import ListedFile, files_under, read_failures
 from services.dicom.made_identifiers import make_identifiers
 from services.dicom.pixels import PaddingTally, hounsfield
 
 OBJECTS_LIMIT = 20_000
 """The most DICOM objects read from one source; their headers are held in memory together."""
+
+_TOLD = {
+    "broken": "DICOM file(s) of {} are broken",
+    "too large": "DICOM file(s) of {} are larger than any CT image",
+    "lost": "file(s) of {} are links that lead nowhere",
+}
+"""What every verdict says of files that belong to no series, by kind; the number of all files goes in."""
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +60,12 @@ class SeriesReading:
         Grid of the volume; None exactly when refused.
     images
         Headers without pixels: in k order, those that make the volume; all of them when refused.
-    paths
+    files
         Files of the images, in the same order.
     facts
         What the verdict was made from, in the same order.
+    set_aside
+        SOP Instance UIDs of those images that a rule left out of the volume; the notes say why.
     """
 
     study_uid: StudyUid
@@ -63,8 +73,14 @@ class SeriesReading:
     verdict: GeometryVerdict
     geometry: Geometry | None
     images: tuple[Dataset, ...]
-    paths: tuple[Path, ...]
+    files: tuple[ListedFile, ...]
     facts: tuple[SliceFacts, ...]
+    set_aside: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where the images lie, in the same order."""
+        return tuple(file.path for file in self.files)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,13 +108,15 @@ class CTSeries:
     verdict: GeometryVerdict
 
 
+@read_failures()
 def read_series(sources: Path | Iterable[Path], *, makes_identifiers: bool = False) -> list[SeriesReading]:
     """Group DICOM files by series and judge each from its headers.
 
     Parameters
     ----------
     sources
-        Folders, searched at any depth, and files. DICOMDIRs and files that are not DICOM are passed
+        A folder, searched at any depth, or a file; or several that are named, and then each is read.
+        DICOMDIRs and files that are not DICOM are passed
         over and counted in the log; files without preamble are tried. DICOM files that are broken, or
         larger than any CT image, are noted in every verdict, since they may have been any series' last
         slice.
@@ -116,37 +134,38 @@ def read_series(sources: Path | Iterable[Path], *, makes_identifiers: bool = Fal
     Refused
         `not-dicom` if there is no DICOM object at all; `too-large` if all there is are files over the
         limit, or there are more than `OBJECTS_LIMIT` objects.
-    StorageFailed
-        If a file cannot be read.
+    ReadFailed
+        If a file vanished, was changed or cannot be read: no series is shorter for that.
     """
-    found: list[tuple[Path, Dataset]] = []
-    passed_over = dict.fromkeys(("files", "others", "broken", "too large"), 0)
-    for path in files_under(sources):
+    found: list[tuple[ListedFile, Dataset]] = []
+    passed_over = dict.fromkeys(("files", "others", *_TOLD), 0)
+    for file in files_under(sources):
         passed_over["files"] += 1
+        if file.state is None:
+            passed_over["lost"] += 1
+            continue
         try:
-            header = read_header(path)
+            header = read_header(file.path, file.state)
         except TooLargeFile:
             passed_over["too large"] += 1
         except InvalidDicomError:
             passed_over["broken"] += 1
-        except OSError as error:
-            raise StorageFailed(f"A file cannot be read: {error.strerror}.") from error
         else:
             if header is None:
                 passed_over["others"] += 1
             else:
-                found.append((path, header))
+                found.append((file, header))
         if len(found) > OBJECTS_LIMIT:
             limit = {"objects_limit": OBJECTS_LIMIT}
             raise Refused(Code.TOO_LARGE, f"There are over {OBJECTS_LIMIT} DICOM objects.", limit)
     if not found:
         raise _nothing(sources, passed_over)
-    made = make_identifiers(found) if makes_identifiers else {}
-    groups: dict[str, list[tuple[Path, Dataset, SliceFacts]]] = defaultdict(list)
+    made = make_identifiers([(file.path, header) for file, header in found]) if makes_identifiers else {}
+    groups: dict[str, list[tuple[ListedFile, Dataset, SliceFacts]]] = defaultdict(list)
     known: Known = {}
-    for path, header in found:
+    for file, header in found:
         facts = facts_of(header, known)
-        groups[facts.series_uid].append((path, header, facts))
+        groups[facts.series_uid].append((file, header, facts))
     notes = _notes_on(passed_over)
     readings = [_judged(members, notes, made.get(uid)) for uid, members in groups.items()]
     return sorted(readings, key=lambda reading: (reading.study_uid, reading.series_uid))
@@ -164,6 +183,8 @@ def load(reading: SeriesReading) -> CTSeries:
     ------
     Refused
         With the reading's own code if it was refused, or as `with_pixels`.
+    ReadFailed
+        As `with_pixels`.
     """
     geometry = usable_geometry(reading)
     hu: NDArray[Any] = np.empty(geometry.shape, dtype=_hu_type(reading.facts))
@@ -231,10 +252,10 @@ def usable_geometry(reading: SeriesReading) -> Geometry:
 
 
 def _judged(
-    members: Sequence[tuple[Path, Dataset, SliceFacts]], notes: tuple[str, ...], made: Repair | None
+    members: Sequence[tuple[ListedFile, Dataset, SliceFacts]], notes: tuple[str, ...], made: Repair | None
 ) -> SeriesReading:
-    paths, images, facts = zip(*members, strict=True)
-    judgement = judge(facts, lambda n: _content(paths[n]), (made,) if made else ())
+    files, images, facts = zip(*members, strict=True)
+    judgement = judge(facts, lambda n: _content(files[n]), (made,) if made else ())
     order = judgement.order or range(len(members))
     return SeriesReading(
         study_uid=facts[0].study_uid,
@@ -242,19 +263,20 @@ def _judged(
         verdict=replace(judgement.verdict, notes=judgement.verdict.notes + notes),
         geometry=judgement.geometry,
         images=tuple(images[n] for n in order),
-        paths=tuple(paths[n] for n in order),
+        files=tuple(files[n] for n in order),
         facts=tuple(facts[n] for n in order),
+        set_aside=tuple(facts[n].sop_instance_uid for n in sorted(set(range(len(members))) - set(order))),
     )
 
 
 @as_written()
-def _content(path: Path) -> str:
+def _content(file: ListedFile) -> str:
     """Return a digest of the stored pixels and their rescale, as they are coded in the file."""
     try:
-        dataset = opened(path, pixels=True) or Dataset()
+        dataset = opened(file.path, pixels=True, listed=file.state) or Dataset()
         parts = [dataset.get(name) for name in ("PixelData", "RescaleSlope", "RescaleIntercept")]
     except UNREADABLE:
-        parts = [path.read_bytes()]
+        parts = [file.path.read_bytes()]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -263,6 +285,7 @@ def _hu_type(facts: Sequence[SliceFacts]) -> type[np.int16] | type[np.float32]:
     return np.int16 if whole else np.float32
 
 
+@read_failures()
 def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVerdict:
     """Read every slice, into an array (k, row, column) if one is given; return the full verdict.
 
@@ -271,12 +294,14 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
     Refused
         `bad-pixel-data` or `too-large`, as `services.dicom.pixels.hounsfield`; `bad-rescale`, as
         `models.rescale_jump`.
+    ReadFailed
+        If a file vanished, was changed since its header was read, or cannot be read.
     """
     tally, jumps = PaddingTally(), RescaleJumps()
-    slices = zip(reading.paths, reading.images, reading.facts, strict=True)
-    for k, (path, header, facts) in enumerate(slices):
+    slices = zip(reading.files, reading.images, reading.facts, strict=True)
+    for k, (file, header, facts) in enumerate(slices):
         out = None if into is None else into[k]
-        hu = hounsfield(path, header, facts, tally, out)
+        hu = hounsfield(file.path, header, facts, tally, out, file.state)
         if out is not None and hu is not out:
             out[...] = hu
         jumps.add(facts, hu)
@@ -297,10 +322,9 @@ def _notes_on(passed_over: Mapping[str, int]) -> tuple[str, ...]:
             passed_over["others"],
             passed_over["files"],
         )
-    kinds = {"broken": "broken", "too large": "larger than any CT image"}
     return tuple(
-        f"{passed_over[kind]} DICOM file(s) of {passed_over['files']} are {words} and belong to no series."
-        for kind, words in kinds.items()
+        f"{passed_over[kind]} {words.format(passed_over['files'])} and belong to no series."
+        for kind, words in _TOLD.items()
         if passed_over[kind]
     )
 

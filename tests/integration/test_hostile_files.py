@@ -198,7 +198,8 @@ def test_loops_of_links_are_not_walked_and_a_file_linked_twice_is_one(tmp_path: 
     (tmp_path / "a" / "again.dcm").symlink_to(paths[2])
     (tmp_path / "a" / "gone.dcm").symlink_to(tmp_path / "nowhere")
     (row,) = check_folder(tmp_path)
-    assert (row["verdict"], row["shape"], row["notes"]) == ("ok", [6, 12, 10], [])
+    told = ["1 file(s) of 7 are links that lead nowhere and belong to no series."]
+    assert (row["verdict"], row["shape"], row["notes"]) == ("ok", [6, 12, 10], told)
 
 
 def test_pipes_devices_and_archives_are_passed_over(tmp_path: Path) -> None:
