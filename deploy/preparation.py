@@ -10,6 +10,7 @@ from services.records.port import ReleaseState
 from services.releases.files import storage_errors
 from services.settings import Settings
 from services.wiring import Services, connect_in_process, repository_root
+from services.work_folder import remove_abandoned
 
 STARTER = repository_root() / "models" / "starter"
 
@@ -46,6 +47,8 @@ def prepare(
     from flows.serving import current, write  # Prefect is loaded only when it is needed
 
     with alone(settings.records_url):
+        if settings.work is not None:  # until then studies lay in the home, and a killed run's may still
+            remove_abandoned(settings.home / "work")
         services = connect_in_process(settings)
         warning = unproven(settings, services.records)
         if warning:

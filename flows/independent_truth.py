@@ -63,7 +63,7 @@ def require_independent(seg: SegObject, ct: CTSeries, study: Path, services: Ser
         return
     unread = 0
     members = members_of(study)
-    with work_folder(services.settings.home / "work") as into:
+    with work_folder(services.settings.work_folder) as into:
         for result in results:
             uid = result.objects[ORGAN_SEG]
             path = members.get(uid)

@@ -96,7 +96,7 @@ def memory_of(settings: Settings) -> Memory | None:
         cases=CaseStore(settings.case_store),
         spacing_mm=contract.spacing_mm,
         archive=archive_of(settings),
-        work=settings.home / "work",
+        work=settings.work_folder,
         policy=ReadersDisagree(settings.readers_disagree),
         antialias=contract.antialias,
     )

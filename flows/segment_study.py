@@ -155,7 +155,7 @@ def segment(
     if not is_archived(source):
         made = _make(Path(source), services, asked, watch, progress)
         return _into_folder(made, out, services, watch)
-    with work_folder(services.settings.home / "work") as work:
+    with work_folder(services.settings.work_folder) as work:
         with watch.step("fetch"):
             progress(f"fetching study {source}")
             study, files = fetch(StudyUid(str(source)), work, services)

@@ -217,7 +217,7 @@ def _archived_patient(study: ArchivedStudy, services: Services) -> str | None:
     images = [uid for series in study.series if series.modality == "CT" for uid in series.sop_instance_uids]
     if services.archive is None or not images:
         return None
-    with work_folder(services.settings.home / "work") as into:
+    with work_folder(services.settings.work_folder) as into:
         path = services.archive.fetch_instance(images[0], into)
         with read_failures():
             return None if path is None else patient_of_image(dcmread(path, stop_before_pixels=True))

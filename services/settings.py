@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     )
 
     home: Path = Field(Path(".organloop"), description="Folder in which all state lives.")
+    work: Path | None = Field(
+        None,
+        description="Folder for studies while they are worked on, on this machine's own disk: one a run, "
+        "removed at its end. Unset: `work` in the home folder.",
+    )
     triton_url: str | None = Field(
         None,
         description="Triton's gRPC address, host:port. Unset: the stack started by `organloop up`.",
@@ -201,6 +206,11 @@ class Settings(BaseSettings):
             except OSError as error:
                 raise ValueError(f"the file cannot be read: {error.strerror}") from None
         return path
+
+    @property
+    def work_folder(self) -> Path:
+        """Folder of what is fetched for studies while they are worked on."""
+        return self.work or self.home / "work"
 
     @property
     def case_store(self) -> Path:

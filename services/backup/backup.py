@@ -8,7 +8,6 @@ incumbent and every case are in it is checked.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import uuid
@@ -24,6 +23,7 @@ from models.errors import Refused, StorageFailed
 from services.backup.copying import DONE, Bringing
 from services.backup.dump import FILES, dump, fits, holds_records, load
 from services.backup.manifest import NAME, Manifest, digest_of
+from services.locks import AlreadyLocked, file_lock
 from services.records.port import Purpose
 from services.records.store import open_records
 from services.releases.files import storage_errors, sync
@@ -132,15 +132,12 @@ def _note(settings: Settings, what: str, payload: dict[str, object]) -> bool:
 
 @contextlib.contextmanager
 def _alone(out: Path) -> Iterator[None]:
-    """Let one process at a time write a folder of backups: another would clear away what this one writes.
-
-    The lock is the open file's: it ends with its process.
-    """
+    """Let one process at a time write a folder of backups: another would clear away what this one writes."""
     out.mkdir(parents=True, exist_ok=True)
-    with (out / _LOCK).open("w") as file:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held.enter_context(file_lock(out / _LOCK))
+        except AlreadyLocked:
             raise StorageFailed(f"another backup is being written to {out}") from None
         yield
 
