@@ -12,10 +12,12 @@ from typing import Any
 from models.errors import OrganloopError, PacsFailed, ReadFailed, Refused
 from models.uids import SopUid, StudyUid
 from models.verdict import Code
+from services.dicom.listing import ListedFile
 from services.dicom.series import SeriesReading
 from services.pacs.incoming import is_uid
 from services.pacs.port import Archive, ArchivedStudy
 from services.records.port import Arrival, ArrivalState
+from services.releases.files import storage_errors
 from services.wiring import Services
 
 INCOMPLETE = "incomplete"
@@ -113,14 +115,15 @@ def _key_of(patient: str) -> str:
     return patient.partition(".")[2]
 
 
-def fetch(study_uid: StudyUid, into: Path, services: Services) -> tuple[ArchivedStudy, list[Path]]:
+def fetch(study_uid: StudyUid, into: Path, services: Services) -> tuple[ArchivedStudy, list[ListedFile]]:
     """Fetch a study, and make sure that it is one thing: whole, of one patient, and nothing came meanwhile.
 
     Returns
     -------
     tuple
-        The study as the archive lists it, and the files of its CT series. What else is in it, our own
-        results too, must not change what is said of the images: a repeated step would make other objects.
+        The study as the archive lists it, and the files of its CT series, as they came. What else is in it,
+        our own results too, must not change what is said of the images: a repeated step would make other
+        objects.
 
     Raises
     ------
@@ -144,14 +147,17 @@ def fetch(study_uid: StudyUid, into: Path, services: Services) -> tuple[Archived
     images = ct_images(after)
     if not images:
         raise Refused(Code.NOT_CT, "The study holds no CT image.")
-    came = [path for path in (folder / f"{uid}.dcm" for uid in images) if path.is_file()]
+    with storage_errors("What came from the archive"):
+        came = [ListedFile.of(path) for path in (folder / f"{uid}.dcm" for uid in images) if path.exists()]
     if len(came) < len(images) or version_of(before) != version_of(after):
         measured = {"listed": len(images), "listed_before": len(ct_images(before)), "came": len(came)}
         raise Refused(INCOMPLETE, "CT images arrived, or went, while the study was fetched.", measured)
     return after, came
 
 
-def require_all_read(study: ArchivedStudy, readings: Sequence[SeriesReading], used: SeriesReading) -> None:
+def require_all_read(
+    study: ArchivedStudy, readings: Sequence[SeriesReading], used: SeriesReading | None = None
+) -> None:
     """Make sure that every image the archive lists of a series was read: used, or set aside by a rule.
 
     Parameters
@@ -161,7 +167,7 @@ def require_all_read(study: ArchivedStudy, readings: Sequence[SeriesReading], us
     readings
         All series, as they were read.
     used
-        The one that is segmented.
+        The one that is segmented; None: any of which an image was read.
 
     Raises
     ------
@@ -169,10 +175,10 @@ def require_all_read(study: ArchivedStudy, readings: Sequence[SeriesReading], us
         If an image is broken, or its file no image: here it is known to which series it belongs.
     """
     read = {uid for one in readings for uid in (*_uids(one), *one.set_aside)}
-    volume = _uids(used)
+    wanted = read if used is None else _uids(used)
     for series in study.series:
         listed = set(series.sop_instance_uids)
-        if listed & volume and listed - read:
+        if listed & wanted and listed - read:
             raise ReadFailed(
                 f"{len(listed - read)} of the {len(listed)} images that the archive lists of series "
                 f"{series.series_uid} came and cannot be read: look at them in the archive."

@@ -20,9 +20,10 @@ from flows.correction_outcome import NOT_TAKEN, note_outcome, note_refused_save,
 from flows.correction_sums import KEPT_OUT_OF_TUNING, sums
 from flows.ingest_report import document_of, question_of, refusal
 from flows.keep_correction import Understood, keep, standing
+from flows.one_run import one_run
 from flows.returned_seg import Memory, Placed, finder
 from models.corrections import Mask, ledger
-from models.errors import OrganloopError, PacsUnavailable, ReadFailed, Refused
+from models.errors import LeaseLost, OrganloopError, PacsUnavailable, ReadFailed, Refused
 from models.scopes import Scope
 from models.uids import SopUid
 from services.cases.store import CaseStore
@@ -150,9 +151,26 @@ def ingest(
         If an answer answers no question.
     PacsFailed
         If no archive is known, or it does not answer.
+    LeaseLost
+        If another run of the archived SEG was started meanwhile: this one put nothing more on record.
     StorageFailed
-        If what is to be kept cannot be stored.
+        If what is to be kept cannot be stored; `ReadFailed` if not every file can be read.
     """
+    if memory is None or not is_archived(source):
+        return _noted(source, study, sent, memory, said, show)
+    with one_run(f"ingest:{source}", memory.records) as records:
+        return _noted(source, study, sent, replace(memory, records=records), said, show)
+
+
+def _noted(
+    source: str | Path,
+    study: Path | None,
+    sent: Path | None,
+    memory: Memory | None,
+    said: Said,
+    show: Show | None,
+) -> dict[str, Any]:
+    """Put on record, too, what became of a SEG that came to the archive."""
     try:
         document = _ingested(source, study, sent, memory, said, show)
     except Refused as refused:
@@ -350,7 +368,7 @@ def ingest_task(source: str | Path, study: Path | None, sent: Path | None) -> di
     except OrganloopError as error:
         if isinstance(error, Refused) and error.code in NO_STRANGER:
             return refusal("refused", None, error)  # a person has to act: another run would end the same
-        if is_archived(source):
+        if is_archived(source) and not isinstance(error, LeaseLost):
             note_failed(SopUid(str(source)), error, connect_in_process(settings))
         raise
 

@@ -15,6 +15,7 @@ from models.scopes import Scope
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.cases.store import CaseStore
 from services.cases.words import ReadersDisagree
+from services.dicom.listing import ListedFile, read_failures
 from services.dicom.organ_seg import KIND as ORGAN_SEG
 from services.dicom.review_regions import review_regions
 from services.dicom.review_seg import KIND as REVIEW_SEG
@@ -152,9 +153,9 @@ class Finder:
         ReadFailed
             If not every file of the study can be read, to the last one that the archive listed.
         """
-        folder, files = (self.study, self.study) if self.study else self._fetched(study_uid)
+        folder, files = (self.study, None) if self.study else self._fetched(study_uid)
         sent = None if self.sent is None else find_seg(self.sent)
-        ct = load(cited_series(read_series(files), sent or seg))
+        ct = load(cited_series(read_series(files or folder), sent or seg))
         return Placed(ct, folder, None if sent is None else read_seg(sent, ct))
 
     def corrected(
@@ -220,12 +221,14 @@ class Finder:
             raise Refused("no-review-regions", "no review regions were shown, or they are not archived")
         return review_regions(read_seg(path, placed.ct))
 
-    def _fetched(self, study_uid: StudyUid) -> tuple[Path, list[Path]]:
+    def _fetched(self, study_uid: StudyUid) -> tuple[Path, list[ListedFile]]:
         """Return the folder of a study fetched from the archive, and all files that it listed before."""
         listed = self._archive().study(study_uid)
         folder = self._archive().fetch_study(study_uid, self.into)
         series = listed.series if listed else ()
-        return folder, [folder / f"{uid}.dcm" for one in series for uid in one.sop_instance_uids]
+        names = [f"{uid}.dcm" for one in series for uid in one.sop_instance_uids]
+        with read_failures():
+            return folder, [ListedFile.of(folder / name) for name in names]
 
     def _on_record(self, sop_instance_uid: SopUid) -> Result | None:
         """Return the result with this organ SEG, if it is one of ours."""

@@ -31,18 +31,20 @@ from flows.archived_study import (
 from flows.audit_stream import is_drawn, record_audit
 from flows.feature_keeping import keep_features, keeps_features
 from flows.launching import RUN_SECONDS
+from flows.one_run import one_run
 from flows.served_proof import prove_served
 from flows.serving import Progress, incumbent, silent, worth_trying_again
-from models.errors import OrganloopError, Refused
+from models.errors import LeaseLost, OrganloopError, Refused
 from models.findings import StudyFindings
 from models.organs import CATALOGUE
 from models.release import Release
 from models.resampling import to_model_grid
 from models.study import assess
 from models.uids import StudyUid
+from services.dicom.listing import ListedFile
 from services.dicom.provenance import site_of
 from services.dicom.results import ResultObject, write_results
-from services.dicom.series import CTSeries, choose_series, load, read_series
+from services.dicom.series import CTSeries, SeriesReading, choose_series, load, read_series
 from services.metrics.figures import note_figures
 from services.pacs.folder import FolderPacs
 from services.pacs.port import ArchivedStudy
@@ -147,6 +149,8 @@ def segment(
         is completed when the step is repeated.
     PacsFailed
         If the archive answered with an error, or not at all.
+    LeaseLost
+        If another run of the archived study was started meanwhile: this one put nothing more on record.
     ReadFailed
         If not every file can be read that was listed, or that the archive lists of the series.
     """
@@ -155,10 +159,25 @@ def segment(
     if not is_archived(source):
         made = _make(Path(source), services, asked, watch, progress)
         return _into_folder(made, out, services, watch)
+    with one_run(f"segment:{source}", services.records) as records:
+        return _segment_archived(
+            StudyUid(str(source)), out, replace(services, records=records), asked, watch, progress
+        )
+
+
+def _segment_archived(
+    source: StudyUid,
+    out: Path | None,
+    services: Services,
+    asked: _Question,
+    watch: Stopwatch,
+    progress: Progress,
+) -> SegmentedStudy:
+    """Fetch, make and store; raises as `segment`."""
     with work_folder(services.settings.work_folder) as work:
         with watch.step("fetch"):
             progress(f"fetching study {source}")
-            study, files = fetch(StudyUid(str(source)), work, services)
+            study, files = fetch(source, work, services)
             asked = replace(asked, archived=study, notes=what_changed(study, services))
         if out is not None:
             return _into_folder(_make(files, services, asked, watch, progress), out, services, watch)
@@ -186,16 +205,17 @@ class _Question:
 
 
 def _make(
-    images: Path | list[Path], services: Services, asked: _Question, watch: Stopwatch, progress: Progress
+    images: Path | list[ListedFile],
+    services: Services,
+    asked: _Question,
+    watch: Stopwatch,
+    progress: Progress,
 ) -> _Made:
     """Read, serve, assess, write and prove; raises as `segment`."""
     with watch.step("read"):
         progress(f"reading {images if isinstance(images, Path) else f'{len(images)} CT images'}")
         readings = read_series(images, makes_identifiers=asked.makes_identifiers)
-        chosen_series = choose_series(readings, services.settings.series_rules)
-        if asked.archived is not None:
-            require_all_read(asked.archived, readings, chosen_series)
-        series = load(chosen_series)
+        series = load(_chosen(readings, services, asked.archived))
         if asked.notes:
             said = replace(series.verdict, notes=(*series.verdict.notes, *asked.notes))
             series = replace(series, verdict=said)
@@ -226,6 +246,21 @@ def _make(
             settings_digest=settings,
         )
     return _Made(series, findings, objects, key)
+
+
+def _chosen(
+    readings: list[SeriesReading], services: Services, archived: ArchivedStudy | None
+) -> SeriesReading:
+    """Return the series to segment; what could not be read of an archived study decides nothing."""
+    try:
+        chosen = choose_series(readings, services.settings.series_rules)
+    except Refused:
+        if archived is not None:
+            require_all_read(archived, readings)
+        raise
+    if archived is not None:
+        require_all_read(archived, readings, chosen)
+    return chosen
 
 
 def _into_folder(made: _Made, out: Path | None, services: Services, watch: Stopwatch) -> SegmentedStudy:
@@ -332,7 +367,7 @@ def segment_task(source: str | Path, out: Path | None, release: int | None) -> d
     try:
         return segment(source, out, services, release=release).document
     except OrganloopError as error:
-        if is_archived(source):
+        if is_archived(source) and not isinstance(error, LeaseLost):
             note_failed(StudyUid(str(source)), error, services)
         if not isinstance(error, Refused):
             raise

@@ -53,6 +53,11 @@ class ListedFile:
     path: Path
     state: FileState | None
 
+    @classmethod
+    def of(cls, path: Path) -> ListedFile:
+        """Return a file as it is now. Raises `OSError`."""
+        return cls(path, FileState.of(path.stat()))
+
 
 class OpenFile(Protocol):
     """An open file."""
@@ -105,7 +110,7 @@ def read_failures() -> Iterator[None]:
         raise ReadFailed(f"A file cannot be read: {error.strerror or type(error).__name__}.") from error
 
 
-def files_under(sources: Path | Iterable[Path]) -> Iterator[ListedFile]:
+def files_under(sources: Path | Iterable[Path | ListedFile]) -> Iterator[ListedFile]:
     """Yield the files of folders, at any depth, and files named themselves; sorted, each file once.
 
     Links to folders are not followed, so that no loop is walked; a file reached by two names is one.
@@ -114,7 +119,7 @@ def files_under(sources: Path | Iterable[Path]) -> Iterator[ListedFile]:
     ----------
     sources
         A folder or a file, of which nothing is yielded if it is not there; or several that are named, each of
-        which must be there.
+        which must be there. What was listed before counts as it was then.
 
     Raises
     ------
@@ -124,7 +129,9 @@ def files_under(sources: Path | Iterable[Path]) -> Iterator[ListedFile]:
     with read_failures():
         found: dict[Path, ListedFile] = {}
         for root in [sources] if isinstance(sources, Path) else sources:
-            if root.is_dir():
+            if isinstance(root, ListedFile):
+                found[root.path] = root
+            elif root.is_dir():
                 found.update((file.path, file) for file in _walked(root))
             elif not isinstance(sources, Path) or root.exists():
                 state = root.stat()

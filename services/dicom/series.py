@@ -109,7 +109,9 @@ class CTSeries:
 
 
 @read_failures()
-def read_series(sources: Path | Iterable[Path], *, makes_identifiers: bool = False) -> list[SeriesReading]:
+def read_series(
+    sources: Path | Iterable[Path | ListedFile], *, makes_identifiers: bool = False
+) -> list[SeriesReading]:
     """Group DICOM files by series and judge each from its headers.
 
     Parameters
@@ -329,7 +331,7 @@ def _notes_on(passed_over: Mapping[str, int]) -> tuple[str, ...]:
     )
 
 
-def _nothing(sources: Path | Iterable[Path], passed_over: Mapping[str, int]) -> Refused:
+def _nothing(sources: Path | Iterable[Path | ListedFile], passed_over: Mapping[str, int]) -> Refused:
     files = passed_over["files"]
     if isinstance(sources, Path) and not sources.exists():
         return Refused(Code.NOT_DICOM, "There is no such file or folder.")
