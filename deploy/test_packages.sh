@@ -11,6 +11,7 @@ parts=(
     "Orthanc|orthanc|a real archive"
     "/usr/share/orthanc/plugins/libOrthancDicomWeb.so|orthanc-dicomweb|a real archive over DICOMweb"
     "nginx|nginx-light|the viewer"
+    "bindfs|bindfs|two workers on two mounts of one folder"
     "promtool|prometheus|alert rules on made-up series"
     "npm|npm|getting the viewer"
     "/etc/ssl/certs/ca-certificates.crt|ca-certificates|getting the viewer"

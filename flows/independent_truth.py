@@ -12,7 +12,6 @@ import numpy as np
 
 from models.corrections import Mask
 from models.errors import Refused
-from models.uids import SopUid
 from services.dicom.organ_seg import KIND as ORGAN_SEG
 from services.dicom.seg_files import members_of
 from services.dicom.seg_reader import SegObject, read_seg

@@ -10,6 +10,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from models.errors import Refused
+from models.uids import SopUid
 from services.dicom.bounded import BROKEN_DATASET, open_bounded, sop_class_of
 from services.dicom.listing import ListedFile, files_under, read_failures, unchanged
 from services.dicom.seg_frames import SEG_CLASSES, Frame, SegCode
@@ -36,7 +37,7 @@ def find_seg(source: Path) -> Path:
     return segs[0]
 
 
-def members_of(folder: Path) -> dict[str, Path]:
+def members_of(folder: Path) -> dict[SopUid, Path]:
     """Return the files of a folder by SOP Instance UID; of two with one UID the first, by path.
 
     Raises
@@ -44,14 +45,14 @@ def members_of(folder: Path) -> dict[str, Path]:
     ReadFailed
         If a file vanished, was changed or cannot be read: nobody knows which object it was.
     """
-    found: dict[str, Path] = {}
+    found: dict[SopUid, Path] = {}
     for file in files_under(folder):
         if file.state is None:
             continue
         with read_failures(), file.path.open("rb") as opened, unchanged(opened, file.state):
             uid = _sop_instance_uid(opened, force=file.path.suffix == ".dcm")
         if uid:
-            found.setdefault(uid, file.path)
+            found.setdefault(SopUid(uid), file.path)
     return found
 
 

@@ -64,6 +64,20 @@ def test_triton_cannot_write_its_repository_and_sees_nothing_else_of_the_store(f
     assert {"name": "store", "mountPath": "/var/lib/organloop"} in preparing["volumeMounts"]
 
 
+def test_studies_are_worked_on_on_each_pod_s_own_disk_within_a_limit(found):
+    """On the store a worker would see, and might remove, what one on another node is reading."""
+    settings = of_kind(found, "ConfigMap")["organloop-settings"]["data"]
+    work = settings["ORGANLOOP_WORK"]
+    assert not work.startswith(f"{settings['ORGANLOOP_HOME']}/")
+    working = {pod.component: pod for pod in pods(found) if pod.component in ("worker", "tuning-job")}
+    assert set(working) == {"worker", "tuning-job"}
+    for pod in working.values():
+        [container] = pod.spec["containers"]
+        assert {"name": "work", "mountPath": work} in container["volumeMounts"]
+        [volume] = [one for one in pod.spec["volumes"] if one["name"] == "work"]
+        assert set(volume["emptyDir"]) == {"sizeLimit"}
+
+
 def test_only_what_launches_jobs_may_ask_kubernetes(found):
     asking = {pod.component for pod in pods(found) if pod.spec["automountServiceAccountToken"] is not False}
     assert asking == {"launcher"}

@@ -83,6 +83,17 @@ def test_the_backup_reads_what_the_workers_write_and_may_change_none_of_it():
     assert SERVICES["restore"]["volumes"] == [home.removesuffix(":ro"), f"{kept}:ro"]
 
 
+def test_studies_are_worked_on_on_a_volume_of_their_own_that_is_not_the_root_s():
+    work = SERVICES["worker"]["environment"]["ORGANLOOP_WORK"]
+    for name in ("worker", "tuner"):
+        assert f"work:{work}" in SERVICES[name]["volumes"]
+    assert not work.startswith("/var/lib/organloop/"), "the home may lie elsewhere"
+    for image in ("worker", "trainer"):
+        made = (ROOT / "deploy" / "images" / f"{image}.Dockerfile").read_text()
+        [line] = re.findall(r"install --directory --owner 10001 (?:.*\\\n)*.*", made)
+        assert work in line.split(), image
+
+
 def test_what_is_waited_for_can_come():
     for name, service in SERVICES.items():
         for other, awaited in service.get("depends_on", {}).items():

@@ -113,6 +113,16 @@ env: {{ . | nindent 2 }}
 {{ include "organloop.trust.volumes" . }}
 {{- end }}
 
+{{/* Where studies lie while they are worked on: the pod's own, never the store, which other nodes see. */}}
+{{- define "organloop.work.mounts" -}}
+- {name: work, mountPath: /var/lib/organloop-work}
+{{- end }}
+
+{{- define "organloop.work.volumes" -}}
+- name: work
+  emptyDir: {sizeLimit: {{ .root.Values.work.size }}}
+{{- end }}
+
 {{/* The certificates that archive and database are checked against; never a key. */}}
 {{- define "organloop.trust.mounts" -}}
 - {name: trust, mountPath: /etc/organloop/trust, readOnly: true}

@@ -52,9 +52,11 @@ job_configuration:
               resources: {{ toYaml $resources | nindent 16 }}
               volumeMounts:
                 {{- include "organloop.mounts" $this | nindent 16 }}
+                {{- include "organloop.work.mounts" $this | nindent 16 }}
                 - {name: shared-memory, mountPath: /dev/shm}
           volumes:
             {{- include "organloop.volumes" $this | nindent 12 }}
+            {{- include "organloop.work.volumes" $this | nindent 12 }}
             - name: shared-memory
               emptyDir: {medium: Memory, sizeLimit: {{ .Values.tuning.sharedMemory }}}
 {{- end }}
