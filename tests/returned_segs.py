@@ -89,11 +89,12 @@ def without_spleen(source: Path, target: Path) -> Path:
 
 
 def everything(records: SqlRecords) -> dict[str, list[tuple[Any, ...]]]:
-    """Return every row of every table."""
+    """Return every row of every table, but who was at work last."""
     with records._engine.connect() as connection:
         return {
             table.name: sorted((tuple(row) for row in connection.execute(table.select())), key=repr)
             for table in Table.metadata.sorted_tables
+            if table.name != "leases"
         }
 
 

@@ -112,7 +112,7 @@ def test_a_late_slice_makes_a_new_version_beside_the_old(hospital: Hospital) -> 
 def steps(services: Services) -> dict[str, tuple[Any, str]]:
     """What a run does after the objects are made, step by step."""
     return {
-        "before they are recorded": (services.records, "record_result"),
+        "before they are recorded": (type(services.records), "record_result"),
         "before they are stored": (services.archive, "store"),
         "while they are stored": (services.archive, "_store_one"),
         "before the outcome is noted": (segment_study, "note_segmented"),
