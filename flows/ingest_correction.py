@@ -6,6 +6,7 @@ Plain functions first; the Prefect tasks and the flow at the end only wrap them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -156,30 +157,19 @@ def ingest(
     StorageFailed
         If what is to be kept cannot be stored; `ReadFailed` if not every file can be read.
     """
-    if memory is None or not is_archived(source):
-        return _noted(source, study, sent, memory, said, show)
-    with one_run(f"ingest:{source}", memory.records) as records:
-        return _noted(source, study, sent, replace(memory, records=records), said, show)
-
-
-def _noted(
-    source: str | Path,
-    study: Path | None,
-    sent: Path | None,
-    memory: Memory | None,
-    said: Said,
-    show: Show | None,
-) -> dict[str, Any]:
-    """Put on record, too, what became of a SEG that came to the archive."""
-    try:
-        document = _ingested(source, study, sent, memory, said, show)
-    except Refused as refused:
-        if memory is not None and refused.code in NO_STRANGER:
-            note_refused_save(source, refused, memory.records)
-        raise
-    if memory is not None:
-        note_outcome(source, document, memory.records)
-    return document
+    with ExitStack() as held:
+        if memory is not None and is_archived(source):
+            records = held.enter_context(one_run(f"ingest:{source}", memory.records))
+            memory = replace(memory, records=records)
+        try:
+            document = _ingested(source, study, sent, memory, said, show)
+        except Refused as refused:
+            if memory is not None and refused.code in NO_STRANGER:
+                note_refused_save(source, refused, memory.records)
+            raise
+        if memory is not None:
+            note_outcome(source, document, memory.records)
+        return document
 
 
 def _ingested(
