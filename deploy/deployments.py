@@ -6,12 +6,14 @@ jobs of their own instead, in a pool whose jobs ask for a GPU.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -24,22 +26,24 @@ from flows.promote_release import promote_release
 from flows.segment_study import segment_study
 from flows.training_job import train_flow
 from flows.tuning_job import tune_flow
-from flows.watch_arrivals import watch_arrivals
 from services.settings import Settings
 
 WORK_POOL = "organloop"
 NIGHTLY = "0 2 * * *"
 """When tuning starts: 02:00, when nobody waits for a study."""
 
-EVERY_MINUTE = "* * * * *"
-"""When the archive is watched. A run costs about 5 s of one core, most of it to start a process, so that
-minutes are about as often as it is worth; a CT is segmented in less than that, and read much later."""
-
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 """A second run beside the first would find the same; it is not queued."""
 
-WATCH_QUEUE, LEARNING_QUEUE = "watch", "learning"
-QUEUES = (WATCH_QUEUE, URGENT_QUEUE, QUEUE, LEARNING_QUEUE)
+HEARTBEAT_SECONDS = "60"
+"""Between two signs of life of a job, seconds."""
+
+FORMER = ("watch-arrivals/organloop",)
+"""Deployments of earlier versions."""
+
+NIGHT_QUEUE, LEARNING_QUEUE = "watch", "learning"
+"""The night's bears the name of what was in it first: a worker of an earlier version asks for it."""
+QUEUES = (NIGHT_QUEUE, URGENT_QUEUE, QUEUE, LEARNING_QUEUE)
 """Work queues of the pool, what goes first first; a worker takes from the first that has something."""
 
 
@@ -83,12 +87,20 @@ def register(
             pool = WorkPoolCreate(name=WORK_POOL, type="process", concurrency_limit=at_once)
             client.create_work_pool(pool, overwrite=True)
             _order_queues(client)
+            _take_out_former(client)
             if job_template is not None:
                 _offer_jobs(client, settings, job_template, jobs_at_once)
         deployments = _deployments(settings, timezone, learns)
         for deployment, pool_name in deployments:
             deployment.apply(work_pool_name=pool_name)  # not `prefect.deploy`, which prints to stdout
     return tuple(f"{one.flow_name}/{one.name}" for one, _ in deployments)
+
+
+def _take_out_former(client: SyncPrefectClient) -> None:
+    """Take out the deployments of earlier versions, whose schedules would go on."""
+    for name in FORMER:
+        with contextlib.suppress(ObjectNotFound):
+            client.delete_deployment(client.read_deployment_by_name(name).id)
 
 
 def _offer_jobs(
@@ -132,31 +144,24 @@ def _deployments(settings: Settings, timezone: str, learns: bool) -> list[tuple[
         **common,
         schedule=Cron(NIGHTLY, timezone=timezone),
         concurrency_limit=ONE_AT_A_TIME,
-        work_queue_name=WATCH_QUEUE,  # it waits for its job, and must not take the place the job needs
+        work_queue_name=NIGHT_QUEUE,  # it waits for its job, and must not take the place the job needs
         paused=not learns,
         parameters={"on_pool": True},
     )
+    learning = common if settings.tuning_pool is None else _with_heartbeat(common)
     tuning = RunnerDeployment.from_flow(
-        tune_flow, **common, concurrency_limit=1, work_queue_name=learning_queue
+        tune_flow, **learning, concurrency_limit=1, work_queue_name=learning_queue
     )
     training = RunnerDeployment.from_flow(  # no schedule: a person starts it
-        train_flow, **common, concurrency_limit=1, work_queue_name=learning_queue
+        train_flow, **learning, concurrency_limit=1, work_queue_name=learning_queue
     )
     calibrating = RunnerDeployment.from_flow(
         calibrate_flow,
-        **common,
+        **learning,
         concurrency_limit=ONE_AT_A_TIME,
         work_queue_name=learning_queue,
     )
-    watching = RunnerDeployment.from_flow(
-        watch_arrivals,
-        **common,
-        schedule=Cron(EVERY_MINUTE, timezone=timezone),
-        concurrency_limit=ONE_AT_A_TIME,
-        work_queue_name=WATCH_QUEUE,
-    )
     return [
-        (watching, WORK_POOL),
         (RunnerDeployment.from_flow(segment_study, **common), WORK_POOL),
         (RunnerDeployment.from_flow(ingest_correction, **common), WORK_POOL),
         (nightly, WORK_POOL),
@@ -166,3 +171,9 @@ def _deployments(settings: Settings, timezone: str, learns: bool) -> list[tuple[
         (RunnerDeployment.from_flow(promote_release, **common, concurrency_limit=1), WORK_POOL),
         (RunnerDeployment.from_flow(approve_release, **common), WORK_POOL),
     ]
+
+
+def _with_heartbeat(common: dict[str, Any]) -> dict[str, Any]:
+    """Have runs say that they live: jobs of a cluster outlive the worker that started them."""
+    env = common["job_variables"]["env"] | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": HEARTBEAT_SECONDS}
+    return common | {"job_variables": {"env": env}}

@@ -9,7 +9,6 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 
 from deploy import local_process
@@ -21,6 +20,15 @@ NO_PROXY = "http://127.0.0.1:9"
 """Where nothing listens."""
 HISTORY_DAYS = 14
 """Flow runs older than this are deleted from the dashboard."""
+LOOPS = (
+    "CANCELLATION_CLEANUP",
+    "CLEANUP_RECONCILER",
+    "FOREMAN",
+    "LATE_RUNS",
+    "PAUSE_EXPIRATIONS",
+    "REPOSSESSOR",
+)
+"""Services of the server that look every 5 to 20 s; once a minute is enough, and costs a third less."""
 
 
 class PrefectServer:
@@ -67,12 +75,14 @@ class PrefectServer:
             "PREFECT_API_URL": _api_url(port),
             # Pages of its dashboard would have it fetch lists from GitHub; refused, it takes its own copies.
             "https_proxy": NO_PROXY,
+            "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",  # nothing here is automated by events
             # In memory, places that runs hold under a limit would outlive the server, never given back.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-            # The watch alone makes 1440 runs a day; what matters is in the records, not here.
+            # What matters is in the records, not here.
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
             "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(HISTORY_DAYS * 24 * 3600),
         }
+        env |= {f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": "60" for name in LOOPS}
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
         process = local_process.start([*command, "--port", str(port)], log=log, env=env)
         replace(self._state, json.dumps({"process": asdict(process), "port": port}).encode())
@@ -108,25 +118,6 @@ def wait_for_api(api_url: str, seconds: float) -> None:
         if time.monotonic() > deadline:
             raise StartFailed(f"the Prefect server at {api_url} has not answered for {seconds:.0f} s")
         time.sleep(1)
-
-
-def last_completed(api_url: str, flow_name: str) -> datetime | None:
-    """Return when a run of a flow last ended well; None if none has yet."""
-    asked = {
-        "flows": {"name": {"any_": [flow_name]}},
-        "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
-        "sort": "END_TIME_DESC",
-        "limit": 1,
-    }
-    request = urllib.request.Request(
-        f"{api_url}/flow_runs/filter", json.dumps(asked).encode(), {"Content-Type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            runs = json.load(answer)
-    except (urllib.error.URLError, OSError):
-        return None
-    return datetime.fromisoformat(runs[0]["end_time"]) if runs else None
 
 
 def _api_url(port: int) -> str:

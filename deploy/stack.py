@@ -17,13 +17,14 @@ from typing import Any
 from deploy import archive_server, viewer_server
 from deploy.archive_server import ArchiveServer
 from deploy.local_process import NotInstalled
-from deploy.prefect_server import PrefectServer, last_completed
+from deploy.prefect_server import PrefectServer
 from deploy.preparation import prepare
 from deploy.triton_server import TritonServer
 from deploy.viewer_server import ViewerServer
 from deploy.worker import Worker
 from models.release import sha256_hex
 from services.inference.triton import TritonSegmenter
+from services.records.port import RUN_FREED
 from services.records.store import open_records
 from services.releases.files import replace
 from services.releases.triton_repository import triton_config
@@ -34,8 +35,8 @@ TRITON_ENVIRONMENT = repository_root() / ".venv-triton"
 SERVED_CODE = ("deploy/triton/organ_segmenter/model.py", "models/*.py", "services/inference/*.py")
 """What a Triton keeps in memory of the project, as patterns under its root."""
 NOT_RUNNING = "not running: `organloop up` starts it"
-WATCH_LATE = timedelta(minutes=10)
-"""The archive is watched every minute; a worker that has not for so long is stuck."""
+WATCH_LATE = timedelta(minutes=2)
+"""A watch is on record every 10 s; a worker that has not watched for so long is stuck."""
 
 
 class State(StrEnum):
@@ -201,10 +202,14 @@ def _worker_part(settings: Settings, api_url: str | None) -> Part:
     worker = Worker(settings.home)
     if worker.process is None or api_url is None:
         return Part("worker", State.DOWN, "", NOT_RUNNING)
-    watched, now = last_completed(api_url, "watch-arrivals"), datetime.now(UTC)
-    said = f"watched at {watched.astimezone():%Y-%m-%d %H:%M}" if watched else "has not watched yet"
-    late = now - max(watched or worker.started_at, worker.started_at) > WATCH_LATE
-    log = f"; see {worker.log}" if late else ""
+    records, now = open_records(settings.records_url), datetime.now(UTC)
+    watch = records.last_watch()
+    lost = sum(now - one.at < timedelta(days=1) for one in records.events(RUN_FREED))
+    freed = f"; {lost} runs of the last day had no process any more" if lost else ""
+    said = f"watched at {watch.at.astimezone():%Y-%m-%d %H:%M:%S}" if watch else "has not watched yet"
+    trouble = f", in vain: {watch.trouble}" if watch and watch.trouble else ""
+    late = now - max(watch.at if watch else worker.started_at, worker.started_at) > WATCH_LATE
+    log = trouble + freed + (f"; see {worker.log}" if late else "")
     nightly = "runs the flows; tunes every night at 02:00 UTC; "
     return Part("worker", State.DOWN if late else State.UP, "", f"{nightly}{said}{log}")
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploy import local_process
 from deploy.local_process import LocalProcess
 from services.releases.files import replace
 
-if TYPE_CHECKING:
-    from prefect.client.schemas.objects import FlowRun
-
-AT_ONCE = 4
-"""Runs a worker does at a time: while one watches, one tunes and the night waits for it, one segments. More
-workers do more."""
+AT_ONCE = 3
+"""Runs a worker does at a time: while one tunes and the night waits for it, one segments. More workers do
+more."""
+GRACE_SECONDS = 2.0
+"""How long `organloop down` waits for runs; they are reported, and started again by the next `up`."""
+STOP_SECONDS = 20.0
 
 
 class Worker:
@@ -67,7 +66,7 @@ class Worker:
         """Stop the worker and the runs it started; none is no error."""
         process = self.process
         if process is not None:
-            local_process.stop(process)
+            local_process.stop(process, grace_seconds=STOP_SECONDS)
         self._state.unlink(missing_ok=True)
 
     def _noted(self) -> dict[str, Any]:
@@ -79,56 +78,19 @@ class Worker:
         return state
 
 
-def worker_name() -> str:
-    """Return the name under which this machine's worker is known at Prefect."""
-    return f"organloop@{socket.gethostname()}"
-
-
-def bury_dead_runs(api_url: str) -> int:
-    """Mark the runs of this machine's worker whose process is gone as crashed; return how many.
-
-    A worker that was killed could not report them: at Prefect they would run for ever, keep their places,
-    and not be tried again.
-    """
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-    from prefect.states import Crashed
-
-    unfinished = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
-    buried = 0
-    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
-        for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(unfinished)):
-            if _is_dead(run):
-                client.set_flow_run_state(run.id, Crashed(message="its process is gone"), force=True)
-                buried += 1
-    return buried
-
-
-def _is_dead(run: FlowRun) -> bool:
-    """Tell whether a run that is not finished was this machine's worker's and has no process any more.
-
-    A worker takes a run some seconds before its time; killed then, it leaves one that nobody has begun.
-    """
-    from deploy.deployments import WORK_POOL
-
-    pid = run.infrastructure_pid
-    if run.labels.get("prefect.worker.name") == worker_name():
-        return not pid or not Path("/proc", pid).exists()
-    taken_only = run.state is not None and run.state.is_pending() and not pid
-    return taken_only and run.work_pool_name == WORK_POOL and "prefect.worker.name" not in run.labels
-
-
 def main() -> None:
     """Register the deployments and become the worker."""
-    from deploy.deployments import WORK_POOL, register
+    from deploy.deployments import QUEUES, WORK_POOL, register
     from services.settings import Settings
 
-    api_url = os.environ["PREFECT_API_URL"]
-    register(api_url, Settings())
-    bury_dead_runs(api_url)
-    worker = ["worker", "start", "--pool", WORK_POOL, "--name", worker_name(), "--limit", str(AT_ONCE)]
-    os.execv(sys.executable, [sys.executable, "-m", "prefect", *worker])
+    register(os.environ["PREFECT_API_URL"], Settings())
+    words = ["--pool", WORK_POOL, "--at-once", str(AT_ONCE), "--grace-seconds", str(GRACE_SECONDS)]
+    queues = [f"--queue={name}" for name in QUEUES]
+    # A process of its own: what registering has imported is not needed any more.
+    os.execv(
+        sys.executable,
+        [sys.executable, "-m", "deploy.pool_worker", *words, *queues, "--watch", "--no-health"],
+    )
 
 
 if __name__ == "__main__":

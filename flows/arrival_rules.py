@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from flows.archived_study import GONE, INCOMPLETE, RENEWED, renewed, version_of
 from flows.launching import RunState
@@ -13,10 +14,32 @@ from services.pacs.port import ArchivedStudy
 from services.records.port import Arrival, ArrivalState
 
 ATTEMPTS = 3
-"""So often a version is submitted; then it has failed, and a person is told."""
+"""So many runs of a version fail by themselves; then it has failed, and a person is told."""
+INTERRUPTIONS = 10
+"""So many runs of a version are cut short, however innocent it looks; then it has failed too. With the
+pauses between them that is a quarter of an hour at least."""
+ALONE_AFTER = 3
+"""Cut short so often, it runs alone: what ends its process each time takes no other study with it."""
+LONGEST_PAUSE = timedelta(minutes=10)
 
 ARRIVING = "arriving"
 RUN_FAILED = "run-failed"
+RUN_INTERRUPTED = "run-interrupted"
+NOT_ITS_FAULT = frozenset(
+    {
+        "invalid-release",
+        "lease-lost",
+        "pacs-failed",
+        "pacs-unavailable",
+        "read-failed",
+        "serving-timed-out",
+        "serving-unavailable",
+        "storage-failed",
+    }
+)
+"""Codes of errors that say nothing about the study: the archive, Triton or the records were away."""
+
+_LATE = " (ended because it took too long)"
 
 EVENTS = {
     ArrivalState.GONE: "study-gone",
@@ -68,7 +91,7 @@ def judged(
         return _set_aside(seen, ArrivalState.IGNORED, Refused(Code.NOT_CT, f"It holds {kinds} and no CT."))
     seen = replace(seen, urgent=study.urgent)
     if version != seen.version:
-        seen = replace(seen, state=ArrivalState.WAITING, version=version, attempts=0, run="")
+        seen = replace(seen, state=ArrivalState.WAITING, version=version, attempts=0, interrupted=0, run="")
     if seen.state is not ArrivalState.WAITING:
         return seen
     if instances < expected:
@@ -82,15 +105,26 @@ def judged(
 def followed(arrival: Arrival, run: RunState) -> Arrival:
     """Return an arrival by what became of its run.
 
-    A run puts its own outcome on record; where it has ended and did not, its work is not done.
+    A run puts its own outcome on record; where it has ended and did not, its work is not done. Only
+    a run that failed by itself, and not because something else was away, counts as an attempt.
     """
     if run is RunState.GOING:
         return arrival
-    if arrival.attempts < ATTEMPTS:
-        return replace(arrival, state=ArrivalState.WAITING)
-    why = f" ({arrival.code}: {arrival.detail})" if arrival.code else ""
-    detail = f"{arrival.attempts} runs ended without a result, the last of them {arrival.run}{why}."
-    return replace(arrival, state=ArrivalState.FAILED, code=RUN_FAILED, detail=detail)
+    if run in (RunState.DONE, RunState.FAILED) and arrival.code not in NOT_ITS_FAULT:
+        arrival = replace(arrival, attempts=arrival.attempts + 1)
+    else:
+        arrival = replace(arrival, interrupted=arrival.interrupted + 1)
+    why = f" ({arrival.code}: {arrival.detail})" if arrival.code else _LATE if run is RunState.LATE else ""
+    if arrival.attempts >= ATTEMPTS:
+        detail = f"{arrival.attempts} runs ended without a result, the last of them {arrival.run}{why}."
+        return replace(arrival, state=ArrivalState.FAILED, code=RUN_FAILED, detail=detail)
+    if arrival.interrupted >= INTERRUPTIONS:
+        detail = (
+            f"{arrival.interrupted} runs were cut short, the last of them, {arrival.run}, while no other "
+            f"study ran{why}: it ends the process that works on it, or something was away each time."
+        )
+        return replace(arrival, state=ArrivalState.FAILED, code=RUN_INTERRUPTED, detail=detail)
+    return replace(arrival, state=ArrivalState.WAITING, code="", detail="")
 
 
 def event_of(before: Arrival, after: Arrival) -> str | None:
@@ -110,5 +144,47 @@ def in_order(arrivals: Collection[Arrival]) -> list[Arrival]:
     return sorted(ready, key=lambda one: not one.urgent)
 
 
+def startable(arrivals: Collection[Arrival], at_once: int, now: datetime) -> list[Arrival]:
+    """Return the arrivals that are submitted now.
+
+    What was cut short waits 2, 4, 8, ... seconds, at last `LONGEST_PAUSE`, so that an outage uses nothing
+    up. What was cut short often runs while nothing else does, for it may be what ends every process around
+    it; until it has, only what is urgent is begun.
+
+    Parameters
+    ----------
+    arrivals
+        All that something is to be done about, those under way too.
+    at_once
+        How many may be under way.
+    now
+        The time.
+    """
+    under_way = [one for one in arrivals if one.state is ArrivalState.SUBMITTED]
+    if any(_runs_alone(one) for one in under_way):
+        return []
+    room = max(at_once - len(under_way), 0)
+    ready = [one for one in in_order(arrivals) if now >= _not_before(one, now)]
+    others = [one for one in ready if not _runs_alone(one)]
+    if len(others) == len(ready):
+        return others[:room]
+    urgent = [one for one in others if one.urgent]
+    if urgent or under_way:
+        return urgent[:room]
+    return [one for one in ready if _runs_alone(one)][:1]
+
+
+def _runs_alone(arrival: Arrival) -> bool:
+    return arrival.interrupted >= ALONE_AFTER
+
+
+def _not_before(arrival: Arrival, now: datetime) -> datetime:
+    if not arrival.interrupted:
+        return now
+    return (arrival.changed_at or now) + min(timedelta(seconds=2**arrival.interrupted), LONGEST_PAUSE)
+
+
 def _set_aside(arrival: Arrival, state: ArrivalState, why: Refused) -> Arrival:
-    return replace(arrival, state=state, code=why.code, detail=why.detail, version="", attempts=0, run="")
+    return replace(
+        arrival, state=state, code=why.code, detail=why.detail, version="", attempts=0, interrupted=0, run=""
+    )

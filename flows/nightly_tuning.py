@@ -8,6 +8,7 @@ own, on a work pool of its own.
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import Any, cast
 
 from prefect import flow, runtime, task
@@ -58,8 +59,13 @@ def tuned_on_pool(level: str, settings: Settings, look_seconds: float = LOOK_SEC
     TuningLost
         If the job came to nothing `TRIES` times, or did not end within `LONGEST_SECONDS`.
     """
+    with closing(PrefectLauncher(LONGEST_SECONDS)) as launcher:
+        return _tuned(level, settings, launcher, look_seconds)
+
+
+def _tuned(level: str, settings: Settings, launcher: PrefectLauncher, look_seconds: float) -> dict[str, Any]:
+    """Start the job, again where it is lost, and return what came of it; raises as `tuned_on_pool`."""
     services = connect_in_process(settings)
-    launcher = PrefectLauncher(LONGEST_SECONDS)
     ends = time.monotonic() + LONGEST_SECONDS
     for attempt in range(1, TRIES + 1):
         run = plan(services, None, tuning_settings(level, settings))

@@ -1,117 +1,84 @@
 """What came to the archive: looked at, segmented when it is complete, and tried again when a run is lost.
 
-Plain functions first; the Prefect tasks and the flow at the end only wrap them. Killed between any two
-steps, the next watch goes on: the feed's cursor and the arrivals advance in one transaction, a run is
-started under a key, and an arrival is only changed by who has seen its last change.
+Killed between any two steps, the next watch goes on: the feed's cursor and the arrivals advance in one
+transaction, a run is started under a key, and an arrival is only changed by who has seen its last change.
+Who watches, and when, is `flows.arrival_loop`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-from prefect import flow, task
-from prefect.artifacts import create_table_artifact
-
 from flows.archived_study import INCOMPLETE, RENEWED, patient_fault, renewal_key
-from flows.arrival_rules import ARRIVING, event_of, followed, in_order, judged
+from flows.arrival_rules import ARRIVING, event_of, followed, judged, startable
 from flows.correction_outcome import CORRECTION_REFUSED
-from flows.launching import INGEST, RUN_SECONDS, SEGMENT, Launcher, PrefectLauncher
-from flows.queried_pacs import OURS, lacking, retrieve
+from flows.launching import INGEST, SEGMENT, Launcher
+from flows.queried_pacs import OURS, lacking
 from flows.serving import Progress, silent
 from models.errors import PacsFailed, ServingFailed
 from models.uids import StudyUid
 from models.verdict import Code
 from services.pacs.incoming import is_uid
-from services.pacs.port import ArchivedStudy
+from services.pacs.port import ArchivedStudy, Changes
 from services.records.port import Arrival, ArrivalState, Records
-from services.settings import Settings
-from services.wiring import Services, connect
+from services.wiring import Services
 
 DAYS_WATCHED = 30
 """Once a day segmented studies that came in so many days are looked at again: deleted ones tell nobody."""
 
-LOOK_SECONDS = 30.0
-"""No further segmented study is looked at after so long; the next watch goes on. Nothing new waits for it."""
+LOOK_SECONDS = 2.0
+"""No further segmented study is looked at after so long; the next watch goes on. Nothing new waits longer."""
+
+UNFINISHED = (ARRIVING, INCOMPLETE)
+"""Codes of studies of which more may come."""
 
 SEG = "SEG"
-SHOWN = ("uid", "study_uid", "state", "code", "detail", "urgent", "attempts", "run")
+SHOWN = ("uid", "study_uid", "state", "code", "detail", "urgent", "attempts", "interrupted", "run")
 
 
-def watch(
-    services: Services, launcher: Launcher, today: date | None = None, progress: Progress = silent
-) -> dict[str, Any]:
-    """Take in what came, look at it, start what is to be done, then query; repeatable.
-
-    Parameters
-    ----------
-    services
-        What to work with; without an archive there is nothing to do.
-    launcher
-        Starts the runs.
-    today
-        For the query of a PACS; by default the date here.
-    progress
-        Told each step.
-
-    Returns
-    -------
-    dict
-        ``came``, how many studies were touched; ``arrivals``, what each that changed has become;
-        ``unanswered``, the studies for which the archive did not answer; ``held``, why nothing was started,
-        or None; ``not_sent``, the studies that the queried PACS did not send.
+def take_in(services: Services, today: date, progress: Progress = silent) -> int:
+    """Read the archive's feed to its end; return how many studies were touched.
 
     Raises
     ------
     PacsFailed
-        If the archive's feed did not answer; or, when all else was done, the PACS that is queried.
+        If the archive's feed did not answer.
     StorageFailed
         If the records cannot be reached or written.
     """
-    day = today or date.today()
-    came = take_in(services, day, progress)
-    changed, unanswered = look(services, launcher, progress)
-    started, held = submit(services, launcher, progress)
-    not_sent = retrieve(services, day, progress)  # last: what was pushed does not wait for it
-    return _told(came, [*changed, *started], unanswered, held, not_sent)
-
-
-def _told(
-    came: int, arrivals: list[dict[str, Any]], unanswered: list[str], held: str | None, not_sent: list[str]
-) -> dict[str, Any]:
-    return {
-        "came": came,
-        "arrivals": arrivals,
-        "unanswered": unanswered,
-        "held": held,
-        "not_sent": not_sent,
-    }
-
-
-def take_in(services: Services, today: date, progress: Progress = silent) -> int:
-    """Read the archive's feed to its end; return how many studies were touched. Raises as `watch`."""
     _begin(services, progress)
     services.records.sweep(today, datetime.combine(today, time()).astimezone() - timedelta(days=DAYS_WATCHED))
+    news = read_on(services, services.records.feed_cursor() or 0, progress)
+    progress(f"{len(news.study_uids)} studies were touched")
+    return len(news.study_uids)
+
+
+def read_on(services: Services, cursor: int, progress: Progress = silent) -> Changes:
+    """Read the archive's feed from a cursor to its end; what came and the new cursor are put on record.
+
+    Nothing is written where nothing came. Raises as `take_in`.
+    """
     came: set[StudyUid] = set()
+    quiet = False
     more = services.feed is not None
     while more and services.feed is not None:
-        cursor = services.records.feed_cursor() or 0
         changes = services.feed.changes(cursor)
         study_uids = [uid for uid in changes.study_uids if _has_uid(uid, services, progress)]
-        services.records.take_in(study_uids, changes.cursor)
+        if study_uids or changes.cursor != cursor:
+            services.records.take_in(study_uids, changes.cursor)
         if changes.cursor < cursor:
             progress("the archive's feed begins again: its database is another one")
             payload = {"cursor": cursor, "begun_again_to": changes.cursor}
             services.records.event("feed-began-again", who="watch_arrivals", payload=payload)
         came.update(study_uids)
-        more = changes.more
-    progress(f"{len(came)} studies were touched")
-    return len(came)
+        quiet |= changes.quiet
+        cursor, more = changes.cursor, changes.more
+    return Changes(tuple(came), cursor, more=False, quiet=quiet)
 
 
 def _begin(services: Services, progress: Progress) -> None:
@@ -137,9 +104,24 @@ def _has_uid(study_uid: StudyUid, services: Services, progress: Progress) -> boo
 
 
 def look(
-    services: Services, launcher: Launcher, progress: Progress = silent
+    services: Services,
+    launcher: Launcher,
+    progress: Progress = silent,
+    *,
+    again: Collection[str] = UNFINISHED,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Look after every arrival that something came to or that is under way.
+
+    Parameters
+    ----------
+    services
+        What to work with.
+    launcher
+        Starts runs, and knows what became of them.
+    progress
+        Told each step.
+    again
+        What is asked for anew although it was not complete when it was looked at: codes of `UNFINISHED`.
 
     Returns
     -------
@@ -157,7 +139,8 @@ def look(
         if before.state is ArrivalState.SUBMITTED:
             after = followed(before, launcher.state(before.run))
         lost = after.state is not before.state
-        if before.is_study and (before.touched or lost or before.code in (ARRIVING, INCOMPLETE)):
+        asked = before.code in again or (before.touched and before.code not in UNFINISHED)
+        if before.is_study and (asked or lost):
             try:
                 after = _looked_at(after, services)
             except PacsFailed as error:
@@ -180,7 +163,7 @@ def _new_first(arrivals: Sequence[Arrival]) -> list[Arrival]:
 def _change(before: Arrival, after: Arrival, records: Records) -> bool:
     event = event_of(before, after)
     key = renewal_key(after.study_uid, after.version) if event == RENEWED else None
-    payload = {"version": after.version, "attempts": after.attempts}
+    payload = {"version": after.version, "attempts": after.attempts, "interrupted": after.interrupted}
     return records.change_arrival(before, after, event=event, payload=payload, key=key)
 
 
@@ -230,9 +213,19 @@ def _still_to_come(arrival: Arrival, study: ArchivedStudy | None, services: Serv
 
 
 def submit(
-    services: Services, launcher: Launcher, progress: Progress = silent
+    services: Services,
+    launcher: Launcher,
+    progress: Progress = silent,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """Start a run for what is ready, urgent studies first, a few at a time.
+    """Start a run for what is ready, urgent studies first, a few at a time; see `startable`.
+
+    Parameters
+    ----------
+    services, launcher, progress
+        As `look`.
+    now
+        The clock: what was cut short pauses before it is started again.
 
     Returns
     -------
@@ -240,20 +233,17 @@ def submit(
         What those that were started have become, and why studies were not started, or None.
     """
     arrivals = services.records.open_arrivals()
-    states = Counter(one.state for one in arrivals)
-    room = services.settings.studies_at_once - states[ArrivalState.SUBMITTED]
-    ready = in_order(arrivals)
+    ready = startable(arrivals, services.settings.studies_at_once, now())
     held = _why_held(services) if any(one.is_study for one in ready) else None
     if held is not None:
         progress(f"nothing is segmented: {held}")
         ready = [one for one in ready if not one.is_study]
     started = []
-    for before in ready[: max(room, 0)]:
+    for before in ready:
         deployment = SEGMENT if before.is_study else INGEST
         key = f"{deployment}:{before.uid}:{before.changed_at}"
         run = launcher.launch(deployment, before.uid, key, urgent=before.urgent)
-        attempts = before.attempts + 1
-        after = replace(before, state=ArrivalState.SUBMITTED, run=run, attempts=attempts)
+        after = replace(before, state=ArrivalState.SUBMITTED, run=run)
         if services.records.change_arrival(before, after):
             started.append(_shown(after, progress))
     return started, held
@@ -282,50 +272,3 @@ def _shown(arrival: Arrival, progress: Progress) -> dict[str, Any]:
         for name, value in asdict(arrival).items()
         if name in SHOWN
     }
-
-
-@task(name="take in")
-def take_in_task() -> int:
-    """Read the archive's feed to its end."""
-    return take_in(connect(Settings()), date.today(), print)
-
-
-@task(name="look")
-def look_task() -> tuple[list[dict[str, Any]], list[str]]:
-    """Look after what came and what is under way."""
-    return look(connect(Settings()), PrefectLauncher(RUN_SECONDS), print)
-
-
-@task(name="submit")
-def submit_task() -> tuple[list[dict[str, Any]], str | None]:
-    """Start runs for what is ready."""
-    return submit(connect(Settings()), PrefectLauncher(RUN_SECONDS), print)
-
-
-@task(name="retrieve")
-def retrieve_task() -> list[str]:
-    """Retrieve what the queried PACS has more."""
-    return retrieve(connect(Settings()), date.today(), print)
-
-
-@task(name="publish arrivals")
-def publish_arrivals_task(arrivals: list[dict[str, Any]], held: str | None) -> None:
-    """Show in the Prefect dashboard what came and what was done."""
-    if arrivals or held:
-        said = f"Not segmented for now: {held}." if held else "What changed in this watch."
-        create_table_artifact(key="arrivals", table=arrivals, description=said)
-
-
-@flow(name="watch-arrivals", log_prints=True)
-def watch_arrivals() -> dict[str, Any]:
-    """Take in what came to the archive, look after it, start what is to be done, query the PACS."""
-    came = take_in_task()
-    changed, unanswered = look_task()
-    started, held = submit_task()
-    publish_arrivals_task([*changed, *started], held)
-    not_sent = retrieve_task()  # last: what was pushed does not wait for it
-    if unanswered:
-        raise PacsFailed(f"the archive did not answer for {', '.join(unanswered)}; the next watch asks again")
-    if not_sent:
-        raise PacsFailed(f"the PACS did not send {', '.join(not_sent)}; it is asked again later")
-    return _told(came, [*changed, *started], unanswered, held, not_sent)

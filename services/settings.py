@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     watch_from: Literal["beginning", "now"] = Field(
         "beginning",
         description="Where the archive's feed is first read: `beginning` segments all it holds, `now` only "
-        "what comes after the first watch.",
+        "what comes after the first watch. One without a feed is queried from the day before that on.",
     )
     serving_deadline_seconds: PositiveFloat = Field(
         120.0, description="Longest wait for one answer of the segmenter, seconds."

@@ -15,6 +15,7 @@ from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
 from services.pacs.port import Archive, ChangeFeed, QuerySource
+from services.pacs.queried_feed import QueriedFeed
 from services.pacs.query_retrieve import OrthancQuerySource
 from services.records.port import Records
 from services.records.store import open_records
@@ -83,7 +84,7 @@ def connect(settings: Settings) -> Services:
         repository=triton_repository(settings),
         endpoints=_endpoints(settings) or (triton,),
         archive=archive,
-        feed=archive if isinstance(archive, OrthancArchive) else None,
+        feed=_feed_of(archive),
         source=source_of(settings, archive),
     )
 
@@ -101,7 +102,7 @@ def connect_in_process(settings: Settings) -> Services:
         repository=repository,
         endpoints=(),
         archive=archive,
-        feed=archive if isinstance(archive, OrthancArchive) else None,
+        feed=_feed_of(archive),
         source=source_of(settings, archive),
     )
 
@@ -163,7 +164,7 @@ def _endpoints(settings: Settings) -> tuple[TritonSegmenter, ...]:
 def archive_of(settings: Settings) -> OrthancArchive | DicomwebArchive | None:
     """Return the archive of the settings, else that of the local stack; None if there is neither.
 
-    A DICOMweb address alone makes an archive without a feed of changes.
+    A DICOMweb address alone makes an archive without a feed of changes, which is queried instead.
     """
     urls = settings.orthanc_url, settings.dicomweb_url
     if urls == (None, None):
@@ -173,6 +174,12 @@ def archive_of(settings: Settings) -> OrthancArchive | DicomwebArchive | None:
         web = dicomweb_url or f"{orthanc_url}/dicom-web"
         return OrthancArchive(_connection(settings, orthanc_url), _connection(settings, web))
     return None if dicomweb_url is None else DicomwebArchive(_connection(settings, dicomweb_url))
+
+
+def _feed_of(archive: OrthancArchive | DicomwebArchive | None) -> ChangeFeed | None:
+    if archive is None or isinstance(archive, OrthancArchive):
+        return archive
+    return QueriedFeed(archive)
 
 
 def source_of(settings: Settings, archive: Archive | None) -> OrthancQuerySource | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import subprocess
 import time
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 from pydicom import dcmread
 
+from flows.arrival_rules import LONGEST_PAUSE
 from flows.ingest_correction import ingest, memory_of
-from flows.launching import INGEST, SEGMENT, RunState
+from flows.launching import INGEST, SEGMENT, Launcher, RunState
+from flows.queried_pacs import retrieve
 from flows.segment_study import segment
-from flows.watch_arrivals import watch
+from flows.watch_arrivals import UNFINISHED, look, submit, take_in
 from models.errors import OrganloopError
 from models.phantom import make_case
 from services.dicom.phantom_series import write_phantom_series
@@ -27,6 +29,9 @@ from tests.learning import ORGANS, SPACING, THREADS, Site
 EXAMINED = date(2020, 1, 1)
 """StudyDate of the phantoms."""
 
+PATIENCE_SECONDS = 60.0
+"""Longest wait for the archive; only a test that fails takes it."""
+
 SLICES = 20
 """Of a short phantom; so many are quick."""
 
@@ -36,6 +41,22 @@ def write_short_phantom(folder: Path) -> Path:
     for path in write_phantom_series(make_case("B", 1, spacing_mm=SPACING), folder)[SLICES:]:
         path.unlink()
     return folder
+
+
+def watch(services: Services, launcher: Launcher, today: date | None = None) -> dict[str, Any]:
+    """Do once all that the loop does; the pauses before what was cut short are over."""
+    day = today or date.today()
+    came = take_in(services, day)
+    changed, unanswered = look(services, launcher)
+    later = datetime.now(UTC) + LONGEST_PAUSE
+    started, held = submit(services, launcher, now=lambda: later)
+    return {
+        "came": came,
+        "arrivals": [*changed, *started],
+        "unanswered": unanswered,
+        "held": held,
+        "not_sent": retrieve(services, day),
+    }
 
 
 @dataclass
@@ -68,7 +89,7 @@ class Worker:
             if deployment == INGEST:
                 self.documents[source] = ingest(source, memory=memory_of(self.services.settings))
         except OrganloopError:
-            return RunState.LOST
+            return RunState.FAILED
         return RunState.DONE
 
     def launched(self, deployment: str) -> list[str]:
@@ -103,22 +124,26 @@ class Hospital:
         sent = [str(path) for path in files or sorted(self.ct.iterdir())]
         subprocess.run(["storescu", "-aet", "STORESCU", *peer, *sent], check=True, capture_output=True)
 
+    def quiet(self) -> None:
+        """Wait until the archive calls every study stable."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not all(one["IsStable"] for one in self.archive.ask("/studies?expand")):
+            assert time.monotonic() < end, "the archive calls no study stable"
+            time.sleep(0.05)
+
     def settle(self) -> dict[str, Any]:
-        """Watch until the archive calls the study stable and it is looked at, at most 20 s."""
-        end = time.monotonic() + 20
-        while True:
+        """Watch once the archive calls every study stable, and again for what is retrieved then."""
+        for _ in range(5):
+            self.quiet()
             told = self.watch()
-            if self.arrival.code not in ("arriving", "incomplete") or time.monotonic() > end:
+            if self.arrival.code not in UNFINISHED:
                 return told
-            time.sleep(0.2)
+        raise AssertionError(f"the study stays {self.arrival.code}")
 
     def ingested(self) -> str:
-        """Watch until a SEG is handed over, at most 20 s, and take it in; return its SOP Instance UID."""
+        """Watch once a SEG is there and quiet, and take it in; return its SOP Instance UID."""
         before = self.worker.launched(INGEST)
-        end = time.monotonic() + 20
-        while self.worker.launched(INGEST) == before and time.monotonic() < end:
-            self.watch()
-            time.sleep(0.2)
+        self.settle()
         [uid] = self.worker.launched(INGEST)[len(before) :]
         self.worker.work()
         self.watch()

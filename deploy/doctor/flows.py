@@ -9,8 +9,6 @@ from deploy.doctor.finding import Finding, State
 from models.errors import OrganloopError
 
 REGISTER = "`organloop up` registers them on one machine, `organloop register` in a cluster."
-WATCH = ".watch_arrivals"
-"""How the entry point of the flow ends that looks for new studies."""
 
 
 class FlowsFailed(OrganloopError):
@@ -55,8 +53,7 @@ def flows(api_url: str | None) -> Iterator[Finding]:
             yield Finding(
                 "flows, server", State.GOOD, f"{api_url} answers in {took_ms:.0f} ms", measured=measured
             )
-            watches = [d for d in client.read_deployments() if str(d.entrypoint).endswith(WATCH)]
-            yield watched(len(watches), paused=any(one.paused for one in watches))
+            yield registered(len(client.read_deployments()))
             for pool in client.read_work_pools():
                 online = [w for w in client.read_workers_for_work_pool(pool.name) if w.status == "ONLINE"]
                 yield polled(pool.name, len(online), paused=bool(pool.is_paused))
@@ -64,14 +61,12 @@ def flows(api_url: str | None) -> Iterator[Finding]:
         raise FlowsFailed(f"the Prefect server at {api_url} failed ({type(error).__name__})") from error
 
 
-def watched(registered: int, *, paused: bool) -> Finding:
-    """Judge whether new studies are looked for, by the deployments that do it."""
-    name = "flows, watch of the archive"
-    if not registered:
-        return Finding(name, State.BAD, "not registered: no study is ever found", REGISTER)
-    if paused:
-        return Finding(name, State.BAD, "paused: no study is found", "Resume it in Prefect's dashboard.")
-    return Finding(name, State.GOOD, "registered, every minute")
+def registered(deployments: int) -> Finding:
+    """Judge whether there is anything that could be run."""
+    name, measured = "flows, deployments", {"deployments": deployments}
+    if not deployments:
+        return Finding(name, State.BAD, "none is registered: nothing can be run", REGISTER, measured)
+    return Finding(name, State.GOOD, f"{deployments} are registered", measured=measured)
 
 
 def polled(pool: str, workers: int, *, paused: bool) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, select, text
 
@@ -12,12 +12,15 @@ from deploy.doctor.clock import clock
 from deploy.doctor.finding import Finding, State
 from services.backup.backup import BACKUP_TAKEN
 from services.records.database import connect, revisions
-from services.records.tables import EventRow
+from services.records.port import RUN_FREED, Watch
+from services.records.tables import EventRow, WatchRow
 
 FAR_MS = 50.0
 """A study takes some thirty transactions."""
 OVERDUE_HOURS = 26.0
 """A backup every night is never older."""
+LATE_SECONDS = 120.0
+"""A watch is on record every 10 s."""
 
 
 def records(url: str) -> Iterator[Finding]:
@@ -54,6 +57,8 @@ def records(url: str) -> Iterator[Finding]:
             yield clock("the database", (now - datetime.now(UTC)).total_seconds())
         if found == newest:
             yield backup(_hours_since_backup(engine))
+            yield watched(_last_watch(engine), datetime.now(UTC))
+            yield freed(_freed_in_a_day(engine))
     finally:
         engine.dispose()
 
@@ -80,3 +85,40 @@ def backup(hours: float | None) -> Finding:
     if hours <= OVERDUE_HOURS:
         return Finding("backup", State.GOOD, detail, measured=measured)
     return Finding("backup", State.WARNING, detail, remedy, measured)
+
+
+def watched(last: Watch | None, now: datetime) -> Finding:
+    """Judge whether a worker watches the archive for new studies."""
+    name = "archive, watch"
+    remedy = "A worker watches, half a minute after `organloop up` or its pod started it; else see its log."
+    if last is None:
+        return Finding(name, State.WARNING, "nobody has watched yet: no study is found", remedy)
+    seconds = (now - last.at).total_seconds()
+    detail, measured = f"watched {seconds:.0f} s ago", {"seconds_ago": round(seconds, 1)}
+    if seconds > LATE_SECONDS:
+        return Finding(name, State.BAD, f"{detail}: no study is found", remedy, measured)
+    if last.trouble:
+        return Finding(name, State.BAD, f"{detail}, in vain: {last.trouble}", "See the archive.", measured)
+    return Finding(name, State.GOOD, detail, measured=measured)
+
+
+def _last_watch(engine: Engine) -> Watch | None:
+    with engine.connect() as connection:
+        row = connection.execute(select(WatchRow.at, WatchRow.trouble)).first()
+    return None if row is None else Watch(row.at, row.trouble)
+
+
+def freed(runs: int) -> Finding:
+    """Judge how many runs of the last day were ended because nobody worked on them."""
+    name, measured = "runs without a process", {"runs": runs}
+    if not runs:
+        return Finding(name, State.GOOD, "none in the last day", measured=measured)
+    detail = f"{runs} were ended in the last day, and tried again"
+    remedy = "The events `run-freed` name them: did workers run out of memory, did a node fail?"
+    return Finding(name, State.WARNING, detail, remedy, measured)
+
+
+def _freed_in_a_day(engine: Engine) -> int:
+    with engine.connect() as connection:
+        times = connection.execute(select(EventRow.at).filter_by(what=RUN_FREED)).scalars()
+        return sum(datetime.now(UTC) - at < timedelta(days=1) for at in times)

@@ -30,7 +30,7 @@ worker | trainer)
     without pip setuptools openvino_telemetry
     python - <<'PYTHON'
 import importlib
-for flow in ("watch_arrivals", "segment_study", "ingest_correction", "nightly_tuning", "promote_release", "approve_release"):
+for flow in ("arrival_loop", "segment_study", "ingest_correction", "nightly_tuning", "promote_release", "approve_release"):
     importlib.import_module(f"flows.{flow}")
 importlib.import_module("deploy.pool_worker")
 PYTHON

@@ -64,5 +64,5 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
     CMD ["python", "-m", "deploy.health", "http://127.0.0.1:8080/health"]
 # SIGTERM: takes no more runs, and waits for those under way.
 STOPSIGNAL SIGTERM
-CMD ["python", "-m", "deploy.pool_worker", "--queue", "watch", "--queue", "stat", "--queue", "default", \
+CMD ["python", "-m", "deploy.pool_worker", "--watch", "--queue", "watch", "--queue", "stat", "--queue", "default", \
      "--at-once", "3"]

@@ -45,6 +45,7 @@ class RecordsCollector(Collector):
             counted = list(self._counted())
         yield from counted
         yield from self._arrivals()
+        yield from self._watch()
         yield from self._serving()
 
     def _counted(self) -> Iterator[Metric]:
@@ -62,6 +63,9 @@ class RecordsCollector(Collector):
         )
         yield CounterMetricFamily(
             "organloop_bounds_broken", "Alarms of the bound of DSC.", value=tally.bounds_broken
+        )
+        yield CounterMetricFamily(
+            "organloop_runs_freed", "Runs ended because nobody worked on them.", value=tally.runs_freed
         )
         yield _backups(tally)
         yield GaugeMetricFamily(
@@ -85,6 +89,19 @@ class RecordsCollector(Collector):
             "organloop_oldest_waiting_seconds",
             "Age of the oldest arrival that waits or is worked on.",
             value=oldest,
+        )
+
+    def _watch(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "organloop_last_watch_seconds", "Seconds since the archive was watched last.", labels=()
+        )
+        watch = self._records.last_watch()
+        if watch is not None:
+            family.add_metric((), (datetime.now(UTC) - watch.at).total_seconds())
+        yield family
+        in_vain = bool(watch and watch.trouble)
+        yield GaugeMetricFamily(
+            "organloop_watch_in_vain", "Whether the last watch came to nothing.", value=float(in_vain)
         )
 
     def _serving(self) -> Iterator[Metric]:

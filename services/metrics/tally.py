@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from models.gate_report import Decision
 from services.metrics.figures import STUDY_SEGMENTED
-from services.records.port import Event
+from services.records.port import RUN_FREED, Event
 
 BUCKETS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0)
 """Upper bounds of the histograms of seconds; the last is open."""
@@ -50,6 +50,8 @@ class Tally:
         Gate decisions, each from 0 on: of a counter that begins at 1 Prometheus sees no increase.
     promotions, bounds_broken
         Changes of the incumbent; alarms of the bound's drift check.
+    runs_freed
+        Runs ended because nobody worked on them, and places that none held given back.
     last_backup
         When the newest backup was taken, ISO 8601; None if there is none.
     backups_failed
@@ -65,6 +67,7 @@ class Tally:
     decisions: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(map(str, Decision), 0)))
     promotions: int = 0
     bounds_broken: int = 0
+    runs_freed: int = 0
     last_backup: str | None = None
     backups_failed: int = 0
 
@@ -106,6 +109,10 @@ def _bound(tally: Tally, _: Mapping[str, object]) -> None:
     tally.bounds_broken += 1
 
 
+def _freed(tally: Tally, _: Mapping[str, object]) -> None:
+    tally.runs_freed += 1
+
+
 def _backup(tally: Tally, payload: Mapping[str, object]) -> None:
     tally.last_backup, tally.backups_failed = str(payload["taken_at"]), 0
 
@@ -121,6 +128,8 @@ _COUNTED: Mapping[str, Callable[[Tally, Mapping[str, object]], None]] = {
     "gate-decided": _decision,
     "incumbent-changed": _promotion,
     "bound-broken": _bound,
+    RUN_FREED: _freed,
+    "place-freed": _freed,
     "backup-taken": _backup,
     "backup-failed": _no_backup,
 }

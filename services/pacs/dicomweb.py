@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,25 @@ class DicomwebArchive:
                 (SeriesUid(row[_SERIES_UID]), row[_MODALITY], SopUid(row[_SOP_UID])) for row in instances
             ),
         )
+
+    def studies_since(self, day: date) -> dict[StudyUid, str]:
+        """Return how many instances the archive counts of each study made on a day or later, as it writes it.
+
+        Raises
+        ------
+        PacsFailed
+            If the archive answered with an error, or not at all.
+        """
+        rows = self._search(
+            self._client.search_for_studies,
+            (_STUDY_UID, _INSTANCES),
+            search_filters={"StudyDate": f"{day:%Y%m%d}-"},
+        )
+        counted: dict[StudyUid, str] = {}
+        for row in rows:  # one for each patient it lies under
+            uid = StudyUid(row[_STUDY_UID])
+            counted[uid] = f"{counted[uid]}+{row[_INSTANCES]}" if uid in counted else row[_INSTANCES]
+        return counted
 
     def fetch_study(self, source: StudyUid | Path, into: Path) -> Path:
         """Write a study to the folder under `into` that bears its UID, a file per object; see `Pacs`.

@@ -20,6 +20,11 @@ STRETCH = 500
 CAME = frozenset({"NewInstance", "NewSeries", "NewStudy", "StableSeries", "StableStudy"})
 """Single instances too: nothing else tells of a late slice if Orthanc restarts before the study is stable."""
 
+QUIET = "StableStudy"
+"""Nothing came to a study for `StableAge`."""
+EVERY_SECONDS = 1.0
+"""Between two looks at the feed; one takes a millisecond on either side."""
+
 _STUDY_INSTANCE_UID = "0020,000d"
 """As Orthanc writes its tag in short answers."""
 
@@ -44,24 +49,32 @@ class OrthancArchive(DicomwebArchive):
         super().__init__(web)
         self.rest = rest
 
+    @property
+    def every_seconds(self) -> float:
+        """See `ChangeFeed.every_seconds`."""
+        return EVERY_SECONDS
+
     def changes(self, cursor: int) -> Changes:
         """See `ChangeFeed.changes`."""
 
-        def read(answer: dict[str, Any]) -> tuple[set[str], int, bool]:
-            came = {change["ID"] for change in answer["Changes"] if change["ChangeType"] in CAME}
-            return came, int(answer["Last"]), not answer["Done"]
+        def read(answer: dict[str, Any]) -> tuple[set[str], int, bool, bool]:
+            came = [change for change in answer["Changes"] if change["ChangeType"] in CAME]
+            quiet = any(change["ChangeType"] == QUIET for change in came)
+            return {change["ID"] for change in came}, int(answer["Last"]), not answer["Done"], quiet
 
-        resources, last, more = self.rest.need(f"/changes?since={cursor}&limit={STRETCH}", read)
+        resources, last, more, quiet = self.rest.need(f"/changes?since={cursor}&limit={STRETCH}", read)
         if last < cursor:
             _log.warning("the archive's feed ends at %d, before %d: it is read from its start", last, cursor)
             return self.changes(0)
+        if not resources:
+            return Changes((), last, more, quiet)
         asked = {"Resources": sorted(resources), "Level": "Study", "Short": True}
         studies = self.rest.need(
             "/tools/bulk-content",
             lambda answer: [StudyUid(study["MainDicomTags"][_STUDY_INSTANCE_UID]) for study in answer],
             body=asked,
         )
-        return Changes(tuple(dict.fromkeys(studies)), last, more)
+        return Changes(tuple(dict.fromkeys(studies)), last, more, quiet)
 
     def end(self) -> int:
         """See `ChangeFeed.end`."""

@@ -155,15 +155,22 @@ class Changes:
         database was replaced, and this is its beginning.
     more
         Whether the feed goes on at once.
+    quiet
+        Whether a study was told of because nothing more came to it for long.
     """
 
     study_uids: tuple[StudyUid, ...]
     cursor: int
     more: bool
+    quiet: bool = True
 
 
 class ChangeFeed(Protocol):
     """An archive that tells what came, in an order that survives restarts of either side."""
+
+    @property
+    def every_seconds(self) -> float:
+        """Return how long to wait between two looks at it, seconds."""
 
     def changes(self, cursor: int) -> Changes:
         """Return the stretch of the feed that begins at a cursor, 0 for its beginning.

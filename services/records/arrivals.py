@@ -7,17 +7,20 @@ from dataclasses import fields, replace
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import and_, func, not_, select, update
 from sqlalchemy.orm import Session
 
 from models.uids import SopUid, StudyUid
-from services.records.port import Arrival, ArrivalState
-from services.records.tables import ArrivalRow, FeedRow
+from services.records.port import Arrival, ArrivalState, Watch
+from services.records.tables import ArrivalRow, FeedRow, WatchRow
 from services.records.transactions import Transactions, insert_new
 
 OPEN = (ArrivalState.WAITING, ArrivalState.SUBMITTED)
 FEED = 1
-"""There is one archive, and one row for its feed."""
+"""There is one archive, and one row for its feed and its watch."""
+
+SETTLED_AT_ONCE = 500
+"""So many settled arrivals are looked at anew at a time; the daily look touches all of a month."""
 
 _GIVEN = tuple(one.name for one in fields(Arrival) if one.name not in ("came_at", "changed_at", "revision"))
 
@@ -43,6 +46,17 @@ class SqlArrivals(Transactions):
                         .where(ArrivalRow.uid == study_uid)
                         .values(touched=True, revision=ArrivalRow.revision + 1)
                     )
+
+    def note_watch(self, trouble: str = "") -> None:
+        """Note that the archive was watched just now, and why that came to nothing, if it did."""
+        with self._transaction() as session:
+            session.merge(WatchRow(id=FEED, at=self._now(), trouble=trouble))
+
+    def last_watch(self) -> Watch | None:
+        """Return when the archive was watched last; None if it never was."""
+        with self._transaction() as session:
+            row = session.get(WatchRow, FEED)
+            return None if row is None else Watch(row.at, row.trouble)
 
     def sweep(self, day: date, came_after: datetime) -> int:
         """Have the segmented studies that came lately looked at again, once a day; return how many."""
@@ -78,12 +92,15 @@ class SqlArrivals(Transactions):
 
     def open_arrivals(self) -> tuple[Arrival, ...]:
         """Return the arrivals that something is to be done about, in order of coming."""
+        todo = ArrivalRow.state.in_(OPEN)
+        settled = and_(ArrivalRow.touched, not_(todo))
+        newest = (ArrivalRow.came_at.desc(), ArrivalRow.uid)
         with self._transaction() as session:
-            todo = or_(ArrivalRow.touched, ArrivalRow.state.in_(OPEN))
-            rows = session.scalars(
-                select(ArrivalRow).where(todo).order_by(ArrivalRow.came_at, ArrivalRow.uid)
-            )
-            return tuple(_arrival(row) for row in rows)
+            rows = [
+                *session.scalars(select(ArrivalRow).where(todo)),
+                *session.scalars(select(ArrivalRow).where(settled).order_by(*newest).limit(SETTLED_AT_ONCE)),
+            ]
+            return tuple(map(_arrival, sorted(rows, key=lambda row: (row.came_at, row.uid))))
 
     def change_arrival(
         self,

@@ -302,6 +302,26 @@ class ArrivalState(StrEnum):
     """No longer in the archive."""
 
 
+RUN_FREED = "run-freed"
+"""Event: a run that nobody worked on was ended at Prefect; ``run, was, pool, why``."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The last time that the archive was watched.
+
+    Parameters
+    ----------
+    at
+        When.
+    trouble
+        Why what came could not be taken in then; empty where it was.
+    """
+
+    at: datetime
+    trouble: str = ""
+
+
 @dataclass(frozen=True)
 class Arrival:
     """A study that came, or a SEG that is not ours, and how far it has come.
@@ -321,7 +341,9 @@ class Arrival:
     urgent
         Whether it goes first.
     attempts
-        How often this version was submitted.
+        How many runs of this version failed by themselves.
+    interrupted
+        How many were cut short by what was not this study's fault, or ended without a word.
     run
         The last flow run; empty before.
     code, detail
@@ -343,6 +365,7 @@ class Arrival:
     instances: int = 0
     urgent: bool = False
     attempts: int = 0
+    interrupted: int = 0
     run: str = ""
     code: str = ""
     detail: str = ""

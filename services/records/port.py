@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries import (
+    RUN_FREED,
     Agreement,
     Arrival,
     ArrivalState,
@@ -21,11 +22,13 @@ from services.records.entries import (
     Purpose,
     ReleaseState,
     Result,
+    Watch,
     manifest_digest,
     manifest_of,
 )
 
 __all__ = [
+    "RUN_FREED",
     "Agreement",
     "Arrival",
     "ArrivalState",
@@ -40,6 +43,7 @@ __all__ = [
     "Records",
     "ReleaseState",
     "Result",
+    "Watch",
     "manifest_digest",
     "manifest_of",
 ]
@@ -222,6 +226,12 @@ class Records(Protocol):
     def take_in(self, study_uids: Collection[StudyUid], cursor: int) -> None:
         """Note that something came to these studies, and move the cursor, in one transaction."""
 
+    def note_watch(self, trouble: str = "") -> None:
+        """Note that the archive was watched just now, and why that came to nothing, if it did."""
+
+    def last_watch(self) -> Watch | None:
+        """Return when the archive was watched last; None if it never was."""
+
     def sweep(self, day: date, came_after: datetime) -> int:
         """Have the segmented studies that came lately looked at again, once a day; return how many.
 
@@ -240,7 +250,8 @@ class Records(Protocol):
     def open_arrivals(self) -> tuple[Arrival, ...]:
         """Return the arrivals that something is to be done about, in order of coming.
 
-        Those are the ones that wait or are submitted, and those to which something came since.
+        Those are the ones that wait or are submitted, and those to which something came since, of the settled
+        ones some hundred, the newest.
         """
 
     def change_arrival(

@@ -260,6 +260,17 @@ class FeedRow(Table):
     swept_on: Mapped[str] = mapped_column(String(10))
 
 
+class WatchRow(Table):
+    """When the archive was watched last, and what was in the way: the one row of this table."""
+
+    __tablename__ = "watch"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime]
+    trouble: Mapped[str]
+
+
 class ArrivalRow(Table):
     """A study that came, or a SEG that is not ours, and how far it has come."""
 
@@ -272,6 +283,7 @@ class ArrivalRow(Table):
     instances: Mapped[int]
     urgent: Mapped[bool]
     attempts: Mapped[int]
+    interrupted: Mapped[int] = mapped_column(server_default="0")
     run: Mapped[str] = mapped_column(WORD)
     code: Mapped[str] = mapped_column(WORD)
     detail: Mapped[str]

@@ -115,7 +115,7 @@ IMPOSSIBLE = {
     "triton.device is set": (MINIMAL, {"triton__device": "NVIDIA L4"}),
     "triton.device is empty": (MINIMAL, {"triton__target": "tensorrt"}),
     "store.accessModes": (MINIMAL, {"triton__replicas": "2"}),
-    "worker.runsAtOnce times": (MINIMAL, {"worker__runsAtOnce": "2"}),
+    "worker.runsAtOnce times": (MINIMAL, {"worker__runsAtOnce": "1"}),
     "backup.existingClaim": (MINIMAL, {"backup__existingClaim": "organloop-store"}),
 }
 

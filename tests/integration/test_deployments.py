@@ -7,19 +7,23 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from uuid import UUID, uuid4
 
 import pytest
+from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.deployments import run_deployment
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
+from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from prefect.states import Completed, Crashed, Pending, Running
+from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running
 from pydicom import dcmread
 
-from deploy import stack
 from deploy.deployments import WORK_POOL, register
-from deploy.prefect_server import PrefectServer, last_completed
-from deploy.worker import bury_dead_runs, worker_name
+from deploy.prefect_server import PrefectServer
 from flows import gate_candidate, tune_heads, tuning_job
 from flows import nightly_tuning as nightly
 from flows.ingest_correction import ingest_correction
@@ -36,7 +40,6 @@ from tests.returned_segs import put_on_record
 from tests.tiny_networks import publish_tiny
 
 NAMES = (
-    "watch-arrivals/organloop",
     "segment-study/organloop",
     "ingest-correction/organloop",
     "nightly-tuning/organloop",
@@ -66,11 +69,39 @@ def test_registering_twice_leaves_each_deployment_once_and_tuning_at_two(api, tm
     assert all(one.job_variables["env"]["ORGANLOOP_HOME"] == str(tmp_path) for one in found.values())
     (schedule,) = found["nightly-tuning/organloop"].schedules
     assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 2 * * *", "Europe/Zurich")
-    (watching,) = found["watch-arrivals/organloop"].schedules
-    assert watching.schedule.cron == "* * * * *"
-    for name in ("nightly-tuning/organloop", "watch-arrivals/organloop"):
-        assert found[name].global_concurrency_limit.limit == 1
-    assert sum(bool(one.schedules) for one in found.values()) == 2
+    assert found["nightly-tuning/organloop"].global_concurrency_limit.limit == 1
+    assert sum(bool(one.schedules) for one in found.values()) == 1
+
+
+def test_the_schedule_of_an_earlier_version_ends_with_its_deployment(api, tmp_path):
+    """It started a run each minute; registered by a site's earlier program, it would go on."""
+
+    @flow(name="watch-arrivals")
+    def earlier():
+        pass
+
+    deployment = RunnerDeployment.from_flow(earlier, "organloop", schedule=Cron("* * * * *"))
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        register(api, Settings(home=tmp_path))
+        former = deployment.apply(work_pool_name=WORK_POOL)
+        wait_until(lambda: runs_of(client, former, "SCHEDULED"))
+        register(api, Settings(home=tmp_path))
+        assert runs_of(client, former, "SCHEDULED") == []
+        with pytest.raises(ObjectNotFound):
+            client.read_deployment_by_name("watch-arrivals/organloop")
+
+
+def runs_of(client, deployment_id, state):
+    wanted = {"state": {"type": {"any_": [state]}}}
+    found = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted))
+    return [run for run in found if run.deployment_id == deployment_id]
+
+
+def wait_until(true):
+    deadline = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def test_what_is_urgent_has_a_queue_before_the_others_and_learning_the_last(api, tmp_path):
@@ -82,7 +113,6 @@ def test_what_is_urgent_has_a_queue_before_the_others_and_learning_the_last(api,
     ordered = [queue.name for queue in sorted(queues, key=lambda queue: queue.priority)]
     assert ordered == ["watch", "stat", "default", "learning"]
     assert found == dict.fromkeys(NAMES, "default") | {
-        "watch-arrivals/organloop": "watch",
         "nightly-tuning/organloop": "watch",
         "tune-heads/organloop": "learning",
         "calibrate-release/organloop": "learning",
@@ -93,8 +123,11 @@ def test_what_is_urgent_has_a_queue_before_the_others_and_learning_the_last(api,
 @pytest.fixture
 def launcher(api, tmp_path):
     register(api, Settings(home=tmp_path))
-    with temporary_settings({PREFECT_API_URL: api}):
-        yield PrefectLauncher(longest_seconds=60)
+    with (
+        temporary_settings({PREFECT_API_URL: api}),
+        closing(PrefectLauncher(longest_seconds=60)) as opened,
+    ):
+        yield opened
 
 
 def states_of(run, *states):
@@ -120,49 +153,33 @@ def test_what_became_of_a_run_is_told_and_one_that_died_in_silence_is_marked(lau
     states_of(run, Pending(), Running())
     assert launcher.state(run) is RunState.GOING
     assert launcher.state(str(uuid4())) is RunState.LOST, "a Prefect server that was made anew"
-    assert PrefectLauncher(longest_seconds=0).state(run) is RunState.LOST
+    with closing(PrefectLauncher(longest_seconds=0)) as impatient:
+        assert impatient.state(run) is RunState.LOST
     assert states_of(run).state.is_crashed()
     assert launcher.state(run) is RunState.LOST
     states_of(run, Completed())
     assert launcher.state(run) is RunState.DONE
 
 
-def test_runs_of_a_killed_worker_are_buried_by_the_next_and_nobody_else_s(api, launcher):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    runs = {}
-    for name, worker, pid in (
-        ("dead", worker_name(), gone.pid),
-        ("alive", worker_name(), os.getpid()),
-        ("elsewhere", "organloop@another-machine", gone.pid),
-    ):
-        runs[name] = launcher.launch(SEGMENT, "1.2.3", name, urgent=False)
-        with get_client(sync_client=True) as client:
-            client.update_flow_run_labels(UUID(runs[name]), {"prefect.worker.name": worker})
-            client.update_flow_run(UUID(runs[name]), infrastructure_pid=str(pid))
-        states_of(runs[name], Running())
-    assert bury_dead_runs(api) == 1
-    assert {name: launcher.state(run) for name, run in runs.items()} == {
-        "dead": RunState.LOST, "alive": RunState.GOING, "elsewhere": RunState.GOING,
-    }  # fmt: skip
+def test_a_run_that_fails_by_itself_is_told_from_one_that_was_ended_or_took_too_long(launcher):
+    ends = {
+        "failed": (Failed(), RunState.FAILED),
+        "late": (Failed(name="TimedOut"), RunState.LATE),
+        "crashed": (Crashed(), RunState.LOST),
+        "cancelled": (Cancelled(), RunState.LOST),
+    }
+    found = {}
+    for key, (end, _) in ends.items():
+        run = launcher.launch(SEGMENT, "1.2.3", key, urgent=False)
+        states_of(run, Pending(), Running(), end)
+        found[key] = launcher.state(run)
+    assert found == {key: expected for key, (_, expected) in ends.items()}
 
 
-def test_a_run_that_a_stopped_worker_had_only_taken_is_buried_too(api, launcher):
-    run = launcher.launch(SEGMENT, "1.2.3", "only taken", urgent=False)
-    states_of(run, Pending())
-    assert bury_dead_runs(api) == 1
-    assert launcher.state(run) is RunState.LOST
-
-
-def test_the_schedule_itself_starts_the_watch(organloop):
-    """Prefect scheduler, worker and watch as a site has them; the stack has run for a while here."""
-    api_url = stack.prefect(Settings(home=organloop.home)).api_url
-    deadline = time.monotonic() + 150
-    while last_completed(api_url, "watch-arrivals") is None:
-        assert time.monotonic() < deadline, (organloop.home / "prefect" / "server.log").read_text()[-3000:]
-        time.sleep(1)
-    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
-        assert any(run.auto_scheduled and run.state.is_completed() for run in client.read_flow_runs())
+def test_the_worker_of_the_stack_watches_by_itself(organloop):
+    """The stack has run for a while here; nobody has told it to look."""
+    records = open_records(Settings(home=organloop.home).records_url)
+    wait_until(records.last_watch)
     (worker,) = [part for part in organloop("status").document if part["part"] == "worker"]
     assert worker["state"] == "up"
     assert "watched at" in worker["detail"]

@@ -39,7 +39,7 @@ def test_a_whole_stack_is_looked_at_and_left_as_it_was(organloop: Command) -> No
     answer = organloop("doctor")
     state = {one["name"]: one["state"] for one in answer.document["findings"]}
     wanted = dict.fromkeys(
-        ("storage, speed", "database", "segmenter", "canary", "flows, server", "flows, watch of the archive"),
+        ("storage, speed", "database", "segmenter", "canary", "flows, server", "flows, deployments"),
         "good",
     )
     assert {name: state[name] for name in wanted} == wanted

@@ -11,11 +11,10 @@ import pytest
 from deploy.archive_server import Modality
 from deploy.local_process import free_port
 from flows.launching import SEGMENT
-from flows.watch_arrivals import watch
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.archive import Archive, archive_at
-from tests.arrivals import EXAMINED, Hospital, Worker, write_short_phantom
+from tests.arrivals import EXAMINED, Hospital, Worker, watch, write_short_phantom
 from tests.learning import THREADS, open_site
 
 
@@ -59,4 +58,4 @@ def test_a_pacs_that_does_not_send_is_queried_and_what_it_has_more_is_retrieved(
     assert hospital.arrival.instances == len(most) + 1
     assert hospital.worker.launched(SEGMENT) == [hospital.study_uid] * 2, "a new version"
     watch(hospital.services, hospital.worker, today=EXAMINED + timedelta(days=3))
-    assert hospital.arrival.attempts == 1
+    assert hospital.arrival.attempts == 0

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from models.errors import PacsFailed
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.orthanc import OrthancArchive
+from services.pacs.queried_feed import QueriedFeed
 from services.pacs.query_retrieve import OrthancQuerySource
 from services.settings import Settings
 from services.wiring import archive_of, connect_in_process, source_of
@@ -69,11 +70,12 @@ def test_an_orthanc_has_a_feed_and_may_query_a_pacs(stack: Path) -> None:
     assert isinstance(services.source, OrthancQuerySource)
 
 
-def test_plain_dicomweb_has_neither(stack: Path) -> None:
+def test_plain_dicomweb_is_queried_for_what_came_and_queries_no_pacs(stack: Path) -> None:
     settings = Settings(home=stack, dicomweb_url="http://pacs/rs")
     services = connect_in_process(settings)
     assert isinstance(services.archive, DicomwebArchive)
-    assert (services.feed, services.source) == (None, None)
+    assert isinstance(services.feed, QueriedFeed)
+    assert services.source is None
     with pytest.raises(PacsFailed, match="no Orthanc is known"):
         source_of(
             Settings(home=stack, dicomweb_url="http://pacs/rs", query_modality="pacs"), services.archive

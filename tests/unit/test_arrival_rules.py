@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from flows.archived_study import is_archived, version_of
-from flows.arrival_rules import ATTEMPTS, event_of, followed, in_order, judged
+from flows.arrival_rules import (
+    ALONE_AFTER,
+    ATTEMPTS,
+    INTERRUPTIONS,
+    LONGEST_PAUSE,
+    NOT_ITS_FAULT,
+    event_of,
+    followed,
+    in_order,
+    judged,
+    startable,
+)
 from flows.launching import RunState
+from models import errors
 from models.errors import Refused
 from services.pacs.port import ArchivedSeries, ArchivedStudy
 from services.records.port import Arrival, ArrivalState
 
 NEW = Arrival("1.2", "1.2")
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def study(*images: str, stable: bool = True, urgent: bool = False, others: tuple[str, ...] = ()):
@@ -85,27 +100,99 @@ def test_a_fault_of_the_patient_is_no_verdict_on_the_images_and_ends_when_it_is_
     assert look(refused, study("a")).state is ArrivalState.WAITING
 
 
-def test_a_lost_run_is_tried_again_so_often_and_then_it_has_failed():
-    arrival = replace(done(study("a"), ArrivalState.SUBMITTED), attempts=ATTEMPTS - 1)
-    assert followed(arrival, RunState.GOING) == arrival
-    again = followed(arrival, RunState.LOST)
-    assert (again.state, again.attempts) == (ArrivalState.WAITING, ATTEMPTS - 1)
-    failed = followed(replace(arrival, attempts=ATTEMPTS), RunState.LOST)
-    assert (failed.state, failed.code) == (ArrivalState.FAILED, "run-failed")
-    assert event_of(arrival, failed) == "arrival-failed"
-    last = replace(arrival, attempts=ATTEMPTS, code="storage-failed", detail="No space left.")
-    assert "(storage-failed: No space left.)" in followed(last, RunState.LOST).detail
+def submitted(**values) -> Arrival:
+    return replace(done(study("a"), ArrivalState.SUBMITTED), **{"attempts": 0, "run": "r"} | values)
+
+
+def test_a_run_that_fails_by_itself_is_an_attempt_and_after_three_the_study_has_failed():
+    first = submitted()
+    assert followed(first, RunState.GOING) == first
+    again = followed(first, RunState.FAILED)
+    assert (again.state, again.attempts, again.interrupted) == (ArrivalState.WAITING, 1, 0)
+    failed = followed(submitted(attempts=ATTEMPTS - 1), RunState.FAILED)
+    assert (failed.state, failed.code, failed.attempts) == (ArrivalState.FAILED, "run-failed", ATTEMPTS)
+    assert event_of(first, failed) == "arrival-failed"
+    last = submitted(attempts=ATTEMPTS - 1, code="proof-failed", detail="Voxels differ.")
+    assert "3 runs ended without a result, the last of them r (proof-failed: Voxels differ.)" in (
+        followed(last, RunState.FAILED).detail
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "code"),
+    [
+        (RunState.LOST, ""),
+        (RunState.LATE, ""),
+        (RunState.FAILED, "serving-unavailable"),
+        (RunState.FAILED, "serving-timed-out"),
+        (RunState.FAILED, "pacs-unavailable"),
+        (RunState.FAILED, "pacs-failed"),
+        (RunState.FAILED, "storage-failed"),
+        (RunState.FAILED, "lease-lost"),
+        (RunState.FAILED, "invalid-release"),
+    ],
+)
+def test_a_neighbour_s_fault_and_an_ended_process_cost_no_attempt(run, code):
+    again = followed(submitted(attempts=ATTEMPTS - 1, code=code), run)
+    assert (again.state, again.attempts, again.interrupted) == (ArrivalState.WAITING, ATTEMPTS - 1, 1)
+    assert again.code == "", "it waits for nothing but its next run"
+
+
+def test_the_codes_of_others_faults_are_those_of_errors_there_are():
+    names = {re.sub(r"(?<=.)(?=[A-Z])", "-", name).lower() for name in vars(errors)}
+    assert names >= NOT_ITS_FAULT
+
+
+def test_what_ends_its_process_each_time_has_failed_in_the_end_and_says_so():
+    arrival, starts = submitted(), 0
+    while arrival.state is not ArrivalState.FAILED:
+        arrival, starts = followed(replace(arrival, state=ArrivalState.SUBMITTED), RunState.LOST), starts + 1
+    assert (starts, arrival.code, arrival.attempts) == (INTERRUPTIONS, "run-interrupted", 0)
+    assert "10 runs were cut short, the last of them, r, while no other study ran" in arrival.detail
+    late = followed(submitted(interrupted=INTERRUPTIONS - 1), RunState.LATE)
+    assert "(ended because it took too long)" in late.detail
+
+
+def waiting(uid: str, **values) -> Arrival:
+    return replace(NEW, uid=uid, study_uid=uid, changed_at=NOON, touched=False, **values)
+
+
+def names(arrivals) -> list[str]:
+    return [one.uid for one in arrivals]
+
+
+def test_what_was_cut_short_waits_longer_each_time_and_nothing_else_does():
+    arrivals = [waiting("a"), waiting("b", interrupted=1), waiting("c", interrupted=2)]
+    later = [NOON + timedelta(seconds=seconds) for seconds in (0, 2, 4)]
+    assert [names(startable(arrivals, 8, now)) for now in later] == [["a"], ["a", "b"], ["a", "b", "c"]]
+
+
+def test_no_more_are_under_way_than_there_is_room_for():
+    arrivals = [replace(waiting("a"), state=ArrivalState.SUBMITTED), waiting("b"), waiting("c")]
+    assert names(startable(arrivals, 2, NOON)) == ["b"]
+    assert startable(arrivals, 1, NOON) == []
+
+
+def test_what_was_cut_short_often_runs_alone_and_only_what_is_urgent_goes_before_it():
+    later = NOON + LONGEST_PAUSE
+    bomb, other = waiting("bomb", interrupted=ALONE_AFTER), waiting("a")
+    going = replace(waiting("g"), state=ArrivalState.SUBMITTED)
+    assert names(startable([bomb, other], 8, later)) == ["bomb"]
+    assert startable([bomb, other, going], 8, later) == [], "what is under way ends first"
+    assert names(startable([bomb, replace(other, urgent=True), going], 8, later)) == ["a"]
+    assert startable([replace(bomb, state=ArrivalState.SUBMITTED), other], 8, later) == []
+    assert names(startable([bomb, other, going], 8, NOON)) == ["a"], "not while it pauses"
 
 
 @pytest.mark.parametrize("uid", ["1.2", "1.2.9"])
 def test_a_run_that_ended_without_an_outcome_has_not_done_its_study_or_seg(uid):
-    arrival = replace(done(study("a"), ArrivalState.SUBMITTED), uid=uid)
-    assert followed(arrival, RunState.DONE).state is ArrivalState.WAITING
+    again = followed(submitted(uid=uid), RunState.DONE)
+    assert (again.state, again.attempts) == (ArrivalState.WAITING, 1)
 
 
 def test_why_the_last_run_of_a_seg_failed_does_not_keep_it_from_the_next():
-    failed = replace(NEW, uid="1.2.9", code="pacs-unavailable", detail="No answer.")
-    assert in_order([failed]) == [failed]
+    failed = replace(waiting("1.2"), uid="1.2.9", code="pacs-unavailable", detail="No answer.")
+    assert startable([failed], 8, NOON + LONGEST_PAUSE) == [failed]
 
 
 def test_urgent_studies_go_first_then_as_they_came():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -10,12 +11,14 @@ from sqlalchemy.exc import OperationalError
 from deploy.doctor.archive import ae_title, certificate_of, version
 from deploy.doctor.clock import clock
 from deploy.doctor.finding import Check, Finding, State, examine
-from deploy.doctor.flows import polled, watched
+from deploy.doctor.flows import polled, registered
 from deploy.doctor.machine import described, room, write_speed
-from deploy.doctor.records import backup
+from deploy.doctor.records import backup, freed, watched
 from deploy.doctor.serving import calibrated
 from models.errors import PacsFailed
+from services.records.port import Watch
 
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD, WARNING, BAD = State.GOOD, State.WARNING, State.BAD
 
 
@@ -50,9 +53,14 @@ GOOD, WARNING, BAD = State.GOOD, State.WARNING, State.BAD
         (calibrated("a/2-threads", "a/2-threads"), GOOD),
         (calibrated("a/4-threads", "a/2-threads"), WARNING),
         (calibrated("a/2-threads", None), WARNING),
-        (watched(1, paused=False), GOOD),
-        (watched(1, paused=True), BAD),
-        (watched(0, paused=False), BAD),
+        (watched(Watch(NOON), NOON + timedelta(seconds=119)), GOOD),
+        (watched(Watch(NOON), NOON + timedelta(seconds=121)), BAD),
+        (watched(Watch(NOON, "PacsFailed: nobody answers"), NOON), BAD),
+        (watched(None, NOON), WARNING),
+        (freed(0), GOOD),
+        (freed(1), WARNING),
+        (registered(9), GOOD),
+        (registered(0), BAD),
         (polled("organloop", 2, paused=False), GOOD),
         (polled("organloop", 0, paused=False), BAD),
         (polled("organloop", 2, paused=True), BAD),

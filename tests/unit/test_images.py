@@ -123,7 +123,7 @@ class Without:
         if name.split(".")[0] in ("torch", "monai", "einops", "onnx"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Without())
-for flow in ("watch_arrivals", "segment_study", "ingest_correction", "nightly_tuning"):
+for flow in ("arrival_loop", "segment_study", "ingest_correction", "nightly_tuning"):
     importlib.import_module(f"flows.{flow}")
 import flows.promote_release, flows.approve_release
 import deploy.cli, deploy.pool_worker

@@ -13,12 +13,12 @@ import flows.queried_pacs
 import flows.watch_arrivals
 from flows.archived_study import note_segmented
 from flows.launching import RunState
-from flows.watch_arrivals import watch
 from models.errors import PacsFailed, Refused
 from services.pacs.port import ArchivedSeries, ArchivedStudy, Changes
 from services.records.port import Arrival, ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
+from tests.arrivals import watch
 
 MONDAY = date(2026, 11, 23)
 CT = frozenset(f"1.9.1.{number}" for number in range(5))
@@ -47,6 +47,8 @@ class FakeArchive(Fake):
             return None
         series = [ArchivedSeries(f"{study_uid}.{kind}", kind, tuple(sorted(of))) for kind, of in held.items()]
         return ArchivedStudy(study_uid, ("P",), True, False, tuple(series))
+
+    every_seconds = 1.0
 
     def changes(self, cursor: int) -> Changes:
         touched, self.touched = self.touched, []
