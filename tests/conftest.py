@@ -82,6 +82,15 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 
 
 @pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """Run a real PostgreSQL, once for all tests; its address, ``%s`` in place of a database."""
+    from tests.postgresql import postgresql_at_work
+
+    with postgresql_at_work() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     """Run a real Orthanc with DICOMweb, once for all tests; what they store stays in it."""
     from tests.archive import archive_at
