@@ -54,5 +54,5 @@ def dsc(prediction: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float | None
             f"masks must be bool and of one shape, not {prediction.dtype} {prediction.shape} "
             f"and {truth.dtype} {truth.shape}"
         )
-    size = np.count_nonzero(prediction) + np.count_nonzero(truth)
-    return 2 * np.count_nonzero(prediction & truth) / size if size else None
+    size = int(np.count_nonzero(prediction)) + int(np.count_nonzero(truth))
+    return 2 * int(np.count_nonzero(prediction & truth)) / size if size else None

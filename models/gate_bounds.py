@@ -24,7 +24,7 @@ def bound_check(scores: Collection[PairedScore], calibration: OrganCalibration |
             claimed.setdefault(s.patient, (s.candidate_dsc, s.candidate_sdc))
     if calibration is None or not claimed:
         return None
-    held = sum(dsc >= lower_bound(sdc, calibration) for dsc, sdc in claimed.values())
+    held = sum(bool(dsc >= lower_bound(sdc, calibration)) for dsc, sdc in claimed.values())
     return BoundCheck(len(claimed), held, calibration.confidence, calibration.cases)
 
 

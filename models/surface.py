@@ -63,7 +63,7 @@ def surface_agreement(
     ours, theirs = _points(prediction[box], spacing_mm), _points(truth[box], spacing_mm)
     # A tree of points is as exact as a distance transform and does not grow with the box round them.
     there, back = cKDTree(theirs).query(ours)[0], cKDTree(ours).query(theirs)[0]
-    within = np.count_nonzero(there <= tolerance_mm) + np.count_nonzero(back <= tolerance_mm)
+    within = int(np.count_nonzero(there <= tolerance_mm)) + int(np.count_nonzero(back <= tolerance_mm))
     return SurfaceAgreement(
         nsd=within / (there.size + back.size),
         hd95_mm=float(max(np.percentile(there, 95), np.percentile(back, 95))),

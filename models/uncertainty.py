@@ -50,7 +50,7 @@ def soft_dice_confidence(probability: NDArray, mask: NDArray[np.bool_]) -> float
     if not mask.any():
         return None
     inside = float(probability[mask].sum(dtype=np.float64))
-    return 2 * inside / (float(probability.sum(dtype=np.float64)) + np.count_nonzero(mask))
+    return 2 * inside / (float(probability.sum(dtype=np.float64)) + int(np.count_nonzero(mask)))
 
 
 def member_agreement(probability: NDArray, spread: NDArray | None) -> float | None:

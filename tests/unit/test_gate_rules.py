@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -186,6 +187,14 @@ def test_bounds_that_hold_less_often_than_they_claim_are_refused() -> None:
     assert [reason.code for reason in bound_holds(check, 0.05)] == ["bound-not-held"]
     twins = tuple(replace(s, case=f"{s.case}, again", candidate_sdc=0.0) for s in found)
     assert bound_check((*found, *twins), claimed) == check, "cases of one patient count as one"
+
+
+def test_what_is_counted_of_bounds_can_be_written_down() -> None:
+    claimed = OrganCalibration(quantile=0.05, confidence=0.9, cases=20)
+    found = tuple(replace(s, candidate_sdc=np.float64(0.5)) for s in scores(np.linspace(0.0, 0.2, 20)))
+    check = bound_check(found, claimed)
+    assert check is not None
+    assert json.loads(json.dumps(asdict(check)))["held"] == check.held > 0
 
 
 def test_bounds_from_few_calibration_cases_may_hold_less_often_without_being_wrong() -> None:

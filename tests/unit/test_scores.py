@@ -76,6 +76,15 @@ def test_a_bound_is_checked_only_where_the_reader_would_be_told_one(
     assert scores["spleen"].sdc is None
 
 
+def test_what_was_just_measured_is_what_comes_back_from_its_file() -> None:
+    """Types too: what numpy counts is no JSON, and what is decided of it must not depend on who reads."""
+    release = calibrated(4.0)
+    for score in score_organs(answer(by=release), release, VOLUME, GRID, truth(), "p").values():
+        kept = OrganScore.from_json(json.loads(json.dumps(score.to_json())))
+        assert kept == score
+        assert {k: type(v) for k, v in vars(kept).items()} == {k: type(v) for k, v in vars(score).items()}
+
+
 def test_scores_come_back_from_json_and_pair() -> None:
     one, two = OrganScore("a", 0.5, Outcome.PRESENT), OrganScore("b", None, Outcome.ABSENT)
     assert [OrganScore.from_json(json.loads(json.dumps(s.to_json()))) for s in (one, two)] == [one, two]
