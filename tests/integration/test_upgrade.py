@@ -1,0 +1,391 @@
+"""Homes that earlier versions made: opened, verified, served, promoted and rolled back by this one.
+
+On SQLite a real Triton serves the home; on PostgreSQL the engine in this process does.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from pydicom import dcmread
+from sqlalchemy import text
+
+from deploy.cli import app
+from deploy.triton_server import TritonServer
+from models.contract import ModelContract
+from models.release import sha256_hex
+from models.resampling import to_model_grid
+from services import wiring
+from services.dicom.series import load, read_series
+from services.records.database import connect, revisions
+from services.settings import Settings
+from services.wiring import connect_in_process
+from tests.conftest import ROOT
+from tests.earlier_homes import ARCHIVES, EarlierHome, columns_of, files_of, rows_of, unpacked, version_of
+from tests.postgresql import new_database
+from tests.promotion import InProcessEndpoint
+from tests.serving import ENVIRONMENT
+
+DATABASES = ("sqlite", "postgresql")
+BY = ("--approver", "Dr B", "--reason", "after the update")
+ROUNDING = 1e-3
+"""Another processor adds in another order: so far a probability may be off."""
+GROUPS = ("audit", "cases")
+"""Verbs of two words begin so."""
+
+Addresses = Callable[[str], str | None]
+Made = Callable[[str], EarlierHome]
+
+
+@pytest.fixture(scope="module", params=ARCHIVES, ids=version_of)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home as an earlier version left it; each test works on copies."""
+    return unpacked(request.param, tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Addresses:
+    """Return addresses of empty databases, each another; None for SQLite, which lies in the home."""
+    numbers = count()
+
+    def address(database: str) -> str | None:
+        if database == "sqlite":
+            return None
+        server = request.getfixturevalue("postgresql")
+        return new_database(server, f"upgrade_{sha256_hex(str(tmp_path).encode())[:16]}_{next(numbers)}")
+
+    return address
+
+
+@pytest.fixture
+def earlier(made: Path, tmp_path: Path, empty: Addresses) -> Made:
+    """Return copies of that home, on SQLite or PostgreSQL."""
+    return lambda database: EarlierHome.on(made, tmp_path / "home", empty(database))
+
+
+def test_there_is_a_home_of_an_earlier_version_and_all_of_them_are_small() -> None:
+    assert ARCHIVES
+    assert sum(path.stat().st_size for path in ARCHIVES) < 5_000_000
+
+
+def test_an_earlier_home_tells_nothing_of_where_it_was_made(made: Path) -> None:
+    """A home may be moved: no record and no file holds the path it lay at."""
+    content = [path.read_bytes() for path in made.rglob("*") if path.is_file()]
+    dump = made / "home" / "records.sqlite"
+    with closing(sqlite3.connect(dump)) as records:
+        content += ["\n".join(records.iterdump()).encode()]
+    told = [
+        part for part in (b"/tmp/", b"/work/", b"/root/", b"/home/") if any(part in one for one in content)
+    ]
+    assert told == []
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_opening_an_earlier_home_brings_it_up_and_changes_nothing_on_record(
+    earlier: Made, database: str, tmp_path: Path
+) -> None:
+    was = earlier(database)
+    url, said = was.settings.records_url, was.said
+    columns = columns_of(url)
+    rows, files = rows_of(url, columns), files_of(was.home)
+    assert was.organloop("releases")[0] == 0
+    engine = connect(url)
+    at, newest = revisions(engine)
+    engine.dispose()
+    assert at == newest
+    assert rows_of(url, columns) == rows
+    assert files_of(was.home) == files
+    code, found = was.organloop("audit", "verify", "--against", was.log)
+    assert (code, found["faults"], found["events"]) == (0, [], len(was.log.read_text().splitlines()))
+    was.organloop("audit", "export", tmp_path / "log.jsonl")
+    assert (tmp_path / "log.jsonl").read_bytes() == was.log.read_bytes()
+    _, releases = was.organloop("releases")
+    assert {str(one["release"]): one["digest"] for one in releases} == {
+        number: one["digest"] for number, one in said["releases"].items()
+    }
+    assert {str(one["release"]): one["state"] for one in releases} == said["states"]
+    assert [one["release"] for one in releases if one["incumbent"]] == [said["incumbent"]]
+    for number, one in said["releases"].items():
+        file = was.settings.release_store / "releases" / number / "release.json"
+        assert sha256_hex(file.read_bytes()) == one["file"]
+
+
+def test_what_the_releases_answer_is_what_they_answered(earlier: Made) -> None:
+    """To the bit on a processor of the same kind, as the serving profile promises; else to rounding."""
+    was = earlier("sqlite")
+    assert was.organloop("prepare") == (0, {"incumbent": was.said["incumbent"]})
+    services = connect_in_process(was.settings)
+    contract = services.releases.release(1).contract
+    same = was.said["vector"] == vector() and was.said["profile"] == services.segmenter.profile(1)
+    answers = sorted((was.made / "answers").glob("*.npz"))
+    assert answers
+    for path in answers:
+        with np.load(path) as kept:
+            hu = model_grid(was.ct(int(path.stem)), contract)
+            np.testing.assert_array_equal(hu, kept["hu"])
+            for number in sorted(set(kept.files) - {"hu"}):
+                answer = services.segmenter.segment(hu, int(number)).probability
+                if same:
+                    np.testing.assert_array_equal(answer, kept[number])
+                np.testing.assert_allclose(
+                    answer.astype(np.float32), kept[number].astype(np.float32), atol=ROUNDING
+                )
+
+
+@dataclass
+class Walk:
+    """The command at a home, and the verbs that were called."""
+
+    site: EarlierHome
+    walked: set[str] = field(default_factory=set)
+
+    def __call__(self, *words: object, ends: int = 0, **variables: str) -> Any:
+        """Return the document of a verb, which must end with this exit code."""
+        code, document = self.site.organloop(*words, **variables)
+        assert code == ends, (words, code, document)
+        self.walked.add(" ".join(map(str, words[: 2 if words[0] in GROUPS else 1])))
+        return document
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_every_verb_works_on_an_earlier_home(
+    earlier: Made, empty: Addresses, database: str, tmp_path: Path
+) -> None:
+    """The night that was cut short ends, the candidate is decided on, promoted and taken back again."""
+    was = earlier(database)
+    organloop = Walk(was)
+    assert organloop("prepare") == {"incumbent": 2}
+    with served(was, tmp_path / "server") as organloop.site:
+        organloop("status", ends=1)
+        organloop("down")
+        said = was.said
+        before = organloop("audit", "verify", "--against", was.log)["events"]
+        assert len(organloop("arrivals")) == 4
+        assert len(organloop("cases", "list")) == 3
+        assert organloop("corrections")["corrections"] > 0
+        assert organloop("bounds")["drawn"] == 1
+        assert "organloop_" in organloop("metrics", "--once")
+        organloop("register", ends=2)  # no Prefect server is named
+        assert organloop("doctor", "--no-store", ends=1)["findings"]  # nor does one run
+        assert organloop("audit", "verify")["events"] == before, "who only looks changes nothing"
+
+        first = said["results"][0]["seed"]
+        of_first = {one["release"]: one for one in said["results"] if one["seed"] == first}
+        for number, result in of_first.items():
+            out = tmp_path / f"again-{number}"
+            again = organloop("segment", was.ct(first), "--release", number, "--out", out)
+            assert_same_result(was, result, again)
+        assert of_first.keys() == {1, 2}
+
+        [night] = was.home.glob("tuning/*/*")
+        tuned = organloop("tune")
+        assert (tuned["release"], tuned["parent"]) == (4, 2)
+        assert not night.exists(), "it has come to its end"
+        assert tuned["corrections"] > 0
+        organloop("decline", 4, *BY)
+
+        decided = organloop("gate", 3)
+        assert decided["decision"] in ("promote", "needs-approval")
+        assert organloop("promote", 3, *BY)["replaced"] == 2
+        assert organloop("segment", was.ct(first), "--out", tmp_path / "again-3")["release"] == 3
+        assert organloop("rollback", *BY)["release"] == 2
+        assert organloop("segment", was.ct(first), "--out", tmp_path / "back")["release"] == 2
+        rolled = [tmp_path / name / "organ-seg.dcm" for name in ("again-2", "back")]
+        assert rolled[0].read_bytes() == rolled[1].read_bytes()
+
+        [phantom] = organloop("phantom", "--out", tmp_path / "phantoms", "--site", "B", "--seed", 77)
+        [checked] = organloop("check", phantom["ct"])
+        assert checked["verdict"] == "ok"
+        case = ("--truth", phantom["truth"], "--origin", "independent", "--purpose", "gate")
+        organloop("cases", "add", phantom["ct"], *case)
+        assert organloop("cases", "freeze", "--purpose", "gate")["version"] == 2
+
+        seed = said["to_come"]
+        saved, ct = was.made / "studies" / str(seed) / "saved.dcm", was.ct(seed)
+        [result] = [one for one in said["results"] if one["seed"] == seed]
+        sent = was.home / result["objects"][0]["path"]
+        taken = organloop("ingest", saved, "--study", ct, "--sent", sent)
+        assert (taken["status"], taken["kept"]) == ("correction", True)
+        accepted = ("--organs", "liver", "--reader", "Dr A")
+        assert organloop("accept", result["study_uid"], *accepted)["organs"] == ["liver"]
+        uid = str(dcmread(saved, stop_before_pixels=True).SOPInstanceUID)
+        organloop("withdraw", uid, "--reader", "Dr A", "--reason", "after the update")
+        assert organloop("calibrate")["parent"] == 2
+        assert organloop("train", "--begin", "incumbent", "--steps", 1)["release"] == 6
+        organloop("import-checkpoint", saved, ends=3)  # it is none
+
+        erased = organloop("cases", "erase", was.ct(1), *BY)
+        assert erased["releases"] == [2]
+        assert organloop("audit", "verify", "--against", was.log)["events"] > before
+        assert_goes_on(was, tmp_path)
+        organloop("backup", "--out", tmp_path / "backups")
+    [backup] = (one for one in (tmp_path / "backups").iterdir() if one.is_dir())
+    organloop.site = replace(was, home=tmp_path / "restored", database=empty(database))
+    assert organloop("restore", backup)["incumbent"] == 2
+    assert organloop("audit", "verify", "--against", was.log)["faults"] == []
+    assert organloop.walked | {"up"} == verbs_of(app), "a new verb is tried here; `up` in tests/proofs"
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_backup_of_an_earlier_version_is_restored(
+    earlier: Made, empty: Addresses, database: str, tmp_path: Path
+) -> None:
+    was = earlier(database)
+    site = replace(was, home=tmp_path / "restored", database=empty(database))
+    code, document = site.organloop("restore", was.backup())
+    assert (code, document["incumbent"]) == (0, was.said["incumbent"])
+    assert site.organloop("audit", "verify")[1]["faults"] == []
+    assert site.organloop("prepare") == (0, {"incumbent": was.said["incumbent"]})
+
+
+def damaged_database(home: Path) -> None:
+    """Spoil the middle of the file of records, as a failing disk does."""
+    path = home / "records.sqlite"
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[:100] = bytes(100)
+    content[middle : middle + 4096] = bytes(4096)
+    path.write_bytes(content)
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+def test_an_earlier_home_whose_records_are_damaged_is_refused_and_left_as_it_is(earlier: Made) -> None:
+    was = earlier("sqlite")
+    damaged_database(was.home)
+    records, files = (was.home / "records.sqlite").read_bytes(), files_of(was.home)
+    for words in (("releases",), ("prepare",), ("audit", "verify")):
+        code, document = was.organloop(*words)
+        assert (code, document["code"]) == (1, "storage-failed")
+        assert "not a database" in document["detail"]
+    assert (was.home / "records.sqlite").read_bytes() == records
+    assert files_of(was.home) == files
+
+
+@pytest.mark.parametrize("part", ["trunks", "heads"])
+def test_an_earlier_home_whose_incumbent_is_damaged_is_not_served_and_nothing_is_lost(
+    earlier: Made, part: str
+) -> None:
+    """What Triton has loaded is not touched, and the records say the same as before."""
+    was = earlier("sqlite")
+    incumbent = connect_in_process(was.settings).releases.release(was.said["incumbent"])
+    digest = incumbent.trunk if part == "trunks" else incumbent.heads["stomach"]
+    [path] = was.settings.release_store.glob(f"{part}/{digest}*")
+    flip(path)
+    shutil.rmtree(was.settings.triton_repository)
+    shutil.rmtree(was.settings.release_store / "exports")
+    files = files_of(was.home)
+    code, document = was.organloop("prepare")
+    assert (code, document["code"]) == (1, "invalid-release")
+    assert digest[:12] in document["detail"] or "damaged" in document["detail"]
+    assert {name: content for name, content in files_of(was.home).items() if name in files} == files
+    code, found = was.organloop("audit", "verify", "--against", was.log)
+    assert code == 3
+    assert {fault["code"] for fault in found["faults"]} == {"file-changed"}
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_an_earlier_log_in_which_a_line_was_changed_promotes_nobody(earlier: Made, database: str) -> None:
+    was = earlier(database)
+    trigger = "events_unchanged" if database == "sqlite" else "events_append_only ON events"
+    engine = connect(was.settings.records_url)
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP TRIGGER {trigger}"))
+        connection.execute(text("UPDATE events SET who = 'nobody' WHERE number = 3"))
+    engine.dispose()
+    code, found = was.organloop("audit", "verify", "--against", was.log)
+    assert (code, found["faults"][0]["code"], found["faults"][0]["what"]) == (3, "line-changed", "event 3")
+    code, document = replace(was, triton_url="127.0.0.1:9").organloop("promote", 3, *BY)
+    assert (code, document["code"]) == (3, "log-broken")
+    assert was.organloop("prepare") == (0, {"incumbent": was.said["incumbent"]})
+
+
+def test_a_damaged_backup_of_an_earlier_version_is_refused(earlier: Made, tmp_path: Path) -> None:
+    was = earlier("sqlite")
+    backup = tmp_path / "backup"
+    shutil.copytree(was.backup(), backup)
+    [case, *_] = sorted(backup.glob("cases/*/labels/*"))
+    flip(case)
+    site = replace(was, home=tmp_path / "restored")
+    code, document = site.organloop("restore", backup)
+    assert (code, document["code"]) == (3, "damaged-backup")
+    assert not site.home.exists()
+
+
+@contextmanager
+def served(was: EarlierHome, server: Path) -> Iterator[EarlierHome]:
+    """Serve a home: by a real Triton where its records are in SQLite, else in this process."""
+    if was.database is None:
+        if not (ENVIRONMENT / "bin" / "python").exists():
+            pytest.skip("the embedded Triton's environment .venv-triton is not there (make setup)")
+        with TritonServer(server, was.settings.triton_repository, ENVIRONMENT, ROOT) as process:
+            yield replace(was, triton_url=process.url)
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        endpoint = InProcessEndpoint(was.settings.triton_repository / "organ_segmenter")
+        endpoint.load()
+
+        def in_process(settings: Settings) -> wiring.Services:
+            return replace(connect_in_process(settings), endpoints=(endpoint,))
+
+        patch.setattr(wiring, "connect", in_process)
+        yield was
+
+
+def verbs_of(command: typer.Typer) -> set[str]:
+    """Return every verb, those of a group as ``group verb``."""
+    found = typer.main.get_command(command)
+    return {
+        f"{name} {one}" if hasattr(verb, "commands") else name
+        for name, verb in found.commands.items()  # type: ignore[attr-defined]
+        for one in getattr(verb, "commands", [""])
+    }
+
+
+def vector() -> str:
+    """Return how wide this processor's vectors are, as the homes say it: other widths, other last bits."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return "avx512f" if "avx512f" in flags.split() else "no avx512f"
+
+
+def model_grid(ct: Path, contract: ModelContract) -> np.ndarray:
+    """Return a study on the model grid, Hounsfield units, axes (k, j, i)."""
+    volume = load(read_series(ct)[0]).volume
+    return to_model_grid(volume, contract.spacing_mm, contract.antialias).hu.astype(np.int16)
+
+
+def assert_goes_on(was: EarlierHome, folder: Path) -> None:
+    """The log still begins with every byte it had."""
+    was.organloop("audit", "export", folder / "longer.jsonl")
+    assert (folder / "longer.jsonl").read_bytes().startswith(was.log.read_bytes())
+
+
+def assert_same_result(was: EarlierHome, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """A result is what it was: to the voxel on a processor of the same kind, else to a hundredth."""
+    assert (new["study_uid"], new["series_uid"]) == (old["study_uid"], old["series_uid"])
+    found = {one["organ"]: one["volume_ml"] for one in new["organs"]}
+    assert found == pytest.approx({one["organ"]: one["volume_ml"] for one in old["organs"]}, rel=0.01)
+    if was.said["vector"] == vector():
+        before, after = dcmread(was.home / old["objects"][0]["path"]), dcmread(new["objects"][0]["path"])
+        assert [one.SegmentLabel for one in after.SegmentSequence] == [
+            one.SegmentLabel for one in before.SegmentSequence
+        ]
+        assert after.NumberOfFrames == before.NumberOfFrames
+        assert after.PixelData == before.PixelData
