@@ -82,6 +82,11 @@ class EarlierHome:
         """Its log as it was exported then."""
         return self.made / "log.jsonl"
 
+    def studies_in(self, what: str) -> set[str]:
+        """Return the studies that events of a kind speak of in that log."""
+        events = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return {event["payload"]["study_uid"] for event in events if event["what"] == what}
+
     def ct(self, seed: int) -> Path:
         return self.made / "studies" / str(seed) / "ct"
 

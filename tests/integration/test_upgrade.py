@@ -82,7 +82,8 @@ def test_there_is_a_home_of_an_earlier_version_and_all_of_them_are_small() -> No
 
 def test_an_earlier_home_tells_nothing_of_where_it_was_made(made: Path) -> None:
     """A home may be moved: no record and no file holds the path it lay at."""
-    content = [path.read_bytes() for path in made.rglob("*") if path.is_file()]
+    files = [path for path in made.rglob("*") if path.is_file()]
+    content = [path.read_bytes() for path in files if path.suffix != ".pyc"]  # Python names its source
     dump = made / "home" / "records.sqlite"
     with closing(sqlite3.connect(dump)) as records:
         content += ["\n".join(records.iterdump()).encode()]
@@ -175,7 +176,7 @@ def test_every_verb_works_on_an_earlier_home(
         assert len(organloop("arrivals")) == 4
         assert len(organloop("cases", "list")) == 3
         assert organloop("corrections")["corrections"] > 0
-        assert organloop("bounds")["drawn"] == 1
+        assert organloop("bounds")["drawn"] == len(was.studies_in("audit-drawn"))
         assert "organloop_" in organloop("metrics", "--once")
         organloop("register", ends=2)  # no Prefect server is named
         assert organloop("doctor", "--no-store", ends=1)["findings"]  # nor does one run
@@ -189,10 +190,10 @@ def test_every_verb_works_on_an_earlier_home(
             assert_same_result(was, result, again)
         assert of_first.keys() == {1, 2}
 
-        [night] = was.home.glob("tuning/*/*")
+        [fit, *_] = was.home.glob("tuning/*/*/*.pt")
         tuned = organloop("tune", "--level", "head")
         assert (tuned["release"], tuned["parent"]) == (4, 2)
-        assert not night.exists(), "it has come to its end"
+        assert not fit.parent.parent.exists(), "the night has come to its end"
         assert tuned["corrections"] > 0
         organloop("decline", 4, *BY)
 
@@ -227,7 +228,7 @@ def test_every_verb_works_on_an_earlier_home(
         organloop("import-checkpoint", saved, ends=3)  # it is none
 
         erased = organloop("cases", "erase", was.ct(1), *BY)
-        assert erased["releases"] == [2]
+        assert erased["releases"] == [2, 4, 6]  # and what was tuned and trained just now
         assert organloop("audit", "verify", "--against", was.log)["events"] > before
         assert_goes_on(was, tmp_path)
         organloop("backup", "--out", tmp_path / "backups")
