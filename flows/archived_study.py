@@ -16,7 +16,7 @@ from services.dicom.listing import ListedFile
 from services.dicom.series import SeriesReading
 from services.pacs.incoming import is_uid
 from services.pacs.port import Archive, ArchivedStudy
-from services.records.port import Arrival, ArrivalState, Records
+from services.records.port import Arrival, ArrivalState
 from services.releases.files import storage_errors
 from services.wiring import Services
 
@@ -237,14 +237,14 @@ def note_refused(study: ArchivedStudy, refused: Refused, services: Services) -> 
     _settle(study, services, refused, state=ArrivalState.REFUSED, code=refused.code, detail=refused.detail)
 
 
-def note_failed(uid: StudyUid | SopUid, error: OrganloopError, records: Records) -> None:
-    """Put on record why the run of what was submitted ended, a study or a SEG; it is tried again."""
-    before = records.arrival(uid)
+def note_failed(uid: StudyUid | SopUid, error: OrganloopError, services: Services) -> None:
+    """Put on record why the run of what was submitted ended; a study, or a SEG, is tried again."""
+    before = services.records.arrival(uid)
     if before is None or before.state is not ArrivalState.SUBMITTED:
         return
     named = error.code if isinstance(error, Refused) else type(error).__name__
     code = re.sub(r"(?<=.)(?=[A-Z])", "-", named).lower()
-    records.change_arrival(before, replace(before, code=code, detail=str(error)))
+    services.records.change_arrival(before, replace(before, code=code, detail=str(error)))
 
 
 def _settle(study: ArchivedStudy, services: Services, refused: Refused | None = None, **settled: Any) -> None:

@@ -124,7 +124,7 @@ def followed(arrival: Arrival, run: RunState) -> Arrival:
             f"study ran{why}: it ends the process that works on it, or something was away each time."
         )
         return replace(arrival, state=ArrivalState.FAILED, code=RUN_INTERRUPTED, detail=detail)
-    return replace(arrival, state=ArrivalState.WAITING, code="", detail="")
+    return replace(arrival, state=ArrivalState.WAITING)
 
 
 def event_of(before: Arrival, after: Arrival) -> str | None:

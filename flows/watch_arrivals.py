@@ -243,7 +243,7 @@ def submit(
         deployment = SEGMENT if before.is_study else INGEST
         key = f"{deployment}:{before.uid}:{before.changed_at}"
         run = launcher.launch(deployment, before.uid, key, urgent=before.urgent)
-        after = replace(before, state=ArrivalState.SUBMITTED, run=run)
+        after = replace(before, state=ArrivalState.SUBMITTED, run=run, code="", detail="")
         if services.records.change_arrival(before, after):
             started.append(_shown(after, progress))
     return started, held
