@@ -28,12 +28,12 @@ from flows.tuning_report import device_name
 from models.calibration import Calibration
 from models.errors import Refused
 from models.network.heads import Head
-from models.network.imported_trunks import IMPORTED_TRUNKS
 from models.network.prediction import torch_predict
 from models.network.training import Progress as TrainingProgress
 from models.network.training import Start, TrainingSettings, train
 from models.network.training_state import Keep
 from models.network.trunk import Trunk
+from models.network.trunk_kinds import IMPORTED
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
 from models.release import Release, sha256_hex
 from models.windows import segment_windows
@@ -305,7 +305,7 @@ def _draft(
     """Keep trunk and heads; return the candidate, not calibrated yet, its number to be confirmed."""
     trunk, heads = network
     store, parent = services.releases, run.parent
-    exact = str(parent.contract.trunk.get("kind")) in IMPORTED_TRUNKS
+    exact = str(parent.contract.trunk.get("kind")) in IMPORTED
     words = {Begin.SCRATCH: "from scratch", Begin.INCUMBENT: f"from release {parent.number}"}[run.begin]
     return replace(
         parent,

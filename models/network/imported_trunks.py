@@ -10,19 +10,24 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
+from monai.networks.layers.factories import Norm
 from monai.networks.nets import SegResNet, SwinUNETR
 from monai.networks.nets.swin_unetr import PatchMergingV2
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.network.norm import (
-    GROUP_EXPORTED,
-    INSTANCE_EXPORTED,
-    ExportedGroupNorm,
-    ExportedInstanceNorm,
-    window_mean,
-)
+from models.network.norm import ExportedGroupNorm, ExportedInstanceNorm, window_mean
 from models.network.trunk import Trunk, TrunkOutput
+
+INSTANCE_EXPORTED = "organloop_instance_exported"
+"""Name under which MONAI's blocks find `ExportedInstanceNorm`."""
+
+GROUP_EXPORTED = "organloop_group_exported"
+"""Name under which MONAI's blocks find `ExportedGroupNorm`."""
+
+for _name, _norm in ((INSTANCE_EXPORTED, ExportedInstanceNorm), (GROUP_EXPORTED, ExportedGroupNorm)):
+    if _name.upper() not in Norm.names:
+        Norm.add_factory_callable(_name, lambda dim, norm=_norm: norm)
 
 GROUPS = 16
 """Groups of the norms before the last features and the global feature."""

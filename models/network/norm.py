@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from monai.networks.layers.factories import Norm
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -140,21 +139,3 @@ class ExportedGroupNorm(nn.GroupNorm):
         grouped = window_mean(maps).reshape(batch, self.num_groups, channels // self.num_groups)
         mean = grouped.mean(2, keepdim=True).expand_as(grouped)
         return mean.reshape(batch, channels, 1, 1, 1)
-
-
-INSTANCE = "organloop_instance"
-"""Name under which MONAI's blocks find `InstanceNorm`."""
-
-INSTANCE_EXPORTED = "organloop_instance_exported"
-"""Name under which MONAI's blocks find `ExportedInstanceNorm`."""
-
-GROUP_EXPORTED = "organloop_group_exported"
-"""Name under which MONAI's blocks find `ExportedGroupNorm`."""
-
-for _name, _norm in (
-    (INSTANCE, InstanceNorm),
-    (INSTANCE_EXPORTED, ExportedInstanceNorm),
-    (GROUP_EXPORTED, ExportedGroupNorm),
-):
-    if _name.upper() not in Norm.names:
-        Norm.add_factory_callable(_name, lambda dim, norm=_norm: norm)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import torch
-from monai.networks.blocks import Convolution
-from monai.networks.nets import SwinUNETR
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL
-from models.network.norm import INSTANCE, window_mean
+from models.network.norm import InstanceNorm, window_mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,14 +65,15 @@ class Trunk(nn.Module, ABC):
         """Return everything the heads may use."""
 
 
-def _convolution(channels_in: int, channels_out: int, strides: int = 1) -> Convolution:
-    return Convolution(
-        3, channels_in, channels_out, strides=strides, adn_ordering="NA", act="relu", norm=INSTANCE
-    )
+def _convolution(channels_in: int, channels_out: int, strides: int = 1) -> nn.Sequential:
+    """Return MONAI's convolution block, with its names of weights; importing MONAI takes seconds."""
+    adn = OrderedDict[str, nn.Module](N=InstanceNorm(channels_out), A=nn.ReLU())
+    conv = nn.Conv3d(channels_in, channels_out, 3, strides, padding=1)
+    return nn.Sequential(OrderedDict[str, nn.Module](conv=conv, adn=nn.Sequential(adn)))
 
 
 class UNetTrunk(Trunk):
-    """3D U-Net of MONAI convolution blocks with instance norm.
+    """3D U-Net of convolution blocks as MONAI's, with instance norm.
 
     Two 3x3x3 convolutions a level on the way down and up, one at full resolution on the way up, where
     a convolution costs as much as all coarser levels together. Halving is a stride, doubling a 1x1x1
@@ -143,6 +143,8 @@ class SwinTrunk(Trunk):
     """
 
     def __init__(self, feature_size: int = 24) -> None:
+        from monai.networks.nets import SwinUNETR  # seconds of a processor: only who wants it pays them
+
         super().__init__()
         self.spec = {"kind": "swin_unetr", "feature_size": feature_size}
         self.feature_channels = feature_size

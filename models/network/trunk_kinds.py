@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.errors import InvalidRelease
-from models.network.imported_trunks import IMPORTED_TRUNKS
 from models.network.trunk import SwinTrunk, Trunk, UNetTrunk
 
-TRUNKS: Mapping[str, type[Trunk]] = {"unet": UNetTrunk, "swin_unetr": SwinTrunk, **IMPORTED_TRUNKS}
-"""By kind: those that are trained here, and those of checkpoints."""
+TRUNKS: Mapping[str, type[Trunk]] = {"unet": UNetTrunk, "swin_unetr": SwinTrunk}
+"""Those that are trained here, by kind."""
+
+IMPORTED = frozenset({"text_driven_unet", "text_driven_swin", "segresnet"})
+"""Kinds of trunk that are only imported."""
 
 
 def build_trunk(spec: Mapping[str, Any]) -> Trunk:
@@ -22,10 +24,15 @@ def build_trunk(spec: Mapping[str, Any]) -> Trunk:
         If the kind is unknown or its settings do not fit.
     """
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "kind"}
-    kind = TRUNKS.get(str(spec.get("kind")))
-    if kind is None:
-        raise InvalidRelease(f"no trunk of kind {spec.get('kind')!r}; there are {', '.join(TRUNKS)}")
+    name, trunks = str(spec.get("kind")), TRUNKS
+    if name in IMPORTED:
+        from models.network.imported_trunks import IMPORTED_TRUNKS  # MONAI: seconds of a processor
+
+        trunks = IMPORTED_TRUNKS
+    if name not in trunks:
+        known = ", ".join([*TRUNKS, *sorted(IMPORTED)])
+        raise InvalidRelease(f"no trunk of kind {spec.get('kind')!r}; there are {known}")
     try:
-        return kind(**settings)
+        return trunks[name](**settings)
     except (TypeError, ValueError) as error:
         raise InvalidRelease(f"trunk {dict(spec)} cannot be built: {error}") from error

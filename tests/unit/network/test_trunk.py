@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 
 from models.errors import InvalidRelease
 from models.network.norm import InstanceNorm
-from models.network.trunk_kinds import build_trunk
+from models.network.trunk import _convolution
+from models.network.trunk_kinds import IMPORTED, build_trunk
+from tests.conftest import ROOT
 from tests.unit.network.conftest import SMALL
 
 
@@ -42,6 +47,38 @@ def test_a_trunk_is_built_again_from_its_spec():
     assert {n: t.shape for n, t in again.state_dict().items()} == {
         n: t.shape for n, t in trunk.state_dict().items()
     }
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+def test_a_convolution_block_is_monai_s_bit_for_bit(strides):
+    from monai.networks.blocks import Convolution
+
+    torch.manual_seed(3)
+    ours = _convolution(2, 5, strides)
+    torch.manual_seed(3)
+    theirs = Convolution(3, 2, 5, strides=strides, adn_ordering="NA", act="relu", norm="instance")
+    theirs.adn.N = InstanceNorm(5)  # MONAI's has no weights by default
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
+    maps = torch.rand(1, 2, 8, 10, 12)
+    assert torch.equal(ours(maps), theirs(maps))
+
+
+def test_who_works_with_our_own_trunk_does_not_pay_for_importing_monai():
+    program = """
+import sys
+import services.releases.exporter
+from models.network.trunk_kinds import build_trunk
+build_trunk({"kind": "unet"})
+assert "monai" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+def test_each_kind_that_is_imported_has_a_trunk():
+    from models.network.imported_trunks import IMPORTED_TRUNKS
+
+    assert set(IMPORTED_TRUNKS) == IMPORTED
 
 
 def test_a_window_is_answered_alike_whatever_else_is_in_the_batch(trunk):
