@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.neighbours import left_running, silence_prefect, threads_of_ours
+
 if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
 
@@ -97,6 +99,22 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
 
     with archive_at(tmp_path_factory.mktemp("archive")) as archive:
         yield archive
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_thread_is_left() -> Iterator[None]:
+    """See that no file leaves a thread behind that runs our code beside the tests of another."""
+    before = set(threads_of_ours())
+    yield
+    left = left_running(before, patience_seconds=60)
+    assert not left, f"left running: {'; '.join(left)}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let Hypothesis be the only one that draws from the global `random`."""
+    if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+        silence_prefect()
 
 
 @pytest.fixture
