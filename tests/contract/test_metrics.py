@@ -24,6 +24,7 @@ from services.metrics.figures import note_figures
 from services.records.port import ReleaseState
 from services.records.store import SqlRecords, open_records
 from tests.conftest import ROOT
+from tests.waiting import GUARD_SECONDS
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_segmenters_that_are_away_are_asked_at_once(tmp_path: Any) -> None:
         together = Barrier(3)
 
         def ready(self, release: int) -> bool:
-            self.together.wait(5)  # broken, which is an error, unless all are asked at a time
+            self.together.wait(GUARD_SECONDS)  # broken, which is an error, unless all are asked at a time
             raise ServingUnavailable("gone")
 
     with closing(open_records(f"sqlite:///{tmp_path / 'r.sqlite'}")) as opened:

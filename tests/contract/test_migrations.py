@@ -10,7 +10,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event
-from time import sleep
 
 import pytest
 from alembic import command
@@ -27,6 +26,7 @@ from services.records.port import ReleaseState
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from tests.tiny_networks import publish_tiny
+from tests.waiting import GUARD_SECONDS, until
 
 MIGRATIONS = Path(database.__file__).parent / "migrations"
 FIRST_TAKEN_BACK_TO = "0004"
@@ -120,16 +120,22 @@ def test_no_migration_takes_from_an_older_program_what_it_works_with(url):
 def test_one_process_at_a_time_prepares_a_home_and_a_dead_one_leaves_no_lock(postgresql):
     url = postgresql % "postgres"
     inside, order = Event(), []
+    server = connect(url)
+    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+
+    def queued() -> bool:
+        with server.connect() as connection:
+            return bool(connection.execute(waiting).scalar_one())
 
     def second() -> None:
-        assert inside.wait(10)
+        assert inside.wait(GUARD_SECONDS)
         with alone(url):
             order.append("second")
 
     def first() -> None:
         with alone(url):
             inside.set()
-            sleep(0.3)
+            until(queued, "the second waits for the lock")
             order.append("first")
             raise KeyboardInterrupt
 
@@ -137,7 +143,8 @@ def test_one_process_at_a_time_prepares_a_home_and_a_dead_one_leaves_no_lock(pos
         other = pool.submit(second)
         with pytest.raises(KeyboardInterrupt):
             first()
-        other.result(10)
+        other.result(GUARD_SECONDS)
+    server.dispose()
     assert order == ["first", "second"]
 
 
@@ -190,7 +197,7 @@ def test_pods_that_prepare_one_home_at_once_leave_it_whole(postgresql, tmp_path)
     opened.close()
     command = [str(Path(sys.executable).parent / "organloop"), "prepare", "--json"]
     pods = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE) for _ in range(2)]
-    assert [json.loads(pod.communicate(timeout=120)[0]) for pod in pods] == [{"incumbent": 1}] * 2
+    assert [json.loads(pod.communicate(timeout=GUARD_SECONDS)[0]) for pod in pods] == [{"incumbent": 1}] * 2
     repository = tmp_path / "triton" / "repository"
     assert [one.name for one in (repository / "organ_segmenter").glob("[0-9]*")] == ["1"]
     assert not list((tmp_path / "triton").glob(".*"))

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from services.pacs.orthanc import OrthancArchive
 from services.pacs.query_retrieve import OrthancQuerySource
 from tests.archive import Archive, archive_at
 from tests.instances import Instance, ct_slice, ct_study
+from tests.waiting import until
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,11 @@ def dcmqrscp(home: Path, aet: str, port: int, destination: int | None) -> Iterat
         assert sent.returncode == 0, sent.stderr
 
     try:
-        deadline = time.monotonic() + 20
-        while subprocess.run(
-            ["echoscu", "-aec", aet, "127.0.0.1", str(port)], capture_output=True, check=False
-        ).returncode:
-            assert time.monotonic() < deadline, (home / "log").read_text()
-            time.sleep(0.05)
+        echo = ["echoscu", "-aec", aet, "127.0.0.1", str(port)]
+        until(
+            lambda: subprocess.run(echo, capture_output=True, check=False).returncode == 0,
+            lambda: (home / "log").read_text(),
+        )
         yield Pacs(put, storage, process.pid)
     finally:
         os.killpg(process.pid, signal.SIGKILL)

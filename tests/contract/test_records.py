@@ -23,6 +23,7 @@ from services.records.database import connect, upgrade
 from services.records.port import Case, Purpose, ReleaseState, manifest_digest, manifest_of
 from services.records.store import SqlRecords, open_records
 from services.records.tables import Table
+from tests.waiting import GUARD_SECONDS
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=1)))
 
@@ -247,13 +248,13 @@ def test_a_case_added_while_its_set_is_being_frozen_is_in_the_next_version(url):
 
     def slow_clock() -> datetime:
         freezing.set()  # the manifest was read
-        assert let_go.wait(10)
+        assert let_go.wait(GUARD_SECONDS)
         return NOON
 
     freezer = open_records(url, clock=slow_clock)
     with ThreadPoolExecutor(2) as pool:
         frozen = pool.submit(freezer.freeze, Purpose.GATE)
-        assert freezing.wait(10)
+        assert freezing.wait(GUARD_SECONDS)
         added = pool.submit(adder.add_case, replace(GATE, case_id="gate-2", patient="b" * 64))
         wait([added], timeout=0.5)
         let_go.set()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from deploy.local_process import NotInstalled
 from models.phantom import make_case
 from services.dicom.phantom_series import write_phantom_series
 from tests.archive import Archive, archive_at
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +42,7 @@ def test_what_is_pushed_is_found_by_dicomweb_and_counts_as_arrived_once_quiet(
     assert send(clean_archive, slices).returncode == 0
     studies = clean_archive.ask("/dicom-web/studies")
     assert [one["00201208"]["Value"] for one in studies] == [[3]]  # NumberOfStudyRelatedInstances
-    end = time.monotonic() + 15
-    while "StableStudy" not in changes(clean_archive, since) and time.monotonic() < end:
-        time.sleep(0.1)
+    until(lambda: "StableStudy" in changes(clean_archive, since), "it is stable")
     assert changes(clean_archive, since).count("StableStudy") == 1
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
 from tests.chart import ALL, of_kind, render
 from tests.instances import ct_study
+from tests.waiting import GUARD_SECONDS, until
 
 USER, PASSWORD = "organloop", "0123456789abcdef"
 
@@ -47,7 +47,9 @@ class Gateway:
     def echo(self, title: str, *options: str, called: str = "ORGANLOOP") -> bool:
         """Tell whether a C-ECHO of this title is answered."""
         command = ["echoscu", "-to", "5", "-ta", "5", "-aet", title, "-aec", called, *options]
-        done = subprocess.run([*command, "127.0.0.1", str(self.dimse)], capture_output=True, timeout=30)
+        done = subprocess.run(
+            [*command, "127.0.0.1", str(self.dimse)], capture_output=True, timeout=GUARD_SECONDS
+        )
         return done.returncode == 0
 
     @property
@@ -99,10 +101,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             )
         ]
         try:
-            deadline = time.monotonic() + 60
-            while not ready(made):
-                assert time.monotonic() < deadline, (home / "log").read_text()[-2000:]
-                time.sleep(0.2)
+            until(lambda: ready(made), lambda: (home / "log").read_text()[-2000:])
             yield made
         finally:
             for server in servers:

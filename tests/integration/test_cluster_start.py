@@ -25,6 +25,7 @@ from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.chart import ALL, of_kind, pods, render
 from tests.tiny_networks import publish_tiny
+from tests.waiting import GUARD_SECONDS
 
 
 def with_tiny_release(home):
@@ -191,13 +192,13 @@ def test_records_that_are_away_take_no_triton_out_of_service(triton):
 
 
 def test_records_that_take_no_notice_hold_up_no_probe(triton, monkeypatch):
-    monkeypatch.setattr(segmenter_ready, "RECORDS_SECONDS", 0.05)
+    monkeypatch.setattr(segmenter_ready, "RECORDS_SECONDS", GUARD_SECONDS)
     hangs, goes_on, asked = [False], threading.Event(), []
 
     def incumbent():
         asked.append(1)
         if hangs[0]:
-            goes_on.wait(10)
+            goes_on.wait()
             return 2
         return 1
 
@@ -205,10 +206,12 @@ def test_records_that_take_no_notice_hold_up_no_probe(triton, monkeypatch):
     readiness = Readiness(incumbent, triton.url)
     assert readiness.check()[0]
     hangs[0] = True
+    monkeypatch.setattr(segmenter_ready, "RECORDS_SECONDS", 0.05)
     assert [readiness.check() for _ in range(3)] == [(True, "release 1 is ready")] * 3
     assert len(asked) == 2, "one question is open at a time"
     goes_on.set()
-    readiness._asking.result(10)
+    readiness._asking.result(GUARD_SECONDS)
+    monkeypatch.setattr(segmenter_ready, "RECORDS_SECONDS", GUARD_SECONDS)
     assert not readiness.check()[0], "and what it says in the end counts"
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(segmenter_ready, "RECORDS_SECONDS", 0.0)

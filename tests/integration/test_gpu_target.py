@@ -31,6 +31,7 @@ from services.releases.triton_repository import TritonRepository
 from tests.gpu_server import DEVICE, GpuServer
 from tests.serving import MODEL, THREADS
 from tests.tiny_networks import noisy_body, publish_tiny
+from tests.waiting import GUARD_SECONDS
 
 SEEDS = {"liver": 1, "spleen": 2}
 
@@ -69,7 +70,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     cpu = TritonRepository(home / "cpu", MODEL, THREADS)
     server = GpuServer(home)
     with server as process:
-        client = TritonSegmenter(process.url, deadline_seconds=90)
+        client = TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS)
         site = Site(store, repository, cpu, client, server)
         site.add(1, **SEEDS)
         client.load()
@@ -235,7 +236,7 @@ def test_a_server_started_anew_answers_with_every_release_it_calls_ready(site: S
     (site.server.served / head / "1" / "model.onnx").write_bytes(b"no network")
     site.server.stop()
     with site.server as process:
-        client = TritonSegmenter(process.url, deadline_seconds=90)
+        client = TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS)
         assert [client.ready(number) for number in (1, 4)] == [True, False]
         assert client.segment(noisy_body(), 1).release_digest == site.store.release(1).digest
         with pytest.raises(ServingUnavailable, match="organ_window_4"):

@@ -30,6 +30,7 @@ from services.dicom import files, series
 from services.dicom.check import check_folder
 from services.dicom.phantom_series import write_phantom_series
 from tests.integration.ct_files import case, edit, setting, written
+from tests.waiting import GUARD_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (4, 40, 48)
@@ -171,7 +172,7 @@ def test_bombs_end_in_a_verdict_within_bounds_of_memory(tmp_path: Path) -> None:
     folders = [str(tmp_path / name) for name in BOMBS]
     done = subprocess.run(
         [sys.executable, "-c", JUDGE, str(MEGABYTES), *folders],
-        capture_output=True, text=True, timeout=120, cwd=ROOT, check=False,
+        capture_output=True, text=True, timeout=GUARD_SECONDS, cwd=ROOT, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout) == {name: said for name, (_, said) in BOMBS.items()}
@@ -182,7 +183,12 @@ def test_random_damage_ends_in_a_verdict(seed: int, tmp_path: Path) -> None:
     """A few hundred cases; thousands in tests/bench."""
     command = [sys.executable, "-m", "tests.fuzz_series", "--count", "250", "--work", str(tmp_path)]
     done = subprocess.run(
-        [*command, "--seed", str(seed)], capture_output=True, text=True, timeout=200, cwd=ROOT, check=False
+        [*command, "--seed", str(seed)],
+        capture_output=True,
+        text=True,
+        timeout=GUARD_SECONDS,
+        cwd=ROOT,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     said = json.loads(done.stdout)

@@ -31,6 +31,7 @@ from tests.imported import Imported
 from tests.integration.ct_files import case as small_case
 from tests.learning import SAVED_AT
 from tests.serving import server_at
+from tests.waiting import GUARD_SECONDS
 
 BY_LABEL = {entry.label: entry for entry in CATALOGUE}
 
@@ -67,7 +68,7 @@ def result(imported: Imported, tmp_path_factory: pytest.TempPathFactory) -> Iter
     write(services.releases.release(number), services)
     with (
         server_at(folder / "home" / "triton") as process,
-        closing(TritonSegmenter(process.url, deadline_seconds=120)) as client,
+        closing(TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS)) as client,
     ):
         served = replace(services, segmenter=client, endpoints=(client,))
         ct, out = ct_series(folder / "ct"), folder / "out"

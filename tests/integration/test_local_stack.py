@@ -20,6 +20,7 @@ from tests.archive import Archive
 from tests.integration.conftest import Command
 from tests.serving import ENVIRONMENT
 from tests.tiny_networks import noisy_body, publish_tiny
+from tests.waiting import GUARD_SECONDS
 
 
 def test_triton_is_started_again_for_another_program_and_told_to_load_a_new_incumbent(
@@ -76,7 +77,7 @@ def home(tmp_path: Path) -> Iterator[Settings]:
 
 
 def get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=GUARD_SECONDS) as answer:
         return answer.read()
 
 

@@ -27,6 +27,7 @@ from services.dicom.results import write_results
 from services.dicom.series import load, read_series
 from tests.integration.ct_files import edit
 from tests.result_cases import AFFINES, affine, ct_series, findings_of, organ_masks
+from tests.waiting import GUARD_SECONDS
 
 SHAPE = (7, 19, 21)
 WRITTEN_AT = datetime(2026, 11, 22, 13, 4, 5, 678)
@@ -42,7 +43,7 @@ def judge(tool: str) -> str:
 
 def run(*command: object) -> str:
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=60, check=False
+        [str(part) for part in command], capture_output=True, text=True, timeout=GUARD_SECONDS, check=False
     )
     return done.stdout + done.stderr
 

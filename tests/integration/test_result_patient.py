@@ -16,6 +16,7 @@ from pydicom.sequence import Sequence
 from services.dicom.results import write_results
 from services.dicom.series import CTSeries
 from tests.result_cases import AFFINES, ct_series, findings_of, organ_masks
+from tests.waiting import GUARD_SECONDS
 
 SHAPE = (4, 12, 10)
 
@@ -79,7 +80,9 @@ def by_dcmtk(path: Path, keyword: str, *options: str) -> bytes:
     if tool is None:
         pytest.skip("dcmdump (Debian package dcmtk) is not installed")
     command = [tool, *options, "+P", keyword, "+L", str(path)]
-    line = subprocess.run(command, capture_output=True, timeout=30, check=True).stdout.splitlines()[0]
+    line = subprocess.run(
+        command, capture_output=True, timeout=GUARD_SECONDS, check=True
+    ).stdout.splitlines()[0]
     return line[line.index(b"[") + 1 : line.rindex(b"]")]
 
 
@@ -110,7 +113,9 @@ def test_dciodvfy_finds_no_error_in_any_of_them(name: str, tmp_path: Path) -> No
     character_set, written = NAMES[name]
     series, _ = series_with(SpecificCharacterSet=character_set, PatientName=written)
     for path in objects(series, tmp_path):
-        said = subprocess.run([tool, str(path)], capture_output=True, timeout=60, check=False).stderr
+        said = subprocess.run(
+            [tool, str(path)], capture_output=True, timeout=GUARD_SECONDS, check=False
+        ).stderr
         assert b"Error" not in said, said
 
 

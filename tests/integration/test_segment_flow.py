@@ -13,6 +13,7 @@ from typing import Any
 from deploy import stack
 from services.settings import Settings
 from tests.integration.conftest import Command
+from tests.waiting import GUARD_SECONDS
 
 SCRIPT = """
 import json, sys
@@ -29,7 +30,7 @@ def ask(api: str, path: str, **filters: Any) -> Any:
         headers={"Content-Type": "application/json"},
         method="POST",
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=GUARD_SECONDS) as answer:
         return json.load(answer)
 
 

@@ -17,6 +17,7 @@ from services.inference.triton import TritonSegmenter
 from tests.conftest import ROOT
 from tests.serving import Serving, serving_at
 from tests.tiny_networks import noisy_body
+from tests.waiting import GUARD_SECONDS
 
 
 def processes(repository: Path) -> dict[int, list[int]]:
@@ -146,7 +147,7 @@ def test_the_server_outlives_the_command_that_started_it(tmp_path: Path) -> None
         f"print(server_at(Path({str(tmp_path)!r})).start().pid)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=GUARD_SECONDS
     )
     server = TritonServer(tmp_path / "server", tmp_path / "repository", ROOT / ".venv-triton", ROOT)
     try:

@@ -19,6 +19,7 @@ from services.wiring import connect
 from tests.conftest import ROOT
 from tests.serving import ENVIRONMENT, Serving
 from tests.tiny_networks import noisy_body, publish_tiny
+from tests.waiting import GUARD_SECONDS
 
 KILLED, SLOW, KEPT, NEXT = 71, 72, 73, 74
 HU = noisy_body((16, 18, 20))
@@ -46,7 +47,7 @@ def test_what_a_killed_writer_left_is_never_loaded(serving: Serving) -> None:
     release = publish_tiny(serving.store, KILLED, {"liver": 1, "spleen": 71})
     folders = (serving.repository.folder, serving.store.folder)
     arguments = [sys.executable, "-c", WRITER, *map(str, folders), "3", str(KILLED)]
-    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=GUARD_SECONDS)
     assert done.returncode == -signal.SIGKILL, done.stderr
     try:
         serving.triton.load()
@@ -82,7 +83,7 @@ def test_every_kept_release_is_on_every_replica_before_another_serves(
     (tmp_path / "releases").symlink_to(serving.store.folder)
     site = connect(Settings(home=tmp_path, triton_url=serving.triton.url))
     with TritonServer(tmp_path / "replica", serving.repository.folder, ENVIRONMENT, ROOT) as process:
-        replica = TritonSegmenter(process.url, deadline_seconds=60)
+        replica = TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS)
         try:
             serving.add(KEPT, liver=1, spleen=73)
             serving.triton.load()

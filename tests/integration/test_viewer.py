@@ -14,6 +14,7 @@ from deploy import viewer_server
 from deploy.local_process import NotInstalled
 from deploy.viewer_server import ViewerServer, installed
 from tests.archive import Archive
+from tests.waiting import GUARD_SECONDS
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def server(tmp_path: Path) -> Iterator[ViewerServer]:
 
 def get(url: str, host: str | None = None) -> bytes:
     request = urllib.request.Request(url, headers={"Host": host} if host else {})
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=GUARD_SECONDS) as answer:
         return bytes(answer.read())
 
 

@@ -19,7 +19,7 @@ def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
     begin = local_process.start
 
     def sleeper(command: list[str], *, log: Path, env: dict[str, str]) -> LocalProcess:
-        return begin([sys.executable, "-c", "import time; time.sleep(60)"], log=log, env=os.environ)
+        return begin([sys.executable, "-c", "import time; time.sleep(3600)"], log=log, env=os.environ)
 
     monkeypatch.setattr(local_process, "start", sleeper)
     return Worker(tmp_path)

@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from deploy import health, segmenter
 from deploy.images import sbom
 from tests.conftest import ROOT
+from tests.waiting import GUARD_SECONDS
 
 FOLDER = ROOT / "deploy" / "images"
 DOCKERFILES = {path.name.removesuffix(".Dockerfile"): path for path in FOLDER.glob("*.Dockerfile")}
@@ -128,7 +129,7 @@ for flow in ("arrival_loop", "segment_study", "ingest_correction", "nightly_tuni
 import flows.promote_release, flows.approve_release
 import deploy.cli, deploy.pool_worker
 """
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=120)
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT, timeout=GUARD_SECONDS)
 
 
 def test_a_bill_of_materials_names_every_package_once_with_version_licence_and_purl():

@@ -25,6 +25,7 @@ from models.sampled import FeatureSampler
 from models.tuning import Doubt, LadderEnd, Level, TuningSettings
 from models.windows import cut, scale_hu, study_origins
 from tests.conftest import ROOT
+from tests.waiting import GUARD_SECONDS
 
 CLIMB = TuningSettings(steps=40, batch_voxels=512, window_voxels=256, learning_rate=4e-2)
 
@@ -291,7 +292,7 @@ def test_a_run_killed_outright_goes_on_and_comes_to_the_same_bytes(trunk, heads,
     whole = climb(trunk, heads, contract, cases, folder=tmp_path / "whole")
     within_the_second_level = CLIMB.steps + 3 * CLIMB.steps // 4
     words = [sys.executable, "-c", CHILD, str(tmp_path), str(within_the_second_level)]
-    killed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    killed = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=GUARD_SECONDS)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     resumed = climb(trunk, heads, contract, cases, folder=tmp_path / "run")
     assert head_to_bytes(resumed.heads["aorta"]) == head_to_bytes(whole.heads["aorta"])

@@ -231,11 +231,11 @@ FIRST, LAST = "convInit.conv.weight", "conv_final.2.conv.weight"
 def test_a_few_bytes_that_ask_for_a_huge_network_are_refused_at_once(more, tmp_path):
     state = {FIRST: torch.zeros(8, 1, 3, 3, 3), LAST: torch.zeros(1, 8, 1, 1, 1)}
     path = saved(tmp_path, {**state, LAST.replace("weight", "bias"): torch.zeros(1), **more})
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(Refused) as refusal:
         import_checkpoint(path, ("liver",))
     assert refusal.value.code in ("checkpoint-mismatch", "unknown-network")
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2, "seconds of a processor: a neighbour's do not count"
 
 
 KEY = "backbone.down_tr128.ops.0.conv1.weight"
