@@ -77,6 +77,7 @@ def _loop(phantoms: Phantoms, settings: Settings, begin: float) -> Outcome:
     report = settings.home / "report.html"
     progress("drawing the report")
     page_of_loop(turned).save(report)
+    columns, rows = learnt(turned)
     said: dict[str, Any] = {
         "report": str(report.resolve()),
         "seconds": round(time.monotonic() - begin, 1),
@@ -84,6 +85,7 @@ def _loop(phantoms: Phantoms, settings: Settings, begin: float) -> Outcome:
         "gate": turned.gate,
         "promotion": turned.promotion,
         "rollback": turned.rollback,
+        "unseen": [dict(zip(columns, row, strict=True)) for row in rows],
         "untouched_identical": list(turned.identical),
         "faults": list(faults),
     }
@@ -92,7 +94,7 @@ def _loop(phantoms: Phantoms, settings: Settings, begin: float) -> Outcome:
         "Release 1 on unseen studies:",
         _shown(*summary(turned.before)),
         f"After one turn of the loop ({turned.gate['decision']}):",
-        _shown(*learnt(turned)),
+        _shown(columns, rows),
         _last(report, settings, begin),
     )
     text += tuple(f"Not as it should be: {fault}" for fault in faults)
