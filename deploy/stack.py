@@ -98,7 +98,8 @@ def viewer(settings: Settings) -> ViewerServer:
 def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
     """Start what is not running yet and say what runs where; a second call changes nothing.
 
-    A Triton that still runs an older program, e.g. after an update, is started again.
+    Once it returns, every flow may be started. A Triton that still runs an older program, e.g. after an
+    update, is started again.
 
     Raises
     ------
@@ -113,7 +114,9 @@ def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
     serve_incumbent(settings, progress)
     if prefect(settings).api_url is None:
         progress("starting the Prefect server")
-    Worker(settings.home).start(prefect(settings).start())
+    worker, api_url = Worker(settings.home), prefect(settings).start()
+    worker.start(api_url)
+    worker.await_online(api_url, progress)
     return status(settings)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from deploy import local_process
-from deploy.local_process import LocalProcess
+from deploy.local_process import LocalProcess, StartFailed
 from services.releases.files import replace
 
 AT_ONCE = 3
@@ -20,6 +22,7 @@ more."""
 GRACE_SECONDS = 2.0
 """How long `organloop down` waits for runs; they are reported, and started again by the next `up`."""
 STOP_SECONDS = 20.0
+LOOK_SECONDS = 0.5
 
 
 class Worker:
@@ -61,6 +64,43 @@ class Worker:
         env = os.environ | {"PREFECT_API_URL": api_url, "ORGANLOOP_HOME": str(self._home)}
         process = local_process.start([sys.executable, "-m", "deploy.worker"], log=self.log, env=env)
         replace(self._state, json.dumps(asdict(process) | {"api_url": api_url}).encode())
+
+    def await_online(self, api_url: str, progress: Callable[[str], None]) -> None:
+        """Wait until the worker takes runs, which it does once it has registered the flows.
+
+        However long that takes beside other work: a worker that cannot do it ends, and that is noticed.
+
+        Raises
+        ------
+        StartFailed
+            If it ends before; the message ends with its log.
+        """
+        if self._online(api_url):
+            return
+        progress("waiting for the worker: it registers the flows")
+        while not self._online(api_url):
+            if self.process is None:
+                raise StartFailed(f"The worker ended while starting.\n{local_process.log_tail(self.log)}")
+            time.sleep(LOOK_SECONDS)
+
+    def _online(self, api_url: str) -> bool:
+        """Tell whether Prefect has heard from this worker since it was started."""
+        import httpx
+        from prefect.client.orchestration import get_client
+        from prefect.exceptions import ObjectNotFound
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        from deploy.deployments import WORK_POOL
+        from deploy.pool_worker import worker_name
+
+        process = self.process
+        try:
+            with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+                known = client.read_workers_for_work_pool(WORK_POOL)
+        except (ObjectNotFound, httpx.HTTPError):
+            return False  # no pool yet, or the server does other things
+        heard = [one.last_heartbeat_time for one in known if one.name == worker_name(WORK_POOL)]
+        return process is not None and any(at is not None and at >= self.started_at for at in heard)
 
     def stop(self) -> None:
         """Stop the worker and the runs it started; none is no error."""

@@ -32,9 +32,18 @@ class Answer:
 
 @dataclass(frozen=True)
 class Command:
-    """The command `organloop` in one home."""
+    """The command `organloop` in one home.
+
+    Parameters
+    ----------
+    home
+        Of its state.
+    deployments
+        What was registered at Prefect when `up` had returned.
+    """
 
     home: Path
+    deployments: frozenset[str] = frozenset()
 
     def __call__(self, *words: object, **variables: str) -> Answer:
         environment = {"ORGANLOOP_HOME": str(self.home)} | variables
@@ -50,8 +59,18 @@ def organloop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
     home = tmp_path_factory.mktemp("home") / "organloop"
     settings = Settings(home=home)
     stack.up(settings, lambda _: None)
-    yield Command(home)
+    yield Command(home, registered(str(stack.prefect(settings).api_url)))
     stack.down(settings, lambda _: None)
+
+
+def registered(api_url: str) -> frozenset[str]:
+    """Return the names of the deployments that a Prefect server knows."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+        flows = {flow.id: flow.name for flow in client.read_flows()}
+        return frozenset(f"{flows[one.flow_id]}/{one.name}" for one in client.read_deployments())
 
 
 @pytest.fixture(scope="session")

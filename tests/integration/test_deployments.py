@@ -176,6 +176,10 @@ def test_a_run_that_fails_by_itself_is_told_from_one_that_was_ended_or_took_too_
     assert found == {key: expected for key, (_, expected) in ends.items()}
 
 
+def test_once_the_stack_is_up_every_flow_may_be_started(organloop):
+    assert organloop.deployments == set(NAMES)
+
+
 def test_the_worker_of_the_stack_watches_by_itself(organloop):
     """The stack has run for a while here; nobody has told it to look."""
     records = open_records(Settings(home=organloop.home).records_url)

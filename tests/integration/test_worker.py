@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy import local_process
-from deploy.local_process import LocalProcess
+from deploy.local_process import LocalProcess, StartFailed
 from deploy.worker import Worker
 
 
@@ -40,3 +40,13 @@ def test_a_worker_is_left_alone_by_its_own_server_and_replaced_for_another(one: 
     finally:
         one.stop()
     assert one.process is None
+
+
+def test_a_worker_that_ends_while_starting_is_not_waited_for_and_its_log_is_shown(tmp_path: Path) -> None:
+    """It asks a server that is not there."""
+    nowhere, said = "http://127.0.0.1:9/api", []
+    worker = Worker(tmp_path)
+    worker.start(nowhere)
+    with pytest.raises(StartFailed, match=r"(?s)ended while starting\.\n.*Connection refused"):
+        worker.await_online(nowhere, said.append)
+    assert said == ["waiting for the worker: it registers the flows"]
