@@ -21,7 +21,6 @@ DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 AET = "ORGANLOOP"
 STABLE_SECONDS = 10
 """How long a study must have been quiet to count as arrived."""
-START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,6 @@ class ArchiveServer:
             process=process,
             log=self.log,
             name="Orthanc",
-            deadline_seconds=START_SECONDS,
         )
         return process
 

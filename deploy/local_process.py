@@ -17,6 +17,8 @@ LOG_TAIL_LINES = 15
 LOG_BYTES = 50 * 1024**2
 """A longer log is put aside when its process starts again; only one before it is kept."""
 POLL_SECONDS = 0.1
+START_SECONDS = 300.0
+"""Ends a start that hangs. Other work makes one ten times as long; a process that ends is noticed at once."""
 KILL_SECONDS = 5.0
 """A killed process ends as soon as the kernel gets to it."""
 
@@ -88,7 +90,12 @@ def start(command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> Local
 
 
 def wait_until(
-    ready: Callable[[], bool], *, process: LocalProcess, log: Path, name: str, deadline_seconds: float
+    ready: Callable[[], bool],
+    *,
+    process: LocalProcess,
+    log: Path,
+    name: str,
+    deadline_seconds: float = START_SECONDS,
 ) -> None:
     """Wait until a started process answers.
 

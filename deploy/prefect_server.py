@@ -15,7 +15,6 @@ from deploy import local_process
 from deploy.local_process import LocalProcess, StartFailed
 from services.releases.files import replace
 
-START_SECONDS = 90.0
 NO_PROXY = "http://127.0.0.1:9"
 """Where nothing listens."""
 HISTORY_DAYS = 14
@@ -91,7 +90,6 @@ class PrefectServer:
             process=process,
             log=log,
             name="The Prefect server",
-            deadline_seconds=START_SECONDS,
         )
         return _api_url(port)
 

@@ -27,8 +27,6 @@ from models.release import sha256_hex
 from services.releases.files import replace, storage_errors
 
 STUB = "triton_python_backend_stub"
-START_SECONDS = 180.0
-"""Compiling every version counts; a server that ends by itself is noticed at once."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class TritonServer:
             return None
         return process if process.alive else None
 
-    def start(self, deadline_seconds: float = START_SECONDS) -> TritonProcess:
+    def start(self, deadline_seconds: float = local_process.START_SECONDS) -> TritonProcess:
         """Start the server with every version in the repository; a running one is left alone.
 
         Parameters

@@ -19,7 +19,6 @@ from services.releases.files import replace
 
 FOLDER = Path(__file__).parent / "viewer"
 PAGES = FOLDER / "node_modules" / "@ohif" / "app" / "dist"
-START_SECONDS = 20.0
 
 
 class _NginxTemplate(Template):
@@ -114,7 +113,6 @@ class ViewerServer:
             process=process,
             log=self.log,
             name="The viewer",
-            deadline_seconds=START_SECONDS,
         )
         return process
 

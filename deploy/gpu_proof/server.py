@@ -16,8 +16,6 @@ from models.errors import ServingUnavailable
 from services.inference.gpu_device import gpu_device
 from services.wiring import repository_root
 
-START_SECONDS = 180.0
-
 
 def nvidia_server() -> Server:
     """Return the server of this container.
@@ -50,9 +48,7 @@ def _served(repository: Path) -> Iterator[str]:
     log = repository.parent / "server.log"
     process = local_process.start(command, log=log, env=os.environ | {"NVIDIA_TF32_OVERRIDE": "0"})
     try:
-        local_process.wait_until(
-            lambda: _answers(web), process=process, log=log, name="Triton", deadline_seconds=START_SECONDS
-        )
+        local_process.wait_until(lambda: _answers(web), process=process, log=log, name="Triton")
         yield f"127.0.0.1:{grpc}"
     finally:
         local_process.stop(process, grace_seconds=STOP_SECONDS)
