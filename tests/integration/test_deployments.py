@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from uuid import UUID, uuid4
@@ -38,6 +37,7 @@ from tests.corrections import LIVER_ADDED
 from tests.learning import open_site
 from tests.returned_segs import put_on_record
 from tests.tiny_networks import publish_tiny
+from tests.waiting import until
 
 NAMES = (
     "segment-study/organloop",
@@ -84,7 +84,9 @@ def test_the_schedule_of_an_earlier_version_ends_with_its_deployment(api, tmp_pa
     with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
         register(api, Settings(home=tmp_path))
         former = deployment.apply(work_pool_name=WORK_POOL)
-        wait_until(lambda: runs_of(client, former, "SCHEDULED"))
+        until(
+            lambda: runs_of(client, former, "SCHEDULED"), "the earlier schedule plans runs", pause_seconds=0.5
+        )
         register(api, Settings(home=tmp_path))
         assert runs_of(client, former, "SCHEDULED") == []
         with pytest.raises(ObjectNotFound):
@@ -95,13 +97,6 @@ def runs_of(client, deployment_id, state):
     wanted = {"state": {"type": {"any_": [state]}}}
     found = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted))
     return [run for run in found if run.deployment_id == deployment_id]
-
-
-def wait_until(true):
-    deadline = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
 
 
 def test_what_is_urgent_has_a_queue_before_the_others_and_learning_the_last(api, tmp_path):
@@ -183,7 +178,7 @@ def test_once_the_stack_is_up_every_flow_may_be_started(organloop):
 def test_the_worker_of_the_stack_watches_by_itself(organloop):
     """The stack has run for a while here; nobody has told it to look."""
     records = open_records(Settings(home=organloop.home).records_url)
-    wait_until(records.last_watch)
+    until(records.last_watch, "the worker watches", pause_seconds=0.5)
     (worker,) = [part for part in organloop("status").document if part["part"] == "worker"]
     assert worker["state"] == "up"
     assert "watched at" in worker["detail"]
@@ -200,7 +195,7 @@ def test_a_worker_runs_what_is_started_from_a_deployment(api, tmp_path, ohif):
         run = run_deployment("ingest-correction/organloop", parameters=parameters, timeout=0)
         worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--run-once"]
         environment = os.environ | {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "prefect")}
-        subprocess.run(worker, env=environment, cwd=tmp_path, check=True, capture_output=True, timeout=240)
+        subprocess.run(worker, env=environment, cwd=tmp_path, check=True, capture_output=True)
         with get_client(sync_client=True) as client:
             assert client.read_flow_run(run.id).state.is_completed()
             shown = {one.key: one.data for one in client.read_artifacts() if one.key}
@@ -282,12 +277,11 @@ def tuned_by_a_worker_that_dies_once(api, site) -> dict:
 
 def job_run(number: int) -> str:
     """Wait for so many runs of the job, and return the name of the last."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+
+    def runs():
         with get_client(sync_client=True) as client:
             wanted = client.read_deployment_by_name(nightly.TUNE).id
-            runs = [run for run in client.read_flow_runs() if run.deployment_id == wanted]
-        if len(runs) > number:
-            return str(max(runs, key=lambda run: run.created).id)
-        time.sleep(0.2)
-    raise AssertionError("no such run")
+            found = [run for run in client.read_flow_runs() if run.deployment_id == wanted]
+        return found if len(found) > number else []
+
+    return str(max(until(runs, "the run is launched"), key=lambda run: run.created).id)
