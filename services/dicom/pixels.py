@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +16,18 @@ from pydicom.encaps import get_frame
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import pixel_array
 
-from models.errors import Refused
+from models.errors import ReadFailed, Refused
 from models.slice_facts import SliceFacts
 from models.verdict import Code
 from services.dicom.codestream import matrix_of
 from services.dicom.files import UNREADABLE, TooLargeFile, as_written, opened
 from services.dicom.head import Header
 from services.dicom.listing import FileState
+
+SHORT_OF_MEMORY = (
+    "Memory ran out while a slice was decoded, so nothing is said of the series. Try again, or give the "
+    "process more memory."
+)
 
 PADDING_HU = -1024
 """What padding becomes: air, the lowest value of the plain CT scale."""
@@ -39,6 +46,25 @@ FRAME_GROWTH, FRAME_HEAD_BYTES = 1.25, 64 * 1024
 
 PADDING_CEILING_HU = -900
 """A padding value above it lies where lung and tissue do, and cannot be told from them."""
+
+
+_met = threading.local()
+"""Whether a decoder met a lack of memory, in this thread."""
+
+
+def _hear(record: logging.LogRecord) -> bool:
+    """Note a lack of memory: pydicom makes one RuntimeError of what its decoders raise, and only logs each.
+
+    Without it a machine that is short of memory would say of a sound CT that it is damaged.
+    """
+    if record.exc_info and isinstance(record.exc_info[1], MemoryError):
+        _met.memory = True
+    return False  # not printed: their words may quote the header
+
+
+_decoders = logging.getLogger("pydicom.pixels.decoders.base")
+_decoders.setLevel(logging.ERROR)
+_decoders.addFilter(_hear)
 
 
 @dataclass
@@ -169,6 +195,7 @@ def _stored_values(path: Path, header: Dataset, facts: SliceFacts, listed: FileS
         )
         if header.native.read_into(path, stored):
             return stored
+    _met.memory = False
     try:
         dataset = opened(path, pixels=True, listed=listed)
         if dataset is None:
@@ -177,9 +204,13 @@ def _stored_values(path: Path, header: Dataset, facts: SliceFacts, listed: FileS
         stored = pixel_array(dataset, raw=True, correct_unused_bits=False)
     except TooLargeFile as error:
         raise Refused(Code.TOO_LARGE, f"A slice cannot be read: {error}.") from error
+    except MemoryError as error:
+        raise ReadFailed(SHORT_OF_MEMORY) from error
     except (*UNREADABLE, RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk, and not a decoder's word for damage
+        if _met.memory:
+            raise ReadFailed(SHORT_OF_MEMORY) from error
         raise _bad_pixels(f"the pixels cannot be decoded ({type(error).__name__})") from error
     if stored.shape != (facts.rows, facts.columns):
         raise _bad_pixels(f"the pixels form {stored.shape}, not rows and columns of the header")

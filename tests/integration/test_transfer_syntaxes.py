@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.pixels import get_decoder
-from pydicom.uid import AllTransferSyntaxes
+from pydicom.uid import AllTransferSyntaxes, JPEG2000Lossless
 
+from models.errors import ReadFailed, Refused
 from models.geometry import Geometry
 from models.phantom import PhantomCase
 from models.verdict import Verdict
@@ -108,3 +109,30 @@ def test_eight_to_sixteen_bits_signed_or_not_give_exact_hu(
     series = load(reading)
     assert series.volume.hu.dtype == (np.int16 if bits < 15 else np.float32)
     np.testing.assert_array_equal(series.volume.hu, stored * slope + intercept)
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "words"),
+    [
+        (MemoryError(), ReadFailed, "Memory ran out while a slice was decoded"),
+        (ValueError("no codestream"), Refused, "the pixels cannot be decoded"),
+    ],
+    ids=["short of memory", "damaged"],
+)
+def test_a_machine_short_of_memory_says_nothing_of_a_sound_ct(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type, words: str
+) -> None:
+    _, encode = LOSSLESS["JPEG 2000"]
+    for path in written(tmp_path):
+        encode(path)
+    (reading,) = read_series(tmp_path)
+
+    def fails(*_asked: object) -> None:
+        raise raised
+
+    decoder = get_decoder(JPEG2000Lossless)
+    monkeypatch.setattr(decoder, "_available", dict.fromkeys(decoder._available, fails))
+    with pytest.raises(expected, match=words) as found:
+        load(reading)
+    if expected is Refused:
+        assert found.value.code == "bad-pixel-data"
