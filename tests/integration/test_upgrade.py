@@ -43,8 +43,7 @@ DATABASES = ("sqlite", "postgresql")
 BY = ("--approver", "Dr B", "--reason", "after the update")
 ROUNDING = 1e-3
 """Another processor adds in another order: so far a probability may be off."""
-GROUPS = ("audit", "cases")
-"""Verbs of two words begin so."""
+GROUPS = ("audit", "cases")  # verbs of two words begin so
 
 Addresses = Callable[[str], str | None]
 Made = Callable[[str], EarlierHome]
@@ -174,6 +173,8 @@ def test_every_verb_works_on_an_earlier_home(
 ) -> None:
     """The night that was cut short ends, the candidate is decided on, promoted and taken back again."""
     was = earlier(database)
+    if was.said["vector"] != vector():  # the profile does not name it, and scores of both are not compared
+        shutil.rmtree(was.settings.score_store)
     organloop = Walk(was)
     assert organloop("prepare") == {"incumbent": 2}
     with served(was, tmp_path / "server") as organloop.site:
