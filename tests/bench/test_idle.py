@@ -148,12 +148,12 @@ def push(archive: Archive, folder: Path) -> str:
 def renamed(files: list[Path]) -> str:
     from pydicom import dcmread
 
-    study_uid, series_uid = generate_uid(), generate_uid()
+    study_uid, series_uid, frame_uid = (generate_uid() for _ in "123")
     for path in files:
         image = dcmread(path)
         image.StudyInstanceUID, image.SeriesInstanceUID = study_uid, series_uid
         image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-        image.FrameOfReferenceUID = f"{series_uid}.1"[:64]
+        image.FrameOfReferenceUID = frame_uid
         image.PatientID = study_uid[-16:]
         image.save_as(path)
     return str(study_uid)
