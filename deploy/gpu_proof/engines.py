@@ -45,7 +45,7 @@ class OnnxSegmenter:
         """See `services.inference.port.Segmenter`; features are not sampled."""
         check_volume(hu)
         if sampled:
-            raise ServingRejected("this engine samples no features")
+            raise ServingRejected("This engine samples no features.")
         known, predict = self.engine(release)
         return serve_windows(hu, known.contract, predict, known.digest)
 
