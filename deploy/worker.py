@@ -14,7 +14,9 @@ from typing import Any
 
 from deploy import local_process
 from deploy.local_process import LocalProcess, StartFailed
+from services.program import code_digest
 from services.releases.files import replace
+from services.wiring import repository_root
 
 AT_ONCE = 3
 """Runs a worker does at a time: while one tunes and the night waits for it, one segments. More workers do
@@ -56,14 +58,19 @@ class Worker:
         return datetime.fromtimestamp(self._state.stat().st_mtime, UTC)
 
     def start(self, api_url: str) -> None:
-        """Start the worker for a Prefect server; one that runs for this very server is left alone."""
+        """Start the worker for a Prefect server; one that runs this program for this very server stays.
+
+        Its runs are forks of what it has imported: after an update it would go on with the older program.
+        """
+        belongs = {"api_url": api_url, "program": code_digest(repository_root())}
         if self.process is not None:
-            if self._noted().get("api_url") == api_url:
+            noted = self._noted()
+            if {name: noted.get(name) for name in belongs} == belongs:
                 return
-            self.stop()  # it asks a server that is gone
+            self.stop()
         env = os.environ | {"PREFECT_API_URL": api_url, "ORGANLOOP_HOME": str(self._home)}
         process = local_process.start([sys.executable, "-m", "deploy.worker"], log=self.log, env=env)
-        replace(self._state, json.dumps(asdict(process) | {"api_url": api_url}).encode())
+        replace(self._state, json.dumps(asdict(process) | belongs).encode())
 
     def await_online(self, api_url: str, progress: Callable[[str], None]) -> None:
         """Wait until the worker takes runs, which it does once it has registered the flows.

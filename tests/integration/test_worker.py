@@ -1,4 +1,4 @@
-"""The local worker belongs to one Prefect server: another address, another worker."""
+"""The local worker belongs to one Prefect server and one program: another of either, another worker."""
 
 from __future__ import annotations
 
@@ -40,6 +40,21 @@ def test_a_worker_is_left_alone_by_its_own_server_and_replaced_for_another(one: 
     finally:
         one.stop()
     assert one.process is None
+
+
+def test_a_worker_of_an_older_program_is_replaced(one: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        one.start("http://127.0.0.1:4200/api")
+        first = one.process
+        assert first is not None
+        monkeypatch.setattr("deploy.worker.code_digest", lambda _root: "of an updated program")
+        one.start("http://127.0.0.1:4200/api")
+        second = one.process
+        assert second is not None
+        assert second != first
+        assert not first.alive
+    finally:
+        one.stop()
 
 
 def test_a_worker_that_ends_while_starting_is_not_waited_for_and_its_log_is_shown(tmp_path: Path) -> None:
