@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -111,10 +112,13 @@ def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
         If the home is not writable.
     """
     open_archive(settings, progress)
-    serve_incumbent(settings, progress)
     if prefect(settings).api_url is None:
         progress("starting the Prefect server")
-    worker, api_url = Worker(settings.home), prefect(settings).start()
+    with ThreadPoolExecutor(1) as beside:  # it wants nothing of the releases, and may take as long as they do
+        started = beside.submit(prefect(settings).start)
+        serve_incumbent(settings, progress)
+        api_url = started.result()
+    worker = Worker(settings.home)
     worker.start(api_url)
     worker.await_online(api_url, progress)
     return status(settings)

@@ -16,7 +16,7 @@ from services.inference.graph_cost import window_cost
 from services.records.port import Case
 from services.wiring import Services
 
-PROBES = 5
+PROBES = 3
 """Rounds in which either release answers one window, for the seconds that are shown."""
 
 
