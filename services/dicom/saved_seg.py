@@ -14,7 +14,7 @@ from models.errors import Refused
 from models.uids import SopUid, StudyUid
 from services.dicom.bounded import BROKEN_DATASET, open_bounded
 from services.dicom.seg_frames import SegCode
-from services.dicom.seg_reader import SegObject
+from services.dicom.seg_reader import SegObject, text_in
 
 SAYS_NOTHING = frozenset({"", "Unspecified", "UNKNOWN", "0", "1"})
 """What viewers write where they have nothing to say."""
@@ -89,7 +89,7 @@ def content_digest(seg: SegObject) -> str:
 def _words(seg: Dataset, keyword: str) -> str:
     value = seg.get(keyword)
     several = value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
-    return "\\".join(text for text in (str(one or "").strip() for one in several) if text)
+    return "\\".join(text for text in (text_in(one, seg).strip() for one in several) if text)
 
 
 def _viewer(seg: Dataset) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,8 +167,8 @@ def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
     return SegObject(
         sop_instance_uid=SopUid(str(seg.SOPInstanceUID)),
         series_uid=SeriesUid(str(seg.SeriesInstanceUID)),
-        manufacturer=str(seg.get("Manufacturer") or ""),
-        content_creator=str(seg.get("ContentCreatorName") or ""),
+        manufacturer=text_in(seg.get("Manufacturer"), seg),
+        content_creator=text_in(seg.get("ContentCreatorName"), seg),
         segments=tuple(_segment(number, items[number], masks[number]) for number in masks.numbers),
         refers_to=listed.union(*(frame.cited_segs() for frame in frames)),
     )
@@ -183,13 +184,29 @@ def _require_uids(seg: Dataset) -> None:
 
 def _require_same_patient_and_frame(seg: Dataset, ct: ReferencedSeries) -> None:
     ours, theirs = ct.images[0].get("PatientID"), seg.get("PatientID")
-    if ours and theirs and ours != theirs:
+    if ours and theirs and ours not in (theirs, text_in(theirs, seg)):
         raise Refused(SegCode.OTHER_PATIENT, "the SEG is of another patient")
     if seg.get("StudyInstanceUID") != ct.study_uid:
         raise Refused(SegCode.OTHER_STUDY, "the SEG is of another study")
     frame = seg.get("FrameOfReferenceUID")
     if frame and frame != ct.frame_of_reference_uid:
         raise Refused(SegCode.OTHER_FRAME_OF_REFERENCE, "the SEG is in another frame of reference")
+
+
+def text_in(value: object, seg: Dataset) -> str:
+    """Return a text, empty if missing. Without a character set it is UTF-8, if it can be, as OHIF writes it.
+
+    pydicom takes it for Latin-1, in which every byte is a character; the standard allows neither.
+
+    Notes
+    -----
+    Source: PS3.5 6.1.2.1 (the default repertoire is ASCII).
+    """
+    text = str(value or "")
+    if "SpecificCharacterSet" not in seg:
+        with suppress(UnicodeError):
+            return text.encode("latin-1").decode("utf-8")
+    return text
 
 
 def _require_known_images(seg: Dataset, ct: ReferencedSeries) -> frozenset[SopUid]:

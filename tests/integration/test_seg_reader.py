@@ -13,6 +13,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from models.errors import Refused
 from services.dicom.correction_reader import Status, understand
 from services.dicom.results import write_results
+from services.dicom.saved_seg import saving_of
 from services.dicom.seg_frames import SegCode
 from services.dicom.seg_reader import read_seg
 from tests.result_cases import AFFINES, ct_series, findings_of, organ_masks
@@ -51,6 +52,34 @@ def test_a_deflated_seg_holds_the_same_voxels(ohif, ohif_ct, changed):
         strict=True,
     ):
         assert np.array_equal(one.mask, other.mask)
+
+
+def unsaid(seg: Dataset, encoding: str) -> None:
+    """Write names beyond ASCII, and not in what; pydicom writes what it cannot decode as it is."""
+    seg.PatientID = "Größe-1".encode(encoding).decode("latin-1")
+    seg.ContentCreatorName = "Müller^Jürgen".encode(encoding).decode("latin-1")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_names_beyond_ascii_are_understood_though_ohif_does_not_say_that_it_writes_utf_8(
+    ohif_ct, changed, encoding
+):
+    path = changed(lambda seg: unsaid(seg, encoding))
+    assert "SpecificCharacterSet" not in dcmread(path)
+    assert "Größe-1".encode(encoding) in path.read_bytes()
+    for image in ohif_ct.images:
+        image.PatientID = "Größe-1"
+    assert read_seg(path, ohif_ct).content_creator == saving_of(path).reader == "Müller^Jürgen"
+    for image in ohif_ct.images:
+        image.PatientID = "Größe-2"
+    assert refusal(path, ohif_ct) == SegCode.OTHER_PATIENT
+
+
+def test_bytes_that_a_ct_and_its_seg_both_do_not_explain_are_still_of_one_patient(ohif_ct, changed):
+    path = changed(lambda seg: unsaid(seg, "utf-8"))
+    for image in ohif_ct.images:
+        image.PatientID = "Größe-1".encode().decode("latin-1")  # what pydicom makes of it
+    assert read_seg(path, ohif_ct).content_creator == "Müller^Jürgen"
 
 
 def test_frames_without_source_images_lie_where_their_position_says(ohif, ohif_ct, changed):
