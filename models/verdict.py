@@ -36,6 +36,7 @@ class Code(StrEnum):
     UNEVEN_SPACING = "uneven-spacing"
     BAD_RESCALE = "bad-rescale"
     BAD_PIXEL_DATA = "bad-pixel-data"
+    ILLEGIBLE_HEADER = "illegible-header"
     TOO_LARGE = "too-large"
 
 

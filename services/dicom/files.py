@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader, BytesIO, FileIO
 from os import fstat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pydicom import Dataset, FileDataset, config, dcmread
 from pydicom.dataset import FileMetaDataset
@@ -156,6 +156,14 @@ def as_written() -> Iterator[None]:
     with config.disable_value_validation(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def legible(header: Dataset, keyword: str) -> Any:
+    """Return the value of an element; None where it is absent, or damaged so that nobody can tell it."""
+    try:
+        return header.get(keyword)
+    except UNREADABLE:
+        return None
 
 
 def opened(path: Path, pixels: bool, listed: FileState | None = None) -> FileDataset | None:

@@ -20,11 +20,14 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless,
 
 from models.slice_facts import PixelFormat, SliceFacts
 from models.uids import SeriesUid, SopUid, StudyUid
-from services.dicom.files import UNREADABLE, TooLargeFile, as_written, begins_as_dicom, opened
+from services.dicom.files import UNREADABLE, TooLargeFile, as_written, begins_as_dicom, legible, opened
 from services.dicom.listing import FileState
 
 LOSSY_SYNTAXES = frozenset((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless))
 """Transfer syntaxes that always lose; of JPEG 2000 and HTJ2K, LossyImageCompression tells."""
+
+IDENTIFYING_GROUPS = (0x0008, 0x0010, 0x0012, 0x0020)
+"""Groups of what results take over from an image: study, patient, trial, place (PS3.6)."""
 
 PATIENT = ("PatientID", "IssuerOfPatientID", "PatientBirthDate")
 Known = dict[Hashable, tuple[Any, ...]]
@@ -111,6 +114,19 @@ def facts_of(header: Dataset, known: Known | None = None) -> SliceFacts:
     )
 
 
+@as_written()
+def illegible_of(header: Dataset) -> tuple[str, ...]:
+    """Return the tags, as ``(gggg,eeee)``, of what says whose and which study it is and nobody can read."""
+    broken = []
+    for tag in sorted(header.keys()):
+        if tag.group in IDENTIFYING_GROUPS:
+            try:
+                header[tag]
+            except UNREADABLE:
+                broken.append(str(tag))
+    return tuple(broken)
+
+
 _tag = cache(Tag)
 
 
@@ -127,10 +143,10 @@ class _Attributes:
 
     def values(self, keyword: str) -> tuple[Any, ...]:
         """Return an element's values, none where it is absent, empty or unreadable."""
-        raw: object = self.header.get_item(_tag(keyword))
+        raw: object = self.header.get_item(_tag(keyword), keep_deferred=True)
         if raw is None:
             return ()
-        if not isinstance(raw, RawDataElement):  # parsed before
+        if not isinstance(raw, RawDataElement) or raw.value is None:  # parsed before, or empty
             return _values(self.header, keyword)
         key = (keyword, raw.VR, raw.value, raw.is_implicit_VR, raw.is_little_endian, self.character_set)
         found = self.known.get(key)
@@ -163,10 +179,7 @@ class _Attributes:
 
 
 def _values(header: Dataset, keyword: str) -> tuple[Any, ...]:
-    try:
-        value = header.get(keyword)
-    except UNREADABLE:
-        return ()
+    value = legible(header, keyword)
     if value is None or value == "":
         return ()
     return tuple(value) if isinstance(value, MultiValue | list | tuple) else (value,)

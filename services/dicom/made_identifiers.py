@@ -17,7 +17,7 @@ from pydicom import Dataset
 from models.series_rules import UID_FORM
 from models.stack import Repair
 from models.verdict import Code
-from services.dicom.files import as_written
+from services.dicom.files import as_written, legible
 from services.dicom.identity import hashed_uid
 
 STUDY = ("PatientID", "IssuerOfPatientID", "PatientBirthDate", "AccessionNumber", "StudyID", "StudyDate")
@@ -49,20 +49,21 @@ def make_identifiers(files: Sequence[tuple[Path, Dataset]]) -> Mapping[str, Repa
             ("SOPClassUID", "MediaStorageSOPClassUID"),
         ):
             if _lacks(header, keyword) and not _lacks(header.file_meta, in_meta):
-                setattr(header, keyword, str(header.file_meta[in_meta].value).strip())
+                header.add_new(keyword, "UI", str(header.file_meta[in_meta].value).strip())
                 made[n][f"{keyword} from the file meta"] += 1
         if _lacks(header, "SOPInstanceUID"):
-            header.SOPInstanceUID = hashed_uid("made", hashlib.sha256(path.read_bytes()).hexdigest())
+            made_uid = hashed_uid("made", hashlib.sha256(path.read_bytes()).hexdigest())
+            header.add_new("SOPInstanceUID", "UI", made_uid)
             made[n]["SOPInstanceUID"] += 1
     for keyword, alike in (("StudyInstanceUID", STUDY), ("SeriesInstanceUID", STUDY + SERIES)):
         groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for n, (path, header) in enumerate(files):
             if _lacks(header, keyword):
-                groups[(str(path.parent), *(str(header.get(name) or "") for name in alike))].append(n)
+                groups[(str(path.parent), *(str(legible(header, name) or "") for name in alike))].append(n)
         for members in groups.values():
             uid = hashed_uid("made", keyword, *sorted(str(files[n][1].SOPInstanceUID) for n in members))
             for n in members:
-                setattr(files[n][1], keyword, uid)
+                files[n][1].add_new(keyword, "UI", uid)
                 made[n][keyword] += 1
     by_series: dict[str, Counter[str]] = defaultdict(Counter)
     for n, counts in made.items():
@@ -80,4 +81,4 @@ def _repair(counts: Counter[str]) -> Repair:
 
 
 def _lacks(dataset: Dataset, keyword: str) -> bool:
-    return not UID_FORM.fullmatch(str(dataset.get(keyword) or "").strip())
+    return not UID_FORM.fullmatch(str(legible(dataset, keyword) or "").strip())

@@ -27,7 +27,7 @@ from models.uids import SeriesUid, StudyUid
 from models.verdict import Code, GeometryVerdict
 from models.volume import Volume
 from services.dicom.files import UNREADABLE, TooLargeFile, as_written, opened
-from services.dicom.headers import Known, facts_of, read_header
+from services.dicom.headers import Known, facts_of, illegible_of, read_header
 from services.dicom.identity import hashed_uid
 from services.dicom.listing import ListedFile, files_under, read_failures
 from services.dicom.made_identifiers import make_identifiers
@@ -295,10 +295,14 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
     ------
     Refused
         `bad-pixel-data` or `too-large`, as `services.dicom.pixels.hounsfield`; `bad-rescale`, as
-        `models.rescale_jump`.
+        `models.rescale_jump`; `illegible-header` if results could not say whose they are.
     ReadFailed
         If a file vanished, was changed since its header was read, or cannot be read.
     """
+    illegible = illegible_of(reading.images[0])
+    if illegible:
+        detail = f"The header of the first image is damaged: nobody can read {', '.join(illegible)}."
+        raise Refused(Code.ILLEGIBLE_HEADER, detail, {"elements": len(illegible)})
     tally, jumps = PaddingTally(), RescaleJumps()
     slices = zip(reading.files, reading.images, reading.facts, strict=True)
     for k, (file, header, facts) in enumerate(slices):

@@ -72,6 +72,13 @@ def reframe(path: Path, change: Callable[[bytearray], bytes | bytearray]) -> Non
     dataset.save_as(path)
 
 
+def of_no_kind(path: Path, element: bytes) -> None:
+    """Let the kind (VR) of an element be one that does not exist."""
+    content = path.read_bytes()
+    assert content.count(element) == 1
+    path.write_bytes(content.replace(element, element[:5] + b"\xc2"))
+
+
 def at(frame: bytearray, marker: bytes, offset: int, packed: bytes) -> bytearray:
     start = frame.index(marker) + offset
     frame[start : start + len(packed)] = packed
@@ -195,6 +202,36 @@ def test_random_damage_ends_in_a_verdict(seed: int, tmp_path: Path) -> None:
     assert said["faults"] == []
     assert sum(said["verdicts"].values()) == 250
     assert len(said["verdicts"]) >= 8  # the damage is of many kinds
+
+
+@pytest.mark.parametrize(
+    ("element", "verdicts"),
+    [
+        (b"\x08\x00\x18\x00UI", ["refused", "repaired"]),  # SOPInstanceUID
+        (b"\x08\x00\x20\x00DA", ["ok", "ok"]),  # StudyDate
+        (b"\x10\x00\x30\x00DA", ["ok", "ok"]),  # PatientBirthDate, which is empty
+        (b"\x20\x00\x0d\x00UI", ["refused", "refused"]),  # StudyInstanceUID: one image of another study
+    ],
+)
+def test_an_element_of_no_known_kind_says_nothing(
+    tmp_path: Path, element: bytes, verdicts: list[str]
+) -> None:
+    of_no_kind(encoded(tmp_path, RLELossless)[1], element)
+    for made, verdict in zip((False, True), verdicts, strict=True):
+        assert {row["verdict"] for row in check_folder(tmp_path, makes_identifiers=made)} == {verdict}
+
+
+@pytest.mark.parametrize("element", [b"\x08\x00\x20\x00DA", b"\x10\x00\x30\x00DA", b"\x10\x00\x20\x00LO"])
+def test_a_study_whose_patient_nobody_can_read_is_refused(tmp_path: Path, element: bytes) -> None:
+    """Its results could not say whose they are."""
+    for path in encoded(tmp_path, RLELossless):
+        of_no_kind(path, element)
+    [row] = check_folder(tmp_path)
+    assert (row["verdict"], row["code"]) == ("refused", Code.ILLEGIBLE_HEADER)
+    tag = f"({element[1]:02x}{element[0]:02x},{element[3]:02x}{element[2]:02x})"
+    assert tag in row["detail"]
+    with pytest.raises(Refused, match="illegible-header"):
+        series.load(series.choose_series(series.read_series(tmp_path)))
 
 
 def test_loops_of_links_are_not_walked_and_a_file_linked_twice_is_one(tmp_path: Path) -> None:
