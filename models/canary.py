@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.contract import ModelContract
-from models.phantom import make_case
+from models.phantom.case import SPACING_MM, make_case
 from models.release import Release
+from models.resampling import to_model_grid
 from models.segmentation import Segmentation
 
 CANARY_CASE = ("A", 900_101)
@@ -25,7 +26,12 @@ Faults = dict[str, tuple[str, ...]]
 
 def canary_volume(contract: ModelContract) -> NDArray[np.int16]:
     """Return the canary on the model grid, Hounsfield units, axes (k, j, i)."""
-    return make_case(*CANARY_CASE, spacing_mm=contract.spacing_mm).volume.hu.astype(np.int16, copy=False)
+    least, most = SPACING_MM
+    k, j, i = (min(max(side, least), most) for side in contract.spacing_mm)
+    volume = make_case(*CANARY_CASE, spacing_mm=(k, j, i)).volume
+    if (k, j, i) != contract.spacing_mm:
+        volume = to_model_grid(volume, contract.spacing_mm, contract.antialias)
+    return volume.hu.astype(np.int16, copy=False)
 
 
 def probe_volume(contract: ModelContract) -> NDArray[np.int16]:

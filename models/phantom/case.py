@@ -22,6 +22,8 @@ from models.phantom.tissues import Material, draw_materials
 from models.volume import Volume
 
 SITES = ("A", "B")
+SPACING_MM = (0.5, 10.0)
+"""Least and most between the voxels of a case."""
 SLAB_FINE_SLICES = 16
 """Fine slices painted at once: small enough for the processor's cache, large enough for numpy."""
 
@@ -72,8 +74,8 @@ def make_case(site: str, seed: int, *, spacing_mm: tuple[float, float, float] | 
         raise ValueError(f"no site {site!r}; there are {', '.join(SITES)}")
     if seed < 0:
         raise ValueError("a seed must be 0 or more")
-    if spacing_mm is not None and not all(0.5 <= s <= 10 for s in spacing_mm):
-        raise ValueError("spacing must be between 0.5 and 10 mm")
+    if spacing_mm is not None and not all(SPACING_MM[0] <= s <= SPACING_MM[1] for s in spacing_mm):
+        raise ValueError("spacing must be between {} and {} mm".format(*SPACING_MM))
 
     def stream(part: str) -> np.random.Generator:
         return np.random.default_rng([seed, SITES.index(site), zlib.crc32(part.encode())])

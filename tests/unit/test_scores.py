@@ -132,3 +132,13 @@ def test_canary_and_probe_repeat_and_lie_on_the_contracts_grid() -> None:
     assert (hu > -200).mean() > 0.3
     assert np.array_equal(hu, canary_volume(CONTRACT))
     assert probe_volume(CONTRACT).shape == CONTRACT.window_shape
+
+
+@pytest.mark.parametrize("side_mm", [0.4, 14.0])
+def test_a_contract_finer_or_coarser_than_phantoms_are_drawn_has_a_canary(side_mm: float) -> None:
+    coarse = replace(CONTRACT, spacing_mm=(8.0, 8.0, side_mm))
+    usual = replace(CONTRACT, spacing_mm=(8.0, 8.0, 10.0))
+    hu, beside = canary_volume(coarse), canary_volume(usual)
+    assert hu.shape[:2] == beside.shape[:2]
+    assert hu.shape[2] * side_mm == pytest.approx(beside.shape[2] * 10.0, abs=2 * max(side_mm, 10.0))
+    assert (hu > -200).mean() == pytest.approx((beside > -200).mean(), abs=0.1)
