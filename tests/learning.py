@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -102,6 +105,15 @@ class Site:
 
 def open_site(folder: Path, spacing_mm: float = 14.0) -> Site:
     """Return a site in a folder, with release 1 as the incumbent."""
+    return replace(_first_site(spacing_mm).copy(folder), folder=folder)
+
+
+@cache
+def _first_site(spacing_mm: float) -> Site:
+    """Return a site that is copied only: it takes seconds to export a release."""
+    kept = TemporaryDirectory(prefix="site-")
+    atexit.register(kept.cleanup)
+    folder = Path(kept.name)
     services = connect_in_process(Settings(home=folder / "home", threads=THREADS))
     trunk, heads, release = small_release(spacing_mm)
     services.releases.add_trunk(trunk)
