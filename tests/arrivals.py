@@ -25,10 +25,9 @@ from models.uids import StudyUid
 from services.dicom.phantom_series import write_phantom_series
 from services.pacs.port import ArchivedStudy
 from services.records.port import Arrival
-from services.settings import Settings
-from services.wiring import Services, connect_in_process
+from services.wiring import Services
 from tests.archive import Archive
-from tests.learning import ORGANS, SPACING, THREADS, Site
+from tests.learning import ORGANS, SPACING, Site
 
 EXAMINED = date(2020, 1, 1)
 """StudyDate of the phantoms."""
@@ -184,9 +183,7 @@ def open_hospital(site: Site, archive: Archive, ct: Path, folder: Path, *, waits
     Orthanc takes two seconds, or more, to call a study stable. Where that is not what a test is about,
     it need not wait: every study is stable at once.
     """
-    site.copy(folder)
-    settings = Settings(home=folder / "home", threads=THREADS, orthanc_url=archive.url)
-    services = connect_in_process(settings)
+    services = site.copy(folder, orthanc_url=archive.url).services
     services.records.take_in([], archive.ask("/changes?last")["Last"])
     if not waits:
         assert services.archive is not None
