@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from deploy.archive_server import ArchiveProcess, ArchiveServer, installed
-from deploy.local_process import NotInstalled
+from deploy.local_process import NotInstalled, stop
 from tests.waiting import GUARD_SECONDS
 
 STABLE_SECONDS = 1
@@ -82,8 +82,13 @@ def archive_at(home: Path, **options: Any) -> Iterator[Archive]:
     except NotInstalled as error:
         pytest.skip(str(error))
     server = ArchiveServer(home, **{"stable_seconds": STABLE_SECONDS} | options)
-    with server as process:
+    process = server.start()
+    try:
         yield Archive(server, process)
+    finally:
+        if server.process is not None:
+            stop(server.process, grace_seconds=0)  # Orthanc takes three seconds to end when it is asked
+        server.stop()
 
 
 def _is_folder(item: Path | bytes) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,12 +21,13 @@ from flows.segment_study import segment
 from flows.watch_arrivals import UNFINISHED, look, submit, take_in
 from models.errors import OrganloopError
 from models.phantom import make_case
+from models.uids import StudyUid
 from services.dicom.phantom_series import write_phantom_series
+from services.pacs.port import ArchivedStudy
 from services.records.port import Arrival
-from services.settings import Settings
-from services.wiring import Services, connect_in_process
+from services.wiring import Services
 from tests.archive import Archive
-from tests.learning import ORGANS, SPACING, THREADS, Site
+from tests.learning import ORGANS, SPACING, Site
 
 EXAMINED = date(2020, 1, 1)
 """StudyDate of the phantoms."""
@@ -105,6 +108,8 @@ class Hospital:
     ct: Path
     worker: Worker
     today: date | None = None
+    waits: bool = True
+    """Whether a study is quiet when the archive says so; else at once."""
 
     @property
     def study_uid(self) -> str:
@@ -126,6 +131,8 @@ class Hospital:
 
     def quiet(self) -> None:
         """Wait until the archive calls every study stable."""
+        if not self.waits:
+            return
         end = time.monotonic() + PATIENCE_SECONDS
         while not all(one["IsStable"] for one in self.archive.ask("/studies?expand")):
             assert time.monotonic() < end, "the archive calls no study stable"
@@ -170,10 +177,25 @@ class Hospital:
         return sorted(uid for objects in self.recorded() for uid in objects.values())
 
 
-def open_hospital(site: Site, archive: Archive, ct: Path, folder: Path) -> Hospital:
-    """Return a hospital with a home of its own; what others left in the archive's feed is not its."""
-    site.copy(folder)
-    settings = Settings(home=folder / "home", threads=THREADS, orthanc_url=archive.url)
-    services = connect_in_process(settings)
+def open_hospital(site: Site, archive: Archive, ct: Path, folder: Path, *, waits: bool = True) -> Hospital:
+    """Return a hospital with a home of its own; what others left in the archive's feed is not its.
+
+    Orthanc takes two seconds, or more, to call a study stable. Where that is not what a test is about,
+    it need not wait: every study is stable at once.
+    """
+    services = site.copy(folder, orthanc_url=archive.url).services
     services.records.take_in([], archive.ask("/changes?last")["Last"])
-    return Hospital(services, archive, ct, Worker(services))
+    if not waits:
+        assert services.archive is not None
+        services.archive.study = _stable_at_once(services.archive.study)  # type: ignore[method-assign]
+    return Hospital(services, archive, ct, Worker(services), waits=waits)
+
+
+def _stable_at_once(
+    asked: Callable[[StudyUid], ArchivedStudy | None],
+) -> Callable[[StudyUid], ArchivedStudy | None]:
+    def study(study_uid: StudyUid) -> ArchivedStudy | None:
+        found = asked(study_uid)
+        return found and dataclasses.replace(found, stable=True)
+
+    return study

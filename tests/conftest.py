@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.memory_folder import use_memory
 from tests.neighbours import left_running, silence_prefect, threads_of_ours
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ os.environ.setdefault("ORGANLOOP_AUDIT_SHARE", "0")  # a draw would flag one stu
 # Threads that spin while they wait take the cores from the servers and from the other worker.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy and scipy, on matrices that are small
+# DCMTK, in Orthanc too: else each image waits twice 40 ms for the kernel.
+os.environ.setdefault("TCP_NODELAY", "1")
+use_memory()
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +127,17 @@ def clean_archive(archive: Archive) -> Archive:
     """Return the archive with nothing in it; its change feed goes on from where it was."""
     archive.empty()
     return archive
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import without the garbage collector, which finds no garbage there, now or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)

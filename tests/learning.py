@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
@@ -23,7 +27,7 @@ from models.release import Release, sha256_hex
 from models.tuning import Level, TuningSettings
 from services.dicom.phantom_series import write_phantom_series
 from services.dicom.series import load, read_series
-from services.inference.engine import serving_profile
+from services.inference.engine import InProcessSegmenter, serving_profile
 from services.releases.exporter import export_release
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
@@ -77,10 +81,14 @@ class Site:
     services: Services
     folder: Path
 
-    def copy(self, folder: Path) -> Site:
-        """Return the same site with a home of its own."""
+    def copy(self, folder: Path, **other: Any) -> Site:
+        """Return the same site with a home of its own, and other settings; what is compiled is shared."""
         shutil.copytree(self.services.settings.home, folder / "home")
-        return Site(connect_in_process(Settings(home=folder / "home", threads=THREADS)), self.folder)
+        services = connect_in_process(Settings(home=folder / "home", threads=THREADS, **other))
+        ours, its = self.services.segmenter, services.segmenter
+        if isinstance(ours, InProcessSegmenter) and isinstance(its, InProcessSegmenter):
+            its._engines |= ours._engines
+        return Site(services, self.folder)
 
     def study(self, seed: int) -> tuple[Path, Path]:
         """Write a phantom of site B and segment it; return the CT's folder and the organ SEG."""
@@ -102,6 +110,15 @@ class Site:
 
 def open_site(folder: Path, spacing_mm: float = 14.0) -> Site:
     """Return a site in a folder, with release 1 as the incumbent."""
+    return replace(_first_site(spacing_mm).copy(folder), folder=folder)
+
+
+@cache
+def _first_site(spacing_mm: float) -> Site:
+    """Return a site that is copied only: it takes seconds to export a release."""
+    kept = TemporaryDirectory(prefix="site-")
+    atexit.register(kept.cleanup)
+    folder = Path(kept.name)
     services = connect_in_process(Settings(home=folder / "home", threads=THREADS))
     trunk, heads, release = small_release(spacing_mm)
     services.releases.add_trunk(trunk)
@@ -111,4 +128,5 @@ def open_site(folder: Path, spacing_mm: float = 14.0) -> Site:
     services.releases.publish(release)
     services.repository.write_version(release, services.releases)
     services.records.set_incumbent(1, approver="test", reason="first")
+    services.segmenter.profile(1)  # compiled
     return Site(services, folder)

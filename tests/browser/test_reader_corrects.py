@@ -35,7 +35,7 @@ def hospital(site: Site, study: Study, clean_archive: Archive, tmp_path: Path) -
 
     The organs are the phantom's own, in place of a network's; recorded, stored and noted as by `segment`.
     """
-    hospital = open_hospital(site, clean_archive, study.folder / "ct", tmp_path)
+    hospital = open_hospital(site, clean_archive, study.folder / "ct", tmp_path, waits=False)
     hospital.push()
     services, [organ_seg, *_] = hospital.services, study.objects
     put_on_record(

@@ -42,7 +42,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hospital(site: Site, phantom: Path, clean_archive: Archive, tmp_path: Path) -> Hospital:
-    hospital = open_hospital(site, clean_archive, phantom, tmp_path)
+    hospital = open_hospital(site, clean_archive, phantom, tmp_path, waits=False)
     hospital.push()
     hospital.segmented()
     return hospital

@@ -36,7 +36,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hospital(site: Site, phantom: Path, clean_archive: Archive, tmp_path: Path) -> Hospital:
-    return open_hospital(site, clean_archive, phantom, tmp_path)
+    return open_hospital(site, clean_archive, phantom, tmp_path, waits=False)
 
 
 def at(step: str, act: Callable[[], object]) -> Callable[[str], None]:

@@ -41,12 +41,19 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hospital(site: Site, phantom: Path, clean_archive: Archive, tmp_path: Path) -> Hospital:
+    return open_hospital(site, clean_archive, phantom, tmp_path, waits=False)
+
+
+@pytest.fixture
+def waiting_hospital(site: Site, phantom: Path, clean_archive: Archive, tmp_path: Path) -> Hospital:
+    """Return a hospital whose studies are quiet when Orthanc says so."""
     return open_hospital(site, clean_archive, phantom, tmp_path)
 
 
 def test_what_is_pushed_is_segmented_once_though_sent_twice_and_watched_often(
-    hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+    waiting_hospital: Hospital, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hospital = waiting_hospital
     hospital.push()
     with monkeypatch.context() as patched:
         listed = hospital.services.archive.study
@@ -90,7 +97,8 @@ def test_a_folder_named_takes_the_results_and_the_archive_gets_none(
     assert hospital.services.records.arrival(hospital.study_uid) is None
 
 
-def test_a_late_slice_makes_a_new_version_beside_the_old(hospital: Hospital) -> None:
+def test_a_late_slice_makes_a_new_version_beside_the_old(waiting_hospital: Hospital) -> None:
+    hospital = waiting_hospital
     *most, last = sorted(hospital.ct.iterdir())
     hospital.push(*most)
     hospital.segmented()
