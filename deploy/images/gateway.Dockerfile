@@ -32,7 +32,8 @@ RUN install --directory /opt/organloop \
     && python3.11 /tmp/sbom.py organloop-gateway "${VERSION}" /opt/organloop/sbom.cdx.json \
         --npm /usr/share/doc/ohif/package.json \
     && rm /tmp/sbom.py
-ENV PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/tmp LANG=C.UTF-8
+# TCP_NODELAY is DCMTK's: without it each image that is sent waits 40 ms for the kernel's acknowledgement.
+ENV PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/tmp LANG=C.UTF-8 TCP_NODELAY=1
 USER 10001:10001
 EXPOSE 4242 8042 8443
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 \

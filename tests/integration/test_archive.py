@@ -64,6 +64,17 @@ def test_a_stranger_s_push_is_turned_away(clean_archive: Archive, slices: list[P
     assert clean_archive.ask("/instances") == []
 
 
+def test_it_waits_for_no_acknowledgement_of_a_small_packet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An image is several; DCMTK, by which Orthanc receives, reads this from its environment."""
+    monkeypatch.delenv("TCP_NODELAY")
+    with archive_at(tmp_path) as archive:
+        process = archive.server.process
+        assert process is not None
+        assert b"TCP_NODELAY=1" in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+
+
 def test_studies_outlive_a_kill_and_starting_twice_changes_nothing(
     tmp_path: Path, slices: list[Path]
 ) -> None:

@@ -40,6 +40,10 @@ def test_there_is_a_dockerfile_for_each_process_and_the_list_names_it():
     assert {f"organloop-{name}" for name in DOCKERFILES} == set(listed)
 
 
+def test_the_gateway_receives_without_a_wait_for_each_acknowledgement():
+    assert re.search(r"^ENV .*\bTCP_NODELAY=1\b", DOCKERFILES["gateway"].read_text(), flags=re.M)
+
+
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_an_image_is_built_on_the_base_that_is_asked_for_and_says_what_it_is(name):
     text, last = DOCKERFILES[name].read_text(), final_stage(name)
