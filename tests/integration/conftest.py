@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +55,23 @@ class Command:
 
 
 @pytest.fixture(scope="session")
-def organloop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Return a folder for a Prefect server, its database in it already."""
+    from tests.prefect_database import laid
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return lambda home: laid(home, shared)
+
+
+@pytest.fixture(scope="session")
+def organloop(
+    tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]
+) -> Iterator[Command]:
     """Start the whole stack with the shipped starter release; stop it at the end."""
     home = tmp_path_factory.mktemp("home") / "organloop"
     settings = Settings(home=home)
+    prefect_home(home / "prefect")
     stack.up(settings, lambda _: None)
     yield Command(home, registered(str(stack.prefect(settings).api_url)))
     stack.down(settings, lambda _: None)

@@ -52,8 +52,8 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    server = PrefectServer(tmp_path_factory.mktemp("prefect"), 4210)
+def api(tmp_path_factory, prefect_home):
+    server = PrefectServer(prefect_home(tmp_path_factory.mktemp("prefect")), 4210)
     url = server.start()
     yield url
     server.stop()

@@ -42,8 +42,8 @@ def slow(go_on: str):
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    server = PrefectServer(tmp_path_factory.mktemp("prefect"), 4220)
+def api(tmp_path_factory, prefect_home):
+    server = PrefectServer(prefect_home(tmp_path_factory.mktemp("prefect")), 4220)
     url = server.start()
     with temporary_settings({PREFECT_API_URL: url}):
         yield url
