@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -13,13 +14,18 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy import stack
+from deploy.archive_server import ArchiveServer
 from deploy.cli import app
+from deploy.local_process import NotInstalled
 from services.settings import Settings
 
 if TYPE_CHECKING:
     from flows.returned_seg import Memory
     from tests.imported import Imported
     from tests.learning import Site
+
+ARRIVED_SECONDS = 3
+"""How long a study must have been quiet in the stack's archive."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,12 @@ def organloop(
     home = tmp_path_factory.mktemp("home") / "organloop"
     settings = Settings(home=home)
     prefect_home(home / "prefect")
-    stack.up(settings, lambda _: None)
+    with contextlib.suppress(NotInstalled):  # `up` finds it; a study counts as arrived sooner than at a site
+        ports = (settings.archive_port, settings.archive_dicom_port)
+        ArchiveServer(home / "archive", *ports, stable_seconds=ARRIVED_SECONDS).start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")  # no test waits for a poll
+        stack.up(settings, lambda _: None)
     yield Command(home, registered(str(stack.prefect(settings).api_url)))
     stack.down(settings, lambda _: None)
 
