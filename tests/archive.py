@@ -14,7 +14,7 @@ import pytest
 
 from deploy.archive_server import ArchiveProcess, ArchiveServer, installed
 from deploy.local_process import NotInstalled
-from tests.waiting import GUARD_SECONDS
+from tests.waiting import GUARD_SECONDS, end_at_once
 
 STABLE_SECONDS = 1
 
@@ -82,8 +82,11 @@ def archive_at(home: Path, **options: Any) -> Iterator[Archive]:
     except NotInstalled as error:
         pytest.skip(str(error))
     server = ArchiveServer(home, **{"stable_seconds": STABLE_SECONDS} | options)
-    with server as process:
-        yield Archive(server, process)
+    try:
+        yield Archive(server, server.start())
+    finally:
+        end_at_once(server.process)
+        server.stop()
 
 
 def _is_folder(item: Path | bytes) -> bool:

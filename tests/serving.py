@@ -16,7 +16,7 @@ from services.releases.store import ReleaseStore
 from services.releases.triton_repository import TritonRepository
 from tests.conftest import ROOT
 from tests.tiny_networks import publish_tiny
-from tests.waiting import GUARD_SECONDS
+from tests.waiting import GUARD_SECONDS, end_at_once
 
 ENVIRONMENT = ROOT / ".venv-triton"
 MODEL = ROOT / "deploy" / "triton" / "organ_segmenter" / "model.py"
@@ -54,10 +54,13 @@ def serving_at(home: Path) -> Iterator[Serving]:
     for number, spleen in ((1, 2), (2, 3)):
         release = publish_tiny(store, number, {"liver": 1, "spleen": spleen})
         repository.write_version(release, store)
-    with server as process:
-        client = TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS, pause_seconds=0.1)
+    try:
+        client = TritonSegmenter(server.start().url, deadline_seconds=GUARD_SECONDS, pause_seconds=0.1)
         try:
             in_process = InProcessSegmenter(repository.versions_folder, THREADS)
             yield Serving(store, repository, server, client, in_process)
         finally:
             client.close()
+    finally:
+        end_at_once(server.status())
+        server.stop()

@@ -17,7 +17,9 @@ from deploy import stack
 from deploy.archive_server import ArchiveServer
 from deploy.cli import app
 from deploy.local_process import NotInstalled
+from deploy.worker import Worker
 from services.settings import Settings
+from tests.waiting import end_at_once
 
 if TYPE_CHECKING:
     from flows.returned_seg import Memory
@@ -85,6 +87,12 @@ def organloop(
         patch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")  # no test waits for a poll
         stack.up(settings, lambda _: None)
     yield Command(home, registered(str(stack.prefect(settings).api_url)))
+    for process in (
+        Worker(home).process,
+        stack.triton_server(settings).status(),
+        stack.archive(settings).process,
+    ):
+        end_at_once(process)
     stack.down(settings, lambda _: None)
 
 
