@@ -87,12 +87,9 @@ def organloop(
         patch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")  # no test waits for a poll
         stack.up(settings, lambda _: None)
     yield Command(home, registered(str(stack.prefect(settings).api_url)))
-    for process in (
-        Worker(home).process,
-        stack.triton_server(settings).status(),
-        stack.archive(settings).process,
-    ):
-        end_at_once(process)
+    end_at_once(Worker(home).process)
+    end_at_once(stack.triton_server(settings).status())
+    end_at_once(stack.archive(settings).process)
     stack.down(settings, lambda _: None)
 
 
