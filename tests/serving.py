@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.triton_server import TritonServer
+from deploy.triton_server import TritonProcess, TritonServer
 from services.inference.engine import InProcessSegmenter
 from services.inference.triton import TritonSegmenter
 from services.releases.store import ReleaseStore
@@ -46,6 +46,16 @@ def server_at(home: Path) -> TritonServer:
 
 
 @contextmanager
+def thrown_away(server: TritonServer) -> Iterator[TritonProcess]:
+    """Run a server that is killed at the end: asked, it takes up to five seconds."""
+    try:
+        yield server.start()
+    finally:
+        end_at_once(server.status())
+        server.stop()
+
+
+@contextmanager
 def serving_at(home: Path) -> Iterator[Serving]:
     """Serve releases 1 and 2, which differ in the spleen's head only."""
     store = ReleaseStore(home / "releases")
@@ -54,13 +64,10 @@ def serving_at(home: Path) -> Iterator[Serving]:
     for number, spleen in ((1, 2), (2, 3)):
         release = publish_tiny(store, number, {"liver": 1, "spleen": spleen})
         repository.write_version(release, store)
-    try:
-        client = TritonSegmenter(server.start().url, deadline_seconds=GUARD_SECONDS, pause_seconds=0.1)
+    with thrown_away(server) as process:
+        client = TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS, pause_seconds=0.1)
         try:
             in_process = InProcessSegmenter(repository.versions_folder, THREADS)
             yield Serving(store, repository, server, client, in_process)
         finally:
             client.close()
-    finally:
-        end_at_once(server.status())
-        server.stop()

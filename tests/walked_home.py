@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 from tests.earlier_homes import EarlierHome
 from tests.every_verb import verbs_of
 from tests.promotion import InProcessEndpoint
-from tests.serving import ENVIRONMENT
+from tests.serving import ENVIRONMENT, thrown_away
 
 BY = ("--approver", "Dr B", "--reason", "after the update")
 GROUPS = ("audit", "cases")  # verbs of two words begin so
@@ -151,7 +151,7 @@ def served(was: EarlierHome, server: Path) -> Iterator[EarlierHome]:
     if was.database is None:
         if not (ENVIRONMENT / "bin" / "python").exists():
             pytest.skip("the embedded Triton's environment .venv-triton is not there (make setup)")
-        with TritonServer(server, was.settings.triton_repository, ENVIRONMENT, ROOT) as process:
+        with thrown_away(TritonServer(server, was.settings.triton_repository, ENVIRONMENT, ROOT)) as process:
             yield replace(was, triton_url=process.url)
         return
     with pytest.MonkeyPatch.context() as patch:
