@@ -10,7 +10,6 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 
 from deploy import local_process
 from deploy.local_process import LocalProcess, NotInstalled
@@ -70,8 +69,6 @@ class ArchiveProcess(LocalProcess):
 
 class ArchiveServer:
     """The archive of one Organloop home; it outlives the command that started it.
-
-    As a context manager it stops at the end.
 
     Parameters
     ----------
@@ -169,14 +166,6 @@ class ArchiveServer:
         if process is not None:
             local_process.stop(process)
         self._state.unlink(missing_ok=True)
-
-    def __enter__(self) -> ArchiveProcess:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _configure(self, web: int, dimse: int) -> Path:
         """Write the folder that Orthanc reads its configuration from."""

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from deploy.archive_server import ArchiveProcess, ArchiveServer, installed
-from deploy.local_process import NotInstalled, stop
-from tests.waiting import GUARD_SECONDS
+from deploy.local_process import NotInstalled
+from tests.waiting import GUARD_SECONDS, end_at_once
 
 STABLE_SECONDS = 1
 
@@ -82,12 +82,10 @@ def archive_at(home: Path, **options: Any) -> Iterator[Archive]:
     except NotInstalled as error:
         pytest.skip(str(error))
     server = ArchiveServer(home, **{"stable_seconds": STABLE_SECONDS} | options)
-    process = server.start()
     try:
-        yield Archive(server, process)
+        yield Archive(server, server.start())
     finally:
-        if server.process is not None:
-            stop(server.process, grace_seconds=0)  # Orthanc takes three seconds to end when it is asked
+        end_at_once(server.process)
         server.stop()
 
 

@@ -45,7 +45,9 @@ TOGETHER = {
 MOST_LEFT_OUT = 15
 """Tests that want data which do not come with the repository: a user's run leaves out no more than these."""
 LEFT_OUT = "Skipped: test data <"
+pytest.register_assert_rewrite("tests.walked_home")
 os.environ.setdefault("ORGANLOOP_AUDIT_SHARE", "0")  # a draw would flag one study in twenty
+os.environ.setdefault("TCP_NODELAY", "1")  # DCMTK, in Orthanc too: else an image sent waits 40 ms
 # Threads that spin while they wait take the cores from the servers and from the other worker.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy and scipy, on matrices that are small

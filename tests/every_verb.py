@@ -1,21 +1,19 @@
 """Every verb and server at a small site: ``python -m tests.every_verb FOLDER``, run in a sealed network.
 
-All modules are imported first, at a terminal. Then readers, model owners and IT do what there is to do, and
-every server of the stack is asked once; with the word ``all``, the worker runs a flow, and so does what only
-containers run. What the verbs ended with is written to ``ended.json``.
+All modules are imported first, at a terminal. Then readers, model owners and IT do what there is to do, every
+server of the stack is asked once, the worker runs a flow, and what only containers run works beside. What the
+verbs ended with is written to ``ended.json``.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import pkgutil
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +27,7 @@ from deploy.forwarder_alive import ALIVE
 from deploy.local_process import NotInstalled
 from services.settings import Settings
 from tests.learning import SEEDS, open_site
-from tests.waiting import GUARD_SECONDS
+from tests.what_calls_out import ask_prefect, get, import_everything
 
 Words = tuple[str, ...]
 BY = ("--approver", "Dr A", "--reason", "to be heard")
@@ -38,7 +36,7 @@ REFUSED = ("promote", "rollback", "train", "calibrate", "import-checkpoint", "re
 
 
 def told(folder: Path) -> dict[str, tuple[object, ...]]:
-    """Return the verbs in their order, and what each is told here.
+    """Return the verbs in their order, and what each is told here; a function is asked when it is its turn.
 
     Parameters
     ----------
@@ -55,11 +53,11 @@ def told(folder: Path) -> dict[str, tuple[object, ...]]:
         "register": (),
         "phantom": ("--out", folder / "phantoms", "--site", "B", "--seed", 7),
         "check": (made,),
-        "segment": (_tag(ct, "StudyInstanceUID") if _has_archive() else str(ct),),
+        "segment": (partial(_tag, ct, "StudyInstanceUID") if _has_archive() else ct,),
         "arrivals": (),
         "ingest": (saved, "--study", ct, "--sent", sent),
         "corrections": (),
-        "accept": (_tag(ct, "StudyInstanceUID"), "--organs", "liver", "--reader", "Dr B"),
+        "accept": (partial(_tag, ct, "StudyInstanceUID"), "--organs", "liver", "--reader", "Dr B"),
         "cases add": (made / "ct", "--purpose", "gate", *truth),
         "cases freeze": ("--purpose", "gate"),
         "cases list": (),
@@ -80,8 +78,8 @@ def told(folder: Path) -> dict[str, tuple[object, ...]]:
         "restore": (folder / "backups",),
         "audit verify": (),
         "audit export": (folder / "log.jsonl",),
-        "withdraw": (_tag(saved, "SOPInstanceUID"), "--reader", "Dr A", "--reason", "to be heard"),
-        "cases erase": (_tag(ct, "PatientID"), *BY),
+        "withdraw": (partial(_tag, saved, "SOPInstanceUID"), "--reader", "Dr A", "--reason", "to be heard"),
+        "cases erase": (partial(_tag, ct, "PatientID"), *BY),
         "down": (),
     }
 
@@ -98,15 +96,6 @@ def verbs_of(app: typer.Typer) -> set[str]:
     return set(walk(typer.main.get_command(app), ()))
 
 
-def import_everything() -> None:
-    """Import every module of the project."""
-    for room in ("models", "services", "flows", "deploy"):
-        package = importlib.import_module(room)
-        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
-            if ".migrations." not in module.name:  # Alembic loads those
-                importlib.import_module(module.name)
-
-
 def main() -> None:
     """Do everything once."""
     folder = Path(sys.argv[1])
@@ -120,10 +109,10 @@ def main() -> None:
     for verb, words in told(folder).items():
         if verb == "down":
             _ask_every_server(settings)
-            if "all" in sys.argv[2:]:
-                _run_in_worker(settings, folder)
-                _ask_containers(settings, folder)
-        result = CliRunner().invoke(app, [*verb.split(), *map(str, words)])
+            _run_in_worker(settings, folder)
+            _ask_containers(settings, folder)
+        said = [str(word() if callable(word) else word) for word in words]
+        result = CliRunner().invoke(app, [*verb.split(), *said])
         print(f"{verb}: {result.exit_code}\n{result.output}")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
@@ -145,7 +134,7 @@ def _store(settings: Settings, ct: Path) -> None:
     """Send a study to the archive."""
     archive = stack.archive(settings).process
     for file in ct.iterdir() if archive else ():
-        _get(f"{archive.url}/instances", file.read_bytes())
+        get(f"{archive.url}/instances", file.read_bytes())
 
 
 def _ask_every_server(settings: Settings) -> None:
@@ -153,19 +142,17 @@ def _ask_every_server(settings: Settings) -> None:
     parts = {part.name: part.address for part in stack.status(settings)}
     if parts["archive"]:
         for page in ("/app/explorer.html", "/plugins", "/modalities", "/dicom-web/studies"):
-            _get(parts["archive"] + page)
+            get(parts["archive"] + page)
     if parts["viewer"]:
         for page in ("/", "/app-config.js", "/dicom-web/studies"):
-            _get(parts["viewer"] + page)
+            get(parts["viewer"] + page)
     triton = stack.triton_server(settings).status()
     if triton is not None:
-        _get(f"http://127.0.0.1:{triton.http_port}/v2")
-        _get(f"http://127.0.0.1:{triton.metrics_port}/metrics")
+        get(f"http://127.0.0.1:{triton.http_port}/v2")
+        get(f"http://127.0.0.1:{triton.metrics_port}/metrics")
     api = parts["prefect"]
-    for page in ("/", "/ui-settings", "/api/admin/version"):
-        _get(api.removesuffix("/api") + page)
-    _get(f"{api}/collections/views/aggregate-worker-metadata")  # as its page of work pools does
-    while _get(f"{api}/work_pools/organloop/workers/filter", b"{}") == b"[]":
+    ask_prefect(api)
+    while get(f"{api}/work_pools/organloop/workers/filter", b"{}") == b"[]":
         time.sleep(0.2)  # the stack's worker is still starting
 
 
@@ -185,8 +172,8 @@ def _ask_containers(settings: Settings, folder: Path) -> None:
     """Run what only containers run, beside the stack, until it has worked."""
     command = "from deploy.cli import main; main()"
     asked: dict[Words, Callable[[], object]] = {
-        ("-m", "deploy.pool_worker", "--queue", "default"): lambda: _get("http://127.0.0.1:8080/health"),
-        ("-c", command, "metrics"): lambda: _get("http://127.0.0.1:9090/metrics"),
+        ("-m", "deploy.pool_worker", "--queue", "default"): lambda: get("http://127.0.0.1:8080/health"),
+        ("-c", command, "metrics"): lambda: get("http://127.0.0.1:9090/metrics"),
     }
     archive = stack.archive(settings).url
     if archive:
@@ -210,12 +197,6 @@ def _until(asked: Callable[[], object], process: subprocess.Popen[bytes]) -> Non
             if process.poll() is not None:
                 raise
             time.sleep(0.2)
-
-
-def _get(url: str, body: bytes | None = None) -> bytes:
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body == b"{}" else {})
-    with urllib.request.urlopen(request, timeout=GUARD_SECONDS) as answer:
-        return bytes(answer.read())
 
 
 def _tag(place: Path, keyword: str) -> str:

@@ -21,7 +21,7 @@ from services.inference.triton import TritonSegmenter
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests import published
-from tests.serving import THREADS, server_at
+from tests.serving import THREADS, server_at, thrown_away
 from tests.waiting import GUARD_SECONDS
 
 SMALL = (32, 32, 32)
@@ -85,7 +85,7 @@ def served_figures(
     # Body to its faces, so that one window covers it.
     hu = np.random.default_rng(3).integers(-200, 300, window).astype(np.int16)
     version = services.repository.write_version(release, services.releases)
-    with server_at(services.settings.home / "triton") as process:
+    with thrown_away(server_at(services.settings.home / "triton")) as process:
         client = TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS)
         began = time.monotonic()
         served = client.segment(hu, release.number)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.triton_server import TritonServer
+from deploy.triton_server import TritonProcess, TritonServer
 from services.inference.engine import InProcessSegmenter
 from services.inference.triton import TritonSegmenter
 from services.releases.store import ReleaseStore
 from services.releases.triton_repository import TritonRepository
 from tests.conftest import ROOT
 from tests.tiny_networks import publish_tiny
-from tests.waiting import GUARD_SECONDS
+from tests.waiting import GUARD_SECONDS, end_at_once
 
 ENVIRONMENT = ROOT / ".venv-triton"
 MODEL = ROOT / "deploy" / "triton" / "organ_segmenter" / "model.py"
@@ -46,6 +46,16 @@ def server_at(home: Path) -> TritonServer:
 
 
 @contextmanager
+def thrown_away(server: TritonServer) -> Iterator[TritonProcess]:
+    """Run a server that is killed at the end: asked, it takes up to five seconds."""
+    try:
+        yield server.start()
+    finally:
+        end_at_once(server.status())
+        server.stop()
+
+
+@contextmanager
 def serving_at(home: Path) -> Iterator[Serving]:
     """Serve releases 1 and 2, which differ in the spleen's head only."""
     store = ReleaseStore(home / "releases")
@@ -54,7 +64,7 @@ def serving_at(home: Path) -> Iterator[Serving]:
     for number, spleen in ((1, 2), (2, 3)):
         release = publish_tiny(store, number, {"liver": 1, "spleen": spleen})
         repository.write_version(release, store)
-    with server as process:
+    with thrown_away(server) as process:
         client = TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS, pause_seconds=0.1)
         try:
             in_process = InProcessSegmenter(repository.versions_folder, THREADS)

@@ -1,10 +1,16 @@
-"""Waiting for what a server, a thread or a process does by itself: a condition decides, no clock."""
+"""Waiting for what a server, a thread or a process does by itself: a condition decides, no clock.
+
+And not waiting for what is thrown away.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from typing import TypeVar
+
+from deploy import local_process
+from deploy.local_process import LocalProcess
 
 Found = TypeVar("Found")
 
@@ -27,3 +33,9 @@ def until(true: Callable[[], Found], what: str | Callable[[], str], *, pause_sec
         assert time.monotonic() < guard, what if isinstance(what, str) else what()
         time.sleep(pause_seconds)
     return found
+
+
+def end_at_once(process: LocalProcess | None) -> None:
+    """Kill a server and all it started, whose data are thrown away: asked, it takes seconds."""
+    if process is not None:
+        local_process.stop(process, grace_seconds=0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +14,20 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy import stack
+from deploy.archive_server import ArchiveServer
 from deploy.cli import app
+from deploy.local_process import NotInstalled
+from deploy.worker import Worker
 from services.settings import Settings
+from tests.waiting import end_at_once
 
 if TYPE_CHECKING:
     from flows.returned_seg import Memory
     from tests.imported import Imported
     from tests.learning import Site
+
+ARRIVED_SECONDS = 3
+"""How long a study must have been quiet in the stack's archive."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +63,33 @@ class Command:
 
 
 @pytest.fixture(scope="session")
-def organloop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Return a folder for a Prefect server, its database in it already."""
+    from tests.prefect_database import laid
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    return lambda home: laid(home, shared)
+
+
+@pytest.fixture(scope="session")
+def organloop(
+    tmp_path_factory: pytest.TempPathFactory, prefect_home: Callable[[Path], Path]
+) -> Iterator[Command]:
     """Start the whole stack with the shipped starter release; stop it at the end."""
     home = tmp_path_factory.mktemp("home") / "organloop"
     settings = Settings(home=home)
-    stack.up(settings, lambda _: None)
+    prefect_home(home / "prefect")
+    with contextlib.suppress(NotInstalled):  # `up` finds it; a study counts as arrived sooner than at a site
+        ports = (settings.archive_port, settings.archive_dicom_port)
+        ArchiveServer(home / "archive", *ports, stable_seconds=ARRIVED_SECONDS).start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")  # no test waits for a poll
+        stack.up(settings, lambda _: None)
     yield Command(home, registered(str(stack.prefect(settings).api_url)))
+    end_at_once(Worker(home).process)
+    end_at_once(stack.triton_server(settings).status())
+    end_at_once(stack.archive(settings).process)
     stack.down(settings, lambda _: None)
 
 

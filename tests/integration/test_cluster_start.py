@@ -74,7 +74,7 @@ def test_a_prefect_server_that_never_answers_is_told():
         wait_for_api("http://127.0.0.1:9/api", 0.1)
 
 
-def test_flows_and_the_pool_of_the_chart_are_registered(tmp_path, tmp_path_factory, monkeypatch):
+def test_flows_and_the_pool_of_the_chart_are_registered(tmp_path, prefect_home, monkeypatch):
     """The chart's own template, on a real Prefect server, by the chart's own command."""
     found = render(ALL)
     [job] = [one for name, one in of_kind(found, "Job").items() if "-register-" in name]
@@ -84,7 +84,7 @@ def test_flows_and_the_pool_of_the_chart_are_registered(tmp_path, tmp_path_facto
     arguments = [
         f"--job-template={template}" if one.startswith("--job-template") else one for one in container["args"]
     ]
-    server = PrefectServer(tmp_path_factory.mktemp("prefect"), 4230)
+    server = PrefectServer(prefect_home(tmp_path / "prefect"), 4230)
     url = server.start()
     try:
         monkeypatch.setenv("PREFECT_API_URL", url)

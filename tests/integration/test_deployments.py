@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from uuid import UUID, uuid4
@@ -12,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter
 from prefect.deployments import run_deployment
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
@@ -21,6 +18,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running
 from pydicom import dcmread
 
+from deploy import stack
 from deploy.deployments import WORK_POOL, register
 from deploy.prefect_server import PrefectServer
 from flows import gate_candidate, tune_heads, tuning_job
@@ -52,8 +50,8 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    server = PrefectServer(tmp_path_factory.mktemp("prefect"), 4210)
+def api(tmp_path_factory, prefect_home):
+    server = PrefectServer(prefect_home(tmp_path_factory.mktemp("prefect")), 4210)
     url = server.start()
     yield url
     server.stop()
@@ -184,24 +182,27 @@ def test_the_worker_of_the_stack_watches_by_itself(organloop):
     assert "watched at" in worker["detail"]
 
 
-def test_a_worker_runs_what_is_started_from_a_deployment(api, tmp_path, ohif):
-    register(api, Settings(home=tmp_path / "home"))
+def test_a_worker_runs_what_is_started_from_a_deployment(organloop, ohif):
+    api = stack.prefect(Settings(home=organloop.home)).api_url
     parameters = {
         "source": str(ohif / "saved-by-ohif.dcm"),
         "study": str(ohif / "ct"),
         "sent": str(ohif / "sent.dcm"),
     }
-    with temporary_settings({PREFECT_API_URL: api}):
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
         run = run_deployment("ingest-correction/organloop", parameters=parameters, timeout=0)
-        worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--run-once"]
-        environment = os.environ | {"PREFECT_API_URL": api, "PREFECT_HOME": str(tmp_path / "prefect")}
-        subprocess.run(worker, env=environment, cwd=tmp_path, check=True, capture_output=True)
-        with get_client(sync_client=True) as client:
-            assert client.read_flow_run(run.id).state.is_completed()
-            shown = {one.key: one.data for one in client.read_artifacts() if one.key}
-    assert shown.keys() == {"ledger", "correction"}
+        ended = until(lambda: ended_as(client, run.id), "the worker runs it", pause_seconds=0.2)
+        assert ended.is_completed()
+        of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+        shown = {one.key: one.data for one in client.read_artifacts(artifact_filter=of_run) if one.key}
+    assert shown.keys() == {"ledger", "correction", "corrections"}
     assert f'"added_voxels": {LIVER_ADDED}' in shown["ledger"]
     assert shown["correction"].startswith("data:image/png;base64,")
+
+
+def ended_as(client, run):
+    state = client.read_flow_run(run).state
+    return state if state.is_final() else None
 
 
 def test_a_saved_object_of_the_archive_is_enough_and_the_sums_are_shown(

@@ -39,10 +39,15 @@ def signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forwarder, "ALIVE", tmp_path / "alive")
 
 
+def rest(gateway: Archive) -> Http:
+    """A connection that asks again at once what the gateway could not do."""
+    return Http(gateway.url, pause_seconds=0.01)
+
+
 def queue_of(gateway: Archive, path: Path) -> Forwarder:
     """A forwarder that has read the feed to its end: what came before is another test's."""
     Queue(cursor=gateway.ask("/changes?last")["Last"]).write(path)
-    return Forwarder(Http(gateway.url), "pacs", path)
+    return Forwarder(rest(gateway), "pacs", path)
 
 
 def by_web(gateway: Archive, objects: list[Instance]) -> set[str]:
@@ -76,7 +81,7 @@ def test_results_wait_for_a_pacs_that_is_away_and_go_when_it_is_back(
     with archive_at(
         tmp_path / "pacs", aet="PACS", dicom_port=pacs_port, modalities={"g": Modality("GATEWAY")}
     ) as pacs:
-        again = Forwarder(Http(gateway.url), "pacs", queue)  # it was killed meanwhile
+        again = Forwarder(rest(gateway), "pacs", queue)  # it was killed meanwhile
         assert again.round(now=1010.0) == 0  # not before its time
         late = by_web(gateway, ct_study(1))  # which nothing that waits is in the way of
         assert again.round(now=1010.0) == 1
@@ -108,7 +113,7 @@ def test_a_feed_that_begins_again_is_read_from_its_start(gateway: Archive, tmp_p
     results = by_web(gateway, ct_study(1))
     path = tmp_path / "queue.json"
     Queue(cursor=10**6).write(path)
-    queue = Forwarder(Http(gateway.url), "pacs", path)
+    queue = Forwarder(rest(gateway), "pacs", path)
     queue.round(now=0.0)
     found = [gateway.ask("/tools/lookup", uid.encode())[0]["ID"] for uid in results]
     assert queue.queue.waiting.keys() >= set(found)

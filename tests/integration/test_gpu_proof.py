@@ -30,6 +30,7 @@ from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.gpu_server import DEVICE, GpuServer
 from tests.learning import SPACING, TUNING, Site
+from tests.serving import thrown_away
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def lines(site: Site, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lin
     @contextmanager
     def served(repository: Path) -> Iterator[str]:
         server.mirror(repository)
-        with server as process:
+        with thrown_away(server) as process:
             yield process.url
 
     told = prove(site.services, "cpu", TUNING, lambda: Server(DEVICE, served), lambda _: None)

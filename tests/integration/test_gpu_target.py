@@ -29,9 +29,9 @@ from services.releases.gpu_target import GpuTarget, part_names
 from services.releases.store import ReleaseStore
 from services.releases.triton_repository import TritonRepository
 from tests.gpu_server import DEVICE, GpuServer
-from tests.serving import MODEL, THREADS
+from tests.serving import MODEL, THREADS, thrown_away
 from tests.tiny_networks import noisy_body, publish_tiny
-from tests.waiting import GUARD_SECONDS
+from tests.waiting import GUARD_SECONDS, end_at_once
 
 SEEDS = {"liver": 1, "spleen": 2}
 
@@ -69,7 +69,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     repository = TritonRepository(home / "generated", MODEL, THREADS, target(home))
     cpu = TritonRepository(home / "cpu", MODEL, THREADS)
     server = GpuServer(home)
-    with server as process:
+    with thrown_away(server) as process:
         client = TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS)
         site = Site(store, repository, cpu, client, server)
         site.add(1, **SEEDS)
@@ -234,8 +234,8 @@ def test_a_server_started_anew_answers_with_every_release_it_calls_ready(site: S
     site.add(4, liver=5, spleen=2)
     head = part_names(site.store.release(4))[1]
     (site.server.served / head / "1" / "model.onnx").write_bytes(b"no network")
-    site.server.stop()
-    with site.server as process:
+    end_at_once(site.server.status())
+    with thrown_away(site.server) as process:
         client = TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS)
         assert [client.ready(number) for number in (1, 4)] == [True, False]
         assert client.segment(noisy_body(), 1).release_digest == site.store.release(1).digest

@@ -24,7 +24,7 @@ from tests.arrivals import Worker, open_hospital, write_short_phantom
 from tests.conftest import ROOT
 from tests.integration.test_triton import processes
 from tests.learning import ORGANS, open_site
-from tests.serving import ENVIRONMENT
+from tests.serving import ENVIRONMENT, thrown_away
 from tests.waiting import until
 
 
@@ -35,7 +35,7 @@ def test_a_study_whose_triton_is_killed_in_mid_request_is_finished_once_it_is_ba
     hospital = open_hospital(open_site(tmp_path / "site"), clean_archive, ct, tmp_path / "hospital")
     settings, port = hospital.services.settings, free_port(0)
     server = TritonServer(settings.home / "triton", settings.triton_repository, ENVIRONMENT, ROOT, port)
-    with server as process:
+    with thrown_away(server) as process:
         client = TritonSegmenter(f"127.0.0.1:{port}", attempts=2, pause_seconds=0.1)
         services = dataclasses.replace(hospital.services, segmenter=client, endpoints=(client,))
         hospital = dataclasses.replace(hospital, services=services, worker=Worker(services))

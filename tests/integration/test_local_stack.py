@@ -20,7 +20,7 @@ from tests.archive import Archive
 from tests.integration.conftest import Command
 from tests.serving import ENVIRONMENT
 from tests.tiny_networks import noisy_body, publish_tiny
-from tests.waiting import GUARD_SECONDS
+from tests.waiting import GUARD_SECONDS, end_at_once
 
 
 def test_triton_is_started_again_for_another_program_and_told_to_load_a_new_incumbent(
@@ -59,6 +59,7 @@ def test_triton_is_started_again_for_another_program_and_told_to_load_a_new_incu
         assert client.ready(1)
         client.close()
     finally:
+        end_at_once(server.status())
         server.stop()
 
 
@@ -73,6 +74,7 @@ def home(tmp_path: Path) -> Iterator[Settings]:
     settings = Settings(home=tmp_path)
     yield settings
     stack.viewer(settings).stop()
+    end_at_once(stack.archive(settings).process)
     stack.archive(settings).stop()
 
 

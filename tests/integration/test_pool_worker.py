@@ -42,9 +42,11 @@ def slow(go_on: str):
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    server = PrefectServer(tmp_path_factory.mktemp("prefect"), 4220)
-    url = server.start()
+def api(tmp_path_factory, prefect_home):
+    server = PrefectServer(prefect_home(tmp_path_factory.mktemp("prefect")), 4220)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL", "0.1")  # else seconds
+        url = server.start()
     with temporary_settings({PREFECT_API_URL: url}):
         yield url
     server.stop()

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
 from deploy.cli import app
 from deploy.prefect_server import PrefectServer
+from flows import promote_release
+from flows.approve_release import approve_release
 from models.release import Release
 from services.records.port import Purpose, ReleaseState
 from services.settings import Settings
 from services.wiring import Services, connect
-from tests.promotion import add_candidate, add_gate_case, freeze_gate_set, record_candidate
+from tests.promotion import add_candidate, add_gate_case, freeze_gate_set, record_candidate, small_canary
 from tests.serving import Serving
 from tests.tiny_networks import noisy_body
+from tests.waiting import until
 
 GOOD, WORSE, CORRUPT, NEXT, RUINS, BYTE, LEAKS = range(21, 28)
 WHO = ("--approver", "Dr B", "--reason", "better spleens at site B")
-
-FLOW = """
-import json, sys
-from flows.approve_release import approve_release
-print(json.dumps(approve_release(int(sys.argv[1]))))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +119,7 @@ class Asking(threading.Thread):
 
 
 def test_a_better_candidate_is_gated_promoted_and_rolled_back_while_studies_are_answered(
-    site: Services, serving: Serving
+    site: Services, serving: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Asking(site) as asking:
         code, report = organloop(site, "gate", GOOD)
@@ -132,6 +130,8 @@ def test_a_better_candidate_is_gated_promoted_and_rolled_back_while_studies_are_
         code, document = organloop(site, "promote", GOOD, *WHO)
         assert (code, document["release"], document["replaced"]) == (0, GOOD, 1)
         asking.wait_for(GOOD)
+        quick = partial(promote_release.promote, canary=small_canary)  # the first had the whole one
+        monkeypatch.setattr(promote_release, "promote", quick)
         seconds = []
         for turn in range(3):
             begin = time.thread_time()  # of a processor: other work on the machine does not lengthen it
@@ -232,67 +232,66 @@ def test_a_corrupt_candidate_never_disturbs_the_incumbent(site: Services, servin
 
 
 def test_a_flow_gates_waits_for_a_person_and_promotes_and_prefect_shows_it(
-    site: Services, tmp_path: Path
+    site: Services,
+    tmp_path: Path,
+    prefect_home: Callable[[Path], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     good = site.releases.release(GOOD)
     candidate = replace(good, number=NEXT, note="the same heads under another number")
     site.releases.publish(candidate)
     record_candidate(site, candidate, ("spleen",))
-    server = PrefectServer(tmp_path / "prefect", 0)
-    variables = {
-        "ORGANLOOP_HOME": str(site.settings.home),
-        "ORGANLOOP_TRITON_URL": str(site.settings.triton_url),
-        "ORGANLOOP_APPROVAL_REQUIRED": "true",
-    }
+    monkeypatch.setenv("ORGANLOOP_HOME", str(site.settings.home))
+    monkeypatch.setenv("ORGANLOOP_TRITON_URL", str(site.settings.triton_url))
+    monkeypatch.setenv("ORGANLOOP_APPROVAL_REQUIRED", "true")
+    quick = partial(promote_release.require_canary, canary=small_canary)  # another test has the whole one
+    monkeypatch.setattr(promote_release, "require_canary", quick)
+    server = PrefectServer(prefect_home(tmp_path / "prefect"), 0)
+    api = server.start()
+
+    def worker() -> dict[str, Any]:
+        with temporary_settings({PREFECT_API_URL: api}):
+            document = approve_release(NEXT)
+            APILogWorker.drain_all()  # what it has logged is not kept for a server that has ended
+            return document
+
     try:
-        api = str(server.start())
-        run = subprocess.Popen(
-            [sys.executable, "-c", FLOW, str(NEXT)],
-            env=os.environ | variables | {"PREFECT_API_URL": api},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
+        with ThreadPoolExecutor() as pool:
+            run = pool.submit(worker)
             waiting = paused(api, run)
             assert site.records.release_states()[NEXT] is ReleaseState.NEEDS_APPROVAL
             assert site.records.incumbent() == 1
             person = {"approver": "Dr P", "reason": "read the report"}
             resumed(api, waiting, person)
-            said, log = run.communicate(timeout=120)
-        finally:
-            run.kill()
-        assert run.returncode == 0, log
+            document = run.result()
         shown = {"gate-decision", "gate-differences", "gate-bootstrap", "gate-organs", "incumbent"}
         assert {one["key"] for one in ask(api, "artifacts/filter", {})} == shown
     finally:
         server.stop()
-    document = json.loads(said.splitlines()[-1])
     assert (document["release"], document["replaced"], document["approver"]) == (NEXT, 1, "Dr P")
     assert site.records.incumbent() == NEXT
     assert site.records.release_states()[NEXT] is ReleaseState.PROMOTED
 
 
-def paused(api: str, run: subprocess.Popen[str]) -> str:
+def paused(api: str, run: Future[dict[str, Any]]) -> str:
     """Return the flow run that waits for a person, as soon as one does."""
     wanted = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
-    deadline = time.monotonic() + 150
-    while time.monotonic() < deadline:
-        found = ask(api, "flow_runs/filter", wanted)
-        if found:
-            return str(found[0]["id"])
-        if run.poll() is not None:
-            pytest.fail(run.communicate()[1])
-        time.sleep(0.5)
-    pytest.fail("no run waits for a person")
+
+    def found() -> Any:
+        if run.done():
+            pytest.fail(f"the flow has ended: {run.result()}")
+        return ask(api, "flow_runs/filter", wanted)
+
+    return str(until(found, "a run waits for a person")[0]["id"])
 
 
 def resumed(api: str, run: str, person: dict[str, str]) -> None:
     """Answer for a person; a run that has only just paused may not take it yet, and says so."""
-    deadline = time.monotonic() + 60
-    while (answer := ask(api, f"flow_runs/{run}/resume", {"run_input": person}))["status"] != "ACCEPT":
-        assert time.monotonic() < deadline, answer
-        time.sleep(0.5)
+
+    def taken() -> bool:
+        return ask(api, f"flow_runs/{run}/resume", {"run_input": person})["status"] == "ACCEPT"
+
+    until(taken, "the run takes the answer")
 
 
 def ask(api: str, path: str, question: dict[str, Any]) -> Any:

@@ -1,7 +1,4 @@
-"""Homes that earlier versions made: opened, verified, served, promoted and rolled back by this one.
-
-On SQLite a real Triton serves the home; on PostgreSQL the engine in this process does.
-"""
+"""Homes that earlier versions made: opened, verified, served, promoted and rolled back by this one."""
 
 from __future__ import annotations
 
@@ -9,41 +6,30 @@ import gc
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from pydicom import dcmread
 from sqlalchemy import text
 
-from deploy.cli import app
-from deploy.triton_server import TritonServer
 from models.contract import ModelContract
 from models.release import sha256_hex
 from models.resampling import to_model_grid
-from services import wiring
 from services.dicom.series import load, read_series
 from services.records.database import connect, revisions
-from services.settings import Settings
 from services.wiring import connect_in_process
-from tests.conftest import ROOT
 from tests.earlier_homes import ARCHIVES, EarlierHome, columns_of, files_of, rows_of, unpacked, version_of
-from tests.every_verb import verbs_of
 from tests.postgresql import new_database
-from tests.promotion import InProcessEndpoint
-from tests.serving import ENVIRONMENT
+from tests.walked_home import BY, vector, walk_every_verb
 
 # A verb's process ends, and its connections with it; here many verbs run in one.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
 DATABASES = ("sqlite", "postgresql")
-BY = ("--approver", "Dr B", "--reason", "after the update")
 ROUNDING = 1e-3
 """Another processor adds in another order: so far a probability may be off."""
-GROUPS = ("audit", "cases")  # verbs of two words begin so
 
 Addresses = Callable[[str], str | None]
 Made = Callable[[str], EarlierHome]
@@ -150,113 +136,9 @@ def test_what_the_releases_answer_is_what_they_answered(earlier: Made) -> None:
                 )
 
 
-@dataclass
-class Walk:
-    """The command at a home, and the verbs that were called."""
-
-    site: EarlierHome
-    walked: set[str] = field(default_factory=set)
-
-    def __call__(self, *words: object, ends: int = 0, **variables: str) -> Any:
-        """Return the document of a verb, which must end with this exit code."""
-        code, document = self.site.organloop(*words, **variables)
-        assert code == ends, (words, code, document)
-        self.walked.add(" ".join(map(str, words[: 2 if words[0] in GROUPS else 1])))
-        return document
-
-
-@pytest.mark.parametrize("database", DATABASES)
-def test_every_verb_works_on_an_earlier_home(
-    earlier: Made, empty: Addresses, database: str, tmp_path: Path
-) -> None:
-    """The night that was cut short ends, the candidate is decided on, promoted and taken back again."""
-    was = earlier(database)
-    if was.said["vector"] != vector():  # the profile does not name it, and scores of both are not compared
-        shutil.rmtree(was.settings.score_store)
-    organloop = Walk(was)
-    assert organloop("prepare") == {"incumbent": 2}
-    with served(was, tmp_path / "server") as organloop.site:
-        organloop("status", ends=1)
-        organloop("down")
-        said = was.said
-        before = organloop("audit", "verify", "--against", was.log)["events"]
-        assert len(organloop("arrivals")) == 4
-        assert len(organloop("cases", "list")) == 3
-        assert organloop("corrections")["corrections"] > 0
-        [fate] = organloop("corrections", said["results"][0]["study_uid"])
-        assert [one["learnt"] for one in fate["organs"] if one["organ"] == "aorta"] == [
-            [{"release": 2, "state": "promoted", "serves": True}]
-        ]
-        night = {one["organ"] for one in organloop("tonight")["organs"] if one["learns"]}
-        assert night == {"stomach", "aorta"}, "what the night that was cut short had begun"
-        assert organloop("bounds")["drawn"] == len(was.studies_in("audit-drawn"))
-        assert "organloop_" in organloop("metrics", "--once")
-        organloop("register", ends=2)  # no Prefect server is named
-        assert organloop("doctor", "--no-store", ends=1)["findings"]  # nor does one run
-        assert organloop("audit", "verify")["events"] == before, "who only looks changes nothing"
-
-        first = said["results"][0]["seed"]
-        of_first = {one["release"]: one for one in said["results"] if one["seed"] == first}
-        for number, result in of_first.items():
-            out = tmp_path / f"again-{number}"
-            again = organloop("segment", was.ct(first), "--release", number, "--out", out)
-            assert_same_result(was, result, again)
-        assert of_first.keys() == {1, 2}
-
-        [fit, *_] = was.home.glob("tuning/*/*/*.pt")
-        tuned = organloop("tune", "--level", "head")
-        assert (tuned["release"], tuned["parent"]) == (4, 2)
-        assert not fit.parent.parent.exists(), "the night has come to its end"
-        assert tuned["corrections"] > 0
-        organloop("decline", 4, *BY)
-
-        decided = organloop("gate", 3)
-        assert decided["decision"] in ("promote", "needs-approval")
-        assert organloop("promote", 3, *BY)["replaced"] == 2
-        assert organloop("segment", was.ct(first), "--out", tmp_path / "again-3")["release"] == 3
-        assert organloop("rollback", *BY)["release"] == 2
-        assert organloop("segment", was.ct(first), "--out", tmp_path / "back")["release"] == 2
-        rolled = [tmp_path / name / "organ-seg.dcm" for name in ("again-2", "back")]
-        assert rolled[0].read_bytes() == rolled[1].read_bytes()
-
-        [phantom] = organloop("phantom", "--out", tmp_path / "phantoms", "--site", "B", "--seed", 77)
-        [checked] = organloop("check", phantom["ct"])
-        assert checked["verdict"] == "ok"
-        case = ("--truth", phantom["truth"], "--origin", "independent", "--purpose", "gate")
-        organloop("cases", "add", phantom["ct"], *case)
-        assert organloop("cases", "freeze", "--purpose", "gate")["version"] == 2
-
-        seed = said["to_come"]
-        saved, ct = was.made / "studies" / str(seed) / "saved.dcm", was.ct(seed)
-        [result] = [one for one in said["results"] if one["seed"] == seed]
-        sent = was.home / result["objects"][0]["path"]
-        taken = organloop("ingest", saved, "--study", ct, "--sent", sent)
-        assert (taken["status"], taken["kept"]) == ("correction", True)
-        accepted = ("--organs", "liver", "--reader", "Dr A")
-        assert organloop("accept", result["study_uid"], *accepted)["organs"] == ["liver"]
-        uid = str(dcmread(saved, stop_before_pixels=True).SOPInstanceUID)
-        organloop("withdraw", uid, "--reader", "Dr A", "--reason", "after the update")
-        assert organloop("calibrate")["parent"] == 2
-        assert organloop("train", "--begin", "incumbent", "--steps", 1)["release"] == 6
-        organloop("import-checkpoint", saved, ends=3)  # it is none
-
-        erased = organloop("cases", "erase", was.ct(1), *BY)
-        assert erased["releases"] == [2, 4, 6]  # and what was tuned and trained just now
-        assert organloop("audit", "verify", "--against", was.log)["events"] > before
-        organloop("audit", "export", tmp_path / "longer.jsonl")
-        assert (tmp_path / "longer.jsonl").read_bytes().startswith(was.log.read_bytes())
-        states = {one["release"]: one["state"] for one in organloop("releases")}
-        assert states == dict.fromkeys((1, 2, 3), "promoted") | {
-            4: "declined",
-            5: "candidate",
-            6: "candidate",
-        }
-        organloop("backup", "--out", tmp_path / "backups")
-    [backup] = (one for one in (tmp_path / "backups").iterdir() if one.is_dir())
-    organloop.site = replace(was, home=tmp_path / "restored", database=empty(database))
-    assert organloop("restore", backup)["incumbent"] == 2
-    assert organloop("audit", "verify", "--against", was.log)["faults"] == []
-    assert organloop.walked | {"up"} == verbs_of(app), "a new verb is tried here; `up` in tests/proofs"
+def test_every_verb_works_on_an_earlier_home(earlier: Made, tmp_path: Path) -> None:
+    """With a real Triton; on PostgreSQL it is proven in tests/proofs."""
+    walk_every_verb(earlier("sqlite"), None, tmp_path)
 
 
 @pytest.mark.parametrize("database", DATABASES)
@@ -351,48 +233,7 @@ def test_a_damaged_backup_of_an_earlier_version_is_refused(earlier: Made, tmp_pa
     assert not site.home.exists()
 
 
-@contextmanager
-def served(was: EarlierHome, server: Path) -> Iterator[EarlierHome]:
-    """Serve a home: by a real Triton where its records are in SQLite, else in this process."""
-    if was.database is None:
-        if not (ENVIRONMENT / "bin" / "python").exists():
-            pytest.skip("the embedded Triton's environment .venv-triton is not there (make setup)")
-        with TritonServer(server, was.settings.triton_repository, ENVIRONMENT, ROOT) as process:
-            yield replace(was, triton_url=process.url)
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        endpoint = InProcessEndpoint(was.settings.triton_repository / "organ_segmenter")
-        endpoint.load()
-
-        def in_process(settings: Settings) -> wiring.Services:
-            return replace(connect_in_process(settings), endpoints=(endpoint,))
-
-        patch.setattr(wiring, "connect", in_process)
-        yield was
-
-
-def vector() -> str:
-    """Return how wide this processor's vectors are, as the homes say it: other widths, other last bits."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    return "avx512f" if "avx512f" in flags.split() else "no avx512f"
-
-
 def model_grid(ct: Path, contract: ModelContract) -> np.ndarray:
     """Return a study on the model grid, Hounsfield units, axes (k, j, i)."""
     volume = load(read_series(ct)[0]).volume
     return to_model_grid(volume, contract.spacing_mm, contract.antialias).hu.astype(np.int16)
-
-
-def assert_same_result(was: EarlierHome, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """A result is what it was: to the voxel on a processor of the same kind, else to a hundredth."""
-    assert (new["study_uid"], new["series_uid"]) == (old["study_uid"], old["series_uid"])
-    found = {one["organ"]: one["volume_ml"] for one in new["organs"]}
-    assert found == pytest.approx({one["organ"]: one["volume_ml"] for one in old["organs"]}, rel=0.01)
-    if was.said["vector"] == vector():
-        before, after = dcmread(was.home / old["objects"][0]["path"]), dcmread(new["objects"][0]["path"])
-        assert [one.SegmentLabel for one in after.SegmentSequence] == [
-            one.SegmentLabel for one in before.SegmentSequence
-        ]
-        assert after.NumberOfFrames == before.NumberOfFrames
-        assert after.PixelData == before.PixelData

@@ -17,7 +17,7 @@ from services.inference.triton import TritonSegmenter
 from services.settings import Settings
 from services.wiring import connect
 from tests.conftest import ROOT
-from tests.serving import ENVIRONMENT, Serving
+from tests.serving import ENVIRONMENT, Serving, thrown_away
 from tests.tiny_networks import noisy_body, publish_tiny
 from tests.waiting import GUARD_SECONDS
 
@@ -82,7 +82,8 @@ def test_every_kept_release_is_on_every_replica_before_another_serves(
     (tmp_path / "triton" / "repository").symlink_to(serving.repository.folder)
     (tmp_path / "releases").symlink_to(serving.store.folder)
     site = connect(Settings(home=tmp_path, triton_url=serving.triton.url))
-    with TritonServer(tmp_path / "replica", serving.repository.folder, ENVIRONMENT, ROOT) as process:
+    server = TritonServer(tmp_path / "replica", serving.repository.folder, ENVIRONMENT, ROOT)
+    with thrown_away(server) as process:
         replica = TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS)
         try:
             serving.add(KEPT, liver=1, spleen=73)

@@ -1,7 +1,8 @@
-"""An update and its taking back: the whole stack on a home of an earlier version, then that version again."""
+"""An update and its taking back: stack and every verb on a home of an earlier version, then that again."""
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from deploy import stack
 from deploy.local_process import free_port
 from tests.conftest import ROOT
 from tests.earlier_homes import ARCHIVES, EarlierHome, unpacked, version_of
+from tests.postgresql import new_database
+from tests.walked_home import walk_every_verb
 
 PORTS = ("archive", "archive_dicom", "viewer", "prefect", "triton_grpc", "triton_http")
 VERB = "import sys; sys.argv[0] = 'organloop'; from deploy.cli import main; main()"
@@ -38,6 +41,17 @@ def old_program(archive: Path, tmp_path: Path) -> Path:
     (tmp_path / "then").mkdir()
     subprocess.run(["tar", "-x", "-C", tmp_path / "then"], input=packed.stdout, check=True)
     return tmp_path / "then"
+
+
+@pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
+def test_every_verb_works_on_an_earlier_home_in_postgresql(
+    archive: Path, postgresql: str, tmp_path: Path
+) -> None:
+    """In SQLite with each run of the tests."""
+    ours, restored = (new_database(postgresql, f"upgrade_{name}") for name in ("home", "restored"))
+    earlier = EarlierHome.on(unpacked(archive, tmp_path / "made"), tmp_path / "home", ours)
+    walk_every_verb(earlier, restored, tmp_path)
+    gc.collect()  # a verb's process ends, and its connections with it; here many verbs run in one
 
 
 def test_the_stack_comes_up_on_an_earlier_home_and_serves_it(
