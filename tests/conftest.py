@@ -47,12 +47,10 @@ MOST_LEFT_OUT = 15
 LEFT_OUT = "Skipped: test data <"
 pytest.register_assert_rewrite("tests.walked_home")
 os.environ.setdefault("ORGANLOOP_AUDIT_SHARE", "0")  # a draw would flag one study in twenty
-os.environ.setdefault("TCP_NODELAY", "1")  # DCMTK, in Orthanc too: else an image sent waits 40 ms
+os.environ.setdefault("TCP_NODELAY", "1")  # DCMTK's senders: else an image sent waits 40 ms
 # Threads that spin while they wait take the cores from the servers and from the other worker.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy and scipy, on matrices that are small
-# DCMTK, in Orthanc too: else each image waits twice 40 ms for the kernel.
-os.environ.setdefault("TCP_NODELAY", "1")
 use_memory()
 
 
