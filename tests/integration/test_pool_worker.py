@@ -45,7 +45,7 @@ def slow(go_on: str):
 def api(tmp_path_factory, prefect_home):
     server = PrefectServer(prefect_home(tmp_path_factory.mktemp("prefect")), 4220)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL", "0.1")  # else seconds
+        patch.setenv("PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL", "0.5")  # else seconds
         url = server.start()
     with temporary_settings({PREFECT_API_URL: url}):
         yield url
