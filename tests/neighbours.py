@@ -9,6 +9,8 @@ from collections.abc import Collection
 from pathlib import Path
 from types import FrameType
 
+from tests.waiting import GUARD_SECONDS
+
 ROOT = Path(__file__).resolve().parent.parent
 OURS = tuple(f"{ROOT / part}/" for part in ("models", "services", "flows", "deploy", "tests"))
 
@@ -43,7 +45,8 @@ def silence_prefect() -> None:
     if "prefect.events.worker" in sys.modules:
         from prefect.events.worker import EventsWorker
 
-        EventsWorker.drain_all(at_exit=False)  # type: ignore[unused-coroutine]  # there is no loop here
+        # There is no loop here; a server that has ended is not waited for.
+        EventsWorker.drain_all(GUARD_SECONDS, at_exit=False)  # type: ignore[unused-coroutine]
 
 
 def _place(frame: FrameType | None) -> str:
