@@ -99,12 +99,14 @@ def test_what_waits_and_what_serves_is_told(records: SqlRecords) -> None:
     assert scraped(collector(records))["organloop_incumbent", ()] == 0
     records.record_release(7, "d" * 64, ReleaseState.PROMOTED)
     records.set_incumbent(7, approver="test", reason="first")
+    before = datetime.now(UTC)
     records.take_in(["1.2", "1.3"], cursor=1)
     found = scraped(collector(records, Server(7), Server(6)))
+    longest = (datetime.now(UTC) - before).total_seconds()
     assert found["organloop_incumbent", ()] == 7
     assert (found["organloop_endpoints", ()], found["organloop_endpoints_ready", ()]) == (2, 1)
     assert found["organloop_arrivals", ("waiting",)] == 2
-    assert 0 <= found["organloop_oldest_waiting_seconds", ()] < 60
+    assert 0 <= found["organloop_oldest_waiting_seconds", ()] <= longest
     assert found["organloop_promotions_total", ()] == 1
 
 
