@@ -33,6 +33,7 @@ from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.corrections import LIVER_ADDED
 from tests.learning import open_site
+from tests.neighbours import silence_prefect
 from tests.returned_segs import put_on_record
 from tests.tiny_networks import publish_tiny
 from tests.waiting import until
@@ -54,6 +55,7 @@ def api(tmp_path_factory, prefect_home):
     server = PrefectServer(prefect_home(tmp_path_factory.mktemp("prefect")), 4210)
     url = server.start()
     yield url
+    silence_prefect()
     server.stop()
 
 

@@ -25,6 +25,7 @@ from models.release import Release
 from services.records.port import Purpose, ReleaseState
 from services.settings import Settings
 from services.wiring import Services, connect
+from tests.neighbours import silence_prefect
 from tests.promotion import add_candidate, add_gate_case, freeze_gate_set, record_candidate, small_canary
 from tests.serving import Serving
 from tests.tiny_networks import noisy_body
@@ -265,6 +266,7 @@ def test_a_flow_gates_waits_for_a_person_and_promotes_and_prefect_shows_it(
         shown = {"gate-decision", "gate-differences", "gate-bootstrap", "gate-organs", "incumbent"}
         assert {one["key"] for one in ask(api, "artifacts/filter", {})} == shown
     finally:
+        silence_prefect()
         server.stop()
     assert (document["release"], document["replaced"], document["approver"]) == (NEXT, 1, "Dr P")
     assert site.records.incumbent() == NEXT
