@@ -126,11 +126,17 @@ class Locked:
 
 
 class Relay(socketserver.ThreadingTCPServer):
-    """TLS in front of a port: Debian's Orthanc ends a connection of its own TLS without an answer."""
+    """TLS in front of a port: Debian's Orthanc ends a connection of its own TLS without an answer.
+
+    Closed, it ends its connections too: a client that is thrown away may keep its end open for long.
+    """
 
     daemon_threads = True
 
     def __init__(self, tls: ssl.SSLContext, port: int) -> None:
+        self._near: set[socket.socket] = set()
+        opened = self._near
+
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 with (
@@ -138,6 +144,7 @@ class Relay(socketserver.ThreadingTCPServer):
                     tls.wrap_socket(self.request, server_side=True) as near,
                     socket.create_connection(("127.0.0.1", port)) as far,
                 ):
+                    opened.add(near)
                     threading.Thread(target=copy, args=(far, near), daemon=True).start()
                     copy(near, far)
 
@@ -148,6 +155,12 @@ class Relay(socketserver.ThreadingTCPServer):
                 sink.shutdown(socket.SHUT_WR)
 
         super().__init__(("127.0.0.1", 0), Handler)
+
+    def server_close(self) -> None:
+        super().server_close()
+        for near in self._near:
+            with contextlib.suppress(OSError):  # it has ended already
+                near.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture(scope="module")

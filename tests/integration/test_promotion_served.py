@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from tests.neighbours import silence_prefect
 from tests.promotion import add_candidate, add_gate_case, freeze_gate_set, record_candidate, small_canary
 from tests.serving import Serving
 from tests.tiny_networks import noisy_body
-from tests.waiting import until
+from tests.waiting import GUARD_SECONDS, until
 
 GOOD, WORSE, CORRUPT, NEXT, RUINS, BYTE, LEAKS = range(21, 28)
 WHO = ("--approver", "Dr B", "--reason", "better spleens at site B")
@@ -295,9 +297,18 @@ def resumed(api: str, run: str, person: dict[str, str]) -> None:
 
 
 def ask(api: str, path: str, question: dict[str, Any]) -> Any:
-    """Ask a Prefect server."""
+    """Ask a Prefect server; one whose database is busy says so, and is asked again."""
     request = urllib.request.Request(
         f"{api}/{path}", json.dumps(question).encode(), {"Content-Type": "application/json"}, method="POST"
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
-        return json.load(answer)
+
+    def answered() -> list[Any]:
+        try:
+            with urllib.request.urlopen(request, timeout=GUARD_SECONDS) as answer:
+                return [json.load(answer)]
+        except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
+                return []
+            raise
+
+    return until(answered, f"the server answers about {path}")[0]

@@ -125,8 +125,8 @@ def test_what_the_releases_answer_is_what_they_answered(earlier: Made) -> None:
     assert answers
     for path in answers:
         with np.load(path) as kept:
-            hu = model_grid(was.ct(int(path.stem)), contract)
-            np.testing.assert_array_equal(hu, kept["hu"])
+            hu = kept["hu"]
+            np.testing.assert_allclose(model_grid(was.ct(int(path.stem)), contract), hu, atol=0 if same else 1)
             for number in sorted(set(kept.files) - {"hu"}):
                 answer = services.segmenter.segment(hu, int(number)).probability
                 if same:
