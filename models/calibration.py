@@ -51,12 +51,12 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What DSC is expected by the signs of an outline (`models.expectation`).
+    """What DSC is expected by the signs of an outline (`models.bounds.expectation`).
 
     Parameters
     ----------
     weights
-        DSC per unit of each sign, in the order of `models.expectation.Signs`.
+        DSC per unit of each sign, in the order of `models.bounds.expectation.Signs`.
     surest
         Of each sign the value in the calibration cases that speaks most for the outline; no sign counts for
         more.
@@ -145,7 +145,7 @@ class DomainReference:
     residual_scale
         Root mean square of what the components leave over.
     threshold
-        Distance above which a study is out of domain (`models.domain`).
+        Distance above which a study is out of domain (`models.bounds.domain`).
     """
 
     mean: tuple[float, ...]
@@ -157,7 +157,7 @@ class DomainReference:
 
 @dataclass(frozen=True)
 class FactsReference:
-    """Where the plain acquisition facts of the calibration cases lie (`models.facts`).
+    """Where the plain acquisition facts of the calibration cases lie (`models.bounds.acquisition_facts`).
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ class ModelContract:
 # Names and types of the served tensors (model `organ_segmenter`), shared by exporter, server, client.
 SEGMENTER = "organ_segmenter"
 VOLUME_INPUT = "volume"  # INT16 (k, j, i): HU on the model grid
-# Fields travel packed (`models.compact.PackedField`): box INT32 (n, 6), code UINT8 (-1), exact FP16 (-1).
+# Fields travel packed (`models.inference.compact`): box INT32 (n, 6), code UINT8 (-1), exact FP16 (-1).
 PROBABILITY_OUTPUT = "probability_{}"  # of every organ
 DISAGREEMENT_OUTPUT = "disagreement_{}"  # of every organ
 MEMBER_DISAGREEMENT_OUTPUT = "member_disagreement_{}"  # of n organs; absent where no head has members
@@ -98,7 +98,7 @@ MEMBER_ORGAN_OUTPUT = "member_organ"  # INT32 (n): channels whose heads have mem
 GLOBAL_FEATURE_OUTPUT = "global_feature"  # FP32 (window, feature)
 WINDOW_ORIGIN_OUTPUT = "window_origin"  # INT32 (window, 3)
 RELEASE_DIGEST_OUTPUT = "release_digest"  # UINT8 (32): SHA-256 of the release.json that was loaded
-# Features for tuning (`models.sampled.SampledFeatures`); only for who asks for these outputs by name.
+# Features for tuning (`models.inference.sampled_features`); only for who asks for these outputs by name.
 SAMPLE_OUTPUTS = ("sample_window", "sample_index", "sample_weight", "sample_taps")  # INT32 x2, FP32, FP16
 
 # Names of the tensors of the exported ONNX graphs, both for one window (batch, channel, k, j, i).

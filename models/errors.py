@@ -35,7 +35,7 @@ class Refused(OrganloopError):
     Parameters
     ----------
     code
-        Reason code, stable across versions (`models.verdict.Code` for geometry).
+        Reason code, stable across versions (`models.series.verdict.Code` for geometry).
     detail
         One sentence for a person, without patient data.
     measured

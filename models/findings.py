@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from models.facts import StrangeFact
+from models.bounds.acquisition_facts import StrangeFact
 from models.geometry import Geometry
 
 
@@ -57,11 +57,11 @@ class OrganFinding:
         Mean standard deviation of their probability over overlapping windows, 0..0.5; None when not
         found.
     importance_ml
-        Volume a reader's attention is best spent on (`models.importance`), millilitres; None when not
-        found.
+        Volume a reader's attention is best spent on (`models.judgement.importance`), millilitres; None when
+        not found.
     band_ml
         Volume of the shell round the outline within which, on average, at least 95 % of the true organ
-        lies (`models.band`), millilitres; None when nothing is known of it.
+        lies (`models.bounds.band`), millilitres; None when nothing is known of it.
     member_disagreement
         As `disagreement`, over the members of the head; None for a head of one, and when not found.
     """

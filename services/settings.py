@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from models.series_choice import SeriesRules
+from models.series.choice import SeriesRules
 
 SECRETS = Path("/run/secrets")
 """Where a container finds what is secret as files."""
@@ -149,7 +149,7 @@ class Settings(BaseSettings):
     )
     series_rules: Path | None = Field(
         None,
-        description="File of rules that choose the series of a study. Unset: models/series_choice.toml.",
+        description="File of rules that choose the series of a study. Unset: models/series/choice.toml.",
     )
     log_format: Literal["text", "json"] = Field(
         "text", description="Form of the command's log on stderr: lines for a person, or JSON documents."

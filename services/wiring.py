@@ -10,7 +10,6 @@ from models.errors import PacsFailed, ServingUnavailable
 from services.cases.store import CaseStore
 from services.inference.engine import InProcessSegmenter
 from services.inference.port import Endpoint, Segmenter
-from services.inference.triton import Transport, TritonSegmenter
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -19,10 +18,11 @@ from services.pacs.queried_feed import QueriedFeed
 from services.pacs.query_retrieve import OrthancQuerySource
 from services.records.port import Records
 from services.records.store import open_records
-from services.releases.gpu_target import GpuTarget
 from services.releases.store import ReleaseStore
-from services.releases.triton_repository import TritonRepository
 from services.settings import Settings
+from services.triton.client import Transport, TritonSegmenter
+from services.triton.gpu_target import GpuTarget
+from services.triton.repository import TritonRepository
 
 
 @dataclass(frozen=True)

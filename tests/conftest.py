@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.memory_folder import use_memory
-from tests.neighbours import left_running, silence_prefect, threads_of_ours
+from tests.support.memory_folder import use_memory
+from tests.support.neighbours import left_running, silence_prefect, threads_of_ours
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
 
-    from tests.archive import Archive
-    from tests.serving import Serving
+    from tests.support.archive import Archive
+    from tests.support.serving import Serving
 
 ROOT = Path(__file__).resolve().parent.parent
 TOGETHER = {
@@ -45,7 +45,7 @@ TOGETHER = {
 MOST_LEFT_OUT = 15
 """Tests that want data which do not come with the repository: a user's run leaves out no more than these."""
 LEFT_OUT = "Skipped: test data <"
-pytest.register_assert_rewrite("tests.walked_home")
+pytest.register_assert_rewrite("tests.support.walked_home")
 os.environ.setdefault("ORGANLOOP_AUDIT_SHARE", "0")  # a draw would flag one study in twenty
 os.environ.setdefault("TCP_NODELAY", "1")  # DCMTK's senders: else an image sent waits 40 ms
 # Threads that spin while they wait take the cores from the servers and from the other worker.
@@ -82,7 +82,7 @@ def ohif() -> Path:
 @pytest.fixture(scope="session")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """Serve two tiny releases from a real embedded Triton, once for all tests."""
-    from tests.serving import serving_at  # the unit tests need none of what this imports
+    from tests.support.serving import serving_at  # the unit tests need none of what this imports
 
     with serving_at(tmp_path_factory.mktemp("serving")) as serving:
         yield serving
@@ -91,7 +91,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """Run a real PostgreSQL, once for all tests; its address, ``%s`` in place of a database."""
-    from tests.postgresql import postgresql_at_work
+    from tests.support.postgresql import postgresql_at_work
 
     with postgresql_at_work() as server:
         yield server
@@ -100,7 +100,7 @@ def postgresql() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Archive]:
     """Run a real Orthanc with DICOMweb, once for all tests; what they store stays in it."""
-    from tests.archive import archive_at
+    from tests.support.archive import archive_at
 
     with archive_at(tmp_path_factory.mktemp("archive")) as archive:
         yield archive

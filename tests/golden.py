@@ -28,14 +28,14 @@ from typing import Any
 from pydicom import dcmread
 
 from deploy.preparation import prepare
-from flows.segment_study import segment
+from flows.segmentation.segment import segment
 from models.errors import Refused
 from services import wiring
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
-from tests.earlier_homes import ARCHIVES, EarlierHome, unpacked
-from tests.learning import SAVED_AT
-from tests.promotion import InProcessEndpoint
+from tests.support.earlier_homes import ARCHIVES, EarlierHome, unpacked
+from tests.support.learning import SAVED_AT
+from tests.support.promotion import InProcessEndpoint
 
 MASKED = re.compile(
     r"at|run|program|key|head|report|page|trial|timed|evidence|.*_at|.*seconds|__pycache__/.*|model\.py|events"

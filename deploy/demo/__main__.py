@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from deploy import stack
-from deploy.console import EXIT_DONE, EXIT_FAILED, Outcome, conclude, progress, table
+from deploy.cli.console import EXIT_DONE, EXIT_FAILED, Outcome, conclude, progress, table
+from deploy.stack import up_and_down as stack
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _stack(settings: Settings) -> Iterator[None]:
 def _one_study(study: Path, settings: Settings, begin: float) -> Outcome:
     from deploy.demo.outcome import read_outcome
     from deploy.demo.report import NOT_CLINICAL, page_of_study, summary
-    from flows.segment_study import segment_study
+    from flows.segmentation.flow import segment_study
 
     progress(f"segmenting {study}")
     document = segment_study(study)

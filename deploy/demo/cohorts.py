@@ -12,8 +12,8 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from models.phantom import make_case
-from services.dicom.phantom_series import read_truth, write_phantom_series, write_truth
+from models.phantom.case import make_case
+from services.dicom.ct.phantom_series import read_truth, write_phantom_series, write_truth
 
 Masks = dict[str, NDArray[np.bool_]]
 """By organ key, axes (k, j, i) on the CT grid."""

@@ -14,21 +14,21 @@ import numpy as np
 
 from deploy.demo.cohorts import CORRECTED, GATE, REPLAYED, UNSEEN, Phantoms, Study
 from deploy.demo.outcome import Outcome, object_path, read_outcome
-from deploy.simulated_reader import save_like_ohif
-from flows.gate_candidate import gate_candidate
-from flows.ingest_correction import ingest_correction
-from flows.keep_cases import add_case
-from flows.nightly_tuning import nightly_tuning
-from flows.promote_release import promote_release
-from flows.roll_back import rollback
-from flows.segment_study import segment_study
-from flows.tune_heads import tune
-from models.corrections import INDEPENDENT
+from deploy.demo.simulated_reader import save_like_ohif
+from flows.cases.keep import add_case
+from flows.corrections.flow import ingest_correction
+from flows.gate.gate_candidate import gate_candidate
+from flows.nightly.flow import nightly_tuning
+from flows.promotion.flow import promote_release
+from flows.promotion.roll_back import rollback
+from flows.segmentation.flow import segment_study
+from flows.tuning.tune import tune
+from models.corrections.ledger import INDEPENDENT
 from models.errors import OrganloopError
 from models.organs import ORGANS, organ
 from models.resampling import to_model_grid
-from models.tuning import Level, TuningSettings
-from services.dicom.series import choose_series, load, read_series
+from models.tuning.settings import Level, TuningSettings
+from services.dicom.ct.series import choose_series, load, read_series
 from services.records.port import Purpose
 from services.wiring import Services
 

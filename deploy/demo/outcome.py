@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deploy.demo.cohorts import Masks
-from models.dsc import dsc
+from models.metrics.dsc import dsc
 from models.organs import CATALOGUE, ORGANS
-from services.dicom.seg_reader import read_seg
-from services.dicom.series import CTSeries, choose_series, load, read_series
+from services.dicom.ct.series import CTSeries, choose_series, load, read_series
+from services.dicom.seg.reader import read_seg
 
 _KEY_OF = {entry.label: entry.key for entry in CATALOGUE}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy.demo.loop import READER_CORRECTS, Loop
 from deploy.demo.outcome import Outcome
-from flows.gate_candidate import all_reasons, organ_rows
+from flows.gate.gate_candidate import all_reasons, organ_rows
 from models.organs import ORGANS, organ
 from services.pictures import slices as pictures
 from services.pictures.gate_plots import differences

@@ -21,9 +21,9 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-from deploy.doctor import TEST_PATIENT
 from deploy.doctor.clock import clock
 from deploy.doctor.finding import Finding, State
+from deploy.doctor.probe import TEST_PATIENT
 from models.errors import PacsFailed
 from models.uids import SopUid, StudyUid
 from services.pacs.dicomweb import DicomwebArchive

@@ -83,7 +83,7 @@ def _serving(settings: Settings) -> Iterator[Finding]:
 
 
 def _api_url(settings: Settings) -> str | None:
-    from deploy.stack import prefect  # the local one
+    from deploy.stack.up_and_down import prefect  # the local one
 
     return os.environ.get("PREFECT_API_URL") or prefect(settings).api_url
 

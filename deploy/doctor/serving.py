@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 from deploy.doctor.finding import Finding, State
-from flows.served_proof import unproven
-from models.canary import answer_faults, canary_volume
+from flows.serving.proof import unproven
 from models.errors import ServingFailed
+from models.proof.canary import answer_faults, canary_volume
 from services.inference.port import Endpoint
 from services.wiring import Services
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from deploy.console import EXIT_DONE, EXIT_FAILED, Outcome, conclude, progress, table
+from deploy.cli.console import EXIT_DONE, EXIT_FAILED, Outcome, conclude, progress, table
 from deploy.gpu_proof.steps import Line
 from deploy.gpu_proof.steps import Outcome as Became
 from models.errors import ServingUnavailable
@@ -46,7 +46,7 @@ def run(home: Path, device: str, small: bool, threads: int) -> Outcome:
     from deploy.gpu_proof.server import nvidia_server
     from deploy.gpu_proof.site import SMALL, WHOLE, open_site
     from deploy.gpu_proof.steps import prove
-    from models.tuning import Level, TuningSettings
+    from models.tuning.settings import Level, TuningSettings
 
     name, versions = machine(device)
     if not name:  # known before the site is made, which takes minutes
@@ -71,7 +71,7 @@ def proven(lines: Sequence[Line]) -> tuple[str, ...]:
 
 def recorded(lines: Sequence[Line], device: str) -> tuple[str, ...]:
     """Put on record in the site's home which targets were proven on which GPU; return them."""
-    from flows.served_proof import GPU_PROVEN
+    from flows.serving.proof import GPU_PROVEN
     from services.records.store import open_records
     from services.settings import Settings
 

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ServingRejected
+from models.inference.segmentation import Segmentation
+from models.inference.served_windows import serve_windows
+from models.inference.windows import Predict
 from models.network.export import Provider, onnxruntime_engine
 from models.release import Release
-from models.segmentation import Segmentation
-from models.serving import serve_windows
-from models.windows import Predict
 from services.inference.port import check_volume
 from services.releases.store import ReleaseStore
 
 CPU: Provider = ("CPUExecutionProvider", {})
-# As the server runs them (services/releases/triton_config.py): cuDNN's own rule, and float32 means it.
+# As the server runs them (services/triton/config.py): cuDNN's own rule, and float32 means it.
 CUDA: Provider = ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"})
 TENSORRT: Provider = ("TensorrtExecutionProvider", {"trt_fp16_enable": "0"})
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy import local_process
+from deploy.containers.segmenter import SERVER
 from deploy.gpu_proof.steps import LeftOut, Server
-from deploy.segmenter import SERVER
-from deploy.triton_command import STOP_SECONDS, serving_flags
+from deploy.stack import local_process
+from deploy.triton.command import STOP_SECONDS, serving_flags
 from models.errors import ServingUnavailable
 from services.inference.gpu_device import gpu_device
 from services.wiring import repository_root

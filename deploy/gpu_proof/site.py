@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from deploy.demo.simulated_reader import save_like_ohif
 from deploy.preparation import STARTER
-from deploy.simulated_reader import save_like_ohif
-from flows.ingest_correction import ingest, memory_of
-from flows.keep_cases import add_case
-from flows.segment_study import segment
-from flows.serving import Progress
-from models.corrections import INDEPENDENT
+from flows.cases.keep import add_case
+from flows.corrections.ingest import ingest, memory_of
+from flows.progress import Progress
+from flows.segmentation.segment import segment
+from models.corrections.ledger import INDEPENDENT
 from models.organs import organ
-from models.phantom import make_case
-from services.dicom.phantom_series import write_phantom_series, write_truth
-from services.dicom.series import choose_series, load, read_series
+from models.phantom.case import make_case
+from services.dicom.ct.phantom_series import write_phantom_series, write_truth
+from services.dicom.ct.series import choose_series, load, read_series
 from services.records.port import Purpose, ReleaseState
 from services.releases.exporter import export_release
 from services.settings import Settings

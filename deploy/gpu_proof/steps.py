@@ -13,21 +13,21 @@ import numpy as np
 
 from deploy.gpu_proof.engines import CPU, CUDA, TENSORRT, OnnxSegmenter, machine
 from deploy.triton.build_engines import TRTEXEC, build_engines
-from flows.gate_candidate import gate_candidate
-from flows.served_proof import prove_served
-from flows.serving import Progress
-from flows.tune_heads import tune
+from flows.gate.gate_candidate import gate_candidate
+from flows.progress import Progress
+from flows.serving.proof import prove_served
+from flows.tuning.tune import tune
 from models.errors import OrganloopError, ServingUnavailable
 from models.network.export import Provider
+from models.proof.served_parity import check_served, parity_volume, parity_windows
 from models.release import Release
-from models.served_parity import check_served, parity_volume, parity_windows
-from models.tuning import TuningSettings
+from models.tuning.settings import TuningSettings
 from services.inference.engine import OpenVinoEngine
 from services.inference.port import Segmenter
-from services.inference.triton import TritonSegmenter
 from services.releases.exporter import export_release
-from services.releases.gpu_target import GpuTarget
-from services.releases.triton_repository import TritonRepository
+from services.triton.client import TritonSegmenter
+from services.triton.gpu_target import GpuTarget
+from services.triton.repository import TritonRepository
 from services.wiring import SEGMENTER_MODEL, Services
 
 DEADLINE_SECONDS = 180.0

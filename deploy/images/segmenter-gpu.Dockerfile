@@ -15,10 +15,11 @@ RUN --mount=type=secret,id=pip_config --mount=type=secret,id=certificates \
 WORKDIR /opt/organloop
 COPY LICENSE ./
 COPY models models
-COPY services/__init__.py services/__init__.py
+COPY services/__init__.py services/files.py services/
 COPY services/inference services/inference
 COPY services/releases services/releases
-COPY deploy/__init__.py deploy/health.py deploy/segmenter.py deploy/triton_command.py deploy/
+COPY deploy/__init__.py deploy/
+COPY deploy/containers/__init__.py deploy/containers/health.py deploy/containers/segmenter.py deploy/containers/
 COPY deploy/triton deploy/triton
 RUN /opt/venv/bin/python -m compileall -q models services deploy
 
@@ -58,6 +59,6 @@ WORKDIR /opt/organloop
 USER 10001:10001
 EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=15s --timeout=5s --start-period=300s --retries=3 \
-    CMD ["python3", "-m", "deploy.health", "http://127.0.0.1:8000/v2/health/live"]
+    CMD ["python3", "-m", "deploy.containers.health", "http://127.0.0.1:8000/v2/health/live"]
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["python3", "-m", "deploy.segmenter"]
+ENTRYPOINT ["python3", "-m", "deploy.containers.segmenter"]

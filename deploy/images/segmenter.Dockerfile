@@ -25,7 +25,9 @@ COPY LICENSE ./
 COPY models models
 COPY services/__init__.py services/__init__.py
 COPY services/inference services/inference
-COPY deploy/__init__.py deploy/health.py deploy/segmenter.py deploy/triton_command.py deploy/
+COPY deploy/__init__.py deploy/
+COPY deploy/containers/__init__.py deploy/containers/health.py deploy/containers/segmenter.py deploy/containers/
+COPY deploy/triton/__init__.py deploy/triton/command.py deploy/triton/
 RUN /opt/venv/bin/python -m compileall -q models services deploy
 
 FROM ${BASE_IMAGE}
@@ -66,6 +68,6 @@ USER 10001:10001
 EXPOSE 8000 8001 8002
 # The HTTP end opens once the first releases are loaded or have failed to.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=180s --retries=3 \
-    CMD ["python3", "-m", "deploy.health", "http://127.0.0.1:8000/v2/health/live"]
+    CMD ["python3", "-m", "deploy.containers.health", "http://127.0.0.1:8000/v2/health/live"]
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["python3", "-m", "deploy.segmenter"]
+ENTRYPOINT ["python3", "-m", "deploy.containers.segmenter"]

@@ -30,9 +30,10 @@ worker | trainer)
     without pip setuptools openvino_telemetry
     python - <<'PYTHON'
 import importlib
-for flow in ("arrival_loop", "segment_study", "ingest_correction", "nightly_tuning", "promote_release", "approve_release"):
-    importlib.import_module(f"flows.{flow}")
-importlib.import_module("deploy.pool_worker")
+for room in ("calibration", "corrections", "nightly", "promotion", "segmentation", "training", "tuning"):
+    importlib.import_module(f"flows.{room}.flow")
+for module in ("deploy.cli.main", "deploy.runs.deployments", "deploy.runs.pool_worker", "flows.arrivals.loop"):
+    importlib.import_module(module)
 PYTHON
     ;;&
 worker)
@@ -41,14 +42,14 @@ worker)
     ;;
 trainer)
     python - <<'PYTHON'
-import deploy.deployments, models.network.export, torch
+import deploy.runs.deployments, models.network.export, torch
 assert torch.__version__.startswith("2.13.0"), torch.__version__
 assert torch.nn.Conv3d(1, 1, 3)(torch.zeros(1, 1, 4, 4, 4)).shape[2:] == (2, 2, 2)
 PYTHON
     ;;
 segmenter)
     without pip setuptools pytriton torch openvino_telemetry
-    python3 -c "import numpy, openvino, models.windows, services.inference.engine as e
+    python3 -c "import numpy, openvino, models.inference.windows, services.inference.engine as e
 assert numpy.__version__ < '2', numpy.__version__"
     rc=0
     tritonserver --help >/tmp/help 2>&1 || rc=$?

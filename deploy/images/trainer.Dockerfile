@@ -1,5 +1,5 @@
-# The trainer: the worker with torch (its CPU build): tuning, training, the export of a release, and what
-# imports those flows (registering the deployments). Where a GPU trains, give pip another index for torch.
+# The trainer: the worker with torch (its CPU build): tuning, training, and
+# the export of a release (`organloop prepare`). Where a GPU trains, give pip another index for torch.
 # The base is any Debian 12, best by digest: --build-arg BASE_IMAGE=debian@sha256:…
 ARG BASE_IMAGE=docker.io/library/debian:bookworm-slim
 
@@ -65,8 +65,8 @@ WORKDIR /opt/organloop
 USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
-    CMD ["python", "-m", "deploy.health", "http://127.0.0.1:8080/health"]
+    CMD ["python", "-m", "deploy.containers.health", "http://127.0.0.1:8080/health"]
 # SIGTERM: takes no more runs, and waits for those under way.
 STOPSIGNAL SIGTERM
-CMD ["python", "-m", "deploy.pool_worker", "--queue", "learning", \
+CMD ["python", "-m", "deploy.runs.pool_worker", "--queue", "learning", \
      "--at-once", "1"]

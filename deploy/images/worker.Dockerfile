@@ -61,8 +61,8 @@ WORKDIR /opt/organloop
 USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=10s --start-period=60s --retries=3 \
-    CMD ["python", "-m", "deploy.health", "http://127.0.0.1:8080/health"]
+    CMD ["python", "-m", "deploy.containers.health", "http://127.0.0.1:8080/health"]
 # SIGTERM: takes no more runs, and waits for those under way.
 STOPSIGNAL SIGTERM
-CMD ["python", "-m", "deploy.pool_worker", "--watch", "--queue", "watch", "--queue", "stat", "--queue", "default", \
+CMD ["python", "-m", "deploy.runs.pool_worker", "--watch", "--queue", "watch", "--queue", "stat", "--queue", "default", \
      "--at-once", "3"]

@@ -1,4 +1,4 @@
-"""Trunks and heads as ONNX graphs; that an engine answers like torch, `models.parity` proves."""
+"""Trunks and heads as ONNX graphs; that an engine answers like torch, `models.proof.parity` proves."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from models.contract import (
     ModelContract,
 )
 from models.errors import InvalidRelease, ServingUnavailable
+from models.inference.windows import Predict, Prediction
 from models.network.heads import Head
 from models.network.members import with_spread
 from models.network.trunk import Trunk, TrunkOutput
-from models.windows import Predict, Prediction
 
 OPSET = 17
 Provider = tuple[str, dict[str, str]]

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from models.contract import ModelContract
+from models.inference.windows import Predict, Prediction
 from models.network.heads import Head
 from models.network.members import with_spread
 from models.network.trunk import Trunk
-from models.windows import Predict, Prediction
 
 
 def torch_predict(trunk: Trunk, heads: Mapping[str, Head], contract: ModelContract) -> Predict:
-    """Return `models.windows.Predict` on torch, float32.
+    """Return `models.inference.windows.Predict` on torch, float32.
 
     Serving has an engine of its own; this is for measuring weights where no engine is installed.
     """

@@ -23,10 +23,10 @@ from models.errors import Refused, StorageFailed
 from services.backup.copying import DONE, Bringing
 from services.backup.dump import FILES, dump, fits, holds_records, load
 from services.backup.manifest import NAME, Manifest, digest_of
+from services.files import storage_errors, sync
 from services.locks import AlreadyLocked, file_lock
 from services.records.port import Purpose
 from services.records.store import open_records
-from services.releases.files import storage_errors, sync
 from services.settings import Settings
 
 Progress = Callable[[str], None]

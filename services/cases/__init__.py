@@ -1,0 +1,1 @@
+"""Cases with truth on disk, and what is learnt from them."""

@@ -26,11 +26,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import StorageFailed
-from models.kept_features import KeptFeatures
+from models.inference.kept_features import KeptFeatures
 from models.release import Release
 from models.uids import SeriesUid
 from services.cases.store import CaseStore
-from services.releases.files import replace
+from services.files import replace
 
 NAMED_BY = 24
 """Hexadecimal digits of a digest in a file's name: no two meet by chance."""

@@ -28,13 +28,14 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from models.acquisition import Acquisition
-from models.corrections import HybridLabel, Mask
+from models.corrections.ledger import HybridLabel
+from models.corrections.scopes import Mask
 from models.errors import Refused, StorageFailed
 from models.geometry import Geometry, geometry_from_ras, ras_affine
+from models.series.acquisition import Acquisition
 from models.volume import Volume
+from services.files import replace
 from services.records.port import Case, Purpose, Records
-from services.releases.files import replace
 
 KEY_BYTES = 32
 

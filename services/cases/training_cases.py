@@ -11,11 +11,11 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from models.body import body_mask
 from models.errors import Refused, StorageFailed
-from models.network.training import TrainingCase
-from models.network.tuning import TuningStudy
+from models.network.training.train import TrainingCase
+from models.network.tuning.samples import TuningStudy
 from models.resampling import bounding_box
-from models.windows import body_mask
 
 HELD_WEIGHT = 64
 """255 x the weight of a voxel whose label is the incumbent's own answer: it keeps what is known, and

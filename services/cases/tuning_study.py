@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.corrections import HybridLabel
+from models.corrections.ledger import HybridLabel
 from models.errors import StorageFailed
-from models.kept_features import KeptFeatures
-from models.network.tuning import TuningStudy
+from models.inference.kept_features import KeptFeatures
+from models.network.tuning.samples import TuningStudy
 from models.release import Release
 from models.resampling import resample
-from services.cases.evidence import LabelledCase
 from services.cases.features import FeatureStore
 from services.cases.store import CaseContent, CaseStore
+from services.cases.tuning_evidence import LabelledCase
 
 
 def tuning_study(

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL
 from models.errors import InvalidRelease, ServingUnavailable
+from models.inference.segmentation import Segmentation
+from models.inference.served_windows import serve_windows
+from models.inference.windows import Prediction
 from models.release import Release, sha256_hex
-from models.segmentation import Segmentation
-from models.serving import serve_windows
-from models.windows import Prediction
 from services.inference.networks import Compiler, HeadNetwork, TrunkNetwork
 from services.inference.port import check_volume
 
@@ -181,7 +181,7 @@ class OpenVinoEngine:
         return self._trunk.map(TRUNK_FEATURES), [self._trunk.map(name) for name in coarse]
 
     def segment(self, hu: NDArray[np.int16], sampled: bool = False) -> Segmentation:
-        """Segment a volume; as `models.serving.serve_windows`."""
+        """Segment a volume; as `models.inference.served_windows.serve_windows`."""
         maps = self.maps if sampled else None
         return serve_windows(hu, self.contract, self.predict, self.release_digest, maps)
 

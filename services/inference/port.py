@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import Refused, ServingRejected
-from models.segmentation import Segmentation
+from models.inference.segmentation import Segmentation
 
 REFUSED_PREFIX = "refused "
 """How a served model begins a refusal on the data; the rest of the message is JSON."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from models.gate_report import Decision
+from models.gate.report import Decision
 from services.metrics.figures import STUDY_SEGMENTED
 from services.records.port import RUN_FREED, Event
 

@@ -1,0 +1,1 @@
+"""Where studies come from and results go to: DICOMweb, Orthanc, DIMSE, folders."""

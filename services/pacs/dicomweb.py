@@ -20,8 +20,8 @@ from dicomweb_client import DICOMwebClient
 from pydicom.filereader import read_partial
 
 from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed
+from models.series.verdict import Code
 from models.uids import SeriesUid, SopUid, StudyUid
-from models.verdict import Code
 from services.pacs import multipart, stow
 from services.pacs.http import Http
 from services.pacs.incoming import bring, folder_aside, is_uid, write_object

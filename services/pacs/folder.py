@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import Refused, StorageFailed
+from models.series.verdict import Code
 from models.uids import StudyUid
-from models.verdict import Code
+from services.files import sync
 from services.pacs.port import DicomObject
-from services.releases.files import sync
 
 STAGING = ".organloop-storing-"
 """How the name of a folder that is being written begins; a killed process leaves it, and nobody reads it."""

@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 from pydicom.filereader import read_partial
 
 from models.errors import PacsFailed, Refused
+from models.series.verdict import Code
 from models.uids import SopUid
-from models.verdict import Code
-from services.releases.files import storage_errors
+from services.files import storage_errors
 
 ASIDE = ".organloop-fetching-"
 """How the name of a folder that is being filled begins; a killed process leaves it, and nobody reads it."""

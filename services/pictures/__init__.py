@@ -1,0 +1,1 @@
+"""Pictures and pages for people, nothing fetched from elsewhere."""

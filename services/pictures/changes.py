@@ -23,7 +23,7 @@ def most_changed_slice(sent: Masks, returned: Masks) -> int | None:
     Parameters
     ----------
     sent, returned
-        As given to `models.corrections.ledger`.
+        As given to `models.corrections.ledger.ledger`.
     """
     counts = [
         np.count_nonzero(_before(sent, key, after) ^ after, axis=(1, 2)) for key, after in returned.items()

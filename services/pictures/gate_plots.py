@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from models.corrections import INDEPENDENT
+from models.corrections.ledger import INDEPENDENT
 from models.organs import organ
 from services.pictures import slices as pictures
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from models.acquisition import Acquisition
 from models.errors import Refused
+from models.series.acquisition import Acquisition
 from services.records.port import Case, Erasure, FrozenSet, Purpose, manifest_digest, manifest_of
 from services.records.tables import CaseRow, ErasedPatientRow, FrozenSetRow, PatientRow
 from services.records.transactions import Transactions, insert_new

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields, replace
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models.corrections import OrganLedger, OrganState, origin_of
+from models.corrections.ledger import OrganLedger, OrganState, origin_of
 from models.errors import Refused
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.port import Agreement, Correction

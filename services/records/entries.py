@@ -10,8 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from models.acquisition import Acquisition
-from models.corrections import OrganLedger
+from models.corrections.ledger import OrganLedger
+from models.series.acquisition import Acquisition
 from models.uids import SeriesUid, SopUid, StudyUid
 
 
@@ -269,7 +269,7 @@ class Event:
     key
         What is recorded once only; None without.
     previous, digest
-        Links of the chain (`services.records.audit`): of the event before, and of this one.
+        Links of the chain (`services.records.chain`): of the event before, and of this one.
     """
 
     number: int
@@ -301,6 +301,9 @@ class ArrivalState(StrEnum):
     GONE = "gone"
     """No longer in the archive."""
 
+
+CORRECTION_REFUSED = "correction-refused"
+"""Event: a SEG that came was not taken; ``uid, study_uid, code, detail, measured``."""
 
 RUN_FREED = "run-freed"
 """Event: a run that nobody worked on was ended at Prefect; ``run, was, pool, why``."""

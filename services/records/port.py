@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries import (
+    CORRECTION_REFUSED,
     RUN_FREED,
     Agreement,
     Arrival,
@@ -28,6 +29,7 @@ from services.records.entries import (
 )
 
 __all__ = [
+    "CORRECTION_REFUSED",
     "RUN_FREED",
     "Agreement",
     "Arrival",

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models.errors import StorageFailed
-from services.records.audit import FIRST, link
+from services.records.chain import FIRST, link
 from services.records.tables import EventRow, Table
 
 Clock = Callable[[], datetime]

@@ -9,7 +9,7 @@ from typing import Any
 
 from models.errors import InvalidRelease
 from models.release import sha256_hex
-from services.releases.files import write_once
+from services.files import write_once
 
 
 class EvidencePacks:

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compact import pack, unpack
+from models.inference.compact import pack, unpack
+from models.inference.segmentation import Segmentation
+from models.inference.windows import Predict, Prediction, segment_windows
 from models.network.export import export_head, export_trunk
 from models.network.prediction import torch_predict
 from models.network.weights import head_from_bytes, trunk_from_bytes
-from models.parity import OrganParity, check_parity
+from models.proof.parity import OrganParity, check_parity
+from models.proof.served_parity import check_served, parity_volume, parity_windows
 from models.release import Release
-from models.segmentation import Segmentation
-from models.served_parity import check_served, parity_volume, parity_windows
-from models.windows import Predict, Prediction, segment_windows
 from services.inference.engine import OpenVinoEngine, Precision
 from services.releases.store import ReleaseStore
 
@@ -44,8 +44,8 @@ def export_release(
     Raises
     ------
     InvalidRelease
-        If the engine changes labels or numbers by more than `models.parity` allows on single windows, or
-        `models.served_parity` as it serves a volume; nothing is kept.
+        If the engine changes labels or numbers by more than `models.proof.parity` allows on single windows,
+        or `models.proof.served_parity` as it serves a volume; nothing is kept.
     """
     contract = release.contract
     trunk = trunk_from_bytes(store.trunk(release.trunk))

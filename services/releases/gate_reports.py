@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import InvalidRelease, StorageFailed
-from models.gate_report import GatePolicy
+from models.gate.report import GatePolicy
 from models.organs import KEYS, organ
 from models.release import Release, sha256_hex
-from services.releases.files import replace, storage_errors, write_once
+from services.files import replace, storage_errors, write_once
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class KeptReport:
     Parameters
     ----------
     document
-        `models.gate_report.GateReport.to_json` and the numbers of the releases.
+        `models.gate.report.GateReport.to_json` and the numbers of the releases.
     digest
         SHA-256 of the file's bytes.
     """

@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from models.errors import StorageFailed
+from models.gate.rescan import NOISE_HU
+from models.gate.scores import OrganScore
 from models.organs import CATALOGUE
 from models.release import sha256_hex
-from models.rescan import NOISE_HU
-from models.scores import OrganScore
-from services.releases.files import storage_errors, write_once
+from services.files import storage_errors, write_once
 
 FORM = 3
 """Of what is kept; scores of another form, tolerance or noise are measured anew."""

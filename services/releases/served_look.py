@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.network.looking import Seen, Sees
 from models.network.trunk import TrunkOutput
+from models.network.tuning.looking import Seen, Sees
 from models.release import Release
 from services.inference.engine import OpenVinoEngine
 from services.releases.store import ReleaseStore

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from models.errors import InvalidRelease
 from models.release import Release, sha256_hex
-from services.releases.files import write_once
+from services.files import write_once
 
 RELEASE_FILE = "release.json"
 

@@ -4,8 +4,8 @@
 another number of them, and BENCHMARKS.md says which was drawn. Plots and the table go to ``build/gate``.
 
 A case's DSC noise: each release's DSC is the case's own plus noise of its own, and the incumbent's on
-further scans too (`models.rescan`). The surface DSC follows the DSC with noise of its own. Patients come from
-two sites, three kernels and three thicknesses that have nothing to do with the DSC.
+further scans too (`models.gate.rescan`). The surface DSC follows the DSC with noise of its own. Patients come
+from two sites, three kernels and three thicknesses that have nothing to do with the DSC.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
-from models.contract import ModelContract
-from models.dsc import Outcome
-from models.gate import OrganEvidence, Tuning, gate
-from models.gate_report import Decision, GateCase, GatePolicy, GateReport
+from models.gate.decide import Tuning, gate
+from models.gate.evidence import OrganEvidence
+from models.gate.paired import PairedScore, lower_bound_of_mean
+from models.gate.report import Decision, GateCase, GatePolicy, GateReport
+from models.gate.rescan import RESCANS
+from models.metrics.dsc import Outcome
 from models.organs import organ as catalogue_entry
-from models.paired import PairedScore, lower_bound_of_mean
-from models.release import Release, sha256_hex
-from models.rescan import RESCANS
+from models.release import sha256_hex
 from tests.conftest import ROOT
+from tests.support.paper_releases import paper_contract, paper_release
 
 GATES = int(os.environ.get("ORGANLOOP_BENCH_GATES", "60"))
 NOISE_OF_SHARE = 3 * np.sqrt(0.05 * 0.95 / GATES)
@@ -45,18 +46,8 @@ FEW = 0.07
 """Share of the cases in which a catastrophic candidate loses."""
 
 POLICY = GatePolicy(resamples=999)
-CONTRACT = ModelContract(
-    organs=ORGANS,
-    spacing_mm=(3.0, 3.0, 3.0),
-    hu_window=(-175, 250),
-    window_shape=(64, 64, 64),
-    overlap=0.25,
-    thresholds=dict.fromkeys(ORGANS, 0.5),
-    feature_channels=32,
-    coarse_channels=(32,),
-    global_channels=16,
-)
-INCUMBENT = Release(1, None, "0" * 64, {organ: sha256_hex(organ.encode()) for organ in ORGANS}, CONTRACT)
+CONTRACT = paper_contract(ORGANS)
+INCUMBENT = paper_release(CONTRACT)
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 

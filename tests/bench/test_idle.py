@@ -25,14 +25,14 @@ from prefect.client.schemas.sorting import TaskRunSort
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydicom.uid import generate_uid
 
-from deploy import stack
-from deploy.archive_server import ArchiveServer
-from models.phantom import make_case
-from services.dicom.phantom_series import write_phantom_series
+from deploy.stack import up_and_down as stack
+from deploy.stack.archive import ArchiveServer
+from models.phantom.case import make_case
+from services.dicom.ct.phantom_series import write_phantom_series
 from services.records.port import ArrivalState
 from services.records.store import open_records
 from services.settings import Settings
-from tests.archive import Archive
+from tests.support.archive import Archive
 
 MINUTES = float(os.environ.get("ORGANLOOP_BENCH_IDLE_MINUTES", "10"))
 STUDIES = 20
@@ -86,7 +86,7 @@ def program_of(words: str) -> str:
     known = {
         "prefect server": "Prefect server",
         "prefect.server": "Prefect server",
-        "deploy.pool_worker": "worker",
+        "deploy.runs.pool_worker": "worker",
         "forkserver": "worker's forks",
         "resource_tracker": "worker's forks",
         "Orthanc": "Orthanc",

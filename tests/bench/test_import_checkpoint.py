@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.import_checkpoint import keep_checkpoint
+from flows.training.import_checkpoint import keep_checkpoint
 from services.settings import Settings
 from services.wiring import connect_in_process
-from tests import published
-from tests.imported import saved, served_figures
+from tests.support import published
+from tests.support.imported import saved, served_figures
 
 
 @pytest.mark.timeout(3600)

@@ -15,10 +15,10 @@ from pydicom.uid import JPEG2000Lossless
 from scipy import ndimage
 
 from models.geometry import Geometry
-from models.phantom import PhantomCase
+from models.phantom.case import PhantomCase
 from models.volume import Volume
-from services.dicom.phantom_series import phantom_images
-from tests.integration.ct_files import ACQUISITION
+from services.dicom.ct.phantom_series import phantom_images
+from tests.support.ct_files import ACQUISITION
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (300, 512, 512)
@@ -27,7 +27,7 @@ LIMIT = {"plain": 1.0, "jpeg2000": 1.05}
 
 OURS = """
 from pathlib import Path
-from services.dicom.series import choose_series, load, read_series
+from services.dicom.ct.series import choose_series, load, read_series
 import pydicom.pixels, openjpeg
 def read(folder):
     return load(choose_series(read_series(Path(folder)))).volume.hu

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from models.organs import ORGANS
-from services.dicom.results import write_results
-from tests.result_cases import AFFINES, ct_series, findings_of
+from services.dicom.results.write import write_results
+from tests.support.result_cases import AFFINES, ct_series, findings_of
 
 SHAPE = (300, 512, 512)
 

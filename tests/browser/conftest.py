@@ -13,18 +13,18 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, sync_playwright
 
-from deploy.local_process import NotInstalled
-from deploy.viewer_server import ViewerServer, installed
+from deploy.stack.local_process import NotInstalled
+from deploy.stack.viewer import ViewerServer, installed
 from models.organs import organ
-from models.phantom import make_case
-from services.dicom.phantom_series import write_phantom_series
-from services.dicom.results import ResultObject, write_results
-from services.dicom.series import CTSeries, load, read_series
+from models.phantom.case import make_case
+from services.dicom.ct.phantom_series import write_phantom_series
+from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.results.write import ResultObject, write_results
 from services.pacs.folder import FolderPacs
-from tests.archive import Archive
 from tests.browser.viewer import CHROMIUM, FLAGS, Viewer
 from tests.conftest import ROOT
-from tests.result_cases import findings_of
+from tests.support.archive import Archive
+from tests.support.result_cases import findings_of
 
 FLAGGED = ("stomach", "aorta")
 ORGANS_SEG = "Organs r2: check stomach, aorta"

@@ -10,18 +10,18 @@ import pytest
 from playwright.sync_api import Browser
 from scipy.ndimage import center_of_mass
 
-from flows.archived_study import note_segmented
+from flows.arrivals.archived_study import note_segmented
 from flows.launching import INGEST, SEGMENT
-from models.corrections import OrganLedger, OrganState
+from models.corrections.ledger import OrganLedger, OrganState
 from models.organs import organ
 from services.records.port import ArrivalState, Purpose
-from tests.archive import Archive
-from tests.arrivals import Hospital, open_hospital
 from tests.browser.conftest import ORGANS_SEG, Study, reading
 from tests.browser.viewer import Point, Viewer
 from tests.browser.voxels import Change, changes, masks_of
-from tests.learning import Site, open_site
-from tests.returned_segs import put_on_record
+from tests.support.archive import Archive
+from tests.support.arrivals import Hospital, open_hospital
+from tests.support.learning import Site, open_site
+from tests.support.returned_segs import put_on_record
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from playwright.sync_api import Browser
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from models.organs import CATALOGUE, ORGANS
-from tests.archive import Archive
 from tests.browser.conftest import ORGANS_SEG, PICTURES, REVIEW_SEG, Study, reading
 from tests.browser.viewer import Viewer
+from tests.support.archive import Archive
 
 HUES = {
     one.label: rgb_to_hsv(np.array(CIELabColor(*one.cielab).to_rgb(clip=True)) / 255)[0] for one in CATALOGUE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.postgresql import new_database
+from tests.support.postgresql import new_database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -15,9 +15,9 @@ from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
 from services.pacs.port import Archive as Port
-from tests.archive import Archive
-from tests.encodings import LOSSLESS, LOSSY
-from tests.instances import Instance, ct_slice, ct_study
+from tests.support.archive import Archive
+from tests.support.encodings import LOSSLESS, LOSSY
+from tests.support.instances import Instance, ct_slice, ct_study
 
 NOBODY = "2.25.1"
 

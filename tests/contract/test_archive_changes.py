@@ -13,9 +13,9 @@ import pytest
 from services.pacs import orthanc
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
-from tests.archive import Archive, archive_at
-from tests.instances import ct_slice, ct_study
-from tests.waiting import until
+from tests.support.archive import Archive, archive_at
+from tests.support.instances import ct_slice, ct_study
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

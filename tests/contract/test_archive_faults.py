@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 
-from deploy.archive_server import DICOMWEB_PLUGIN, installed
-from deploy.local_process import NotInstalled, free_port
+from deploy.stack.archive import DICOMWEB_PLUGIN, installed
+from deploy.stack.local_process import NotInstalled, free_port
 from models.errors import PacsFailed, PacsUnavailable
 from services.pacs import dicomweb, multipart
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
-from tests.archive import Archive, archive_at
-from tests.instances import ct_study
-from tests.waiting import until
+from tests.support.archive import Archive, archive_at
+from tests.support.instances import ct_study
+from tests.support.waiting import until
 
 PASSWORD = "only-we-know-ä"
 

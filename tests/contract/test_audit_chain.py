@@ -11,7 +11,7 @@ from alembic.config import Config
 from sqlalchemy import Engine, text
 
 from services.records import database
-from services.records.audit import FIRST, anchor_faults, chain_faults, digest_of, exported, imported
+from services.records.chain import FIRST, anchor_faults, chain_faults, digest_of, exported, imported
 from services.records.database import connect
 from services.records.port import Purpose
 from services.records.store import SqlRecords, open_records

@@ -28,7 +28,7 @@ from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import triton_repository
-from tests.tiny_networks import noisy_body, publish_tiny
+from tests.support.tiny_networks import noisy_body, publish_tiny
 
 HEADS = {"liver": 1, "spleen": 2}
 

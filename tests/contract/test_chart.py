@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from services.settings import Settings
-from tests.chart import (
+from tests.conftest import ROOT
+from tests.support.chart import (
     AIRGAP,
     ALL,
     CHART,
@@ -28,7 +29,6 @@ from tests.chart import (
     tuning_job,
     validate,
 )
-from tests.conftest import ROOT
 
 MINORS = ("1.29", "1.33", "1.37")
 
@@ -199,7 +199,7 @@ def test_the_settings_are_ones_the_program_takes(monkeypatch, tmp_path):
 
 def test_every_command_is_one_the_program_knows():
     """Verbs of organloop and modules of ours, as the containers call them."""
-    from deploy.cli import app
+    from deploy.cli.main import app
 
     verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
     commands = [c["command"] for pod in pods(render(ALL)) for c in pod.containers if "command" in c]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chart import EXAMPLES, HOSPITAL, MINIMAL, of_kind, pods, render
+from tests.support.chart import EXAMPLES, HOSPITAL, MINIMAL, of_kind, pods, render
 
 
 @pytest.fixture(params=EXAMPLES)

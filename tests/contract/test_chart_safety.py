@@ -7,7 +7,18 @@ import re
 
 import pytest
 
-from tests.chart import ALL, CHART, EXAMPLES, HOSPITAL, MINIMAL, NAMESPACE, of_kind, pods, render, template
+from tests.support.chart import (
+    ALL,
+    CHART,
+    EXAMPLES,
+    HOSPITAL,
+    MINIMAL,
+    NAMESPACE,
+    of_kind,
+    pods,
+    render,
+    template,
+)
 
 SECRET = re.compile(r"password|secret|token|passwd", re.IGNORECASE)
 LASTING = ("Deployment", "StatefulSet")
@@ -227,7 +238,7 @@ def test_an_upgrade_takes_no_worker_away_before_another_is_ready_and_runs_may_en
     pod = worker["template"]["spec"]
     [container] = pod["containers"]
     [grace] = [int(a.partition("=")[2]) for a in container["args"] if a.startswith("--grace-seconds")]
-    from flows.segment_study import RUN_SECONDS
+    from flows.launching import RUN_SECONDS
 
     assert RUN_SECONDS <= grace < pod["terminationGracePeriodSeconds"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.chart import ALL, CHART, helm
+from tests.support.chart import ALL, CHART, helm
 
 
 def leaves(values, path=""):

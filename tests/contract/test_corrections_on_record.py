@@ -10,7 +10,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
 
-from models.corrections import OrganLedger, OrganState
+from models.corrections.ledger import OrganLedger, OrganState
 from models.errors import Refused
 from services.records import database
 from services.records.database import connect

@@ -16,7 +16,7 @@ from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed
 from services.pacs import multipart
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
-from tests.instances import Instance, ct_study
+from tests.support.instances import Instance, ct_study
 
 
 def over(url: str, **values: Any) -> Http:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from flows.correction_sums import sums
-from flows.ingest_correction import Said, ingest
-from flows.returned_seg import Memory
+from flows.corrections.ingest import Said, ingest
+from flows.corrections.returned_seg import Memory
+from flows.corrections.sums import sums
+from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
-from services.cases.words import ReadersDisagree
 from services.records.port import Purpose
 from services.records.store import open_records
 from tests.corrections import PATIENT
-from tests.returned_segs import altered, put_on_record, without_spleen
+from tests.support.returned_segs import altered, put_on_record, without_spleen
 
 
 def test_a_correction_is_kept_answered_compared_withdrawn_and_its_patient_erased(url, tmp_path, ohif):

@@ -24,7 +24,7 @@ from services.metrics.figures import note_figures
 from services.records.port import ReleaseState
 from services.records.store import SqlRecords, open_records
 from tests.conftest import ROOT
-from tests.waiting import GUARD_SECONDS
+from tests.support.waiting import GUARD_SECONDS
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ from services.records.database import alone, connect
 from services.records.port import ReleaseState
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
-from tests.tiny_networks import publish_tiny
-from tests.waiting import GUARD_SECONDS, until
+from tests.support.tiny_networks import publish_tiny
+from tests.support.waiting import GUARD_SECONDS, until
 
 MIGRATIONS = Path(database.__file__).parent / "migrations"
 FIRST_TAKEN_BACK_TO = "0004"

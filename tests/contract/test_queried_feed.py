@@ -9,8 +9,8 @@ import pytest
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.queried_feed import QueriedFeed
-from tests.archive import Archive
-from tests.instances import ct_slice, ct_study
+from tests.support.archive import Archive
+from tests.support.instances import ct_slice, ct_study
 
 MADE = date(2026, 3, 1)
 """StudyDate of what is stored here."""

@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 from pydicom.uid import generate_uid
 
-from deploy.archive_server import Modality
-from deploy.local_process import free_port
+from deploy.stack.archive import Modality
+from deploy.stack.local_process import free_port
 from models.errors import PacsFailed, PacsUnavailable, Refused
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
 from services.pacs.query_retrieve import OrthancQuerySource
-from tests.archive import Archive, archive_at
-from tests.instances import Instance, ct_slice, ct_study
-from tests.waiting import until
+from tests.support.archive import Archive, archive_at
+from tests.support.instances import Instance, ct_slice, ct_study
+from tests.support.waiting import until
 
 
 @dataclass(frozen=True)

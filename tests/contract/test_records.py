@@ -17,13 +17,13 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from models.acquisition import Acquisition
 from models.errors import Refused, StorageFailed
+from models.series.acquisition import Acquisition
 from services.records.database import connect, upgrade
 from services.records.port import Case, Purpose, ReleaseState, manifest_digest, manifest_of
 from services.records.store import SqlRecords, open_records
 from services.records.tables import Table
-from tests.waiting import GUARD_SECONDS
+from tests.support.waiting import GUARD_SECONDS
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=1)))
 

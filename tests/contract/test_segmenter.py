@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from models.errors import Refused, ServingRejected, ServingUnavailable
-from models.segmentation import Segmentation
+from models.inference.segmentation import Segmentation
 from services.inference.port import Segmenter
-from tests.serving import Serving
-from tests.tiny_networks import noisy_body
+from tests.support.serving import Serving
+from tests.support.tiny_networks import noisy_body
 
 FIELDS = ("probability", "disagreement", "global_feature", "window_origin")
 

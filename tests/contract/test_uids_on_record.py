@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from models.corrections import OrganLedger, OrganState
+from models.corrections.ledger import OrganLedger, OrganState
 from models.errors import Refused
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.port import Arrival, Correction, Records

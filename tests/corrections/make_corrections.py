@@ -23,19 +23,19 @@ from playwright.sync_api import Browser, sync_playwright
 from pydicom import dcmread
 from scipy.ndimage import center_of_mass
 
-from deploy.viewer_server import ViewerServer
+from deploy.stack.viewer import ViewerServer
 from models.geometry import Geometry
 from models.organs import organ
-from models.phantom import PhantomCase, make_case
+from models.phantom.case import PhantomCase, make_case
 from models.volume import Volume
-from services.dicom.phantom_series import write_phantom_series
-from services.dicom.results import write_results
-from services.dicom.series import CTSeries, load, read_series
-from tests.archive import Archive, archive_at
+from services.dicom.ct.phantom_series import write_phantom_series
+from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.results.write import write_results
 from tests.browser.viewer import CHROMIUM, FLAGS, Viewer
 from tests.browser.voxels import changes, masks_of
-from tests.dcmqi import slicer_saves
-from tests.result_cases import findings_of
+from tests.support.archive import Archive, archive_at
+from tests.support.dcmqi import slicer_saves
+from tests.support.result_cases import findings_of
 
 SITE, SEED, SPACING_MM = "A", 6, 5.0
 CROP = (slice(23, 36), slice(4, 59), slice(6, 73))

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from deploy import stack
-from deploy.archive_server import ArchiveServer
-from deploy.cli import app
-from deploy.local_process import NotInstalled
-from deploy.worker import Worker
+from deploy.cli.main import app
+from deploy.stack import up_and_down as stack
+from deploy.stack.archive import ArchiveServer
+from deploy.stack.local_process import NotInstalled
+from deploy.stack.worker import Worker
 from services.settings import Settings
-from tests.waiting import end_at_once
+from tests.support.waiting import end_at_once
 
 if TYPE_CHECKING:
-    from flows.returned_seg import Memory
-    from tests.imported import Imported
-    from tests.learning import Site
+    from flows.corrections.returned_seg import Memory
+    from tests.support.imported import Imported
+    from tests.support.learning import Site
 
 ARRIVED_SECONDS = 3
 """How long a study must have been quiet in the stack's archive."""
@@ -65,7 +65,7 @@ class Command:
 @pytest.fixture(scope="session")
 def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
     """Return a folder for a Prefect server, its database in it already."""
-    from tests.prefect_database import laid
+    from tests.support.prefect_database import laid
 
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -114,7 +114,7 @@ def phantom_study(tmp_path_factory: pytest.TempPathFactory, organloop: Command) 
 @pytest.fixture(scope="session")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
     """Import a small public network of 32 classes, once for all tests; each works on a copy of its home."""
-    from tests.imported import imported_at
+    from tests.support.imported import imported_at
 
     return imported_at(tmp_path_factory.mktemp("imported"))
 
@@ -122,7 +122,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
 @pytest.fixture(scope="session")
 def corrected(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """Open a site where a reader painted stomach and aorta in three studies; who changes it takes a copy."""
-    from tests.learning import SEEDS, open_site
+    from tests.support.learning import SEEDS, open_site
 
     site = open_site(tmp_path_factory.mktemp("corrected"))
     for seed in SEEDS:
@@ -133,8 +133,8 @@ def corrected(tmp_path_factory: pytest.TempPathFactory) -> Site:
 @pytest.fixture(scope="session")
 def tuned(corrected: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, dict[str, Any]]:
     """Tune on a copy of that site; return it and what `tune` said."""
-    from flows.tune_heads import tune
-    from tests.learning import TUNING
+    from flows.tuning.tune import tune
+    from tests.support.learning import TUNING
 
     site = corrected.copy(tmp_path_factory.mktemp("tuned"))
     return site, tune(site.services, settings=TUNING)
@@ -143,7 +143,7 @@ def tuned(corrected: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Si
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Memory]:
     """Open records and a case store that hold nothing; a model grid of 5 mm."""
-    from flows.returned_seg import Memory
+    from flows.corrections.returned_seg import Memory
     from services.cases.store import CaseStore
     from services.records.store import open_records
 
@@ -155,8 +155,8 @@ def memory(tmp_path: Path) -> Iterator[Memory]:
 @pytest.fixture
 def take_in(ohif: Path, memory: Memory) -> Callable[..., dict[str, Any]]:
     """Take in a SEG as the correction of what release 1 sent."""
-    from flows.ingest_correction import Said, ingest
-    from tests.returned_segs import put_on_record
+    from flows.corrections.ingest import Said, ingest
+    from tests.support.returned_segs import put_on_record
 
     put_on_record(memory.records, ohif / "sent.dcm", ohif / "ct")
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from flows import promote_release
-from flows.promote_release import INCUMBENT_CHANGED, RELEASE_PROMOTED
-from flows.roll_back import BROUGHT_IN, decline, rollback
-from flows.take_back import erase, withdraw
+from flows.cases.erase import erase
+from flows.corrections.withdraw import withdraw
+from flows.promotion import promote as promote_release
+from flows.promotion.promote import INCUMBENT_CHANGED, RELEASE_PROMOTED
+from flows.promotion.roll_back import BROUGHT_IN, decline, rollback
 from models.errors import Refused
 from services.records.port import Correction
 from services.wiring import Services
-from tests.promotion import BETTER, Gated, add_candidate, copy_of, gated_site, small_canary
+from tests.support.promotion import BETTER, Gated, add_candidate, copy_of, gated_site, small_canary
 
 WHO = ("Dr B", "better spleens at site B")
 OTHER = ("Dr C", "seen on the ward")

@@ -14,15 +14,15 @@ from pydicom import dcmread
 
 from models.geometry import Geometry
 from models.organs import ORGANS
-from models.stack import TILT_DEGREES
-from models.verdict import Code
-from services.dicom.phantom_series import write_phantom_series
-from services.dicom.results import write_results
-from services.dicom.seg_reader import read_seg
-from services.dicom.series import CTSeries, load, read_series
-from tests.geometries import ct_grids
-from tests.integration.ct_files import case
-from tests.result_cases import findings_of
+from models.series.slice_spacing import TILT_DEGREES
+from models.series.verdict import Code
+from services.dicom.ct.phantom_series import write_phantom_series
+from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.results.write import write_results
+from services.dicom.seg.reader import read_seg
+from tests.support.ct_files import case
+from tests.support.geometries import ct_grids
+from tests.support.result_cases import findings_of
 
 WRITTEN_AT = datetime(2026, 11, 22)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy import archive_server
-from deploy.archive_server import ArchiveServer
-from deploy.local_process import NotInstalled
-from models.phantom import make_case
-from services.dicom.phantom_series import write_phantom_series
-from tests.archive import Archive, archive_at
-from tests.waiting import until
+from deploy.stack import archive as archive_server
+from deploy.stack.archive import ArchiveServer
+from deploy.stack.local_process import NotInstalled
+from models.phantom.case import make_case
+from services.dicom.ct.phantom_series import write_phantom_series
+from tests.support.archive import Archive, archive_at
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -17,15 +17,15 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydicom import dcmread
 from typer.testing import CliRunner
 
-from deploy import stack
-from deploy.archive_server import ArchiveServer
-from deploy.cli import app
+from deploy.cli.main import app
+from deploy.stack import up_and_down as stack
+from deploy.stack.archive import ArchiveServer
 from services.records.port import Arrival, ArrivalState
 from services.records.store import open_records
 from services.settings import Settings
-from tests.archive import Archive
 from tests.integration.conftest import Command
-from tests.names import NAME, files_that_tell, fill_with_names
+from tests.support.archive import Archive
+from tests.support.names import NAME, files_that_tell, fill_with_names
 
 PATIENCE_SECONDS = 120
 

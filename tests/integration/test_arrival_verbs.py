@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from deploy.cli import app
-from flows import segment_study
-from flows.archived_study import note_failed
+from deploy.cli.main import app
+from flows.arrivals.archived_study import note_failed
+from flows.segmentation import flow as segmentation
 from models.errors import OrganloopError, Refused, StorageFailed
 from services.records.port import Arrival, ArrivalState
 from services.settings import Settings
@@ -58,15 +58,15 @@ def test_a_refusal_ends_a_run_with_its_document_and_a_failure_in_error(
     def fails(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(segment_study, "connect", lambda _: services)
-    monkeypatch.setattr(segment_study, "segment", fails)
+    monkeypatch.setattr(segmentation, "connect", lambda _: services)
+    monkeypatch.setattr(segmentation, "segment", fails)
     services.records.change_arrival(None, replace(SUBMITTED, urgent=False))
     if code:
-        document = segment_study.segment_task.fn("1.9", None, None)
+        document = segmentation.segment_task.fn("1.9", None, None)
         assert document == {"code": code, "detail": "Two.", "measured": {"slices": 2}}
         return
     with pytest.raises(StorageFailed):
-        segment_study.segment_task.fn("1.9", None, None)
+        segmentation.segment_task.fn("1.9", None, None)
     arrival = services.records.arrival("1.9")
     assert arrival is not None
     assert arrival.code == "storage-failed"

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from flows import promote_release
-from flows.audit_log import export
-from flows.gate_candidate import gate_candidate
-from flows.take_back import erase
+from flows.audit.verify import export
+from flows.cases.erase import erase
+from flows.gate.gate_candidate import gate_candidate
+from flows.promotion import promote as promote_release
 from services.records.port import Case, Purpose
 from services.records.store import open_records
 from services.releases.gate_reports import pictured
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.integration.test_case_verbs import organloop
-from tests.promotion import add_candidate, freeze_gate_set, in_process_site, small_canary
+from tests.support.promotion import add_candidate, freeze_gate_set, in_process_site, small_canary
 
 promote = partial(promote_release.promote, canary=small_canary)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from services.releases.gpu_target import GpuTarget
 from services.releases.store import ReleaseStore
+from services.triton.gpu_target import GpuTarget
 from tests.conftest import ROOT
-from tests.tiny_networks import publish_tiny
+from tests.support.tiny_networks import publish_tiny
 
 TRTEXEC = """#!/bin/sh
 echo "&&&& RUNNING TensorRT.trtexec [TensorRT v100500] # $*"

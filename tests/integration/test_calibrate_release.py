@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from deploy.cli import app
-from flows.audit_stream import AUDIT_DRAWN, BOUND_BROKEN, check_bounds
-from flows.calibrate_release import CANDIDATE_CALIBRATED, calibrate_release
-from flows.calibration_cases import untaught
-from flows.keep_cases import accept
-from models.corrections import HybridLabel, OrganLedger, OrganState, Provenance
+from deploy.cli.main import app
+from flows.calibration.calibrate import CANDIDATE_CALIBRATED, calibrate_release
+from flows.calibration.cases import untaught
+from flows.calibration.random_audit import AUDIT_DRAWN, BOUND_BROKEN, check_bounds
+from flows.cases.keep import accept
+from models.corrections.ledger import HybridLabel, OrganLedger, OrganState, Provenance
 from models.errors import Refused
-from models.phantom import make_case
+from models.phantom.case import make_case
 from models.resampling import to_model_grid
 from services.cases.store import CaseContent
 from services.records.port import Correction, Purpose, ReleaseState
 from services.settings import Settings
 from services.wiring import connect_in_process
-from tests.learning import ORGANS, SPACING, THREADS, Site, open_site
+from tests.support.learning import ORGANS, SPACING, THREADS, Site, open_site
 
 FEWEST = 10
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.corrections import INDEPENDENT, HybridLabel, Provenance
+from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import Refused, StorageFailed
 from models.geometry import Geometry
 from models.volume import Volume

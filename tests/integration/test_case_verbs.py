@@ -14,21 +14,21 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 from typer.testing import CliRunner
 
-from deploy.cli import app
-from flows.ingest_correction import ingest, memory_of
-from models.corrections import Provenance
-from models.phantom import PhantomCase
+from deploy.cli.main import app
+from flows.corrections.ingest import ingest, memory_of
+from models.corrections.ledger import Provenance
+from models.phantom.case import PhantomCase
 from services.cases.store import CaseStore
-from services.dicom.phantom_series import phantom_images, write_phantom_series, write_truth
-from services.dicom.provenance import patient_of
-from services.dicom.series import choose_series, load, read_series
+from services.dicom.ct.phantom_series import phantom_images, write_phantom_series, write_truth
+from services.dicom.ct.provenance import patient_of
+from services.dicom.ct.series import choose_series, load, read_series
 from services.records.port import Purpose
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
-from tests.integration.ct_files import case, edit, setting, written
-from tests.returned_segs import frames_of, put_on_record, repainted
-from tests.tiny_networks import publish_tiny
+from tests.support.ct_files import case, edit, setting, written
+from tests.support.returned_segs import frames_of, put_on_record, repainted
+from tests.support.tiny_networks import publish_tiny
 
 
 @pytest.fixture

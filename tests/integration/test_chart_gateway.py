@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy import archive_server, local_process
-from deploy.local_process import NotInstalled
+from deploy.stack import archive as archive_server
+from deploy.stack import local_process
+from deploy.stack.local_process import NotInstalled
 from models.errors import PacsFailed
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
-from tests.chart import ALL, of_kind, render
-from tests.instances import ct_study
-from tests.waiting import GUARD_SECONDS, until
+from tests.support.chart import ALL, of_kind, render
+from tests.support.instances import ct_study
+from tests.support.waiting import GUARD_SECONDS, until
 
 USER, PASSWORD = "organloop", "0123456789abcdef"
 

@@ -13,19 +13,19 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
-from deploy import segmenter_ready
-from deploy.cli import app
-from deploy.local_process import StartFailed
-from deploy.prefect_server import PrefectServer, wait_for_api
+from deploy.cli.main import app
+from deploy.containers import segmenter_ready
+from deploy.containers.segmenter_ready import Readiness
 from deploy.preparation import prepare
-from deploy.segmenter_ready import Readiness
+from deploy.stack.local_process import StartFailed
+from deploy.stack.prefect import PrefectServer, wait_for_api
 from models.errors import StorageFailed
 from services.records.port import ReleaseState
 from services.settings import Settings
 from services.wiring import connect_in_process
-from tests.chart import ALL, of_kind, pods, render
-from tests.tiny_networks import publish_tiny
-from tests.waiting import GUARD_SECONDS
+from tests.support.chart import ALL, of_kind, pods, render
+from tests.support.tiny_networks import publish_tiny
+from tests.support.waiting import GUARD_SECONDS
 
 
 def with_tiny_release(home):

@@ -12,22 +12,23 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from deploy.cli import app
-from flows.correction_fate import fates
-from flows.ingest_correction import memory_of
-from flows.take_back import erase, withdraw
-from flows.tonight import Night, tonight
-from flows.tune_heads import tune
-from flows.tuning_plan import plan
-from models import label_doubts
+from deploy.cli.main import app
+from flows.cases.erase import erase
+from flows.corrections.fate import fates
+from flows.corrections.ingest import memory_of
+from flows.corrections.withdraw import withdraw
+from flows.tuning.plan import plan
+from flows.tuning.tonight import Night, tonight
+from flows.tuning.tune import tune
+from models.corrections import label_doubts
 from models.errors import Refused
-from services.cases import evidence
+from services.cases import tuning_evidence as evidence
 from services.cases.store import CaseContent, CaseStore
 from services.records.port import Arrival, ArrivalState, Case, ReleaseState
 from services.records.store import SqlRecords
 from services.wiring import Services
-from tests.learning import ORGANS, TUNING, Site
-from tests.returned_segs import everything
+from tests.support.learning import ORGANS, TUNING, Site
+from tests.support.returned_segs import everything
 
 
 def said(services: Services, uid: str) -> dict[str, tuple[str, list[int]]]:

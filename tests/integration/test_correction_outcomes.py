@@ -12,20 +12,21 @@ import pytest
 from pydicom import Dataset, dcmread
 from typer.testing import CliRunner
 
-from deploy.cli import app
-from deploy.simulated_reader import save_like_ohif
-from flows.ingest_correction import ingest, ingest_task, memory_of
+from deploy.cli.main import app
+from deploy.demo.simulated_reader import save_like_ohif
+from flows.corrections.flow import ingest_task
+from flows.corrections.ingest import ingest, memory_of
 from flows.launching import INGEST
 from models.errors import Refused
 from models.organs import organ
-from models.phantom import make_case
-from services.dicom.series import load, read_series
+from models.phantom.case import make_case
+from services.dicom.ct.series import load, read_series
 from services.records.port import Arrival, ArrivalState, Purpose
 from services.settings import Settings
 from services.wiring import connect_in_process
-from tests.archive import Archive
-from tests.arrivals import Hospital, open_hospital, write_short_phantom
-from tests.learning import SAVED_AT, SPACING, Site, open_site
+from tests.support.archive import Archive
+from tests.support.arrivals import Hospital, open_hospital, write_short_phantom
+from tests.support.learning import SAVED_AT, SPACING, Site, open_site
 
 PATIENCE_SECONDS = 60
 

@@ -10,18 +10,18 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import EnhancedCTImageStorage
 
-from models.corrections import ledger
+from models.corrections.ledger import ledger
 from models.errors import Refused
-from services.dicom.answers import Answers
-from services.dicom.correction_reader import ReturnedSeg, Status, understand
-from services.dicom.results import write_results
-from services.dicom.review_regions import review_regions
-from services.dicom.seg_frames import SegCode
-from services.dicom.seg_reader import read_seg
-from services.dicom.segment_claims import Doubt
-from services.dicom.series import load, read_series
-from tests.dcmqi import slicer_saves
-from tests.result_cases import AFFINES, ct_series, findings_of, organ_masks
+from services.dicom.ct.series import load, read_series
+from services.dicom.results.write import write_results
+from services.dicom.returned.answers import Answers
+from services.dicom.returned.claims import Doubt
+from services.dicom.returned.review_regions import review_regions
+from services.dicom.returned.understand import ReturnedSeg, Status, understand
+from services.dicom.seg.frames import SegCode
+from services.dicom.seg.reader import read_seg
+from tests.support.dcmqi import slicer_saves
+from tests.support.result_cases import AFFINES, ct_series, findings_of, organ_masks
 
 
 @pytest.fixture(scope="module")

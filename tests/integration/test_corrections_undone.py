@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flows.ingest_correction import ingest_task
-from services.cases.words import ReadersDisagree
+from flows.corrections.flow import ingest_task
+from services.cases.disagreements import ReadersDisagree
 from tests.integration.test_kept_corrections import take_back, teaching
-from tests.returned_segs import altered, erase_rows, repainted
+from tests.support.returned_segs import altered, erase_rows, repainted
 
 
 def as_sent(ohif: Path, path: Path, uid: str, **tags: object) -> Path:

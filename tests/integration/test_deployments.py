@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from uuid import UUID, uuid4
@@ -18,25 +19,28 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running
 from pydicom import dcmread
 
-from deploy import stack
-from deploy.deployments import WORK_POOL, register
-from deploy.prefect_server import PrefectServer
-from flows import gate_candidate, tune_heads, tuning_job
-from flows import nightly_tuning as nightly
-from flows.ingest_correction import ingest_correction
-from flows.launching import SEGMENT, PrefectLauncher, RunState
-from flows.nightly_tuning import nightly_tuning
-from models.tuning import Level, TuningSettings
+from deploy.runs.deployments import WORK_POOL, register
+from deploy.runs.launcher import PrefectLauncher
+from deploy.stack import up_and_down as stack
+from deploy.stack.prefect import PrefectServer
+from flows.corrections.flow import ingest_correction
+from flows.launching import SEGMENT, RunState
+from flows.nightly import flow as nightly
+from flows.nightly.flow import nightly_tuning
+from flows.promotion import flow as promotion
+from flows.tuning import flow as tuning_job
+from flows.tuning import tune as tune_heads
+from models.tuning.settings import Level, TuningSettings
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.corrections import LIVER_ADDED
-from tests.learning import open_site
-from tests.neighbours import silence_prefect
-from tests.returned_segs import put_on_record
-from tests.tiny_networks import publish_tiny
-from tests.waiting import until
+from tests.support.learning import open_site
+from tests.support.neighbours import silence_prefect
+from tests.support.returned_segs import put_on_record
+from tests.support.tiny_networks import publish_tiny
+from tests.support.waiting import until
 
 NAMES = (
     "segment-study/organloop",
@@ -233,7 +237,7 @@ def test_a_saved_object_of_the_archive_is_enough_and_the_sums_are_shown(
 def test_a_night_tunes_and_gates_once_and_a_quiet_night_is_no_error(api, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning_job, "tuning_settings", quick_settings)
     monkeypatch.setattr(nightly, "tuning_settings", quick_settings)
-    monkeypatch.setattr(gate_candidate, "connect", connect_in_process)
+    monkeypatch.setattr(promotion, "connect", connect_in_process)
     monkeypatch.setenv("ORGANLOOP_HOME", str(tmp_path / "home"))
     site = open_site(tmp_path)
     with temporary_settings({PREFECT_API_URL: api}):
@@ -254,6 +258,16 @@ def test_a_night_tunes_and_gates_once_and_a_quiet_night_is_no_error(api, tmp_pat
     assert shown <= keys
     tuned = tuned_by_a_worker_that_dies_once(api, by_jobs)
     assert tuned["digest"] == first["tuning"]["digest"]
+
+
+def test_a_tuning_job_that_was_deleted_is_lost_and_one_without_an_end_is_told(api, tmp_path):
+    register(api, Settings(home=tmp_path))
+    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        job = client.create_flow_run_from_deployment(client.read_deployment_by_name(nightly.TUNE).id).id
+        with pytest.raises(nightly.TuningLost, match="did not end within 20 h"):
+            nightly._completed(job, time.monotonic(), look_seconds=0)
+        client.delete_flow_run(job)
+        assert not nightly._completed(job, time.monotonic(), look_seconds=0)
 
 
 def quick_settings(level: str, _: Settings) -> TuningSettings:

@@ -14,17 +14,17 @@ from typing import Any
 
 import pytest
 
-from deploy.archive_server import Modality
 from deploy.doctor.archive import encryption, orthanc, stores
 from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.machine import storage
-from deploy.local_process import free_port
+from deploy.stack.archive import Modality
+from deploy.stack.local_process import free_port
 from models.errors import PacsFailed
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
-from tests.archive import Archive, archive_at
 from tests.integration.conftest import Command
+from tests.support.archive import Archive, archive_at
 
 
 def by_name(found: Any) -> dict[str, Finding]:

@@ -10,7 +10,7 @@ from models.contract import HEAD_LOGIT, HEAD_SPREAD, TRUNK_GLOBAL, TRUNK_INPUT
 from models.errors import InvalidRelease
 from models.release import Release
 from services.inference.engine import OpenVinoEngine
-from tests.tiny_networks import tiny_contract, tiny_head, tiny_trunk
+from tests.support.tiny_networks import tiny_contract, tiny_head, tiny_trunk
 
 CONTRACT = tiny_contract()
 RELEASE = Release(1, None, "t", {"liver": "l", "spleen": "s"}, CONTRACT)

@@ -7,13 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from models.corrections import OrganLedger, OrganState
-from services.cases.evidence import FEWEST_REPLAYED, LabelledCase, gather
-from services.cases.replayed import choose_replayed
+from models.corrections.ledger import OrganLedger, OrganState
+from services.cases.older_cases import choose_replayed
 from services.cases.store import CaseStore
+from services.cases.tuning_evidence import FEWEST_REPLAYED, LabelledCase, gather
 from services.records.port import Case, Correction, Purpose
 from services.records.store import open_records
-from tests.tiny_networks import tiny_contract
+from tests.support.tiny_networks import tiny_contract
 
 ASKED = ("liver", "aorta")
 

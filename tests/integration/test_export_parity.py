@@ -8,14 +8,14 @@ import numpy as np
 import openvino
 import pytest
 
-from models import parity as windows_parity
-from models import served_parity
 from models.errors import InvalidRelease
+from models.proof import parity as windows_parity
+from models.proof import served_parity
 from models.release import Release
 from services.inference.engine import OpenVinoEngine
 from services.releases.exporter import export_release
 from services.releases.store import ReleaseStore
-from tests.learning import small_release
+from tests.support.learning import small_release
 
 BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 

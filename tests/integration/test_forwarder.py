@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy import forwarder, forwarder_alive, local_process
-from deploy.archive_server import Modality
+from deploy.containers import forwarder, forwarder_alive
+from deploy.containers.forwarder import FIRST_WAIT_SECONDS, Forwarder, Queue
 from deploy.doctor import archive as doctor
-from deploy.forwarder import FIRST_WAIT_SECONDS, Forwarder, Queue
+from deploy.stack import local_process
+from deploy.stack.archive import Modality
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
-from tests.archive import Archive, archive_at
-from tests.instances import Instance, ct_study
+from tests.support.archive import Archive, archive_at
+from tests.support.instances import Instance, ct_study
 
 
 @pytest.fixture(scope="module")
@@ -129,5 +130,5 @@ def test_whether_it_has_worked_lately_is_told_without_importing_it(
     assert forwarder_alive.main() == 0
     os.utime(alive, (0, time.time() - forwarder_alive.STUCK_SECONDS - 1))
     assert forwarder_alive.main() == 1
-    asked = "import sys, deploy.forwarder_alive; sys.exit('pydantic' in sys.modules)"
+    asked = "import sys, deploy.containers.forwarder_alive; sys.exit('pydantic' in sys.modules)"
     subprocess.run([sys.executable, "-c", asked], check=True)

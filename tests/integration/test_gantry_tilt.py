@@ -17,15 +17,15 @@ from scipy import ndimage
 
 from models.geometry import Geometry
 from models.organs import ORGANS
-from models.phantom import PhantomCase
+from models.phantom.case import PhantomCase
 from models.resampling import to_ct_grid, to_model_grid
-from models.verdict import Code, Verdict
+from models.series.verdict import Code, Verdict
 from models.volume import Volume
-from services.dicom.phantom_series import write_phantom_series
-from services.dicom.results import write_results
-from services.dicom.series import CTSeries, load, read_series
-from tests.integration.ct_files import ACQUISITION
-from tests.result_cases import findings_of
+from services.dicom.ct.phantom_series import write_phantom_series
+from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.results.write import write_results
+from tests.support.ct_files import ACQUISITION
+from tests.support.result_cases import findings_of
 
 RADIUS_MM = 9.0
 LANDMARKS = np.array([(-42.0, -15.0, 22.0), (38.0, 21.0, 30.0), (-10.0, 30.0, 78.0), (25.0, -28.0, 84.0)])

@@ -10,24 +10,24 @@ from pathlib import Path
 
 import pytest
 
-import flows.gate_candidate
-from flows.gate_candidate import GATE_DECIDED, all_reasons, gate_candidate, trial_of
-from flows.gate_cost import PROBES
-from flows.gate_page import page_of
-from flows.gate_trial import policy
-from flows.gate_views import Views
-from flows.promote_release import require_passed
+import flows.gate.gate_candidate
+from flows.gate.cost import PROBES
+from flows.gate.gate_candidate import all_reasons, gate_candidate
+from flows.gate.page import page_of
+from flows.gate.trial import GATE_DECIDED, policy, trial_of
+from flows.gate.views import Views
+from flows.promotion.promote import require_passed
 from models.errors import Refused
-from models.gate_report import GateReport
+from models.gate.report import GateReport
+from models.gate.rescan import RESCANS
 from models.organs import organ
 from models.release import Release, sha256_hex
-from models.rescan import RESCANS
 from services.records.port import Purpose, ReleaseState
 from services.releases import gate_reports
 from services.releases.gate_reports import PICTURED, GateReports, Trial
 from services.settings import Settings
 from services.wiring import Services
-from tests.promotion import (
+from tests.support.promotion import (
     InProcessEndpoint,
     add_candidate,
     add_gate_case,
@@ -35,7 +35,7 @@ from tests.promotion import (
     in_process_site,
     record_candidate,
 )
-from tests.tiny_networks import publish_tiny, tiny_contract
+from tests.support.tiny_networks import publish_tiny, tiny_contract
 
 BETTER = {"liver": 1, "spleen": 3}
 
@@ -360,13 +360,15 @@ def decided_by_seconds(services: Services, monkeypatch: pytest.MonkeyPatch, **re
             document |= {"decision": "refuse", "reasons": [reason]}
         return document
 
-    written = flows.gate_candidate._document
+    written = flows.gate.gate_candidate._document
     with monkeypatch.context() as patched:
         patched.setattr(
-            flows.gate_candidate, "trial_of", lambda number, of: replace(trial_of(number, of), timed=True)
+            flows.gate.gate_candidate,
+            "trial_of",
+            lambda number, of: replace(trial_of(number, of), timed=True),
         )
-        patched.setattr(flows.gate_candidate, "serving_cost", cost)
-        patched.setattr(flows.gate_candidate, "_document", kept)
+        patched.setattr(flows.gate.gate_candidate, "serving_cost", cost)
+        patched.setattr(flows.gate.gate_candidate, "_document", kept)
         return gate_candidate(2, services)
 
 

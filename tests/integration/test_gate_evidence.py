@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from flows.gate_candidate import all_reasons, gate_candidate
-from flows.gate_trial import STUDIES_OF_A_SITE, learnt_patients, served_sites
+from flows.gate.gate_candidate import all_reasons, gate_candidate
+from flows.gate.trial import STUDIES_OF_A_SITE, learnt_patients, served_sites
 from models.errors import Refused, StorageFailed
-from models.segmentation import Segmentation
+from models.inference.segmentation import Segmentation
 from services.records.port import Purpose, manifest_digest
 from services.wiring import Services
-from tests.promotion import (
+from tests.support.promotion import (
     InProcessEndpoint,
     add_candidate,
     add_gate_case,

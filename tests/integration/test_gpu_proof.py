@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.console import EXIT_DONE, EXIT_FAILED
+from deploy.cli.console import EXIT_DONE, EXIT_FAILED
 from deploy.doctor.finding import State
 from deploy.doctor.serving import serving
 from deploy.gpu_proof import __main__ as gpu_proof
@@ -18,19 +18,19 @@ from deploy.gpu_proof.__main__ import conclusion, proven, recorded
 from deploy.gpu_proof.server import nvidia_server
 from deploy.gpu_proof.steps import Line, Outcome, Server, prove
 from deploy.preparation import prepare
-from flows.keep_cases import add_case
-from flows.served_proof import unproven
-from models.corrections import INDEPENDENT
-from models.gate_report import Decision
-from models.phantom import make_case
-from services.dicom.phantom_series import write_phantom_series, write_truth
+from flows.cases.keep import add_case
+from flows.serving.proof import unproven
+from models.corrections.ledger import INDEPENDENT
+from models.gate.report import Decision
+from models.phantom.case import make_case
+from services.dicom.ct.phantom_series import write_phantom_series, write_truth
 from services.records.port import Purpose
 from services.records.store import open_records
 from services.settings import Settings
 from services.wiring import connect_in_process
-from tests.gpu_server import DEVICE, GpuServer
-from tests.learning import SPACING, TUNING, Site
-from tests.serving import thrown_away
+from tests.support.gpu_server import DEVICE, GpuServer
+from tests.support.learning import SPACING, TUNING, Site
+from tests.support.serving import thrown_away
 
 
 @pytest.fixture(scope="module")

@@ -17,21 +17,21 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from flows.served_proof import SERVED_DIFFERS, SERVED_PROVEN, prove_served
-from flows.serving import load
+from flows.serving.proof import SERVED_DIFFERS, SERVED_PROVEN, prove_served
+from flows.serving.serve import load
 from models.contract import HEAD_LOGIT, HEAD_SPREAD, SEGMENTER, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
 from models.errors import InvalidRelease, ServingRejected, ServingUnavailable, StorageFailed
 from models.release import Release, sha256_hex
 from services.inference.engine import InProcessSegmenter
-from services.inference.triton import TritonSegmenter
 from services.records.store import open_records
-from services.releases.gpu_target import GpuTarget, part_names
 from services.releases.store import ReleaseStore
-from services.releases.triton_repository import TritonRepository
-from tests.gpu_server import DEVICE, GpuServer
-from tests.serving import MODEL, THREADS, thrown_away
-from tests.tiny_networks import noisy_body, publish_tiny
-from tests.waiting import GUARD_SECONDS, end_at_once
+from services.triton.client import TritonSegmenter
+from services.triton.gpu_target import GpuTarget, part_names
+from services.triton.repository import TritonRepository
+from tests.support.gpu_server import DEVICE, GpuServer
+from tests.support.serving import MODEL, THREADS, thrown_away
+from tests.support.tiny_networks import noisy_body, publish_tiny
+from tests.support.waiting import GUARD_SECONDS, end_at_once
 
 SEEDS = {"liver": 1, "spleen": 2}
 

@@ -14,7 +14,7 @@ from models.release import Release
 from services.inference import networks
 from services.inference.engine import OpenVinoEngine
 from services.inference.graphs import cut_to_slices
-from tests.tiny_networks import tiny_contract, tiny_trunk
+from tests.support.tiny_networks import tiny_contract, tiny_trunk
 
 CONTRACT = tiny_contract(organs=("liver", "spleen", "aorta", "stomach"))
 RELEASE = Release(1, None, "t", dict.fromkeys(CONTRACT.organs, "h"), CONTRACT)

@@ -12,12 +12,12 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from models.errors import ReadFailed
-from services.dicom import files
-from services.dicom.check import check_folder
-from services.dicom.head import HEAD_BYTES, Header, NativePixels
-from services.dicom.headers import Known, facts_of, read_header
-from services.dicom.series import load, read_series
-from tests.integration.ct_files import edit, setting, written
+from services.dicom.ct import files
+from services.dicom.ct.check import check_folder
+from services.dicom.ct.head import HEAD_BYTES, Header, NativePixels
+from services.dicom.ct.headers import Known, facts_of, read_header
+from services.dicom.ct.series import load, read_series
+from tests.support.ct_files import edit, setting, written
 
 
 def header_of(path: Path) -> Dataset:

@@ -25,12 +25,12 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from models.errors import Refused
 from models.geometry import Geometry
-from models.verdict import Code
-from services.dicom import files, series
-from services.dicom.check import check_folder
-from services.dicom.phantom_series import write_phantom_series
-from tests.integration.ct_files import case, edit, setting, written
-from tests.waiting import GUARD_SECONDS
+from models.series.verdict import Code
+from services.dicom.ct import files, series
+from services.dicom.ct.check import check_folder
+from services.dicom.ct.phantom_series import write_phantom_series
+from tests.support.ct_files import case, edit, setting, written
+from tests.support.waiting import GUARD_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (4, 40, 48)
@@ -41,7 +41,7 @@ JUDGE = """
 import json, resource, sys
 from pathlib import Path
 from models.errors import Refused
-from services.dicom.check import check_folder
+from services.dicom.ct.check import check_folder
 import pydicom.pixels, openjpeg, libjpeg, jpeg_ls
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[1]) * 1024**2, resource.RLIM_INFINITY))
@@ -188,7 +188,7 @@ def test_bombs_end_in_a_verdict_within_bounds_of_memory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [1])
 def test_random_damage_ends_in_a_verdict(seed: int, tmp_path: Path) -> None:
     """A few hundred cases; thousands in tests/bench."""
-    command = [sys.executable, "-m", "tests.fuzz_series", "--count", "250", "--work", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.support.fuzz_series", "--count", "250", "--work", str(tmp_path)]
     done = subprocess.run(
         [*command, "--seed", str(seed)],
         capture_output=True,

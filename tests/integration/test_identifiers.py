@@ -14,12 +14,12 @@ from pydicom import dcmread
 from pydicom.config import disable_value_validation
 
 from models.errors import Refused
-from models.verdict import Code, Verdict
-from services.dicom.check import check_folder
-from services.dicom.results import write_results
-from services.dicom.series import choose_series, load, read_series
-from tests.integration.ct_files import edit, setting, written
-from tests.result_cases import findings_of, organ_masks
+from models.series.verdict import Code, Verdict
+from services.dicom.ct.check import check_folder
+from services.dicom.ct.series import choose_series, load, read_series
+from services.dicom.results.write import write_results
+from tests.support.ct_files import edit, setting, written
+from tests.support.result_cases import findings_of, organ_masks
 
 Data = Callable[[str, str], Path]
 EMPTY = setting(SOPInstanceUID="", SOPClassUID="", StudyInstanceUID="", SeriesInstanceUID="")

@@ -13,16 +13,16 @@ from monai.networks.nets import SegResNet
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from deploy.cli import app
-from flows.import_checkpoint import keep_checkpoint
+from deploy.cli.main import app
+from flows.training.import_checkpoint import keep_checkpoint
 from models.errors import InvalidRelease
-from models.network import checkpoint_import
-from models.windows import Prediction
+from models.inference.windows import Prediction
+from models.network.checkpoints import importing as checkpoint_import
 from services.inference.engine import OpenVinoEngine
 from services.records.port import ReleaseState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
-from tests.imported import SMALL, Imported, served_figures
+from tests.support.imported import SMALL, Imported, served_figures
 
 WINDOW = SMALL
 ORGANS = ("liver", "spleen")

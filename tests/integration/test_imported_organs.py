@@ -13,25 +13,25 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from deploy.simulated_reader import save_like_ohif
-from flows.import_checkpoint import make_first
-from flows.ingest_correction import ingest, memory_of
-from flows.segment_study import SegmentedStudy, segment
-from flows.serving import write
+from deploy.demo.simulated_reader import save_like_ohif
+from flows.corrections.ingest import ingest, memory_of
+from flows.segmentation.segment import SegmentedStudy, segment
+from flows.serving.serve import write
+from flows.training.import_checkpoint import make_first
 from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import CATALOGUE, KEYS, organ
-from models.phantom import PhantomCase
+from models.phantom.case import PhantomCase
 from models.volume import Volume
-from services.dicom.phantom_series import write_phantom_series
-from services.inference.triton import TritonSegmenter
+from services.dicom.ct.phantom_series import write_phantom_series
 from services.settings import Settings
+from services.triton.client import TritonSegmenter
 from services.wiring import Services, connect_in_process
-from tests.imported import Imported
-from tests.integration.ct_files import case as small_case
-from tests.learning import SAVED_AT
-from tests.serving import server_at
-from tests.waiting import GUARD_SECONDS
+from tests.support.ct_files import case as small_case
+from tests.support.imported import Imported
+from tests.support.learning import SAVED_AT
+from tests.support.serving import server_at
+from tests.support.waiting import GUARD_SECONDS
 
 BY_LABEL = {entry.label: entry for entry in CATALOGUE}
 

@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from flows.ingest_correction import KEPT_OUT_OF_TUNING, Memory, ingest
-from models.corrections import Provenance
+from flows.corrections.ingest import ingest
+from flows.corrections.returned_seg import Memory
+from flows.corrections.sums import KEPT_OUT_OF_TUNING
+from models.corrections.ledger import Provenance
 from services.cases.store import CaseStore
-from services.dicom.seg_files import find_seg
-from services.dicom.seg_reader import read_seg
-from services.dicom.series import load, read_series
+from services.dicom.ct.series import load, read_series
+from services.dicom.seg.files import find_seg
+from services.dicom.seg.reader import read_seg
 from services.records.port import Case, Purpose
 from services.records.store import open_records
 from tests.corrections import KIDNEY_OVERPAINTED, LIVER_ADDED
-from tests.dcmqi import slicer_saves
-from tests.returned_segs import UNTOUCHED, altered, changes, everything, put_on_record, without_spleen
+from tests.support.dcmqi import slicer_saves
+from tests.support.returned_segs import UNTOUCHED, altered, changes, everything, put_on_record, without_spleen
 
 SPACING = (5.0, 5.0, 5.0)
 

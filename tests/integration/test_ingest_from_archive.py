@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from flows.ingest_correction import Said, ingest
-from flows.returned_seg import Memory
+from flows.corrections.ingest import Said, ingest
+from flows.corrections.returned_seg import Memory
 from models.errors import PacsFailed, Refused
 from services.cases.store import CaseStore
-from services.dicom.series import read_series
+from services.dicom.ct.series import read_series
 from services.records.port import Purpose
 from services.records.store import open_records
 from services.settings import Settings
 from services.wiring import archive_of
-from tests.archive import Archive
 from tests.corrections import LIVER_ADDED
-from tests.returned_segs import (
+from tests.support.archive import Archive
+from tests.support.returned_segs import (
     altered,
     changes,
     erase_rows,

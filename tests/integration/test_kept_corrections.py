@@ -11,26 +11,26 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 import pytest
 
-from flows import keep_correction
-from flows.correction_sums import KEPT_OUT_OF_TUNING, sums
-from flows.ingest_correction import ingest
-from flows.keep_correction import READERS_DISAGREE
-from flows.returned_seg import Memory
-from flows.take_back import withdraw
-from models.corrections import Provenance
+from flows.corrections import keep as keep_correction
+from flows.corrections.ingest import ingest
+from flows.corrections.keep import READERS_DISAGREE
+from flows.corrections.returned_seg import Memory
+from flows.corrections.sums import KEPT_OUT_OF_TUNING, sums
+from flows.corrections.withdraw import withdraw
+from models.corrections.ledger import Provenance
+from models.corrections.scopes import Scope
 from models.errors import Refused, StorageFailed
-from models.scopes import Scope
 from services.cases import store as case_files
-from services.cases.evidence import gather
+from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
-from services.cases.words import ReadersDisagree
-from services.dicom.answers import WrongAnswer
+from services.cases.tuning_evidence import gather
+from services.dicom.returned.answers import WrongAnswer
 from services.records.port import Purpose
 from services.records.store import SqlRecords, open_records
 from services.releases.store import ReleaseStore
 from tests.conftest import ROOT
 from tests.corrections import LIVER_ADDED, SAVED_BY_OHIF_AT
-from tests.returned_segs import altered, changes, erase_rows, put_on_record, repainted, without_spleen
+from tests.support.returned_segs import altered, changes, erase_rows, put_on_record, repainted, without_spleen
 
 SPACING = (5.0, 5.0, 5.0)
 
@@ -38,8 +38,8 @@ SPACING = (5.0, 5.0, 5.0)
 def teaching(memory: Memory, policy: ReadersDisagree = ReadersDisagree.ASK) -> dict[str, tuple[str, ...]]:
     """Return the organs that would teach, by correction, were one study of one patient enough."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("services.cases.evidence.FEWEST_EDITED_STUDIES", 1)
-        patch.setattr("services.cases.evidence.FEWEST_EDITED_PATIENTS", 1)
+        patch.setattr("services.cases.tuning_evidence.FEWEST_EDITED_STUDIES", 1)
+        patch.setattr("services.cases.tuning_evidence.FEWEST_EDITED_PATIENTS", 1)
         found = gather(
             memory.records, memory.cases, (), ("liver", "left_kidney", "spleen", "stomach"), policy
         )
@@ -321,8 +321,8 @@ def test_killed_between_two_files_the_case_ends_whole(ohif, memory, take_in, wri
 KILLED_AMID = """
 import os, signal, sys
 from pathlib import Path
-from flows.ingest_correction import ingest
-from flows.returned_seg import Memory
+from flows.corrections.ingest import ingest
+from flows.corrections.returned_seg import Memory
 from services.cases import store
 from services.cases.store import CaseStore
 from services.records.store import open_records

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from flows import tune_heads
-from flows.feature_keeping import forget_features
-from flows.segment_study import segment
-from flows.tune_heads import tune
-from flows.tuning_lessons import lessons_of
-from flows.tuning_plan import plan
-from models.network import samples
-from models.windows import study_origins
+from flows.cases.kept_features import forget_features
+from flows.segmentation.segment import segment
+from flows.tuning import tune as tune_heads
+from flows.tuning.lessons import lessons_of
+from flows.tuning.plan import plan
+from flows.tuning.tune import tune
+from models.inference.windows import study_origins
+from models.network.tuning import samples
 from services.cases import tuning_study
 from services.cases.features import FeatureStore
 from services.cases.training_runs import give_up_runs, tuning_folder
 from services.cases.tuning_study import read_tuning_study
-from tests.learning import ORGANS, TUNING
+from tests.support.learning import ORGANS, TUNING
 
 
 def test_the_features_kept_while_serving_are_found_for_each_corrected_study(corrected):

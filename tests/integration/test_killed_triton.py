@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from deploy.local_process import free_port
-from deploy.triton_server import TritonServer
+from deploy.stack.local_process import free_port
+from deploy.stack.triton import TritonServer
 from flows.launching import RunState
-from flows.segment_study import segment
+from flows.segmentation.segment import segment
 from models.errors import ServingUnavailable
-from services.inference.triton import TritonSegmenter
 from services.records.port import ArrivalState
-from tests.archive import Archive
-from tests.arrivals import Worker, open_hospital, write_short_phantom
+from services.triton.client import TritonSegmenter
 from tests.conftest import ROOT
 from tests.integration.test_triton import processes
-from tests.learning import ORGANS, open_site
-from tests.serving import ENVIRONMENT, thrown_away
-from tests.waiting import until
+from tests.support.archive import Archive
+from tests.support.arrivals import Worker, open_hospital, write_short_phantom
+from tests.support.learning import ORGANS, open_site
+from tests.support.serving import ENVIRONMENT, thrown_away
+from tests.support.waiting import until
 
 
 def test_a_study_whose_triton_is_killed_in_mid_request_is_finished_once_it_is_back(

@@ -7,9 +7,9 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from deploy.cli import app
+from deploy.cli.main import app
 from tests.corrections import KIDNEY_OVERPAINTED, LIVER_ADDED
-from tests.returned_segs import without_spleen
+from tests.support.returned_segs import without_spleen
 
 
 @pytest.fixture

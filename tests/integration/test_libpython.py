@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import libpython
-from deploy.libpython import LIBPYTHON, libpython_folder
+from deploy.stack import libpython
+from deploy.stack.libpython import LIBPYTHON, libpython_folder
 from models.errors import ServingUnavailable
 
 PYTHON = Path("/env/bin/python")

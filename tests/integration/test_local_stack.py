@@ -10,17 +10,19 @@ from typing import Any
 
 import pytest
 
-from deploy import archive_server, stack, viewer_server
-from deploy.local_process import NotInstalled
-from deploy.stack import State
-from services.inference.triton import TritonSegmenter
+from deploy.stack import archive as archive_server
+from deploy.stack import up_and_down as stack
+from deploy.stack import viewer as viewer_server
+from deploy.stack.local_process import NotInstalled
+from deploy.stack.up_and_down import State
 from services.settings import Settings
+from services.triton.client import TritonSegmenter
 from services.wiring import archive_of, connect_in_process
-from tests.archive import Archive
 from tests.integration.conftest import Command
-from tests.serving import ENVIRONMENT
-from tests.tiny_networks import noisy_body, publish_tiny
-from tests.waiting import GUARD_SECONDS, end_at_once
+from tests.support.archive import Archive
+from tests.support.serving import ENVIRONMENT
+from tests.support.tiny_networks import noisy_body, publish_tiny
+from tests.support.waiting import GUARD_SECONDS, end_at_once
 
 
 def test_triton_is_started_again_for_another_program_and_told_to_load_a_new_incumbent(

@@ -9,33 +9,33 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from flows import promote_release
-from flows.gate_candidate import all_reasons, gate_candidate, organ_rows
-from flows.keep_cases import add_case
-from flows.roll_back import rollback
-from flows.segment_study import segment
-from models.corrections import INDEPENDENT
+from flows.cases.keep import add_case
+from flows.gate.gate_candidate import all_reasons, gate_candidate, organ_rows
+from flows.promotion import promote as promote_release
+from flows.promotion.roll_back import rollback
+from flows.segmentation.segment import segment
+from models.corrections.ledger import INDEPENDENT
 from models.errors import Refused
 from models.network.heads import HeadSpec, build_head
 from models.network.weights import head_to_bytes
 from models.organs import organ
-from models.phantom import make_case
+from models.phantom.case import make_case
 from models.release import Release
-from services.dicom.phantom_series import write_phantom_series, write_truth
+from services.dicom.ct.phantom_series import write_phantom_series, write_truth
 from services.records.port import Purpose, ReleaseState
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import pictured
 from services.wiring import Services
-from tests.learning import SPACING, open_site
-from tests.promotion import (
+from tests.support.learning import SPACING, open_site
+from tests.support.promotion import (
     InProcessEndpoint,
     add_gate_case,
     in_process_site,
     record_candidate,
     small_canary,
 )
-from tests.serving import Serving
-from tests.tiny_networks import noisy_body, publish_tiny
+from tests.support.serving import Serving
+from tests.support.tiny_networks import noisy_body, publish_tiny
 
 WHO = ("Dr B", "the stomachs look right")
 CASES = 10

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli import app
+from deploy.cli.main import app
 from tests.conftest import ROOT
-from tests.every_verb import told, verbs_of
-from tests.sealed import heard_of
-from tests.serving import ENVIRONMENT
+from tests.support.every_verb import told, verbs_of
+from tests.support.sealed import heard_of
+from tests.support.serving import ENVIRONMENT
 
 TELEMETRY = "openvino_telemetry"
 
@@ -41,7 +41,7 @@ for address in (("statistics.example.org", 443), ("192.0.2.7", 443), ("127.0.0.1
 @pytest.mark.timeout(900)  # `timeout` counts what others take
 def test_nobody_is_called_where_libraries_do_so_first(tmp_path: Path) -> None:
     """When they are imported at a terminal; and Prefect, which has told its makers and asked GitHub."""
-    heard = heard_of([sys.executable, "-m", "tests.what_calls_out", str(tmp_path)], tmp_path)
+    heard = heard_of([sys.executable, "-m", "tests.support.what_calls_out", str(tmp_path)], tmp_path)
     assert heard.exit_code == 0, heard.said[-5000:]
     assert (heard.names, heard.addresses) == ((), ())
 
@@ -57,7 +57,7 @@ def test_neither_environment_holds_the_package_by_which_openvino_calls_out() -> 
     assert not list(ENVIRONMENT.glob(f"lib/python*/site-packages/{TELEMETRY}*"))
 
 
-@pytest.mark.parametrize("engine", ["services.inference.engine", "services.releases.gpu_target"])
+@pytest.mark.parametrize("engine", ["services.inference.engine", "services.triton.gpu_target"])
 def test_openvino_does_not_find_that_package_even_where_somebody_installs_it(
     tmp_path: Path, engine: str
 ) -> None:

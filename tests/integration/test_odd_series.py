@@ -11,13 +11,13 @@ from pydicom import Dataset
 from pydicom.uid import EnhancedCTImageStorage, SecondaryCaptureImageStorage
 
 from models.geometry import Geometry
-from models.phantom import PhantomCase
+from models.phantom.case import PhantomCase
 from models.volume import Volume
-from services.dicom.check import check_folder
-from services.dicom.headers import facts_of, read_header
-from services.dicom.phantom_series import write_phantom_series
-from services.dicom.series import choose_series, load, read_series
-from tests.integration.ct_files import ACQUISITION, case, edit, setting, written
+from services.dicom.ct.check import check_folder
+from services.dicom.ct.headers import facts_of, read_header
+from services.dicom.ct.phantom_series import write_phantom_series
+from services.dicom.ct.series import choose_series, load, read_series
+from tests.support.ct_files import ACQUISITION, case, edit, setting, written
 
 
 def leaning(degrees: float) -> Geometry:

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 from pydicom import dcmread
 
-from flows import segment_study
-from flows.ingest_correction import ingest
-from flows.one_run import one_run
-from flows.segment_study import segment
+from flows.arrivals.one_run import one_run
+from flows.corrections.ingest import ingest
+from flows.segmentation import flow as segmentation
+from flows.segmentation.segment import segment
 from models.errors import LeaseLost, ReadFailed, ServingUnavailable
 from services.records.port import Arrival, ArrivalState
 from services.records.store import open_records
 from services.settings import Settings
 from services.wiring import connect_in_process
-from tests.archive import Archive
-from tests.arrivals import SLICES, Hospital, open_hospital, write_short_phantom
-from tests.learning import ORGANS, Site, open_site
+from tests.support.archive import Archive
+from tests.support.arrivals import SLICES, Hospital, open_hospital, write_short_phantom
+from tests.support.learning import ORGANS, Site, open_site
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +99,10 @@ def test_a_run_that_was_followed_says_nothing_of_its_study(
     def followed(*_: object, **__: object) -> None:
         raise LeaseLost("another has taken over")
 
-    monkeypatch.setattr(segment_study, "connect", lambda _: services)
-    monkeypatch.setattr(segment_study, "segment", followed)
+    monkeypatch.setattr(segmentation, "connect", lambda _: services)
+    monkeypatch.setattr(segmentation, "segment", followed)
     with pytest.raises(LeaseLost):
-        segment_study.segment_task.fn("1.9", None, None)
+        segmentation.segment_task.fn("1.9", None, None)
     found = services.records.arrival("1.9")
     assert found is not None
     assert (found.state, found.run, found.code) == (ArrivalState.SUBMITTED, "the second", "")
@@ -164,7 +164,7 @@ def test_an_image_that_the_archive_lists_and_nobody_can_read_is_no_verdict_on_th
 
 def test_a_correction_whose_ct_was_lost_on_the_way_is_no_stranger(hospital: Hospital) -> None:
     """It would be refused for good; the next run reads it."""
-    from flows.ingest_correction import memory_of
+    from flows.corrections.ingest import memory_of
 
     hospital.push()
     hospital.segmented()
@@ -187,7 +187,7 @@ def test_a_correction_whose_ct_was_lost_on_the_way_is_no_stranger(hospital: Hosp
 
 
 def test_a_second_run_of_a_correction_leaves_the_first_without_a_word(hospital: Hospital) -> None:
-    from flows.ingest_correction import memory_of
+    from flows.corrections.ingest import memory_of
 
     hospital.push()
     hospital.segmented()

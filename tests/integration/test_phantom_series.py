@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.phantom import make_case
-from services.dicom.check import check_folder
-from services.dicom.phantom_series import read_truth, write_phantom_series, write_truth
-from tests.integration.ct_files import case
+from models.phantom.case import make_case
+from services.dicom.ct.check import check_folder
+from services.dicom.ct.phantom_series import read_truth, write_phantom_series, write_truth
+from tests.support.ct_files import case
 
 
 def test_the_same_case_gives_the_same_bytes(tmp_path: Path) -> None:

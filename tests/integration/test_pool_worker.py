@@ -20,10 +20,10 @@ from prefect.events import Event
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Pending, Running
 
-from deploy import local_process
-from deploy.deployments import ONE_AT_A_TIME
-from deploy.prefect_server import PrefectServer
-from flows.dead_runs import HEARTBEAT, SILENT_SECONDS, DeadRuns, _has_process
+from deploy.runs.dead_runs import HEARTBEAT, SILENT_SECONDS, DeadRuns, _has_process
+from deploy.runs.deployments import ONE_AT_A_TIME
+from deploy.stack import local_process
+from deploy.stack.prefect import PrefectServer
 from services.records.store import open_records
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -91,7 +91,7 @@ def test_what_is_under_way_is_waited_for_and_else_reported(api, deployed, tmp_pa
         "PREFECT_WORKER_QUERY_SECONDS": "1",
         "ORGANLOOP_HOME": str(tmp_path),
     }
-    command = [sys.executable, "-m", "deploy.pool_worker", "--queue", "default", "--at-once", "1"]
+    command = [sys.executable, "-m", "deploy.runs.pool_worker", "--queue", "default", "--at-once", "1"]
     go_on = tmp_path / "go-on"
     with (tmp_path / "log").open("w") as log:
         worker = subprocess.Popen([*command, "--grace-seconds", grace], env=env, stdout=log, stderr=log)

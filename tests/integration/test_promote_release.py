@@ -12,24 +12,25 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from flows import promote_release
-from flows.gate_candidate import gate_candidate, trial_of
-from flows.promote_release import (
+from flows.gate.gate_candidate import gate_candidate
+from flows.gate.trial import trial_of
+from flows.promotion import promote as promote_release
+from flows.promotion.promote import (
     CANARY_FAILED,
     GOLDEN_FAILED,
     INCUMBENT_CHANGED,
     RELEASE_PROMOTED,
 )
-from flows.roll_back import rollback
+from flows.promotion.roll_back import rollback
 from models.errors import InvalidRelease, Refused, ServingFailed, ServingTimedOut, ServingUnavailable
+from models.inference.segmentation import Segmentation
 from models.release import sha256_hex
-from models.segmentation import Segmentation
-from services.records.audit import chain_faults
+from services.records.chain import chain_faults
 from services.records.port import Purpose, Records, ReleaseState
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import GateReports
 from services.wiring import Services
-from tests.promotion import (
+from tests.support.promotion import (
     BETTER,
     SHAPE,
     Gated,
@@ -42,7 +43,7 @@ from tests.promotion import (
     record_candidate,
     small_canary,
 )
-from tests.tiny_networks import publish_tiny
+from tests.support.tiny_networks import publish_tiny
 
 WHO = ("Dr B", "better spleens at site B")
 STEPS = 7

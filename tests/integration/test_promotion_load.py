@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.promotion_load import promoted_under_load
-from tests.serving import Serving
+from tests.support.promotion_load import promoted_under_load
+from tests.support.serving import Serving
 
 
 def test_no_request_fails_while_releases_are_loaded_promoted_and_rolled_back(

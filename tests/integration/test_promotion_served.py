@@ -19,19 +19,26 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from typer.testing import CliRunner
 
-from deploy.cli import app
-from deploy.prefect_server import PrefectServer
-from flows import promote_release
-from flows.approve_release import approve_release
+from deploy.cli.main import app
+from deploy.stack.prefect import PrefectServer
+from flows.promotion import flow as promotion_flow
+from flows.promotion import promote as promote_release
+from flows.promotion.flow import approve_release
 from models.release import Release
 from services.records.port import Purpose, ReleaseState
 from services.settings import Settings
 from services.wiring import Services, connect
-from tests.neighbours import silence_prefect
-from tests.promotion import add_candidate, add_gate_case, freeze_gate_set, record_candidate, small_canary
-from tests.serving import Serving
-from tests.tiny_networks import noisy_body
-from tests.waiting import GUARD_SECONDS, until
+from tests.support.neighbours import silence_prefect
+from tests.support.promotion import (
+    add_candidate,
+    add_gate_case,
+    freeze_gate_set,
+    record_candidate,
+    small_canary,
+)
+from tests.support.serving import Serving
+from tests.support.tiny_networks import noisy_body
+from tests.support.waiting import GUARD_SECONDS, until
 
 GOOD, WORSE, CORRUPT, NEXT, RUINS, BYTE, LEAKS = range(21, 28)
 WHO = ("--approver", "Dr B", "--reason", "better spleens at site B")
@@ -247,7 +254,7 @@ def test_a_flow_gates_waits_for_a_person_and_promotes_and_prefect_shows_it(
     monkeypatch.setenv("ORGANLOOP_TRITON_URL", str(site.settings.triton_url))
     monkeypatch.setenv("ORGANLOOP_APPROVAL_REQUIRED", "true")
     quick = partial(promote_release.require_canary, canary=small_canary)  # another test has the whole one
-    monkeypatch.setattr(promote_release, "require_canary", quick)
+    monkeypatch.setattr(promotion_flow, "require_canary", quick)
     server = PrefectServer(prefect_home(tmp_path / "prefect"), 0)
     api = server.start()
 

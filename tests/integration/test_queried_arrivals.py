@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.archive_server import Modality
-from deploy.local_process import free_port
+from deploy.stack.archive import Modality
+from deploy.stack.local_process import free_port
 from flows.launching import SEGMENT
 from services.settings import Settings
 from services.wiring import connect_in_process
-from tests.archive import Archive, archive_at
-from tests.arrivals import EXAMINED, Hospital, Worker, watch, write_short_phantom
-from tests.learning import THREADS, open_site
+from tests.support.archive import Archive, archive_at
+from tests.support.arrivals import EXAMINED, Hospital, Worker, watch, write_short_phantom
+from tests.support.learning import THREADS, open_site
 
 
 @pytest.fixture

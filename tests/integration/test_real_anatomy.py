@@ -6,11 +6,11 @@ import nibabel
 import numpy as np
 import pytest
 
-from models.dsc import dsc
 from models.geometry import Geometry
-from models.phantom import make_case
-from models.quality import broken_rules, measure
-from models.reasons import Reason
+from models.judgement.reasons import Reason
+from models.judgement.shape_and_side import broken_rules, measure
+from models.metrics.dsc import dsc
+from models.phantom.case import make_case
 from models.resampling import model_grid, resample, to_ct_grid
 
 LABELS = {

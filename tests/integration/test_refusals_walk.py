@@ -12,36 +12,39 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from deploy.cli import app
-from flows import ingest_correction, segment_study
-from flows.archived_study import note_refused
-from flows.correction_outcome import note_outcome, note_refused_save
-from flows.gate_candidate import gate_candidate
-from flows.ingest_correction import NO_STRANGER, publish_ledger_task
-from flows.ingest_report import refusal
-from flows.promote_release import fail_canary
-from flows.release_standing import standings
-from flows.roll_back import decline
-from flows.segment_study import publish_task
-from flows.take_back import erase, withdraw
-from models.corrections import INDEPENDENT, HybridLabel, Provenance
+from deploy.cli.main import app
+from flows.arrivals.archived_study import note_refused
+from flows.cases.erase import erase
+from flows.corrections import flow as corrections
+from flows.corrections.flow import publish_ledger_task
+from flows.corrections.ingest import NO_STRANGER
+from flows.corrections.outcome import note_outcome, note_refused_save
+from flows.corrections.report import refusal
+from flows.corrections.withdraw import withdraw
+from flows.gate.gate_candidate import gate_candidate
+from flows.promotion.promote import fail_canary
+from flows.promotion.roll_back import decline
+from flows.promotion.standing import standings
+from flows.segmentation import flow as segmentation
+from flows.segmentation.flow import publish_task
+from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import Refused
 from models.geometry import Geometry
-from models.verdict import Code
+from models.series.verdict import Code
 from models.volume import Volume
 from services import wiring
 from services.cases.store import CaseContent
-from services.dicom.seg_frames import SegCode
+from services.dicom.seg.frames import SegCode
 from services.metrics.tally import Tally
 from services.pacs.port import ArchivedSeries, ArchivedStudy
 from services.records.port import Arrival, ArrivalState, Correction, Purpose, ReleaseState
 from services.records.store import SqlRecords
 from services.wiring import Services
 from tests.conftest import ROOT
-from tests.every_verb import verbs_of
-from tests.promotion import BETTER, GRID, SHAPE, Gated, add_candidate, copy_of, gated_site
-from tests.returned_segs import everything
-from tests.tiny_networks import noisy_body
+from tests.support.every_verb import verbs_of
+from tests.support.promotion import BETTER, GRID, SHAPE, Gated, add_candidate, copy_of, gated_site
+from tests.support.returned_segs import everything
+from tests.support.tiny_networks import noisy_body
 
 WHO = ("--approver", "Dr B", "--reason", "seen on the ward")
 READER = ("--reader", "Dr B", "--reason", "seen on the ward")
@@ -214,7 +217,7 @@ def test_a_refused_save_bears_its_code_wherever_saves_are_listed(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[dict[str, Any]] = []
-    monkeypatch.setattr(ingest_correction, "create_table_artifact", lambda **given: shown.append(given))
+    monkeypatch.setattr(corrections, "create_table_artifact", lambda **given: shown.append(given))
     records, seen = home.services.records, len(home.services.records.events())
     for number, code in enumerate(SAVES):
         uid = f"1.7.{number}"
@@ -247,7 +250,7 @@ def test_a_refused_study_bears_its_code_wherever_studies_are_listed(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown: list[dict[str, Any]] = []
-    monkeypatch.setattr(segment_study, "create_table_artifact", lambda **given: shown.append(given))
+    monkeypatch.setattr(segmentation, "create_table_artifact", lambda **given: shown.append(given))
     for number, code in enumerate(map(str, Code)):
         uid = f"1.8.{number}"
         study = ArchivedStudy(uid, ("P",), True, False, (ArchivedSeries(f"{uid}.1", "CT", (f"{uid}.1.1",)),))

@@ -13,7 +13,7 @@ import pytest
 from models.errors import InvalidRelease, StorageFailed
 from models.release import Release, sha256_hex
 from services.releases.store import ReleaseStore
-from tests.tiny_networks import publish_tiny
+from tests.support.tiny_networks import publish_tiny
 
 SEEDS = {"liver": 1, "spleen": 2}
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 
 from models.errors import Refused
-from models.rescale_jump import RescaleJumps
-from services.dicom.check import check_folder
-from services.dicom.series import load, read_series
-from tests.integration.ct_files import edit, setting, written
-from tests.unit.slices import regular
+from models.series.rescale_jump import RescaleJumps
+from services.dicom.ct.check import check_folder
+from services.dicom.ct.series import load, read_series
+from tests.support.ct_files import edit, setting, written
+from tests.support.slices import regular
 
 
 def body(slices: int = 6, seed: int = 1) -> np.ndarray:

@@ -22,12 +22,12 @@ from pydicom import config, dcmread
 from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import ORGANS, organ
-from models.verdict import Code, GeometryVerdict, Verdict
-from services.dicom.results import write_results
-from services.dicom.series import load, read_series
-from tests.integration.ct_files import edit
-from tests.result_cases import AFFINES, affine, ct_series, findings_of, organ_masks
-from tests.waiting import GUARD_SECONDS
+from models.series.verdict import Code, GeometryVerdict, Verdict
+from services.dicom.ct.series import load, read_series
+from services.dicom.results.write import write_results
+from tests.support.ct_files import edit
+from tests.support.result_cases import AFFINES, affine, ct_series, findings_of, organ_masks
+from tests.support.waiting import GUARD_SECONDS
 
 SHAPE = (7, 19, 21)
 WRITTEN_AT = datetime(2026, 11, 22, 13, 4, 5, 678)

@@ -13,10 +13,10 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.sequence import Sequence
 
-from services.dicom.results import write_results
-from services.dicom.series import CTSeries
-from tests.result_cases import AFFINES, ct_series, findings_of, organ_masks
-from tests.waiting import GUARD_SECONDS
+from services.dicom.ct.series import CTSeries
+from services.dicom.results.write import write_results
+from tests.support.result_cases import AFFINES, ct_series, findings_of, organ_masks
+from tests.support.waiting import GUARD_SECONDS
 
 SHAPE = (4, 12, 10)
 

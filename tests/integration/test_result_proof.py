@@ -12,15 +12,15 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from models.errors import ProofFailed
-from models.verdict import Code, GeometryVerdict, Verdict
-from services.dicom import organ_seg, report_sr, review_seg
-from services.dicom.heading import Heading, to_bytes
+from models.series.verdict import Code, GeometryVerdict, Verdict
 from services.dicom.identity import Identity
-from services.dicom.report_proof import prove_report
-from services.dicom.report_sr import Reference, write_report
-from services.dicom.seg_proof import prove_organ_seg, prove_review_seg
-from services.dicom.seg_writer import Profile, sop_class_uid, write_segmentation
-from tests.result_cases import AFFINES, ct_series, findings_of, organ_masks
+from services.dicom.results import organ_seg, report_sr, review_seg
+from services.dicom.results.heading import Heading, to_bytes
+from services.dicom.results.report_proof import prove_report
+from services.dicom.results.report_sr import Reference, write_report
+from services.dicom.results.seg_proof import prove_organ_seg, prove_review_seg
+from services.dicom.results.seg_writer import Profile, sop_class_uid, write_segmentation
+from tests.support.result_cases import AFFINES, ct_series, findings_of, organ_masks
 
 SHAPE = (7, 19, 21)
 VERDICT = GeometryVerdict(

@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 
 from deploy.doctor.finding import State
 from deploy.doctor.serving import serving
-from flows import promote_release
-from flows.gate_candidate import gate_candidate
-from flows.promote_release import GOLDEN_FAILED, INCUMBENT_CHANGED, RELEASE_PROMOTED
-from flows.roll_back import NOT_REACHED, decline, rollback
+from flows.gate.gate_candidate import gate_candidate
+from flows.promotion import promote as promote_release
+from flows.promotion.promote import GOLDEN_FAILED, INCUMBENT_CHANGED, RELEASE_PROMOTED
+from flows.promotion.roll_back import NOT_REACHED, decline, rollback
 from models.errors import Refused, ServingFailed, ServingRejected, ServingTimedOut, ServingUnavailable
-from models.segmentation import Segmentation
-from services.inference.triton import TritonSegmenter
+from models.inference.segmentation import Segmentation
 from services.records.port import ReleaseState
+from services.triton.client import TritonSegmenter
 from services.wiring import Services
 from tests.integration.test_case_verbs import organloop
 from tests.integration.test_promote_release import WHO, kept, with_server
-from tests.promotion import (
+from tests.support.promotion import (
     SHAPE,
     Gated,
     InProcessEndpoint,

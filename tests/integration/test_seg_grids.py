@@ -11,14 +11,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.corrections import ledger
+from models.corrections.ledger import ledger
 from models.errors import Refused
 from models.geometry import Geometry
-from services.dicom.correction_reader import Status, understand
-from services.dicom.seg_frames import SegCode
-from services.dicom.seg_reader import SegObject, read_seg
-from tests.result_cases import AFFINES, ct_series
-from tests.seg_cases import plain_seg
+from services.dicom.returned.understand import Status, understand
+from services.dicom.seg.frames import SegCode
+from services.dicom.seg.reader import SegObject, read_seg
+from tests.support.result_cases import AFFINES, ct_series
+from tests.support.seg_cases import plain_seg
 
 SHAPE = (6, 20, 24)
 

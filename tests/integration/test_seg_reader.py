@@ -11,13 +11,13 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from models.errors import Refused
-from services.dicom.correction_reader import Status, understand
-from services.dicom.results import write_results
-from services.dicom.saved_seg import saving_of
-from services.dicom.seg_frames import SegCode
-from services.dicom.seg_reader import read_seg
-from tests.result_cases import AFFINES, ct_series, findings_of, organ_masks
-from tests.seg_cases import read_headers
+from services.dicom.results.write import write_results
+from services.dicom.returned.understand import Status, understand
+from services.dicom.seg.frames import SegCode
+from services.dicom.seg.reader import read_seg
+from services.dicom.seg.saving import saving_of
+from tests.support.result_cases import AFFINES, ct_series, findings_of, organ_masks
+from tests.support.seg_cases import read_headers
 
 
 @pytest.fixture

@@ -20,14 +20,15 @@ from pydicom.uid import (
 )
 
 from models.errors import Refused
-from services.dicom import bounded, seg_masks
-from services.dicom.saved_seg import saving_of
-from services.dicom.seg_files import cited_images, find_seg
-from services.dicom.seg_frames import SegCode
-from services.dicom.seg_pixels import stored_frames
-from services.dicom.seg_reader import read_seg
-from tests.result_cases import AFFINES, ct_series
-from tests.seg_cases import item, plain_seg, read_headers
+from services.dicom.seg import bounded
+from services.dicom.seg import masks as seg_masks
+from services.dicom.seg.files import cited_images, find_seg
+from services.dicom.seg.frames import SegCode
+from services.dicom.seg.pixels import stored_frames
+from services.dicom.seg.reader import read_seg
+from services.dicom.seg.saving import saving_of
+from tests.support.result_cases import AFFINES, ct_series
+from tests.support.seg_cases import item, plain_seg, read_headers
 
 SHAPE = (4, 9, 11)
 

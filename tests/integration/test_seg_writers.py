@@ -15,11 +15,11 @@ from pydicom.encaps import encapsulate
 from pydicom.sr.codedict import codes
 from pydicom.uid import JPEG2000Lossless, RLELossless, generate_uid
 
-from services.dicom.seg_reader import ReadSegment, read_seg
+from services.dicom.seg.reader import ReadSegment, read_seg
 from tests.browser.voxels import masks_of
-from tests.dcmqi import labels_of, write_seg
-from tests.encodings import dcmtk
-from tests.seg_cases import HeaderSeries, cited_headers, grid_of, read_headers, read_nrrd
+from tests.support.dcmqi import labels_of, write_seg
+from tests.support.encodings import dcmtk
+from tests.support.seg_cases import HeaderSeries, cited_headers, grid_of, read_headers, read_nrrd
 
 Mask = NDArray[np.bool_]
 LIVER = {"CodeValue": "T-62000", "CodingSchemeDesignator": "SRT", "CodeMeaning": "Liver"}

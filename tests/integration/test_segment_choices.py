@@ -8,7 +8,7 @@ from pathlib import Path
 from pydicom import dcmread
 
 from services.dicom.identity import hashed_uid
-from tests.integration.ct_files import edit, setting
+from tests.support.ct_files import edit, setting
 
 THICKEST = """
 [[prefer]]

@@ -10,12 +10,12 @@ from statistics import mean
 
 import pytest
 
-from models.dsc import dsc
+from models.metrics.dsc import dsc
 from models.organs import CATALOGUE, ORGANS
-from services.dicom.phantom_series import read_truth
-from services.dicom.seg_reader import read_seg
-from services.dicom.series import choose_series, load, read_series
-from tests.integration.ct_files import UNUSABLE
+from services.dicom.ct.phantom_series import read_truth
+from services.dicom.ct.series import choose_series, load, read_series
+from services.dicom.seg.reader import read_seg
+from tests.support.ct_files import UNUSABLE
 
 KINDS = {"organ-seg", "review-seg", "report-sr"}
 KEY_OF = {entry.label: entry.key for entry in CATALOGUE}

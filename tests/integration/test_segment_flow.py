@@ -10,15 +10,15 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from deploy import stack
+from deploy.stack import up_and_down as stack
 from services.settings import Settings
 from tests.integration.conftest import Command
-from tests.waiting import GUARD_SECONDS
+from tests.support.waiting import GUARD_SECONDS
 
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from flows.segment_study import segment_study
+from flows.segmentation.flow import segment_study
 print(json.dumps(segment_study(Path(sys.argv[1]), Path(sys.argv[2]))))
 """
 

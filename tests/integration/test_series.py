@@ -14,11 +14,11 @@ from pydicom.uid import (
 )
 
 from models.errors import Refused
-from models.verdict import Code, Verdict
-from services.dicom.check import check_folder
-from services.dicom.phantom_series import write_phantom_series
-from services.dicom.series import CTSeries, load, read_series
-from tests.integration.ct_files import case, edit, setting, written
+from models.series.verdict import Code, Verdict
+from services.dicom.ct.check import check_folder
+from services.dicom.ct.phantom_series import write_phantom_series
+from services.dicom.ct.series import CTSeries, load, read_series
+from tests.support.ct_files import case, edit, setting, written
 
 
 def loaded(folder: Path) -> CTSeries:

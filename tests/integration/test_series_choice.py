@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import Refused
-from services.dicom.series import choose_series, read_series
-from tests.integration.ct_files import edit, setting, written
+from services.dicom.ct.series import choose_series, read_series
+from tests.support.ct_files import edit, setting, written
 
 
 def another_series(folder: Path, uid: str, step: int, count: int | None = None) -> None:

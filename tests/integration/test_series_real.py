@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from services.dicom.check import check_folder
-from services.dicom.headers import facts_of, read_header
-from services.dicom.pixels import PaddingTally, hounsfield
-from services.dicom.series import choose_series, load, read_series
+from services.dicom.ct.check import check_folder
+from services.dicom.ct.headers import facts_of, read_header
+from services.dicom.ct.pixels import PaddingTally, hounsfield
+from services.dicom.ct.series import choose_series, load, read_series
 
 Data = Callable[[str, str], Path]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.network.flops import FlopTally
-from models.network.looking import looking
+from models.network.tuning.flops import FlopTally
+from models.network.tuning.looking import looking
 from models.network.weights import head_from_bytes, trunk_from_bytes
 from services.releases.exporter import export_release
 from services.releases.served_look import served_look
 from services.releases.store import ReleaseStore
-from tests.learning import small_release
+from tests.support.learning import small_release
 
 
 def test_the_engine_sees_a_window_as_torch_does_and_one_graph_is_counted(tmp_path):

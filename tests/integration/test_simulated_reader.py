@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from deploy.simulated_reader import save_like_ohif
-from services.dicom.results import write_results
-from services.dicom.seg_reader import read_seg
-from services.dicom.series import load, read_series
-from tests.result_cases import AFFINES, ct_series, findings_of, organ_masks
+from deploy.demo.simulated_reader import save_like_ohif
+from services.dicom.ct.series import load, read_series
+from services.dicom.results.write import write_results
+from services.dicom.seg.reader import read_seg
+from tests.support.result_cases import AFFINES, ct_series, findings_of, organ_masks
 
 SAVED_AT = datetime(2026, 11, 22, 0, 22, 46)
 SHAPE = (7, 20, 21)

@@ -11,15 +11,15 @@ import pytest
 from pydicom import dcmread
 from typer.testing import CliRunner
 
-from deploy.cli import app
-from flows.gate_candidate import CANDIDATE_TUNED
-from flows.ingest_correction import ingest, memory_of
-from flows.take_back import erase
+from deploy.cli.main import app
+from flows.cases.erase import erase
+from flows.corrections.ingest import ingest, memory_of
+from flows.gate.trial import CANDIDATE_TUNED
 from models.errors import StorageFailed
 from services.cases import store as case_files
+from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
-from services.cases.words import ReadersDisagree
-from services.dicom.phantom_series import write_phantom_series, write_truth
+from services.dicom.ct.phantom_series import write_phantom_series, write_truth
 from services.records.port import Purpose
 from services.records.store import open_records
 from services.releases.scores import ScoreStore
@@ -27,9 +27,9 @@ from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.corrections import PATIENT
-from tests.integration.ct_files import case
-from tests.returned_segs import everything, put_on_record
-from tests.tiny_networks import publish_tiny
+from tests.support.ct_files import case
+from tests.support.returned_segs import everything, put_on_record
+from tests.support.tiny_networks import publish_tiny
 
 ACT = ("--approver", "Dr A", "--reason", "consent withdrawn")
 

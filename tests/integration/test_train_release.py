@@ -9,19 +9,20 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from deploy.cli import app
-from flows import believed_labels, tuning_plan
-from flows import train_release as module
-from flows.gate_trial import CANDIDATE_TRAINED, made
-from flows.take_back import erase
-from flows.train_release import train_release
-from flows.training_plan import Begin, plan
+from deploy.cli.main import app
+from flows.cases.erase import erase
+from flows.gate.trial import CANDIDATE_TRAINED, made
+from flows.training import train as module
+from flows.training.plan import Begin, plan
+from flows.training.train import train_release
+from flows.tuning import believed_labels
+from flows.tuning import plan as tuning_plan
+from models.corrections.label_doubts import LabelDoubt
 from models.errors import OrganloopError, Refused
-from models.label_doubts import LabelDoubt
-from models.network.training import TrainingSettings
+from models.network.training.train import TrainingSettings
 from services.cases.training_cases import HELD_WEIGHT, PreparedCases
 from services.records.port import ReleaseState
-from tests.learning import ORGANS, SEEDS, TUNING, open_site
+from tests.support.learning import ORGANS, SEEDS, TUNING, open_site
 
 SETTINGS = TrainingSettings(steps=4, warm_up=1)
 

@@ -12,13 +12,13 @@ from pydicom.uid import AllTransferSyntaxes, JPEG2000Lossless
 
 from models.errors import ReadFailed, Refused
 from models.geometry import Geometry
-from models.phantom import PhantomCase
-from models.verdict import Verdict
-from services.dicom.check import check_folder
-from services.dicom.phantom_series import write_phantom_series
-from services.dicom.series import load, read_series
-from tests.encodings import LOSSLESS, LOSSY
-from tests.integration.ct_files import case
+from models.phantom.case import PhantomCase
+from models.series.verdict import Verdict
+from services.dicom.ct.check import check_folder
+from services.dicom.ct.phantom_series import write_phantom_series
+from services.dicom.ct.series import load, read_series
+from tests.support.ct_files import case
+from tests.support.encodings import LOSSLESS, LOSSY
 
 SHAPE = (4, 40, 48)
 """JPEG 2000 encoders want more than a few pixels."""

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient, service_pb2, service_pb2_grpc
 
-from models.compact import DISAGREEMENT_RANGE, pack
 from models.errors import ServingRejected, ServingTimedOut
-from models.segmentation import Segmentation
-from services.inference import shared_memory
-from services.inference.triton import Transport, TritonSegmenter
-from tests.relay import Relay
-from tests.serving import Serving
-from tests.tiny_networks import noisy_body, tiny_contract
-from tests.waiting import GUARD_SECONDS
+from models.inference.compact import DISAGREEMENT_RANGE, pack
+from models.inference.segmentation import Segmentation
+from services.triton import shared_memory
+from services.triton.client import Transport, TritonSegmenter
+from tests.support.relay import Relay
+from tests.support.serving import Serving
+from tests.support.tiny_networks import noisy_body, tiny_contract
+from tests.support.waiting import GUARD_SECONDS
 
 HU = noisy_body((40, 60, 64))
 OVERHEAD = 30_000

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local_process import StartFailed
-from deploy.triton_server import STUB, TritonServer
+from deploy.stack.local_process import StartFailed
+from deploy.stack.triton import STUB, TritonServer
 from models.errors import ServingRejected, ServingTimedOut, ServingUnavailable
-from services.inference.triton import TritonSegmenter
+from services.triton.client import TritonSegmenter
 from tests.conftest import ROOT
-from tests.serving import Serving, serving_at
-from tests.tiny_networks import noisy_body
-from tests.waiting import GUARD_SECONDS
+from tests.support.serving import Serving, serving_at
+from tests.support.tiny_networks import noisy_body
+from tests.support.waiting import GUARD_SECONDS
 
 
 def processes(repository: Path) -> dict[int, list[int]]:
@@ -143,7 +143,7 @@ def test_a_killed_server_is_said_and_comes_back_with_the_same_releases_and_bits(
 
 def test_the_server_outlives_the_command_that_started_it(tmp_path: Path) -> None:
     script = (
-        "from pathlib import Path; from tests.serving import server_at; "
+        "from pathlib import Path; from tests.support.serving import server_at; "
         f"print(server_at(Path({str(tmp_path)!r})).start().pid)"
     )
     done = subprocess.run(

@@ -16,11 +16,12 @@ from tritonclient.grpc import model_config_pb2
 
 from models.contract import SEGMENTER, VOLUME_INPUT
 from models.errors import InvalidRelease, StorageFailed
-from services.inference.answers import requested_outputs
 from services.inference.engine import OpenVinoEngine, serving_profile
 from services.releases.store import ReleaseStore
-from services.releases.triton_repository import TritonRepository, triton_config
-from tests.tiny_networks import publish_tiny
+from services.triton.answers import requested_outputs
+from services.triton.config import triton_config
+from services.triton.repository import TritonRepository
+from tests.support.tiny_networks import publish_tiny
 
 SEEDS = {"liver": 1, "spleen": 2}
 

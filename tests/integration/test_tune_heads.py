@@ -6,30 +6,32 @@ from dataclasses import replace
 from datetime import datetime
 from io import BytesIO
 from types import SimpleNamespace
+from uuid import uuid4
 
 import pytest
 import torch
 from pydicom import dcmread
 
-from deploy.simulated_reader import save_like_ohif
-from flows import nightly_tuning, tune_heads, tuning_job
-from flows.gate_candidate import CANDIDATE_TUNED
-from flows.ingest_correction import Said, ingest, memory_of
-from flows.launching import PrefectLauncher, RunState
-from flows.tune_heads import tune
-from flows.tuning_plan import plan
+from deploy.demo.simulated_reader import save_like_ohif
+from flows.corrections.ingest import Said, ingest, memory_of
+from flows.gate.trial import CANDIDATE_TUNED
+from flows.nightly import flow as nightly_tuning
+from flows.tuning import flow as tuning_job
+from flows.tuning import tune as tune_heads
+from flows.tuning.plan import plan
+from flows.tuning.tune import tune
 from models.calibration import Certificate, OrganCalibration
 from models.errors import OrganloopError, Refused, StorageFailed
-from models.network import tuning as network_tuning
-from models.phantom import make_case
-from models.release_faults import release_faults
-from models.tuning import Level, TuningSettings
+from models.gate.release_faults import release_faults
+from models.network.tuning import tune as network_tuning
+from models.phantom.case import make_case
+from models.tuning.settings import Level, TuningSettings
 from services.cases.training_runs import erase_runs
-from services.dicom.series import load, read_series
+from services.dicom.ct.series import load, read_series
 from services.records.port import Purpose, ReleaseState
 from services.records.store import SqlRecords
 from services.releases.store import ReleaseStore
-from tests.learning import DOMAIN, SEEDS, SPACING, TUNING
+from tests.support.learning import DOMAIN, SEEDS, SPACING, TUNING
 
 NOON = datetime(2026, 1, 3, 12, 0, 0)
 
@@ -188,15 +190,15 @@ def test_a_correction_that_comes_while_the_job_tunes_is_the_next_nights(correcte
 
     def start(*_, **given):
         started.append(given["idempotency_key"])
-        return SimpleNamespace(id="a job")
+        return SimpleNamespace(id=uuid4())
 
     def ended(*_):
         tune(site.services, settings=TUNING)
         site.correct(4, "aorta")
-        return RunState.DONE
+        return True
 
     monkeypatch.setattr(nightly_tuning, "run_deployment", start)
-    monkeypatch.setattr(PrefectLauncher, "state", ended)
+    monkeypatch.setattr(nightly_tuning, "_completed", ended)
     monkeypatch.setattr(nightly_tuning, "tuning_settings", lambda *_: TUNING)
     document = nightly_tuning.tuned_on_pool("auto", site.services.settings)
     assert (document["release"], document["corrections"], len(started)) == (2, 3, 1)

@@ -7,24 +7,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flows import believed_labels, calibration_cases, tuning_lessons
-from flows.gate_candidate import CANDIDATE_TUNED
-from flows.ingest_correction import ingest, memory_of
-from flows.tune_heads import tune
-from flows.tuning_lessons import lessons_of
-from flows.tuning_plan import plan
-from models import label_doubts
-from models.corrections import INDEPENDENT
+from flows.calibration import cases as calibration_cases
+from flows.corrections.ingest import ingest, memory_of
+from flows.gate.trial import CANDIDATE_TUNED
+from flows.tuning import believed_labels
+from flows.tuning import lessons as tuning_lessons
+from flows.tuning.lessons import lessons_of
+from flows.tuning.plan import plan
+from flows.tuning.tune import tune
+from models.corrections import label_doubts
+from models.corrections.label_doubts import LabelDoubt
+from models.corrections.ledger import INDEPENDENT
 from models.errors import Refused, StorageFailed
-from models.label_doubts import LabelDoubt
+from models.inference.segmentation import Segmentation
 from models.resampling import to_model_grid
-from models.segmentation import Segmentation
-from services.cases import evidence
-from services.cases.replayed import choose_replayed
+from services.cases import tuning_evidence as evidence
+from services.cases.older_cases import choose_replayed
 from services.cases.tuning_study import read_tuning_study
 from services.records.port import Case, Purpose
 from services.records.store import SqlRecords
-from tests.learning import ORGANS, TUNING
+from tests.support.learning import ORGANS, TUNING
 
 
 def test_what_a_neighbours_brush_took_is_no_evidence(tuned):

@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.conformal import fewest_cases
-from models.corrections import HybridLabel, Provenance
+from flows.calibration.measure import calibrate_organs
+from models.bounds.conformal import fewest_cases
+from models.corrections.ledger import HybridLabel, Provenance
 from models.errors import Refused
 from models.geometry import Geometry
-from models.segmentation import Segmentation
+from models.inference.segmentation import Segmentation
 from models.volume import Volume
 from services.cases.store import CaseContent
 from services.cases.tuning_study import tuning_study
-from services.releases.calibrator import calibrate_organs
-from tests.learning import ORGANS, small_release
+from tests.support.learning import ORGANS, small_release
 
 
 def _content(*labels: HybridLabel) -> CaseContent:

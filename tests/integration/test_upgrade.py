@@ -18,12 +18,20 @@ from sqlalchemy import text
 from models.contract import ModelContract
 from models.release import sha256_hex
 from models.resampling import to_model_grid
-from services.dicom.series import load, read_series
+from services.dicom.ct.series import load, read_series
 from services.records.database import connect, revisions
 from services.wiring import connect_in_process
-from tests.earlier_homes import ARCHIVES, EarlierHome, columns_of, files_of, rows_of, unpacked, version_of
-from tests.postgresql import new_database
-from tests.walked_home import BY, vector, walk_every_verb
+from tests.support.earlier_homes import (
+    ARCHIVES,
+    EarlierHome,
+    columns_of,
+    files_of,
+    rows_of,
+    unpacked,
+    version_of,
+)
+from tests.support.postgresql import new_database
+from tests.support.walked_home import BY, vector, walk_every_verb
 
 # A verb's process ends, and its connections with it; here many verbs run in one.
 pytestmark = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
@@ -126,7 +134,9 @@ def test_what_the_releases_answer_is_what_they_answered(earlier: Made) -> None:
     for path in answers:
         with np.load(path) as kept:
             hu = kept["hu"]
-            np.testing.assert_allclose(model_grid(was.ct(int(path.stem)), contract), hu, atol=0 if same else 1)
+            np.testing.assert_allclose(
+                model_grid(was.ct(int(path.stem)), contract), hu, atol=0 if same else 1
+            )
             for number in sorted(set(kept.files) - {"hu"}):
                 answer = services.segmenter.segment(hu, int(number)).probability
                 if same:

@@ -16,12 +16,12 @@ from pydicom import dcmread
 from pydicom.uid import RLELossless
 
 from models.errors import ReadFailed, Refused
-from services.dicom import files
-from services.dicom.check import check_folder
-from services.dicom.phantom_series import read_truth, write_truth
-from services.dicom.seg_files import find_seg, members_of
-from services.dicom.series import load, read_series
-from tests.integration.ct_files import case, written
+from services.dicom.ct import files
+from services.dicom.ct.check import check_folder
+from services.dicom.ct.phantom_series import read_truth, write_truth
+from services.dicom.ct.series import load, read_series
+from services.dicom.seg.files import find_seg, members_of
+from tests.support.ct_files import case, written
 
 SLICES = 6
 Act = Callable[[], None]
@@ -279,7 +279,7 @@ def test_a_study_s_folder_of_which_a_file_vanishes_names_no_seg_and_no_members(
 
 
 def test_a_truth_that_is_cut_is_damaged_and_never_fewer_organs(tmp_path: Path) -> None:
-    from flows.keep_cases import _written_truth
+    from flows.cases.keep import _written_truth
 
     path, phantom = tmp_path / "truth.npz", case()
     write_truth(phantom, path)

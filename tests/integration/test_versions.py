@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from deploy.triton_server import TritonServer
-from flows.serving import serve
+from deploy.stack.triton import TritonServer
+from flows.serving.serve import serve
 from models.errors import ServingTimedOut
-from services.inference.triton import TritonSegmenter
 from services.settings import Settings
+from services.triton.client import TritonSegmenter
 from services.wiring import connect
 from tests.conftest import ROOT
-from tests.serving import ENVIRONMENT, Serving, thrown_away
-from tests.tiny_networks import noisy_body, publish_tiny
-from tests.waiting import GUARD_SECONDS
+from tests.support.serving import ENVIRONMENT, Serving, thrown_away
+from tests.support.tiny_networks import noisy_body, publish_tiny
+from tests.support.waiting import GUARD_SECONDS
 
 KILLED, SLOW, KEPT, NEXT = 71, 72, 73, 74
 HU = noisy_body((16, 18, 20))
@@ -28,8 +28,8 @@ WRITER = """
 import os, signal, sys
 from pathlib import Path
 from services.releases.store import ReleaseStore
-from services.releases.triton_repository import TritonRepository
-from tests.serving import MODEL, THREADS
+from services.triton.repository import TritonRepository
+from tests.support.serving import MODEL, THREADS
 left = [int(sys.argv[3])]
 fsync = os.fsync
 def count(descriptor):

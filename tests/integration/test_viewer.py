@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy import viewer_server
-from deploy.local_process import NotInstalled
-from deploy.viewer_server import ViewerServer, installed
-from tests.archive import Archive
-from tests.waiting import GUARD_SECONDS
+from deploy.stack import viewer as viewer_server
+from deploy.stack.local_process import NotInstalled
+from deploy.stack.viewer import ViewerServer, installed
+from tests.support.archive import Archive
+from tests.support.waiting import GUARD_SECONDS
 
 
 @pytest.fixture

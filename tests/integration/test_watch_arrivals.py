@@ -12,17 +12,17 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from flows import segment_study
+from flows.arrivals.watch import take_in
 from flows.launching import INGEST, SEGMENT, RunState
-from flows.segment_study import segment
-from flows.watch_arrivals import take_in
+from flows.segmentation import segment as segment_study
+from flows.segmentation.segment import segment
 from models.errors import PacsFailed, Refused, ServingUnavailable
 from services.records.port import ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
-from tests.archive import Archive
-from tests.arrivals import Hospital, open_hospital, watch, write_short_phantom
-from tests.learning import ORGANS, Site, open_site
+from tests.support.archive import Archive
+from tests.support.arrivals import Hospital, open_hospital, watch, write_short_phantom
+from tests.support.learning import ORGANS, Site, open_site
 
 
 class Killed(BaseException):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import local_process
-from deploy.local_process import LocalProcess, StartFailed
-from deploy.worker import Worker
+from deploy.stack import local_process
+from deploy.stack.local_process import LocalProcess, StartFailed
+from deploy.stack.worker import Worker
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_worker_of_an_older_program_is_replaced(one: Worker, monkeypatch: pyte
         one.start("http://127.0.0.1:4200/api")
         first = one.process
         assert first is not None
-        monkeypatch.setattr("deploy.worker.code_digest", lambda _root: "of an updated program")
+        monkeypatch.setattr("deploy.stack.worker.code_digest", lambda _root: "of an updated program")
         one.start("http://127.0.0.1:4200/api")
         second = one.process
         assert second is not None

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from flows.segment_study import segment
+from flows.segmentation.segment import segment
 from models.errors import InvalidRelease, ServingFailed
-from models.phantom import make_case
-from services.dicom.phantom_series import write_phantom_series
+from models.phantom.case import make_case
+from services.dicom.ct.phantom_series import write_phantom_series
 from services.inference.engine import RELEASE_FILE, InProcessSegmenter
-from services.inference.triton import TritonSegmenter
-from tests.learning import ORGANS, SPACING, THREADS, open_site
+from services.triton.client import TritonSegmenter
+from tests.support.learning import ORGANS, SPACING, THREADS, open_site
 
 
 def test_the_answer_of_another_homes_server_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_the_answer_of_another_homes_server_is_refused_and_nothing_is_written(tm
 def test_a_server_that_is_silent_holds_up_nobody_who_asks_whether_it_is_ready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("services.inference.triton.READY_SECONDS", 0.2)
+    monkeypatch.setattr("services.triton.client.READY_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
         client = TritonSegmenter(f"127.0.0.1:{silent.getsockname()[1]}", deadline_seconds=60)
         with pytest.raises(ServingFailed, match=r"no answer in 0\.2 s"):

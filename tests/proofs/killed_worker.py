@@ -8,8 +8,8 @@ from typing import Any
 
 from prefect.workers.process import ProcessWorker
 
-from deploy import pool_worker, warm_runs
-from flows import arrival_loop, dead_runs
+from deploy.runs import dead_runs, pool_worker, warm_runs
+from flows.arrivals import loop as arrival_loop
 
 
 async def die(*_: Any, **__: Any) -> None:

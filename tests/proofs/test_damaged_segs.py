@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
-from services.dicom.series import load, read_series
-from tests.seg_damage import damage, judge, ohif_base, plain_bases
+from services.dicom.ct.series import load, read_series
+from tests.support.seg_damage import damage, judge, ohif_base, plain_bases
 
 CORRUPTIONS = 2000
 

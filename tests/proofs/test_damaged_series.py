@@ -17,7 +17,7 @@ def test_six_thousand_damaged_series_end_in_a_verdict(tmp_path, capsys):
     faults, peak, slowest = [], 0.0, 0.0
     for seed in SEEDS:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.fuzz_series", "--seed", str(seed), "--count", str(COUNT),
+            [sys.executable, "-m", "tests.support.fuzz_series", "--seed", str(seed), "--count", str(COUNT),
              "--work", str(tmp_path / str(seed))],
             capture_output=True, text=True, cwd=ROOT, check=False,
         )  # fmt: skip

@@ -50,7 +50,7 @@ def test_the_demo_comes_to_the_same_outcome_beside_eight_busy_processes(tmp_path
     finally:
         loop = os.environ | {"ORGANLOOP_HOME": str(tmp_path / "demo-loop")}
         subprocess.run(
-            [sys.executable, "-c", "from deploy.cli import main; main()", "down"],
+            [sys.executable, "-c", "from deploy.cli.main import main; main()", "down"],
             cwd=ROOT,
             env=loop,
             check=False,

@@ -21,9 +21,9 @@ from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
-from deploy.deployments import ONE_AT_A_TIME
-from deploy.local_process import LocalProcess, free_port
-from deploy.prefect_server import PrefectServer
+from deploy.runs.deployments import ONE_AT_A_TIME
+from deploy.stack.local_process import LocalProcess, free_port
+from deploy.stack.prefect import PrefectServer
 from services.records.store import open_records
 
 FLOW = """

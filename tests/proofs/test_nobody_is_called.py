@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli import app
-from deploy.console import EXIT_DONE, EXIT_REFUSED
-from tests.every_verb import REFUSED, verbs_of
-from tests.sealed import Heard, heard_of
+from deploy.cli.console import EXIT_DONE, EXIT_REFUSED
+from deploy.cli.main import app
+from tests.support.every_verb import REFUSED, verbs_of
+from tests.support.sealed import Heard, heard_of
 
 
 def test_the_demonstration_calls_nobody(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_the_demonstration_calls_nobody(tmp_path: Path) -> None:
 def heard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Heard, dict[str, int]]:
     """Let every verb, server and worker do something; return what was heard, and how the verbs ended."""
     folder = tmp_path_factory.mktemp("heard")
-    heard = heard_of([sys.executable, "-m", "tests.every_verb", str(folder)], folder)
+    heard = heard_of([sys.executable, "-m", "tests.support.every_verb", str(folder)], folder)
     assert heard.exit_code == 0, heard.said[-5000:]
     return heard, json.loads((folder / "ended.json").read_text())
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy import stack
-from deploy.local_process import free_port
+from deploy.stack import up_and_down as stack
+from deploy.stack.local_process import free_port
 from tests.conftest import ROOT
-from tests.earlier_homes import ARCHIVES, EarlierHome, unpacked, version_of
-from tests.postgresql import new_database
-from tests.walked_home import walk_every_verb
+from tests.support.earlier_homes import ARCHIVES, EarlierHome, unpacked, version_of
+from tests.support.postgresql import new_database
+from tests.support.walked_home import walk_every_verb
 
 PORTS = ("archive", "archive_dicom", "viewer", "prefect", "triton_grpc", "triton_http")
-VERB = "import sys; sys.argv[0] = 'organloop'; from deploy.cli import main; main()"
+VERB = "import sys; sys.argv[0] = 'organloop'; from deploy.cli.main import main; main()"
 
 
 @pytest.fixture(params=ARCHIVES, ids=version_of)

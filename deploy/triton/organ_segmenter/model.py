@@ -1,8 +1,8 @@
 """Triton's Python model: one version is one release, one volume in, per-organ results out.
 
 Copied into every version folder. It holds no logic of its own: the engine (`services.inference.engine`,
-on a GPU server `services.inference.triton_windows`) and the sliding window (`models.windows`) are found
-on the server's PYTHONPATH.
+on a GPU server `services.inference.gpu_windows`) and the sliding window (`models.inference.windows`) are
+found on the server's PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-from models.compact import DISAGREEMENT_RANGE, pack
 from models.contract import (
     DISAGREEMENT_OUTPUT,
     GLOBAL_FEATURE_OUTPUT,
@@ -28,11 +27,12 @@ from models.contract import (
     WINDOW_ORIGIN_OUTPUT,
 )
 from models.errors import OrganloopError, Refused, ServingUnavailable
-from models.serving import serve_windows
-from models.windows import Prediction
+from models.inference.compact import DISAGREEMENT_RANGE, pack
+from models.inference.served_windows import serve_windows
+from models.inference.windows import Prediction
 from services.inference.gpu_device import gpu_device
+from services.inference.gpu_windows import DEVICE_PARAMETER, TritonWindows
 from services.inference.port import refusal_message
-from services.inference.triton_windows import DEVICE_PARAMETER, TritonWindows
 
 
 class TritonPythonModel:

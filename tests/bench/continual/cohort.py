@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.organs import ORGANS
-from models.phantom import PhantomCase, case, make_case
+from models.phantom import case
+from models.phantom.case import PhantomCase, make_case
 from models.phantom.tissues import draw_materials
 from tests.bench.continual.scale import Scale
 

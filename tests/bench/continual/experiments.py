@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.importance import importance
+from models.judgement.importance import importance
 from models.network.heads import Head
-from models.network.training import Start, TrainingCase
+from models.network.training.train import Start, TrainingCase
 from models.network.trunk import Trunk
-from models.network.tuning import Level, TuningSettings, TuningStudy
-from models.replay import choose_replay
+from models.network.tuning.samples import TuningStudy
+from models.tuning.replay import choose_replay
+from models.tuning.settings import Level, TuningSettings
 from tests.bench.continual import cohort, head_versions, shared_heads
 from tests.bench.continual.cohort import SITES, Study
 from tests.bench.continual.measuring import answer, measure

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from models.bounds.domain import distance, fit_domain, study_feature
 from models.contract import ModelContract
-from models.domain import distance, fit_domain, study_feature
+from models.inference.windows import cut, scale_hu, study_origins
 from models.network.trunk import Trunk
-from models.windows import cut, scale_hu, study_origins
 from tests.bench.continual import cohort
 from tests.bench.continual.cohort import SITES, Study
 from tests.bench.continual.scale import Scale, once

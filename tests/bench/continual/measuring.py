@@ -14,12 +14,12 @@ import numpy as np
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.contract import ModelContract
-from models.dsc import dsc
+from models.inference.segmentation import Segmentation
+from models.inference.windows import segment_windows
+from models.metrics.dsc import dsc
 from models.network.heads import Head
 from models.network.prediction import torch_predict
 from models.network.trunk import Trunk
-from models.segmentation import Segmentation
-from models.windows import segment_windows
 from tests.bench.continual.cohort import Study
 
 

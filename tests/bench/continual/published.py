@@ -18,15 +18,15 @@ from unittest import mock
 import torch
 
 from models.contract import ModelContract
-from models.network import tuning as network_tuning
 from models.network.heads import HeadSpec, build_head
-from models.network.losses import segmentation_loss
-from models.network.samples import OrganVoxels, extract
-from models.network.training import Start
+from models.network.training.losses import segmentation_loss
+from models.network.training.train import Start
 from models.network.trunk_kinds import build_trunk
-from models.network.tuning import Level, TuningSettings, tune_heads
+from models.network.tuning import tune as network_tuning
+from models.network.tuning.samples import OrganVoxels, extract
+from models.network.tuning.tune import tune_heads
 from models.organs import ORGANS
-from models.tuning import Cost
+from models.tuning.settings import Cost, Level, TuningSettings
 from tests.bench.continual import cohort
 from tests.bench.continual.measuring import flops, timed
 from tests.bench.continual.methods import say, tuning_study

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from models.contract import ModelContract
+from models.inference.windows import axis_starts, cut, scale_hu
 from models.network.heads import Head, HeadSpec
-from models.network.losses import segmentation_loss
-from models.network.training import TrainingCase, cut_truth, warm_cosine
+from models.network.training.losses import segmentation_loss
+from models.network.training.train import TrainingCase, cut_truth, warm_cosine
 from models.network.trunk import Trunk, TrunkOutput
-from models.windows import axis_starts, cut, scale_hu
 
 
 class SharedLayers(nn.Module):

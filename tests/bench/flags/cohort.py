@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from deploy.preparation import STARTER
 from models.geometry import Geometry
+from models.inference.segmentation import Segmentation
 from models.organs import ORGANS
-from models.phantom import make_case
+from models.phantom.case import make_case
 from models.release import Release
 from models.resampling import to_model_grid
-from models.segmentation import Segmentation
 from models.volume import Volume
 from services.inference.engine import OpenVinoEngine
 from services.releases.exporter import export_release

@@ -9,7 +9,8 @@ from unittest import mock
 import numpy as np
 from scipy import ndimage
 
-from models.phantom import PhantomCase, case, make_case
+from models.phantom import case
+from models.phantom.case import PhantomCase, make_case
 from models.phantom.tissues import draw_materials
 from models.volume import Volume
 

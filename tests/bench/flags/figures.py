@@ -9,18 +9,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import betabinom, rankdata
 
+from models.bounds.acquisition_facts import strange_facts
+from models.bounds.conformal import CONFIDENCE, lower_bound
+from models.bounds.domain import is_out_of_domain
+from models.bounds.expectation import expected_dsc
+from models.bounds.fit import OrganCase, fit_organ
+from models.bounds.reliability import counted_confidence
 from models.calibration import AS_SERVED, Calibration, OrganCalibration
-from models.conformal import CONFIDENCE, lower_bound
-from models.domain import is_out_of_domain
-from models.expectation import expected_dsc
-from models.facts import strange_facts
 from models.findings import Flag
-from models.fitting import OrganCase, fit_organ
-from models.flags import flag
+from models.judgement.flags import flag
+from models.judgement.reasons import Reason
 from models.organs import ORGANS
 from models.organs import organ as catalogue_entry
-from models.reasons import Reason
-from models.reliability import counted_confidence
 from tests.bench.flags.measures import TOP, Measured
 
 THRESHOLD = 0.5
@@ -208,7 +208,7 @@ def outside(study: Measured, calibration: Calibration) -> tuple[bool, bool]:
 
 def band_share(studies: Sequence[Measured], organ: str, probability: float) -> float:
     """Return the mean share of an organ inside its band."""
-    from models.band import PROBABILITIES
+    from models.bounds.band import PROBABILITIES
 
     index = int(np.argmin(np.abs(PROBABILITIES - probability)))
     missed = [study.case.organs[organ].missed for study in studies]

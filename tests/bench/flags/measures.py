@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import models
-from models.dsc import dsc
+from flows.calibration.measure import study_case
+from models.bounds.fit import StudyCase
+from models.bounds.uncertainty import NEAR_VOXELS
 from models.findings import Presence, ReviewRegion, StudyFindings
-from models.fitting import StudyCase
-from models.reasons import Reason
+from models.judgement.assess import assess
+from models.judgement.reasons import Reason
+from models.metrics.dsc import dsc
 from models.release import Release
-from models.study import assess
-from models.uncertainty import NEAR_VOXELS
 from services.inference.engine import serving_profile
-from services.releases.calibrator import study_case
 from services.releases.store import ReleaseStore
 from tests.bench.flags.cohort import (
     BUILD,
@@ -42,12 +42,8 @@ GAIN_SEEDS = 60
 """Studies of each site on which regions are corrected."""
 
 
-PROGRAM = (
-    "band", "calibration", "expectation", "conformal", "domain", "dsc", "facts", "findings", "fitting",
-    "flags", "importance", "organs", "quality", "reasons", "regions", "relations", "reliability",
-    "resampling", "study", "uncertainty", "windows",
-)  # fmt: skip
-"""Modules of `models` that decide a measure."""
+PROGRAM = ("*.py", "bounds/*.py", "inference/*.py", "judgement/*.py", "metrics/*.py")
+"""What of `models` decides a measure."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +213,6 @@ def _claims(release: Release) -> str:
 def _program() -> str:
     """Return the SHA-256 of what decides a measure: this file, the calibrator and the core."""
     root = Path(models.__file__).parent
-    files = [root / f"{name}.py" for name in PROGRAM]
-    files += [Path(__file__), root.parent / "services" / "releases" / "calibrator.py"]
+    files = sorted(file for pattern in PROGRAM for file in root.glob(pattern))
+    files += [Path(__file__), root.parent / "flows" / "calibration" / "measure.py"]
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.bounds.fit import fit_calibration
 from models.calibration import Calibration
-from models.fitting import fit_calibration
 from models.organs import ORGANS
 from models.release import Release
 from tests.bench.flags.cohort import BUILD, compute, damages, sites

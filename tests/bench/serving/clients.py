@@ -10,10 +10,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from services.inference.triton import Transport, TritonSegmenter
+from services.triton.client import Transport, TritonSegmenter
 from tests.bench.serving.material import Material, material
 from tests.bench.serving.roles import served
-from tests.relay import Relay
+from tests.support.relay import Relay
 
 CLIENTS = 4
 EACH = 3

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.geometry import Geometry
-from models.phantom import make_case
+from models.phantom.case import make_case
 from models.release import Release
 from models.resampling import AIR_HU, model_grid, resample, to_model_grid
 from models.volume import Volume
@@ -110,9 +110,9 @@ def _publish_unet(store: ReleaseStore) -> None:
     """Publish a text-driven checkpoint of random weights: its organs are specks, up to a quarter of all."""
     import torch  # the served roles do without it, and so does their memory
 
-    from models.network.checkpoint_import import import_checkpoint
+    from models.network.checkpoints.importing import import_checkpoint
     from models.network.weights import head_to_bytes, trunk_to_bytes
-    from tests import published
+    from tests.support import published
 
     state = published.unet_state()
     file = BUILD / "unet.pth"

@@ -52,7 +52,7 @@ def masked(probability: NDArray, of: Material) -> Masks:
 @contextmanager
 def triton(of: Material) -> Iterator[tuple[Ask, list[int]]]:
     """Ours: a volume through Triton; with the processes that serve it."""
-    from services.inference.triton import TritonSegmenter
+    from services.triton.client import TritonSegmenter
 
     with served(of) as (url, pids):
         client = TritonSegmenter(url, deadline_seconds=1800)
@@ -102,7 +102,7 @@ def as_monai() -> None:
     from monai.data.utils import dense_patch_slices
     from monai.inferers.utils import _get_scan_interval
 
-    from models import windows
+    from models.inference import windows
 
     def plan(body: Masks, _: object, contract: ModelContract) -> tuple[windows.Origin, ...]:
         window = contract.window_shape
@@ -124,8 +124,8 @@ def monai(of: Material) -> Iterator[tuple[Ask, list[int]]]:
     import torch
     from monai.inferers import sliding_window_inference
 
+    from models.inference.windows import WEIGHT_SIGMA, scale_hu
     from models.network.weights import head_from_bytes, trunk_from_bytes
-    from models.windows import WEIGHT_SIGMA, scale_hu
 
     torch.set_num_threads(THREADS)
     contract, windows = of.release.contract, 0

@@ -10,9 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from services.releases.triton_repository import TritonRepository
+from services.triton.repository import TritonRepository
 from tests.bench.serving.material import THREADS, material
-from tests.serving import MODEL, server_at
+from tests.support.serving import MODEL, server_at
 
 
 def main() -> int:

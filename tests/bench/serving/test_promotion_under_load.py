@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.promotion_load import promoted_under_load
-from tests.serving import serving_at
+from tests.support.promotion_load import promoted_under_load
+from tests.support.serving import serving_at
 
 REQUESTS = 2000
 RELEASES = [11, 12, 13, 14, 15]

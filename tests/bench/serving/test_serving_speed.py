@@ -134,8 +134,9 @@ def whole_windows(network: str) -> tuple[int, int]:
     from monai.data.utils import dense_patch_slices
     from monai.inferers.utils import _get_scan_interval
 
+    from models.body import body_mask
+    from models.inference.windows import BODY_MARGIN_MM, plan
     from models.resampling import bounding_box
-    from models.windows import BODY_MARGIN_MM, body_mask, plan
 
     of = material(network)
     contract = of.release.contract

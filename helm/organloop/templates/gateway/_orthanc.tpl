@@ -35,7 +35,7 @@ DicomTlsPrivateKey: /etc/organloop/tls/tls.key
 DicomTlsTrustedCertificates: /etc/organloop/tls/ca.crt
 DicomTlsRemoteCertificateRequired: true
 {{- end }}
-{{/* As deploy/orthanc/archive.json. */}}
+{{/* As deploy/stack/orthanc/archive.json. */}}
 OverwriteInstances: false
 UnknownSopClassAccepted: true
 DicomWeb: {Enable: true, Root: /dicom-web/, EnableWado: true, StudiesMetadata: Full, SeriesMetadata: Full}

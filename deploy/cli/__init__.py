@@ -1,0 +1,1 @@
+"""The command `organloop`: a file per group of verbs."""

@@ -1,0 +1,76 @@
+"""The verbs about flags: `calibrate` a release on the site's cases, `bounds`: do they hold where audited."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from deploy.cli.console import EXIT_FAILED, Json, Outcome, answer, progress, table
+from services.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    app.command()(calibrate)
+    app.command()(bounds)
+
+
+def calibrate(as_json: Json = False) -> None:
+    """Calibrate the incumbent on the site's cases into a candidate of the same weights.
+
+    Numbers are in DSC (0 to 1). Exit 3 with fewer than 10 patients with independent truth.
+    """
+
+    def verb() -> Outcome:
+        from flows.calibration.calibrate import calibrate_release
+        from services.wiring import connect_in_process
+
+        document = calibrate_release(connect_in_process(Settings()), progress)
+        candidate = (
+            f"candidate: release {document['release']}, release {document['parent']} calibrated on "
+            f"{document['cases']} cases ({document['seconds']['total']:.0f} s)"
+        )
+        return Outcome(document, (_calibration_table(document), candidate))
+
+    answer(verb, as_json)
+
+
+def bounds(as_json: Json = False) -> None:
+    """Say how often bounds of DSC held in audited studies, with 90 % intervals; exit 1 if one is broken."""
+
+    def verb() -> Outcome:
+        from flows.calibration.random_audit import check_bounds
+        from services.wiring import connect_in_process
+
+        document = check_bounds(connect_in_process(Settings()))
+        said = [f"{document['drawn']} studies drawn, {document['reviewed']} reviewed"]
+        said += [f"waiting: study {one['study_uid']}" for one in document["waiting"]]
+        alerts = [f"the bound of {organ} holds less often than promised" for organ in document["alerts"]]
+        return Outcome(document, (_bounds_table(document), *said, *alerts), EXIT_FAILED if alerts else 0)
+
+    answer(verb, as_json)
+
+
+def _calibration_table(document: dict[str, Any]) -> Table:
+    from flows.calibration.calibrate import calibration_rows
+
+    rows = calibration_rows(document)
+    sides = {name: "left" if name in ("organ", "state") else "right" for name in rows[0]}
+    return table(sides, [tuple(row.values()) for row in rows])
+
+
+def _bounds_table(document: dict[str, Any]) -> Table:
+    rows = [
+        (
+            organ,
+            f"{one['held']} of {one['looked_at']}",
+            f"{one['low']:.2f} to {one['high']:.2f}",
+            f"{one['promised']:.2f}",
+            one["accepted"],
+        )
+        for organ, one in document["organs"].items()
+    ]
+    sides = dict.fromkeys(("held", "interval", "promised", "accepted"), "right")
+    return table({"organ": "left"} | sides, rows)

@@ -1,0 +1,198 @@
+"""The verbs that decide which release serves: `gate`, `promote`, `decline`, `rollback`, `releases`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from deploy.cli.console import Json, Outcome, answer, progress, table
+from models.release import Release
+from services.settings import Settings
+
+Approver = Annotated[str, typer.Option(help="Name of the person whose act this is; kept on record.")]
+Reason = Annotated[str, typer.Option(help="Why, in one sentence; kept on record.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    for verb in (gate, promote, decline, rollback, releases):
+        app.command()(verb)
+
+
+def gate(
+    number: Annotated[int, typer.Argument(min=1, help="The candidate release.")], as_json: Json = False
+) -> None:
+    """Weigh a candidate against the incumbent on the frozen gate set; exit 0 whatever the decision.
+
+    Differences are in DSC and surface DSC (0 to 1), averaged over patients, with their one-sided lower 95 %
+    bound; what a case may lose is told from the incumbent's own noise on it.
+    """
+
+    def verb() -> Outcome:
+        from flows.gate.gate_candidate import all_reasons, gate_candidate
+        from flows.gate.page import what_to_do
+        from flows.gate.trial import trial_of
+        from services.records.port import ReleaseState
+        from services.releases.gate_reports import GateReports
+        from services.wiring import connect
+
+        services = connect(Settings())
+        report = gate_candidate(number, services, progress)
+        against = f"release {number} against release {report['incumbent_release']}: {report['decision']}"
+        reasons = [f"{reason['code']}: {reason['detail']}" for reason in report["reasons"]]
+        page = GateReports(services.releases.folder).path(trial_of(number, services)).with_suffix(".html")
+        shown = (f"report: {page.resolve()}",) if page.exists() else ()
+        todo = dict.fromkeys(filter(None, map(what_to_do, all_reasons(report))))
+        state = services.records.release_states().get(number)
+        if state is ReleaseState.DECLINED:  # whatever the gate says
+            todo = {f"release {number} was declined by a person: it can never serve": None}
+        document = {**report, "state": state}
+        return Outcome(document, (against, *reasons, *_organ_table(report), *todo, *shown))
+
+    answer(verb, as_json)
+
+
+def promote(
+    number: Annotated[int, typer.Argument(min=1, help="The release that shall serve.")],
+    approver: Approver,
+    reason: Reason,
+    as_json: Json = False,
+) -> None:
+    """Make a release the incumbent, if the gate let it pass and it answers the canary study.
+
+    No request fails meanwhile. Exit 3 if the gate, the canary or a golden study refuses; then the old release
+    serves on, or again. Exit 3 too if it serves already by another act: whose, and why, is said.
+    """
+
+    def verb() -> Outcome:
+        from flows.promotion.promote import promote as run
+        from services.wiring import connect
+
+        return _changed(run(number, connect(Settings()), approver, reason, progress))
+
+    answer(verb, as_json)
+
+
+def decline(
+    number: Annotated[int, typer.Argument(min=1, help="The candidate that shall never serve.")],
+    approver: Approver,
+    reason: Reason,
+    as_json: Json = False,
+) -> None:
+    """Decide against a candidate, whatever the gate said; final.
+
+    What is learnt from further corrections is another candidate. Exit 3 if the release serves or has served:
+    then `organloop rollback` is the way back; and if another act declined it: whose, and why, is said.
+    """
+
+    def verb() -> Outcome:
+        from flows.promotion.roll_back import decline as run
+        from services.wiring import connect_in_process
+
+        document = run(number, connect_in_process(Settings()), approver, reason)
+        line = f"release {number} is declined ({document['approver']}: {document['reason']})"
+        return Outcome(document, (line,))
+
+    answer(verb, as_json)
+
+
+def rollback(
+    approver: Approver,
+    reason: Reason,
+    number: Annotated[
+        int | None,
+        typer.Argument(min=1, help="An earlier incumbent. Default: the one the incumbent replaced."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Go back to an earlier incumbent; it is loaded still, so this takes a fraction of a second.
+
+    One segmenter must answer. Those that do not are named: they answer for no other release, and load this
+    one as they start anew; if one comes back by itself without it, call this again with the number: by
+    another name, or for another reason, that is an act of its own on record.
+    """
+
+    def verb() -> Outcome:
+        from flows.promotion.roll_back import rollback as run
+        from services.wiring import connect
+
+        return _changed(run(number, connect(Settings()), approver, reason, progress))
+
+    answer(verb, as_json)
+
+
+def releases(as_json: Json = False) -> None:
+    """List all releases: which serves, how far each has come and why, and what its heads learnt."""
+
+    def verb() -> Outcome:
+        from flows.promotion.standing import standings
+        from services.records.store import open_records
+        from services.releases.store import ReleaseStore
+
+        settings = Settings()
+        store, records = ReleaseStore(settings.release_store), open_records(settings.records_url)
+        incumbent, states, said = records.incumbent(), records.release_states(), standings(records)
+        found = [store.release(number) for number in store.numbers()]
+        parents = {release.number: release for release in found}
+        document = [
+            {
+                "release": one.number,
+                "incumbent": one.number == incumbent,
+                "state": states.get(one.number),
+                "reasons": list(said[one.number].reasons) if one.number in said else [],
+                "said": said[one.number].said if one.number in said else "",
+                "parent": one.parent,
+                "digest": one.digest,
+                "tuned": _tuned(one, parents.get(one.parent or 0)),
+                "corrections": len(one.corrections),
+                "demonstration": one.demonstration,
+                "note": one.note,
+            }
+            for one in found
+        ]
+        return Outcome(document, (_release_table(document),))
+
+    answer(verb, as_json)
+
+
+def _tuned(release: Release, parent: Release | None) -> list[str]:
+    """Return the organs whose heads are not the parent's."""
+    if parent is None:
+        return []
+    return [organ for organ, digest in release.heads.items() if digest != parent.heads.get(organ)]
+
+
+def _changed(document: dict[str, Any]) -> Outcome:
+    before = document["replaced"]
+    replaced = "" if before is None else f" instead of release {before}"
+    line = f"release {document['release']} serves{replaced} ({document['approver']}: {document['reason']})"
+    return Outcome(document, (line, *(f"not reached: {why}" for why in document.get("not_reached", ()))))
+
+
+def _organ_table(report: dict[str, Any]) -> list[Table]:
+    from flows.gate.gate_candidate import organ_rows
+
+    rows = organ_rows(report)
+    figures = ("incumbent", "candidate", "difference", "at least")
+    sides = {name: "right" if name in figures else "left" for name in rows[0]} if rows else {}
+    return [table(sides, [tuple(row.values()) for row in rows])] if rows else []
+
+
+def _release_table(document: list[dict[str, Any]]) -> Table:
+    rows = [
+        (
+            one["release"],
+            "serves" if one["incumbent"] else one["state"],
+            one["parent"],
+            ", ".join(one["tuned"]),
+            one["corrections"],
+            one["digest"][:12],
+            one["note"],
+            one["said"],
+        )
+        for one in document
+    ]
+    sides = {"release": "right", "state": "left", "parent": "right", "tuned": "left", "corrections": "right"}
+    return table(sides | {"digest": "left", "note": "left", "said last": "left"}, rows)

@@ -1,0 +1,71 @@
+"""The verbs about the local stack: `up`, `down`, `status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from deploy.cli.console import EXIT_FAILED, Json, Outcome, answer, progress, table
+from services.settings import Settings
+
+if TYPE_CHECKING:
+    from deploy.stack.up_and_down import Part
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command."""
+    for verb in (up, down, status):
+        app.command()(verb)
+
+
+def up(as_json: Json = False) -> None:
+    """Start the local stack on 127.0.0.1: archive, viewer, Triton with the releases, Prefect, worker."""
+
+    def verb() -> Outcome:
+        from deploy.stack import up_and_down as stack
+
+        return _parts(stack.up(Settings(), progress))
+
+    answer(verb, as_json)
+
+
+def down(as_json: Json = False) -> None:
+    """Stop the local stack; releases, records and logs stay."""
+
+    def verb() -> Outcome:
+        from deploy.stack import up_and_down as stack
+
+        stack.down(Settings(), progress)
+        return _parts(stack.status(Settings()), wrong="up")
+
+    answer(verb, as_json)
+
+
+def status(as_json: Json = False) -> None:
+    """Say what of the local stack runs where; exit 1 if a part does not run."""
+
+    def verb() -> Outcome:
+        from deploy.stack import up_and_down as stack
+
+        return _parts(stack.status(Settings()))
+
+    answer(verb, as_json)
+
+
+def _parts(parts: tuple[Part, ...], wrong: str = "down") -> Outcome:
+    """Return what runs where; a part in the wrong state is a failure."""
+    rows = [(part.name, part.state, part.address, part.detail) for part in parts]
+    document = [
+        {
+            "part": part.name,
+            "running": part.state == "up",
+            "state": str(part.state),
+            "address": part.address,
+            "detail": part.detail,
+        }
+        for part in parts
+    ]
+    failed = any(part.state == wrong for part in parts)
+    shown = table(dict.fromkeys(("part", "state", "address", "detail"), "left"), rows)
+    return Outcome(document, (shown,), EXIT_FAILED if failed else 0)

@@ -1,0 +1,1 @@
+"""What starts inside a container, and what its probes ask."""

@@ -1,0 +1,132 @@
+"""Whether the Triton beside this answers for the incumbent: what a cluster asks before studies go there.
+
+Triton's own ``/v2/health/ready`` says no while anything loads and after any failed load. The right question
+is the incumbent's version-ready URL, and which release that is, is a row of the records. On a GPU server the
+networks are models of their own, and are asked for as well.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from models.contract import SEGMENTER
+from models.errors import OrganloopError
+from services.inference.gpu_windows import DEVICE_PARAMETER, WINDOW_MODEL
+from services.records.store import open_records
+from services.settings import Settings
+
+TRITON = "http://127.0.0.1:8000"
+PORT = 8080
+TRITON_SECONDS, RECORDS_SECONDS = 3.0, 2.0
+"""Longest waits; together less than the probe's own."""
+
+
+class Readiness:
+    """Asks the records for the incumbent and Triton for its version.
+
+    Records that are away for a while, or take no notice, take no Triton out of service: the incumbent known
+    last counts.
+
+    Parameters
+    ----------
+    incumbent
+        Returns the number of the release that serves, or None.
+    triton
+        Triton's HTTP address.
+    """
+
+    def __init__(self, incumbent: Callable[[], int | None], triton: str = TRITON) -> None:
+        self._incumbent = incumbent
+        self._triton = triton
+        self._known: int | None = None
+        self._asking: Future[int | None] | None = None
+        self._asks = ThreadPoolExecutor(max_workers=1)
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def check(self) -> tuple[bool, str]:
+        """Return whether the incumbent is answered for, and a line that says why or why not."""
+        asking = self._asking = self._asking or self._asks.submit(self._incumbent)
+        try:
+            self._known = asking.result(timeout=RECORDS_SECONDS)
+        except (OrganloopError, TimeoutError) as error:
+            if self._known is None:
+                why = str(error) or f"the records have not answered in {RECORDS_SECONDS:g} s"
+                return False, f"the incumbent is not known: {why}"
+        finally:
+            if asking.done():
+                self._asking = None
+        if self._known is None:
+            return False, "no release is the incumbent yet"
+        version, end = f"{SEGMENTER}/versions/{self._known}", time.monotonic() + TRITON_SECONDS
+        try:
+            self._ask(f"{version}/ready", end)
+            if DEVICE_PARAMETER in json.loads(self._ask(f"{version}/config", end)).get("parameters", {}):
+                self._ask(f"{WINDOW_MODEL.format(self._known)}/ready", end)
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            return False, f"release {self._known} is not ready: {error}"
+        return True, f"release {self._known} is ready"
+
+    def _ask(self, path: str, end: float) -> bytes:
+        left = max(end - time.monotonic(), 0.05)
+        with self._opener.open(f"{self._triton}/v2/models/{path}", timeout=left) as answer:
+            return bytes(answer.read())
+
+
+def serve(readiness: Readiness, host: str, port: int) -> ThreadingHTTPServer:
+    """Return a server of ``GET /ready``: 200 or 503, with the reason as text; ``/live`` says that it runs."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/live":
+                self._say(HTTPStatus.OK, "running")
+            elif self.path == "/ready":
+                ready, why = readiness.check()
+                self._say(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, why)
+            else:
+                self._say(HTTPStatus.NOT_FOUND, "GET /ready or /live")
+
+        def _say(self, status: HTTPStatus, text: str) -> None:
+            body = f"{text}\n".encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Leave the log to what changes: a probe every few seconds is no news."""
+
+    return ThreadingHTTPServer((host, port), Handler)
+
+
+class Incumbent:
+    """The incumbent of the settings' records; the records are opened at the first question that succeeds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.records_url
+        self._read: Callable[[], int | None] | None = None
+
+    def __call__(self) -> int | None:
+        """Return the number of the release that serves, or None. Raises `StorageFailed`."""
+        if self._read is None:
+            self._read = open_records(self._url).incumbent
+        return self._read()
+
+
+def main() -> None:
+    """Answer until the container ends."""
+    server = serve(Readiness(Incumbent(Settings())), "", PORT)
+    sys.stderr.write(f"answering GET /ready on port {PORT}\n")
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The local stack on 127.0.0.1: archive, viewer, Triton, Prefect and a worker."""

@@ -1,0 +1,318 @@
+"""The local stack on 127.0.0.1, without root or Docker: archive, viewer, Triton, Prefect and a worker.
+
+Archive and viewer are Debian's and npm's: where one is not installed the rest runs without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from deploy.preparation import prepare
+from deploy.stack import archive as archive_server
+from deploy.stack import viewer as viewer_server
+from deploy.stack.archive import ArchiveServer
+from deploy.stack.local_process import NotInstalled
+from deploy.stack.prefect import PrefectServer
+from deploy.stack.triton import TritonServer
+from deploy.stack.viewer import ViewerServer
+from deploy.stack.worker import Worker
+from models.release import sha256_hex
+from services.files import replace
+from services.records.port import RUN_FREED
+from services.records.store import open_records
+from services.settings import Settings
+from services.triton.client import TritonSegmenter
+from services.triton.config import triton_config
+from services.wiring import connect_in_process, repository_root, triton_repository
+
+TRITON_ENVIRONMENT = repository_root() / ".venv-triton"
+SERVED_CODE = (
+    "deploy/triton/organ_segmenter/model.py",
+    "models/*.py",
+    "models/inference/*.py",
+    "services/inference/*.py",
+)
+"""What a Triton keeps in memory of the project, as patterns under its root."""
+NOT_RUNNING = "not running: `organloop up` starts it"
+WATCH_LATE = timedelta(minutes=2)
+"""A watch is on record every 10 s; a worker that has not watched for so long is stuck."""
+
+
+class State(StrEnum):
+    """How a part of the stack is.
+
+    ``missing``: not installed here, which is no failure. ``elsewhere``: named by a setting, not ours to run.
+    """
+
+    UP = "up"
+    DOWN = "down"
+    MISSING = "missing"
+    ELSEWHERE = "elsewhere"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the stack as found.
+
+    Parameters
+    ----------
+    name
+        What it is.
+    state
+        How it is; ``up`` if it answers.
+    address
+        Where, unless it is down or missing.
+    detail
+        What it serves, or what to do.
+    """
+
+    name: str
+    state: State
+    address: str
+    detail: str
+
+
+def triton_server(settings: Settings) -> TritonServer:
+    """Return the embedded Triton of this home, running or not."""
+    return TritonServer(
+        settings.home / "triton",
+        settings.triton_repository,
+        TRITON_ENVIRONMENT,
+        repository_root(),
+        grpc_port=settings.triton_grpc_port,
+        http_port=settings.triton_http_port,
+    )
+
+
+def archive(settings: Settings) -> ArchiveServer:
+    """Return the archive of this home, running or not."""
+    return ArchiveServer(settings.home / "archive", settings.archive_port, settings.archive_dicom_port)
+
+
+def viewer(settings: Settings) -> ViewerServer:
+    """Return the viewer of this home, running or not."""
+    return ViewerServer(settings.home / "viewer", settings.viewer_port, ca_file=settings.archive_ca_file)
+
+
+def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
+    """Start what is not running yet and say what runs where; a second call changes nothing.
+
+    Once it returns, every flow may be started. A Triton that still runs an older program, e.g. after an
+    update, is started again.
+
+    Raises
+    ------
+    StartFailed, ServingFailed
+        If a server does not come up; the message ends with its log.
+    InvalidRelease
+        If the incumbent is damaged, cannot be loaded, or its export does not agree with torch.
+    StorageFailed
+        If the home is not writable.
+    """
+    open_archive(settings, progress)
+    if prefect(settings).api_url is None:
+        progress("starting the Prefect server")
+    with ThreadPoolExecutor(1) as beside:  # it wants nothing of the releases, and may take as long as they do
+        started = beside.submit(prefect(settings).start)
+        serve_incumbent(settings, progress)
+        api_url = started.result()
+    worker = Worker(settings.home)
+    worker.start(api_url)
+    worker.await_online(api_url, progress)
+    return status(settings)
+
+
+def down(settings: Settings, progress: Callable[[str], None]) -> None:
+    """Stop everything `up` started; releases, records and logs stay."""
+    progress("stopping the worker and the Prefect server")
+    Worker(settings.home).stop()
+    prefect(settings).stop()
+    progress("stopping Triton")
+    triton_server(settings).stop()
+    progress("stopping the viewer and the archive")
+    viewer(settings).stop()
+    archive(settings).stop()
+    settings.stack_file.unlink(missing_ok=True)
+
+
+def status(settings: Settings) -> tuple[Part, ...]:
+    """Say what runs where."""
+    api = prefect(settings).api_url
+    process = triton_server(settings).status()
+    dashboard = "dashboard: the same address without /api"
+    return (
+        _archive_part(settings),
+        _viewer_part(settings),
+        _triton_part(settings, process.url if process else None),
+        Part("prefect", State.UP, api, dashboard) if api else Part("prefect", State.DOWN, "", NOT_RUNNING),
+        _worker_part(settings, api),
+    )
+
+
+def _archive_part(settings: Settings) -> Part:
+    remote = remote_archive(settings)
+    if remote is not None:
+        return Part("archive", State.ELSEWHERE, remote, "named by a setting, so not started here")
+    server = archive(settings)
+    running = server.process
+    if running is None:
+        return _not_running("archive", _missing(archive_server.installed))
+    state = State.UP if server.url else State.DOWN
+    dimse = f"DICOMweb at /dicom-web; DIMSE: {server.aet} on port {running.dicom_port}"
+    return Part("archive", state, running.url, dimse)
+
+
+def _viewer_part(settings: Settings) -> Part:
+    url = viewer(settings).url
+    if url is not None:
+        return Part("viewer", State.UP, url, "OHIF: open it in a browser")
+    missing = _missing(viewer_server.installed)
+    if missing is None and remote_archive(settings) is None and _missing(archive_server.installed):
+        missing = "has no archive to show"
+    return _not_running("viewer", missing)
+
+
+def _not_running(name: str, missing: str | None) -> Part:
+    return Part(name, State.MISSING, "", missing) if missing else Part(name, State.DOWN, "", NOT_RUNNING)
+
+
+def _missing(installed: Callable[[], str]) -> str | None:
+    """Return what has to be installed; None where all is there."""
+    try:
+        installed()
+    except NotInstalled as error:
+        return str(error)
+    return None
+
+
+def _triton_part(settings: Settings, url: str | None) -> Part:
+    if url is None:
+        return Part("triton", State.DOWN, "", NOT_RUNNING)
+    client = TritonSegmenter(url)
+    try:
+        served = [n for n in triton_repository(settings).versions() if client.ready(n)]
+    finally:
+        client.close()
+    incumbent = open_records(settings.records_url).incumbent()
+    return Part(
+        "triton",
+        State.UP if incumbent in served else State.DOWN,
+        url,
+        f"incumbent: release {incumbent}; serving releases {', '.join(map(str, served)) or 'none'}",
+    )
+
+
+def _worker_part(settings: Settings, api_url: str | None) -> Part:
+    """Tell whether flows are run: a worker that has not watched for long is as good as none."""
+    worker = Worker(settings.home)
+    if worker.process is None or api_url is None:
+        return Part("worker", State.DOWN, "", NOT_RUNNING)
+    records, now = open_records(settings.records_url), datetime.now(UTC)
+    watch = records.last_watch()
+    lost = sum(now - one.at < timedelta(days=1) for one in records.events(RUN_FREED))
+    freed = f"; {lost} runs of the last day had no process any more" if lost else ""
+    said = f"watched at {watch.at.astimezone():%Y-%m-%d %H:%M:%S}" if watch else "has not watched yet"
+    trouble = f", in vain: {watch.trouble}" if watch and watch.trouble else ""
+    late = now - max(watch.at if watch else worker.started_at, worker.started_at) > WATCH_LATE
+    log = trouble + freed + (f"; see {worker.log}" if late else "")
+    nightly = "runs the flows; tunes every night at 02:00 UTC; "
+    return Part("worker", State.DOWN if late else State.UP, "", f"{nightly}{said}{log}")
+
+
+def prefect(settings: Settings) -> PrefectServer:
+    """Return the Prefect server of this home, running or not."""
+    return PrefectServer(settings.home / "prefect", settings.prefect_port)
+
+
+def remote_archive(settings: Settings) -> str | None:
+    """Return the DICOMweb address of the archive that the settings name; None for the local one."""
+    if settings.dicomweb_url is None and settings.orthanc_url is None:
+        return None
+    return settings.dicomweb_url or f"{str(settings.orthanc_url).rstrip('/')}/dicom-web"
+
+
+def open_archive(settings: Settings, progress: Callable[[str], None]) -> None:
+    """Start archive and viewer, each where it is installed; the viewer shows the archive of the settings.
+
+    Raises
+    ------
+    StartFailed, StorageFailed
+        As `up`.
+    """
+    dicomweb_url = remote_archive(settings)
+    wanted = (viewer_server,) if dicomweb_url else (archive_server, viewer_server)
+    without = {part: _missing(part.installed) for part in wanted}
+    for missing in filter(None, without.values()):
+        progress(f"going on without it: {missing}")
+    if dicomweb_url is not None:
+        archive(settings).stop()
+    elif not without[archive_server]:
+        if archive(settings).url is None:
+            progress("starting the archive")
+        running = archive(settings).start()
+        dicomweb_url = running.dicomweb_url
+        _note(settings, orthanc_url=running.url, dicomweb_url=dicomweb_url)
+    if dicomweb_url is not None and not without[viewer_server]:
+        if viewer(settings).url is None:
+            progress("starting the viewer")
+        viewer(settings).start(dicomweb_url)
+
+
+def serve_incumbent(settings: Settings, progress: Callable[[str], None]) -> None:
+    """Make sure that a Triton of this program serves the incumbent, at first the starter.
+
+    Raises
+    ------
+    StartFailed, ServingFailed, InvalidRelease, StorageFailed
+        As `up`.
+    """
+    from flows.serving.serve import current, load
+
+    prepare(settings, progress, starter=True)
+    in_process = connect_in_process(settings)
+    server, program = triton_server(settings), served_program(settings)
+    if server.status() is not None and _noted_program(settings) != program:
+        progress("stopping Triton: it runs an older program")
+        server.stop()
+    if server.status() is None:
+        progress("starting Triton")
+    process = server.start()
+    url = process.url
+    _note(settings, triton_url=url, triton_pid=process.pid, served_program=program)
+    with closing(TritonSegmenter(url, settings.serving_deadline_seconds)) as client:
+        load(current(in_process), dataclasses.replace(in_process, endpoints=(client,)), progress)
+
+
+def served_program(settings: Settings) -> str:
+    """Return the digest of the program Triton runs: its model, the code this imports, its configuration."""
+    root = repository_root()
+    files = sorted(path for pattern in SERVED_CODE for path in root.glob(pattern))
+    digests = [f"{path.relative_to(root)} {sha256_hex(path.read_bytes())}" for path in files]
+    return sha256_hex("\n".join([*digests, triton_config(settings.threads)]).encode())
+
+
+def _noted_program(settings: Settings) -> str | None:
+    """Return what the running Triton was started with; None where nobody has noted it."""
+    program: str | None = _noted(settings).get("served_program")
+    return program
+
+
+def _noted(settings: Settings) -> dict[str, Any]:
+    try:
+        addresses: dict[str, Any] = json.loads(settings.stack_file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return addresses
+
+
+def _note(settings: Settings, **entries: str | int) -> None:
+    """Note addresses where every process of this home finds them."""
+    replace(settings.stack_file, json.dumps(_noted(settings) | entries).encode())

@@ -1,0 +1,171 @@
+"""The local stack's viewer: OHIF as its makers built it, served by Debian's nginx beside the archive."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from string import Template
+from types import TracebackType
+
+from deploy.stack import local_process
+from deploy.stack.local_process import LocalProcess, NotInstalled
+from services.files import replace
+
+FOLDER = Path(__file__).resolve().parents[1] / "viewer"
+PAGES = FOLDER / "node_modules" / "@ohif" / "app" / "dist"
+
+
+class _NginxTemplate(Template):
+    """A template whose marks are ``@name``: a dollar is nginx's own."""
+
+    delimiter = "@"
+
+
+@dataclass(frozen=True)
+class ViewerProcess(LocalProcess):
+    """A running viewer, as noted in its state file.
+
+    Parameters
+    ----------
+    port
+        On 127.0.0.1.
+    dicomweb_url
+        The archive it shows.
+    """
+
+    port: int
+    dicomweb_url: str
+
+    @property
+    def url(self) -> str:
+        """Where a person opens it: the list of studies."""
+        return f"http://127.0.0.1:{self.port}"
+
+
+class ViewerServer:
+    """The viewer of one Organloop home; it outlives the command that started it.
+
+    As a context manager it stops at the end; `start` comes first.
+
+    Parameters
+    ----------
+    home
+        Folder for its configuration, log and state file.
+    port
+        Wanted port; None, or one in use, takes a free one.
+    ca_file
+        Certificates that the archive's TLS is checked against; None takes the system's.
+    """
+
+    def __init__(self, home: Path, port: int | None = None, *, ca_file: Path | None = None) -> None:
+        self._home = home.resolve()
+        self._port = port
+        self._ca_file = ca_file or Path(ssl.get_default_verify_paths().openssl_cafile)
+        self.log = self._home / "server.log"
+        self._state = self._home / "server.json"
+
+    @property
+    def process(self) -> ViewerProcess | None:
+        """The running viewer, or None."""
+        try:
+            process = ViewerProcess(**json.loads(self._state.read_bytes()))
+        except FileNotFoundError:
+            return None
+        return process if process.alive else None
+
+    @property
+    def url(self) -> str | None:
+        """Where a person opens it; None while it does not answer."""
+        process = self.process
+        return process.url if process and _answers(process) else None
+
+    def start(self, dicomweb_url: str) -> ViewerProcess:
+        """Start the viewer on an archive, or find it running; one that shows another is started again.
+
+        Raises
+        ------
+        NotInstalled
+            If nginx or OHIF's pages are not on this machine; the message says what to install.
+        StartFailed
+            If it ended or did not answer in time; the message ends with its log.
+        StorageFailed
+            If the home is not writable.
+        """
+        running = self.process
+        if running is not None and running.dicomweb_url == dicomweb_url and _answers(running):
+            return running
+        program = installed()
+        self.stop()
+        port = local_process.free_port(self._port or 0)
+        configuration = self._configure(port, dicomweb_url)
+        command = [program, "-p", str(self._home), "-e", str(self.log), "-c", str(configuration)]
+        started = local_process.start(command, log=self.log, env=os.environ)
+        process = ViewerProcess(started.pid, started.started, port, dicomweb_url)
+        replace(self._state, json.dumps(asdict(process)).encode())
+        local_process.wait_until(
+            lambda: _answers(process),
+            process=process,
+            log=self.log,
+            name="The viewer",
+        )
+        return process
+
+    def stop(self) -> None:
+        """Stop the viewer; none is no error."""
+        process = self.process
+        if process is not None:
+            local_process.stop(process)
+        self._state.unlink(missing_ok=True)
+
+    def __enter__(self) -> ViewerServer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _configure(self, port: int, dicomweb_url: str) -> Path:
+        (self._home / "temporary").mkdir(parents=True, exist_ok=True)
+        text = _NginxTemplate((FOLDER / "nginx.conf").read_text()).substitute(
+            user="user root root;" if os.geteuid() == 0 else "",  # its workers are who started it
+            home=self._home,
+            port=port,
+            pages=PAGES,
+            configuration=FOLDER / "app-config.js",
+            dicomweb=dicomweb_url.rstrip("/"),
+            certificates=self._ca_file,
+        )
+        path = self._home / "nginx.conf"
+        replace(path, text.encode())
+        return path
+
+
+def installed() -> str:
+    """Return the path of nginx.
+
+    Raises
+    ------
+    NotInstalled
+        If it or OHIF's pages are not on this machine.
+    """
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    if program is None:
+        raise NotInstalled("nginx is not installed: apt-get install nginx-light")
+    if not (PAGES / "index.html").exists():
+        raise NotInstalled("OHIF is not installed: make viewer (needs npm)")
+    return program
+
+
+def _answers(process: ViewerProcess) -> bool:
+    try:
+        with urllib.request.urlopen(f"{process.url}/app-config.js", timeout=5) as answer:
+            return b"/dicom-web" in answer.read()
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,144 @@
+"""The process that runs the deployments: it registers them, then becomes a Prefect worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from deploy.stack import local_process
+from deploy.stack.local_process import LocalProcess, StartFailed
+from services.files import replace
+from services.program import code_digest
+from services.wiring import repository_root
+
+AT_ONCE = 3
+"""Runs a worker does at a time: while one tunes and the night waits for it, one segments. More workers do
+more."""
+GRACE_SECONDS = 2.0
+"""How long `organloop down` waits for runs; they are reported, and started again by the next `up`."""
+STOP_SECONDS = 20.0
+LOOK_SECONDS = 0.5
+
+
+class Worker:
+    """The local worker of one Organloop home; it outlives the command that started it.
+
+    Parameters
+    ----------
+    home
+        Folder of all state; the worker's own is ``worker/`` in it.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home.resolve()
+        self._state = self._home / "worker" / "process.json"
+
+    @property
+    def process(self) -> LocalProcess | None:
+        """The running worker, or None."""
+        state = self._noted()
+        process = LocalProcess(state["pid"], state["started"]) if state else None
+        return process if process and process.alive else None
+
+    @property
+    def log(self) -> Path:
+        """What it says."""
+        return self._home / "worker" / "worker.log"
+
+    @property
+    def started_at(self) -> datetime:
+        """When it was started last; only of one that was."""
+        return datetime.fromtimestamp(self._state.stat().st_mtime, UTC)
+
+    def start(self, api_url: str) -> None:
+        """Start the worker for a Prefect server; one that runs this program for this very server stays.
+
+        Its runs are forks of what it has imported: after an update it would go on with the older program.
+        """
+        belongs = {"api_url": api_url, "program": code_digest(repository_root())}
+        if self.process is not None:
+            noted = self._noted()
+            if {name: noted.get(name) for name in belongs} == belongs:
+                return
+            self.stop()
+        env = os.environ | {"PREFECT_API_URL": api_url, "ORGANLOOP_HOME": str(self._home)}
+        process = local_process.start([sys.executable, "-m", "deploy.stack.worker"], log=self.log, env=env)
+        replace(self._state, json.dumps(asdict(process) | belongs).encode())
+
+    def await_online(self, api_url: str, progress: Callable[[str], None]) -> None:
+        """Wait until the worker takes runs, which it does once it has registered the flows.
+
+        However long that takes beside other work: a worker that cannot do it ends, and that is noticed.
+
+        Raises
+        ------
+        StartFailed
+            If it ends before; the message ends with its log.
+        """
+        if self._online(api_url):
+            return
+        progress("waiting for the worker: it registers the flows")
+        while not self._online(api_url):
+            if self.process is None:
+                raise StartFailed(f"The worker ended while starting.\n{local_process.log_tail(self.log)}")
+            time.sleep(LOOK_SECONDS)
+
+    def _online(self, api_url: str) -> bool:
+        """Tell whether Prefect has heard from this worker since it was started."""
+        import httpx
+        from prefect.client.orchestration import get_client
+        from prefect.exceptions import ObjectNotFound
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        from deploy.runs.deployments import WORK_POOL
+        from deploy.runs.pool_worker import worker_name
+
+        process = self.process
+        try:
+            with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+                known = client.read_workers_for_work_pool(WORK_POOL)
+        except (ObjectNotFound, httpx.HTTPError):
+            return False  # no pool yet, or the server does other things
+        heard = [one.last_heartbeat_time for one in known if one.name == worker_name(WORK_POOL)]
+        return process is not None and any(at is not None and at >= self.started_at for at in heard)
+
+    def stop(self) -> None:
+        """Stop the worker and the runs it started; none is no error."""
+        process = self.process
+        if process is not None:
+            local_process.stop(process, grace_seconds=STOP_SECONDS)
+        self._state.unlink(missing_ok=True)
+
+    def _noted(self) -> dict[str, Any]:
+        """Return what is known of the worker that was started last; nothing if there was none."""
+        try:
+            state: dict[str, Any] = json.loads(self._state.read_bytes())
+        except FileNotFoundError:
+            return {}
+        return state
+
+
+def main() -> None:
+    """Register the deployments and become the worker."""
+    from deploy.runs.deployments import QUEUES, WORK_POOL, register
+    from services.settings import Settings
+
+    register(os.environ["PREFECT_API_URL"], Settings())
+    words = ["--pool", WORK_POOL, "--at-once", str(AT_ONCE), "--grace-seconds", str(GRACE_SECONDS)]
+    queues = [f"--queue={name}" for name in QUEUES]
+    # A process of its own: what registering has imported is not needed any more.
+    os.execv(
+        sys.executable,
+        [sys.executable, "-m", "deploy.runs.pool_worker", *words, *queues, "--watch", "--no-health"],
+    )
+
+
+if __name__ == "__main__":
+    main()

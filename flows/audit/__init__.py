@@ -1,0 +1,1 @@
+"""Whether the log and the files it speaks of are as they were recorded."""

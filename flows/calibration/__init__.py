@@ -1,0 +1,1 @@
+"""Bounds of a release: fitted on the site's own cases, audited at random."""

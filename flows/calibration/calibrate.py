@@ -1,0 +1,161 @@
+"""Calibrate a release on the site's own cases: a new release of the same weights, with another calibration.
+
+Nothing in a release ever changes, so what is claimed of it anew is a candidate like any other: it is gated,
+approved and promoted before it tells a reader anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
+
+from flows.calibration.cases import untaught, usable
+from flows.calibration.measure import calibrate_kept
+from flows.candidates import publish_candidate
+from flows.progress import Progress, silent
+from flows.serving.serve import current
+from models.bounds.domain import FEWEST_STUDIES
+from models.calibration import OrganCalibration
+from models.errors import Refused
+from models.release import Release
+from services.inference.engine import OpenVinoEngine
+from services.records.port import Case, Purpose, ReleaseState
+from services.releases.exporter import export_release
+from services.stopwatch import Stopwatch
+from services.wiring import Services
+
+CANDIDATE_CALIBRATED = "candidate-calibrated"
+
+
+def calibrate_release(services: Services, progress: Progress = silent) -> dict[str, Any]:
+    """Calibrate the incumbent on the calibration set and publish the candidate that comes of it.
+
+    Only independent truth counts, one case of a patient: a result that a reader edited or accepted says
+    how much was wrong with it, not how far it is from what would have been drawn. Nothing was tuned on
+    these patients, for a patient is kept for one purpose only, and a case whose very images are kept for
+    tuning under another PatientID does not count.
+
+    Parameters
+    ----------
+    services
+        What to work with; nothing is asked of a server.
+    progress
+        Told each step.
+
+    Returns
+    -------
+    dict
+        The document of the `calibrate` verb: ``release, digest, parent, profile, cases, left_out`` (cases,
+        by why), ``organs`` (by organ: None where uncalibrated), ``seconds``.
+
+    Raises
+    ------
+    Refused
+        `too-few-cases` with the numbers; `other-grid` if a case was kept for another contract;
+        `cases-say-nothing` if they do not differ from one another.
+    InvalidRelease
+        If there is no incumbent, or a file of it is damaged.
+    StorageFailed
+        If a case or the candidate cannot be read or kept.
+    """
+    watch = Stopwatch()
+    parent = current(services)
+    independent, left_out = usable(services.records.cases(Purpose.CALIBRATION))
+    cases = untaught(services, independent)
+    left_out["same_images"] = len(independent) - len(cases)
+    if len(cases) < FEWEST_STUDIES:
+        raise Refused(
+            "too-few-cases",
+            f"{len(cases)} patients with independent truth are kept for calibration; "
+            f"{FEWEST_STUDIES} are the fewest (`organloop cases add --purpose calibration`)",
+            {"patients": len(cases), "fewest": FEWEST_STUDIES, **left_out},
+        )
+    with watch.step("export"):
+        export_release(parent, services.releases, threads=services.settings.threads)
+    with watch.step("calibrate"):
+        engine = _engine(parent, services)
+        kept = (services.cases.read(case) for case in cases)
+        try:
+            calibration = calibrate_kept(
+                parent, engine, kept, lambda done: progress(f"calibration case {done} of {len(cases)}")
+            )
+        except ValueError as error:
+            raise Refused("cases-say-nothing", str(error), {"patients": len(cases)}) from error
+    with watch.step("publish"):
+        draft = replace(
+            parent,
+            number=parent.number + 1,
+            parent=parent.number,
+            calibration=calibration,
+            note=f"Release {parent.number} calibrated on {len(cases)} cases.",
+        )
+        candidate = publish_candidate(services, draft)
+        _record(services, candidate, parent, cases)
+    progress(f"candidate: release {candidate.number}")
+    return {
+        "release": candidate.number,
+        "digest": candidate.digest,
+        "parent": parent.number,
+        "profile": calibration.profile,
+        "cases": len(cases),
+        "left_out": left_out,
+        "organs": {organ: _row(calibration.organs.get(organ)) for organ in parent.contract.organs},
+        "seconds": watch.seconds(),
+    }
+
+
+def _engine(release: Release, services: Services) -> OpenVinoEngine:
+    store = services.releases
+    heads = {organ: store.export(digest) for organ, digest in release.heads.items()}
+    return OpenVinoEngine(release, store.export(release.trunk), heads, services.settings.threads)
+
+
+def _record(services: Services, candidate: Release, parent: Release, cases: Collection[Case]) -> None:
+    calibration = candidate.calibration
+    if calibration is None:
+        raise ValueError(f"release {candidate.number} has no calibration to put on record")
+    if candidate.number not in services.records.release_states():
+        services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
+    payload = {
+        "release": candidate.number,
+        "digest": candidate.digest,
+        "parent": parent.number,
+        "organs": sorted(calibration.organs),
+        "cases": [case.case_id for case in cases],
+        "patients": sorted(case.patient for case in cases),
+        "sites": sorted({case.site for case in cases if case.site}),
+        "profile": calibration.profile,
+    }
+    key = f"{CANDIDATE_CALIBRATED}:{candidate.digest}"
+    services.records.event(CANDIDATE_CALIBRATED, who="calibrate_release", payload=payload, key=key)
+
+
+def _row(calibration: OrganCalibration | None) -> dict[str, Any] | None:
+    return None if calibration is None else calibration.to_json()
+
+
+def calibration_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return one row per organ: cases, what is subtracted, calibration error, what is certified."""
+    rows = []
+    for organ, fitted in document["organs"].items():
+        known = fitted or {}
+        error, certificate = known.get("calibration_error"), known.get("certificate")
+        rows.append(
+            {
+                "organ": organ,
+                "state": "calibrated" if fitted else "uncalibrated",
+                "cases": known.get("cases"),
+                "subtracted": _rounded(known.get("quantile")),
+                "error as served": _rounded(error[0] if error else None),
+                "calibrated": _rounded(error[1] if error else None),
+                "certified": f"{certificate['under_target']} of {certificate['cases']}"
+                if certificate
+                else None,
+            }
+        )
+    return rows
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

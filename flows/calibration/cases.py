@@ -1,0 +1,60 @@
+"""Which kept cases a calibration may use: independent truth, and one case of a patient."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from flows.progress import Progress
+from models.corrections.ledger import INDEPENDENT
+from models.release import Release
+from services.records.port import Case, Purpose
+from services.wiring import Services
+
+
+def usable(kept: Collection[Case]) -> tuple[list[Case], dict[str, int]]:
+    """Return one case of each patient with independent truth, and how many are left out, by why.
+
+    Two studies of a patient are no two draws: the guarantees count them as if they were.
+    """
+    independent = [case for case in kept if case.origin == INDEPENDENT]
+    first = {case.patient: case for case in reversed(independent)}
+    left_out = {
+        "not_independent": len(kept) - len(independent),
+        "same_patient": len(independent) - len(first),
+    }
+    return sorted(first.values(), key=lambda case: case.case_id), left_out
+
+
+def untaught(services: Services, cases: Collection[Case]) -> list[Case]:
+    """Leave out the cases whose very volume is kept for tuning: the same images under another PatientID.
+
+    Raises
+    ------
+    StorageFailed
+        If a volume cannot be read.
+    """
+    digest = services.cases.volume_digest
+    taught = {digest(case) for case in services.records.cases(Purpose.TUNING)} - {None} if cases else set()
+    return [case for case in cases if digest(case) not in taught]
+
+
+def measurable(
+    services: Services, cases: Collection[Case], release: Release, progress: Progress
+) -> list[Case]:
+    """Leave out, too, the cases kept for a release of another model grid, and the damaged; say how many.
+
+    Raises
+    ------
+    StorageFailed
+        If a volume cannot be read.
+    """
+    kept_for_it = [case for case in untaught(services, cases) if services.cases.is_whole(case)]
+    if len(kept_for_it) < len(cases):
+        progress(
+            f"{len(cases) - len(kept_for_it)} calibration cases left out: damaged, or kept for tuning too"
+        )
+    grid = release.contract.spacing_mm
+    found = [case for case in kept_for_it if services.cases.other_spacing(case, grid) is None]
+    if len(found) < len(kept_for_it):
+        progress(f"{len(kept_for_it) - len(found)} calibration cases left out: other-grid")
+    return found

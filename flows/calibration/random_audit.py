@@ -1,0 +1,202 @@
+"""The random audit, and whether the bounds held where it made somebody look.
+
+A study is drawn before anything is known of it. What was claimed of its organs is put on record; what the
+readers made of it is in the ledgers of their corrections. A release keeps its promise for organs whose
+head and calibration are the same, so older releases' audits count for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from models.bounds.random_audit import Coverage, coverage, drawn
+from models.corrections.ledger import OrganState
+from models.findings import Presence, StudyFindings
+from models.release import Release
+from models.uids import SeriesUid, StudyUid
+from services.records.port import Correction, Records
+from services.wiring import Services
+
+AUDIT_DRAWN = "audit-drawn"
+BOUND_BROKEN = "bound-broken"
+FIRST_RELEASE = 1
+
+
+def is_drawn(study_uid: StudyUid, services: Services) -> bool:
+    """Tell whether a study is drawn at this site; asked again it is the same answer."""
+    return drawn(services.cases.pseudonym(f"audit {study_uid}"), services.settings.audit_share)
+
+
+def record_audit(
+    records: Records, key: str, study_uid: StudyUid, series_uid: SeriesUid, findings: StudyFindings
+) -> None:
+    """Put on record what was claimed of a drawn study; of others nothing.
+
+    Parameters
+    ----------
+    records
+        Where to.
+    key
+        Of the result.
+    study_uid, series_uid
+        The CT series.
+    findings
+        What was said of it.
+    """
+    if not findings.audited:
+        return
+    organs = {
+        finding.organ: {
+            "bound": finding.dsc_lower_bound,
+            "confidence": finding.confidence,
+            "volume_ml": finding.volume_ml,
+            "reasons": list(finding.reasons),
+        }
+        for finding in findings.organs
+        if finding.presence is Presence.FOUND
+    }
+    payload = {
+        "study_uid": study_uid,
+        "series_uid": series_uid,
+        "release": findings.release,
+        "importance_ml": findings.importance_ml,
+        "organs": organs,
+    }
+    records.event(AUDIT_DRAWN, who="segment_study", payload=payload, key=f"{AUDIT_DRAWN}:{key}")
+
+
+def check_bounds(services: Services) -> dict[str, Any]:
+    """Compare what was claimed of audited studies with what readers made of them.
+
+    Only organs that a reader edited or accepted count. Both started from our outline, so that a DSC under
+    the bound is sure and one above it is not: what is shown broken is broken, what is not may still be.
+
+    Parameters
+    ----------
+    services
+        Nothing is asked of a server.
+
+    Returns
+    -------
+    dict
+        ``release``, ``drawn`` (studies), ``reviewed`` (of them), ``organs`` (by organ ``held, looked_at,
+        low, high, promised, broken``, and ``accepted``: how many of them were accepted as they were),
+        ``waiting`` (drawn studies of which no organ was edited or accepted, the most important first:
+        ``study_uid, release, importance_ml``), ``alerts`` (organs whose bound is broken).
+    """
+    incumbent = services.records.incumbent()
+    if incumbent is None:
+        return {"release": None, "drawn": 0, "reviewed": 0, "organs": {}, "waiting": [], "alerts": []}
+    release = services.releases.release(incumbent)
+    audited = _audited(services.records)
+    corrections = _newest(services.records)
+    seen: dict[str, list[tuple[bool, float]]] = {}
+    accepted: dict[str, int] = {}
+    reviewed = set()
+    same: dict[int, frozenset[str]] = {}
+    for (study_uid, number), claimed in audited.items():
+        claims = claimed["organs"]
+        if number not in same:
+            same[number] = _same_organs(services.releases.release(number), release)
+        series_uid = SeriesUid(claimed["series_uid"])
+        taken = services.records.accepted_organs(series_uid, number)
+        for organ, claim in claims.items():
+            if claim["bound"] is None or organ not in same[number]:
+                continue
+            measured = _dsc_of(corrections.get((series_uid, number)), organ, claim["volume_ml"])
+            if measured is None and organ not in taken:
+                continue
+            if measured is None:
+                accepted[organ] = accepted.get(organ, 0) + 1
+            reviewed.add(study_uid)
+            held = measured is None or measured >= claim["bound"]
+            seen.setdefault(organ, []).append((held, claim["confidence"]))
+    bounds = len(release.contract.organs)
+    organs = {organ: _coverage(found, bounds) for organ, found in seen.items()}
+    alerts = sorted(organ for organ, found in organs.items() if found.broken)
+    for organ in alerts:
+        found = organs[organ]
+        services.records.event(
+            BOUND_BROKEN,
+            who="check_bounds",
+            payload={"release": release.number, "organ": organ, **_row(found)},
+            key=f"{BOUND_BROKEN}:{release.digest}:{organ}:{found.looked_at}:{found.held}",
+        )
+    return {
+        "release": release.number,
+        "drawn": len({study_uid for study_uid, _ in audited}),
+        "reviewed": len(reviewed),
+        "organs": {
+            organ: {**_row(found), "accepted": accepted.get(organ, 0)} for organ, found in organs.items()
+        },
+        "waiting": [
+            {"study_uid": uid, "release": number, "importance_ml": claimed["importance_ml"]}
+            for (uid, number), claimed in sorted(
+                audited.items(), key=lambda item: (-item[1]["importance_ml"], item[0])
+            )
+            if uid not in reviewed
+        ],
+        "alerts": alerts,
+    }
+
+
+def _audited(records: Records) -> dict[tuple[StudyUid, int], Mapping[str, Any]]:
+    """Return the newest claims by study and release."""
+    return {
+        (StudyUid(event.payload["study_uid"]), event.payload["release"]): event.payload
+        for event in records.events(AUDIT_DRAWN)
+    }
+
+
+def _newest(records: Records) -> dict[tuple[SeriesUid, int], Correction]:
+    """Return the correction that came last and stands, by CT series and release."""
+    return {
+        (correction.series_uid, correction.release): correction
+        for correction in records.corrections_since(FIRST_RELEASE)
+        if correction.release is not None and not correction.withdrawn
+    }
+
+
+def _same_organs(then: Release, now: Release) -> frozenset[str]:
+    """Return the organs of which both releases claim the same by the same head."""
+    if then.calibration is None or now.calibration is None or then.trunk != now.trunk:
+        return frozenset()
+    return frozenset(
+        organ
+        for organ, head in now.heads.items()
+        if then.heads.get(organ) == head
+        and then.calibration.organs.get(organ) == now.calibration.organs.get(organ)
+    )
+
+
+def _dsc_of(correction: Correction | None, organ: str, volume_ml: float) -> float | None:
+    """Return the DSC of our outline against the reader's, from what was added and removed."""
+    if correction is None:
+        return None
+    for entry in _entries(correction, organ):
+        kept = volume_ml - entry.removed_ml
+        return 2 * kept / (volume_ml + kept + entry.added_ml)
+    return None
+
+
+def _entries(correction: Correction, organ: str) -> Iterator[Any]:
+    for entry in correction.organs:
+        if entry.organ == organ and entry.state is OrganState.EDITED and not entry.only_overpainted:
+            yield entry
+
+
+def _coverage(found: list[tuple[bool, float]], bounds: int) -> Coverage:
+    held, promised = sum(held for held, _ in found), min(promised for _, promised in found)
+    return coverage(held, len(found), promised, bounds)
+
+
+def _row(found: Coverage) -> dict[str, Any]:
+    return {
+        "held": found.held,
+        "looked_at": found.looked_at,
+        "low": found.low,
+        "high": found.high,
+        "promised": found.promised,
+        "broken": found.broken,
+    }

@@ -1,0 +1,1 @@
+"""Cases with truth: kept, accepted, frozen, erased; and features kept while serving."""

@@ -1,0 +1,157 @@
+"""A patient taken out of all that is learnt from and judged by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+
+from flows.acts import newest, require_name, require_same_act
+from flows.corrections.outcome import Outcome, note
+from flows.corrections.returned_seg import UID
+from flows.lineage import learnt_from, tuned_from
+from models.errors import Refused
+from models.uids import SopUid, StudyUid
+from services.cases.features import FeatureStore
+from services.cases.training_runs import erase_runs
+from services.dicom.ct.listing import read_failures
+from services.dicom.ct.provenance import patient_of, patient_of_image
+from services.dicom.ct.series import choose_series, load, read_series
+from services.pacs.port import ArchivedStudy
+from services.records.port import ArrivalState, Erasure, Purpose, Records
+from services.releases.gate_reports import GateReports
+from services.releases.scores import ScoreStore
+from services.wiring import Services
+from services.work_folder import work_folder
+
+ERASED = "releases-learnt-from-erased"
+"""Event: the releases that learnt from a patient who was taken out."""
+
+
+def erase(source: str, approver: str, reason: str, services: Services) -> dict[str, Any]:
+    r"""Take a patient out of all that is learnt from and judged by; refused for it from then on.
+
+    The act goes on record before a file is deleted: killed in between, the same call completes it.
+    Results, the archive, and the numbers of corrections on record stay.
+
+    Parameters
+    ----------
+    source
+        The patient: PatientID (``ISSUER\ID`` where an issuer is named), or one study of the patient: its
+        folder, or its UID on record or in the archive, or that of a result or correction on
+        record. Only the HMAC is kept and told.
+    approver, reason
+        Whose act it is, and why.
+    services
+        What to work with.
+
+    Returns
+    -------
+    dict
+        The document of the `cases erase` verb: ``patient``, the HMAC; ``cases`` taken out; ``sets``, by
+        purpose the digest of the newest frozen version that held one, which must be frozen anew;
+        ``scores`` deleted; ``releases`` that learnt from the patient or were calibrated on it, and
+        ``inherited``, those tuned from them; ``approver, reason``.
+
+    Raises
+    ------
+    Refused
+        `no-name` without a name or a reason, `unknown-patient` if a PatientID is given of which no case is
+        kept. A patient named by a study is refused from then on, with or without a case. `patient-erased` if
+        another act did it; what that left is deleted all the same.
+    StorageFailed
+        If a file cannot be deleted, or read; the same call goes on.
+    """
+    require_name(approver, reason, "to take something back")
+    patient, typed = _patient(source, services)
+    records = services.records
+    if (
+        typed
+        and not records.erased(patient)
+        and not any(case.patient == patient for purpose in Purpose for case in records.cases(purpose))
+    ):
+        detail = (
+            r"no case of that patient is kept; where headers name an issuer, write ISSUER\ID; a patient "
+            "without a case is named by a folder of a study, or by its UID in the archive"
+        )
+        raise Refused("unknown-patient", detail)
+    learnt = learnt_from(patient, records)
+    inherited = tuned_from(learnt, services.releases)
+    erasure = records.erase_patient(patient, who=approver, reason=reason)
+    _note_erased(erasure, services)
+    FeatureStore(services.cases).erase(patient)
+    erase_runs(services.settings.home, [case["case_id"] for case in erasure.cases])
+    scores = 0
+    for case in erasure.cases:
+        services.cases.erase(case["case_id"])
+        scores += ScoreStore(services.settings.score_store).erase(case["digest"])
+    GateReports(services.releases.folder).erase_pages([case["case_id"] for case in erasure.cases])
+    payload = {"patient": patient, "releases": sorted(learnt), "inherited": inherited, "scores": scores}
+    records.event(ERASED, who=approver, payload=payload, key=f"{ERASED}:{patient}")
+    act = newest(records.events("patient-erased"), patient=patient)
+    if act is not None:
+        require_same_act(act, approver, reason, "patient-erased", "the patient is taken out")
+    return {
+        "patient": patient,
+        "cases": [case["case_id"] for case in erasure.cases],
+        "sets": dict(erasure.thawed),
+        "scores": scores,
+        "releases": sorted(learnt),
+        "inherited": inherited,
+        "approver": approver,
+        "reason": reason,
+    }
+
+
+def _note_erased(erasure: Erasure, services: Services) -> None:
+    """Say with each save that came of a patient that nothing is kept of it any more."""
+    gone = {case["case_id"] for case in erasure.cases}
+    outcome = Outcome(ArrivalState.INGESTED, "patient-erased", "The patient was taken out.")
+    for one in services.records.corrections():
+        if services.cases.pseudonym(one.name) in gone:
+            note(one.sop_instance_uid, outcome, services.records)
+
+
+def _patient(source: str, services: Services) -> tuple[str, bool]:
+    """Return the HMAC of the patient that is named, or whose study is; and whether only an ID was given."""
+    folder = Path(source)
+    if folder.is_dir():
+        return _named(patient_of(load(choose_series(read_series(folder)))), services), False
+    study_uid = _study_of(source, services.records)
+    kept = {case.case_id: case.patient for purpose in Purpose for case in services.records.cases(purpose)}
+    for correction in services.records.corrections():
+        case_id = services.cases.pseudonym(correction.name)
+        if correction.study_uid == study_uid and case_id in kept:
+            return kept[case_id], False
+    if UID.fullmatch(study_uid) and services.archive is not None:
+        study = services.archive.study(study_uid)
+        if study is not None:
+            return _named(_archived_patient(study, services), services), False
+    return services.cases.pseudonym(source), True
+
+
+def _study_of(source: str, records: Records) -> StudyUid:
+    """Return the study of a result or correction of that UID on record; else what was given."""
+    if not UID.fullmatch(source):
+        return StudyUid(source)
+    result = records.find_result(SopUid(source))
+    corrections = records.corrections(sop_instance_uid=SopUid(source))
+    return result.study_uid if result else corrections[-1].study_uid if corrections else StudyUid(source)
+
+
+def _archived_patient(study: ArchivedStudy, services: Services) -> str | None:
+    """Return the patient of one image of a study; the archive's list does not name the issuer."""
+    images = [uid for series in study.series if series.modality == "CT" for uid in series.sop_instance_uids]
+    if services.archive is None or not images:
+        return None
+    with work_folder(services.settings.work_folder) as into:
+        path = services.archive.fetch_instance(images[0], into)
+        with read_failures():
+            return None if path is None else patient_of_image(dcmread(path, stop_before_pixels=True))
+
+
+def _named(patient: str | None, services: Services) -> str:
+    if patient is None:
+        raise Refused("unknown-patient", "the study names no patient")
+    return services.cases.pseudonym(patient)

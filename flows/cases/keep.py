@@ -1,0 +1,280 @@
+"""Cases with truth for the gate, for calibration and for tuning; and a reader's act of acceptance."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from flows.cases.independent_truth import require_independent
+from flows.progress import Progress, silent
+from flows.serving.serve import current
+from models.body import body_mask
+from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
+from models.corrections.scopes import Mask
+from models.errors import ReadFailed, Refused
+from models.organs import KEYS
+from models.resampling import to_model_grid
+from models.uids import SeriesUid, StudyUid
+from services.cases.store import CaseContent
+from services.dicom.ct.phantom_series import read_truth
+from services.dicom.ct.provenance import acquisition_of, patient_of, site_of
+from services.dicom.ct.series import CTSeries, choose_series, load, read_series
+from services.dicom.returned.claims import (
+    Claim,
+    Doubt,
+    Question,
+    without_doubtful_sides,
+    without_swapped_sides,
+)
+from services.dicom.returned.sides import Region
+from services.dicom.seg.files import cited_series, find_seg
+from services.dicom.seg.names import organ_by_code, organ_by_label, type_may_be
+from services.dicom.seg.reader import ReadSegment, SegObject, read_seg
+from services.records.port import Case, Purpose
+from services.wiring import Services
+
+ORIGIN = re.compile(rf"{INDEPENDENT}|(edited|accepted)-from-[1-9]\d*")
+
+
+def add_case(
+    source: Path,
+    truth: Path,
+    purpose: Purpose,
+    origin: str,
+    services: Services,
+    *,
+    site: str | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Take a CT study with its truth into the set of a purpose; told again, it is there once.
+
+    Parameters
+    ----------
+    source
+        Folder with the study's DICOM files.
+    truth
+        ``truth.npz`` of `organloop phantom`, or a SEG (file or folder) drawn on this series.
+    purpose
+        What the case is kept for.
+    origin
+        Of the truth: `independent`, ``edited-from-N`` or ``accepted-from-N``.
+    services
+        What to work with.
+    site
+        Label of scanner and protocol; by default InstitutionName.
+    progress
+        Told each step.
+
+    Returns
+    -------
+    dict
+        ``case_id, purpose, patient, origin, digest, site, acquisition``; patient and case are pseudonyms.
+
+    Raises
+    ------
+    Refused
+        If the series cannot be used, shows no body (`no-body`) or names no patient
+        (`missing-patient-id`), the truth is not on its grid (`truth-off-grid`), names an organ twice,
+        none, or one that its code contradicts (`truth-unreadable`) or lacks one the gate needs
+        (`truth-incomplete`), the origin is none (`unknown-origin`), the truth comes from
+        our result or an algorithm and is said to be independent (`not-independent`), or a kidney
+        lies on the other side (`sides-swapped`); as `require_independent`, `cited_series`, `read_seg` and
+        `CaseStore.add`.
+    StorageFailed
+        If the case cannot be kept.
+    """
+    if not ORIGIN.fullmatch(origin):
+        raise Refused("unknown-origin", "a truth is independent, edited-from-N or accepted-from-N")
+    progress(f"reading {source}")
+    readings = read_series(source)
+    if truth.suffix == ".npz":
+        ct = load(choose_series(readings, services.settings.series_rules))
+        masks = _written_truth(truth, ct)
+    else:
+        seg_file = find_seg(truth)
+        ct = load(cited_series(readings, seg_file))
+        seg = read_seg(seg_file, ct)
+        if origin == INDEPENDENT:
+            require_independent(seg, ct, source, services)
+        masks = _drawn_in_seg(seg, origin)
+        _require_sides(seg, masks, ct)
+    patient = patient_of(ct)
+    if patient is None:
+        raise Refused("missing-patient-id", "the CT names no patient, who may be in another set")
+    contract = current(services).contract
+    missing = [organ for organ in contract.organs if organ not in masks]
+    if missing and purpose is Purpose.GATE:
+        detail = f"a gate case needs truth of every organ; there is none of {', '.join(missing)}"
+        raise Refused("truth-incomplete", detail, {"missing": missing})
+    drawn = np.full(ct.volume.geometry.shape, Provenance.READER, dtype=np.uint8)
+    volume = to_model_grid(ct.volume, contract.spacing_mm, contract.antialias)
+    body_mask(volume.hu)  # no release could answer it: gate and calibration would end there, every time
+    content = CaseContent(
+        volume=volume,
+        ct=ct.volume.geometry,
+        sent={},
+        # What the release that serves does not know yet, a candidate with a new organ is measured by.
+        labels={o: HybridLabel(masks[o], drawn) for o in KEYS if o in masks},
+    )
+    progress("keeping the case")
+    where = site_of(ct) if site is None else site
+    case = services.cases.add(
+        services.records, ct.series_uid, patient, purpose, origin, content, where, acquisition_of(ct)
+    )
+    return asdict(case)
+
+
+def _written_truth(path: Path, ct: CTSeries) -> dict[str, Mask]:
+    """Return the mask of each organ in a ``truth.npz``, on the CT grid."""
+    try:
+        masks, grid = read_truth(path)
+    except FileNotFoundError:
+        raise Refused("truth-unreadable", f"there is no file {path.name}") from None
+    except (BadZipFile, ValueError, LookupError, EOFError, zlib.error) as error:
+        raise Refused("truth-unreadable", f"{path.name} is damaged ({type(error).__name__})") from error
+    except OSError as error:
+        raise ReadFailed(f"{path.name} cannot be read: {error.strerror}.") from error
+    if not grid.same_grid(ct.volume.geometry):
+        raise Refused("truth-off-grid", f"{path.name} was drawn on another grid than the series'")
+    return masks
+
+
+def _drawn_in_seg(seg: SegObject, origin: str) -> dict[str, Mask]:
+    """Return the mask of each organ that a SEG names, on the CT grid."""
+    masks: dict[str, Mask] = {}
+    for segment in seg.segments:
+        organ = _organ_of(segment)
+        if organ is None:
+            continue  # a SEG may hold more than our organs
+        if organ in masks:
+            raise Refused("truth-unreadable", f"two segments are the {organ}", {"segment": segment.number})
+        if origin == INDEPENDENT and segment.automatic:
+            detail = f"an algorithm drew the {organ}, by its SegmentAlgorithmType"
+            raise Refused("not-independent", detail, {"segment": segment.number})
+        masks[organ] = segment.mask
+    if not masks:
+        raise Refused("truth-unreadable", "no segment names an organ of the catalogue")
+    return masks
+
+
+def _require_sides(seg: SegObject, masks: Mapping[str, Mask], ct: CTSeries) -> None:
+    """Refuse a kidney that lies on the other's side, of the other or of the body."""
+    whose = {id(mask): organ for organ, mask in masks.items()}
+    claims: list[Claim] = [whose.get(id(segment.mask)) for segment in seg.segments]
+    theirs = [(segment, Region(segment.mask, ct.volume.geometry)) for segment in seg.segments]
+    for found in without_doubtful_sides(without_swapped_sides(claims, theirs, {}), theirs, {}):
+        if isinstance(found, Question):
+            detail = f"the {found.candidates[0]} lies on the other side"
+            raise Refused(Doubt.SIDES_SWAPPED, detail, {"segment": found.segment})
+
+
+def _organ_of(segment: ReadSegment) -> str | None:
+    """Return the organ that code and label of a segment agree on; there are no voxels here to settle it."""
+    by_label = organ_by_label(segment.label)
+    if by_label is not None and not type_may_be(by_label, segment.type, segment.laterality):
+        detail = f"a segment is labelled as the {by_label} and coded as something else"
+        raise Refused("truth-unreadable", detail, {"segment": segment.number})
+    return organ_by_code(segment.type, segment.laterality) or by_label
+
+
+def freeze_cases(purpose: Purpose, services: Services) -> dict[str, Any]:
+    """Freeze the set of a purpose: ``purpose, version, digest, cases``; the next version if it has grown."""
+    frozen = services.records.freeze(purpose)
+    cases = len(frozen.manifest)
+    return {"purpose": purpose, "version": frozen.version, "digest": frozen.digest, "cases": cases}
+
+
+def list_cases(services: Services, purpose: Purpose | None = None) -> list[dict[str, Any]]:
+    """Return every set, or one: ``purpose, frozen, version, pending, lost, cases``.
+
+    ``frozen`` is the digest of the newest frozen version; ``pending`` are the cases added since, ``lost``
+    those of it that were taken out: with any, the set must be frozen anew.
+    """
+    return [_set(one, services) for one in Purpose if purpose in (None, one)]
+
+
+def _set(purpose: Purpose, services: Services) -> dict[str, Any]:
+    frozen = services.records.frozen(purpose)
+    cases = _by_site(services.records.cases(purpose))
+    known = [entry["case_id"] for entry in frozen.manifest] if frozen else []
+    there = {case.case_id for case in cases}
+    return {
+        "purpose": purpose,
+        "frozen": frozen.digest if frozen else None,
+        "version": frozen.version if frozen else None,
+        "pending": [case.case_id for case in cases if case.case_id not in known],
+        "lost": [case_id for case_id in known if case_id not in there],
+        "cases": [asdict(case) for case in cases],
+    }
+
+
+def _by_site(cases: Collection[Case]) -> list[Case]:
+    return sorted(cases, key=lambda case: (case.site, case.case_id))
+
+
+def accept(
+    study_uid: StudyUid,
+    organs: Collection[str],
+    reader: str,
+    services: Services,
+    series_uid: SeriesUid | None = None,
+) -> dict[str, Any]:
+    """Record that a reader accepts organs of the result written last of a CT series, as they are.
+
+    Parameters
+    ----------
+    study_uid
+        The study.
+    organs
+        Organs accepted.
+    reader
+        Whose act it is.
+    services
+        What to work with.
+    series_uid
+        The CT series; by default the one of the study that has results.
+
+    Returns
+    -------
+    dict
+        The document of the `accept` verb: ``study_uid, series_uid, release, organs, reader``; organs are
+        all that are accepted by now.
+
+    Raises
+    ------
+    Refused
+        `no-result` if nothing of the study (and series) is on record, `several-series` if results of more
+        than one are, `unknown-organ`, `no-name`.
+    """
+    if not reader.strip():
+        raise Refused("no-name", "an acceptance is an act with a name")
+    results = services.records.results_of_study(study_uid)
+    found = [one for one in results if series_uid in (None, one.series_uid)]
+    if not found:
+        raise Refused("no-result", f"no result of study {study_uid} is on record")
+    series = sorted({one.series_uid for one in found})
+    if len(series) > 1:
+        detail = f"the study has results of series {', '.join(series)}: name one with --series"
+        raise Refused("several-series", detail, {"series": len(series)})
+    result = found[-1]
+    known = services.releases.release(result.release).contract.organs
+    unknown = sorted(set(organs) - set(known))
+    if unknown or not organs:
+        detail = f"{', '.join(unknown) or 'no organ'} named; release {result.release} has {', '.join(known)}"
+        raise Refused("unknown-organ", detail)
+    services.records.record_acceptance(study_uid, result.series_uid, result.release, organs, reader)
+    accepted = services.records.accepted_organs(result.series_uid, result.release)
+    return {
+        "study_uid": study_uid,
+        "series_uid": result.series_uid,
+        "release": result.release,
+        "organs": [organ for organ in known if organ in accepted],
+        "reader": reader,
+    }

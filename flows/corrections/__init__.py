@@ -1,0 +1,1 @@
+"""A corrected SEG comes back: understood, kept, taught or left out and why, taken back."""

@@ -1,0 +1,314 @@
+"""A corrected SEG comes back: what it is, what changed, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flows.arrivals.archived_study import is_archived
+from flows.arrivals.one_run import one_run
+from flows.corrections.keep import Understood, keep, standing
+from flows.corrections.outcome import note_outcome, note_refused_save
+from flows.corrections.report import document_of, question_of, refusal
+from flows.corrections.returned_seg import Memory, Placed, finder
+from flows.retries import STILL_ARRIVING
+from models.corrections.ledger import ledger
+from models.corrections.scopes import Mask, Scope
+from models.errors import Refused
+from services.cases.disagreements import ReadersDisagree, takes_back
+from services.cases.store import CaseStore
+from services.dicom.returned.answers import Answers, WrongAnswer
+from services.dicom.returned.understand import ReturnedSeg, Status, understand
+from services.dicom.seg.reader import SegObject, read_seg
+from services.dicom.seg.saving import Saving, content_digest, saving_of
+from services.pictures.changes import most_changed_slice, picture_of_changes
+from services.records.port import Correction, Result
+from services.records.store import open_records
+from services.releases.store import ReleaseStore
+from services.settings import Settings
+from services.wiring import archive_of
+
+NOTHING_CHANGED = "ours-unchanged: no reader changed anything"
+NO_STRANGER = ("no-result", "sent-not-archived", "ambiguous-result", "no-review-regions")
+"""Refusals of what may well be a correction: a person has to name what is missing."""
+NO_RELEASE = "no-release: no release has served from this home"
+TAKEN_BACK = (
+    "ours-unchanged: saved as it was sent after a correction; what that said teaches no more, or waits"
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a person says about a SEG that came in, beside what it holds.
+
+    Parameters
+    ----------
+    answers
+        To its questions, in words: ``3=stomach``; see `services.dicom.returned.answers`.
+    reader
+        Who answers, kept on record with each answer; and who drew it, where the SEG names nobody.
+    scope
+        Where it is truth; None to leave it as it is on record, at first `organ`.
+    """
+
+    answers: tuple[str, ...] = ()
+    reader: str = ""
+    scope: Scope | None = None
+
+
+Show = Callable[[bytes, str], None]
+"""Told a PNG of the slice that changed most, and which one that is."""
+
+
+def memory_of(settings: Settings) -> Memory | None:
+    """Return where corrections are kept at home; None where no release has served yet.
+
+    Raises
+    ------
+    InvalidRelease
+        If the incumbent cannot be read.
+    StorageFailed
+        If the records cannot be reached.
+    """
+    if settings.database_url is None and not settings.records_file.exists():
+        return None
+    records = open_records(settings.records_url)
+    number = records.incumbent()
+    if number is None:
+        return None
+    contract = ReleaseStore(settings.release_store).release(number).contract
+    return Memory(
+        records=records,
+        cases=CaseStore(settings.case_store),
+        spacing_mm=contract.spacing_mm,
+        archive=archive_of(settings),
+        work=settings.work_folder,
+        policy=ReadersDisagree(settings.readers_disagree),
+        antialias=contract.antialias,
+    )
+
+
+def ingest(
+    source: str | Path,
+    study: Path | None = None,
+    sent: Path | None = None,
+    memory: Memory | None = None,
+    *,
+    said: Said = Said(),
+    show: Show | None = None,
+) -> dict[str, Any]:
+    """Tell what a SEG that came in is, and keep what a reader meant by it.
+
+    Parameters
+    ----------
+    source
+        The SEG that came in: a file, a folder with exactly one SEG, or a SOP Instance UID in the archive.
+    study
+        Folder with the CT study's DICOM files; by default the study is fetched from the archive.
+    sent
+        The SEG that was sent, file or folder alike; by default that result of ours on record that it was
+        made from.
+    memory
+        Where to keep it; without one it is only read and compared. What is ours unchanged, of whatever
+        release, or a stranger, is never kept. Told again, nothing is kept twice.
+    said
+        What a person answers; kept from then on.
+    show
+        Told the picture of what changed.
+
+    Returns
+    -------
+    dict
+        The document of the `ingest` verb: ``study_uid, series_uid, sop_instance_uid, sent_uid, release,
+        version, status, code, scope, questions, organs``; ``kept``, whether its case is in the tuning set
+        as this SEG says, and else ``why`` not (a code, a colon, a sentence); ``teaches, disagreements``
+        as `standing`; with status `stranger` also ``detail`` and ``measured``. What is saved as it was sent
+        is on record only after a correction: then it takes that back. A SEG that came to the archive bears
+        it from then on (`flows.corrections.outcome`), a refusal too.
+
+    Raises
+    ------
+    Refused
+        If the CT study, or the SEG that was sent, is named and cannot be used; `no-result`,
+        `sent-not-archived`, `ambiguous-result` if it cannot be told what it was made from;
+        `no-review-regions` if these are the scope and none were shown.
+    WrongAnswer
+        If an answer answers no question.
+    PacsFailed
+        If no archive is known, or it does not answer.
+    LeaseLost
+        If another run of the archived SEG was started meanwhile: this one put nothing more on record.
+    StorageFailed
+        If what is to be kept cannot be stored; `ReadFailed` if not every file can be read.
+    """
+    with ExitStack() as held:
+        if memory is not None and is_archived(source):
+            records = held.enter_context(one_run(f"ingest:{source}", memory.records))
+            memory = replace(memory, records=records)
+        try:
+            document = _ingested(source, study, sent, memory, said, show)
+        except Refused as refused:
+            if memory is not None and refused.code in NO_STRANGER:
+                note_refused_save(source, refused, memory.records)
+            raise
+        if memory is not None:
+            note_outcome(source, document, memory.records)
+        return document
+
+
+def _ingested(
+    source: str | Path,
+    study: Path | None,
+    sent: Path | None,
+    memory: Memory | None,
+    said: Said,
+    show: Show | None,
+) -> dict[str, Any]:
+    with finder(memory, study, sent) as found:
+        named = found.named() if study is not None and sent is not None else None
+        study_uid = named.ct.study_uid if named else None
+        try:
+            seg = found.seg(source)
+            saving = saving_of(seg)
+            study_uid = study_uid or saving.study_uid or None
+            placed = named or found.placed(saving.study_uid, seg)
+            theirs = read_seg(seg, placed.ct)
+            before = _latest(theirs, memory)
+            known = before.sent_uid if before else None
+            ours, result = found.corrected(theirs, placed, known, saving.saved_at)
+            reader = _reader(saving, said, before)
+            told = _with_what_is_on_record(said, before, ours)
+            regions = found.regions(told.scope or Scope.ORGAN, result, placed)
+            seg_as_ours = _as_ours(theirs, ours, memory)
+            try:
+                answer = understand(seg_as_ours, ours, placed.ct.volume.geometry, Answers.parse(told.answers))
+            except WrongAnswer:
+                if said.answers:
+                    raise
+                told = replace(told, answers=())  # it is read otherwise by now: asked again
+                answer = understand(seg_as_ours, ours, placed.ct.volume.geometry)
+        except Refused as refused:
+            if refused.code in (*STILL_ARRIVING, *NO_STRANGER):
+                raise
+            return refusal(Status.STRANGER, study_uid, refused)
+    understood = _understood(
+        placed, replace(saving, reader=reader), theirs, ours, result, answer, told, memory, regions
+    )
+    if show is not None and answer.status is not Status.UNCHANGED:
+        _show(placed, answer, show)
+    if answer.status is Status.UNCHANGED:
+        return _unchanged(understood, memory)
+    if memory is None:
+        return document_of(understood.correction, NO_RELEASE)
+    correction, why = keep(understood, memory)
+    return document_of(correction, why) | standing(correction, memory)
+
+
+def _unchanged(understood: Understood, memory: Memory | None) -> dict[str, Any]:
+    """Tell that nothing was changed; put it on record where it takes back what a reader said before."""
+    correction = understood.correction
+    if memory is None or memory.records.find_result(correction.sop_instance_uid) is not None:
+        return document_of(correction, NOTHING_CHANGED)
+    returned = tuple(one for one in correction.organs if one.organ in understood.answer.returned)
+    correction = replace(correction, organs=returned)
+    if not takes_back(correction, memory.records.corrections(series_uid=correction.series_uid)):
+        return document_of(understood.correction, NOTHING_CHANGED)
+    correction = memory.records.record_correction(correction)
+    return document_of(correction, TAKEN_BACK) | standing(correction, memory)
+
+
+def _reader(saving: Saving, said: Said, before: Correction | None) -> str:
+    """Return who drew it: whom it names, else whom a person names; the last name without an answer stands."""
+    named_before = before.reader if before else ""
+    return saving.reader or ("" if said.answers else said.reader) or named_before or said.reader
+
+
+def _as_ours(theirs: SegObject, ours: SegObject, memory: Memory | None) -> SegObject:
+    """Return what was sent in place of any other object of ours: another release's word is no reader's.
+
+    Under the UID of what was sent only the voxels tell: a viewer may have kept it.
+    """
+    known = memory is not None and memory.records.find_result(theirs.sop_instance_uid) is not None
+    return ours if known and theirs.sop_instance_uid != ours.sop_instance_uid else theirs
+
+
+def _with_what_is_on_record(said: Said, before: Correction | None, ours: SegObject) -> Said:
+    """Add what was said before about the same content: what was answered once stays answered.
+
+    Answers are about what was sent: made from another one, it is asked anew.
+    """
+    if before is None:
+        return said
+    acts = before.answers if before.sent_uid == ours.sop_instance_uid else ()
+    answers = {_asked(act["answer"]): str(act["answer"]) for act in acts}
+    answers |= {_asked(word): word for word in said.answers}
+    return Said(tuple(answers.values()), said.reader, said.scope or Scope(before.scope))
+
+
+def _latest(theirs: SegObject, memory: Memory | None) -> Correction | None:
+    """Return the last version on record of the same content under the same UID."""
+    if memory is None:
+        return None
+    content = content_digest(theirs)
+    known = memory.records.corrections(sop_instance_uid=theirs.sop_instance_uid)
+    return next((one for one in reversed(known) if one.content == content), None)
+
+
+def _asked(answer: str) -> str:
+    return answer.partition("=")[0].strip()
+
+
+def _understood(
+    placed: Placed,
+    saving: Saving,
+    theirs: SegObject,
+    ours: SegObject,
+    result: Result | None,
+    answer: ReturnedSeg,
+    said: Said,
+    memory: Memory | None,
+    regions: Mapping[str, Mask],
+) -> Understood:
+    ct, release = placed.ct, result.release if result else None
+    accepted = memory.records.accepted_organs(ct.series_uid, release) if memory and release else frozenset()
+    entries = ledger(answer.sent, answer.returned, ct.volume.geometry, accepted - _in_doubt(answer))
+    before = _latest(theirs, memory)
+    acts = {str(act["answer"]): act for act in (before.answers if before else ())}
+    correction = Correction(
+        sop_instance_uid=theirs.sop_instance_uid,
+        sent_uid=ours.sop_instance_uid,
+        study_uid=ct.study_uid,
+        series_uid=ct.series_uid,
+        release=release,
+        status=answer.status,
+        reader=saving.reader,
+        viewer=saving.viewer,
+        organs=entries,
+        questions=tuple(question_of(question) for question in answer.questions),
+        content=content_digest(theirs),
+        scope=said.scope or Scope.ORGAN,
+        answers=tuple(
+            acts.get(word, {"answer": word, "reader": said.reader})
+            for word in Answers.parse(said.answers).words
+        ),
+        saved_at=saving.saved_at,
+    )
+    return Understood(correction, answer, ct, Scope(correction.scope), regions)
+
+
+def _in_doubt(answer: ReturnedSeg) -> frozenset[str]:
+    """Return the organs that a question is about; nobody can have accepted what may be gone."""
+    asked = {organ for question in answer.questions for organ in question.candidates}
+    return frozenset(asked - answer.returned.keys())
+
+
+def _show(placed: Placed, answer: ReturnedSeg, show: Show) -> None:
+    k = most_changed_slice(answer.sent, answer.returned)
+    if k is None:
+        return
+    number = placed.ct.images[k].get("InstanceNumber")
+    picture = picture_of_changes(placed.ct.volume.geometry, k, answer.sent, answer.returned)
+    show(picture, f"image {number}" if number else f"slice {k + 1} of {len(placed.ct.images)}")

@@ -1,0 +1,105 @@
+"""What `ingest` said of a SEG that came, put on record with its arrival: a refused one must not look kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flows.arrivals.archived_study import is_archived
+from models.corrections.ledger import OrganState
+from models.errors import Refused
+from models.uids import SopUid
+from services.records.port import CORRECTION_REFUSED, ArrivalState, Records
+
+KEPT = "kept"
+QUESTION_OPEN = "question-open"
+
+NOT_TAKEN = ("refused", "stranger")
+"""Values of ``status`` in the document of the `ingest` verb of a SEG that is not taken."""
+
+
+class Outcome(NamedTuple):
+    """What an arrival becomes by what `ingest` said: its state, and code and sentence for a person."""
+
+    state: ArrivalState
+    code: str
+    detail: str
+
+
+def outcome_of(document: Mapping[str, Any]) -> Outcome:
+    """Return what an arrival becomes.
+
+    Parameters
+    ----------
+    document
+        Of the `ingest` verb, of a refusal too.
+
+    Returns
+    -------
+    Outcome
+        `refused` with the code of the refusal, else `ingested` with `question-open`, `kept` or the code of
+        why its case is not kept for tuning.
+    """
+    if document["status"] in NOT_TAKEN:
+        return Outcome(ArrivalState.REFUSED, document["code"], document["detail"])
+    code, _, why = (document["why"] or "").partition(": ")
+    edited = [one["organ"] for one in document["organs"] if one["state"] == OrganState.EDITED]
+    if document["kept"]:
+        code, why = KEPT, f"version {document['version']} is kept for tuning; edited: {', '.join(edited)}"
+    questions = len(document["questions"])
+    if questions:
+        uid = document["sop_instance_uid"]
+        asked = f"questions open: {questions}; answer by `organloop ingest {uid} --as …`"
+        return Outcome(ArrivalState.INGESTED, QUESTION_OPEN, f"{asked}; {code}: {why}")
+    return Outcome(ArrivalState.INGESTED, code, why)
+
+
+def note_outcome(source: str | Path, document: Mapping[str, Any], records: Records) -> None:
+    """Put on record with its arrival what was said of a SEG; where none came, nothing.
+
+    Parameters
+    ----------
+    source
+        What `ingest` was told to read.
+    document
+        What it said.
+    records
+        Where the arrival is.
+    """
+    uid = str(source) if is_archived(source) else document.get("sop_instance_uid")
+    if uid is not None:
+        measured = document.get("measured", {})
+        note(SopUid(uid), outcome_of(document), records, measured=measured)
+
+
+def note_refused_save(source: str | Path, refused: Refused, records: Records) -> None:
+    """Put on record with its arrival that a SEG of the archive was refused; see `note_outcome`."""
+    if is_archived(source):
+        outcome = Outcome(ArrivalState.REFUSED, refused.code, refused.detail)
+        note(SopUid(str(source)), outcome, records, measured=refused.measured)
+
+
+def note(
+    uid: SopUid, outcome: Outcome, records: Records, *, measured: Mapping[str, Any] | None = None
+) -> None:
+    """Give a SEG's arrival its outcome; one that was taken is not refused by what is tried later.
+
+    An arrival that an earlier version of the program ended as `ingested` has no code: it was never said.
+    """
+    refused = outcome.state is ArrivalState.REFUSED
+    while True:
+        before = records.arrival(uid)
+        if before is None or before.is_study:
+            return
+        if refused and before.state is ArrivalState.INGESTED and before.code:
+            return
+        after = replace(before, state=outcome.state, code=outcome.code, detail=outcome.detail)
+        event: dict[str, Any] = {}
+        if refused:
+            payload = {"detail": outcome.detail, "measured": dict(measured or {})}
+            key = f"{CORRECTION_REFUSED}:{uid}:{outcome.code}"
+            event = {"event": CORRECTION_REFUSED, "payload": payload, "key": key}
+        if after == before or records.change_arrival(before, after, **event):
+            return  # else the watcher changed it meanwhile

@@ -1,0 +1,251 @@
+"""Gate a candidate: both releases answer the frozen gate set, and the differences decide.
+
+The decision and the digest of its report go on record; a report that was changed since counts for nothing.
+A decision that needs a person waits as a state of the release, until `organloop promote` or the flow
+`approve-release`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from flows.gate.cost import serving_cost
+from flows.gate.golden_studies import has_golden
+from flows.gate.page import page_of
+from flows.gate.scores import evidence, measure
+from flows.gate.trial import (
+    GATE_DECIDED,
+    frozen_cases,
+    learnt_patients,
+    looks,
+    made,
+    served_sites,
+    trial_of,
+)
+from flows.gate.views import Views
+from flows.progress import Progress, silent
+from flows.serving.serve import serve, take_out
+from models.errors import Refused
+from models.gate.decide import decide_without_cases, gate
+from models.gate.release_faults import release_faults
+from models.gate.report import Decision, GateReason, GateReport
+from models.release import sha256_hex
+from services.program import program
+from services.records.port import Case, Event, FrozenSet, Purpose, ReleaseState
+from services.releases.gate_reports import GateReports, Trial
+from services.wiring import Services, repository_root
+
+PASSED = (Decision.PROMOTE, Decision.NEEDS_APPROVAL)
+"""Decisions a named person may act on."""
+
+STATE_OF = {
+    Decision.REFUSE: ReleaseState.REFUSED,
+    Decision.NEEDS_APPROVAL: ReleaseState.NEEDS_APPROVAL,
+}
+"""How far a candidate has come by the gate's decision; by any other, it stays a candidate."""
+
+
+def gate_candidate(number: int, services: Services, progress: Progress = silent) -> dict[str, Any]:
+    """Decide on a candidate; a decision made before is returned as it was.
+
+    Parameters
+    ----------
+    number
+        The candidate.
+    services
+        What to work with.
+    progress
+        Told each step, with the time left.
+
+    Returns
+    -------
+    dict
+        The document of the `gate` verb: ``release, decision, organs, reasons, cost``, and what it holds
+        for: ``incumbent, candidate, profile, gate_set, policy``, and the ``program`` that decided.
+
+    Raises
+    ------
+    Refused
+        `is-incumbent`; `gate-set-changed` if the cases are not those that were frozen; `truth-incomplete`
+        or `case-off-grid` if one cannot be used; `gate-report-changed` if the report of a decision made
+        before is not the one on record.
+    InvalidRelease
+        If there is no such release, or it cannot be loaded.
+    ServingFailed
+        If a server does not answer; what was measured until then is kept.
+    StorageFailed
+        If a score or the report cannot be kept.
+    """
+    trial = trial_of(number, services)
+    incumbent, candidate, profile = trial.incumbent, trial.candidate, trial.profile
+    if candidate.number == incumbent.number:
+        raise Refused("is-incumbent", f"release {number} serves already; there is nothing to compare it with")
+    tuning = made(number, services).tuning
+    found = release_faults(
+        incumbent, candidate, tuning.organs, recalibrated=tuning.recalibrated, retrained=tuning.retrained
+    )
+    faults = [fault for fault in found if fault.decision is Decision.REFUSE]
+    if trial.gate_set is None:
+        reasons = [*faults, _not_frozen(len(services.records.cases(Purpose.GATE)))]
+        decided = decide_without_cases(incumbent, candidate, reasons, profile, trial.policy)
+        return _decided(trial, {**_document(trial, decided), "gate_set": None}, None, services)
+    reports = GateReports(services.releases.folder)
+    known, views = reports.find(trial), Views()
+    if known is None:
+        frozen, cases = frozen_cases(services)
+        if faults:
+            decided = decide_without_cases(incumbent, candidate, faults, profile, trial.policy)
+        else:
+            decided, views = _asked(trial, cases, services, progress)
+        ran = program(repository_root(), services.settings.image_digest)
+        document = {**_document(trial, decided), "gate_set": _set(frozen), "program": ran}
+        known = reports.keep(trial, document)
+    elif known.document["decision"] in PASSED and not has_golden(candidate, profile, services):
+        progress("the scores are gone: measuring them again")
+        serve(candidate, services, progress)
+        measure(incumbent, candidate, frozen_cases(services)[1], profile, services, progress)
+    if reports.page(trial) is None and not _decisions(trial, services):
+        progress("drawing the report")
+        if known.document["organs"]:
+            serve(candidate, services, progress)
+        reports.keep_page(trial, page_of(known.document, trial, services, views))
+    return _decided(trial, known.document, known.digest, services)
+
+
+def _set(frozen: FrozenSet | None) -> dict[str, Any] | None:
+    if frozen is None:
+        return None
+    return {"version": frozen.version, "digest": frozen.digest, "cases": len(frozen.manifest)}
+
+
+def _asked(
+    trial: Trial, cases: Sequence[Case], services: Services, progress: Progress
+) -> tuple[GateReport, Views]:
+    """Ask both releases about every case, and decide; return also what is to be seen of the worst."""
+    incumbent, candidate = trial.incumbent, trial.candidate
+    serve(candidate, services, progress)
+    if services.segmenter.profile(candidate.number) != trial.profile:
+        raise Refused("other-profile", "both releases must answer in one serving profile")
+    found = measure(incumbent, candidate, cases, trial.profile, services, progress)
+    origin = made(candidate.number, services)
+    report = gate(
+        incumbent,
+        candidate,
+        replace(origin.tuning, patients=learnt_patients(candidate, cases, services)),
+        evidence(incumbent, candidate, cases, found, origin.sites),
+        trial.profile,
+        trial.policy,
+        served_sites(services),
+        serving_cost(incumbent, candidate, cases, services),
+        looks(trial, services),
+    )
+    return report, found.views
+
+
+def _not_frozen(cases: int) -> GateReason:
+    detail = f"The gate set is not frozen; it has {cases} cases (`organloop cases freeze --purpose gate`)."
+    return GateReason("gate-set-not-frozen", Decision.INSUFFICIENT_EVIDENCE, detail)
+
+
+def _document(trial: Trial, report: GateReport) -> dict[str, Any]:
+    numbers = {"release": trial.candidate.number, "incumbent_release": trial.incumbent.number}
+    return {**numbers, **report.to_json()}
+
+
+def _decisions(trial: Trial, services: Services) -> list[Event]:
+    """Return the decision on a trial as it is on record; none before it was made."""
+    return [e for e in services.records.events(GATE_DECIDED) if e.payload.get("trial") == trial.key]
+
+
+def _decided(
+    trial: Trial, document: dict[str, Any], report: str | None, services: Services
+) -> dict[str, Any]:
+    """Put a decision on record, once, with the digests of report and page; it marks the candidate."""
+    number, digest = trial.candidate.number, trial.candidate.digest
+    page = GateReports(services.releases.folder).page(trial) if report else None
+    services.records.event(
+        GATE_DECIDED,
+        who="gate_candidate",
+        payload={
+            "release": number,
+            "against": trial.incumbent.number,
+            "decision": document["decision"],
+            "gate_set": trial.gate_set,
+            "reasons": sorted({reason["code"] for reason in all_reasons(document)}),
+            "trial": trial.key,
+            "report": report,
+            "page": None if page is None else sha256_hex(page),
+        },
+        key=f"{GATE_DECIDED}:{trial.key}",
+    )
+    if report is not None:
+        require_on_record(trial, report, services)
+    state = services.records.release_states().get(number, ReleaseState.CANDIDATE)
+    if state is not ReleaseState.PROMOTED:
+        state = STATE_OF.get(Decision(document["decision"]), ReleaseState.CANDIDATE)
+        services.records.record_release(number, digest, state)
+    if document["decision"] not in PASSED:
+        take_out(trial.candidate, services)
+    return document
+
+
+def require_on_record(trial: Trial, report: str, services: Services) -> None:
+    """Demand that a report on disk is the one the gate wrote when it decided.
+
+    Parameters
+    ----------
+    trial
+        What it is about.
+    report
+        SHA-256 of the file.
+    services
+        Their records hold the decision.
+
+    Raises
+    ------
+    Refused
+        `gate-report-changed` if the records name another digest; `refused-by-gate` if they name none.
+    """
+    decided = _decisions(trial, services)
+    if not decided:
+        detail = f"no decision on release {trial.candidate.number} is on record"
+        raise Refused("refused-by-gate", f"{detail}: `organloop gate {trial.candidate.number}`")
+    if decided[-1].payload["report"] != report:
+        raise Refused(
+            "gate-report-changed",
+            f"the gate report on release {trial.candidate.number} is not the one the gate wrote",
+            {"on_record": decided[-1].payload["report"], "on_disk": report},
+        )
+
+
+def all_reasons(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the reasons of the release as a whole and of every organ."""
+    return [*report["reasons"], *(reason for organ in report["organs"] for reason in organ["reasons"])]
+
+
+def organ_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one row per organ for a table: what was found, in DSC, and why the decision is what it is."""
+    return [
+        {
+            "organ": organ["organ"],
+            "tuned": "tuned" if organ["tuned"] else "new" if organ.get("new") else "untouched",
+            "decision": organ["decision"],
+            "incumbent": _figure(organ["gate_set"], "incumbent", ".3f"),
+            "candidate": _figure(organ["gate_set"], "candidate", ".3f")
+            if organ["gate_set"] or not organ.get("new")
+            else _figure(organ["new"], "mean", ".3f"),
+            "difference": _figure(organ["gate_set"], "mean", "+.3f"),
+            "at least": _figure(organ["gate_set"], "lower_bound", "+.3f"),
+            "surface": _figure(organ["surface"], "mean", "+.3f"),
+            "a case may lose": _figure(organ["noise"], "may_lose", ".3f"),
+            "by site": ", ".join(f"{site} {found['mean']:+.3f}" for site, found in organ["sites"].items()),
+            "reasons": " ".join(reason["detail"] for reason in organ["reasons"]),
+        }
+        for organ in report["organs"]
+    ]
+
+
+def _figure(found: Mapping[str, Any] | None, name: str, form: str) -> str:
+    return "—" if found is None or found[name] is None else format(found[name], form)

@@ -1,0 +1,1 @@
+"""Every night: bounds checked, heads tuned, the candidate gated."""

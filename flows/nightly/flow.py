@@ -1,0 +1,169 @@
+"""Every night: check the bounds on audited studies, tune on the day's corrections, gate what comes of it.
+
+It never promotes: that is an act with a name and a reason. Steps repeat without harm, so a night that was
+cut short is made up for by the next. The flow itself only decides and waits; the heavy part is a job of its
+own, on a work pool of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+from uuid import UUID
+
+from prefect import flow, runtime, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_run_logger
+
+from flows.calibration.random_audit import check_bounds
+from flows.cases.kept_features import forget_features
+from flows.promotion.flow import gate_task, publish_decision_task
+from flows.tuning.flow import LONGEST_SECONDS, publish_tuning_task, tune_task
+from flows.tuning.plan import AUTO, known, plan, tuning_settings
+from models.errors import OrganloopError
+from services.cases.training_runs import give_up_runs
+from services.settings import Settings
+from services.wiring import connect_in_process
+
+TUNE = "tune-heads/organloop"
+TRIES = 3
+"""How often a job that was lost is started again; it goes on where it was."""
+
+LOOK_SECONDS = 5.0
+
+
+class TuningLost(OrganloopError):
+    """The tuning job came to no end, as often as it was started."""
+
+
+def tuned_on_pool(level: str, settings: Settings, look_seconds: float = LOOK_SECONDS) -> dict[str, Any]:
+    """Let a worker of the tuning pool tune; a run that is lost is started again and goes on.
+
+    Parameters
+    ----------
+    level
+        As `tune_flow` takes it.
+    settings
+        Where the home is, which the worker shares.
+    look_seconds
+        Between two looks at the run.
+
+    Returns
+    -------
+    dict
+        The document of the `tune` verb.
+
+    Raises
+    ------
+    TuningLost
+        If the job came to nothing `TRIES` times, or did not end within `LONGEST_SECONDS`.
+    """
+    services = connect_in_process(settings)
+    ends = time.monotonic() + LONGEST_SECONDS
+    for attempt in range(1, TRIES + 1):
+        run = plan(services, None, tuning_settings(level, settings))
+        document = known(services, run)
+        if document is not None:
+            return document
+        started = run_deployment(
+            TUNE,
+            parameters={"level": level},
+            timeout=0,
+            idempotency_key=f"{run.key}:{runtime.flow_run.id}:{attempt}",
+        )
+        job = cast(FlowRun, started).id  # nobody awaits here
+        print(f"tuning {', '.join(run.evidence.organs)}: job {job}, attempt {attempt} of {TRIES}")
+        print(f"job {job} {'ended' if _completed(job, ends, look_seconds) else 'was lost'}")
+        document = known(services, run)  # as it was decided: corrections that came meanwhile are tomorrow's
+        if document is not None:
+            return document
+    document = known(services, plan(services, None, tuning_settings(level, settings)))
+    if document is not None:
+        return document
+    raise TuningLost(f"the tuning job was started {TRIES} times and came to nothing; its log is at Prefect")
+
+
+def _completed(job: UUID, ends: float, look_seconds: float) -> bool:
+    """Wait for the end of a job, and tell whether it completed; one that was deleted did not."""
+    with get_client(sync_client=True) as client:
+        while True:
+            try:
+                state = client.read_flow_run(job).state
+            except ObjectNotFound:
+                return False
+            if state is not None and state.is_final():
+                return state.is_completed()
+            if time.monotonic() > ends:
+                raise TuningLost(f"job {job} did not end within {LONGEST_SECONDS / 3600:.0f} h")
+            time.sleep(look_seconds)
+
+
+@task(name="check bounds")
+def check_bounds_task() -> dict[str, Any]:
+    """Compare bounds with what readers made of audited studies; the document of the `bounds` verb."""
+    return check_bounds(connect_in_process(Settings()))
+
+
+@task(name="publish bounds")
+def publish_bounds_task(document: dict[str, Any]) -> None:
+    """Show how often bounds held, with intervals; an alert where one is broken."""
+    about = (
+        f"Release {document['release']}: {document['drawn']} studies drawn, {document['reviewed']} reviewed"
+    )
+    rows = [{"organ": organ, **row} for organ, row in document["organs"].items()]
+    create_table_artifact(key="bounds", table=rows, description=about)
+    if document["alerts"]:
+        organs = ", ".join(document["alerts"])
+        get_run_logger().error("bounds of DSC hold less often than promised: %s", organs)
+        create_markdown_artifact(
+            key="bound-alert",
+            markdown=f"**Bounds of DSC hold less often than promised: {organs}.**\n\n{about}.\n\n"
+            "Calibrate again on new cases (`organloop calibrate`), or roll back.",
+        )
+
+
+@task(name="decide what to learn")
+def decide_task(level: str) -> dict[str, Any] | None:
+    """Say which organs have enough evidence; the document of `tune` where nothing is to be computed."""
+    settings = Settings()
+    services = connect_in_process(settings)
+    print(f"kept features of {forget_features(services)} studies are forgotten")
+    run = plan(services, None, tuning_settings(level, settings))
+    print(f"unfinished runs given up: {give_up_runs(settings.home, run.key)}")
+    for organ, why in run.evidence.left_out.items():
+        print(f"{organ} is left as it is: {why}")
+    document = known(services, run)
+    if not run.evidence.organs:
+        print("nothing to learn: no organ has enough new corrections")
+    elif document is not None:
+        print(f"release {document['release']} has learnt all of this already")
+    else:
+        print(f"to be tuned: {', '.join(run.evidence.organs)}")
+    return document
+
+
+@task(name="tune on the pool")
+def tune_on_pool_task(level: str) -> dict[str, Any]:
+    """Start the tuning job and wait for it; the document of the `tune` verb."""
+    return tuned_on_pool(level, Settings())
+
+
+@flow(name="nightly-tuning", log_prints=True)
+def nightly_tuning(level: str = AUTO, on_pool: bool = False) -> dict[str, Any]:
+    """Check bounds, tune, and gate what was tuned; nothing to learn is no error."""
+    bounds = check_bounds_task()
+    publish_bounds_task(bounds)
+    tuned = decide_task(level)
+    if tuned is None:
+        tuned = tune_on_pool_task(level) if on_pool else tune_task(None, level)
+        if not on_pool:
+            publish_tuning_task(tuned)
+    if tuned["release"] is None:
+        return {"bounds": bounds, "tuning": tuned, "gate": None}
+    report = gate_task(tuned["release"])
+    publish_decision_task(report)
+    return {"bounds": bounds, "tuning": tuned, "gate": report}

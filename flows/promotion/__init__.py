@@ -1,0 +1,1 @@
+"""Which release serves: promoted, approved, rolled back, declined, and what is kept of it."""

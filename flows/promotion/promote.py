@@ -1,0 +1,310 @@
+"""Promote a release: load it beside the incumbent, let it answer the canary, flip one row.
+
+Every step may be repeated. Killed between any two, the old incumbent serves or the new one does, as the
+last event `incumbent-changed` says, and the same call again completes the rest. After the flip the golden
+studies must be answered as the gate saw them, or the old release serves again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flows.acts import require_name, require_same_act
+from flows.gate.gate_candidate import PASSED, all_reasons, require_on_record
+from flows.gate.golden_studies import golden_cases, golden_faults
+from flows.gate.trial import trial_of
+from flows.progress import Progress, silent
+from flows.promotion.evidence_pack import keep_pack
+from flows.serving.serve import serve
+from models.contract import ModelContract
+from models.errors import OrganloopError, Refused, ServingTimedOut, ServingUnavailable, StorageFailed
+from models.organs import organ
+from models.proof.canary import Faults, canary_faults, canary_volume
+from services.records.chain import chain_faults
+from services.records.port import Event, ReleaseState
+from services.releases.gate_reports import GateReports
+from services.wiring import Services
+
+INCUMBENT_CHANGED = "incumbent-changed"
+CANARY_FAILED = "canary-failed"
+GOLDEN_FAILED = "golden-failed"
+RELEASE_PROMOTED = "release-promoted"
+PROMOTION = "promotion"
+"""Act of a change of the incumbent that golden studies follow."""
+
+Canary = Callable[[ModelContract], NDArray[np.int16]]
+
+
+def promote(
+    number: int,
+    services: Services,
+    approver: str,
+    reason: str,
+    progress: Progress = silent,
+    canary: Canary = canary_volume,
+) -> dict[str, Any]:
+    """Make a release the incumbent, if the gate let it pass against the one that serves now.
+
+    Parameters
+    ----------
+    number
+        The release; promoted already, what is left of its promotion is done.
+    services
+        What to work with.
+    approver, reason
+        Whose act it is, and why.
+    progress
+        Told before each step.
+    canary
+        Makes the volume both releases answer first, on the contract's model grid.
+
+    Returns
+    -------
+    dict
+        The document of the `promote` verb: ``release, replaced, approver, reason, evidence`` (SHA-256 of
+        the evidence pack).
+
+    Raises
+    ------
+    Refused
+        `log-broken`, `declined`, `refused-by-gate`, `gate-report-changed`, `other-profile`,
+        `refused-by-canary`, `refused-by-golden-study`, `incumbent-changed`, `no-name`; `is-incumbent` if
+        it serves by another act than this one, whose promotion is completed all the same.
+    InvalidRelease
+        If there is no such release, or it cannot be loaded.
+    ServingFailed
+        If a server does not answer; the incumbent is still the old one.
+    """
+    require_name(approver, reason)
+    if services.records.incumbent() != number:
+        progress("asking for the gate's decision")
+        incumbent = require_passed(number, services)
+        release, before = services.releases.release(number), services.releases.release(incumbent)
+        for new in (organ(key) for key in release.contract.organs if key not in before.contract.organs):
+            progress(f"release {incumbent} has no {new.label.lower()}: it was compared with nothing")
+        serve(release, services, progress)
+        progress("asking both releases about the canary study")
+        require_canary(number, incumbent, services, canary)
+        progress(f"making release {number} the incumbent")
+        services.records.set_incumbent(number, approver=approver, reason=reason, replacing=incumbent)
+    document = complete(number, services, progress)
+    require_own_promotion(number, services, approver, reason)
+    return document
+
+
+def require_own_promotion(number: int, services: Services, approver: str, reason: str) -> None:
+    """Refuse a promotion of what serves by another act as `is-incumbent`: nothing lost without a word."""
+    change = _last_change(number, services)
+    served = f"release {number} serves"
+    if not _is_promotion(change):
+        served += f" by a {change.payload['act']}" if change.payload.get("act") else ""
+        approver = ""  # whose act that was is not asked: it was none of these
+    require_same_act(change, approver, reason, "is-incumbent", served)
+
+
+def complete(number: int, services: Services, progress: Progress = silent) -> dict[str, Any]:
+    """Do what is left of a promotion after the flip: golden studies, evidence pack, record.
+
+    Raises
+    ------
+    Refused
+        `refused-by-golden-study`; the release it replaced serves again. `incumbent-changed` if it does
+        not serve any more.
+    """
+    change = _last_change(number, services)
+    if not _is_promotion(change):
+        return told(change)  # it serves, and was not promoted to
+    if services.records.incumbent() != number:
+        raise Refused("incumbent-changed", f"release {number} was made the incumbent and serves no more")
+    done = _promotion_of(change, services)
+    if done is not None:
+        return done
+    progress("asking the golden studies")
+    golden = require_golden(number, services)
+    progress("recording the promotion")
+    return record_promotion(number, golden, services)
+
+
+def require_passed(number: int, services: Services) -> int:
+    """Return the incumbent a release was weighed against and may replace.
+
+    Raises
+    ------
+    Refused
+        `log-broken` if the log is not as it was written: nothing that it says is believed then; `declined`
+        if a person has decided against it; `refused-by-gate` if the gate decided against it, or not at
+        all against the present incumbent on the present gate set in the present serving profile by the
+        present policy and margins;
+        `gate-report-changed` if its report is not the one on record; `no-golden-study` if nothing it
+        scored is kept to compare with once it serves.
+    """
+    _require_whole_log(services)
+    if services.records.release_states().get(number) is ReleaseState.DECLINED:
+        raise Refused("declined", f"a person has decided against release {number}; tune another")
+    trial = trial_of(number, services)
+    kept = GateReports(services.releases.folder).find(trial)
+    if kept is None:
+        detail = f"the gate has not decided on release {number} against release {trial.incumbent.number}"
+        raise Refused("refused-by-gate", f"{detail}: `organloop gate {number}`")
+    require_on_record(trial, kept.digest, services)
+    decision = kept.document["decision"]
+    if decision not in PASSED:
+        codes = sorted({reason["code"] for reason in all_reasons(kept.document)})
+        detail = f"the gate's decision on release {number} is {decision}: {', '.join(codes)}"
+        raise Refused("refused-by-gate", detail, {"decision": decision, "reasons": codes})
+    golden_cases(trial.candidate, trial.profile, services)
+    return trial.incumbent.number
+
+
+def _require_whole_log(services: Services) -> None:
+    faults = chain_faults(services.records.events())
+    if faults:
+        detail = f"{faults[0].what}: {faults[0].detail}"
+        raise Refused(
+            "log-broken",
+            f"the log is not as it was written ({detail}); `organloop audit verify` names every fault, and "
+            "until the records are restored from a backup nothing is promoted",
+            {"faults": len(faults)},
+        )
+
+
+def require_canary(number: int, incumbent: int, services: Services, canary: Canary = canary_volume) -> None:
+    """Let a loaded release answer the canary on every endpoint, beside the incumbent.
+
+    Raises
+    ------
+    Refused
+        `refused-by-canary` with the organs by fault; `other-profile` if an endpoint serves either release in
+        another profile than the gate asked in.
+    ServingFailed
+        If either does not answer.
+    """
+    gated = services.segmenter.profile(incumbent)
+    profiles = {endpoint.profile(one) for endpoint in services.endpoints for one in (incumbent, number)}
+    if profiles != {gated}:
+        detail = f"the gate asked in {gated}; the endpoints serve in {', '.join(sorted(profiles))}"
+        raise Refused("other-profile", detail, {"gated": gated, "served": sorted(profiles)})
+    before, after = services.releases.release(incumbent), services.releases.release(number)
+    hu = canary(after.contract)
+    for endpoint in services.endpoints:
+        faults = canary_faults(before, after, endpoint.segment(hu, incumbent), endpoint.segment(hu, number))
+        if faults:
+            fail_canary(number, faults, services)
+
+
+def require_golden(number: int, services: Services) -> dict[str, Any]:
+    """Let every endpoint answer the golden studies as the gate saw them; return which those were.
+
+    Raises
+    ------
+    Refused
+        `refused-by-golden-study` with the organs by case, or if they cannot be asked at all; the release it
+        replaced serves again.
+    ServingUnavailable, ServingTimedOut, StorageFailed
+        If they could not be asked now. Nobody has looked, so the release it replaced serves again; that says
+        nothing of this one, which may be promoted again.
+    """
+    try:
+        shown, differing = golden_faults(services.releases.release(number), services)
+    except OrganloopError as error:
+        _take_back(number, {}, services)
+        detail = f"release {number} could not be asked the golden studies ({error})"
+        if isinstance(error, ServingUnavailable | ServingTimedOut | StorageFailed):
+            back = services.records.incumbent()
+            raise type(error)(f"{detail}; release {back} serves again: promote it again later") from error
+        raise _golden_failed(number, detail, {}, services) from error
+    if not differing:
+        return {"cases": list(shown), "endpoints": len(services.endpoints)}
+    _take_back(number, differing, services)
+    cases = "; ".join(f"case {case[:12]}: {', '.join(organs)}" for case, organs in differing.items())
+    detail = f"release {number} answers otherwise than the gate saw ({cases})"
+    raise _golden_failed(number, detail, differing, services)
+
+
+def _take_back(number: int, differing: Mapping[str, list[str]], services: Services) -> None:
+    """Make the release it replaced serve again; what nobody could check does not serve."""
+    services.records.event(
+        GOLDEN_FAILED, who="promote_release", payload={"release": number, "differing": dict(differing)}
+    )
+    services.records.set_incumbent(
+        _last_change(number, services).payload["from"],
+        approver="promote_release",
+        reason="golden studies differ" if differing else "golden studies could not be asked",
+        replacing=number,
+        act="golden-failed",
+    )
+
+
+def _golden_failed(
+    number: int, detail: str, differing: Mapping[str, list[str]], services: Services
+) -> Refused:
+    back = services.records.incumbent()
+    return Refused("refused-by-golden-study", f"{detail}; release {back} serves again", dict(differing))
+
+
+def record_promotion(number: int, golden: Mapping[str, Any], services: Services) -> dict[str, Any]:
+    """Mark the incumbent as promoted, keep its evidence pack and put the promotion on record, once."""
+    release, change = services.releases.release(number), _last_change(number, services)
+    services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
+    document = told(change) | {"evidence": keep_pack(change, golden, services)}
+    services.records.event(
+        RELEASE_PROMOTED,
+        who=change.who,
+        payload={**document, "digest": release.digest},
+        key=f"{RELEASE_PROMOTED}:{change.number}",
+    )
+    return _promotion_of(change, services) or document
+
+
+def _last_change(number: int, services: Services) -> Event:
+    """Return the event by which a release came to serve last."""
+    return [e for e in services.records.events(INCUMBENT_CHANGED) if e.payload["to"] == number][-1]
+
+
+def _is_promotion(change: Event) -> bool:
+    """Tell whether a change of the incumbent put a release in another's place, by the gate."""
+    return change.payload["from"] is not None and change.payload.get("act", PROMOTION) == PROMOTION
+
+
+def _promotion_of(change: Event, services: Services) -> dict[str, Any] | None:
+    """Return the document of a promotion on record; None if it is not complete."""
+    key = f"{RELEASE_PROMOTED}:{change.number}"
+    done = [event.payload for event in services.records.events(RELEASE_PROMOTED) if event.key == key]
+    return {name: value for name, value in done[0].items() if name != "digest"} if done else None
+
+
+def told(change: Event) -> dict[str, Any]:
+    """Return the document of a change of the incumbent."""
+    return {
+        "release": change.payload["to"],
+        "replaced": change.payload["from"],
+        "approver": change.who,
+        "reason": change.payload["reason"],
+        "evidence": None,
+    }
+
+
+def fail_canary(number: int, faults: Faults, services: Services) -> None:
+    """Put a wrong answer to the canary or the probe on record, and refuse the release."""
+    measured = {fault: list(organs) for fault, organs in faults.items()}
+    services.records.event(
+        CANARY_FAILED, who="promote_release", payload={"release": number, "faults": measured}
+    )
+    named = "; ".join(f"{fault}: {', '.join(organs)}" for fault, organs in faults.items())
+    raise Refused("refused-by-canary", f"release {number} answers the canary wrongly: {named}", measured)
+
+
+def promotion_page(document: Mapping[str, Any], services: Services) -> str:
+    """Return the dashboard's page of a promotion, Markdown; a new organ is named."""
+    after, before = (services.releases.release(document[name]) for name in ("release", "replaced"))
+    new = [organ(key).label for key in after.contract.organs if key not in before.contract.organs]
+    return (
+        f"# Release {document['release']} serves\n\n"
+        f"It replaced release {document['replaced']}. {document['approver']}: {document['reason']}\n\n"
+        + (f"New, and compared with nothing: {', '.join(new)}.\n\n" if new else "")
+        + f"Evidence pack: `{document['evidence']}`\n"
+    )

@@ -1,0 +1,212 @@
+"""Go back to an earlier incumbent, or decline a candidate that waits: two acts that need no gate."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
+from typing import Any
+
+from flows.acts import newest, require_name, require_same_act
+from flows.progress import Progress, silent
+from flows.promotion.promote import INCUMBENT_CHANGED, fail_canary, told
+from flows.serving.serve import current, serve, take_out
+from models.errors import (
+    InvalidRelease,
+    Refused,
+    ServingFailed,
+    ServingRejected,
+    ServingUnavailable,
+    StorageFailed,
+)
+from models.proof.canary import answer_faults, probe_volume
+from models.release import Release
+from services.inference.port import Endpoint
+from services.records.port import ReleaseState
+from services.wiring import Services
+
+NOT_REACHED = "endpoints-not-reached"
+"""Event: a release was made the incumbent again without them; ``release, endpoints`` (why, one by one)."""
+BROUGHT_IN = "incumbent-brought-in"
+"""Event: a rollback to what serves already, by an act of its own; ``release, reason, not_reached``."""
+PATIENCE_SECONDS = 1.0
+"""An endpoint that says nothing for so long is gone without, where another answers."""
+
+_WITHOUT = (ServingFailed, InvalidRelease)
+"""Why one endpoint is gone without where another answers: away, or unable to load or do what it has to."""
+
+
+def rollback(
+    number: int | None, services: Services, approver: str, reason: str, progress: Progress = silent
+) -> dict[str, Any]:
+    """Go back to an earlier incumbent, which is loaded still: no gate, one probe, one row.
+
+    One endpoint must answer; those that do not are named and gone without, for a wrong release must not go
+    on serving because a machine died. Nothing is mixed by that: every request names its release, and an
+    endpoint without it answers none. One that starts anew loads it; for one that was away and did not end,
+    the same call again does. By another name, or for another reason, that is an act of its own on record.
+
+    Parameters
+    ----------
+    number
+        An earlier incumbent; None for the one the incumbent has replaced.
+    services
+        What to work with.
+    approver, reason
+        Whose act it is, and why.
+    progress
+        Told before each step.
+
+    Returns
+    -------
+    dict
+        The document of the `rollback` verb: ``release, replaced`` (None if it served already), ``approver,
+        reason, not_reached`` (why, one by one).
+
+    Raises
+    ------
+    Refused
+        `no-earlier-incumbent` if there is none, or the release named was never one; `refused-by-canary`
+        if it does not answer sanely.
+    InvalidRelease, ServingFailed
+        If it cannot be loaded, or no endpoint answers; the incumbent stays.
+    """
+    require_name(approver, reason)
+    incumbent = current(services).number
+    earlier = earlier_incumbents(services)
+    if number is None and earlier:
+        number = earlier[-1]
+    if number is None or number not in (*earlier, incumbent):
+        detail = f"release {incumbent} serves; earlier incumbents are {list(earlier) or 'none'}"
+        raise Refused("no-earlier-incumbent", detail)
+    release = services.releases.release(number)
+    progress(f"asking release {number} whether it still answers")
+    away = _bring_back(release, services, progress)
+    if len(away) == len(services.endpoints):
+        raise ServingUnavailable(f"no segmenter answers: {'; '.join(away)}")
+    if number != incumbent:
+        progress(f"making release {number} the incumbent again")
+        services.records.set_incumbent(
+            number, approver=approver, reason=reason, replacing=incumbent, act="rollback"
+        )
+        if away:
+            services.records.event(
+                NOT_REACHED, who="rollback", payload={"release": number, "endpoints": away}
+            )
+    change = services.records.events(INCUMBENT_CHANGED)[-1]
+    document = {name: value for name, value in told(change).items() if name != "evidence"}
+    if (change.who, change.payload["reason"]) != (approver, reason):
+        payload = {"release": number, "reason": reason, "not_reached": away}
+        services.records.event(BROUGHT_IN, who=approver, payload=payload)
+        document |= {"replaced": None, "approver": approver, "reason": reason}
+    return document | {"not_reached": away}
+
+
+def earlier_incumbents(services: Services) -> tuple[int, ...]:
+    """Return the releases that led to the incumbent, in order of promotion.
+
+    One that was rolled back is not among them: a rollback told twice goes back twice, never forth.
+    """
+    line: list[int] = []
+    for event in services.records.events(INCUMBENT_CHANGED):
+        release = event.payload["to"]
+        line = line[: line.index(release)] if release in line else line
+        line.append(release)
+    return tuple(line[:-1])
+
+
+def _bring_back(release: Release, services: Services, progress: Progress) -> list[str]:
+    """Have every endpoint that is there load and answer for a release; return why the others do not."""
+    there, away = _reached(release.number, services.endpoints)
+    refused: InvalidRelease | ServingRejected | None = None
+    hu, profiles = probe_volume(release.contract), set()
+    for endpoint, loaded in there:
+        try:
+            if not loaded:
+                serve(release, replace(services, endpoints=(endpoint,)), progress)
+            # Triton calls a version ready whose process was killed; only an answer proves one.
+            faults = answer_faults(release, endpoint.segment(hu, release.number), hu.shape)
+            profiles.add(endpoint.profile(release.number))
+        except _WITHOUT as error:
+            refused = error if isinstance(error, InvalidRelease | ServingRejected) else refused
+            away.append(str(error))
+            continue
+        if faults:
+            fail_canary(release.number, faults, services)
+    if refused is not None and len(away) == len(services.endpoints):
+        raise refused
+    if profiles:
+        with contextlib.suppress(ServingFailed):  # one address for all may still lead to one that is gone
+            profiles.add(services.segmenter.profile(release.number))
+    if len(profiles) > 1:
+        raise ServingUnavailable(f"the endpoints serve in different profiles: {', '.join(sorted(profiles))}")
+    return away
+
+
+def _reached(number: int, endpoints: Sequence[Endpoint]) -> tuple[list[tuple[Endpoint, bool]], list[str]]:
+    """Ask all at once whether they have a release loaded; return who answered what, and why others did not.
+
+    Once one has answered, the others have `PATIENCE_SECONDS`: where nobody refuses, a dead node's address
+    would take longer than that to give up.
+    """
+    pool = ThreadPoolExecutor(max_workers=len(endpoints))
+    asked = [pool.submit(endpoint.ready, number) for endpoint in endpoints]
+    answered, _ = wait(asked, timeout=PATIENCE_SECONDS)
+    if all(one.exception() is not None for one in answered):
+        wait(asked)
+    pool.shutdown(wait=False)
+    there, away = [], []
+    for endpoint, one in zip(endpoints, asked, strict=True):
+        if not one.done():
+            away.append(f"Triton at {endpoint.url}: no answer in {PATIENCE_SECONDS:g} s")
+            continue
+        try:
+            there.append((endpoint, one.result()))
+        except ServingFailed as error:
+            away.append(str(error))
+    return there, away
+
+
+def decline(number: int, services: Services, approver: str, reason: str) -> dict[str, Any]:
+    """Decide against a candidate, whatever the gate said: it can never serve.
+
+    What is learnt from further corrections is another candidate. Nothing is asked of a server.
+
+    Parameters
+    ----------
+    number
+        The candidate; declined already by the same act, that is told.
+    services
+        What to work with.
+    approver, reason
+        Whose act it is, and why.
+
+    Returns
+    -------
+    dict
+        The document of the `decline` verb: ``release, state, approver, reason``.
+
+    Raises
+    ------
+    Refused
+        `is-incumbent`, `was-incumbent`, `no-name`; `declined` if another act did it.
+    InvalidRelease
+        If there is no such release.
+    StorageFailed
+        If its version folder cannot be removed; the act is on record.
+    """
+    require_name(approver, reason)
+    release = services.releases.release(number)
+    services.records.decline(number, release.digest, approver=approver, reason=reason)
+    take_out(release, services)
+    act = newest(services.records.events("release-state"), release=number, state=str(ReleaseState.DECLINED))
+    if act is None:
+        raise StorageFailed(f"who declined release {number} is not on record")
+    require_same_act(act, approver, reason, "declined", f"release {number} is declined")
+    return {
+        "release": number,
+        "state": act.payload["state"],
+        "approver": act.who,
+        "reason": act.payload["reason"],
+    }

@@ -1,0 +1,1 @@
+"""A CT study in; organ SEG, review SEG and SR out."""

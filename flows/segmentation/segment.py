@@ -1,0 +1,352 @@
+"""Segment one CT study: examine it, serve it, say what was found, prove it, store it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flows.arrivals.archived_study import (
+    archive_of,
+    fetch,
+    is_archived,
+    note_refused,
+    note_segmented,
+    require_all_read,
+    what_changed,
+)
+from flows.arrivals.one_run import one_run
+from flows.calibration.random_audit import is_drawn, record_audit
+from flows.cases.kept_features import keep_features, keeps_features
+from flows.progress import Progress, silent
+from flows.serving.proof import prove_served
+from flows.serving.serve import incumbent
+from models.errors import Refused
+from models.findings import StudyFindings
+from models.judgement.assess import assess
+from models.organs import CATALOGUE
+from models.release import Release
+from models.resampling import to_model_grid
+from models.uids import StudyUid
+from services.dicom.ct.listing import ListedFile
+from services.dicom.ct.provenance import site_of
+from services.dicom.ct.series import CTSeries, SeriesReading, choose_series, load, read_series
+from services.dicom.results.write import ResultObject, write_results
+from services.metrics.figures import note_figures
+from services.pacs.folder import FolderPacs
+from services.pacs.port import ArchivedStudy
+from services.records.port import Records
+from services.stopwatch import Stopwatch
+from services.wiring import Services
+from services.work_folder import work_folder
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedStudy:
+    """What came of one study.
+
+    Parameters
+    ----------
+    series
+        The CT series that was segmented.
+    findings
+        What is said about it.
+    objects
+        The DICOM objects, proven.
+    document
+        The JSON document of the `segment` verb.
+    """
+
+    series: CTSeries
+    findings: StudyFindings
+    objects: tuple[ResultObject, ...]
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """Proven objects that are stored nowhere yet."""
+
+    series: CTSeries
+    findings: StudyFindings
+    objects: tuple[ResultObject, ...]
+    key: str
+
+    def record(self, records: Records) -> None:
+        records.record_result(
+            self.key,
+            study_uid=self.series.study_uid,
+            series_uid=self.series.series_uid,
+            release=self.findings.release,
+            objects={item.kind: item.sop_instance_uid for item in self.objects},
+            site=site_of(self.series),
+        )
+        record_audit(records, self.key, self.series.study_uid, self.series.series_uid, self.findings)
+
+
+def segment(
+    source: str | Path,
+    out: Path | None,
+    services: Services,
+    *,
+    release: int | None = None,
+    organs: Collection[str] | None = None,
+    makes_identifiers: bool = False,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC).astimezone(),
+    progress: Progress = silent,
+) -> SegmentedStudy:
+    """Segment a CT study and store the results where it came from, or in a folder that is named.
+
+    Parameters
+    ----------
+    source
+        Folder with the study's DICOM files, in which nothing is changed; or the UID of a study in the
+        archive. What is there as a path is a path.
+    out
+        Folder for the results, in place of the archive; a new one appears with all of them, see
+        `FolderPacs.store`. By default results of an archived study go to the archive, those of a folder to
+        a folder of this result's own, ``results/<study UID>/<key>`` in the home folder.
+    services
+        What to work with.
+    release
+        Number of the release that must answer; by default the incumbent.
+    organs
+        Organs asked for, keys of the catalogue; None: all that the release segments.
+    makes_identifiers
+        Whether identifiers that images of a folder lack are made, see `read_series`.
+    now
+        The clock; the time a result was first written is kept when it is written again.
+    progress
+        Told each step.
+
+    Raises
+    ------
+    Refused
+        If no series of the study can be segmented safely, with code and measured numbers; of an archived
+        study also as `flows.arrivals.archived_study.fetch`.
+    InvalidRelease
+        If the release asked for is not in the store, or a GPU server answers otherwise than was proven.
+    ServingFailed
+        If the segmenter could not answer.
+    ProofFailed
+        If an object read back differs from what was meant.
+    StorageFailed
+        If the results cannot be stored; in a folder nothing half-written is left, and what the archive took
+        is completed when the step is repeated.
+    PacsFailed
+        If the archive answered with an error, or not at all.
+    LeaseLost
+        If another run of the archived study was started meanwhile: this one put nothing more on record.
+    ReadFailed
+        If not every file can be read that was listed, or that the archive lists of the series.
+    """
+    watch = Stopwatch()
+    asked = _Question(release, organs, now, makes_identifiers and not is_archived(source))
+    if not is_archived(source):
+        made = _make(Path(source), services, asked, watch, progress)
+        return _into_folder(made, out, services, watch)
+    with one_run(f"segment:{source}", services.records) as records:
+        return _segment_archived(
+            StudyUid(str(source)), out, replace(services, records=records), asked, watch, progress
+        )
+
+
+def _segment_archived(
+    source: StudyUid,
+    out: Path | None,
+    services: Services,
+    asked: _Question,
+    watch: Stopwatch,
+    progress: Progress,
+) -> SegmentedStudy:
+    """Fetch, make and store; raises as `segment`."""
+    with work_folder(services.settings.work_folder) as work:
+        with watch.step("fetch"):
+            progress(f"fetching study {source}")
+            study, files = fetch(source, work, services)
+            asked = replace(asked, archived=study, notes=what_changed(study, services))
+        if out is not None:
+            return _into_folder(_make(files, services, asked, watch, progress), out, services, watch)
+        try:
+            made = _make(files, services, asked, watch, progress)
+        except Refused as refused:
+            note_refused(study, refused, services)
+            raise
+    with watch.step("store"):
+        progress("storing the objects in the archive")
+        made.record(services.records)  # first: no SEG of ours in the archive may pass for a stranger's
+        archive_of(services).store(made.objects)
+        note_segmented(study, services)
+    return _segmented(made, None, services, watch)
+
+
+@dataclass(frozen=True)
+class _Question:
+    release: int | None
+    organs: Collection[str] | None
+    now: Callable[[], datetime]
+    makes_identifiers: bool = False
+    archived: ArchivedStudy | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _make(
+    images: Path | list[ListedFile],
+    services: Services,
+    asked: _Question,
+    watch: Stopwatch,
+    progress: Progress,
+) -> _Made:
+    """Read, serve, assess, write and prove; raises as `segment`."""
+    with watch.step("read"):
+        progress(f"reading {images if isinstance(images, Path) else f'{len(images)} CT images'}")
+        readings = read_series(images, makes_identifiers=asked.makes_identifiers)
+        series = load(_chosen(readings, services, asked.archived))
+        if asked.notes:
+            said = replace(series.verdict, notes=(*series.verdict.notes, *asked.notes))
+            series = replace(series, verdict=said)
+    chosen = services.releases.release(incumbent(services) if asked.release is None else asked.release)
+    organs = chosen.contract.organs if asked.organs is None else asked.organs
+    with watch.step("resample"):
+        model_volume = to_model_grid(series.volume, chosen.contract.spacing_mm, chosen.contract.antialias)
+    with watch.step("serve"):
+        progress(f"asking release {chosen.number}: {series.volume.geometry.shape} voxels")
+        hu = model_volume.hu.astype(np.int16, copy=False)
+        prove_served(chosen, services, services.segmenter, progress)
+        answer = services.segmenter.segment(hu, chosen.number, keeps_features(services))
+        profile = services.segmenter.profile(chosen.number)
+        keep_features(services, series, chosen, hu, answer, progress)
+    with watch.step("assess"):
+        audited = is_drawn(series.study_uid, services)
+        findings = assess(answer, model_volume, series.volume.geometry, chosen, profile, organs, audited)
+    with watch.step("write"):
+        progress("writing and proving the DICOM objects")
+        settings = settings_digest(profile, organs, audited)
+        key = result_key(series, chosen, services.settings.seg_profile, settings)
+        written_at = services.records.first_written(key, asked.now())
+        objects = write_results(
+            series,
+            findings,
+            profile=services.settings.seg_profile,
+            written_at=written_at,
+            settings_digest=settings,
+        )
+    return _Made(series, findings, objects, key)
+
+
+def _chosen(
+    readings: list[SeriesReading], services: Services, archived: ArchivedStudy | None
+) -> SeriesReading:
+    """Return the series to segment; what could not be read of an archived study decides nothing."""
+    try:
+        chosen = choose_series(readings, services.settings.series_rules)
+    except Refused:
+        if archived is not None:
+            require_all_read(archived, readings)
+        raise
+    if archived is not None:
+        require_all_read(archived, readings, chosen)
+    return chosen
+
+
+def _into_folder(made: _Made, out: Path | None, services: Services, watch: Stopwatch) -> SegmentedStudy:
+    with watch.step("store"):
+        if out is None:
+            out = services.settings.home / "results" / made.series.study_uid / made.key[:16]
+        FolderPacs(out).store(made.objects)
+        made.record(services.records)
+    return _segmented(made, out, services, watch)
+
+
+def _segmented(made: _Made, out: Path | None, services: Services, watch: Stopwatch) -> SegmentedStudy:
+    document = _document(made, out, watch)
+    note_figures(made.key, document, services.records)
+    return SegmentedStudy(made.series, made.findings, made.objects, document)
+
+
+def settings_digest(serving_profile: str, organs: Collection[str], audited: bool = False) -> str:
+    """Return the digest of all that may change the objects beside images, release and SEG profile.
+
+    Other bits are served in another profile; other rules, words, codes or colours come with another
+    version of the program or another catalogue. An object written under them needs a UID of its own.
+
+    Parameters
+    ----------
+    serving_profile
+        In which the release answered.
+    organs
+        Organs asked for; their order says nothing.
+    audited
+        Whether the study was drawn for the random audit.
+    """
+    drawn = ["audited"] if audited else []
+    return digest([serving_profile, version("organloop"), repr(CATALOGUE), *sorted(organs), *drawn])
+
+
+def result_key(series: CTSeries, release: Release, seg_profile: str, settings: str) -> str:
+    """Return the key under which the same step is the same result: images, release, settings.
+
+    Parameters
+    ----------
+    series
+        Its images went in.
+    release
+        Which was asked.
+    seg_profile
+        Profile of the organ SEG.
+    settings
+        As of `settings_digest`.
+    """
+    images = sorted(str(image.SOPInstanceUID) for image in series.images)
+    return digest([release.digest, seg_profile, settings, *images])
+
+
+def digest(words: Collection[str]) -> str:
+    """Return the SHA-256 of a list of words."""
+    return sha256("\n".join(words).encode()).hexdigest()
+
+
+def _document(made: _Made, out: Path | None, watch: Stopwatch) -> dict[str, Any]:
+    """Return what the verb says; an object has a path only where it was written to a folder."""
+    series, findings = made.series, made.findings
+    return {
+        "study_uid": series.study_uid,
+        "series_uid": series.series_uid,
+        "release": findings.release,
+        "verdict": str(series.verdict.verdict),
+        "notes": list(series.verdict.notes),
+        "objects": [
+            {"kind": item.kind, "uid": item.sop_instance_uid}
+            | ({} if out is None else {"path": str(out / item.file_name)})
+            for item in made.objects
+        ],
+        "organs": [
+            {
+                "organ": finding.organ,
+                "presence": str(finding.presence),
+                "cut_by_field_of_view": finding.cut_by_field_of_view,
+                "volume_ml": round(finding.volume_ml, 2),
+                "flag": None if finding.flag is None else str(finding.flag),
+                "reasons": list(finding.reasons),
+                "dsc_lower_bound": finding.dsc_lower_bound,
+                "entropy": finding.entropy,
+                "disagreement": finding.disagreement,
+                "member_disagreement": finding.member_disagreement,
+                "importance_ml": finding.importance_ml,
+                "band_ml": finding.band_ml,
+            }
+            for finding in findings.organs
+        ],
+        "audited": findings.audited,
+        "importance_ml": findings.importance_ml,
+        "strange": [
+            {"fact": one.name, "value": one.value, "usual": list(one.usual)} for one in findings.strange
+        ],
+        "seconds": watch.seconds(),
+    }

@@ -1,0 +1,135 @@
+"""Which release serves, and bringing another in beside it."""
+
+from __future__ import annotations
+
+import json
+
+from flows.progress import Progress, silent
+from flows.serving.proof import prove_served
+from models.errors import (
+    InvalidRelease,
+    ServingRejected,
+    ServingUnavailable,
+)
+from models.release import Release, sha256_hex
+from services.inference.port import Endpoint
+from services.wiring import Services
+
+VERSION_WRITTEN = "version-written"
+"""Event: a release was written for the servers; ``release, files`` (SHA-256 by path), once for a content."""
+
+
+def incumbent(services: Services) -> int:
+    """Return the number of the release that serves.
+
+    Raises
+    ------
+    InvalidRelease
+        If none has been made the incumbent yet.
+    """
+    number = services.records.incumbent()
+    if number is None:
+        raise InvalidRelease("no release is the incumbent yet: `organloop up` takes in the first one")
+    return number
+
+
+def current(services: Services) -> Release:
+    """Return the release that serves; raises as `incumbent`."""
+    return services.releases.release(incumbent(services))
+
+
+def serve(release: Release, services: Services, progress: Progress = silent) -> None:
+    """Write a release into the repository and load it everywhere; repeatable.
+
+    Raises
+    ------
+    InvalidRelease, ServingUnavailable, ServingTimedOut, StorageFailed
+        As `write` and `load`.
+    """
+    progress(f"writing version {release.number}")
+    write(release, services, progress)
+    load(release, services, progress)
+
+
+def write(release: Release, services: Services, progress: Progress = silent) -> None:
+    """Export what is not exported and write the version folder; repeatable, and asks no server.
+
+    Raises
+    ------
+    InvalidRelease
+        If the release is damaged, or its exports do not agree with torch.
+    StorageFailed
+        If the disk is full or not writable.
+    """
+    store = services.releases
+    if not all(store.has_export(digest) for digest in (release.trunk, *release.heads.values())):
+        progress(f"exporting release {release.number} to ONNX and proving it against torch")
+        from services.releases.exporter import export_release  # torch is loaded only when needed
+
+        export_release(release, store, threads=services.settings.threads)
+    services.repository.write_version(release, store)
+    files = services.repository.digests(release.number)
+    services.records.event(
+        VERSION_WRITTEN,
+        who="serve",
+        payload={"release": release.number, "files": files},
+        key=f"{VERSION_WRITTEN}:{release.number}:{sha256_hex(json.dumps(files, sort_keys=True).encode())}",
+    )
+
+
+def load(release: Release, services: Services, progress: Progress = silent) -> None:
+    """Load a release on every endpoint that does not serve it yet; repeatable.
+
+    Whatever else is kept in the repository is loaded with it: every replica can answer for every release
+    before one of them is made the incumbent. A release that cannot be loaded is taken out of the repository
+    again, unless it is the incumbent, so that it is in the way of no later load; what serves is never
+    touched. On a GPU server the release is proven before it counts as loaded.
+
+    Raises
+    ------
+    InvalidRelease
+        If it cannot be loaded, or a GPU server answers otherwise than was proven at export.
+    ServingUnavailable, ServingTimedOut
+        If an endpoint does not answer.
+    """
+    kept = sorted({release.number, *services.repository.versions()})
+    for endpoint in services.endpoints:
+        missing = [number for number in kept if not endpoint.ready(number)]
+        if missing:
+            progress(f"loading version {', '.join(map(str, missing))}")
+            _load(release, endpoint, services)
+            for number in missing:
+                if not endpoint.ready(number):
+                    progress(f"release {number} is kept and cannot be loaded; a rollback to it would fail")
+        try:
+            prove_served(release, services, endpoint, progress)
+        except InvalidRelease:
+            take_out(release, services)
+            raise
+
+
+def _load(release: Release, endpoint: Endpoint, services: Services) -> None:
+    try:
+        endpoint.load()
+    except ServingRejected as error:
+        if endpoint.ready(release.number):
+            return  # it is another version that cannot be loaded
+        take_out(release, services)
+        raise InvalidRelease(f"release {release.number} cannot be loaded: {error}") from error
+    if not endpoint.ready(release.number):
+        raise ServingUnavailable(f"release {release.number} was loaded and is not ready")
+
+
+def take_out(release: Release, services: Services) -> None:
+    """Take a version out that nobody can use; one that has served stays, for it may elsewhere still.
+
+    Every loaded release takes a segmenter's memory, and its time to start. It is loaded until the next load.
+
+    Raises
+    ------
+    StorageFailed
+        If the folder cannot be removed.
+    """
+    served = {event.payload["to"] for event in services.records.events("incumbent-changed")}
+    if release.number in services.repository.versions() and release.number not in served:
+        services.repository.remove_version(release.number)  # a rollback may need what served

@@ -1,0 +1,1 @@
+"""Whole networks: trained again, or brought in from a public checkpoint."""

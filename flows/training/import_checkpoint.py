@@ -1,0 +1,148 @@
+"""Bring a public checkpoint in: a release of its weights, exported and proven, as a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.candidates import publish_candidate
+from flows.progress import Progress, silent
+from models.errors import Refused
+from models.network.checkpoints.importing import LEFT_OUT, import_checkpoint
+from models.network.weights import head_to_bytes, trunk_to_bytes
+from models.organs import KEYS
+from models.release import Release, sha256_hex
+from services.records.port import ReleaseState
+from services.releases.exporter import export_release
+from services.stopwatch import Stopwatch
+from services.wiring import Services
+
+CHECKPOINT_IMPORTED = "checkpoint-imported"
+
+
+def keep_checkpoint(
+    path: Path, services: Services, organs: Sequence[str] | None = None, progress: Progress = silent
+) -> dict[str, Any]:
+    """Import a checkpoint and publish the candidate that comes of it; once, however often it is repeated.
+
+    It claims no bound, has no parent and serves nobody: whoever wants it served decides so.
+
+    Parameters
+    ----------
+    path
+        A file of ``torch.save``.
+    services
+        What to work with; nothing is asked of a server.
+    organs
+        Keys of the file's classes, in its order, ``-`` for one to leave out; None: the published 32.
+    progress
+        Told each step, and what whoever lets it serve must know.
+
+    Returns
+    -------
+    dict
+        The document of the `import-checkpoint` verb: ``release, digest, state, kind, sha256`` (the file's),
+        ``said`` (the licence, or what the weights do not tell), ``organs`` (in the file's order), ``parity``
+        (by organ: ``max_logit_difference, flipped, voxels``), ``seconds``.
+
+    Raises
+    ------
+    Refused
+        As `models.network.checkpoints.importing.import_checkpoint`; `unknown-organ`.
+    InvalidRelease
+        If the serving engine does not answer as torch does; nothing is published then.
+    StorageFailed
+        If the disk is full or not writable.
+    """
+    watch = Stopwatch()
+    store = services.releases
+    with watch.step("read"):
+        unknown = sorted(set(organs or ()) - {*KEYS, LEFT_OUT})
+        if unknown:
+            named = ", ".join(map(repr, unknown))
+            detail = f"the catalogue has no {named}; it has {', '.join(KEYS)}"
+            raise Refused("unknown-organ", detail, {"organs": unknown})
+        network = import_checkpoint(path, organs)
+        digest = sha256_hex(path.read_bytes())
+        progress(network.said)
+    with watch.step("keep"):
+        draft = Release(
+            number=1,
+            parent=None,
+            trunk=store.add_trunk(trunk_to_bytes(network.trunk, exact=True)),
+            heads={organ: store.add_head(head_to_bytes(head)) for organ, head in network.heads.items()},
+            contract=network.contract,
+            note=f"Imported {network.kind} checkpoint, SHA-256 {digest}. {network.said}",
+        )
+    progress(f"{len(draft.heads)} heads on a {network.kind}; proving the export in the engine")
+    with watch.step("export"):
+        parity = export_release(draft, store, threads=services.settings.threads)
+    candidate = publish_candidate(services, draft)
+    if candidate.number not in services.records.release_states():
+        services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
+    payload = {
+        "release": candidate.number,
+        "digest": candidate.digest,
+        "kind": network.kind,
+        "sha256": digest,
+        "said": network.said,
+    }
+    services.records.event(
+        CHECKPOINT_IMPORTED,
+        who="import_checkpoint",
+        payload=payload,
+        key=f"{CHECKPOINT_IMPORTED}:{candidate.digest}",
+    )
+    return {
+        "release": candidate.number,
+        "digest": candidate.digest,
+        "state": str(services.records.release_states()[candidate.number]),
+        "kind": network.kind,
+        "sha256": digest,
+        "said": network.said,
+        "organs": list(candidate.contract.organs),
+        "parity": {
+            one.organ: {
+                "max_logit_difference": one.max_logit_difference,
+                "flipped": one.flipped,
+                "voxels": one.voxels,
+            }
+            for one in parity
+        },
+        "seconds": watch.seconds(),
+    }
+
+
+def require_first(services: Services, approver: str, reason: str) -> None:
+    """Refuse to let a release serve without a name (`no-name`) or beside another (`incumbent-exists`)."""
+    if not approver.strip() or not reason.strip():
+        raise Refused("no-name", "this is an act with a name and a reason")
+    serving = services.records.incumbent()
+    if serving is not None:
+        raise Refused("incumbent-exists", f"release {serving} serves already", {"incumbent": serving})
+
+
+def make_first(number: int, services: Services, approver: str, reason: str) -> None:
+    """Make a release the incumbent of a home where none serves yet; no gate, for there is nothing to weigh.
+
+    Parameters
+    ----------
+    number
+        The release.
+    services
+        What to work with; nothing is asked of a server.
+    approver, reason
+        Whose act it is, and why.
+
+    Raises
+    ------
+    Refused
+        `incumbent-exists`: beside one that serves, a release is promoted by the gate. `no-name`.
+    InvalidRelease
+        If there is no such release.
+    """
+    require_first(services, approver, reason)
+    release = services.releases.release(number)
+    services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
+    services.records.set_incumbent(number, approver=approver, reason=reason)

@@ -1,0 +1,1 @@
+"""Heads tuned on what readers corrected: planned, taught, published as a candidate."""

@@ -1,0 +1,241 @@
+"""What one run of tuning will learn from, decided before anything is computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flows.calibration.cases import usable
+from flows.gate.trial import CANDIDATE_TRAINED, CANDIDATE_TUNED
+from flows.serving.serve import current
+from models.bounds.conformal import CONFIDENCE, fewest_cases
+from models.errors import Refused
+from models.organs import KEYS
+from models.release import Release, sha256_hex
+from models.tuning.settings import Level, TuningSettings
+from services.cases.disagreements import ReadersDisagree, teaching_words, valid_words
+from services.cases.tuning_evidence import Evidence, LabelledCase, gather
+from services.inference.engine import serving_profile
+from services.records.port import Case, Purpose, ReleaseState
+from services.settings import Settings
+from services.wiring import Services
+
+AUTO = "auto"
+"""The ladder: the lowest level that does."""
+
+TUNING_DECLINED = "tuning-declined"
+"""Event: no candidate came of it: every label was in doubt, or no head would have been better."""
+
+
+@dataclass(frozen=True)
+class TuningRun:
+    """One run of tuning, decided before anything is computed.
+
+    Parameters
+    ----------
+    parent
+        The incumbent that is tuned.
+    evidence
+        Which organs learn from which cases.
+    calibration_cases
+        Cases with independent truth that tuned organs are calibrated on; empty if no bound can be claimed.
+    settings
+        How to tune.
+    profile
+        Serving profile.
+    new_organs
+        Organs that the incumbent does not have, each to get a head from readers' masks alone.
+    """
+
+    parent: Release
+    evidence: Evidence
+    calibration_cases: tuple[Case, ...]
+    settings: TuningSettings
+    profile: str
+    new_organs: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Digest of everything the candidate depends on but the device: who waits for it may not have one."""
+        document = {
+            "incumbent": self.parent.digest,
+            "learnt from": [(one.case.digest, one.organs, one.correction) for one in self.evidence.corrected],
+            "replayed of": [(one.case.digest, one.organs, one.correction) for one in self.evidence.older],
+            "budget": self.evidence.budget,
+            "calibrated on": [case.digest for case in self.calibration_cases],
+            "settings": {k: v for k, v in asdict(self.settings).items() if k != "device"},
+            "profile": self.profile,
+            **({"new organs": self.new_organs} if self.new_organs else {}),
+        }
+        return sha256_hex(json.dumps(document, sort_keys=True).encode())
+
+
+def known(services: Services, run: TuningRun) -> dict[str, Any] | None:
+    """Return the document of a run that needs no computing: nothing to learn, or learnt before.
+
+    Returns
+    -------
+    dict or None
+        The document of the `tune` verb; None if there is something to do.
+    """
+    if not run.evidence.organs:
+        report = {"left_out": dict(run.evidence.left_out)}
+        return document(run, None, report) | {"seconds": {"total": 0.0}}
+    events = (*services.records.events(CANDIDATE_TUNED), *services.records.events(TUNING_DECLINED))
+    event = next((event for event in events if event.payload["key"] == run.key), None)
+    if event is None:
+        return None
+    number = event.payload.get("release")
+    release = None if number is None else services.releases.release(int(number))
+    told = document(run, release, event.payload["report"]) | {"seconds": event.payload["seconds"]}
+    if release is not None:
+        told["state"] = str(services.records.release_states().get(release.number, ReleaseState.CANDIDATE))
+    return told
+
+
+def document(run: TuningRun, candidate: Release | None, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document of the `tune` verb.
+
+    Parameters
+    ----------
+    run
+        What was decided.
+    candidate
+        What came of it.
+    report
+        What is known beside that; what is missing is empty.
+    """
+    nothing: dict[str, Any] = {
+        "organs": [], "left_out": {}, "corrections": 0, "replayed": 0, "studies": {}, "levels": {},
+        "ladders": {}, "doubts": [], "curve": {}, "cost": {}, "device": None,
+    }  # fmt: skip
+    return {
+        "release": candidate.number if candidate else None,
+        "digest": candidate.digest if candidate else None,
+        "state": str(ReleaseState.CANDIDATE) if candidate else None,
+        "parent": run.parent.number,
+        "level": str(run.settings.level or "auto"),
+        **nothing,
+        **report,
+    }
+
+
+def tuning_settings(level: str, settings: Settings) -> TuningSettings:
+    """Return how to tune at a level, or up the ladder, on the device of the settings."""
+    return TuningSettings(None if level == AUTO else Level(level), device=settings.tuning_device)
+
+
+def plan(
+    services: Services,
+    organs: Collection[str] | None,
+    settings: TuningSettings,
+    new_organs: Collection[str] = (),
+) -> TuningRun:
+    """Decide what would be learnt from what, without computing anything.
+
+    Parameters
+    ----------
+    services, settings
+        As `tune`.
+    organs
+        Organs that may be tuned; None: every one of the contract, or, with new organs, only these.
+    new_organs
+        Organs of the catalogue that the contract lacks.
+
+    Raises
+    ------
+    ValueError, InvalidRelease
+        As `tune`.
+    """
+    parent = current(services)
+    contract = parent.contract
+    unknown = sorted(set(organs or ()) - set(contract.organs))
+    if unknown:
+        raise ValueError(f"no such organ: {', '.join(unknown)}; there are {', '.join(contract.organs)}")
+    had = [organ for organ in new_organs if organ in contract.organs or organ not in KEYS]
+    if had:
+        raise ValueError(f"no new organ of the catalogue: {', '.join(had)}; tuning is for those there are")
+    new = tuple(dict.fromkeys(new_organs))
+    every = organs is None and not new
+    asked = [organ for organ in contract.organs if every or organ in (organs or ())] + list(new)
+    learnt = set(_learnt(services, parent))
+    profile = serving_profile(services.settings.threads)
+    independent, _ = usable(services.records.cases(Purpose.CALIBRATION))
+    calibrates = parent.calibration is not None and parent.calibration.profile == profile
+    enough = calibrates and len(independent) >= fewest_cases(CONFIDENCE)
+    return TuningRun(
+        parent=parent,
+        evidence=gather(
+            services.records,
+            services.cases,
+            learnt,
+            asked,
+            ReadersDisagree(services.settings.readers_disagree),
+        ),
+        calibration_cases=tuple(independent) if enough else (),
+        settings=settings,
+        profile=profile,
+        new_organs=new,
+    )
+
+
+def refuse_taken_back(services: Services, learnt_from: Collection[LabelledCase]) -> None:
+    """Refuse a candidate that has learnt what no longer teaches: nobody is to learn it after all.
+
+    Raises
+    ------
+    Refused
+        `correction-taken-back` with the number of words that were withdrawn, said anew or put in doubt
+        by another reader since the run began.
+    """
+    records, policy = services.records, ReadersDisagree(services.settings.readers_disagree)
+    words, _ = teaching_words(valid_words(records.corrections()), records.agreements(), policy)
+    standing = {(word.correction.name, organ) for (_, organ), word in words.items()}
+    said = {(one.correction, organ) for one in learnt_from if one.correction for organ in one.organs}
+    gone = len(said - standing)
+    if gone:
+        detail = f"{gone} of the words learnt from were taken back or replaced meanwhile; start again"
+        raise Refused("correction-taken-back", detail, {"words": gone})
+
+
+def _learnt(services: Services, release: Release) -> Iterator[tuple[str, str]]:
+    """Yield what a release and its ancestors have learnt: the correction, and each organ it changed."""
+    taught = taught_on_record(services)
+    lineage = tuple(lineage_of(services, release))
+    for one, before in zip(lineage, (*lineage[1:], None), strict=True):
+        yield from learnt_anew(one, before, taught.get(one.digest))
+
+
+def taught_on_record(services: Services) -> Mapping[str, Mapping[str, Collection[str]]]:
+    """Return by digest of a release which organs each correction taught; only of those where it is known."""
+    events = (*services.records.events(CANDIDATE_TUNED), *services.records.events(CANDIDATE_TRAINED))
+    return {
+        event.payload["digest"]: event.payload["taught"]
+        for event in events
+        if "digest" in event.payload and event.payload.get("taught") is not None
+    }
+
+
+def learnt_anew(
+    release: Release, parent: Release | None, taught: Mapping[str, Collection[str]] | None
+) -> Iterator[tuple[str, str]]:
+    """Yield what a release has learnt that its parent has not: the correction, and each organ it changed.
+
+    What was refused or in dispute taught nothing. A release of which it is not on record what each
+    correction taught is taken to have learnt every organ it changed from all of them.
+    """
+    for organ, head in release.heads.items():
+        if parent is None or parent.trunk != release.trunk or parent.heads.get(organ) != head:
+            for name in release.corrections:
+                if taught is None or organ in taught.get(name, ()):
+                    yield name, organ
+
+
+def lineage_of(services: Services, release: Release) -> Iterator[Release]:
+    """Yield a release and its ancestors."""
+    yield release
+    while release.parent is not None:
+        release = services.releases.release(release.parent)
+        yield release

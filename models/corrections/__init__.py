@@ -1,0 +1,1 @@
+"""What a reader changed, where it is truth, and which labels are in doubt."""

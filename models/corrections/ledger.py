@@ -1,0 +1,281 @@
+"""What a reader changed in one study, organ by organ, and the labels that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
+from scipy.spatial import cKDTree
+
+from models.corrections.scopes import Mask, Scope, truth_region
+from models.geometry import Geometry
+
+INDEPENDENT = "independent"
+"""Origin of a truth that was drawn without our result."""
+
+
+class OrganState(StrEnum):
+    """What the reader did to one organ."""
+
+    EDITED = "edited"
+    ACCEPTED = "accepted"
+    NOT_REVIEWED = "not-reviewed"
+
+
+class Provenance(IntEnum):
+    """Whose word a voxel's label is.
+
+    `MODEL` is the served result and no truth. `READER` and `ACCEPTED` are truth. `OVERPAINT` was
+    lost to a neighbour's brush: probably meant, never looked at.
+    """
+
+    MODEL = 0
+    READER = 1
+    OVERPAINT = 2
+    ACCEPTED = 3
+
+
+LABEL_WEIGHT: Mapping[Provenance, float] = {
+    Provenance.MODEL: 0.0,
+    Provenance.READER: 1.0,
+    Provenance.OVERPAINT: 0.25,
+    Provenance.ACCEPTED: 1.0,
+}
+"""Weight of a voxel in tuning, 0..1. Our own result weighs nothing: it never becomes truth by itself."""
+
+
+@dataclass(frozen=True)
+class OrganLedger:
+    """What became of one organ between the SEG that was sent and the one that came back.
+
+    Parameters
+    ----------
+    organ
+        Key in the catalogue.
+    state
+        `edited` if any voxel changed; else `accepted` if a reader said so; else `not-reviewed`.
+    added_voxels, removed_voxels
+        Voxels on the CT grid that came into the organ, and that left it.
+    by_overpaint_voxels
+        Those of `removed_voxels` that another organ gained: the brush took them.
+    added_ml, removed_ml
+        The same in millilitres.
+    surface_mm
+        Mean distance between the two surfaces in millimetres, 0 when nothing changed; None when
+        one of them is empty and no distance exists.
+    """
+
+    organ: str
+    state: OrganState
+    added_voxels: int
+    removed_voxels: int
+    by_overpaint_voxels: int
+    added_ml: float
+    removed_ml: float
+    surface_mm: float | None
+
+    @property
+    def only_overpainted(self) -> bool:
+        """Whether a neighbour's brush explains every change, so that nobody meant this organ."""
+        return self.added_voxels == 0 and 0 < self.removed_voxels == self.by_overpaint_voxels
+
+
+@dataclass(frozen=True, eq=False)
+class HybridLabel:
+    """One organ's label for tuning: our result with the reader's word over it.
+
+    Parameters
+    ----------
+    inside
+        Whether a voxel belongs to the organ.
+    provenance
+        `Provenance` of each voxel, axes (k, j, i), uint8.
+    """
+
+    inside: Mask
+    provenance: NDArray[np.uint8]
+
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """Weight of each voxel in tuning, axes (k, j, i), float32 in 0..1."""
+        table = np.array([LABEL_WEIGHT[kind] for kind in Provenance], dtype=np.float32)
+        return table[self.provenance]
+
+
+def ledger(
+    sent: Mapping[str, Mask],
+    returned: Mapping[str, Mask],
+    geometry: Geometry,
+    accepted: AbstractSet[str] = frozenset(),
+) -> tuple[OrganLedger, ...]:
+    """Compare what was sent with what came back.
+
+    Parameters
+    ----------
+    sent
+        Mask of every organ that was sent, by key; empty for an absent one.
+    returned
+        Mask of every organ that came back and whose identity is beyond doubt. An organ that did not
+        come back has not been reviewed; one that was not sent counts as sent empty.
+    geometry
+        The CT grid.
+    accepted
+        Organs that a reader accepted by an act; it counts where no voxel changed.
+
+    Returns
+    -------
+    ledger
+        One entry per organ, in the order sent, organs that are new after them.
+
+    Raises
+    ------
+    ValueError
+        If a mask is not on the CT grid.
+    """
+    _require_grid(sent, geometry)
+    _require_grid(returned, geometry)
+    gained = _gained(sent, returned, geometry.shape)
+    organs = [*sent, *(organ for organ in returned if organ not in sent)]
+    nothing = np.zeros(geometry.shape, dtype=bool)
+    entries = []
+    for organ in organs:
+        before = sent.get(organ, nothing)
+        after = returned.get(organ, before)
+        removed = before & ~after
+        added_voxels = int(np.count_nonzero(after & ~before))
+        removed_voxels = int(np.count_nonzero(removed))
+        edited = added_voxels + removed_voxels > 0
+        unchanged = OrganState.ACCEPTED if organ in accepted else OrganState.NOT_REVIEWED
+        entries.append(
+            OrganLedger(
+                organ=organ,
+                state=OrganState.EDITED if edited else unchanged,
+                added_voxels=added_voxels,
+                removed_voxels=removed_voxels,
+                by_overpaint_voxels=int(np.count_nonzero(removed & gained)),
+                added_ml=added_voxels * geometry.voxel_ml,
+                removed_ml=removed_voxels * geometry.voxel_ml,
+                surface_mm=mean_surface_mm(before, after, geometry) if edited else 0.0,
+            )
+        )
+    return tuple(entries)
+
+
+def hybrid_labels(
+    sent: Mapping[str, Mask],
+    returned: Mapping[str, Mask],
+    entries: tuple[OrganLedger, ...],
+    scope: Scope = Scope.ORGAN,
+    regions: Mapping[str, Mask] | None = None,
+) -> dict[str, HybridLabel]:
+    """Lay the reader's organs over our result.
+
+    An edited organ is the reader's word in every voxel of the scope, except those lost to a neighbour's
+    brush. Outside the scope it is still our result, which is no truth: neither organ nor background. So
+    is an organ that only lost voxels to a neighbour's brush. An organ accepted by an act is accepted
+    whole.
+
+    Parameters
+    ----------
+    sent, returned
+        As given to `ledger`.
+    entries
+        What `ledger` answered for them.
+    scope
+        What the reader vouches for in an edited organ.
+    regions
+        By organ where the reader was asked to look, for the scope `REGIONS`.
+
+    Returns
+    -------
+    labels
+        One label per entry, by organ key.
+    """
+    shape = next(iter({**returned, **sent}.values())).shape
+    gained = _gained(sent, returned, shape)
+    nothing = np.zeros(shape, dtype=bool)
+    labels = {}
+    for entry in entries:
+        before = sent.get(entry.organ, nothing)
+        after = returned.get(entry.organ, before)
+        whole = {OrganState.EDITED: Provenance.READER, OrganState.ACCEPTED: Provenance.ACCEPTED}
+        ground = Provenance.MODEL if entry.only_overpainted else whole.get(entry.state, Provenance.MODEL)
+        overpainted = before & ~after & gained
+        provenance = np.full(shape, ground, dtype=np.uint8)
+        if ground is Provenance.READER and scope is not Scope.ORGAN:
+            edited = before ^ after
+            of_organ = (regions or {}).get(entry.organ)
+            provenance[~truth_region(scope, edited, edited & ~overpainted, of_organ)] = Provenance.MODEL
+        provenance[overpainted] = Provenance.OVERPAINT
+        labels[entry.organ] = HybridLabel(after, provenance)
+    return labels
+
+
+def origin_of(state: OrganState, release: int) -> str | None:
+    """Return the origin of the truth an organ's state gives: ``edited-from-N``, ``accepted-from-N`` or None.
+
+    Parameters
+    ----------
+    state
+        What the reader did.
+    release
+        Number N of the release whose result was shown.
+    """
+    return None if state is OrganState.NOT_REVIEWED else f"{state}-from-{release}"
+
+
+def mean_surface_mm(first: Mask, second: Mask, geometry: Geometry) -> float | None:
+    """Return the mean distance between the surfaces of two masks in millimetres.
+
+    A surface is the centres of the voxels with a face neighbour outside the mask or the volume.
+    Distances go from each surface voxel of either mask to the nearest of the other, and are averaged
+    over all of them.
+
+    Parameters
+    ----------
+    first, second
+        Masks on the grid of `geometry`.
+    geometry
+        Where the voxels are; a sheared grid is measured truly.
+
+    Returns
+    -------
+    distance
+        Millimetres, 0 or more; None when either mask is empty.
+
+    Notes
+    -----
+    Source: average symmetric surface distance, Heimann et al., IEEE TMI 28(8), 2009, equation 4.
+    """
+    if not first.any() or not second.any():
+        return None
+    one, two = (geometry.to_lps(_surface(mask)) for mask in (first, second))
+    there = cKDTree(two).query(one)[0]
+    back = cKDTree(one).query(two)[0]
+    return float((there.sum() + back.sum()) / (len(one) + len(two)))
+
+
+def _surface(mask: Mask) -> NDArray[np.intp]:
+    """Return the (k, j, i) indices of a mask's surface voxels, shape (n, 3)."""
+    corner = np.array([np.flatnonzero(mask.any(axis=other))[[0, -1]] for other in ((1, 2), (0, 2), (0, 1))])
+    box = mask[tuple(slice(low, high + 1) for low, high in corner)]
+    return np.argwhere(box & ~binary_erosion(box)) + corner[:, 0]
+
+
+def _gained(sent: Mapping[str, Mask], returned: Mapping[str, Mask], shape: tuple[int, ...]) -> Mask:
+    """Return the voxels any organ gained; where one organ lost a voxel, another must have gained it."""
+    gained = np.zeros(shape, dtype=bool)
+    for organ, after in returned.items():
+        gained |= after & ~sent[organ] if organ in sent else after
+    return gained
+
+
+def _require_grid(masks: Mapping[str, Mask], geometry: Geometry) -> None:
+    for organ, mask in masks.items():
+        if mask.shape != geometry.shape or mask.dtype != np.bool_:
+            raise ValueError(f"mask of {organ}: {mask.dtype} {mask.shape} is not bool {geometry.shape}")

@@ -1,0 +1,230 @@
+"""What one release scores on one case, organ by organ, and the pairs the gate weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.body import filled_body
+from models.bounds.acquisition_facts import acquisition_facts, strange_facts
+from models.bounds.domain import is_out_of_domain, study_feature
+from models.bounds.expectation import expected_dsc, signs_of
+from models.calibration import OrganCalibration
+from models.gate.paired import PairedScore
+from models.geometry import Geometry
+from models.inference.segmentation import Segmentation
+from models.judgement.assess import organ_result
+from models.metrics.dsc import Outcome, dsc, outcome
+from models.metrics.surface import surface_agreement
+from models.organs import organ as catalogue_entry
+from models.release import Release, sha256_hex
+from models.resampling import bounding_box
+from models.volume import Volume
+
+
+@dataclass(frozen=True)
+class OrganScore:
+    """One organ of one case, as one release answered in one serving profile.
+
+    Parameters
+    ----------
+    digest
+        SHA-256 of the served probability (model grid, float16) and the mask on the CT grid.
+    dsc
+        Against the truth on the CT grid, 0..1; None when both are empty, or nobody drew the organ.
+    outcome
+        Agreement about presence; None where nobody drew the organ.
+    nsd
+        Surface DSC at the organ's tolerance, 0..1; 0 when one mask is empty, None when both are.
+    hd95_mm
+        95th percentile of the surfaces' distance, millimetres; None as `nsd`.
+    sdc
+        Soft Dice confidence, 0..1, where the release claims a bound of DSC; None where it claims none: the
+        organ is uncalibrated or was not found, the study is out of domain, the profile another.
+    overlaps
+        CT voxels shared with each other organ's mask, by organ; those that share none are left out.
+    """
+
+    digest: str
+    dsc: float | None
+    outcome: Outcome | None
+    nsd: float | None = None
+    hd95_mm: float | None = None
+    sdc: float | None = None
+    overlaps: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OrganScore:
+        """Rebuild from `to_json`."""
+        told = data["outcome"]
+        return cls(**{**data, "outcome": None if told is None else Outcome(told)})
+
+
+def score_organs(
+    answer: Segmentation,
+    release: Release,
+    model: Volume,
+    ct: Geometry,
+    truth: Mapping[str, NDArray[np.bool_]],
+    profile: str,
+) -> dict[str, OrganScore]:
+    """Score an answer against the truth.
+
+    Parameters
+    ----------
+    answer
+        What the release answered.
+    release
+        The release that was asked; its contract gives organs and thresholds.
+    model
+        The volume it answered.
+    ct
+        The grid of the truth.
+    truth
+        Mask of each organ on the CT grid, axes (k, j, i). Of an organ of the contract without one there
+        is only what was answered.
+    profile
+        Serving profile it answered in.
+
+    Returns
+    -------
+    dict
+        By organ, in the contract's order.
+
+    Raises
+    ------
+    InvalidRelease
+        If another release answered.
+    """
+    answer.require(release)
+    organs = release.contract.organs
+    found = {
+        organ: organ_result(probability, release.contract.thresholds[organ], model.geometry, ct)
+        for probability, organ in zip(answer.probability, organs, strict=True)
+    }
+    shared = _overlaps({organ: one.mask for organ, one in found.items()})
+    claimed = _claimed(answer, release, model, ct, profile)
+    scores = {}
+    for channel, (probability, organ) in enumerate(zip(answer.probability, organs, strict=True)):
+        mask = found[organ].mask
+        digest = sha256_hex(np.ascontiguousarray(probability).tobytes() + np.packbits(mask).tobytes())
+        if organ not in truth:
+            scores[organ] = OrganScore(digest, dsc=None, outcome=None, overlaps=shared[organ])
+            continue
+        surface = surface_agreement(
+            mask, truth[organ], ct.spacing_mm, catalogue_entry(organ).nsd_tolerance_mm
+        )
+        scores[organ] = OrganScore(
+            digest=digest,
+            dsc=dsc(mask, truth[organ]),
+            outcome=outcome(predicted=bool(mask.any()), true=bool(truth[organ].any())),
+            nsd=surface.nsd if surface else None,
+            hd95_mm=surface.hd95_mm if surface else None,
+            sdc=_expected(answer, channel, release, claimed),
+            overlaps=shared[organ],
+        )
+    return scores
+
+
+def _claimed(
+    answer: Segmentation, release: Release, model: Volume, ct: Geometry, profile: str
+) -> Mapping[str, OrganCalibration]:
+    """Return by organ the calibration a bound would be claimed by for this study; as when it is assessed."""
+    calibration = release.calibration
+    if calibration is None or calibration.profile != profile:
+        return {}
+    if is_out_of_domain(study_feature(answer.global_feature), calibration.domain):
+        return {}
+    if calibration.facts is not None:
+        thresholds = release.contract.thresholds
+        served = {
+            organ: probability >= thresholds[organ]
+            for probability, organ in zip(answer.probability, release.contract.organs, strict=True)
+        }
+        facts = acquisition_facts(model, ct, filled_body(model.hu), served)
+        if strange_facts(facts, calibration.facts):
+            return {}
+    return calibration.organs
+
+
+def _expected(
+    answer: Segmentation, channel: int, release: Release, claimed: Mapping[str, OrganCalibration]
+) -> float | None:
+    """Return the DSC a bound would be taken from; as `models.judgement.assess`."""
+    organ, probability = release.contract.organs[channel], answer.probability[channel]
+    if organ not in claimed:
+        return None
+    mask = probability >= release.contract.thresholds[organ]
+    members = answer.member_disagreement.get(channel)
+    signs = signs_of(probability, mask, claimed[organ].reliability, members)
+    return None if signs is None else expected_dsc(signs, claimed[organ].expectation)
+
+
+def _overlaps(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, dict[str, int]]:
+    """Count the voxels every two masks share."""
+    boxes = {organ: bounding_box(mask) for organ, mask in masks.items()}
+    shared: dict[str, dict[str, int]] = {organ: {} for organ in masks}
+    for one, other in combinations(masks, 2):
+        box, beside = boxes[one], boxes[other]
+        if box is None or beside is None:
+            continue
+        both = tuple(
+            slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, beside, strict=True)
+        )
+        if all(side.start < side.stop for side in both):
+            count = int(np.count_nonzero(masks[one][both] & masks[other][both]))
+            if count:
+                shared[one][other] = shared[other][one] = count
+    return shared
+
+
+def pair(
+    incumbent: OrganScore | None,
+    candidate: OrganScore,
+    *,
+    case: str,
+    patient: str,
+    site: str,
+    origin: str,
+    groups: Mapping[str, str],
+    again: Sequence[OrganScore] = (),
+) -> PairedScore:
+    """Put both releases' scores of one organ of one case side by side; words as in `PairedScore`.
+
+    None stands for an incumbent that lacks the organ.
+    """
+    shared = {} if incumbent is None else incumbent.overlaps
+    taken = {
+        organ: count - shared.get(organ, 0)
+        for organ, count in candidate.overlaps.items()
+        if count > shared.get(organ, 0)
+    }
+    return PairedScore(
+        case=case,
+        patient=patient,
+        site=site,
+        origin=origin,
+        groups=groups,
+        incumbent_digest=None if incumbent is None else incumbent.digest,
+        candidate_digest=candidate.digest,
+        incumbent_dsc=None if incumbent is None else incumbent.dsc,
+        candidate_dsc=candidate.dsc,
+        incumbent_outcome=None if incumbent is None else incumbent.outcome,
+        candidate_outcome=candidate.outcome,
+        incumbent_nsd=None if incumbent is None else incumbent.nsd,
+        candidate_nsd=candidate.nsd,
+        incumbent_hd95_mm=None if incumbent is None else incumbent.hd95_mm,
+        candidate_hd95_mm=candidate.hd95_mm,
+        again=tuple((one.dsc, one.nsd) for one in again),
+        candidate_sdc=candidate.sdc,
+        taken_voxels=taken,
+    )

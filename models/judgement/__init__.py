@@ -1,0 +1,1 @@
+"""What is said of a segmented study: findings that cannot be, flags and why, places to review."""

@@ -1,0 +1,320 @@
+"""From the segmenter's answer to what is said about the study.
+
+Masks are exactly the voxels at or above the organ's threshold. Specks are not deleted: a mask silently
+tidied is no longer the served result that corrections and the gate compare with, and a speck may be the
+very thing to look at. What lies in surplus pieces is told (`fragmented`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.body import filled_body
+from models.bounds.acquisition_facts import StrangeFact, acquisition_facts, strange_facts
+from models.bounds.conformal import lower_bound
+from models.bounds.domain import is_out_of_domain, study_feature
+from models.bounds.expectation import expected_dsc, signs_of
+from models.bounds.reliability import calibrated
+from models.bounds.uncertainty import Uncertainty, uncertainty_near
+from models.calibration import AS_SERVED, OrganCalibration
+from models.findings import OrganFinding, Presence, ReviewRegion, StudyFindings
+from models.geometry import Geometry
+from models.inference.segmentation import Segmentation
+from models.judgement.between_organs import broken_relations, disputed_voxels, relate
+from models.judgement.flags import flag
+from models.judgement.importance import Importance, importance
+from models.judgement.reasons import Reason
+from models.judgement.review_regions import organ_regions, rank_regions
+from models.judgement.shape_and_side import Shape, broken_rules, measure
+from models.organs import KEYS, ORGANS
+from models.release import Release
+from models.resampling import patch_on_ct
+from models.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class OrganResult:
+    """One organ as segmented, before anything is judged.
+
+    Parameters
+    ----------
+    mask
+        Axes (k, j, i) on the CT grid, bool.
+    shape
+        What the quality rules need; None when nothing was found.
+    band_ml
+        Volume beside the mask in which a voxel's served probability is at least the band's,
+        millilitres; None without a band.
+    """
+
+    mask: NDArray[np.bool_]
+    shape: Shape | None
+    band_ml: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class OrganDoubt:
+    """How sure the release is of one organ, on the model grid.
+
+    Parameters
+    ----------
+    probability
+        Calibrated, axes (k, j, i); as served where the organ is uncalibrated.
+    mask
+        The voxels served as organ, same axes.
+    expected
+        DSC that is expected; taken here so that it does not depend on the CT's slice thickness. None
+        when nothing was found.
+    near
+        In and near the organ; None when nothing was found.
+    importance
+        What it weighs in a work list.
+    """
+
+    probability: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    expected: float | None
+    near: Uncertainty | None
+    importance: Importance
+
+
+def organ_result(
+    probability: NDArray[np.float16],
+    threshold: float,
+    model: Geometry,
+    ct: Geometry,
+    band_probability: float | None = None,
+) -> OrganResult:
+    """Bring one organ from the model grid to the CT grid and measure it.
+
+    Parameters
+    ----------
+    probability
+        Axes (k, j, i) on the model grid, as served.
+    threshold
+        Probability at and above which a voxel belongs to the organ.
+    model, ct
+        The two geometries.
+    band_probability
+        `models.calibration.OrganCalibration.band_probability`.
+    """
+    patch, box = patch_on_ct(probability, model, ct)
+    inside = patch >= threshold
+    mask = np.zeros(ct.shape, dtype=bool)
+    mask[box] = inside
+    band = None
+    if band_probability is not None:
+        band = np.count_nonzero((patch >= band_probability) & ~inside) * ct.voxel_ml
+    return OrganResult(mask, measure(inside, box, ct), band)
+
+
+def organ_doubt(
+    probability: NDArray[np.float16],
+    disagreement: NDArray[np.float16],
+    mask: NDArray[np.bool_],
+    overlap: NDArray[np.bool_],
+    model: Geometry,
+    calibration: OrganCalibration | None,
+    members: NDArray[np.float16] | None = None,
+) -> OrganDoubt:
+    """Say how sure the release is of one organ.
+
+    Parameters
+    ----------
+    probability, disagreement
+        Axes (k, j, i) on the model grid, as served.
+    mask, overlap
+        Same axes: the voxels served as organ, and those that another organ claims too.
+    model
+        The model grid.
+    calibration
+        None where the organ is uncalibrated.
+    members
+        Disagreement of the head's members, same axes, as served; None for a head of one.
+    """
+    reliability, expectation = AS_SERVED, None
+    if calibration is not None:
+        reliability, expectation = calibration.reliability, calibration.expectation
+    frequency = calibrated(probability, reliability)
+    signs = signs_of(probability, mask, reliability, members)
+    return OrganDoubt(
+        probability=frequency,
+        mask=mask,
+        expected=None if signs is None else expected_dsc(signs, expectation),
+        near=uncertainty_near(frequency, disagreement, mask, members),
+        importance=importance(frequency, _widest(disagreement, members), overlap, model.spacing_mm),
+    )
+
+
+def assess(
+    segmentation: Segmentation,
+    model: Volume,
+    ct_geometry: Geometry,
+    release: Release,
+    profile: str,
+    asked: Collection[str] | None = None,
+    audited: bool = False,
+) -> StudyFindings:
+    """Say everything that is said about one CT series.
+
+    Parameters
+    ----------
+    segmentation
+        What the release's segmenter answered.
+    model
+        The CT on the grid it answered on.
+    ct_geometry
+        The grid the reader sees.
+    release
+        The release that was asked.
+    profile
+        The serving profile it answered in: a calibration made in another one claims nothing here.
+    asked
+        Organs asked for, keys of the catalogue; None: all that the release segments.
+    audited
+        Whether the study was drawn at random: then every organ is for review, whatever its flag says.
+
+    Returns
+    -------
+    StudyFindings
+        Masks on the CT grid, a finding for each of the nine organs and of the release's further ones,
+        review regions of those flagged.
+
+    Raises
+    ------
+    InvalidRelease
+        If another release answered.
+    Refused
+        `no-body` if the volume holds nothing but air.
+    ValueError
+        If the release does not know an organ asked for, or the answer does not fit contract and grid.
+    """
+    segmentation.require(release)
+    contract = release.contract
+    asked = contract.organs if asked is None else asked
+    unknown = sorted(set(asked) - (set(contract.organs) & set(KEYS)))
+    if unknown:
+        raise ValueError(f"release {release.number} does not segment {', '.join(unknown)}")
+    if segmentation.probability.shape != (len(contract.organs), *model.geometry.shape):
+        raise ValueError(f"answer {segmentation.probability.shape} does not fit {model.geometry.shape}")
+    calibration = release.calibration
+    if calibration is not None and calibration.profile != profile:
+        calibration = None
+    known = calibration.organs if calibration else {}
+    organs = [organ for organ in KEYS if organ in asked]
+    channel = {organ: contract.organs.index(organ) for organ in organs}
+    results = {
+        organ: organ_result(
+            segmentation.probability[channel[organ]],
+            contract.thresholds[organ],
+            model.geometry,
+            ct_geometry,
+            known[organ].band_probability if organ in known else None,
+        )
+        for organ in organs
+    }
+    doubts = _doubts(segmentation, model.geometry, contract.thresholds, channel, known)
+    body = filled_body(model.hu)
+    shapes = {organ: result.shape for organ, result in results.items()}
+    broken = broken_rules(shapes, ct_geometry)
+    served = {organ: doubt.mask for organ, doubt in doubts.items()}
+    beside = broken_relations(relate(served, body, model.geometry))
+    strange: tuple[StrangeFact, ...] = ()
+    if calibration is not None and calibration.facts is not None:
+        strange = strange_facts(acquisition_facts(model, ct_geometry, body, served), calibration.facts)
+    outside = calibration is not None and (
+        bool(strange) or is_out_of_domain(study_feature(segmentation.global_feature), calibration.domain)
+    )
+    findings = []
+    for organ in (organ for organ in KEYS if organ in ORGANS or organ in contract.organs):
+        if organ not in results:
+            findings.append(
+                OrganFinding(organ, Presence.NOT_ASKED, False, 0.0, None, (), None, None, None, None)
+            )
+            continue
+        reasons = [*broken[organ], *beside.get(organ, ())]
+        reasons += [Reason.OUT_OF_DOMAIN] * outside + [Reason.RANDOM_AUDIT] * audited
+        findings.append(_finding(organ, results[organ], doubts[organ], reasons, known.get(organ)))
+    regions: list[ReviewRegion] = []
+    for finding in findings:
+        if finding.flagged:
+            doubt = doubts[finding.organ]
+            n = channel[finding.organ]
+            spread = _widest(segmentation.disagreement[n], segmentation.member_disagreement.get(n))
+            regions += organ_regions(
+                finding.organ, doubt.probability, spread, doubt.mask, model.geometry, ct_geometry
+            )
+    return StudyFindings(
+        release=release.number,
+        release_digest=release.digest,
+        demonstration=release.demonstration,
+        geometry=ct_geometry,
+        masks={organ: result.mask for organ, result in results.items()},
+        organs=tuple(findings),
+        regions=rank_regions(regions),
+        audited=audited,
+        strange=strange,
+    )
+
+
+def _doubts(
+    segmentation: Segmentation,
+    model: Geometry,
+    thresholds: Mapping[str, float],
+    channel: Mapping[str, int],
+    known: Mapping[str, OrganCalibration],
+) -> dict[str, OrganDoubt]:
+    masks = {organ: segmentation.probability[n] >= thresholds[organ] for organ, n in channel.items()}
+    disputed = disputed_voxels(masks)
+    return {
+        organ: organ_doubt(
+            segmentation.probability[n],
+            segmentation.disagreement[n],
+            masks[organ],
+            disputed[organ],
+            model,
+            known.get(organ),
+            segmentation.member_disagreement.get(n),
+        )
+        for organ, n in channel.items()
+    }
+
+
+def _widest(windows: NDArray[np.float16], members: NDArray[np.float16] | None) -> NDArray[np.float16]:
+    """Return the greater of two disagreements at each voxel: either is reason enough to look."""
+    return windows if members is None else np.maximum(windows, members)
+
+
+def _finding(
+    organ: str,
+    result: OrganResult,
+    doubt: OrganDoubt,
+    reasons: list[Reason],
+    calibration: OrganCalibration | None,
+) -> OrganFinding:
+    if calibration is None:
+        reasons.append(Reason.UNCALIBRATED)
+    bound = confidence = None
+    if doubt.expected is not None and calibration is not None and Reason.OUT_OF_DOMAIN not in reasons:
+        bound, confidence = lower_bound(doubt.expected, calibration), calibration.confidence
+    told, ordered = flag(organ, bound, reasons)
+    found = result.shape is not None
+    return OrganFinding(
+        organ=organ,
+        presence=Presence.FOUND if found else Presence.ABSENT,
+        cut_by_field_of_view=result.shape is not None and result.shape.cut,
+        volume_ml=result.shape.volume_ml if result.shape else 0.0,
+        flag=told,
+        reasons=tuple(reason.value for reason in ordered),
+        dsc_lower_bound=bound,
+        confidence=confidence,
+        entropy=doubt.near.entropy if found and doubt.near else None,
+        disagreement=doubt.near.disagreement if found and doubt.near else None,
+        member_disagreement=doubt.near.members if found and doubt.near else None,
+        importance_ml=doubt.importance.volume_ml if found else None,
+        band_ml=result.band_ml if found else None,
+    )

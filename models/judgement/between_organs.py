@@ -1,0 +1,135 @@
+"""Rules between organs, and between organ and body: containment, overlap, adjacency, each with a code.
+
+Measured on the model grid, where all organs and the CT lie on one small array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from models.geometry import Geometry
+from models.judgement.reasons import Reason
+from models.organs import organ as catalogue_entry
+from models.resampling import bounding_box
+
+OUTSIDE_SHARE = 0.05
+"""Share of an organ that may lie outside the body; skin and lung edges are not drawn finer than this."""
+
+OVERLAP_SHARE = 0.25
+"""Share of an organ that others may claim too; on a coarse grid small organs share wide borders."""
+
+NEIGHBOURS: Mapping[str, tuple[tuple[str, ...], float]] = {
+    "spleen": (("left_kidney", "stomach"), 40.0),
+    "right_kidney": (("liver",), 50.0),
+    "left_kidney": (("spleen",), 60.0),
+    "pancreas": (("stomach", "aorta"), 40.0),
+    "stomach": (("liver", "spleen"), 40.0),
+    "aorta": (("postcava",), 40.0),
+    "postcava": (("aorta",), 40.0),
+    "gallbladder": (("liver",), 20.0),
+}
+"""By organ: the nearest of these lies within so many millimetres, in adults lying on a table."""
+
+
+@dataclass(frozen=True)
+class Relations:
+    """What the rules need to know of one found organ's surroundings.
+
+    Parameters
+    ----------
+    outside_share
+        Share of it that lies outside the body, 0..1.
+    overlap_share
+        Share of it that some other organ claims too, 0..1.
+    gap_mm
+        Least distance to the nearest of its `NEIGHBOURS` that was found, between voxel centres; None
+        when none was.
+    """
+
+    outside_share: float
+    overlap_share: float
+    gap_mm: float | None
+
+
+def relate(
+    masks: Mapping[str, NDArray[np.bool_]], body: NDArray[np.bool_], geometry: Geometry
+) -> dict[str, Relations]:
+    """Measure every organ that was found.
+
+    Parameters
+    ----------
+    masks
+        By organ, axes (k, j, i) on the model grid, bool; an organ that was not found is empty.
+    body
+        Same axes: `filled_body`.
+    geometry
+        The model grid.
+    """
+    found = {organ: mask for organ, mask in masks.items() if mask.any()}
+    disputed = disputed_voxels(found)
+    surfaces = {organ: _surface_mm(mask, geometry) for organ, mask in found.items()}
+    related = {}
+    for organ, mask in found.items():
+        near, _ = NEIGHBOURS.get(organ, ((), 0.0))
+        gaps = [_gap(surfaces[organ], surfaces[other]) for other in near if other in found]
+        related[organ] = Relations(
+            outside_share=float(np.mean(~body[mask])),
+            overlap_share=float(np.mean(disputed[organ][mask])),
+            gap_mm=min(gaps, default=None),
+        )
+    return related
+
+
+def disputed_voxels(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray[np.bool_]]:
+    """Return by organ where another organ claims its voxels that is not drawn as part of it, or it of that.
+
+    Parameters
+    ----------
+    masks
+        By organ, equal axes, bool.
+    """
+    claims = np.zeros(next(iter(masks.values())).shape if masks else (), dtype=np.uint8)
+    for mask in masks.values():
+        claims += mask
+    disputed = {}
+    for organ, mask in masks.items():
+        others = claims
+        for other in masks:
+            if other in catalogue_entry(organ).within or organ in catalogue_entry(other).within:
+                others = others - masks[other]
+        disputed[organ] = mask & (others > 1)
+    return disputed
+
+
+def broken_relations(relations: Mapping[str, Relations]) -> dict[str, tuple[Reason, ...]]:
+    """Return by organ the codes of the rules it breaks, most important first; often empty."""
+    broken = {}
+    for organ, found in relations.items():
+        _, farthest = NEIGHBOURS.get(organ, ((), 0.0))
+        rules = {
+            Reason.OUTSIDE_BODY: found.outside_share > OUTSIDE_SHARE,
+            Reason.OVERLAPPING: found.overlap_share > OVERLAP_SHARE,
+            Reason.NOT_ADJACENT: found.gap_mm is not None and found.gap_mm > farthest,
+        }
+        broken[organ] = tuple(reason for reason, holds in rules.items() if holds)
+    return broken
+
+
+def _surface_mm(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float64]:
+    box = bounding_box(mask, margin=1)
+    if box is None:
+        raise ValueError("an organ that was not found has no surface")
+    inner = mask[box]
+    surface = np.argwhere(inner & ~ndimage.binary_erosion(inner)) + [side.start for side in box]
+    return geometry.to_lps(surface)
+
+
+def _gap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    distance, _ = cKDTree(other).query(one)
+    return float(distance.min())

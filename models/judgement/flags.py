@@ -1,0 +1,57 @@
+"""From bound and reasons to what the reader is told: clear, review or reject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from models.findings import Flag
+from models.judgement.reasons import CONTRADICTS_PRESENCE, Reason
+from models.organs import organ as catalogue_entry
+
+
+def flag(organ: str, bound: float | None, reasons: Iterable[Reason]) -> tuple[Flag, tuple[Reason, ...]]:
+    """Decide one organ's flag.
+
+    Parameters
+    ----------
+    organ
+        Key in the catalogue.
+    bound
+        Lower bound of DSC, 0..1; None when none can be claimed.
+    reasons
+        Broken rules (of an absent organ there is always one), `uncalibrated`, `out-of-domain`
+        and `random-audit`, as they hold. A structure of which the catalogue has no target gets `no-target`.
+
+    Returns
+    -------
+    flag : Flag
+        `reject` when the bound is under half the organ's target or a rule contradicts presence;
+        `review` for any other reason, a bound under the target among them; else `clear`. Out of domain
+        everything is for review and nothing is rejected: what the rules rest on, the other organs,
+        is then itself in doubt.
+    reasons : tuple of Reason
+        All of them, most important first; empty exactly when clear.
+
+    Raises
+    ------
+    ValueError
+        If a bound is claimed for an uncalibrated or out-of-domain organ, or one without a target.
+    """
+    held = set(reasons)
+    target = catalogue_entry(organ).dsc_target
+    if target is None:
+        held.add(Reason.NO_TARGET)
+    if bound is not None:
+        if target is None or held & {Reason.UNCALIBRATED, Reason.OUT_OF_DOMAIN}:
+            raise ValueError(f"no bound can be claimed for {organ}: {sorted(held)}")
+        if bound < target / 2:
+            held.add(Reason.BOUND_UNDER_HALF_TARGET)
+        elif bound < target:
+            held.add(Reason.BOUND_UNDER_TARGET)
+    ordered = tuple(reason for reason in Reason if reason in held)
+    if not ordered:
+        return Flag.CLEAR, ()
+    fatal = CONTRADICTS_PRESENCE | {Reason.BOUND_UNDER_HALF_TARGET}
+    if held & fatal and Reason.OUT_OF_DOMAIN not in held:
+        return Flag.REJECT, ordered
+    return Flag.REVIEW, ordered

@@ -1,0 +1,1 @@
+"""How far two masks agree: Dice, and distances of their surfaces."""

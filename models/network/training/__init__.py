@@ -1,0 +1,1 @@
+"""Training the whole network: losses, sampling, and a run that goes on where it was cut short."""

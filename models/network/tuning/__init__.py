@@ -1,0 +1,1 @@
+"""Tuning heads on a frozen trunk: which voxels are looked at, one fit, what it costs."""

@@ -1,0 +1,1 @@
+"""Whether a release answers as it did when it was made: parity of engines, the canary."""

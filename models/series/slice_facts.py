@@ -1,0 +1,118 @@
+"""What is known of one slice before its pixels are read, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.uids import SeriesUid, SopUid, StudyUid
+
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.2.1": "Enhanced CT Image Storage",
+    "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
+}
+"""SOP classes of multi-frame CT, by UID (PS3.4 B.5)."""
+
+
+@dataclass(frozen=True)
+class PixelFormat:
+    """How the stored values of a slice are coded; None for what the header does not say.
+
+    Parameters
+    ----------
+    samples
+        SamplesPerPixel.
+    photometric
+        PhotometricInterpretation, empty when absent.
+    bits_allocated, bits_stored, high_bit
+        As in DICOM.
+    representation
+        PixelRepresentation: 0 unsigned, 1 two's complement.
+    """
+
+    samples: int | None
+    photometric: str
+    bits_allocated: int | None
+    bits_stored: int | None
+    high_bit: int | None
+    representation: int | None
+
+
+@dataclass(frozen=True)
+class SliceFacts:
+    """One slice's header. Text and tuples are empty, numbers None, where absent or unreadable.
+
+    Parameters
+    ----------
+    sop_instance_uid, study_uid, series_uid, frame_of_reference_uid
+        Identifiers.
+    patient
+        What tells patients apart: PatientID, its issuer, the date of birth.
+    modality, sop_class_uid, image_type
+        What kind of image it says it is.
+    frames
+        NumberOfFrames; 1 for a plain image.
+    position
+        ImagePositionPatient, LPS mm: the centre of the first voxel.
+    orientation
+        ImageOrientationPatient: direction cosines of increasing column index, then of increasing
+        row index.
+    pixel_spacing
+        PixelSpacing, mm: between rows, between columns (in this order).
+    rows, columns
+        Size of the slice.
+    phase
+        What tells two passes over the same place apart: acquisition number, date, time, temporal
+        position.
+    technique
+        What the reader should know if it changes within a series: kernel, tube voltage.
+    kernel, description, contrast
+        ConvolutionKernel, SeriesDescription, and whether a ContrastBolusAgent is named: what the choice
+        among several series of a study may look at (`models.series.choice`).
+    series_number, instance_number
+        For a person to find series and slice by; nothing is put in order by them.
+    slope, intercept
+        RescaleSlope and RescaleIntercept.
+    rescale_type
+        RescaleType; empty means HU (PS3.3 C.8.2.1).
+    lookup_table
+        Whether a ModalityLUTSequence stands in place of slope and intercept.
+    pixels
+        How the stored values are coded.
+    lossy, burned_in
+        Whether the pixels went through lossy compression, or are said to hold burned-in text.
+    """
+
+    sop_instance_uid: SopUid
+    study_uid: StudyUid
+    series_uid: SeriesUid
+    frame_of_reference_uid: str
+    patient: tuple[str, ...]
+    modality: str
+    sop_class_uid: str
+    image_type: tuple[str, ...]
+    frames: int
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    pixel_spacing: tuple[float, ...]
+    rows: int | None
+    columns: int | None
+    phase: tuple[str, ...]
+    technique: tuple[str, ...]
+    kernel: str
+    description: str
+    contrast: bool
+    series_number: int | None
+    instance_number: int | None
+    slope: float | None
+    intercept: float | None
+    rescale_type: str
+    lookup_table: bool
+    pixels: PixelFormat
+    lossy: bool
+    burned_in: bool
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether the slice calls itself a localizer (ImageType, PS3.3 C.8.2.1.1.1)."""
+        return any("LOCALIZER" in value.upper() for value in self.image_type[2:])

@@ -1,0 +1,292 @@
+"""Stored values to Hounsfield units, slice by slice, with padding told apart from tissue."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset, FileDataset
+from pydicom.encaps import get_frame
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels import pixel_array
+
+from models.errors import ReadFailed, Refused
+from models.series.slice_facts import SliceFacts
+from models.series.verdict import Code
+from services.dicom.ct.codestream import matrix_of
+from services.dicom.ct.files import UNREADABLE, TooLargeFile, as_written, opened
+from services.dicom.ct.head import Header
+from services.dicom.ct.listing import FileState
+
+SHORT_OF_MEMORY = (
+    "Memory ran out while a slice was decoded, so nothing is said of the series. Try again, or give the "
+    "process more memory."
+)
+
+PADDING_HU = -1024
+"""What padding becomes: air, the lowest value of the plain CT scale."""
+
+LOWEST_HU = -1500
+"""Air with noise and filter overshoot stays above; what lies below is padding, or is not CT."""
+
+HIGHEST_HU = 31743
+"""Upper end of the extended CT scale (metal)."""
+
+FARTHEST = -1_000_000.0
+"""No rescale of a CT, padding included, passes here; beyond, whole numbers would run over."""
+
+FRAME_GROWTH, FRAME_HEAD_BYTES = 1.25, 64 * 1024
+"""A compressed frame may be so much longer than its pixels; a longer one is no image."""
+
+PADDING_CEILING_HU = -900
+"""A padding value above it lies where lung and tissue do, and cannot be told from them."""
+
+
+_met = threading.local()
+"""Whether a decoder met a lack of memory, in this thread."""
+
+
+def _hear(record: logging.LogRecord) -> bool:
+    """Note a lack of memory: pydicom makes one RuntimeError of what its decoders raise, and only logs each.
+
+    Without it a machine that is short of memory would say of a sound CT that it is damaged.
+    """
+    if record.exc_info and isinstance(record.exc_info[1], MemoryError):
+        _met.memory = True
+    return False  # not printed: their words may quote the header
+
+
+_decoders = logging.getLogger("pydicom.pixels.decoders.base")
+_decoders.setLevel(logging.ERROR)
+_decoders.addFilter(_hear)
+
+
+@dataclass
+class PaddingTally:
+    """Padding met while the slices of one series are read.
+
+    Parameters
+    ----------
+    voxels
+        All voxels seen.
+    declared
+        Of these, padding by PixelPaddingValue.
+    undeclared
+        Of these, below `LOWEST_HU` without being declared: HU and count.
+    """
+
+    voxels: int = 0
+    declared: int = 0
+    undeclared: Counter[float] = field(default_factory=Counter)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what the reader is told, one sentence each."""
+        padding = {"are padding": self.declared} if self.declared else {}
+        padding |= {f"hold {hu:g} HU, undeclared padding,": n for hu, n in self.undeclared.items()}
+        return tuple(
+            f"{100 * count / self.voxels:.1f} % of the voxels {what} and were set to {PADDING_HU} HU."
+            for what, count in padding.items()
+        )
+
+
+@as_written()
+def hounsfield(
+    path: Path,
+    header: Dataset,
+    facts: SliceFacts,
+    tally: PaddingTally,
+    out: NDArray[Any] | None = None,
+    listed: FileState | None = None,
+) -> NDArray[Any]:
+    """Return one slice in Hounsfield units, padding replaced by `PADDING_HU`.
+
+    Parameters
+    ----------
+    path
+        File of the slice.
+    header, facts
+        Its header, already judged fit.
+    tally
+        Padding of the series so far; this slice's is added.
+    out
+        Where the slice may be put, axes (row, column); it is where the type suits, and is then returned.
+    listed
+        The file as it was when its header was read; None: as it is now.
+
+    Returns
+    -------
+    NDArray
+        Axes (row, column); int16 or int32, exact, where slope and intercept are whole numbers, float32
+        elsewhere; every value within `LOWEST_HU` and `HIGHEST_HU`.
+
+    Raises
+    ------
+    Refused
+        `too-large` if the file is over a limit; `bad-pixel-data` if the pixels are missing, truncated,
+        undecodable, not coded as the header says, or outside any CT's range. Undeclared padding must be
+        one value all over the series.
+    ReadFailed
+        If the file is not as it was listed.
+    OSError
+        If it cannot be opened or read.
+    """
+    stored, least, most = _within_bits_stored(_stored_values(path, header, facts, listed), facts)
+    padding = _padding_mask(header, facts, stored, least, most)
+    slope, intercept = facts.slope or 0.0, facts.intercept or 0.0
+    lowest, highest = (value * slope + intercept for value in (float(least), float(most)))
+    if highest > HIGHEST_HU:
+        raise _bad_pixels(f"values reach {highest:g} HU, above any CT", highest_hu=highest)
+    if min(lowest, lowest - intercept, highest - intercept, -abs(intercept), -slope) < FARTHEST:
+        raise _bad_pixels(f"values reach {lowest:g} HU, below any CT", lowest_hu=lowest)
+    hu = _rescaled(stored, (least, most), slope, intercept, out)
+    tally.voxels += hu.size
+    if padding is not None:
+        hu[padding] = PADDING_HU
+        tally.declared += int(np.count_nonzero(padding))
+    if lowest < LOWEST_HU:
+        low = hu < LOWEST_HU
+        values, counts = np.unique(hu[low], return_counts=True)
+        tally.undeclared.update({float(v): int(n) for v, n in zip(values, counts, strict=True)})
+        if len(tally.undeclared) > 1:
+            least_hu = min(tally.undeclared)
+            raise _bad_pixels(f"values reach {least_hu:g} HU, below any CT", lowest_hu=least_hu)
+        hu[low] = PADDING_HU
+    return hu
+
+
+def _rescaled(
+    stored: NDArray[Any], ends: tuple[int, int], slope: float, intercept: float, out: NDArray[Any] | None
+) -> NDArray[Any]:
+    """Return stored * slope + intercept: exact whole numbers where both are whole, float32 elsewhere."""
+    if not (slope.is_integer() and intercept.is_integer()):
+        return (stored * slope + intercept).astype(np.float32)
+    kind = np.iinfo(np.int16)
+    steps = [float(value) for value in ends]
+    steps += [value * slope for value in steps] + [value * slope + intercept for value in steps]
+    fits = kind.min <= min(*steps, intercept) and max(*steps, slope, intercept) <= kind.max
+    if not fits:
+        hu: NDArray[Any] = stored.astype(np.int32)
+    else:
+        hu = np.empty(stored.shape, np.int16) if out is None or out.dtype != np.int16 else out
+        if stored.dtype == np.uint16:
+            stored = stored.view(np.int16)  # it holds none that is not the same in both
+        if slope == 1 and stored.dtype == np.int16:
+            return np.add(stored, np.int16(intercept), out=hu)
+        hu[...] = stored
+    if slope != 1:
+        np.multiply(hu, int(slope), out=hu)
+    if intercept:
+        np.add(hu, int(intercept), out=hu)
+    return hu
+
+
+def _stored_values(path: Path, header: Dataset, facts: SliceFacts, listed: FileState | None) -> NDArray[Any]:
+    """Return the stored values as they are coded, read-only or not."""
+    if isinstance(header, Header) and header.native is not None:
+        sign = "i" if facts.pixels.representation else "u"
+        stored: NDArray[Any] = np.empty(
+            (facts.rows or 0, facts.columns or 0), f"<{sign}{(facts.pixels.bits_allocated or 16) // 8}"
+        )
+        if header.native.read_into(path, stored):
+            return stored
+    _met.memory = False
+    try:
+        dataset = opened(path, pixels=True, listed=listed)
+        if dataset is None:
+            raise InvalidDicomError
+        _refuse_other_matrix(dataset, facts)
+        stored = pixel_array(dataset, raw=True, correct_unused_bits=False)
+    except TooLargeFile as error:
+        raise Refused(Code.TOO_LARGE, f"A slice cannot be read: {error}.") from error
+    except MemoryError as error:
+        raise ReadFailed(SHORT_OF_MEMORY) from error
+    except (*UNREADABLE, RuntimeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, and not a decoder's word for damage
+        if _met.memory:
+            raise ReadFailed(SHORT_OF_MEMORY) from error
+        raise _bad_pixels(f"the pixels cannot be decoded ({type(error).__name__})") from error
+    if stored.shape != (facts.rows, facts.columns):
+        raise _bad_pixels(f"the pixels form {stored.shape}, not rows and columns of the header")
+    return stored
+
+
+def _refuse_other_matrix(dataset: FileDataset, facts: SliceFacts) -> None:
+    """Refuse a compressed frame that says it is larger than the header says, before a decoder believes it."""
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    rows, columns = facts.rows or 0, facts.columns or 0
+    raw = rows * columns * (facts.pixels.bits_allocated or 16) // 8
+    if len(frame) > FRAME_GROWTH * raw + FRAME_HEAD_BYTES:
+        raise _bad_pixels(f"{len(frame)} bytes are said to be compressed from {raw}")
+    said = matrix_of(frame, dataset.file_meta.TransferSyntaxUID)
+    if said is not None and said != (rows, columns, 1):
+        raise _bad_pixels(f"the compressed frame is of {said} rows, columns and components")
+
+
+def _within_bits_stored(stored: NDArray[Any], facts: SliceFacts) -> tuple[NDArray[Any], int, int]:
+    """Return the values with the sign of their highest stored bit, the least and the most; refuse stray bits.
+
+    Source: DICOM PS3.5 8.1.1.
+    """
+    bits = facts.pixels.bits_stored or 0
+    least, most = int(stored.min()), int(stored.max())
+    if bits == 8 * stored.dtype.itemsize:
+        return stored, least, most
+    modulus = 1 << bits
+    if facts.pixels.representation == 0:
+        if most >= modulus:
+            raise _bad_pixels(f"values up to {most} do not fit {bits} bits")
+        return stored, least, most
+    if least < -modulus // 2 or most >= modulus:
+        raise _bad_pixels(f"values from {least} to {most} do not fit {bits} bits")
+    if most < modulus // 2:  # signed as they are
+        return stored, least, most
+    unused = 8 * stored.dtype.itemsize - bits
+    stored = stored << unused >> unused  # of a signed type: the sign bit is copied down
+    return stored, int(stored.min()), int(stored.max())
+
+
+def _padding_mask(
+    header: Dataset, facts: SliceFacts, stored: NDArray[Any], least: int, most: int
+) -> NDArray[np.bool_] | None:
+    """Tell which voxels PixelPaddingValue, with PixelPaddingRangeLimit, declares as padding; None if none.
+
+    Source: DICOM PS3.3 C.7.5.1.1.2.
+    """
+    try:
+        value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
+        ends = [
+            _as_stored(int(v), facts) for v in (value, value if limit is None else limit) if v is not None
+        ]
+    except UNREADABLE as error:
+        raise _bad_pixels("PixelPaddingValue is not a number") from error
+    if len(ends) < 2 or max(ends) < least or min(ends) > most:
+        return None
+    mask = (stored >= min(ends)) & (stored <= max(ends))
+    if not mask.any():
+        return None
+    ceiling = max(ends) * (facts.slope or 0.0) + (facts.intercept or 0.0)
+    if ceiling > PADDING_CEILING_HU:
+        raise _bad_pixels(
+            f"padding is declared up to {ceiling:g} HU, where tissue lies", padding_hu=float(ceiling)
+        )
+    return mask
+
+
+def _as_stored(value: int, facts: SliceFacts) -> int:
+    """Return a padding value with the sign of the pixels, whatever VR (US or SS) it was written in."""
+    modulus = 1 << (facts.pixels.bits_allocated or 16)
+    value %= modulus
+    return value - modulus if facts.pixels.representation == 1 and value >= modulus // 2 else value
+
+
+def _bad_pixels(what: str, **measured: float) -> Refused:
+    return Refused(Code.BAD_PIXEL_DATA, f"Not CT pixels: {what}.", measured)

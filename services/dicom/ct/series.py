@@ -1,0 +1,347 @@
+"""From files to CT series: grouped, judged, put in order, and read as Hounsfield units."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
+
+from models.errors import Refused
+from models.geometry import Geometry
+from models.series.choice import SHIPPED, SeriesRules, candidate_of, choose
+from models.series.rescale_jump import RescaleJumps
+from models.series.rules import refuse_mixed_patients_of_study
+from models.series.slice_facts import SliceFacts
+from models.series.slice_spacing import Repair, judge
+from models.series.verdict import Code, GeometryVerdict
+from models.uids import SeriesUid, StudyUid
+from models.volume import Volume
+from services.dicom.ct.files import UNREADABLE, TooLargeFile, as_written, opened
+from services.dicom.ct.headers import Known, facts_of, illegible_of, read_header
+from services.dicom.ct.listing import ListedFile, files_under, read_failures
+from services.dicom.ct.made_identifiers import make_identifiers
+from services.dicom.ct.pixels import PaddingTally, hounsfield
+from services.dicom.identity import hashed_uid
+
+OBJECTS_LIMIT = 20_000
+"""The most DICOM objects read from one source; their headers are held in memory together."""
+
+_TOLD = {
+    "broken": "DICOM file(s) of {} are broken",
+    "too large": "DICOM file(s) of {} are larger than any CT image",
+    "lost": "file(s) of {} are links that lead nowhere",
+}
+"""What every verdict says of files that belong to no series, by kind; the number of all files goes in."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesReading:
+    """One series as its headers show it; no pixels were read.
+
+    Parameters
+    ----------
+    study_uid, series_uid
+        Identifiers; empty where the images bear none.
+    verdict
+        The verdict from the headers; `load` may still refuse for the pixels.
+    geometry
+        Grid of the volume; None exactly when refused.
+    images
+        Headers without pixels: in k order, those that make the volume; all of them when refused.
+    files
+        Files of the images, in the same order.
+    facts
+        What the verdict was made from, in the same order.
+    set_aside
+        SOP Instance UIDs of those images that a rule left out of the volume; the notes say why.
+    """
+
+    study_uid: StudyUid
+    series_uid: SeriesUid
+    verdict: GeometryVerdict
+    geometry: Geometry | None
+    images: tuple[Dataset, ...]
+    files: tuple[ListedFile, ...]
+    facts: tuple[SliceFacts, ...]
+    set_aside: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where the images lie, in the same order."""
+        return tuple(file.path for file in self.files)
+
+
+@dataclass(frozen=True, eq=False)
+class CTSeries:
+    """A CT series fit to be segmented.
+
+    Parameters
+    ----------
+    study_uid, series_uid, frame_of_reference_uid
+        Identifiers. Where the images name no frame of reference, one is made from the series UID,
+        and the headers in `images` bear it.
+    volume
+        Hounsfield units with their geometry.
+    images
+        Headers without pixels, one per slice, in k order.
+    verdict
+        `ok` or `repaired`, with all notes.
+    """
+
+    study_uid: StudyUid
+    series_uid: SeriesUid
+    frame_of_reference_uid: str
+    volume: Volume
+    images: tuple[Dataset, ...]
+    verdict: GeometryVerdict
+
+
+@read_failures()
+def read_series(
+    sources: Path | Iterable[Path | ListedFile], *, makes_identifiers: bool = False
+) -> list[SeriesReading]:
+    """Group DICOM files by series and judge each from its headers.
+
+    Parameters
+    ----------
+    sources
+        A folder, searched at any depth, or a file; or several that are named, and then each is read.
+        DICOMDIRs and files that are not DICOM are passed
+        over and counted in the log; files without preamble are tried. DICOM files that are broken, or
+        larger than any CT image, are noted in every verdict, since they may have been any series' last
+        slice.
+    makes_identifiers
+        Whether missing identifiers are made (`services.dicom.ct.made_identifiers`), which only a person
+        may ask for; such a series is `repaired`, code `missing-uid`.
+
+    Returns
+    -------
+    list of SeriesReading
+        One per series, sorted by study and series UID; never empty.
+
+    Raises
+    ------
+    Refused
+        `not-dicom` if there is no DICOM object at all; `too-large` if all there is are files over the
+        limit, or there are more than `OBJECTS_LIMIT` objects.
+    ReadFailed
+        If a file vanished, was changed or cannot be read: no series is shorter for that.
+    """
+    found: list[tuple[ListedFile, Dataset]] = []
+    passed_over = dict.fromkeys(("files", "others", *_TOLD), 0)
+    for file in files_under(sources):
+        passed_over["files"] += 1
+        if file.state is None:
+            passed_over["lost"] += 1
+            continue
+        try:
+            header = read_header(file.path, file.state)
+        except TooLargeFile:
+            passed_over["too large"] += 1
+        except InvalidDicomError:
+            passed_over["broken"] += 1
+        else:
+            if header is None:
+                passed_over["others"] += 1
+            else:
+                found.append((file, header))
+        if len(found) > OBJECTS_LIMIT:
+            limit = {"objects_limit": OBJECTS_LIMIT}
+            raise Refused(Code.TOO_LARGE, f"There are over {OBJECTS_LIMIT} DICOM objects.", limit)
+    if not found:
+        raise _nothing(sources, passed_over)
+    made = make_identifiers([(file.path, header) for file, header in found]) if makes_identifiers else {}
+    groups: dict[str, list[tuple[ListedFile, Dataset, SliceFacts]]] = defaultdict(list)
+    known: Known = {}
+    for file, header in found:
+        facts = facts_of(header, known)
+        groups[facts.series_uid].append((file, header, facts))
+    notes = _notes_on(passed_over)
+    readings = [_judged(members, notes, made.get(uid)) for uid, members in groups.items()]
+    return sorted(readings, key=lambda reading: (reading.study_uid, reading.series_uid))
+
+
+def load(reading: SeriesReading) -> CTSeries:
+    """Read the pixels of a series whose headers were judged fit.
+
+    Returns
+    -------
+    CTSeries
+        HU as int16, exact, where all slopes and intercepts are whole numbers; float32 elsewhere.
+
+    Raises
+    ------
+    Refused
+        With the reading's own code if it was refused, or as `with_pixels`.
+    ReadFailed
+        As `with_pixels`.
+    """
+    geometry = usable_geometry(reading)
+    hu: NDArray[Any] = np.empty(geometry.shape, dtype=_hu_type(reading.facts))
+    verdict = with_pixels(reading, hu)
+    frame = reading.facts[0].frame_of_reference_uid
+    images = reading.images
+    if not frame:
+        frame = hashed_uid("frame-of-reference", reading.series_uid)
+        images = tuple(_in_frame(image, frame) for image in images)
+    return CTSeries(reading.study_uid, reading.series_uid, frame, Volume(hu, geometry), images, verdict)
+
+
+def choose_series(readings: Sequence[SeriesReading], rules: Path | None = None) -> SeriesReading:
+    """Return the series of a study to segment, with what the rules said of each among its notes.
+
+    Parameters
+    ----------
+    readings
+        All series of the study; their order decides nothing.
+    rules
+        File of rules (`models.series.choice`); the shipped ones by default.
+
+    Raises
+    ------
+    Refused
+        If none is fit: with the code of the series that came furthest in the order of precedence
+        (of these, the largest). `mixed-patient` if the series of one study are of several patients,
+        fit or not. `several-studies` if the readings are not of one study. As
+        `models.series.choice.choose`: `excluded-by-rules`, `ambiguous-series`.
+    """
+    for study in {reading.study_uid for reading in readings} - {""}:
+        refuse_mixed_patients_of_study([r.facts[0] for r in readings if r.study_uid == study])
+    usable = {reading.series_uid: reading for reading in readings if not reading.verdict.refused}
+    if not usable:
+        precedence = list(Code)
+        usable_geometry(
+            max(readings, key=lambda r: (precedence.index(r.verdict.code or precedence[0]), len(r.paths)))
+        )
+    studies = len({reading.study_uid for reading in readings})
+    if studies > 1:
+        raise Refused("several-studies", f"There are {studies} studies; name one.", {"studies": studies})
+    candidates = [candidate_of(reading.facts, usable_geometry(reading)) for reading in usable.values()]
+    choice = choose(candidates, SeriesRules.read(rules or SHIPPED))
+    chosen = usable[choice.series_uid]
+    if len(readings) == 1:
+        return chosen
+    why = [
+        f"Of {len(readings)} series {len(usable)} are fit; this one was {choice.reasons[chosen.series_uid]}."
+    ]
+    for reading in readings:
+        uid = reading.series_uid or "without a UID"
+        if reading.verdict.refused:
+            why.append(f"Series {uid} is not fit: {reading.verdict.code}.")
+        elif reading is not chosen:
+            why.append(f"Series {uid} is fit; {choice.reasons[uid]}.")
+    return replace(chosen, verdict=replace(chosen.verdict, notes=(*chosen.verdict.notes, *why)))
+
+
+def usable_geometry(reading: SeriesReading) -> Geometry:
+    """Return the grid of a series fit to be segmented; raise its `Refused` otherwise."""
+    if reading.geometry is None:
+        verdict = reading.verdict
+        raise Refused(str(verdict.code), verdict.detail, verdict.measured)
+    return reading.geometry
+
+
+def _judged(
+    members: Sequence[tuple[ListedFile, Dataset, SliceFacts]], notes: tuple[str, ...], made: Repair | None
+) -> SeriesReading:
+    files, images, facts = zip(*members, strict=True)
+    judgement = judge(facts, lambda n: _content(files[n]), (made,) if made else ())
+    order = judgement.order or range(len(members))
+    return SeriesReading(
+        study_uid=facts[0].study_uid,
+        series_uid=facts[0].series_uid,
+        verdict=replace(judgement.verdict, notes=judgement.verdict.notes + notes),
+        geometry=judgement.geometry,
+        images=tuple(images[n] for n in order),
+        files=tuple(files[n] for n in order),
+        facts=tuple(facts[n] for n in order),
+        set_aside=tuple(facts[n].sop_instance_uid for n in sorted(set(range(len(members))) - set(order))),
+    )
+
+
+@as_written()
+def _content(file: ListedFile) -> str:
+    """Return a digest of the stored pixels and their rescale, as they are coded in the file."""
+    try:
+        dataset = opened(file.path, pixels=True, listed=file.state) or Dataset()
+        parts = [dataset.get(name) for name in ("PixelData", "RescaleSlope", "RescaleIntercept")]
+    except UNREADABLE:
+        parts = [file.path.read_bytes()]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _hu_type(facts: Sequence[SliceFacts]) -> type[np.int16] | type[np.float32]:
+    whole = all((s.slope or 0.0).is_integer() and (s.intercept or 0.0).is_integer() for s in facts)
+    return np.int16 if whole else np.float32
+
+
+@read_failures()
+def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVerdict:
+    """Read every slice, into an array (k, row, column) if one is given; return the full verdict.
+
+    Raises
+    ------
+    Refused
+        `bad-pixel-data` or `too-large`, as `services.dicom.ct.pixels.hounsfield`; `bad-rescale`, as
+        `models.series.rescale_jump`; `illegible-header` if results could not say whose they are.
+    ReadFailed
+        If a file vanished, was changed since its header was read, or cannot be read.
+    """
+    illegible = illegible_of(reading.images[0])
+    if illegible:
+        detail = f"The header of the first image is damaged: nobody can read {', '.join(illegible)}."
+        raise Refused(Code.ILLEGIBLE_HEADER, detail, {"elements": len(illegible)})
+    tally, jumps = PaddingTally(), RescaleJumps()
+    slices = zip(reading.files, reading.images, reading.facts, strict=True)
+    for k, (file, header, facts) in enumerate(slices):
+        out = None if into is None else into[k]
+        hu = hounsfield(file.path, header, facts, tally, out, file.state)
+        if out is not None and hu is not out:
+            out[...] = hu
+        jumps.add(facts, hu)
+    return replace(reading.verdict, notes=reading.verdict.notes + tally.notes())
+
+
+def _in_frame(image: Dataset, frame_of_reference_uid: str) -> Dataset:
+    named = copy.deepcopy(image)  # a shallow copy shares its elements
+    named.FrameOfReferenceUID = frame_of_reference_uid
+    return named
+
+
+def _notes_on(passed_over: Mapping[str, int]) -> tuple[str, ...]:
+    """Return what every verdict must say of files that belong to no series."""
+    if passed_over["others"]:
+        log.info(
+            "%d of %d files are no DICOM objects and were passed over",
+            passed_over["others"],
+            passed_over["files"],
+        )
+    return tuple(
+        f"{passed_over[kind]} {words.format(passed_over['files'])} and belong to no series."
+        for kind, words in _TOLD.items()
+        if passed_over[kind]
+    )
+
+
+def _nothing(sources: Path | Iterable[Path | ListedFile], passed_over: Mapping[str, int]) -> Refused:
+    files = passed_over["files"]
+    if isinstance(sources, Path) and not sources.exists():
+        return Refused(Code.NOT_DICOM, "There is no such file or folder.")
+    if not files:
+        return Refused(Code.NOT_DICOM, "The folder is empty.", {"files": 0})
+    what = "The file is" if files == 1 else f"All {files} files are"
+    if passed_over["too large"] == files:
+        return Refused(Code.TOO_LARGE, f"{what} larger than any CT image.", {"files": files})
+    return Refused(Code.NOT_DICOM, f"{what} not DICOM.", {"files": files})

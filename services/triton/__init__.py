@@ -1,0 +1,1 @@
+"""Triton: the client, what it is asked and answers, and the repository it serves from."""

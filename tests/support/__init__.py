@@ -1,0 +1,1 @@
+"""What tests share: sites, servers, cases and judges."""

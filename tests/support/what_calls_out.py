@@ -1,0 +1,61 @@
+"""Where libraries call out first: ``python -m tests.support.what_calls_out FOLDER``, run in a sealed network.
+
+All modules are imported at a terminal; then a Prefect server starts, is asked for its pages, and a flow
+reports to it. Every verb and server follows in a proof (`tests.support.every_verb`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+import urllib.request
+from pathlib import Path
+
+from deploy.stack.prefect import PrefectServer
+from tests.support.waiting import GUARD_SECONDS
+
+
+def import_everything() -> None:
+    """Import every module of the project."""
+    for room in ("models", "services", "flows", "deploy"):
+        package = importlib.import_module(room)
+        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
+            if ".migrations." not in module.name:  # Alembic loads those
+                importlib.import_module(module.name)
+
+
+def ask_prefect(api: str) -> None:
+    """Ask a Prefect server for what browsers do."""
+    for page in ("/", "/ui-settings", "/api/admin/version"):
+        get(api.removesuffix("/api") + page)
+    get(f"{api}/collections/views/aggregate-worker-metadata")  # as its page of work pools does
+
+
+def get(url: str, body: bytes | None = None) -> bytes:
+    """Return what a server answers."""
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body == b"{}" else {})
+    with urllib.request.urlopen(request, timeout=GUARD_SECONDS) as answer:
+        return bytes(answer.read())
+
+
+def main() -> None:
+    """Import everything, and let Prefect work."""
+    import_everything()
+    from prefect import flow  # after ours: it asks at its import whether it may tell
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    @flow
+    def nothing() -> str:
+        return "done"
+
+    server = PrefectServer(Path(sys.argv[1]) / "prefect", 0)
+    api = server.start()
+    with temporary_settings({PREFECT_API_URL: api}):
+        assert nothing() == "done"
+    ask_prefect(api)
+    server.stop()
+
+
+if __name__ == "__main__":
+    main()
