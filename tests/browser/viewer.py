@@ -13,6 +13,8 @@ from matplotlib.image import imread
 from numpy.typing import NDArray
 from playwright.sync_api import Locator, Page, Response, TimeoutError
 
+from tests.support.waiting import until
+
 CHROMIUM = Path("/usr/bin/chromium")
 # Without a graphics card: WebGL in software. The rest keeps the browser from asking the Internet.
 FLAGS = (
@@ -24,6 +26,9 @@ SIZE = {"width": 1280, "height": 800}
 PATIENCE_MS = 30_000
 SETTLE_MS = 300
 """For what the viewer does after an answer and gives no sign of."""
+
+NEVER_SEARCHED = "SpecificCharacterSet"
+"""A tag of every object, which stands first until the list is searched for something else."""
 
 Point = Sequence[float]
 """A place in LPS millimetres."""
@@ -75,15 +80,25 @@ class Viewer:
         return [Row(row.inner_text().split("\n")[-1], _rgb(row)) for row in self._rows().all()]
 
     def tags(self, description: str, search: str, picture: Path | None = None) -> str:
-        """Return what the tag browser shows of a series for a search, and keep it as a PNG."""
+        """Return what the tag browser shows of a series for a search, and keep it as a PNG.
+
+        Raises
+        ------
+        AssertionError
+            If nothing is found: the list is searched some time after the word is typed.
+        """
         thumbnail = self.page.locator('[data-cy^="study-browser-thumbnail"]', has_text=description)
         thumbnail.hover()
         thumbnail.locator('[aria-haspopup="menu"]').click()
         self.page.get_by_role("menuitem", name="Tag Browser").click()
         dialog = self.page.get_by_role("dialog")
         dialog.get_by_placeholder("Search").fill(search)
-        self.page.wait_for_timeout(SETTLE_MS)
-        text = dialog.inner_text()
+
+        def searched() -> str:
+            shown = str(dialog.inner_text())
+            return shown if search in shown and NEVER_SEARCHED not in shown else ""
+
+        text = until(searched, lambda: f"no tag holds {search!r} alone: {dialog.inner_text()}")
         self.picture(picture)
         self.page.keyboard.press("Escape")
         return text
