@@ -18,7 +18,16 @@ from tests.support.postgresql import new_database
 from tests.support.walked_home import walk_every_verb
 
 PORTS = ("archive", "archive_dicom", "viewer", "prefect", "triton_grpc", "triton_http")
-VERB = "import sys; sys.argv[0] = 'organloop'; from deploy.cli.main import main; main()"
+VERB = """
+import sys
+try:
+    from deploy.cli.main import main
+except ImportError:  # `deploy.cli` was one file
+    from deploy.cli import main
+sys.argv[0] = "organloop"
+main()
+"""
+"""The command of an earlier program, run in its folder."""
 
 
 @pytest.fixture(params=ARCHIVES, ids=version_of)
