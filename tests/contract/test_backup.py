@@ -28,6 +28,7 @@ from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import triton_repository
+from tests.support.killed import Killed
 from tests.support.tiny_networks import noisy_body, publish_tiny
 
 HEADS = {"liver": 1, "spleen": 2}
@@ -220,10 +221,6 @@ def test_a_backup_inside_the_home_is_none(tmp_path: Path) -> None:
     settings = site(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'records.sqlite'}")
     with pytest.raises(StorageFailed, match="in the home itself"):
         take(settings, tmp_path / "home" / "backups", silent)
-
-
-class Killed(BaseException):
-    """What ends a backup at its deadline."""
 
 
 @pytest.mark.parametrize("rounds_times", [False, True])

@@ -13,6 +13,7 @@ import pytest
 from models.errors import Refused, StorageFailed
 from services.pacs.folder import FolderPacs
 from services.pacs.port import Pacs
+from tests.support.killed import Killed
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,6 @@ def test_two_processes_may_make_the_folder_at_once(
 def test_a_process_killed_between_two_files_leaves_no_report(
     pacs: Pacs, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
 
     rename = Path.rename
 

@@ -15,16 +15,13 @@ from flows.promotion.roll_back import BROUGHT_IN, decline, rollback
 from models.errors import Refused
 from services.records.port import Correction
 from services.wiring import Services
+from tests.support.killed import Killed
 from tests.support.promotion import BETTER, Gated, add_candidate, copy_of, gated_site, small_canary
 
 WHO = ("Dr B", "better spleens at site B")
 OTHER = ("Dr C", "seen on the ward")
 
 promote = partial(promote_release.promote, canary=small_canary)
-
-
-class Killed(BaseException):
-    """Stands for a process that ends here."""
 
 
 @pytest.fixture(scope="module")

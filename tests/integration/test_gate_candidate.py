@@ -10,23 +10,19 @@ from pathlib import Path
 
 import pytest
 
-import flows.gate.gate_candidate
 from flows.gate.cost import PROBES
 from flows.gate.gate_candidate import all_reasons, gate_candidate
-from flows.gate.page import page_of
 from flows.gate.trial import GATE_DECIDED, policy, trial_of
-from flows.gate.views import Views
-from flows.promotion.promote import require_passed
 from models.errors import Refused
-from models.gate.report import GateReport
 from models.gate.rescan import RESCANS
 from models.organs import organ
 from models.release import Release, sha256_hex
 from services.records.port import Purpose, ReleaseState
 from services.releases import gate_reports
-from services.releases.gate_reports import PICTURED, GateReports, Trial
+from services.releases.gate_reports import PICTURED
 from services.settings import Settings
 from services.wiring import Services
+from tests.support.killed import Killed
 from tests.support.promotion import (
     InProcessEndpoint,
     add_candidate,
@@ -38,10 +34,6 @@ from tests.support.promotion import (
 from tests.support.tiny_networks import publish_tiny, tiny_contract
 
 BETTER = {"liver": 1, "spleen": 3}
-
-
-class Killed(BaseException):
-    """Stands for a process that ends here."""
 
 
 @pytest.fixture
@@ -344,65 +336,6 @@ def test_a_changed_margin_or_policy_asks_for_a_new_decision(site, monkeypatch: p
     monkeypatch.setattr(gate_reports, "organ", lambda key: spleen if key == "spleen" else organ(key))
     keys.add(trial_of(2, services).key)
     assert len(keys) == 3
-
-
-def decided_by_seconds(services: Services, monkeypatch: pytest.MonkeyPatch, **reason: str) -> dict:
-    """Let the gate decide as it did while seconds were weighed and nothing was counted."""
-
-    def cost(incumbent: Release, *_: object) -> None:
-        return None
-
-    def kept(trial: Trial, report: GateReport) -> dict:
-        seconds = {"incumbent_seconds": 2.94, "candidate_seconds": 6.7}
-        sizes = {"incumbent_bytes": 1000, "candidate_bytes": 1001}
-        document = {**written(trial, report), "policy": trial.policy.timed(), "cost": seconds | sizes}
-        if reason:
-            document |= {"decision": "refuse", "reasons": [reason]}
-        return document
-
-    written = flows.gate.gate_candidate._document
-    with monkeypatch.context() as patched:
-        patched.setattr(
-            flows.gate.gate_candidate,
-            "trial_of",
-            lambda number, of: replace(trial_of(number, of), timed=True),
-        )
-        patched.setattr(flows.gate.gate_candidate, "serving_cost", cost)
-        patched.setattr(flows.gate.gate_candidate, "_document", kept)
-        return gate_candidate(2, services)
-
-
-def test_what_an_earlier_version_has_decided_is_found_and_may_be_acted_on(site, monkeypatch) -> None:
-    services, endpoint = site
-    add_candidate(services, 2, BETTER)
-    gate_set(site, 12, spleen_truth=2)
-    before = decided_by_seconds(services, monkeypatch)
-    endpoint.asked.clear()
-    assert gate_candidate(2, services) == before
-    assert endpoint.asked == []
-    assert len(services.records.events(GATE_DECIDED)) == 1
-    assert require_passed(2, services) == 1
-    reports = GateReports(services.releases.folder)
-    trial = trial_of(2, services)
-    page = page_of(reports.find(trial).document, trial, services, Views()).decode()
-    assert '<td class="words">candidate</td><td class="words">6.700</td><td>1001</td>' in page
-
-
-def test_what_seconds_have_refused_is_decided_anew_and_the_old_report_stays(site, monkeypatch) -> None:
-    services, endpoint = site
-    add_candidate(services, 2, BETTER)
-    gate_set(site, 12, spleen_truth=2)
-    slow = {"code": "too-slow", "decision": "refuse", "detail": "A window takes 6.70 s instead of 2.94 s."}
-    assert decided_by_seconds(services, monkeypatch, **slow)["decision"] == "refuse"
-    (old,) = (services.releases.folder / "releases" / "2" / "gate").glob("*.json")
-    kept = old.read_bytes()
-    report = gate_candidate(2, services)
-    assert (report["decision"], codes(report)) == ("needs-approval", {"few-patients", "looked-before"})
-    assert (old.read_bytes(), len(services.records.events(GATE_DECIDED))) == (kept, 2)
-    assert services.records.release_states()[2] is ReleaseState.NEEDS_APPROVAL
-    endpoint.asked.clear()
-    assert gate_candidate(2, services) == report
-    assert endpoint.asked == []
 
 
 def test_the_decision_on_record_names_the_digest_of_the_report(site) -> None:

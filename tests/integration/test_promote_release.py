@@ -30,6 +30,7 @@ from services.records.port import Purpose, Records, ReleaseState
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import GateReports
 from services.wiring import Services
+from tests.support.killed import Killed
 from tests.support.promotion import (
     BETTER,
     SHAPE,
@@ -49,10 +50,6 @@ WHO = ("Dr B", "better spleens at site B")
 STEPS = 7
 
 promote = partial(promote_release.promote, canary=small_canary)
-
-
-class Killed(BaseException):
-    """Stands for a process that ends here."""
 
 
 class Tampered(InProcessEndpoint):

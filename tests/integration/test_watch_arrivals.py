@@ -22,11 +22,8 @@ from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.support.archive import Archive
 from tests.support.arrivals import Hospital, open_hospital, watch, write_short_phantom
+from tests.support.killed import Killed
 from tests.support.learning import ORGANS, Site, open_site
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 @pytest.fixture(scope="module")
@@ -377,15 +374,8 @@ def test_one_study_the_archive_cannot_answer_for_does_not_stop_the_others(
     hospital: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = sorted(hospital.ct.iterdir())[:1]
-    hospital.archive.put(
-        *changed(
-            first,
-            tmp_path / "odd",
-            StudyInstanceUID="1.1",
-            SeriesInstanceUID="1.1.1",
-            SOPInstanceUID="1.1.1.1",
-        )
-    )
+    odd = {"StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1", "SOPInstanceUID": "1.1.1.1"}
+    hospital.archive.put(*changed(first, tmp_path / "odd", **odd))
     hospital.push()
     archive = hospital.services.archive
     whole = archive.study

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-PACKAGES = ("models", "services", "flows", "deploy")
+from services.program import PACKAGES
 
 
 def imported(text: str) -> Iterator[str]:

@@ -27,6 +27,7 @@ from services.pacs.port import ArchivedSeries, ArchivedStudy, Changes
 from services.records.port import ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
+from tests.support.killed import Killed
 
 MONDAY = date(2026, 11, 23)
 
@@ -213,10 +214,6 @@ def test_a_watch_that_was_frozen_past_its_lease_changes_nothing_any_more(
     assert site.records.arrival("1.3") is None
     second.step()
     assert site.launcher.launched == ["1.2", "1.3"]
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 @pytest.mark.parametrize("when", ["changes", "take_in", "launch", "change_arrival", "open_arrivals"])
