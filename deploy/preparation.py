@@ -7,7 +7,7 @@ from collections.abc import Callable
 from models.errors import InvalidRelease
 from services.files import storage_errors
 from services.records.database import alone
-from services.records.port import ReleaseState
+from services.records.entries import ReleaseState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process, repository_root
 from services.work_folder import remove_abandoned
@@ -61,7 +61,7 @@ def prepare(
         if number is None:
             progress("no release is the incumbent yet: nothing is served")
         elif repository:
-            write(current(services), services, progress)
+            write(current(services.releases, services.records), services, progress)
         if repository:
             _renew_others(services, progress)
     return number

@@ -17,7 +17,7 @@ Each room that is a flow has one ``flow.py``, the only kind of file here that im
 - `audit`: whether log and files are as they were recorded
 
 Outside a room: `acts` (a name and a reason), `candidates` (their numbers), `lineage` (who learnt from whom),
-`launching` (how runs are asked for), `progress`, `retries`.
+`launching` (how runs are asked for), `steps` (how they are taken), `progress`, `retries`.
 """
 
 import services  # noqa: F401  # before any library that would call out

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from datetime import datetime
+from typing import NamedTuple
 
 from models.errors import Refused
-from services.records.port import Event
 
 
 def require_name(approver: str, reason: str, act: str = "this") -> None:
@@ -15,7 +14,15 @@ def require_name(approver: str, reason: str, act: str = "this") -> None:
         raise Refused("no-name", f"{act} is an act with a name and a reason")
 
 
-def require_same_act(act: Event, who: str, reason: str, code: str, done: str) -> None:
+class Act(NamedTuple):
+    """An act on record: whose, why, when."""
+
+    who: str
+    reason: str
+    at: datetime
+
+
+def require_same_act(act: Act, who: str, reason: str, code: str, done: str) -> None:
     """Refuse an act whose end is reached already by another: its name and reason would be lost silently.
 
     Parameters
@@ -34,24 +41,10 @@ def require_same_act(act: Event, who: str, reason: str, code: str, done: str) ->
     Refused
         The code, with name, reason and time of the act on record.
     """
-    known = act.payload.get("reason", "")
-    if (act.who, known) == (who, reason):
+    if act[:2] == (who, reason):
         return
     raise Refused(
         code,
-        f"{done} already, by {act.who} ({known}); nothing of what was said now is on record",
-        {"approver": act.who, "reason": known, "at": act.at.isoformat(timespec="seconds")},
+        f"{done} already, by {act.who} ({act.reason}); nothing of what was said now is on record",
+        {"approver": act.who, "reason": act.reason, "at": act.at.isoformat(timespec="seconds")},
     )
-
-
-def newest(events: Iterable[Event], **payload: Any) -> Event | None:
-    """Return the last event whose payload holds these values; None if there is none."""
-    found: Event | None = None
-    for event in events:
-        if _holds(event.payload, payload):
-            found = event
-    return found
-
-
-def _holds(payload: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
-    return all(payload.get(name) == value for name, value in values.items())

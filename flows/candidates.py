@@ -1,20 +1,30 @@
-"""The numbers of candidates."""
+"""The numbers of candidates, and how one comes on record."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from models.release import Release
-from services.wiring import Services
+from services.records.entries import ReleaseState
+from services.records.events.event import Event
+from services.records.port import Records, Releases
+from services.releases.store import ReleaseStore
 
 
-def publish_candidate(services: Services, draft: Release) -> Release:
+def publish_candidate(draft: Release, store: ReleaseStore, known: Releases) -> Release:
     """Publish a candidate under the number it bears already, else under the next free one."""
-    numbers = services.releases.numbers()
+    numbers = store.numbers()
     for number in numbers:
         candidate = replace(draft, number=number)
-        if candidate.digest == services.releases.release(number).digest:
+        if candidate.digest == store.release(number).digest:
             return candidate
-    candidate = replace(draft, number=max((*numbers, *services.records.release_states(), 0)) + 1)
-    services.releases.publish(candidate)
+    candidate = replace(draft, number=max((*numbers, *known.release_states(), 0)) + 1)
+    store.publish(candidate)
     return candidate
+
+
+def record_candidate(candidate: Release, event: Event, who: str, key: str, records: Records) -> None:
+    """Put a candidate on record, and how it came to be, once; one that is further already stays so."""
+    if candidate.number not in records.release_states():
+        records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
+    records.record(event, who=who, key=key)

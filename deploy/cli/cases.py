@@ -9,7 +9,7 @@ import typer
 
 from deploy.cli.console import Json, Outcome, answer, progress, table
 from models.uids import SeriesUid, StudyUid
-from services.records.port import Purpose
+from services.records.entries import Purpose
 from services.settings import Settings
 
 Kept = Annotated[Purpose, typer.Option(help="What the cases are kept for; a patient is kept for one only.")]
@@ -62,7 +62,7 @@ def freeze(purpose: Kept, as_json: Json = False) -> None:
         from flows.cases.keep import freeze_cases
         from services.wiring import connect_in_process
 
-        frozen = freeze_cases(purpose, connect_in_process(Settings()))
+        frozen = freeze_cases(purpose, connect_in_process(Settings()).records)
         line = f"{purpose} set, version {frozen['version']}: {frozen['cases']} cases, {frozen['digest'][:12]}"
         return Outcome(frozen, (line,))
 
@@ -80,7 +80,7 @@ def list_(
         from flows.cases.keep import list_cases
         from services.wiring import connect_in_process
 
-        sets = list_cases(connect_in_process(Settings()), purpose)
+        sets = list_cases(connect_in_process(Settings()).records, purpose)
         rows = [
             (one["purpose"], _state(one, c["case_id"]), c["case_id"][:12], c["site"], c["origin"])
             for one in sets
@@ -163,7 +163,8 @@ def accept(
         uid = choose_series(read_series(folder)).study_uid if folder.is_dir() else StudyUid(study)
         named = [organ.strip() for organ in organs.split(",") if organ.strip()]
         ct = None if series is None else SeriesUid(series)
-        document = run(uid, named, reader, connect_in_process(Settings()), ct)
+        services = connect_in_process(Settings())
+        document = run(uid, named, reader, services.records, services.releases, ct)
         line = f"release {document['release']}: accepted are {', '.join(document['organs'])}"
         return Outcome(document, (line,))
 

@@ -7,12 +7,13 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from models.documents import to_json
 from models.errors import OrganloopError, Refused
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of text.")]
@@ -31,14 +32,14 @@ class Outcome:
     Parameters
     ----------
     document
-        The JSON document of ``--json``.
+        What ``--json`` shows: a dataclass, or what JSON holds.
     text
         What a person reads instead: lines and tables.
     exit_code
         0 done, 1 failed, 3 refused on the data.
     """
 
-    document: Any
+    document: object
     text: Sequence[str | Table] = ()
     exit_code: int = EXIT_DONE
 
@@ -72,7 +73,7 @@ def conclude(verb: Callable[[], Outcome], as_json: bool) -> int:
         detail = f"a file cannot be read or written: {error.strerror or error}{where}"
         outcome = Outcome({"code": "storage-failed", "detail": detail}, (f"failed: {detail}",), EXIT_FAILED)
     if as_json:
-        sys.stdout.write(json.dumps(outcome.document, indent=2) + "\n")
+        sys.stdout.write(json.dumps(to_json(outcome.document), indent=2) + "\n")
     else:
         target = _stderr if outcome.exit_code == EXIT_FAILED and len(outcome.text) == 1 else _stdout
         for part in outcome.text:

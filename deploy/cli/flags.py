@@ -44,7 +44,8 @@ def bounds(as_json: Json = False) -> None:
         from flows.calibration.random_audit import check_bounds
         from services.wiring import connect_in_process
 
-        document = check_bounds(connect_in_process(Settings()))
+        services = connect_in_process(Settings())
+        document = check_bounds(services.records, services.releases)
         said = [f"{document['drawn']} studies drawn, {document['reviewed']} reviewed"]
         said += [f"waiting: study {one['study_uid']}" for one in document["waiting"]]
         alerts = [f"the bound of {organ} holds less often than promised" for organ in document["alerts"]]

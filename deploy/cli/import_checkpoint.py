@@ -50,10 +50,10 @@ def import_checkpoint(
         keys = [key.strip() for key in organs.split(",")] if organs else None
         services = connect_in_process(Settings())
         if first:  # before the work, which takes minutes
-            require_first(services, approver, reason)
+            require_first(services.records, approver, reason)
         document = keep_checkpoint(file, services, keys, progress)
         if first:
-            make_first(document["release"], services, approver, reason)
+            make_first(document["release"], services.releases, services.records, approver, reason)
             document["state"] = "promoted"
         worst = max(one["max_logit_difference"] for one in document["parity"].values())
         lines = [

@@ -118,7 +118,7 @@ def tune(
 
         settings = Settings()
         services, how = connect_in_process(settings), tuning_settings(level, settings)
-        had = set(new_organ or ()) & set(current(services).contract.organs)
+        had = set(new_organ or ()) & set(current(services.releases, services.records).contract.organs)
         if had:
             raise typer.BadParameter(f"not new: {', '.join(sorted(had))}; tune it by --organs")
         document = run(services, asked, how, progress, new_organ or ())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -10,6 +11,10 @@ from rich.table import Table
 from deploy.cli.console import Json, Outcome, answer, progress, table
 from models.release import Release
 from services.settings import Settings
+
+if TYPE_CHECKING:  # they would import what a quick verb does without
+    from flows.promotion.promote import Promoted
+    from flows.promotion.roll_back import RolledBack
 
 Approver = Annotated[str, typer.Option(help="Name of the person whose act this is; kept on record.")]
 Reason = Annotated[str, typer.Option(help="Why, in one sentence; kept on record.")]
@@ -34,7 +39,7 @@ def gate(
         from flows.gate.gate_candidate import all_reasons, gate_candidate
         from flows.gate.page import what_to_do
         from flows.gate.trial import trial_of
-        from services.records.port import ReleaseState
+        from services.records.entries import ReleaseState
         from services.releases.gate_reports import GateReports
         from services.wiring import connect
 
@@ -92,7 +97,7 @@ def decline(
         from services.wiring import connect_in_process
 
         document = run(number, connect_in_process(Settings()), approver, reason)
-        line = f"release {number} is declined ({document['approver']}: {document['reason']})"
+        line = f"release {number} is declined ({document.approver}: {document.reason})"
         return Outcome(document, (line,))
 
     answer(verb, as_json)
@@ -118,7 +123,8 @@ def rollback(
         from flows.promotion.roll_back import rollback as run
         from services.wiring import connect
 
-        return _changed(run(number, connect(Settings()), approver, reason, progress))
+        done = run(number, connect(Settings()), approver, reason, progress)
+        return _changed(done, done.not_reached)
 
     answer(verb, as_json)
 
@@ -164,11 +170,10 @@ def _tuned(release: Release, parent: Release | None) -> list[str]:
     return [organ for organ, digest in release.heads.items() if digest != parent.heads.get(organ)]
 
 
-def _changed(document: dict[str, Any]) -> Outcome:
-    before = document["replaced"]
-    replaced = "" if before is None else f" instead of release {before}"
-    line = f"release {document['release']} serves{replaced} ({document['approver']}: {document['reason']})"
-    return Outcome(document, (line, *(f"not reached: {why}" for why in document.get("not_reached", ()))))
+def _changed(done: Promoted | RolledBack, not_reached: Collection[str] = ()) -> Outcome:
+    replaced = "" if done.replaced is None else f" instead of release {done.replaced}"
+    line = f"release {done.release} serves{replaced} ({done.approver}: {done.reason})"
+    return Outcome(done, (line, *(f"not reached: {why}" for why in not_reached)))
 
 
 def _organ_table(report: dict[str, Any]) -> list[Table]:

@@ -20,7 +20,8 @@ from flows.corrections.flow import ingest_correction
 from flows.gate.gate_candidate import gate_candidate
 from flows.nightly.flow import nightly_tuning
 from flows.promotion.flow import promote_release
-from flows.promotion.roll_back import rollback
+from flows.promotion.promote import Promoted
+from flows.promotion.roll_back import RolledBack, rollback
 from flows.segmentation.flow import segment_study
 from flows.tuning.tune import tune
 from models.corrections.ledger import INDEPENDENT
@@ -29,7 +30,7 @@ from models.organs import ORGANS, organ
 from models.resampling import to_model_grid
 from models.tuning.settings import Level, TuningSettings
 from services.dicom.ct.series import choose_series, load, read_series
-from services.records.port import Purpose
+from services.records.entries import Purpose
 from services.wiring import Services
 
 Progress = Callable[[str], None]
@@ -65,8 +66,8 @@ class Loop:
     ledgers: tuple[dict[str, Any], ...]
     tuning: dict[str, Any]
     gate: dict[str, Any]
-    promotion: dict[str, Any] | None
-    rollback: dict[str, Any] | None
+    promotion: Promoted | None
+    rollback: RolledBack | None
     identical: tuple[str, ...]
 
     def faults(self) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ class Loop:
         faults = [f"{key} was not tuned and has other bits" for key in untouched if key not in self.identical]
         if self.promotion is None:
             faults.append(f"release {self.tuning['release']} was not promoted: {self.gate['decision']}")
-        elif self.rollback is None or self.rollback["release"] != self.tuning["parent"]:
+        elif self.rollback is None or self.rollback.release != self.tuning["parent"]:
             faults.append("the rollback did not lead back to the release before")
         return tuple(faults)
 

@@ -180,8 +180,8 @@ def _gate(page: Page, loop: Loop) -> None:
     if rows:
         page.table(list(rows[0]), [list(row.values()) for row in rows])
     if loop.promotion:
-        promoted, back = loop.promotion, loop.rollback["release"] if loop.rollback else "—"
-        said = f"Promoted by {promoted['approver']}: {promoted['reason']}."
+        promoted, back = loop.promotion, loop.rollback.release if loop.rollback else "—"
+        said = f"Promoted by {promoted.approver}: {promoted.reason}."
         page.sentence(f"{said} Rolled back to release {back} and forth again.", kind="good")
     else:
         page.sentence("Not promoted: release 1 still serves.", kind="bad")

@@ -6,14 +6,15 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Engine, select, text
+from sqlalchemy import text
 
 from deploy.doctor.clock import clock
 from deploy.doctor.finding import Finding, State
-from services.backup.backup import BACKUP_TAKEN
 from services.records.database import connect, revisions
-from services.records.port import RUN_FREED, Watch
-from services.records.tables import EventRow, WatchRow
+from services.records.entries import Watch
+from services.records.events.operations import BackupTaken, RunFreed
+from services.records.port import Log
+from services.records.store import SqlRecords
 
 FAR_MS = 50.0
 """A study takes some thirty transactions."""
@@ -56,20 +57,19 @@ def records(url: str) -> Iterator[Finding]:
         if isinstance(now, datetime):
             yield clock("the database", (now - datetime.now(UTC)).total_seconds())
         if found == newest:
-            yield backup(_hours_since_backup(engine))
-            yield watched(_last_watch(engine), datetime.now(UTC))
-            yield freed(_freed_in_a_day(engine))
+            kept = SqlRecords(engine)
+            yield backup(_hours_since_backup(kept))
+            yield watched(kept.last_watch(), datetime.now(UTC))
+            yield freed(_freed_in_a_day(kept))
     finally:
         engine.dispose()
 
 
-def _hours_since_backup(engine: Engine) -> float | None:
-    newest = select(EventRow.payload).filter_by(what=BACKUP_TAKEN).order_by(EventRow.number.desc()).limit(1)
-    with engine.connect() as connection:
-        payload = connection.execute(newest).scalar()
-    if payload is None:
+def _hours_since_backup(log: Log) -> float | None:
+    taken = log.last(BackupTaken)
+    if taken is None:
         return None
-    return (datetime.now(UTC) - datetime.fromisoformat(payload["taken_at"])).total_seconds() / 3600
+    return (datetime.now(UTC) - datetime.fromisoformat(taken.said.taken_at)).total_seconds() / 3600
 
 
 def backup(hours: float | None) -> Finding:
@@ -102,12 +102,6 @@ def watched(last: Watch | None, now: datetime) -> Finding:
     return Finding(name, State.GOOD, detail, measured=measured)
 
 
-def _last_watch(engine: Engine) -> Watch | None:
-    with engine.connect() as connection:
-        row = connection.execute(select(WatchRow.at, WatchRow.trouble)).first()
-    return None if row is None else Watch(row.at, row.trouble)
-
-
 def freed(runs: int) -> Finding:
     """Judge how many runs of the last day were ended because nobody worked on them."""
     name, measured = "runs without a process", {"runs": runs}
@@ -118,7 +112,5 @@ def freed(runs: int) -> Finding:
     return Finding(name, State.WARNING, detail, remedy, measured)
 
 
-def _freed_in_a_day(engine: Engine) -> int:
-    with engine.connect() as connection:
-        times = connection.execute(select(EventRow.at).filter_by(what=RUN_FREED)).scalars()
-        return sum(datetime.now(UTC) - at < timedelta(days=1) for at in times)
+def _freed_in_a_day(log: Log) -> int:
+    return sum(datetime.now(UTC) - one.at < timedelta(days=1) for one in log.all(RunFreed))

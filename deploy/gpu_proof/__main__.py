@@ -71,7 +71,7 @@ def proven(lines: Sequence[Line]) -> tuple[str, ...]:
 
 def recorded(lines: Sequence[Line], device: str) -> tuple[str, ...]:
     """Put on record in the site's home which targets were proven on which GPU; return them."""
-    from flows.serving.proof import GPU_PROVEN
+    from services.records.events.serving import GpuProven
     from services.records.store import open_records
     from services.settings import Settings
 
@@ -79,8 +79,8 @@ def recorded(lines: Sequence[Line], device: str) -> tuple[str, ...]:
     if targets:
         records = open_records(Settings().records_url)
         for target in targets:
-            told = {"target": target, "device": gpu_device(), "lines": [asdict(line) for line in lines]}
-            records.event(GPU_PROVEN, who="gpu proofs", payload=told)
+            said = tuple(asdict(line) for line in lines)
+            records.record(GpuProven(target=target, device=gpu_device(), lines=said), who="gpu proofs")
         records.close()
     return targets
 

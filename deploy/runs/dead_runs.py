@@ -23,10 +23,8 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled, Crashed
 
 from flows.progress import Progress, silent
-from services.records.port import RUN_FREED, Records
-
-PLACE_FREED = "place-freed"
-"""Event: a place under a deployment's limit was given back that no run held."""
+from services.records.events.operations import PlaceFreed, RunFreed
+from services.records.port import Log
 
 SILENT_SECONDS = 180.0
 """Who gave no sign for so long is dead; a worker speaks every 30 s."""
@@ -61,7 +59,7 @@ class DeadRuns:
         self._worker, self._held, self._clock = worker, held, clock
         self._signs: dict[str, tuple[object, float]] = {}
 
-    def free(self, client: SyncPrefectClient, records: Records, progress: Progress = silent) -> int:
+    def free(self, client: SyncPrefectClient, log: Log, progress: Progress = silent) -> int:
         """End the runs that are dead, and give back the places that none holds; return how many of both."""
         self._signs = {key: sign for key, sign in self._signs.items() if self._clock() - sign[1] < 86400}
         types = {pool.name: pool.type for pool in client.read_work_pools()}
@@ -77,15 +75,15 @@ class DeadRuns:
                 holding[run.deployment_id] += 1
                 continue
             freed += 1
-            self._end(run, why, client, records, progress)
-        return freed + self._give_back(holding, client, records, progress)
+            self._end(run, why, client, log, progress)
+        return freed + self._give_back(holding, client, log, progress)
 
-    def free_own(self, client: SyncPrefectClient, records: Records, progress: Progress = silent) -> int:
+    def free_own(self, client: SyncPrefectClient, log: Log, progress: Progress = silent) -> int:
         """End what an earlier process of this worker left; before this one takes anything, or at its end."""
         left = [run for run in _unfinished(client) if run.labels.get(_WORKER) == self._worker]
         dead = [run for run in left if run.id not in self._held() and not _has_process(run)]
         for run in dead:
-            self._end(run, "its worker ended", client, records, progress)
+            self._end(run, "its worker ended", client, log, progress)
         return len(dead)
 
     def _why_dead(
@@ -118,19 +116,16 @@ class DeadRuns:
             return False
         return self._clock() - since >= SILENT_SECONDS
 
-    def _end(
-        self, run: FlowRun, why: str, client: SyncPrefectClient, records: Records, progress: Progress
-    ) -> None:
+    def _end(self, run: FlowRun, why: str, client: SyncPrefectClient, log: Log, progress: Progress) -> None:
         was = run.state.type.value if run.state else ""
         end: State[Any] = Cancelled(message=why) if was == "CANCELLING" else Crashed(message=why)
         progress(f"run {run.id} ({was.lower()}) is ended at Prefect: {why}")
         client.set_flow_run_state(run.id, end, force=True)
-        payload = {"run": str(run.id), "was": was.lower(), "pool": run.work_pool_name or "", "why": why}
-        key = f"{RUN_FREED}:{run.id}:{run.state.id if run.state else ''}"
-        records.event(RUN_FREED, who="dead_runs", payload=payload, key=key)
+        event = RunFreed(run=str(run.id), was=was.lower(), pool=run.work_pool_name or "", why=why)
+        log.record(event, who="dead_runs", key=event.key(run.id, run.state.id if run.state else ""))
 
     def _give_back(
-        self, holding: Counter[UUID | None], client: SyncPrefectClient, records: Records, progress: Progress
+        self, holding: Counter[UUID | None], client: SyncPrefectClient, log: Log, progress: Progress
     ) -> int:
         """Give back the places that no run holds: a server that is killed between two steps leaves some."""
         freed = 0
@@ -148,8 +143,7 @@ class DeadRuns:
                 path_params={"id_or_name": str(limit.id)},
                 json={"active_slots": holding[deployment.id]},
             )
-            payload = {"deployment": str(deployment.id), "places": places}
-            records.event(PLACE_FREED, who="dead_runs", payload=payload)
+            log.record(PlaceFreed(deployment=str(deployment.id), places=places), who="dead_runs")
             freed += places
         return freed
 

@@ -26,7 +26,7 @@ from deploy.stack.viewer import ViewerServer
 from deploy.stack.worker import Worker
 from models.release import sha256_hex
 from services.files import replace
-from services.records.port import RUN_FREED
+from services.records.events.operations import RunFreed
 from services.records.store import open_records
 from services.settings import Settings
 from services.triton.client import TritonSegmenter
@@ -217,7 +217,7 @@ def _worker_part(settings: Settings, api_url: str | None) -> Part:
         return Part("worker", State.DOWN, "", NOT_RUNNING)
     records, now = open_records(settings.records_url), datetime.now(UTC)
     watch = records.last_watch()
-    lost = sum(now - one.at < timedelta(days=1) for one in records.events(RUN_FREED))
+    lost = sum(now - one.at < timedelta(days=1) for one in records.all(RunFreed))
     freed = f"; {lost} runs of the last day had no process any more" if lost else ""
     said = f"watched at {watch.at.astimezone():%Y-%m-%d %H:%M:%S}" if watch else "has not watched yet"
     trouble = f", in vain: {watch.trouble}" if watch and watch.trouble else ""
@@ -288,7 +288,11 @@ def serve_incumbent(settings: Settings, progress: Callable[[str], None]) -> None
     url = process.url
     _note(settings, triton_url=url, triton_pid=process.pid, served_program=program)
     with closing(TritonSegmenter(url, settings.serving_deadline_seconds)) as client:
-        load(current(in_process), dataclasses.replace(in_process, endpoints=(client,)), progress)
+        load(
+            current(in_process.releases, in_process.records),
+            dataclasses.replace(in_process, endpoints=(client,)),
+            progress,
+        )
 
 
 def served_program(settings: Settings) -> str:

@@ -12,12 +12,15 @@ from typing import Any
 from models.errors import OrganloopError, PacsFailed, ReadFailed, Refused
 from models.series.verdict import Code
 from models.uids import SopUid, StudyUid
+from services.cases.store import CaseStore
 from services.dicom.ct.listing import ListedFile
 from services.dicom.ct.series import SeriesReading
 from services.files import storage_errors
 from services.pacs.incoming import is_uid
 from services.pacs.port import Archive, ArchivedStudy
-from services.records.port import Arrival, ArrivalState
+from services.records.entries import Arrival, ArrivalState
+from services.records.events.arrivals import SiteKeyChanged, StudyRefused, StudyRenewed
+from services.records.port import Arrivals, Log, Records
 from services.wiring import Services
 
 INCOMPLETE = "incomplete"
@@ -25,13 +28,8 @@ GONE = "study-gone"
 SEVERAL_PATIENTS = "several-patients"
 PATIENT_CHANGED = "patient-changed"
 
-KEY_CHANGED = "site-key-changed"
-"""Event, once: pseudonyms on record were made with another key."""
 _KEY_DIGITS = 13
 """Of the 64 places of a pseudonym on record, the last: a point, and 12 digits that tell the key."""
-
-RENEWED = "study-renewed"
-"""Event: CT images came, or went, after results were stored."""
 
 
 def is_archived(source: str | Path) -> bool:
@@ -39,7 +37,7 @@ def is_archived(source: str | Path) -> bool:
     return isinstance(source, str) and is_uid(source) and not Path(source).exists()
 
 
-def archive_of(services: Services) -> Archive:
+def required(archive: Archive | None) -> Archive:
     """Return the archive.
 
     Raises
@@ -47,12 +45,12 @@ def archive_of(services: Services) -> Archive:
     PacsFailed
         If no address of one is known.
     """
-    if services.archive is None:
+    if archive is None:
         raise PacsFailed(
             "no archive is known: start the local stack with `organloop up`, or set ORGANLOOP_ORTHANC_URL "
             "or ORGANLOOP_DICOMWEB_URL"
         )
-    return services.archive
+    return archive
 
 
 def version_of(study: ArchivedStudy) -> str:
@@ -69,7 +67,9 @@ def ct_images(study: ArchivedStudy) -> list[SopUid]:
     return sorted(uid for one in study.series if one.modality == "CT" for uid in one.sop_instance_uids)
 
 
-def patient_fault(study: ArchivedStudy, arrival: Arrival | None, services: Services) -> Refused | None:
+def patient_fault(
+    study: ArchivedStudy, arrival: Arrival | None, cases: CaseStore, log: Log
+) -> Refused | None:
     """Return why results must not be stored for the patient under whom the archive holds a study now.
 
     Results of the same images have the same UIDs, whoever the patient is: sent again after a merge, they
@@ -81,8 +81,10 @@ def patient_fault(study: ArchivedStudy, arrival: Arrival | None, services: Servi
         As the archive lists it.
     arrival
         What is on record of it.
-    services
+    cases
         The site's key makes the pseudonym.
+    log
+        Is told where another key made the one on record.
     """
     if len(study.patients) > 1:
         detail = (
@@ -91,11 +93,10 @@ def patient_fault(study: ArchivedStudy, arrival: Arrival | None, services: Servi
         return Refused(SEVERAL_PATIENTS, detail, {"patients": len(study.patients)})
     if arrival is None or not arrival.patient:
         return None
-    known, now = arrival.patient, pseudonym(study, services)
+    known, now = arrival.patient, pseudonym(study, cases)
     if _key_of(known) not in ("", _key_of(now)):
-        payload = {"before": _key_of(known), "now": _key_of(now)}
-        key = f"{KEY_CHANGED}:{payload['before']}:{payload['now']}"
-        services.records.event(KEY_CHANGED, who="arrivals", payload=payload, key=key)
+        event = SiteKeyChanged(before=_key_of(known), now=_key_of(now))
+        log.record(event, who="arrivals", key=event.key(event.before, event.now))
         return None  # nobody can say any more who it was
     if known[: len(now) - _KEY_DIGITS] != now[: len(now) - _KEY_DIGITS]:
         detail = "Results were stored under another PatientID; they are not sent again under the new one."
@@ -103,11 +104,11 @@ def patient_fault(study: ArchivedStudy, arrival: Arrival | None, services: Servi
     return None
 
 
-def pseudonym(study: ArchivedStudy, services: Services) -> str:
+def pseudonym(study: ArchivedStudy, cases: CaseStore) -> str:
     """Return the HMAC of the one PatientID under which the archive holds a study, then which key made it."""
     (patient,) = study.patients
-    which = services.cases.pseudonym(KEY_CHANGED)[: _KEY_DIGITS - 1]
-    return f"{services.cases.pseudonym(patient)[: 64 - _KEY_DIGITS]}.{which}"
+    which = cases.pseudonym(SiteKeyChanged.what)[: _KEY_DIGITS - 1]
+    return f"{cases.pseudonym(patient)[: 64 - _KEY_DIGITS]}.{which}"
 
 
 def _key_of(patient: str) -> str:
@@ -138,10 +139,10 @@ def fetch(study_uid: StudyUid, into: Path, services: Services) -> tuple[Archived
     """
     before = _listed(study_uid, services)
     try:
-        folder = archive_of(services).fetch_study(study_uid, into)
+        folder = required(services.archive).fetch_study(study_uid, into)
     except Refused as refused:
         if refused.code == Code.MISSING_UID:
-            note_refused(before, refused, services)
+            note_refused(before, refused, services.records)
         raise
     after = _listed(study_uid, services)
     images = ct_images(after)
@@ -190,10 +191,11 @@ def _uids(reading: SeriesReading) -> set[str]:
 
 
 def _listed(study_uid: StudyUid, services: Services) -> ArchivedStudy:
-    study = archive_of(services).study(study_uid)
+    study = required(services.archive).study(study_uid)
     if study is None:
         raise Refused(GONE, "The archive holds no such study.")
-    fault = patient_fault(study, services.records.arrival(study_uid), services)
+    records = services.records
+    fault = patient_fault(study, records.arrival(study_uid), services.cases, records)
     if fault is not None:
         raise fault
     return study
@@ -206,61 +208,60 @@ def renewed(arrival: Arrival | None, version: str) -> bool:
 
 def renewal_key(study_uid: StudyUid, version: str) -> str:
     """Return the key under which a version's event `study-renewed` is on record, once."""
-    return f"{RENEWED}:{study_uid}:{version}"
+    return StudyRenewed.key(study_uid, version)
 
 
-def what_changed(study: ArchivedStudy, services: Services) -> tuple[str, ...]:
+def what_changed(study: ArchivedStudy, records: Records) -> tuple[str, ...]:
     """Return what the reader is told where the images changed after results were stored; empty elsewhere.
 
     It is put on record when it is first seen, so that a repeated step says the same.
     """
-    uid, version, records = study.study_uid, version_of(study), services.records
+    uid, version = study.study_uid, version_of(study)
     if renewed(records.arrival(uid), version):
-        payload = {"uid": uid, "study_uid": uid, "version": version}
-        records.event(RENEWED, who="segment_study", payload=payload, key=renewal_key(uid, version))
-    events = [one for one in records.events(RENEWED) if one.payload["uid"] == uid]
+        event = StudyRenewed(uid=uid, study_uid=uid, version=version)
+        records.record(event, who="segment_study", key=renewal_key(uid, version))
     return tuple(
         f"The CT images of the study changed: results from before {one.at:%Y-%m-%d %H:%M} know other images."
-        for one in events
-        if one.payload["version"] == version
+        for one in records.all(StudyRenewed, uid=uid, version=version)
     )
 
 
-def note_segmented(study: ArchivedStudy, services: Services) -> None:
+def note_segmented(study: ArchivedStudy, cases: CaseStore, arrivals: Arrivals) -> None:
     """Put on record that results of this version are in the archive, and under which patient."""
-    patient = pseudonym(study, services)
-    _settle(study, services, patient=patient, state=ArrivalState.SEGMENTED, code="", detail="")
+    patient = pseudonym(study, cases)
+    _settle(study, arrivals, patient=patient, state=ArrivalState.SEGMENTED, code="", detail="")
 
 
-def note_refused(study: ArchivedStudy, refused: Refused, services: Services) -> None:
+def note_refused(study: ArchivedStudy, refused: Refused, arrivals: Arrivals) -> None:
     """Put on record that this version was refused, and why."""
-    _settle(study, services, refused, state=ArrivalState.REFUSED, code=refused.code, detail=refused.detail)
+    _settle(study, arrivals, refused, state=ArrivalState.REFUSED, code=refused.code, detail=refused.detail)
 
 
-def note_failed(uid: StudyUid | SopUid, error: OrganloopError, services: Services) -> None:
+def note_failed(uid: StudyUid | SopUid, error: OrganloopError, arrivals: Arrivals) -> None:
     """Put on record why the run of what was submitted ended; a study, or a SEG, is tried again."""
-    before = services.records.arrival(uid)
+    before = arrivals.arrival(uid)
     if before is None or before.state is not ArrivalState.SUBMITTED:
         return
     named = error.code if isinstance(error, Refused) else type(error).__name__
     code = re.sub(r"(?<=.)(?=[A-Z])", "-", named).lower()
-    services.records.change_arrival(before, replace(before, code=code, detail=str(error)))
+    arrivals.change_arrival(before, replace(before, code=code, detail=str(error)))
 
 
-def _settle(study: ArchivedStudy, services: Services, refused: Refused | None = None, **settled: Any) -> None:
+def _settle(study: ArchivedStudy, arrivals: Arrivals, refused: Refused | None = None, **settled: Any) -> None:
     """Write what came of a version; where another version is on record, its state is left alone."""
-    version, records = version_of(study), services.records
-    event: dict[str, Any] = {}
-    if refused is not None:
-        payload = {"detail": refused.detail, "measured": dict(refused.measured)}
-        key = f"study-refused:{study.study_uid}:{version}"
-        event = {"event": "study-refused", "payload": payload, "key": key}
+    uid, version = study.study_uid, version_of(study)
     while True:
-        before = records.arrival(study.study_uid)
-        after = before or Arrival(study.study_uid, study.study_uid)
+        before = arrivals.arrival(uid)
+        after = before or Arrival(uid, uid)
         if after.version in ("", version):
             after = replace(after, **settled, version=version)
         else:
             after = replace(after, patient=settled.get("patient", after.patient))
-        if records.change_arrival(before, after, **event):
+        event, key = None, None
+        if refused is not None:
+            event = StudyRefused(
+                uid=uid, study_uid=uid, code=after.code, detail=refused.detail, measured=refused.measured
+            )
+            key = event.key(uid, version)
+        if arrivals.change_arrival(before, after, event=event, key=key):
             return  # else the watcher changed it meanwhile

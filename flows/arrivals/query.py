@@ -12,17 +12,14 @@ from flows.progress import Progress, silent
 from models.errors import PacsFailed, Refused
 from models.uids import StudyUid
 from services.pacs.incoming import is_uid
-from services.pacs.port import ArchivedStudy, QuerySource
-from services.records.port import Arrival, ArrivalState
+from services.pacs.port import Archive, ArchivedStudy, QuerySource
+from services.records.entries import Arrival, ArrivalState
+from services.records.events.arrivals import PacsQueried, StudyNotSent
+from services.records.port import Arrivals, Log, Records, Results
 from services.wiring import Services
 
 DAYS_BACK = 1
 """Studies are asked for from so many days before the day of the last query that was answered."""
-
-QUERIED = "pacs-queried"
-"""Event, once a day: the PACS said what it has."""
-NOT_SENT = "study-not-sent"
-"""Event: the PACS did not send what it says it has."""
 
 OURS = ("SEG", "SR")
 """Modalities in which results of ours may be."""
@@ -48,8 +45,8 @@ def retrieve(services: Services, today: date, progress: Progress = silent) -> li
     source, records = services.source, services.records
     if source is None:
         return []
-    queried = [date.fromisoformat(one.payload["day"]) for one in records.events(QUERIED)]
-    since = min([today, *queried[-1:]]) - timedelta(days=DAYS_BACK)
+    queried = records.last(PacsQueried)
+    since = min(today, date.fromisoformat(queried.said.day) if queried else today) - timedelta(days=DAYS_BACK)
     studies = [uid for uid in source.studies_since(since) if is_uid(uid)]
     waiting = [one.study_uid for one in records.open_arrivals() if one.is_study and one.code == INCOMPLETE]
     end = time.monotonic() + RETRIEVE_SECONDS
@@ -59,16 +56,18 @@ def retrieve(services: Services, today: date, progress: Progress = silent) -> li
             progress("the other studies are retrieved by the next watch")
             return failed
         try:
-            _retrieve(study_uid, source, services, progress)
+            _retrieve(study_uid, source, services.archive, records, progress)
         except PacsFailed as error:
             progress(f"study {study_uid}: {error}")
             failed.append(study_uid)
     day = today.isoformat()
-    records.event(QUERIED, who="watch_arrivals", payload={"day": day}, key=f"{QUERIED}:{day}")
+    records.record(PacsQueried(day=day), who="watch_arrivals", key=PacsQueried.key(day))
     return failed
 
 
-def lacking(study_uid: StudyUid, study: ArchivedStudy | None, services: Services) -> int:
+def lacking(
+    study_uid: StudyUid, study: ArchivedStudy | None, source: QuerySource | None, results: Results
+) -> int:
     """Return how many instances the PACS has that neither the archive holds nor are results of ours.
 
     Compared UID by UID where the numbers differ: results of ours may have been sent on to the PACS.
@@ -78,7 +77,6 @@ def lacking(study_uid: StudyUid, study: ArchivedStudy | None, services: Services
     PacsFailed
         If the PACS did not answer.
     """
-    source, records = services.source, services.records
     if source is None:
         return 0
     series = study.series if study else ()
@@ -87,55 +85,55 @@ def lacking(study_uid: StudyUid, study: ArchivedStudy | None, services: Services
         return 0
     held = {uid for one in series for uid in one.sop_instance_uids}
     listed = source.listed(study_uid)
-    missing = [uid for uid in listed - held if records.find_result(uid) is None]
+    missing = [uid for uid in listed - held if results.find_result(uid) is None]
     return max(len(missing), counted - len(listed))
 
 
-def _retrieve(study_uid: StudyUid, source: QuerySource, services: Services, progress: Progress) -> None:
-    arrival = services.records.arrival(study_uid)
+def _retrieve(
+    study_uid: StudyUid, source: QuerySource, archive: Archive | None, records: Records, progress: Progress
+) -> None:
+    def missing() -> int:
+        study = None if archive is None else archive.study(study_uid)
+        return lacking(study_uid, study, source, records)
+
+    arrival = records.arrival(study_uid)
     if (
         arrival is not None
         and arrival.code != INCOMPLETE
         and source.instances(study_uid) <= arrival.instances
     ):
         return
-    study = services.archive.study(study_uid) if services.archive else None
-    missing = lacking(study_uid, study, services)
-    if not missing or _paused(study_uid, missing, services):
+    count = missing()
+    if not count or _paused(study_uid, count, records):
         return
-    progress(f"retrieving study {study_uid}: {missing} instances")
-    _note_incomplete(arrival, study_uid, missing, services)
+    progress(f"retrieving study {study_uid}: {count} instances")
+    _note_incomplete(arrival, study_uid, count, records)
     try:
         source.retrieve(study_uid)
     except (Refused, PacsFailed) as error:
-        _note_not_sent(study_uid, error, services)
+        code = error.code if isinstance(error, Refused) else "pacs-failed"
+        event = StudyNotSent(study_uid=study_uid, code=code, missing=missing())
+        records.record(event, who="watch_arrivals")
         if isinstance(error, PacsFailed):
             raise
         progress(f"study {study_uid}: {error}")
 
 
-def _note_incomplete(arrival: Arrival | None, study_uid: StudyUid, missing: int, services: Services) -> None:
+def _note_incomplete(arrival: Arrival | None, study_uid: StudyUid, missing: int, arrivals: Arrivals) -> None:
     """Say that more is to come before it does: no part of a study may pass for all of it."""
     if arrival is not None and arrival.state is not ArrivalState.WAITING:
         return
     detail = f"{missing} instances are still to come from the PACS that is queried."
     after = replace(arrival or Arrival(study_uid, study_uid, touched=False), code=INCOMPLETE, detail=detail)
-    services.records.change_arrival(arrival, after)
+    arrivals.change_arrival(arrival, after)
 
 
-def _note_not_sent(study_uid: StudyUid, error: Refused | PacsFailed, services: Services) -> None:
-    study = services.archive.study(study_uid) if services.archive else None
-    code = error.code if isinstance(error, Refused) else "pacs-failed"
-    payload = {"study_uid": study_uid, "code": code, "missing": lacking(study_uid, study, services)}
-    services.records.event(NOT_SENT, who="watch_arrivals", payload=payload)
-
-
-def _paused(study_uid: StudyUid, missing: int, services: Services) -> bool:
+def _paused(study_uid: StudyUid, missing: int, log: Log) -> bool:
     """Return whether the study was asked for in vain so lately that the PACS is left in peace."""
-    told = [one for one in services.records.events(NOT_SENT) if one.payload["study_uid"] == study_uid]
-    if not told or told[-1].payload["missing"] != missing:
+    told = log.all(StudyNotSent, study_uid=study_uid)
+    if not told or told[-1].said.missing != missing:
         return False
-    tries = _same(one.payload["missing"] for one in told)
+    tries = _same(one.said.missing for one in told)
     pause = min(LONGEST_PAUSE, timedelta(minutes=2 ** min(tries - 1, 11)))
     return datetime.now(UTC) - told[-1].at < pause
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from flows.arrivals.archived_study import GONE, INCOMPLETE, RENEWED, renewed, version_of
+from flows.arrivals.archived_study import GONE, INCOMPLETE, renewed, version_of
 from flows.launching import RunState
 from models.errors import Refused
 from models.series.verdict import Code
 from services.pacs.port import ArchivedStudy
-from services.records.port import Arrival, ArrivalState
+from services.records.entries import Arrival, ArrivalState
+from services.records.events.arrivals import (
+    ArrivalEvent,
+    ArrivalFailed,
+    StudyGone,
+    StudyIgnored,
+    StudyRefused,
+    StudyRenewed,
+)
 
 ATTEMPTS = 3
 """So many runs of a version fail by themselves; then it has failed, and a person is told."""
@@ -41,11 +49,11 @@ NOT_ITS_FAULT = frozenset(
 
 _LATE = " (ended because it took too long)"
 
-EVENTS = {
-    ArrivalState.GONE: "study-gone",
-    ArrivalState.REFUSED: "study-refused",
-    ArrivalState.FAILED: "arrival-failed",
-    ArrivalState.IGNORED: "study-ignored",
+EVENTS: Mapping[ArrivalState, type[ArrivalEvent]] = {
+    ArrivalState.GONE: StudyGone,
+    ArrivalState.REFUSED: StudyRefused,
+    ArrivalState.FAILED: ArrivalFailed,
+    ArrivalState.IGNORED: StudyIgnored,
 }
 """What is worth an event when an arrival comes to it."""
 
@@ -127,11 +135,22 @@ def followed(arrival: Arrival, run: RunState) -> Arrival:
     return replace(arrival, state=ArrivalState.WAITING)
 
 
-def event_of(before: Arrival, after: Arrival) -> str | None:
+def event_of(before: Arrival, after: Arrival) -> ArrivalEvent | None:
     """Return what is to be put on record about a change; None if it is not worth an event."""
     if after.state in EVENTS and (before.state, before.code) != (after.state, after.code):
-        return EVENTS[after.state]
-    return RENEWED if renewed(before, after.version) else None
+        kind = EVENTS[after.state]
+    elif renewed(before, after.version):
+        kind = StudyRenewed
+    else:
+        return None
+    return kind(
+        uid=after.uid,
+        study_uid=after.study_uid,
+        code=after.code,
+        version=after.version,
+        attempts=after.attempts,
+        interrupted=after.interrupted,
+    )
 
 
 def in_order(arrivals: Collection[Arrival]) -> list[Arrival]:

@@ -14,7 +14,7 @@ from hashlib import sha256
 from time import monotonic
 from typing import Any
 
-from flows.arrivals.archived_study import INCOMPLETE, RENEWED, patient_fault, renewal_key
+from flows.arrivals.archived_study import INCOMPLETE, patient_fault, renewal_key
 from flows.arrivals.query import OURS, lacking
 from flows.arrivals.rules import ARRIVING, event_of, followed, judged, startable
 from flows.launching import INGEST, SEGMENT, Launcher
@@ -22,9 +22,18 @@ from flows.progress import Progress, silent
 from models.errors import PacsFailed, ServingFailed
 from models.series.verdict import Code
 from models.uids import StudyUid
+from services.inference.port import Endpoint
 from services.pacs.incoming import is_uid
-from services.pacs.port import ArchivedStudy, Changes
-from services.records.port import CORRECTION_REFUSED, Arrival, ArrivalState, Records
+from services.pacs.port import ArchivedStudy, Changes, QuerySource
+from services.records.entries import Arrival, ArrivalState
+from services.records.events.arrivals import (
+    CorrectionRefused,
+    FeedBeganAgain,
+    FeedBegun,
+    StudyRefused,
+    StudyRenewed,
+)
+from services.records.port import Arrivals, Log, Releases, Results
 from services.wiring import Services
 
 DAYS_WATCHED = 30
@@ -67,13 +76,13 @@ def read_on(services: Services, cursor: int, progress: Progress = silent) -> Cha
     more = services.feed is not None
     while more and services.feed is not None:
         changes = services.feed.changes(cursor)
-        study_uids = [uid for uid in changes.study_uids if _has_uid(uid, services, progress)]
+        study_uids = [uid for uid in changes.study_uids if _has_uid(uid, services.records, progress)]
         if study_uids or changes.cursor != cursor:
             services.records.take_in(study_uids, changes.cursor)
         if changes.cursor < cursor:
             progress("the archive's feed begins again: its database is another one")
-            payload = {"cursor": cursor, "begun_again_to": changes.cursor}
-            services.records.event("feed-began-again", who="watch_arrivals", payload=payload)
+            event = FeedBeganAgain(cursor=cursor, begun_again_to=changes.cursor)
+            services.records.record(event, who="watch_arrivals")
         came.update(study_uids)
         quiet |= changes.quiet
         cursor, more = changes.cursor, changes.more
@@ -87,18 +96,18 @@ def _begin(services: Services, progress: Progress) -> None:
         return
     cursor = feed.end() if services.settings.watch_from == "now" else 0
     records.take_in((), cursor)
-    records.event("feed-begun", who="watch_arrivals", payload={"cursor": cursor}, key="feed-begun")
+    records.record(FeedBegun(cursor=cursor), who="watch_arrivals", key=FeedBegun.what)
     progress(f"the archive's feed is read from change {cursor} on")
 
 
-def _has_uid(study_uid: StudyUid, services: Services, progress: Progress) -> bool:
+def _has_uid(study_uid: StudyUid, log: Log, progress: Progress) -> bool:
     """Return whether a study's UID is one; what bears another text is said, once, and left alone."""
     if is_uid(study_uid):
         return True
     progress("a study came whose UID is none; it is left alone")
     digest = sha256(study_uid.encode()).hexdigest()  # the text may be anything, a name too
-    payload = {"code": str(Code.MISSING_UID), "characters": len(study_uid), "digest": digest}
-    services.records.event("study-refused", who="watch_arrivals", payload=payload, key=f"no-uid:{digest}")
+    event = StudyRefused(code=Code.MISSING_UID, characters=len(study_uid), digest=digest)
+    log.record(event, who="watch_arrivals", key=f"no-uid:{digest}")
     return False
 
 
@@ -159,11 +168,10 @@ def _new_first(arrivals: Sequence[Arrival]) -> list[Arrival]:
     return [*(one for one in arrivals if one.state is not ArrivalState.SEGMENTED), *reversed(segmented)]
 
 
-def _change(before: Arrival, after: Arrival, records: Records) -> bool:
+def _change(before: Arrival, after: Arrival, arrivals: Arrivals) -> bool:
     event = event_of(before, after)
-    key = renewal_key(after.study_uid, after.version) if event == RENEWED else None
-    payload = {"version": after.version, "attempts": after.attempts, "interrupted": after.interrupted}
-    return records.change_arrival(before, after, event=event, payload=payload, key=key)
+    key = renewal_key(after.study_uid, after.version) if isinstance(event, StudyRenewed) else None
+    return arrivals.change_arrival(before, after, event=event, key=key)
 
 
 def _looked_at(arrival: Arrival, services: Services) -> Arrival:
@@ -173,8 +181,8 @@ def _looked_at(arrival: Arrival, services: Services) -> Arrival:
         return arrival
     study = archive.study(arrival.study_uid)
     if study is None:
-        return judged(arrival, None, expected=_still_to_come(arrival, study, services))
-    fault = patient_fault(study, arrival, services)
+        return judged(arrival, None, expected=_still_to_come(arrival, study, services.source, records))
+    fault = patient_fault(study, arrival, services.cases, records)
     kinds = [(uid, one.modality) for one in study.series for uid in one.sop_instance_uids]
     # By UID alone: the archive overwrites nothing (OverwriteInstances), so no save can be under ours.
     ours = {uid for uid, kind in kinds if kind in OURS and records.find_result(uid) is not None}
@@ -184,7 +192,7 @@ def _looked_at(arrival: Arrival, services: Services) -> Arrival:
         study,
         fault=fault,
         instances=instances,
-        expected=instances + _still_to_come(arrival, study, services),
+        expected=instances + _still_to_come(arrival, study, services.source, records),
     )
     if after.version and study.stable:
         for uid, kind in kinds:
@@ -195,16 +203,17 @@ def _looked_at(arrival: Arrival, services: Services) -> Arrival:
                 records.change_arrival(None, seg)
             else:
                 digest = sha256(uid.encode()).hexdigest()  # the text may be anything, a name too
-                said = {"study_uid": study.study_uid, "code": str(Code.MISSING_UID), "digest": digest}
-                key = f"no-uid:{digest}"
-                records.event(CORRECTION_REFUSED, who="watch_arrivals", payload=said, key=key)
+                refused = CorrectionRefused(study_uid=study.study_uid, code=Code.MISSING_UID, digest=digest)
+                records.record(refused, who="watch_arrivals", key=f"no-uid:{digest}")
     return after
 
 
-def _still_to_come(arrival: Arrival, study: ArchivedStudy | None, services: Services) -> int:
+def _still_to_come(
+    arrival: Arrival, study: ArchivedStudy | None, source: QuerySource | None, results: Results
+) -> int:
     """Return `lacking`; where the PACS does not answer, only what is being retrieved waits for it."""
     try:
-        return lacking(arrival.study_uid, study, services)
+        return lacking(arrival.study_uid, study, source, results)
     except PacsFailed:
         if arrival.code == INCOMPLETE:
             raise
@@ -233,7 +242,7 @@ def submit(
     """
     arrivals = services.records.open_arrivals()
     ready = startable(arrivals, services.settings.studies_at_once, now())
-    held = _why_held(services) if any(one.is_study for one in ready) else None
+    held = _why_held(services.records, services.endpoints) if any(one.is_study for one in ready) else None
     if held is not None:
         progress(f"nothing is segmented: {held}")
         ready = [one for one in ready if not one.is_study]
@@ -248,13 +257,13 @@ def submit(
     return started, held
 
 
-def _why_held(services: Services) -> str | None:
+def _why_held(releases: Releases, endpoints: Sequence[Endpoint]) -> str | None:
     """Return why no study can be segmented now; a run that must fail would only use up an attempt."""
-    number = services.records.incumbent()
+    number = releases.incumbent()
     if number is None:
         return "no release is the incumbent yet"
     why = None
-    for endpoint in services.endpoints:
+    for endpoint in endpoints:
         try:
             if endpoint.ready(number):
                 return None  # one is enough: another may be restarting, or its node gone

@@ -6,23 +6,34 @@ else lies in the home, e.g. a log file or a server's cache, is no evidence of an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from flows.gate.trial import CASE_SCORED, GATE_DECIDED
-from flows.serving.serve import VERSION_WRITTEN
 from models.errors import InvalidRelease, OrganloopError, StorageFailed
 from models.release import sha256_hex
 from services.cases.store import CaseStore
 from services.files import replace
 from services.records.chain import AuditFault, anchor_faults, chain_faults, exported, imported
-from services.records.port import Event, Purpose, Records, manifest_digest
+from services.records.entries import Case, Line, Purpose, manifest_digest
+from services.records.events.cases import CaseAdded, PatientErased, SetFrozen
+from services.records.events.event import Event
+from services.records.events.gate import CaseScored, GateDecided
+from services.records.events.serving import (
+    IncumbentChanged,
+    ReleasePromoted,
+    ReleaseStateChanged,
+    VersionWritten,
+)
+from services.records.log import recorded
+from services.records.port import Log, Records
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import pictured, report_file
 from services.releases.store import ReleaseStore
 from services.triton.repository import TritonRepository
+
+E = TypeVar("E", bound=Event)
 
 
 @dataclass(frozen=True)
@@ -65,11 +76,13 @@ def verify(evidence: Evidence, against: Path | None = None) -> dict[str, Any]:
     StorageFailed
         If the records or the export cannot be read.
     """
-    events = evidence.records.events()
+    lines = evidence.records.lines()
+    events, unread = _read(lines)
     faults = [
-        *chain_faults(events),
-        *_anchors(events, evidence),
-        *([] if against is None else _against(events, against)),
+        *chain_faults(lines),
+        *unread,
+        *_anchors(lines, evidence),
+        *([] if against is None else _against(lines, against)),
         *_releases(events, evidence),
         *_decisions(events, evidence),
         *_packs(events, evidence),
@@ -79,13 +92,13 @@ def verify(evidence: Evidence, against: Path | None = None) -> dict[str, Any]:
         *_served(events, evidence),
     ]
     return {
-        "events": len(events),
-        "head": {"number": events[-1].number, "digest": events[-1].digest} if events else None,
+        "events": len(lines),
+        "head": _head(lines),
         "faults": [asdict(fault) for fault in faults],
     }
 
 
-def export(records: Records, path: Path) -> dict[str, Any]:
+def export(log: Log, path: Path) -> dict[str, Any]:
     """Write every event as a line of JSON, to be kept elsewhere; return ``path, events, head``.
 
     Raises
@@ -93,17 +106,38 @@ def export(records: Records, path: Path) -> dict[str, Any]:
     StorageFailed
         If the file cannot be written.
     """
-    events = records.events()
-    replace(path, "".join(exported(event) + "\n" for event in events).encode())
-    head = {"number": events[-1].number, "digest": events[-1].digest} if events else None
-    return {"path": str(path), "events": len(events), "head": head}
+    lines = log.lines()
+    replace(path, "".join(exported(line) + "\n" for line in lines).encode())
+    return {"path": str(path), "events": len(lines), "head": _head(lines)}
 
 
-def _of(events: tuple[Event, ...], *kinds: str) -> list[Event]:
-    return [event for event in events if event.what in kinds]
+def _head(lines: tuple[Line, ...]) -> dict[str, object] | None:
+    return {"number": lines[-1].number, "digest": lines[-1].digest} if lines else None
 
 
-def _against(events: tuple[Event, ...], path: Path) -> list[AuditFault]:
+Events = Sequence[Event]
+"""What the log says, in order; lines of a newer program's kinds left out."""
+
+
+def _read(lines: tuple[Line, ...]) -> tuple[Events, list[AuditFault]]:
+    """Return what the lines say, and which of them tell nothing of their kind."""
+    events: list[Event] = []
+    faults = []
+    for line in lines:
+        try:
+            one = recorded(line)
+        except StorageFailed as error:
+            faults.append(AuditFault("line-unreadable", f"event {line.number}", str(error)))
+        else:
+            events += [] if one is None else [one.said]
+    return events, faults
+
+
+def _of(events: Events, kind: type[E]) -> list[E]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def _against(lines: tuple[Line, ...], path: Path) -> list[AuditFault]:
     try:
         kept = [imported(line) for line in path.read_text().splitlines()]
     except (OSError, ValueError) as error:
@@ -112,10 +146,10 @@ def _against(events: tuple[Event, ...], path: Path) -> list[AuditFault]:
         AuditFault("export-changed", f"{path.name}, {fault.what}", fault.detail)
         for fault in chain_faults(kept)
     ]
-    return [*broken, *anchor_faults(events, {one.number: one.digest for one in kept}, path.name)]
+    return [*broken, *anchor_faults(lines, {one.number: one.digest for one in kept}, path.name)]
 
 
-def _anchors(events: tuple[Event, ...], evidence: Evidence) -> list[AuditFault]:
+def _anchors(lines: tuple[Line, ...], evidence: Evidence) -> list[AuditFault]:
     """Ask every evidence pack on disk which event it knows, also where the lines that name it are gone."""
     packs, faults = EvidencePacks(evidence.releases.folder), []
     for digest in packs.digests():
@@ -123,20 +157,20 @@ def _anchors(events: tuple[Event, ...], evidence: Evidence) -> list[AuditFault]:
             anchor = packs.read(digest)["audit"]
         except (InvalidRelease, KeyError, TypeError):
             continue  # told as a changed file where a line names it
-        faults += anchor_faults(events, {anchor["number"]: anchor["digest"]}, f"evidence pack {digest[:12]}")
+        faults += anchor_faults(lines, {anchor["number"]: anchor["digest"]}, f"evidence pack {digest[:12]}")
     return faults
 
 
-def _releases(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]:
+def _releases(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
     store, states = evidence.releases, evidence.records.release_states()
-    last = {event.payload["release"]: event.payload for event in _of(events, "release-state")}
-    for number, payload in last.items():
-        if states.get(number) != payload["state"]:
-            detail = f"the log says {payload['state']}, the records {states.get(number)}"
+    last = {event.release: event for event in _of(events, ReleaseStateChanged)}
+    for number, event in last.items():
+        if states.get(number) != event.state:
+            detail = f"the log says {event.state}, the records {states.get(number)}"
             yield AuditFault("row-changed", f"state of release {number}", detail)
     for number in sorted(set(states) - set(last)):
         yield AuditFault("row-changed", f"state of release {number}", "no event speaks of it")
-    known = {number: payload["digest"] for number, payload in last.items()}
+    known = {number: event.digest for number, event in last.items()}
     served = evidence.repository.versions()
     for number in sorted({*store.numbers(), *known}):
         try:
@@ -155,7 +189,7 @@ def _releases(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFa
         yield from _served_version(number, events, evidence)
 
 
-def _served_version(number: int, events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]:
+def _served_version(number: int, events: Events, evidence: Evidence) -> Iterator[AuditFault]:
     """Compare a version folder with its release, and with what was written, the program too."""
     store, what = evidence.releases, f"served version {number}"
     if number not in store.numbers():
@@ -167,7 +201,7 @@ def _served_version(number: int, events: tuple[Event, ...], evidence: Evidence) 
         return  # told of the release
     for name in differing:
         yield AuditFault("file-changed", f"{what}, {name}", "it is not the release's")
-    written = [e.payload["files"] for e in _of(events, VERSION_WRITTEN) if e.payload["release"] == number]
+    written = [one.files for one in _of(events, VersionWritten) if one.release == number]
     found = evidence.repository.digests(number)
     if not written or found in written:
         return
@@ -176,32 +210,28 @@ def _served_version(number: int, events: tuple[Event, ...], evidence: Evidence) 
             yield AuditFault("file-changed", f"{what}, {name}", "it is not what was written")
 
 
-def _decisions(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]:
+def _decisions(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
     """Compare reports and pages with the digests that decisions have put on record.
 
     A page goes with a patient who was taken out and is pictured there.
     """
     erased = _erased(events)
-    for event in _of(events, GATE_DECIDED):
-        if event.payload.get("report") is None:
+    for event in _of(events, GateDecided):
+        if event.report is None or event.trial is None:
             continue
-        path = report_file(evidence.releases.folder, event.payload["release"], event.payload["trial"])
-        for file, digest in (
-            (path, event.payload["report"]),
-            (path.with_suffix(".html"), event.payload.get("page")),
-        ):
+        path = report_file(evidence.releases.folder, event.release, event.trial)
+        for file, digest in ((path, event.report), (path.with_suffix(".html"), event.page)):
             gone = file.suffix == ".html" and not file.exists() and pictured(path) & erased
             if digest is not None and not gone:
-                yield from _file(file, digest, f"gate report of release {event.payload['release']}")
+                yield from _file(file, digest, f"gate report of release {event.release}")
 
 
-def _packs(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]:
+def _packs(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
     packs = EvidencePacks(evidence.releases.folder)
-    for event in _of(events, "release-promoted"):
-        digest = event.payload.get("evidence")
-        if digest is not None:
-            what = f"evidence pack of release {event.payload['release']}"
-            yield from _file(packs.path(digest), digest, what)
+    for event in _of(events, ReleasePromoted):
+        if event.evidence is not None:
+            what = f"evidence pack of release {event.release}"
+            yield from _file(packs.path(event.evidence), event.evidence, what)
 
 
 def _file(path: Path, digest: str, what: str) -> Iterator[AuditFault]:
@@ -214,16 +244,16 @@ def _file(path: Path, digest: str, what: str) -> Iterator[AuditFault]:
         yield AuditFault("file-missing", f"{what} ({path.name})", f"it cannot be read: {error.strerror}")
 
 
-def _sets(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]:
-    for event in _of(events, "set-frozen"):
-        purpose, version = event.payload["set"], event.payload.get("version", 1)
+def _sets(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
+    for event in _of(events, SetFrozen):
+        purpose, version = event.purpose, event.version
         frozen = evidence.records.frozen(Purpose(purpose), version)
-        if frozen is None or event.payload["digest"] != frozen.digest:
+        if frozen is None or event.digest != frozen.digest:
             yield AuditFault("row-changed", f"{purpose} set, version {version}", "it is not what was frozen")
         elif manifest_digest(frozen.manifest) != frozen.digest:
             yield AuditFault("row-changed", f"{purpose} set, version {version}", "its manifest was changed")
 
-    on_record = {(e.payload["set"], e.payload.get("version", 1)) for e in _of(events, "set-frozen")}
+    on_record = {(one.purpose, one.version) for one in _of(events, SetFrozen)}
     for purpose in Purpose:
         newest = evidence.records.frozen(purpose)
         if newest is not None and (str(purpose), newest.version) not in on_record:
@@ -231,45 +261,53 @@ def _sets(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]
             yield AuditFault("row-changed", what, "no event says that it was frozen")
 
 
-def _scores(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]:
+def _scores(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
     """Compare kept scores with what was measured; one that is gone is measured again, and lost nothing."""
-    recorded: dict[str, str] = {}
-    for event in _of(events, CASE_SCORED):
-        recorded |= event.payload["scores"]
+    known: dict[str, str] = {}
+    for event in _of(events, CaseScored):
+        known |= event.scores
     for path in sorted(evidence.scores.glob("*/*/*.json")):
         name, what = path.relative_to(evidence.scores).as_posix(), f"score of case {path.name[:12]}"
-        if name in recorded:
-            yield from _file(path, recorded[name], what)
+        if name in known:
+            yield from _file(path, known[name], what)
         else:
             yield AuditFault("file-unknown", f"{what} ({path.name})", "no event says that it was measured")
 
 
-def _erased(events: tuple[Event, ...]) -> set[str]:
-    return {one["case_id"] for event in _of(events, "patient-erased") for one in event.payload["cases"]}
+def _erased(events: Events) -> set[str]:
+    return {one.case_id for event in _of(events, PatientErased) for one in event.cases}
 
 
-def _cases(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]:
+def _cases(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
     """Look for every case that was added and whose patient was not taken out, row and files."""
     erased = _erased(events)
-    added = {event.payload["case_id"]: event.payload for event in _of(events, "case-added")}
+    added = {event.case_id: event for event in _of(events, CaseAdded)}
     rows = {case.case_id: case for purpose in Purpose for case in evidence.records.cases(purpose)}
     for case_id in sorted({*added, *rows}):
-        payload, case = added.get(case_id), rows.get(case_id)
+        event, case = added.get(case_id), rows.get(case_id)
         what = f"case {case_id[:12]}"
         if case is None:
             if case_id not in erased:
                 yield AuditFault("row-missing", what, "it was added and is not on record")
-        elif payload is None or not payload.items() <= asdict(case).items():
+        elif event is None or not _is_same(event, case):
             yield AuditFault("row-changed", what, "it is not what was added")
         elif not evidence.cases.is_whole(case):
             detail = "its files are not what was kept; add it, or ingest its correction, again"
             yield AuditFault("file-changed", what, detail)
 
 
-def _served(events: tuple[Event, ...], evidence: Evidence) -> Iterator[AuditFault]:
+def _is_same(event: CaseAdded, case: Case) -> bool:
+    """Tell whether a case is what was added; of older cases nobody asked how they were scanned."""
+    added, now = event.payload(), CaseAdded(**asdict(case)).payload()
+    if not event.acquisition:
+        added |= {"acquisition": now["acquisition"]}
+    return added == now
+
+
+def _served(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
     """Compare the row that says which release serves with the log."""
-    changes = _of(events, "incumbent-changed")
-    said = changes[-1].payload["to"] if changes else None
+    changes = _of(events, IncumbentChanged)
+    said = changes[-1].after if changes else None
     serves = evidence.records.incumbent()
     if said != serves:
         yield AuditFault("row-changed", "incumbent", f"the log says release {said}, the records {serves}")

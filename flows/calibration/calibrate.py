@@ -12,20 +12,20 @@ from typing import Any
 
 from flows.calibration.cases import untaught, usable
 from flows.calibration.measure import calibrate_kept
-from flows.candidates import publish_candidate
+from flows.candidates import publish_candidate, record_candidate
 from flows.progress import Progress, silent
 from flows.serving.serve import current
 from models.bounds.domain import FEWEST_STUDIES
 from models.calibration import OrganCalibration
 from models.errors import Refused
 from models.release import Release
-from services.inference.engine import OpenVinoEngine
-from services.records.port import Case, Purpose, ReleaseState
+from services.records.entries import Case, Purpose
+from services.records.events.candidates import CandidateCalibrated
+from services.records.port import Records
+from services.releases.engine import open_engine
 from services.releases.exporter import export_release
 from services.stopwatch import Stopwatch
 from services.wiring import Services
-
-CANDIDATE_CALIBRATED = "candidate-calibrated"
 
 
 def calibrate_release(services: Services, progress: Progress = silent) -> dict[str, Any]:
@@ -60,9 +60,9 @@ def calibrate_release(services: Services, progress: Progress = silent) -> dict[s
         If a case or the candidate cannot be read or kept.
     """
     watch = Stopwatch()
-    parent = current(services)
+    parent = current(services.releases, services.records)
     independent, left_out = usable(services.records.cases(Purpose.CALIBRATION))
-    cases = untaught(services, independent)
+    cases = untaught(independent, services.cases, services.records)
     left_out["same_images"] = len(independent) - len(cases)
     if len(cases) < FEWEST_STUDIES:
         raise Refused(
@@ -74,7 +74,7 @@ def calibrate_release(services: Services, progress: Progress = silent) -> dict[s
     with watch.step("export"):
         export_release(parent, services.releases, threads=services.settings.threads)
     with watch.step("calibrate"):
-        engine = _engine(parent, services)
+        engine = open_engine(parent, services.releases, services.settings.threads)
         kept = (services.cases.read(case) for case in cases)
         try:
             calibration = calibrate_kept(
@@ -90,8 +90,8 @@ def calibrate_release(services: Services, progress: Progress = silent) -> dict[s
             calibration=calibration,
             note=f"Release {parent.number} calibrated on {len(cases)} cases.",
         )
-        candidate = publish_candidate(services, draft)
-        _record(services, candidate, parent, cases)
+        candidate = publish_candidate(draft, services.releases, services.records)
+        _record(services.records, candidate, parent, cases)
     progress(f"candidate: release {candidate.number}")
     return {
         "release": candidate.number,
@@ -105,30 +105,21 @@ def calibrate_release(services: Services, progress: Progress = silent) -> dict[s
     }
 
 
-def _engine(release: Release, services: Services) -> OpenVinoEngine:
-    store = services.releases
-    heads = {organ: store.export(digest) for organ, digest in release.heads.items()}
-    return OpenVinoEngine(release, store.export(release.trunk), heads, services.settings.threads)
-
-
-def _record(services: Services, candidate: Release, parent: Release, cases: Collection[Case]) -> None:
+def _record(records: Records, candidate: Release, parent: Release, cases: Collection[Case]) -> None:
     calibration = candidate.calibration
     if calibration is None:
         raise ValueError(f"release {candidate.number} has no calibration to put on record")
-    if candidate.number not in services.records.release_states():
-        services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
-    payload = {
-        "release": candidate.number,
-        "digest": candidate.digest,
-        "parent": parent.number,
-        "organs": sorted(calibration.organs),
-        "cases": [case.case_id for case in cases],
-        "patients": sorted(case.patient for case in cases),
-        "sites": sorted({case.site for case in cases if case.site}),
-        "profile": calibration.profile,
-    }
-    key = f"{CANDIDATE_CALIBRATED}:{candidate.digest}"
-    services.records.event(CANDIDATE_CALIBRATED, who="calibrate_release", payload=payload, key=key)
+    event = CandidateCalibrated(
+        release=candidate.number,
+        digest=candidate.digest,
+        parent=parent.number,
+        organs=tuple(sorted(calibration.organs)),
+        cases=tuple(case.case_id for case in cases),
+        patients=tuple(sorted(case.patient for case in cases)),
+        sites=tuple(sorted({case.site for case in cases if case.site})),
+        profile=calibration.profile,
+    )
+    record_candidate(candidate, event, "calibrate_release", event.key(candidate.digest), records)
 
 
 def _row(calibration: OrganCalibration | None) -> dict[str, Any] | None:

@@ -7,8 +7,9 @@ from collections.abc import Collection
 from flows.progress import Progress
 from models.corrections.ledger import INDEPENDENT
 from models.release import Release
-from services.records.port import Case, Purpose
-from services.wiring import Services
+from services.cases.store import CaseStore
+from services.records.entries import Case, Purpose
+from services.records.port import Cases
 
 
 def usable(kept: Collection[Case]) -> tuple[list[Case], dict[str, int]]:
@@ -25,7 +26,7 @@ def usable(kept: Collection[Case]) -> tuple[list[Case], dict[str, int]]:
     return sorted(first.values(), key=lambda case: case.case_id), left_out
 
 
-def untaught(services: Services, cases: Collection[Case]) -> list[Case]:
+def untaught(cases: Collection[Case], store: CaseStore, kept: Cases) -> list[Case]:
     """Leave out the cases whose very volume is kept for tuning: the same images under another PatientID.
 
     Raises
@@ -33,13 +34,13 @@ def untaught(services: Services, cases: Collection[Case]) -> list[Case]:
     StorageFailed
         If a volume cannot be read.
     """
-    digest = services.cases.volume_digest
-    taught = {digest(case) for case in services.records.cases(Purpose.TUNING)} - {None} if cases else set()
+    digest = store.volume_digest
+    taught = {digest(case) for case in kept.cases(Purpose.TUNING)} - {None} if cases else set()
     return [case for case in cases if digest(case) not in taught]
 
 
 def measurable(
-    services: Services, cases: Collection[Case], release: Release, progress: Progress
+    cases: Collection[Case], release: Release, store: CaseStore, kept: Cases, progress: Progress
 ) -> list[Case]:
     """Leave out, too, the cases kept for a release of another model grid, and the damaged; say how many.
 
@@ -48,13 +49,13 @@ def measurable(
     StorageFailed
         If a volume cannot be read.
     """
-    kept_for_it = [case for case in untaught(services, cases) if services.cases.is_whole(case)]
+    kept_for_it = [case for case in untaught(cases, store, kept) if store.is_whole(case)]
     if len(kept_for_it) < len(cases):
         progress(
             f"{len(cases) - len(kept_for_it)} calibration cases left out: damaged, or kept for tuning too"
         )
     grid = release.contract.spacing_mm
-    found = [case for case in kept_for_it if services.cases.other_spacing(case, grid) is None]
+    found = [case for case in kept_for_it if store.other_spacing(case, grid) is None]
     if len(found) < len(kept_for_it):
         progress(f"{len(kept_for_it) - len(found)} calibration cases left out: other-grid")
     return found

@@ -7,7 +7,7 @@ head and calibration are the same, so older releases' audits count for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from models.bounds.random_audit import Coverage, coverage, drawn
@@ -15,27 +15,26 @@ from models.corrections.ledger import OrganState
 from models.findings import Presence, StudyFindings
 from models.release import Release
 from models.uids import SeriesUid, StudyUid
-from services.records.port import Correction, Records
-from services.wiring import Services
+from services.cases.store import CaseStore
+from services.records.entries import Correction
+from services.records.events.results import AuditDrawn, BoundBroken, Claim
+from services.records.port import Corrections, Log, Records
+from services.releases.store import ReleaseStore
 
-AUDIT_DRAWN = "audit-drawn"
-BOUND_BROKEN = "bound-broken"
-FIRST_RELEASE = 1
 
-
-def is_drawn(study_uid: StudyUid, services: Services) -> bool:
+def is_drawn(study_uid: StudyUid, cases: CaseStore, share: float) -> bool:
     """Tell whether a study is drawn at this site; asked again it is the same answer."""
-    return drawn(services.cases.pseudonym(f"audit {study_uid}"), services.settings.audit_share)
+    return drawn(cases.pseudonym(f"audit {study_uid}"), share)
 
 
 def record_audit(
-    records: Records, key: str, study_uid: StudyUid, series_uid: SeriesUid, findings: StudyFindings
+    log: Log, key: str, study_uid: StudyUid, series_uid: SeriesUid, findings: StudyFindings
 ) -> None:
     """Put on record what was claimed of a drawn study; of others nothing.
 
     Parameters
     ----------
-    records
+    log
         Where to.
     key
         Of the result.
@@ -47,26 +46,23 @@ def record_audit(
     if not findings.audited:
         return
     organs = {
-        finding.organ: {
-            "bound": finding.dsc_lower_bound,
-            "confidence": finding.confidence,
-            "volume_ml": finding.volume_ml,
-            "reasons": list(finding.reasons),
-        }
+        finding.organ: Claim(
+            finding.dsc_lower_bound, finding.confidence, finding.volume_ml, tuple(finding.reasons)
+        )
         for finding in findings.organs
         if finding.presence is Presence.FOUND
     }
-    payload = {
-        "study_uid": study_uid,
-        "series_uid": series_uid,
-        "release": findings.release,
-        "importance_ml": findings.importance_ml,
-        "organs": organs,
-    }
-    records.event(AUDIT_DRAWN, who="segment_study", payload=payload, key=f"{AUDIT_DRAWN}:{key}")
+    event = AuditDrawn(
+        study_uid=study_uid,
+        series_uid=series_uid,
+        release=findings.release,
+        importance_ml=findings.importance_ml,
+        organs=organs,
+    )
+    log.record(event, who="segment_study", key=event.key(key))
 
 
-def check_bounds(services: Services) -> dict[str, Any]:
+def check_bounds(records: Records, releases: ReleaseStore) -> dict[str, Any]:
     """Compare what was claimed of audited studies with what readers made of them.
 
     Only organs that a reader edited or accepted count. Both started from our outline, so that a DSC under
@@ -74,8 +70,10 @@ def check_bounds(services: Services) -> dict[str, Any]:
 
     Parameters
     ----------
-    services
-        Nothing is asked of a server.
+    records
+        What was claimed, and what readers made of it; a broken bound is put there.
+    releases
+        Whose heads are the same.
 
     Returns
     -------
@@ -85,43 +83,40 @@ def check_bounds(services: Services) -> dict[str, Any]:
         ``waiting`` (drawn studies of which no organ was edited or accepted, the most important first:
         ``study_uid, release, importance_ml``), ``alerts`` (organs whose bound is broken).
     """
-    incumbent = services.records.incumbent()
+    incumbent = records.incumbent()
     if incumbent is None:
         return {"release": None, "drawn": 0, "reviewed": 0, "organs": {}, "waiting": [], "alerts": []}
-    release = services.releases.release(incumbent)
-    audited = _audited(services.records)
-    corrections = _newest(services.records)
+    release = releases.release(incumbent)
+    audited = _audited(records)
+    corrections = _newest(records)
     seen: dict[str, list[tuple[bool, float]]] = {}
     accepted: dict[str, int] = {}
     reviewed = set()
     same: dict[int, frozenset[str]] = {}
     for (study_uid, number), claimed in audited.items():
-        claims = claimed["organs"]
         if number not in same:
-            same[number] = _same_organs(services.releases.release(number), release)
-        series_uid = SeriesUid(claimed["series_uid"])
-        taken = services.records.accepted_organs(series_uid, number)
-        for organ, claim in claims.items():
-            if claim["bound"] is None or organ not in same[number]:
+            same[number] = _same_organs(releases.release(number), release)
+        series_uid = SeriesUid(claimed.series_uid)
+        taken = records.accepted_organs(series_uid, number)
+        for organ, claim in claimed.organs.items():
+            if claim.bound is None or claim.confidence is None or organ not in same[number]:
                 continue
-            measured = _dsc_of(corrections.get((series_uid, number)), organ, claim["volume_ml"])
+            measured = _dsc_of(corrections.get((series_uid, number)), organ, claim.volume_ml)
             if measured is None and organ not in taken:
                 continue
             if measured is None:
                 accepted[organ] = accepted.get(organ, 0) + 1
             reviewed.add(study_uid)
-            held = measured is None or measured >= claim["bound"]
-            seen.setdefault(organ, []).append((held, claim["confidence"]))
+            held = measured is None or measured >= claim.bound
+            seen.setdefault(organ, []).append((held, claim.confidence))
     bounds = len(release.contract.organs)
     organs = {organ: _coverage(found, bounds) for organ, found in seen.items()}
     alerts = sorted(organ for organ, found in organs.items() if found.broken)
     for organ in alerts:
         found = organs[organ]
-        services.records.event(
-            BOUND_BROKEN,
-            who="check_bounds",
-            payload={"release": release.number, "organ": organ, **_row(found)},
-            key=f"{BOUND_BROKEN}:{release.digest}:{organ}:{found.looked_at}:{found.held}",
+        event = BoundBroken(release=release.number, organ=organ, **_row(found))
+        records.record(
+            event, who="check_bounds", key=event.key(release.digest, organ, found.looked_at, found.held)
         )
     return {
         "release": release.number,
@@ -131,9 +126,9 @@ def check_bounds(services: Services) -> dict[str, Any]:
             organ: {**_row(found), "accepted": accepted.get(organ, 0)} for organ, found in organs.items()
         },
         "waiting": [
-            {"study_uid": uid, "release": number, "importance_ml": claimed["importance_ml"]}
+            {"study_uid": uid, "release": number, "importance_ml": claimed.importance_ml}
             for (uid, number), claimed in sorted(
-                audited.items(), key=lambda item: (-item[1]["importance_ml"], item[0])
+                audited.items(), key=lambda item: (-item[1].importance_ml, item[0])
             )
             if uid not in reviewed
         ],
@@ -141,19 +136,17 @@ def check_bounds(services: Services) -> dict[str, Any]:
     }
 
 
-def _audited(records: Records) -> dict[tuple[StudyUid, int], Mapping[str, Any]]:
+def _audited(log: Log) -> dict[tuple[StudyUid, int], AuditDrawn]:
     """Return the newest claims by study and release."""
-    return {
-        (StudyUid(event.payload["study_uid"]), event.payload["release"]): event.payload
-        for event in records.events(AUDIT_DRAWN)
-    }
+    drawings = (one.said for one in log.all(AuditDrawn))
+    return {(StudyUid(one.study_uid), one.release): one for one in drawings}
 
 
-def _newest(records: Records) -> dict[tuple[SeriesUid, int], Correction]:
+def _newest(corrections: Corrections) -> dict[tuple[SeriesUid, int], Correction]:
     """Return the correction that came last and stands, by CT series and release."""
     return {
         (correction.series_uid, correction.release): correction
-        for correction in records.corrections_since(FIRST_RELEASE)
+        for correction in corrections.corrections()
         if correction.release is not None and not correction.withdrawn
     }
 

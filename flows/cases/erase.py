@@ -7,26 +7,26 @@ from typing import Any
 
 from pydicom import dcmread
 
-from flows.acts import newest, require_name, require_same_act
+from flows.acts import Act, require_name, require_same_act
 from flows.corrections.outcome import Outcome, note
 from flows.corrections.returned_seg import UID
 from flows.lineage import learnt_from, tuned_from
 from models.errors import Refused
 from models.uids import SopUid, StudyUid
 from services.cases.features import FeatureStore
+from services.cases.store import CaseStore
 from services.cases.training_runs import erase_runs
 from services.dicom.ct.listing import read_failures
 from services.dicom.ct.provenance import patient_of, patient_of_image
 from services.dicom.ct.series import choose_series, load, read_series
-from services.pacs.port import ArchivedStudy
-from services.records.port import ArrivalState, Erasure, Purpose, Records
+from services.pacs.port import Archive, ArchivedStudy
+from services.records.entries import ArrivalState, Erasure, Purpose
+from services.records.events.cases import LearntFromErased, PatientErased
+from services.records.port import Records
 from services.releases.gate_reports import GateReports
 from services.releases.scores import ScoreStore
 from services.wiring import Services
 from services.work_folder import work_folder
-
-ERASED = "releases-learnt-from-erased"
-"""Event: the releases that learnt from a patient who was taken out."""
 
 
 def erase(source: str, approver: str, reason: str, services: Services) -> dict[str, Any]:
@@ -79,22 +79,25 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
     learnt = learnt_from(patient, records)
     inherited = tuned_from(learnt, services.releases)
     erasure = records.erase_patient(patient, who=approver, reason=reason)
-    _note_erased(erasure, services)
+    _note_erased(erasure, services.cases, records)
     FeatureStore(services.cases).erase(patient)
-    erase_runs(services.settings.home, [case["case_id"] for case in erasure.cases])
+    erase_runs(services.settings.home, [case.case_id for case in erasure.cases])
     scores = 0
     for case in erasure.cases:
-        services.cases.erase(case["case_id"])
-        scores += ScoreStore(services.settings.score_store).erase(case["digest"])
-    GateReports(services.releases.folder).erase_pages([case["case_id"] for case in erasure.cases])
-    payload = {"patient": patient, "releases": sorted(learnt), "inherited": inherited, "scores": scores}
-    records.event(ERASED, who=approver, payload=payload, key=f"{ERASED}:{patient}")
-    act = newest(records.events("patient-erased"), patient=patient)
+        services.cases.erase(case.case_id)
+        scores += ScoreStore(services.settings.score_store).erase(case.digest)
+    GateReports(services.releases.folder).erase_pages([case.case_id for case in erasure.cases])
+    event = LearntFromErased(
+        patient=patient, releases=tuple(sorted(learnt)), inherited=tuple(inherited), scores=scores
+    )
+    records.record(event, who=approver, key=event.key(patient))
+    act = records.last(PatientErased, patient=patient)
     if act is not None:
-        require_same_act(act, approver, reason, "patient-erased", "the patient is taken out")
+        told = Act(act.who, act.said.reason, act.at)
+        require_same_act(told, approver, reason, "patient-erased", "the patient is taken out")
     return {
         "patient": patient,
-        "cases": [case["case_id"] for case in erasure.cases],
+        "cases": [case.case_id for case in erasure.cases],
         "sets": dict(erasure.thawed),
         "scores": scores,
         "releases": sorted(learnt),
@@ -104,20 +107,20 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
     }
 
 
-def _note_erased(erasure: Erasure, services: Services) -> None:
+def _note_erased(erasure: Erasure, cases: CaseStore, records: Records) -> None:
     """Say with each save that came of a patient that nothing is kept of it any more."""
-    gone = {case["case_id"] for case in erasure.cases}
+    gone = {case.case_id for case in erasure.cases}
     outcome = Outcome(ArrivalState.INGESTED, "patient-erased", "The patient was taken out.")
-    for one in services.records.corrections():
-        if services.cases.pseudonym(one.name) in gone:
-            note(one.sop_instance_uid, outcome, services.records)
+    for one in records.corrections():
+        if cases.pseudonym(one.name) in gone:
+            note(one.sop_instance_uid, outcome, records)
 
 
 def _patient(source: str, services: Services) -> tuple[str, bool]:
     """Return the HMAC of the patient that is named, or whose study is; and whether only an ID was given."""
     folder = Path(source)
     if folder.is_dir():
-        return _named(patient_of(load(choose_series(read_series(folder)))), services), False
+        return _named(patient_of(load(choose_series(read_series(folder)))), services.cases), False
     study_uid = _study_of(source, services.records)
     kept = {case.case_id: case.patient for purpose in Purpose for case in services.records.cases(purpose)}
     for correction in services.records.corrections():
@@ -127,7 +130,9 @@ def _patient(source: str, services: Services) -> tuple[str, bool]:
     if UID.fullmatch(study_uid) and services.archive is not None:
         study = services.archive.study(study_uid)
         if study is not None:
-            return _named(_archived_patient(study, services), services), False
+            return _named(
+                _archived_patient(study, services.archive, services.settings.work_folder), services.cases
+            ), False
     return services.cases.pseudonym(source), True
 
 
@@ -140,18 +145,18 @@ def _study_of(source: str, records: Records) -> StudyUid:
     return result.study_uid if result else corrections[-1].study_uid if corrections else StudyUid(source)
 
 
-def _archived_patient(study: ArchivedStudy, services: Services) -> str | None:
+def _archived_patient(study: ArchivedStudy, archive: Archive, work: Path) -> str | None:
     """Return the patient of one image of a study; the archive's list does not name the issuer."""
     images = [uid for series in study.series if series.modality == "CT" for uid in series.sop_instance_uids]
-    if services.archive is None or not images:
+    if not images:
         return None
-    with work_folder(services.settings.work_folder) as into:
-        path = services.archive.fetch_instance(images[0], into)
+    with work_folder(work) as into:
+        path = archive.fetch_instance(images[0], into)
         with read_failures():
             return None if path is None else patient_of_image(dcmread(path, stop_before_pixels=True))
 
 
-def _named(patient: str | None, services: Services) -> str:
+def _named(patient: str | None, cases: CaseStore) -> str:
     if patient is None:
         raise Refused("unknown-patient", "the study names no patient")
-    return services.cases.pseudonym(patient)
+    return cases.pseudonym(patient)

@@ -16,8 +16,9 @@ from services.dicom.ct.series import CTSeries
 from services.dicom.results.organ_seg import KIND as ORGAN_SEG
 from services.dicom.seg.files import members_of
 from services.dicom.seg.reader import SegObject, read_seg
-from services.records.port import Records, Result
-from services.wiring import Services
+from services.pacs.port import Archive
+from services.records.entries import Result
+from services.records.port import Records
 from services.work_folder import work_folder
 
 SAME_SLICES = 0.5
@@ -26,7 +27,9 @@ SAME_SLICES = 0.5
 CODE = "not-independent"
 
 
-def require_independent(seg: SegObject, ct: CTSeries, study: Path, services: Services) -> None:
+def require_independent(
+    seg: SegObject, ct: CTSeries, study: Path, records: Records, archive: Archive | None, work: Path
+) -> None:
     """Refuse a SEG that is a result of ours, refers to one, or has its voxels.
 
     Every result on record of the series is read, from the study's folder or the archive.
@@ -39,8 +42,10 @@ def require_independent(seg: SegObject, ct: CTSeries, study: Path, services: Ser
         That series.
     study
         Folder with the study's files.
-    services
-        Records and archive.
+    records, archive
+        What is on record of the series, and where it may be stored.
+    work
+        Folder in which what is fetched lies meanwhile.
 
     Raises
     ------
@@ -51,7 +56,6 @@ def require_independent(seg: SegObject, ct: CTSeries, study: Path, services: Ser
     ReadFailed
         If a file of the folder vanished or cannot be read.
     """
-    records = services.records
     if _is_known(seg, records):
         raise Refused(CODE, "the SEG is a result of ours or the correction of one")
     written = records.results_of_study(ct.study_uid)
@@ -62,12 +66,12 @@ def require_independent(seg: SegObject, ct: CTSeries, study: Path, services: Ser
         return
     unread = 0
     members = members_of(study)
-    with work_folder(services.settings.work_folder) as into:
+    with work_folder(work) as into:
         for result in results:
             uid = result.objects[ORGAN_SEG]
             path = members.get(uid)
-            if path is None and services.archive is not None:
-                path = services.archive.fetch_instance(uid, into)
+            if path is None and archive is not None:
+                path = archive.fetch_instance(uid, into)
             ours = None if path is None else _read(path, ct)
             if ours is None:
                 unread += 1

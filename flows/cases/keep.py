@@ -37,7 +37,9 @@ from services.dicom.returned.sides import Region
 from services.dicom.seg.files import cited_series, find_seg
 from services.dicom.seg.names import organ_by_code, organ_by_label, type_may_be
 from services.dicom.seg.reader import ReadSegment, SegObject, read_seg
-from services.records.port import Case, Purpose
+from services.records.entries import Case, Purpose
+from services.records.port import Cases, Records
+from services.releases.store import ReleaseStore
 from services.wiring import Services
 
 ORIGIN = re.compile(rf"{INDEPENDENT}|(edited|accepted)-from-[1-9]\d*")
@@ -102,13 +104,15 @@ def add_case(
         ct = load(cited_series(readings, seg_file))
         seg = read_seg(seg_file, ct)
         if origin == INDEPENDENT:
-            require_independent(seg, ct, source, services)
+            require_independent(
+                seg, ct, source, services.records, services.archive, services.settings.work_folder
+            )
         masks = _drawn_in_seg(seg, origin)
         _require_sides(seg, masks, ct)
     patient = patient_of(ct)
     if patient is None:
         raise Refused("missing-patient-id", "the CT names no patient, who may be in another set")
-    contract = current(services).contract
+    contract = current(services.releases, services.records).contract
     missing = [organ for organ in contract.organs if organ not in masks]
     if missing and purpose is Purpose.GATE:
         detail = f"a gate case needs truth of every organ; there is none of {', '.join(missing)}"
@@ -184,33 +188,33 @@ def _organ_of(segment: ReadSegment) -> str | None:
     return organ_by_code(segment.type, segment.laterality) or by_label
 
 
-def freeze_cases(purpose: Purpose, services: Services) -> dict[str, Any]:
+def freeze_cases(purpose: Purpose, known: Cases) -> dict[str, Any]:
     """Freeze the set of a purpose: ``purpose, version, digest, cases``; the next version if it has grown."""
-    frozen = services.records.freeze(purpose)
+    frozen = known.freeze(purpose)
     cases = len(frozen.manifest)
     return {"purpose": purpose, "version": frozen.version, "digest": frozen.digest, "cases": cases}
 
 
-def list_cases(services: Services, purpose: Purpose | None = None) -> list[dict[str, Any]]:
+def list_cases(known: Cases, purpose: Purpose | None = None) -> list[dict[str, Any]]:
     """Return every set, or one: ``purpose, frozen, version, pending, lost, cases``.
 
     ``frozen`` is the digest of the newest frozen version; ``pending`` are the cases added since, ``lost``
     those of it that were taken out: with any, the set must be frozen anew.
     """
-    return [_set(one, services) for one in Purpose if purpose in (None, one)]
+    return [_set(one, known) for one in Purpose if purpose in (None, one)]
 
 
-def _set(purpose: Purpose, services: Services) -> dict[str, Any]:
-    frozen = services.records.frozen(purpose)
-    cases = _by_site(services.records.cases(purpose))
-    known = [entry["case_id"] for entry in frozen.manifest] if frozen else []
+def _set(purpose: Purpose, known: Cases) -> dict[str, Any]:
+    frozen = known.frozen(purpose)
+    cases = _by_site(known.cases(purpose))
+    listed = [entry["case_id"] for entry in frozen.manifest] if frozen else []
     there = {case.case_id for case in cases}
     return {
         "purpose": purpose,
         "frozen": frozen.digest if frozen else None,
         "version": frozen.version if frozen else None,
-        "pending": [case.case_id for case in cases if case.case_id not in known],
-        "lost": [case_id for case_id in known if case_id not in there],
+        "pending": [case.case_id for case in cases if case.case_id not in listed],
+        "lost": [case_id for case_id in listed if case_id not in there],
         "cases": [asdict(case) for case in cases],
     }
 
@@ -223,7 +227,8 @@ def accept(
     study_uid: StudyUid,
     organs: Collection[str],
     reader: str,
-    services: Services,
+    records: Records,
+    releases: ReleaseStore,
     series_uid: SeriesUid | None = None,
 ) -> dict[str, Any]:
     """Record that a reader accepts organs of the result written last of a CT series, as they are.
@@ -236,8 +241,10 @@ def accept(
         Organs accepted.
     reader
         Whose act it is.
-    services
-        What to work with.
+    records
+        What is on record of the study, and where the acceptance goes.
+    releases
+        Which organs the release has.
     series_uid
         The CT series; by default the one of the study that has results.
 
@@ -255,7 +262,7 @@ def accept(
     """
     if not reader.strip():
         raise Refused("no-name", "an acceptance is an act with a name")
-    results = services.records.results_of_study(study_uid)
+    results = records.results_of_study(study_uid)
     found = [one for one in results if series_uid in (None, one.series_uid)]
     if not found:
         raise Refused("no-result", f"no result of study {study_uid} is on record")
@@ -264,13 +271,13 @@ def accept(
         detail = f"the study has results of series {', '.join(series)}: name one with --series"
         raise Refused("several-series", detail, {"series": len(series)})
     result = found[-1]
-    known = services.releases.release(result.release).contract.organs
+    known = releases.release(result.release).contract.organs
     unknown = sorted(set(organs) - set(known))
     if unknown or not organs:
         detail = f"{', '.join(unknown) or 'no organ'} named; release {result.release} has {', '.join(known)}"
         raise Refused("unknown-organ", detail)
-    services.records.record_acceptance(study_uid, result.series_uid, result.release, organs, reader)
-    accepted = services.records.accepted_organs(result.series_uid, result.release)
+    records.record_acceptance(study_uid, result.series_uid, result.release, organs, reader)
+    accepted = records.accepted_organs(result.series_uid, result.release)
     return {
         "study_uid": study_uid,
         "series_uid": result.series_uid,

@@ -1,4 +1,4 @@
-"""Features sampled while serving: kept for tuning, forgotten after a time."""
+"""Features sampled while serving, kept for tuning."""
 
 from __future__ import annotations
 
@@ -11,18 +11,15 @@ from models.inference.kept_features import KeptFeatures
 from models.inference.segmentation import Segmentation
 from models.release import Release
 from services.cases.features import FeatureStore
+from services.cases.store import CaseStore
 from services.dicom.ct.provenance import patient_of
 from services.dicom.ct.series import CTSeries
-from services.wiring import Services
-
-
-def keeps_features(services: Services) -> bool:
-    """Tell whether features are to be sampled while serving."""
-    return services.settings.keep_features_days > 0
+from services.records.port import Cases
 
 
 def keep_features(
-    services: Services,
+    cases: CaseStore,
+    known: Cases,
     series: CTSeries,
     release: Release,
     hu: NDArray[np.int16],
@@ -36,8 +33,8 @@ def keep_features(
 
     Parameters
     ----------
-    services
-        Where to.
+    cases, known
+        Where to, and who was taken out.
     series, release, hu, answer
         What was served, by which release, on which Hounsfield units, with the features.
     progress
@@ -46,8 +43,8 @@ def keep_features(
     patient = patient_of(series)
     if answer.samples is None or patient is None:
         return False
-    pseudonym = services.cases.pseudonym(patient)
-    if services.records.erased(pseudonym):
+    pseudonym = cases.pseudonym(patient)
+    if known.erased(pseudonym):
         return False
     samples = answer.samples
     kept = KeptFeatures(
@@ -59,17 +56,12 @@ def keep_features(
         samples.taps,
     )
     try:
-        store = FeatureStore(services.cases)
+        store = FeatureStore(cases)
         store.keep(patient, series.series_uid, release, hu, kept)
-        if services.records.erased(pseudonym):  # while they were written
+        if known.erased(pseudonym):  # while they were written
             store.erase(pseudonym)
             return False
     except StorageFailed as error:
         progress(f"features are not kept for tuning: {error}")
         return False
     return True
-
-
-def forget_features(services: Services) -> int:
-    """Delete what was kept for longer than the setting says; return how many studies' it was."""
-    return FeatureStore(services.cases).forget(services.settings.keep_features_days)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from flows.corrections.keep import NOTHING_EDITED, UNKNOWN_RESULT, WITHDRAWN
 from flows.corrections.outcome import QUESTION_OPEN
-from flows.corrections.sums import KEPT_OUT_OF_TUNING
+from flows.lineage import lineage
 from flows.progress import Progress, silent
 from flows.tuning.plan import known as known_run
-from flows.tuning.plan import learnt_anew, lineage_of, plan, taught_on_record
+from flows.tuning.plan import learnt_anew, plan, taught_on_record
 from flows.tuning.tonight import Night, Tonight, tonight
 from models.corrections.ledger import OrganLedger, OrganState
 from models.errors import Refused
@@ -25,7 +25,9 @@ from services.cases.disagreements import (
     teaching_words,
     valid_words,
 )
-from services.records.port import Arrival, ArrivalState, Correction, Purpose
+from services.records.entries import Arrival, ArrivalState, Correction, Purpose
+from services.records.events.cases import PatientErased
+from services.records.events.corrections import KeptOutOfTuning
 from services.wiring import Services
 
 LEARNT, TONIGHT, REPLACED, DISAGREE = "learnt", "tonight", "replaced", "readers-disagree"
@@ -166,12 +168,10 @@ class _Known:
         self._teaching, _ = teaching_words(self._words, records.agreements(), policy)
         self._kept = {case.case_id for case in records.cases(Purpose.TUNING)}
         self._kept_out = {
-            (event.payload["sop_instance_uid"], event.payload["version"]): str(event.payload["why"])
-            for event in records.events(KEPT_OUT_OF_TUNING)
+            (one.said.sop_instance_uid, one.said.version): one.said.why
+            for one in records.all(KeptOutOfTuning)
         }
-        self._erased = {
-            case["case_id"] for event in records.events("patient-erased") for case in event.payload["cases"]
-        }
+        self._erased = {case.case_id for one in records.all(PatientErased) for case in one.said.cases}
         self._learnt = _learnt_by(services)
         self._organs, self._night, self._levels = _night(services, settings, progress)
 
@@ -265,7 +265,7 @@ def _night(
     if services.records.incumbent() is None:
         return (), None, {}
     run = plan(services, None, settings)
-    before = known_run(services, run)
+    before = known_run(run, services.records, services.releases)
     ladders = before["ladders"] if before else {}
     ends = {organ: str(ladder["end"]) for organ, ladder in ladders.items()}
     return run.parent.contract.organs, tonight(services, settings, progress), ends
@@ -275,9 +275,9 @@ def _learnt_by(services: Services) -> dict[tuple[str, str], list[LearntIn]]:
     """Return by name of the correction and organ the releases that have learnt it themselves."""
     states, incumbent = services.records.release_states(), services.records.incumbent()
     releases = {number: services.releases.release(number) for number in services.releases.numbers()}
-    line = () if incumbent is None else lineage_of(services, services.releases.release(incumbent))
+    line = () if incumbent is None else lineage(services.releases.release(incumbent), services.releases)
     serving = {one.number for one in line}
-    taught = taught_on_record(services)
+    taught = taught_on_record(services.records)
     learnt: dict[tuple[str, str], list[LearntIn]] = {}
     for number, release in sorted(releases.items()):
         state = states.get(number)

@@ -45,7 +45,7 @@ def ingest_task(source: str | Path, study: Path | None, sent: Path | None) -> di
         if isinstance(error, Refused) and error.code in NO_STRANGER:
             return refusal("refused", None, error)  # a person has to act: another run would end the same
         if is_archived(source) and not isinstance(error, LeaseLost):
-            note_failed(SopUid(str(source)), error, connect_in_process(settings))
+            note_failed(SopUid(str(source)), error, connect_in_process(settings).records)
         raise
 
 

@@ -25,7 +25,7 @@ from services.dicom.returned.understand import ReturnedSeg, Status, understand
 from services.dicom.seg.reader import SegObject, read_seg
 from services.dicom.seg.saving import Saving, content_digest, saving_of
 from services.pictures.changes import most_changed_slice, picture_of_changes
-from services.records.port import Correction, Result
+from services.records.entries import Correction, Result
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings

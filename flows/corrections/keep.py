@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from flows.corrections.returned_seg import Memory
-from flows.corrections.sums import KEPT_OUT_OF_TUNING
 from models.corrections.ledger import HybridLabel, OrganState, Provenance, hybrid_labels, origin_of
 from models.corrections.scopes import Mask, Scope
 from models.errors import Refused
@@ -23,10 +22,8 @@ from services.cases.store import CaseContent
 from services.dicom.ct.provenance import acquisition_of, patient_of, site_of
 from services.dicom.ct.series import CTSeries
 from services.dicom.returned.understand import ReturnedSeg
-from services.records.port import Agreement, Case, Correction, Purpose
-
-READERS_DISAGREE = "readers-disagree"
-"""Event: the corrections of two readers of one organ are farther apart than its target."""
+from services.records.entries import Agreement, Case, Correction, Purpose
+from services.records.events.corrections import KeptOutOfTuning, ReadersDisagree
 
 NOTHING_EDITED = "not-edited: no organ was edited beyond doubt"
 UNKNOWN_RESULT = "unknown-result: the release that was corrected is not on record"
@@ -119,12 +116,9 @@ def _keep_case(correction: Correction, understood: Understood, memory: Memory) -
 
 
 def _keep_out(correction: Correction, why: str, memory: Memory) -> str:
-    memory.records.event(
-        KEPT_OUT_OF_TUNING,
-        who="ingest_correction",
-        payload={"sop_instance_uid": correction.sop_instance_uid, "version": correction.version, "why": why},
-        key=f"{KEPT_OUT_OF_TUNING}:{correction.name}:{why.split(':')[0]}",
-    )
+    event = KeptOutOfTuning(sop_instance_uid=correction.sop_instance_uid, version=correction.version, why=why)
+    key = event.key(correction.name, why.split(":")[0])
+    memory.records.record(event, who="ingest_correction", key=key)
     return why
 
 
@@ -161,12 +155,8 @@ def _dsc_of_truths(one: HybridLabel, two: HybridLabel) -> float | None:
 def _record_agreement(agreement: Agreement, memory: Memory) -> None:
     if agreement.dsc is not None and agreement.dsc < organ(agreement.organ).agreement:
         names = (agreement.first, agreement.second)
-        memory.records.event(
-            READERS_DISAGREE,
-            who="ingest_correction",
-            payload={"corrections": list(names), "organ": agreement.organ, "dsc": round(agreement.dsc, 4)},
-            key=f"{READERS_DISAGREE}:{':'.join(names)}:{agreement.organ}",
-        )
+        event = ReadersDisagree(corrections=names, organ=agreement.organ, dsc=round(agreement.dsc, 4))
+        memory.records.record(event, who="ingest_correction", key=event.key(*names, agreement.organ))
     memory.records.record_agreement(agreement)
 
 

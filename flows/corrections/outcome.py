@@ -11,7 +11,9 @@ from flows.arrivals.archived_study import is_archived
 from models.corrections.ledger import OrganState
 from models.errors import Refused
 from models.uids import SopUid
-from services.records.port import CORRECTION_REFUSED, ArrivalState, Records
+from services.records.entries import ArrivalState
+from services.records.events.arrivals import CorrectionRefused
+from services.records.port import Arrivals
 
 KEPT = "kept"
 QUESTION_OPEN = "question-open"
@@ -56,7 +58,7 @@ def outcome_of(document: Mapping[str, Any]) -> Outcome:
     return Outcome(ArrivalState.INGESTED, code, why)
 
 
-def note_outcome(source: str | Path, document: Mapping[str, Any], records: Records) -> None:
+def note_outcome(source: str | Path, document: Mapping[str, Any], arrivals: Arrivals) -> None:
     """Put on record with its arrival what was said of a SEG; where none came, nothing.
 
     Parameters
@@ -65,24 +67,24 @@ def note_outcome(source: str | Path, document: Mapping[str, Any], records: Recor
         What `ingest` was told to read.
     document
         What it said.
-    records
+    arrivals
         Where the arrival is.
     """
     uid = str(source) if is_archived(source) else document.get("sop_instance_uid")
     if uid is not None:
         measured = document.get("measured", {})
-        note(SopUid(uid), outcome_of(document), records, measured=measured)
+        note(SopUid(uid), outcome_of(document), arrivals, measured=measured)
 
 
-def note_refused_save(source: str | Path, refused: Refused, records: Records) -> None:
+def note_refused_save(source: str | Path, refused: Refused, arrivals: Arrivals) -> None:
     """Put on record with its arrival that a SEG of the archive was refused; see `note_outcome`."""
     if is_archived(source):
         outcome = Outcome(ArrivalState.REFUSED, refused.code, refused.detail)
-        note(SopUid(str(source)), outcome, records, measured=refused.measured)
+        note(SopUid(str(source)), outcome, arrivals, measured=refused.measured)
 
 
 def note(
-    uid: SopUid, outcome: Outcome, records: Records, *, measured: Mapping[str, Any] | None = None
+    uid: SopUid, outcome: Outcome, arrivals: Arrivals, *, measured: Mapping[str, Any] | None = None
 ) -> None:
     """Give a SEG's arrival its outcome; one that was taken is not refused by what is tried later.
 
@@ -90,16 +92,21 @@ def note(
     """
     refused = outcome.state is ArrivalState.REFUSED
     while True:
-        before = records.arrival(uid)
+        before = arrivals.arrival(uid)
         if before is None or before.is_study:
             return
         if refused and before.state is ArrivalState.INGESTED and before.code:
             return
         after = replace(before, state=outcome.state, code=outcome.code, detail=outcome.detail)
-        event: dict[str, Any] = {}
+        event, key = None, None
         if refused:
-            payload = {"detail": outcome.detail, "measured": dict(measured or {})}
-            key = f"{CORRECTION_REFUSED}:{uid}:{outcome.code}"
-            event = {"event": CORRECTION_REFUSED, "payload": payload, "key": key}
-        if after == before or records.change_arrival(before, after, **event):
+            event = CorrectionRefused(
+                uid=uid,
+                study_uid=before.study_uid,
+                code=outcome.code,
+                detail=outcome.detail,
+                measured=measured or {},
+            )
+            key = event.key(uid, outcome.code)
+        if after == before or arrivals.change_arrival(before, after, event=event, key=key):
             return  # else the watcher changed it meanwhile

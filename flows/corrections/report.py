@@ -10,7 +10,7 @@ from models.corrections.ledger import OrganLedger
 from models.errors import Refused
 from models.uids import StudyUid
 from services.dicom.returned.claims import Question
-from services.records.port import Correction
+from services.records.entries import Correction
 
 
 def document_of(correction: Correction, why: str | None) -> dict[str, Any]:

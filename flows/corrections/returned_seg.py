@@ -23,7 +23,8 @@ from services.dicom.returned.which_corrected import which_was_corrected
 from services.dicom.seg.files import cited_series, find_seg, members_of
 from services.dicom.seg.reader import SegObject, read_seg
 from services.pacs.port import Archive
-from services.records.port import Records, Result
+from services.records.entries import Result
+from services.records.port import Records
 from services.work_folder import work_folder
 
 UID = re.compile(r"[0-9]+(\.[0-9]+)+")

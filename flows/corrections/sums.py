@@ -9,12 +9,11 @@ from typing import Any
 
 from models.corrections.ledger import OrganLedger, OrganState
 from models.organs import KEYS
+from models.uids import SopUid
 from services.cases.disagreements import ReadersDisagree, Word, teaches, teaching_words, valid_words
-from services.records.port import ArrivalState, Correction, Records
-
-KEPT_OUT_OF_TUNING = "kept-out-of-tuning"
-"""Event: a correction whose patient is in the gate or calibration set, erased or not named, or of unknown
-origin."""
+from services.records.entries import ArrivalState, Correction
+from services.records.events.corrections import KeptOutOfTuning
+from services.records.port import Records
 
 UNKNOWN = "unknown"
 """Of a reader, viewer or release that no object or record names."""
@@ -135,10 +134,10 @@ def _asking(records: Records) -> dict[str, Correction]:
 def _kept_out(records: Records) -> Iterator[dict[str, str]]:
     """Yield the corrections that tuning is not to learn from, whatever they say, and why."""
     there = {(one.sop_instance_uid, one.version): one for one in records.corrections() if not one.withdrawn}
-    for event in records.events(KEPT_OUT_OF_TUNING):
-        one = there.get((event.payload["sop_instance_uid"], event.payload["version"]))
+    for event in records.all(KeptOutOfTuning):
+        one = there.get((SopUid(event.said.sop_instance_uid), event.said.version))
         if one is not None:
-            code, _, detail = str(event.payload["why"]).partition(": ")
+            code, _, detail = event.said.why.partition(": ")
             yield {"correction": one.name, "code": code, "detail": detail}
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flows.acts import newest, require_name, require_same_act
+from flows.acts import Act, require_name, require_same_act
 from flows.corrections.outcome import Outcome, note
 from flows.corrections.sums import edited_by_reader
 from flows.lineage import tuned_from
 from models.uids import SopUid
 from services.cases.disagreements import UNCHANGED, ReadersDisagree, teaches, teaching_words, valid_words
-from services.records.port import ArrivalState, Correction, Records
+from services.records.entries import ArrivalState, Correction
+from services.records.events.corrections import CorrectionWithdrawn
+from services.records.port import Records
 from services.releases.store import ReleaseStore
 
 
@@ -41,9 +43,10 @@ def withdraw(
     """
     require_name(reader, reason, "to take something back")
     taken = records.withdraw(sop_instance_uid, reader=reader, reason=reason)
-    act = newest(records.events("correction-withdrawn"), sop_instance_uid=sop_instance_uid)
+    act = records.last(CorrectionWithdrawn, sop_instance_uid=sop_instance_uid)
     if act is not None:
-        require_same_act(act, reader, reason, "withdrawn", "the correction is withdrawn")
+        told = Act(act.who, act.said.reason, act.at)
+        require_same_act(told, reader, reason, "withdrawn", "the correction is withdrawn")
     note(sop_instance_uid, Outcome(ArrivalState.INGESTED, "withdrawn", "It was taken back."), records)
     edited = {entry.organ for one in taken for entry in edited_by_reader(one)}
     names = {one.name for one in taken}

@@ -13,7 +13,9 @@ from models.inference.windows import study_origins
 from models.proof.canary import probe_volume
 from models.release import Release
 from services.inference.graph_cost import window_cost
-from services.records.port import Case
+from services.inference.port import Segmenter
+from services.records.entries import Case
+from services.releases.store import ReleaseStore
 from services.wiring import Services
 
 PROBES = 3
@@ -46,33 +48,33 @@ def serving_cost(
         len(study_origins(services.cases.read(case).volume.hu.astype(np.int16), candidate.contract))
         for case in cases
     )
-    timed = _timed((incumbent.number, candidate.number), probe_volume(candidate.contract), services)
+    timed = _timed((incumbent.number, candidate.number), probe_volume(candidate.contract), services.segmenter)
     return ServingCost(
         studies=len(cases),
         windows=windows,
-        incumbent=_counted(incumbent, windows, len(cases), services),
-        candidate=_counted(candidate, windows, len(cases), services),
+        incumbent=_counted(incumbent, windows, len(cases), services.releases),
+        candidate=_counted(candidate, windows, len(cases), services.releases),
         timed={"incumbent": timed[incumbent.number], "candidate": timed[candidate.number]},
     )
 
 
-def _timed(numbers: Sequence[int], hu: NDArray[np.int16], services: Services) -> dict[int, Timing]:
+def _timed(numbers: Sequence[int], hu: NDArray[np.int16], segmenter: Segmenter) -> dict[int, Timing]:
     """Let releases answer one volume, in turn, so that what else the machine does meets all of them."""
     wall: dict[int, list[float]] = {number: [] for number in numbers}
     processor: dict[int, list[float | None]] = {number: [] for number in numbers}
     for _ in range(PROBES):
         for number in numbers:
-            spent, begin = services.segmenter.processor_seconds(), time.perf_counter()
-            services.segmenter.segment(hu, number)
+            spent, begin = segmenter.processor_seconds(), time.perf_counter()
+            segmenter.segment(hu, number)
             wall[number].append(round(time.perf_counter() - begin, 4))
-            now = services.segmenter.processor_seconds()
+            now = segmenter.processor_seconds()
             processor[number].append(None if spent is None or now is None else round(now - spent, 4))
     return {number: Timing(tuple(wall[number]), tuple(processor[number])) for number in numbers}
 
 
-def _counted(release: Release, windows: int, studies: int, services: Services) -> ReleaseCost:
-    trunk = services.releases.export(release.trunk)
-    heads = [services.releases.export(release.heads[organ]) for organ in release.contract.organs]
+def _counted(release: Release, windows: int, studies: int, store: ReleaseStore) -> ReleaseCost:
+    trunk = store.export(release.trunk)
+    heads = [store.export(release.heads[organ]) for organ in release.contract.organs]
     cost = window_cost(release.contract, trunk, heads)
     return ReleaseCost(
         window_flops=cost.flops,

@@ -14,16 +14,8 @@ from typing import Any
 from flows.gate.cost import serving_cost
 from flows.gate.golden_studies import has_golden
 from flows.gate.page import page_of
-from flows.gate.scores import evidence, measure
-from flows.gate.trial import (
-    GATE_DECIDED,
-    frozen_cases,
-    learnt_patients,
-    looks,
-    made,
-    served_sites,
-    trial_of,
-)
+from flows.gate.scores import evidence, measure, score_store
+from flows.gate.trial import frozen_cases, learnt_patients, looks, made, served_sites, trial_of
 from flows.gate.views import Views
 from flows.progress import Progress, silent
 from flows.serving.serve import serve, take_out
@@ -33,7 +25,9 @@ from models.gate.release_faults import release_faults
 from models.gate.report import Decision, GateReason, GateReport
 from models.release import sha256_hex
 from services.program import program
-from services.records.port import Case, Event, FrozenSet, Purpose, ReleaseState
+from services.records.entries import Case, FrozenSet, Purpose, ReleaseState
+from services.records.events.gate import GateDecided
+from services.records.port import Log
 from services.releases.gate_reports import GateReports, Trial
 from services.wiring import Services, repository_root
 
@@ -82,7 +76,7 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
     incumbent, candidate, profile = trial.incumbent, trial.candidate, trial.profile
     if candidate.number == incumbent.number:
         raise Refused("is-incumbent", f"release {number} serves already; there is nothing to compare it with")
-    tuning = made(number, services).tuning
+    tuning = made(number, services.records).tuning
     found = release_faults(
         incumbent, candidate, tuning.organs, recalibrated=tuning.recalibrated, retrained=tuning.retrained
     )
@@ -94,7 +88,7 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
     reports = GateReports(services.releases.folder)
     known, views = reports.find(trial), Views()
     if known is None:
-        frozen, cases = frozen_cases(services)
+        frozen, cases = frozen_cases(services.records)
         if faults:
             decided = decide_without_cases(incumbent, candidate, faults, profile, trial.policy)
         else:
@@ -102,11 +96,11 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
         ran = program(repository_root(), services.settings.image_digest)
         document = {**_document(trial, decided), "gate_set": _set(frozen), "program": ran}
         known = reports.keep(trial, document)
-    elif known.document["decision"] in PASSED and not has_golden(candidate, profile, services):
+    elif known.document["decision"] in PASSED and not _has_golden(trial, services):
         progress("the scores are gone: measuring them again")
         serve(candidate, services, progress)
-        measure(incumbent, candidate, frozen_cases(services)[1], profile, services, progress)
-    if reports.page(trial) is None and not _decisions(trial, services):
+        measure(incumbent, candidate, frozen_cases(services.records)[1], profile, services, progress)
+    if reports.page(trial) is None and _decision(trial, services.records) is None:
         progress("drawing the report")
         if known.document["organs"]:
             serve(candidate, services, progress)
@@ -129,7 +123,7 @@ def _asked(
     if services.segmenter.profile(candidate.number) != trial.profile:
         raise Refused("other-profile", "both releases must answer in one serving profile")
     found = measure(incumbent, candidate, cases, trial.profile, services, progress)
-    origin = made(candidate.number, services)
+    origin = made(candidate.number, services.records)
     report = gate(
         incumbent,
         candidate,
@@ -137,9 +131,9 @@ def _asked(
         evidence(incumbent, candidate, cases, found, origin.sites),
         trial.profile,
         trial.policy,
-        served_sites(services),
+        served_sites(services.records),
         serving_cost(incumbent, candidate, cases, services),
-        looks(trial, services),
+        looks(trial, services.records),
     )
     return report, found.views
 
@@ -154,9 +148,15 @@ def _document(trial: Trial, report: GateReport) -> dict[str, Any]:
     return {**numbers, **report.to_json()}
 
 
-def _decisions(trial: Trial, services: Services) -> list[Event]:
-    """Return the decision on a trial as it is on record; none before it was made."""
-    return [e for e in services.records.events(GATE_DECIDED) if e.payload.get("trial") == trial.key]
+def _has_golden(trial: Trial, services: Services) -> bool:
+    scores = score_store(services.records, services.settings.score_store)
+    return has_golden(trial.candidate, trial.profile, scores, services.records)
+
+
+def _decision(trial: Trial, log: Log) -> GateDecided | None:
+    """Return the decision on a trial as it is on record; None before it was made."""
+    found = log.last(GateDecided, trial=trial.key)
+    return None if found is None else found.said
 
 
 def _decided(
@@ -165,33 +165,29 @@ def _decided(
     """Put a decision on record, once, with the digests of report and page; it marks the candidate."""
     number, digest = trial.candidate.number, trial.candidate.digest
     page = GateReports(services.releases.folder).page(trial) if report else None
-    services.records.event(
-        GATE_DECIDED,
-        who="gate_candidate",
-        payload={
-            "release": number,
-            "against": trial.incumbent.number,
-            "decision": document["decision"],
-            "gate_set": trial.gate_set,
-            "reasons": sorted({reason["code"] for reason in all_reasons(document)}),
-            "trial": trial.key,
-            "report": report,
-            "page": None if page is None else sha256_hex(page),
-        },
-        key=f"{GATE_DECIDED}:{trial.key}",
+    event = GateDecided(
+        release=number,
+        against=trial.incumbent.number,
+        decision=document["decision"],
+        gate_set=trial.gate_set,
+        reasons=tuple(sorted({reason["code"] for reason in all_reasons(document)})),
+        trial=trial.key,
+        report=report,
+        page=None if page is None else sha256_hex(page),
     )
+    services.records.record(event, who="gate_candidate", key=event.key(trial.key))
     if report is not None:
-        require_on_record(trial, report, services)
+        require_on_record(trial, report, services.records)
     state = services.records.release_states().get(number, ReleaseState.CANDIDATE)
     if state is not ReleaseState.PROMOTED:
         state = STATE_OF.get(Decision(document["decision"]), ReleaseState.CANDIDATE)
         services.records.record_release(number, digest, state)
     if document["decision"] not in PASSED:
-        take_out(trial.candidate, services)
+        take_out(trial.candidate, services.repository, services.records)
     return document
 
 
-def require_on_record(trial: Trial, report: str, services: Services) -> None:
+def require_on_record(trial: Trial, report: str, log: Log) -> None:
     """Demand that a report on disk is the one the gate wrote when it decided.
 
     Parameters
@@ -200,23 +196,23 @@ def require_on_record(trial: Trial, report: str, services: Services) -> None:
         What it is about.
     report
         SHA-256 of the file.
-    services
-        Their records hold the decision.
+    log
+        Holds the decision.
 
     Raises
     ------
     Refused
         `gate-report-changed` if the records name another digest; `refused-by-gate` if they name none.
     """
-    decided = _decisions(trial, services)
-    if not decided:
+    decided = _decision(trial, log)
+    if decided is None:
         detail = f"no decision on release {trial.candidate.number} is on record"
         raise Refused("refused-by-gate", f"{detail}: `organloop gate {trial.candidate.number}`")
-    if decided[-1].payload["report"] != report:
+    if decided.report != report:
         raise Refused(
             "gate-report-changed",
             f"the gate report on release {trial.candidate.number} is not the one the gate wrote",
-            {"on_record": decided[-1].payload["report"], "on_disk": report},
+            {"on_record": decided.report, "on_disk": report},
         )
 
 

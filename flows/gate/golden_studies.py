@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from flows.gate.scores import score_case, score_store
+from flows.lineage import always_held
 from models.errors import Refused
 from models.gate.scores import OrganScore
 from models.release import Release
-from services.records.port import Case, Purpose
+from services.records.entries import Case, Purpose
+from services.records.port import Cases
+from services.releases.scores import ScoreStore
 from services.wiring import Services
 
 GOLDEN = 2
@@ -19,7 +20,7 @@ Golden = tuple[Case, dict[str, OrganScore]]
 """A case, and what the gate saw the release score on it, by organ."""
 
 
-def golden_cases(release: Release, profile: str, services: Services) -> list[Golden]:
+def golden_cases(release: Release, profile: str, scores: ScoreStore, known: Cases) -> list[Golden]:
     """Return the golden studies of a release: gate cases it was asked about, drawn by their digests.
 
     Raises
@@ -27,22 +28,21 @@ def golden_cases(release: Release, profile: str, services: Services) -> list[Gol
     Refused
         `no-golden-study` if no score of the release on a gate case is kept.
     """
-    store = score_store(services)
     kept: list[Golden] = []
-    for case in sorted(services.records.cases(Purpose.GATE), key=lambda one: one.digest):
-        scores = store.find(store.name(release.digest, profile, case.digest))
-        if scores is not None and len(kept) < GOLDEN:
-            kept.append((case, scores))
+    for case in sorted(known.cases(Purpose.GATE), key=lambda one: one.digest):
+        seen = scores.find(scores.name(release.digest, profile, case.digest))
+        if seen is not None and len(kept) < GOLDEN:
+            kept.append((case, seen))
     if not kept:
         detail = f"no score of release {release.number} on a gate case is kept"
         raise Refused("no-golden-study", f"{detail}; tell the gate again: `organloop gate {release.number}`")
     return kept
 
 
-def has_golden(release: Release, profile: str, services: Services) -> bool:
+def has_golden(release: Release, profile: str, scores: ScoreStore, known: Cases) -> bool:
     """Tell whether there is a golden study; as `golden_cases`."""
     try:
-        return bool(golden_cases(release, profile, services))
+        return bool(golden_cases(release, profile, scores, known))
     except Refused:
         return False
 
@@ -70,11 +70,13 @@ def golden_faults(release: Release, services: Services) -> tuple[tuple[str, ...]
         If an endpoint does not answer.
     """
     profile = services.segmenter.profile(release.number)
-    studies = golden_cases(release, profile, services)
+    scores = score_store(services.records, services.settings.score_store)
+    studies = golden_cases(release, profile, scores, services.records)
+    needed = always_held(release, services.releases)
     differing: dict[str, set[str]] = {}
     for case, seen in studies:
         for endpoint in services.endpoints:
-            found = score_case(release, case, replace(services, segmenter=endpoint), profile)
+            found = score_case(release, case, needed, services.cases, endpoint, profile)
             changed = {organ for organ, score in found.items() if score.digest != seen[organ].digest}
             if changed:
                 differing.setdefault(case.case_id, set()).update(changed)

@@ -17,7 +17,7 @@ from services.cases.store import CaseContent
 from services.pictures import slices
 from services.pictures.gate_plots import bootstraps, differences
 from services.pictures.page import Page
-from services.records.port import Purpose
+from services.records.entries import Purpose
 from services.releases.gate_reports import Trial, to_picture
 from services.wiring import Services
 

@@ -13,11 +13,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
-from flows.gate.trial import CASE_SCORED, always_held
 from flows.gate.views import Masks, Views
+from flows.lineage import always_held
 from flows.progress import Progress, silent
 from models.corrections.ledger import INDEPENDENT
 from models.errors import Refused
@@ -29,8 +30,11 @@ from models.proof.canary import answer_faults
 from models.release import Release, sha256_hex
 from models.resampling import model_grid
 from models.volume import Volume
-from services.cases.store import CaseContent
-from services.records.port import Case
+from services.cases.store import CaseContent, CaseStore
+from services.inference.port import Segmenter
+from services.records.entries import Case
+from services.records.events.gate import CaseScored
+from services.records.port import Log
 from services.releases.scores import ScoreStore, encoded
 from services.stopwatch import time_left
 from services.wiring import Services
@@ -83,7 +87,7 @@ def measure(
     progress
         Told each case, with the time left.
     """
-    store, found = score_store(services), Measured()
+    store, found = score_store(services.records, services.settings.score_store), Measured()
     compared = incumbent.heads != candidate.heads
     asks: dict[str, list[Ask]] = {}
     for case in cases:
@@ -98,8 +102,13 @@ def measure(
     total = sum(map(len, asks.values()))
     done, begin = 0, time.monotonic()
     jobs = [(case, ask) for case in cases for ask in asks[case.case_id]]
-    needed = {release.number: always_held(release, services) for release in (incumbent, candidate)}
-    answers = _ahead([partial(_answer, case, *ask, needed[ask[0].number], services) for case, ask in jobs])
+    needed = {release.number: always_held(release, services.releases) for release in (incumbent, candidate)}
+    answers = _ahead(
+        [
+            partial(_answer, case, *ask, needed[ask[0].number], services.cases, services.segmenter)
+            for case, ask in jobs
+        ]
+    )
     for position, case in enumerate(cases, 1):
         if not asks[case.case_id]:
             continue
@@ -113,7 +122,7 @@ def measure(
             if not again:
                 masks[release.number] = _masks(release, answer)
             done += 1
-        _keep(answered, case, profile, store, services)
+        _keep(answered, case, profile, store, services.records)
         if candidate.number in masks and case.origin == INDEPENDENT:
             found.views.offer(case.case_id, (found.of(incumbent, case), found.of(candidate, case)), masks)
         progress(f"gate case {position} of {len(cases)}: {time_left(time.monotonic() - begin, done, total)}")
@@ -133,12 +142,14 @@ def _ahead(asks: Sequence[Callable[[], Answer]]) -> Iterator[Answer]:
             yield waiting.result()
 
 
-def score_store(services: Services) -> ScoreStore:
+def score_store(log: Log, folder: Path) -> ScoreStore:
     """Return the scores that are on record."""
-    recorded: dict[str, str] = {}
-    for event in services.records.events(CASE_SCORED):
-        recorded |= event.payload["scores"]
-    return ScoreStore(services.settings.score_store, recorded)
+    return ScoreStore(folder, scores_on_record(log))
+
+
+def scores_on_record(log: Log) -> dict[str, str]:
+    """Return the SHA-256 of every score that was measured, by its name."""
+    return {name: digest for one in log.all(CaseScored) for name, digest in one.said.scores.items()}
 
 
 def _keep(
@@ -146,16 +157,12 @@ def _keep(
     case: Case,
     profile: str,
     store: ScoreStore,
-    services: Services,
+    log: Log,
 ) -> None:
     """Put scores on record by their digests, once, then keep them."""
     digests = {name: sha256_hex(encoded(scores)) for name, scores in answered.items()}
-    services.records.event(
-        CASE_SCORED,
-        who="gate_candidate",
-        payload={"case": case.case_id, "profile": profile, "scores": digests},
-        key=f"{CASE_SCORED}:{sha256_hex(json.dumps(digests, sort_keys=True).encode())}",
-    )
+    key = CaseScored.key(sha256_hex(json.dumps(digests, sort_keys=True).encode()))
+    log.record(CaseScored(case=case.case_id, profile=profile, scores=digests), who="gate_candidate", key=key)
     for name, scores in answered.items():
         store.keep(name, scores)
 
@@ -168,8 +175,28 @@ def _masks(release: Release, answer: Segmentation) -> Masks:
     }
 
 
-def score_case(release: Release, case: Case, services: Services, profile: str) -> dict[str, OrganScore]:
+def score_case(
+    release: Release,
+    case: Case,
+    needed: Collection[str],
+    store: CaseStore,
+    segmenter: Segmenter,
+    profile: str,
+) -> dict[str, OrganScore]:
     """Ask a release about a case and score the answer by organ.
+
+    Parameters
+    ----------
+    release, case
+        Which is asked about what.
+    needed
+        Organs of which the case must have truth (`flows.lineage.always_held`).
+    store
+        Holds the case.
+    segmenter
+        Is asked, in this serving profile.
+    profile
+        Of the release's answer.
 
     Raises
     ------
@@ -177,12 +204,19 @@ def score_case(release: Release, case: Case, services: Services, profile: str) -
         `case-off-grid` or `truth-incomplete` if the case cannot be used with the release's contract;
         `wrong-answer` if what was answered is no probability.
     """
-    return _scored(release, *_answer(case, release, 0, always_held(release, services), services), profile)
+    return _scored(release, *_answer(case, release, 0, needed, store, segmenter), profile)
 
 
-def _answer(case: Case, release: Release, again: int, needed: Collection[str], services: Services) -> Answer:
+def _answer(
+    case: Case,
+    release: Release,
+    again: int,
+    needed: Collection[str],
+    store: CaseStore,
+    segmenter: Segmenter,
+) -> Answer:
     """Ask a release about a case, or a further scan of it; what comes back is checked."""
-    content, contract = services.cases.read(case), release.contract
+    content, contract = store.read(case), release.contract
     volume = content.volume
     if not model_grid(content.ct, contract.spacing_mm).same_grid(volume.geometry):
         raise Refused("case-off-grid", f"case {case.case_id} was kept on another grid than the contract's")
@@ -193,7 +227,7 @@ def _answer(case: Case, release: Release, again: int, needed: Collection[str], s
     if again:
         hu, grid = scan_again(hu, volume.geometry, case.digest, again)
         volume = Volume(hu, grid)
-    answer = services.segmenter.segment(hu, release.number)
+    answer = segmenter.segment(hu, release.number)
     faults = answer_faults(release, answer, hu.shape)
     if faults:
         told = "; ".join(f"{fault}: {', '.join(organs)}" for fault, organs in faults.items())

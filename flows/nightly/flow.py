@@ -20,11 +20,11 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 
 from flows.calibration.random_audit import check_bounds
-from flows.cases.kept_features import forget_features
 from flows.promotion.flow import gate_task, publish_decision_task
 from flows.tuning.flow import LONGEST_SECONDS, publish_tuning_task, tune_task
 from flows.tuning.plan import AUTO, known, plan, tuning_settings
 from models.errors import OrganloopError
+from services.cases.features import FeatureStore
 from services.cases.training_runs import give_up_runs
 from services.settings import Settings
 from services.wiring import connect_in_process
@@ -66,7 +66,7 @@ def tuned_on_pool(level: str, settings: Settings, look_seconds: float = LOOK_SEC
     ends = time.monotonic() + LONGEST_SECONDS
     for attempt in range(1, TRIES + 1):
         run = plan(services, None, tuning_settings(level, settings))
-        document = known(services, run)
+        document = known(run, services.records, services.releases)
         if document is not None:
             return document
         started = run_deployment(
@@ -78,10 +78,13 @@ def tuned_on_pool(level: str, settings: Settings, look_seconds: float = LOOK_SEC
         job = cast(FlowRun, started).id  # nobody awaits here
         print(f"tuning {', '.join(run.evidence.organs)}: job {job}, attempt {attempt} of {TRIES}")
         print(f"job {job} {'ended' if _completed(job, ends, look_seconds) else 'was lost'}")
-        document = known(services, run)  # as it was decided: corrections that came meanwhile are tomorrow's
+        document = known(
+            run, services.records, services.releases
+        )  # as it was decided: corrections that came meanwhile are tomorrow's
         if document is not None:
             return document
-    document = known(services, plan(services, None, tuning_settings(level, settings)))
+    run = plan(services, None, tuning_settings(level, settings))
+    document = known(run, services.records, services.releases)
     if document is not None:
         return document
     raise TuningLost(f"the tuning job was started {TRIES} times and came to nothing; its log is at Prefect")
@@ -105,7 +108,8 @@ def _completed(job: UUID, ends: float, look_seconds: float) -> bool:
 @task(name="check bounds")
 def check_bounds_task() -> dict[str, Any]:
     """Compare bounds with what readers made of audited studies; the document of the `bounds` verb."""
-    return check_bounds(connect_in_process(Settings()))
+    services = connect_in_process(Settings())
+    return check_bounds(services.records, services.releases)
 
 
 @task(name="publish bounds")
@@ -131,12 +135,13 @@ def decide_task(level: str) -> dict[str, Any] | None:
     """Say which organs have enough evidence; the document of `tune` where nothing is to be computed."""
     settings = Settings()
     services = connect_in_process(settings)
-    print(f"kept features of {forget_features(services)} studies are forgotten")
+    forgotten = FeatureStore(services.cases).forget(settings.keep_features_days)
+    print(f"kept features of {forgotten} studies are forgotten")
     run = plan(services, None, tuning_settings(level, settings))
     print(f"unfinished runs given up: {give_up_runs(settings.home, run.key)}")
     for organ, why in run.evidence.left_out.items():
         print(f"{organ} is left as it is: {why}")
-    document = known(services, run)
+    document = known(run, services.records, services.releases)
     if not run.evidence.organs:
         print("nothing to learn: no organ has enough new corrections")
     elif document is not None:

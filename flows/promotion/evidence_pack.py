@@ -9,17 +9,24 @@ Source: FDA 2024, Marketing Submission Recommendations for a Predetermined Chang
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
 
-from flows.gate.trial import CANDIDATE_CALIBRATED, CANDIDATE_TRAINED, CANDIDATE_TUNED, GATE_DECIDED
 from models.gate.report import Decision
 from models.release import Release
 from services.program import program
-from services.records.port import Event, Purpose
+from services.records.entries import Purpose
+from services.records.events.candidates import CandidateCalibrated, CandidateTrained, CandidateTuned
+from services.records.events.event import Event, Recorded
+from services.records.events.gate import GateDecided
+from services.records.events.serving import IncumbentChanged
+from services.records.port import Cases, Log
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import margins, read_report
+from services.releases.store import ReleaseStore
 from services.wiring import Services, repository_root
+
+Made = TypeVar("Made", CandidateTuned, CandidateTrained, CandidateCalibrated)
 
 FORM = 2
 
@@ -36,7 +43,7 @@ TRAINED_FACTS = ("key", "organs", "begin", "cases", "sites")
 """What is said where the whole network was trained again."""
 
 
-def keep_pack(change: Event, golden: Mapping[str, Any], services: Services) -> str:
+def keep_pack(change: Recorded[IncumbentChanged], golden: Mapping[str, object], services: Services) -> str:
     """Make and keep the pack of a promotion; return its SHA-256.
 
     Parameters
@@ -48,19 +55,19 @@ def keep_pack(change: Event, golden: Mapping[str, Any], services: Services) -> s
     services
         What to work with.
     """
-    release = services.releases.release(change.payload["to"])
-    replaced = services.releases.release(change.payload["from"])
-    events = services.records.events()
-    passed = [str(Decision.PROMOTE), str(Decision.NEEDS_APPROVAL)]
-    decided = _last(events, change, GATE_DECIDED, release.number, against=[replaced.number], decision=passed)
+    if change.said.before is None:
+        raise ValueError(f"release {change.said.after} replaced none: it was not promoted")
+    release = services.releases.release(change.said.after)
+    replaced = services.releases.release(change.said.before)
+    decided = _decision(release, replaced, change, services.records)
     pack = {
         "form": FORM,
-        "description_of_modifications": _modifications(release, replaced, events, change),
-        "modification_protocol": _protocol(release, decided, services),
-        "impact_assessment": _impact(decided, golden, services),
+        "description_of_modifications": _modifications(release, replaced, change, services.records),
+        "modification_protocol": _protocol(release, decided, services.releases, services.records),
+        "impact_assessment": _impact(decided, golden, services.releases),
         "approval": {
             "approver": change.who,
-            "reason": change.payload["reason"],
+            "reason": change.said.reason,
             "at": change.at.isoformat(),
         },
         "program": program(repository_root(), services.settings.image_digest),
@@ -69,30 +76,28 @@ def keep_pack(change: Event, golden: Mapping[str, Any], services: Services) -> s
     return EvidencePacks(services.releases.folder).keep(pack)
 
 
-def _last(
-    events: tuple[Event, ...], change: Event, what: str, number: int, **wanted: list[Any]
-) -> Mapping[str, Any] | None:
-    """Return what the last such event before the change says of a release; None if there is none.
+def _decision(
+    release: Release, replaced: Release, change: Recorded[IncumbentChanged], log: Log
+) -> GateDecided | None:
+    """Return the gate's last word before a change on letting a release replace another."""
+    decided = log.all(GateDecided, release=release.number, against=replaced.number)
+    passed = (Decision.PROMOTE, Decision.NEEDS_APPROVAL)
+    found = [one.said for one in decided if one.number < change.number and one.said.decision in passed]
+    return found[-1] if found else None
 
-    By name, each value wanted is one of a list.
-    """
-    found = [
-        event.payload
-        for event in events
-        if event.number < change.number
-        and event.what == what
-        and event.payload.get("release") == number
-        and all(event.payload.get(name) in values for name, values in wanted.items())
-    ]
+
+def _made(kind: type[Made], release: Release, change: Recorded[IncumbentChanged], log: Log) -> Made | None:
+    """Return what the last such event before a change says of a release; None if there is none."""
+    found = [one.said for one in log.all(kind, release=release.number) if one.number < change.number]
     return found[-1] if found else None
 
 
 def _modifications(
-    release: Release, replaced: Release, events: tuple[Event, ...], change: Event
+    release: Release, replaced: Release, change: Recorded[IncumbentChanged], log: Log
 ) -> dict[str, Any]:
-    made = _last(events, change, CANDIDATE_TUNED, release.number)
-    trained = _last(events, change, CANDIDATE_TRAINED, release.number)
-    calibrated = _last(events, change, CANDIDATE_CALIBRATED, release.number)
+    tuned = _made(CandidateTuned, release, change, log)
+    trained = _made(CandidateTrained, release, change, log)
+    calibrated = _made(CandidateCalibrated, release, change, log)
     changed = {
         organ: {"before": replaced.heads.get(organ), "after": digest}
         for organ, digest in release.heads.items()
@@ -107,21 +112,29 @@ def _modifications(
         "unchanged_heads": sorted(set(release.heads) - set(changed)),
         "calibration_changed": release.calibration != replaced.calibration,
         "corrections": list(release.corrections),
-        "tuning": None if made is None else {name: made.get(name) for name in TUNED_FACTS},
-        "training": None if trained is None else {name: trained.get(name) for name in TRAINED_FACTS},
-        "calibrated_on": None if calibrated is None else calibrated["cases"],
+        "tuning": None if tuned is None else _facts(tuned, TUNED_FACTS),
+        "training": None if trained is None else _facts(trained, TRAINED_FACTS),
+        "calibrated_on": None if calibrated is None else list(calibrated.cases),
     }
 
 
-def _protocol(release: Release, decided: Mapping[str, Any] | None, services: Services) -> dict[str, Any]:
+def _facts(event: Event, names: Collection[str]) -> dict[str, Any]:
+    payload = event.payload()
+    return {name: payload.get(name) for name in names}
+
+
+def _protocol(
+    release: Release, decided: GateDecided | None, store: ReleaseStore, sets: Cases
+) -> dict[str, Any]:
+    newest = sets.frozen(Purpose.GATE)
     frozen = [
         one
-        for version in range(1, _newest(services) + 1)
-        if (one := services.records.frozen(Purpose.GATE, version)) is not None
+        for version in range(1, (newest.version if newest else 0) + 1)
+        if (one := sets.frozen(Purpose.GATE, version)) is not None
         and decided is not None
-        and one.digest == decided["gate_set"]
+        and one.digest == decided.gate_set
     ]
-    report = _report(release.number, decided, services)
+    report = _report(decided, store)
     return {
         "gate_set": [
             {"version": one.version, "digest": one.digest, "manifest": list(one.manifest)} for one in frozen
@@ -132,20 +145,13 @@ def _protocol(release: Release, decided: Mapping[str, Any] | None, services: Ser
     }
 
 
-def _newest(services: Services) -> int:
-    frozen = services.records.frozen(Purpose.GATE)
-    return frozen.version if frozen else 0
-
-
-def _impact(
-    decided: Mapping[str, Any] | None, golden: Mapping[str, Any], services: Services
-) -> dict[str, Any]:
-    report = _report(None if decided is None else decided["release"], decided, services)
+def _impact(decided: GateDecided | None, golden: Mapping[str, object], store: ReleaseStore) -> dict[str, Any]:
+    report = _report(decided, store)
     return {
         "decision": report.get("decision"),
         "reasons": report.get("reasons"),
-        "report": None if decided is None else decided["report"],
-        "page": None if decided is None else decided["page"],
+        "report": None if decided is None else decided.report,
+        "page": None if decided is None else decided.page,
         "decided_by": report.get("program"),
         "cost": report.get("cost"),
         "golden_studies": dict(golden),
@@ -153,8 +159,8 @@ def _impact(
     }
 
 
-def _report(number: int | None, decided: Mapping[str, Any] | None, services: Services) -> dict[str, Any]:
+def _report(decided: GateDecided | None, store: ReleaseStore) -> dict[str, Any]:
     """Return the report of a decision; empty where a release came to serve without one."""
-    if number is None or decided is None or decided["report"] is None:
+    if decided is None or decided.report is None or decided.trial is None:
         return {}
-    return read_report(services.releases.folder, number, decided["trial"], decided["report"])
+    return read_report(store.folder, decided.release, decided.trial, decided.report)

@@ -6,28 +6,24 @@ server and run: `organloop promote` is the same act by command.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from prefect import flow, pause_flow_run, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from prefect.input import RunInput
 from pydantic import Field
 
-from flows.acts import require_name
 from flows.gate.gate_candidate import PASSED, all_reasons, gate_candidate, organ_rows
-from flows.promotion.promote import (
-    complete,
-    promotion_page,
-    require_canary,
-    require_own_promotion,
-    require_passed,
-)
+from flows.promotion.promote import Promoted, promote, promotion_page
 from flows.retries import worth_trying_again
-from flows.serving.serve import serve
 from services.pictures.gate_plots import bootstraps, differences
 from services.pictures.slices import data_url
+from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import connect
+
+T = TypeVar("T")
 
 WAIT_SECONDS = 7 * 24 * 3600
 """How long a run waits for a person; then it fails, and the release still waits in the records."""
@@ -76,68 +72,37 @@ def publish_decision_task(report: dict[str, Any]) -> None:
     )
 
 
-@task(name="gate's decision")
-def require_passed_task(number: int) -> int:
-    """Return the incumbent that may be replaced."""
-    return require_passed(number, connect(Settings()))
-
-
-@task(name="load", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=worth_trying_again)
-def serve_task(number: int) -> None:
-    """Load the release beside the incumbent."""
-    services = connect(Settings())
-    serve(services.releases.release(number), services)
-
-
-@task(name="canary", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=worth_trying_again)
-def canary_task(number: int, incumbent: int) -> None:
-    """Let both releases answer the canary."""
-    require_canary(number, incumbent, connect(Settings()))
-
-
-@task(name="flip")
-def flip_task(number: int, incumbent: int, approver: str, reason: str) -> None:
-    """Make the release the incumbent."""
-    records = connect(Settings()).records
-    records.set_incumbent(number, approver=approver, reason=reason, replacing=incumbent)
-
-
-@task(name="golden studies")  # not tried again: what could not be asked has been taken back
-def complete_task(number: int, approver: str, reason: str) -> dict[str, Any]:
-    """Ask the golden studies and put the promotion on record; the document of the `promote` verb."""
-    services = connect(Settings())
-    document = complete(number, services)
-    require_own_promotion(number, services, approver, reason)
-    return document
+def as_task(name: str, work: Callable[[], T], again: bool) -> T:
+    """Take a step as a task of the run, which Prefect shows and tries again."""
+    taken = task(
+        name=name,
+        retries=3 if again else 0,
+        retry_delay_seconds=[2, 10, 30],
+        retry_condition_fn=worth_trying_again,
+    )
+    return taken(work)()
 
 
 @task(name="publish promotion")
-def publish_promotion_task(document: dict[str, Any]) -> None:
+def publish_promotion_task(done: Promoted) -> None:
     """Show in the Prefect dashboard who made which release the incumbent, and why."""
     create_markdown_artifact(
         key="incumbent",
-        markdown=promotion_page(document, connect(Settings())),
-        description=f"Incumbent: release {document['release']}",
+        markdown=promotion_page(done, ReleaseStore(Settings().release_store)),
+        description=f"Incumbent: release {done.release}",
     )
 
 
 @flow(name="promote-release")
-def promote_release(number: int, approver: str, reason: str) -> dict[str, Any]:
-    """Promote a release the gate let pass."""
-    require_name(approver, reason)
-    services = connect(Settings())
-    if services.records.incumbent() != number:
-        incumbent = require_passed_task(number)
-        serve_task(number)
-        canary_task(number, incumbent)
-        flip_task(number, incumbent, approver, reason)
-    document = complete_task(number, approver, reason)
-    publish_promotion_task(document)
-    return document
+def promote_release(number: int, approver: str, reason: str) -> Promoted:
+    """Promote a release the gate let pass; the document of the `promote` verb."""
+    done = promote(number, connect(Settings()), approver, reason, step=as_task)
+    publish_promotion_task(done)
+    return done
 
 
 @flow(name="approve-release")
-def approve_release(number: int, wait_seconds: int = WAIT_SECONDS) -> dict[str, Any]:
+def approve_release(number: int, wait_seconds: int = WAIT_SECONDS) -> Promoted | dict[str, Any]:
     """Let the gate decide, wait for a person where it lets the candidate pass, and promote it.
 
     Returns

@@ -7,36 +7,59 @@ studies must be answered as the gate saw them, or the old release serves again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.acts import require_name, require_same_act
+from flows.acts import Act, require_name, require_same_act
 from flows.gate.gate_candidate import PASSED, all_reasons, require_on_record
 from flows.gate.golden_studies import golden_cases, golden_faults
+from flows.gate.scores import score_store
 from flows.gate.trial import trial_of
 from flows.progress import Progress, silent
 from flows.promotion.evidence_pack import keep_pack
 from flows.serving.serve import serve
+from flows.steps import Step, at_once
 from models.contract import ModelContract
 from models.errors import OrganloopError, Refused, ServingTimedOut, ServingUnavailable, StorageFailed
 from models.organs import organ
 from models.proof.canary import Faults, canary_faults, canary_volume
 from services.records.chain import chain_faults
-from services.records.port import Event, ReleaseState
+from services.records.entries import ReleaseState
+from services.records.events.event import Recorded
+from services.records.events.serving import CanaryFailed, GoldenFailed, IncumbentChanged, ReleasePromoted
+from services.records.port import Log, Records, Releases
 from services.releases.gate_reports import GateReports
+from services.releases.store import ReleaseStore
 from services.wiring import Services
 
-INCUMBENT_CHANGED = "incumbent-changed"
-CANARY_FAILED = "canary-failed"
-GOLDEN_FAILED = "golden-failed"
-RELEASE_PROMOTED = "release-promoted"
 PROMOTION = "promotion"
 """Act of a change of the incumbent that golden studies follow."""
 
 Canary = Callable[[ModelContract], NDArray[np.int16]]
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """The document of the `promote` verb.
+
+    Parameters
+    ----------
+    release, replaced
+        Which serves, and which served before; None for the first.
+    approver, reason
+        Whose act it is, and why.
+    evidence
+        SHA-256 of the evidence pack; None where the release came to serve otherwise.
+    """
+
+    release: int
+    replaced: int | None
+    approver: str
+    reason: str
+    evidence: str | None
 
 
 def promote(
@@ -46,7 +69,8 @@ def promote(
     reason: str,
     progress: Progress = silent,
     canary: Canary = canary_volume,
-) -> dict[str, Any]:
+    step: Step = at_once,
+) -> Promoted:
     """Make a release the incumbent, if the gate let it pass against the one that serves now.
 
     Parameters
@@ -61,12 +85,8 @@ def promote(
         Told before each step.
     canary
         Makes the volume both releases answer first, on the contract's model grid.
-
-    Returns
-    -------
-    dict
-        The document of the `promote` verb: ``release, replaced, approver, reason, evidence`` (SHA-256 of
-        the evidence pack).
+    step
+        Takes each step: its name, what is done, and whether an outage is a reason to try it again.
 
     Raises
     ------
@@ -80,33 +100,40 @@ def promote(
         If a server does not answer; the incumbent is still the old one.
     """
     require_name(approver, reason)
-    if services.records.incumbent() != number:
+    records, release = services.records, services.releases.release(number)
+    if records.incumbent() != number:
         progress("asking for the gate's decision")
-        incumbent = require_passed(number, services)
-        release, before = services.releases.release(number), services.releases.release(incumbent)
+        incumbent = step("gate's decision", lambda: require_passed(number, services), False)
+        before = services.releases.release(incumbent)
         for new in (organ(key) for key in release.contract.organs if key not in before.contract.organs):
             progress(f"release {incumbent} has no {new.label.lower()}: it was compared with nothing")
-        serve(release, services, progress)
+        step("load", lambda: serve(release, services, progress), True)
         progress("asking both releases about the canary study")
-        require_canary(number, incumbent, services, canary)
+        step("canary", lambda: require_canary(number, incumbent, services, canary), True)
         progress(f"making release {number} the incumbent")
-        services.records.set_incumbent(number, approver=approver, reason=reason, replacing=incumbent)
-    document = complete(number, services, progress)
-    require_own_promotion(number, services, approver, reason)
-    return document
+        step(
+            "flip",
+            lambda: records.set_incumbent(number, approver=approver, reason=reason, replacing=incumbent),
+            False,
+        )
+    # Not tried again: what could not be asked has been taken back.
+    done = step("golden studies", lambda: complete(number, services, progress), False)
+    require_own_promotion(number, records, approver, reason)
+    return done
 
 
-def require_own_promotion(number: int, services: Services, approver: str, reason: str) -> None:
+def require_own_promotion(number: int, log: Log, approver: str, reason: str) -> None:
     """Refuse a promotion of what serves by another act as `is-incumbent`: nothing lost without a word."""
-    change = _last_change(number, services)
+    change = _last_change(number, log)
     served = f"release {number} serves"
-    if not _is_promotion(change):
-        served += f" by a {change.payload['act']}" if change.payload.get("act") else ""
+    if not _is_promotion(change.said):
+        served += f" by a {change.said.act}"
         approver = ""  # whose act that was is not asked: it was none of these
-    require_same_act(change, approver, reason, "is-incumbent", served)
+    act = Act(change.who, change.said.reason, change.at)
+    require_same_act(act, approver, reason, "is-incumbent", served)
 
 
-def complete(number: int, services: Services, progress: Progress = silent) -> dict[str, Any]:
+def complete(number: int, services: Services, progress: Progress = silent) -> Promoted:
     """Do what is left of a promotion after the flip: golden studies, evidence pack, record.
 
     Raises
@@ -115,12 +142,12 @@ def complete(number: int, services: Services, progress: Progress = silent) -> di
         `refused-by-golden-study`; the release it replaced serves again. `incumbent-changed` if it does
         not serve any more.
     """
-    change = _last_change(number, services)
-    if not _is_promotion(change):
+    change = _last_change(number, services.records)
+    if not _is_promotion(change.said):
         return told(change)  # it serves, and was not promoted to
     if services.records.incumbent() != number:
         raise Refused("incumbent-changed", f"release {number} was made the incumbent and serves no more")
-    done = _promotion_of(change, services)
+    done = _promotion_of(change, services.records)
     if done is not None:
         return done
     progress("asking the golden studies")
@@ -142,7 +169,7 @@ def require_passed(number: int, services: Services) -> int:
         `gate-report-changed` if its report is not the one on record; `no-golden-study` if nothing it
         scored is kept to compare with once it serves.
     """
-    _require_whole_log(services)
+    _require_whole_log(services.records)
     if services.records.release_states().get(number) is ReleaseState.DECLINED:
         raise Refused("declined", f"a person has decided against release {number}; tune another")
     trial = trial_of(number, services)
@@ -150,18 +177,19 @@ def require_passed(number: int, services: Services) -> int:
     if kept is None:
         detail = f"the gate has not decided on release {number} against release {trial.incumbent.number}"
         raise Refused("refused-by-gate", f"{detail}: `organloop gate {number}`")
-    require_on_record(trial, kept.digest, services)
+    require_on_record(trial, kept.digest, services.records)
     decision = kept.document["decision"]
     if decision not in PASSED:
         codes = sorted({reason["code"] for reason in all_reasons(kept.document)})
         detail = f"the gate's decision on release {number} is {decision}: {', '.join(codes)}"
         raise Refused("refused-by-gate", detail, {"decision": decision, "reasons": codes})
-    golden_cases(trial.candidate, trial.profile, services)
+    scores = score_store(services.records, services.settings.score_store)
+    golden_cases(trial.candidate, trial.profile, scores, services.records)
     return trial.incumbent.number
 
 
-def _require_whole_log(services: Services) -> None:
-    faults = chain_faults(services.records.events())
+def _require_whole_log(log: Log) -> None:
+    faults = chain_faults(log.lines())
     if faults:
         detail = f"{faults[0].what}: {faults[0].detail}"
         raise Refused(
@@ -193,10 +221,10 @@ def require_canary(number: int, incumbent: int, services: Services, canary: Cana
     for endpoint in services.endpoints:
         faults = canary_faults(before, after, endpoint.segment(hu, incumbent), endpoint.segment(hu, number))
         if faults:
-            fail_canary(number, faults, services)
+            fail_canary(number, faults, services.records)
 
 
-def require_golden(number: int, services: Services) -> dict[str, Any]:
+def require_golden(number: int, services: Services) -> dict[str, object]:
     """Let every endpoint answer the golden studies as the gate saw them; return which those were.
 
     Raises
@@ -211,27 +239,29 @@ def require_golden(number: int, services: Services) -> dict[str, Any]:
     try:
         shown, differing = golden_faults(services.releases.release(number), services)
     except OrganloopError as error:
-        _take_back(number, {}, services)
+        _take_back(number, {}, services.records)
         detail = f"release {number} could not be asked the golden studies ({error})"
         if isinstance(error, ServingUnavailable | ServingTimedOut | StorageFailed):
             back = services.records.incumbent()
             raise type(error)(f"{detail}; release {back} serves again: promote it again later") from error
-        raise _golden_failed(number, detail, {}, services) from error
+        raise _golden_failed(detail, {}, services.records) from error
     if not differing:
         return {"cases": list(shown), "endpoints": len(services.endpoints)}
-    _take_back(number, differing, services)
+    _take_back(number, differing, services.records)
     cases = "; ".join(f"case {case[:12]}: {', '.join(organs)}" for case, organs in differing.items())
     detail = f"release {number} answers otherwise than the gate saw ({cases})"
-    raise _golden_failed(number, detail, differing, services)
+    raise _golden_failed(detail, differing, services.records)
 
 
-def _take_back(number: int, differing: Mapping[str, list[str]], services: Services) -> None:
+def _take_back(number: int, differing: Mapping[str, Sequence[str]], records: Records) -> None:
     """Make the release it replaced serve again; what nobody could check does not serve."""
-    services.records.event(
-        GOLDEN_FAILED, who="promote_release", payload={"release": number, "differing": dict(differing)}
-    )
-    services.records.set_incumbent(
-        _last_change(number, services).payload["from"],
+    failed = {case: tuple(organs) for case, organs in differing.items()}
+    records.record(GoldenFailed(release=number, differing=failed), who="promote_release")
+    before = _last_change(number, records).said.before
+    if before is None:
+        raise ValueError(f"release {number} replaced none, so none can serve again")
+    records.set_incumbent(
+        before,
         approver="promote_release",
         reason="golden studies differ" if differing else "golden studies could not be asked",
         replacing=number,
@@ -239,72 +269,65 @@ def _take_back(number: int, differing: Mapping[str, list[str]], services: Servic
     )
 
 
-def _golden_failed(
-    number: int, detail: str, differing: Mapping[str, list[str]], services: Services
-) -> Refused:
-    back = services.records.incumbent()
+def _golden_failed(detail: str, differing: Mapping[str, list[str]], known: Releases) -> Refused:
+    back = known.incumbent()
     return Refused("refused-by-golden-study", f"{detail}; release {back} serves again", dict(differing))
 
 
-def record_promotion(number: int, golden: Mapping[str, Any], services: Services) -> dict[str, Any]:
+def record_promotion(number: int, golden: Mapping[str, object], services: Services) -> Promoted:
     """Mark the incumbent as promoted, keep its evidence pack and put the promotion on record, once."""
-    release, change = services.releases.release(number), _last_change(number, services)
+    release, change = services.releases.release(number), _last_change(number, services.records)
     services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
-    document = told(change) | {"evidence": keep_pack(change, golden, services)}
-    services.records.event(
-        RELEASE_PROMOTED,
-        who=change.who,
-        payload={**document, "digest": release.digest},
-        key=f"{RELEASE_PROMOTED}:{change.number}",
-    )
-    return _promotion_of(change, services) or document
+    document = replace(told(change), evidence=keep_pack(change, golden, services))
+    event = ReleasePromoted(**asdict(document), digest=release.digest)
+    services.records.record(event, who=change.who, key=event.key(change.number))
+    return _promotion_of(change, services.records) or document
 
 
-def _last_change(number: int, services: Services) -> Event:
+def _last_change(number: int, log: Log) -> Recorded[IncumbentChanged]:
     """Return the event by which a release came to serve last."""
-    return [e for e in services.records.events(INCUMBENT_CHANGED) if e.payload["to"] == number][-1]
+    change = log.last(IncumbentChanged, after=number)
+    if change is None:
+        raise StorageFailed(f"how release {number} came to serve is not on record")
+    return change
 
 
-def _is_promotion(change: Event) -> bool:
+def _is_promotion(change: IncumbentChanged) -> bool:
     """Tell whether a change of the incumbent put a release in another's place, by the gate."""
-    return change.payload["from"] is not None and change.payload.get("act", PROMOTION) == PROMOTION
+    return change.before is not None and change.act == PROMOTION
 
 
-def _promotion_of(change: Event, services: Services) -> dict[str, Any] | None:
+def _promotion_of(change: Recorded[IncumbentChanged], log: Log) -> Promoted | None:
     """Return the document of a promotion on record; None if it is not complete."""
-    key = f"{RELEASE_PROMOTED}:{change.number}"
-    done = [event.payload for event in services.records.events(RELEASE_PROMOTED) if event.key == key]
-    return {name: value for name, value in done[0].items() if name != "digest"} if done else None
+    done = log.last(ReleasePromoted, key=ReleasePromoted.key(change.number))
+    if done is None:
+        return None
+    said = done.said
+    return Promoted(said.release, said.replaced, said.approver, said.reason, said.evidence)
 
 
-def told(change: Event) -> dict[str, Any]:
+def told(change: Recorded[IncumbentChanged]) -> Promoted:
     """Return the document of a change of the incumbent."""
-    return {
-        "release": change.payload["to"],
-        "replaced": change.payload["from"],
-        "approver": change.who,
-        "reason": change.payload["reason"],
-        "evidence": None,
-    }
+    return Promoted(change.said.after, change.said.before, change.who, change.said.reason, None)
 
 
-def fail_canary(number: int, faults: Faults, services: Services) -> None:
+def fail_canary(number: int, faults: Faults, log: Log) -> None:
     """Put a wrong answer to the canary or the probe on record, and refuse the release."""
     measured = {fault: list(organs) for fault, organs in faults.items()}
-    services.records.event(
-        CANARY_FAILED, who="promote_release", payload={"release": number, "faults": measured}
-    )
+    failed = {fault: tuple(organs) for fault, organs in faults.items()}
+    log.record(CanaryFailed(release=number, faults=failed), who="promote_release")
     named = "; ".join(f"{fault}: {', '.join(organs)}" for fault, organs in faults.items())
     raise Refused("refused-by-canary", f"release {number} answers the canary wrongly: {named}", measured)
 
 
-def promotion_page(document: Mapping[str, Any], services: Services) -> str:
+def promotion_page(done: Promoted, store: ReleaseStore) -> str:
     """Return the dashboard's page of a promotion, Markdown; a new organ is named."""
-    after, before = (services.releases.release(document[name]) for name in ("release", "replaced"))
-    new = [organ(key).label for key in after.contract.organs if key not in before.contract.organs]
+    before = () if done.replaced is None else store.release(done.replaced).contract.organs
+    organs = store.release(done.release).contract.organs
+    new = [organ(key).label for key in organs if before and key not in before]
     return (
-        f"# Release {document['release']} serves\n\n"
-        f"It replaced release {document['replaced']}. {document['approver']}: {document['reason']}\n\n"
+        f"# Release {done.release} serves\n\n"
+        f"It replaced release {done.replaced}. {done.approver}: {done.reason}\n\n"
         + (f"New, and compared with nothing: {', '.join(new)}.\n\n" if new else "")
-        + f"Evidence pack: `{document['evidence']}`\n"
+        + f"Evidence pack: `{done.evidence}`\n"
     )

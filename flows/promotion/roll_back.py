@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
-from flows.acts import newest, require_name, require_same_act
+from flows.acts import Act, require_name, require_same_act
 from flows.progress import Progress, silent
-from flows.promotion.promote import INCUMBENT_CHANGED, fail_canary, told
+from flows.promotion.promote import fail_canary
 from flows.serving.serve import current, serve, take_out
 from models.errors import (
     InvalidRelease,
@@ -23,15 +22,50 @@ from models.errors import (
 from models.proof.canary import answer_faults, probe_volume
 from models.release import Release
 from services.inference.port import Endpoint
-from services.records.port import ReleaseState
+from services.records.entries import ReleaseState
+from services.records.events.serving import (
+    BroughtIn,
+    EndpointsNotReached,
+    IncumbentChanged,
+    ReleaseStateChanged,
+)
+from services.records.port import Log
 from services.wiring import Services
 
-NOT_REACHED = "endpoints-not-reached"
-"""Event: a release was made the incumbent again without them; ``release, endpoints`` (why, one by one)."""
-BROUGHT_IN = "incumbent-brought-in"
-"""Event: a rollback to what serves already, by an act of its own; ``release, reason, not_reached``."""
 PATIENCE_SECONDS = 1.0
 """An endpoint that says nothing for so long is gone without, where another answers."""
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """The document of the `rollback` verb.
+
+    Parameters
+    ----------
+    release, replaced
+        Which serves, and which served before; None if it served already.
+    approver, reason
+        Whose act it is, and why.
+    not_reached
+        Endpoints that were gone without; why, one by one.
+    """
+
+    release: int
+    replaced: int | None
+    approver: str
+    reason: str
+    not_reached: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Declined:
+    """The document of the `decline` verb: how far the release has come, whose act it is, and why."""
+
+    release: int
+    state: str
+    approver: str
+    reason: str
+
 
 _WITHOUT = (ServingFailed, InvalidRelease)
 """Why one endpoint is gone without where another answers: away, or unable to load or do what it has to."""
@@ -39,7 +73,7 @@ _WITHOUT = (ServingFailed, InvalidRelease)
 
 def rollback(
     number: int | None, services: Services, approver: str, reason: str, progress: Progress = silent
-) -> dict[str, Any]:
+) -> RolledBack:
     """Go back to an earlier incumbent, which is loaded still: no gate, one probe, one row.
 
     One endpoint must answer; those that do not are named and gone without, for a wrong release must not go
@@ -58,12 +92,6 @@ def rollback(
     progress
         Told before each step.
 
-    Returns
-    -------
-    dict
-        The document of the `rollback` verb: ``release, replaced`` (None if it served already), ``approver,
-        reason, not_reached`` (why, one by one).
-
     Raises
     ------
     Refused
@@ -73,8 +101,8 @@ def rollback(
         If it cannot be loaded, or no endpoint answers; the incumbent stays.
     """
     require_name(approver, reason)
-    incumbent = current(services).number
-    earlier = earlier_incumbents(services)
+    incumbent = current(services.releases, services.records).number
+    earlier = earlier_incumbents(services.records)
     if number is None and earlier:
         number = earlier[-1]
     if number is None or number not in (*earlier, incumbent):
@@ -91,26 +119,27 @@ def rollback(
             number, approver=approver, reason=reason, replacing=incumbent, act="rollback"
         )
         if away:
-            services.records.event(
-                NOT_REACHED, who="rollback", payload={"release": number, "endpoints": away}
-            )
-    change = services.records.events(INCUMBENT_CHANGED)[-1]
-    document = {name: value for name, value in told(change).items() if name != "evidence"}
-    if (change.who, change.payload["reason"]) != (approver, reason):
-        payload = {"release": number, "reason": reason, "not_reached": away}
-        services.records.event(BROUGHT_IN, who=approver, payload=payload)
-        document |= {"replaced": None, "approver": approver, "reason": reason}
-    return document | {"not_reached": away}
+            missed = EndpointsNotReached(release=number, endpoints=tuple(away))
+            services.records.record(missed, who="rollback")
+    change = services.records.last(IncumbentChanged)
+    if change is None:
+        raise StorageFailed(f"how release {number} came to serve is not on record")
+    done = RolledBack(number, change.said.before, change.who, change.said.reason, tuple(away))
+    if (change.who, change.said.reason) == (approver, reason):
+        return done
+    act = BroughtIn(release=number, reason=reason, not_reached=tuple(away))
+    services.records.record(act, who=approver)
+    return replace(done, replaced=None, approver=approver, reason=reason)
 
 
-def earlier_incumbents(services: Services) -> tuple[int, ...]:
+def earlier_incumbents(log: Log) -> tuple[int, ...]:
     """Return the releases that led to the incumbent, in order of promotion.
 
     One that was rolled back is not among them: a rollback told twice goes back twice, never forth.
     """
     line: list[int] = []
-    for event in services.records.events(INCUMBENT_CHANGED):
-        release = event.payload["to"]
+    for change in log.all(IncumbentChanged):
+        release = change.said.after
         line = line[: line.index(release)] if release in line else line
         line.append(release)
     return tuple(line[:-1])
@@ -133,7 +162,7 @@ def _bring_back(release: Release, services: Services, progress: Progress) -> lis
             away.append(str(error))
             continue
         if faults:
-            fail_canary(release.number, faults, services)
+            fail_canary(release.number, faults, services.records)
     if refused is not None and len(away) == len(services.endpoints):
         raise refused
     if profiles:
@@ -168,7 +197,7 @@ def _reached(number: int, endpoints: Sequence[Endpoint]) -> tuple[list[tuple[End
     return there, away
 
 
-def decline(number: int, services: Services, approver: str, reason: str) -> dict[str, Any]:
+def decline(number: int, services: Services, approver: str, reason: str) -> Declined:
     """Decide against a candidate, whatever the gate said: it can never serve.
 
     What is learnt from further corrections is another candidate. Nothing is asked of a server.
@@ -182,11 +211,6 @@ def decline(number: int, services: Services, approver: str, reason: str) -> dict
     approver, reason
         Whose act it is, and why.
 
-    Returns
-    -------
-    dict
-        The document of the `decline` verb: ``release, state, approver, reason``.
-
     Raises
     ------
     Refused
@@ -199,14 +223,10 @@ def decline(number: int, services: Services, approver: str, reason: str) -> dict
     require_name(approver, reason)
     release = services.releases.release(number)
     services.records.decline(number, release.digest, approver=approver, reason=reason)
-    take_out(release, services)
-    act = newest(services.records.events("release-state"), release=number, state=str(ReleaseState.DECLINED))
+    take_out(release, services.repository, services.records)
+    act = services.records.last(ReleaseStateChanged, release=number, state=ReleaseState.DECLINED)
     if act is None:
         raise StorageFailed(f"who declined release {number} is not on record")
-    require_same_act(act, approver, reason, "declined", f"release {number} is declined")
-    return {
-        "release": number,
-        "state": act.payload["state"],
-        "approver": act.who,
-        "reason": act.payload["reason"],
-    }
+    told = Act(act.who, act.said.reason or "", act.at)
+    require_same_act(told, approver, reason, "declined", f"release {number} is declined")
+    return Declined(number, act.said.state, told.who, told.reason)

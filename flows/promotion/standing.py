@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from flows.gate.trial import GATE_DECIDED
-from flows.promotion.promote import CANARY_FAILED, GOLDEN_FAILED, INCUMBENT_CHANGED
-from services.records.port import Event, Records, ReleaseState
+from services.records.entries import ReleaseState
+from services.records.events.event import Event
+from services.records.events.gate import GateDecided
+from services.records.events.serving import (
+    CanaryFailed,
+    GoldenFailed,
+    IncumbentChanged,
+    ReleaseStateChanged,
+)
+from services.records.port import Log
 
 
 @dataclass(frozen=True)
@@ -27,55 +32,26 @@ class Standing:
     said: str
 
 
-def standings(records: Records) -> dict[int, Standing]:
+def standings(log: Log) -> dict[int, Standing]:
     """Return what was said last of each release that anything was said of."""
+    kinds: tuple[type[Event], ...] = (
+        GateDecided, CanaryFailed, GoldenFailed, IncumbentChanged, ReleaseStateChanged,
+    )  # fmt: skip
     found: dict[int, Standing] = {}
-    for event in records.events():
-        of = _SAYS.get(event.what)
-        if of is not None:
-            number, standing = of(event)
-            if standing is not None:
-                found[number] = standing
+    for one in log.all(*kinds):
+        match one.said:
+            case GateDecided(release=number, reasons=reasons, decision=decision):
+                said = f"gate: {decision}" + (f" ({', '.join(reasons)})" if reasons else "")
+                found[number] = Standing(reasons, said)
+            case CanaryFailed(release=number, faults=faults):
+                found[number] = Standing(("refused-by-canary",), f"canary: {', '.join(faults)}")
+            case GoldenFailed(release=number, differing=differing) if differing:
+                said = f"golden studies: {len(differing)} differ"
+                found[number] = Standing(("refused-by-golden-study",), said)
+            case GoldenFailed(release=number):  # no verdict on the release
+                found[number] = Standing((), "golden studies: could not be asked")
+            case IncumbentChanged(after=number, reason=reason):
+                found[number] = Standing((), f"{one.who}: {reason}")
+            case ReleaseStateChanged(release=number, state=ReleaseState.DECLINED, reason=reason):
+                found[number] = Standing(("declined",), f"{one.who}: {reason}")
     return found
-
-
-_Said = tuple[int, Standing | None]
-
-
-def _decided(event: Event) -> _Said:
-    reasons = tuple(event.payload.get("reasons", ()))
-    said = f"gate: {event.payload['decision']}" + (f" ({', '.join(reasons)})" if reasons else "")
-    return int(event.payload["release"]), Standing(reasons, said)
-
-
-def _canary(event: Event) -> _Said:
-    faults: Mapping[str, Any] = event.payload["faults"]
-    return int(event.payload["release"]), Standing(("refused-by-canary",), f"canary: {', '.join(faults)}")
-
-
-def _golden(event: Event) -> _Said:
-    cases = len(event.payload.get("differing", ()))
-    if not cases:  # no verdict on the release
-        return int(event.payload["release"]), Standing((), "golden studies: could not be asked")
-    said = f"golden studies: {cases} differ"
-    return int(event.payload["release"]), Standing(("refused-by-golden-study",), said)
-
-
-def _changed(event: Event) -> _Said:
-    return int(event.payload["to"]), Standing((), f"{event.who}: {event.payload['reason']}")
-
-
-def _state(event: Event) -> _Said:
-    if event.payload["state"] != ReleaseState.DECLINED:
-        return int(event.payload["release"]), None
-    said = f"{event.who}: {event.payload['reason']}"
-    return int(event.payload["release"]), Standing(("declined",), said)
-
-
-_SAYS: Mapping[str, Callable[[Event], _Said]] = {
-    GATE_DECIDED: _decided,
-    CANARY_FAILED: _canary,
-    GOLDEN_FAILED: _golden,
-    INCUMBENT_CHANGED: _changed,
-    "release-state": _state,
-}

@@ -29,7 +29,7 @@ def segment_task(source: str | Path, out: Path | None, release: int | None) -> d
         return segment(source, out, services, release=release).document
     except OrganloopError as error:
         if is_archived(source) and not isinstance(error, LeaseLost):
-            note_failed(StudyUid(str(source)), error, services)
+            note_failed(StudyUid(str(source)), error, services.records)
         if not isinstance(error, Refused):
             raise
         return {"code": error.code, "detail": error.detail, "measured": dict(error.measured)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 
 from flows.arrivals.archived_study import (
-    archive_of,
     fetch,
     is_archived,
     note_refused,
     note_segmented,
     require_all_read,
+    required,
     what_changed,
 )
 from flows.arrivals.one_run import one_run
 from flows.calibration.random_audit import is_drawn, record_audit
-from flows.cases.kept_features import keep_features, keeps_features
+from flows.cases.kept_features import keep_features
 from flows.progress import Progress, silent
 from flows.serving.proof import prove_served
 from flows.serving.serve import incumbent
@@ -38,10 +38,10 @@ from services.dicom.ct.listing import ListedFile
 from services.dicom.ct.provenance import site_of
 from services.dicom.ct.series import CTSeries, SeriesReading, choose_series, load, read_series
 from services.dicom.results.write import ResultObject, write_results
-from services.metrics.figures import note_figures
 from services.pacs.folder import FolderPacs
 from services.pacs.port import ArchivedStudy
-from services.records.port import Records
+from services.records.events.results import StudySegmented
+from services.records.port import Log, Records
 from services.stopwatch import Stopwatch
 from services.wiring import Services
 from services.work_folder import work_folder
@@ -88,6 +88,17 @@ class _Made:
             site=site_of(self.series),
         )
         record_audit(records, self.key, self.series.study_uid, self.series.series_uid, self.findings)
+
+    def record_cost(self, seconds: Mapping[str, float], log: Log) -> None:
+        """Record what the result cost, once; written again it counts no second time."""
+        event = StudySegmented(
+            study_uid=self.series.study_uid,
+            release=self.findings.release,
+            seconds=seconds,
+            flags={one.organ: one.flag for one in self.findings.organs},
+            result=self.key,
+        )
+        log.record(event, who="segment_study", key=event.key(self.key))
 
 
 def segment(
@@ -170,19 +181,19 @@ def _segment_archived(
         with watch.step("fetch"):
             progress(f"fetching study {source}")
             study, files = fetch(source, work, services)
-            asked = replace(asked, archived=study, notes=what_changed(study, services))
+            asked = replace(asked, archived=study, notes=what_changed(study, services.records))
         if out is not None:
             return _into_folder(_make(files, services, asked, watch, progress), out, services, watch)
         try:
             made = _make(files, services, asked, watch, progress)
         except Refused as refused:
-            note_refused(study, refused, services)
+            note_refused(study, refused, services.records)
             raise
     with watch.step("store"):
         progress("storing the objects in the archive")
         made.record(services.records)  # first: no SEG of ours in the archive may pass for a stranger's
-        archive_of(services).store(made.objects)
-        note_segmented(study, services)
+        required(services.archive).store(made.objects)
+        note_segmented(study, services.cases, services.records)
     return _segmented(made, None, services, watch)
 
 
@@ -207,11 +218,13 @@ def _make(
     with watch.step("read"):
         progress(f"reading {images if isinstance(images, Path) else f'{len(images)} CT images'}")
         readings = read_series(images, makes_identifiers=asked.makes_identifiers)
-        series = load(_chosen(readings, services, asked.archived))
+        series = load(_chosen(readings, services.settings.series_rules, asked.archived))
         if asked.notes:
             said = replace(series.verdict, notes=(*series.verdict.notes, *asked.notes))
             series = replace(series, verdict=said)
-    chosen = services.releases.release(incumbent(services) if asked.release is None else asked.release)
+    chosen = services.releases.release(
+        incumbent(services.records) if asked.release is None else asked.release
+    )
     organs = chosen.contract.organs if asked.organs is None else asked.organs
     with watch.step("resample"):
         model_volume = to_model_grid(series.volume, chosen.contract.spacing_mm, chosen.contract.antialias)
@@ -219,11 +232,11 @@ def _make(
         progress(f"asking release {chosen.number}: {series.volume.geometry.shape} voxels")
         hu = model_volume.hu.astype(np.int16, copy=False)
         prove_served(chosen, services, services.segmenter, progress)
-        answer = services.segmenter.segment(hu, chosen.number, keeps_features(services))
+        answer = services.segmenter.segment(hu, chosen.number, services.settings.keep_features_days > 0)
         profile = services.segmenter.profile(chosen.number)
-        keep_features(services, series, chosen, hu, answer, progress)
+        keep_features(services.cases, services.records, series, chosen, hu, answer, progress)
     with watch.step("assess"):
-        audited = is_drawn(series.study_uid, services)
+        audited = is_drawn(series.study_uid, services.cases, services.settings.audit_share)
         findings = assess(answer, model_volume, series.volume.geometry, chosen, profile, organs, audited)
     with watch.step("write"):
         progress("writing and proving the DICOM objects")
@@ -241,11 +254,11 @@ def _make(
 
 
 def _chosen(
-    readings: list[SeriesReading], services: Services, archived: ArchivedStudy | None
+    readings: list[SeriesReading], rules: Path | None, archived: ArchivedStudy | None
 ) -> SeriesReading:
     """Return the series to segment; what could not be read of an archived study decides nothing."""
     try:
-        chosen = choose_series(readings, services.settings.series_rules)
+        chosen = choose_series(readings, rules)
     except Refused:
         if archived is not None:
             require_all_read(archived, readings)
@@ -266,7 +279,7 @@ def _into_folder(made: _Made, out: Path | None, services: Services, watch: Stopw
 
 def _segmented(made: _Made, out: Path | None, services: Services, watch: Stopwatch) -> SegmentedStudy:
     document = _document(made, out, watch)
-    note_figures(made.key, document, services.records)
+    made.record_cost(document["seconds"], services.records)
     return SegmentedStudy(made.series, made.findings, made.objects, document)
 
 

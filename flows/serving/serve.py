@@ -13,13 +13,14 @@ from models.errors import (
 )
 from models.release import Release, sha256_hex
 from services.inference.port import Endpoint
+from services.records.events.serving import IncumbentChanged, VersionWritten
+from services.records.port import Log, Releases
+from services.releases.store import ReleaseStore
+from services.triton.repository import TritonRepository
 from services.wiring import Services
 
-VERSION_WRITTEN = "version-written"
-"""Event: a release was written for the servers; ``release, files`` (SHA-256 by path), once for a content."""
 
-
-def incumbent(services: Services) -> int:
+def incumbent(known: Releases) -> int:
     """Return the number of the release that serves.
 
     Raises
@@ -27,15 +28,15 @@ def incumbent(services: Services) -> int:
     InvalidRelease
         If none has been made the incumbent yet.
     """
-    number = services.records.incumbent()
+    number = known.incumbent()
     if number is None:
         raise InvalidRelease("no release is the incumbent yet: `organloop up` takes in the first one")
     return number
 
 
-def current(services: Services) -> Release:
+def current(store: ReleaseStore, known: Releases) -> Release:
     """Return the release that serves; raises as `incumbent`."""
-    return services.releases.release(incumbent(services))
+    return store.release(incumbent(known))
 
 
 def serve(release: Release, services: Services, progress: Progress = silent) -> None:
@@ -69,11 +70,11 @@ def write(release: Release, services: Services, progress: Progress = silent) -> 
         export_release(release, store, threads=services.settings.threads)
     services.repository.write_version(release, store)
     files = services.repository.digests(release.number)
-    services.records.event(
-        VERSION_WRITTEN,
+    content = sha256_hex(json.dumps(files, sort_keys=True).encode())
+    services.records.record(
+        VersionWritten(release=release.number, files=files),
         who="serve",
-        payload={"release": release.number, "files": files},
-        key=f"{VERSION_WRITTEN}:{release.number}:{sha256_hex(json.dumps(files, sort_keys=True).encode())}",
+        key=VersionWritten.key(release.number, content),
     )
 
 
@@ -104,7 +105,7 @@ def load(release: Release, services: Services, progress: Progress = silent) -> N
         try:
             prove_served(release, services, endpoint, progress)
         except InvalidRelease:
-            take_out(release, services)
+            take_out(release, services.repository, services.records)
             raise
 
 
@@ -114,13 +115,13 @@ def _load(release: Release, endpoint: Endpoint, services: Services) -> None:
     except ServingRejected as error:
         if endpoint.ready(release.number):
             return  # it is another version that cannot be loaded
-        take_out(release, services)
+        take_out(release, services.repository, services.records)
         raise InvalidRelease(f"release {release.number} cannot be loaded: {error}") from error
     if not endpoint.ready(release.number):
         raise ServingUnavailable(f"release {release.number} was loaded and is not ready")
 
 
-def take_out(release: Release, services: Services) -> None:
+def take_out(release: Release, repository: TritonRepository, log: Log) -> None:
     """Take a version out that nobody can use; one that has served stays, for it may elsewhere still.
 
     Every loaded release takes a segmenter's memory, and its time to start. It is loaded until the next load.
@@ -130,6 +131,6 @@ def take_out(release: Release, services: Services) -> None:
     StorageFailed
         If the folder cannot be removed.
     """
-    served = {event.payload["to"] for event in services.records.events("incumbent-changed")}
-    if release.number in services.repository.versions() and release.number not in served:
-        services.repository.remove_version(release.number)  # a rollback may need what served
+    served = log.last(IncumbentChanged, after=release.number) is not None
+    if release.number in repository.versions() and not served:
+        repository.remove_version(release.number)  # a rollback may need what served

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.candidates import publish_candidate
+from flows.acts import require_name
+from flows.candidates import publish_candidate, record_candidate
 from flows.progress import Progress, silent
 from models.errors import Refused
 from models.network.checkpoints.importing import LEFT_OUT, import_checkpoint
 from models.network.weights import head_to_bytes, trunk_to_bytes
 from models.organs import KEYS
 from models.release import Release, sha256_hex
-from services.records.port import ReleaseState
+from services.records.entries import ReleaseState
+from services.records.events.candidates import CheckpointImported
+from services.records.port import Releases
 from services.releases.exporter import export_release
+from services.releases.store import ReleaseStore
 from services.stopwatch import Stopwatch
 from services.wiring import Services
-
-CHECKPOINT_IMPORTED = "checkpoint-imported"
 
 
 def keep_checkpoint(
@@ -78,22 +80,16 @@ def keep_checkpoint(
     progress(f"{len(draft.heads)} heads on a {network.kind}; proving the export in the engine")
     with watch.step("export"):
         parity = export_release(draft, store, threads=services.settings.threads)
-    candidate = publish_candidate(services, draft)
-    if candidate.number not in services.records.release_states():
-        services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
-    payload = {
-        "release": candidate.number,
-        "digest": candidate.digest,
-        "kind": network.kind,
-        "sha256": digest,
-        "said": network.said,
-    }
-    services.records.event(
-        CHECKPOINT_IMPORTED,
-        who="import_checkpoint",
-        payload=payload,
-        key=f"{CHECKPOINT_IMPORTED}:{candidate.digest}",
+    candidate = publish_candidate(draft, store, services.records)
+    event = CheckpointImported(
+        release=candidate.number,
+        digest=candidate.digest,
+        kind=network.kind,
+        sha256=digest,
+        said=network.said,
     )
+    key = event.key(candidate.digest)
+    record_candidate(candidate, event, "import_checkpoint", key, services.records)
     return {
         "release": candidate.number,
         "digest": candidate.digest,
@@ -114,24 +110,25 @@ def keep_checkpoint(
     }
 
 
-def require_first(services: Services, approver: str, reason: str) -> None:
+def require_first(known: Releases, approver: str, reason: str) -> None:
     """Refuse to let a release serve without a name (`no-name`) or beside another (`incumbent-exists`)."""
-    if not approver.strip() or not reason.strip():
-        raise Refused("no-name", "this is an act with a name and a reason")
-    serving = services.records.incumbent()
+    require_name(approver, reason)
+    serving = known.incumbent()
     if serving is not None:
         raise Refused("incumbent-exists", f"release {serving} serves already", {"incumbent": serving})
 
 
-def make_first(number: int, services: Services, approver: str, reason: str) -> None:
+def make_first(number: int, store: ReleaseStore, known: Releases, approver: str, reason: str) -> None:
     """Make a release the incumbent of a home where none serves yet; no gate, for there is nothing to weigh.
 
     Parameters
     ----------
     number
         The release.
-    services
-        What to work with; nothing is asked of a server.
+    store
+        Where it lies.
+    known
+        Where it comes to serve; nothing is asked of a server.
     approver, reason
         Whose act it is, and why.
 
@@ -142,7 +139,7 @@ def make_first(number: int, services: Services, approver: str, reason: str) -> N
     InvalidRelease
         If there is no such release.
     """
-    require_first(services, approver, reason)
-    release = services.releases.release(number)
-    services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
-    services.records.set_incumbent(number, approver=approver, reason=reason)
+    require_first(known, approver, reason)
+    release = store.release(number)
+    known.record_release(number, release.digest, ReleaseState.PROMOTED)
+    known.set_incumbent(number, approver=approver, reason=reason)

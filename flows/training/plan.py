@@ -16,7 +16,7 @@ from services.cases.disagreements import ReadersDisagree
 from services.cases.training_evidence import accumulated
 from services.cases.tuning_evidence import LabelledCase
 from services.inference.engine import serving_profile
-from services.records.port import Case, Purpose
+from services.records.entries import Case, Purpose
 from services.wiring import Services
 
 FEWEST_CASES = 3
@@ -91,7 +91,7 @@ def plan(services: Services, begin: Begin, settings: TrainingSettings) -> Traini
     InvalidRelease
         If there is no incumbent.
     """
-    parent = current(services)
+    parent = current(services.releases, services.records)
     policy = ReadersDisagree(services.settings.readers_disagree)
     labelled = accumulated(services.records, services.cases, parent.contract.organs, policy)
     if len(labelled) < FEWEST_CASES:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 
 from flows.calibration.cases import measurable
 from flows.calibration.measure import calibrate_kept
-from flows.candidates import publish_candidate
-from flows.gate.trial import CANDIDATE_TRAINED
+from flows.candidates import publish_candidate, record_candidate
 from flows.progress import Progress, silent
 from flows.training.plan import FEWEST_CASES, Begin, TrainingRun, plan
-from flows.tuning.believed_labels import believed, on_grid
+from flows.tuning.believed_labels import RefusedLabel, believed, on_grid
 from flows.tuning.lessons import taught_organs
 from flows.tuning.report import device_name
 from flows.tuning.tune import pinned_threads, refuse_erased, require_device
@@ -39,15 +38,18 @@ from models.network.trunk import Trunk
 from models.network.trunk_kinds import IMPORTED
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
 from models.release import Release, sha256_hex
+from services.cases.store import CaseStore
 from services.cases.training_cases import PreparedCases, training_case
 from services.cases.training_runs import CASES, give_up_runs, run_folder
 from services.cases.tuning_evidence import LabelledCase
 from services.cases.tuning_study import read_tuning_study
 from services.files import replace as replace_file
-from services.inference.engine import OpenVinoEngine
 from services.program import learning_program
-from services.records.port import ReleaseState
+from services.records.events.candidates import CandidateTrained
+from services.records.port import Corrections, Records
+from services.releases.engine import open_engine
 from services.releases.exporter import export_release
+from services.releases.store import ReleaseStore
 from services.stopwatch import Stopwatch
 from services.wiring import Services, repository_root
 
@@ -108,33 +110,33 @@ def train_release(
     with watch.step("gather"):
         run = plan(services, begin, settings)
     require_device(run.device)
-    for event in services.records.events(CANDIDATE_TRAINED):
-        if event.payload["key"] == run.key:
-            progress(f"release {event.payload['release']} has been trained on all of this already")
-            return event.payload["document"]
+    before = services.records.last(CandidateTrained, run=run.key)
+    if before is not None:
+        progress(f"release {before.said.release} has been trained on all of this already")
+        return dict(before.said.document)
     with pinned_threads(services.settings.threads):
         with watch.step("read"):
-            start = _incumbents(services, run.parent)
-            taught, refused = _taught(services, run, progress)
+            start = _incumbents(services.releases, run.parent)
+            taught, refused = _taught(services.cases, run, progress)
             begun = _begun_by(learning_program(repository_root()), run, taught)
             folder = run_folder(services.settings.home, begun)
             give_up_runs(services.settings.home, begun)
-            cases, labels = _prepared(services, run, taught, start, folder, progress)
+            cases, labels = _prepared(services.cases, run, taught, start, folder, progress)
         with watch.step("train"):
-            network, curve = _trained(services, run, cases, start, folder, progress)
+            network, curve = _trained(run, cases, start, folder, progress)
         learnt_from = [one.case for one in taught] + list(run.calibration_cases)
-        refuse_erased(services, learnt_from, folder)
-        _refuse_withdrawn(services, taught, folder)
+        refuse_erased(learnt_from, services.records, folder)
+        _refuse_withdrawn(taught, services.records, folder)
         with watch.step("export"):
             progress("exporting the candidate and proving it against torch")
-            draft = _draft(services, run, taught, network)
+            draft = _draft(services.releases, run, taught, network)
             export_release(draft, services.releases, threads=services.settings.threads)
     with watch.step("calibrate"):
         draft = replace(draft, calibration=_calibration(services, run, draft, progress))
     with watch.step("publish"):
-        refuse_erased(services, learnt_from, folder)
-        _refuse_withdrawn(services, taught, folder)
-        candidate = publish_candidate(services, draft)
+        refuse_erased(learnt_from, services.records, folder)
+        _refuse_withdrawn(taught, services.records, folder)
+        candidate = publish_candidate(draft, services.releases, services.records)
         document = {
             "release": candidate.number,
             "digest": candidate.digest,
@@ -142,14 +144,14 @@ def train_release(
             "begin": str(begin),
             "cases": len(taught),
             "labels": labels,
-            "refused": list(refused),
+            "refused": [asdict(label) for label in refused],
             "calibrated": sorted(candidate.calibration.organs) if candidate.calibration else [],
             "steps": settings.steps,
             "device": device_name(run.device),
             "curve": [list(point) for point in curve],
             "seconds": watch.seconds(),
         }
-        _record(services, run, taught, candidate, document)
+        _record(services.records, run, taught, candidate, document)
     shutil.rmtree(folder, ignore_errors=True)
     progress(f"candidate: release {candidate.number}")
     return document
@@ -161,12 +163,12 @@ def _begun_by(program: str, run: TrainingRun, taught: Sequence[LabelledCase]) ->
     return sha256_hex(f"{run.key} {program} {believed_ones}".encode())
 
 
-def _refuse_withdrawn(services: Services, taught: Sequence[LabelledCase], folder: Path) -> None:
+def _refuse_withdrawn(taught: Sequence[LabelledCase], known: Corrections, folder: Path) -> None:
     """Refuse a network that has learnt a correction withdrawn meanwhile; its run is deleted.
 
     One that was said anew is no reason to throw a long training away: the next learns the later word.
     """
-    withdrawn = {one.name for one in services.records.corrections() if one.withdrawn}
+    withdrawn = {one.name for one in known.corrections() if one.withdrawn}
     gone = len(withdrawn.intersection(_corrections(taught)))
     if gone:
         shutil.rmtree(folder, ignore_errors=True)
@@ -174,8 +176,7 @@ def _refuse_withdrawn(services: Services, taught: Sequence[LabelledCase], folder
         raise Refused("correction-taken-back", detail, {"corrections": gone})
 
 
-def _incumbents(services: Services, parent: Release) -> Start:
-    store = services.releases
+def _incumbents(store: ReleaseStore, parent: Release) -> Start:
     heads = {organ: head_from_bytes(store.head(digest)) for organ, digest in parent.heads.items()}
     return trunk_from_bytes(store.trunk(parent.trunk)), heads
 
@@ -186,8 +187,8 @@ def _corrections(taught: Sequence[LabelledCase]) -> tuple[str, ...]:
 
 
 def _taught(
-    services: Services, run: TrainingRun, progress: Progress
-) -> tuple[tuple[LabelledCase, ...], tuple[dict[str, Any], ...]]:
+    store: CaseStore, run: TrainingRun, progress: Progress
+) -> tuple[tuple[LabelledCase, ...], tuple[RefusedLabel, ...]]:
     """Return the cases with the organs that are learnt there, and the labels refused.
 
     What tuning does not believe is not learnt here either, and a case of which nothing is left is no case.
@@ -197,11 +198,11 @@ def _taught(
     Refused
         `too-few-cases`.
     """
-    cases, refused = on_grid(services, run.labelled, run.parent)
-    cases, doubted = believed(services, cases)
+    cases, refused = on_grid(store, run.labelled, run.parent)
+    cases, doubted = believed(store, cases)
     refused += doubted
     taught = tuple(one for one in cases if one.organs)
-    codes = ", ".join(sorted({one["code"] for one in refused}))
+    codes = ", ".join(sorted({one.code for one in refused}))
     if len(taught) < FEWEST_CASES:
         raise Refused(
             "too-few-cases",
@@ -215,7 +216,7 @@ def _taught(
 
 
 def _prepared(
-    services: Services,
+    store: CaseStore,
     run: TrainingRun,
     taught: Sequence[LabelledCase],
     start: Start,
@@ -234,7 +235,7 @@ def _prepared(
     shown = dict.fromkeys(organs, 0)
     cases = PreparedCases(folder / CASES)
     for number, labelled in enumerate(taught, 1):
-        study = read_tuning_study(services.cases, labelled, run.parent)
+        study = read_tuning_study(store, labelled, run.parent)
         for organ in organs:
             labels[organ]["readers" if organ in study.truth else "held"] += 1
             shown[organ] += organ in study.truth and bool(study.truth[organ].any())
@@ -266,7 +267,6 @@ def _held(hu: NDArray[np.int16], start: Start, parent: Release) -> Mapping[str, 
 
 
 def _trained(
-    services: Services,
     run: TrainingRun,
     cases: PreparedCases,
     start: Start,
@@ -298,14 +298,14 @@ def _trained(
 
 
 def _draft(
-    services: Services,
+    store: ReleaseStore,
     run: TrainingRun,
     taught: Sequence[LabelledCase],
     network: tuple[Trunk, dict[str, Head]],
 ) -> Release:
     """Keep trunk and heads; return the candidate, not calibrated yet, its number to be confirmed."""
     trunk, heads = network
-    store, parent = services.releases, run.parent
+    parent = run.parent
     exact = str(parent.contract.trunk.get("kind")) in IMPORTED
     words = {Begin.SCRATCH: "from scratch", Begin.INCUMBENT: f"from release {parent.number}"}[run.begin]
     return replace(
@@ -324,12 +324,10 @@ def _calibration(
     services: Services, run: TrainingRun, draft: Release, progress: Progress
 ) -> Calibration | None:
     """Measure what may be claimed of the new network; None where the calibration set is too small."""
-    kept_for_it = measurable(services, run.calibration_cases, run.parent, progress)
+    kept_for_it = measurable(run.calibration_cases, run.parent, services.cases, services.records, progress)
     if not kept_for_it:
         return None
-    store, threads = services.releases, services.settings.threads
-    exports = {organ: store.export(digest) for organ, digest in draft.heads.items()}
-    engine = OpenVinoEngine(draft, store.export(draft.trunk), exports, threads)
+    engine = open_engine(draft, services.releases, services.settings.threads)
     count = len(kept_for_it)
     cases = (services.cases.read(case) for case in kept_for_it)
     try:
@@ -342,26 +340,24 @@ def _calibration(
 
 
 def _record(
-    services: Services,
+    records: Records,
     run: TrainingRun,
     taught: Sequence[LabelledCase],
     candidate: Release,
     document: Mapping[str, Any],
 ) -> None:
-    if candidate.number not in services.records.release_states():
-        services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
     learnt_from = [one.case for one in taught] + list(run.calibration_cases)
-    payload = {
-        "key": run.key,
-        "release": candidate.number,
-        "digest": candidate.digest,
-        "parent": run.parent.number,
-        "begin": str(run.begin),
-        "organs": list(candidate.contract.organs),
-        "taught": taught_organs(taught),
-        "cases": [case.case_id for case in learnt_from],
-        "patients": sorted({case.patient for case in learnt_from}),
-        "sites": sorted({one.case.site for one in taught if one.case.site}),
-        "document": dict(document),
-    }
-    services.records.event(CANDIDATE_TRAINED, who="train_release", payload=payload, key=run.key)
+    event = CandidateTrained(
+        run=run.key,
+        release=candidate.number,
+        digest=candidate.digest,
+        parent=run.parent.number,
+        begin=run.begin,
+        organs=candidate.contract.organs,
+        taught=taught_organs(taught),
+        cases=tuple(case.case_id for case in learnt_from),
+        patients=tuple(sorted({case.patient for case in learnt_from})),
+        sites=tuple(sorted({one.case.site for one in taught if one.case.site})),
+        document=document,
+    )
+    record_candidate(candidate, event, "train_release", run.key, records)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -15,14 +14,24 @@ from models.corrections.label_doubts import LabelDoubt, label_doubt
 from models.errors import Refused, StorageFailed
 from models.release import Release
 from models.resampling import resample
+from services.cases.store import CaseStore
 from services.cases.tuning_evidence import LabelledCase
-from services.wiring import Services
 
 CASE_DAMAGED = "case-damaged"
 """Why a label teaches nothing: a file of its case is not what was kept."""
 
 NEVER_SHOWN = "never-shown: every label says that it is not there, and none shows what it is"
 """Why an organ is left as it is: its head would learn to find it nowhere."""
+
+
+@dataclass(frozen=True)
+class RefusedLabel:
+    """One label that nothing is learnt from: the case by its name in the store, a code and a sentence."""
+
+    organ: str
+    case: str
+    code: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -38,16 +47,16 @@ class Sifted:
     corrected
         Cases with the organs there that are believed and still have enough.
     refused
-        Labels that nothing is learnt from: ``[{organ, case, code, detail}]``.
+        Labels that nothing is learnt from.
     """
 
     organs: tuple[str, ...]
     left_out: Mapping[str, str]
     corrected: tuple[LabelledCase, ...]
-    refused: tuple[dict[str, Any], ...]
+    refused: tuple[RefusedLabel, ...]
 
 
-def sift(services: Services, run: TuningRun, progress: Progress = silent) -> Sifted:
+def sift(cases: CaseStore, run: TuningRun, progress: Progress = silent) -> Sifted:
     """Read the corrected cases of a run, and refuse what cannot be meant or is damaged; nothing is written.
 
     Raises
@@ -56,42 +65,39 @@ def sift(services: Services, run: TuningRun, progress: Progress = silent) -> Sif
         If the disk does not give a case.
     """
     evidence = run.evidence
-    corrected, refused = on_grid(services, evidence.corrected, run.parent)
-    corrected, doubted = believed(services, corrected, progress)
+    corrected, refused = on_grid(cases, evidence.corrected, run.parent)
+    corrected, doubted = believed(cases, corrected, progress)
     refused += doubted
     left_out = dict(evidence.left_out)
-    for organ in {one["organ"]: None for one in refused}:
-        gone = {one["case"] for one in refused if one["organ"] == organ}
+    for organ in {one.organ: None for one in refused}:
+        gone = {one.case for one in refused if one.organ == organ}
         why = evidence.too_little_without(organ, gone)
         if why is not None:
-            codes = sorted({one["code"] for one in refused if one["organ"] == organ})
+            codes = sorted({one.code for one in refused if one.organ == organ})
             left_out[organ] = f"{why}; labels refused: {', '.join(codes)}"
     organs = tuple(organ for organ in evidence.organs if organ not in left_out)
     return Sifted(organs, left_out, only(corrected, organs), refused)
 
 
 def on_grid(
-    services: Services, labelled: Sequence[LabelledCase], release: Release
-) -> tuple[tuple[LabelledCase, ...], tuple[dict[str, Any], ...]]:
+    cases: CaseStore, labelled: Sequence[LabelledCase], release: Release
+) -> tuple[tuple[LabelledCase, ...], tuple[RefusedLabel, ...]]:
     """Take the cases out that were kept for a release of another model grid.
 
     Returns
     -------
     cases, refused
-        The others, and ``[{organ, case, code, detail}]`` of these, with the code `other-grid`.
+        The others, and the labels of these, with the code `other-grid`.
     """
     kept, refused = [], []
     grid = release.contract.spacing_mm
     for one in labelled:
-        other = services.cases.other_spacing(one.case, grid)
+        other = cases.other_spacing(one.case, grid)
         if other is None:
             kept.append(one)
             continue
         detail = f"kept at {_millimetres(other)}, where the incumbent's model grid is {_millimetres(grid)}"
-        refused += [
-            {"organ": organ, "case": one.case.case_id, "code": "other-grid", "detail": detail}
-            for organ in one.organs
-        ]
+        refused += [RefusedLabel(organ, one.case.case_id, "other-grid", detail) for organ in one.organs]
     return tuple(kept), tuple(refused)
 
 
@@ -100,8 +106,8 @@ def _millimetres(spacing: Sequence[float]) -> str:
 
 
 def believed(
-    services: Services, labelled: Sequence[LabelledCase], progress: Progress = silent
-) -> tuple[tuple[LabelledCase, ...], tuple[dict[str, Any], ...]]:
+    cases: CaseStore, labelled: Sequence[LabelledCase], progress: Progress = silent
+) -> tuple[tuple[LabelledCase, ...], tuple[RefusedLabel, ...]]:
     """Take the organs out whose label cannot be what a reader meant, and those of a case that is damaged.
 
     One without a label teaches nothing.
@@ -109,21 +115,20 @@ def believed(
     Returns
     -------
     cases, refused
-        Every case with the organs that are believed, and ``[{organ, case, code, detail}]`` of the others.
+        Every case with the organs that are believed, and the labels of the others.
     """
     kept, refused = [], []
     for number, one in enumerate(labelled, 1):
         progress(f"reading case {number} of {len(labelled)}")
-        doubts = _doubts(services, one)
+        doubts = _doubts(cases, one)
         refused += [
-            {"organ": organ, "case": one.case.case_id, "code": doubt.code, "detail": doubt.detail}
-            for organ, doubt in doubts.items()
+            RefusedLabel(organ, one.case.case_id, doubt.code, doubt.detail) for organ, doubt in doubts.items()
         ]
         kept.append(replace(one, organs=tuple(organ for organ in one.organs if organ not in doubts)))
     return tuple(kept), tuple(refused)
 
 
-def _doubts(services: Services, one: LabelledCase) -> dict[str, LabelDoubt]:
+def _doubts(cases: CaseStore, one: LabelledCase) -> dict[str, LabelDoubt]:
     """Return why organs of a case teach nothing: a case that cannot be used stops none of the others.
 
     Raises
@@ -132,9 +137,9 @@ def _doubts(services: Services, one: LabelledCase) -> dict[str, LabelDoubt]:
         If the disk does not give what is there: that says nothing of the case.
     """
     try:
-        content = services.cases.read(one.case)
+        content = cases.read(one.case)
     except StorageFailed:
-        if services.cases.is_whole(one.case):
+        if cases.is_whole(one.case):
             raise
         detail = "its files are not what was kept: add it, or ingest its correction, again"
         return dict.fromkeys(one.organs, LabelDoubt(CASE_DAMAGED, detail))

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from flows.progress import Progress
-from flows.tuning.believed_labels import NEVER_SHOWN, believed, on_grid, only, sift
+from flows.tuning.believed_labels import NEVER_SHOWN, RefusedLabel, believed, on_grid, only, sift
 from flows.tuning.plan import TuningRun
 from models.inference.segmentation import Segmentation
 from models.network.tuning.samples import TuningStudy
 from models.release import Release
 from services.cases.features import FeatureStore
 from services.cases.older_cases import choose_replayed, looked_at
-from services.cases.store import CaseContent
+from services.cases.store import CaseContent, CaseStore
 from services.cases.training_runs import FEATURES, tuning_folder
 from services.cases.tuning_evidence import LabelledCase
 from services.cases.tuning_study import read_tuning_study
 from services.inference.engine import OpenVinoEngine
-from services.wiring import Services
+from services.releases.engine import open_engine
+from services.releases.store import ReleaseStore
+from services.settings import Settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class Lessons:
     studies
         The same, read: corrected ones first.
     refused
-        Labels that nothing is learnt from: ``[{organ, case, code, detail}]``.
+        Labels that nothing is learnt from.
     """
 
     organs: tuple[str, ...]
@@ -47,7 +48,7 @@ class Lessons:
     corrected: tuple[LabelledCase, ...]
     replayed: tuple[LabelledCase, ...]
     studies: tuple[TuningStudy, ...]
-    refused: tuple[dict[str, Any], ...]
+    refused: tuple[RefusedLabel, ...]
 
     @property
     def cases(self) -> tuple[LabelledCase, ...]:
@@ -60,7 +61,9 @@ class Lessons:
         return tuple(sorted({one.correction for one in self.cases if one.correction}))
 
 
-def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lessons:
+def lessons_of(
+    run: TuningRun, cases: CaseStore, store: ReleaseStore, settings: Settings, progress: Progress
+) -> Lessons:
     """Read what is to be learnt from, and refuse what cannot be meant or is damaged.
 
     Raises
@@ -69,34 +72,31 @@ def lessons_of(services: Services, run: TuningRun, progress: Progress) -> Lesson
         If a case cannot be read.
     """
     evidence = run.evidence
-    sifted = sift(services, run)
+    sifted = sift(cases, run)
     left_out, organs, corrected, refused = (
         dict(sifted.left_out), sifted.organs, sifted.corrected, sifted.refused,
     )  # fmt: skip
-    older, off_grid = on_grid(services, only(evidence.older, organs), run.parent)
+    older, off_grid = on_grid(cases, only(evidence.older, organs), run.parent)
     if len(older) > evidence.budget:
         progress(f"choosing {evidence.budget} of {len(older)} older studies to replay")
-    older, also = believed(
-        services, looked_at(older, evidence.budget, organs)
-    )  # also what was refused when new
+    # What was refused when new is refused again.
+    older, also = believed(cases, looked_at(older, evidence.budget, organs))
     parent = run.parent
     replayed = choose_replayed(
-        services.cases,
+        cases,
         only(older, organs),
         evidence.budget,
         organs,
         parent.contract,
-        _Incumbent(services, parent).ask,
-        services.settings.home / "tuning" / f"importance-{parent.digest[:24]}.json",
+        _Incumbent(parent, store, settings.threads).ask,
+        settings.home / "tuning" / f"importance-{parent.digest[:24]}.json",
     )
     refused += off_grid + also
     learnt_from = [(one.case.patient, one.series_uid) for one in corrected + replayed if one.series_uid]
-    features = FeatureStore(services.cases).held(
-        learnt_from, tuning_folder(services.settings.home, run.key) / FEATURES
-    )
+    features = FeatureStore(cases).held(learnt_from, tuning_folder(settings.home, run.key) / FEATURES)
     # A case may be in both: an organ of it was learnt before, another is new.
-    studies = [read_tuning_study(services.cases, one, parent, features) for one in corrected]
-    studies += [read_tuning_study(services.cases, one, parent, features, True) for one in replayed]
+    studies = [read_tuning_study(cases, one, parent, features) for one in corrected]
+    studies += [read_tuning_study(cases, one, parent, features, True) for one in replayed]
     shown = {organ for study in studies for organ, truth in study.truth.items() if truth.any()}
     left_out |= {organ: NEVER_SHOWN for organ in organs if organ not in shown}
     organs = tuple(organ for organ in organs if organ in shown)
@@ -115,20 +115,17 @@ def _of_organs(study: TuningStudy, organs: Sequence[str]) -> TuningStudy:
 class _Incumbent:
     """The incumbent in this process, compiled when it is first asked."""
 
-    def __init__(self, services: Services, release: Release) -> None:
-        self._services, self._release = services, release
+    def __init__(self, release: Release, store: ReleaseStore, threads: int) -> None:
+        self._release, self._store, self._threads = release, store, threads
         self._engine: OpenVinoEngine | None = None
 
     def ask(self, content: CaseContent) -> Segmentation:
         """Return its answer for a case."""
         if self._engine is None:
-            store, release = self._services.releases, self._release
-            exports = {organ: store.export(digest) for organ, digest in release.heads.items()}
-            threads = self._services.settings.threads
-            self._engine = OpenVinoEngine(release, store.export(release.trunk), exports, threads)
+            self._engine = open_engine(self._release, self._store, self._threads)
         return self._engine.segment(np.ascontiguousarray(content.volume.hu, dtype=np.int16))
 
 
-def taught_organs(cases: Sequence[LabelledCase]) -> dict[str, list[str]]:
+def taught_organs(cases: Sequence[LabelledCase]) -> dict[str, tuple[str, ...]]:
     """Return by correction the organs it taught, as events of candidates say it."""
-    return {one.correction: list(one.organs) for one in cases if one.correction}
+    return {one.correction: one.organs for one in cases if one.correction}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.calibration.cases import usable
-from flows.gate.trial import CANDIDATE_TRAINED, CANDIDATE_TUNED
+from flows.lineage import lineage
 from flows.serving.serve import current
 from models.bounds.conformal import CONFIDENCE, fewest_cases
 from models.errors import Refused
@@ -18,15 +18,15 @@ from models.tuning.settings import Level, TuningSettings
 from services.cases.disagreements import ReadersDisagree, teaching_words, valid_words
 from services.cases.tuning_evidence import Evidence, LabelledCase, gather
 from services.inference.engine import serving_profile
-from services.records.port import Case, Purpose, ReleaseState
+from services.records.entries import Case, Purpose, ReleaseState
+from services.records.events.candidates import CandidateTrained, CandidateTuned, TuningDeclined
+from services.records.port import Corrections, Log, Records
+from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import Services
 
 AUTO = "auto"
 """The ladder: the lowest level that does."""
-
-TUNING_DECLINED = "tuning-declined"
-"""Event: no candidate came of it: every label was in doubt, or no head would have been better."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TuningRun:
         return sha256_hex(json.dumps(document, sort_keys=True).encode())
 
 
-def known(services: Services, run: TuningRun) -> dict[str, Any] | None:
+def known(run: TuningRun, records: Records, store: ReleaseStore) -> dict[str, Any] | None:
     """Return the document of a run that needs no computing: nothing to learn, or learnt before.
 
     Returns
@@ -83,16 +83,16 @@ def known(services: Services, run: TuningRun) -> dict[str, Any] | None:
     if not run.evidence.organs:
         report = {"left_out": dict(run.evidence.left_out)}
         return document(run, None, report) | {"seconds": {"total": 0.0}}
-    events = (*services.records.events(CANDIDATE_TUNED), *services.records.events(TUNING_DECLINED))
-    event = next((event for event in events if event.payload["key"] == run.key), None)
-    if event is None:
+    tuned = records.last(CandidateTuned, run=run.key)
+    if tuned is not None:
+        release = store.release(tuned.said.release)
+        told = document(run, release, tuned.said.report) | {"seconds": dict(tuned.said.seconds)}
+        state = records.release_states().get(release.number, ReleaseState.CANDIDATE)
+        return told | {"state": str(state)}
+    declined = records.last(TuningDeclined, run=run.key)
+    if declined is None:
         return None
-    number = event.payload.get("release")
-    release = None if number is None else services.releases.release(int(number))
-    told = document(run, release, event.payload["report"]) | {"seconds": event.payload["seconds"]}
-    if release is not None:
-        told["state"] = str(services.records.release_states().get(release.number, ReleaseState.CANDIDATE))
-    return told
+    return document(run, None, declined.said.report) | {"seconds": dict(declined.said.seconds)}
 
 
 def document(run: TuningRun, candidate: Release | None, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def plan(
     ValueError, InvalidRelease
         As `tune`.
     """
-    parent = current(services)
+    parent = current(services.releases, services.records)
     contract = parent.contract
     unknown = sorted(set(organs or ()) - set(contract.organs))
     if unknown:
@@ -160,7 +160,7 @@ def plan(
     new = tuple(dict.fromkeys(new_organs))
     every = organs is None and not new
     asked = [organ for organ in contract.organs if every or organ in (organs or ())] + list(new)
-    learnt = set(_learnt(services, parent))
+    learnt = set(_learnt(parent, services.releases, services.records))
     profile = serving_profile(services.settings.threads)
     independent, _ = usable(services.records.cases(Purpose.CALIBRATION))
     calibrates = parent.calibration is not None and parent.calibration.profile == profile
@@ -181,7 +181,9 @@ def plan(
     )
 
 
-def refuse_taken_back(services: Services, learnt_from: Collection[LabelledCase]) -> None:
+def refuse_taken_back(
+    learnt_from: Collection[LabelledCase], records: Corrections, policy: ReadersDisagree
+) -> None:
     """Refuse a candidate that has learnt what no longer teaches: nobody is to learn it after all.
 
     Raises
@@ -190,7 +192,6 @@ def refuse_taken_back(services: Services, learnt_from: Collection[LabelledCase])
         `correction-taken-back` with the number of words that were withdrawn, said anew or put in doubt
         by another reader since the run began.
     """
-    records, policy = services.records, ReadersDisagree(services.settings.readers_disagree)
     words, _ = teaching_words(valid_words(records.corrections()), records.agreements(), policy)
     standing = {(word.correction.name, organ) for (_, organ), word in words.items()}
     said = {(one.correction, organ) for one in learnt_from if one.correction for organ in one.organs}
@@ -200,22 +201,18 @@ def refuse_taken_back(services: Services, learnt_from: Collection[LabelledCase])
         raise Refused("correction-taken-back", detail, {"words": gone})
 
 
-def _learnt(services: Services, release: Release) -> Iterator[tuple[str, str]]:
+def _learnt(release: Release, store: ReleaseStore, log: Log) -> Iterator[tuple[str, str]]:
     """Yield what a release and its ancestors have learnt: the correction, and each organ it changed."""
-    taught = taught_on_record(services)
-    lineage = tuple(lineage_of(services, release))
-    for one, before in zip(lineage, (*lineage[1:], None), strict=True):
+    taught = taught_on_record(log)
+    line = tuple(lineage(release, store))
+    for one, before in zip(line, (*line[1:], None), strict=True):
         yield from learnt_anew(one, before, taught.get(one.digest))
 
 
-def taught_on_record(services: Services) -> Mapping[str, Mapping[str, Collection[str]]]:
+def taught_on_record(log: Log) -> Mapping[str, Mapping[str, Collection[str]]]:
     """Return by digest of a release which organs each correction taught; only of those where it is known."""
-    events = (*services.records.events(CANDIDATE_TUNED), *services.records.events(CANDIDATE_TRAINED))
-    return {
-        event.payload["digest"]: event.payload["taught"]
-        for event in events
-        if "digest" in event.payload and event.payload.get("taught") is not None
-    }
+    made = (one.said for one in log.all(CandidateTuned, CandidateTrained))
+    return {one.digest: one.taught for one in made if one.digest and one.taught is not None}
 
 
 def learnt_anew(
@@ -231,11 +228,3 @@ def learnt_anew(
             for name in release.corrections:
                 if taught is None or organ in taught.get(name, ()):
                     yield name, organ
-
-
-def lineage_of(services: Services, release: Release) -> Iterator[Release]:
-    """Yield a release and its ancestors."""
-    yield release
-    while release.parent is not None:
-        release = services.releases.release(release.parent)
-        yield release

@@ -26,7 +26,7 @@ def report_of(run: TuningRun, lessons: Lessons, result: TuningResult | None) -> 
         "corrections": len(lessons.corrected),
         "replayed": len(lessons.replayed),
         "studies": {organ: _studies(lessons, organ) for organ in lessons.organs},
-        "doubts": list(lessons.refused),
+        "doubts": [asdict(label) for label in lessons.refused],
     }
     if result is None:
         return report

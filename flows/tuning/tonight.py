@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from flows.progress import Progress, silent
-from flows.tuning.believed_labels import NEVER_SHOWN, Sifted, believed, on_grid, only, sift
+from flows.tuning.believed_labels import NEVER_SHOWN, RefusedLabel, Sifted, believed, on_grid, only, sift
 from flows.tuning.plan import TuningRun, known, plan
 from models.errors import StorageFailed
 from models.tuning.settings import TuningSettings
 from models.uids import SeriesUid
+from services.cases.store import CaseStore
 from services.cases.tuning_evidence import LabelledCase
 from services.wiring import Services
 
@@ -77,8 +77,8 @@ class CaseTonight:
 
 
 @dataclass(frozen=True)
-class RefusedLabel:
-    """One label that nothing would be learnt from: ``organ, case``, its correction, code and detail."""
+class RefusedTonight:
+    """One label that nothing would be learnt from, and the name of the correction that it came by."""
 
     organ: str
     case: str
@@ -121,7 +121,7 @@ class Tonight:
     cases: tuple[CaseTonight, ...]
     older: int
     replayed_at_most: int
-    refused: tuple[RefusedLabel, ...]
+    refused: tuple[RefusedTonight, ...]
     calibrated_on: int
 
 
@@ -147,15 +147,15 @@ def tonight(services: Services, settings: TuningSettings, progress: Progress = s
         If records or a case cannot be read.
     """
     run = plan(services, None, settings)
-    sifted = sift(services, run, progress)
-    older, refused = _older(services, run, sifted, progress)
+    sifted = sift(services.cases, run, progress)
+    older, refused = _older(services.cases, run, sifted, progress)
     left_out = dict(sifted.left_out)
-    shown = _shown(services, sifted.corrected + older)
+    shown = _shown(services.cases, sifted.corrected + older)
     left_out |= {organ: NEVER_SHOWN for organ in sifted.organs if organ not in shown}
     organs = tuple(organ for organ in sifted.organs if organ in shown)
     corrected = only(sifted.corrected, organs)
     listed = only(older, organs) if len(older) <= run.evidence.budget else ()
-    before = known(services, run)
+    before = known(run, services.records, services.releases)
     night = Night.TUNES if organs else Night.NOTHING_TO_LEARN
     if organs and before is not None:
         night = Night.NO_BETTER if before["release"] is None else Night.LEARNT_ALREADY
@@ -169,7 +169,7 @@ def tonight(services: Services, settings: TuningSettings, progress: Progress = s
         older=len(older),
         replayed_at_most=min(len(older), run.evidence.budget),
         refused=tuple(
-            RefusedLabel(one["organ"], one["case"], by_case.get(one["case"]), one["code"], one["detail"])
+            RefusedTonight(one.organ, one.case, by_case.get(one.case), one.code, one.detail)
             for one in (*sifted.refused, *refused)
         ),
         calibrated_on=len(run.calibration_cases),
@@ -177,26 +177,26 @@ def tonight(services: Services, settings: TuningSettings, progress: Progress = s
 
 
 def _older(
-    services: Services, run: TuningRun, sifted: Sifted, progress: Progress
-) -> tuple[tuple[LabelledCase, ...], tuple[dict[str, Any], ...]]:
+    cases: CaseStore, run: TuningRun, sifted: Sifted, progress: Progress
+) -> tuple[tuple[LabelledCase, ...], tuple[RefusedLabel, ...]]:
     """Return the older cases there are to replay; judged where all of them would be."""
-    older, refused = on_grid(services, only(run.evidence.older, sifted.organs), run.parent)
+    older, refused = on_grid(cases, only(run.evidence.older, sifted.organs), run.parent)
     if len(older) <= run.evidence.budget:
-        older, doubted = believed(services, older, progress)
+        older, doubted = believed(cases, older, progress)
         older, refused = only(older, sifted.organs), refused + doubted
     return older, refused
 
 
-def _shown(services: Services, cases: Sequence[LabelledCase]) -> set[str]:
+def _shown(store: CaseStore, cases: Sequence[LabelledCase]) -> set[str]:
     """Return the organs that any label shows, where it counts."""
     shown: set[str] = set()
     for one in cases:
         if set(one.organs) <= shown:
             continue
         try:
-            labels = services.cases.read(one.case).labels
+            labels = store.read(one.case).labels
         except StorageFailed:
-            if services.cases.is_whole(one.case):
+            if store.is_whole(one.case):
                 raise
             continue  # an older one that the night may not even choose
         shown |= {

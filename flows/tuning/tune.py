@@ -21,12 +21,12 @@ import torch
 
 from flows.calibration.cases import measurable
 from flows.calibration.measure import calibrate_organs
-from flows.candidates import publish_candidate
-from flows.gate.trial import CANDIDATE_TUNED, always_held
+from flows.candidates import publish_candidate, record_candidate
+from flows.lineage import always_held
 from flows.progress import Progress, silent
 from flows.tuning.believed_labels import CASE_DAMAGED
 from flows.tuning.lessons import Lessons, lessons_of, taught_organs
-from flows.tuning.plan import TUNING_DECLINED, TuningRun, document, known, plan, refuse_taken_back
+from flows.tuning.plan import AUTO, TuningRun, document, known, plan, refuse_taken_back
 from flows.tuning.report import report_of
 from models.calibration import Calibration, OrganCalibration
 from models.errors import OrganloopError, Refused, StorageFailed
@@ -35,10 +35,13 @@ from models.network.tuning.tune import TuningResult, tune_heads
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes
 from models.release import Release
 from models.tuning.settings import TuningSettings
+from services.cases.disagreements import ReadersDisagree
 from services.cases.training_runs import give_up_runs, tuning_folder
-from services.inference.engine import OpenVinoEngine
 from services.program import learning_program
-from services.records.port import Case, ReleaseState
+from services.records.entries import Case
+from services.records.events.candidates import CandidateTuned, TuningDeclined
+from services.records.port import Cases, Log, Records
+from services.releases.engine import open_engine
 from services.releases.exporter import export_release
 from services.releases.served_look import served_look
 from services.stopwatch import Stopwatch, time_left
@@ -104,7 +107,7 @@ def tune(
     with watch.step("gather"):
         run = plan(services, organs, settings, new_organs)
     require_device(settings.device)
-    before = known(services, run)
+    before = known(run, services.records, services.releases)
     if before is not None:
         progress(
             "nothing to learn: no organ has enough new corrections"
@@ -112,15 +115,16 @@ def tune(
             else f"release {before['release']} has learnt all of this already"
         )
         return before | {"seconds": watch.seconds()}
+    policy = ReadersDisagree(services.settings.readers_disagree)
     folder = tuning_folder(services.settings.home, run.key)
     give_up_runs(services.settings.home, run.key)
     with pinned_threads(services.settings.threads):
         with watch.step("read"):
-            lessons = lessons_of(services, run, progress)
+            lessons = lessons_of(run, services.cases, services.releases, services.settings, progress)
         if not lessons.organs:
             progress("nothing to learn: the labels of every organ are in doubt")
             shutil.rmtree(folder, ignore_errors=True)
-            return _declined(services, run, lessons, None, watch)
+            return _declined(services.records, run, lessons, None, watch)
         progress(
             f"tuning {', '.join(lessons.organs)} on {len(lessons.corrected)} corrected and "
             f"{len(lessons.replayed)} older studies"
@@ -130,11 +134,11 @@ def tune(
         for organ, ladder in result.ladders.items():
             progress(f"{organ}: {ladder.end}, level {ladder.chosen or 'incumbent'}")
         learnt_from = [one.case for one in lessons.cases] + list(run.calibration_cases)
-        _refuse_gone(services, lessons, learnt_from, folder)
+        _refuse_gone(lessons, learnt_from, services.records, policy, folder)
         if not result.heads:
             progress("no candidate: no head would be better than the one that serves")
             shutil.rmtree(folder, ignore_errors=True)
-            return _declined(services, run, lessons, result, watch)
+            return _declined(services.records, run, lessons, result, watch)
         with watch.step("export"):
             progress("exporting the candidate and proving it against torch")
             draft = _draft(services, run, lessons, result)
@@ -143,10 +147,10 @@ def tune(
         tuned = [organ for organ in result.heads if organ not in run.new_organs]
         draft = replace(draft, calibration=_calibration(services, run, tuned, draft, progress))
     with watch.step("publish"):
-        _refuse_gone(services, lessons, learnt_from, folder)
-        candidate = publish_candidate(services, draft)
+        _refuse_gone(lessons, learnt_from, services.records, policy, folder)
+        candidate = publish_candidate(draft, services.releases, services.records)
         report = report_of(run, lessons, result)
-        _record(services, run, lessons, learnt_from, candidate, report, watch)
+        _record(services.records, run, lessons, learnt_from, candidate, report, watch)
         shutil.rmtree(folder, ignore_errors=True)
     progress(f"candidate: release {candidate.number}")
     return document(run, candidate, report) | {"seconds": watch.seconds()}
@@ -169,7 +173,7 @@ def pinned_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def refuse_erased(services: Services, learnt_from: Sequence[Case], folder: Path) -> None:
+def refuse_erased(learnt_from: Sequence[Case], known: Cases, folder: Path) -> None:
     """Refuse a candidate that has seen a patient who was taken out meanwhile; its run is deleted.
 
     Raises
@@ -177,25 +181,27 @@ def refuse_erased(services: Services, learnt_from: Sequence[Case], folder: Path)
     Refused
         `patient-erased` with the number of cases.
     """
-    gone = sum(services.records.erased(case.patient) for case in learnt_from)
+    gone = sum(known.erased(case.patient) for case in learnt_from)
     if gone:
         shutil.rmtree(folder, ignore_errors=True)
         detail = f"{gone} of the cases learnt from were taken out meanwhile; start again without them"
         raise Refused("patient-erased", detail, {"cases": gone})
 
 
-def _refuse_gone(services: Services, lessons: Lessons, learnt_from: Sequence[Case], folder: Path) -> None:
+def _refuse_gone(
+    lessons: Lessons, learnt_from: Sequence[Case], records: Records, policy: ReadersDisagree, folder: Path
+) -> None:
     """Refuse a candidate that has seen what nobody is to learn any more; its run is deleted."""
-    refuse_erased(services, learnt_from, folder)
+    refuse_erased(learnt_from, records, folder)
     try:
-        refuse_taken_back(services, lessons.cases)
+        refuse_taken_back(lessons.cases, records, policy)
     except Refused:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
 def _declined(
-    services: Services, run: TuningRun, lessons: Lessons, result: TuningResult | None, watch: Stopwatch
+    log: Log, run: TuningRun, lessons: Lessons, result: TuningResult | None, watch: Stopwatch
 ) -> dict[str, Any]:
     """Put on record that a run came to no candidate, so that it is not tried again; return its document.
 
@@ -211,8 +217,8 @@ def _declined(
             f"without {len(damaged)} damaged cases there is nothing to learn; add them, or ingest their "
             f"corrections, again: {', '.join(damaged)}"
         )
-    payload = {"key": run.key, "report": report, "seconds": watch.seconds()}
-    services.records.event(TUNING_DECLINED, who="tune_heads", payload=payload, key=run.key)
+    event = TuningDeclined(run=run.key, report=report, seconds=watch.seconds())
+    log.record(event, who="tune_heads", key=run.key)
     return document(run, None, report) | {"seconds": watch.seconds()}
 
 
@@ -291,15 +297,12 @@ def _calibration(
     old = run.parent.calibration
     if old is None:
         return None
-    shared = always_held(run.parent, services)
+    shared = always_held(run.parent, services.releases)
     measured: Mapping[str, OrganCalibration] = {}
-    kept_for_it = measurable(services, run.calibration_cases, run.parent, progress)
+    kept_for_it = measurable(run.calibration_cases, run.parent, services.cases, services.records, progress)
     if kept_for_it:
         progress(f"calibrating on {len(kept_for_it)} cases")
-        store = services.releases
-        exports = {organ: store.export(digest) for organ, digest in draft.heads.items()}
-        threads = services.settings.threads
-        engine = OpenVinoEngine(draft, store.export(draft.trunk), exports, threads)
+        engine = open_engine(draft, services.releases, services.settings.threads)
         cases = (services.cases.read(case) for case in kept_for_it)
         measured = {
             organ: fitted if organ in shared else replace(fitted, certificate=None)
@@ -310,7 +313,7 @@ def _calibration(
 
 
 def _record(
-    services: Services,
+    records: Records,
     run: TuningRun,
     lessons: Lessons,
     learnt_from: Sequence[Case],
@@ -318,21 +321,18 @@ def _record(
     report: Mapping[str, Any],
     watch: Stopwatch,
 ) -> None:
-    states = services.records.release_states()
-    if candidate.number not in states:
-        services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
-    payload = {
-        "key": run.key,
-        "release": candidate.number,
-        "digest": candidate.digest,
-        "parent": run.parent.number,
-        "organs": list(report["organs"]),
-        "level": str(run.settings.level or "auto"),
-        "taught": taught_organs(lessons.cases),
-        "cases": list(dict.fromkeys(case.case_id for case in learnt_from)),
-        "patients": sorted({case.patient for case in learnt_from}),
-        "sites": sorted({one.case.site for one in lessons.corrected if one.case.site}),
-        "report": dict(report),
-        "seconds": watch.seconds(),
-    }
-    services.records.event(CANDIDATE_TUNED, who="tune_heads", payload=payload, key=run.key)
+    event = CandidateTuned(
+        run=run.key,
+        release=candidate.number,
+        digest=candidate.digest,
+        parent=run.parent.number,
+        organs=tuple(report["organs"]),
+        level=str(run.settings.level or AUTO),
+        taught=taught_organs(lessons.cases),
+        cases=tuple(dict.fromkeys(case.case_id for case in learnt_from)),
+        patients=tuple(sorted({case.patient for case in learnt_from})),
+        sites=tuple(sorted({one.case.site for one in lessons.corrected if one.case.site})),
+        report=report,
+        seconds=watch.seconds(),
+    )
+    record_candidate(candidate, event, "tune_heads", run.key, records)

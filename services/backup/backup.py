@@ -25,13 +25,13 @@ from services.backup.dump import FILES, dump, fits, holds_records, load
 from services.backup.manifest import NAME, Manifest, digest_of
 from services.files import storage_errors, sync
 from services.locks import AlreadyLocked, file_lock
-from services.records.port import Purpose
+from services.records.entries import Purpose
+from services.records.events.event import Event
+from services.records.events.operations import BackupFailed, BackupTaken
 from services.records.store import open_records
 from services.settings import Settings
 
 Progress = Callable[[str], None]
-BACKUP_TAKEN, BACKUP_FAILED = "backup-taken", "backup-failed"
-"""Events: ``taken_at, files, copied_bytes``, and ``why``."""
 _LOCK = ".lock"
 _ASIDE = ".taking-"
 """How the name of a backup begins that is not whole; the next one goes on with it."""
@@ -60,7 +60,7 @@ def take(settings: Settings, out: Path, progress: Progress, keep: int | None = N
     """Copy records, releases, cases and scores into a new folder under `out`, named by the time (UTC).
 
     A file that the newest backup there holds already is linked, not copied: another night costs what is new.
-    How it went is on record: `BACKUP_TAKEN` or `BACKUP_FAILED`.
+    How it went is on record: `BackupTaken` or `BackupFailed`.
 
     Parameters
     ----------
@@ -82,11 +82,11 @@ def take(settings: Settings, out: Path, progress: Progress, keep: int | None = N
     try:
         taken = _take(settings, out, progress, keep)
     except StorageFailed as error:
-        _note(settings, BACKUP_FAILED, {"why": str(error)})
+        _note(settings, BackupFailed(why=str(error)))
         raise
     held = taken.manifest
-    what = {"taken_at": held.taken_at, "files": len(held.files), "copied_bytes": taken.copied_bytes}
-    if not _note(settings, BACKUP_TAKEN, what):
+    event = BackupTaken(taken_at=held.taken_at, files=len(held.files), copied_bytes=taken.copied_bytes)
+    if not _note(settings, event):
         progress("the backup is whole, and could not be put on record: it will be missed by the alerts")
     return taken
 
@@ -120,12 +120,12 @@ def _take(settings: Settings, out: Path, progress: Progress, keep: int | None) -
     return Backup(path, copied.manifest, copied.copied_bytes)
 
 
-def _note(settings: Settings, what: str, payload: dict[str, object]) -> bool:
+def _note(settings: Settings, event: Event) -> bool:
     """Put on record how a backup went, where there are records; tell whether it could be."""
     with contextlib.suppress(StorageFailed, SQLAlchemyError):
         if holds_records(settings.records_url):
             with closing(open_records(settings.records_url)) as records:
-                records.event(what, who="backup", payload=payload)
+                records.record(event, who="backup")
                 return True
     return False
 

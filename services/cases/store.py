@@ -35,7 +35,8 @@ from models.geometry import Geometry, geometry_from_ras, ras_affine
 from models.series.acquisition import Acquisition
 from models.volume import Volume
 from services.files import replace
-from services.records.port import Case, Purpose, Records
+from services.records.entries import Case, Purpose
+from services.records.port import Records
 
 KEY_BYTES = 32
 

@@ -10,7 +10,8 @@ from models.corrections.ledger import OrganState
 from models.uids import SeriesUid, StudyUid
 from services.cases.disagreements import ReadersDisagree, teaching_words, valid_words
 from services.cases.store import CaseStore
-from services.records.port import Case, Purpose, Records
+from services.records.entries import Case, Purpose
+from services.records.port import Records
 
 FEWEST_EDITED_STUDIES = 3
 """Studies in which a reader edited an organ, below which its head is left as it is."""

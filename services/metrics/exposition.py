@@ -17,7 +17,11 @@ from prometheus_client.registry import Collector
 from models.errors import ServingFailed
 from services.inference.port import Endpoint
 from services.metrics.tally import BUCKETS, Histogram, Tally
-from services.records.port import ArrivalState, Records
+from services.records.entries import ArrivalState
+from services.records.port import Records
+
+STRETCH = 5000
+"""Lines of the log read at once: nobody else's transaction goes on meanwhile."""
 
 WAITING = (ArrivalState.WAITING, ArrivalState.SUBMITTED)
 
@@ -50,8 +54,8 @@ class RecordsCollector(Collector):
 
     def _counted(self) -> Iterator[Metric]:
         tally = self._tally
-        while events := self._records.events_after(tally.number):
-            tally.add(events)
+        while lines := self._records.lines(tally.number, STRETCH):
+            tally.add(lines)
         yield _counter("studies", "Studies segmented, by release.", ("release",), tally.studies)
         yield _histogram(tally.seconds)
         yield _counter("organ_flags", "Organs by flag.", ("organ", "flag"), tally.flags)

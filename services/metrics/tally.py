@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from models.gate.report import Decision
-from services.metrics.figures import STUDY_SEGMENTED
-from services.records.port import RUN_FREED, Event
+from services.records.entries import Line
+from services.records.events.arrivals import CorrectionRefused
+from services.records.events.corrections import CorrectionRecorded
+from services.records.events.event import Event
+from services.records.events.gate import GateDecided
+from services.records.events.operations import BackupFailed, BackupTaken, PlaceFreed, RunFreed
+from services.records.events.results import BoundBroken, StudySegmented
+from services.records.events.serving import IncumbentChanged
 
 BUCKETS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0)
 """Upper bounds of the histograms of seconds; the last is open."""
@@ -71,65 +77,51 @@ class Tally:
     last_backup: str | None = None
     backups_failed: int = 0
 
-    def add(self, events: Iterable[Event]) -> None:
-        """Count further events, in order; kinds that no metric is made of are passed over."""
-        for event in events:
-            count = _COUNTED.get(event.what)
-            if count is not None:
-                count(self, event.payload)
-            self.number = event.number
+    def add(self, lines: Iterable[Line]) -> None:
+        """Count further lines of the log, in order; kinds that no metric is made of are passed over."""
+        for line in lines:
+            if line.what in _COUNTED:
+                self._count(_COUNTED[line.what].from_payload(line.payload))
+            self.number = line.number
+
+    def _count(self, event: Event) -> None:
+        match event:
+            case StudySegmented():
+                self.studies[str(event.release)] += 1
+                for step, seconds in event.seconds.items():
+                    self.seconds.setdefault(step, Histogram()).add(seconds)
+                self.flags.update((organ, flag or "none") for organ, flag in event.flags.items())
+            case CorrectionRecorded():
+                self.corrections[event.status] += 1
+                self.edits.update(event.edited)
+            case CorrectionRefused():
+                self.corrections["refused"] += 1
+            case GateDecided():
+                self.decisions[event.decision] += 1
+            case IncumbentChanged():
+                self.promotions += 1
+            case BoundBroken():
+                self.bounds_broken += 1
+            case RunFreed() | PlaceFreed():
+                self.runs_freed += 1
+            case BackupTaken():
+                self.last_backup, self.backups_failed = event.taken_at, 0
+            case BackupFailed():
+                self.backups_failed += 1
 
 
-def _study(tally: Tally, payload: Mapping[str, object]) -> None:
-    tally.studies[str(payload["release"])] += 1
-    for step, seconds in dict(payload["seconds"]).items():  # type: ignore[call-overload]
-        tally.seconds.setdefault(step, Histogram()).add(float(seconds))
-    for organ, flag in dict(payload["flags"]).items():  # type: ignore[call-overload]
-        tally.flags[organ, flag or "none"] += 1
-
-
-def _correction(tally: Tally, payload: Mapping[str, object]) -> None:
-    tally.corrections[str(payload["status"])] += 1
-    tally.edits.update(list(payload["edited"]))  # type: ignore[call-overload]
-
-
-def _refused(tally: Tally, _: Mapping[str, object]) -> None:
-    tally.corrections["refused"] += 1
-
-
-def _decision(tally: Tally, payload: Mapping[str, object]) -> None:
-    tally.decisions[str(payload["decision"])] += 1
-
-
-def _promotion(tally: Tally, _: Mapping[str, object]) -> None:
-    tally.promotions += 1
-
-
-def _bound(tally: Tally, _: Mapping[str, object]) -> None:
-    tally.bounds_broken += 1
-
-
-def _freed(tally: Tally, _: Mapping[str, object]) -> None:
-    tally.runs_freed += 1
-
-
-def _backup(tally: Tally, payload: Mapping[str, object]) -> None:
-    tally.last_backup, tally.backups_failed = str(payload["taken_at"]), 0
-
-
-def _no_backup(tally: Tally, _: Mapping[str, object]) -> None:
-    tally.backups_failed += 1
-
-
-_COUNTED: Mapping[str, Callable[[Tally, Mapping[str, object]], None]] = {
-    STUDY_SEGMENTED: _study,
-    "correction-recorded": _correction,
-    "correction-refused": _refused,
-    "gate-decided": _decision,
-    "incumbent-changed": _promotion,
-    "bound-broken": _bound,
-    RUN_FREED: _freed,
-    "place-freed": _freed,
-    "backup-taken": _backup,
-    "backup-failed": _no_backup,
+_COUNTED = {
+    kind.what: kind
+    for kind in (
+        StudySegmented,
+        CorrectionRecorded,
+        CorrectionRefused,
+        GateDecided,
+        IncumbentChanged,
+        BoundBroken,
+        RunFreed,
+        PlaceFreed,
+        BackupTaken,
+        BackupFailed,
+    )
 }

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from datetime import date, datetime
-from typing import Any
 
 from sqlalchemy import and_, func, not_, select, update
 from sqlalchemy.orm import Session
 
 from models.uids import SopUid, StudyUid
-from services.records.port import Arrival, ArrivalState, Watch
+from services.records.entries import Arrival, ArrivalState, Watch
+from services.records.events.arrivals import ArrivalEvent
 from services.records.tables import ArrivalRow, FeedRow, WatchRow
 from services.records.transactions import Transactions, insert_new
 
@@ -107,8 +107,7 @@ class SqlArrivals(Transactions):
         before: Arrival | None,
         after: Arrival,
         *,
-        event: str | None = None,
-        payload: Mapping[str, Any] | None = None,
+        event: ArrivalEvent | None = None,
         key: str | None = None,
     ) -> bool:
         """Put one arrival in another's place, with its event, unless it has changed meanwhile."""
@@ -125,8 +124,7 @@ class SqlArrivals(Transactions):
                 changed = update(ArrivalRow).where(unchanged).values(**values).returning(ArrivalRow.uid)
                 done = session.execute(changed).first() is not None
             if done and event is not None:
-                what = {"uid": after.uid, "study_uid": after.study_uid, "code": after.code, **(payload or {})}
-                self._add_event(session, event, "arrivals", what, key)
+                self._add_event(session, event, "arrivals", key)
             return done
 
     def _insert(self, session: Session, arrival: Arrival) -> bool:

@@ -9,7 +9,16 @@ from sqlalchemy.orm import Session
 
 from models.errors import Refused
 from models.series.acquisition import Acquisition
-from services.records.port import Case, Erasure, FrozenSet, Purpose, manifest_digest, manifest_of
+from services.records.entries import (
+    Case,
+    ErasedCase,
+    Erasure,
+    FrozenSet,
+    Purpose,
+    manifest_digest,
+    manifest_of,
+)
+from services.records.events.cases import CaseAdded, PatientErased, SetFrozen
 from services.records.tables import CaseRow, ErasedPatientRow, FrozenSetRow, PatientRow
 from services.records.transactions import Transactions, insert_new
 
@@ -36,7 +45,7 @@ class SqlCases(Transactions):
                     f"the patient of case {case.case_id} is kept for {kept_for}, not {case.purpose}",
                 )
             insert_new(session, CaseRow, **asdict(case))
-            self._add_event(session, "case-added", "cases", asdict(case))
+            self._add_event(session, CaseAdded(**asdict(case)), "cases")
 
     def cases(self, purpose: Purpose) -> tuple[Case, ...]:
         """Return the cases kept for a purpose, by identifier."""
@@ -48,9 +57,9 @@ class SqlCases(Transactions):
         with self._transaction() as session:
             known = session.get(ErasedPatientRow, patient)
             if known is not None:
-                return Erasure(patient, tuple(known.cases), known.thawed)
+                return Erasure(patient, tuple(ErasedCase(**case) for case in known.cases), known.thawed)
             rows = session.scalars(select(CaseRow).filter_by(patient=patient).order_by(CaseRow.case_id)).all()
-            cases = [{"case_id": row.case_id, "digest": row.digest, "purpose": row.purpose} for row in rows]
+            cases = tuple(ErasedCase(row.case_id, row.digest, row.purpose) for row in rows)
             thawed: dict[str, str] = {}
             for row in rows:
                 frozen = _newest(session, Purpose(row.purpose))
@@ -60,12 +69,17 @@ class SqlCases(Transactions):
             session.execute(delete(PatientRow).filter_by(patient=patient))
             session.add(
                 ErasedPatientRow(
-                    patient=patient, who=who, reason=reason, cases=cases, thawed=thawed, erased_at=self._now()
+                    patient=patient,
+                    who=who,
+                    reason=reason,
+                    cases=[asdict(case) for case in cases],
+                    thawed=thawed,
+                    erased_at=self._now(),
                 )
             )
-            payload = {"patient": patient, "reason": reason, "cases": cases, "thawed": thawed}
-            self._add_event(session, "patient-erased", who, payload)
-            return Erasure(patient, tuple(cases), thawed)
+            erased = PatientErased(patient=patient, reason=reason, cases=cases, thawed=thawed)
+            self._add_event(session, erased, who)
+            return Erasure(patient, cases, thawed)
 
     def erased(self, patient: str) -> bool:
         """Tell whether a patient was taken out."""
@@ -91,8 +105,8 @@ class SqlCases(Transactions):
                 frozen_at=self._now(),
             )
             session.add(row)
-            payload = {"set": purpose, "version": version, "digest": digest, "cases": len(manifest)}
-            self._add_event(session, "set-frozen", "cases", payload)
+            event = SetFrozen(purpose=purpose, version=version, digest=digest, cases=len(manifest))
+            self._add_event(session, event, "cases")
             return _frozen(row)
 
     def frozen(self, purpose: Purpose, version: int | None = None) -> FrozenSet | None:

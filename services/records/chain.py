@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from services.records.port import Event
+from services.records.entries import Line
 
 FIRST = "0" * 64
 """What the first event has in place of a digest before it."""
@@ -53,7 +53,7 @@ def link(
     Parameters
     ----------
     number, at, what, who, payload, key
-        As `services.records.port.Event`.
+        As `services.records.entries.Line`.
     previous
         Digest of the event before; `FIRST` for the first.
     """
@@ -61,12 +61,12 @@ def link(
     return hashlib.sha256(json.dumps(fields, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-def digest_of(event: Event) -> str:
+def digest_of(event: Line) -> str:
     """Return the digest an event should bear, by what it says."""
     return link(event.number, event.at, event.what, event.who, event.payload, event.key, event.previous)
 
 
-def chain_faults(events: Iterable[Event]) -> list[AuditFault]:
+def chain_faults(events: Iterable[Line]) -> list[AuditFault]:
     """Return every place where the chain is broken.
 
     Parameters
@@ -88,7 +88,7 @@ def chain_faults(events: Iterable[Event]) -> list[AuditFault]:
     return faults
 
 
-def anchor_faults(events: Sequence[Event], anchors: Mapping[int, str], source: str) -> list[AuditFault]:
+def anchor_faults(events: Sequence[Line], anchors: Mapping[int, str], source: str) -> list[AuditFault]:
     """Return what an anchor kept elsewhere knows and the chain does not.
 
     Parameters
@@ -113,7 +113,7 @@ def anchor_faults(events: Sequence[Event], anchors: Mapping[int, str], source: s
     return faults
 
 
-def exported(event: Event) -> str:
+def exported(event: Line) -> str:
     """Return an event as one line of JSON."""
     line = {
         "number": event.number,
@@ -128,7 +128,7 @@ def exported(event: Event) -> str:
     return json.dumps(line, sort_keys=True)
 
 
-def imported(line: str) -> Event:
+def imported(line: str) -> Line:
     """Return the event of an exported line.
 
     Raises
@@ -138,6 +138,6 @@ def imported(line: str) -> Event:
     """
     try:
         fields = json.loads(line)
-        return Event(**{**fields, "at": datetime.fromisoformat(fields["at"])})
+        return Line(**{**fields, "at": datetime.fromisoformat(fields["at"])})
     except (KeyError, TypeError) as error:
         raise ValueError(f"no exported event: {error}") from error

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from models.corrections.ledger import OrganLedger, OrganState, origin_of
 from models.errors import Refused
 from models.uids import SeriesUid, SopUid, StudyUid
-from services.records.port import Agreement, Correction
+from services.records.entries import Agreement, Correction
+from services.records.events.corrections import CorrectionRecorded, CorrectionWithdrawn, OrgansAccepted
 from services.records.tables import (
     AcceptanceRow,
     AgreementRow,
@@ -50,17 +51,17 @@ class SqlCorrections(Transactions):
                 session.add(
                     OrganLedgerRow(correction_id=row.id, position=position, origin=origin, **asdict(entry))
                 )
-            payload = {
-                "sop_instance_uid": new.sop_instance_uid,
-                "version": version,
-                "study_uid": new.study_uid,
-                "status": new.status,
-                "edited": [entry.organ for entry in organs if entry.state is OrganState.EDITED],
-                "questions": len(new.questions),
-                "answers": len(new.answers),
-                "supersedes": [one.name for one in known],
-            }
-            self._add_event(session, "correction-recorded", new.reader or UNKNOWN_READER, payload)
+            event = CorrectionRecorded(
+                sop_instance_uid=new.sop_instance_uid,
+                version=version,
+                study_uid=new.study_uid,
+                status=new.status,
+                edited=tuple(entry.organ for entry in organs if entry.state is OrganState.EDITED),
+                questions=len(new.questions),
+                answers=len(new.answers),
+                supersedes=tuple(one.name for one in known),
+            )
+            self._add_event(session, event, new.reader or UNKNOWN_READER)
             return replace(new, withdrawn=_withdrawn(session, new))
 
     def corrections(
@@ -70,10 +71,6 @@ class SqlCorrections(Transactions):
         asked = {"sop_instance_uid": sop_instance_uid, "series_uid": series_uid}
         with self._transaction() as session:
             return _corrections(session, **{name: uid for name, uid in asked.items() if uid is not None})
-
-    def corrections_since(self, release: int) -> tuple[Correction, ...]:
-        """Return the corrections of results of this and later releases, in order of arrival."""
-        return tuple(one for one in self.corrections() if one.release is not None and one.release >= release)
 
     def withdraw(self, sop_instance_uid: SopUid, *, reader: str, reason: str) -> tuple[Correction, ...]:
         """Record that a correction is taken back, whatever version of it is on record."""
@@ -95,12 +92,11 @@ class SqlCorrections(Transactions):
                 )
             ]
             if fresh:
-                payload = {
-                    "sop_instance_uid": sop_instance_uid,
-                    "versions": [one.version for one in known if one.content in fresh],
-                    "reason": reason,
-                }
-                self._add_event(session, "correction-withdrawn", reader, payload)
+                versions = tuple(one.version for one in known if one.content in fresh)
+                event = CorrectionWithdrawn(
+                    sop_instance_uid=sop_instance_uid, versions=versions, reason=reason
+                )
+                self._add_event(session, event, reader)
             return tuple(replace(one, withdrawn=True) for one in known)
 
     def record_agreement(self, agreement: Agreement) -> None:
@@ -135,10 +131,10 @@ class SqlCorrections(Transactions):
                 )
             ]
             if new:
-                payload = {
-                    "study_uid": study_uid, "series_uid": series_uid, "release": release, "organs": new,
-                }  # fmt: skip
-                self._add_event(session, "organs-accepted", reader, payload)
+                event = OrgansAccepted(
+                    study_uid=study_uid, series_uid=series_uid, release=release, organs=tuple(new)
+                )
+                self._add_event(session, event, reader)
 
     def accepted_organs(self, series_uid: SeriesUid, release: int) -> frozenset[str]:
         """Return the organs that readers accepted of a release's result on a CT series."""

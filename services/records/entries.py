@@ -143,6 +143,15 @@ class Agreement:
 
 
 @dataclass(frozen=True)
+class ErasedCase:
+    """A case that was kept of a patient who was taken out: its name, its digest, what it was kept for."""
+
+    case_id: str
+    digest: str
+    purpose: str
+
+
+@dataclass(frozen=True)
 class Erasure:
     """A patient who was taken out.
 
@@ -151,13 +160,13 @@ class Erasure:
     patient
         HMAC of the patient; it stays, so that nothing of the patient is kept again.
     cases
-        Name and digest of each case that was kept: ``case_id, digest, purpose``.
+        Each case that was kept.
     thawed
         Digest of each frozen set that lost a case, by its purpose; it must be frozen anew.
     """
 
     patient: str
-    cases: tuple[Mapping[str, str], ...]
+    cases: tuple[ErasedCase, ...]
     thawed: Mapping[str, str]
 
 
@@ -251,8 +260,8 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Event:
-    """One thing that happened; never changed or taken back.
+class Line:
+    """One line of the log, as it lies there; never changed or taken back.
 
     Parameters
     ----------
@@ -261,7 +270,7 @@ class Event:
     at
         When.
     what
-        Its kind, e.g. ``incumbent-changed``.
+        Name of the kind of event (`services.records.events`).
     who
         Name of the person or the flow.
     payload
@@ -300,13 +309,6 @@ class ArrivalState(StrEnum):
     """Nothing for us."""
     GONE = "gone"
     """No longer in the archive."""
-
-
-CORRECTION_REFUSED = "correction-refused"
-"""Event: a SEG that came was not taken; ``uid, study_uid, code, detail, measured``."""
-
-RUN_FREED = "run-freed"
-"""Event: a run that nobody worked on was ended at Prefect; ``run, was, pool, why``."""
 
 
 @dataclass(frozen=True)

@@ -1,62 +1,37 @@
-"""The records: what was written, corrected, decided and changed, as the flows see them."""
+"""The records, concern by concern, as the flows see them; a function asks for what it uses.
+
+Every write is one transaction and may be repeated: told the same thing twice, the records hold it once. All
+methods raise `StorageFailed` when the database cannot be reached or written.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import date, datetime
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries import (
-    CORRECTION_REFUSED,
-    RUN_FREED,
     Agreement,
     Arrival,
     ArrivalState,
     Case,
     Correction,
     Erasure,
-    Event,
     FrozenSet,
     Lease,
-    Manifest,
+    Line,
     Purpose,
     ReleaseState,
     Result,
     Watch,
-    manifest_digest,
-    manifest_of,
 )
-
-__all__ = [
-    "CORRECTION_REFUSED",
-    "RUN_FREED",
-    "Agreement",
-    "Arrival",
-    "ArrivalState",
-    "Case",
-    "Correction",
-    "Erasure",
-    "Event",
-    "FrozenSet",
-    "Lease",
-    "Manifest",
-    "Purpose",
-    "Records",
-    "ReleaseState",
-    "Result",
-    "Watch",
-    "manifest_digest",
-    "manifest_of",
-]
+from services.records.events.arrivals import ArrivalEvent
+from services.records.events.event import E_co, Event, Recorded
 
 
-class Records(Protocol):
-    """What happened, and which release is the incumbent.
-
-    Every write is one transaction and may be repeated: told the same thing twice, the records hold it
-    once. All methods raise `StorageFailed` when the database cannot be reached or written.
-    """
+class Results(Protocol):
+    """What was written, and when first."""
 
     def first_written(self, key: str, proposed: datetime) -> datetime:
         """Return the time first proposed for a result's key; it is kept from then on."""
@@ -84,14 +59,15 @@ class Records(Protocol):
     def find_result(self, sop_instance_uid: SopUid) -> Result | None:
         """Return the result one of whose objects has this SOP Instance UID."""
 
-    def latest_result(self, study_uid: StudyUid) -> Result | None:
-        """Return the result of a study that was written last; None if there is none."""
-
     def results_of_series(self, series_uid: SeriesUid) -> tuple[Result, ...]:
         """Return the results of a CT series, in the order they were written first."""
 
     def results_of_study(self, study_uid: StudyUid) -> tuple[Result, ...]:
         """Return the results of a study, in the order they were written first."""
+
+
+class Corrections(Protocol):
+    """What readers corrected and accepted."""
 
     def record_correction(self, correction: Correction) -> Correction:
         """Record a correction, its ledger and its questions; return it with its version.
@@ -104,9 +80,6 @@ class Records(Protocol):
         self, *, sop_instance_uid: SopUid | None = None, series_uid: SeriesUid | None = None
     ) -> tuple[Correction, ...]:
         """Return all corrections, or those of one object or CT series, in order of arrival."""
-
-    def corrections_since(self, release: int) -> tuple[Correction, ...]:
-        """Return the corrections of results of this and later releases, in order of arrival."""
 
     def withdraw(self, sop_instance_uid: SopUid, *, reader: str, reason: str) -> tuple[Correction, ...]:
         """Record that a correction is taken back, whatever version of it is on record.
@@ -130,6 +103,10 @@ class Records(Protocol):
 
     def accepted_organs(self, series_uid: SeriesUid, release: int) -> frozenset[str]:
         """Return the organs that readers accepted of a release's result on a CT series."""
+
+
+class Releases(Protocol):
+    """How far each release has come, and which one serves."""
 
     def record_release(self, number: int, digest: str, state: ReleaseState) -> None:
         """Record a release, or how far it has come.
@@ -186,6 +163,10 @@ class Records(Protocol):
             If the number is on record with another digest.
         """
 
+
+class Cases(Protocol):
+    """Which case is kept for what, and the sets that are frozen."""
+
     def add_case(self, case: Case) -> None:
         """Take a case into the set of its purpose; where that is frozen, it counts from the next freezing.
 
@@ -220,7 +201,9 @@ class Records(Protocol):
     def frozen(self, purpose: Purpose, version: int | None = None) -> FrozenSet | None:
         """Return a version of a frozen set, by default the newest; None if it was never frozen so."""
 
-    # arrivals
+
+class Arrivals(Protocol):
+    """What came, how far each has come, and where the archive's feed was read to."""
 
     def feed_cursor(self) -> int | None:
         """Return where the archive's feed is read next; None before the first time."""
@@ -261,8 +244,7 @@ class Records(Protocol):
         before: Arrival | None,
         after: Arrival,
         *,
-        event: str | None = None,
-        payload: Mapping[str, Any] | None = None,
+        event: ArrivalEvent | None = None,
         key: str | None = None,
     ) -> bool:
         """Put one arrival in another's place, with its event, unless it has changed meanwhile.
@@ -273,8 +255,8 @@ class Records(Protocol):
             As it was read; None for one that is not on record yet.
         after
             What it becomes; its times and revision are not looked at.
-        event, payload, key
-            What happened, if it is worth an event: uid, study UID and code are always said with it.
+        event, key
+            What happened, if it is worth an event; with a key, it is on record once only.
 
         Returns
         -------
@@ -282,7 +264,9 @@ class Records(Protocol):
             Whether it was done; if not, somebody else changed it, and nothing was written.
         """
 
-    # leases
+
+class Leases(Protocol):
+    """Who may do a thing now."""
 
     def acquire(self, name: str, holder: str, seconds: float) -> Lease | None:
         """Take a lease that is free, has run out or is this holder's; None while it is another's.
@@ -314,20 +298,59 @@ class Records(Protocol):
     def release(self, lease: Lease) -> None:
         """Give a lease back; one that another has taken stays the other's."""
 
+
+class Log(Protocol):
+    """What happened, in order; never changed or taken back."""
+
+    def record(self, event: Event, *, who: str, key: str | None = None) -> None:
+        """Record that something happened; with a key, once only.
+
+        Parameters
+        ----------
+        event
+            What happened.
+        who
+            Name of the person or the flow.
+        key
+            Of `Event.key`, or another that no other event bears.
+        """
+
+    def last(self, kind: type[E_co], *, key: str | None = None, **by: str | int) -> Recorded[E_co] | None:
+        """Return the last event of a kind; None if there is none.
+
+        Parameters
+        ----------
+        kind
+            Of `services.records.events`.
+        key
+            The key under which it was recorded.
+        by
+            Values of its fields.
+
+        Raises
+        ------
+        AttributeError
+            If the kind has no such field.
+        StorageFailed
+            If an event on record cannot be read as one of its kind.
+        """
+
+    def all(self, *of: type[E_co], **by: str | int) -> tuple[Recorded[E_co], ...]:
+        """Return the events of these kinds with these values of their fields, in order; raises as `last`."""
+
+    def studies_by_site(self) -> Mapping[str, int]:
+        """Return how many studies have results, by the site where they were scanned; "" if not known."""
+
+    def lines(self, after: int = 0, at_most: int | None = None) -> tuple[Line, ...]:
+        """Return the log's lines behind one, in order, whatever their kinds."""
+
+
+class Records(Results, Corrections, Releases, Cases, Arrivals, Leases, Log, Protocol):
+    """All of them, in one database."""
+
     def fenced(self, lease: Lease) -> Self:
         """Return these records for the holder of a lease, however late it comes.
 
         Each of their transactions begins by making sure that nobody has taken the lease since, and raises
         `LeaseLost` if so: then nothing was read or written.
         """
-
-    def event(
-        self, what: str, *, who: str, payload: Mapping[str, Any] | None = None, key: str | None = None
-    ) -> None:
-        """Record that something happened; with a key, once only."""
-
-    def events(self, what: str | None = None) -> tuple[Event, ...]:
-        """Return all events, or those of one kind, in order."""
-
-    def events_after(self, number: int) -> tuple[Event, ...]:
-        """Return the next events behind one, in order, at most some thousand; 0 for the first."""

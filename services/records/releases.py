@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import select, update
 
 from models.errors import Refused
-from services.records.port import ReleaseState
+from services.records.entries import ReleaseState
+from services.records.events.serving import IncumbentChanged, ReleaseStateChanged
 from services.records.tables import IncumbentRow, ReleaseRow
 from services.records.transactions import Transactions, insert_new
 
@@ -26,8 +27,8 @@ class SqlReleases(Transactions):
                 return  # final
             if new or row.state != state:
                 row.state = state
-                payload = {"release": number, "digest": digest, "state": state}
-                self._add_event(session, "release-state", "records", payload)
+                changed = ReleaseStateChanged(release=number, digest=digest, state=state)
+                self._add_event(session, changed, "records")
 
     def decline(self, release: int, digest: str, *, approver: str, reason: str) -> None:
         """Record that a person has decided against a candidate: it can never serve."""
@@ -43,8 +44,8 @@ class SqlReleases(Transactions):
             if row.state == ReleaseState.PROMOTED:
                 raise Refused("was-incumbent", f"release {release} has served; it cannot be undone")
             row.state = ReleaseState.DECLINED
-            payload = {"release": release, "digest": digest, "state": row.state, "reason": reason}
-            self._add_event(session, "release-state", approver, payload)
+            changed = ReleaseStateChanged(release=release, digest=digest, state=row.state, reason=reason)
+            self._add_event(session, changed, approver)
 
     def release_states(self) -> dict[int, ReleaseState]:
         """Return the state of every release on record, by number."""
@@ -85,5 +86,5 @@ class SqlReleases(Transactions):
             if known is not None and known.state == ReleaseState.DECLINED:
                 raise Refused("declined", f"a person has decided against release {release}")
             session.execute(update(IncumbentRow).values(**values))
-            payload = {"from": before, "to": release, "reason": reason, "act": act}
-            self._add_event(session, "incumbent-changed", approver, payload)
+            changed = IncumbentChanged(before=before, after=release, reason=reason, act=act)
+            self._add_event(session, changed, approver)

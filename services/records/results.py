@@ -9,7 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models.uids import SeriesUid, SopUid, StudyUid
-from services.records.port import Result
+from services.records.entries import Result
+from services.records.events.results import ResultRecorded
 from services.records.tables import FirstWriting, ResultObjectRow, ResultRow
 from services.records.transactions import Transactions, insert_new
 
@@ -43,19 +44,16 @@ class SqlResults(Transactions):
             for kind, uid in objects.items():
                 insert_new(session, ResultObjectRow, sop_instance_uid=uid, result_key=key, kind=kind)
             if new:
-                payload = {"key": key, "study_uid": study_uid, "release": release, "objects": dict(objects)}
-                payload |= {"site": site} if site else {}
-                self._add_event(session, "result-recorded", "segment_study", payload)
+                event = ResultRecorded(
+                    result=key, study_uid=study_uid, release=release, objects=objects, site=site or None
+                )
+                self._add_event(session, event, "segment_study")
 
     def find_result(self, sop_instance_uid: SopUid) -> Result | None:
         """Return the result one of whose objects has this SOP Instance UID."""
         with self._transaction() as session:
             member = session.get(ResultObjectRow, sop_instance_uid)
             return None if member is None else _result(session, session.get_one(ResultRow, member.result_key))
-
-    def latest_result(self, study_uid: StudyUid) -> Result | None:
-        """Return the result of a study that was written last."""
-        return max(self.results_of_study(study_uid), key=_writing, default=None)
 
     def results_of_study(self, study_uid: StudyUid) -> tuple[Result, ...]:
         """Return the results of a study, in the order they were written first."""

@@ -6,14 +6,14 @@ from services.records.arrivals import SqlArrivals
 from services.records.cases import SqlCases
 from services.records.corrections import SqlCorrections
 from services.records.database import connect, upgrade
-from services.records.events import SqlEvents
 from services.records.leases import SqlLeases
+from services.records.log import SqlLog
 from services.records.releases import SqlReleases
 from services.records.results import SqlResults
 from services.records.transactions import Clock, as_storage_failure, local_now
 
 
-class SqlRecords(SqlResults, SqlCorrections, SqlReleases, SqlCases, SqlArrivals, SqlLeases, SqlEvents):
+class SqlRecords(SqlResults, SqlCorrections, SqlReleases, SqlCases, SqlArrivals, SqlLeases, SqlLog):
     """The port `services.records.port.Records` on SQLite or PostgreSQL; one part a file."""
 
     def close(self) -> None:

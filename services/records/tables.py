@@ -13,9 +13,11 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     ForeignKeyConstraint,
+    Index,
     MetaData,
     String,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -306,10 +308,19 @@ class LeaseRow(Table):
     """Milliseconds since 1970, by the database's clock."""
 
 
+def said(name: str) -> str:
+    """Return the SQL for a field of an event's payload, as text; the indices below are made of the same."""
+    return f"CAST(payload ->> '{name}' AS TEXT)"
+
+
 class EventRow(Table):
     """What happened, each row chained to the one before; triggers forbid changing or deleting it."""
 
     __tablename__ = "events"
+    __table_args__ = (
+        Index("ix_events_release", "what", text(f"({said('release')})")),
+        Index("ix_events_study_uid", "what", text(f"({said('study_uid')})")),
+    )
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     key: Mapped[str | None] = mapped_column(unique=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from models.errors import StorageFailed
 from services.records.chain import FIRST, link
+from services.records.events.event import Event
 from services.records.tables import EventRow, Table
 
 Clock = Callable[[], datetime]
@@ -51,25 +52,23 @@ class Transactions:
                 self._guard(session)
             yield session
 
-    def _add_event(
-        self, session: Session, what: str, who: str, payload: Mapping[str, Any], key: str | None = None
-    ) -> None:
+    def _add_event(self, session: Session, event: Event, who: str, key: str | None = None) -> None:
         """Write the next link of the chain; transactions follow one another, so there is one next."""
         if key is not None and session.scalars(select(EventRow.number).filter_by(key=key)).first():
             return
         newest = select(EventRow.number, EventRow.digest).order_by(EventRow.number.desc()).limit(1)
         number, previous = session.execute(newest).tuples().first() or (0, FIRST)
-        event = EventRow(
+        row = EventRow(
             number=number + 1,
             at=self._now(),
-            what=what,
+            what=event.what,
             who=who,
-            payload=dict(payload),
+            payload=event.payload(),
             key=key,
             previous=previous,
         )
-        event.digest = link(event.number, event.at, what, who, event.payload, key, previous)
-        session.add(event)
+        row.digest = link(row.number, row.at, row.what, who, row.payload, key, previous)
+        session.add(row)
         session.flush()
 
 

@@ -14,7 +14,7 @@ from flows.arrivals.archived_study import note_segmented
 from flows.launching import INGEST, SEGMENT
 from models.corrections.ledger import OrganLedger, OrganState
 from models.organs import organ
-from services.records.port import ArrivalState, Purpose
+from services.records.entries import ArrivalState, Purpose
 from tests.browser.conftest import ORGANS_SEG, Study, reading
 from tests.browser.viewer import Point, Viewer
 from tests.browser.voxels import Change, changes, masks_of
@@ -49,7 +49,7 @@ def hospital(site: Site, study: Study, clean_archive: Archive, tmp_path: Path) -
     services.archive.store(study.objects)
     pushed = services.archive.study(study.ct.study_uid)
     assert pushed is not None
-    note_segmented(pushed, services)
+    note_segmented(pushed, services.cases, services.records)
     return hospital
 
 

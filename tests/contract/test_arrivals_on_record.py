@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.records.port import Arrival, ArrivalState
+from services.records.entries import Arrival, ArrivalState
+from services.records.events.arrivals import StudyGone, StudyRefused
 from services.records.store import open_records
+from tests.support.log import lines
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -53,12 +55,17 @@ def test_only_who_saw_the_last_change_changes_an_arrival_and_its_event_goes_with
     records.take_in(["1.2"], 1)
     seen = records.arrival("1.2")
     refused = replace(seen, state=ArrivalState.REFUSED, code="missing-slices")
-    assert records.change_arrival(seen, refused, event="study-refused", payload={"gap_mm": 10})
-    assert not records.change_arrival(seen, replace(seen, state=ArrivalState.SUBMITTED), event="never")
+    event = StudyRefused(uid="1.2", study_uid="1.2", code="missing-slices", measured={"gap_mm": 10})
+    assert records.change_arrival(seen, refused, event=event)
+    assert not records.change_arrival(
+        seen, replace(seen, state=ArrivalState.SUBMITTED), event=StudyGone(uid="1.2")
+    )
     assert records.arrival("1.2").state is ArrivalState.REFUSED
-    (event,) = records.events()
-    assert event.what == "study-refused"
-    assert event.payload == {"uid": "1.2", "study_uid": "1.2", "code": "missing-slices", "gap_mm": 10}
+    (line,) = lines(records)
+    assert line.what == "study-refused"
+    assert line.payload == {
+        "uid": "1.2", "study_uid": "1.2", "code": "missing-slices", "measured": {"gap_mm": 10},
+    }  # fmt: skip
 
 
 def test_an_arrival_is_put_on_record_by_one_of_two(records):

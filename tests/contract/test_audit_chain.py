@@ -13,8 +13,9 @@ from sqlalchemy import Engine, text
 from services.records import database
 from services.records.chain import FIRST, anchor_faults, chain_faults, digest_of, exported, imported
 from services.records.database import connect
-from services.records.port import Purpose
+from services.records.entries import Purpose
 from services.records.store import SqlRecords, open_records
+from tests.support.log import lines, write_line
 
 PAYLOAD = {"release": 2, "share": 0.1, "organs": ["liver", None], "grüße": {"b": 1, "a": True}}
 
@@ -24,7 +25,7 @@ def records(url):
     opened = open_records(url)
     opened.set_incumbent(1, approver="IT", reason="first")
     for n in range(4):
-        opened.event("thing", who="somebody", payload={**PAYLOAD, "n": n}, key=f"k{n}")
+        write_line(opened, "thing", who="somebody", payload={**PAYLOAD, "n": n}, key=f"k{n}")
     yield opened
     opened.close()
 
@@ -40,22 +41,22 @@ def tampered(records: SqlRecords, *statements: str) -> list[str]:
     with engine.begin() as connection:
         for statement in (*off, *statements):
             connection.execute(text(statement))
-    return [f"{fault.code} {fault.what}" for fault in chain_faults(records.events())]
+    return [f"{fault.code} {fault.what}" for fault in chain_faults(lines(records))]
 
 
 def test_every_event_carries_the_digest_of_the_one_before_and_its_own(records):
-    events = records.events()
+    events = lines(records)
     assert chain_faults(events) == []
     assert [event.number for event in events] == [1, 2, 3, 4, 5]
     assert [event.previous for event in events] == [FIRST, *(event.digest for event in events[:-1])]
-    records.event("thing", who="somebody", payload={"n": "told again"}, key="k3")
-    assert records.events() == events
+    write_line(records, "thing", who="somebody", payload={"n": "told again"}, key="k3")
+    assert lines(records) == events
 
 
 def test_the_digest_does_not_depend_on_the_database(records, tmp_path):
-    other = open_records(f"sqlite:///{tmp_path / 'other.sqlite'}", clock=lambda: records.events()[0].at)
+    other = open_records(f"sqlite:///{tmp_path / 'other.sqlite'}", clock=lambda: lines(records)[0].at)
     other.set_incumbent(1, approver="IT", reason="first")
-    assert other.events()[0] == records.events()[0]
+    assert lines(other)[0] == lines(records)[0]
     other.close()
 
 
@@ -80,7 +81,7 @@ def test_reordered_lines_are_found(records):
 
 
 def test_a_line_written_anew_with_its_own_digest_breaks_the_next_link(records):
-    event = records.events()[2]
+    event = lines(records)[2]
     forged = digest_of(type(event)(**{**event.__dict__, "who": "nobody"}))
     statement = f"UPDATE events SET who = 'nobody', digest = '{forged}' WHERE number = 3"
     assert tampered(records, statement) == ["line-order event 4"]
@@ -93,12 +94,12 @@ def test_a_dropped_line_is_found_though_the_rest_was_renumbered(records):
 
 
 def test_lines_cut_off_at_the_end_are_found_by_an_anchor(records):
-    kept = [exported(event) for event in records.events()]
-    assert [imported(line) for line in kept] == list(records.events())
+    kept = [exported(event) for event in lines(records)]
+    assert [imported(line) for line in kept] == list(lines(records))
     anchors = {event.number: event.digest for event in map(imported, kept)}
-    assert anchor_faults(records.events(), anchors, "the export") == []
+    assert anchor_faults(lines(records), anchors, "the export") == []
     assert tampered(records, "DELETE FROM events WHERE number > 3") == []
-    found = anchor_faults(records.events(), anchors, "the export")
+    found = anchor_faults(lines(records), anchors, "the export")
     assert [(fault.code, fault.what) for fault in found] == [
         ("truncated", "event 4"), ("truncated", "event 5"),
     ]  # fmt: skip
@@ -152,14 +153,14 @@ def test_events_and_sets_on_record_are_chained_and_kept_by_the_migration(url, at
         )
     engine.dispose()
     records = open_records(url)
-    events = records.events()
+    events = lines(records)
     assert [(event.number, event.what, event.key) for event in events] == [
         (1, "set-frozen", "k1"), (2, "thing", None), (3, "thing", "k2"),
     ]  # fmt: skip
     assert events[0].payload == PAYLOAD
     assert chain_faults(events) == []
-    records.event("thing", who="somebody")
-    assert chain_faults(records.events()) == []
+    write_line(records, "thing", who="somebody")
+    assert chain_faults(lines(records)) == []
     frozen = records.frozen(Purpose.GATE)
     assert frozen is not None
     assert (frozen.version, frozen.digest, frozen.manifest[0]["case_id"]) == (1, "its digest", "gate-1")

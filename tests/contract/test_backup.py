@@ -19,16 +19,17 @@ from deploy.doctor.finding import State
 from deploy.doctor.records import records
 from models.errors import Refused, StorageFailed
 from services.backup import backup, copying
-from services.backup.backup import BACKUP_FAILED, BACKUP_TAKEN, backups, restore, take
+from services.backup.backup import backups, restore, take
 from services.backup.manifest import NAME, digest_of
 from services.inference.engine import InProcessSegmenter
 from services.records.database import connect
-from services.records.port import Case, Purpose, ReleaseState
+from services.records.entries import Case, Purpose, ReleaseState
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import triton_repository
 from tests.support.killed import Killed
+from tests.support.log import lines
 from tests.support.tiny_networks import noisy_body, publish_tiny
 
 HEADS = {"liver": 1, "spleen": 2}
@@ -74,7 +75,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def events(url: str) -> list[Any]:
     with closing(open_records(url)) as opened:
-        return list(opened.events())
+        return list(lines(opened))
 
 
 def kept(settings: Settings) -> dict[str, bytes]:
@@ -93,7 +94,7 @@ def test_everything_lost_comes_back_byte_for_byte_and_event_by_event(tmp_path: P
     taken = take(settings, tmp_path / "backups", silent)
     assert (taken.manifest.incumbent, len(taken.manifest.files)) == (1, len(before) + 1)
     recorded = events(url)[-1]
-    assert (recorded.what, recorded.payload["taken_at"]) == (BACKUP_TAKEN, taken.manifest.taken_at)
+    assert (recorded.what, recorded.payload["taken_at"]) == ("backup-taken", taken.manifest.taken_at)
 
     lose(settings, url)
     assert restore(settings, taken.path, silent).incumbent == 1
@@ -184,7 +185,7 @@ def test_a_backup_without_what_the_records_name_fails_and_is_on_record(tmp_path:
     with pytest.raises(StorageFailed, match="hold no file"):
         take(settings, tmp_path / "backups", silent)
     assert backups(tmp_path / "backups") == []
-    assert "hold no file" in [one.payload["why"] for one in events(url) if one.what == BACKUP_FAILED][-1]
+    assert "hold no file" in [one.payload["why"] for one in events(url) if one.what == "backup-failed"][-1]
 
 
 def test_a_folder_that_may_not_be_listed_fails_the_backup(
@@ -304,7 +305,7 @@ def test_a_backup_that_fails_is_on_record_where_there_are_records(tmp_path: Path
     (tmp_path / "taken").write_bytes(b"a file where the folder should be")
     with pytest.raises(StorageFailed):
         take(settings, tmp_path / "taken" / "backups", silent)
-    assert [one.payload["why"] for one in events(url) if one.what == BACKUP_FAILED]
+    assert [one.payload["why"] for one in events(url) if one.what == "backup-failed"]
     empty = Settings(home=tmp_path / "empty")
     with pytest.raises(StorageFailed, match="nothing to back up"):
         take(empty, tmp_path / "backups", silent)

@@ -14,8 +14,9 @@ from models.corrections.ledger import OrganLedger, OrganState
 from models.errors import Refused
 from services.records import database
 from services.records.database import connect
-from services.records.port import Agreement, Case, Correction, Purpose
+from services.records.entries import Agreement, Case, Correction, Purpose
 from services.records.store import open_records
+from tests.support.log import lines
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=1)))
 
@@ -51,8 +52,8 @@ ANSWERED = replace(CORRECTION, questions=(), answers=({"answer": "4=aorta", "rea
 def test_a_correction_comes_back_as_it_was_recorded_and_once(records):
     assert records.record_correction(CORRECTION) == CORRECTION
     assert records.record_correction(CORRECTION) == CORRECTION
-    assert records.corrections() == records.corrections_since(1) == (CORRECTION,)
-    assert len(records.events("correction-recorded")) == 1
+    assert records.corrections() == (CORRECTION,)
+    assert len(lines(records, "correction-recorded")) == 1
 
 
 def test_what_a_correction_is_read_as_later_is_its_next_version_and_nothing_is_lost(records):
@@ -64,7 +65,7 @@ def test_what_a_correction_is_read_as_later_is_its_next_version_and_nothing_is_l
     assert records.corrections(sop_instance_uid="1.2.9") == (CORRECTION, ANSWERED, saved_again)
     assert records.corrections(sop_instance_uid="1.2.10") == ()
     assert len(records.corrections(series_uid="1.2.1")) == 3
-    events = [event.payload for event in records.events("correction-recorded")]
+    events = [event.payload for event in lines(records, "correction-recorded")]
     assert [(one["version"], one["supersedes"]) for one in events] == [
         (1, []), (2, ["1.2.9"]), (3, ["1.2.9", "1.2.9/2"]),
     ]  # fmt: skip
@@ -73,17 +74,7 @@ def test_what_a_correction_is_read_as_later_is_its_next_version_and_nothing_is_l
 def test_events_name_no_reader_where_the_object_names_none(records):
     records.record_correction(CORRECTION)
     records.record_correction(replace(CORRECTION, sop_instance_uid="1.2.10", reader="Doe^Jane"))
-    assert [event.who for event in records.events("correction-recorded")] == ["unknown", "Doe^Jane"]
-
-
-def test_corrections_since_a_release_are_those_of_its_results_and_later(records):
-    later = replace(CORRECTION, sop_instance_uid="1.2.10", release=3, questions=())
-    unknown = replace(CORRECTION, sop_instance_uid="1.2.11", release=None)
-    for correction in (later, unknown, CORRECTION):
-        records.record_correction(correction)
-    assert records.corrections_since(3) == (later,)
-    assert records.corrections_since(1) == (later, CORRECTION), "in order of arrival"
-    assert records.corrections() == (later, unknown, CORRECTION)
+    assert [event.who for event in lines(records, "correction-recorded")] == ["unknown", "Doe^Jane"]
 
 
 def test_the_origin_of_truth_is_on_record_for_each_organ(records):
@@ -118,7 +109,7 @@ def test_withdrawal_is_an_act_on_what_is_on_record_and_not_on_what_comes_later(r
         (taken,) = records.withdraw("1.2.9", reader="Dr A", reason="wrong study")
         assert taken.withdrawn
     assert records.corrections() == (taken,)
-    (event,) = records.events("correction-withdrawn")
+    (event,) = lines(records, "correction-withdrawn")
     assert (event.who, event.payload["reason"], event.payload["versions"]) == ("Dr A", "wrong study", [1])
     answered = records.record_correction(replace(ANSWERED, version=1))
     assert answered.withdrawn, "the same voxels, whatever is answered about them"
@@ -142,7 +133,7 @@ def test_acceptance_is_an_act_of_a_reader_on_one_series_of_a_release(records):
     assert records.accepted_organs("1.2.1", 1) == {"liver", "spleen"}
     assert records.accepted_organs("1.2.1", 2) == frozenset()
     assert records.accepted_organs("1.2.2", 1) == frozenset(), "the study's other series"
-    (event,) = records.events("organs-accepted")
+    (event,) = lines(records, "organs-accepted")
     assert (event.who, event.payload["organs"]) == ("Dr A", ["liver", "spleen"])
 
 
@@ -166,14 +157,14 @@ def test_an_erased_patient_is_in_no_set_and_is_refused_from_then_on(records):
     assert not records.erased("a" * 64)
     erasures = [records.erase_patient("a" * 64, who="Dr A", reason="consent withdrawn") for _ in range(2)]
     assert erasures[0] == erasures[1]
-    assert [one["case_id"] for one in erasures[0].cases] == ["tuning-1", "tuning-2"]
+    assert [one.case_id for one in erasures[0].cases] == ["tuning-1", "tuning-2"]
     assert erasures[0].thawed == {}
     assert records.cases(Purpose.TUNING) == ()
     assert records.cases(Purpose.GATE) == (GATE,)
     assert records.erased("a" * 64)
     with pytest.raises(Refused, match="patient-erased"):
         records.add_case(TUNING)
-    (event,) = records.events("patient-erased")
+    (event,) = lines(records, "patient-erased")
     assert (event.who, event.payload["patient"]) == ("Dr A", "a" * 64)
 
 

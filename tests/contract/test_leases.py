@@ -9,8 +9,9 @@ from threading import Barrier
 import pytest
 
 from models.errors import LeaseLost
-from services.records.port import Arrival, ArrivalState
+from services.records.entries import Arrival, ArrivalState
 from services.records.store import open_records
+from tests.support.log import lines, write_line
 
 LONG = 3600.0
 RUN_OUT = 0.0
@@ -57,14 +58,14 @@ def test_whoever_was_followed_neither_reads_nor_writes(records):
     for act in (
         lambda: late.change_arrival(seen, segmented, event="never"),
         lambda: late.change_arrival(None, Arrival("1.3", "1.3")),
-        lambda: late.event("never", who="test"),
+        lambda: write_line(late, "never", who="test"),
         lambda: late.take_in(["1.4"], 9),
         late.arrivals,
     ):
         with pytest.raises(LeaseLost, match=r"segment:1\.2"):
             act()
     assert [one.uid for one in records.arrivals()] == ["1.2"]
-    assert (records.feed_cursor(), records.events("never")) == (1, ())
+    assert (records.feed_cursor(), lines(records, "never")) == (1, ())
     assert records.fenced(theirs).change_arrival(seen, segmented)
 
 
@@ -80,7 +81,7 @@ def test_what_a_holder_had_before_it_took_the_lease_again_is_lost(records):
     again = records.acquire("watch", "a", LONG)
     assert again.token > before.token
     with pytest.raises(LeaseLost):
-        records.fenced(before).event("never", who="test")
+        write_line(records.fenced(before), "never", who="test")
 
 
 def test_of_many_that_ask_at_once_one_gets_it(url):

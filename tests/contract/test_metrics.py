@@ -18,10 +18,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.errors import ServingUnavailable
-from services.backup.backup import BACKUP_FAILED, BACKUP_TAKEN
 from services.metrics.exposition import RecordsCollector
-from services.metrics.figures import note_figures
-from services.records.port import ReleaseState
+from services.records.entries import ReleaseState
+from services.records.events.gate import GateDecided
+from services.records.events.operations import BackupFailed, BackupTaken
+from services.records.events.results import BoundBroken, StudySegmented
 from services.records.store import SqlRecords, open_records
 from tests.conftest import ROOT
 from tests.support.waiting import GUARD_SECONDS
@@ -55,14 +56,14 @@ def scraped(collector: RecordsCollector) -> dict[tuple[str, tuple[str, ...]], fl
     }
 
 
-def document(release: int, seconds: float, **flags: str | None) -> dict[str, Any]:
-    organs = [{"organ": organ, "flag": flag} for organ, flag in flags.items()]
-    return {
-        "study_uid": "1.2",
-        "release": release,
-        "organs": organs,
-        "seconds": {"serve": seconds, "total": seconds},
-    }
+def segmented(key: str, release: int, seconds: float, records: SqlRecords, **flags: str | None) -> None:
+    spent = {"serve": seconds, "total": seconds}
+    event = StudySegmented(study_uid="1.2", release=release, seconds=spent, flags=flags, result=key)
+    records.record(event, who="segment_study", key=event.key(key))
+
+
+def decided(decision: str, records: SqlRecords) -> None:
+    records.record(GateDecided(release=2, decision=decision), who="gate")
 
 
 def collector(records: SqlRecords, *servers: Server) -> RecordsCollector:
@@ -71,7 +72,7 @@ def collector(records: SqlRecords, *servers: Server) -> RecordsCollector:
 
 def test_a_study_counts_once_however_often_it_is_written(records: SqlRecords) -> None:
     for key, seconds in (("k1", 0.7), ("k1", 9.0), ("k2", 3.0)):
-        note_figures(key, document(4, seconds, liver="clear", spleen="review", aorta=None), records)
+        segmented(key, 4, seconds, records, liver="clear", spleen="review", aorta=None)
     found = scraped(collector(records))
     assert found["organloop_studies_total", ("4",)] == 2
     assert found["organloop_organ_flags_total", ("clear", "liver")] == 2
@@ -87,10 +88,10 @@ def test_a_study_counts_once_however_often_it_is_written(records: SqlRecords) ->
 
 
 def test_a_second_scrape_counts_only_what_is_new_and_a_restart_counts_all(records: SqlRecords) -> None:
-    note_figures("k1", document(1, 1.0, liver="clear"), records)
+    segmented("k1", 1, 1.0, records, liver="clear")
     lasting = collector(records)
     assert scraped(lasting)["organloop_studies_total", ("1",)] == 1
-    note_figures("k2", document(1, 1.0, liver="clear"), records)
+    segmented("k2", 1, 1.0, records, liver="clear")
     assert scraped(lasting)["organloop_studies_total", ("1",)] == 2
     assert scraped(collector(records)) == pytest.approx(scraped(lasting))
 
@@ -127,8 +128,11 @@ def test_segmenters_that_are_away_are_asked_at_once(tmp_path: Any) -> None:
 
 def test_decisions_and_alarms_are_counted(records: SqlRecords) -> None:
     for decision in ("promote", "refuse", "refuse"):
-        records.event("gate-decided", who="gate", payload={"decision": decision})
-    records.event("bound-broken", who="audit", payload={})
+        decided(decision, records)
+    broken = BoundBroken(
+        release=2, organ="liver", held=1, looked_at=9, low=0.1, high=0.4, promised=0.9, broken=True
+    )
+    records.record(broken, who="check_bounds")
     found = scraped(collector(records))
     assert found["organloop_gate_decisions_total", ("refuse",)] == 2
     assert found["organloop_bounds_broken_total", ()] == 1
@@ -138,17 +142,17 @@ def test_scrapes_at_the_same_time_count_nothing_twice(
     records: SqlRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(7):
-        note_figures(f"k{number}", document(1, 1.0, liver="clear"), records)
-    monkeypatch.setattr("services.records.events.STRETCH", 3)  # and what is read in pieces is read whole
-    both, read = Barrier(2), records.events_after
+        segmented(f"k{number}", 1, 1.0, records, liver="clear")
+    monkeypatch.setattr("services.metrics.exposition.STRETCH", 3)  # and what is read in pieces is read whole
+    both, read = Barrier(2), records.lines
 
-    def slowly(number: int) -> Any:
-        found = read(number)
+    def slowly(*asked: int) -> Any:
+        found = read(*asked)
         with suppress(BrokenBarrierError):
             both.wait(0.2)
         return found
 
-    monkeypatch.setattr(records, "events_after", slowly)
+    monkeypatch.setattr(records, "lines", slowly)
     lasting = collector(records)
     with ThreadPoolExecutor(2) as pool:
         found = [one.result() for one in [pool.submit(scraped, lasting) for _ in range(2)]]
@@ -158,7 +162,7 @@ def test_scrapes_at_the_same_time_count_nothing_twice(
 def test_the_first_refusal_of_the_gate_is_an_increase(records: SqlRecords) -> None:
     lasting = collector(records)
     before = scraped(lasting)["organloop_gate_decisions_total", ("refuse",)]
-    records.event("gate-decided", who="gate", payload={"decision": "refuse"})
+    decided("refuse", records)
     assert scraped(lasting)["organloop_gate_decisions_total", ("refuse",)] - before == 1
 
 
@@ -166,10 +170,10 @@ def test_how_old_the_newest_backup_is_and_how_many_failed_since_is_told(records:
     lasting = collector(records)
     assert ("organloop_last_backup_seconds", ()) not in scraped(lasting)
     for _ in range(2):
-        records.event(BACKUP_FAILED, who="backup", payload={"why": "disk full"})
+        records.record(BackupFailed(why="disk full"), who="backup")
     assert scraped(lasting)["organloop_backups_failed", ()] == 2
     taken_at = f"{datetime.now(UTC) - timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}"
-    records.event(BACKUP_TAKEN, who="backup", payload={"taken_at": taken_at})
+    records.record(BackupTaken(taken_at=taken_at, files=1, copied_bytes=1), who="backup")
     found = scraped(lasting)
     assert found["organloop_last_backup_seconds", ()] == pytest.approx(7200, abs=30)
     assert found["organloop_backups_failed", ()] == 0

@@ -22,9 +22,10 @@ from deploy.doctor.records import records
 from models.errors import StorageFailed
 from services.backup.dump import holds_records
 from services.records.database import alone, connect
-from services.records.port import ReleaseState
+from services.records.entries import ReleaseState
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
+from tests.support.log import write_line
 from tests.support.tiny_networks import publish_tiny
 from tests.support.waiting import GUARD_SECONDS, until
 
@@ -79,7 +80,7 @@ def test_the_schema_of_a_newer_program_is_worked_with_and_left_as_it_is(url):
     set_revision(url, newer)
     records = open_records(url)
     assert records.incumbent() is None
-    records.event("after-a-rollback", who="test", payload={})
+    write_line(records, "after-a-rollback", who="test", payload={})
     records.close()
     assert revision_of(url) == newer
 

@@ -10,12 +10,12 @@ import pytest
 from flows.cases.erase import erase
 from flows.corrections.withdraw import withdraw
 from flows.promotion import promote as promote_release
-from flows.promotion.promote import INCUMBENT_CHANGED, RELEASE_PROMOTED
-from flows.promotion.roll_back import BROUGHT_IN, decline, rollback
+from flows.promotion.roll_back import RolledBack, decline, rollback
 from models.errors import Refused
-from services.records.port import Correction
+from services.records.entries import Correction
 from services.wiring import Services
 from tests.support.killed import Killed
+from tests.support.log import lines
 from tests.support.promotion import BETTER, Gated, add_candidate, copy_of, gated_site, small_canary
 
 WHO = ("Dr B", "better spleens at site B")
@@ -37,14 +37,14 @@ def services(gated: Gated, tmp_path: Path) -> Services:
 
 def test_a_second_persons_promotion_of_what_serves_is_refused_and_names_the_first(services: Services) -> None:
     document = promote(2, services, *WHO)
-    before = services.records.events()
+    before = lines(services.records)
     assert promote(2, services, *WHO) == document, "the same act, told again"
     for other in (OTHER, (WHO[0], "another reason")):
         with pytest.raises(Refused, match="is-incumbent") as refusal:
             promote(2, services, *other)
         assert (refusal.value.measured["approver"], refusal.value.measured["reason"]) == WHO
         assert "nothing of what was said now is on record" in refusal.value.detail
-    assert services.records.events() == before
+    assert lines(services.records) == before
 
 
 def test_what_was_never_promoted_is_not_promoted_by_serving(services: Services) -> None:
@@ -66,10 +66,10 @@ def test_another_persons_call_completes_a_promotion_that_was_cut_short_and_is_re
 
     with pytest.raises(Killed):
         promote(2, services, *WHO, killed)
-    assert services.records.events(RELEASE_PROMOTED) == ()
+    assert lines(services.records, "release-promoted") == ()
     with pytest.raises(Refused, match="is-incumbent"):
         promote(2, services, *OTHER)
-    (done,) = services.records.events(RELEASE_PROMOTED)
+    (done,) = lines(services.records, "release-promoted")
     assert (done.who, done.payload["reason"]) == WHO
 
 
@@ -87,14 +87,12 @@ def test_a_rollback_to_what_serves_is_an_act_of_its_own(services: Services) -> N
     promote(2, services, *WHO)
     document = rollback(None, services, *OTHER)
     assert rollback(1, services, *OTHER) == document, "the same act, told again"
-    assert services.records.events(BROUGHT_IN) == ()
+    assert lines(services.records, "incumbent-brought-in") == ()
     again = rollback(1, services, "Dr D", "node 2 is back")
-    assert again == {
-        "release": 1, "replaced": None, "approver": "Dr D", "reason": "node 2 is back", "not_reached": [],
-    }  # fmt: skip
-    (event,) = services.records.events(BROUGHT_IN)
+    assert again == RolledBack(1, None, "Dr D", "node 2 is back", ())
+    (event,) = lines(services.records, "incumbent-brought-in")
     assert (event.who, event.payload["reason"], event.payload["release"]) == ("Dr D", "node 2 is back", 1)
-    assert services.records.events(INCUMBENT_CHANGED)[-1].who == "Dr C", "who made it serve stays"
+    assert lines(services.records, "incumbent-changed")[-1].who == "Dr C", "who made it serve stays"
 
 
 def test_a_second_persons_decline_is_refused_and_names_the_first(services: Services) -> None:
@@ -116,7 +114,7 @@ def test_a_second_persons_withdrawal_is_refused_unless_there_is_more_to_withdraw
     with pytest.raises(Refused, match="withdrawn") as refusal:
         take(*OTHER)
     assert refusal.value.measured["approver"] == "Dr B"
-    assert len(records.events("correction-withdrawn")) == 1
+    assert len(lines(records, "correction-withdrawn")) == 1
     records.record_correction(
         Correction("1.2.3", "1.9", "1.1", "1.1.1", 1, "correction", "Dr A", "OHIF", (), content="b" * 64)
     )

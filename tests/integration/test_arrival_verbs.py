@@ -13,7 +13,7 @@ from deploy.cli.main import app
 from flows.arrivals.archived_study import note_failed
 from flows.segmentation import flow as segmentation
 from models.errors import OrganloopError, Refused, StorageFailed
-from services.records.port import Arrival, ArrivalState
+from services.records.entries import Arrival, ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 
@@ -29,7 +29,7 @@ def services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Services:
 def test_what_came_is_listed_with_why_its_last_run_ended(services: Services) -> None:
     assert "nothing came yet" in CliRunner().invoke(app, ["arrivals"]).stdout
     services.records.change_arrival(None, SUBMITTED)
-    note_failed("1.9", StorageFailed("No space left."), services)
+    note_failed("1.9", StorageFailed("No space left."), services.records)
     answer = CliRunner().invoke(app, ["arrivals", "--json"])
     assert answer.exit_code == 0
     (row,) = json.loads(answer.stdout)

@@ -14,12 +14,13 @@ from flows.audit.verify import export
 from flows.cases.erase import erase
 from flows.gate.gate_candidate import gate_candidate
 from flows.promotion import promote as promote_release
-from services.records.port import Case, Purpose
+from services.records.entries import Case, Purpose
 from services.records.store import open_records
 from services.releases.gate_reports import pictured
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.integration.test_case_verbs import organloop
+from tests.support.log import lines, write_line
 from tests.support.promotion import add_candidate, freeze_gate_set, in_process_site, small_canary
 
 promote = partial(promote_release.promote, canary=small_canary)
@@ -86,7 +87,7 @@ def test_a_line_changed_or_dropped_is_found(home: Path) -> None:
 
 def test_an_end_cut_off_before_the_promotion_is_found_by_its_evidence_pack(home: Path) -> None:
     records = open_records(Settings(home=home).records_url)
-    change = records.events("incumbent-changed")[-1].number
+    change = lines(records, "incumbent-changed")[-1].number
     records.close()
     database(home, f"DELETE FROM events WHERE number >= {change}")
     assert f"truncated: event {change}" in found(home)
@@ -95,16 +96,16 @@ def test_an_end_cut_off_before_the_promotion_is_found_by_its_evidence_pack(home:
 def test_an_end_cut_off_after_it_is_found_by_an_export(home: Path, tmp_path: Path) -> None:
     settings = Settings(home=home)
     records = open_records(settings.records_url)
-    records.event("thing", who="somebody")
-    records.event("thing", who="somebody")
-    last = len(records.events())
+    write_line(records, "thing", who="somebody")
+    write_line(records, "thing", who="somebody")
+    last = len(lines(records))
     export(records, tmp_path / "log.jsonl")
     records.close()
     database(home, f"DELETE FROM events WHERE number = {last}")
     assert found(home) == set()
     assert found(home, tmp_path / "log.jsonl") == {f"truncated: event {last}"}
-    lines = (tmp_path / "log.jsonl").read_text().splitlines()
-    (tmp_path / "log.jsonl").write_text("\n".join([*lines[:3], *lines[4:]]))
+    kept = (tmp_path / "log.jsonl").read_text().splitlines()
+    (tmp_path / "log.jsonl").write_text("\n".join([*kept[:3], *kept[4:]]))
     assert any(fault.startswith("export-changed") for fault in found(home, tmp_path / "log.jsonl"))
 
 

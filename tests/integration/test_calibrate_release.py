@@ -9,19 +9,20 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from flows.calibration.calibrate import CANDIDATE_CALIBRATED, calibrate_release
+from flows.calibration.calibrate import calibrate_release
 from flows.calibration.cases import untaught
-from flows.calibration.random_audit import AUDIT_DRAWN, BOUND_BROKEN, check_bounds
+from flows.calibration.random_audit import check_bounds
 from flows.cases.keep import accept
 from models.corrections.ledger import HybridLabel, OrganLedger, OrganState, Provenance
 from models.errors import Refused
 from models.phantom.case import make_case
 from models.resampling import to_model_grid
 from services.cases.store import CaseContent
-from services.records.port import Correction, Purpose, ReleaseState
+from services.records.entries import Correction, Purpose, ReleaseState
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.support.learning import ORGANS, SPACING, THREADS, Site, open_site
+from tests.support.log import lines, write_line
 
 FEWEST = 10
 
@@ -75,7 +76,7 @@ def test_what_is_claimed_anew_is_a_candidate_of_the_same_weights(site):
     assert set(document["organs"]) == set(ORGANS)
     assert site.services.records.incumbent() == 1, "promotion is an act with a name"
     assert site.services.records.release_states()[2] is ReleaseState.CANDIDATE
-    (event,) = site.services.records.events(CANDIDATE_CALIBRATED)
+    (event,) = lines(site.services.records, "candidate-calibrated")
     assert event.payload["digest"] == candidate.digest
     assert len(event.payload["patients"]) == FEWEST
     assert calibrate_release(site.services)["digest"] == candidate.digest
@@ -99,7 +100,7 @@ def test_images_that_are_kept_for_tuning_under_another_patient_do_not_count(site
     kept = services.records.cases(Purpose.CALIBRATION)
     content = services.cases.read(kept[0])
     services.cases.add(services.records, "twin", "twin", Purpose.TUNING, "edited-from-1", content)
-    assert untaught(services, kept) == list(kept[1:])
+    assert untaught(kept, services.cases, services.records) == list(kept[1:])
     with pytest.raises(Refused, match="too-few-cases") as refused:
         calibrate_release(services)
     assert refused.value.measured["same_images"] == 1
@@ -130,25 +131,25 @@ def test_bounds_of_audited_studies_that_readers_contradict_raise_an_alert(site, 
         audited.correct(seed, "stomach")
     audited.study(4)
     records = audited.services.records
-    drawn = records.events(AUDIT_DRAWN)
+    drawn = lines(records, "audit-drawn")
     assert len(drawn) == 4
     assert drawn[0].payload["organs"]["stomach"]["bound"] > 0.4, "the truth is far from this"
-    found = check_bounds(audited.services)
+    found = check_bounds(audited.services.records, audited.services.releases)
     assert (found["drawn"], found["reviewed"], found["alerts"]) == (4, 3, ["stomach"])
     (waiting,) = found["waiting"]
     assert waiting["study_uid"] == drawn[3].payload["study_uid"]
     row = found["organs"]["stomach"]
     assert (row["held"], row["looked_at"], row["broken"]) == (0, 3, True)
     assert row["high"] < row["promised"] == 0.9
-    assert check_bounds(audited.services) == found
+    assert check_bounds(audited.services.records, audited.services.releases) == found
     first = records.corrections()[0]
-    (alert,) = records.events(BOUND_BROKEN)
+    (alert,) = lines(records, "bound-broken")
     assert alert.payload["organ"] == "stomach"
     home = {"ORGANLOOP_HOME": str(audited.services.settings.home)}
     result = CliRunner().invoke(app, ["bounds", "--json"], env=home)
     assert (result.exit_code, json.loads(result.stdout)["alerts"]) == (1, ["stomach"])
     records.withdraw(first.sop_instance_uid, reader="Dr A", reason="wrong phase")
-    found = check_bounds(audited.services)
+    found = check_bounds(audited.services.records, audited.services.releases)
     assert (found["reviewed"], found["organs"]["stomach"]["looked_at"]) == (2, 2), "never said"
 
 
@@ -156,10 +157,10 @@ def test_what_readers_accept_of_an_audited_study_counts_as_held(site, monkeypatc
     monkeypatch.setenv("ORGANLOOP_AUDIT_SHARE", "1")
     services = connect_in_process(Settings(home=site.services.settings.home, threads=THREADS))
     Site(services, site.folder).study(6)
-    (claimed,) = (event.payload for event in services.records.events(AUDIT_DRAWN))
+    (claimed,) = (event.payload for event in lines(services.records, "audit-drawn"))
     assert claimed["organs"]["stomach"]["bound"] is not None
-    accept(claimed["study_uid"], ["stomach"], "Dr A", services)
-    found = check_bounds(services)
+    accept(claimed["study_uid"], ["stomach"], "Dr A", services.records, services.releases)
+    found = check_bounds(services.records, services.releases)
     assert (found["drawn"], found["reviewed"], found["alerts"], found["waiting"]) == (1, 1, [], [])
     (row,) = found["organs"].values()
     assert (row["held"], row["looked_at"], row["accepted"]) == (1, 1, 1)
@@ -170,18 +171,18 @@ def test_only_what_readers_make_of_the_series_that_was_drawn_is_a_word_on_its_cl
     claim = {"bound": 0.8, "confidence": 0.9, "volume_ml": 100.0, "reasons": []}
     claimed = {"study_uid": "1.2", "series_uid": "1.2.1", "release": 1, "importance_ml": 5.0}
     payload = {**claimed, "organs": dict.fromkeys(("stomach", "liver"), claim)}
-    records.event(AUDIT_DRAWN, who="segment_study", payload=payload)
+    write_line(records, "audit-drawn", who="segment_study", payload=payload)
     edited = OrganLedger("stomach", OrganState.EDITED, 1, 1, 0, 10.0, 20.0, 2.0)
     of_it = Correction("1.2.7", "1.2.8", "1.2", "1.2.1", 1, "correction", "Dr A", "", (edited,))
     of_another = replace(of_it, sop_instance_uid="1.2.9", series_uid="1.2.2")
     records.record_correction(of_another)
     records.record_acceptance("1.2", "1.2.2", 1, ["liver"], "Dr A")
-    found = check_bounds(site.services)
+    found = check_bounds(site.services.records, site.services.releases)
     assert (found["reviewed"], found["organs"], len(found["waiting"])) == (0, {}, 1)
     records.record_correction(of_it)
     records.record_correction(replace(of_another, content="d" * 64, organs=()))
     records.record_acceptance("1.2", "1.2.1", 1, ["liver"], "Dr A")
-    found = check_bounds(site.services)
+    found = check_bounds(site.services.records, site.services.releases)
     held = {organ: (row["held"], row["looked_at"], row["accepted"]) for organ, row in found["organs"].items()}
     assert held == {"stomach": (1, 1, 0), "liver": (1, 1, 1)}
     assert (found["reviewed"], found["waiting"]) == (1, [])
@@ -189,6 +190,6 @@ def test_only_what_readers_make_of_the_series_that_was_drawn_is_a_word_on_its_cl
 
 def test_a_study_that_is_not_drawn_claims_nothing_on_record(site):
     site.correct(3, "stomach")
-    assert site.services.records.events(AUDIT_DRAWN) == ()
-    found = check_bounds(site.services)
+    assert lines(site.services.records, "audit-drawn") == ()
+    found = check_bounds(site.services.records, site.services.releases)
     assert (found["drawn"], found["organs"], found["alerts"]) == (0, {}, [])

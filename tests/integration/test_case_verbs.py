@@ -22,11 +22,12 @@ from services.cases.store import CaseStore
 from services.dicom.ct.phantom_series import phantom_images, write_phantom_series, write_truth
 from services.dicom.ct.provenance import patient_of
 from services.dicom.ct.series import choose_series, load, read_series
-from services.records.port import Purpose
+from services.records.entries import Purpose
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
 from tests.support.ct_files import case, edit, setting, written
+from tests.support.log import lines
 from tests.support.returned_segs import frames_of, put_on_record, repainted
 from tests.support.tiny_networks import publish_tiny
 
@@ -161,7 +162,7 @@ def test_our_own_seg_is_no_independent_truth(settings: Settings, ohif: Path) -> 
     assert refusal["measured"] == {"segment": 1}, "by its SegmentAlgorithmType, with no result on record"
     saved = dcmread(ohif / "saved-by-ohif.dcm", stop_before_pixels=True)
     records = open_records(settings.records_url)
-    records.first_written("key", records.events()[0].at)
+    records.first_written("key", lines(records)[0].at)
     records.record_result(
         "key",
         study_uid=saved.StudyInstanceUID,
@@ -178,7 +179,7 @@ def test_our_own_seg_is_no_independent_truth(settings: Settings, ohif: Path) -> 
 def test_the_correction_of_a_result_is_no_independent_truth(settings: Settings, ohif: Path) -> None:
     sent = dcmread(ohif / "sent.dcm", stop_before_pixels=True)
     records = open_records(settings.records_url)
-    records.first_written("key", records.events()[0].at)
+    records.first_written("key", lines(records)[0].at)
     records.record_result(
         "key",
         study_uid=sent.StudyInstanceUID,
@@ -339,7 +340,7 @@ def test_an_acceptance_names_the_release_whose_result_was_seen(settings: Setting
     words = ("accept", tmp_path / "ct", "--reader", "Dr A", "--organs")
     assert organloop(settings, *words, "liver")[1]["code"] == "no-result"
     records = open_records(settings.records_url)
-    records.first_written("key", records.events()[0].at)
+    records.first_written("key", lines(records)[0].at)
     records.record_result("key", study_uid=uid, series_uid="1.2", release=1, objects={"organ-seg": "1.3"})
     assert organloop(settings, *words, "kidney") == (
         3,
@@ -358,7 +359,7 @@ def test_of_a_study_with_results_of_two_series_one_is_named(settings: Settings) 
     records = open_records(settings.records_url)
     records.set_incumbent(1, approver="IT", reason="told again")
     for series in ("1.2.1", "1.2.2"):
-        records.first_written(series, records.events()[0].at)
+        records.first_written(series, lines(records)[0].at)
         objects = {"organ-seg": f"{series}.9"}
         records.record_result(series, study_uid="1.2", series_uid=series, release=1, objects=objects)
     words = ("accept", "1.2", "--reader", "Dr A", "--organs", "liver")

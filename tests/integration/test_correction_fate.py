@@ -24,10 +24,11 @@ from models.corrections import label_doubts
 from models.errors import Refused
 from services.cases import tuning_evidence as evidence
 from services.cases.store import CaseContent, CaseStore
-from services.records.port import Arrival, ArrivalState, Case, ReleaseState
+from services.records.entries import Arrival, ArrivalState, Case, ReleaseState
 from services.records.store import SqlRecords
 from services.wiring import Services
 from tests.support.learning import ORGANS, TUNING, Site
+from tests.support.log import write_line
 from tests.support.returned_segs import everything
 
 
@@ -175,7 +176,7 @@ def test_what_was_tried_in_vain_says_how_its_ladder_ended(corrected: Site, tmp_p
     ladders = {organ: {"end": "no-gain", "rungs": []} for organ in run.evidence.organs}
     report = {"ladders": ladders, "levels": dict.fromkeys(ladders, "incumbent"), "doubts": []}
     payload = {"key": run.key, "report": report, "seconds": {"total": 1.0}}
-    services.records.event("tuning-declined", who="tune_heads", payload=payload, key=run.key)
+    write_line(services.records, "tuning-declined", who="tune_heads", payload=payload, key=run.key)
     (fate,) = fates(names(services)[0], services, TUNING)
     aorta = next(one for one in fate.organs if one.organ == "aorta")
     assert aorta.code == "no-better"

@@ -21,12 +21,13 @@ from models.errors import Refused
 from models.organs import organ
 from models.phantom.case import make_case
 from services.dicom.ct.series import load, read_series
-from services.records.port import Arrival, ArrivalState, Purpose
+from services.records.entries import Arrival, ArrivalState, Purpose
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.support.archive import Archive
 from tests.support.arrivals import Hospital, open_hospital, write_short_phantom
 from tests.support.learning import SAVED_AT, SPACING, Site, open_site
+from tests.support.log import lines
 
 PATIENCE_SECONDS = 60
 
@@ -110,7 +111,7 @@ def test_each_seg_that_came_bears_what_ingest_said_of_it(
     assert "stomach" in arrivals["1.2.1"].detail
     assert "organloop ingest 1.2.3 --as" in arrivals["1.2.3"].detail
     assert arrivals["1.2.4"].detail == "the SEG is in another frame of reference"
-    (event,) = hospital.services.records.events("correction-refused")
+    (event,) = lines(hospital.services.records, "correction-refused")
     assert (event.payload["uid"], event.payload["code"]) == ("1.2.4", "other-frame-of-reference")
     assert hospital.worker.launched(INGEST) == sorted(hospital.worker.launched(INGEST)), "each once"
     monkeypatch.setenv("ORGANLOOP_HOME", str(hospital.services.settings.home))

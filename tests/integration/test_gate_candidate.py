@@ -12,17 +12,18 @@ import pytest
 
 from flows.gate.cost import PROBES
 from flows.gate.gate_candidate import all_reasons, gate_candidate
-from flows.gate.trial import GATE_DECIDED, policy, trial_of
+from flows.gate.trial import policy, trial_of
 from models.errors import Refused
 from models.gate.rescan import RESCANS
 from models.organs import organ
 from models.release import Release, sha256_hex
-from services.records.port import Purpose, ReleaseState
+from services.records.entries import Purpose, ReleaseState
 from services.releases import gate_reports
 from services.releases.gate_reports import PICTURED
 from services.settings import Settings
 from services.wiring import Services
 from tests.support.killed import Killed
+from tests.support.log import lines
 from tests.support.promotion import (
     InProcessEndpoint,
     add_candidate,
@@ -89,7 +90,7 @@ def test_a_better_candidate_may_be_promoted_and_the_decision_is_kept(site) -> No
     endpoint.asked.clear()
     assert gate_candidate(2, services) == report
     assert endpoint.asked == []
-    (event,) = services.records.events(GATE_DECIDED)
+    (event,) = lines(services.records, "gate-decided")
     assert (event.payload["against"], event.payload["decision"]) == (1, "needs-approval")
     assert services.records.release_states()[2] is ReleaseState.NEEDS_APPROVAL
     assert services.records.incumbent() == 1
@@ -230,7 +231,7 @@ def test_a_set_that_has_grown_asks_for_a_new_decision_and_the_old_version_stays(
     old = services.records.frozen(Purpose.GATE, 1)
     assert old is not None
     assert (old.digest, len(old.manifest)) == (first["gate_set"]["digest"], 12)
-    assert [e.payload["gate_set"] for e in services.records.events(GATE_DECIDED)] == [
+    assert [e.payload["gate_set"] for e in lines(services.records, "gate-decided")] == [
         first["gate_set"]["digest"],
         second["gate_set"]["digest"],
     ]
@@ -267,7 +268,7 @@ def test_killed_at_any_case_it_goes_on_where_it_was(site) -> None:
             continue
     assert 12 + PROBES <= endpoint.asked.count(2) <= 12 + PROBES + 2, "the worst two may be asked again"
     assert report["decision"] == "needs-approval"
-    assert len(services.records.events(GATE_DECIDED)) == 1
+    assert len(lines(services.records, "gate-decided")) == 1
     assert any("gate case 12 of 12: about 0 s left" in message for message in told)
 
 
@@ -322,7 +323,7 @@ def test_a_frozen_set_that_is_not_what_was_frozen_decides_nothing(site) -> None:
     with pytest.raises(Refused, match="gate-set-changed"):
         gate_candidate(2, services)
     assert endpoint.asked == []
-    assert services.records.events(GATE_DECIDED) == ()
+    assert lines(services.records, "gate-decided") == ()
 
 
 def test_a_changed_margin_or_policy_asks_for_a_new_decision(site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,7 +345,7 @@ def test_the_decision_on_record_names_the_digest_of_the_report(site) -> None:
     gate_set(site, 12, spleen_truth=2)
     gate_candidate(2, services)
     (file,) = (services.releases.folder / "releases" / "2" / "gate").glob("*.json")
-    (event,) = services.records.events(GATE_DECIDED)
+    (event,) = lines(services.records, "gate-decided")
     assert event.payload["report"] == sha256_hex(file.read_bytes())
     assert event.payload["trial"] == trial_of(2, services).key
     file.chmod(0o644)

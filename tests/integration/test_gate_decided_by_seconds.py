@@ -10,15 +10,16 @@ import pytest
 import flows.gate.gate_candidate
 from flows.gate.gate_candidate import gate_candidate
 from flows.gate.page import page_of
-from flows.gate.trial import GATE_DECIDED, trial_of
+from flows.gate.trial import trial_of
 from flows.gate.views import Views
 from flows.promotion.promote import require_passed
 from models.gate.report import GateReport
 from models.release import Release
-from services.records.port import ReleaseState
+from services.records.entries import ReleaseState
 from services.releases.gate_reports import GateReports, Trial
 from services.wiring import Services
 from tests.integration.test_gate_candidate import BETTER, codes, gate_set
+from tests.support.log import lines
 from tests.support.promotion import InProcessEndpoint, add_candidate, in_process_site
 
 
@@ -61,7 +62,7 @@ def test_what_an_earlier_version_has_decided_is_found_and_may_be_acted_on(site, 
     endpoint.asked.clear()
     assert gate_candidate(2, services) == before
     assert endpoint.asked == []
-    assert len(services.records.events(GATE_DECIDED)) == 1
+    assert len(lines(services.records, "gate-decided")) == 1
     assert require_passed(2, services) == 1
     reports = GateReports(services.releases.folder)
     trial = trial_of(2, services)
@@ -79,7 +80,7 @@ def test_what_seconds_have_refused_is_decided_anew_and_the_old_report_stays(site
     kept = old.read_bytes()
     report = gate_candidate(2, services)
     assert (report["decision"], codes(report)) == ("needs-approval", {"few-patients", "looked-before"})
-    assert (old.read_bytes(), len(services.records.events(GATE_DECIDED))) == (kept, 2)
+    assert (old.read_bytes(), len(lines(services.records, "gate-decided"))) == (kept, 2)
     assert services.records.release_states()[2] is ReleaseState.NEEDS_APPROVAL
     endpoint.asked.clear()
     assert gate_candidate(2, services) == report

@@ -17,7 +17,8 @@ from flows.gate.gate_candidate import all_reasons, gate_candidate
 from flows.gate.trial import STUDIES_OF_A_SITE, learnt_patients, served_sites
 from models.errors import Refused, StorageFailed
 from models.inference.segmentation import Segmentation
-from services.records.port import Purpose, manifest_digest
+from services.records.entries import Purpose, manifest_digest
+from services.records.events.candidates import CandidateTuned
 from services.wiring import Services
 from tests.support.promotion import (
     InProcessEndpoint,
@@ -96,11 +97,15 @@ def test_the_same_images_under_another_pseudonym_are_a_leak(services: Services) 
         services.records, "a correction", "the patient under another PatientID", Purpose.TUNING,
         "edited-from-1", services.cases.read(case), case.site,
     )  # fmt: skip
-    payload = {
-        "release": 2, "organs": ["spleen"], "cases": [twin.case_id], "patients": [twin.patient],
-        "sites": ["B"],
-    }  # fmt: skip
-    services.records.event("candidate-tuned", who="tune_heads", payload=payload)
+    learnt = CandidateTuned(
+        run="a run",
+        release=2,
+        organs=("spleen",),
+        cases=(twin.case_id,),
+        patients=(twin.patient,),
+        sites=("B",),
+    )
+    services.records.record(learnt, who="tune_heads")
     candidate = services.releases.release(2)
     found = learnt_patients(candidate, services.records.cases(Purpose.GATE), services)
     assert found == {twin.patient, case.patient}
@@ -126,7 +131,7 @@ def test_a_site_of_many_segmented_studies_is_served_and_must_be_covered(services
     for study in range(STUDIES_OF_A_SITE):
         segmented(study, "North")
         segmented(0, "a CD from elsewhere")
-    assert served_sites(services) == {"A", "B", "North"}
+    assert served_sites(services.records) == {"A", "B", "North"}
     report = gate_candidate(2, services)
     assert report["decision"] == "insufficient-evidence"
     assert "Site North has 0 gate patients" in report["reasons"][0]["detail"]

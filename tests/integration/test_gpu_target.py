@@ -17,7 +17,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from flows.serving.proof import SERVED_DIFFERS, SERVED_PROVEN, prove_served
+from flows.serving.proof import prove_served
 from flows.serving.serve import load
 from models.contract import HEAD_LOGIT, HEAD_SPREAD, SEGMENTER, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
 from models.errors import InvalidRelease, ServingRejected, ServingUnavailable, StorageFailed
@@ -29,6 +29,7 @@ from services.triton.client import TritonSegmenter
 from services.triton.gpu_target import GpuTarget, part_names
 from services.triton.repository import TritonRepository
 from tests.support.gpu_server import DEVICE, GpuServer
+from tests.support.log import lines
 from tests.support.serving import MODEL, THREADS, thrown_away
 from tests.support.tiny_networks import noisy_body, publish_tiny
 from tests.support.waiting import GUARD_SECONDS, end_at_once
@@ -168,7 +169,7 @@ def test_what_a_gpu_server_answers_is_proven_once_before_it_counts(site: Site, t
     for _ in range(2):
         prove_served(release, services, site.triton, told.append)
     assert len(told) == 1
-    (event,) = services.records.events(SERVED_PROVEN)
+    (event,) = lines(services.records, "served-proven")
     assert event.payload["flipped"] == {"liver": 0, "spleen": 0}
     assert event.payload["profile"] == f"onnxruntime/{DEVICE}/fp32"
     with pytest.raises(InvalidRelease, match="release 99 is not in the model repository"):
@@ -200,8 +201,8 @@ def test_a_gpu_server_that_answers_with_another_network_is_found_out(site: Site,
     with pytest.raises(InvalidRelease, match=r"release 8 is not served as it was proven: .* spleen"):
         load(release, services)
     assert 8 not in site.repository.versions()
-    assert services.records.events(SERVED_PROVEN) == ()
-    (event,) = services.records.events(SERVED_DIFFERS)
+    assert lines(services.records, "served-proven") == ()
+    (event,) = lines(services.records, "served-differs")
     assert "spleen" in event.payload["why"]
     assert event.payload["profile"] == site.triton.profile(8)
     site.server.mirror(site.repository.folder)

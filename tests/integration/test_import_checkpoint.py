@@ -19,10 +19,11 @@ from models.errors import InvalidRelease
 from models.inference.windows import Prediction
 from models.network.checkpoints import importing as checkpoint_import
 from services.inference.engine import OpenVinoEngine
-from services.records.port import ReleaseState
+from services.records.entries import ReleaseState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.support.imported import SMALL, Imported, served_figures
+from tests.support.log import lines
 
 WINDOW = SMALL
 ORGANS = ("liver", "spleen")
@@ -79,7 +80,7 @@ def test_it_is_an_uncalibrated_candidate_that_serves_nobody_and_says_what_is_tak
     again = keep_checkpoint(file, services, ORGANS)
     assert (again["release"], again["digest"]) == (1, document["digest"])
     assert services.releases.numbers() == (1,)
-    assert len(services.records.events("checkpoint-imported")) == 1
+    assert len(lines(services.records, "checkpoint-imported")) == 1
 
 
 def test_what_the_engine_answers_otherwise_is_not_published(

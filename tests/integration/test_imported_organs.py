@@ -30,6 +30,7 @@ from services.wiring import Services, connect_in_process
 from tests.support.ct_files import case as small_case
 from tests.support.imported import Imported
 from tests.support.learning import SAVED_AT
+from tests.support.log import lines
 from tests.support.serving import server_at
 from tests.support.waiting import GUARD_SECONDS
 
@@ -64,7 +65,7 @@ def result(imported: Imported, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree(imported.home, folder / "home")
     services, number = connect_in_process(Settings(home=folder / "home")), imported.document["release"]
-    make_first(number, services, "Ada", "a first release of our own")
+    make_first(number, services.releases, services.records, "Ada", "a first release of our own")
     write(services.releases.release(number), services)
     with (
         server_at(folder / "home" / "triton") as process,
@@ -141,7 +142,7 @@ def test_a_correction_of_a_further_organ_is_taken_in(result: Result, tmp_path: P
 
 def test_an_imported_release_is_made_first_only_where_none_serves(result: Result) -> None:
     with pytest.raises(Refused) as refused:
-        make_first(1, result.services, "Ada", "again")
+        make_first(1, result.services.releases, result.services.records, "Ada", "again")
     assert refused.value.code == "incumbent-exists"
-    (change,) = result.services.records.events("incumbent-changed")
+    (change,) = lines(result.services.records, "incumbent-changed")
     assert (change.who, change.payload["to"], change.payload["from"]) == ("Ada", 1, None)

@@ -10,16 +10,16 @@ from pydicom import dcmread
 
 from flows.corrections.ingest import ingest
 from flows.corrections.returned_seg import Memory
-from flows.corrections.sums import KEPT_OUT_OF_TUNING
 from models.corrections.ledger import Provenance
 from services.cases.store import CaseStore
 from services.dicom.ct.series import load, read_series
 from services.dicom.seg.files import find_seg
 from services.dicom.seg.reader import read_seg
-from services.records.port import Case, Purpose
+from services.records.entries import Case, Purpose
 from services.records.store import open_records
 from tests.corrections import KIDNEY_OVERPAINTED, LIVER_ADDED
 from tests.support.dcmqi import slicer_saves
+from tests.support.log import lines
 from tests.support.returned_segs import UNTOUCHED, altered, changes, everything, put_on_record, without_spleen
 
 SPACING = (5.0, 5.0, 5.0)
@@ -124,12 +124,12 @@ def test_an_accepted_organ_that_did_not_come_back_is_in_doubt(ohif, memory, show
 
 def test_another_releases_result_is_no_readers_word(ohif, memory, shown):
     put_on_record(memory.records, ohif / "saved-by-ohif.dcm", ohif / "ct", release=2, key="key 2")
-    before = memory.records.events()
+    before = lines(memory.records)
     document = ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
     assert (document["status"], document["kept"]) == ("ours-unchanged", False)
     assert document["why"].startswith("ours-unchanged: ")
     assert set(changes(document).values()) == {UNTOUCHED}
-    assert memory.records.events() == before
+    assert lines(memory.records) == before
     assert memory.records.cases(Purpose.TUNING) == ()
 
 
@@ -145,7 +145,7 @@ def test_what_an_algorithm_changed_is_asked_about_and_not_learnt_from(ohif, memo
     }  # fmt: skip
     assert set(changes(document).values()) == {UNTOUCHED}
     assert (document["kept"], document["why"].split(":")[0]) == (False, "not-edited")
-    (correction,) = memory.records.corrections_since(1)
+    (correction,) = memory.records.corrections()
     assert {question["why"] for question in correction.questions} == {"automatic"}
 
 
@@ -157,13 +157,13 @@ def test_a_correction_of_a_patient_without_a_number_is_kept_out_of_tuning(ohif, 
     document = ingest(ohif / "saved-by-ohif.dcm", tmp_path, ohif / "sent.dcm", memory)
     assert (document["kept"], document["why"].split(":")[0]) == (False, "missing-patient-id")
     assert memory.records.cases(Purpose.TUNING) == ()
-    assert len(memory.records.events(KEPT_OUT_OF_TUNING)) == 1
+    assert len(lines(memory.records, "kept-out-of-tuning")) == 1
 
 
 def test_a_correction_is_kept_once_with_hybrid_labels(ohif, memory, shown):
     documents = [ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory) for _ in range(2)]
     assert documents[0] == documents[1]
-    (correction,) = memory.records.corrections_since(1)
+    (correction,) = memory.records.corrections()
     assert (correction.release, correction.sent_uid) == (1, shown.SOPInstanceUID)
     (case,) = memory.records.cases(Purpose.TUNING)
     assert case.origin == "edited-from-1"
@@ -192,17 +192,17 @@ def test_a_patient_of_the_gate_set_is_kept_out_of_tuning(ohif, memory, shown):
     memory.records.add_case(Case("gate-1", Purpose.GATE, patient, "independent", "0" * 64))
     document = ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
     assert (document["kept"], document["why"].split(":")[0]) == (False, "patient-leak")
-    assert len(memory.records.corrections_since(1)) == 1, "it is a correction all the same"
+    assert len(memory.records.corrections()) == 1, "it is a correction all the same"
     assert memory.records.cases(Purpose.TUNING) == ()
     assert [path.name for path in memory.cases.folder.iterdir()] == ["site.key"]
-    assert len(memory.records.events(KEPT_OUT_OF_TUNING)) == 1
+    assert len(lines(memory.records, "kept-out-of-tuning")) == 1
 
 
 def test_a_correction_of_an_unknown_result_has_no_origin_and_teaches_nothing(ohif, memory):
     documents = [ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory) for _ in range(2)]
     assert {(one["kept"], one["why"].split(":")[0]) for one in documents} == {(False, "unknown-result")}
     assert memory.records.cases(Purpose.TUNING) == ()
-    assert len(memory.records.events(KEPT_OUT_OF_TUNING)) == 1
+    assert len(lines(memory.records, "kept-out-of-tuning")) == 1
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ import pytest
 
 from flows.corrections import keep as keep_correction
 from flows.corrections.ingest import ingest
-from flows.corrections.keep import READERS_DISAGREE
 from flows.corrections.returned_seg import Memory
-from flows.corrections.sums import KEPT_OUT_OF_TUNING, sums
+from flows.corrections.sums import sums
 from flows.corrections.withdraw import withdraw
 from models.corrections.ledger import Provenance
 from models.corrections.scopes import Scope
@@ -25,11 +24,12 @@ from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
 from services.cases.tuning_evidence import gather
 from services.dicom.returned.answers import WrongAnswer
-from services.records.port import Purpose
+from services.records.entries import Purpose
 from services.records.store import SqlRecords, open_records
 from services.releases.store import ReleaseStore
 from tests.conftest import ROOT
 from tests.corrections import LIVER_ADDED, SAVED_BY_OHIF_AT
+from tests.support.log import lines
 from tests.support.returned_segs import altered, changes, erase_rows, put_on_record, repainted, without_spleen
 
 SPACING = (5.0, 5.0, 5.0)
@@ -77,7 +77,7 @@ def test_an_acceptance_after_the_correction_is_the_next_version(ohif, memory, ta
     assert (document["version"], document["kept"]) == (2, True)
     assert changes(document)["spleen"] == ("accepted", 0, 0, 0)
     assert teaching(memory) == {f"{study['sop_instance_uid']}/2": ("liver",)}
-    assert memory.records.events(KEPT_OUT_OF_TUNING) == ()
+    assert lines(memory.records, "kept-out-of-tuning") == ()
 
 
 def test_an_answer_given_later_grows_the_record_and_stays_answered(ohif, memory, take_in, tmp_path):
@@ -153,7 +153,7 @@ def test_readers_side_by_side_are_compared_and_the_latest_teaches_where_they_agr
         1.0,
     )
     assert teaching(memory) == {second: ("liver", "spleen")}
-    assert memory.records.events(READERS_DISAGREE) == ()
+    assert lines(memory.records, "readers-disagree") == ()
 
 
 def test_where_readers_disagree_none_teaches_until_one_is_withdrawn(memory, two_readers, take_in, tmp_path):
@@ -164,7 +164,7 @@ def test_where_readers_disagree_none_teaches_until_one_is_withdrawn(memory, two_
     assert measured < 0.92, "the liver's target"
     (agreement,) = memory.records.agreements()
     assert agreement.dsc == pytest.approx(measured)
-    (event,) = memory.records.events(READERS_DISAGREE)
+    (event,) = lines(memory.records, "readers-disagree")
     assert event.payload == {"corrections": [first, second], "organ": "liver", "dsc": round(measured, 4)}
     assert teaching(memory) == {second: ("spleen",)}, "the liver waits"
     assert teaching(memory, ReadersDisagree.LATEST) == {second: ("liver", "spleen")}

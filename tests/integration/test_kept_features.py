@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from pydicom import dcmread
 
-from flows.cases.kept_features import forget_features
 from flows.segmentation.segment import segment
 from flows.tuning import tune as tune_heads
 from flows.tuning.lessons import lessons_of
@@ -60,7 +60,7 @@ def test_kept_features_are_forgotten_after_a_time_and_with_their_patient(correct
     killed_amid_writing.write_bytes(b"half of it")
     for path in (first, killed_amid_writing):
         os.utime(path, (0, 0))
-    assert forget_features(services) == 1
+    assert FeatureStore(services.cases).forget(services.settings.keep_features_days) == 1
     assert sorted(path for path in folder.rglob("*") if path.is_file()) == [second, third]
     assert store.erase(second.parent.name) == 1
     assert sorted(folder.glob("*/*.npz")) == [third]
@@ -108,15 +108,16 @@ def test_two_who_begin_a_run_at_once_hold_the_same_features(corrected, tmp_path,
 def test_a_run_is_not_taken_up_with_other_features_than_it_began_with(corrected, tmp_path):
     services = corrected.copy(tmp_path).services
     run = plan(services, None, TUNING)
-    lessons = lessons_of(services, run, lambda _: None)
+    read = partial(lessons_of, run, services.cases, services.releases, services.settings, lambda _: None)
+    lessons = read()
     begun = tune_heads._seen(run, lessons)
-    assert begun == tune_heads._seen(run, lessons_of(services, run, lambda _: None))
+    assert begun == tune_heads._seen(run, read())
     assert begun != tune_heads._seen(replace(run, settings=replace(TUNING, device="cuda")), lessons)
     FeatureStore(services.cases).erase(run.evidence.corrected[0].case.patient)
-    assert begun == tune_heads._seen(run, lessons_of(services, run, lambda _: None)), "it holds its own"
+    assert begun == tune_heads._seen(run, read()), "it holds its own"
     (held, *_) = (services.settings.home / "tuning").rglob("*.npz")
     held.write_bytes(b"damaged")
-    assert begun != tune_heads._seen(run, lessons_of(services, run, lambda _: None))
+    assert begun != tune_heads._seen(run, read())
 
 
 def test_a_run_that_was_killed_goes_on_with_the_features_it_began_with(corrected, tmp_path, monkeypatch):
@@ -132,7 +133,7 @@ def test_a_run_that_was_killed_goes_on_with_the_features_it_began_with(corrected
             tune(killed, settings=TUNING)
     for path in (killed.cases.folder / "features").glob("*/*.npz"):
         os.utime(path, (0, 0))
-    assert forget_features(killed) == 3
+    assert FeatureStore(killed.cases).forget(killed.settings.keep_features_days) == 3
     document = tune(killed, settings=TUNING)
     assert (document["digest"], document["cost"]["steps"]) == (expected["digest"], 0)
     assert list((killed.settings.home / "tuning").iterdir()) == []
@@ -153,7 +154,7 @@ def test_a_run_that_nobody_took_up_for_a_week_is_given_up(corrected, tmp_path):
     home = services.settings.home
     runs = [plan(services, None, replace(TUNING, seed=seed)) for seed in (0, 1)]
     for run in runs:
-        lessons_of(services, run, lambda _: None)
+        lessons_of(run, services.cases, services.releases, services.settings, lambda _: None)
     old, young = (tuning_folder(home, run.key) for run in runs)
     trained = home / "training" / "a run"
     (trained / "cases").mkdir(parents=True)

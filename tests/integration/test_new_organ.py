@@ -22,7 +22,7 @@ from models.organs import organ
 from models.phantom.case import make_case
 from models.release import Release
 from services.dicom.ct.phantom_series import write_phantom_series, write_truth
-from services.records.port import Purpose, ReleaseState
+from services.records.entries import Purpose, ReleaseState
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import pictured
 from services.wiring import Services
@@ -121,13 +121,13 @@ def test_the_gate_demands_truth_of_an_organ_that_was_never_new(site, monkeypatch
 
 def test_a_person_promotes_it_and_the_evidence_pack_says_what_was_known(promoted) -> None:
     services, document = promoted
-    assert (services.records.incumbent(), document["replaced"]) == (2, 1)
-    pack = EvidencePacks(services.releases.folder).read(document["evidence"])
+    assert (services.records.incumbent(), document.replaced) == (2, 1)
+    pack = EvidencePacks(services.releases.folder).read(document.evidence)
     modified = pack["description_of_modifications"]
     assert (modified["new_organs"], modified["unchanged_heads"]) == (["stomach"], ["liver", "spleen"])
     assert pack["impact_assessment"]["organs"][2]["new"]["estimate"] == 0.9
     assert len(pack["impact_assessment"]["golden_studies"]["cases"]) == 2
-    page = promote_release.promotion_page(document, services)
+    page = promote_release.promotion_page(document, services.releases)
     assert "New, and compared with nothing: Stomach." in page.splitlines()
 
 
@@ -163,7 +163,7 @@ def test_back_at_the_release_without_it_all_goes_on_and_cases_with_truth_measure
     promoted,
 ) -> None:
     services, _ = promoted
-    assert rollback(None, services, *WHO)["release"] == 1
+    assert rollback(None, services, *WHO).release == 1
     load(services, publish(services, 5, 1, "spleen", liver=1, spleen=3))
     report = gate_candidate(5, services)
     assert [one["organ"] for one in report["organs"]] == ["liver", "spleen"]
@@ -176,7 +176,7 @@ def test_back_at_the_release_without_it_all_goes_on_and_cases_with_truth_measure
     assert (report["decision"], codes(report)) == ("needs-approval", {"new-organ"})
     new = report["organs"][2]["new"]
     assert (new["drawn"], new["patients"], new["mean"], new["least"]) == (CASES, CASES, 1.0, 1.0)
-    assert promote_release.promote(6, services, *WHO, canary=small_canary)["replaced"] == 1
+    assert promote_release.promote(6, services, *WHO, canary=small_canary).replaced == 1
 
 
 def test_results_take_the_organs_from_the_release_and_a_new_one_is_never_clear(tmp_path: Path) -> None:

@@ -15,13 +15,14 @@ from flows.corrections.ingest import ingest
 from flows.segmentation import flow as segmentation
 from flows.segmentation.segment import segment
 from models.errors import LeaseLost, ReadFailed, ServingUnavailable
-from services.records.port import Arrival, ArrivalState
+from services.records.entries import Arrival, ArrivalState
 from services.records.store import open_records
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.support.archive import Archive
 from tests.support.arrivals import SLICES, Hospital, open_hospital, write_short_phantom
 from tests.support.learning import ORGANS, Site, open_site
+from tests.support.log import lines
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def test_an_image_that_the_archive_lists_and_nobody_can_read_is_no_verdict_on_th
     with pytest.raises(ReadFailed, match=f"1 of the {SLICES} images that the archive lists"):
         segment(hospital.study_uid, None, hospital.services, organs=ORGANS)
     assert hospital.results() == hospital.recorded() == []
-    assert hospital.services.records.events("study-refused") == ()
+    assert lines(hospital.services.records, "study-refused") == ()
 
 
 def test_a_correction_whose_ct_was_lost_on_the_way_is_no_stranger(hospital: Hospital) -> None:

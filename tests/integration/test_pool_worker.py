@@ -25,6 +25,7 @@ from deploy.runs.deployments import ONE_AT_A_TIME
 from deploy.stack import local_process
 from deploy.stack.prefect import PrefectServer
 from services.records.store import open_records
+from tests.support.log import lines
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -133,7 +134,7 @@ class Watched:
     @property
     def freed(self):
         return {one.payload["run"]: (one.payload["was"], one.payload["why"]) for one in
-                self.records.events("run-freed")}  # fmt: skip
+                lines(self.records, "run-freed")}  # fmt: skip
 
 
 @pytest.fixture
@@ -299,6 +300,6 @@ def test_a_place_that_no_run_holds_is_given_back(begin, one_at_a_time, records):
     assert asks_to_begin(begin("", deployment=one_at_a_time)) == "CANCELLED", "so it is without us"
     watched = Watched(records)
     assert [watched.free(), watched.free(after=SILENT_SECONDS)] == [0, 1]
-    (event,) = records.events("place-freed")
+    (event,) = lines(records, "place-freed")
     assert event.payload["places"] == 1
     assert asks_to_begin(begin("", deployment=one_at_a_time)) == "PENDING"

@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 from flows.gate.gate_candidate import gate_candidate
 from flows.gate.trial import trial_of
 from flows.promotion import promote as promote_release
-from flows.promotion.promote import (
-    CANARY_FAILED,
-    GOLDEN_FAILED,
-    INCUMBENT_CHANGED,
-    RELEASE_PROMOTED,
-)
+from flows.promotion.promote import Promoted
 from flows.promotion.roll_back import rollback
+from models.documents import to_json
 from models.errors import InvalidRelease, Refused, ServingFailed, ServingTimedOut, ServingUnavailable
 from models.inference.segmentation import Segmentation
 from models.release import sha256_hex
 from services.records.chain import chain_faults
-from services.records.port import Purpose, Records, ReleaseState
+from services.records.entries import Purpose, ReleaseState
+from services.records.events.event import Event
+from services.records.events.serving import ReleasePromoted
+from services.records.port import Records
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import GateReports
 from services.wiring import Services
 from tests.support.killed import Killed
+from tests.support.log import lines
 from tests.support.promotion import (
     BETTER,
     SHAPE,
@@ -102,8 +102,8 @@ def kept(services: Services) -> dict[str, Any]:
     return {
         "incumbent": services.records.incumbent(),
         "states": dict(services.records.release_states()),
-        "changes": [e.payload for e in services.records.events(INCUMBENT_CHANGED)],
-        "promotions": [e.payload for e in services.records.events(RELEASE_PROMOTED)],
+        "changes": [e.payload for e in lines(services.records, "incumbent-changed")],
+        "promotions": [e.payload for e in lines(services.records, "release-promoted")],
         "versions": services.repository.versions(),
         "ready": [services.endpoints[0].ready(number) for number in (1, 2)],
     }
@@ -111,19 +111,14 @@ def kept(services: Services) -> dict[str, Any]:
 
 def test_a_release_that_passed_serves_beside_the_old_one(services: Services) -> None:
     document = promote(2, services, *WHO)
-    evidence = document["evidence"]
-    assert document == {
-        "release": 2,
-        "replaced": 1,
-        "approver": "Dr B",
-        "reason": "better spleens at site B",
-        "evidence": evidence,
-    }
+    evidence = document.evidence
+    assert document == Promoted(2, 1, "Dr B", "better spleens at site B", evidence)
+    assert evidence is not None
     assert EvidencePacks(services.releases.folder).read(evidence)["approval"]["approver"] == "Dr B"
     after = kept(services)
     assert (after["incumbent"], after["ready"]) == (2, [True, True])
     assert after["states"][2] is ReleaseState.PROMOTED
-    assert after["promotions"] == [{**document, "digest": services.releases.release(2).digest}]
+    assert after["promotions"] == [{**to_json(document), "digest": services.releases.release(2).digest}]
     assert promote(2, services, *WHO) == document
     assert kept(services) == after
 
@@ -145,12 +140,12 @@ def test_killed_between_any_two_steps_one_release_serves_and_the_same_call_compl
     before = services.records.incumbent()
     flipped = told[-1] in ("asking the golden studies", "recording the promotion")
     assert before == (2 if flipped else 1)
-    assert services.records.events(INCUMBENT_CHANGED)[-1].payload["to"] == before, "the log says which"
+    assert lines(services.records, "incumbent-changed")[-1].payload["to"] == before, "the log says which"
     assert services.endpoints[0].ready(before)
     assert services.endpoints[0].segment(small_canary(services.releases.release(1).contract), before)
     document = promote(2, services, *WHO)
-    assert (document["release"], document["replaced"], document["approver"]) == (2, 1, "Dr B")
-    assert chain_faults(services.records.events()) == []
+    assert (document.release, document.replaced, document.approver) == (2, 1, "Dr B")
+    assert chain_faults(lines(services.records)) == []
     after = kept(services)
     assert after["incumbent"] == 2
     assert after["states"][2] is ReleaseState.PROMOTED
@@ -267,7 +262,7 @@ def test_a_release_that_fails_the_canary_does_not_serve(
         promote(2, services, *WHO)
     assert refusal.value.measured == {fault: [organ]}
     assert services.records.incumbent() == 1
-    assert services.records.events(CANARY_FAILED)[0].payload == {"release": 2, "faults": {fault: [organ]}}
+    assert lines(services.records, "canary-failed")[0].payload == {"release": 2, "faults": {fault: [organ]}}
 
 
 def test_golden_studies_that_differ_take_the_release_back_at_once(services: Services) -> None:
@@ -280,10 +275,10 @@ def test_golden_studies_that_differ_take_the_release_back_at_once(services: Serv
     assert set(map(tuple, refusal.value.measured.values())) == {("spleen",)}
     assert len(refusal.value.measured) == 2
     assert services.records.incumbent() == 1
-    assert services.records.events(RELEASE_PROMOTED) == ()
-    (failed,) = services.records.events(GOLDEN_FAILED)
+    assert lines(services.records, "release-promoted") == ()
+    (failed,) = lines(services.records, "golden-failed")
     assert failed.payload["release"] == 2
-    assert [e.payload["act"] for e in services.records.events(INCUMBENT_CHANGED)] == [
+    assert [e.payload["act"] for e in lines(services.records, "incumbent-changed")] == [
         "promotion", "promotion", "golden-failed",
     ]  # fmt: skip
 
@@ -305,9 +300,9 @@ def test_golden_studies_nobody_answers_in_time_say_nothing_of_the_release(
         with pytest.raises(failure, match="release 1 serves again: promote it again later"):
             promote(2, services, *WHO)
     assert services.records.incumbent() == 1
-    assert services.records.events(RELEASE_PROMOTED) == ()
+    assert lines(services.records, "release-promoted") == ()
     assert services.records.release_states()[2] is ReleaseState.NEEDS_APPROVAL
-    assert promote(2, services, *WHO)["release"] == 2
+    assert promote(2, services, *WHO).release == 2
     assert services.records.incumbent() == 2
 
 
@@ -315,13 +310,13 @@ def test_without_a_score_of_the_gate_there_is_no_golden_study_and_no_promotion(s
     shutil.rmtree(services.settings.score_store)
     with pytest.raises(Refused, match="no-golden-study"):
         promote(2, services, *WHO)
-    assert len(services.records.events(INCUMBENT_CHANGED)) == 1
+    assert len(lines(services.records, "incumbent-changed")) == 1
     assert gate_candidate(2, services)["decision"] == "needs-approval", "the decision stays, scores are back"
-    assert promote(2, services, *WHO)["release"] == 2
+    assert promote(2, services, *WHO).release == 2
 
 
 def test_the_evidence_pack_has_the_three_parts_of_a_change_control_plan(services: Services) -> None:
-    digest = promote(2, services, *WHO)["evidence"]
+    digest = promote(2, services, *WHO).evidence
     pack = EvidencePacks(services.releases.folder).read(digest)
     modified = pack["description_of_modifications"]
     old, new = (services.releases.release(number) for number in (1, 2))
@@ -340,26 +335,26 @@ def test_the_evidence_pack_has_the_three_parts_of_a_change_control_plan(services
     assert pack["approval"]["reason"] == "better spleens at site B"
     assert len(pack["program"]["code"]) == 64
     assert "numpy" in pack["program"]["libraries"]
-    change = services.records.events(INCUMBENT_CHANGED)[-1]
+    change = lines(services.records, "incumbent-changed")[-1]
     assert pack["audit"] == {"number": change.number, "digest": change.digest}
 
 
 def test_killed_before_it_is_on_record_a_promotion_comes_to_the_same_evidence_pack(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = type(services.records).event
+    record = type(services.records).record
 
-    def killed(records: Records, what: str, **said: Any) -> None:
-        if what == RELEASE_PROMOTED:
+    def killed(records: Records, event: Event, **said: Any) -> None:
+        if isinstance(event, ReleasePromoted):
             raise Killed
-        record(records, what, **said)
+        record(records, event, **said)
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(services.records), "event", killed)
+        patched.setattr(type(services.records), "record", killed)
         with pytest.raises(Killed):
             promote(2, services, *WHO)
     (kept_before,) = EvidencePacks(services.releases.folder).digests()
-    assert promote(2, services, *WHO)["evidence"] == kept_before
+    assert promote(2, services, *WHO).evidence == kept_before
 
 
 def trial_report(services: Services) -> str:

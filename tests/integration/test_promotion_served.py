@@ -21,11 +21,10 @@ from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from deploy.stack.prefect import PrefectServer
-from flows.promotion import flow as promotion_flow
 from flows.promotion import promote as promote_release
 from flows.promotion.flow import approve_release
 from models.release import Release
-from services.records.port import Purpose, ReleaseState
+from services.records.entries import Purpose, ReleaseState
 from services.settings import Settings
 from services.wiring import Services, connect
 from tests.support.neighbours import silence_prefect
@@ -253,8 +252,10 @@ def test_a_flow_gates_waits_for_a_person_and_promotes_and_prefect_shows_it(
     monkeypatch.setenv("ORGANLOOP_HOME", str(site.settings.home))
     monkeypatch.setenv("ORGANLOOP_TRITON_URL", str(site.settings.triton_url))
     monkeypatch.setenv("ORGANLOOP_APPROVAL_REQUIRED", "true")
-    quick = partial(promote_release.require_canary, canary=small_canary)  # another test has the whole one
-    monkeypatch.setattr(promotion_flow, "require_canary", quick)
+    whole = promote_release.require_canary  # another test has the whole one
+    monkeypatch.setattr(
+        promote_release, "require_canary", lambda *asked: whole(*asked[:3], canary=small_canary)
+    )
     server = PrefectServer(prefect_home(tmp_path / "prefect"), 0)
     api = server.start()
 
@@ -277,7 +278,7 @@ def test_a_flow_gates_waits_for_a_person_and_promotes_and_prefect_shows_it(
     finally:
         silence_prefect()
         server.stop()
-    assert (document["release"], document["replaced"], document["approver"]) == (NEXT, 1, "Dr P")
+    assert (document.release, document.replaced, document.approver) == (NEXT, 1, "Dr P")
     assert site.records.incumbent() == NEXT
     assert site.records.release_states()[NEXT] is ReleaseState.PROMOTED
 

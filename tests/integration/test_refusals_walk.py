@@ -37,11 +37,12 @@ from services.cases.store import CaseContent
 from services.dicom.seg.frames import SegCode
 from services.metrics.tally import Tally
 from services.pacs.port import ArchivedSeries, ArchivedStudy
-from services.records.port import Arrival, ArrivalState, Correction, Purpose, ReleaseState
+from services.records.entries import Arrival, ArrivalState, Correction, Purpose, ReleaseState
 from services.records.store import SqlRecords
 from services.wiring import Services
 from tests.conftest import ROOT
 from tests.support.every_verb import verbs_of
+from tests.support.log import lines, write_line
 from tests.support.promotion import BETTER, GRID, SHAPE, Gated, add_candidate, copy_of, gated_site
 from tests.support.returned_segs import everything
 from tests.support.tiny_networks import noisy_body
@@ -147,7 +148,7 @@ def home(gated: Gated, tmp_path_factory: pytest.TempPathFactory) -> Home:
     records.change_arrival(None, Arrival("1.2.3", "1.1", ArrivalState.INGESTED, code="kept", touched=False))
     withdraw("1.2.3", *FIRST, records, services.releases)
     for number in (1, 2):
-        records.first_written(f"{number}" * 64, records.events()[0].at)
+        records.first_written(f"{number}" * 64, lines(records)[0].at)
         objects = {"organ-seg": f"1.5.{number}.1"}
         series = f"1.5.{number}"
         records.record_result(
@@ -206,7 +207,7 @@ def test_a_gate_case_that_lies_on_another_grid_is_refused_and_decides_nothing(
     services.records.freeze(Purpose.GATE)
     code, out = home.command("gate", "2", "--json")
     assert (code, json.loads(out)["code"]) == (3, "case-off-grid")
-    assert len(services.records.events("gate-decided")) == 1, "only the one on the set before"
+    assert len(lines(services.records, "gate-decided")) == 1, "only the one on the set before"
 
 
 SAVES = sorted({*map(str, SegCode), *map(str, Code), *NO_STRANGER, "not-in-archive", "several-studies"})
@@ -218,7 +219,7 @@ def test_a_refused_save_bears_its_code_wherever_saves_are_listed(
 ) -> None:
     shown: list[dict[str, Any]] = []
     monkeypatch.setattr(corrections, "create_table_artifact", lambda **given: shown.append(given))
-    records, seen = home.services.records, len(home.services.records.events())
+    records, seen = home.services.records, len(lines(home.services.records))
     for number, code in enumerate(SAVES):
         uid = f"1.7.{number}"
         records.change_arrival(None, Arrival(uid, "1.7", ArrivalState.SUBMITTED, attempts=1, touched=False))
@@ -242,7 +243,7 @@ def test_a_refused_save_bears_its_code_wherever_saves_are_listed(
     texts = [home.command(*words)[1] for words in (("arrivals",), ("corrections",), ("corrections", "1.7"))]
     assert all(f"why {code}" in text for text in texts for code in SAVES)
     tally = Tally()
-    tally.add(records.events()[seen:])
+    tally.add(lines(records)[seen:])
     assert tally.corrections["refused"] == len(SAVES)
 
 
@@ -255,7 +256,7 @@ def test_a_refused_study_bears_its_code_wherever_studies_are_listed(
         uid = f"1.8.{number}"
         study = ArchivedStudy(uid, ("P",), True, False, (ArchivedSeries(f"{uid}.1", "CT", (f"{uid}.1.1",)),))
         refused = Refused(code, f"why {code}", {"number": number})
-        note_refused(study, refused, home.services)
+        note_refused(study, refused, home.services.records)
         publish_task.fn(uid, {"code": code, "detail": refused.detail, "measured": refused.measured})
     expected = {f"1.8.{number}": str(code) for number, code in enumerate(Code)}
     listed = [one for one in home.listed("arrivals") if one["uid"] in expected]
@@ -279,11 +280,11 @@ def test_a_release_that_is_not_taken_says_why_where_releases_are_listed(home: Ho
     assert (code, "release 4 was declined by a person: it can never serve" in out) == (0, True)
     assert home.listed("gate", "4")["state"] == "declined"
     with pytest.raises(Refused, match="refused-by-canary"):
-        fail_canary(2, {"empty": ("spleen",)}, home.services)
+        fail_canary(2, {"empty": ("spleen",)}, home.services.records)
     assert standings(home.services.records)[2].reasons == ("refused-by-canary",)
     for differing, reasons in (({"c": ["spleen"]}, ("refused-by-golden-study",)), ({}, ())):
         payload = {"release": 2, "differing": differing}
-        home.services.records.event("golden-failed", who="promote_release", payload=payload)
+        write_line(home.services.records, "golden-failed", who="promote_release", payload=payload)
         assert standings(home.services.records)[2].reasons == reasons
     assert home.services.records.release_states()[2] is ReleaseState.NEEDS_APPROVAL
 

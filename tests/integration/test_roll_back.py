@@ -16,15 +16,16 @@ from deploy.doctor.finding import State
 from deploy.doctor.serving import serving
 from flows.gate.gate_candidate import gate_candidate
 from flows.promotion import promote as promote_release
-from flows.promotion.promote import GOLDEN_FAILED, INCUMBENT_CHANGED, RELEASE_PROMOTED
-from flows.promotion.roll_back import NOT_REACHED, decline, rollback
+from flows.promotion.roll_back import decline, rollback
+from models.documents import to_json
 from models.errors import Refused, ServingFailed, ServingRejected, ServingTimedOut, ServingUnavailable
 from models.inference.segmentation import Segmentation
-from services.records.port import ReleaseState
+from services.records.entries import ReleaseState
 from services.triton.client import TritonSegmenter
 from services.wiring import Services
 from tests.integration.test_case_verbs import organloop
 from tests.integration.test_promote_release import WHO, kept, with_server
+from tests.support.log import lines
 from tests.support.promotion import (
     SHAPE,
     Gated,
@@ -53,7 +54,7 @@ def test_rollback_goes_back_to_what_was_replaced_and_never_forth(services: Servi
     promote(2, services, *WHO)
     document = rollback(None, services, "Dr C", "spleens too large")
     said = {"release": 1, "replaced": 2, "approver": "Dr C", "reason": "spleens too large"}
-    assert document == said | {"not_reached": []}
+    assert to_json(document) == said | {"not_reached": []}
     assert kept(services)["ready"] == [True, True]
     assert rollback(1, services, "Dr C", "spleens too large") == document
     with pytest.raises(Refused, match="no-earlier-incumbent"):
@@ -62,7 +63,7 @@ def test_rollback_goes_back_to_what_was_replaced_and_never_forth(services: Servi
         rollback(2, services, "Dr C", "forth, past the gate")
     assert services.records.incumbent() == 1
     promote(2, services, "Dr B", "it was the scanner")
-    assert rollback(1, services, "Dr C", "again")["replaced"] == 2
+    assert rollback(1, services, "Dr C", "again").replaced == 2
 
 
 def test_rollback_loads_what_a_new_server_has_not_loaded(services: Services) -> None:
@@ -100,19 +101,19 @@ def test_with_one_segmenter_dead_a_rollback_goes_without_it_names_it_and_brings_
         dead = [TritonSegmenter(f"127.0.0.1:{one.getsockname()[1]}") for one in (silent, closed)]
         document = rollback(None, replace(services, endpoints=(dead[0], alive, dead[1])), "Dr C", "too large")
         assert services.records.incumbent() == 1
-        assert [endpoint.url in why for endpoint, why in zip(dead, document["not_reached"], strict=True)] == [
+        assert [endpoint.url in why for endpoint, why in zip(dead, document.not_reached, strict=True)] == [
             True,
             True,
         ]
-        [event] = services.records.events(NOT_REACHED)
-        assert event.payload == {"release": 1, "endpoints": document["not_reached"]}
+        [event] = lines(services.records, "endpoints-not-reached")
+        assert event.payload == {"release": 1, "endpoints": list(document.not_reached)}
         found = list(serving(replace(services, endpoints=(alive, dead[1]))))
         assert [dead[1].url in one.detail for one in found if one.state is State.BAD] == [True]
         assert "on 1 of 2" in next(one.detail for one in found if one.name == "segmenter" and not one.remedy)
         for endpoint in dead:
             endpoint.close()
     returned = InProcessEndpoint(services.repository.versions_folder)
-    assert rollback(1, replace(services, endpoints=(alive, returned)), "Dr C", "again")["not_reached"] == []
+    assert rollback(1, replace(services, endpoints=(alive, returned)), "Dr C", "again").not_reached == ()
     assert returned.ready(1)
 
 
@@ -128,8 +129,8 @@ def test_a_segmenter_that_cannot_load_a_release_is_gone_without_and_takes_it_fro
 
     monkeypatch.setattr(full, "load", out_of_memory)
     document = rollback(None, replace(services, endpoints=(full, alive)), "Dr C", "too large")
-    assert (document["release"], len(document["not_reached"])) == (1, 1)
-    assert "no memory is left" in document["not_reached"][0]
+    assert (document.release, len(document.not_reached)) == (1, 1)
+    assert "no memory is left" in document.not_reached[0]
     assert (services.repository.versions_folder / "1").is_dir()
     assert services.records.incumbent() == 1
 
@@ -150,7 +151,7 @@ def test_a_segmenter_that_rejects_what_it_is_asked_is_gone_without(
 
     monkeypatch.setattr(full, asked, out_of_memory)
     document = rollback(None, replace(services, endpoints=(full, alive)), "Dr C", "too large")
-    assert document["not_reached"] == ["no memory is left"]
+    assert document.not_reached == ("no memory is left",)
     assert services.records.incumbent() == 1
     with pytest.raises(ServingFailed, match="no memory is left"):
         rollback(1, replace(services, endpoints=(full,)), "Dr C", "again")
@@ -176,7 +177,7 @@ def test_a_candidate_that_a_person_declined_is_never_promoted(services: Services
     assert (code, document) == (
         0, {"release": 2, "state": "declined", "approver": "Dr C", "reason": "spleens too large"},
     )  # fmt: skip
-    assert decline(2, services, "Dr C", "spleens too large") == document
+    assert to_json(decline(2, services, "Dr C", "spleens too large")) == document
     assert services.repository.versions() == (1,), "no segmenter loads it again"
     gate_candidate(2, services)
     assert services.records.release_states()[2] is ReleaseState.DECLINED, "the night does not ask again"
@@ -211,10 +212,10 @@ def test_what_cannot_be_asked_the_golden_studies_does_not_go_on_serving(
     with pytest.raises(type(error), match="release 1 serves again: promote it again later"):
         promote(2, services, *WHO)
     assert services.records.incumbent() == 1
-    assert services.records.events(RELEASE_PROMOTED) == ()
-    assert len(services.records.events(GOLDEN_FAILED)) == 1
+    assert lines(services.records, "release-promoted") == ()
+    assert len(lines(services.records, "golden-failed")) == 1
     monkeypatch.undo()
-    assert promote(2, services, *WHO)["replaced"] == 1, "it says nothing of the release"
+    assert promote(2, services, *WHO).replaced == 1, "it says nothing of the release"
 
 
 def test_what_golden_studies_brought_back_is_not_promoted_again_by_a_repeated_call(
@@ -227,7 +228,7 @@ def test_what_golden_studies_brought_back_is_not_promoted_again_by_a_repeated_ca
         with pytest.raises(Refused, match="is-incumbent"):
             promote(1, services, *WHO)
     assert services.records.incumbent() == 1
-    assert [e.payload["to"] for e in services.records.events(INCUMBENT_CHANGED)] == [1, 2, 1]
+    assert [e.payload["to"] for e in lines(services.records, "incumbent-changed")] == [1, 2, 1]
 
 
 def test_an_endpoint_in_another_profile_stops_a_promotion_before_the_flip(services: Services) -> None:
@@ -237,7 +238,7 @@ def test_an_endpoint_in_another_profile_stops_a_promotion_before_the_flip(servic
     with pytest.raises(Refused, match="other-profile") as refusal:
         promote(2, Services(**{**vars(services), "endpoints": two}), *WHO)
     assert len(refusal.value.measured["served"]) == 2
-    assert len(services.records.events(INCUMBENT_CHANGED)) == 1
+    assert len(lines(services.records, "incumbent-changed")) == 1
 
 
 def test_on_a_log_that_was_tampered_with_nothing_is_promoted_and_rollback_still_works(
@@ -249,7 +250,7 @@ def test_on_a_log_that_was_tampered_with_nothing_is_promoted_and_rollback_still_
         database.execute("DROP TRIGGER events_unchanged")
         database.execute("UPDATE events SET who = 'nobody' WHERE number = 3")
     database.close()
-    assert rollback(None, services, "Dr C", "spleens too large")["release"] == 1
+    assert rollback(None, services, "Dr C", "spleens too large").release == 1
     with pytest.raises(Refused, match=r"log-broken.*event 3"):
         promote(2, services, *WHO)
     assert services.records.incumbent() == 1

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from flows.cases.erase import erase
 from flows.corrections.ingest import ingest, memory_of
-from flows.gate.trial import CANDIDATE_TUNED
 from models.errors import StorageFailed
 from services.cases import store as case_files
 from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
 from services.dicom.ct.phantom_series import write_phantom_series, write_truth
-from services.records.port import Purpose
+from services.records.entries import Purpose
+from services.records.events.candidates import CandidateTuned
 from services.records.store import open_records
 from services.releases.scores import ScoreStore
 from services.releases.store import ReleaseStore
@@ -28,6 +28,7 @@ from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.corrections import PATIENT
 from tests.support.ct_files import case
+from tests.support.log import lines
 from tests.support.returned_segs import everything, put_on_record
 from tests.support.tiny_networks import publish_tiny
 
@@ -82,8 +83,10 @@ def test_a_patient_leaves_cases_sets_and_scores_and_releases_are_named(settings,
     store = services.releases
     for number in (2, 3):
         store.publish(replace(store.release(1), number=number, parent=number - 1))
-    payload = {"release": 2, "organs": ["liver"], "cases": [gone.case_id], "patients": [hmac], "sites": []}
-    records.event(CANDIDATE_TUNED, who="tune_heads", payload=payload)
+    learnt = CandidateTuned(
+        run="a run", release=2, organs=("liver",), cases=(gone.case_id,), patients=(hmac,)
+    )
+    records.record(learnt, who="tune_heads")
 
     code, document = organloop(settings, "cases", "erase", patient, *ACT)
     assert code == 0
@@ -99,9 +102,9 @@ def test_a_patient_leaves_cases_sets_and_scores_and_releases_are_named(settings,
     assert patient not in json.dumps(document) + repr(everything(open_records(settings.records_url)))
     code, again = organloop(settings, "cases", "erase", patient, *ACT)
     assert (code, again) == (0, {**document, "scores": 0})
-    (event,) = records.events("patient-erased")
+    (event,) = lines(records, "patient-erased")
     assert (event.who, event.payload["reason"]) == ("Dr A", "consent withdrawn")
-    (named,) = records.events("releases-learnt-from-erased")
+    (named,) = lines(records, "releases-learnt-from-erased")
     assert (named.payload["releases"], named.payload["inherited"]) == ([2], [3])
     assert records.frozen(Purpose.GATE) == frozen, "what was decided on keeps its digest"
     assert records.freeze(Purpose.GATE).digest != frozen.digest
@@ -145,7 +148,7 @@ def test_nobody_is_erased_by_mistake(settings, services, tmp_path):
     nobody = ("--approver", " ", "--reason", "y")
     assert organloop(settings, "cases", "erase", "x", *nobody)[1]["code"] == "no-name"
     assert len(services.records.cases(Purpose.GATE)) == 1
-    assert services.records.events("patient-erased") == ()
+    assert lines(services.records, "patient-erased") == ()
 
 
 def test_a_patient_who_has_no_case_yet_is_refused_from_then_on(settings, services, ohif, clean_archive):
@@ -176,7 +179,7 @@ def test_killed_before_the_files_are_deleted_the_same_call_completes_it(settings
     assert (services.cases.folder / kept.case_id).exists()
     assert erase(patient, "Dr A", "consent withdrawn", services)["cases"] == [kept.case_id]
     assert not (services.cases.folder / kept.case_id).exists()
-    assert len(services.records.events("patient-erased")) == 1
+    assert len(lines(services.records, "patient-erased")) == 1
 
 
 def test_a_case_that_is_being_written_while_its_patient_is_erased_leaves_nothing(settings, services, ohif):

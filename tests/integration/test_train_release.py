@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from flows.cases.erase import erase
-from flows.gate.trial import CANDIDATE_TRAINED, made
+from flows.gate.trial import made
 from flows.training import train as module
 from flows.training.plan import Begin, plan
 from flows.training.train import train_release
@@ -21,8 +21,9 @@ from models.corrections.label_doubts import LabelDoubt
 from models.errors import OrganloopError, Refused
 from models.network.training.train import TrainingSettings
 from services.cases.training_cases import HELD_WEIGHT, PreparedCases
-from services.records.port import ReleaseState
+from services.records.entries import ReleaseState
 from tests.support.learning import ORGANS, SEEDS, TUNING, open_site
+from tests.support.log import lines
 
 SETTINGS = TrainingSettings(steps=4, warm_up=1)
 
@@ -54,7 +55,7 @@ def test_it_claims_no_bound_where_the_calibration_set_is_too_small(trained):
 
 def test_what_it_learnt_from_is_on_record_for_the_gate(trained):
     site, document = trained
-    (event,) = site.services.records.events(CANDIDATE_TRAINED)
+    (event,) = lines(site.services.records, "candidate-trained")
     assert event.payload["organs"] == list(ORGANS)
     assert len(event.payload["patients"]) == len(SEEDS)
     assert event.payload["sites"] == ["B"]
@@ -81,7 +82,7 @@ def test_a_label_that_is_refused_is_not_learnt_and_stays_evidence(corrected, tmp
     assert [(one["organ"], one["code"]) for one in document["refused"]] == [("aorta", "absurd-volume")] * 4
     names = [one.name for one in services.records.corrections()]
     candidate = services.releases.release(2)
-    (event,) = services.records.events(CANDIDATE_TRAINED)
+    (event,) = lines(services.records, "candidate-trained")
     assert event.payload["taught"] == {name: ["stomach"] for name in sorted(names[:3])}
     assert event.payload["cases"] == sorted(cases.pseudonym(name) for name in names[:3])
     assert (candidate.corrections, candidate.note) == (
@@ -252,7 +253,7 @@ def test_erasing_names_a_trained_release_that_learnt_from_the_patient(trained, t
 
 
 def test_the_gate_hears_that_the_whole_network_was_trained(trained):
-    tuning = made(2, trained[0].services).tuning
+    tuning = made(2, trained[0].services.records).tuning
     assert (tuple(tuning.organs), tuning.retrained, tuning.recalibrated) == (ORGANS, True, False)
 
 

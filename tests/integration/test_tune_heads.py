@@ -14,7 +14,6 @@ from pydicom import dcmread
 
 from deploy.demo.simulated_reader import save_like_ohif
 from flows.corrections.ingest import Said, ingest, memory_of
-from flows.gate.trial import CANDIDATE_TUNED
 from flows.nightly import flow as nightly_tuning
 from flows.tuning import flow as tuning_job
 from flows.tuning import tune as tune_heads
@@ -28,10 +27,11 @@ from models.phantom.case import make_case
 from models.tuning.settings import Level, TuningSettings
 from services.cases.training_runs import erase_runs
 from services.dicom.ct.series import load, read_series
-from services.records.port import Purpose, ReleaseState
+from services.records.entries import Purpose, ReleaseState
 from services.records.store import SqlRecords
 from services.releases.store import ReleaseStore
 from tests.support.learning import DOMAIN, SEEDS, SPACING, TUNING
+from tests.support.log import lines
 
 NOON = datetime(2026, 1, 3, 12, 0, 0)
 
@@ -75,7 +75,7 @@ def test_nothing_of_a_run_is_left_of_a_patient_who_was_taken_out_meanwhile(corre
     with pytest.raises(Refused, match="patient-erased"):
         tune(services, settings=TUNING)
     assert services.releases.numbers() == (1,)
-    assert services.records.events(CANDIDATE_TUNED) == ()
+    assert lines(services.records, "candidate-tuned") == ()
 
 
 @pytest.mark.parametrize("meanwhile", ["tune_heads", "export_release"])
@@ -96,7 +96,7 @@ def test_a_correction_that_is_withdrawn_while_it_is_learnt_teaches_nothing(
         tune(services, settings=TUNING)
     assert refused.value.measured == {"words": 2}
     assert services.releases.numbers() == (1,)
-    assert services.records.events(CANDIDATE_TUNED) == ()
+    assert lines(services.records, "candidate-tuned") == ()
     assert list((services.settings.home / "tuning").iterdir()) == []
     assert len(plan(services, None, TUNING).evidence.corrected) == 0, "two studies are too few"
 
@@ -111,7 +111,7 @@ def test_a_head_that_would_be_worse_is_left_as_it_is(corrected, tmp_path, monkey
     assert (document["organs"], document["levels"]) == (["aorta"], {"stomach": "incumbent", "aorta": "head"})
     assert candidate.heads["stomach"] == parent.heads["stomach"]
     assert candidate.heads["aorta"] != parent.heads["aorta"]
-    (event,) = services.records.events(CANDIDATE_TUNED)
+    (event,) = lines(services.records, "candidate-tuned")
     assert event.payload["organs"] == ["aorta"]
     again, said = replace(ladder, seed=1), []
     assert tune(services, settings=again, progress=said.append)["release"] is None
@@ -209,8 +209,8 @@ def test_what_the_candidate_learnt_from_is_on_record(tuned):
     site, document = tuned
     records, cases = site.services.records, site.services.cases
     candidate = site.services.releases.release(2)
-    (event,) = records.events(CANDIDATE_TUNED)
-    corrections = records.corrections_since(1)
+    (event,) = lines(records, "candidate-tuned")
+    corrections = records.corrections()
     assert candidate.corrections == tuple(sorted(one.sop_instance_uid for one in corrections))
     assert event.payload["cases"] == [cases.pseudonym(one.sop_instance_uid) for one in corrections]
     patients = [dcmread(next((site.folder / f"ct-{seed}").iterdir())).PatientID for seed in SEEDS]
@@ -228,7 +228,7 @@ def test_the_same_corrections_are_learnt_once(tuned):
     assert (again["release"], again["digest"]) == (document["release"], document["digest"])
     assert again["curve"] == document["curve"]
     assert site.services.releases.numbers() == (1, 2)
-    assert len(site.services.records.events(CANDIDATE_TUNED)) == 1
+    assert len(lines(site.services.records, "candidate-tuned")) == 1
 
 
 def test_killed_at_any_step_the_candidate_comes_out_the_same(corrected, tuned, tmp_path, monkeypatch):
@@ -237,7 +237,7 @@ def test_killed_at_any_step_the_candidate_comes_out_the_same(corrected, tuned, t
         (tune_heads, "export_release"),
         (ReleaseStore, "publish"),
         (SqlRecords, "record_release"),
-        (SqlRecords, "event"),
+        (SqlRecords, "record"),
     ]
     for owner, name in steps:
         with monkeypatch.context() as patched:

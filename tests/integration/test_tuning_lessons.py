@@ -9,7 +9,6 @@ import pytest
 
 from flows.calibration import cases as calibration_cases
 from flows.corrections.ingest import ingest, memory_of
-from flows.gate.trial import CANDIDATE_TUNED
 from flows.tuning import believed_labels
 from flows.tuning import lessons as tuning_lessons
 from flows.tuning.lessons import lessons_of
@@ -24,7 +23,8 @@ from models.resampling import to_model_grid
 from services.cases import tuning_evidence as evidence
 from services.cases.older_cases import choose_replayed
 from services.cases.tuning_study import read_tuning_study
-from services.records.port import Case, Purpose
+from services.records.entries import Case, Purpose
+from services.records.events.candidates import CandidateTuned
 from services.records.store import SqlRecords
 from tests.support.learning import ORGANS, TUNING
 
@@ -102,7 +102,7 @@ def test_a_label_that_was_refused_is_not_replayed_either(corrected, tmp_path, mo
 
     volume = services.cases.read(old.case).labels["aorta"].inside.sum()
     monkeypatch.setattr(believed_labels, "label_doubt", doubts)
-    lessons = lessons_of(services, run, lambda _: None)
+    lessons = lessons_of(run, services.cases, services.releases, services.settings, lambda _: None)
     assert [one.organs for one in lessons.replayed] == [("stomach",)]
     assert [(one["organ"], one["case"]) for one in lessons.refused] == [("aorta", old.case.case_id)]
     assert set(lessons.studies[-1].truth) == {"stomach"}
@@ -128,9 +128,9 @@ def test_a_word_that_taught_nothing_is_evidence_still_when_others_taught_its_org
     services.records.set_incumbent(2, approver="test", reason="gate passed")
     (left,) = plan(services, None, TUNING).evidence.corrected
     assert (left.case.case_id, left.organs) == (case.case_id, ("aorta",))
-    (event,) = services.records.events(CANDIDATE_TUNED)
-    unrecorded = replace(event, payload={k: v for k, v in event.payload.items() if k != "taught"})
-    monkeypatch.setattr(SqlRecords, "events", lambda *_: (unrecorded,))
+    (made,) = services.records.all(CandidateTuned)
+    unrecorded = replace(made, said=replace(made.said, taught=None))
+    monkeypatch.setattr(SqlRecords, "all", lambda *_, **__: (unrecorded,))
     assert plan(services, None, TUNING).evidence.corrected == (), "as it was read before that was recorded"
 
 
@@ -149,7 +149,9 @@ def test_a_case_of_which_one_organ_was_learnt_already_teaches_the_other_and_is_r
     half, *whole = run.evidence.corrected
     new, old = replace(half, organs=("aorta",)), replace(half, organs=("stomach",))
     found = replace(run.evidence, corrected=(new, *whole), older=(old,))
-    lessons = lessons_of(services, replace(run, evidence=found), lambda _: None)
+    lessons = lessons_of(
+        replace(run, evidence=found), services.cases, services.releases, services.settings, lambda _: None
+    )
     assert [(sorted(study.truth), study.replayed) for study in lessons.studies] == [
         (["aorta"], False),
         *[(["aorta", "stomach"], False)] * 2,
@@ -167,7 +169,7 @@ def test_an_organ_that_readers_only_deleted_is_left_as_it_is(corrected, tmp_path
         return replace(study, truth={**study.truth, "aorta": np.zeros_like(study.truth["aorta"])})
 
     monkeypatch.setattr(tuning_lessons, "read_tuning_study", deleted)
-    lessons = lessons_of(services, run, lambda _: None)
+    lessons = lessons_of(run, services.cases, services.releases, services.settings, lambda _: None)
     assert lessons.organs == ("stomach",)
     assert lessons.left_out["aorta"].startswith("never-shown: ")
     assert {one.organs for one in lessons.corrected} == {("stomach",)}
@@ -194,7 +196,12 @@ def test_a_case_that_is_damaged_or_shows_no_body_stops_no_night(corrected, tmp_p
     }
     said = []
     run = plan(services, None, TUNING)
-    assert calibration_cases.measurable(services, [older["damaged"]], run.parent, said.append) == []
+    assert (
+        calibration_cases.measurable(
+            [older["damaged"]], run.parent, services.cases, services.records, said.append
+        )
+        == []
+    )
     assert said == ["1 calibration cases left out: damaged, or kept for tuning too"]
     _flip_a_bit(services, first)
     with pytest.raises(StorageFailed, match=f"1 damaged cases there is nothing to learn; .*{first.case_id}"):
@@ -247,9 +254,18 @@ def test_a_case_on_another_grid_is_left_out_by_name(corrected, tmp_path, monkeyp
     assert doubt["detail"] == "kept at 20 x 20 x 20 mm, where the incumbent's model grid is 14 x 14 x 14 mm"
     both, said = [run.evidence.corrected[0].case, old], []
     monkeypatch.setattr(calibration_cases, "untaught", lambda _, cases: list(cases))
-    assert calibration_cases.measurable(services, both, run.parent, said.append) == both[:1]
+    assert (
+        calibration_cases.measurable(both, run.parent, services.cases, services.records, said.append)
+        == both[:1]
+    )
     assert said == ["1 calibration cases left out: other-grid"]
     contract = replace(run.parent.contract, spacing_mm=(20.0, 20.0, 20.0))
-    of_another = lessons_of(services, replace(run, parent=replace(run.parent, contract=contract)), print)
+    of_another = lessons_of(
+        replace(run, parent=replace(run.parent, contract=contract)),
+        services.cases,
+        services.releases,
+        services.settings,
+        print,
+    )
     assert of_another.organs == ()
     assert of_another.left_out["aorta"].endswith("3 are needed; labels refused: other-grid")

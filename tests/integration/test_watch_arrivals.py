@@ -17,13 +17,14 @@ from flows.launching import INGEST, SEGMENT, RunState
 from flows.segmentation import segment as segment_study
 from flows.segmentation.segment import segment
 from models.errors import PacsFailed, Refused, ServingUnavailable
-from services.records.port import ArrivalState
+from services.records.entries import ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.support.archive import Archive
 from tests.support.arrivals import Hospital, open_hospital, watch, write_short_phantom
 from tests.support.killed import Killed
 from tests.support.learning import ORGANS, Site, open_site
+from tests.support.log import lines
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_a_late_slice_makes_a_new_version_beside_the_old(waiting_hospital: Hospi
     assert hospital.arrival.version != version
     assert set(early) < set(hospital.results())
     assert hospital.results() == hospital.of_record()
-    (event,) = hospital.services.records.events("study-renewed")
+    (event,) = lines(hospital.services.records, "study-renewed")
     assert event.payload["study_uid"] == hospital.study_uid
     report = dcmread(BytesIO(hospital.archive.bytes_of(hospital.recorded()[1]["report-sr"])))
     said = [
@@ -203,7 +204,7 @@ def test_refused_data_is_refused_once_with_its_numbers_and_is_left_alone_until_n
     hospital.segmented()
     assert len(hospital.worker.runs) == 1
     assert hospital.results() == []
-    (event,) = hospital.services.records.events("study-refused")
+    (event,) = lines(hospital.services.records, "study-refused")
     assert event.payload["measured"]["gap_mm"] == pytest.approx(20)
     hospital.push(files[10])
     hospital.segmented()
@@ -220,7 +221,7 @@ def test_a_run_that_fails_again_and_again_is_given_up_and_said(
         hospital.worker.states = dict.fromkeys(hospital.worker.runs, RunState.FAILED)
         hospital.watch()
     assert (hospital.arrival.state, hospital.arrival.code) == (ArrivalState.FAILED, "run-failed")
-    assert len(hospital.services.records.events("arrival-failed")) == 1
+    assert len(lines(hospital.services.records, "arrival-failed")) == 1
     hospital.watch()
     assert len(hospital.worker.runs) == 3
     segment(hospital.study_uid, None, hospital.services, organs=ORGANS)  # a person may try again
@@ -251,7 +252,7 @@ def test_the_first_watch_begins_where_the_site_wants_it_and_then_misses_nothing(
     assert (services.records.arrival(str(dcmread(next(phantom.iterdir())).StudyInstanceUID)) is None) == (
         came == 0
     )
-    assert [one.payload for one in services.records.events("feed-begun")] == [{"cursor": begun}]
+    assert [one.payload for one in lines(services.records, "feed-begun")] == [{"cursor": begun}]
     new = {"StudyInstanceUID": generate_uid(), "SOPInstanceUID": generate_uid()}
     other = changed(sorted(phantom.iterdir())[:1], tmp_path / "other", **new)
     clean_archive.put(tmp_path / "other")
@@ -278,9 +279,9 @@ def test_a_patient_merged_after_results_is_said_and_nothing_is_sent_again(
     with pytest.raises(Refused, match="patient-changed"):
         segment(hospital.study_uid, None, hospital.services, organs=ORGANS)
     assert hospital.results() == []
-    codes = [one.payload["code"] for one in records.events("study-refused")]
+    codes = [one.payload["code"] for one in lines(records, "study-refused")]
     assert codes == ["several-patients", "patient-changed"]
-    assert "MERGED-INTO" not in str(records.events())
+    assert "MERGED-INTO" not in str(lines(records))
 
 
 def test_a_study_deleted_after_results_is_said_and_comes_back_whole(hospital: Hospital) -> None:
@@ -292,7 +293,7 @@ def test_a_study_deleted_after_results_is_said_and_comes_back_whole(hospital: Ho
     assert hospital.arrival.state is ArrivalState.SEGMENTED, "nobody tells of a deletion"
     watch(hospital.services, hospital.worker, today=date.today() + timedelta(days=1))
     assert (hospital.arrival.state, hospital.arrival.code) == (ArrivalState.GONE, "study-gone")
-    assert [one.payload["study_uid"] for one in hospital.services.records.events("study-gone")] == [
+    assert [one.payload["study_uid"] for one in lines(hospital.services.records, "study-gone")] == [
         hospital.study_uid
     ]
     hospital.push()

@@ -25,6 +25,7 @@ from deploy.runs.deployments import ONE_AT_A_TIME
 from deploy.stack.local_process import LocalProcess, free_port
 from deploy.stack.prefect import PrefectServer
 from services.records.store import open_records
+from tests.support.log import lines
 
 FLOW = """
 import time
@@ -110,7 +111,7 @@ class Site:
 
     def freed(self) -> list[str]:
         records = open_records(f"sqlite:///{self.folder / 'home' / 'records.sqlite'}")
-        runs = [one.payload["run"] for one in records.events("run-freed")]
+        runs = [one.payload["run"] for one in lines(records, "run-freed")]
         records.close()
         return runs
 

@@ -24,10 +24,11 @@ from models.phantom.case import make_case
 from models.uids import StudyUid
 from services.dicom.ct.phantom_series import write_phantom_series
 from services.pacs.port import ArchivedStudy
-from services.records.port import Arrival
+from services.records.entries import Arrival
 from services.wiring import Services
 from tests.support.archive import Archive
 from tests.support.learning import ORGANS, SPACING, Site
+from tests.support.log import lines
 
 EXAMINED = date(2020, 1, 1)
 """StudyDate of the phantoms."""
@@ -170,7 +171,7 @@ class Hospital:
 
     def recorded(self) -> list[dict[str, str]]:
         """Return the objects of each of the study's results on record, by kind."""
-        events = self.services.records.events("result-recorded")
+        events = lines(self.services.records, "result-recorded")
         return [one.payload["objects"] for one in events if one.payload["study_uid"] == self.study_uid]
 
     def of_record(self) -> list[str]:

@@ -20,7 +20,8 @@ from services.cases.features import FeatureStore
 from services.dicom.ct.series import CTSeries
 from services.dicom.results.write import ResultObject
 from services.pacs.port import Archive, ArchivedSeries, ArchivedStudy, QuerySource
-from services.records.port import Arrival, Correction, Records, Result
+from services.records.entries import Arrival, Correction, Result
+from services.records.port import Records
 from services.releases.store import ReleaseStore
 from services.wiring import Services
 
@@ -28,7 +29,6 @@ from services.wiring import Services
 def records_asked(records: Records, ct: CTSeries, seg: ResultObject) -> None:
     """Ask the records by the wrong UID."""
     records.find_result(seg.series_uid)  # type: ignore[arg-type]
-    records.latest_result(ct.series_uid)  # type: ignore[arg-type]
     records.results_of_study(ct.series_uid)  # type: ignore[arg-type]
     records.results_of_series(ct.study_uid)  # type: ignore[arg-type]
     records.corrections(sop_instance_uid=ct.series_uid)  # type: ignore[arg-type]
@@ -70,12 +70,13 @@ def archive_asked(archive: Archive, source: QuerySource, ct: CTSeries, into: Pat
 
 def flows_called(services: Services, memory: Memory, ct: CTSeries, result: Result, into: Path) -> None:
     """Call what carries UIDs with the wrong one."""
-    is_drawn(ct.series_uid, services)  # type: ignore[arg-type]
-    accept(result.series_uid, ["liver"], "", services)  # type: ignore[arg-type]
-    accept(result.study_uid, ["liver"], "", services, result.study_uid)  # type: ignore[arg-type]
+    records, releases = services.records, services.releases
+    is_drawn(ct.series_uid, services.cases, 0.5)  # type: ignore[arg-type]
+    accept(result.series_uid, ["liver"], "", records, releases)  # type: ignore[arg-type]
+    accept(result.study_uid, ["liver"], "", records, releases, result.study_uid)  # type: ignore[arg-type]
     compare_readers(ct.study_uid, memory)  # type: ignore[arg-type]
     fetch(ct.series_uid, into, services)  # type: ignore[arg-type]
-    lacking(ct.series_uid, None, services)  # type: ignore[arg-type]
+    lacking(ct.series_uid, None, services.source, records)  # type: ignore[arg-type]
 
 
 def cases_kept(

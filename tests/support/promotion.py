@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.gate.gate_candidate import gate_candidate
-from flows.gate.trial import CANDIDATE_TUNED
 from models.contract import ModelContract
 from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import InvalidRelease, ServingRejected, ServingUnavailable
@@ -22,7 +21,8 @@ from models.volume import Volume
 from services.cases.store import CaseContent, CaseStore
 from services.inference.engine import InProcessSegmenter, OpenVinoEngine
 from services.inference.port import Endpoint, Segmenter
-from services.records.port import Case, Purpose, ReleaseState
+from services.records.entries import Case, Purpose, ReleaseState
+from services.records.events.candidates import CandidateTuned
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
@@ -140,21 +140,21 @@ def record_candidate(
 ) -> None:
     """Put a candidate on record, what it learnt from, and the DSC that tuning estimated by organ."""
     services.records.record_release(candidate.number, candidate.digest, ReleaseState.CANDIDATE)
-    payload = {
-        "release": candidate.number,
-        "organs": tuned,
-        "cases": [],
-        "patients": patients,
-        "sites": sites,
-        "report": {
+    event = CandidateTuned(
+        run=f"a run that made release {candidate.number}",
+        release=candidate.number,
+        organs=tuple(tuned),
+        patients=tuple(patients),
+        sites=tuple(sites),
+        report={
             "levels": dict.fromkeys(estimates or (), "head"),
             "ladders": {
                 organ: {"rungs": [{"level": "head", "new_dsc": dsc, "old_dsc": None}]}
                 for organ, dsc in (estimates or {}).items()
             },
         },
-    }
-    services.records.event(CANDIDATE_TUNED, who="tune_heads", payload=payload)
+    )
+    services.records.record(event, who="tune_heads")
 
 
 def freeze_gate_set(

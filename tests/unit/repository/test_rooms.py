@@ -21,8 +21,8 @@ FOR_ALL_ADAPTERS = "adapters stand on it, whatever they adapt"
 FOR_ALL_FLOWS = "flows of several rooms share it"
 OUTSIDE = {
     "models": {
-        **dict.fromkeys(("body", "calibration", "contract", "errors", "findings", "geometry"), SPOKEN_OF),
-        **dict.fromkeys(("organs", "release", "resampling", "uids", "volume"), SPOKEN_OF),
+        **dict.fromkeys(("body", "calibration", "contract", "documents", "errors", "findings"), SPOKEN_OF),
+        **dict.fromkeys(("geometry", "organs", "release", "resampling", "uids", "volume"), SPOKEN_OF),
     },
     "models/network": {
         **dict.fromkeys(("export", "heads", "imported_trunks", "members", "norm"), OF_ONE_NETWORK),
@@ -35,7 +35,7 @@ OUTSIDE = {
     },
     "services/dicom": {"identity": "what is written and what comes back are known by the same UIDs"},
     "flows": dict.fromkeys(
-        ("acts", "candidates", "launching", "lineage", "progress", "retries"), FOR_ALL_FLOWS
+        ("acts", "candidates", "launching", "lineage", "progress", "retries", "steps"), FOR_ALL_FLOWS
     ),
     "deploy": {
         "logs": "the command and containers log alike",

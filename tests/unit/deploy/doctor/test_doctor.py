@@ -16,7 +16,7 @@ from deploy.doctor.machine import described, room, write_speed
 from deploy.doctor.records import backup, freed, watched
 from deploy.doctor.serving import calibrated
 from models.errors import PacsFailed
-from services.records.port import Watch
+from services.records.entries import Watch
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD, WARNING, BAD = State.GOOD, State.WARNING, State.BAD

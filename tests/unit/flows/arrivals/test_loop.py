@@ -24,7 +24,7 @@ from flows.arrivals.loop import (
 from flows.launching import RunState
 from models.errors import PacsFailed, StorageFailed
 from services.pacs.port import ArchivedSeries, ArchivedStudy, Changes
-from services.records.port import ArrivalState
+from services.records.entries import ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.support.killed import Killed
@@ -134,7 +134,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setattr(flows.arrivals.watch, "_why_held", lambda _: None)
+    monkeypatch.setattr(flows.arrivals.watch, "_why_held", lambda *_: None)
     return Site(tmp_path, Feed(), Launcher())
 
 
@@ -300,7 +300,7 @@ def test_a_new_day_looks_again_at_what_was_segmented_lately(site: Site) -> None:
 def test_a_message_that_stays_the_same_is_said_once(site: Site, caplog: pytest.LogCaptureFixture,
                                                      monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     caplog.set_level("INFO")
-    monkeypatch.setattr(flows.arrivals.watch, "_why_held", lambda _: "release 1 is not served")
+    monkeypatch.setattr(flows.arrivals.watch, "_why_held", lambda *_: "release 1 is not served")
     loop = site.loop()
     site.feed.tell("1.2", stable=True)
     site.steps(loop, 60)

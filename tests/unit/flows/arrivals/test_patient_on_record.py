@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from flows.arrivals.archived_study import note_segmented, patient_fault
 from services.pacs.port import ArchivedSeries, ArchivedStudy
 from services.settings import Settings
 from services.wiring import connect_in_process
+from tests.support.log import lines
 
 STUDY = ArchivedStudy("1.9", ("P1",), True, False, (ArchivedSeries("1.9.1", "CT", ("1.9.1.1",)),))
 MERGED = replace(STUDY, patients=("P2",))
@@ -18,17 +20,18 @@ def test_a_lost_site_key_is_said_once_and_turns_no_segmented_study_into_another_
     tmp_path: Path,
 ) -> None:
     services = connect_in_process(Settings(home=tmp_path, orthanc_url="http://127.0.0.1:1"))
-    note_segmented(STUDY, services)
+    fault = partial(patient_fault, cases=services.cases, log=services.records)
+    note_segmented(STUDY, services.cases, services.records)
     arrival = services.records.arrival("1.9")
     assert arrival is not None
     assert len(arrival.patient) == 64
-    assert patient_fault(STUDY, arrival, services) is None
-    fault = patient_fault(MERGED, arrival, services)
-    assert fault is not None
-    assert fault.code == "patient-changed"
+    assert fault(STUDY, arrival) is None
+    changed = fault(MERGED, arrival)
+    assert changed is not None
+    assert changed.code == "patient-changed"
     earlier = replace(arrival, patient=services.cases.pseudonym("P1"))  # before keys were told apart
-    assert patient_fault(STUDY, earlier, services) is None
-    assert patient_fault(MERGED, earlier, services) is not None
+    assert fault(STUDY, earlier) is None
+    assert fault(MERGED, earlier) is not None
     (services.settings.case_store / "site.key").unlink()
-    assert [patient_fault(STUDY, arrival, services) for _ in range(2)] == [None, None]
-    assert len(services.records.events("site-key-changed")) == 1
+    assert [fault(STUDY, arrival) for _ in range(2)] == [None, None]
+    assert len(lines(services.records, "site-key-changed")) == 1

@@ -15,10 +15,11 @@ from flows.arrivals.archived_study import note_segmented
 from flows.launching import RunState
 from models.errors import PacsFailed, Refused
 from services.pacs.port import ArchivedSeries, ArchivedStudy, Changes
-from services.records.port import Arrival, ArrivalState
+from services.records.entries import Arrival, ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.support.arrivals import watch
+from tests.support.log import lines
 
 MONDAY = date(2026, 11, 23)
 CT = frozenset(f"1.9.1.{number}" for number in range(5))
@@ -118,7 +119,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setattr(flows.arrivals.watch, "_why_held", lambda _: None)
+    monkeypatch.setattr(flows.arrivals.watch, "_why_held", lambda *_: None)
     archive = FakeArchive()
     pacs = FakePacs(archive)
     services = connect_in_process(Settings(home=tmp_path, orthanc_url="http://127.0.0.1:1"))
@@ -136,7 +137,7 @@ def segmented_and_routed_on(site: Site) -> None:
     site.services.records.first_written("k", datetime.now(UTC))
     objects = {"organ-seg": "2.1", "report-sr": "2.2"}
     site.services.records.record_result("k", study_uid="1.9", series_uid="1.9.1", release=1, objects=objects)
-    note_segmented(study, site.services)
+    note_segmented(study, site.services.cases, site.services.records)
     for place in (site.archive, site.pacs):
         place.put("1.9", "SEG", "2.1")
         place.put("1.9", "SR", "2.2")
@@ -225,7 +226,7 @@ def test_studies_made_while_the_watch_was_off_are_queried(site: Site) -> None:
     site.pacs.days["1.6"] = MONDAY - timedelta(days=12)
     site.watch(2)
     assert site.launcher.launched == ["1.9"]
-    assert [one.payload["day"] for one in site.services.records.events("pacs-queried")] == [
+    assert [one.payload["day"] for one in lines(site.services.records, "pacs-queried")] == [
         "2026-11-13",
         "2026-11-23",
     ]
@@ -236,7 +237,7 @@ def test_a_study_whose_uid_is_none_is_said_once_and_left_alone(site: Site) -> No
     site.watch()
     site.archive.put("../../etc", "CT", "1.2")
     site.watch()
-    (event,) = site.services.records.events("study-refused")
+    (event,) = lines(site.services.records, "study-refused")
     assert (event.payload["code"], event.payload["characters"]) == ("missing-uid", 9)
     assert site.services.records.open_arrivals() == ()
 
@@ -251,7 +252,7 @@ def test_looking_again_at_what_is_segmented_keeps_nothing_new_waiting(
     for uid in old:
         study = site.archive.study(uid)
         assert study is not None
-        note_segmented(study, site.services)
+        note_segmented(study, site.services.cases, site.services.records)
     site.watch()
     tuesday = MONDAY + timedelta(days=1)
     site.archive.put("1.4", "CT", "1.4.1")
@@ -261,7 +262,7 @@ def test_looking_again_at_what_is_segmented_keeps_nothing_new_waiting(
     assert site.launcher.launched[-1] == "1.4"
     assert [_known(site, uid).touched for uid in old] == [True, True, True]
     monkeypatch.undo()
-    monkeypatch.setattr(flows.arrivals.watch, "_why_held", lambda _: None)
+    monkeypatch.setattr(flows.arrivals.watch, "_why_held", lambda *_: None)
     site.watch(today=tuesday)
     assert [_known(site, uid).touched for uid in old] == [False, False, False]
     assert _known(site, "1.2").state is ArrivalState.GONE

@@ -25,7 +25,8 @@ from flows.launching import RunState
 from models import errors
 from models.errors import Refused
 from services.pacs.port import ArchivedSeries, ArchivedStudy
-from services.records.port import Arrival, ArrivalState
+from services.records.entries import Arrival, ArrivalState
+from services.records.events.arrivals import ArrivalFailed, StudyGone, StudyRefused, StudyRenewed
 
 NEW = Arrival("1.2", "1.2")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -69,7 +70,7 @@ def test_what_is_settled_stays_so_for_the_same_images_and_ends_with_new_ones(sta
     renewed = look(settled, study("a", "b", "c"))
     assert (renewed.state, renewed.attempts, renewed.run) == (ArrivalState.WAITING, 0, "")
     assert renewed.patient == "somebody"
-    assert event_of(settled, renewed) == "study-renewed"
+    assert isinstance(event_of(settled, renewed), StudyRenewed)
 
 
 def test_a_run_under_way_is_not_disturbed_by_a_study_that_is_touched():
@@ -87,7 +88,7 @@ def test_a_study_without_ct_is_ignored_and_says_what_it_holds():
 def test_a_deleted_study_is_gone_and_is_done_again_when_it_comes_back():
     gone = look(done(study("a")), None)
     assert (gone.state, gone.code) == (ArrivalState.GONE, "study-gone")
-    assert event_of(done(study("a")), gone) == "study-gone"
+    assert isinstance(event_of(done(study("a")), gone), StudyGone)
     assert look(gone, study("a")).state is ArrivalState.WAITING
 
 
@@ -95,7 +96,7 @@ def test_a_fault_of_the_patient_is_no_verdict_on_the_images_and_ends_when_it_is_
     fault = Refused("patient-changed", "Another patient.")
     refused = look(done(study("a")), study("a"), fault=fault)
     assert (refused.state, refused.code) == (ArrivalState.REFUSED, "patient-changed")
-    assert event_of(done(study("a")), refused) == "study-refused"
+    assert isinstance(event_of(done(study("a")), refused), StudyRefused)
     assert event_of(refused, look(refused, study("a"), fault=fault)) is None, "said once"
     assert look(refused, study("a")).state is ArrivalState.WAITING
 
@@ -111,7 +112,7 @@ def test_a_run_that_fails_by_itself_is_an_attempt_and_after_three_the_study_has_
     assert (again.state, again.attempts, again.interrupted) == (ArrivalState.WAITING, 1, 0)
     failed = followed(submitted(attempts=ATTEMPTS - 1), RunState.FAILED)
     assert (failed.state, failed.code, failed.attempts) == (ArrivalState.FAILED, "run-failed", ATTEMPTS)
-    assert event_of(first, failed) == "arrival-failed"
+    assert isinstance(event_of(first, failed), ArrivalFailed)
     last = submitted(attempts=ATTEMPTS - 1, code="proof-failed", detail="Voxels differ.")
     assert "3 runs ended without a result, the last of them r (proof-failed: Voxels differ.)" in (
         followed(last, RunState.FAILED).detail

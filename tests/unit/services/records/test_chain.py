@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.records.chain import FIRST, chain_faults, digest_of, exported, imported
-from services.records.port import Event
+from services.records.entries import Line
 
 payloads = st.dictionaries(
     st.text(max_size=8),
@@ -25,12 +25,12 @@ payloads = st.dictionaries(
 
 
 @st.composite
-def chains(draw: st.DrawFn) -> list[Event]:
+def chains(draw: st.DrawFn) -> list[Line]:
     previous, events = FIRST, []
     for number in range(1, draw(st.integers(2, 6)) + 1):
         at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(microseconds=draw(st.integers(0, 10**9)))
         key = draw(st.none() | st.text(max_size=5))
-        event = Event(number, at, draw(st.text(max_size=5)), "who", draw(payloads), key, previous)
+        event = Line(number, at, draw(st.text(max_size=5)), "who", draw(payloads), key, previous)
         event = replace(event, digest=digest_of(event))
         events.append(event)
         previous = event.digest
@@ -38,13 +38,13 @@ def chains(draw: st.DrawFn) -> list[Event]:
 
 
 @given(chains())
-def test_a_chain_as_it_was_written_has_no_fault_and_comes_back_from_its_export(events: list[Event]) -> None:
+def test_a_chain_as_it_was_written_has_no_fault_and_comes_back_from_its_export(events: list[Line]) -> None:
     assert chain_faults(events) == []
     assert [imported(exported(event)) for event in events] == events
 
 
 @given(chains(), st.data())
-def test_any_change_to_any_field_of_any_line_is_found(events: list[Event], data: st.DataObject) -> None:
+def test_any_change_to_any_field_of_any_line_is_found(events: list[Line], data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(events) - 1))
     event = events[place]
     changes = {
@@ -63,7 +63,7 @@ def test_any_change_to_any_field_of_any_line_is_found(events: list[Event], data:
 
 
 @given(chains(), st.data())
-def test_any_line_dropped_or_moved_is_found(events: list[Event], data: st.DataObject) -> None:
+def test_any_line_dropped_or_moved_is_found(events: list[Line], data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(events) - 2))
     dropped = events[:place] + events[place + 1 :]
     moved = [*events[:place], events[place + 1], events[place], *events[place + 2 :]]

@@ -1,0 +1,121 @@
+"""What came to the archive, or went, and what a PACS that is queried did not send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from services.records.events.event import Event, left_out_if_none
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrivalEvent(Event):
+    """What became of one arrival; `uid` is the study's, or of a SEG its SOP Instance UID."""
+
+    uid: str | None = left_out_if_none()
+    study_uid: str | None = left_out_if_none()
+    code: str | None = left_out_if_none()
+    version: str | None = left_out_if_none()
+    attempts: int | None = left_out_if_none()
+    interrupted: int | None = left_out_if_none()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyGone(ArrivalEvent):
+    """The archive holds it no longer."""
+
+    what: ClassVar[str] = "study-gone"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyIgnored(ArrivalEvent):
+    """It is nothing for us."""
+
+    what: ClassVar[str] = "study-ignored"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrivalFailed(ArrivalEvent):
+    """It was tried as often as it is."""
+
+    what: ClassVar[str] = "arrival-failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRenewed(ArrivalEvent):
+    """CT images came, or went, after results were stored."""
+
+    what: ClassVar[str] = "study-renewed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRefused(ArrivalEvent):
+    """It was refused on the data; of a text that is no UID only its length and digest are kept."""
+
+    what: ClassVar[str] = "study-refused"
+
+    characters: int | None = left_out_if_none()
+    digest: str | None = left_out_if_none()
+    detail: str | None = left_out_if_none()
+    measured: Mapping[str, object] | None = left_out_if_none()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionRefused(ArrivalEvent):
+    """A SEG that came was not taken."""
+
+    what: ClassVar[str] = "correction-refused"
+
+    digest: str | None = left_out_if_none()
+    detail: str | None = left_out_if_none()
+    measured: Mapping[str, object] | None = left_out_if_none()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteKeyChanged(Event):
+    """Pseudonyms on record were made with another key; both keys by their first digits."""
+
+    what: ClassVar[str] = "site-key-changed"
+
+    before: str
+    now: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedBegun(Event):
+    """The archive's feed is read from this change on."""
+
+    what: ClassVar[str] = "feed-begun"
+
+    cursor: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedBeganAgain(Event):
+    """The archive's feed begins again: its database is another one."""
+
+    what: ClassVar[str] = "feed-began-again"
+
+    cursor: int
+    begun_again_to: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PacsQueried(Event):
+    """The PACS said what it has; once a day, ISO 8601."""
+
+    what: ClassVar[str] = "pacs-queried"
+
+    day: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyNotSent(Event):
+    """The PACS did not send what it says it has; `missing` instances are still to come."""
+
+    what: ClassVar[str] = "study-not-sent"
+
+    study_uid: str
+    code: str
+    missing: int

@@ -1,0 +1,87 @@
+"""How candidates came to be: tuned, trained, calibrated or imported, and what they learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from services.records.events.event import Event, left_out_if_none, named
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateMade(Event):
+    """A candidate was published; the cases, patients and sites it learnt from or was calibrated on."""
+
+    release: int
+    digest: str = ""
+    parent: int | None = None
+    organs: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+    patients: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateTaught(CandidateMade):
+    """A candidate learnt from corrections; `taught` are the organs each correction taught, by its name.
+
+    `run` is the key of all that it depends on: who runs the same again is told this candidate.
+    """
+
+    run: str = named("key")
+    taught: Mapping[str, tuple[str, ...]] | None = left_out_if_none()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateTuned(CandidateTaught):
+    """Heads were tuned at a level; `report` is the `tune` verb's of it."""
+
+    what: ClassVar[str] = "candidate-tuned"
+
+    level: str = ""
+    report: Mapping[str, object] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateTrained(CandidateTaught):
+    """Trunk and heads were trained; `document` is the `train` verb's of it."""
+
+    what: ClassVar[str] = "candidate-trained"
+
+    begin: str = ""
+    document: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateCalibrated(CandidateMade):
+    """The incumbent's weights were calibrated anew."""
+
+    what: ClassVar[str] = "candidate-calibrated"
+
+    profile: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningDeclined(Event):
+    """A run came to no candidate, so it is not tried again."""
+
+    what: ClassVar[str] = "tuning-declined"
+
+    run: str = named("key")
+    report: Mapping[str, object]
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointImported(Event):
+    """A candidate was made of a public checkpoint; `sha256` is the file's."""
+
+    what: ClassVar[str] = "checkpoint-imported"
+
+    release: int
+    digest: str
+    kind: str
+    sha256: str
+    said: str

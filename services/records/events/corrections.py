@@ -1,0 +1,70 @@
+"""What readers corrected, accepted and took back, and what of it teaches nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from services.records.events.event import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionRecorded(Event):
+    """A version of a correction was understood; `edited` are organs, `supersedes` earlier versions."""
+
+    what: ClassVar[str] = "correction-recorded"
+
+    sop_instance_uid: str
+    version: int
+    study_uid: str
+    status: str
+    edited: tuple[str, ...]
+    questions: int
+    answers: int = 0
+    supersedes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorrectionWithdrawn(Event):
+    """A correction was taken back by an act; who, is who recorded it."""
+
+    what: ClassVar[str] = "correction-withdrawn"
+
+    sop_instance_uid: str
+    versions: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrgansAccepted(Event):
+    """A reader accepts these organs of a release's result as they are."""
+
+    what: ClassVar[str] = "organs-accepted"
+
+    study_uid: str
+    series_uid: str
+    release: int
+    organs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptOutOfTuning(Event):
+    """A correction teaches nothing: its patient is kept for another purpose, erased or not named."""
+
+    what: ClassVar[str] = "kept-out-of-tuning"
+
+    sop_instance_uid: str
+    version: int
+    why: str
+    """A code, then a colon and a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadersDisagree(Event):
+    """Two corrections, by name, show another outline of an organ than two readers usually do."""
+
+    what: ClassVar[str] = "readers-disagree"
+
+    corrections: tuple[str, ...]
+    organ: str
+    dsc: float

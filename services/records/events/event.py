@@ -1,0 +1,125 @@
+"""What a kind of event is made of: a frozen dataclass, the name it has in the log, its payload as JSON."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import datetime
+from functools import cache
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from models.documents import from_json, to_json
+
+CONCERNS = ("arrivals", "results", "corrections", "cases", "candidates", "gate", "serving", "operations")
+"""Modules of this package in which kinds are defined."""
+
+
+def left_out_if_none() -> Any:
+    """Return the default of a field that an event's payload leaves out where there is nothing to say."""
+    return field(default=None, metadata={"left_out": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened; the fields of a kind are its payload.
+
+    A field without a default is in every event of the kind, whichever version of the program wrote it. A
+    later field has a default, so that older events stay readable. What a newer program says beside is passed
+    over.
+    """
+
+    what: ClassVar[str] = ""
+    """The name of the kind in the log."""
+
+    @classmethod
+    def key(cls, *parts: object) -> str:
+        """Return the key under which an event of this kind is on record once only."""
+        return ":".join((cls.what, *map(str, parts)))
+
+    def payload(self) -> dict[str, Any]:
+        """Return what the log keeps, as JSON holds it."""
+        named = {one.metadata.get("name", one.name): one for one in fields(self)}
+        values = to_json(self)
+        return {
+            name: values[one.name]
+            for name, one in named.items()
+            if values[one.name] is not None or "left_out" not in one.metadata
+        }
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> Self:
+        """Return the event that a payload tells.
+
+        Raises
+        ------
+        ValueError
+            If it tells none of this kind.
+        """
+        names = {one.metadata["name"]: one.name for one in fields(cls) if "name" in one.metadata}
+        return from_json(cls, {names.get(name, name): value for name, value in payload.items()})
+
+    @classmethod
+    def column(cls, name: str) -> str:
+        """Return the name that a field has in the payload.
+
+        Raises
+        ------
+        AttributeError
+            If the kind has no such field: asking for it would find nothing, and say nothing.
+        """
+        for one in fields(cls):
+            if one.name == name:
+                return str(one.metadata.get("name", name))
+        raise AttributeError(f"{cls.__name__} has no field {name}")
+
+
+def named(name: str, default: Any = MISSING) -> Any:
+    """Return a field whose name in the payload is another one, as a word of Python cannot be."""
+    return field(default=default, metadata={"name": name})
+
+
+E_co = TypeVar("E_co", bound=Event, covariant=True)
+
+
+@dataclass(frozen=True)
+class Recorded(Generic[E_co]):
+    """An event as it is on record.
+
+    Parameters
+    ----------
+    number
+        Order on record.
+    at
+        When.
+    who
+        Name of the person or the flow.
+    said
+        What happened.
+    key
+        What is recorded once only; None without.
+    digest
+        Link of the chain (`services.records.chain`).
+    """
+
+    number: int
+    at: datetime
+    who: str
+    said: E_co
+    key: str | None = None
+    digest: str = ""
+
+
+@cache
+def kinds() -> Mapping[str, type[Event]]:
+    """Return every kind by its name in the log."""
+    for concern in CONCERNS:
+        importlib.import_module(f"services.records.events.{concern}")
+    found: dict[str, type[Event]] = {}
+    todo = list(Event.__subclasses__())
+    while todo:
+        kind = todo.pop()
+        todo += kind.__subclasses__()
+        if kind.what:
+            found[kind.what] = kind
+    return found

@@ -1,0 +1,50 @@
+"""What keeps a site running: backups, and runs that nobody works on any more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from services.records.events.event import Event
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupTaken(Event):
+    """A backup is whole; when it was begun, ISO 8601."""
+
+    what: ClassVar[str] = "backup-taken"
+
+    taken_at: str
+    files: int
+    copied_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupFailed(Event):
+    """A backup could not be taken."""
+
+    what: ClassVar[str] = "backup-failed"
+
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFreed(Event):
+    """A run that nobody worked on was ended at Prefect; `was` is its state, in lower case."""
+
+    what: ClassVar[str] = "run-freed"
+
+    run: str
+    was: str
+    pool: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceFreed(Event):
+    """Places under a deployment's limit were given back that no run held."""
+
+    what: ClassVar[str] = "place-freed"
+
+    deployment: str
+    places: int

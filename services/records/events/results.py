@@ -1,0 +1,74 @@
+"""What was said of a study, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from services.records.events.event import Event, left_out_if_none, named
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRecorded(Event):
+    """A result was stored; `objects` are SOP Instance UIDs by kind, `site` where it was scanned."""
+
+    what: ClassVar[str] = "result-recorded"
+
+    result: str = named("key")
+    study_uid: str
+    release: int
+    objects: Mapping[str, str]
+    site: str | None = left_out_if_none()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySegmented(Event):
+    """What a result cost, seconds by step, and how its organs were flagged; None where nothing is."""
+
+    what: ClassVar[str] = "study-segmented"
+
+    study_uid: str
+    release: int
+    seconds: Mapping[str, float]
+    flags: Mapping[str, str | None]
+    result: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What was claimed of an organ: the lower bound of its DSC, and with which confidence, 0..1."""
+
+    bound: float | None
+    confidence: float | None
+    volume_ml: float
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditDrawn(Event):
+    """A study was drawn for the random audit; what was claimed of each organ that was found."""
+
+    what: ClassVar[str] = "audit-drawn"
+
+    study_uid: str
+    series_uid: str
+    release: int
+    importance_ml: float
+    organs: Mapping[str, Claim]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundBroken(Event):
+    """Readers found a release's bound of an organ broken more often than it promised; shares, 0..1."""
+
+    what: ClassVar[str] = "bound-broken"
+
+    release: int
+    organ: str
+    held: int
+    looked_at: int
+    low: float
+    high: float
+    promised: float
+    broken: bool

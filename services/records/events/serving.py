@@ -1,0 +1,138 @@
+"""Which release serves: what was written and proven, and who put which in whose place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from services.records.events.event import Event, left_out_if_none, named
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseStateChanged(Event):
+    """How far a release has come; `reason` where a person decided so."""
+
+    what: ClassVar[str] = "release-state"
+
+    release: int
+    digest: str
+    state: str
+    reason: str | None = left_out_if_none()
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncumbentChanged(Event):
+    """A release serves in another's place; `before` is None for the first."""
+
+    what: ClassVar[str] = "incumbent-changed"
+
+    before: int | None = named("from")
+    after: int = named("to")
+    reason: str
+    act: str = "promotion"
+    """`promotion`, `rollback`, or `golden-failed`, when golden studies take one back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleasePromoted(Event):
+    """A promotion is complete; `evidence` is the SHA-256 of its pack."""
+
+    what: ClassVar[str] = "release-promoted"
+
+    release: int
+    replaced: int | None
+    approver: str
+    reason: str
+    evidence: str | None = None
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BroughtIn(Event):
+    """A rollback to what serves already, by an act of its own."""
+
+    what: ClassVar[str] = "incumbent-brought-in"
+
+    release: int
+    reason: str
+    not_reached: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointsNotReached(Event):
+    """A release was made the incumbent again without these endpoints; why, one by one."""
+
+    what: ClassVar[str] = "endpoints-not-reached"
+
+    release: int
+    endpoints: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanaryFailed(Event):
+    """A release answered the canary or the probe wrongly; organs by fault."""
+
+    what: ClassVar[str] = "canary-failed"
+
+    release: int
+    faults: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenFailed(Event):
+    """Golden studies took a release back; organs by case, none where nobody could ask."""
+
+    what: ClassVar[str] = "golden-failed"
+
+    release: int
+    differing: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionWritten(Event):
+    """A release was written for the servers; SHA-256 by path, once for a content."""
+
+    what: ClassVar[str] = "version-written"
+
+    release: int
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served(Event):
+    """A server was asked about phantoms; `networks` is the SHA-256 of what it answers with."""
+
+    release: int
+    digest: str
+    profile: str
+    networks: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedProven(Served):
+    """It answers as was proven at export; voxels that flipped, by organ."""
+
+    what: ClassVar[str] = "served-proven"
+
+    flipped: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedDiffers(Served):
+    """It does not. It is asked again each time: what is amiss may be mended without another network."""
+
+    what: ClassVar[str] = "served-differs"
+
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuProven(Event):
+    """`make gpu-proofs` passed here for a target, on a device as the settings name it."""
+
+    what: ClassVar[str] = "gpu-proven"
+
+    target: str
+    device: str
+    lines: tuple[Mapping[str, object], ...]
