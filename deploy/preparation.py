@@ -8,6 +8,8 @@ from models.errors import InvalidRelease
 from services.files import storage_errors
 from services.records.database import alone
 from services.records.entries import ReleaseState
+from services.records.port import Releases
+from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import Services, connect_in_process, repository_root
 from services.work_folder import remove_abandoned
@@ -56,7 +58,7 @@ def prepare(
         with storage_errors(str(settings.triton_repository)):
             settings.triton_repository.mkdir(parents=True, exist_ok=True)
         if services.records.incumbent() is None and starter:
-            _take_in_starter(services, progress)
+            _take_in_starter(services.releases, services.records, progress)
         number = services.records.incumbent()
         if number is None:
             progress("no release is the incumbent yet: nothing is served")
@@ -67,12 +69,12 @@ def prepare(
     return number
 
 
-def _take_in_starter(services: Services, progress: Callable[[str], None]) -> None:
+def _take_in_starter(store: ReleaseStore, known: Releases, progress: Callable[[str], None]) -> None:
     progress("taking in the demonstration release (trained on phantoms, not for clinical use)")
-    number = services.releases.import_from(STARTER)[0]
-    release = services.releases.release(number)
-    services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
-    services.records.set_incumbent(number, approver="organloop up", reason="the first release of this home")
+    number = store.import_from(STARTER)[0]
+    release = store.release(number)
+    known.record_release(number, release.digest, ReleaseState.PROMOTED)
+    known.set_incumbent(number, approver="organloop up", reason="the first release of this home")
 
 
 def _renew_others(services: Services, progress: Callable[[str], None]) -> None:

@@ -51,7 +51,9 @@ def import_checkpoint(
         services = connect_in_process(Settings())
         if first:  # before the work, which takes minutes
             require_first(services.records, approver, reason)
-        document = keep_checkpoint(file, services, keys, progress)
+        document = keep_checkpoint(
+            file, services.releases, services.records, services.settings.threads, keys, progress
+        )
         if first:
             make_first(document["release"], services.releases, services.records, approver, reason)
             document["state"] = "promoted"

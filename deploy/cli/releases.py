@@ -96,7 +96,8 @@ def decline(
         from flows.promotion.roll_back import decline as run
         from services.wiring import connect_in_process
 
-        document = run(number, connect_in_process(Settings()), approver, reason)
+        services = connect_in_process(Settings())
+        document = run(number, approver, reason, services.records, services.releases, services.repository)
         line = f"release {number} is declined ({document.approver}: {document.reason})"
         return Outcome(document, (line,))
 

@@ -30,7 +30,9 @@ from models.organs import ORGANS, organ
 from models.resampling import to_model_grid
 from models.tuning.settings import Level, TuningSettings
 from services.dicom.ct.series import choose_series, load, read_series
+from services.inference.port import Segmenter
 from services.records.entries import Purpose
+from services.releases.store import ReleaseStore
 from services.wiring import Services
 
 Progress = Callable[[str], None]
@@ -109,7 +111,7 @@ def run(folder: Path, phantoms: Phantoms, services: Services, progress: Progress
     night = nightly_tuning(str(LEVEL))
     if (night["tuning"]["digest"], night["gate"]["decision"]) != (tuning["digest"], gate["decision"]):
         raise OrganloopError("the nightly flow came to another candidate or decision")
-    identical = _identical(unseen[0], number, services)
+    identical = _identical(unseen[0], number, services.releases, services.segmenter)
     promotion = back = None
     after = before
     if gate["decision"] in ("promote", "needs-approval"):
@@ -173,17 +175,17 @@ def _segmented(studies: Iterable[Study], out: Path, progress: Progress) -> tuple
     return tuple(outcomes)
 
 
-def _identical(study: Study, number: int, services: Services) -> tuple[str, ...]:
+def _identical(study: Study, number: int, store: ReleaseStore, segmenter: Segmenter) -> tuple[str, ...]:
     """Return the organs whose probabilities on a study are the same bits in both releases."""
-    release = services.releases.release(number)
+    release = store.release(number)
     if release.parent is None:
         raise ValueError(f"release {number} has no parent to be compared with")
     volume = load(choose_series(read_series(study.ct))).volume
     hu = to_model_grid(volume, release.contract.spacing_mm, release.contract.antialias).hu.astype(
         np.int16, copy=False
     )
-    old = services.segmenter.segment(hu, release.parent).probability
-    new = services.segmenter.segment(hu, number).probability
+    old = segmenter.segment(hu, release.parent).probability
+    new = segmenter.segment(hu, number).probability
     same = [a.tobytes() == b.tobytes() for a, b in zip(old, new, strict=True)]
     return tuple(
         key for key, equal in zip(release.contract.organs, same, strict=True) if equal and key in ORGANS

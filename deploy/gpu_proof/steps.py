@@ -211,7 +211,15 @@ class _Trial:
         self._running.callback(client.close)
         client.load()
         served = replace(self._services, repository=repository, endpoints=(client,), segmenter=client)
-        prove_served(release, served, client, self._progress)
+        prove_served(
+            release,
+            client,
+            served.repository,
+            served.releases,
+            served.settings.threads,
+            served.records,
+            self._progress,
+        )
         begin = time.perf_counter()
         client.segment(parity_volume(release.contract), release.number)
         seconds = time.perf_counter() - begin

@@ -30,7 +30,7 @@ from services.settings import Settings
 
 if TYPE_CHECKING:
     from flows.arrivals.loop import ArrivalLoop
-    from services.wiring import Services
+    from services.records.port import Log
 
 LOOK_SECONDS = 0.5
 TRY_SECONDS = 2.0
@@ -181,8 +181,8 @@ def arrival_loop(dead_runs: DeadRuns, launched: Callable[[], object]) -> Arrival
 
     launcher = PrefectLauncher(RUN_SECONDS)
 
-    def free(services: Services) -> None:
-        dead_runs.free(launcher.client, services.records, _say)
+    def free(log: Log) -> None:
+        dead_runs.free(launcher.client, log, _say)
 
     holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4()}"
     return ArrivalLoop(lambda: connect(Settings()), launcher, holder, free=free, launched=launched)

@@ -21,7 +21,6 @@ from services.pacs.port import Archive, ArchivedStudy
 from services.records.entries import Arrival, ArrivalState
 from services.records.events.arrivals import SiteKeyChanged, StudyRefused, StudyRenewed
 from services.records.port import Arrivals, Log, Records
-from services.wiring import Services
 
 INCOMPLETE = "incomplete"
 GONE = "study-gone"
@@ -116,7 +115,9 @@ def _key_of(patient: str) -> str:
     return patient.partition(".")[2]
 
 
-def fetch(study_uid: StudyUid, into: Path, services: Services) -> tuple[ArchivedStudy, list[ListedFile]]:
+def fetch(
+    study_uid: StudyUid, into: Path, archive: Archive, cases: CaseStore, records: Records
+) -> tuple[ArchivedStudy, list[ListedFile]]:
     """Fetch a study, and make sure that it is one thing: whole, of one patient, and nothing came meanwhile.
 
     Returns
@@ -137,14 +138,14 @@ def fetch(study_uid: StudyUid, into: Path, services: Services) -> tuple[Archived
     StorageFailed
         If the files cannot be written.
     """
-    before = _listed(study_uid, services)
+    before = _listed(study_uid, archive, cases, records)
     try:
-        folder = required(services.archive).fetch_study(study_uid, into)
+        folder = archive.fetch_study(study_uid, into)
     except Refused as refused:
         if refused.code == Code.MISSING_UID:
-            note_refused(before, refused, services.records)
+            note_refused(before, refused, records)
         raise
-    after = _listed(study_uid, services)
+    after = _listed(study_uid, archive, cases, records)
     images = ct_images(after)
     if not images:
         raise Refused(Code.NOT_CT, "The study holds no CT image.")
@@ -190,12 +191,11 @@ def _uids(reading: SeriesReading) -> set[str]:
     return {facts.sop_instance_uid for facts in reading.facts}
 
 
-def _listed(study_uid: StudyUid, services: Services) -> ArchivedStudy:
-    study = required(services.archive).study(study_uid)
+def _listed(study_uid: StudyUid, archive: Archive, cases: CaseStore, records: Records) -> ArchivedStudy:
+    study = archive.study(study_uid)
     if study is None:
         raise Refused(GONE, "The archive holds no such study.")
-    records = services.records
-    fault = patient_fault(study, records.arrival(study_uid), services.cases, records)
+    fault = patient_fault(study, records.arrival(study_uid), cases, records)
     if fault is not None:
         raise fault
     return study

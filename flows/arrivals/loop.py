@@ -19,6 +19,7 @@ from flows.arrivals.watch import UNFINISHED, look, read_on, submit, take_in
 from flows.launching import Launcher
 from models.errors import LeaseLost, OrganloopError, PacsFailed
 from services.records.entries import ArrivalState, Lease
+from services.records.port import Records
 from services.wiring import Services
 
 WATCH = "watch-arrivals"
@@ -92,7 +93,7 @@ class ArrivalLoop:
         launcher: Launcher,
         holder: str,
         *,
-        free: Callable[[Services], object] = lambda _: None,
+        free: Callable[[Records], object] = lambda _: None,
         launched: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], date] = date.today,
@@ -123,7 +124,7 @@ class ArrivalLoop:
             if services is None:
                 return TRY_SECONDS
             self._look(services)
-            self._keep(services)
+            self._keep(services.records)
         except LeaseLost:
             _log.warning("another worker watches the archive now")
             self._let_go()
@@ -155,20 +156,16 @@ class ArrivalLoop:
             if self._lease is None:
                 return None
             _log.info("this worker watches the archive")
-        return self._fenced(self._services, self._lease)
-
-    def _fenced(self, services: Services, lease: Lease) -> Services:
-        """Return services that change nothing once another watches."""
-        return replace(services, records=services.records.fenced(lease))
+        return replace(self._services, records=self._services.records.fenced(self._lease))
 
     def _look(self, services: Services) -> None:
         now, today = self._clock(), self._today()
         if self._known.cursor is None or today != self._known.day:
-            take_in(services, today, self._tell)
+            take_in(services.feed, services.records, today, self._tell, services.settings.watch_from)
             self._known.cursor, self._known.day = services.records.feed_cursor() or 0, today
             came, quiet = True, True
         else:
-            news = read_on(services, self._known.cursor, self._tell)
+            news = read_on(services.feed, services.records, self._known.cursor, self._tell)
             self._known.cursor, came, quiet = news.cursor, bool(news.study_uids), news.quiet
         again = self._again(now, quiet=quiet)
         if came or again or (self._known.open and now >= self._known.follow_at):
@@ -178,7 +175,7 @@ class ArrivalLoop:
             self._retrieve(self._lease)
             self._known.retrieve_at = now + RETRIEVE_SECONDS
         if now >= self._known.free_at:
-            self._free(services)
+            self._free(services.records)
             self._known.free_at = now + FREE_SECONDS
 
     def _again(self, now: float, *, quiet: bool) -> tuple[str, ...]:
@@ -212,7 +209,9 @@ class ArrivalLoop:
 
     def _retrieve_now(self, lease: Lease) -> None:
         try:
-            not_sent = retrieve(self._fenced(self._connect(), lease), self._today(), _log.info)
+            services = self._connect()
+            records = services.records.fenced(lease)
+            not_sent = retrieve(services.source, services.archive, records, self._today(), _log.info)
             names = ", ".join(not_sent)
             self._known.trouble["pacs"] = f"the PACS did not send {names}" if not_sent else ""
         except LeaseLost:
@@ -221,13 +220,13 @@ class ArrivalLoop:
             _log.warning("%s", error, exc_info=not isinstance(error, OrganloopError))
             self._known.trouble["pacs"] = str(error)
 
-    def _keep(self, services: Services) -> None:
+    def _keep(self, records: Records) -> None:
         """Keep the lease, and put on record that the archive was watched, every few seconds."""
         now = self._clock()
         if now < self._known.renew_at or self._lease is None:
             return
-        services.records.renew(self._lease, LEASE_SECONDS)
-        services.records.note_watch("; ".join(filter(None, self._known.trouble.values())))
+        records.renew(self._lease, LEASE_SECONDS)
+        records.note_watch("; ".join(filter(None, self._known.trouble.values())))
         self._known.renew_at = now + RENEW_SECONDS
 
     def _start_anew(self, error: Exception) -> None:

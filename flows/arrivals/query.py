@@ -16,7 +16,6 @@ from services.pacs.port import Archive, ArchivedStudy, QuerySource
 from services.records.entries import Arrival, ArrivalState
 from services.records.events.arrivals import PacsQueried, StudyNotSent
 from services.records.port import Arrivals, Log, Records, Results
-from services.wiring import Services
 
 DAYS_BACK = 1
 """Studies are asked for from so many days before the day of the last query that was answered."""
@@ -29,7 +28,13 @@ RETRIEVE_SECONDS = 60
 LONGEST_PAUSE = timedelta(days=1)
 
 
-def retrieve(services: Services, today: date, progress: Progress = silent) -> list[str]:
+def retrieve(
+    source: QuerySource | None,
+    archive: Archive | None,
+    records: Records,
+    today: date,
+    progress: Progress = silent,
+) -> list[str]:
     """Retrieve the studies of which the PACS has more than the archive; return those it did not send.
 
     What comes is told by the archive's feed, as what is pushed. A study that was not sent is asked for again
@@ -42,7 +47,6 @@ def retrieve(services: Services, today: date, progress: Progress = silent) -> li
     StorageFailed
         If the records cannot be reached or written.
     """
-    source, records = services.source, services.records
     if source is None:
         return []
     queried = records.last(PacsQueried)
@@ -56,7 +60,7 @@ def retrieve(services: Services, today: date, progress: Progress = silent) -> li
             progress("the other studies are retrieved by the next watch")
             return failed
         try:
-            _retrieve(study_uid, source, services.archive, records, progress)
+            _retrieve(study_uid, source, archive, records, progress)
         except PacsFailed as error:
             progress(f"study {study_uid}: {error}")
             failed.append(study_uid)

@@ -22,9 +22,10 @@ from flows.progress import Progress, silent
 from models.errors import PacsFailed, ServingFailed
 from models.series.verdict import Code
 from models.uids import StudyUid
+from services.cases.store import CaseStore
 from services.inference.port import Endpoint
 from services.pacs.incoming import is_uid
-from services.pacs.port import ArchivedStudy, Changes, QuerySource
+from services.pacs.port import Archive, ArchivedStudy, ChangeFeed, Changes, QuerySource
 from services.records.entries import Arrival, ArrivalState
 from services.records.events.arrivals import (
     CorrectionRefused,
@@ -33,7 +34,7 @@ from services.records.events.arrivals import (
     StudyRefused,
     StudyRenewed,
 )
-from services.records.port import Arrivals, Log, Releases, Results
+from services.records.port import Arrivals, Log, Records, Releases, Results
 from services.wiring import Services
 
 DAYS_WATCHED = 30
@@ -49,8 +50,27 @@ SEG = "SEG"
 SHOWN = ("uid", "study_uid", "state", "code", "detail", "urgent", "attempts", "interrupted", "run")
 
 
-def take_in(services: Services, today: date, progress: Progress = silent) -> int:
+def take_in(
+    feed: ChangeFeed | None,
+    records: Records,
+    today: date,
+    progress: Progress = silent,
+    watch_from: str = "now",
+) -> int:
     """Read the archive's feed to its end; return how many studies were touched.
+
+    Parameters
+    ----------
+    feed
+        Of the archive; None where it has none.
+    records
+        What came is put there.
+    today
+        The date here.
+    progress
+        Told how many.
+    watch_from
+        Where a feed begins that was never read: ``now`` or ``beginning``.
 
     Raises
     ------
@@ -59,42 +79,41 @@ def take_in(services: Services, today: date, progress: Progress = silent) -> int
     StorageFailed
         If the records cannot be reached or written.
     """
-    _begin(services, progress)
-    services.records.sweep(today, datetime.combine(today, time()).astimezone() - timedelta(days=DAYS_WATCHED))
-    news = read_on(services, services.records.feed_cursor() or 0, progress)
+    _begin(feed, records, watch_from, progress)
+    records.sweep(today, datetime.combine(today, time()).astimezone() - timedelta(days=DAYS_WATCHED))
+    news = read_on(feed, records, records.feed_cursor() or 0, progress)
     progress(f"{len(news.study_uids)} studies were touched")
     return len(news.study_uids)
 
 
-def read_on(services: Services, cursor: int, progress: Progress = silent) -> Changes:
+def read_on(feed: ChangeFeed | None, records: Records, cursor: int, progress: Progress = silent) -> Changes:
     """Read the archive's feed from a cursor to its end; what came and the new cursor are put on record.
 
     Nothing is written where nothing came. Raises as `take_in`.
     """
     came: set[StudyUid] = set()
     quiet = False
-    more = services.feed is not None
-    while more and services.feed is not None:
-        changes = services.feed.changes(cursor)
-        study_uids = [uid for uid in changes.study_uids if _has_uid(uid, services.records, progress)]
+    more = feed is not None
+    while more and feed is not None:
+        changes = feed.changes(cursor)
+        study_uids = [uid for uid in changes.study_uids if _has_uid(uid, records, progress)]
         if study_uids or changes.cursor != cursor:
-            services.records.take_in(study_uids, changes.cursor)
+            records.take_in(study_uids, changes.cursor)
         if changes.cursor < cursor:
             progress("the archive's feed begins again: its database is another one")
             event = FeedBeganAgain(cursor=cursor, begun_again_to=changes.cursor)
-            services.records.record(event, who="watch_arrivals")
+            records.record(event, who="watch_arrivals")
         came.update(study_uids)
         quiet |= changes.quiet
         cursor, more = changes.cursor, changes.more
     return Changes(tuple(came), cursor, more=False, quiet=quiet)
 
 
-def _begin(services: Services, progress: Progress) -> None:
+def _begin(feed: ChangeFeed | None, records: Records, watch_from: str, progress: Progress) -> None:
     """Begin the feed where the site wants it, before it is read for the first time."""
-    feed, records = services.feed, services.records
     if feed is None or records.feed_cursor() is not None:
         return
-    cursor = feed.end() if services.settings.watch_from == "now" else 0
+    cursor = feed.end() if watch_from == "now" else 0
     records.take_in((), cursor)
     records.record(FeedBegun(cursor=cursor), who="watch_arrivals", key=FeedBegun.what)
     progress(f"the archive's feed is read from change {cursor} on")
@@ -150,7 +169,7 @@ def look(
         asked = before.code in again or (before.touched and before.code not in UNFINISHED)
         if before.is_study and (asked or lost):
             try:
-                after = _looked_at(after, services)
+                after = _looked_at(after, services.archive, services.source, services.cases, services.records)
             except PacsFailed as error:
                 progress(f"{before.uid}: {error}")
                 unanswered.append(before.uid)
@@ -174,15 +193,20 @@ def _change(before: Arrival, after: Arrival, arrivals: Arrivals) -> bool:
     return arrivals.change_arrival(before, after, event=event, key=key)
 
 
-def _looked_at(arrival: Arrival, services: Services) -> Arrival:
+def _looked_at(
+    arrival: Arrival,
+    archive: Archive | None,
+    source: QuerySource | None,
+    cases: CaseStore,
+    records: Records,
+) -> Arrival:
     """Return a study's arrival by what the archive holds; SEGs in it that are not ours are taken in."""
-    archive, records = services.archive, services.records
     if archive is None:
         return arrival
     study = archive.study(arrival.study_uid)
     if study is None:
-        return judged(arrival, None, expected=_still_to_come(arrival, study, services.source, records))
-    fault = patient_fault(study, arrival, services.cases, records)
+        return judged(arrival, None, expected=_still_to_come(arrival, study, source, records))
+    fault = patient_fault(study, arrival, cases, records)
     kinds = [(uid, one.modality) for one in study.series for uid in one.sop_instance_uids]
     # By UID alone: the archive overwrites nothing (OverwriteInstances), so no save can be under ours.
     ours = {uid for uid, kind in kinds if kind in OURS and records.find_result(uid) is not None}
@@ -192,7 +216,7 @@ def _looked_at(arrival: Arrival, services: Services) -> Arrival:
         study,
         fault=fault,
         instances=instances,
-        expected=instances + _still_to_come(arrival, study, services.source, records),
+        expected=instances + _still_to_come(arrival, study, source, records),
     )
     if after.version and study.stable:
         for uid, kind in kinds:

@@ -64,7 +64,9 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
         If a file cannot be deleted, or read; the same call goes on.
     """
     require_name(approver, reason, "to take something back")
-    patient, typed = _patient(source, services)
+    patient, typed = _patient(
+        source, services.archive, services.cases, services.records, services.settings.work_folder
+    )
     records = services.records
     if (
         typed
@@ -116,24 +118,24 @@ def _note_erased(erasure: Erasure, cases: CaseStore, records: Records) -> None:
             note(one.sop_instance_uid, outcome, records)
 
 
-def _patient(source: str, services: Services) -> tuple[str, bool]:
+def _patient(
+    source: str, archive: Archive | None, cases: CaseStore, records: Records, work: Path
+) -> tuple[str, bool]:
     """Return the HMAC of the patient that is named, or whose study is; and whether only an ID was given."""
     folder = Path(source)
     if folder.is_dir():
-        return _named(patient_of(load(choose_series(read_series(folder)))), services.cases), False
-    study_uid = _study_of(source, services.records)
-    kept = {case.case_id: case.patient for purpose in Purpose for case in services.records.cases(purpose)}
-    for correction in services.records.corrections():
-        case_id = services.cases.pseudonym(correction.name)
+        return _named(patient_of(load(choose_series(read_series(folder)))), cases), False
+    study_uid = _study_of(source, records)
+    kept = {case.case_id: case.patient for purpose in Purpose for case in records.cases(purpose)}
+    for correction in records.corrections():
+        case_id = cases.pseudonym(correction.name)
         if correction.study_uid == study_uid and case_id in kept:
             return kept[case_id], False
-    if UID.fullmatch(study_uid) and services.archive is not None:
-        study = services.archive.study(study_uid)
+    if UID.fullmatch(study_uid) and archive is not None:
+        study = archive.study(study_uid)
         if study is not None:
-            return _named(
-                _archived_patient(study, services.archive, services.settings.work_folder), services.cases
-            ), False
-    return services.cases.pseudonym(source), True
+            return _named(_archived_patient(study, archive, work), cases), False
+    return cases.pseudonym(source), True
 
 
 def _study_of(source: str, records: Records) -> StudyUid:

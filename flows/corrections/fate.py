@@ -28,6 +28,8 @@ from services.cases.disagreements import (
 from services.records.entries import Arrival, ArrivalState, Correction, Purpose
 from services.records.events.cases import PatientErased
 from services.records.events.corrections import KeptOutOfTuning
+from services.records.port import Records
+from services.releases.store import ReleaseStore
 from services.wiring import Services
 
 LEARNT, TONIGHT, REPLACED, DISAGREE = "learnt", "tonight", "replaced", "readers-disagree"
@@ -172,7 +174,7 @@ class _Known:
             for one in records.all(KeptOutOfTuning)
         }
         self._erased = {case.case_id for one in records.all(PatientErased) for case in one.said.cases}
-        self._learnt = _learnt_by(services)
+        self._learnt = _learnt_by(records, services.releases)
         self._organs, self._night, self._levels = _night(services, settings, progress)
 
     def fate(self, one: Correction) -> Fate:
@@ -271,13 +273,13 @@ def _night(
     return run.parent.contract.organs, tonight(services, settings, progress), ends
 
 
-def _learnt_by(services: Services) -> dict[tuple[str, str], list[LearntIn]]:
+def _learnt_by(records: Records, store: ReleaseStore) -> dict[tuple[str, str], list[LearntIn]]:
     """Return by name of the correction and organ the releases that have learnt it themselves."""
-    states, incumbent = services.records.release_states(), services.records.incumbent()
-    releases = {number: services.releases.release(number) for number in services.releases.numbers()}
-    line = () if incumbent is None else lineage(services.releases.release(incumbent), services.releases)
+    states, incumbent = records.release_states(), records.incumbent()
+    releases = {number: store.release(number) for number in store.numbers()}
+    line = () if incumbent is None else lineage(store.release(incumbent), store)
     serving = {one.number for one in line}
-    taught = taught_on_record(services.records)
+    taught = taught_on_record(records)
     learnt: dict[tuple[str, str], list[LearntIn]] = {}
     for number, release in sorted(releases.items()):
         state = states.get(number)

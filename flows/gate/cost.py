@@ -12,11 +12,11 @@ from models.gate.serving_cost import ReleaseCost, ServingCost, Timing
 from models.inference.windows import study_origins
 from models.proof.canary import probe_volume
 from models.release import Release
+from services.cases.store import CaseStore
 from services.inference.graph_cost import window_cost
 from services.inference.port import Segmenter
 from services.records.entries import Case
 from services.releases.store import ReleaseStore
-from services.wiring import Services
 
 PROBES = 3
 """Rounds in which either release answers one window, for the seconds that are shown."""
@@ -26,7 +26,9 @@ def serving_cost(
     incumbent: Release,
     candidate: Release,
     cases: Sequence[Case],
-    services: Services,
+    store: CaseStore,
+    releases: ReleaseStore,
+    segmenter: Segmenter,
 ) -> ServingCost:
     """Count what either release costs on its exported graphs, and let both answer one window in turn.
 
@@ -36,8 +38,12 @@ def serving_cost(
         Loaded releases of one model grid and window.
     cases
         The gate set, whose studies are what is reckoned by.
-    services
-        What to work with.
+    store
+        Holds the cases.
+    releases
+        Hold the exported graphs.
+    segmenter
+        Is timed.
 
     Raises
     ------
@@ -45,15 +51,14 @@ def serving_cost(
         If an export is missing or damaged, or holds an operator of which nobody knows what it costs.
     """
     windows = sum(
-        len(study_origins(services.cases.read(case).volume.hu.astype(np.int16), candidate.contract))
-        for case in cases
+        len(study_origins(store.read(case).volume.hu.astype(np.int16), candidate.contract)) for case in cases
     )
-    timed = _timed((incumbent.number, candidate.number), probe_volume(candidate.contract), services.segmenter)
+    timed = _timed((incumbent.number, candidate.number), probe_volume(candidate.contract), segmenter)
     return ServingCost(
         studies=len(cases),
         windows=windows,
-        incumbent=_counted(incumbent, windows, len(cases), services.releases),
-        candidate=_counted(candidate, windows, len(cases), services.releases),
+        incumbent=_counted(incumbent, windows, len(cases), releases),
+        candidate=_counted(candidate, windows, len(cases), releases),
         timed={"incumbent": timed[incumbent.number], "candidate": timed[candidate.number]},
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from flows.gate.cost import serving_cost
@@ -27,8 +28,9 @@ from models.release import sha256_hex
 from services.program import program
 from services.records.entries import Case, FrozenSet, Purpose, ReleaseState
 from services.records.events.gate import GateDecided
-from services.records.port import Log
+from services.records.port import Log, Records
 from services.releases.gate_reports import GateReports, Trial
+from services.triton.repository import TritonRepository
 from services.wiring import Services, repository_root
 
 PASSED = (Decision.PROMOTE, Decision.NEEDS_APPROVAL)
@@ -84,7 +86,8 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
     if trial.gate_set is None:
         reasons = [*faults, _not_frozen(len(services.records.cases(Purpose.GATE)))]
         decided = decide_without_cases(incumbent, candidate, reasons, profile, trial.policy)
-        return _decided(trial, {**_document(trial, decided), "gate_set": None}, None, services)
+        document = {**_document(trial, decided), "gate_set": None}
+        return _decided(trial, document, None, None, services.records, services.repository)
     reports = GateReports(services.releases.folder)
     known, views = reports.find(trial), Views()
     if known is None:
@@ -96,7 +99,9 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
         ran = program(repository_root(), services.settings.image_digest)
         document = {**_document(trial, decided), "gate_set": _set(frozen), "program": ran}
         known = reports.keep(trial, document)
-    elif known.document["decision"] in PASSED and not _has_golden(trial, services):
+    elif known.document["decision"] in PASSED and not _has_golden(
+        trial, services.records, services.settings.score_store
+    ):
         progress("the scores are gone: measuring them again")
         serve(candidate, services, progress)
         measure(incumbent, candidate, frozen_cases(services.records)[1], profile, services, progress)
@@ -104,8 +109,13 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
         progress("drawing the report")
         if known.document["organs"]:
             serve(candidate, services, progress)
-        reports.keep_page(trial, page_of(known.document, trial, services, views))
-    return _decided(trial, known.document, known.digest, services)
+        kept = {case.case_id: case for case in services.records.cases(Purpose.GATE)}
+        page = page_of(
+            known.document, trial, lambda case: services.cases.read(kept[case]), services.segmenter, views
+        )
+        reports.keep_page(trial, page)
+    drawn = reports.page(trial)
+    return _decided(trial, known.document, known.digest, drawn, services.records, services.repository)
 
 
 def _set(frozen: FrozenSet | None) -> dict[str, Any] | None:
@@ -127,12 +137,15 @@ def _asked(
     report = gate(
         incumbent,
         candidate,
-        replace(origin.tuning, patients=learnt_patients(candidate, cases, services)),
+        replace(
+            origin.tuning,
+            patients=learnt_patients(candidate, cases, services.records, services.releases, services.cases),
+        ),
         evidence(incumbent, candidate, cases, found, origin.sites),
         trial.profile,
         trial.policy,
         served_sites(services.records),
-        serving_cost(incumbent, candidate, cases, services),
+        serving_cost(incumbent, candidate, cases, services.cases, services.releases, services.segmenter),
         looks(trial, services.records),
     )
     return report, found.views
@@ -148,9 +161,9 @@ def _document(trial: Trial, report: GateReport) -> dict[str, Any]:
     return {**numbers, **report.to_json()}
 
 
-def _has_golden(trial: Trial, services: Services) -> bool:
-    scores = score_store(services.records, services.settings.score_store)
-    return has_golden(trial.candidate, trial.profile, scores, services.records)
+def _has_golden(trial: Trial, records: Records, folder: Path) -> bool:
+    scores = score_store(records, folder)
+    return has_golden(trial.candidate, trial.profile, scores, records)
 
 
 def _decision(trial: Trial, log: Log) -> GateDecided | None:
@@ -160,11 +173,15 @@ def _decision(trial: Trial, log: Log) -> GateDecided | None:
 
 
 def _decided(
-    trial: Trial, document: dict[str, Any], report: str | None, services: Services
+    trial: Trial,
+    document: dict[str, Any],
+    report: str | None,
+    page: bytes | None,
+    records: Records,
+    repository: TritonRepository,
 ) -> dict[str, Any]:
     """Put a decision on record, once, with the digests of report and page; it marks the candidate."""
     number, digest = trial.candidate.number, trial.candidate.digest
-    page = GateReports(services.releases.folder).page(trial) if report else None
     event = GateDecided(
         release=number,
         against=trial.incumbent.number,
@@ -175,15 +192,15 @@ def _decided(
         report=report,
         page=None if page is None else sha256_hex(page),
     )
-    services.records.record(event, who="gate_candidate", key=event.key(trial.key))
+    records.record(event, who="gate_candidate", key=event.key(trial.key))
     if report is not None:
-        require_on_record(trial, report, services.records)
-    state = services.records.release_states().get(number, ReleaseState.CANDIDATE)
+        require_on_record(trial, report, records)
+    state = records.release_states().get(number, ReleaseState.CANDIDATE)
     if state is not ReleaseState.PROMOTED:
         state = STATE_OF.get(Decision(document["decision"]), ReleaseState.CANDIDATE)
-        services.records.record_release(number, digest, state)
+        records.record_release(number, digest, state)
     if document["decision"] not in PASSED:
-        take_out(trial.candidate, services.repository, services.records)
+        take_out(trial.candidate, repository, records)
     return document
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,19 @@ from models.organs import organ
 from models.release import Release
 from models.resampling import resample
 from services.cases.store import CaseContent
+from services.inference.port import Segmenter
 from services.pictures import slices
 from services.pictures.gate_plots import bootstraps, differences
 from services.pictures.page import Page
-from services.records.entries import Purpose
 from services.releases.gate_reports import Trial, to_picture
-from services.wiring import Services
+
+Read = Callable[[str], CaseContent]
+"""Reads a gate case by its identifier."""
 
 
-def page_of(document: Mapping[str, Any], trial: Trial, services: Services, views: Views) -> bytes:
+def page_of(
+    document: Mapping[str, Any], trial: Trial, read: Read, segmenter: Segmenter, views: Views
+) -> bytes:
     """Return the page of a decision.
 
     Parameters
@@ -31,8 +35,8 @@ def page_of(document: Mapping[str, Any], trial: Trial, services: Services, views
         Of the `gate` verb.
     trial
         What was decided on; both releases are loaded if any case was asked.
-    services
-        What to work with.
+    read, segmenter
+        Give the worst cases, and what the releases answer to them.
     views
         What was found in the worst cases; where nothing is kept of one, both releases are asked again.
     """
@@ -54,7 +58,7 @@ def page_of(document: Mapping[str, Any], trial: Trial, services: Services, views
         if plot:
             page.picture(plot, caption)
     _groups(page, document)
-    _worst(page, document, trial, services, views)
+    _worst(page, document, trial, read, segmenter, views)
     _fixed(page, document)
     return page.to_bytes()
 
@@ -245,7 +249,14 @@ def _groups(page: Page, document: Mapping[str, Any]) -> None:
         page.table(("organ", "by", "group", "patients", "difference", "at least"), rows)
 
 
-def _worst(page: Page, document: Mapping[str, Any], trial: Trial, services: Services, views: Views) -> None:
+def _worst(
+    page: Page,
+    document: Mapping[str, Any],
+    trial: Trial,
+    read: Read,
+    segmenter: Segmenter,
+    views: Views,
+) -> None:
     shown = [
         (one["organ"], case, _score(one, value))
         for one in document["organs"]
@@ -258,11 +269,10 @@ def _worst(page: Page, document: Mapping[str, Any], trial: Trial, services: Serv
         slices.legend(dict.fromkeys(key for key, _, _ in shown)),
         "Outline: what was found. Dotted white: truth.",
     )
-    kept = {case.case_id: case for case in services.records.cases(Purpose.GATE)}
     for case_id in dict.fromkeys(case for _, case, _ in shown):
-        content = services.cases.read(kept[case_id])
+        content = read(case_id)
         keys = [key for key, case, _ in shown if case == case_id]
-        answers = {one.number: _masks(one, keys, case_id, content, services, views) for one in _both(trial)}
+        answers = {one.number: _masks(one, keys, case_id, content, segmenter, views) for one in _both(trial)}
         for key, case, score in shown:
             if case == case_id:
                 page.subheading(f"{organ(key).label}, case {case[:12]}: {score}")
@@ -286,7 +296,7 @@ def _masks(
     keys: Sequence[str],
     case: str,
     content: CaseContent,
-    services: Services,
+    segmenter: Segmenter,
     views: Views,
 ) -> dict[str, NDArray[np.bool_]]:
     """Return what a release found of those organs that it has in a case, by organ on the model grid."""
@@ -295,7 +305,7 @@ def _masks(
     if len(seen) == len(keys):
         return seen
     hu = content.volume.hu.astype(np.int16, copy=False)
-    answer, contract = services.segmenter.segment(hu, release.number), release.contract
+    answer, contract = segmenter.segment(hu, release.number), release.contract
     return {key: answer.probability[contract.organs.index(key)] >= contract.thresholds[key] for key in keys}
 
 

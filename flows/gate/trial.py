@@ -12,12 +12,14 @@ from models.errors import Refused
 from models.gate.decide import Tuning
 from models.gate.report import GatePolicy
 from models.release import Release
+from services.cases.store import CaseStore
 from services.records.entries import Case, FrozenSet, Purpose, manifest_digest
 from services.records.events.candidates import CandidateCalibrated, CandidateTrained, CandidateTuned
 from services.records.events.cases import SetFrozen
 from services.records.events.gate import GateDecided
 from services.records.port import Log, Records
 from services.releases.gate_reports import Trial
+from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import Services
 
@@ -144,7 +146,13 @@ def _estimates(report: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def learnt_patients(candidate: Release, gate_cases: Sequence[Case], services: Services) -> frozenset[str]:
+def learnt_patients(
+    candidate: Release,
+    gate_cases: Sequence[Case],
+    records: Records,
+    releases: ReleaseStore,
+    store: CaseStore,
+) -> frozenset[str]:
     """Return the patients that a candidate or an ancestor learnt from, by every pseudonym they have here.
 
     A gate patient whose volume is, to the byte, one that was learnt from is such a patient under another
@@ -152,19 +160,19 @@ def learnt_patients(candidate: Release, gate_cases: Sequence[Case], services: Se
     """
     patients: set[str] = set()
     learnt: set[str] = set()
-    for release in lineage(candidate, services.releases):
-        origin = origin_of_release(release.number, services.records)
+    for release in lineage(candidate, releases):
+        origin = origin_of_release(release.number, records)
         if origin is not None:
             patients |= set(origin.patients)
             learnt |= set(origin.cases)
     kept = [
         case
         for purpose in (Purpose.TUNING, Purpose.CALIBRATION)
-        for case in services.records.cases(purpose)
+        for case in records.cases(purpose)
         if case.case_id in learnt
     ]
-    volumes = {services.cases.volume_digest(case) for case in kept} - {None}
-    same = {case.patient for case in gate_cases if services.cases.volume_digest(case) in volumes}
+    volumes = {store.volume_digest(case) for case in kept} - {None}
+    same = {case.patient for case in gate_cases if store.volume_digest(case) in volumes}
     return frozenset(patients | same)
 
 

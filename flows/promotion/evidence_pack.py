@@ -20,11 +20,11 @@ from services.records.events.candidates import CandidateCalibrated, CandidateTra
 from services.records.events.event import Event, Recorded
 from services.records.events.gate import GateDecided
 from services.records.events.serving import IncumbentChanged
-from services.records.port import Cases, Log
+from services.records.port import Cases, Log, Records
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import margins, read_report
 from services.releases.store import ReleaseStore
-from services.wiring import Services, repository_root
+from services.wiring import repository_root
 
 Made = TypeVar("Made", CandidateTuned, CandidateTrained, CandidateCalibrated)
 
@@ -43,7 +43,13 @@ TRAINED_FACTS = ("key", "organs", "begin", "cases", "sites")
 """What is said where the whole network was trained again."""
 
 
-def keep_pack(change: Recorded[IncumbentChanged], golden: Mapping[str, object], services: Services) -> str:
+def keep_pack(
+    change: Recorded[IncumbentChanged],
+    golden: Mapping[str, object],
+    records: Records,
+    store: ReleaseStore,
+    image: str | None,
+) -> str:
     """Make and keep the pack of a promotion; return its SHA-256.
 
     Parameters
@@ -52,28 +58,30 @@ def keep_pack(change: Recorded[IncumbentChanged], golden: Mapping[str, object], 
         The event `incumbent-changed` of the promotion.
     golden
         What the golden studies showed.
-    services
-        What to work with.
+    records, store
+        What is on record of the release, and the releases.
+    image
+        Digest of the container image that ran; None outside of one.
     """
     if change.said.before is None:
         raise ValueError(f"release {change.said.after} replaced none: it was not promoted")
-    release = services.releases.release(change.said.after)
-    replaced = services.releases.release(change.said.before)
-    decided = _decision(release, replaced, change, services.records)
+    release = store.release(change.said.after)
+    replaced = store.release(change.said.before)
+    decided = _decision(release, replaced, change, records)
     pack = {
         "form": FORM,
-        "description_of_modifications": _modifications(release, replaced, change, services.records),
-        "modification_protocol": _protocol(release, decided, services.releases, services.records),
-        "impact_assessment": _impact(decided, golden, services.releases),
+        "description_of_modifications": _modifications(release, replaced, change, records),
+        "modification_protocol": _protocol(release, decided, store, records),
+        "impact_assessment": _impact(decided, golden, store),
         "approval": {
             "approver": change.who,
             "reason": change.said.reason,
             "at": change.at.isoformat(),
         },
-        "program": program(repository_root(), services.settings.image_digest),
+        "program": program(repository_root(), image),
         "audit": {"number": change.number, "digest": change.digest},
     }
-    return EvidencePacks(services.releases.folder).keep(pack)
+    return EvidencePacks(store.folder).keep(pack)
 
 
 def _decision(

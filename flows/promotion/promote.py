@@ -153,7 +153,9 @@ def complete(number: int, services: Services, progress: Progress = silent) -> Pr
     progress("asking the golden studies")
     golden = require_golden(number, services)
     progress("recording the promotion")
-    return record_promotion(number, golden, services)
+    return record_promotion(
+        number, golden, services.records, services.releases, services.settings.image_digest
+    )
 
 
 def require_passed(number: int, services: Services) -> int:
@@ -274,14 +276,20 @@ def _golden_failed(detail: str, differing: Mapping[str, list[str]], known: Relea
     return Refused("refused-by-golden-study", f"{detail}; release {back} serves again", dict(differing))
 
 
-def record_promotion(number: int, golden: Mapping[str, object], services: Services) -> Promoted:
+def record_promotion(
+    number: int,
+    golden: Mapping[str, object],
+    records: Records,
+    store: ReleaseStore,
+    image: str | None,
+) -> Promoted:
     """Mark the incumbent as promoted, keep its evidence pack and put the promotion on record, once."""
-    release, change = services.releases.release(number), _last_change(number, services.records)
-    services.records.record_release(number, release.digest, ReleaseState.PROMOTED)
-    document = replace(told(change), evidence=keep_pack(change, golden, services))
+    release, change = store.release(number), _last_change(number, records)
+    records.record_release(number, release.digest, ReleaseState.PROMOTED)
+    document = replace(told(change), evidence=keep_pack(change, golden, records, store, image))
     event = ReleasePromoted(**asdict(document), digest=release.digest)
-    services.records.record(event, who=change.who, key=event.key(change.number))
-    return _promotion_of(change, services.records) or document
+    records.record(event, who=change.who, key=event.key(change.number))
+    return _promotion_of(change, records) or document
 
 
 def _last_change(number: int, log: Log) -> Recorded[IncumbentChanged]:

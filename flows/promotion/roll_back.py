@@ -29,7 +29,9 @@ from services.records.events.serving import (
     IncumbentChanged,
     ReleaseStateChanged,
 )
-from services.records.port import Log
+from services.records.port import Log, Records
+from services.releases.store import ReleaseStore
+from services.triton.repository import TritonRepository
 from services.wiring import Services
 
 PATIENCE_SECONDS = 1.0
@@ -197,7 +199,14 @@ def _reached(number: int, endpoints: Sequence[Endpoint]) -> tuple[list[tuple[End
     return there, away
 
 
-def decline(number: int, services: Services, approver: str, reason: str) -> Declined:
+def decline(
+    number: int,
+    approver: str,
+    reason: str,
+    records: Records,
+    releases: ReleaseStore,
+    repository: TritonRepository,
+) -> Declined:
     """Decide against a candidate, whatever the gate said: it can never serve.
 
     What is learnt from further corrections is another candidate. Nothing is asked of a server.
@@ -206,10 +215,10 @@ def decline(number: int, services: Services, approver: str, reason: str) -> Decl
     ----------
     number
         The candidate; declined already by the same act, that is told.
-    services
-        What to work with.
     approver, reason
         Whose act it is, and why.
+    records, releases, repository
+        Where it is put down, and where it lies.
 
     Raises
     ------
@@ -221,10 +230,10 @@ def decline(number: int, services: Services, approver: str, reason: str) -> Decl
         If its version folder cannot be removed; the act is on record.
     """
     require_name(approver, reason)
-    release = services.releases.release(number)
-    services.records.decline(number, release.digest, approver=approver, reason=reason)
-    take_out(release, services.repository, services.records)
-    act = services.records.last(ReleaseStateChanged, release=number, state=ReleaseState.DECLINED)
+    release = releases.release(number)
+    records.decline(number, release.digest, approver=approver, reason=reason)
+    take_out(release, repository, records)
+    act = records.last(ReleaseStateChanged, release=number, state=ReleaseState.DECLINED)
     if act is None:
         raise StorageFailed(f"who declined release {number} is not on record")
     told = Act(act.who, act.said.reason or "", act.at)

@@ -161,7 +161,9 @@ def segment(
     asked = _Question(release, organs, now, makes_identifiers and not is_archived(source))
     if not is_archived(source):
         made = _make(Path(source), services, asked, watch, progress)
-        return _into_folder(made, out, services, watch)
+        if out is None:
+            out = services.settings.home / "results" / made.series.study_uid / made.key[:16]
+        return _into_folder(made, out, services.records, watch)
     with one_run(f"segment:{source}", services.records) as records:
         return _segment_archived(
             StudyUid(str(source)), out, replace(services, records=records), asked, watch, progress
@@ -177,13 +179,14 @@ def _segment_archived(
     progress: Progress,
 ) -> SegmentedStudy:
     """Fetch, make and store; raises as `segment`."""
+    archive = required(services.archive)
     with work_folder(services.settings.work_folder) as work:
         with watch.step("fetch"):
             progress(f"fetching study {source}")
-            study, files = fetch(source, work, services)
+            study, files = fetch(source, work, archive, services.cases, services.records)
             asked = replace(asked, archived=study, notes=what_changed(study, services.records))
         if out is not None:
-            return _into_folder(_make(files, services, asked, watch, progress), out, services, watch)
+            return _into_folder(_make(files, services, asked, watch, progress), out, services.records, watch)
         try:
             made = _make(files, services, asked, watch, progress)
         except Refused as refused:
@@ -192,9 +195,9 @@ def _segment_archived(
     with watch.step("store"):
         progress("storing the objects in the archive")
         made.record(services.records)  # first: no SEG of ours in the archive may pass for a stranger's
-        required(services.archive).store(made.objects)
+        archive.store(made.objects)
         note_segmented(study, services.cases, services.records)
-    return _segmented(made, None, services, watch)
+    return _segmented(made, None, services.records, watch)
 
 
 @dataclass(frozen=True)
@@ -231,7 +234,15 @@ def _make(
     with watch.step("serve"):
         progress(f"asking release {chosen.number}: {series.volume.geometry.shape} voxels")
         hu = model_volume.hu.astype(np.int16, copy=False)
-        prove_served(chosen, services, services.segmenter, progress)
+        prove_served(
+            chosen,
+            services.segmenter,
+            services.repository,
+            services.releases,
+            services.settings.threads,
+            services.records,
+            progress,
+        )
         answer = services.segmenter.segment(hu, chosen.number, services.settings.keep_features_days > 0)
         profile = services.segmenter.profile(chosen.number)
         keep_features(services.cases, services.records, series, chosen, hu, answer, progress)
@@ -268,18 +279,16 @@ def _chosen(
     return chosen
 
 
-def _into_folder(made: _Made, out: Path | None, services: Services, watch: Stopwatch) -> SegmentedStudy:
+def _into_folder(made: _Made, out: Path, records: Records, watch: Stopwatch) -> SegmentedStudy:
     with watch.step("store"):
-        if out is None:
-            out = services.settings.home / "results" / made.series.study_uid / made.key[:16]
         FolderPacs(out).store(made.objects)
-        made.record(services.records)
-    return _segmented(made, out, services, watch)
+        made.record(records)
+    return _segmented(made, out, records, watch)
 
 
-def _segmented(made: _Made, out: Path | None, services: Services, watch: Stopwatch) -> SegmentedStudy:
+def _segmented(made: _Made, out: Path | None, log: Log, watch: Stopwatch) -> SegmentedStudy:
     document = _document(made, out, watch)
-    made.record_cost(document["seconds"], services.records)
+    made.record_cost(document["seconds"], log)
     return SegmentedStudy(made.series, made.findings, made.objects, document)
 
 

@@ -11,8 +11,9 @@ from services.inference.port import Segmenter
 from services.records.events.serving import GpuProven, ServedDiffers, ServedProven
 from services.records.port import Log
 from services.releases.engine import open_engine
+from services.releases.store import ReleaseStore
 from services.settings import Settings
-from services.wiring import Services
+from services.triton.repository import TritonRepository
 
 
 def unproven(settings: Settings, log: Log) -> str | None:
@@ -27,7 +28,13 @@ def unproven(settings: Settings, log: Log) -> str | None:
 
 
 def prove_served(
-    release: Release, services: Services, server: Segmenter, progress: Callable[[str], None]
+    release: Release,
+    server: Segmenter,
+    repository: TritonRepository,
+    store: ReleaseStore,
+    threads: int,
+    log: Log,
+    progress: Callable[[str], None],
 ) -> None:
     """Compare what a GPU server answers about phantoms with the engine that was proven at export; once.
 
@@ -37,10 +44,14 @@ def prove_served(
     ----------
     release
         Loaded on the server.
-    services
-        Its repository is the one that the server reads; what is proven goes on record, and what is not.
     server
         Which is asked.
+    repository
+        The one that the server reads.
+    store, threads
+        Give the engine that was proven, as it was.
+    log
+        What is proven goes on record, and what is not.
     progress
         Told when it takes a while.
 
@@ -52,16 +63,16 @@ def prove_served(
     ServingUnavailable, ServingTimedOut
         If no server answers.
     """
-    networks = services.repository.networks_digest(release.number)
+    networks = repository.networks_digest(release.number)
     if networks is None:
         return
     profile = server.profile(release.number)
     which = release.digest, profile, networks
-    if services.records.last(ServedProven, key=ServedProven.key(*which)) is not None:
+    if log.last(ServedProven, key=ServedProven.key(*which)) is not None:
         return
     progress(f"proving what release {release.number} answers in {profile}")
     contract = release.contract
-    engine = open_engine(release, services.releases, services.settings.threads)
+    engine = open_engine(release, store, threads)
     hu = parity_volume(contract)
     try:
         answer = server.segment(hu, release.number)
@@ -75,7 +86,7 @@ def prove_served(
             networks=networks,
             why=str(error),
         )
-        services.records.record(differs, who="serve", key=differs.key(*which))
+        log.record(differs, who="serve", key=differs.key(*which))
         raise InvalidRelease(f"release {release.number} is not served as it was proven: {error}") from error
     flipped = {organ: changed for organ, (changed, _) in zip(contract.organs, labels, strict=True)}
     proven = ServedProven(
@@ -85,4 +96,4 @@ def prove_served(
         networks=networks,
         flipped=flipped,
     )
-    services.records.record(proven, who="serve", key=proven.key(*which))
+    log.record(proven, who="serve", key=proven.key(*which))

@@ -98,24 +98,32 @@ def load(release: Release, services: Services, progress: Progress = silent) -> N
         missing = [number for number in kept if not endpoint.ready(number)]
         if missing:
             progress(f"loading version {', '.join(map(str, missing))}")
-            _load(release, endpoint, services)
+            _load(release, endpoint, services.repository, services.records)
             for number in missing:
                 if not endpoint.ready(number):
                     progress(f"release {number} is kept and cannot be loaded; a rollback to it would fail")
         try:
-            prove_served(release, services, endpoint, progress)
+            prove_served(
+                release,
+                endpoint,
+                services.repository,
+                services.releases,
+                services.settings.threads,
+                services.records,
+                progress,
+            )
         except InvalidRelease:
             take_out(release, services.repository, services.records)
             raise
 
 
-def _load(release: Release, endpoint: Endpoint, services: Services) -> None:
+def _load(release: Release, endpoint: Endpoint, repository: TritonRepository, log: Log) -> None:
     try:
         endpoint.load()
     except ServingRejected as error:
         if endpoint.ready(release.number):
             return  # it is another version that cannot be loaded
-        take_out(release, services.repository, services.records)
+        take_out(release, repository, log)
         raise InvalidRelease(f"release {release.number} cannot be loaded: {error}") from error
     if not endpoint.ready(release.number):
         raise ServingUnavailable(f"release {release.number} was loaded and is not ready")

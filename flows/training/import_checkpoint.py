@@ -16,15 +16,19 @@ from models.organs import KEYS
 from models.release import Release, sha256_hex
 from services.records.entries import ReleaseState
 from services.records.events.candidates import CheckpointImported
-from services.records.port import Releases
+from services.records.port import Records, Releases
 from services.releases.exporter import export_release
 from services.releases.store import ReleaseStore
 from services.stopwatch import Stopwatch
-from services.wiring import Services
 
 
 def keep_checkpoint(
-    path: Path, services: Services, organs: Sequence[str] | None = None, progress: Progress = silent
+    path: Path,
+    store: ReleaseStore,
+    records: Records,
+    threads: int,
+    organs: Sequence[str] | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Import a checkpoint and publish the candidate that comes of it; once, however often it is repeated.
 
@@ -34,8 +38,10 @@ def keep_checkpoint(
     ----------
     path
         A file of ``torch.save``.
-    services
-        What to work with; nothing is asked of a server.
+    store, records
+        Where it is kept and put on record; nothing is asked of a server.
+    threads
+        How many threads prove the export.
     organs
         Keys of the file's classes, in its order, ``-`` for one to leave out; None: the published 32.
     progress
@@ -58,7 +64,6 @@ def keep_checkpoint(
         If the disk is full or not writable.
     """
     watch = Stopwatch()
-    store = services.releases
     with watch.step("read"):
         unknown = sorted(set(organs or ()) - {*KEYS, LEFT_OUT})
         if unknown:
@@ -79,8 +84,8 @@ def keep_checkpoint(
         )
     progress(f"{len(draft.heads)} heads on a {network.kind}; proving the export in the engine")
     with watch.step("export"):
-        parity = export_release(draft, store, threads=services.settings.threads)
-    candidate = publish_candidate(draft, store, services.records)
+        parity = export_release(draft, store, threads=threads)
+    candidate = publish_candidate(draft, store, records)
     event = CheckpointImported(
         release=candidate.number,
         digest=candidate.digest,
@@ -89,11 +94,11 @@ def keep_checkpoint(
         said=network.said,
     )
     key = event.key(candidate.digest)
-    record_candidate(candidate, event, "import_checkpoint", key, services.records)
+    record_candidate(candidate, event, "import_checkpoint", key, records)
     return {
         "release": candidate.number,
         "digest": candidate.digest,
-        "state": str(services.records.release_states()[candidate.number]),
+        "state": str(records.release_states()[candidate.number]),
         "kind": network.kind,
         "sha256": digest,
         "said": network.said,

@@ -46,7 +46,7 @@ from services.cases.tuning_study import read_tuning_study
 from services.files import replace as replace_file
 from services.program import learning_program
 from services.records.events.candidates import CandidateTrained
-from services.records.port import Corrections, Records
+from services.records.port import Cases, Corrections, Records
 from services.releases.engine import open_engine
 from services.releases.exporter import export_release
 from services.releases.store import ReleaseStore
@@ -132,7 +132,18 @@ def train_release(
             draft = _draft(services.releases, run, taught, network)
             export_release(draft, services.releases, threads=services.settings.threads)
     with watch.step("calibrate"):
-        draft = replace(draft, calibration=_calibration(services, run, draft, progress))
+        draft = replace(
+            draft,
+            calibration=_calibration(
+                run,
+                draft,
+                services.cases,
+                services.records,
+                services.releases,
+                services.settings.threads,
+                progress,
+            ),
+        )
     with watch.step("publish"):
         refuse_erased(learnt_from, services.records, folder)
         _refuse_withdrawn(taught, services.records, folder)
@@ -321,15 +332,21 @@ def _draft(
 
 
 def _calibration(
-    services: Services, run: TrainingRun, draft: Release, progress: Progress
+    run: TrainingRun,
+    draft: Release,
+    store: CaseStore,
+    kept_cases: Cases,
+    releases: ReleaseStore,
+    threads: int,
+    progress: Progress,
 ) -> Calibration | None:
     """Measure what may be claimed of the new network; None where the calibration set is too small."""
-    kept_for_it = measurable(run.calibration_cases, run.parent, services.cases, services.records, progress)
+    kept_for_it = measurable(run.calibration_cases, run.parent, store, kept_cases, progress)
     if not kept_for_it:
         return None
-    engine = open_engine(draft, services.releases, services.settings.threads)
+    engine = open_engine(draft, releases, threads)
     count = len(kept_for_it)
-    cases = (services.cases.read(case) for case in kept_for_it)
+    cases = (store.read(case) for case in kept_for_it)
     try:
         return calibrate_kept(
             draft, engine, cases, lambda done: progress(f"calibration case {done} of {count}")

@@ -36,6 +36,7 @@ from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_by
 from models.release import Release
 from models.tuning.settings import TuningSettings
 from services.cases.disagreements import ReadersDisagree
+from services.cases.store import CaseStore
 from services.cases.training_runs import give_up_runs, tuning_folder
 from services.program import learning_program
 from services.records.entries import Case
@@ -44,6 +45,7 @@ from services.records.port import Cases, Log, Records
 from services.releases.engine import open_engine
 from services.releases.exporter import export_release
 from services.releases.served_look import served_look
+from services.releases.store import ReleaseStore
 from services.stopwatch import Stopwatch, time_left
 from services.wiring import Services, repository_root
 
@@ -130,7 +132,14 @@ def tune(
             f"{len(lessons.replayed)} older studies"
         )
         with watch.step("tune"):
-            result = _tuned(services, run, lessons, folder / _seen(run, lessons), progress)
+            result = _tuned(
+                run,
+                lessons,
+                folder / _seen(run, lessons),
+                services.releases,
+                services.settings.threads,
+                progress,
+            )
         for organ, ladder in result.ladders.items():
             progress(f"{organ}: {ladder.end}, level {ladder.chosen or 'incumbent'}")
         learnt_from = [one.case for one in lessons.cases] + list(run.calibration_cases)
@@ -141,11 +150,23 @@ def tune(
             return _declined(services.records, run, lessons, result, watch)
         with watch.step("export"):
             progress("exporting the candidate and proving it against torch")
-            draft = _draft(services, run, lessons, result)
+            draft = _draft(services.releases, run, lessons, result)
             export_release(draft, services.releases, threads=services.settings.threads)
     with watch.step("calibrate"):
         tuned = [organ for organ in result.heads if organ not in run.new_organs]
-        draft = replace(draft, calibration=_calibration(services, run, tuned, draft, progress))
+        draft = replace(
+            draft,
+            calibration=_calibration(
+                run,
+                tuned,
+                draft,
+                services.cases,
+                services.records,
+                services.releases,
+                services.settings.threads,
+                progress,
+            ),
+        )
     with watch.step("publish"):
         _refuse_gone(lessons, learnt_from, services.records, policy, folder)
         candidate = publish_candidate(draft, services.releases, services.records)
@@ -233,9 +254,14 @@ def _seen(run: TuningRun, lessons: Lessons) -> str:
 
 
 def _tuned(
-    services: Services, run: TuningRun, lessons: Lessons, folder: Path, progress: Progress
+    run: TuningRun,
+    lessons: Lessons,
+    folder: Path,
+    store: ReleaseStore,
+    threads: int,
+    progress: Progress,
 ) -> TuningResult:
-    store, parent = services.releases, run.parent
+    parent = run.parent
 
     def told(at: TrainingProgress) -> None:
         progress(f"step {at.step}/{at.steps}  loss {at.loss:.3f}  {at.seconds_left:.0f} s left")
@@ -246,7 +272,7 @@ def _tuned(
 
     begin, sees = monotonic(), None
     if run.settings.device == "cpu":  # a GPU's bits are torch's own
-        sees = served_look(parent, lessons.organs, store, services.settings.threads)
+        sees = served_look(parent, lessons.organs, store, threads)
     return tune_heads(
         trunk_from_bytes(store.trunk(parent.trunk)),
         {organ: head_from_bytes(store.head(digest)) for organ, digest in parent.heads.items()},
@@ -263,9 +289,9 @@ def _tuned(
     )
 
 
-def _draft(services: Services, run: TuningRun, lessons: Lessons, result: TuningResult) -> Release:
+def _draft(store: ReleaseStore, run: TuningRun, lessons: Lessons, result: TuningResult) -> Release:
     """Keep the tuned heads and return the candidate: not calibrated yet, its number to be confirmed."""
-    tuned = {organ: services.releases.add_head(head_to_bytes(head)) for organ, head in result.heads.items()}
+    tuned = {organ: store.add_head(head_to_bytes(head)) for organ, head in result.heads.items()}
     parent = run.parent
     levels = ", ".join(f"{organ} ({result.ladders[organ].chosen})" for organ in result.heads)
     new = [organ for organ in result.heads if organ not in parent.heads]
@@ -287,7 +313,14 @@ def _draft(services: Services, run: TuningRun, lessons: Lessons, result: TuningR
 
 
 def _calibration(
-    services: Services, run: TuningRun, organs: Sequence[str], draft: Release, progress: Progress
+    run: TuningRun,
+    organs: Sequence[str],
+    draft: Release,
+    store: CaseStore,
+    kept_cases: Cases,
+    releases: ReleaseStore,
+    threads: int,
+    progress: Progress,
 ) -> Calibration | None:
     """Return the parent's calibration with that of the tuned organs measured again, or left out.
 
@@ -297,13 +330,13 @@ def _calibration(
     old = run.parent.calibration
     if old is None:
         return None
-    shared = always_held(run.parent, services.releases)
+    shared = always_held(run.parent, releases)
     measured: Mapping[str, OrganCalibration] = {}
-    kept_for_it = measurable(run.calibration_cases, run.parent, services.cases, services.records, progress)
+    kept_for_it = measurable(run.calibration_cases, run.parent, store, kept_cases, progress)
     if kept_for_it:
         progress(f"calibrating on {len(kept_for_it)} cases")
-        engine = open_engine(draft, services.releases, services.settings.threads)
-        cases = (services.cases.read(case) for case in kept_for_it)
+        engine = open_engine(draft, releases, threads)
+        cases = (store.read(case) for case in kept_for_it)
         measured = {
             organ: fitted if organ in shared else replace(fitted, certificate=None)
             for organ, fitted in calibrate_organs(draft, engine, organs, cases, old).items()

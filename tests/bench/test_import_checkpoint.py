@@ -22,7 +22,9 @@ def test_a_full_size_checkpoint_is_served_as_its_published_formula_says(
 ) -> None:
     services = connect_in_process(Settings(home=tmp_path / "home"))
     state = make()
-    document = keep_checkpoint(saved(tmp_path, state), services)
+    document = keep_checkpoint(
+        saved(tmp_path, state), services.releases, services.records, services.settings.threads
+    )
     figures = served_figures(state, document, (96, 96, 96), services)
     print(asdict(figures))
     assert figures.classes == 32

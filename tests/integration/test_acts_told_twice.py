@@ -10,7 +10,7 @@ import pytest
 from flows.cases.erase import erase
 from flows.corrections.withdraw import withdraw
 from flows.promotion import promote as promote_release
-from flows.promotion.roll_back import RolledBack, decline, rollback
+from flows.promotion.roll_back import Declined, RolledBack, decline, rollback
 from models.errors import Refused
 from services.records.entries import Correction
 from services.wiring import Services
@@ -22,6 +22,10 @@ WHO = ("Dr B", "better spleens at site B")
 OTHER = ("Dr C", "seen on the ward")
 
 promote = partial(promote_release.promote, canary=small_canary)
+
+
+def declined_by(number: int, services: Services, approver: str, reason: str) -> Declined:
+    return decline(number, approver, reason, services.records, services.releases, services.repository)
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +101,10 @@ def test_a_rollback_to_what_serves_is_an_act_of_its_own(services: Services) -> N
 
 def test_a_second_persons_decline_is_refused_and_names_the_first(services: Services) -> None:
     add_candidate(services, 3, BETTER)
-    document = decline(3, services, *WHO)
-    assert decline(3, services, *WHO) == document
+    document = declined_by(3, services, *WHO)
+    assert declined_by(3, services, *WHO) == document
     with pytest.raises(Refused, match="declined") as refusal:
-        decline(3, services, *OTHER)
+        declined_by(3, services, *OTHER)
     assert refusal.value.measured["approver"] == "Dr B"
 
 

@@ -107,7 +107,13 @@ def test_the_same_images_under_another_pseudonym_are_a_leak(services: Services) 
     )
     services.records.record(learnt, who="tune_heads")
     candidate = services.releases.release(2)
-    found = learnt_patients(candidate, services.records.cases(Purpose.GATE), services)
+    found = learnt_patients(
+        candidate,
+        services.records.cases(Purpose.GATE),
+        services.records,
+        services.releases,
+        services.cases,
+    )
     assert found == {twin.patient, case.patient}
     report = gate_candidate(2, services)
     assert (report["decision"], "leaked-patient" in codes(report)) == ("refuse", True)
@@ -117,7 +123,7 @@ def test_what_an_ancestor_learnt_from_is_no_judge_of_its_child(services: Service
     patient = services.records.cases(Purpose.GATE)[0].patient
     record_candidate(services, services.releases.release(1), ("spleen",), patients=(patient,))
     candidate = services.releases.release(2)
-    assert patient in learnt_patients(candidate, (), services)
+    assert patient in learnt_patients(candidate, (), services.records, services.releases, services.cases)
 
 
 def test_a_site_of_many_segmented_studies_is_served_and_must_be_covered(services: Services) -> None:

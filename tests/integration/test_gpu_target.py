@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,11 +23,13 @@ from models.contract import HEAD_LOGIT, HEAD_SPREAD, SEGMENTER, TRUNK_FEATURES, 
 from models.errors import InvalidRelease, ServingRejected, ServingUnavailable, StorageFailed
 from models.release import Release, sha256_hex
 from services.inference.engine import InProcessSegmenter
+from services.inference.port import Segmenter
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.triton.client import TritonSegmenter
 from services.triton.gpu_target import GpuTarget, part_names
 from services.triton.repository import TritonRepository
+from services.wiring import Services
 from tests.support.gpu_server import DEVICE, GpuServer
 from tests.support.log import lines
 from tests.support.serving import MODEL, THREADS, thrown_away
@@ -35,6 +37,11 @@ from tests.support.tiny_networks import noisy_body, publish_tiny
 from tests.support.waiting import GUARD_SECONDS, end_at_once
 
 SEEDS = {"liver": 1, "spleen": 2}
+
+
+def proven(release: Release, site: Services, server: Segmenter, progress: Callable[[str], None]) -> None:
+    threads = site.settings.threads
+    prove_served(release, server, site.repository, site.releases, threads, site.records, progress)
 
 
 def target(folder: Path, backend: str = "onnxruntime") -> GpuTarget:
@@ -167,7 +174,7 @@ def test_what_a_gpu_server_answers_is_proven_once_before_it_counts(site: Site, t
     )
     told: list[str] = []
     for _ in range(2):
-        prove_served(release, services, site.triton, told.append)
+        proven(release, services, site.triton, told.append)
     assert len(told) == 1
     (event,) = lines(services.records, "served-proven")
     assert event.payload["flipped"] == {"liver": 0, "spleen": 0}
@@ -175,7 +182,7 @@ def test_what_a_gpu_server_answers_is_proven_once_before_it_counts(site: Site, t
     with pytest.raises(InvalidRelease, match="release 99 is not in the model repository"):
         site.repository.networks_digest(99)
     cpu: Any = SimpleNamespace(repository=site.cpu)
-    prove_served(release, cpu, site.triton, told.append)  # nothing is asked: it runs what was proven
+    proven(release, cpu, site.triton, told.append)  # nothing is asked: it runs what was proven
     assert len(told) == 1
 
 
@@ -197,7 +204,7 @@ def test_a_gpu_server_that_answers_with_another_network_is_found_out(site: Site,
     )
     for _ in range(2):  # as each study does that is still to be segmented
         with pytest.raises(InvalidRelease, match=r"release 8 is not served as it was proven: .* spleen"):
-            prove_served(release, services, site.triton, str)
+            proven(release, services, site.triton, str)
     with pytest.raises(InvalidRelease, match=r"release 8 is not served as it was proven: .* spleen"):
         load(release, services)
     assert 8 not in site.repository.versions()

@@ -66,7 +66,9 @@ def test_it_is_an_uncalibrated_candidate_that_serves_nobody_and_says_what_is_tak
 ) -> None:
     file = plain(tmp_path)
     said: list[str] = []
-    document = keep_checkpoint(file, services, ORGANS, said.append)
+    document = keep_checkpoint(
+        file, services.releases, services.records, services.settings.threads, ORGANS, said.append
+    )
     release = services.releases.release(document["release"])
     assert services.records.release_states() == {1: ReleaseState.CANDIDATE}
     assert services.records.incumbent() is None
@@ -77,7 +79,7 @@ def test_it_is_an_uncalibrated_candidate_that_serves_nobody_and_says_what_is_tak
     assert not release.contract.antialias
     assert release.contract.spacing_mm == (1.5, 1.5, 1.5)
     assert release.contract.hu_window == (-175.0, 250.0)
-    again = keep_checkpoint(file, services, ORGANS)
+    again = keep_checkpoint(file, services.releases, services.records, services.settings.threads, ORGANS)
     assert (again["release"], again["digest"]) == (1, document["digest"])
     assert services.releases.numbers() == (1,)
     assert len(lines(services.records, "checkpoint-imported")) == 1
@@ -94,7 +96,9 @@ def test_what_the_engine_answers_otherwise_is_not_published(
 
     monkeypatch.setattr(OpenVinoEngine, "predict", other)
     with pytest.raises(InvalidRelease, match="change their label"):
-        keep_checkpoint(plain(tmp_path), services, ORGANS)
+        keep_checkpoint(
+            plain(tmp_path), services.releases, services.records, services.settings.threads, ORGANS
+        )
     assert services.releases.numbers() == ()
     assert services.records.release_states() == {}
 

@@ -141,7 +141,7 @@ def home(gated: Gated, tmp_path_factory: pytest.TempPathFactory) -> Home:
     add_candidate(services, 3, {"liver": 1, "spleen": 5})
     gate_candidate(3, services)
     add_candidate(services, 4, BETTER)
-    decline(4, services, *FIRST)
+    decline(4, *FIRST, services.records, services.releases, services.repository)
     records.record_correction(
         Correction("1.2.3", "1.9", "1.1", "1.1.1", 1, "correction", "Dr A", "OHIF", (), content="a" * 64)
     )

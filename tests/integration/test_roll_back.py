@@ -16,7 +16,7 @@ from deploy.doctor.finding import State
 from deploy.doctor.serving import serving
 from flows.gate.gate_candidate import gate_candidate
 from flows.promotion import promote as promote_release
-from flows.promotion.roll_back import decline, rollback
+from flows.promotion.roll_back import Declined, decline, rollback
 from models.documents import to_json
 from models.errors import Refused, ServingFailed, ServingRejected, ServingTimedOut, ServingUnavailable
 from models.inference.segmentation import Segmentation
@@ -36,6 +36,10 @@ from tests.support.promotion import (
 )
 
 promote = partial(promote_release.promote, canary=small_canary)
+
+
+def declined_by(number: int, services: Services, approver: str, reason: str) -> Declined:
+    return decline(number, approver, reason, services.records, services.releases, services.repository)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +181,7 @@ def test_a_candidate_that_a_person_declined_is_never_promoted(services: Services
     assert (code, document) == (
         0, {"release": 2, "state": "declined", "approver": "Dr C", "reason": "spleens too large"},
     )  # fmt: skip
-    assert to_json(decline(2, services, "Dr C", "spleens too large")) == document
+    assert to_json(declined_by(2, services, "Dr C", "spleens too large")) == document
     assert services.repository.versions() == (1,), "no segmenter loads it again"
     gate_candidate(2, services)
     assert services.records.release_states()[2] is ReleaseState.DECLINED, "the night does not ask again"
@@ -190,7 +194,7 @@ def test_a_candidate_that_a_person_declined_is_never_promoted(services: Services
 def test_declined_while_it_is_being_promoted_it_does_not_serve(services: Services) -> None:
     def declined(message: str) -> None:
         if message.startswith("making release 2"):
-            decline(2, services, "Dr C", "spleens too large")
+            declined_by(2, services, "Dr C", "spleens too large")
 
     with pytest.raises(Refused, match="declined"):
         promote(2, services, *WHO, declined)

@@ -71,7 +71,8 @@ def imported_at(folder: Path) -> Imported:
     state = published.unet_state(16)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint_import, "WINDOW", SMALL)
-        document = keep_checkpoint(saved(folder, state), connect_in_process(Settings(home=folder / "home")))
+        home = connect_in_process(Settings(home=folder / "home"))
+        document = keep_checkpoint(saved(folder, state), home.releases, home.records, home.settings.threads)
     return Imported(folder / "home", state, document)
 
 

@@ -68,14 +68,16 @@ def archive_asked(archive: Archive, source: QuerySource, ct: CTSeries, into: Pat
     ArchivedSeries(ct.series_uid, "CT", (ct.series_uid,))  # type: ignore[arg-type]
 
 
-def flows_called(services: Services, memory: Memory, ct: CTSeries, result: Result, into: Path) -> None:
+def flows_called(
+    services: Services, archive: Archive, memory: Memory, ct: CTSeries, result: Result, into: Path
+) -> None:
     """Call what carries UIDs with the wrong one."""
     records, releases = services.records, services.releases
     is_drawn(ct.series_uid, services.cases, 0.5)  # type: ignore[arg-type]
     accept(result.series_uid, ["liver"], "", records, releases)  # type: ignore[arg-type]
     accept(result.study_uid, ["liver"], "", records, releases, result.study_uid)  # type: ignore[arg-type]
     compare_readers(ct.study_uid, memory)  # type: ignore[arg-type]
-    fetch(ct.series_uid, into, services)  # type: ignore[arg-type]
+    fetch(ct.series_uid, into, archive, services.cases, records)  # type: ignore[arg-type]
     lacking(ct.series_uid, None, services.source, records)  # type: ignore[arg-type]
 
 
