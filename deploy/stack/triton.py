@@ -24,7 +24,7 @@ from deploy.triton.command import STOP_SECONDS, serving_flags
 from models.contract import SEGMENTER
 from models.errors import ServingUnavailable
 from models.release import sha256_hex
-from services.files import replace, storage_errors
+from services.files import folder_aside, put, replace, storage_errors
 
 STUB = "triton_python_backend_stub"
 
@@ -206,12 +206,11 @@ class TritonServer:
     def _copy_backends(self) -> Path:
         """Copy the backends and put the stub of this Python into place; return their folder."""
         source = self._packages() / "pytriton" / "tritonserver"
-        backends, aside = self._home / "backends", self._home / ".backends"
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(source / "backends", aside)
-        shutil.copy2(source / "python_backend_stubs" / "3.11" / STUB, aside / "python" / STUB)
-        shutil.rmtree(backends, ignore_errors=True)
-        aside.rename(backends)
+        backends = self._home / "backends"
+        with folder_aside(self._home / ".backends") as aside:
+            shutil.copytree(source / "backends", aside, dirs_exist_ok=True)
+            shutil.copy2(source / "python_backend_stubs" / "3.11" / STUB, aside / "python" / STUB)
+            put(aside, backends)
         return backends
 
     def _clear_leftovers(self) -> None:

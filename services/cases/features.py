@@ -12,7 +12,6 @@ grid: features of another trunk, of other windows or of other voxels are not fou
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import logging
 import os
@@ -30,7 +29,7 @@ from models.inference.kept_features import KeptFeatures
 from models.release import Release
 from models.uids import SeriesUid
 from services.cases.store import CaseStore
-from services.files import replace
+from services.files import appear, folder_aside, replace
 
 NAMED_BY = 24
 """Hexadecimal digits of a digest in a file's name: no two meet by chance."""
@@ -136,20 +135,16 @@ class FeatureStore:
             If the disk is full or not writable.
         """
         if not folder.exists():
-            aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")  # two may begin the same run
             try:
-                aside.mkdir(parents=True)
-                for patient, series_uid in sorted(set(series)):
-                    (aside / patient).mkdir(exist_ok=True)
-                    for path in (self._folder / patient).glob(f"{self._named(series_uid)}-*.npz"):
-                        with contextlib.suppress(FileNotFoundError):  # forgotten at this moment
-                            os.link(path, aside / patient / path.name)
-                aside.rename(folder)
+                with folder_aside(folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")) as aside:
+                    for patient, series_uid in sorted(set(series)):
+                        (aside / patient).mkdir(exist_ok=True)
+                        for path in (self._folder / patient).glob(f"{self._named(series_uid)}-*.npz"):
+                            with contextlib.suppress(FileNotFoundError):  # forgotten at this moment
+                                os.link(path, aside / patient / path.name)
+                    appear(aside, folder)  # two may begin the same run
             except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise StorageFailed(f"kept features cannot be held: {error.strerror}") from error
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
+                raise StorageFailed(f"kept features cannot be held: {error.strerror}") from error
         return FeatureStore(self._cases, folder)
 
     def erase(self, patient: str) -> int:

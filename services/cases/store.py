@@ -16,7 +16,6 @@ import contextlib
 import gzip
 import hashlib
 import hmac
-import os
 import secrets
 import shutil
 import zlib
@@ -34,7 +33,7 @@ from models.errors import Refused, StorageFailed
 from models.geometry import Geometry, geometry_from_ras, ras_affine
 from models.series.acquisition import Acquisition
 from models.volume import Volume
-from services.files import replace
+from services.files import replace, write_first
 from services.records.port import Case, Purpose, Records
 
 KEY_BYTES = 32
@@ -246,19 +245,8 @@ class CaseStore:
         with _storage_failures():
             with contextlib.suppress(FileNotFoundError):
                 return _whole_key(path)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            aside = self.folder / f".site.key.{secrets.token_hex(8)}"
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(secrets.token_bytes(KEY_BYTES))
-                    file.flush()
-                    os.fsync(file.fileno())
-                with contextlib.suppress(FileExistsError):  # another process was first: its key counts
-                    os.link(aside, path)
-            finally:
-                aside.unlink()
-            return _whole_key(path)
+            write_first(path, secrets.token_bytes(KEY_BYTES), mode=0o600)
+            return _whole_key(path)  # of another process, where that was first
 
 
 def _whole_key(path: Path) -> bytes:
