@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.body import filled_body
-from models.bounds.acquisition_facts import acquisition_facts, strange_facts
-from models.bounds.domain import is_out_of_domain, study_feature
+from models.bounds.claims import calibration_in, domain_of
 from models.bounds.expectation import expected_dsc, signs_of
 from models.calibration import OrganCalibration
 from models.gate.paired import PairedScore
@@ -138,22 +137,17 @@ def score_organs(
 def _claimed(
     answer: Segmentation, release: Release, model: Volume, ct: Geometry, profile: str
 ) -> Mapping[str, OrganCalibration]:
-    """Return by organ the calibration a bound would be claimed by for this study; as when it is assessed."""
-    calibration = release.calibration
-    if calibration is None or calibration.profile != profile:
+    """Return by organ the calibration a bound would be claimed by for this study."""
+    calibration = calibration_in(release, profile)
+    if calibration is None:
         return {}
-    if is_out_of_domain(study_feature(answer.global_feature), calibration.domain):
-        return {}
-    if calibration.facts is not None:
-        thresholds = release.contract.thresholds
-        served = {
-            organ: probability >= thresholds[organ]
-            for probability, organ in zip(answer.probability, release.contract.organs, strict=True)
-        }
-        facts = acquisition_facts(model, ct, filled_body(model.hu), served)
-        if strange_facts(facts, calibration.facts):
-            return {}
-    return calibration.organs
+    thresholds = release.contract.thresholds
+    served = {
+        organ: probability >= thresholds[organ]
+        for probability, organ in zip(answer.probability, release.contract.organs, strict=True)
+    }
+    outside, _ = domain_of(calibration, answer.global_feature, model, ct, filled_body(model.hu), served)
+    return {} if outside else calibration.organs
 
 
 def _expected(

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.body import filled_body
-from models.bounds.acquisition_facts import StrangeFact, acquisition_facts, strange_facts
+from models.bounds.claims import calibration_in, domain_of
 from models.bounds.conformal import lower_bound
-from models.bounds.domain import is_out_of_domain, study_feature
 from models.bounds.expectation import expected_dsc, signs_of
 from models.bounds.reliability import calibrated
 from models.bounds.uncertainty import Uncertainty, uncertainty_near
@@ -201,9 +200,7 @@ def assess(
         raise ValueError(f"release {release.number} does not segment {', '.join(unknown)}")
     if segmentation.probability.shape != (len(contract.organs), *model.geometry.shape):
         raise ValueError(f"answer {segmentation.probability.shape} does not fit {model.geometry.shape}")
-    calibration = release.calibration
-    if calibration is not None and calibration.profile != profile:
-        calibration = None
+    calibration = calibration_in(release, profile)
     known = calibration.organs if calibration else {}
     organs = [organ for organ in KEYS if organ in asked]
     channel = {organ: contract.organs.index(organ) for organ in organs}
@@ -223,12 +220,7 @@ def assess(
     broken = broken_rules(shapes, ct_geometry)
     served = {organ: doubt.mask for organ, doubt in doubts.items()}
     beside = broken_relations(relate(served, body, model.geometry))
-    strange: tuple[StrangeFact, ...] = ()
-    if calibration is not None and calibration.facts is not None:
-        strange = strange_facts(acquisition_facts(model, ct_geometry, body, served), calibration.facts)
-    outside = calibration is not None and (
-        bool(strange) or is_out_of_domain(study_feature(segmentation.global_feature), calibration.domain)
-    )
+    outside, strange = domain_of(calibration, segmentation.global_feature, model, ct_geometry, body, served)
     findings = []
     for organ in (organ for organ in KEYS if organ in ORGANS or organ in contract.organs):
         if organ not in results:
