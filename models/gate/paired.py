@@ -60,8 +60,8 @@ class PairedScore:
         95th percentile of the surfaces' distance, millimetres; for information.
     again
         DSC and surface DSC of the incumbent on each further scan of the case (`models.gate.rescan`).
-    candidate_sdc
-        Soft Dice confidence of the candidate; None where it found nothing.
+    candidate_expected_dsc
+        What the candidate's bound of DSC is taken from; None where it claims none.
     taken_voxels
         Voxels the candidate shares with another organ beyond those the incumbent shared, by organ.
     """
@@ -82,7 +82,7 @@ class PairedScore:
     incumbent_hd95_mm: float | None = None
     candidate_hd95_mm: float | None = None
     again: tuple[tuple[float | None, float | None], ...] = ()
-    candidate_sdc: float | None = None
+    candidate_expected_dsc: float | None = None
     taken_voxels: Mapping[str, int] = field(default_factory=dict)
 
     @property

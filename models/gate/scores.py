@@ -42,8 +42,8 @@ class OrganScore:
         Surface DSC at the organ's tolerance, 0..1; 0 when one mask is empty, None when both are.
     hd95_mm
         95th percentile of the surfaces' distance, millimetres; None as `nsd`.
-    sdc
-        Soft Dice confidence, 0..1, where the release claims a bound of DSC; None where it claims none: the
+    expected_dsc
+        What a bound of DSC is taken from, where the release claims one; None where it claims none: the
         organ is uncalibrated or was not found, the study is out of domain, the profile another.
     overlaps
         CT voxels shared with each other organ's mask, by organ; those that share none are left out.
@@ -54,18 +54,19 @@ class OrganScore:
     outcome: Outcome | None
     nsd: float | None = None
     hd95_mm: float | None = None
-    sdc: float | None = None
+    expected_dsc: float | None = None
     overlaps: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return asdict(self)
+        return {"sdc" if name == "expected_dsc" else name: value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> OrganScore:
         """Rebuild from `to_json`."""
-        told = data["outcome"]
-        return cls(**{**data, "outcome": None if told is None else Outcome(told)})
+        known = dict(data)
+        told, expected = known.pop("outcome"), known.pop("sdc", None)
+        return cls(**known, outcome=None if told is None else Outcome(told), expected_dsc=expected)
 
 
 def score_organs(
@@ -128,7 +129,7 @@ def score_organs(
             outcome=outcome(predicted=bool(mask.any()), true=bool(truth[organ].any())),
             nsd=surface.nsd if surface else None,
             hd95_mm=surface.hd95_mm if surface else None,
-            sdc=_expected(answer, channel, release, claimed),
+            expected_dsc=_expected(answer, channel, release, claimed),
             overlaps=shared[organ],
         )
     return scores
@@ -219,6 +220,6 @@ def pair(
         incumbent_hd95_mm=None if incumbent is None else incumbent.hd95_mm,
         candidate_hd95_mm=candidate.hd95_mm,
         again=tuple((one.dsc, one.nsd) for one in again),
-        candidate_sdc=candidate.sdc,
+        candidate_expected_dsc=candidate.expected_dsc,
         taken_voxels=taken,
     )

@@ -135,7 +135,7 @@ def test_a_bound_that_is_claimed_of_it_is_checked(dsc: float, refused: set[str])
     known = {"liver": OrganCalibration(0.05, 0.9, 20)}
     incumbent = replace(INCUMBENT, calibration=Calibration("python/cpu", known, domain))
     claims = replace(incumbent.calibration, organs={**known, "spleen": OrganCalibration(0.05, 0.9, 40)})
-    spleen = [replace(one, candidate_sdc=0.95) for one in drawn(*[dsc] * 30)]
+    spleen = [replace(one, candidate_expected_dsc=0.95) for one in drawn(*[dsc] * 30)]
     same = OrganEvidence(scores(np.zeros(30), tuned=False))
     found = {**dict.fromkeys(ORGANS, same), "spleen": OrganEvidence(tuple(spleen))}
     candidate = replace(with_spleen(), calibration=claims)

@@ -181,18 +181,20 @@ def test_voxels_taken_from_other_organs_are_counted() -> None:
 
 def test_bounds_that_hold_less_often_than_they_claim_are_refused() -> None:
     claimed = OrganCalibration(quantile=0.05, confidence=0.9, cases=20)
-    found = tuple(replace(s, candidate_sdc=0.95) for s in scores(np.linspace(0.0, 0.2, 20)))
+    found = tuple(replace(s, candidate_expected_dsc=0.95) for s in scores(np.linspace(0.0, 0.2, 20)))
     check = bound_check(found, claimed)
     assert check == BoundCheck(cases=20, held=10, confidence=0.9, calibrated_on=20)
     assert bound_check(found, None) is None
     assert [reason.code for reason in bound_holds(check, 0.05)] == ["bound-not-held"]
-    twins = tuple(replace(s, case=f"{s.case}, again", candidate_sdc=0.0) for s in found)
+    twins = tuple(replace(s, case=f"{s.case}, again", candidate_expected_dsc=0.0) for s in found)
     assert bound_check((*found, *twins), claimed) == check, "cases of one patient count as one"
 
 
 def test_what_is_counted_of_bounds_can_be_written_down() -> None:
     claimed = OrganCalibration(quantile=0.05, confidence=0.9, cases=20)
-    found = tuple(replace(s, candidate_sdc=np.float64(0.5)) for s in scores(np.linspace(0.0, 0.2, 20)))
+    found = tuple(
+        replace(s, candidate_expected_dsc=np.float64(0.5)) for s in scores(np.linspace(0.0, 0.2, 20))
+    )
     check = bound_check(found, claimed)
     assert check is not None
     assert json.loads(json.dumps(asdict(check)))["held"] == check.held > 0
@@ -216,7 +218,7 @@ def test_a_recalibrated_release_needs_a_person_and_its_bounds_are_checked() -> N
     anew = dict.fromkeys(ORGANS, OrganCalibration(0.08, 0.9, 24))
     after = replace(before, number=2, parent=1, calibration=replace(CALIBRATION, organs=anew))
     same = scores(np.zeros(30), tuned=False)
-    found = {o: OrganEvidence(tuple(replace(s, candidate_sdc=0.85) for s in same)) for o in ORGANS}
+    found = {o: OrganEvidence(tuple(replace(s, candidate_expected_dsc=0.85) for s in same)) for o in ORGANS}
     report = gate(before, after, Tuning(recalibrated=True), found, "python/cpu", FAST)
     assert (report.decision, codes(report)) == (Decision.NEEDS_APPROVAL, {"recalibrated"})
     assert [organ.bound.held for organ in report.organs] == [30, 30, 30]
