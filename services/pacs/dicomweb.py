@@ -21,10 +21,10 @@ from pydicom.filereader import read_partial
 
 from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed
 from models.series.verdict import Code
-from models.uids import SeriesUid, SopUid, StudyUid
+from models.uids import SeriesUid, SopUid, StudyUid, is_uid
 from services.pacs import multipart, stow
 from services.pacs.http import Http
-from services.pacs.incoming import bring, fetching, is_uid, write_object
+from services.pacs.incoming import bring, fetching, write_object
 from services.pacs.port import ArchivedSeries, ArchivedStudy, DicomObject
 
 STUDY_GONE = "study-gone"

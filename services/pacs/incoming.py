@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,23 +12,13 @@ from pydicom.filereader import read_partial
 
 from models.errors import PacsFailed, Refused
 from models.series.verdict import Code
-from models.uids import SopUid
+from models.uids import SopUid, is_uid
 from services.files import folder_aside, storage_errors
 
 ASIDE = ".organloop-fetching-"
 """How the name of a folder that is being filled begins; a killed process leaves it, and nobody reads it."""
-LONGEST_UID = 64
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _SOP_INSTANCE_UID = 0x00080018
 _WHAT = "What came from the archive"
-
-
-def is_uid(text: str) -> bool:
-    """Return whether a text may stand for a UID in an address or a file name.
-
-    Components with leading zeros pass: archives hold such UIDs.
-    """
-    return len(text) <= LONGEST_UID and _UID.fullmatch(text) is not None
 
 
 @contextlib.contextmanager

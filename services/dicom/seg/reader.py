@@ -8,7 +8,6 @@ thing twice, both must agree: that is how damage shows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pydicom.dataset import Dataset
 from models.corrections.scopes import Mask
 from models.errors import Refused
 from models.organs import Code
-from models.uids import SeriesUid, SopUid
+from models.uids import SeriesUid, SopUid, is_uid
 from services.dicom.seg.bounded import BROKEN_DATASET, open_bounded
 from services.dicom.seg.frames import (
     LABEL_MAP_STORAGE,
@@ -34,12 +33,6 @@ from services.dicom.seg.masks import Masks, fill
 
 DRAWN_BY_A_PERSON = frozenset({"MANUAL", "SEMIAUTOMATIC"})
 """SegmentAlgorithmTypes that say a person drew, or helped to draw, a segment (PS3.3 C.8.20.4)."""
-
-UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
-"""Digits in parts; some viewers begin a part with 0, which says nothing wrong (PS3.5 9.1)."""
-
-MAX_UID = 64
-"""Characters of the longest UID."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +171,7 @@ def _require_uids(seg: Dataset) -> None:
     """Refuse a SEG that nothing can be known by: two of them would be taken for one."""
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
         uid = str(seg.get(keyword) or "")
-        if len(uid) > MAX_UID or not UID_FORM.fullmatch(uid):
+        if not is_uid(uid):
             raise Refused(SegCode.MALFORMED, f"{keyword} is no UID", {"characters": len(uid)})
 
 

@@ -22,7 +22,7 @@ FOR_ALL_FLOWS = "flows of several rooms share it"
 OUTSIDE = {
     "models": {
         **dict.fromkeys(("body", "calibration", "contract", "errors", "findings", "geometry"), SPOKEN_OF),
-        **dict.fromkeys(("organs", "release", "resampling", "uids", "volume"), SPOKEN_OF),
+        **dict.fromkeys(("organs", "release", "resampling", "surfaces", "uids", "volume"), SPOKEN_OF),
     },
     "models/network": {
         **dict.fromkeys(("export", "heads", "imported_trunks", "members", "norm"), OF_ONE_NETWORK),
