@@ -240,23 +240,14 @@ def _bound_by_t(values: NDArray[np.float64], confidence: float) -> float | None:
     return float(values.mean() - stats.t.ppf(confidence, len(values) - 1) * spread)
 
 
-def lower_bound_of_mean(
-    values: NDArray[np.float64], confidence: float, resamples: int, seed: int
-) -> float | None:
-    """Return the one-sided BCa bootstrap lower bound of the mean.
-
-    Returns
-    -------
-    float or None
-        The mean itself where all values are equal; None for fewer than two, or where BCa is undefined.
-    """
-    return bootstrap_mean(values, confidence, resamples, seed)[0]
-
-
 def bootstrap_mean(
     values: NDArray[np.float64], confidence: float, resamples: int, seed: int
 ) -> tuple[float | None, NDArray[np.float64] | None]:
-    """Return `lower_bound_of_mean` and the means that were drawn; None where nothing was drawn."""
+    """Return the one-sided BCa bootstrap lower bound of the mean, and the means that were drawn.
+
+    The bound is the mean itself where all values are equal; None for fewer than two, or where BCa is
+    undefined. The means are None where nothing was drawn.
+    """
     if len(values) < 2:
         return None, None
     if np.ptp(values) < 1e-12:

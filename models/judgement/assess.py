@@ -25,7 +25,7 @@ from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.judgement.between_organs import broken_relations, disputed_voxels, relate
 from models.judgement.flags import flag
-from models.judgement.importance import Importance, importance
+from models.judgement.importance import importance_ml
 from models.judgement.reasons import Reason
 from models.judgement.review_regions import organ_regions, rank_regions
 from models.judgement.shape_and_side import Shape, broken_rules, measure
@@ -70,15 +70,15 @@ class OrganDoubt:
         when nothing was found.
     near
         In and near the organ; None when nothing was found.
-    importance
-        What it weighs in a work list.
+    importance_ml
+        What it weighs in a work list, millilitres.
     """
 
     probability: NDArray[np.float32]
     mask: NDArray[np.bool_]
     expected: float | None
     near: Uncertainty | None
-    importance: Importance
+    importance_ml: float
 
 
 def organ_result(
@@ -145,7 +145,7 @@ def organ_doubt(
         mask=mask,
         expected=None if signs is None else expected_dsc(signs, expectation),
         near=uncertainty_near(frequency, disagreement, mask, members),
-        importance=importance(frequency, _widest(disagreement, members), overlap, model.spacing_mm),
+        importance_ml=importance_ml(frequency, _widest(disagreement, members), overlap, model.spacing_mm),
     )
 
 
@@ -307,6 +307,6 @@ def _finding(
         entropy=doubt.near.entropy if found and doubt.near else None,
         disagreement=doubt.near.disagreement if found and doubt.near else None,
         member_disagreement=doubt.near.members if found and doubt.near else None,
-        importance_ml=doubt.importance.volume_ml if found else None,
+        importance_ml=doubt.importance_ml if found else None,
         band_ml=result.band_ml if found else None,
     )

@@ -203,19 +203,6 @@ class TritonRepository:
                     if is_part(folder.name) and folder.name not in kept:
                         self._take_out(folder)
 
-    def renew_version(self, number: int) -> None:
-        """Make Triton restart a version at the next load, e.g. one whose process was killed.
-
-        Triton neither notices a killed process nor loads again what has not changed since.
-
-        Raises
-        ------
-        StorageFailed
-            If there is no such version, or it is not ours.
-        """
-        with storage_errors(f"version {number}"):
-            os.utime(self.versions_folder / str(number) / MODEL_FILE)
-
     def _pinned(self, release: Release, store: ReleaseStore) -> dict[str, bytes]:
         if self._gpu is not None:
             return {RELEASE_FILE: release.to_bytes()}

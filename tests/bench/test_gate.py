@@ -22,7 +22,7 @@ from scipy import stats
 
 from models.gate.decide import Tuning, gate
 from models.gate.evidence import OrganEvidence
-from models.gate.paired import PairedScore, lower_bound_of_mean
+from models.gate.paired import PairedScore, bootstrap_mean
 from models.gate.report import Decision, GateCase, GatePolicy, GateReport
 from models.gate.rescan import RESCANS
 from models.metrics.dsc import Outcome
@@ -222,7 +222,7 @@ def test_the_bound_alone_errs_in_one_draw_of_twenty_and_oftener_where_few_losses
     }
     above = {
         name: np.mean(
-            [(b := lower_bound_of_mean(draw(), 0.95, 999, k)) is not None and b > 0 for k in range(draws)]
+            [(b := bootstrap_mean(draw(), 0.95, 999, k)[0]) is not None and b > 0 for k in range(draws)]
         )
         for name, draw in kinds.items()
     }
@@ -328,7 +328,7 @@ def test_what_bootstrap_wilcoxon_and_veto_see_of_a_loss_in_few_cases(report_line
         passed = dict.fromkeys(shares, 0)
         for draw in range(GATES):
             d = np.array([s.difference for s in scores(rng, n, catastrophic("stomach"))])
-            bound = lower_bound_of_mean(d, 0.95, 999, draw)
+            bound = bootstrap_mean(d, 0.95, 999, draw)[0]
             passed["bootstrap"] += bound is not None and bound > -margin
             passed["Wilcoxon"] += stats.wilcoxon(d + margin, alternative="greater").pvalue < 0.05
             passed["normal t"] += stats.ttest_1samp(d, -margin, alternative="greater").pvalue < 0.05

@@ -84,10 +84,6 @@ class SegObject:
     ----------
     sop_instance_uid, series_uid
         Its own identifiers.
-    manufacturer
-        Who wrote it, as far as it says; empty if missing.
-    content_creator
-        ContentCreatorName, empty if missing.
     segments
         In the order of SegmentSequence, without the background of a label map.
     refers_to
@@ -97,8 +93,6 @@ class SegObject:
 
     sop_instance_uid: SopUid
     series_uid: SeriesUid
-    manufacturer: str
-    content_creator: str
     segments: tuple[ReadSegment, ...]
     refers_to: frozenset[SopUid] = frozenset()
 
@@ -160,8 +154,6 @@ def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
     return SegObject(
         sop_instance_uid=SopUid(str(seg.SOPInstanceUID)),
         series_uid=SeriesUid(str(seg.SeriesInstanceUID)),
-        manufacturer=text_in(seg.get("Manufacturer"), seg),
-        content_creator=text_in(seg.get("ContentCreatorName"), seg),
         segments=tuple(_segment(number, items[number], masks[number]) for number in masks.numbers),
         refers_to=listed.union(*(frame.cited_segs() for frame in frames)),
     )

@@ -10,7 +10,7 @@ import pytest
 from models.calibration import Calibration, DomainReference, FactsReference, OrganCalibration
 from models.gate.decide import Tuning, decide_without_cases, gate
 from models.gate.evidence import OrganEvidence
-from models.gate.paired import PairedScore, lower_bound_of_mean, mean_difference, patients_needed
+from models.gate.paired import PairedScore, bootstrap_mean, mean_difference, patients_needed
 from models.gate.release_faults import release_faults
 from models.gate.report import Decision, GatePolicy, GateReport
 from models.metrics.dsc import Outcome
@@ -340,14 +340,14 @@ def test_evidence_must_cover_the_contract():
 
 
 def test_the_bound_of_equal_values_is_their_mean_and_of_one_value_none():
-    assert lower_bound_of_mean(np.full(12, 0.03), 0.95, 99, 0) == pytest.approx(0.03)
-    assert lower_bound_of_mean(np.array([0.03]), 0.95, 99, 0) is None
+    assert bootstrap_mean(np.full(12, 0.03), 0.95, 99, 0)[0] == pytest.approx(0.03)
+    assert bootstrap_mean(np.array([0.03]), 0.95, 99, 0)[0] is None
     assert mean_difference((), 0.95, 99, 0) is None
 
 
 def test_the_bound_lies_above_the_true_mean_about_one_time_in_twenty():
     rng = np.random.default_rng(11)
-    above = [lower_bound_of_mean(rng.normal(0, 0.05, 30), 0.95, 499, n) > 0 for n in range(400)]
+    above = [bootstrap_mean(rng.normal(0, 0.05, 30), 0.95, 499, n)[0] > 0 for n in range(400)]
     assert np.mean(above) == pytest.approx(0.05, abs=0.035)
 
 
