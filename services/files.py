@@ -15,12 +15,12 @@ from models.errors import InvalidRelease, StorageFailed
 
 
 @contextlib.contextmanager
-def storage_errors(what: str) -> Iterator[None]:
-    """Turn a full or unwritable disk into `StorageFailed` with a sentence."""
+def storage_errors(what: str, failing: str = "cannot be written") -> Iterator[None]:
+    """Turn an error of the disk into `StorageFailed` with a sentence: what, how it fails, and why."""
     try:
         yield
     except OSError as error:
-        raise StorageFailed(f"{what} cannot be written: {error.strerror}") from error
+        raise StorageFailed(f"{what} {failing}: {error.strerror}") from error
 
 
 def write_once(path: Path, content: bytes) -> None:

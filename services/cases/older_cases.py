@@ -87,7 +87,6 @@ def choose_replayed(
     for one in older:
         if one.case.digest not in measured:
             measured[one.case.digest] = _measured(ask(cases.read(one.case)), contract)
-            kept.parent.mkdir(parents=True, exist_ok=True)
             replace(kept, json.dumps(measured, sort_keys=True).encode())
     found = [measured[one.case.digest] for one in older]
     features = np.array([one["feature"] for one in found])

@@ -19,8 +19,9 @@ import hmac
 import secrets
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import nibabel
@@ -33,7 +34,7 @@ from models.errors import Refused, StorageFailed
 from models.geometry import Geometry, geometry_from_ras, ras_affine
 from models.series.acquisition import Acquisition
 from models.volume import Volume
-from services.files import replace, write_first
+from services.files import replace, storage_errors, write_first
 from services.records.port import Case, Purpose, Records
 
 KEY_BYTES = 32
@@ -296,9 +297,4 @@ def _digest(files: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-@contextlib.contextmanager
-def _storage_failures() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageFailed(f"the case store cannot be read or written: {error.strerror}") from error
+_storage_failures = partial(storage_errors, "the case store", "cannot be read or written")

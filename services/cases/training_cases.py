@@ -15,7 +15,7 @@ from models.errors import Refused, StorageFailed
 from models.network.training.train import TrainingCase
 from models.network.tuning.samples import TuningStudy
 from models.resampling import bounding_box
-from services.files import replacing
+from services.files import replacing, storage_errors
 
 HELD_WEIGHT = 64
 """255 x the weight of a voxel whose label is the incumbent's own answer: it keeps what is known, and
@@ -84,11 +84,8 @@ class PreparedCases(Sequence[TrainingCase]):
         """
         body = np.array([(side.start, side.stop) for side in case.body])
         weight = np.full_like(case.truth, 255) if case.weight is None else case.weight
-        try:
-            with replacing(self._path(name)) as file:
-                np.savez_compressed(file, hu=case.hu, truth=case.truth, weight=weight, body=body)
-        except OSError as error:
-            raise StorageFailed(f"a training case cannot be kept: {error.strerror}") from error
+        with storage_errors("a training case", "cannot be kept"), replacing(self._path(name)) as file:
+            np.savez_compressed(file, hu=case.hu, truth=case.truth, weight=weight, body=body)
         self._names.append(name)
 
     def take(self, name: str) -> bool:
