@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,59 +12,17 @@ from models.body import filled_body
 from models.bounds.claims import calibration_in, domain_of
 from models.bounds.expectation import expected_dsc, signs_of
 from models.calibration import OrganCalibration
+from models.gate.organ_score import LACKING, OrganScore
 from models.gate.paired import PairedScore
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.judgement.assess import organ_result
-from models.metrics.dsc import Outcome, dsc, outcome
+from models.metrics.dsc import dsc, outcome
 from models.metrics.surface import surface_agreement
 from models.organs import organ as catalogue_entry
 from models.release import Release, sha256_hex
 from models.resampling import bounding_box
 from models.volume import Volume
-
-
-@dataclass(frozen=True)
-class OrganScore:
-    """One organ of one case, as one release answered in one serving profile.
-
-    Parameters
-    ----------
-    digest
-        SHA-256 of the served probability (model grid, float16) and the mask on the CT grid.
-    dsc
-        Against the truth on the CT grid, 0..1; None when both are empty, or nobody drew the organ.
-    outcome
-        Agreement about presence; None where nobody drew the organ.
-    nsd
-        Surface DSC at the organ's tolerance, 0..1; 0 when one mask is empty, None when both are.
-    hd95_mm
-        95th percentile of the surfaces' distance, millimetres; None as `nsd`.
-    expected_dsc
-        What a bound of DSC is taken from, where the release claims one; None where it claims none: the
-        organ is uncalibrated or was not found, the study is out of domain, the profile another.
-    overlaps
-        CT voxels shared with each other organ's mask, by organ; those that share none are left out.
-    """
-
-    digest: str
-    dsc: float | None
-    outcome: Outcome | None
-    nsd: float | None = None
-    hd95_mm: float | None = None
-    expected_dsc: float | None = None
-    overlaps: Mapping[str, int] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {"sdc" if name == "expected_dsc" else name: value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> OrganScore:
-        """Rebuild from `to_json`."""
-        known = dict(data)
-        told, expected = known.pop("outcome"), known.pop("sdc", None)
-        return cls(**known, outcome=None if told is None else Outcome(told), expected_dsc=expected)
 
 
 def score_organs(
@@ -193,33 +149,5 @@ def pair(
     groups: Mapping[str, str],
     again: Sequence[OrganScore] = (),
 ) -> PairedScore:
-    """Put both releases' scores of one organ of one case side by side; words as in `PairedScore`.
-
-    None stands for an incumbent that lacks the organ.
-    """
-    shared = {} if incumbent is None else incumbent.overlaps
-    taken = {
-        organ: count - shared.get(organ, 0)
-        for organ, count in candidate.overlaps.items()
-        if count > shared.get(organ, 0)
-    }
-    return PairedScore(
-        case=case,
-        patient=patient,
-        site=site,
-        origin=origin,
-        groups=groups,
-        incumbent_digest=None if incumbent is None else incumbent.digest,
-        candidate_digest=candidate.digest,
-        incumbent_dsc=None if incumbent is None else incumbent.dsc,
-        candidate_dsc=candidate.dsc,
-        incumbent_outcome=None if incumbent is None else incumbent.outcome,
-        candidate_outcome=candidate.outcome,
-        incumbent_nsd=None if incumbent is None else incumbent.nsd,
-        candidate_nsd=candidate.nsd,
-        incumbent_hd95_mm=None if incumbent is None else incumbent.hd95_mm,
-        candidate_hd95_mm=candidate.hd95_mm,
-        again=tuple((one.dsc, one.nsd) for one in again),
-        candidate_expected_dsc=candidate.expected_dsc,
-        taken_voxels=taken,
-    )
+    """Put both releases' scores side by side; None stands for an incumbent that lacks the organ."""
+    return PairedScore(incumbent or LACKING, candidate, case, patient, site, origin, groups, tuple(again))

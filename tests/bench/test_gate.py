@@ -29,6 +29,7 @@ from models.metrics.dsc import Outcome
 from models.organs import organ as catalogue_entry
 from models.release import sha256_hex
 from tests.conftest import ROOT
+from tests.support.paired import changed, paired
 from tests.support.paper_releases import paper_contract, paper_release
 
 GATES = int(os.environ.get("ORGANLOOP_BENCH_GATES", "60"))
@@ -101,7 +102,7 @@ def scores(
     change = candidate.change(rng, n)
     base = 0.85
     return tuple(
-        PairedScore(
+        paired(
             case=f"case-{k:04d}",
             patient=f"patient-{k:04d}",
             site="AB"[k % 2],
@@ -132,7 +133,7 @@ def decided(
 ) -> GateReport:
     """Let the gate decide on a candidate that tuned these organs, all alike."""
     heads = {**INCUMBENT.heads, **{organ: sha256_hex(f"{organ} tuned".encode()) for organ in tuned}}
-    same = tuple(replace(s, candidate_digest="i") for s in scores(rng, 12, EQUAL))
+    same = tuple(changed(s, candidate_digest="i") for s in scores(rng, 12, EQUAL))
     evidence = {
         organ: OrganEvidence(scores(rng, n, candidate), target(rng))
         if organ in tuned
@@ -310,7 +311,7 @@ def test_truth_edited_from_the_incumbent_favours_it_and_decides_nothing(report_l
     found = scores(
         rng, 60, worse("stomach"), -bias, "edited-from-2"
     )  # truly worse, and praised by its own edits
-    same = OrganEvidence(tuple(replace(s, candidate_digest="i") for s in scores(rng, 12, EQUAL)))
+    same = OrganEvidence(tuple(changed(s, candidate_digest="i") for s in scores(rng, 12, EQUAL)))
     evidence = dict.fromkeys(ORGANS, same) | {"stomach": OrganEvidence(found, target(rng))}
     report = gate(
         INCUMBENT, replace(INCUMBENT, number=2, parent=1, heads=heads), Tuning(("stomach",)), evidence,

@@ -8,7 +8,8 @@ import pytest
 
 from models.calibration import Calibration, DomainReference, OrganCalibration
 from models.errors import InvalidRelease
-from models.gate.scores import OrganScore, pair, score_organs
+from models.gate.organ_score import OrganScore
+from models.gate.scores import pair, score_organs
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.metrics.dsc import Outcome
@@ -90,7 +91,7 @@ def test_scores_come_back_from_json_and_pair() -> None:
     assert [OrganScore.from_json(json.loads(json.dumps(s.to_json()))) for s in (one, two)] == [one, two]
     assert replace(one, expected_dsc=0.9).to_json()["sdc"] == 0.9  # as kept scores have it
     found = pair(one, two, case="c", patient="p", site="A", origin="independent", groups={})
-    assert (found.incumbent_dsc, found.candidate_digest, found.candidate_outcome) == (
+    assert (found.incumbent.dsc, found.candidate.digest, found.candidate.outcome) == (
         0.5,
         "b",
         Outcome.ABSENT,
