@@ -29,8 +29,6 @@ def importance_ml(
     disagreement: NDArray,
     overlap: NDArray[np.bool_],
     spacing_mm: tuple[float, float, float],
-    inconsistent: float = INCONSISTENT,
-    uncertain: float = UNCERTAIN,
 ) -> float:
     """Return the volume of an organ's voxels that count, millilitres; the sum over organs ranks cases.
 
@@ -44,12 +42,10 @@ def importance_ml(
         Same axes: voxels that this organ and another both claim.
     spacing_mm
         Voxel size along (k, j, i), millimetres.
-    inconsistent, uncertain
-        Thresholds, as above.
     """
     spread, doubt = disagreement.astype(np.float32), entr(probability.astype(np.float32))
     times = int(OPENING_MM // min(spacing_mm))
-    counts = _opened(spread > inconsistent, times) | _opened(doubt > uncertain, times) | overlap
+    counts = _opened(spread > INCONSISTENT, times) | _opened(doubt > UNCERTAIN, times) | overlap
     return float(np.count_nonzero(counts) * (float(np.prod(spacing_mm)) / 1000))
 
 

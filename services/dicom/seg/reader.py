@@ -19,7 +19,7 @@ from models.corrections.scopes import Mask
 from models.errors import Refused
 from models.organs import Code
 from models.uids import SeriesUid, SopUid, is_uid
-from services.dicom.seg.bounded import BROKEN_DATASET, open_bounded
+from services.dicom.seg.bounded import damage_refused, open_bounded
 from services.dicom.seg.frames import (
     LABEL_MAP_STORAGE,
     SEG_CLASSES,
@@ -128,13 +128,10 @@ def read_seg(path: Path, ct: ReferencedSeries) -> SegObject:
     -----
     Source: PS3.3 A.51, C.8.20.2 (segmentation image), C.7.6.16 (functional groups).
     """
-    seg = open_bounded(path)
-    try:
-        return _read(seg, ct)
-    except BROKEN_DATASET as error:
-        raise Refused(SegCode.MALFORMED, f"the SEG is damaged ({type(error).__name__})") from error
+    return _read(open_bounded(path), ct)
 
 
+@damage_refused()
 def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
     if seg.get("SOPClassUID") not in SEG_CLASSES:
         raise Refused(SegCode.NOT_A_SEG, "the object is not a segmentation")
