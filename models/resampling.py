@@ -80,31 +80,6 @@ def to_model_grid(volume: Volume, spacing_mm: Sequence[float], antialias: bool =
     return Volume(resampled.astype(np.int16), target)
 
 
-def to_ct_grid(field: NDArray, model: Geometry, ct: Geometry) -> NDArray[np.float32]:
-    """Interpolate what the model answered on the CT grid.
-
-    Parameters
-    ----------
-    field
-        Axes (k, j, i) or (organ, k, j, i) on the model grid; not negative.
-    model, ct
-        The two geometries.
-
-    Returns
-    -------
-    ndarray
-        float32 with the same leading axis on the CT grid. Where a whole neighbourhood is at most
-        `NEGLIGIBLE_PROBABILITY` it may be given as 0. For many organs on a large CT this is large:
-        `patch_on_ct` gives one organ's box only.
-    """
-    if field.ndim == 4:
-        return np.stack([to_ct_grid(one, model, ct) for one in field])
-    whole = np.zeros(ct.shape, dtype=np.float32)
-    patch, box = patch_on_ct(field, model, ct)
-    whole[box] = patch
-    return whole
-
-
 def patch_on_ct(field: NDArray, model: Geometry, ct: Geometry) -> tuple[NDArray[np.float32], Box]:
     """Interpolate one organ's field on the part of the CT grid where it is not negligible.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,8 @@ from pathlib import Path
 from deploy.containers.segmenter import SERVER
 from deploy.gpu_proof.steps import LeftOut, Server
 from deploy.stack import local_process
-from deploy.triton.command import STOP_SECONDS, serving_flags
+from deploy.stack.triton import answers
+from deploy.triton.command import STOP_SECONDS, address_flags, serving_flags
 from models.errors import ServingUnavailable
 from services.inference.gpu_device import gpu_device
 from services.wiring import repository_root
@@ -42,24 +42,12 @@ def _served(repository: Path) -> Iterator[str]:
         str(SERVER / "bin" / "tritonserver"),
         *serving_flags(repository, SERVER / "backends", f"organloop-proof-{os.getpid()}-"),
         "--load-model=*",
+        *address_flags(grpc=grpc, http=web, metrics=metrics),
     ]
-    for service, port in (("grpc", grpc), ("http", web), ("metrics", metrics)):
-        command += [f"--{service}-address=127.0.0.1", f"--{service}-port={port}"]
     log = repository.parent / "server.log"
     process = local_process.start(command, log=log, env=os.environ | {"NVIDIA_TF32_OVERRIDE": "0"})
     try:
-        local_process.wait_until(lambda: _answers(web), process=process, log=log, name="Triton")
+        local_process.wait_until(lambda: answers(web), process=process, log=log, name="Triton")
         yield f"127.0.0.1:{grpc}"
     finally:
         local_process.stop(process, grace_seconds=STOP_SECONDS)
-
-
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
-    try:
-        connection.request("GET", "/v2/health/live")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()

@@ -102,7 +102,8 @@ def prove(
         TensorRT's program.
     """
     with ExitStack() as running:
-        trial = _Trial(services, device, tuning, find_server, progress, trtexec, running)
+        tuned = replace(tuning, device=device)
+        trial = _Trial(services, device, tuned, find_server, progress, trtexec, running)
         for name, step in (
             ("machine", trial.machine),
             ("tune", trial.tune),
@@ -124,68 +125,59 @@ def prove(
             yield Line(name, device, time.perf_counter() - begin, measured, outcome)
 
 
+@dataclass
 class _Trial:
     """What one step leaves for the next."""
 
-    def __init__(
-        self,
-        services: Services,
-        device: str,
-        tuning: TuningSettings,
-        find_server: FindServer,
-        progress: Progress,
-        trtexec: Path,
-        running: ExitStack,
-    ) -> None:
-        self._services = services
-        self._device = device
-        self._tuning = replace(tuning, device=device)
-        self._find_server = find_server
-        self._progress = progress
-        self._trtexec = trtexec
-        self._running = running
-        self._computes = False
-        self._candidate: Release | None = None
-        self._segmenter: Segmenter | None = None
+    services: Services
+    device: str
+    tuning: TuningSettings
+    find_server: FindServer
+    progress: Progress
+    trtexec: Path
+    running: ExitStack
+    computes: bool = False
+    candidate: Release | None = None
+    segmenter: Segmenter | None = None
 
     def machine(self) -> str:
-        name, versions = machine(self._device)
+        name, versions = machine(self.device)
         known = ", ".join(f"{what} {version}" for what, version in versions.items() if version)
         if not name:
             raise ServingUnavailable(f"torch sees no GPU ({known}): install its CUDA build and a driver")
-        self._computes = True
+        self.computes = True
         return f"{name}: {known}"
 
     def tune(self) -> str:
-        if not self._computes:
+        if not self.computes:
             raise LeftOut("needs a machine that computes on it")
-        document = tune(self._services, settings=self._tuning, progress=self._progress)
+        document = tune(self.services, settings=self.tuning, progress=self.progress)
         number = document["release"]
-        if number is None or document["device"] != self._device:
+        if number is None or document["device"] != self.device:
             why = ", ".join(sorted(set(document["left_out"].values())))
             raise OrganloopError(f"release {number} was tuned on {document['device']}: {why}")
-        store = self._services.releases
+        store = self.services.releases
         candidate, parent = store.release(number), store.release(document["parent"])
         others = [organ for organ in parent.heads if organ not in document["organs"]]
         changed = [organ for organ in others if parent.heads[organ] != candidate.heads[organ]]
         if changed or parent.trunk != candidate.trunk:
             raise OrganloopError(f"other bytes than the incumbent's: {changed}")
-        self._candidate = candidate
+        self.candidate = candidate
         return (
-            f"{len(document['organs'])} heads in {self._tuning.steps} steps, {len(others)} heads as they were"
+            f"{len(document['organs'])} heads in {self.tuning.steps} steps, {len(others)} heads as they were"
         )
 
     def export(self) -> str:
-        parity = export_release(self._release, self._services.releases, threads=self._threads)
+        parity = export_release(self._release, self.services.releases, threads=self._threads)
         return (
             f"OpenVINO to torch: logits differ by at most {max(p.max_logit_difference for p in parity):.1e}"
         )
 
     def parity_onnxruntime(self) -> str:
-        return self._parity(CUDA if self._device == "cuda" else CPU)
+        return self._parity(CUDA if self.device == "cuda" else CPU)
 
     def parity_tensorrt(self) -> str:
-        if self._device == "cpu":
+        if self.device == "cpu":
             raise LeftOut("needs a GPU")
         try:
             return self._parity(TENSORRT)
@@ -194,44 +186,43 @@ class _Trial:
 
     def serve(self, backend: str) -> str:
         """Serve both releases by Triton, and compare what it answers with the engine proven at export."""
-        release, store = self._release, self._services.releases
-        server = self._find_server()
-        engines = self._services.settings.home / "gpu" / "engines"
+        release, store = self._release, self.services.releases
+        server = self.find_server()
+        engines = self.services.settings.home / "gpu" / "engines"
         if backend == "tensorrt":
-            if not self._trtexec.exists():
-                raise LeftOut(f"needs {self._trtexec}, which NVIDIA's image has")
-            build_engines(store, engines, "fp32", str(self._trtexec))
-        folder = self._services.settings.home / "gpu" / backend
+            if not self.trtexec.exists():
+                raise LeftOut(f"needs {self.trtexec}, which NVIDIA's image has")
+            build_engines(store, engines, "fp32", str(self.trtexec))
+        folder = self.services.settings.home / "gpu" / backend
         target = GpuTarget(backend, server.device, "fp32", engines)
         repository = TritonRepository(folder, SEGMENTER_MODEL, self._threads, target)
         for number in (release.parent, release.number):
             repository.write_version(store.release(number or 0), store)
-        url = self._running.enter_context(server.serve(folder))
+        url = self.running.enter_context(server.serve(folder))
         client = TritonSegmenter(url, DEADLINE_SECONDS)
-        self._running.callback(client.close)
+        self.running.callback(client.close)
         client.load()
-        served = replace(self._services, repository=repository, endpoints=(client,), segmenter=client)
         prove_served(
             release,
             client,
-            served.repository,
-            served.releases,
-            served.settings.threads,
-            served.records,
-            self._progress,
+            repository,
+            self.services.releases,
+            self.services.settings.threads,
+            self.services.records,
+            self.progress,
         )
         begin = time.perf_counter()
         client.segment(parity_volume(release.contract), release.number)
         seconds = time.perf_counter() - begin
-        self._segmenter = self._segmenter or client
+        self.segmenter = self.segmenter or client
         return f"{client.profile(release.number)}: as proven at export; two windows in {seconds:.2f} s"
 
     def gate(self) -> str:
-        release, segmenter = self._release, self._segmenter
+        release, segmenter = self._release, self.segmenter
         if segmenter is None:
             raise LeftOut("needs an answer that passed")
-        asked = replace(self._services, segmenter=segmenter, endpoints=())
-        document = gate_candidate(release.number, asked, self._progress)
+        asked = replace(self.services, segmenter=segmenter, endpoints=())
+        document = gate_candidate(release.number, asked, self.progress)
         profile = segmenter.profile(release.number)
         if document["profile"] != profile:
             raise OrganloopError(f"decided on answers in {document['profile']}, not in {profile}")
@@ -239,8 +230,8 @@ class _Trial:
         return f"{document['decision']} ({reasons}) on answers in {profile}"
 
     def _parity(self, provider: Provider) -> str:
-        release, store, contract = self._release, self._services.releases, self._release.contract
-        segmenter = OnnxSegmenter(store, provider, self._device)
+        release, store, contract = self._release, self.services.releases, self._release.contract
+        segmenter = OnnxSegmenter(store, provider, self.device)
         _, predict = segmenter.engine(release.number)
         heads = {organ: store.export(digest) for organ, digest in release.heads.items()}
         engine = OpenVinoEngine(release, store.export(release.trunk), heads, self._threads)
@@ -254,7 +245,7 @@ class _Trial:
         hu, profile = parity_volume(contract), segmenter.profile(release.number)
         labels = check_served(contract, engine.segment(hu), segmenter.segment(hu, release.number), profile)
         flipped, voxels = (sum(column) for column in zip(*labels, strict=True))
-        self._segmenter = self._segmenter or segmenter
+        self.segmenter = self.segmenter or segmenter
         return (
             f"logits within {off:.1e} of OpenVINO's, {flipped} of {voxels} labels differ; "
             f"{min(seconds):.3f} s a window"
@@ -262,10 +253,10 @@ class _Trial:
 
     @property
     def _release(self) -> Release:
-        if self._candidate is None:
+        if self.candidate is None:
             raise LeftOut("needs a candidate")
-        return self._candidate
+        return self.candidate
 
     @property
     def _threads(self) -> int:
-        return self._services.settings.threads
+        return self.services.settings.threads

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.stack import local_process
 from deploy.stack.local_process import LocalProcess, NotInstalled
+from deploy.stack.local_server import LocalServer, answer_of
 from services.files import replace
 
 TEMPLATE = Path(__file__).parent / "orthanc" / "archive.json"
@@ -67,8 +66,8 @@ class ArchiveProcess(LocalProcess):
         return f"{self.url}/dicom-web"
 
 
-class ArchiveServer:
-    """The archive of one Organloop home; it outlives the command that started it.
+class ArchiveServer(LocalServer[ArchiveProcess]):
+    """The archive of one Organloop home.
 
     Parameters
     ----------
@@ -84,6 +83,9 @@ class ArchiveServer:
         Who may send, echo, query and be queried, by Orthanc's name for it.
     """
 
+    name = "Orthanc"
+    kind = ArchiveProcess
+
     def __init__(
         self,
         home: Path,
@@ -94,28 +96,11 @@ class ArchiveServer:
         aet: str = AET,
         modalities: Mapping[str, Modality] = SENDERS,
     ) -> None:
-        self._home = home.resolve()
+        super().__init__(home)
         self._ports = (http_port, dicom_port)
         self._stable_seconds = stable_seconds
         self.aet = aet
         self._modalities = modalities
-        self.log = self._home / "server.log"
-        self._state = self._home / "server.json"
-
-    @property
-    def process(self) -> ArchiveProcess | None:
-        """The running archive, or None; it has answered once, and may be busy now."""
-        try:
-            process = ArchiveProcess(**json.loads(self._state.read_bytes()))
-        except FileNotFoundError:
-            return None
-        return process if process.alive else None
-
-    @property
-    def url(self) -> str | None:
-        """Orthanc's REST address; None while it does not answer."""
-        process = self.process
-        return process.url if process and _answers(process) else None
 
     @property
     def dicomweb_url(self) -> str | None:
@@ -142,30 +127,17 @@ class ArchiveServer:
             If the home is not writable.
         """
         running = self.process
-        if running is not None and _answers(running):
+        if running is not None and self._answers(running):
             return running
         program = installed()
         self.stop()  # one that lives but does not answer
         web, dimse = (local_process.free_port(port or 0) for port in self._ports)
         configuration = self._configure(web, dimse)
         env = os.environ | {"TCP_NODELAY": "1"}  # DCMTK's: else each image waits 40 ms for an acknowledgement
-        started = local_process.start([program, str(configuration)], log=self.log, env=env)
-        process = ArchiveProcess(started.pid, started.started, web, dimse)
-        replace(self._state, json.dumps(asdict(process)).encode())
-        local_process.wait_until(
-            lambda: _answers(process),
-            process=process,
-            log=self.log,
-            name="Orthanc",
-        )
-        return process
+        return self._await(self._launch([program, str(configuration)], env, web, dimse))
 
-    def stop(self) -> None:
-        """Stop the archive; its studies stay; none is no error."""
-        process = self.process
-        if process is not None:
-            local_process.stop(process)
-        self._state.unlink(missing_ok=True)
+    def _answers(self, process: ArchiveProcess) -> bool:
+        return answer_of(f"{process.url}/system") is not None
 
     def _configure(self, web: int, dimse: int) -> Path:
         """Write the folder that Orthanc reads its configuration from."""
@@ -203,11 +175,3 @@ def installed() -> str:
     if not DICOMWEB_PLUGIN.exists():
         raise NotInstalled("Orthanc has no DICOMweb here: apt-get install orthanc-dicomweb")
     return program
-
-
-def _answers(process: ArchiveProcess) -> bool:
-    try:
-        with urllib.request.urlopen(f"{process.url}/system", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False

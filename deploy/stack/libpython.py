@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 from models.errors import ServingUnavailable
+from services.files import folder_aside, put
 
 LIBPYTHON = "libpython3.11.so.1.0"
 PACKAGE = "libpython3.11"
@@ -45,25 +45,21 @@ def libpython_folder(python: Path, tools: Path) -> Path | None:
 
 def _fetched(tools: Path) -> Path:
     """Unpack Debian's package into a folder of ours; neither step needs root."""
-    aside = tools.with_name(f".{tools.name}-aside")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
-        subprocess.run(
-            ["apt-get", "download", PACKAGE],
-            cwd=aside, check=True, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS,
-        )  # fmt: skip
-        package = next(aside.glob("*.deb"))
-        subprocess.run(["dpkg", "-x", package.name, "."], cwd=aside, check=True, capture_output=True)
-        package.unlink()
-    except (OSError, subprocess.SubprocessError, StopIteration) as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise ServingUnavailable(
-            f"the Triton server needs {LIBPYTHON} (Debian's package {PACKAGE}), "
-            f"which is not installed and cannot be fetched: {error}"
-        ) from error
-    shutil.rmtree(tools, ignore_errors=True)
-    aside.rename(tools)
+    with folder_aside(tools.with_name(f".{tools.name}-aside")) as aside:
+        try:
+            subprocess.run(
+                ["apt-get", "download", PACKAGE],
+                cwd=aside, check=True, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS,
+            )  # fmt: skip
+            package = next(aside.glob("*.deb"))
+            subprocess.run(["dpkg", "-x", package.name, "."], cwd=aside, check=True, capture_output=True)
+            package.unlink()
+        except (OSError, subprocess.SubprocessError, StopIteration) as error:
+            raise ServingUnavailable(
+                f"the Triton server needs {LIBPYTHON} (Debian's package {PACKAGE}), "
+                f"which is not installed and cannot be fetched: {error}"
+            ) from error
+        put(aside, tools)
     return next(tools.rglob(LIBPYTHON)).parent
 
 

@@ -64,6 +64,11 @@ class LocalProcess:
         """Whether this very process still runs; one that has ended but was not reaped does not."""
         return _start_time(self.pid) == self.started
 
+    @property
+    def url(self) -> str:
+        """Where it is reached; empty for one that nobody asks."""
+        return ""
+
 
 def start(command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> LocalProcess:
     """Start a process in a session of its own, so that it outlives the command.

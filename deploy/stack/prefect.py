@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deploy.stack import local_process
 from deploy.stack.local_process import LocalProcess, StartFailed
-from services.files import replace
+from deploy.stack.local_server import LocalServer, answer_of
 
 NO_PROXY = "http://127.0.0.1:9"
 """Where nothing listens."""
@@ -30,8 +28,26 @@ LOOPS = (
 """Services of the server that look every 5 to 20 s; once a minute is enough, and costs a third less."""
 
 
-class PrefectServer:
-    """The Prefect server of one Organloop home; it outlives the command that started it.
+@dataclass(frozen=True)
+class PrefectProcess(LocalProcess):
+    """A running Prefect server.
+
+    Parameters
+    ----------
+    port
+        On 127.0.0.1.
+    """
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The address flows are reported to (PREFECT_API_URL)."""
+        return _api_url(self.port)
+
+
+class PrefectServer(LocalServer[PrefectProcess]):
+    """The Prefect server of one Organloop home.
 
     Parameters
     ----------
@@ -41,20 +57,17 @@ class PrefectServer:
         Wanted port; one in use takes a free one.
     """
 
+    name = "The Prefect server"
+    kind = PrefectProcess
+
     def __init__(self, home: Path, port: int) -> None:
-        self._home = home.resolve()
+        super().__init__(home)
         self._port = port
-        self._state = self._home / "server.json"
 
     @property
     def api_url(self) -> str | None:
         """The address flows are reported to (PREFECT_API_URL); None while it does not run."""
-        try:
-            state = json.loads(self._state.read_bytes())
-        except FileNotFoundError:
-            return None
-        process = LocalProcess(**state["process"])
-        return _api_url(state["port"]) if process.alive and _healthy(state["port"]) else None
+        return self.url
 
     def start(self) -> str:
         """Start the server, or find it running; return the address flows are reported to.
@@ -64,11 +77,9 @@ class PrefectServer:
         StartFailed
             If it does not answer in time; the message ends with its log.
         """
-        running = self.api_url
-        if running is not None:
+        if running := self.url:
             return running
         port = local_process.free_port(self._port)
-        log = self._home / "server.log"
         env = os.environ | {
             "PREFECT_HOME": str(self._home),
             "PREFECT_API_URL": _api_url(port),
@@ -83,24 +94,17 @@ class PrefectServer:
         }
         env |= {f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": "60" for name in LOOPS}
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
-        process = local_process.start([*command, "--port", str(port)], log=log, env=env)
-        replace(self._state, json.dumps({"process": asdict(process), "port": port}).encode())
-        local_process.wait_until(
-            lambda: _healthy(port),
-            process=process,
-            log=log,
-            name="The Prefect server",
-        )
-        return _api_url(port)
+        return self._await(self._launch([*command, "--port", str(port)], env, port)).url
 
-    def stop(self) -> None:
-        """Stop the server; none is no error."""
-        try:
-            state = json.loads(self._state.read_bytes())
-        except FileNotFoundError:
-            return
-        local_process.stop(LocalProcess(**state["process"]))
-        self._state.unlink(missing_ok=True)
+    def _answers(self, process: PrefectProcess) -> bool:
+        return _healthy(process.url)
+
+    def _read(self, noted: dict[str, Any]) -> dict[str, Any]:
+        return {**noted["process"], "port": noted["port"]}
+
+    def _written(self, noted: dict[str, Any]) -> dict[str, Any]:
+        port = noted.pop("port")
+        return {"process": noted, "port": port}
 
 
 def wait_for_api(api_url: str, seconds: float) -> None:
@@ -112,7 +116,7 @@ def wait_for_api(api_url: str, seconds: float) -> None:
         If it has not by then.
     """
     deadline = time.monotonic() + seconds
-    while not _answers(api_url):
+    while not _healthy(api_url):
         if time.monotonic() > deadline:
             raise StartFailed(f"the Prefect server at {api_url} has not answered for {seconds:.0f} s")
         time.sleep(1)
@@ -122,13 +126,5 @@ def _api_url(port: int) -> str:
     return f"http://127.0.0.1:{port}/api"
 
 
-def _healthy(port: int) -> bool:
-    return _answers(_api_url(port))
-
-
-def _answers(api_url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{api_url}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+def _healthy(api_url: str) -> bool:
+    return answer_of(f"{api_url}/health", seconds=2) is not None

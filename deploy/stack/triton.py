@@ -8,23 +8,21 @@ ready, and answers with empty tensors.
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import shutil
 import signal
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from deploy.stack import local_process
 from deploy.stack.libpython import libpython_folder
 from deploy.stack.local_process import LocalProcess
-from deploy.triton.command import STOP_SECONDS, serving_flags
+from deploy.stack.local_server import LocalServer, answer_of
+from deploy.triton.command import STOP_SECONDS, address_flags, serving_flags
 from models.contract import SEGMENTER
 from models.errors import ServingUnavailable
 from models.release import sha256_hex
-from services.files import replace, storage_errors
+from services.files import folder_aside, put, storage_errors
 
 STUB = "triton_python_backend_stub"
 
@@ -49,10 +47,8 @@ class TritonProcess(LocalProcess):
         return f"127.0.0.1:{self.grpc_port}"
 
 
-class TritonServer:
-    """The embedded server of one Organloop home.
-
-    It outlives the command that started it. As a context manager it stops at the end.
+class TritonServer(LocalServer[TritonProcess]):
+    """The embedded server of one Organloop home; as a context manager it starts, and stops at the end.
 
     Parameters
     ----------
@@ -68,6 +64,10 @@ class TritonServer:
         Wanted ports; None, or a port in use, takes a free one.
     """
 
+    name = "Triton"
+    kind = TritonProcess
+    grace_seconds = STOP_SECONDS
+
     def __init__(
         self,
         home: Path,
@@ -77,21 +77,11 @@ class TritonServer:
         grpc_port: int | None = None,
         http_port: int | None = None,
     ) -> None:
-        self._home = home.resolve()
+        super().__init__(home)
         self._repository = repository.resolve()
         self._environment = environment.absolute()  # its python is a link, which must not be followed
         self._code = code.resolve()
         self._ports = (grpc_port, http_port)
-        self.log = self._home / "server.log"
-        self._state = self._home / "server.json"
-
-    def status(self) -> TritonProcess | None:
-        """Return the running server, or None."""
-        try:
-            process = TritonProcess(**json.loads(self._state.read_bytes()))
-        except FileNotFoundError:
-            return None
-        return process if process.alive else None
 
     def start(self, deadline_seconds: float = local_process.START_SECONDS) -> TritonProcess:
         """Start the server with every version in the repository; a running one is left alone.
@@ -116,7 +106,7 @@ class TritonServer:
         StorageFailed
             If the home is not writable.
         """
-        running = self.status()
+        running = self.process
         if running is not None:
             return running
         self._clear_leftovers()
@@ -129,41 +119,23 @@ class TritonServer:
             grpc, web = (local_process.free_port(port or 0) for port in self._ports)
             metrics = local_process.free_port(0)
             command = self._command(backends, grpc, web, metrics)
-            started = local_process.start(command, log=self.log, env=self._variables())
-        process = TritonProcess(started.pid, started.started, grpc, web, metrics)
+            process = self._launch(command, self._variables(), grpc, web, metrics)
         try:
-            replace(self._state, json.dumps(asdict(process)).encode())
-            local_process.wait_until(
-                lambda: _answers(process),
-                process=process,
-                log=self.log,
-                name="Triton",
-                deadline_seconds=deadline_seconds,
-            )
+            return self._await(process, deadline_seconds)
         except BaseException:
             self.stop()
             raise
-        return process
 
     def stop(self) -> None:
         """Stop the server and its stubs: asked first, killed after `STOP_SECONDS`; none is no error."""
-        process = self.status()
-        if process is not None:
-            local_process.stop(process, grace_seconds=STOP_SECONDS)
+        super().stop()
         self._clear_leftovers()
-        self._state.unlink(missing_ok=True)
-
-    def log_tail(self) -> str:
-        """Return the end of the server's log."""
-        return local_process.log_tail(self.log)
 
     def __enter__(self) -> TritonProcess:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
+    def _answers(self, process: TritonProcess) -> bool:
+        return answers(process.http_port)
 
     def _command(self, backends: Path, grpc: int, web: int, metrics: int) -> list[str]:
         command = [
@@ -171,9 +143,8 @@ class TritonServer:
             f"--chdir={self._code}",  # where the served model finds `models` and `services`
             str(self._packages() / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
             *serving_flags(self._repository, backends, self._shared_memory_prefix()),
+            *address_flags(grpc=grpc, http=web, metrics=metrics),
         ]
-        for service, port in (("grpc", grpc), ("http", web), ("metrics", metrics)):
-            command += [f"--{service}-address=127.0.0.1", f"--{service}-port={port}"]
         if (self._repository / SEGMENTER).is_dir():
             command.append(f"--load-model={SEGMENTER}")
         return command
@@ -206,12 +177,11 @@ class TritonServer:
     def _copy_backends(self) -> Path:
         """Copy the backends and put the stub of this Python into place; return their folder."""
         source = self._packages() / "pytriton" / "tritonserver"
-        backends, aside = self._home / "backends", self._home / ".backends"
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(source / "backends", aside)
-        shutil.copy2(source / "python_backend_stubs" / "3.11" / STUB, aside / "python" / STUB)
-        shutil.rmtree(backends, ignore_errors=True)
-        aside.rename(backends)
+        backends = self._home / "backends"
+        with folder_aside(self._home / ".backends") as aside:
+            shutil.copytree(source / "backends", aside, dirs_exist_ok=True)
+            shutil.copy2(source / "python_backend_stubs" / "3.11" / STUB, aside / "python" / STUB)
+            put(aside, backends)
         return backends
 
     def _clear_leftovers(self) -> None:
@@ -229,13 +199,6 @@ class TritonServer:
         return f"organloop-{sha256_hex(str(self._home).encode())[:12]}-"
 
 
-def _answers(process: TritonProcess) -> bool:
-    """Tell whether the server's HTTP end says it is alive; it opens once the first loads have ended."""
-    connection = http.client.HTTPConnection("127.0.0.1", process.http_port, timeout=1)
-    try:
-        connection.request("GET", "/v2/health/live")
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+def answers(http_port: int) -> bool:
+    """Tell whether a server on this machine says it is alive; it does once the first loads have ended."""
+    return answer_of(f"http://127.0.0.1:{http_port}/v2/health/live", seconds=1) is not None

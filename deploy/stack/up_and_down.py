@@ -146,7 +146,7 @@ def down(settings: Settings, progress: Callable[[str], None]) -> None:
 def status(settings: Settings) -> tuple[Part, ...]:
     """Say what runs where."""
     api = prefect(settings).api_url
-    process = triton_server(settings).status()
+    process = triton_server(settings).process
     dashboard = "dashboard: the same address without /api"
     return (
         _archive_part(settings),
@@ -279,10 +279,10 @@ def serve_incumbent(settings: Settings, progress: Callable[[str], None]) -> None
     prepare(settings, progress, starter=True)
     in_process = connect_in_process(settings)
     server, program = triton_server(settings), served_program(settings)
-    if server.status() is not None and _noted_program(settings) != program:
+    if server.process is not None and _noted_program(settings) != program:
         progress("stopping Triton: it runs an older program")
         server.stop()
-    if server.status() is None:
+    if server.process is None:
         progress("starting Triton")
     process = server.start()
     url = process.url

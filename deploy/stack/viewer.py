@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import ssl
-import urllib.error
-import urllib.request
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from types import TracebackType
 
 from deploy.stack import local_process
 from deploy.stack.local_process import LocalProcess, NotInstalled
+from deploy.stack.local_server import LocalServer, answer_of
 from services.files import replace
 
 FOLDER = Path(__file__).resolve().parents[1] / "viewer"
@@ -48,10 +45,8 @@ class ViewerProcess(LocalProcess):
         return f"http://127.0.0.1:{self.port}"
 
 
-class ViewerServer:
-    """The viewer of one Organloop home; it outlives the command that started it.
-
-    As a context manager it stops at the end; `start` comes first.
+class ViewerServer(LocalServer[ViewerProcess]):
+    """The viewer of one Organloop home; as a context manager it is started by `start`.
 
     Parameters
     ----------
@@ -63,27 +58,13 @@ class ViewerServer:
         Certificates that the archive's TLS is checked against; None takes the system's.
     """
 
+    name = "The viewer"
+    kind = ViewerProcess
+
     def __init__(self, home: Path, port: int | None = None, *, ca_file: Path | None = None) -> None:
-        self._home = home.resolve()
+        super().__init__(home)
         self._port = port
         self._ca_file = ca_file or Path(ssl.get_default_verify_paths().openssl_cafile)
-        self.log = self._home / "server.log"
-        self._state = self._home / "server.json"
-
-    @property
-    def process(self) -> ViewerProcess | None:
-        """The running viewer, or None."""
-        try:
-            process = ViewerProcess(**json.loads(self._state.read_bytes()))
-        except FileNotFoundError:
-            return None
-        return process if process.alive else None
-
-    @property
-    def url(self) -> str | None:
-        """Where a person opens it; None while it does not answer."""
-        process = self.process
-        return process.url if process and _answers(process) else None
 
     def start(self, dicomweb_url: str) -> ViewerProcess:
         """Start the viewer on an archive, or find it running; one that shows another is started again.
@@ -98,38 +79,20 @@ class ViewerServer:
             If the home is not writable.
         """
         running = self.process
-        if running is not None and running.dicomweb_url == dicomweb_url and _answers(running):
+        if running is not None and running.dicomweb_url == dicomweb_url and self._answers(running):
             return running
         program = installed()
         self.stop()
         port = local_process.free_port(self._port or 0)
         configuration = self._configure(port, dicomweb_url)
         command = [program, "-p", str(self._home), "-e", str(self.log), "-c", str(configuration)]
-        started = local_process.start(command, log=self.log, env=os.environ)
-        process = ViewerProcess(started.pid, started.started, port, dicomweb_url)
-        replace(self._state, json.dumps(asdict(process)).encode())
-        local_process.wait_until(
-            lambda: _answers(process),
-            process=process,
-            log=self.log,
-            name="The viewer",
-        )
-        return process
+        return self._await(self._launch(command, os.environ, port, dicomweb_url))
 
-    def stop(self) -> None:
-        """Stop the viewer; none is no error."""
-        process = self.process
-        if process is not None:
-            local_process.stop(process)
-        self._state.unlink(missing_ok=True)
+    def _answers(self, process: ViewerProcess) -> bool:
+        return b"/dicom-web" in (answer_of(f"{process.url}/app-config.js") or b"")
 
     def __enter__(self) -> ViewerServer:
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _configure(self, port: int, dicomweb_url: str) -> Path:
         (self._home / "temporary").mkdir(parents=True, exist_ok=True)
@@ -161,11 +124,3 @@ def installed() -> str:
     if not (PAGES / "index.html").exists():
         raise NotInstalled("OHIF is not installed: make viewer (needs npm)")
     return program
-
-
-def _answers(process: ViewerProcess) -> bool:
-    try:
-        with urllib.request.urlopen(f"{process.url}/app-config.js", timeout=5) as answer:
-            return b"/dicom-web" in answer.read()
-    except (urllib.error.URLError, OSError):
-        return False

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from deploy.stack import local_process
 from deploy.stack.local_process import LocalProcess, StartFailed
-from services.files import replace
+from deploy.stack.local_server import LocalServer
 from services.program import code_digest
 from services.wiring import repository_root
 
@@ -23,12 +21,27 @@ AT_ONCE = 3
 more."""
 GRACE_SECONDS = 2.0
 """How long `organloop down` waits for runs; they are reported, and started again by the next `up`."""
-STOP_SECONDS = 20.0
 LOOK_SECONDS = 0.5
 
 
-class Worker:
-    """The local worker of one Organloop home; it outlives the command that started it.
+@dataclass(frozen=True)
+class WorkerProcess(LocalProcess):
+    """A running worker, as noted in its state file.
+
+    Parameters
+    ----------
+    api_url
+        The Prefect server it takes runs from.
+    program
+        Digest of the code it has imported.
+    """
+
+    api_url: str = ""
+    program: str = ""
+
+
+class Worker(LocalServer[WorkerProcess]):
+    """The local worker of one Organloop home.
 
     Parameters
     ----------
@@ -36,21 +49,13 @@ class Worker:
         Folder of all state; the worker's own is ``worker/`` in it.
     """
 
+    name = "The worker"
+    kind = WorkerProcess
+    grace_seconds = 20.0
+
     def __init__(self, home: Path) -> None:
-        self._home = home.resolve()
-        self._state = self._home / "worker" / "process.json"
-
-    @property
-    def process(self) -> LocalProcess | None:
-        """The running worker, or None."""
-        state = self._noted()
-        process = LocalProcess(state["pid"], state["started"]) if state else None
-        return process if process and process.alive else None
-
-    @property
-    def log(self) -> Path:
-        """What it says."""
-        return self._home / "worker" / "worker.log"
+        super().__init__(home / "worker", "worker.log", "process.json")
+        self._organloop = home.resolve()
 
     @property
     def started_at(self) -> datetime:
@@ -62,15 +67,13 @@ class Worker:
 
         Its runs are forks of what it has imported: after an update it would go on with the older program.
         """
-        belongs = {"api_url": api_url, "program": code_digest(repository_root())}
-        if self.process is not None:
-            noted = self._noted()
-            if {name: noted.get(name) for name in belongs} == belongs:
+        running, program = self.process, code_digest(repository_root())
+        if running is not None:
+            if (running.api_url, running.program) == (api_url, program):
                 return
             self.stop()
-        env = os.environ | {"PREFECT_API_URL": api_url, "ORGANLOOP_HOME": str(self._home)}
-        process = local_process.start([sys.executable, "-m", "deploy.stack.worker"], log=self.log, env=env)
-        replace(self._state, json.dumps(asdict(process) | belongs).encode())
+        env = os.environ | {"PREFECT_API_URL": api_url, "ORGANLOOP_HOME": str(self._organloop)}
+        self._launch([sys.executable, "-m", "deploy.stack.worker"], env, api_url, program)
 
     def await_online(self, api_url: str, progress: Callable[[str], None]) -> None:
         """Wait until the worker takes runs, which it does once it has registered the flows.
@@ -87,7 +90,7 @@ class Worker:
         progress("waiting for the worker: it registers the flows")
         while not self._online(api_url):
             if self.process is None:
-                raise StartFailed(f"The worker ended while starting.\n{local_process.log_tail(self.log)}")
+                raise StartFailed(f"{self.name} ended while starting.\n{local_process.log_tail(self.log)}")
             time.sleep(LOOK_SECONDS)
 
     def _online(self, api_url: str) -> bool:
@@ -108,21 +111,6 @@ class Worker:
             return False  # no pool yet, or the server does other things
         heard = [one.last_heartbeat_time for one in known if one.name == worker_name(WORK_POOL)]
         return process is not None and any(at is not None and at >= self.started_at for at in heard)
-
-    def stop(self) -> None:
-        """Stop the worker and the runs it started; none is no error."""
-        process = self.process
-        if process is not None:
-            local_process.stop(process, grace_seconds=STOP_SECONDS)
-        self._state.unlink(missing_ok=True)
-
-    def _noted(self) -> dict[str, Any]:
-        """Return what is known of the worker that was started last; nothing if there was none."""
-        try:
-            state: dict[str, Any] = json.loads(self._state.read_bytes())
-        except FileNotFoundError:
-            return {}
-        return state
 
 
 def main() -> None:

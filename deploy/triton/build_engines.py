@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import uuid
@@ -26,6 +25,7 @@ from typing import Any
 
 from models.errors import OrganloopError, ServingFailed
 from models.release import sha256_hex
+from services.files import folder_aside, put, sync
 from services.inference.gpu_device import gpu_device
 from services.releases.store import ReleaseStore
 
@@ -99,37 +99,33 @@ def _build(folder: Path, onnx: bytes, known: dict[str, str], trtexec: str) -> No
     """Build aside and rename in, so that a killed build leaves nothing that is taken for an engine."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-    aside.mkdir()
     try:
-        (aside / "trunk.onnx").write_bytes(onnx)
-        command = [
-            trtexec,
-            f"--onnx={aside / 'trunk.onnx'}",
-            f"--saveEngine={aside / PLAN_FILE}",
-            *known["flags"].split(),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode or not (aside / PLAN_FILE).is_file():
-            tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
-            raise ServingFailed(f"trtexec ended with {done.returncode} and built no engine:\n{tail}")
-        (aside / "trunk.onnx").unlink()
-        version = re.search(r"TensorRT v(\d+)", done.stdout)
-        note = {
-            **known,
-            "plan": sha256_hex((aside / PLAN_FILE).read_bytes()),
-            "tensorrt": version[1] if version else None,
-        }
-        (aside / NOTE_FILE).write_text(json.dumps(note, sort_keys=True, indent=1) + "\n")
-        for file in aside.iterdir():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-        if not _is_whole(folder, known):  # another may have built it meanwhile
-            shutil.rmtree(folder, ignore_errors=True)
-            aside.rename(folder)
+        with folder_aside(aside):
+            (aside / "trunk.onnx").write_bytes(onnx)
+            command = [
+                trtexec,
+                f"--onnx={aside / 'trunk.onnx'}",
+                f"--saveEngine={aside / PLAN_FILE}",
+                *known["flags"].split(),
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode or not (aside / PLAN_FILE).is_file():
+                tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
+                raise ServingFailed(f"trtexec ended with {done.returncode} and built no engine:\n{tail}")
+            (aside / "trunk.onnx").unlink()
+            version = re.search(r"TensorRT v(\d+)", done.stdout)
+            note = {
+                **known,
+                "plan": sha256_hex((aside / PLAN_FILE).read_bytes()),
+                "tensorrt": version[1] if version else None,
+            }
+            (aside / NOTE_FILE).write_text(json.dumps(note, sort_keys=True, indent=1) + "\n")
+            for file in aside.iterdir():
+                sync(file)
+            if not _is_whole(folder, known):  # another may have built it meanwhile
+                put(aside, folder)
     except OSError as error:
         raise ServingFailed(f"no engine can be built: {error.strerror}: {error.filename}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def main() -> int:

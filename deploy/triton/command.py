@@ -14,7 +14,7 @@ STOP_SECONDS = 5
 
 
 def serving_flags(repository: Path, backends: Path, shared_memory_prefix: str) -> list[str]:
-    """Return the flags, without addresses and without what is loaded at the start.
+    """Return the flags, without `address_flags` and without what is loaded at the start.
 
     Parameters
     ----------
@@ -37,4 +37,13 @@ def serving_flags(repository: Path, backends: Path, shared_memory_prefix: str) -
         "--pinned-memory-pool-byte-size=0",  # volumes are blended on the CPU
         f"--exit-timeout-secs={STOP_SECONDS}",  # after a failed load it would wait in vain
         "--grpc-infer-response-compression-level=low",  # answers are mostly zeros
+    ]
+
+
+def address_flags(**ports: int) -> list[str]:
+    """Return the flags of the ports on 127.0.0.1, by service: ``grpc``, ``http``, ``metrics``."""
+    return [
+        flag
+        for service, port in ports.items()
+        for flag in (f"--{service}-address=127.0.0.1", f"--{service}-port={port}")
     ]

@@ -16,19 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from models.bounds.domain import FEWEST_STUDIES, MARGIN, farthest_usual
 from models.calibration import FactsReference
 from models.geometry import Geometry
 from models.resampling import AIR_HU
 from models.volume import Volume
-
-FEWEST_STUDIES = 10
-"""A fact known of fewer studies is not judged."""
-
-FALSE_ALARMS = 0.025
-"""Share of in-domain studies whose facts may be called strange; the features have as much for theirs."""
-
-MARGIN = 1.1
-"""Factor on the threshold, for what so few studies do not show."""
 
 METAL_HU = 1500
 """Above this on the model grid is metal: no bone of an adult is that dense there."""
@@ -142,9 +134,8 @@ def fit_facts(studies: Sequence[Mapping[str, float]]) -> FactsReference:
     left_out = [
         np.nanmax(_distances(row, *_range(np.delete(table, n, axis=0)), steps)) for n, row in enumerate(table)
     ]
-    rank = min(len(table), math.ceil((len(table) + 1) * (1 - FALSE_ALARMS) - 1e-9))
     low, high = _range(table)
-    threshold = MARGIN * max(1.0, float(np.sort(left_out)[rank - 1]))
+    threshold = MARGIN * max(1.0, farthest_usual(left_out))
     names = tuple(fact.name for fact in known)
     return FactsReference(names, tuple(low.tolist()), tuple(high.tolist()), threshold)
 

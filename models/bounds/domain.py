@@ -18,13 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 from models.calibration import DomainReference
 
 FEWEST_STUDIES = 10
-"""A reference is not fitted to fewer studies."""
+"""A reference is not fitted to fewer studies, nor a fact judged."""
 
 EXPLAINED = 0.98
 """Share of the variance the leading directions hold; there is at most one per four studies."""
 
 FALSE_ALARMS = 0.025
-"""Share of in-domain studies whose features may be called strange; the facts have as much for theirs."""
+"""Share of in-domain studies whose features may be called strange, and as much for their facts."""
 
 MARGIN = 1.1
 """Factor on the threshold, for what so few studies do not show."""
@@ -60,8 +60,14 @@ def fit_domain(features: ArrayLike) -> DomainReference:
     if X.ndim != 2 or len(X) < FEWEST_STUDIES or not np.isfinite(X).all():
         raise ValueError(f"need finite features of at least {FEWEST_STUDIES} studies, not {X.shape}")
     left_out = np.array([distance(X[n], _fit(np.delete(X, n, axis=0), math.inf)) for n in range(len(X))])
-    rank = min(len(X), math.ceil((len(X) + 1) * (1 - FALSE_ALARMS) - 1e-9))
-    return _fit(X, MARGIN * float(np.sort(left_out)[rank - 1]))
+    return _fit(X, MARGIN * farthest_usual(left_out))
+
+
+def farthest_usual(left_out: ArrayLike) -> float:
+    """Return how far all but `FALSE_ALARMS` of studies lie, by the distance of each from the others."""
+    distances = np.sort(left_out)
+    rank = min(len(distances), math.ceil((len(distances) + 1) * (1 - FALSE_ALARMS) - 1e-9))
+    return float(distances[rank - 1])
 
 
 def distance(feature: ArrayLike, reference: DomainReference) -> float:

@@ -9,11 +9,10 @@ from enum import IntEnum, StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion
-from scipy.spatial import cKDTree
 
 from models.corrections.scopes import Mask, Scope, truth_region
 from models.geometry import Geometry
+from models.surfaces import nearest_mm, surface_voxels
 
 INDEPENDENT = "independent"
 """Origin of a truth that was drawn without our result."""
@@ -254,17 +253,8 @@ def mean_surface_mm(first: Mask, second: Mask, geometry: Geometry) -> float | No
     """
     if not first.any() or not second.any():
         return None
-    one, two = (geometry.to_lps(_surface(mask)) for mask in (first, second))
-    there = cKDTree(two).query(one)[0]
-    back = cKDTree(one).query(two)[0]
-    return float((there.sum() + back.sum()) / (len(one) + len(two)))
-
-
-def _surface(mask: Mask) -> NDArray[np.intp]:
-    """Return the (k, j, i) indices of a mask's surface voxels, shape (n, 3)."""
-    corner = np.array([np.flatnonzero(mask.any(axis=other))[[0, -1]] for other in ((1, 2), (0, 2), (0, 1))])
-    box = mask[tuple(slice(low, high + 1) for low, high in corner)]
-    return np.argwhere(box & ~binary_erosion(box)) + corner[:, 0]
+    one, two = (geometry.to_lps(surface_voxels(mask)) for mask in (first, second))
+    return float((nearest_mm(one, two).sum() + nearest_mm(two, one).sum()) / (len(one) + len(two)))
 
 
 def _gained(sent: Mapping[str, Mask], returned: Mapping[str, Mask], shape: tuple[int, ...]) -> Mask:

@@ -20,11 +20,11 @@ def bound_check(scores: Collection[PairedScore], calibration: OrganCalibration |
     """
     claimed: dict[str, tuple[float, float]] = {}
     for s in sorted(scores, key=lambda s: s.case):
-        if s.candidate_dsc is not None and s.candidate_sdc is not None:
-            claimed.setdefault(s.patient, (s.candidate_dsc, s.candidate_sdc))
+        if s.candidate.dsc is not None and s.candidate.expected_dsc is not None:
+            claimed.setdefault(s.patient, (s.candidate.dsc, s.candidate.expected_dsc))
     if calibration is None or not claimed:
         return None
-    held = sum(bool(dsc >= lower_bound(sdc, calibration)) for dsc, sdc in claimed.values())
+    held = sum(bool(dsc >= lower_bound(expected, calibration)) for dsc, expected in claimed.values())
     return BoundCheck(len(claimed), held, calibration.confidence, calibration.cases)
 
 

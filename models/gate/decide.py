@@ -246,7 +246,7 @@ def _untouched(
             GateReason("untouched-head-changed", Decision.REFUSE, "The head is not the same bytes.")
         )
     cases = evidence.gate_set + evidence.target
-    differing = [score.case for score in cases if score.incumbent_digest != score.candidate_digest]
+    differing = [score.case for score in cases if score.incumbent.digest != score.candidate.digest]
     if differing:
         detail = f"{len(differing)} of {len(cases)} cases are answered with other bits."
         reasons.append(GateReason("untouched-output-changed", Decision.REFUSE, detail))

@@ -80,12 +80,12 @@ def new_organ(
 
 def _found(evidence: OrganEvidence, target: float | None, estimate: float | None, bounded: bool) -> NewOrgan:
     deciding = independent(evidence.every)
-    drawn = [score for score in deciding if score.candidate_outcome is not None]
-    outcomes = [score.candidate_outcome for score in drawn]
+    drawn = [score for score in deciding if score.candidate.outcome is not None]
+    outcomes = [score.candidate.outcome for score in drawn]
     by_patient: dict[str, list[float]] = {}
     for score in drawn:
-        if score.truly_there and score.candidate_dsc is not None:
-            by_patient.setdefault(score.patient, []).append(score.candidate_dsc)
+        if score.truly_there and score.candidate.dsc is not None:
+            by_patient.setdefault(score.patient, []).append(score.candidate.dsc)
     means = [float(np.mean(values)) for values in by_patient.values()]
     return NewOrgan(
         cases=len(evidence.every),
@@ -98,14 +98,14 @@ def _found(evidence: OrganEvidence, target: float | None, estimate: float | None
         target=target,
         estimate=estimate,
         bounded=bounded,
-        shown=tuple((score.case, score.candidate_dsc) for score in _to_see(deciding)),
+        shown=tuple((score.case, score.candidate.dsc) for score in _to_see(deciding)),
     )
 
 
 def _to_see(scores: Collection[PairedScore]) -> list[PairedScore]:
     """Return the worst cases, then cases of which nobody drew it; where it is rightly absent, none."""
-    there = [score for score in scores if score.candidate_outcome is not Outcome.ABSENT]
-    return sorted(there, key=lambda s: (s.candidate_dsc is None, s.candidate_dsc or 0.0, s.case))[:SHOWN]
+    there = [score for score in scores if score.candidate.outcome is not Outcome.ABSENT]
+    return sorted(there, key=lambda s: (s.candidate.dsc is None, s.candidate.dsc or 0.0, s.case))[:SHOWN]
 
 
 def _told(label: str, found: NewOrgan) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from models.gate.organ_score import OrganScore
 from models.metrics.dsc import Outcome
 
 
@@ -23,6 +24,10 @@ class Metric(StrEnum):
 
     DSC = "dsc"
     NSD = "nsd"
+
+    def of(self, score: OrganScore) -> float | None:
+        """Return a score by this metric."""
+        return score.dsc if self is Metric.DSC else score.nsd
 
 
 POWER = 0.8
@@ -33,10 +38,12 @@ POWER = 0.8
 class PairedScore:
     """One organ of one case, segmented by both releases in one serving profile.
 
-    Where the incumbent lacks the organ, nothing is known of it; where nobody drew it, no score is.
+    Where nobody drew the organ, no score is; where the truth has it not, there is no overlap.
 
     Parameters
     ----------
+    incumbent, candidate
+        What either scores; `LACKING` of an incumbent without the organ.
     case
         Identifier of the study.
     patient
@@ -45,58 +52,36 @@ class PairedScore:
         Where it was scanned.
     origin
         Origin of the truth: `independent`, `edited-from-N` or `accepted-from-N`.
-    incumbent_digest, candidate_digest
-        SHA-256 of the organ's served probability and mask; None where the incumbent lacks it.
-    incumbent_dsc, candidate_dsc
-        `models.metrics.dsc.dsc` against the truth on the CT grid; None when both masks are empty, or nobody
-        drew it.
-    incumbent_outcome, candidate_outcome
-        Agreement about presence; None where nobody drew the organ.
     groups
         What the case belongs to by each acquisition fact that is known, e.g. ``{"kernel": "B30f"}``.
-    incumbent_nsd, candidate_nsd
-        Surface DSC at the organ's tolerance, 0..1; None when both masks are empty.
-    incumbent_hd95_mm, candidate_hd95_mm
-        95th percentile of the surfaces' distance, millimetres; for information.
     again
-        DSC and surface DSC of the incumbent on each further scan of the case (`models.gate.rescan`).
-    candidate_sdc
-        Soft Dice confidence of the candidate; None where it found nothing.
-    taken_voxels
-        Voxels the candidate shares with another organ beyond those the incumbent shared, by organ.
+        What the incumbent scores on each further scan of the case (`models.gate.rescan`).
     """
 
+    incumbent: OrganScore
+    candidate: OrganScore
     case: str
     patient: str
     site: str
     origin: str
-    incumbent_digest: str | None
-    candidate_digest: str
-    incumbent_dsc: float | None
-    candidate_dsc: float | None
-    incumbent_outcome: Outcome | None
-    candidate_outcome: Outcome | None
     groups: Mapping[str, str] = field(default_factory=dict)
-    incumbent_nsd: float | None = None
-    candidate_nsd: float | None = None
-    incumbent_hd95_mm: float | None = None
-    candidate_hd95_mm: float | None = None
-    again: tuple[tuple[float | None, float | None], ...] = ()
-    candidate_sdc: float | None = None
-    taken_voxels: Mapping[str, int] = field(default_factory=dict)
+    again: tuple[OrganScore, ...] = ()
 
     @property
     def truly_there(self) -> bool:
         """Whether the truth has the organ; where it has not, or nobody drew it, there is no overlap."""
-        return self.candidate_outcome in (Outcome.PRESENT, Outcome.MISSED)
+        return self.candidate.outcome in (Outcome.PRESENT, Outcome.MISSED)
+
+    @property
+    def taken_voxels(self) -> dict[str, int]:
+        """Voxels the candidate shares with another organ beyond those the incumbent shared, by organ."""
+        shared = self.incumbent.overlaps
+        taken = {organ: count - shared.get(organ, 0) for organ, count in self.candidate.overlaps.items()}
+        return {organ: count for organ, count in taken.items() if count > 0}
 
     def values(self, metric: Metric) -> tuple[float, float] | None:
         """Return incumbent and candidate by a metric; None where the organ is truly absent, or not known."""
-        both = {
-            Metric.DSC: (self.incumbent_dsc, self.candidate_dsc),
-            Metric.NSD: (self.incumbent_nsd, self.candidate_nsd),
-        }[metric]
-        before, after = both
+        before, after = metric.of(self.incumbent), metric.of(self.candidate)
         return None if not self.truly_there or before is None or after is None else (before, after)
 
     def change(self, metric: Metric) -> float | None:
@@ -111,11 +96,10 @@ class PairedScore:
 
     def noise(self, metric: Metric) -> tuple[float, ...]:
         """Return the incumbent's differences on further scans of the case; empty if it was not asked."""
-        first = self.incumbent_dsc if metric is Metric.DSC else self.incumbent_nsd
-        further = [dsc if metric is Metric.DSC else nsd for dsc, nsd in self.again]
+        first = metric.of(self.incumbent)
         if first is None or not self.truly_there:
             return ()
-        return tuple(value - first for value in further if value is not None)
+        return tuple(value - first for one in self.again if (value := metric.of(one)) is not None)
 
 
 @dataclass(frozen=True)
@@ -240,23 +224,14 @@ def _bound_by_t(values: NDArray[np.float64], confidence: float) -> float | None:
     return float(values.mean() - stats.t.ppf(confidence, len(values) - 1) * spread)
 
 
-def lower_bound_of_mean(
-    values: NDArray[np.float64], confidence: float, resamples: int, seed: int
-) -> float | None:
-    """Return the one-sided BCa bootstrap lower bound of the mean.
-
-    Returns
-    -------
-    float or None
-        The mean itself where all values are equal; None for fewer than two, or where BCa is undefined.
-    """
-    return bootstrap_mean(values, confidence, resamples, seed)[0]
-
-
 def bootstrap_mean(
     values: NDArray[np.float64], confidence: float, resamples: int, seed: int
 ) -> tuple[float | None, NDArray[np.float64] | None]:
-    """Return `lower_bound_of_mean` and the means that were drawn; None where nothing was drawn."""
+    """Return the one-sided BCa bootstrap lower bound of the mean, and the means that were drawn.
+
+    The bound is the mean itself where all values are equal; None for fewer than two, or where BCa is
+    undefined. The means are None where nothing was drawn.
+    """
     if len(values) < 2:
         return None, None
     if np.ptp(values) < 1e-12:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.geometry import Geometry
+from models.resampling import AIR_HU
 
 RESCANS = 2
 """Times the incumbent is asked again about a case. With one, thresholds are a sixth higher, and where a few
@@ -20,8 +21,6 @@ cases are grossly noisy equal models exceed them too often."""
 
 NOISE_HU = 10.0
 """Standard deviation of the noise added, Hounsfield units: what an abdominal CT has at 3 to 5 mm."""
-
-AIR_HU = -1024
 
 
 def scan_again(

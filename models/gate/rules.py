@@ -152,7 +152,7 @@ def no_case_lost(
     """
 
     def new(outcome: Outcome) -> list[PairedScore]:
-        return [s for s in scores if s.candidate_outcome is outcome and s.incumbent_outcome is not outcome]
+        return [s for s in scores if s.candidate.outcome is outcome and s.incumbent.outcome is not outcome]
 
     def beyond(score: PairedScore, metric: Metric, most: float) -> bool:
         change = score.change(metric)
@@ -229,17 +229,17 @@ def presence(scores: Collection[PairedScore]) -> dict[str, Presence]:
         return Presence(**{outcome.value: outcomes.count(outcome) for outcome in Outcome})
 
     return {
-        "incumbent": counted([score.incumbent_outcome for score in scores]),
-        "candidate": counted([score.candidate_outcome for score in scores]),
+        "incumbent": counted([score.incumbent.outcome for score in scores]),
+        "candidate": counted([score.candidate.outcome for score in scores]),
     }
 
 
 def mean_hd95(scores: Collection[PairedScore]) -> tuple[float, float] | None:
     """Return the mean HD95 of incumbent and candidate, millimetres, where both are known and truly there."""
     known = [
-        (s.incumbent_hd95_mm, s.candidate_hd95_mm)
+        (s.incumbent.hd95_mm, s.candidate.hd95_mm)
         for s in scores
-        if s.truly_there and s.incumbent_hd95_mm is not None and s.candidate_hd95_mm is not None
+        if s.truly_there and s.incumbent.hd95_mm is not None and s.candidate.hd95_mm is not None
     ]
     if not known:
         return None

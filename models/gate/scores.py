@@ -3,70 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.body import filled_body
-from models.bounds.acquisition_facts import acquisition_facts, strange_facts
-from models.bounds.domain import is_out_of_domain, study_feature
+from models.bounds.claims import calibration_in, domain_of
 from models.bounds.expectation import expected_dsc, signs_of
 from models.calibration import OrganCalibration
+from models.gate.organ_score import LACKING, OrganScore
 from models.gate.paired import PairedScore
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.judgement.assess import organ_result
-from models.metrics.dsc import Outcome, dsc, outcome
+from models.metrics.dsc import dsc, outcome
 from models.metrics.surface import surface_agreement
 from models.organs import organ as catalogue_entry
 from models.release import Release, sha256_hex
 from models.resampling import bounding_box
 from models.volume import Volume
-
-
-@dataclass(frozen=True)
-class OrganScore:
-    """One organ of one case, as one release answered in one serving profile.
-
-    Parameters
-    ----------
-    digest
-        SHA-256 of the served probability (model grid, float16) and the mask on the CT grid.
-    dsc
-        Against the truth on the CT grid, 0..1; None when both are empty, or nobody drew the organ.
-    outcome
-        Agreement about presence; None where nobody drew the organ.
-    nsd
-        Surface DSC at the organ's tolerance, 0..1; 0 when one mask is empty, None when both are.
-    hd95_mm
-        95th percentile of the surfaces' distance, millimetres; None as `nsd`.
-    sdc
-        Soft Dice confidence, 0..1, where the release claims a bound of DSC; None where it claims none: the
-        organ is uncalibrated or was not found, the study is out of domain, the profile another.
-    overlaps
-        CT voxels shared with each other organ's mask, by organ; those that share none are left out.
-    """
-
-    digest: str
-    dsc: float | None
-    outcome: Outcome | None
-    nsd: float | None = None
-    hd95_mm: float | None = None
-    sdc: float | None = None
-    overlaps: Mapping[str, int] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> OrganScore:
-        """Rebuild from `to_json`."""
-        told = data["outcome"]
-        return cls(**{**data, "outcome": None if told is None else Outcome(told)})
 
 
 def score_organs(
@@ -129,7 +85,7 @@ def score_organs(
             outcome=outcome(predicted=bool(mask.any()), true=bool(truth[organ].any())),
             nsd=surface.nsd if surface else None,
             hd95_mm=surface.hd95_mm if surface else None,
-            sdc=_expected(answer, channel, release, claimed),
+            expected_dsc=_expected(answer, channel, release, claimed),
             overlaps=shared[organ],
         )
     return scores
@@ -138,22 +94,17 @@ def score_organs(
 def _claimed(
     answer: Segmentation, release: Release, model: Volume, ct: Geometry, profile: str
 ) -> Mapping[str, OrganCalibration]:
-    """Return by organ the calibration a bound would be claimed by for this study; as when it is assessed."""
-    calibration = release.calibration
-    if calibration is None or calibration.profile != profile:
+    """Return by organ the calibration a bound would be claimed by for this study."""
+    calibration = calibration_in(release, profile)
+    if calibration is None:
         return {}
-    if is_out_of_domain(study_feature(answer.global_feature), calibration.domain):
-        return {}
-    if calibration.facts is not None:
-        thresholds = release.contract.thresholds
-        served = {
-            organ: probability >= thresholds[organ]
-            for probability, organ in zip(answer.probability, release.contract.organs, strict=True)
-        }
-        facts = acquisition_facts(model, ct, filled_body(model.hu), served)
-        if strange_facts(facts, calibration.facts):
-            return {}
-    return calibration.organs
+    thresholds = release.contract.thresholds
+    served = {
+        organ: probability >= thresholds[organ]
+        for probability, organ in zip(answer.probability, release.contract.organs, strict=True)
+    }
+    outside, _ = domain_of(calibration, answer.global_feature, model, ct, filled_body(model.hu), served)
+    return {} if outside else calibration.organs
 
 
 def _expected(
@@ -198,33 +149,5 @@ def pair(
     groups: Mapping[str, str],
     again: Sequence[OrganScore] = (),
 ) -> PairedScore:
-    """Put both releases' scores of one organ of one case side by side; words as in `PairedScore`.
-
-    None stands for an incumbent that lacks the organ.
-    """
-    shared = {} if incumbent is None else incumbent.overlaps
-    taken = {
-        organ: count - shared.get(organ, 0)
-        for organ, count in candidate.overlaps.items()
-        if count > shared.get(organ, 0)
-    }
-    return PairedScore(
-        case=case,
-        patient=patient,
-        site=site,
-        origin=origin,
-        groups=groups,
-        incumbent_digest=None if incumbent is None else incumbent.digest,
-        candidate_digest=candidate.digest,
-        incumbent_dsc=None if incumbent is None else incumbent.dsc,
-        candidate_dsc=candidate.dsc,
-        incumbent_outcome=None if incumbent is None else incumbent.outcome,
-        candidate_outcome=candidate.outcome,
-        incumbent_nsd=None if incumbent is None else incumbent.nsd,
-        candidate_nsd=candidate.nsd,
-        incumbent_hd95_mm=None if incumbent is None else incumbent.hd95_mm,
-        candidate_hd95_mm=candidate.hd95_mm,
-        again=tuple((one.dsc, one.nsd) for one in again),
-        candidate_sdc=candidate.sdc,
-        taken_voxels=taken,
-    )
+    """Put both releases' scores side by side; None stands for an incumbent that lacks the organ."""
+    return PairedScore(incumbent or LACKING, candidate, case, patient, site, origin, groups, tuple(again))

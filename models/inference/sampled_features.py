@@ -201,17 +201,32 @@ def draw(
         doubt |= np.abs(logit) < UNCERTAIN_LOGIT
     near = ndimage.maximum_filter(organ, 2 * NEAR_VOXELS + 1)
     kind = np.select((~scanned, band, doubt, organ, near), (5, 0, 1, 2, 3), 4).ravel()
+    index, weight = draw_strata([kind == stratum for stratum in range(len(SHARES))], SHARES, count, random)
+    order = np.argsort(index)
+    return index[order], weight[order]
+
+
+def draw_strata(
+    strata: Sequence[NDArray[np.bool_]], shares: Sequence[float], count: int, random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Draw its share of `count` from each stratum, or all it has; ascending in each.
+
+    Returns
+    -------
+    index : ndarray
+        Positions in the flattened strata, one stratum after the other.
+    weight : ndarray
+        float32, one over the probability with which each was drawn.
+    """
     drawn: list[NDArray[np.int64]] = []
     weights: list[NDArray[np.float32]] = []
-    for stratum, share in enumerate(SHARES):
-        voxels = np.flatnonzero(kind == stratum)
-        taken = min(max(round(share * count), 1), len(voxels))
+    for stratum, share in zip(strata, shares, strict=True):
+        found = np.flatnonzero(stratum)
+        taken = min(max(round(share * count), 1), len(found))
         if taken:
-            drawn.append(random.choice(voxels, taken, replace=False, shuffle=False))
-            weights.append(np.full(taken, len(voxels) / taken, dtype=np.float32))
-    index = np.concatenate(drawn)
-    order = np.argsort(index)
-    return index[order], np.concatenate(weights)[order]
+            drawn.append(np.sort(random.choice(found, taken, replace=False, shuffle=False)))
+            weights.append(np.full(taken, len(found) / taken, dtype=np.float32))
+    return np.concatenate(drawn), np.concatenate(weights)
 
 
 def gather(

@@ -6,28 +6,13 @@ outside them is served as 0 and is never touched. So time and memory go with the
 
 from __future__ import annotations
 
-from itertools import groupby
-
 import numpy as np
 from numpy.typing import NDArray
 
-from models.body import body_mask
 from models.contract import ModelContract
-from models.errors import Refused
 from models.inference.compact import FLOOR_PROBABILITY, keep_side, rounded
-from models.inference.sampled_features import FeatureSampler
 from models.inference.segmentation import Segmentation
-from models.inference.windows import (
-    BODY_MARGIN_MM,
-    Maps,
-    Predict,
-    _check,
-    _Slab,
-    blend_weight,
-    cut,
-    plan,
-    scale_hu,
-)
+from models.inference.windows import Maps, Predict, Slab, blend_windows
 from models.resampling import Box, bounding_box
 
 HALF_NORMAL = np.float32(2.0**-14)
@@ -42,58 +27,25 @@ def serve_windows(
     maps: Maps | None = None,
 ) -> Segmentation:
     """Segment a volume; parameters, bits and errors as `models.inference.windows.segment_windows`."""
-    body = body_mask(hu)
-    crop = bounding_box(body, max(1, round(BODY_MARGIN_MM / min(contract.spacing_mm))))
-    if crop is None:
-        raise Refused("no-body", "the body is empty")
-    origins = plan(body, crop, contract)
-    del body
-    weight = blend_weight(contract.window_shape)
-    slab = _ServedSlab(contract, crop, hu.shape)
-    features: list[NDArray[np.float32]] = []
-    sampler = None if maps is None else FeatureSampler(contract, len(origins), release_digest or "")
-    for first, group in groupby(origins, key=lambda origin: origin[0]):
-        slab.serve_before(first)
-        for origin in group:
-            window = scale_hu(cut(hu, origin, contract.window_shape), contract.hu_window)
-            answer = predict(window[None, None])
-            _check(answer, contract)
-            slab.add(answer, weight, origin)
-            features.append(answer.global_feature)
-            if maps is not None and sampler is not None:
-                sampler.add(origin, hu.shape, answer.logits, *maps())
-    slab.serve_before(crop[0].stop)
-    return Segmentation(
-        slab.probability,
-        slab.disagreement,
-        np.stack(features),
-        np.array(origins, dtype=np.int32),
-        release_digest,
-        slab.member_disagreement,
-        sampler.result() if sampler is not None else None,
-    )
+    return blend_windows(hu, contract, predict, release_digest, maps, _ServedSlab)
 
 
-class _ServedSlab(_Slab):
+class _ServedSlab(Slab):
     """A slab that writes itself out as it is served.
 
     What a voxel is served as depends on its 3x3x3 voxels. So a slice is written once the next one is final,
     and stays in the slab until that one is written.
     """
 
-    def __init__(self, contract: ModelContract, crop: Box, shape: tuple[int, ...]) -> None:
-        super().__init__(contract, crop, contract.window_shape[0] + 2)
-        self._written = self._first
-        # Pages that nothing is written to cost nothing.
-        self.probability = np.zeros((len(contract.organs), *shape), dtype=np.float16)
-        self.disagreement = np.zeros_like(self.probability)
-        self.member_disagreement: dict[int, NDArray[np.float16]] = {}
+    beside = 2
 
-    def serve_before(self, first: int) -> None:
+    def __init__(self, contract: ModelContract, crop: Box, shape: tuple[int, ...]) -> None:
+        super().__init__(contract, crop, shape)
+        self._written = self._first
+
+    def move(self, first: int) -> None:
         """Write out the slices that no window from `first` on changes or is beside, and let them go."""
-        for organ in self._members:
-            if organ not in self.member_disagreement:
-                self.member_disagreement[organ] = np.zeros_like(self.probability[organ])
+        self._hold_members()
         last = self._crop[0].stop
         end = last if first >= last else first - 1
         if end <= self._written:
@@ -101,13 +53,8 @@ class _ServedSlab(_Slab):
         for organ in range(len(self._mean)):
             self._serve(organ, self._written, min(end, self._first + len(self._weight)))
         self._written = end
-        passed, depth = min(end - 1 - self._first, len(self._weight)), len(self._weight)
-        if passed <= 0:
-            return
-        for running in (self._weight, *self._mean, *self._scatter, *self._members.values()):
-            running[: depth - passed] = running[passed:].copy()
-            running[depth - passed :] = 0
-        self._first = end - 1
+        if end - 1 > self._first:
+            self._let_go(min(end - 1 - self._first, len(self._weight)), end - 1)
 
     def _serve(self, organ: int, begin: int, end: int) -> None:
         """Write out one organ's slices from `begin` to before `end`, seen with those beside them."""

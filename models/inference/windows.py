@@ -133,8 +133,12 @@ def study_origins(hu: NDArray[np.int16], contract: ModelContract) -> tuple[Origi
         `no-body` if it holds nothing but air.
     """
     body = body_mask(hu)
-    crop = bounding_box(body, max(1, round(BODY_MARGIN_MM / min(contract.spacing_mm))))
+    crop = bounding_box(body, _margin(contract))
     return plan(body, crop, contract) if crop is not None else ()
+
+
+def _margin(contract: ModelContract) -> int:
+    return max(1, round(BODY_MARGIN_MM / min(contract.spacing_mm)))
 
 
 def _inside(origin: Origin, shape: Sequence[int]) -> Box:
@@ -192,6 +196,7 @@ def blend_windows(
     predict: Predict,
     release_digest: str | None = None,
     maps: Maps | None = None,
+    kind: type[Slab] | None = None,
 ) -> Segmentation:
     """Segment a volume window by window and blend the probabilities.
 
@@ -207,6 +212,8 @@ def blend_windows(
         Of the release the network belongs to, if it belongs to one.
     maps
         Where features shall be sampled for tuning: what the network saw of the window it answered last.
+    kind
+        How slabs are accumulated and written out; None: as `Slab`.
 
     Returns
     -------
@@ -229,20 +236,17 @@ def blend_windows(
     2 x organs x slab in float32, and one slab more for each head with members.
     """
     body = body_mask(hu)
-    margin = max(1, round(BODY_MARGIN_MM / min(contract.spacing_mm)))
-    crop = bounding_box(body, margin)
+    crop = bounding_box(body, _margin(contract))
     if crop is None:
         raise Refused("no-body", "the body is empty")
     origins = plan(body, crop, contract)
-    probability = np.zeros((len(contract.organs), *hu.shape), dtype=np.float16)
-    disagreement = np.zeros_like(probability)
+    del body
     weight = blend_weight(contract.window_shape)
-    members: dict[int, NDArray[np.float16]] = {}
-    slab = _Slab(contract, crop, contract.window_shape[0])
+    slab = (kind or Slab)(contract, crop, hu.shape)
     features: list[NDArray[np.float32]] = []
     sampler = None if maps is None else FeatureSampler(contract, len(origins), release_digest or "")
     for first, group in groupby(origins, key=lambda origin: origin[0]):
-        slab.move(first, probability, disagreement, members)
+        slab.move(first)
         for origin in group:
             window = scale_hu(cut(hu, origin, contract.window_shape), contract.hu_window)
             answer = predict(window[None, None])
@@ -251,14 +255,14 @@ def blend_windows(
             features.append(answer.global_feature)
             if maps is not None and sampler is not None:
                 sampler.add(origin, hu.shape, answer.logits, *maps())
-    slab.move(crop[0].stop, probability, disagreement, members)
+    slab.move(crop[0].stop)
     return Segmentation(
-        probability,
-        disagreement,
+        slab.probability,
+        slab.disagreement,
         np.stack(features),
         np.array(origins, dtype=np.int32),
         release_digest,
-        members,
+        slab.member_disagreement,
         sampler.result() if sampler is not None else None,
     )
 
@@ -277,20 +281,38 @@ def _check(answer: Prediction, contract: ModelContract) -> None:
         raise InvalidRelease("the network answered with values that are no finite numbers")
 
 
-class _Slab:
+class Slab:
     """Running weighted mean and scatter over part of the crop, as deep along k as one window.
 
+    Parameters
+    ----------
+    contract
+        What the model expects and returns.
+    crop
+        The box that is evaluated.
+    shape
+        Of the volume, (k, j, i).
+
+    Notes
+    -----
     Source: D. H. D. West, Updating mean and variance estimates: an improved method, CACM 22 (1979)
     532. Unlike sums of squares it cancels nothing: equal predictions have a scatter of exactly 0.
     """
 
-    def __init__(self, contract: ModelContract, crop: Box, depth: int) -> None:
+    beside = 0
+    """Slices beyond a window's that are kept."""
+
+    def __init__(self, contract: ModelContract, crop: Box, shape: tuple[int, ...]) -> None:
         organs = len(contract.organs)
+        # Pages that nothing is written to cost nothing.
+        self.probability = np.zeros((organs, *shape), dtype=np.float16)
+        self.disagreement = np.zeros_like(self.probability)
+        self.member_disagreement: dict[int, NDArray[np.float16]] = {}
         self._thresholds = [contract.thresholds[organ] for organ in contract.organs]
         self._crop = crop
         self._first = crop[0].start  # k of the slab's first slice, in the volume
         shape = tuple(side.stop - side.start for side in crop)
-        shape = (min(depth, shape[0]), *shape[1:])
+        shape = (min(contract.window_shape[0] + self.beside, shape[0]), *shape[1:])
         self._weight = np.zeros(shape, dtype=np.float32)
         self._mean = np.zeros((organs, *shape), dtype=np.float32)
         self._scatter = np.zeros((organs, *shape), dtype=np.float32)
@@ -319,32 +341,34 @@ class _Slab:
             step *= spread
             scatter += step
 
-    def move(
-        self,
-        first: int,
-        probability: NDArray[np.float16],
-        disagreement: NDArray[np.float16],
-        members: dict[int, NDArray[np.float16]],
-    ) -> None:
+    def move(self, first: int) -> None:
         """Write out the slices before `first`, which no later window sees, and start there."""
-        passed = first - self._first
-        if passed <= 0:
+        if first <= self._first:
             return
-        done, depth = min(passed, len(self._weight)), len(self._weight)
+        done = min(first - self._first, len(self._weight))
         target = (slice(self._first, self._first + done), *self._crop[1:])
         seen = np.maximum(self._weight[:done], np.finfo(np.float32).tiny)  # 0 scatter where unseen
         for organ, (mean, scatter) in enumerate(zip(self._mean, self._scatter, strict=True)):
             half = mean[:done].astype(np.float16)
             keep_side(half, mean[:done], self._thresholds[organ])
-            probability[organ][target] = half
-            disagreement[organ][target] = np.sqrt(scatter[:done] / seen)
+            self.probability[organ][target] = half
+            self.disagreement[organ][target] = np.sqrt(scatter[:done] / seen)
+        self._hold_members()
         for organ, blended in self._members.items():
-            if organ not in members:
-                members[organ] = np.zeros_like(probability[organ])
-            members[organ][target] = blended[:done]
+            self.member_disagreement[organ][target] = blended[:done]
+        self._let_go(done, first)
+
+    def _hold_members(self) -> None:
+        for organ in self._members:
+            if organ not in self.member_disagreement:
+                self.member_disagreement[organ] = np.zeros_like(self.probability[organ])
+
+    def _let_go(self, passed: int, first: int) -> None:
+        """Drop the first slices; the slab begins at `first` of the volume then."""
+        kept = len(self._weight) - passed
         for running in (self._weight, *self._mean, *self._scatter, *self._members.values()):
-            running[: depth - done] = running[done:].copy()
-            running[depth - done :] = 0
+            running[:kept] = running[passed:].copy()
+            running[kept:] = 0
         self._first = first
 
 

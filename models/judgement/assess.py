@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.body import filled_body
-from models.bounds.acquisition_facts import StrangeFact, acquisition_facts, strange_facts
+from models.bounds.claims import calibration_in, domain_of
 from models.bounds.conformal import lower_bound
-from models.bounds.domain import is_out_of_domain, study_feature
 from models.bounds.expectation import expected_dsc, signs_of
 from models.bounds.reliability import calibrated
 from models.bounds.uncertainty import Uncertainty, uncertainty_near
@@ -26,7 +25,7 @@ from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.judgement.between_organs import broken_relations, disputed_voxels, relate
 from models.judgement.flags import flag
-from models.judgement.importance import Importance, importance
+from models.judgement.importance import importance_ml
 from models.judgement.reasons import Reason
 from models.judgement.review_regions import organ_regions, rank_regions
 from models.judgement.shape_and_side import Shape, broken_rules, measure
@@ -71,15 +70,15 @@ class OrganDoubt:
         when nothing was found.
     near
         In and near the organ; None when nothing was found.
-    importance
-        What it weighs in a work list.
+    importance_ml
+        What it weighs in a work list, millilitres.
     """
 
     probability: NDArray[np.float32]
     mask: NDArray[np.bool_]
     expected: float | None
     near: Uncertainty | None
-    importance: Importance
+    importance_ml: float
 
 
 def organ_result(
@@ -146,7 +145,7 @@ def organ_doubt(
         mask=mask,
         expected=None if signs is None else expected_dsc(signs, expectation),
         near=uncertainty_near(frequency, disagreement, mask, members),
-        importance=importance(frequency, _widest(disagreement, members), overlap, model.spacing_mm),
+        importance_ml=importance_ml(frequency, _widest(disagreement, members), overlap, model.spacing_mm),
     )
 
 
@@ -201,9 +200,7 @@ def assess(
         raise ValueError(f"release {release.number} does not segment {', '.join(unknown)}")
     if segmentation.probability.shape != (len(contract.organs), *model.geometry.shape):
         raise ValueError(f"answer {segmentation.probability.shape} does not fit {model.geometry.shape}")
-    calibration = release.calibration
-    if calibration is not None and calibration.profile != profile:
-        calibration = None
+    calibration = calibration_in(release, profile)
     known = calibration.organs if calibration else {}
     organs = [organ for organ in KEYS if organ in asked]
     channel = {organ: contract.organs.index(organ) for organ in organs}
@@ -223,12 +220,7 @@ def assess(
     broken = broken_rules(shapes, ct_geometry)
     served = {organ: doubt.mask for organ, doubt in doubts.items()}
     beside = broken_relations(relate(served, body, model.geometry))
-    strange: tuple[StrangeFact, ...] = ()
-    if calibration is not None and calibration.facts is not None:
-        strange = strange_facts(acquisition_facts(model, ct_geometry, body, served), calibration.facts)
-    outside = calibration is not None and (
-        bool(strange) or is_out_of_domain(study_feature(segmentation.global_feature), calibration.domain)
-    )
+    outside, strange = domain_of(calibration, segmentation.global_feature, model, ct_geometry, body, served)
     findings = []
     for organ in (organ for organ in KEYS if organ in ORGANS or organ in contract.organs):
         if organ not in results:
@@ -315,6 +307,6 @@ def _finding(
         entropy=doubt.near.entropy if found and doubt.near else None,
         disagreement=doubt.near.disagreement if found and doubt.near else None,
         member_disagreement=doubt.near.members if found and doubt.near else None,
-        importance_ml=doubt.importance.volume_ml if found else None,
+        importance_ml=doubt.importance_ml if found else None,
         band_ml=result.band_ml if found else None,
     )

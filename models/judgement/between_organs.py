@@ -10,13 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from models.geometry import Geometry
 from models.judgement.reasons import Reason
 from models.organs import organ as catalogue_entry
-from models.resampling import bounding_box
+from models.surfaces import nearest_mm, surface_voxels
 
 OUTSIDE_SHARE = 0.05
 """Share of an organ that may lie outside the body; skin and lung edges are not drawn finer than this."""
@@ -73,11 +71,11 @@ def relate(
     """
     found = {organ: mask for organ, mask in masks.items() if mask.any()}
     disputed = disputed_voxels(found)
-    surfaces = {organ: _surface_mm(mask, geometry) for organ, mask in found.items()}
+    surfaces = {organ: geometry.to_lps(surface_voxels(mask)) for organ, mask in found.items()}
     related = {}
     for organ, mask in found.items():
         near, _ = NEIGHBOURS.get(organ, ((), 0.0))
-        gaps = [_gap(surfaces[organ], surfaces[other]) for other in near if other in found]
+        gaps = [float(nearest_mm(surfaces[organ], surfaces[other]).min()) for other in near if other in found]
         related[organ] = Relations(
             outside_share=float(np.mean(~body[mask])),
             overlap_share=float(np.mean(disputed[organ][mask])),
@@ -119,17 +117,3 @@ def broken_relations(relations: Mapping[str, Relations]) -> dict[str, tuple[Reas
         }
         broken[organ] = tuple(reason for reason, holds in rules.items() if holds)
     return broken
-
-
-def _surface_mm(mask: NDArray[np.bool_], geometry: Geometry) -> NDArray[np.float64]:
-    box = bounding_box(mask, margin=1)
-    if box is None:
-        raise ValueError("an organ that was not found has no surface")
-    inner = mask[box]
-    surface = np.argwhere(inner & ~ndimage.binary_erosion(inner)) + [side.start for side in box]
-    return geometry.to_lps(surface)
-
-
-def _gap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    distance, _ = cKDTree(other).query(one)
-    return float(distance.min())

@@ -1,15 +1,13 @@
 """How much of a reader's attention an organ or a case deserves: uncertainty, consistency, overlap.
 
 A voxel counts if the predictions of its windows or of the head's members disagree, if it is uncertain, or
-if another organ claims it too. Cases are ranked by the volume that counts, organs by how strongly it does.
+if another organ claims it too. Cases are ranked by the volume that counts.
 
 Source: Qu et al. 2023, arXiv 2305.09666 (AbdomenAtlas-8K), with its thresholds. There several networks
 disagree; here the members of a head on one trunk do, and overlapping windows: the greater counts.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,30 +24,13 @@ OPENING_MM = 3.0
 """What is thinner than twice this is opened away (two voxels of 1.5 mm); nothing on a coarser grid."""
 
 
-class Importance(NamedTuple):
-    """Importance of one organ in one case.
-
-    Parameters
-    ----------
-    volume_ml
-        Volume of the voxels that count, millilitres; the sum over organs ranks cases.
-    heat_ml
-        The same, each voxel weighted by its inconsistency, uncertainty and overlap; ranks organs.
-    """
-
-    volume_ml: float
-    heat_ml: float
-
-
-def importance(
+def importance_ml(
     probability: NDArray,
     disagreement: NDArray,
     overlap: NDArray[np.bool_],
     spacing_mm: tuple[float, float, float],
-    inconsistent: float = INCONSISTENT,
-    uncertain: float = UNCERTAIN,
-) -> Importance:
-    """Score one organ.
+) -> float:
+    """Return the volume of an organ's voxels that count, millilitres; the sum over organs ranks cases.
 
     Parameters
     ----------
@@ -61,16 +42,11 @@ def importance(
         Same axes: voxels that this organ and another both claim.
     spacing_mm
         Voxel size along (k, j, i), millimetres.
-    inconsistent, uncertain
-        Thresholds, as above.
     """
     spread, doubt = disagreement.astype(np.float32), entr(probability.astype(np.float32))
     times = int(OPENING_MM // min(spacing_mm))
-    heat = np.where(_opened(spread > inconsistent, times), spread, 0)
-    heat += np.where(_opened(doubt > uncertain, times), doubt, 0)
-    heat += overlap
-    voxel_ml = float(np.prod(spacing_mm)) / 1000
-    return Importance(float(np.count_nonzero(heat) * voxel_ml), float(heat.sum(dtype=np.float64)) * voxel_ml)
+    counts = _opened(spread > INCONSISTENT, times) | _opened(doubt > UNCERTAIN, times) | overlap
+    return float(np.count_nonzero(counts) * (float(np.prod(spacing_mm)) / 1000))
 
 
 def _opened(mask: NDArray[np.bool_], times: int) -> NDArray[np.bool_]:

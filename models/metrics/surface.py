@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from models.resampling import bounding_box
+from models.surfaces import nearest_mm, surface_voxels
 
 
 @dataclass(frozen=True)
@@ -60,20 +59,10 @@ def surface_agreement(
     if not prediction.any() or not truth.any():
         diagonal = float(np.linalg.norm(np.multiply(prediction.shape, spacing_mm)))
         return SurfaceAgreement(0.0, diagonal)
-    ours, theirs = _points(prediction[box], spacing_mm), _points(truth[box], spacing_mm)
-    # A tree of points is as exact as a distance transform and does not grow with the box round them.
-    there, back = cKDTree(theirs).query(ours)[0], cKDTree(ours).query(theirs)[0]
+    ours, theirs = (surface_voxels(mask[box]) * np.asarray(spacing_mm) for mask in (prediction, truth))
+    there, back = nearest_mm(ours, theirs), nearest_mm(theirs, ours)
     within = int(np.count_nonzero(there <= tolerance_mm)) + int(np.count_nonzero(back <= tolerance_mm))
     return SurfaceAgreement(
         nsd=within / (there.size + back.size),
         hd95_mm=float(max(np.percentile(there, 95), np.percentile(back, 95))),
     )
-
-
-def _points(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
-    """Return the millimetres, shape (n, 3), of the voxels on a mask's surface."""
-    return np.argwhere(_surface(mask)) * np.asarray(spacing_mm)
-
-
-def _surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return mask & ~ndimage.binary_erosion(mask)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -318,11 +318,6 @@ def _beginning(name: str, tensor: Tensor) -> Tensor:
         return torch.zeros_like(tensor)
     draws = torch.Generator().manual_seed(0)
     return torch.randn(tensor.shape, generator=draws) * (2 / tensor[0].numel()) ** 0.5
-
-
-def add_taps(spec: HeadSpec, **taps: Any) -> HeadSpec:
-    """Return a spec with some taps added, e.g. ``neighbourhood=True``."""
-    return replace(spec, **taps)
 
 
 def joint_logits(heads: Sequence[ConvolutionalHead], features: Tensor) -> Tensor:

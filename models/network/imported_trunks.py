@@ -130,7 +130,6 @@ class TextDrivenUNet(TextDrivenTrunk):
         }  # fmt: skip
         widths = [width, 2 * width, 4 * width, 8 * width]
         self.coarse_channels = tuple(widths[1:])
-        self.stride = 8
         self.down = nn.ModuleList(
             nn.Sequential(_layer(into, out // 2), _layer(out // 2, out))
             for into, out in zip([1, *widths], widths, strict=False)
@@ -173,7 +172,6 @@ class TextDrivenSwin(TextDrivenTrunk):
             "global_channels": global_channels,
         }  # fmt: skip
         self.coarse_channels = (feature_size, 2 * feature_size, 4 * feature_size)
-        self.stride = 32
         self.net = SwinUNETR(
             in_channels=1,
             out_channels=1,
@@ -233,7 +231,6 @@ class SegResNetTrunk(RasTrunk):
         self.feature_channels = filters
         self.coarse_channels = tuple(filters << level for level in range(1, levels + 1))
         self.global_channels = filters << levels
-        self.stride = 2**levels
         self.net = SegResNet(
             init_filters=filters,
             blocks_down=tuple(blocks_down),

@@ -50,15 +50,12 @@ class Trunk(nn.Module, ABC):
         What `models.network.trunk_kinds.build_trunk` needs to build it again; JSON values, ``kind`` first.
     feature_channels, coarse_channels, global_channels
         Sizes of the three outputs, as in the contract.
-    stride
-        Window sides must be multiples of this.
     """
 
     spec: Mapping[str, Any]
     feature_channels: int
     coarse_channels: tuple[int, ...]
     global_channels: int
-    stride: int
 
     @abstractmethod
     def forward(self, window: Tensor) -> TrunkOutput:
@@ -99,7 +96,6 @@ class UNetTrunk(Trunk):
         self.feature_channels = features
         self.coarse_channels = tuple(widths[1:])
         self.global_channels = widths[0] + widths[-1]
-        self.stride = 2 ** (len(widths) - 1)
         self.stem: Any = _convolution(1, widths[0])
         self.full = _convolution(widths[0], widths[0])
         steps = list(pairwise(widths))

@@ -12,7 +12,6 @@ grid: features of another trunk, of other windows or of other voxels are not fou
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import logging
 import os
@@ -30,7 +29,7 @@ from models.inference.kept_features import KeptFeatures
 from models.release import Release
 from models.uids import SeriesUid
 from services.cases.store import CaseStore
-from services.files import replace
+from services.files import appear, folder_aside, replace, storage_errors
 
 NAMED_BY = 24
 """Hexadecimal digits of a digest in a file's name: no two meet by chance."""
@@ -79,10 +78,8 @@ class FeatureStore:
             If the disk is full or not writable.
         """
         path = self._path(self._cases.pseudonym(patient), series_uid, release, hu)
-        try:
+        with storage_errors("kept features"):
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageFailed(f"kept features cannot be written: {error.strerror}") from error
         replace(path, kept.to_bytes())
 
     def find(
@@ -105,12 +102,11 @@ class FeatureStore:
             If there is a file that the disk does not give.
         """
         path = self._path(patient, series_uid, release, hu)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StorageFailed(f"kept features cannot be read: {error.strerror}") from error
+        with storage_errors("kept features", "cannot be read"):
+            try:
+                content = path.read_bytes()
+            except FileNotFoundError:
+                return None
         try:
             kept = KeptFeatures.from_bytes(content)
         except StorageFailed:
@@ -136,32 +132,25 @@ class FeatureStore:
             If the disk is full or not writable.
         """
         if not folder.exists():
-            aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")  # two may begin the same run
-            try:
-                aside.mkdir(parents=True)
+            name = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+            with storage_errors("kept features", "cannot be held"), folder_aside(name) as aside:
                 for patient, series_uid in sorted(set(series)):
                     (aside / patient).mkdir(exist_ok=True)
                     for path in (self._folder / patient).glob(f"{self._named(series_uid)}-*.npz"):
                         with contextlib.suppress(FileNotFoundError):  # forgotten at this moment
                             os.link(path, aside / patient / path.name)
-                aside.rename(folder)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise StorageFailed(f"kept features cannot be held: {error.strerror}") from error
-            finally:
-                shutil.rmtree(aside, ignore_errors=True)
+                appear(aside, folder)  # two may begin the same run
         return FeatureStore(self._cases, folder)
 
     def erase(self, patient: str) -> int:
         """Delete what was kept of a patient, by its HMAC; return how many files."""
         folder = self._folder / patient
         files = len(list(folder.glob("*.npz")))
-        try:
-            shutil.rmtree(folder)
-        except FileNotFoundError:
-            return 0
-        except OSError as error:
-            raise StorageFailed(f"kept features cannot be deleted: {error.strerror}") from error
+        with storage_errors("kept features", "cannot be deleted"):
+            try:
+                shutil.rmtree(folder)
+            except FileNotFoundError:
+                return 0
         return files
 
     def forget(self, older_than_days: float) -> int:

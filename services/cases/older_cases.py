@@ -11,7 +11,7 @@ import numpy as np
 
 from models.contract import ModelContract
 from models.inference.segmentation import Segmentation
-from models.judgement.importance import importance
+from models.judgement.importance import importance_ml
 from models.tuning.replay import choose_replay, take_turns
 from services.cases.store import CaseContent, CaseStore
 from services.cases.tuning_evidence import LabelledCase
@@ -87,7 +87,6 @@ def choose_replayed(
     for one in older:
         if one.case.digest not in measured:
             measured[one.case.digest] = _measured(ask(cases.read(one.case)), contract)
-            kept.parent.mkdir(parents=True, exist_ok=True)
             replace(kept, json.dumps(measured, sort_keys=True).encode())
     found = [measured[one.case.digest] for one in older]
     features = np.array([one["feature"] for one in found])
@@ -106,9 +105,9 @@ def _measured(answer: Segmentation, contract: ModelContract) -> Mapping[str, Any
     shared = inside.sum(axis=0) > 1
     return {
         "importance_ml": {
-            organ: importance(
+            organ: importance_ml(
                 answer.probability[n], answer.disagreement[n], inside[n] & shared, contract.spacing_mm
-            ).volume_ml
+            )
             for n, organ in enumerate(contract.organs)
         },
         "feature": answer.global_feature.astype(float).mean(axis=0).round(6).tolist(),

@@ -16,12 +16,12 @@ import contextlib
 import gzip
 import hashlib
 import hmac
-import os
 import secrets
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import nibabel
@@ -34,7 +34,7 @@ from models.errors import Refused, StorageFailed
 from models.geometry import Geometry, geometry_from_ras, ras_affine
 from models.series.acquisition import Acquisition
 from models.volume import Volume
-from services.files import replace
+from services.files import replace, storage_errors, write_first
 from services.records.entries import Case, Purpose
 from services.records.port import Records
 
@@ -247,19 +247,8 @@ class CaseStore:
         with _storage_failures():
             with contextlib.suppress(FileNotFoundError):
                 return _whole_key(path)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            aside = self.folder / f".site.key.{secrets.token_hex(8)}"
-            descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(secrets.token_bytes(KEY_BYTES))
-                    file.flush()
-                    os.fsync(file.fileno())
-                with contextlib.suppress(FileExistsError):  # another process was first: its key counts
-                    os.link(aside, path)
-            finally:
-                aside.unlink()
-            return _whole_key(path)
+            write_first(path, secrets.token_bytes(KEY_BYTES), mode=0o600)
+            return _whole_key(path)  # of another process, where that was first
 
 
 def _whole_key(path: Path) -> bytes:
@@ -309,9 +298,4 @@ def _digest(files: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-@contextlib.contextmanager
-def _storage_failures() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageFailed(f"the case store cannot be read or written: {error.strerror}") from error
+_storage_failures = partial(storage_errors, "the case store", "cannot be read or written")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import overload
@@ -16,6 +15,7 @@ from models.errors import Refused, StorageFailed
 from models.network.training.train import TrainingCase
 from models.network.tuning.samples import TuningStudy
 from models.resampling import bounding_box
+from services.files import replacing, storage_errors
 
 HELD_WEIGHT = 64
 """255 x the weight of a voxel whose label is the incumbent's own answer: it keeps what is known, and
@@ -82,16 +82,10 @@ class PreparedCases(Sequence[TrainingCase]):
         StorageFailed
             If the disk is full or not writable.
         """
-        aside = self.folder / f".{name}.{os.getpid()}.npz"
         body = np.array([(side.start, side.stop) for side in case.body])
         weight = np.full_like(case.truth, 255) if case.weight is None else case.weight
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(aside, hu=case.hu, truth=case.truth, weight=weight, body=body)
-            aside.replace(self._path(name))
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise StorageFailed(f"a training case cannot be kept: {error.strerror}") from error
+        with storage_errors("a training case", "cannot be kept"), replacing(self._path(name)) as file:
+            np.savez_compressed(file, hu=case.hu, truth=case.truth, weight=weight, body=body)
         self._names.append(name)
 
     def take(self, name: str) -> bool:

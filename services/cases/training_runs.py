@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from models.errors import StorageFailed
+from services.files import storage_errors
 
 CASES = "cases"
 """Folder of a run's prepared cases, each ``<case_id>.npz``, or half-written with that in its name."""
@@ -83,12 +83,10 @@ def erase_runs(home: Path, case_ids: Collection[str]) -> int:
         if any(case_id in path.name for path in run.glob(f"{CASES}/*") for case_id in case_ids)
     ]  # also a file that was being written when its run was killed
     holding += home.glob("tuning/*")
-    try:
+    with storage_errors("an unfinished run", "cannot be deleted"):
         for run in holding:
             if run.is_dir():
                 shutil.rmtree(run)
             else:
                 run.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageFailed(f"an unfinished run cannot be deleted: {error.strerror}") from error
     return len(holding)

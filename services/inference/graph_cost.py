@@ -22,10 +22,10 @@ from dataclasses import dataclass
 
 import openvino
 from openvino import Model, Node, Output
-from openvino.passes import ConstantFolding, Manager
 
 from models.contract import TRUNK_INPUT, ModelContract
 from models.errors import InvalidRelease
+from services.inference.graphs import fold
 
 Shape = tuple[int, ...]
 
@@ -148,9 +148,7 @@ def graph_cost(onnx: bytes, shapes: Mapping[str, Shape], name: str) -> GraphCost
         if unknown:
             raise InvalidRelease(f"{name} asks for {unknown}, there are {sorted(shapes)}")
         model.reshape({port: shapes[port] for port in asked})
-        manager = Manager()
-        manager.register_pass(ConstantFolding())
-        manager.run_passes(model)
+        fold(model)
     except RuntimeError as error:
         raise InvalidRelease(f"{name} cannot be read: {error}") from error
     return _walked(model, name)

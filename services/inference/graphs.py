@@ -30,6 +30,13 @@ def channels_last(model: Model, inputs: Collection[str] = (), outputs: Collectio
     return process.build()
 
 
+def fold(model: Model) -> None:
+    """Leave nothing in a network that only computes with shapes; changed in place."""
+    manager = Manager()
+    manager.register_pass(ConstantFolding())
+    manager.run_passes(model)
+
+
 def only_convolved(model: Model) -> frozenset[str]:
     """Return the inputs that go into convolutions and nowhere else."""
     return frozenset(
@@ -59,9 +66,7 @@ def cut_to_slices(model: Model, name: str, depth: int) -> bool:
         single elements, takes a mean over channels, or lays voxels out in a row and back.
     """
     folded = model.clone()
-    manager = Manager()
-    manager.register_pass(ConstantFolding())  # leaves nothing that only computes with shapes
-    manager.run_passes(folded)
+    fold(folded)
     grid: tuple[int, ...] = ()
     touched: set[str] = set()
     backs: set[str] = set()  # nodes that lay a row of voxels out as the grid, and name its sides

@@ -62,21 +62,15 @@ class RecordsCollector(Collector):
         yield _counter("corrections", "Corrections taken in, by status.", ("status",), tally.corrections)
         yield _counter("organ_edits", "Organs that readers changed.", ("organ",), tally.edits)
         yield _counter("gate_decisions", "Decisions of the gate.", ("decision",), tally.decisions)
-        yield CounterMetricFamily(
-            "organloop_promotions", "Changes of the incumbent, rollbacks too.", value=tally.promotions
-        )
-        yield CounterMetricFamily(
-            "organloop_bounds_broken", "Alarms of the bound of DSC.", value=tally.bounds_broken
-        )
-        yield CounterMetricFamily(
-            "organloop_runs_freed", "Runs ended because nobody worked on them.", value=tally.runs_freed
-        )
-        yield _backups(tally)
-        yield GaugeMetricFamily(
-            "organloop_backups_failed",
-            "Backups that failed since the newest one.",
-            value=tally.backups_failed,
-        )
+        for name, says, value in (
+            ("promotions", "Changes of the incumbent, rollbacks too.", tally.promotions),
+            ("bounds_broken", "Alarms of the bound of DSC.", tally.bounds_broken),
+            ("runs_freed", "Runs ended because nobody worked on them.", tally.runs_freed),
+        ):
+            yield CounterMetricFamily(f"organloop_{name}", says, value=value)
+        taken_at = datetime.fromisoformat(tally.last_backup) if tally.last_backup is not None else None
+        yield _age("last_backup_seconds", "Age of the newest backup.", taken_at)
+        yield _gauge("backups_failed", "Backups that failed since the newest one.", tally.backups_failed)
 
     def _arrivals(self) -> Iterator[Metric]:
         states = self._records.arrivals_by_state()
@@ -89,49 +83,38 @@ class RecordsCollector(Collector):
         opened = self._records.open_arrivals()
         waiting = [one.came_at for one in opened if one.state in WAITING and one.came_at is not None]
         oldest = (datetime.now(UTC) - min(waiting)).total_seconds() if waiting else 0.0
-        yield GaugeMetricFamily(
-            "organloop_oldest_waiting_seconds",
-            "Age of the oldest arrival that waits or is worked on.",
-            value=oldest,
+        yield _gauge(
+            "oldest_waiting_seconds", "Age of the oldest arrival that waits or is worked on.", oldest
         )
 
     def _watch(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily(
-            "organloop_last_watch_seconds", "Seconds since the archive was watched last.", labels=()
-        )
         watch = self._records.last_watch()
-        if watch is not None:
-            family.add_metric((), (datetime.now(UTC) - watch.at).total_seconds())
-        yield family
+        at = None if watch is None else watch.at
+        yield _age("last_watch_seconds", "Seconds since the archive was watched last.", at)
         in_vain = bool(watch and watch.trouble)
-        yield GaugeMetricFamily(
-            "organloop_watch_in_vain", "Whether the last watch came to nothing.", value=float(in_vain)
-        )
+        yield _gauge("watch_in_vain", "Whether the last watch came to nothing.", float(in_vain))
 
     def _serving(self) -> Iterator[Metric]:
         incumbent = self._records.incumbent()
-        yield GaugeMetricFamily(
-            "organloop_incumbent", "Release that serves; 0 for none.", value=incumbent or 0
-        )
+        yield _gauge("incumbent", "Release that serves; 0 for none.", incumbent or 0)
         ready = 0
         if incumbent is not None and self._endpoints:
             # At once: each that is away costs seconds, and a scrape has ten.
             with ThreadPoolExecutor(len(self._endpoints)) as pool:
                 ready = sum(pool.map(lambda one: _ready(one, incumbent), self._endpoints))
-        yield GaugeMetricFamily(
-            "organloop_endpoints", "Segmenters that there should be.", value=len(self._endpoints)
-        )
-        yield GaugeMetricFamily(
-            "organloop_endpoints_ready", "Segmenters that have the incumbent loaded.", value=ready
-        )
+        yield _gauge("endpoints", "Segmenters that there should be.", len(self._endpoints))
+        yield _gauge("endpoints_ready", "Segmenters that have the incumbent loaded.", ready)
 
 
-def _backups(tally: Tally) -> Metric:
-    """Return the age of the newest backup; without a value where there is none."""
-    family = GaugeMetricFamily("organloop_last_backup_seconds", "Age of the newest backup.", labels=())
-    if tally.last_backup is not None:
-        taken_at = datetime.fromisoformat(tally.last_backup)
-        family.add_metric((), (datetime.now(UTC) - taken_at).total_seconds())
+def _gauge(name: str, says: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"organloop_{name}", says, value=value)
+
+
+def _age(name: str, says: str, since: datetime | None) -> Metric:
+    """Return how long ago something was; without a value where it never was."""
+    family = GaugeMetricFamily(f"organloop_{name}", says, labels=())
+    if since is not None:
+        family.add_metric((), (datetime.now(UTC) - since).total_seconds())
     return family
 
 

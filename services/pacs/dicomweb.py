@@ -21,10 +21,10 @@ from pydicom.filereader import read_partial
 
 from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed
 from models.series.verdict import Code
-from models.uids import SeriesUid, SopUid, StudyUid
+from models.uids import SeriesUid, SopUid, StudyUid, is_uid
 from services.pacs import multipart, stow
 from services.pacs.http import Http
-from services.pacs.incoming import bring, folder_aside, is_uid, write_object
+from services.pacs.incoming import bring, fetching, write_object
 from services.pacs.port import ArchivedSeries, ArchivedStudy, DicomObject
 
 STUDY_GONE = "study-gone"
@@ -134,7 +134,7 @@ class DicomwebArchive:
                 {"patients": len(study.patients)},
             )
         wanted = {uid for series in study.series for uid in series.sop_instance_uids}
-        with folder_aside(into) as folder:
+        with fetching(into) as folder:
             self._fetch(study, folder)
             came = {path.stem for path in folder.iterdir()}
             if came != wanted:
@@ -162,7 +162,7 @@ class DicomwebArchive:
             )
         if not found:
             return None
-        with folder_aside(into) as folder:
+        with fetching(into) as folder:
             self._fetch_object(found[0], sop_instance_uid, folder)
             files = {path.stem: path for path in folder.iterdir()}
             if not files:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +10,7 @@ from pathlib import Path
 from models.errors import Refused, StorageFailed
 from models.series.verdict import Code
 from models.uids import StudyUid
-from services.files import sync
+from services.files import appear, folder_aside, sync, write_flushed
 from services.pacs.port import DicomObject
 
 STAGING = ".organloop-storing-"
@@ -81,29 +78,12 @@ class FolderPacs:
         """Write files aside, under a name no other process uses, then bring them into place."""
         new = not self.out.exists()
         staging = (self.out.parent if new else self.out) / f"{STAGING}{uuid.uuid4().hex}"
-        try:
-            staging.mkdir(parents=True)
+        with folder_aside(staging):
             for name, content in contents.items():
-                with (staging / name).open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
+                write_flushed(staging / name, content)
             sync(staging)
-            if not (new and self._appear(staging)):
+            if not (new and appear(staging, self.out)):
                 self._place(staging, contents)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-
-    def _appear(self, staging: Path) -> bool:
-        """Give the complete folder its name; False if another process has made that folder meanwhile."""
-        try:
-            staging.rename(self.out)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            return False
-        sync(self.out.parent)
-        return True
 
     def _place(self, staging: Path, contents: Mapping[str, bytes]) -> None:
         """Rename files into the folder that is there; on a failure take those away again."""

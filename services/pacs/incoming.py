@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,42 +12,29 @@ from pydicom.filereader import read_partial
 
 from models.errors import PacsFailed, Refused
 from models.series.verdict import Code
-from models.uids import SopUid
-from services.files import storage_errors
+from models.uids import SopUid, is_uid
+from services.files import folder_aside, storage_errors
 
 ASIDE = ".organloop-fetching-"
 """How the name of a folder that is being filled begins; a killed process leaves it, and nobody reads it."""
-LONGEST_UID = 64
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _SOP_INSTANCE_UID = 0x00080018
 _WHAT = "What came from the archive"
 
 
-def is_uid(text: str) -> bool:
-    """Return whether a text may stand for a UID in an address or a file name.
-
-    Components with leading zeros pass: archives hold such UIDs.
-    """
-    return len(text) <= LONGEST_UID and _UID.fullmatch(text) is not None
-
-
 @contextlib.contextmanager
-def folder_aside(into: Path) -> Iterator[Path]:
+def fetching(into: Path) -> Iterator[Path]:
     """Yield a new folder under `into` that nobody reads, and remove what is left of it at the end."""
-    folder = into / f"{ASIDE}{uuid.uuid4().hex}"
-    with storage_errors(_WHAT):
-        folder.mkdir(parents=True)
-    try:
+    with contextlib.ExitStack() as held:
+        with storage_errors(_WHAT):  # what fails later is not always the disk's
+            folder = held.enter_context(folder_aside(into / f"{ASIDE}{uuid.uuid4().hex}"))
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def bring(whole: Path, place: Path) -> None:
     """Give a complete folder, or file, its name, in place of an earlier one."""
     with storage_errors(_WHAT):
         if place.is_dir():  # a folder is not renamed onto another
-            with folder_aside(place.parent) as earlier:
+            with fetching(place.parent) as earlier:
                 place.rename(earlier / place.name)
                 whole.rename(place)
         else:

@@ -9,10 +9,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from models.uids import SeriesUid, SopUid, StudyUid
+from models.uids import SeriesUid, SopUid, StudyUid, is_uid
 from services.pacs.dicomweb import CHUNK_BYTES, DicomwebArchive, by_series
 from services.pacs.http import Http
-from services.pacs.incoming import is_uid, write_object
+from services.pacs.incoming import write_object
 from services.pacs.port import ArchivedStudy, Changes
 
 STRETCH = 500

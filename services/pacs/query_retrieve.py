@@ -13,9 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from models.errors import PacsFailed, PacsUnavailable, Refused
-from models.uids import SopUid, StudyUid
+from models.uids import SopUid, StudyUid, is_uid
 from services.pacs.dicomweb import INCOMPLETE, STUDY_GONE
-from services.pacs.incoming import is_uid
 from services.pacs.orthanc import OrthancArchive
 from services.pacs.port import ArchivedStudy
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.errors import InvalidRelease
 from models.release import sha256_hex
 from services.files import write_once
+from services.releases.store import verified
 
 
 class EvidencePacks:
@@ -53,10 +53,4 @@ class EvidencePacks:
         InvalidRelease
             If it is not there, or its bytes are not its digest's.
         """
-        try:
-            content = self.path(digest).read_bytes()
-        except OSError as error:
-            raise InvalidRelease(f"evidence pack {digest[:12]} cannot be read: {error.strerror}") from error
-        if sha256_hex(content) != digest:
-            raise InvalidRelease(f"evidence pack {digest[:12]} is damaged: its bytes are not its digest's")
-        return dict(json.loads(content))
+        return dict(json.loads(verified(self.path(digest), digest, f"evidence pack {digest[:12]}")))

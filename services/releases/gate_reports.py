@@ -18,6 +18,7 @@ from models.gate.report import GatePolicy
 from models.organs import KEYS, organ
 from models.release import Release, sha256_hex
 from services.files import replace, storage_errors, write_once
+from services.releases.store import verified
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,7 @@ def read_report(folder: Path, release: int, trial: str, digest: str) -> dict[str
         If it is not there, or not the one on record.
     """
     path = report_file(folder, release, trial)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidRelease(f"the gate report {path} cannot be read: {error.strerror}") from error
-    if sha256_hex(content) != digest:
-        raise InvalidRelease(f"the gate report {path} is not the one on record")
-    return dict(json.loads(content))
+    return dict(json.loads(verified(path, digest, f"the gate report {path}", "is not the one on record")))
 
 
 PICTURED = 2

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from models.errors import StorageFailed
+from models.gate.organ_score import OrganScore
 from models.gate.rescan import NOISE_HU
-from models.gate.scores import OrganScore
 from models.organs import CATALOGUE
 from models.release import sha256_hex
 from services.files import storage_errors, write_once

@@ -19,6 +19,7 @@ from models.release import Release, sha256_hex
 from services.files import write_once
 
 RELEASE_FILE = "release.json"
+DAMAGE = "is damaged: its bytes are not its digest's"
 
 
 class ReleaseStore:
@@ -169,11 +170,15 @@ class ReleaseStore:
 
 
 def _verified(path: Path, digest: str) -> bytes:
-    """Read a file and check it against its digest."""
+    return verified(path, digest, f"{path.parent.name}/{path.name}")
+
+
+def verified(path: Path, digest: str, what: str, damage: str = DAMAGE) -> bytes:
+    """Read a file and check it against its digest; `InvalidRelease` says what is wrong with what."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InvalidRelease(f"{path.parent.name}/{path.name} cannot be read: {error.strerror}") from error
+        raise InvalidRelease(f"{what} cannot be read: {error.strerror}") from error
     if sha256_hex(content) != digest:
-        raise InvalidRelease(f"{path.parent.name}/{path.name} is damaged: its bytes are not its digest's")
+        raise InvalidRelease(f"{what} {damage}")
     return content

@@ -210,16 +210,6 @@ class TritonSegmenter:
         prefix = WINDOW_MODEL.format("")
         return sorted({entry.name for entry in index.models if entry.name.startswith(prefix)})
 
-    def unload(self) -> None:
-        """Unload all versions.
-
-        Raises
-        ------
-        ServingUnavailable, ServingTimedOut, ServingRejected
-            If the server does not answer, or will not.
-        """
-        self._ask("unloading", lambda timeout: self._client.unload_model(SEGMENTER, client_timeout=timeout))
-
     def close(self) -> None:
         """Close the connection."""
         self._client.close()

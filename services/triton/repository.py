@@ -34,7 +34,7 @@ from pathlib import Path
 from models.contract import SEGMENTER
 from models.errors import InvalidRelease
 from models.release import Release, sha256_hex
-from services.files import replace, storage_errors, sync
+from services.files import appear, folder_aside, replace, storage_errors, write_flushed
 from services.inference.engine import EXPORTS_FILE, HEAD_FILE, RELEASE_FILE, TRUNK_FILE
 from services.releases.store import ReleaseStore
 from services.triton.config import segmenter_config, triton_config
@@ -203,19 +203,6 @@ class TritonRepository:
                     if is_part(folder.name) and folder.name not in kept:
                         self._take_out(folder)
 
-    def renew_version(self, number: int) -> None:
-        """Make Triton restart a version at the next load, e.g. one whose process was killed.
-
-        Triton neither notices a killed process nor loads again what has not changed since.
-
-        Raises
-        ------
-        StorageFailed
-            If there is no such version, or it is not ours.
-        """
-        with storage_errors(f"version {number}"):
-            os.utime(self.versions_folder / str(number) / MODEL_FILE)
-
     def _pinned(self, release: Release, store: ReleaseStore) -> dict[str, bytes]:
         if self._gpu is not None:
             return {RELEASE_FILE: release.to_bytes()}
@@ -242,39 +229,28 @@ class TritonRepository:
         if _holds(folder, files):
             return
         self._clear_asides()
-        aside = self._aside()
-        try:
-            with storage_errors(f"{folder.parent.name}/{folder.name}"):
-                for name, content in files.items():
-                    (aside / name).parent.mkdir(parents=True, exist_ok=True)
-                    with (aside / name).open("wb") as file:
-                        file.write(content)
-                        file.flush()
-                        os.fsync(file.fileno())
-                if MODEL_FILE in files:
-                    # Triton's Python would write this file at the first load, and restart the version
-                    # at the next because it changed.
-                    py_compile.compile(
-                        str(aside / MODEL_FILE),
-                        dfile=str(folder / MODEL_FILE),
-                        doraise=True,
-                        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-                    )
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                if folder.exists() and not _holds(folder, files):  # another may have put it there meanwhile
-                    self._take_out(folder)  # only now: a full disk costs nobody what is served
-                self._move_in(aside, folder, files)
-                sync(folder.parent)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        with storage_errors(f"{folder.parent.name}/{folder.name}"), folder_aside(self._aside()) as aside:
+            for name, content in files.items():
+                (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                write_flushed(aside / name, content)
+            if MODEL_FILE in files:
+                # Triton's Python would write this file at the first load, and restart the version
+                # at the next because it changed.
+                py_compile.compile(
+                    str(aside / MODEL_FILE),
+                    dfile=str(folder / MODEL_FILE),
+                    doraise=True,
+                    invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+                )
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            if folder.exists() and not _holds(folder, files):  # another may have put it there meanwhile
+                self._take_out(folder)  # only now: a full disk costs nobody what is served
+            self._move_in(aside, folder, files)
 
     def _move_in(self, aside: Path, folder: Path, files: Part) -> None:
         """Give a complete folder its name; another process may have put the same there meanwhile."""
-        try:
-            aside.rename(folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not _holds(folder, files):
-                raise
+        if not appear(aside, folder) and not _holds(folder, files):
+            raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), str(folder))
 
     def _clear_asides(self) -> None:
         """Remove what killed writers have left: whole networks, which nobody would ever read."""

@@ -22,13 +22,14 @@ from scipy import stats
 
 from models.gate.decide import Tuning, gate
 from models.gate.evidence import OrganEvidence
-from models.gate.paired import PairedScore, lower_bound_of_mean
+from models.gate.paired import PairedScore, bootstrap_mean
 from models.gate.report import Decision, GateCase, GatePolicy, GateReport
 from models.gate.rescan import RESCANS
 from models.metrics.dsc import Outcome
 from models.organs import organ as catalogue_entry
 from models.release import sha256_hex
 from tests.conftest import ROOT
+from tests.support.paired import changed, paired
 from tests.support.paper_releases import paper_contract, paper_release
 
 GATES = int(os.environ.get("ORGANLOOP_BENCH_GATES", "60"))
@@ -101,7 +102,7 @@ def scores(
     change = candidate.change(rng, n)
     base = 0.85
     return tuple(
-        PairedScore(
+        paired(
             case=f"case-{k:04d}",
             patient=f"patient-{k:04d}",
             site="AB"[k % 2],
@@ -132,7 +133,7 @@ def decided(
 ) -> GateReport:
     """Let the gate decide on a candidate that tuned these organs, all alike."""
     heads = {**INCUMBENT.heads, **{organ: sha256_hex(f"{organ} tuned".encode()) for organ in tuned}}
-    same = tuple(replace(s, candidate_digest="i") for s in scores(rng, 12, EQUAL))
+    same = tuple(changed(s, candidate_digest="i") for s in scores(rng, 12, EQUAL))
     evidence = {
         organ: OrganEvidence(scores(rng, n, candidate), target(rng))
         if organ in tuned
@@ -222,7 +223,7 @@ def test_the_bound_alone_errs_in_one_draw_of_twenty_and_oftener_where_few_losses
     }
     above = {
         name: np.mean(
-            [(b := lower_bound_of_mean(draw(), 0.95, 999, k)) is not None and b > 0 for k in range(draws)]
+            [(b := bootstrap_mean(draw(), 0.95, 999, k)[0]) is not None and b > 0 for k in range(draws)]
         )
         for name, draw in kinds.items()
     }
@@ -310,7 +311,7 @@ def test_truth_edited_from_the_incumbent_favours_it_and_decides_nothing(report_l
     found = scores(
         rng, 60, worse("stomach"), -bias, "edited-from-2"
     )  # truly worse, and praised by its own edits
-    same = OrganEvidence(tuple(replace(s, candidate_digest="i") for s in scores(rng, 12, EQUAL)))
+    same = OrganEvidence(tuple(changed(s, candidate_digest="i") for s in scores(rng, 12, EQUAL)))
     evidence = dict.fromkeys(ORGANS, same) | {"stomach": OrganEvidence(found, target(rng))}
     report = gate(
         INCUMBENT, replace(INCUMBENT, number=2, parent=1, heads=heads), Tuning(("stomach",)), evidence,
@@ -328,7 +329,7 @@ def test_what_bootstrap_wilcoxon_and_veto_see_of_a_loss_in_few_cases(report_line
         passed = dict.fromkeys(shares, 0)
         for draw in range(GATES):
             d = np.array([s.difference for s in scores(rng, n, catastrophic("stomach"))])
-            bound = lower_bound_of_mean(d, 0.95, 999, draw)
+            bound = bootstrap_mean(d, 0.95, 999, draw)[0]
             passed["bootstrap"] += bound is not None and bound > -margin
             passed["Wilcoxon"] += stats.wilcoxon(d + margin, alternative="greater").pvalue < 0.05
             passed["normal t"] += stats.ttest_1samp(d, -margin, alternative="greater").pvalue < 0.05

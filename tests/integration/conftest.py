@@ -88,7 +88,7 @@ def organloop(
         stack.up(settings, lambda _: None)
     yield Command(home, registered(str(stack.prefect(settings).api_url)))
     end_at_once(Worker(home).process)
-    end_at_once(stack.triton_server(settings).status())
+    end_at_once(stack.triton_server(settings).process)
     end_at_once(stack.archive(settings).process)
     stack.down(settings, lambda _: None)
 

@@ -18,13 +18,14 @@ from scipy import ndimage
 from models.geometry import Geometry
 from models.organs import ORGANS
 from models.phantom.case import PhantomCase
-from models.resampling import to_ct_grid, to_model_grid
+from models.resampling import to_model_grid
 from models.series.verdict import Code, Verdict
 from models.volume import Volume
 from services.dicom.ct.phantom_series import write_phantom_series
 from services.dicom.ct.series import CTSeries, load, read_series
 from services.dicom.results.write import write_results
 from tests.support.ct_files import ACQUISITION
+from tests.support.on_ct import on_ct
 from tests.support.result_cases import findings_of
 
 RADIUS_MM = 9.0
@@ -106,7 +107,7 @@ def test_what_was_found_goes_back_on_the_original_slices_and_the_seg_refers_to_t
 ) -> None:
     model = to_model_grid(series.volume, MODEL_MM)
     found = (model.hu.astype(np.float32) + 100).clip(0) / 500
-    back = to_ct_grid(found, model.geometry, series.volume.geometry) > 0.5
+    back = on_ct(found, model.geometry, series.volume.geometry) > 0.5
     masks = {key: back if key == "liver" else np.zeros_like(back) for key in ORGANS}
     seg, _ = write_results(series, findings_of(series, masks, flagged=()), written_at=datetime(2026, 11, 22))
     sent = dcmread(BytesIO(seg.content))

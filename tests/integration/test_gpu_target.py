@@ -242,7 +242,7 @@ def test_a_server_started_anew_answers_with_every_release_it_calls_ready(site: S
     site.add(4, liver=5, spleen=2)
     head = part_names(site.store.release(4))[1]
     (site.server.served / head / "1" / "model.onnx").write_bytes(b"no network")
-    end_at_once(site.server.status())
+    end_at_once(site.server.process)
     with thrown_away(site.server) as process:
         client = TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS)
         assert [client.ready(number) for number in (1, 4)] == [True, False]

@@ -38,21 +38,21 @@ def test_triton_is_started_again_for_another_program_and_told_to_load_a_new_incu
     server, told = stack.triton_server(settings), list[str]()
     try:
         stack.serve_incumbent(settings, told.append)
-        first = server.status()
+        first = server.process
         assert first is not None
         assert told == ["starting Triton"]
         stack.serve_incumbent(settings, told.append)
-        assert (server.status(), told) == (first, ["starting Triton"])
+        assert (server.process, told) == (first, ["starting Triton"])
 
         site.records.set_incumbent(2, approver="test", reason="second")
         stack.serve_incumbent(settings, told.append)
-        assert (server.status(), told[1:]) == (first, ["loading version 2"])
+        assert (server.process, told[1:]) == (first, ["loading version 2"])
 
         before = stack.served_program(settings)
         monkeypatch.setattr(stack, "SERVED_CODE", (*stack.SERVED_CODE, "services/settings.py"))
         assert stack.served_program(settings) != before
         stack.serve_incumbent(settings, told.append)
-        again = server.status()
+        again = server.process
         assert again is not None
         assert again.pid != first.pid
         assert told[2:] == ["stopping Triton: it runs an older program", "starting Triton"]
@@ -61,7 +61,7 @@ def test_triton_is_started_again_for_another_program_and_told_to_load_a_new_incu
         assert client.ready(1)
         client.close()
     finally:
-        end_at_once(server.status())
+        end_at_once(server.process)
         server.stop()
 
 

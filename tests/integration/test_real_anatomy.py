@@ -11,7 +11,8 @@ from models.judgement.reasons import Reason
 from models.judgement.shape_and_side import broken_rules, measure
 from models.metrics.dsc import dsc
 from models.phantom.case import make_case
-from models.resampling import model_grid, resample, to_ct_grid
+from models.resampling import model_grid, resample
+from tests.support.on_ct import on_ct
 
 LABELS = {
     "spleen": 1, "right_kidney": 2, "left_kidney": 3, "gallbladder": 4, "liver": 5, "stomach": 6,
@@ -22,7 +23,7 @@ LABELS = {
 def there_and_back(mask: np.ndarray, geometry: Geometry) -> float:
     """Return the DSC of a mask with itself after it went to a finer grid and came back."""
     grid = model_grid(geometry, tuple(mm * 2 / 3 for mm in geometry.spacing_mm))
-    back = to_ct_grid(resample(mask, geometry, grid, outside=0.0), grid, geometry) >= 0.5
+    back = on_ct(resample(mask, geometry, grid, outside=0.0), grid, geometry) >= 0.5
     return dsc(back, mask)
 
 

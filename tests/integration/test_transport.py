@@ -32,7 +32,7 @@ OVERHEAD = 30_000
 
 @pytest.fixture
 def relay(serving: Serving) -> Iterator[Relay]:
-    process = serving.server.status()
+    process = serving.server.process
     assert process is not None
     with Relay(process.grpc_port) as relay:
         yield relay

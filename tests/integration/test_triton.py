@@ -96,7 +96,7 @@ def test_a_server_in_another_profile_than_the_repository_says_serves_nothing(ser
 
 def test_a_missed_deadline_is_said_and_the_server_stops_working_for_it(serving: Serving) -> None:
     """By processor time, which other work on the machine does not lengthen."""
-    process = serving.server.status()
+    process = serving.server.process
     assert process is not None
     (stub,) = processes(serving.repository.folder)[1]
     hu, begun = noisy_body((120, 120, 120)), cpu_seconds(stub)
@@ -118,7 +118,7 @@ def test_a_release_whose_process_was_killed_is_unavailable_until_renewed(serving
     with pytest.raises(ServingUnavailable, match="Stub process"):
         serving.triton.segment(hu, 2)
     assert serving.triton.segment(hu, 1).probability.any()
-    serving.repository.renew_version(2)
+    os.utime(serving.repository.versions_folder / "2" / "model.py")  # else Triton sees no reason to load
     serving.triton.load()
     assert serving.triton.segment(hu, 2).probability.tobytes() == before
 
@@ -126,18 +126,18 @@ def test_a_release_whose_process_was_killed_is_unavailable_until_renewed(serving
 def test_a_killed_server_is_said_and_comes_back_with_the_same_releases_and_bits(tmp_path: Path) -> None:
     hu = noisy_body()
     with serving_at(tmp_path) as own:
-        process = own.server.status()
+        process = own.server.process
         assert process is not None
         before = own.triton.segment(hu, 2).probability.tobytes()
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(ServingUnavailable, match=rf"Triton at {process.url}, release 2: .+"):
             own.triton.segment(hu, 2)
-        assert own.server.status() is None
+        assert own.server.process is None
         client = TritonSegmenter(own.server.start().url)
         assert client.segment(hu, 2).probability.tobytes() == before
         client.close()
     assert processes(tmp_path) == {}
-    assert own.server.status() is None
+    assert own.server.process is None
     assert list(Path("/dev/shm").glob(f"{own.server._shared_memory_prefix()}*")) == []
 
 
@@ -151,13 +151,13 @@ def test_the_server_outlives_the_command_that_started_it(tmp_path: Path) -> None
     )
     server = TritonServer(tmp_path / "server", tmp_path / "repository", ROOT / ".venv-triton", ROOT)
     try:
-        process = server.status()
+        process = server.process
         assert process is not None, done.stderr
         assert str(process.pid) == done.stdout.strip()
         assert server.start() == process
     finally:
         server.stop()
-    assert server.status() is None
+    assert server.process is None
 
 
 def test_nobody_listening_is_unavailable_after_a_few_attempts() -> None:
@@ -185,7 +185,7 @@ def test_a_server_that_ends_at_once_shows_the_end_of_its_log(tmp_path: Path) -> 
     server = TritonServer(tmp_path / "server", tmp_path / "repository", environment, ROOT)
     with pytest.raises(StartFailed, match="no such option"):
         server.start()
-    assert server.status() is None
+    assert server.process is None
 
 
 def test_a_server_that_never_answers_is_stopped_at_the_deadline(tmp_path: Path) -> None:

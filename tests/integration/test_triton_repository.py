@@ -233,11 +233,6 @@ def test_a_removed_version_is_gone_at_once_and_removing_it_again_is_no_error(
     assert repository.versions() == ()
 
 
-def test_renewing_a_version_that_is_not_there_is_an_error(repository: TritonRepository) -> None:
-    with pytest.raises(StorageFailed, match="version 3"):
-        repository.renew_version(3)
-
-
 def test_the_configuration_is_what_triton_reads() -> None:
     config = text_format.Parse(triton_config(threads=4), model_config_pb2.ModelConfig())
     assert config.name == SEGMENTER

@@ -79,7 +79,7 @@ def test_the_stack_comes_up_on_an_earlier_home_and_serves_it(
         assert (code, found["faults"]) == (0, [])
     finally:
         assert earlier.organloop("down")[0] == 0
-    assert not stack.triton_server(earlier.settings).status()
+    assert not stack.triton_server(earlier.settings).process
 
 
 def test_the_earlier_program_works_with_a_home_that_this_one_has_upgraded(

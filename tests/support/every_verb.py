@@ -147,7 +147,7 @@ def _ask_every_server(settings: Settings) -> None:
     if parts["viewer"]:
         for page in ("/", "/app-config.js", "/dicom-web/studies"):
             get(parts["viewer"] + page)
-    triton = stack.triton_server(settings).status()
+    triton = stack.triton_server(settings).process
     if triton is not None:
         get(f"http://127.0.0.1:{triton.http_port}/v2")
         get(f"http://127.0.0.1:{triton.metrics_port}/metrics")

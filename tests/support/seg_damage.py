@@ -82,7 +82,7 @@ def plain_bases() -> list[Base]:
     saved["Liver"][2, 1:4, 2:9] = True
     saved["Stomach"][3, 9:14, 13:16] = False
     sent = SegObject(
-        "1.9", "1.8", "", "",
+        "1.9", "1.8",
         tuple(
             ReadSegment(n, label, None, None, None, "AUTOMATIC", mask)
             for n, (label, mask) in enumerate(sent_masks.items(), start=1)

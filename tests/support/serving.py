@@ -51,7 +51,7 @@ def thrown_away(server: TritonServer) -> Iterator[TritonProcess]:
     try:
         yield server.start()
     finally:
-        end_at_once(server.status())
+        end_at_once(server.process)
         server.stop()
 
 

@@ -93,7 +93,7 @@ class ImportedNetwork:
         ----------
         hu
             Hounsfield units, axes (k, j, i): head, posterior, left; 1.5 mm voxels. Sides must be
-            multiples of the trunk's ``stride``.
+            multiples of how much coarser the trunk's coarsest map is.
 
         Returns
         -------

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from models.contract import ModelContract
 from models.inference.kept_features import KeptFeatures
-from models.inference.sampled_features import NEIGHBOURS
+from models.inference.sampled_features import NEIGHBOURS, draw_strata
 from models.network.heads import HeadSpec
 from models.network.trunk import TrunkOutput
 from models.network.voxel_taps import HALO, TILE, VoxelTaps
@@ -58,18 +58,20 @@ def draw_sample(
     organ = prediction | label
     band = _boundary(prediction) | _boundary(label)
     near = ndimage.maximum_filter(organ, 2 * NEAR_VOXELS + 1)
-    strata = (band, organ & ~band, near & ~organ & ~band, ~near & ~band)
-    rest = (1 - BAND_SHARE) / 3
-    drawn, weights = [], []
-    for stratum, share in zip(strata, (BAND_SHARE, rest, rest, rest), strict=True):
-        voxels = np.flatnonzero(stratum)
-        taken = min(max(round(share * count), 1), len(voxels))
-        if taken:
-            drawn.append(random.choice(voxels, taken, replace=False, shuffle=False))
-            weights.append(np.full(taken, len(voxels) / taken, dtype=np.float32))
-    index = np.concatenate(drawn)
+    index, weight = _draw(band, organ, near, count, random)
     order = np.argsort(index)
-    return VoxelSample(index[order], np.concatenate(weights)[order])
+    return VoxelSample(index[order], weight[order])
+
+
+def _draw(
+    band: NDArray[np.bool_],
+    organ: NDArray[np.bool_],
+    near: NDArray[np.bool_],
+    count: int,
+    random: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    strata = (band, organ & ~band, near & ~organ & ~band, ~near & ~band)
+    return draw_strata(strata, (BAND_SHARE, *[(1 - BAND_SHARE) / 3] * 3), count, random)
 
 
 def _boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -125,19 +127,11 @@ def draw_tiles(
         return cubes.reshape(-1, TILE**3)
 
     organ = prediction | label
-    band = tiled(_boundary(prediction) | _boundary(label)).any(axis=1)
-    inside = tiled(organ).any(axis=1)
+    band = tiled(_boundary(prediction) | _boundary(label)).max(axis=1)
+    inside = tiled(organ).max(axis=1)
     near = ndimage.maximum_filter(inside.reshape(grid), 3).ravel()
-    strata = (band, inside & ~band, near & ~inside & ~band, ~near & ~band)
-    rest = (1 - BAND_SHARE) / 3
-    drawn, weights = [], []
-    for stratum, share in zip(strata, (BAND_SHARE, rest, rest, rest), strict=True):
-        tiles = np.flatnonzero(stratum)
-        taken = min(max(round(share * count), 1), len(tiles))
-        if taken:
-            drawn.append(np.sort(random.choice(tiles, taken, replace=False, shuffle=False)))
-            weights.append(np.full(taken * TILE**3, len(tiles) / taken, dtype=np.float32))
-    return VoxelSample(tiled(places)[np.concatenate(drawn)].ravel(), np.concatenate(weights))
+    tiles, weight = _draw(band, inside, near, count, random)
+    return VoxelSample(tiled(places)[tiles].ravel(), np.repeat(weight, TILE**3))
 
 
 def gather_tiles(output: TrunkOutput, spec: HeadSpec, sample: VoxelSample) -> VoxelTaps:

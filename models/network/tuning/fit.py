@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +16,7 @@ from torch import Tensor
 from models.errors import TrainingDiverged
 from models.network.heads import Head
 from models.network.training.losses import segmentation_loss
-from models.network.training.state import whole_state
+from models.network.training.state import Keep, whole_state, write_state
 from models.network.training.train import warm_cosine
 from models.network.tuning.flops import FlopTally
 from models.network.tuning.samples import OrganVoxels, key_of
@@ -58,14 +56,8 @@ class Checkpoints:
 
     def save(self, name: str, state: Mapping[str, Any]) -> None:
         """Keep a state of tensors and plain values; whoever is killed meanwhile finds the one before."""
-        if self._folder is None:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
-        aside = self._folder / f".{name}.{os.getpid()}"
-        aside.write_bytes(buffer.getvalue())
-        aside.replace(self._folder / f"{name}.pt")
+        if self._folder is not None:
+            write_state(Keep(self._folder / f"{name}.pt"), state)
 
 
 @dataclass(frozen=True, eq=False)

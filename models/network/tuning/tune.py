@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from models.contract import ModelContract
-from models.network.heads import Head, HeadSpec, add_taps, build_head, with_taps
+from models.network.heads import Head, HeadSpec, build_head, with_taps
 from models.network.training.train import Progress, Report
 from models.network.trunk import Trunk
 from models.network.tuning.fit import Checkpoints, Fit, fit, mean_dsc, study_dsc
@@ -84,7 +84,7 @@ def level_spec(level: Level, head: HeadSpec, contract: ModelContract) -> HeadSpe
     coarse = tuple(enumerate(contract.coarse_channels, 1))
     neighbourhood = head.neighbourhood or level is not Level.COARSE
     block = head.block or (BLOCK_CHANNELS if level is Level.BLOCK else 0)
-    return add_taps(head, coarse=coarse, neighbourhood=neighbourhood, block=block)
+    return replace(head, coarse=coarse, neighbourhood=neighbourhood, block=block)
 
 
 def tune_heads(

@@ -28,7 +28,14 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from services.dicom.ct.head import header_in_head
+from services.dicom.ct.head import (
+    META_START,
+    PIXEL_DATA,
+    PREFIX,
+    PREFIX_OFFSET,
+    beyond_file_meta,
+    header_in_head,
+)
 from services.dicom.ct.listing import FileState, unchanged
 
 UNREADABLE = (
@@ -46,10 +53,6 @@ UNREADABLE = (
     RecursionError,
 )
 """What pydicom raises on bytes that are not, or not quite, DICOM."""
-
-PREFIX = b"DICM"
-PREFIX_OFFSET = 128
-"""A DICOM file has so many bytes of preamble before its prefix (PS3.10 7.1)."""
 
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """How a data set without preamble begins: group 0002 or 0008, little endian."""
@@ -194,14 +197,14 @@ def opened(path: Path, pixels: bool, listed: FileState | None = None) -> FileDat
         return header
     limit = None if pixels else HEADER_LIMIT_BYTES
     with _BoundedFile(path, limit) as file, unchanged(file, listed), file.bounds.reading():
-        start = file.read(PREFIX_OFFSET + len(PREFIX))
+        start = file.read(META_START)
         prefixed = start[PREFIX_OFFSET:] == PREFIX
         if not prefixed and start[:2] not in FIRST_GROUPS:
             return None
         if file.bounds.size > FILE_LIMIT_BYTES:
             raise TooLargeFile(f"it is over {FILE_LIMIT_BYTES // 1024**2} MiB")
         file.seek(len(start) if prefixed else 0)
-        meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=_beyond_file_meta)
+        meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=beyond_file_meta)
         if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
             return _inflated(file, meta, pixels)
         file.seek(0)
@@ -224,7 +227,7 @@ def _common_header(path: Path, listed: FileState | None) -> FileDataset | None:
 def begins_as_dicom(path: Path) -> bool:
     """Tell whether a file has the prefix of a DICOM file (PS3.10 7.1)."""
     with path.open("rb") as file:
-        return file.read(PREFIX_OFFSET + len(PREFIX))[PREFIX_OFFSET:] == PREFIX
+        return file.read(META_START)[PREFIX_OFFSET:] == PREFIX
 
 
 def _inflated(file: BinaryIO, meta: Dataset, pixels: bool) -> FileDataset:
@@ -246,8 +249,4 @@ def _inflated(file: BinaryIO, meta: Dataset, pixels: bool) -> FileDataset:
 
 
 def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return tag == 0x7FE00010
-
-
-def _beyond_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return tag.group != 2
+    return tag == PIXEL_DATA

@@ -29,8 +29,12 @@ from services.dicom.ct.listing import FileState, unchanged
 HEAD_BYTES = 64 * 1024
 """So much is read at once; of most CT images it holds the whole header."""
 
-META_START = 132
-"""Where the file meta information begins, behind preamble and prefix (PS3.10 7.1)."""
+PREFIX = b"DICM"
+PREFIX_OFFSET = 128
+"""A DICOM file has so many bytes of preamble before its prefix (PS3.10 7.1)."""
+
+META_START = PREFIX_OFFSET + len(PREFIX)
+"""Where the file meta information begins."""
 
 PIXEL_DATA = 0x7FE00010
 PIXELS = frozenset((PIXEL_DATA, 0x7FE00009, 0x7FE00008))
@@ -103,11 +107,11 @@ def header_in_head(path: Path, size_limit: int, listed: FileState | None = None)
     """
     with path.open("rb", buffering=0) as file, unchanged(file, listed) as state:
         head = file.read(HEAD_BYTES)
-    if head[META_START - 4 : META_START] != b"DICM" or state.size > size_limit:
+    if head[PREFIX_OFFSET:META_START] != PREFIX or state.size > size_limit:
         return None
     memory = BytesIO(head)
     memory.seek(META_START)
-    meta = read_dataset(memory, is_implicit_VR=False, is_little_endian=True, stop_when=_beyond_file_meta)
+    meta = read_dataset(memory, is_implicit_VR=False, is_little_endian=True, stop_when=beyond_file_meta)
     syntax = meta.get("TransferSyntaxUID")
     odd = (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
     if not isinstance(syntax, UID) or syntax in odd or syntax.is_private:
@@ -119,12 +123,13 @@ def header_in_head(path: Path, size_limit: int, listed: FileState | None = None)
     dataset = read_dataset(memory, is_implicit_VR=implicit, is_little_endian=True, stop_when=stop)
     if not stop.tag:
         return None
-    header = Header(str(path), dataset, head[: META_START - 4], FileMetaDataset(meta), implicit, True)
+    header = Header(str(path), dataset, head[:PREFIX_OFFSET], FileMetaDataset(meta), implicit, True)
     header.set_original_encoding(implicit, True, dataset.original_character_set)
     if stop.tag == PIXEL_DATA and syntax in NATIVE and stop.offset + stop.length == state.size:
         header.native = NativePixels(stop.offset, stop.length, state.modified_ns)
     return header
 
 
-def _beyond_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
+def beyond_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
+    """Tell a parser where the file meta information ends."""
     return tag >> 16 != 2

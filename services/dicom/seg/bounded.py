@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from models.errors import Refused
+from services.dicom.ct.head import META_START, PREFIX, PREFIX_OFFSET, beyond_file_meta
 from services.dicom.ct.listing import FileState, ListedFile, read_failures, unchanged
 from services.dicom.seg.frames import SegCode
 
@@ -36,16 +37,20 @@ _MAY_FOLLOW_PIXELS = (0xFFFAFFFA, 0xFFFCFFFC)
 _UNDEFINED = 0xFFFFFFFF
 """Length of pixel data that are encapsulated."""
 
-_PREFIX = b"DICM"
-
-_META_START = 128 + len(_PREFIX)
-"""Preamble and prefix, before the file meta information."""
-
 _META_BYTES = 64 * 1024
 """So much is read of a file for its meta information, which takes some hundred."""
 
 _GROUP_LENGTH_BYTES = 12
 """Of the element FileMetaInformationGroupLength, after which that many bytes of meta information follow."""
+
+
+@contextmanager
+def damage_refused() -> Iterator[None]:
+    """Refuse as `malformed-seg` what shows its damage only when it is parsed."""
+    try:
+        yield
+    except BROKEN_DATASET as error:
+        raise Refused(SegCode.MALFORMED, f"the SEG is damaged ({type(error).__name__})") from error
 
 
 def open_bounded(path: Path, *, stop_before_pixels: bool = False, listed: FileState | None = None) -> Dataset:
@@ -139,25 +144,21 @@ def _content(path: Path, listed: FileState | None) -> bytes:
 
 def _meta_of(content: bytes) -> FileMetaDataset:
     """Return the file meta information; some write it, against the standard, without VRs."""
-    if content[_META_START - len(_PREFIX) : _META_START] != _PREFIX:
+    if content[PREFIX_OFFSET:META_START] != PREFIX:
         raise InvalidDicomError
     for implicit in (False, True):
         file = BytesIO(content)
-        file.seek(_META_START)
-        meta = read_dataset(file, is_implicit_VR=implicit, is_little_endian=True, stop_when=_beyond_meta)
+        file.seek(META_START)
+        meta = read_dataset(file, is_implicit_VR=implicit, is_little_endian=True, stop_when=beyond_file_meta)
         with suppress(NotImplementedError):
             meta.get("TransferSyntaxUID")
             return FileMetaDataset(meta)
     raise InvalidDicomError
 
 
-def _beyond_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return tag.group != 2
-
-
 def _inflated(meta: FileMetaDataset, content: bytes) -> tuple[Dataset, bytes]:
     """Return the dataset and its bytes, inflated up to the bound; pydicom knows none."""
-    packed = content[_META_START + _GROUP_LENGTH_BYTES + int(meta.FileMetaInformationGroupLength) :]
+    packed = content[META_START + _GROUP_LENGTH_BYTES + int(meta.FileMetaInformationGroupLength) :]
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     plain = inflater.decompress(packed, MAX_SEG_BYTES)
     if inflater.unconsumed_tail:

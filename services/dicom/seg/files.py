@@ -13,7 +13,7 @@ from models.errors import Refused
 from models.uids import SopUid
 from services.dicom.ct.listing import ListedFile, files_under, read_failures, unchanged
 from services.dicom.ct.series import SeriesReading, choose_series
-from services.dicom.seg.bounded import BROKEN_DATASET, open_bounded, sop_class_of
+from services.dicom.seg.bounded import BROKEN_DATASET, damage_refused, open_bounded, sop_class_of
 from services.dicom.seg.frames import SEG_CLASSES, Frame, SegCode
 
 
@@ -103,7 +103,7 @@ def cited_images(path: Path) -> frozenset[str]:
     Source: PS3.3 C.7.6.16.2.6 (derivation image), C.12.2 (common instance reference).
     """
     seg = open_bounded(path, stop_before_pixels=True)
-    try:
+    with damage_refused():
         shared = (seg.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
         groups = seg.get("PerFrameFunctionalGroupsSequence") or [Dataset()]
         listed = (
@@ -112,8 +112,6 @@ def cited_images(path: Path) -> frozenset[str]:
             for item in series.get("ReferencedInstanceSequence") or ()
         )
         return frozenset().union(*(Frame(own, shared).cited() for own in groups)) or frozenset(listed)
-    except BROKEN_DATASET as error:
-        raise Refused(SegCode.MALFORMED, f"the SEG is damaged ({type(error).__name__})") from error
 
 
 def _is_seg(file: ListedFile) -> bool:

@@ -8,7 +8,6 @@ thing twice, both must agree: that is how damage shows.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from pydicom.dataset import Dataset
 from models.corrections.scopes import Mask
 from models.errors import Refused
 from models.organs import Code
-from models.uids import SeriesUid, SopUid
-from services.dicom.seg.bounded import BROKEN_DATASET, open_bounded
+from models.uids import SeriesUid, SopUid, is_uid
+from services.dicom.seg.bounded import damage_refused, open_bounded
 from services.dicom.seg.frames import (
     LABEL_MAP_STORAGE,
     SEG_CLASSES,
@@ -34,12 +33,6 @@ from services.dicom.seg.masks import Masks, fill
 
 DRAWN_BY_A_PERSON = frozenset({"MANUAL", "SEMIAUTOMATIC"})
 """SegmentAlgorithmTypes that say a person drew, or helped to draw, a segment (PS3.3 C.8.20.4)."""
-
-UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
-"""Digits in parts; some viewers begin a part with 0, which says nothing wrong (PS3.5 9.1)."""
-
-MAX_UID = 64
-"""Characters of the longest UID."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +84,6 @@ class SegObject:
     ----------
     sop_instance_uid, series_uid
         Its own identifiers.
-    manufacturer
-        Who wrote it, as far as it says; empty if missing.
-    content_creator
-        ContentCreatorName, empty if missing.
     segments
         In the order of SegmentSequence, without the background of a label map.
     refers_to
@@ -104,8 +93,6 @@ class SegObject:
 
     sop_instance_uid: SopUid
     series_uid: SeriesUid
-    manufacturer: str
-    content_creator: str
     segments: tuple[ReadSegment, ...]
     refers_to: frozenset[SopUid] = frozenset()
 
@@ -141,13 +128,10 @@ def read_seg(path: Path, ct: ReferencedSeries) -> SegObject:
     -----
     Source: PS3.3 A.51, C.8.20.2 (segmentation image), C.7.6.16 (functional groups).
     """
-    seg = open_bounded(path)
-    try:
-        return _read(seg, ct)
-    except BROKEN_DATASET as error:
-        raise Refused(SegCode.MALFORMED, f"the SEG is damaged ({type(error).__name__})") from error
+    return _read(open_bounded(path), ct)
 
 
+@damage_refused()
 def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
     if seg.get("SOPClassUID") not in SEG_CLASSES:
         raise Refused(SegCode.NOT_A_SEG, "the object is not a segmentation")
@@ -167,8 +151,6 @@ def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
     return SegObject(
         sop_instance_uid=SopUid(str(seg.SOPInstanceUID)),
         series_uid=SeriesUid(str(seg.SeriesInstanceUID)),
-        manufacturer=text_in(seg.get("Manufacturer"), seg),
-        content_creator=text_in(seg.get("ContentCreatorName"), seg),
         segments=tuple(_segment(number, items[number], masks[number]) for number in masks.numbers),
         refers_to=listed.union(*(frame.cited_segs() for frame in frames)),
     )
@@ -178,7 +160,7 @@ def _require_uids(seg: Dataset) -> None:
     """Refuse a SEG that nothing can be known by: two of them would be taken for one."""
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
         uid = str(seg.get(keyword) or "")
-        if len(uid) > MAX_UID or not UID_FORM.fullmatch(uid):
+        if not is_uid(uid):
             raise Refused(SegCode.MALFORMED, f"{keyword} is no UID", {"characters": len(uid)})
 
 

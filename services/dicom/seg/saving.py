@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from models.errors import Refused
 from models.uids import SopUid, StudyUid
-from services.dicom.seg.bounded import BROKEN_DATASET, open_bounded
-from services.dicom.seg.frames import SegCode
+from services.dicom.seg.bounded import damage_refused, open_bounded
 from services.dicom.seg.reader import SegObject, text_in
 
 SAYS_NOTHING = frozenset({"", "Unspecified", "UNKNOWN", "0", "1"})
@@ -58,7 +56,7 @@ def saving_of(path: Path) -> Saving:
     PS3.10 table 7.1-1 (ImplementationVersionName).
     """
     seg = open_bounded(path, stop_before_pixels=True)
-    try:
+    with damage_refused():
         return Saving(
             sop_instance_uid=SopUid(str(seg.get("SOPInstanceUID") or "")),
             study_uid=StudyUid(str(seg.get("StudyInstanceUID") or "")),
@@ -66,8 +64,6 @@ def saving_of(path: Path) -> Saving:
             viewer=_viewer(seg),
             saved_at=_saved_at(seg),
         )
-    except BROKEN_DATASET as error:
-        raise Refused(SegCode.MALFORMED, f"the SEG is damaged ({type(error).__name__})") from error
 
 
 def content_digest(seg: SegObject) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from models.judgement.importance import importance
+from models.judgement.importance import importance_ml
 from models.network.heads import Head
 from models.network.training.train import Start, TrainingCase
 from models.network.trunk import Trunk
@@ -229,7 +229,7 @@ class Experiments:
             if organ in REVISED:
                 probability, spread = answered.probability[number], answered.disagreement[number]
                 overlap = masks[number] & (masks.sum(0) > 1)
-                total += importance(probability, spread, overlap, self.contract.spacing_mm).volume_ml
+                total += importance_ml(probability, spread, overlap, self.contract.spacing_mm)
         return total, [float(one) for one in answered.global_feature.mean(0)]
 
     def _partial(self, background: bool) -> Found:

@@ -14,10 +14,10 @@ from models.resampling import (
     patch_on_ct,
     resample,
     subgrid,
-    to_ct_grid,
     to_model_grid,
 )
 from models.volume import Volume
+from tests.support.on_ct import on_ct
 
 
 def wave(lps: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def test_a_field_comes_back_to_where_it_was(columns):
     def ball(lps: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp((np.linalg.norm(lps - centre, axis=-1) - 16) / 2.5))
 
-    back = to_ct_grid(ball(world(grid)).astype(np.float16), grid, ct)
+    back = on_ct(ball(world(grid)).astype(np.float16), grid, ct)
     truth = ball(world(ct))
     assert back.dtype == np.float32
     assert np.abs(back - truth)[truth > 0.05].max() < 0.02  # a fifth of a voxel off would be 0.04
@@ -154,7 +154,7 @@ def test_a_negligible_field_is_an_empty_patch_and_zero_on_the_ct():
     patch, box = patch_on_ct(field, grid, ct)
     assert patch.size == 0
     assert box == (slice(0, 0),) * 3
-    assert not to_ct_grid(np.stack([field, field]), grid, ct).any()
+    assert not on_ct(field, grid, ct).any()
 
 
 @settings(max_examples=25, deadline=None)

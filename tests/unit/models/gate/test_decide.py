@@ -10,11 +10,12 @@ import pytest
 from models.calibration import Calibration, DomainReference, FactsReference, OrganCalibration
 from models.gate.decide import Tuning, decide_without_cases, gate
 from models.gate.evidence import OrganEvidence
-from models.gate.paired import PairedScore, lower_bound_of_mean, mean_difference, patients_needed
+from models.gate.paired import PairedScore, bootstrap_mean, mean_difference, patients_needed
 from models.gate.release_faults import release_faults
 from models.gate.report import Decision, GatePolicy, GateReport
 from models.metrics.dsc import Outcome
 from models.release import Release, sha256_hex
+from tests.support.paired import changed, paired
 from tests.support.paper_releases import paper_contract, paper_release
 
 ORGANS = ("liver", "stomach", "aorta")
@@ -34,7 +35,7 @@ Difference = Callable[[np.random.Generator, int], np.ndarray]
 def scores(difference: np.ndarray, base: float = 0.8, tuned: bool = True) -> tuple[PairedScore, ...]:
     """One case per patient, sites A and B in turn."""
     return tuple(
-        PairedScore(
+        paired(
             case=f"case-{n}",
             patient=f"patient-{n}",
             site="AB"[n % 2],
@@ -105,7 +106,7 @@ def test_one_changed_bit_in_an_untouched_answer_is_refused():
     stomach = scores(better(30))
     found = evidence(stomach)
     cases = found["aorta"].gate_set
-    found["aorta"] = OrganEvidence((replace(cases[0], candidate_digest="other"), *cases[1:]))
+    found["aorta"] = OrganEvidence((changed(cases[0], candidate_digest="other"), *cases[1:]))
     report = gate(INCUMBENT, CANDIDATE, STOMACH, found, "python/cpu", FAST)
     assert report.decision is Decision.REFUSE
     assert codes(report) == {"untouched-output-changed"}
@@ -158,9 +159,9 @@ def test_an_equal_but_noisy_candidate_is_insufficient_with_the_n_that_would_do()
 def test_a_new_error_of_presence_is_refused(outcome, code):
     cases = scores(better(30))
     before = Outcome.PRESENT if outcome is Outcome.MISSED else Outcome.ABSENT
-    one = replace(cases[7], candidate_dsc=0.0, incumbent_outcome=before, candidate_outcome=outcome)
+    one = changed(cases[7], candidate_dsc=0.0, incumbent_outcome=before, candidate_outcome=outcome)
     if outcome is Outcome.HALLUCINATED:
-        one = replace(one, incumbent_dsc=None)
+        one = changed(one, incumbent_dsc=None)
     report = decide((*cases[:7], one, *cases[8:]))
     assert report.decision is Decision.REFUSE
     assert code in codes(report)
@@ -168,7 +169,7 @@ def test_a_new_error_of_presence_is_refused(outcome, code):
 
 def test_a_miss_the_incumbent_shares_is_no_veto():
     cases = scores(better(30))
-    one = replace(
+    one = changed(
         cases[7], incumbent_dsc=0.0, candidate_dsc=0.0,
         incumbent_outcome=Outcome.MISSED, candidate_outcome=Outcome.MISSED,
     )  # fmt: skip
@@ -307,7 +308,7 @@ def test_a_gain_shown_on_accepted_truth_alone_decides_nothing():
 
 def test_a_loss_against_truth_accepted_from_the_incumbent_is_shown_and_vetoes_nothing():
     lost = not_independent(np.full(6, -0.5), "accepted-from-1")
-    missed = tuple(replace(s, candidate_dsc=0.0, candidate_outcome=Outcome.MISSED) for s in lost[:2])
+    missed = tuple(changed(s, candidate_dsc=0.0, candidate_outcome=Outcome.MISSED) for s in lost[:2])
     stomach = scores(better(30)) + missed + lost[2:]
     report = decide(stomach)
     assert (report.decision, codes(report)) == (Decision.PROMOTE, set())
@@ -340,14 +341,14 @@ def test_evidence_must_cover_the_contract():
 
 
 def test_the_bound_of_equal_values_is_their_mean_and_of_one_value_none():
-    assert lower_bound_of_mean(np.full(12, 0.03), 0.95, 99, 0) == pytest.approx(0.03)
-    assert lower_bound_of_mean(np.array([0.03]), 0.95, 99, 0) is None
+    assert bootstrap_mean(np.full(12, 0.03), 0.95, 99, 0)[0] == pytest.approx(0.03)
+    assert bootstrap_mean(np.array([0.03]), 0.95, 99, 0)[0] is None
     assert mean_difference((), 0.95, 99, 0) is None
 
 
 def test_the_bound_lies_above_the_true_mean_about_one_time_in_twenty():
     rng = np.random.default_rng(11)
-    above = [lower_bound_of_mean(rng.normal(0, 0.05, 30), 0.95, 499, n) > 0 for n in range(400)]
+    above = [bootstrap_mean(rng.normal(0, 0.05, 30), 0.95, 499, n)[0] > 0 for n in range(400)]
     assert np.mean(above) == pytest.approx(0.05, abs=0.035)
 
 

@@ -15,6 +15,7 @@ from models.gate.release_faults import release_faults
 from models.gate.report import Decision, GateReport
 from models.metrics.dsc import Outcome
 from models.release import Release, sha256_hex
+from tests.support.paired import changed, paired
 from tests.unit.models.gate.test_decide import (
     CANDIDATE,
     CONTRACT,
@@ -37,18 +38,15 @@ def with_spleen(release: Release = INCUMBENT) -> Release:
 def drawn(*dsc: float | None, outcome: Outcome | None = Outcome.PRESENT) -> list[PairedScore]:
     """Return the candidate's scores, one case of a patient each; None of a case in which nobody drew it."""
     return [
-        PairedScore(
+        paired(
             case=f"case-{n:02}",
             patient=f"patient-{n}",
             site="AB"[n % 2],
             origin="independent",
-            incumbent_digest=None,
             candidate_digest=f"{n} spleen",
-            incumbent_dsc=None,
             candidate_dsc=one,
-            incumbent_outcome=None,
             candidate_outcome=None if one is None else outcome,
-            taken_voxels={"stomach": 2},
+            candidate_overlaps={"stomach": 2},
         )
         for n, one in enumerate(dsc)
     ]
@@ -135,7 +133,7 @@ def test_a_bound_that_is_claimed_of_it_is_checked(dsc: float, refused: set[str])
     known = {"liver": OrganCalibration(0.05, 0.9, 20)}
     incumbent = replace(INCUMBENT, calibration=Calibration("python/cpu", known, domain))
     claims = replace(incumbent.calibration, organs={**known, "spleen": OrganCalibration(0.05, 0.9, 40)})
-    spleen = [replace(one, candidate_sdc=0.95) for one in drawn(*[dsc] * 30)]
+    spleen = [changed(one, candidate_expected_dsc=0.95) for one in drawn(*[dsc] * 30)]
     same = OrganEvidence(scores(np.zeros(30), tuned=False))
     found = {**dict.fromkeys(ORGANS, same), "spleen": OrganEvidence(tuple(spleen))}
     candidate = replace(with_spleen(), calibration=claims)

@@ -17,6 +17,7 @@ from models.gate.noise import tail_share
 from models.gate.paired import MeanDifference, PairedScore
 from models.gate.report import BoundCheck, Decision, GateReport
 from models.metrics.dsc import Outcome
+from tests.support.paired import changed
 from tests.unit.models.gate.test_decide import (
     CALIBRATION,
     CANDIDATE,
@@ -40,11 +41,11 @@ def noisy(found: tuple[PairedScore, ...], deviation: float, seed: int = 1) -> tu
     """The incumbent moves by so much on further scans; surfaces as the DSC."""
     drawn = np.random.default_rng(seed).normal(0, deviation, (len(found), 2))
     return tuple(
-        replace(
+        changed(
             s,
-            incumbent_nsd=s.incumbent_dsc,
-            candidate_nsd=s.candidate_dsc,
-            again=tuple((s.incumbent_dsc + d, s.incumbent_dsc + d) for d in moved),
+            incumbent_nsd=s.incumbent.dsc,
+            candidate_nsd=s.candidate.dsc,
+            again=tuple((s.incumbent.dsc + d, s.incumbent.dsc + d) for d in moved),
         )
         for s, moved in zip(found, drawn, strict=True)
     )
@@ -90,7 +91,7 @@ def test_a_site_whose_patients_have_not_the_organ_does_not_cover_it() -> None:
     absent = {"incumbent_outcome": Outcome.ABSENT, "candidate_outcome": Outcome.ABSENT}
     none = {"incumbent_dsc": None, "candidate_dsc": None}
     found = tuple(
-        replace(s, **none, **absent) if s.site == "B" and n > 5 else s
+        changed(s, **none, **absent) if s.site == "B" and n > 5 else s
         for n, s in enumerate(scores(better(60)))
     )
     report = decide(found)
@@ -153,19 +154,19 @@ def test_one_lost_case_goes_to_a_person_and_three_are_refused(lost: int, decisio
 
 def test_a_rough_surface_is_found_though_the_dsc_gains() -> None:
     found = noisy(scores(better(30, gain=0.08, deviation=0.01)), 0.01)
-    rough = tuple(replace(s, candidate_nsd=s.incumbent_nsd - 0.05) for s in found)
+    rough = tuple(changed(s, candidate_nsd=s.incumbent.nsd - 0.05) for s in found)
     report = decide(rough)
     assert (report.decision, codes(report)) == (Decision.REFUSE, {"surface-worse-than-incumbent"})
     assert stomach(report).surface.mean == pytest.approx(-0.05)
-    holed = (replace(found[0], candidate_nsd=found[0].incumbent_nsd - 0.3), *found[1:])
+    holed = (changed(found[0], candidate_nsd=found[0].incumbent.nsd - 0.3), *found[1:])
     assert codes(decide(holed)) == {"surface-loss"}
 
 
 def test_presence_is_counted_apart_for_both_releases() -> None:
     cases = list(scores(better(30)))
     absent = {"incumbent_outcome": Outcome.ABSENT, "candidate_outcome": Outcome.ABSENT}
-    cases[0] = replace(cases[0], incumbent_dsc=None, candidate_dsc=None, **absent)
-    cases[1] = replace(cases[1], incumbent_dsc=0.0, incumbent_outcome=Outcome.MISSED)
+    cases[0] = changed(cases[0], incumbent_dsc=None, candidate_dsc=None, **absent)
+    cases[1] = changed(cases[1], incumbent_dsc=0.0, incumbent_outcome=Outcome.MISSED)
     presence = stomach(decide(tuple(cases))).presence
     assert (presence["incumbent"].present, presence["incumbent"].missed, presence["incumbent"].absent) == (
         28, 1, 1,
@@ -175,24 +176,29 @@ def test_presence_is_counted_apart_for_both_releases() -> None:
 
 def test_voxels_taken_from_other_organs_are_counted() -> None:
     found = scores(better(30))
-    found = (replace(found[0], taken_voxels={"liver": 7}), replace(found[1], taken_voxels={"liver": 5}))
+    found = (
+        changed(found[0], candidate_overlaps={"liver": 7}),
+        changed(found[1], candidate_overlaps={"liver": 5}),
+    )
     assert stomach(decide((*found, *scores(better(30))[2:]))).taken_voxels == {"liver": 12}
 
 
 def test_bounds_that_hold_less_often_than_they_claim_are_refused() -> None:
     claimed = OrganCalibration(quantile=0.05, confidence=0.9, cases=20)
-    found = tuple(replace(s, candidate_sdc=0.95) for s in scores(np.linspace(0.0, 0.2, 20)))
+    found = tuple(changed(s, candidate_expected_dsc=0.95) for s in scores(np.linspace(0.0, 0.2, 20)))
     check = bound_check(found, claimed)
     assert check == BoundCheck(cases=20, held=10, confidence=0.9, calibrated_on=20)
     assert bound_check(found, None) is None
     assert [reason.code for reason in bound_holds(check, 0.05)] == ["bound-not-held"]
-    twins = tuple(replace(s, case=f"{s.case}, again", candidate_sdc=0.0) for s in found)
+    twins = tuple(changed(s, case=f"{s.case}, again", candidate_expected_dsc=0.0) for s in found)
     assert bound_check((*found, *twins), claimed) == check, "cases of one patient count as one"
 
 
 def test_what_is_counted_of_bounds_can_be_written_down() -> None:
     claimed = OrganCalibration(quantile=0.05, confidence=0.9, cases=20)
-    found = tuple(replace(s, candidate_sdc=np.float64(0.5)) for s in scores(np.linspace(0.0, 0.2, 20)))
+    found = tuple(
+        changed(s, candidate_expected_dsc=np.float64(0.5)) for s in scores(np.linspace(0.0, 0.2, 20))
+    )
     check = bound_check(found, claimed)
     assert check is not None
     assert json.loads(json.dumps(asdict(check)))["held"] == check.held > 0
@@ -216,7 +222,7 @@ def test_a_recalibrated_release_needs_a_person_and_its_bounds_are_checked() -> N
     anew = dict.fromkeys(ORGANS, OrganCalibration(0.08, 0.9, 24))
     after = replace(before, number=2, parent=1, calibration=replace(CALIBRATION, organs=anew))
     same = scores(np.zeros(30), tuned=False)
-    found = {o: OrganEvidence(tuple(replace(s, candidate_sdc=0.85) for s in same)) for o in ORGANS}
+    found = {o: OrganEvidence(tuple(changed(s, candidate_expected_dsc=0.85) for s in same)) for o in ORGANS}
     report = gate(before, after, Tuning(recalibrated=True), found, "python/cpu", FAST)
     assert (report.decision, codes(report)) == (Decision.NEEDS_APPROVAL, {"recalibrated"})
     assert [organ.bound.held for organ in report.organs] == [30, 30, 30]

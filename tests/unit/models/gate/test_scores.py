@@ -8,7 +8,8 @@ import pytest
 
 from models.calibration import Calibration, DomainReference, OrganCalibration
 from models.errors import InvalidRelease
-from models.gate.scores import OrganScore, pair, score_organs
+from models.gate.organ_score import OrganScore
+from models.gate.scores import pair, score_organs
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.metrics.dsc import Outcome
@@ -72,8 +73,8 @@ def test_a_bound_is_checked_only_where_the_reader_would_be_told_one(
     release: Release, profile: str, claims: bool
 ) -> None:
     scores = score_organs(answer(by=release), release, VOLUME, GRID, truth(), profile)
-    assert (scores["liver"].sdc is not None) is claims
-    assert scores["spleen"].sdc is None
+    assert (scores["liver"].expected_dsc is not None) is claims
+    assert scores["spleen"].expected_dsc is None
 
 
 def test_what_was_just_measured_is_what_comes_back_from_its_file() -> None:
@@ -88,8 +89,9 @@ def test_what_was_just_measured_is_what_comes_back_from_its_file() -> None:
 def test_scores_come_back_from_json_and_pair() -> None:
     one, two = OrganScore("a", 0.5, Outcome.PRESENT), OrganScore("b", None, Outcome.ABSENT)
     assert [OrganScore.from_json(json.loads(json.dumps(s.to_json()))) for s in (one, two)] == [one, two]
+    assert replace(one, expected_dsc=0.9).to_json()["sdc"] == 0.9  # as kept scores have it
     found = pair(one, two, case="c", patient="p", site="A", origin="independent", groups={})
-    assert (found.incumbent_dsc, found.candidate_digest, found.candidate_outcome) == (
+    assert (found.incumbent.dsc, found.candidate.digest, found.candidate.outcome) == (
         0.5,
         "b",
         Outcome.ABSENT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from models.errors import Refused
 from models.inference.windows import scale_hu
 from models.network.checkpoints.file import read_tensors
 from models.network.checkpoints.importing import PUBLISHED_ORGANS, import_checkpoint
-from models.network.heads import HeadSpec, TextDrivenHead, add_taps, build_head, with_taps
+from models.network.heads import HeadSpec, TextDrivenHead, build_head, with_taps
 from models.network.training.sampling import VoxelSample, gather_taps
 from models.network.trunk_kinds import build_trunk
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
@@ -313,7 +314,7 @@ def test_a_plain_network_that_cannot_be_served_as_trained_is_refused(network, or
 def test_a_head_of_another_form_takes_taps_as_any_head_does(form, output):
     spec = HeadSpec(5, global_channels=14 if form == "text-driven" else 0, form=form)
     head = build_head(spec).requires_grad_(False)
-    full = add_taps(spec, neighbourhood=True, coarse=((1, 6), (2, 8), (3, 10)))
+    full = replace(spec, neighbourhood=True, coarse=((1, 6), (2, 8), (3, 10)))
     richer = with_taps(head, full).requires_grad_(False)
     torch.testing.assert_close(richer(output), head(output))
     for name, tensor in richer.state_dict().items():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from models.errors import StorageFailed, TrainingDiverged
 from models.geometry import Geometry
-from models.network.heads import add_taps, with_taps
+from models.network.heads import with_taps
 from models.network.training.state import Keep, read_state, whole_state, write_state
 from models.network.training.train import (
     TrainingCase,
@@ -159,9 +160,7 @@ def test_an_organ_that_is_not_labelled_teaches_nothing(contract):
 def test_a_run_goes_on_from_given_weights_and_leaves_them_as_they_are(contract):
     few = TrainingSettings(steps=2, warm_up=1)
     trunk, heads = train([_case(0)], contract, few, lambda _: None)
-    richer = {
-        organ: with_taps(head, add_taps(head.spec, neighbourhood=True)) for organ, head in heads.items()
-    }
+    richer = {organ: with_taps(head, replace(head.spec, neighbourhood=True)) for organ, head in heads.items()}
     before = trunk_to_bytes(trunk)
     on, on_heads = train([_case(0)], contract, few, lambda _: None, start=(trunk, richer))
     assert trunk_to_bytes(trunk) == before != trunk_to_bytes(on)
@@ -181,7 +180,7 @@ def test_heads_with_more_taps_and_heads_without_answer_alike(contract):
     trunk, heads = train([_case(0)], contract, TrainingSettings(steps=1), lambda _: None)
     output = trunk(torch.rand(1, 1, *contract.window_shape))
     plain = list(heads.values())
-    richer = [with_taps(head, add_taps(head.spec, neighbourhood=True)) for head in plain]
+    richer = [with_taps(head, replace(head.spec, neighbourhood=True)) for head in plain]
     torch.testing.assert_close(logits(plain, output), logits(richer, output), atol=1e-5, rtol=1e-5)
 
 

@@ -37,7 +37,7 @@ PLACES = {
 
 
 def seg(*segments: ReadSegment) -> SegObject:
-    return SegObject("1.2.3", "1.2", "", "", segments)
+    return SegObject("1.2.3", "1.2", segments)
 
 
 def sent_segment(number: int, key: str) -> ReadSegment:

@@ -40,7 +40,7 @@ def result(uid: str, **masks: np.ndarray) -> SegObject:
         )
         for n, key in enumerate(KEYS, start=1)
     )
-    return SegObject(uid, "1.2", "", "", segments)
+    return SegObject(uid, "1.2", segments)
 
 
 def rough(mask: np.ndarray, seed: int, voxels: int = 60) -> np.ndarray:
@@ -57,7 +57,7 @@ def edited(base: SegObject, **masks: np.ndarray) -> SegObject:
         ReadSegment(s.number, s.label, None, None, None, "MANUAL", masks.get(s.label.lower(), s.mask))
         for s in base.segments
     )
-    return SegObject("9.9", "9", "", "", segments)
+    return SegObject("9.9", "9", segments)
 
 
 FIRST = result("1")

@@ -1,0 +1,105 @@
+"""What the servers of the local stack have in common: a folder, a log, one process and a note of it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, Generic, TypeVar
+
+from deploy.stack import local_process
+from deploy.stack.local_process import LocalProcess
+from services.files import replace
+
+Process = TypeVar("Process", bound=LocalProcess)
+
+
+class LocalServer(Generic[Process]):
+    """A server of one Organloop home; it outlives the command that started it.
+
+    Parameters
+    ----------
+    home
+        Folder of all it writes.
+    log, state
+        Names in it: of what the server says, and of the note that finds its process again.
+    """
+
+    name: ClassVar[str]
+    """What a message calls it."""
+    kind: type[Process]
+    """What its state file holds."""
+    grace_seconds: ClassVar[float] = 10.0
+    """How long it has to end when asked."""
+
+    def __init__(self, home: Path, log: str = "server.log", state: str = "server.json") -> None:
+        self._home = home.resolve()
+        self.log = self._home / log
+        self._state = self._home / state
+
+    @property
+    def process(self) -> Process | None:
+        """The running server, or None; it has answered once, and may be busy now."""
+        try:
+            process = self.kind(**self._read(json.loads(self._state.read_bytes())))
+        except FileNotFoundError:
+            return None
+        return process if process.alive else None
+
+    @property
+    def url(self) -> str | None:
+        """Where it is reached; None while it does not answer."""
+        process = self.process
+        return process.url if process and self._answers(process) else None
+
+    def stop(self) -> None:
+        """Stop the server and all it started; what it keeps stays; none is no error."""
+        process = self.process
+        if process is not None:
+            local_process.stop(process, grace_seconds=self.grace_seconds)
+        self._state.unlink(missing_ok=True)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _launch(self, command: Sequence[str], env: Mapping[str, str], *facts: Any) -> Process:
+        """Start a process and note it, with what else its kind holds."""
+        started = local_process.start(command, log=self.log, env=env)
+        process = self.kind(started.pid, started.started, *facts)
+        replace(self._state, json.dumps(self._written(asdict(process))).encode())
+        return process
+
+    def _await(self, process: Process, seconds: float = local_process.START_SECONDS) -> Process:
+        """Return the process once it answers; `StartFailed` if it ends or does not in time."""
+        local_process.wait_until(
+            lambda: self._answers(process),
+            process=process,
+            log=self.log,
+            name=self.name,
+            deadline_seconds=seconds,
+        )
+        return process
+
+    def _answers(self, process: Process) -> bool:
+        raise NotImplementedError
+
+    def _read(self, noted: dict[str, Any]) -> dict[str, Any]:
+        return noted
+
+    def _written(self, noted: dict[str, Any]) -> dict[str, Any]:
+        return noted
+
+
+def answer_of(address: str, seconds: float = 5.0) -> bytes | None:
+    """Return what an address answers in time, None if it does not or with an error."""
+    try:
+        with urllib.request.urlopen(address, timeout=seconds) as answer:
+            return answer.read() if answer.status == http.HTTPStatus.OK else None
+    except (OSError, http.client.HTTPException):
+        return None
