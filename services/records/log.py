@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import ColumnElement, Select, Text, func, literal_column, select
 
+from models.documents import name_of
 from models.errors import StorageFailed
 from services.records.entries import Line
 from services.records.events.event import E_co, Event, Recorded, kinds
@@ -79,7 +80,7 @@ def _wanted(
     if key is not None:
         wanted = wanted.where(EventRow.key == key)
     for name, value in by.items():
-        (column,) = {kind.column(name) for kind in of}
+        (column,) = {name_of(kind, name) for kind in of}
         wanted = wanted.where(_value(column) == str(value))
     return wanted
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from services.records.events.event import Event, left_out_if_none
+from models.documents import LEFT_OUT
+from services.records.events.event import Event
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrivalEvent(Event):
     """What became of one arrival; `uid` is the study's, or of a SEG its SOP Instance UID."""
 
-    uid: str | None = left_out_if_none()
-    study_uid: str | None = left_out_if_none()
-    code: str | None = left_out_if_none()
-    version: str | None = left_out_if_none()
-    attempts: int | None = left_out_if_none()
-    interrupted: int | None = left_out_if_none()
+    uid: Annotated[str | None, LEFT_OUT] = None
+    study_uid: Annotated[str | None, LEFT_OUT] = None
+    code: Annotated[str | None, LEFT_OUT] = None
+    version: Annotated[str | None, LEFT_OUT] = None
+    attempts: Annotated[int | None, LEFT_OUT] = None
+    interrupted: Annotated[int | None, LEFT_OUT] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +56,10 @@ class StudyRefused(ArrivalEvent):
 
     what: ClassVar[str] = "study-refused"
 
-    characters: int | None = left_out_if_none()
-    digest: str | None = left_out_if_none()
-    detail: str | None = left_out_if_none()
-    measured: Mapping[str, object] | None = left_out_if_none()
+    characters: Annotated[int | None, LEFT_OUT] = None
+    digest: Annotated[str | None, LEFT_OUT] = None
+    detail: Annotated[str | None, LEFT_OUT] = None
+    measured: Annotated[Mapping[str, object] | None, LEFT_OUT] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +68,9 @@ class CorrectionRefused(ArrivalEvent):
 
     what: ClassVar[str] = "correction-refused"
 
-    digest: str | None = left_out_if_none()
-    detail: str | None = left_out_if_none()
-    measured: Mapping[str, object] | None = left_out_if_none()
+    digest: Annotated[str | None, LEFT_OUT] = None
+    detail: Annotated[str | None, LEFT_OUT] = None
+    measured: Annotated[Mapping[str, object] | None, LEFT_OUT] = None
 
 
 @dataclass(frozen=True, kw_only=True)

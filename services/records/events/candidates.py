@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from services.records.events.event import Event, left_out_if_none, named
+from models.documents import LEFT_OUT, called
+from services.records.events.event import Event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,8 @@ class CandidateTaught(CandidateMade):
     `run` is the key of all that it depends on: who runs the same again is told this candidate.
     """
 
-    run: str = named("key")
-    taught: Mapping[str, tuple[str, ...]] | None = left_out_if_none()
+    run: Annotated[str, called("key")]
+    taught: Annotated[Mapping[str, tuple[str, ...]] | None, LEFT_OUT] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class TuningDeclined(Event):
 
     what: ClassVar[str] = "tuning-declined"
 
-    run: str = named("key")
+    run: Annotated[str, called("key")]
     report: Mapping[str, object]
     seconds: Mapping[str, float]
 

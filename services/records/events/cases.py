@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from models.documents import called
 from services.records.entries import ErasedCase
-from services.records.events.event import Event, named
+from services.records.events.event import Event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class SetFrozen(Event):
 
     what: ClassVar[str] = "set-frozen"
 
-    purpose: str = named("set")
+    purpose: Annotated[str, called("set")]
     version: int = 1
     digest: str
     cases: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any, ClassVar, Generic, Self, TypeVar
@@ -13,11 +13,6 @@ from models.documents import from_json, to_json
 
 CONCERNS = ("arrivals", "results", "corrections", "cases", "candidates", "gate", "serving", "operations")
 """Modules of this package in which kinds are defined."""
-
-
-def left_out_if_none() -> Any:
-    """Return the default of a field that an event's payload leaves out where there is nothing to say."""
-    return field(default=None, metadata={"left_out": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +34,7 @@ class Event:
 
     def payload(self) -> dict[str, Any]:
         """Return what the log keeps, as JSON holds it."""
-        named = {one.metadata.get("name", one.name): one for one in fields(self)}
-        values = to_json(self)
-        return {
-            name: values[one.name]
-            for name, one in named.items()
-            if values[one.name] is not None or "left_out" not in one.metadata
-        }
+        return dict(to_json(self))
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Self:
@@ -56,27 +45,7 @@ class Event:
         ValueError
             If it tells none of this kind.
         """
-        names = {one.metadata["name"]: one.name for one in fields(cls) if "name" in one.metadata}
-        return from_json(cls, {names.get(name, name): value for name, value in payload.items()})
-
-    @classmethod
-    def column(cls, name: str) -> str:
-        """Return the name that a field has in the payload.
-
-        Raises
-        ------
-        AttributeError
-            If the kind has no such field: asking for it would find nothing, and say nothing.
-        """
-        for one in fields(cls):
-            if one.name == name:
-                return str(one.metadata.get("name", name))
-        raise AttributeError(f"{cls.__name__} has no field {name}")
-
-
-def named(name: str, default: Any = MISSING) -> Any:
-    """Return a field whose name in the payload is another one, as a word of Python cannot be."""
-    return field(default=default, metadata={"name": name})
+        return from_json(cls, payload)
 
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)

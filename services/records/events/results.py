@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from services.records.events.event import Event, left_out_if_none, named
+from models.documents import LEFT_OUT, called
+from services.records.events.event import Event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,11 +16,11 @@ class ResultRecorded(Event):
 
     what: ClassVar[str] = "result-recorded"
 
-    result: str = named("key")
+    result: Annotated[str, called("key")]
     study_uid: str
     release: int
     objects: Mapping[str, str]
-    site: str | None = left_out_if_none()
+    site: Annotated[str | None, LEFT_OUT] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from services.records.events.event import Event, left_out_if_none, named
+from models.documents import LEFT_OUT, called
+from services.records.events.event import Event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class ReleaseStateChanged(Event):
     release: int
     digest: str
     state: str
-    reason: str | None = left_out_if_none()
+    reason: Annotated[str | None, LEFT_OUT] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +28,8 @@ class IncumbentChanged(Event):
 
     what: ClassVar[str] = "incumbent-changed"
 
-    before: int | None = named("from")
-    after: int = named("to")
+    before: Annotated[int | None, called("from")]
+    after: Annotated[int, called("to")]
     reason: str
     act: str = "promotion"
     """`promotion`, `rollback`, or `golden-failed`, when golden studies take one back."""
