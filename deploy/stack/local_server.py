@@ -17,6 +17,8 @@ from services.files import replace
 
 Process = TypeVar("Process", bound=LocalProcess)
 
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy knows this machine's own
+
 
 class LocalServer(Generic[Process]):
     """A server of one Organloop home; it outlives the command that started it.
@@ -96,10 +98,10 @@ class LocalServer(Generic[Process]):
         return noted
 
 
-def answer_of(address: str, seconds: float = 5.0) -> bytes | None:
-    """Return what an address answers in time, None if it does not or with an error."""
+def answer_of(address: str, seconds: float = 5.0, *, direct: bool = True) -> bytes | None:
+    """Return what an address answers in time, past any proxy if direct; None if it does not, or an error."""
     try:
-        with urllib.request.urlopen(address, timeout=seconds) as answer:
+        with (_DIRECT.open if direct else urllib.request.urlopen)(address, timeout=seconds) as answer:
             return answer.read() if answer.status == http.HTTPStatus.OK else None
     except (OSError, http.client.HTTPException):
         return None

@@ -116,7 +116,7 @@ def wait_for_api(api_url: str, seconds: float) -> None:
         If it has not by then.
     """
     deadline = time.monotonic() + seconds
-    while not _healthy(api_url):
+    while not _healthy(api_url, direct=False):
         if time.monotonic() > deadline:
             raise StartFailed(f"the Prefect server at {api_url} has not answered for {seconds:.0f} s")
         time.sleep(1)
@@ -126,5 +126,5 @@ def _api_url(port: int) -> str:
     return f"http://127.0.0.1:{port}/api"
 
 
-def _healthy(api_url: str) -> bool:
-    return answer_of(f"{api_url}/health", seconds=2) is not None
+def _healthy(api_url: str, *, direct: bool = True) -> bool:
+    return answer_of(f"{api_url}/health", seconds=2, direct=direct) is not None

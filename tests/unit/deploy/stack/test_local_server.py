@@ -1,7 +1,11 @@
 """What the servers of the local stack have in common."""
 
 import json
+import urllib.request
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
@@ -73,3 +77,25 @@ def test_a_note_of_an_earlier_program_is_read(tmp_path):
 
 def test_where_nobody_listens_there_is_no_answer():
     assert answer_of("http://127.0.0.1:9/", seconds=1) is None
+
+
+def test_this_machine_is_asked_past_any_proxy(monkeypatch):
+    class Says(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(HTTPStatus.OK if self.path == "/" else HTTPStatus.NOT_FOUND)
+            self.end_headers()
+            self.wfile.write(b"well")
+
+        def log_message(self, format, *args):
+            pass
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps what the environment said first
+    with ThreadingHTTPServer(("127.0.0.1", 0), Says) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        assert answer_of(f"{address}/") == b"well"
+        assert answer_of(f"{address}/none") is None
+        assert answer_of(f"{address}/", direct=False) is None
+        server.shutdown()
