@@ -9,6 +9,8 @@ import typer
 from rich.table import Table
 
 from deploy.cli.console import Json, Outcome, answer, progress, table
+from models.documents import to_json
+from models.gate.document import GateDocument
 from models.release import Release
 from services.settings import Settings
 
@@ -36,7 +38,7 @@ def gate(
     """
 
     def verb() -> Outcome:
-        from flows.gate.gate_candidate import all_reasons, gate_candidate
+        from flows.gate.gate_candidate import gate_candidate
         from flows.gate.page import what_to_do
         from flows.gate.trial import trial_of
         from services.records.entries import ReleaseState
@@ -45,15 +47,15 @@ def gate(
 
         services = connect(Settings())
         report = gate_candidate(number, services, progress)
-        against = f"release {number} against release {report['incumbent_release']}: {report['decision']}"
-        reasons = [f"{reason['code']}: {reason['detail']}" for reason in report["reasons"]]
+        against = f"release {number} against release {report.incumbent_release}: {report.decision}"
+        reasons = [f"{reason.code}: {reason.detail}" for reason in report.reasons]
         page = GateReports(services.releases.folder).path(trial_of(number, services)).with_suffix(".html")
         shown = (f"report: {page.resolve()}",) if page.exists() else ()
-        todo = dict.fromkeys(filter(None, map(what_to_do, all_reasons(report))))
+        todo = dict.fromkeys(filter(None, map(what_to_do, report.all_reasons)))
         state = services.records.release_states().get(number)
         if state is ReleaseState.DECLINED:  # whatever the gate says
             todo = {f"release {number} was declined by a person: it can never serve": None}
-        document = {**report, "state": state}
+        document = {**to_json(report), "state": state}
         return Outcome(document, (against, *reasons, *_organ_table(report), *todo, *shown))
 
     answer(verb, as_json)
@@ -177,7 +179,7 @@ def _changed(done: Promoted | RolledBack, not_reached: Collection[str] = ()) -> 
     return Outcome(done, (line, *(f"not reached: {why}" for why in not_reached)))
 
 
-def _organ_table(report: dict[str, Any]) -> list[Table]:
+def _organ_table(report: GateDocument) -> list[Table]:
     from flows.gate.gate_candidate import organ_rows
 
     rows = organ_rows(report)

@@ -93,7 +93,7 @@ def _loop(phantoms: Phantoms, settings: Settings, begin: float) -> Outcome:
         NOT_CLINICAL,
         "Release 1 on unseen studies:",
         _shown(*summary(turned.before)),
-        f"After one turn of the loop ({turned.gate['decision']}):",
+        f"After one turn of the loop ({turned.gate.decision}):",
         _shown(columns, rows),
         _last(report, settings, begin),
     )

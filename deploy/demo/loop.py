@@ -26,6 +26,7 @@ from flows.segmentation.flow import segment_study
 from flows.tuning.tune import tune
 from models.corrections.ledger import INDEPENDENT
 from models.errors import OrganloopError
+from models.gate.document import GateDocument
 from models.organs import ORGANS, organ
 from models.resampling import to_model_grid
 from models.tuning.settings import Level, TuningSettings
@@ -67,7 +68,7 @@ class Loop:
     after: tuple[Outcome, ...]
     ledgers: tuple[dict[str, Any], ...]
     tuning: dict[str, Any]
-    gate: dict[str, Any]
+    gate: GateDocument
     promotion: Promoted | None
     rollback: RolledBack | None
     identical: tuple[str, ...]
@@ -77,7 +78,7 @@ class Loop:
         untouched = [key for key in ORGANS if key not in self.tuning["organs"]]
         faults = [f"{key} was not tuned and has other bits" for key in untouched if key not in self.identical]
         if self.promotion is None:
-            faults.append(f"release {self.tuning['release']} was not promoted: {self.gate['decision']}")
+            faults.append(f"release {self.tuning['release']} was not promoted: {self.gate.decision}")
         elif self.rollback is None or self.rollback.release != self.tuning["parent"]:
             faults.append("the rollback did not lead back to the release before")
         return tuple(faults)
@@ -109,14 +110,14 @@ def run(folder: Path, phantoms: Phantoms, services: Services, progress: Progress
     gate = gate_candidate(number, services, progress)
     progress("the nightly flow finds the same candidate and the same decision, and shows them in Prefect")
     night = nightly_tuning(str(LEVEL))
-    if (night["tuning"]["digest"], night["gate"]["decision"]) != (tuning["digest"], gate["decision"]):
+    if (night["tuning"]["digest"], night["gate"].decision) != (tuning["digest"], gate.decision):
         raise OrganloopError("the nightly flow came to another candidate or decision")
     identical = _identical(unseen[0], number, services.releases, services.segmenter)
     promotion = back = None
     after = before
-    if gate["decision"] in ("promote", "needs-approval"):
-        progress(f"the gate says {gate['decision']}: release {number} is promoted in the demo's name")
-        reason = f"demonstration, nobody has read the figures; the gate's decision is {gate['decision']}"
+    if gate.decision in ("promote", "needs-approval"):
+        progress(f"the gate says {gate.decision}: release {number} is promoted in the demo's name")
+        reason = f"demonstration, nobody has read the figures; the gate's decision is {gate.decision}"
         promotion = promote_release(number, approver="demo", reason=reason)
         progress(f"unseen studies again, segmented by release {number}")
         after = _segmented(unseen, folder / "results" / str(number), progress)

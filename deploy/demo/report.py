@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy.demo.loop import READER_CORRECTS, Loop
 from deploy.demo.outcome import Outcome
-from flows.gate.gate_candidate import all_reasons, organ_rows
+from flows.gate.gate_candidate import organ_rows
 from models.organs import ORGANS, organ
 from services.pictures import slices as pictures
 from services.pictures.gate_plots import differences
@@ -166,13 +166,11 @@ def _tuning_sentence(tuning: dict[str, Any]) -> str:
 
 def _gate(page: Page, loop: Loop) -> None:
     gate = loop.gate
-    cases = gate["gate_set"]["cases"] if gate["gate_set"] else 0
-    page.heading(f"The gate: {gate['decision']}")
-    page.sentence(
-        f"Release {gate['release']} against release {gate['incumbent_release']}, {cases} gate cases."
-    )
-    for reason in all_reasons(gate):
-        page.sentence(f"{reason['code']}: {reason['detail']}")
+    cases = gate.gate_set.cases if gate.gate_set else 0
+    page.heading(f"The gate: {gate.decision}")
+    page.sentence(f"Release {gate.release} against release {gate.incumbent_release}, {cases} gate cases.")
+    for reason in gate.all_reasons:
+        page.sentence(f"{reason.code}: {reason.detail}")
     plot = differences(gate)
     if plot:
         page.picture(plot, "Candidate minus incumbent, a dot for each gate case; only filled dots decide.")

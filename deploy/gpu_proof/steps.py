@@ -224,10 +224,12 @@ class _Trial:
         asked = replace(self.services, segmenter=segmenter, endpoints=())
         document = gate_candidate(release.number, asked, self.progress)
         profile = segmenter.profile(release.number)
-        if document["profile"] != profile:
-            raise OrganloopError(f"decided on answers in {document['profile']}, not in {profile}")
-        reasons = ", ".join(map(str, document["reasons"])) or "no reason against it"
-        return f"{document['decision']} ({reasons}) on answers in {profile}"
+        if document.profile != profile:
+            raise OrganloopError(f"decided on answers in {document.profile}, not in {profile}")
+        reasons = (
+            ", ".join(dict.fromkeys(reason.code for reason in document.all_reasons)) or "no reason against it"
+        )
+        return f"{document.decision} ({reasons}) on answers in {profile}"
 
     def _parity(self, provider: Provider) -> str:
         release, store, contract = self._release, self.services.releases, self._release.contract

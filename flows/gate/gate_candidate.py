@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from flows.gate.cost import serving_cost
 from flows.gate.golden_studies import has_golden
@@ -22,8 +21,10 @@ from flows.progress import Progress, silent
 from flows.serving.serve import serve, take_out
 from models.errors import Refused
 from models.gate.decide import decide_without_cases, gate
+from models.gate.document import GateDocument, GateSet
+from models.gate.paired import MeanDifference
 from models.gate.release_faults import release_faults
-from models.gate.report import Decision, GateReason, GateReport
+from models.gate.report import Decision, GateReason, GateReport, NewOrgan, Noise
 from models.release import sha256_hex
 from services.program import program
 from services.records.entries import Case, FrozenSet, Purpose, ReleaseState
@@ -43,7 +44,7 @@ STATE_OF = {
 """How far a candidate has come by the gate's decision; by any other, it stays a candidate."""
 
 
-def gate_candidate(number: int, services: Services, progress: Progress = silent) -> dict[str, Any]:
+def gate_candidate(number: int, services: Services, progress: Progress = silent) -> GateDocument:
     """Decide on a candidate; a decision made before is returned as it was.
 
     Parameters
@@ -54,12 +55,6 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
         What to work with.
     progress
         Told each step, with the time left.
-
-    Returns
-    -------
-    dict
-        The document of the `gate` verb: ``release, decision, organs, reasons, cost``, and what it holds
-        for: ``incumbent, candidate, profile, gate_set, policy``, and the ``program`` that decided.
 
     Raises
     ------
@@ -86,7 +81,7 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
     if trial.gate_set is None:
         reasons = [*faults, _not_frozen(len(services.records.cases(Purpose.GATE)))]
         decided = decide_without_cases(incumbent, candidate, reasons, profile, trial.policy)
-        document = {**_document(trial, decided), "gate_set": None}
+        document = _document(trial, decided, None)
         return _decided(trial, document, None, None, services.records, services.repository)
     reports = GateReports(services.releases.folder)
     known, views = reports.find(trial), Views()
@@ -97,9 +92,9 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
         else:
             decided, views = _asked(trial, cases, services, progress)
         ran = program(repository_root(), services.settings.image_digest)
-        document = {**_document(trial, decided), "gate_set": _set(frozen), "program": ran}
+        document = _document(trial, decided, frozen, ran)
         known = reports.keep(trial, document)
-    elif known.document["decision"] in PASSED and not _has_golden(
+    elif known.document.decision in PASSED and not _has_golden(
         trial, services.records, services.settings.score_store
     ):
         progress("the scores are gone: measuring them again")
@@ -107,7 +102,7 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
         measure(incumbent, candidate, frozen_cases(services.records)[1], profile, services, progress)
     if reports.page(trial) is None and _decision(trial, services.records) is None:
         progress("drawing the report")
-        if known.document["organs"]:
+        if known.document.organs:
             serve(candidate, services, progress)
         kept = {case.case_id: case for case in services.records.cases(Purpose.GATE)}
         page = page_of(
@@ -116,12 +111,6 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
         reports.keep_page(trial, page)
     drawn = reports.page(trial)
     return _decided(trial, known.document, known.digest, drawn, services.records, services.repository)
-
-
-def _set(frozen: FrozenSet | None) -> dict[str, Any] | None:
-    if frozen is None:
-        return None
-    return {"version": frozen.version, "digest": frozen.digest, "cases": len(frozen.manifest)}
 
 
 def _asked(
@@ -156,9 +145,14 @@ def _not_frozen(cases: int) -> GateReason:
     return GateReason("gate-set-not-frozen", Decision.INSUFFICIENT_EVIDENCE, detail)
 
 
-def _document(trial: Trial, report: GateReport) -> dict[str, Any]:
-    numbers = {"release": trial.candidate.number, "incumbent_release": trial.incumbent.number}
-    return {**numbers, **report.to_json()}
+def _document(
+    trial: Trial,
+    report: GateReport,
+    frozen: FrozenSet | None,
+    program: Mapping[str, object] | None = None,
+) -> GateDocument:
+    cases = None if frozen is None else GateSet(frozen.version, frozen.digest, len(frozen.manifest))
+    return GateDocument.of(report, (trial.candidate.number, trial.incumbent.number), cases, program)
 
 
 def _has_golden(trial: Trial, records: Records, folder: Path) -> bool:
@@ -174,20 +168,20 @@ def _decision(trial: Trial, log: Log) -> GateDecided | None:
 
 def _decided(
     trial: Trial,
-    document: dict[str, Any],
+    document: GateDocument,
     report: str | None,
     page: bytes | None,
     records: Records,
     repository: TritonRepository,
-) -> dict[str, Any]:
+) -> GateDocument:
     """Put a decision on record, once, with the digests of report and page; it marks the candidate."""
     number, digest = trial.candidate.number, trial.candidate.digest
     event = GateDecided(
         release=number,
         against=trial.incumbent.number,
-        decision=document["decision"],
+        decision=document.decision,
         gate_set=trial.gate_set,
-        reasons=tuple(sorted({reason["code"] for reason in all_reasons(document)})),
+        reasons=tuple(sorted({reason.code for reason in document.all_reasons})),
         trial=trial.key,
         report=report,
         page=None if page is None else sha256_hex(page),
@@ -197,9 +191,9 @@ def _decided(
         require_on_record(trial, report, records)
     state = records.release_states().get(number, ReleaseState.CANDIDATE)
     if state is not ReleaseState.PROMOTED:
-        state = STATE_OF.get(Decision(document["decision"]), ReleaseState.CANDIDATE)
+        state = STATE_OF.get(document.decision, ReleaseState.CANDIDATE)
         records.record_release(number, digest, state)
-    if document["decision"] not in PASSED:
+    if document.decision not in PASSED:
         take_out(trial.candidate, repository, records)
     return document
 
@@ -233,32 +227,28 @@ def require_on_record(trial: Trial, report: str, log: Log) -> None:
         )
 
 
-def all_reasons(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the reasons of the release as a whole and of every organ."""
-    return [*report["reasons"], *(reason for organ in report["organs"] for reason in organ["reasons"])]
-
-
-def organ_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+def organ_rows(report: GateDocument) -> list[dict[str, str]]:
     """Return one row per organ for a table: what was found, in DSC, and why the decision is what it is."""
     return [
         {
-            "organ": organ["organ"],
-            "tuned": "tuned" if organ["tuned"] else "new" if organ.get("new") else "untouched",
-            "decision": organ["decision"],
-            "incumbent": _figure(organ["gate_set"], "incumbent", ".3f"),
-            "candidate": _figure(organ["gate_set"], "candidate", ".3f")
-            if organ["gate_set"] or not organ.get("new")
-            else _figure(organ["new"], "mean", ".3f"),
-            "difference": _figure(organ["gate_set"], "mean", "+.3f"),
-            "at least": _figure(organ["gate_set"], "lower_bound", "+.3f"),
-            "surface": _figure(organ["surface"], "mean", "+.3f"),
-            "a case may lose": _figure(organ["noise"], "may_lose", ".3f"),
-            "by site": ", ".join(f"{site} {found['mean']:+.3f}" for site, found in organ["sites"].items()),
-            "reasons": " ".join(reason["detail"] for reason in organ["reasons"]),
+            "organ": organ.organ,
+            "tuned": "tuned" if organ.tuned else "new" if organ.new else "untouched",
+            "decision": organ.decision,
+            "incumbent": _figure(organ.gate_set, "incumbent", ".3f"),
+            "candidate": _figure(organ.gate_set, "candidate", ".3f")
+            if organ.gate_set or not organ.new
+            else _figure(organ.new, "mean", ".3f"),
+            "difference": _figure(organ.gate_set, "mean", "+.3f"),
+            "at least": _figure(organ.gate_set, "lower_bound", "+.3f"),
+            "surface": _figure(organ.surface, "mean", "+.3f"),
+            "a case may lose": _figure(organ.noise, "may_lose", ".3f"),
+            "by site": ", ".join(f"{site} {found.mean:+.3f}" for site, found in organ.sites.items()),
+            "reasons": " ".join(reason.detail for reason in organ.reasons),
         }
-        for organ in report["organs"]
+        for organ in report.organs
     ]
 
 
-def _figure(found: Mapping[str, Any] | None, name: str, form: str) -> str:
-    return "—" if found is None or found[name] is None else format(found[name], form)
+def _figure(found: MeanDifference | Noise | NewOrgan | None, name: str, form: str) -> str:
+    value = None if found is None else getattr(found, name)
+    return "—" if value is None else format(value, form)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flows.gate.views import Views
-from models.gate.report import Decision
+from models.gate.document import GateDocument
+from models.gate.paired import MeanDifference
+from models.gate.report import Decision, GateReason, OrganGate
+from models.gate.serving_cost import ServingCost
 from models.organs import organ
 from models.release import Release
 from models.resampling import resample
@@ -24,9 +26,7 @@ Read = Callable[[str], CaseContent]
 """Reads a gate case by its identifier."""
 
 
-def page_of(
-    document: Mapping[str, Any], trial: Trial, read: Read, segmenter: Segmenter, views: Views
-) -> bytes:
+def page_of(document: GateDocument, trial: Trial, read: Read, segmenter: Segmenter, views: Views) -> bytes:
     """Return the page of a decision.
 
     Parameters
@@ -40,14 +40,16 @@ def page_of(
     views
         What was found in the worst cases; where nothing is kept of one, both releases are asked again.
     """
-    page = Page(f"Gate: release {document['release']}, {document['decision']}")
+    page = Page(f"Gate: release {document.release}, {document.decision}")
     if trial.candidate.demonstration:
         page.sentence("DEMO, NOT FOR CLINICAL USE: these weights are for demonstration.", kind="warning")
-    cases = document["gate_set"]
+    cases = document.gate_set
+    if cases is None:
+        raise ValueError("nothing was asked of a set that is not frozen: there is nothing to draw")
     page.sentence(
-        f"Release {document['release']} against release {document['incumbent_release']} on version "
-        f"{cases['version']} of the gate set ({cases['cases']} cases, {cases['digest'][:12]}), served as "
-        f"{document['profile']}."
+        f"Release {document.release} against release {document.incumbent_release} on version "
+        f"{cases.version} of the gate set ({cases.cases} cases, {cases.digest[:12]}), served as "
+        f"{document.profile}."
     )
     _reasons(page, document)
     _organs(page, document)
@@ -63,30 +65,24 @@ def page_of(
     return page.to_bytes()
 
 
-def _reasons(page: Page, document: Mapping[str, Any]) -> None:
+def _reasons(page: Page, document: GateDocument) -> None:
     page.heading("Reasons")
-    rows = [("release", *_words(reason)) for reason in document["reasons"]]
-    rows += [
-        (organ(one["organ"]).label, *_words(reason))
-        for one in document["organs"]
-        for reason in one["reasons"]
-    ]
+    rows = [("release", *_words(reason)) for reason in document.reasons]
+    rows += [(organ(one.organ).label, *_words(reason)) for one in document.organs for reason in one.reasons]
     if rows:
         page.table(("of", "leads to", "code", "what was found", "what to do"), rows)
     else:
         page.sentence("There is none against it.", kind="good")
 
 
-def _words(reason: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    return reason["decision"], reason["code"], reason["detail"], what_to_do(reason)
+def _words(reason: GateReason) -> tuple[str, str, str, str]:
+    return reason.decision, reason.code, reason.detail, what_to_do(reason)
 
 
-def what_to_do(reason: Mapping[str, Any]) -> str:
+def what_to_do(reason: GateReason) -> str:
     """Return what helps against a reason, one sentence."""
-    return BY_CODE.get(reason["code"]) or BY_DECISION[Decision(reason["decision"])]
+    return BY_CODE.get(reason.code) or BY_DECISION[reason.decision]
 
-
-BOTH = ("incumbent", "candidate")
 
 BY_DECISION = {
     Decision.REFUSE: "Correct more studies like the worst below and tune again.",
@@ -121,10 +117,10 @@ BY_CODE = {
 }  # fmt: skip
 
 
-def _organs(page: Page, document: Mapping[str, Any]) -> None:
-    tuned = [one for one in document["organs"] if one["tuned"]]
-    new = [one for one in document["organs"] if one.get("new")]
-    same = [organ(one["organ"]).label for one in document["organs"] if not one["tuned"] and one not in new]
+def _organs(page: Page, document: GateDocument) -> None:
+    tuned = [one for one in document.organs if one.tuned]
+    new = [one for one in document.organs if one.new]
+    same = [organ(one.organ).label for one in document.organs if not one.tuned and one not in new]
     if same:
         page.sentence(f"Untouched, compared bit for bit: {', '.join(same)}.")
     if new:
@@ -157,14 +153,14 @@ def _organs(page: Page, document: Mapping[str, Any]) -> None:
     page.table(
         ("organ", "origin", "patients", "difference", "at least"),
         [
-            (organ(one["organ"]).label, origin, found["patients"], _signed(found["mean"]), _low(found))
+            (organ(one.organ).label, origin, found.patients, _signed(found.mean), _low(found))
             for one in tuned
-            for origin, found in one["origins"].items()
+            for origin, found in one.origins.items()
         ],
     )
 
 
-def _new(page: Page, findings: Sequence[Mapping[str, Any]]) -> None:
+def _new(page: Page, findings: Sequence[OrganGate]) -> None:
     page.heading("New organs: nothing to compare with")
     page.sentence(
         "The incumbent lacks them, so a person decides. DSC over patients who have the organ by independent "
@@ -179,17 +175,19 @@ def _new(page: Page, findings: Sequence[Mapping[str, Any]]) -> None:
     )  # fmt: skip
 
 
-def _new_row(one: Mapping[str, Any]) -> tuple[object, ...]:
-    new = one["new"]
-    figures = (
-        new[name] for name in ("cases", "drawn", "patients", "mean", "least", "missed", "hallucinated")
-    )
-    bound = "claimed" if new["bounded"] else "none: always for review"
-    return (organ(one["organ"]).label, *figures, new["target"], new["estimate"], bound, _taken(one))
+def _new_row(one: OrganGate) -> tuple[object, ...]:
+    new = one.new
+    if new is None:
+        raise ValueError(f"{one.organ} is not new")
+    bound = "claimed" if new.bounded else "none: always for review"
+    return (
+        organ(one.organ).label, new.cases, new.drawn, new.patients, new.mean, new.least, new.missed,
+        new.hallucinated, new.target, new.estimate, bound, _taken(one),
+    )  # fmt: skip
 
 
-def _taken(one: Mapping[str, Any]) -> str:
-    taken = sorted(one["taken_voxels"].items(), key=lambda item: -item[1])
+def _taken(one: OrganGate) -> str:
+    taken = sorted(one.taken_voxels.items(), key=lambda item: -item[1])
     return ", ".join(f"{organ(key).label} {count}" for key, count in taken) or "none"
 
 
@@ -197,49 +195,49 @@ def _signed(value: float | None) -> str:
     return "—" if value is None else f"{value:+.3f}"
 
 
-def _low(found: Mapping[str, Any] | None) -> str:
-    return _signed(found["lower_bound"]) if found else "—"
+def _low(found: MeanDifference | None) -> str:
+    return _signed(found.lower_bound) if found else "—"
 
 
-def _mean_row(one: Mapping[str, Any]) -> tuple[object, ...]:
-    found, surface, target = one["gate_set"], one["surface"], one["target"]
+def _mean_row(one: OrganGate) -> tuple[object, ...]:
+    found, surface, target = one.gate_set, one.surface, one.target
     return (
-        organ(one["organ"]).label,
-        found["patients"] if found else 0,
-        found["incumbent"] if found else None,
-        found["candidate"] if found else None,
-        _signed(found["mean"] if found else None),
+        organ(one.organ).label,
+        found.patients if found else 0,
+        found.incumbent if found else None,
+        found.candidate if found else None,
+        _signed(found.mean if found else None),
         _low(found),
-        one["margin"],
-        _signed(surface["mean"] if surface else None),
+        one.margin,
+        _signed(surface.mean if surface else None),
         _low(surface),
-        _signed(target["mean"] if target else None),
+        _signed(target.mean if target else None),
         _low(target),
-        target["patients"] if target else 0,
+        target.patients if target else 0,
     )
 
 
-def _case_row(one: Mapping[str, Any]) -> tuple[object, ...]:
-    before, after = one["presence"]["incumbent"], one["presence"]["candidate"]
-    distance, bound, noise = one["hd95_mm"], one["bound"], one["noise"]
+def _case_row(one: OrganGate) -> tuple[object, ...]:
+    before, after = one.presence["incumbent"], one.presence["candidate"]
+    distance, bound, noise = one.hd95_mm, one.bound, one.noise
     return (
-        organ(one["organ"]).label,
-        noise["may_lose"],
-        f"{before['missed']} → {after['missed']}",
-        f"{before['hallucinated']} → {after['hallucinated']}",
+        organ(one.organ).label,
+        noise.may_lose if noise else None,
+        f"{before.missed} → {after.missed}",
+        f"{before.hallucinated} → {after.hallucinated}",
         f"{distance[0]:.1f} → {distance[1]:.1f}" if distance else None,
-        f"{bound['held']} of {bound['cases']}" if bound else None,
+        f"{bound.held} of {bound.cases}" if bound else None,
         _taken(one),
     )
 
 
-def _groups(page: Page, document: Mapping[str, Any]) -> None:
+def _groups(page: Page, document: GateDocument) -> None:
     rows = [
         (
-            organ(one["organ"]).label, fact, group, found["patients"], _signed(found["mean"]), _low(found),
+            organ(one.organ).label, fact, group, found.patients, _signed(found.mean), _low(found),
         )
-        for one in document["organs"]
-        for fact, groups in {"site": one["sites"], **one["groups"]}.items()
+        for one in document.organs
+        for fact, groups in {"site": one.sites, **one.groups}.items()
         for group, found in groups.items()
         if len(groups) > 1
     ]  # fmt: skip
@@ -251,16 +249,14 @@ def _groups(page: Page, document: Mapping[str, Any]) -> None:
 
 def _worst(
     page: Page,
-    document: Mapping[str, Any],
+    document: GateDocument,
     trial: Trial,
     read: Read,
     segmenter: Segmenter,
     views: Views,
 ) -> None:
     shown = [
-        (one["organ"], case, _score(one, value))
-        for one in document["organs"]
-        for case, value in to_picture(one)
+        (one.organ, case, _score(one, value)) for one in document.organs for case, value in to_picture(one)
     ]
     if not shown:
         return
@@ -280,9 +276,9 @@ def _worst(
                     page.picture(picture, caption)
 
 
-def _score(finding: Mapping[str, Any], value: float | None) -> str:
+def _score(finding: OrganGate, value: float | None) -> str:
     """Return what is said of a case: the difference, or of a new organ its DSC."""
-    if not finding.get("new"):
+    if not finding.new:
         return f"DSC {value:+.3f}"
     return "nobody drew it" if value is None else f"DSC {value:.3f}"
 
@@ -329,25 +325,28 @@ def _pictures(
             yield picture, f"Release {number}, slice {k + 1} of {len(apart)} on the model grid"
 
 
-def _fixed(page: Page, document: Mapping[str, Any]) -> None:
+def _fixed(page: Page, document: GateDocument) -> None:
     page.heading("What was fixed before")
-    page.table(("rule", "value"), [(name, str(value)) for name, value in document["policy"].items()])
-    cost = document["cost"]
-    if cost and "timed" in cost:
+    page.table(("rule", "value"), [(name, str(value)) for name, value in document.policy.items()])
+    cost = document.cost
+    if isinstance(cost, ServingCost):
         _cost(page, cost)
     elif cost:  # by an earlier version, which only timed a window
         page.heading("What it costs to serve")
         page.table(
             ("release", "seconds a window", "bytes of networks"),
-            [(who, f"{cost[f'{who}_seconds']:.3f}", cost[f"{who}_bytes"]) for who in BOTH],
+            [
+                ("incumbent", f"{cost.incumbent_seconds:.3f}", cost.incumbent_bytes),
+                ("candidate", f"{cost.candidate_seconds:.3f}", cost.candidate_bytes),
+            ],
         )
 
 
-def _cost(page: Page, cost: Mapping[str, Any]) -> None:
+def _cost(page: Page, cost: ServingCost) -> None:
     page.heading("What it costs to serve")
     page.sentence(
         f"Counted on the exported graphs, the same on any machine; a study is the mean of the gate set's "
-        f"{cost['studies']}, {cost['windows']} windows together. The seconds, of either release in turn, "
+        f"{cost.studies}, {cost.windows} windows together. The seconds, of either release in turn, "
         "decide nothing; processor: of the server, all its threads, where it is known."
     )
     page.table(
@@ -358,15 +357,15 @@ def _cost(page: Page, cost: Mapping[str, Any]) -> None:
         [
             (
                 who,
-                f"{cost[who]['window_flops'] / 1e9:.3g}",
-                f"{cost[who]['study_flops'] / 1e9:.3g}",
-                f"{cost[who]['study_moved_bytes'] / 1e9:.3g}",
-                f"{cost[who]['live_bytes'] / 1e6:.3g}",
-                f"{cost[who]['network_bytes'] / 1e6:.3g}",
-                _seconds(cost["timed"][who]["wall_seconds"]),
-                _seconds(cost["timed"][who]["processor_seconds"]),
+                f"{of.window_flops / 1e9:.3g}",
+                f"{of.study_flops / 1e9:.3g}",
+                f"{of.study_moved_bytes / 1e9:.3g}",
+                f"{of.live_bytes / 1e6:.3g}",
+                f"{of.network_bytes / 1e6:.3g}",
+                _seconds(cost.timed[who].wall_seconds),
+                _seconds(cost.timed[who].processor_seconds),
             )
-            for who in BOTH
+            for who, of in (("incumbent", cost.incumbent), ("candidate", cost.candidate))
         ],
     )  # fmt: skip
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
+from models.documents import to_json
+from models.gate.document import GateDocument
 from models.gate.report import Decision
 from models.release import Release
 from services.program import program
@@ -147,28 +149,29 @@ def _protocol(
         "gate_set": [
             {"version": one.version, "digest": one.digest, "manifest": list(one.manifest)} for one in frozen
         ],
-        "policy": report.get("policy"),
+        "policy": None if report is None else dict(report.policy),
         "margins": margins(release),
-        "serving_profile": report.get("profile"),
+        "serving_profile": None if report is None else report.profile,
     }
 
 
 def _impact(decided: GateDecided | None, golden: Mapping[str, object], store: ReleaseStore) -> dict[str, Any]:
     report = _report(decided, store)
+    said = {} if report is None else to_json(report)
     return {
-        "decision": report.get("decision"),
-        "reasons": report.get("reasons"),
+        "decision": said.get("decision"),
+        "reasons": said.get("reasons"),
         "report": None if decided is None else decided.report,
         "page": None if decided is None else decided.page,
-        "decided_by": report.get("program"),
-        "cost": report.get("cost"),
+        "decided_by": said.get("program"),
+        "cost": said.get("cost"),
         "golden_studies": dict(golden),
-        "organs": [{key: one.get(key) for key in ORGAN_FACTS} for one in report.get("organs", ())],
+        "organs": [{key: one[key] for key in ORGAN_FACTS} for one in said.get("organs", ())],
     }
 
 
-def _report(decided: GateDecided | None, store: ReleaseStore) -> dict[str, Any]:
-    """Return the report of a decision; empty where a release came to serve without one."""
+def _report(decided: GateDecided | None, store: ReleaseStore) -> GateDocument | None:
+    """Return the report of a decision; None where a release came to serve without one."""
     if decided is None or decided.report is None or decided.trial is None:
-        return {}
+        return None
     return read_report(store.folder, decided.release, decided.trial, decided.report)

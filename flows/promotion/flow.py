@@ -7,16 +7,17 @@ server and run: `organloop promote` is the same act by command.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from prefect import flow, pause_flow_run, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from prefect.input import RunInput
 from pydantic import Field
 
-from flows.gate.gate_candidate import PASSED, all_reasons, gate_candidate, organ_rows
+from flows.gate.gate_candidate import PASSED, gate_candidate, organ_rows
 from flows.promotion.promote import Promoted, promote, promotion_page
 from flows.retries import worth_trying_again
+from models.gate.document import GateDocument
 from services.pictures.gate_plots import bootstraps, differences
 from services.pictures.slices import data_url
 from services.releases.store import ReleaseStore
@@ -40,20 +41,24 @@ class Approval(RunInput):
 
 
 @task(name="gate", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=worth_trying_again)
-def gate_task(number: int) -> dict[str, Any]:
+def gate_task(number: int) -> GateDocument:
     """Decide on a candidate; the document of the `gate` verb."""
     return gate_candidate(number, connect(Settings()))
 
 
+def _list(report: GateDocument) -> str:
+    return "\n".join(f"- **{reason.code}**: {reason.detail}" for reason in report.all_reasons)
+
+
 @task(name="publish decision")
-def publish_decision_task(report: dict[str, Any]) -> None:
+def publish_decision_task(report: GateDocument) -> None:
     """Show the decision, its reasons and every organ's figures in the Prefect dashboard."""
-    reasons = "\n".join(f"- **{reason['code']}**: {reason['detail']}" for reason in all_reasons(report))
-    decision = f"# Release {report['release']}: {report['decision']}"
+    reasons = _list(report)
+    decision = f"# Release {report.release}: {report.decision}"
     create_markdown_artifact(
         key="gate-decision",
         markdown=f"{decision}\n\n{reasons or 'No reason against it.'}\n",
-        description=f"Release {report['release']} against release {report['incumbent_release']}",
+        description=f"Release {report.release} against release {report.incumbent_release}",
     )
     for key, plot, description in (
         (
@@ -68,7 +73,7 @@ def publish_decision_task(report: dict[str, Any]) -> None:
     create_table_artifact(
         key="gate-organs",
         table=organ_rows(report),
-        description=f"DSC on the frozen gate set, {report['profile']}",
+        description=f"DSC on the frozen gate set, {report.profile}",
     )
 
 
@@ -102,7 +107,7 @@ def promote_release(number: int, approver: str, reason: str) -> Promoted:
 
 
 @flow(name="approve-release")
-def approve_release(number: int, wait_seconds: int = WAIT_SECONDS) -> Promoted | dict[str, Any]:
+def approve_release(number: int, wait_seconds: int = WAIT_SECONDS) -> Promoted | GateDocument:
     """Let the gate decide, wait for a person where it lets the candidate pass, and promote it.
 
     Returns
@@ -112,11 +117,11 @@ def approve_release(number: int, wait_seconds: int = WAIT_SECONDS) -> Promoted |
     """
     decision = gate_task(number)
     publish_decision_task(decision)
-    if decision["decision"] not in PASSED:
+    if decision.decision not in PASSED:
         return decision
-    reasons = "\n".join(f"- **{one['code']}**: {one['detail']}" for one in all_reasons(decision))
+    reasons = _list(decision)
     asked = Approval.with_initial_data(
-        description=f"Release {number}: {decision['decision']}\n\n{reasons or 'No reason against it.'}"
+        description=f"Release {number}: {decision.decision}\n\n{reasons or 'No reason against it.'}"
     )
     approval = pause_flow_run(
         wait_for_input=asked, timeout=wait_seconds, poll_interval=POLL_SECONDS, key=f"release-{number}"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.acts import Act, require_name, require_same_act
-from flows.gate.gate_candidate import PASSED, all_reasons, require_on_record
+from flows.gate.gate_candidate import PASSED, require_on_record
 from flows.gate.golden_studies import golden_cases, golden_faults
 from flows.gate.scores import score_store
 from flows.gate.trial import trial_of
@@ -180,9 +180,9 @@ def require_passed(number: int, services: Services) -> int:
         detail = f"the gate has not decided on release {number} against release {trial.incumbent.number}"
         raise Refused("refused-by-gate", f"{detail}: `organloop gate {number}`")
     require_on_record(trial, kept.digest, services.records)
-    decision = kept.document["decision"]
+    decision = kept.document.decision
     if decision not in PASSED:
-        codes = sorted({reason["code"] for reason in all_reasons(kept.document)})
+        codes = sorted({reason.code for reason in kept.document.all_reasons})
         detail = f"the gate's decision on release {number} is {decision}: {', '.join(codes)}"
         raise Refused("refused-by-gate", detail, {"decision": decision, "reasons": codes})
     scores = score_store(services.records, services.settings.score_store)

@@ -344,10 +344,6 @@ class GateReport:
     organs: tuple[OrganGate, ...]
     cost: ServingCost | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
-
 
 def gravest(reasons: Collection[GateReason]) -> Decision:
     """Return the gravest decision reasons lead to; `promote` without any."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from models.documents import from_json, to_json
 from models.errors import InvalidRelease, StorageFailed
-from models.gate.report import GatePolicy
+from models.gate.document import GateDocument
+from models.gate.report import GatePolicy, OrganGate
 from models.organs import KEYS, organ
 from models.release import Release, sha256_hex
 from services.files import replace, storage_errors, write_once
@@ -80,12 +82,12 @@ class KeptReport:
     Parameters
     ----------
     document
-        `models.gate.report.GateReport.to_json` and the numbers of the releases.
+        What it says.
     digest
         SHA-256 of the file's bytes.
     """
 
-    document: dict[str, Any]
+    document: GateDocument
     digest: str
 
 
@@ -94,7 +96,7 @@ def report_file(folder: Path, release: int, trial: str) -> Path:
     return folder / "releases" / str(release) / "gate" / f"{trial[:16]}.json"
 
 
-def read_report(folder: Path, release: int, trial: str, digest: str) -> dict[str, Any]:
+def read_report(folder: Path, release: int, trial: str, digest: str) -> GateDocument:
     """Return the report of a decision on record.
 
     Raises
@@ -103,30 +105,30 @@ def read_report(folder: Path, release: int, trial: str, digest: str) -> dict[str
         If it is not there, or not the one on record.
     """
     path = report_file(folder, release, trial)
-    return dict(json.loads(verified(path, digest, f"the gate report {path}", "is not the one on record")))
+    content = verified(path, digest, f"the gate report {path}", "is not the one on record")
+    return from_json(GateDocument, json.loads(content))
 
 
 PICTURED = 2
 """Worst cases pictured of each tuned or new organ."""
 
 
-def to_picture(finding: Mapping[str, Any]) -> list[tuple[str, float | None]]:
-    """Return the cases pictured of one organ of a report; reports of before know of no new organs.
+def to_picture(finding: OrganGate) -> Sequence[tuple[str, float | None]]:
+    """Return the cases pictured of one organ of a report.
 
     Returns
     -------
-    list
+    sequence
         Case, and DSC difference; of a new organ its DSC, None where nobody drew it.
     """
-    new = finding.get("new")
-    return [(case, value) for case, value in (new["shown"] if new else finding["worst"])[:PICTURED]]
+    return (finding.new.shown if finding.new else finding.worst)[:PICTURED]
 
 
 def pictured(report: Path) -> set[str]:
     """Return the cases whose images the page of a report shows; none if the report cannot be read."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        organs = json.loads(report.read_bytes())["organs"]
-        return {case for organ in organs for case, _ in to_picture(organ)}
+    with contextlib.suppress(OSError, ValueError):
+        document = from_json(GateDocument, json.loads(report.read_bytes()))
+        return {case for organ in document.organs for case, _ in to_picture(organ)}
     return set()
 
 
@@ -157,13 +159,13 @@ class GateReports:
         path = self.path(trial)
         try:
             content = path.read_bytes()
-            return KeptReport(dict(json.loads(content)), sha256_hex(content))
+            return KeptReport(from_json(GateDocument, json.loads(content)), sha256_hex(content))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise InvalidRelease(f"the gate report {path} is damaged") from error
 
-    def keep(self, trial: Trial, document: Mapping[str, Any]) -> KeptReport:
+    def keep(self, trial: Trial, document: GateDocument) -> KeptReport:
         """Keep a report and return the one that lies there: that of who was first, if two decided at once.
 
         Raises
@@ -171,7 +173,7 @@ class GateReports:
         StorageFailed
             If the disk is full or not writable.
         """
-        content = json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+        content = json.dumps(to_json(document), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
         with contextlib.suppress(InvalidRelease):  # seconds differ, whoever decided
             write_once(self.path(trial), content)
         kept = self.find(trial)

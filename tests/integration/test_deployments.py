@@ -250,7 +250,7 @@ def test_a_night_tunes_and_gates_once_and_a_quiet_night_is_no_error(api, tmp_pat
             keys = {artifact.key for artifact in client.read_artifacts()}
     assert (quiet["tuning"]["release"], quiet["gate"]) == (None, None)
     assert (first["tuning"]["release"], first["tuning"]["organs"]) == (2, ["aorta"])
-    assert first["gate"]["decision"] == "insufficient-evidence", "there is no gate set"
+    assert first["gate"].decision == "insufficient-evidence", "there is no gate set"
     assert again["tuning"]["digest"] == first["tuning"]["digest"]
     assert site.services.releases.numbers() == (1, 2)
     assert site.services.records.incumbent() == 1, "promotion is an act with a name"

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from flows.gate.cost import PROBES
-from flows.gate.gate_candidate import all_reasons, gate_candidate
 from flows.gate.trial import policy, trial_of
 from models.errors import Refused
 from models.gate.rescan import RESCANS
@@ -28,7 +27,9 @@ from tests.support.promotion import (
     InProcessEndpoint,
     add_candidate,
     add_gate_case,
+    codes_of,
     freeze_gate_set,
+    gate_document,
     in_process_site,
     record_candidate,
 )
@@ -59,14 +60,14 @@ def gate_set(
 
 
 def codes(report: dict) -> set[str]:
-    return {reason["code"] for reason in all_reasons(report)}
+    return codes_of(report)
 
 
 def test_a_better_candidate_may_be_promoted_and_the_decision_is_kept(site) -> None:
     services, endpoint = site
     add_candidate(services, 2, BETTER)
     gate_set(site, 12, spleen_truth=2)
-    report = gate_candidate(2, services)
+    report = gate_document(2, services)
     assert (report["release"], report["decision"], report["reasons"]) == (2, "needs-approval", [])
     liver, spleen = report["organs"]
     assert (liver["tuned"], liver["decision"]) == (False, "promote")
@@ -88,7 +89,7 @@ def test_a_better_candidate_may_be_promoted_and_the_decision_is_kept(site) -> No
     assert min(report["cost"]["timed"]["candidate"]["processor_seconds"]) > 0
     assert Counter(endpoint.asked) == {1: 12 * (1 + RESCANS) + PROBES, 2: 12 + PROBES}
     endpoint.asked.clear()
-    assert gate_candidate(2, services) == report
+    assert gate_document(2, services) == report
     assert endpoint.asked == []
     (event,) = lines(services.records, "gate-decided")
     assert (event.payload["against"], event.payload["decision"]) == (1, "needs-approval")
@@ -119,7 +120,7 @@ def test_who_else_uses_the_processor_decides_nothing(site, monkeypatch: pytest.M
     now = [0.0]
     monkeypatch.setattr(endpoint, "segment", slow)
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    report = gate_candidate(2, services)
+    report = gate_document(2, services)
     assert (report["decision"], codes(report)) == ("needs-approval", {"few-patients"})
     assert report["cost"]["timed"]["incumbent"]["wall_seconds"] == [10.0] * PROBES
     assert report["cost"]["timed"]["candidate"]["wall_seconds"] == [seconds] * PROBES
@@ -129,7 +130,7 @@ def test_a_candidate_worse_on_an_organ_is_refused(site) -> None:
     services, _ = site
     add_candidate(services, 2, BETTER)
     gate_set(site, 12, spleen_truth=1)
-    report = gate_candidate(2, services)
+    report = gate_document(2, services)
     assert report["decision"] == "refuse"
     assert {"worse-than-incumbent", "no-gain", "site-collapse"} <= codes(report)
     assert services.records.release_states()[2] is ReleaseState.REFUSED
@@ -145,7 +146,7 @@ def test_one_changed_byte_in_an_untouched_head_is_refused_though_it_answers_the_
     store.publish(candidate)
     record_candidate(services, candidate, ("spleen",))
     gate_set(site, 12, spleen_truth=3)
-    report = gate_candidate(3, services)
+    report = gate_document(3, services)
     assert report["decision"] == "refuse"
     assert codes(report) == {"untouched-head-changed", "few-patients"}
 
@@ -154,7 +155,7 @@ def test_an_untouched_head_that_answers_other_bits_is_refused(site) -> None:
     services, _ = site
     add_candidate(services, 2, {"liver": 4, "spleen": 3})
     gate_set(site, 12, spleen_truth=2)
-    report = gate_candidate(2, services)
+    report = gate_document(2, services)
     assert report["decision"] == "refuse"
     assert codes(report) == {"untouched-head-changed", "untouched-output-changed", "few-patients"}
 
@@ -163,7 +164,7 @@ def test_six_patients_are_insufficient_evidence_and_it_says_how_many_would_do(si
     services, _ = site
     add_candidate(services, 2, BETTER)
     gate_set(site, 6, spleen_truth=2)
-    report = gate_candidate(2, services)
+    report = gate_document(2, services)
     assert report["decision"] == "insufficient-evidence"
     assert codes(report) == {"too-few-patients", "too-few-target-patients", "site-not-covered"}
     assert report["organs"][1]["patients_needed"] == 10
@@ -172,7 +173,7 @@ def test_six_patients_are_insufficient_evidence_and_it_says_how_many_would_do(si
 def test_without_a_frozen_set_nothing_is_asked_and_it_says_what_to_do(site) -> None:
     services, endpoint = site
     add_candidate(services, 2, BETTER)
-    report = gate_candidate(2, services)
+    report = gate_document(2, services)
     assert report["decision"] == "insufficient-evidence"
     assert codes(report) == {"gate-set-not-frozen"}
     assert "organloop cases freeze" in report["reasons"][0]["detail"]
@@ -183,7 +184,7 @@ def test_a_head_that_nobody_meant_to_change_is_refused(site) -> None:
     services, _ = site
     publish_tiny(services.releases, 2, BETTER, parent=1)
     gate_set(site, 12, spleen_truth=2)
-    assert "untouched-head-changed" in codes(gate_candidate(2, services))
+    assert "untouched-head-changed" in codes(gate_document(2, services))
 
 
 def test_a_patient_who_was_learnt_from_is_no_judge(site) -> None:
@@ -191,7 +192,7 @@ def test_a_patient_who_was_learnt_from_is_no_judge(site) -> None:
     patient = services.cases.pseudonym("gate patient 3")
     add_candidate(services, 2, BETTER, patients=(patient,))
     gate_set(site, 12, spleen_truth=2)
-    report = gate_candidate(2, services)
+    report = gate_document(2, services)
     assert (report["decision"], codes(report)) == ("refuse", {"leaked-patient", "few-patients"})
 
 
@@ -200,7 +201,7 @@ def test_a_site_that_wants_a_person_asked_gets_needs_approval(site) -> None:
     services = replace(services, settings=services.settings.model_copy(update={"approval_required": True}))
     add_candidate(services, 2, BETTER)
     gate_set((services, services.endpoints[0]), 12, spleen_truth=2)
-    assert gate_candidate(2, services)["decision"] == "needs-approval"
+    assert gate_document(2, services)["decision"] == "needs-approval"
     assert services.records.release_states()[2] is ReleaseState.NEEDS_APPROVAL
 
 
@@ -219,12 +220,12 @@ def test_a_set_that_has_grown_asks_for_a_new_decision_and_the_old_version_stays(
     services, endpoint = site
     add_candidate(services, 2, BETTER)
     gate_set(site, 12, spleen_truth=2)
-    first = gate_candidate(2, services)
+    first = gate_document(2, services)
     add_gate_case(services, endpoint, 12, spleen_truth=2)
-    assert gate_candidate(2, services) == first, "a case added counts from the next freezing"
+    assert gate_document(2, services) == first, "a case added counts from the next freezing"
     services.records.freeze(Purpose.GATE)
     endpoint.asked.clear()
-    second = gate_candidate(2, services)
+    second = gate_document(2, services)
     assert (first["gate_set"]["version"], second["gate_set"]["version"]) == (1, 2)
     assert second["gate_set"]["cases"] == 13
     assert 1 + PROBES <= endpoint.asked.count(2) <= 1 + PROBES + 2, "what was measured is measured once"
@@ -244,9 +245,9 @@ def test_a_patient_taken_out_of_the_set_asks_for_the_next_version(site) -> None:
     patient = services.records.cases(Purpose.GATE)[0].patient
     services.records.erase_patient(patient, who="Dr B", reason="asked for it")
     with pytest.raises(Refused, match="organloop cases freeze"):
-        gate_candidate(2, services)
+        gate_document(2, services)
     assert services.records.freeze(Purpose.GATE).version == 2
-    assert gate_candidate(2, services)["gate_set"]["cases"] == 12
+    assert gate_document(2, services)["gate_set"]["cases"] == 12
 
 
 def test_killed_at_any_case_it_goes_on_where_it_was(site) -> None:
@@ -263,7 +264,7 @@ def test_killed_at_any_case_it_goes_on_where_it_was(site) -> None:
     report = None
     while report is None:
         try:
-            report = gate_candidate(2, services, killed_every_third_time)
+            report = gate_document(2, services, killed_every_third_time)
         except Killed:
             continue
     assert 12 + PROBES <= endpoint.asked.count(2) <= 12 + PROBES + 2, "the worst two may be asked again"
@@ -277,15 +278,15 @@ def test_the_incumbent_is_not_asked_again_for_the_next_candidate(site) -> None:
     add_candidate(services, 2, BETTER)
     add_candidate(services, 3, {"liver": 1, "spleen": 5})
     gate_set(site, 12, spleen_truth=2)
-    gate_candidate(2, services)
+    gate_document(2, services)
     endpoint.asked.clear()
-    gate_candidate(3, services)
+    gate_document(3, services)
     assert Counter(endpoint.asked) == {1: PROBES + 2, 3: 12 + PROBES}
 
 
 def test_the_incumbent_itself_is_no_candidate(site) -> None:
     with pytest.raises(Refused, match="is-incumbent"):
-        gate_candidate(1, site[0])
+        gate_document(1, site[0])
 
 
 def test_a_candidate_that_lacks_an_organ_is_refused_and_nothing_is_asked(site) -> None:
@@ -293,12 +294,12 @@ def test_a_candidate_that_lacks_an_organ_is_refused_and_nothing_is_asked(site) -
     add_candidate(services, 2, BETTER)
     gate_set(site, 12, spleen_truth=2)
     add_candidate(services, 3, {"spleen": 3})
-    report = gate_candidate(3, services)
+    report = gate_document(3, services)
     assert (report["decision"], report["organs"]) == ("refuse", [])
     assert codes(report) == {"contract-changed"}
     assert endpoint.asked == []
     assert services.records.release_states()[3] is ReleaseState.REFUSED
-    assert gate_candidate(3, services) == report
+    assert gate_document(3, services) == report
 
 
 def test_a_candidate_of_a_release_that_was_rolled_back_is_refused(site) -> None:
@@ -307,7 +308,7 @@ def test_a_candidate_of_a_release_that_was_rolled_back_is_refused(site) -> None:
     gate_set(site, 12, spleen_truth=2)
     candidate = publish_tiny(services.releases, 3, {"liver": 1, "spleen": 3}, parent=2)
     record_candidate(services, candidate, ("spleen",))
-    report = gate_candidate(3, services)
+    report = gate_document(3, services)
     assert (report["decision"], codes(report)) == ("refuse", {"other-parent"})
     assert endpoint.asked == []
 
@@ -321,7 +322,7 @@ def test_a_frozen_set_that_is_not_what_was_frozen_decides_nothing(site) -> None:
         database.execute("UPDATE cases SET site = 'C' WHERE case_id = (SELECT case_id FROM cases LIMIT 1)")
     database.close()
     with pytest.raises(Refused, match="gate-set-changed"):
-        gate_candidate(2, services)
+        gate_document(2, services)
     assert endpoint.asked == []
     assert lines(services.records, "gate-decided") == ()
 
@@ -343,7 +344,7 @@ def test_the_decision_on_record_names_the_digest_of_the_report(site) -> None:
     services, _ = site
     add_candidate(services, 2, BETTER)
     gate_set(site, 12, spleen_truth=2)
-    gate_candidate(2, services)
+    gate_document(2, services)
     (file,) = (services.releases.folder / "releases" / "2" / "gate").glob("*.json")
     (event,) = lines(services.records, "gate-decided")
     assert event.payload["report"] == sha256_hex(file.read_bytes())
@@ -351,4 +352,4 @@ def test_the_decision_on_record_names_the_digest_of_the_report(site) -> None:
     file.chmod(0o644)
     file.write_bytes(file.read_bytes().replace(b"needs-approval", b"promote"))
     with pytest.raises(Refused, match="gate-report-changed"):
-        gate_candidate(2, services)
+        gate_document(2, services)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from flows.gate.gate_candidate import all_reasons, gate_candidate
 from flows.gate.trial import STUDIES_OF_A_SITE, learnt_patients, served_sites
 from models.errors import Refused, StorageFailed
 from models.inference.segmentation import Segmentation
@@ -24,7 +23,9 @@ from tests.support.promotion import (
     InProcessEndpoint,
     add_candidate,
     add_gate_case,
+    codes_of,
     freeze_gate_set,
+    gate_document,
     in_process_site,
     record_candidate,
 )
@@ -53,7 +54,7 @@ def services(made: tuple[Path, InProcessEndpoint], tmp_path: Path) -> Services:
 
 
 def codes(report: dict) -> set[str]:
-    return {reason["code"] for reason in all_reasons(report)}
+    return codes_of(report)
 
 
 def test_a_set_that_was_put_into_the_database_and_not_frozen_decides_nothing(services: Services) -> None:
@@ -69,12 +70,12 @@ def test_a_set_that_was_put_into_the_database_and_not_frozen_decides_nothing(ser
         )
     database.close()
     with pytest.raises(Refused, match=r"gate-set-changed.*version 2"):
-        gate_candidate(2, services)
+        gate_document(2, services)
 
 
 @pytest.mark.parametrize("deed", ["a better figure", "made up"])
 def test_a_score_that_is_not_the_one_on_record_is_not_believed(services: Services, deed: str) -> None:
-    gate_candidate(2, services)
+    gate_document(2, services)
     folder = services.settings.score_store
     file = sorted(folder.rglob("*.json"))[0]
     if deed == "made up":
@@ -88,7 +89,7 @@ def test_a_score_that_is_not_the_one_on_record_is_not_believed(services: Service
         file.chmod(0o644)
         file.write_text(file.read_text().replace('"dsc": ', '"dsc": 0.0', 1))
     with pytest.raises(StorageFailed, match="not what the gate measured"):
-        gate_candidate(2, services)
+        gate_document(2, services)
 
 
 def test_the_same_images_under_another_pseudonym_are_a_leak(services: Services) -> None:
@@ -115,7 +116,7 @@ def test_the_same_images_under_another_pseudonym_are_a_leak(services: Services) 
         services.cases,
     )
     assert found == {twin.patient, case.patient}
-    report = gate_candidate(2, services)
+    report = gate_document(2, services)
     assert (report["decision"], "leaked-patient" in codes(report)) == ("refuse", True)
 
 
@@ -138,7 +139,7 @@ def test_a_site_of_many_segmented_studies_is_served_and_must_be_covered(services
         segmented(study, "North")
         segmented(0, "a CD from elsewhere")
     assert served_sites(services.records) == {"A", "B", "North"}
-    report = gate_candidate(2, services)
+    report = gate_document(2, services)
     assert report["decision"] == "insufficient-evidence"
     assert "Site North has 0 gate patients" in report["reasons"][0]["detail"]
 
@@ -158,14 +159,14 @@ def test_an_answer_that_is_no_probability_is_refused_where_the_mask_would_not_sh
 
     monkeypatch.setattr(services.endpoints[0], "segment", not_a_number)
     with pytest.raises(Refused, match="wrong-answer") as refusal:
-        gate_candidate(2, services)
+        gate_document(2, services)
     assert refusal.value.measured == {"not-a-probability": ["spleen"]}
 
 
 def test_a_second_look_needs_a_person_and_says_so(services: Services) -> None:
-    assert "looked-before" not in codes(gate_candidate(2, services))
+    assert "looked-before" not in codes(gate_document(2, services))
     add_gate_case(services, services.endpoints[0], 10, spleen_truth=2)
     services.records.freeze(Purpose.GATE)
-    report = gate_candidate(2, services)
+    report = gate_document(2, services)
     assert "decided on this candidate 1 times before" in report["reasons"][0]["detail"]
-    assert gate_candidate(2, services) == report
+    assert gate_document(2, services) == report

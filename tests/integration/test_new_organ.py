@@ -10,12 +10,14 @@ import pytest
 from pydicom import dcmread
 
 from flows.cases.keep import add_case
-from flows.gate.gate_candidate import all_reasons, gate_candidate, organ_rows
+from flows.gate.gate_candidate import organ_rows
 from flows.promotion import promote as promote_release
 from flows.promotion.roll_back import rollback
 from flows.segmentation.segment import segment
 from models.corrections.ledger import INDEPENDENT
+from models.documents import from_json
 from models.errors import Refused
+from models.gate.document import GateDocument
 from models.network.heads import HeadSpec, build_head
 from models.network.weights import head_to_bytes
 from models.organs import organ
@@ -30,6 +32,8 @@ from tests.support.learning import SPACING, open_site
 from tests.support.promotion import (
     InProcessEndpoint,
     add_gate_case,
+    codes_of,
+    gate_document,
     in_process_site,
     record_candidate,
     small_canary,
@@ -54,7 +58,7 @@ def load(services: Services, release: Release) -> None:
 
 
 def codes(report: dict) -> set[str]:
-    return {reason["code"] for reason in all_reasons(report)}
+    return codes_of(report)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> tuple[Services, InProcessE
 
 @pytest.fixture(scope="module")
 def gated(site: tuple[Services, InProcessEndpoint]) -> dict:
-    return gate_candidate(2, site[0])
+    return gate_document(2, site[0])
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +97,11 @@ def test_the_gate_leaves_a_new_organ_to_a_person_and_holds_the_others_to_the_sam
     assert (stomach["new"]["cases"], stomach["new"]["drawn"], stomach["new"]["estimate"]) == (CASES, 0, 0.9)
     assert "none of 10 gate cases has independent truth of it" in stomach["reasons"][0]["detail"]
     assert services.records.release_states()[2] is ReleaseState.NEEDS_APPROVAL
-    assert [row["tuned"] for row in organ_rows(gated)] == ["untouched", "untouched", "new"]
+    assert [row["tuned"] for row in organ_rows(from_json(GateDocument, gated))] == [
+        "untouched",
+        "untouched",
+        "new",
+    ]
     page, kept = sorted((services.releases.folder / "releases" / "2" / "gate").iterdir())
     text = page.read_text()
     assert "New organs: nothing to compare with" in text
@@ -116,7 +124,7 @@ def test_the_gate_demands_truth_of_an_organ_that_was_never_new(site, monkeypatch
     monkeypatch.setattr(type(services.cases), "read", without_spleen)
     load(services, publish(services, 9, 1, "stomach", liver=1, spleen=2, stomach=9))
     with pytest.raises(Refused, match=r"truth-incomplete: case .* has no truth of spleen"):
-        gate_candidate(9, services)
+        gate_document(9, services)
 
 
 def test_a_person_promotes_it_and_the_evidence_pack_says_what_was_known(promoted) -> None:
@@ -133,7 +141,7 @@ def test_a_person_promotes_it_and_the_evidence_pack_says_what_was_known(promoted
 
 def test_the_old_gate_set_still_judges_what_it_has_truth_of_and_says_what_it_lacks(promoted) -> None:
     services, _ = promoted
-    report = gate_candidate(3, services)
+    report = gate_document(3, services)
     _, spleen, stomach = report["organs"]
     assert (report["decision"], codes(report)) == ("needs-approval", {"few-patients"})
     assert (spleen["gate_set"]["patients"], stomach["tuned"], stomach["decision"]) == (
@@ -142,7 +150,7 @@ def test_the_old_gate_set_still_judges_what_it_has_truth_of_and_says_what_it_lac
         "promote",
     )
     load(services, publish(services, 4, 2, "stomach", liver=1, spleen=2, stomach=7))
-    report = gate_candidate(4, services)
+    report = gate_document(4, services)
     assert report["decision"] == "insufficient-evidence"
     assert codes(report) == {"too-few-patients", "too-few-target-patients", "organ-not-covered"}
     (reason, *_) = report["organs"][2]["reasons"]
@@ -151,7 +159,7 @@ def test_the_old_gate_set_still_judges_what_it_has_truth_of_and_says_what_it_lac
     for n in range(CASES, 2 * CASES):
         add_gate_case(services, endpoint, n, spleen_truth=3, stomach_truth=4)
     services.records.freeze(Purpose.GATE)
-    report = gate_candidate(4, services)
+    report = gate_document(4, services)
     assert (report["decision"], codes(report)) == ("needs-approval", {"few-patients", "looked-before"})
     assert report["organs"][2]["gate_set"]["patients"] == CASES
     assert report["organs"][2]["presence"]["candidate"]["present"] == CASES, (
@@ -165,14 +173,14 @@ def test_back_at_the_release_without_it_all_goes_on_and_cases_with_truth_measure
     services, _ = promoted
     assert rollback(None, services, *WHO).release == 1
     load(services, publish(services, 5, 1, "spleen", liver=1, spleen=3))
-    report = gate_candidate(5, services)
+    report = gate_document(5, services)
     assert [one["organ"] for one in report["organs"]] == ["liver", "spleen"]
     assert codes(report) == {"few-patients"}
-    report = gate_candidate(2, services)
+    report = gate_document(2, services)
     assert codes(report) == {"new-organ", "new-organ-poor", "looked-before"}, "now it is measured"
     assert report["organs"][2]["new"]["mean"] < 0.85 / 2
     load(services, publish(services, 6, 1, "stomach", liver=1, spleen=2, stomach=7))
-    report = gate_candidate(6, services)
+    report = gate_document(6, services)
     assert (report["decision"], codes(report)) == ("needs-approval", {"new-organ"})
     new = report["organs"][2]["new"]
     assert (new["drawn"], new["patients"], new["mean"], new["least"]) == (CASES, CASES, 1.0, 1.0)
@@ -198,7 +206,7 @@ def test_results_take_the_organs_from_the_release_and_a_new_one_is_never_clear(t
     write_truth(phantom, tmp_path / "truth.npz")
     add_case(ct, tmp_path / "truth.npz", Purpose.GATE, INDEPENDENT, services)
     services.records.freeze(Purpose.GATE)
-    *_, spleen, oesophagus = gate_candidate(2, services)["organs"]
+    *_, spleen, oesophagus = gate_document(2, services)["organs"]
     drawn = [one["new"]["drawn"] for one in (spleen, oesophagus)]
     assert drawn == [1, 0], "truth of what nothing serves yet was kept, and a phantom has no oesophagus"
     services.records.set_incumbent(2, approver="IT", reason="to see its results", replacing=1)

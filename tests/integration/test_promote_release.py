@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from flows.gate.gate_candidate import gate_candidate
 from flows.gate.trial import trial_of
 from flows.promotion import promote as promote_release
 from flows.promotion.promote import Promoted
 from flows.promotion.roll_back import rollback
 from models.documents import to_json
 from models.errors import InvalidRelease, Refused, ServingFailed, ServingTimedOut, ServingUnavailable
+from models.gate.decide import decide_without_cases
+from models.gate.document import GateDocument
+from models.gate.report import Decision
 from models.inference.segmentation import Segmentation
 from models.release import sha256_hex
 from services.records.chain import chain_faults
@@ -39,6 +41,7 @@ from tests.support.promotion import (
     add_candidate,
     copy_of,
     freeze_gate_set,
+    gate_document,
     gated_site,
     in_process_site,
     record_candidate,
@@ -170,7 +173,7 @@ def test_a_promotion_says_every_step_before_it_is_taken(services: Services) -> N
 
 def test_what_the_gate_refused_is_not_promoted(services: Services) -> None:
     add_candidate(services, 3, {"liver": 1, "spleen": 5})
-    gate_candidate(3, services)
+    gate_document(3, services)
     with pytest.raises(Refused, match="refused-by-gate") as refusal:
         promote(3, services, *WHO)
     assert refusal.value.measured["decision"] == "refuse"
@@ -178,12 +181,12 @@ def test_what_the_gate_refused_is_not_promoted(services: Services) -> None:
     assert services.records.incumbent() == 1
     assert services.records.release_states()[3] is ReleaseState.REFUSED
     assert services.repository.versions() == (1, 2), "it takes no segmenter's memory from here on"
-    assert gate_candidate(3, services)["decision"] == "refuse"
+    assert gate_document(3, services)["decision"] == "refuse"
 
 
 def test_what_served_stays_loaded_though_the_gate_refuses_it_now(services: Services) -> None:
     promote(2, services, *WHO)
-    gate_candidate(1, services)
+    gate_document(1, services)
     assert services.repository.versions() == (1, 2), "a rollback may need it"
 
 
@@ -195,7 +198,7 @@ def test_what_the_gate_has_not_seen_is_not_promoted(services: Services) -> None:
 
 def test_a_report_edited_after_the_decision_promotes_nothing(services: Services) -> None:
     add_candidate(services, 3, {"liver": 1, "spleen": 5})
-    assert gate_candidate(3, services)["decision"] == "refuse"
+    assert gate_document(3, services)["decision"] == "refuse"
     (file,) = (services.releases.folder / "releases" / "3" / "gate").glob("*.json")
     file.chmod(0o644)
     file.write_text(file.read_text().replace('"refuse"', '"promote"'))
@@ -207,7 +210,9 @@ def test_a_report_edited_after_the_decision_promotes_nothing(services: Services)
 def test_a_report_without_a_decision_on_record_promotes_nothing(services: Services) -> None:
     forged = add_candidate(services, 3, {"liver": 1, "spleen": 5})
     trial = trial_of(3, services)
-    GateReports(services.releases.folder).keep(trial, {"decision": "promote", "candidate": forged.digest})
+    passed = decide_without_cases(trial.incumbent, forged, (), trial.profile, trial.policy)
+    passed = replace(passed, decision=Decision.PROMOTE)
+    GateReports(services.releases.folder).keep(trial, GateDocument.of(passed, (3, 1), None))
     with pytest.raises(Refused, match="no decision on release 3 is on record"):
         promote(3, services, *WHO)
     assert services.records.incumbent() == 1
@@ -217,7 +222,7 @@ def test_what_made_itself_clinical_is_not_promoted(services: Services) -> None:
     clinical = replace(services.releases.release(2), number=3, demonstration=False)
     services.releases.publish(clinical)
     record_candidate(services, clinical, ("spleen",))
-    gate_candidate(3, services)
+    gate_document(3, services)
     with pytest.raises(Refused, match="demonstration-changed"):
         promote(3, services, *WHO)
 
@@ -225,7 +230,7 @@ def test_what_made_itself_clinical_is_not_promoted(services: Services) -> None:
 def test_a_decision_against_an_earlier_incumbent_does_not_count(services: Services) -> None:
     candidate = publish_tiny(services.releases, 3, {"liver": 1, "spleen": 3}, parent=1)
     record_candidate(services, candidate, ("spleen",))
-    gate_candidate(3, services)
+    gate_document(3, services)
     promote(2, services, *WHO)
     with pytest.raises(Refused, match="has not decided on release 3 against release 2"):
         promote(3, services, *WHO)
@@ -236,7 +241,7 @@ def test_insufficient_evidence_does_not_pass(tmp_path: Path) -> None:
     services.repository.write_version(add_candidate(services, 2, BETTER), services.releases)
     endpoint.load()
     freeze_gate_set(services, endpoint, 6, spleen_truth=2)
-    gate_candidate(2, services)
+    gate_document(2, services)
     assert services.repository.versions() == (1,)
     with pytest.raises(Refused, match="insufficient-evidence: site-not-covered, too-few-patients"):
         promote(2, services, *WHO)
@@ -311,7 +316,7 @@ def test_without_a_score_of_the_gate_there_is_no_golden_study_and_no_promotion(s
     with pytest.raises(Refused, match="no-golden-study"):
         promote(2, services, *WHO)
     assert len(lines(services.records, "incumbent-changed")) == 1
-    assert gate_candidate(2, services)["decision"] == "needs-approval", "the decision stays, scores are back"
+    assert gate_document(2, services)["decision"] == "needs-approval", "the decision stays, scores are back"
     assert promote(2, services, *WHO).release == 2
 
 
@@ -371,7 +376,7 @@ def test_a_corrupt_candidate_is_taken_out_again_and_the_incumbent_serves_on(serv
     store.publish(candidate)
     record_candidate(services, candidate, ("spleen",))
     with pytest.raises(InvalidRelease, match="release 4 cannot be loaded"):
-        gate_candidate(4, services)
+        gate_document(4, services)
     assert services.repository.versions() == (1, 2)
     assert services.endpoints[0].segment(small_canary(candidate.contract), 1).probability.any()
     promote(2, services, *WHO)

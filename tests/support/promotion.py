@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flows.gate.gate_candidate import gate_candidate
+from flows.progress import Progress, silent
 from models.contract import ModelContract
 from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
+from models.documents import to_json
 from models.errors import InvalidRelease, ServingRejected, ServingUnavailable
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
@@ -229,3 +232,15 @@ def copy_of(gated: Gated, home: Path) -> Services:
     services, own = in_process_site(home, endpoint)
     own.load()
     return services
+
+
+def gate_document(number: int, services: Services, progress: Progress = silent) -> dict[str, Any]:
+    """Gate a candidate; return the JSON document."""
+    document: dict[str, Any] = to_json(gate_candidate(number, services, progress))
+    return document
+
+
+def codes_of(report: Mapping[str, Any]) -> set[str]:
+    """Return the codes of every reason of a JSON document of the gate."""
+    reasons = [*report["reasons"], *(reason for organ in report["organs"] for reason in organ["reasons"])]
+    return {reason["code"] for reason in reasons}

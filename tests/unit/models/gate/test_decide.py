@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from models.calibration import Calibration, DomainReference, FactsReference, OrganCalibration
+from models.documents import to_json
 from models.gate.decide import Tuning, decide_without_cases, gate
 from models.gate.evidence import OrganEvidence
 from models.gate.paired import PairedScore, bootstrap_mean, mean_difference, patients_needed
@@ -331,8 +332,8 @@ def test_a_report_repeats_exactly_in_any_order_of_cases_and_is_json():
     cases = scores(better(30))
     report = decide(cases)
     assert report == decide(cases[::-1])
-    assert json.loads(json.dumps(report.to_json(), allow_nan=False))["decision"] == "promote"
-    assert report.to_json()["organs"][1]["gate_set"]["patients"] == 30
+    assert json.loads(json.dumps(to_json(report), allow_nan=False))["decision"] == "promote"
+    assert to_json(report)["organs"][1]["gate_set"]["patients"] == 30
 
 
 def test_evidence_must_cover_the_contract():

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.contract import TRUNK_INPUT
+from models.documents import to_json
 from models.gate.decide import gate
 from models.gate.report import Decision, GatePolicy
 from models.gate.rules import affordable
@@ -110,7 +111,7 @@ def test_whatever_the_seconds_the_decision_is_the_same_document(timed: dict, gai
 
     def document(timed: dict) -> dict:
         cost = cost_of(release_cost(flops), timed=timed)
-        report = gate(INCUMBENT, CANDIDATE, STOMACH, found, "python/cpu", FAST, cost=cost).to_json()
+        report = to_json(gate(INCUMBENT, CANDIDATE, STOMACH, found, "python/cpu", FAST, cost=cost))
         assert report["cost"].pop("timed").keys() == timed.keys()
         return report
 

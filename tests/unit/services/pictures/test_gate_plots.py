@@ -1,32 +1,43 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from models.gate.document import GateDocument
+from models.gate.paired import Histogram, MeanDifference
+from models.gate.report import Decision, GateCase, OrganGate
 from services.pictures.gate_plots import bootstraps, differences
 
 
-def report(*organs: str, sites: tuple[str, ...] = ("A", "B"), bound: float | None = 0.02) -> dict[str, Any]:
+def report(*organs: str, sites: tuple[str, ...] = ("A", "B"), bound: float | None = 0.02) -> GateDocument:
     rng = np.random.default_rng(0)
-    cases = [
-        {
-            "case": f"case {n}",
-            "site": sites[n % len(sites)],
-            "origin": "accepted-from-1" if n % 5 == 0 else "independent",
-            "incumbent": 0.8,
-            "candidate": 0.8 + d,
-            "difference": None if n == 7 else d,
-        }
+    cases = tuple(
+        GateCase(
+            case=f"case {n}",
+            site=sites[n % len(sites)],
+            origin="accepted-from-1" if n % 5 == 0 else "independent",
+            groups={},
+            incumbent=0.8,
+            candidate=0.8 + d,
+            difference=None if n == 7 else d,
+            surface_difference=None,
+            may_lose=None,
+        )
         for n, d in enumerate(rng.normal(0.04, 0.03, 24).tolist())
-    ]
-    drawn = {"low": 0.0, "high": 0.08, "counts": [1, 4, 9, 4, 1]}
-    mean = {"mean": 0.04, "lower_bound": bound, "drawn": drawn}
-    tuned = [{"organ": organ, "margin": 0.02, "gate_set": mean, "cases": cases} for organ in organs]
-    return {"organs": [*tuned, {"organ": "liver", "margin": 0.01, "gate_set": None, "cases": []}]}
+    )
+    mean = MeanDifference(
+        patients=24, incumbent=0.8, candidate=0.84, mean=0.04,
+        deviation=None, lower_bound=bound,
+        drawn=Histogram(0.0, 0.08, (1, 4, 9, 4, 1)),
+    )  # fmt: skip
+    passed = Decision.PROMOTE
+    tuned = [OrganGate(one, True, 0.02, passed, (), gate_set=mean, cases=cases) for one in organs]
+    untouched = OrganGate("liver", False, 0.01, passed, ())
+    return GateDocument(2, 1, "", "", "cpu", {}, passed, (), (*tuned, untouched))
 
 
 def pixels(png: bytes | None) -> np.ndarray:
@@ -60,7 +71,7 @@ def test_unknown_and_many_sites_are_drawn_without_a_bound_too(sites: tuple[str, 
 
 def test_where_no_tuned_organ_was_measured_there_is_no_picture() -> None:
     assert differences(report()) is None
-    assert differences({"organs": []}) is None
+    assert differences(replace(report(), organs=())) is None
 
 
 def test_the_means_the_bootstrap_drew_are_shown_beside_the_margin() -> None:
