@@ -11,6 +11,7 @@ from rich.table import Table
 
 from deploy.cli.console import EXIT_REFUSED, Json, Outcome, answer, progress, table
 from models.organs import KEYS
+from models.tuning.document import Climb, NoCost, TuningDocument
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -213,37 +214,36 @@ def _asked(question: dict[str, Any]) -> str:
     return f"question: {said} answer --as {question['segment']}=ORGAN or --as {question['segment']}=none"
 
 
-def _candidate(document: dict[str, Any]) -> tuple[str | Table, ...]:
+def _candidate(document: TuningDocument) -> tuple[str | Table, ...]:
     rows = [
-        (organ, document["levels"][organ], ladder["end"], *_scores(ladder, document["levels"][organ]))
-        for organ, ladder in document["ladders"].items()
+        (organ, document.levels[organ], climb.end, *_scores(climb, document.levels[organ]))
+        for organ, climb in document.ladders.items()
     ]
-    rows += [(organ, "", why, *[None] * 5) for organ, why in document["left_out"].items()]
+    rows += [(organ, "", why, *[None] * 5) for organ, why in document.left_out.items()]
     numbers = dict.fromkeys(("target", "new before", "new", "old before", "old"), "right")
     shown = table({"organ": "left", "level": "left", "": "left"} | numbers, rows)
-    doubts = [
-        f"{one['organ']} of case {one['case'][:12]}: {one['code']} ({one['detail']})"
-        for one in document["doubts"]
-    ]
-    if document["release"] is None and document["ladders"]:
+    doubts = [f"{one.organ} of case {one.case[:12]}: {one.code} ({one.detail})" for one in document.doubts]
+    if document.release is None and document.ladders:
         return (shown, *doubts, "no candidate: no head would be better than the one that serves")
-    if document["release"] is None:
+    if document.release is None:
         return (shown, *doubts, "nothing to learn yet: no candidate")
-    cost = document["cost"]
+    cost, seconds = document.cost, document.seconds["total"]
+    windows = (
+        "none"
+        if isinstance(cost, NoCost)
+        else f"{cost.windows_extracted}, kept while serving: {cost.windows_warm}"
+    )
     return (
         shown,
         *doubts,
-        f"DSC on patients that only judged, by sampled voxels; windows extracted: "
-        f"{cost['windows_extracted']}, kept while serving: {cost['windows_warm']}",
-        f"{document['state']}: release {document['release']}, tuned from release {document['parent']} on "
-        f"{document['corrections']} corrected and {document['replayed']} older studies "
-        f"({document['seconds']['total']:.0f} s)",
+        f"DSC on patients that only judged, by sampled voxels; windows extracted: {windows}",
+        f"{document.state}: release {document.release}, tuned from release {document.parent} on "
+        f"{document.corrections} corrected and {document.replayed} older studies ({seconds:.0f} s)",
     )
 
 
-def _scores(ladder: dict[str, Any], level: str) -> tuple[str | None, ...]:
+def _scores(climb: Climb, level: str) -> tuple[str | None, ...]:
     """Return the target, and the DSC of incumbent and chosen level on new and old studies."""
-    before = ladder["rungs"][0]
-    kept = next((rung for rung in ladder["rungs"] if rung["level"] == level), before)
-    values = (ladder["target"], before["new_dsc"], kept["new_dsc"], before["old_dsc"], kept["old_dsc"])
+    before, kept = climb.rungs[0], climb.kept(level)
+    values = (climb.target, before.new_dsc, kept.new_dsc, before.old_dsc, kept.old_dsc)
     return tuple(None if value is None else f"{value:.3f}" for value in values)

@@ -29,6 +29,7 @@ from models.errors import OrganloopError
 from models.gate.document import GateDocument
 from models.organs import ORGANS, organ
 from models.resampling import to_model_grid
+from models.tuning.document import TuningDocument
 from models.tuning.settings import Level, TuningSettings
 from services.dicom.ct.series import choose_series, load, read_series
 from services.inference.port import Segmenter
@@ -67,7 +68,7 @@ class Loop:
     before: tuple[Outcome, ...]
     after: tuple[Outcome, ...]
     ledgers: tuple[dict[str, Any], ...]
-    tuning: dict[str, Any]
+    tuning: TuningDocument
     gate: GateDocument
     promotion: Promoted | None
     rollback: RolledBack | None
@@ -75,11 +76,11 @@ class Loop:
 
     def faults(self) -> tuple[str, ...]:
         """Return what the loop should have shown and did not, one sentence each."""
-        untouched = [key for key in ORGANS if key not in self.tuning["organs"]]
+        untouched = [key for key in ORGANS if key not in self.tuning.organs]
         faults = [f"{key} was not tuned and has other bits" for key in untouched if key not in self.identical]
         if self.promotion is None:
-            faults.append(f"release {self.tuning['release']} was not promoted: {self.gate.decision}")
-        elif self.rollback is None or self.rollback.release != self.tuning["parent"]:
+            faults.append(f"release {self.tuning.release} was not promoted: {self.gate.decision}")
+        elif self.rollback is None or self.rollback.release != self.tuning.parent:
             faults.append("the rollback did not lead back to the release before")
         return tuple(faults)
 
@@ -103,14 +104,14 @@ def run(folder: Path, phantoms: Phantoms, services: Services, progress: Progress
         f"the heads of the corrected organs are tuned, at level {LEVEL}; no ladder is climbed, to save time"
     )
     tuning = tune(services, settings=TuningSettings(level=LEVEL), progress=progress)
-    number = tuning["release"]
+    number = tuning.release
     if number is None:
-        raise OrganloopError(f"nothing was tuned: {tuning['left_out']}")
+        raise OrganloopError(f"nothing was tuned: {dict(tuning.left_out)}")
     progress("the gate decides")
     gate = gate_candidate(number, services, progress)
     progress("the nightly flow finds the same candidate and the same decision, and shows them in Prefect")
     night = nightly_tuning(str(LEVEL))
-    if (night["tuning"]["digest"], night["gate"].decision) != (tuning["digest"], gate.decision):
+    if (night["tuning"].digest, night["gate"].decision) != (tuning.digest, gate.decision):
         raise OrganloopError("the nightly flow came to another candidate or decision")
     identical = _identical(unseen[0], number, services.releases, services.segmenter)
     promotion = back = None

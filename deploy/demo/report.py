@@ -10,6 +10,7 @@ from deploy.demo.loop import READER_CORRECTS, Loop
 from deploy.demo.outcome import Outcome
 from flows.gate.gate_candidate import organ_rows
 from models.organs import ORGANS, organ
+from models.tuning.document import TuningDocument
 from services.pictures import slices as pictures
 from services.pictures.gate_plots import differences
 from services.pictures.page import Page
@@ -46,7 +47,7 @@ def learnt(loop: Loop) -> tuple[list[str], list[list[object]]]:
         row: list[object] = [organ(key).label]
         for site in ("B", "A"):
             row += _change(mean_dsc(loop.before, key, site), mean_dsc(loop.after, key, site))
-        tuned = key in loop.tuning["organs"]
+        tuned = key in loop.tuning.organs
         untouched = "untouched, same bits" if key in loop.identical else "untouched, OTHER BITS"
         rows.append([*row, "tuned" if tuned else untouched])
     four = [row for row, key in zip(rows, ORGANS, strict=True) if key in READER_CORRECTS]
@@ -86,9 +87,9 @@ def page_of_loop(loop: Loop) -> Page:
     page.table(*learnt(loop))
     page.heading(f"What the reader corrected ({len(loop.ledgers)} studies of site B)")
     page.table(*_ledger(loop.ledgers))
-    page.heading(f"Tuning: heads of {', '.join(loop.tuning['organs'])}")
+    page.heading(f"Tuning: heads of {', '.join(loop.tuning.organs)}")
     page.sentence(_tuning_sentence(loop.tuning))
-    page.picture(tuning_curves(loop.tuning["curve"]), "Loss by step, each organ's head on its own.")
+    page.picture(tuning_curves(loop.tuning.curve), "Loss by step, each organ's head on its own.")
     _gate(page, loop)
     page.heading("Flags of release 1 on the unseen studies")
     page.table(*summary(loop.before))
@@ -154,11 +155,11 @@ def _ledger(ledgers: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[obj
     return columns, rows
 
 
-def _tuning_sentence(tuning: dict[str, Any]) -> str:
-    seconds = tuning["seconds"]
+def _tuning_sentence(tuning: TuningDocument) -> str:
+    seconds = tuning.seconds
     return (
-        f"Candidate release {tuning['release']} from release {tuning['parent']}: {tuning['corrections']} "
-        f"corrected and {tuning['replayed']} older studies, level {tuning['level']}, "
+        f"Candidate release {tuning.release} from release {tuning.parent}: {tuning.corrections} "
+        f"corrected and {tuning.replayed} older studies, level {tuning.level}, "
         "fixed to save time: `organloop tune` takes the lowest level that does; "
         f"tuning took {seconds['tune']:.0f} s of {seconds['total']:.0f} s."
     )

@@ -152,20 +152,18 @@ class _Trial:
         if not self.computes:
             raise LeftOut("needs a machine that computes on it")
         document = tune(self.services, settings=self.tuning, progress=self.progress)
-        number = document["release"]
-        if number is None or document["device"] != self.device:
-            why = ", ".join(sorted(set(document["left_out"].values())))
-            raise OrganloopError(f"release {number} was tuned on {document['device']}: {why}")
+        number = document.release
+        if number is None or document.device != self.device:
+            why = ", ".join(sorted(set(document.left_out.values())))
+            raise OrganloopError(f"release {number} was tuned on {document.device}: {why}")
         store = self.services.releases
-        candidate, parent = store.release(number), store.release(document["parent"])
-        others = [organ for organ in parent.heads if organ not in document["organs"]]
+        candidate, parent = store.release(number), store.release(document.parent)
+        others = [organ for organ in parent.heads if organ not in document.organs]
         changed = [organ for organ in others if parent.heads[organ] != candidate.heads[organ]]
         if changed or parent.trunk != candidate.trunk:
             raise OrganloopError(f"other bytes than the incumbent's: {changed}")
         self.candidate = candidate
-        return (
-            f"{len(document['organs'])} heads in {self.tuning.steps} steps, {len(others)} heads as they were"
-        )
+        return f"{len(document.organs)} heads in {self.tuning.steps} steps, {len(others)} heads as they were"
 
     def export(self) -> str:
         parity = export_release(self._release, self.services.releases, threads=self._threads)

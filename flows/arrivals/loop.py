@@ -161,7 +161,7 @@ class ArrivalLoop:
     def _look(self, services: Services) -> None:
         now, today = self._clock(), self._today()
         if self._known.cursor is None or today != self._known.day:
-            take_in(services.feed, services.records, today, self._tell, services.settings.watch_from)
+            take_in(services.feed, services.records, today, services.settings.watch_from, self._tell)
             self._known.cursor, self._known.day = services.records.feed_cursor() or 0, today
             came, quiet = True, True
         else:

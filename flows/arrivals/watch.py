@@ -54,8 +54,8 @@ def take_in(
     feed: ChangeFeed | None,
     records: Records,
     today: date,
+    watch_from: str,
     progress: Progress = silent,
-    watch_from: str = "now",
 ) -> int:
     """Read the archive's feed to its end; return how many studies were touched.
 
@@ -67,10 +67,10 @@ def take_in(
         What came is put there.
     today
         The date here.
-    progress
-        Told how many.
     watch_from
         Where a feed begins that was never read: ``now`` or ``beginning``.
+    progress
+        Told how many.
 
     Raises
     ------

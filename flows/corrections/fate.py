@@ -268,8 +268,7 @@ def _night(
         return (), None, {}
     run = plan(services, None, settings)
     before = known_run(run, services.records, services.releases)
-    ladders = before["ladders"] if before else {}
-    ends = {organ: str(ladder["end"]) for organ, ladder in ladders.items()}
+    ends = {organ: climb.end for organ, climb in before.ladders.items()} if before else {}
     return run.parent.contract.organs, tonight(services, settings, progress), ends
 
 

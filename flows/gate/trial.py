@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from flows.lineage import lineage, origin_of_release
 from flows.serving.serve import current
@@ -130,20 +129,9 @@ def made(number: int, log: Log) -> Made:
         patients=origin.patients,
         recalibrated=only_calibrated,
         retrained=isinstance(origin, CandidateTrained),
-        estimates=_estimates(origin.report) if isinstance(origin, CandidateTuned) else {},
+        estimates=origin.report.estimates() if isinstance(origin, CandidateTuned) else {},
     )
     return Made(tuning, () if only_calibrated else origin.sites)
-
-
-def _estimates(report: Mapping[str, Any]) -> dict[str, float]:
-    """Return by organ the DSC that tuning estimated of the level it kept, on patients that only judged."""
-    found = {}
-    for organ, ladder in report.get("ladders", {}).items():
-        for rung in ladder["rungs"]:
-            judged = rung["old_dsc"] if rung["new_dsc"] is None else rung["new_dsc"]
-            if rung["level"] == report["levels"][organ] and judged is not None:
-                found[organ] = float(judged)
-    return found
 
 
 def learnt_patients(

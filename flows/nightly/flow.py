@@ -24,6 +24,7 @@ from flows.promotion.flow import gate_task, publish_decision_task
 from flows.tuning.flow import LONGEST_SECONDS, publish_tuning_task, tune_task
 from flows.tuning.plan import AUTO, known, plan, tuning_settings
 from models.errors import OrganloopError
+from models.tuning.document import TuningDocument
 from services.cases.features import FeatureStore
 from services.cases.training_runs import give_up_runs
 from services.settings import Settings
@@ -40,7 +41,7 @@ class TuningLost(OrganloopError):
     """The tuning job came to no end, as often as it was started."""
 
 
-def tuned_on_pool(level: str, settings: Settings, look_seconds: float = LOOK_SECONDS) -> dict[str, Any]:
+def tuned_on_pool(level: str, settings: Settings, look_seconds: float = LOOK_SECONDS) -> TuningDocument:
     """Let a worker of the tuning pool tune; a run that is lost is started again and goes on.
 
     Parameters
@@ -51,11 +52,6 @@ def tuned_on_pool(level: str, settings: Settings, look_seconds: float = LOOK_SEC
         Where the home is, which the worker shares.
     look_seconds
         Between two looks at the run.
-
-    Returns
-    -------
-    dict
-        The document of the `tune` verb.
 
     Raises
     ------
@@ -131,7 +127,7 @@ def publish_bounds_task(document: dict[str, Any]) -> None:
 
 
 @task(name="decide what to learn")
-def decide_task(level: str) -> dict[str, Any] | None:
+def decide_task(level: str) -> TuningDocument | None:
     """Say which organs have enough evidence; the document of `tune` where nothing is to be computed."""
     settings = Settings()
     services = connect_in_process(settings)
@@ -145,14 +141,14 @@ def decide_task(level: str) -> dict[str, Any] | None:
     if not run.evidence.organs:
         print("nothing to learn: no organ has enough new corrections")
     elif document is not None:
-        print(f"release {document['release']} has learnt all of this already")
+        print(f"release {document.release} has learnt all of this already")
     else:
         print(f"to be tuned: {', '.join(run.evidence.organs)}")
     return document
 
 
 @task(name="tune on the pool")
-def tune_on_pool_task(level: str) -> dict[str, Any]:
+def tune_on_pool_task(level: str) -> TuningDocument:
     """Start the tuning job and wait for it; the document of the `tune` verb."""
     return tuned_on_pool(level, Settings())
 
@@ -167,8 +163,8 @@ def nightly_tuning(level: str = AUTO, on_pool: bool = False) -> dict[str, Any]:
         tuned = tune_on_pool_task(level) if on_pool else tune_task(None, level)
         if not on_pool:
             publish_tuning_task(tuned)
-    if tuned["release"] is None:
+    if tuned.release is None:
         return {"bounds": bounds, "tuning": tuned, "gate": None}
-    report = gate_task(tuned["release"])
+    report = gate_task(tuned.release)
     publish_decision_task(report)
     return {"bounds": bounds, "tuning": tuned, "gate": report}

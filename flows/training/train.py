@@ -22,7 +22,7 @@ from flows.calibration.measure import calibrate_kept
 from flows.candidates import publish_candidate, record_candidate
 from flows.progress import Progress, silent
 from flows.training.plan import FEWEST_CASES, Begin, TrainingRun, plan
-from flows.tuning.believed_labels import RefusedLabel, believed, on_grid
+from flows.tuning.believed_labels import believed, on_grid
 from flows.tuning.lessons import taught_organs
 from flows.tuning.report import device_name
 from flows.tuning.tune import pinned_threads, refuse_erased, require_device
@@ -38,6 +38,7 @@ from models.network.trunk import Trunk
 from models.network.trunk_kinds import IMPORTED
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
 from models.release import Release, sha256_hex
+from models.tuning.document import RefusedLabel
 from services.cases.store import CaseStore
 from services.cases.training_cases import PreparedCases, training_case
 from services.cases.training_runs import CASES, give_up_runs, run_folder

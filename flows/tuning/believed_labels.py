@@ -14,6 +14,7 @@ from models.corrections.label_doubts import LabelDoubt, label_doubt
 from models.errors import Refused, StorageFailed
 from models.release import Release
 from models.resampling import resample
+from models.tuning.document import RefusedLabel
 from services.cases.store import CaseStore
 from services.cases.tuning_evidence import LabelledCase
 
@@ -22,16 +23,6 @@ CASE_DAMAGED = "case-damaged"
 
 NEVER_SHOWN = "never-shown: every label says that it is not there, and none shows what it is"
 """Why an organ is left as it is: its head would learn to find it nowhere."""
-
-
-@dataclass(frozen=True)
-class RefusedLabel:
-    """One label that nothing is learnt from: the case by its name in the store, a code and a sentence."""
-
-    organ: str
-    case: str
-    code: str
-    detail: str
 
 
 @dataclass(frozen=True)

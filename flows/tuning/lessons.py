@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from flows.progress import Progress
-from flows.tuning.believed_labels import NEVER_SHOWN, RefusedLabel, believed, on_grid, only, sift
+from flows.tuning.believed_labels import NEVER_SHOWN, believed, on_grid, only, sift
 from flows.tuning.plan import TuningRun
 from models.inference.segmentation import Segmentation
 from models.network.tuning.samples import TuningStudy
 from models.release import Release
+from models.tuning.document import RefusedLabel
 from services.cases.features import FeatureStore
 from services.cases.older_cases import choose_replayed, looked_at
 from services.cases.store import CaseContent, CaseStore

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 from flows.calibration.cases import usable
 from flows.lineage import lineage
@@ -14,6 +13,7 @@ from models.bounds.conformal import CONFIDENCE, fewest_cases
 from models.errors import Refused
 from models.organs import KEYS
 from models.release import Release, sha256_hex
+from models.tuning.document import NoCost, TuningDocument, TuningReport
 from models.tuning.settings import Level, TuningSettings
 from services.cases.disagreements import ReadersDisagree, teaching_words, valid_words
 from services.cases.tuning_evidence import Evidence, LabelledCase, gather
@@ -72,30 +72,30 @@ class TuningRun:
         return sha256_hex(json.dumps(document, sort_keys=True).encode())
 
 
-def known(run: TuningRun, records: Records, store: ReleaseStore) -> dict[str, Any] | None:
+def known(run: TuningRun, records: Records, store: ReleaseStore) -> TuningDocument | None:
     """Return the document of a run that needs no computing: nothing to learn, or learnt before.
 
     Returns
     -------
-    dict or None
-        The document of the `tune` verb; None if there is something to do.
+    TuningDocument or None
+        None if there is something to do.
     """
     if not run.evidence.organs:
-        report = {"left_out": dict(run.evidence.left_out)}
-        return document(run, None, report) | {"seconds": {"total": 0.0}}
+        return document(run, None, TuningReport(left_out=run.evidence.left_out), {"total": 0.0})
     tuned = records.last(CandidateTuned, run=run.key)
     if tuned is not None:
         release = store.release(tuned.said.release)
-        told = document(run, release, tuned.said.report) | {"seconds": dict(tuned.said.seconds)}
         state = records.release_states().get(release.number, ReleaseState.CANDIDATE)
-        return told | {"state": str(state)}
+        return replace(document(run, release, tuned.said.report, tuned.said.seconds), state=state)
     declined = records.last(TuningDeclined, run=run.key)
     if declined is None:
         return None
-    return document(run, None, declined.said.report) | {"seconds": dict(declined.said.seconds)}
+    return document(run, None, declined.said.report, declined.said.seconds)
 
 
-def document(run: TuningRun, candidate: Release | None, report: Mapping[str, Any]) -> dict[str, Any]:
+def document(
+    run: TuningRun, candidate: Release | None, report: TuningReport, seconds: Mapping[str, float]
+) -> TuningDocument:
     """Return the document of the `tune` verb.
 
     Parameters
@@ -106,20 +106,28 @@ def document(run: TuningRun, candidate: Release | None, report: Mapping[str, Any
         What came of it.
     report
         What is known beside that; what is missing is empty.
+    seconds
+        By step.
     """
-    nothing: dict[str, Any] = {
-        "organs": [], "left_out": {}, "corrections": 0, "replayed": 0, "studies": {}, "levels": {},
-        "ladders": {}, "doubts": [], "curve": {}, "cost": {}, "device": None,
-    }  # fmt: skip
-    return {
-        "release": candidate.number if candidate else None,
-        "digest": candidate.digest if candidate else None,
-        "state": str(ReleaseState.CANDIDATE) if candidate else None,
-        "parent": run.parent.number,
-        "level": str(run.settings.level or "auto"),
-        **nothing,
-        **report,
-    }
+    return TuningDocument(
+        release=candidate.number if candidate else None,
+        digest=candidate.digest if candidate else None,
+        state=ReleaseState.CANDIDATE if candidate else None,
+        parent=run.parent.number,
+        level=run.settings.level or AUTO,
+        organs=report.organs,
+        left_out=report.left_out,
+        corrections=report.corrections,
+        replayed=report.replayed,
+        studies=report.studies,
+        levels=report.levels or {},
+        ladders=report.ladders or {},
+        doubts=report.doubts,
+        curve=report.curve or {},
+        cost=report.cost or NoCost(),
+        device=report.device,
+        seconds=seconds,
+    )
 
 
 def tuning_settings(level: str, settings: Settings) -> TuningSettings:

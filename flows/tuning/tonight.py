@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from flows.progress import Progress, silent
-from flows.tuning.believed_labels import NEVER_SHOWN, RefusedLabel, Sifted, believed, on_grid, only, sift
+from flows.tuning.believed_labels import NEVER_SHOWN, Sifted, believed, on_grid, only, sift
 from flows.tuning.plan import TuningRun, known, plan
 from models.errors import StorageFailed
+from models.tuning.document import RefusedLabel
 from models.tuning.settings import TuningSettings
 from models.uids import SeriesUid
 from services.cases.store import CaseStore
@@ -158,12 +159,12 @@ def tonight(services: Services, settings: TuningSettings, progress: Progress = s
     before = known(run, services.records, services.releases)
     night = Night.TUNES if organs else Night.NOTHING_TO_LEARN
     if organs and before is not None:
-        night = Night.NO_BETTER if before["release"] is None else Night.LEARNT_ALREADY
+        night = Night.NO_BETTER if before.release is None else Night.LEARNT_ALREADY
     by_case = {one.case.case_id: one.correction for one in run.evidence.corrected + run.evidence.older}
     return Tonight(
         night=night,
         incumbent=run.parent.number,
-        release=before["release"] if before else None,
+        release=before.release if before else None,
         organs=tuple(_organ(organ, corrected, left_out) for organ in run.parent.contract.organs),
         cases=(*(_case(one, False) for one in corrected), *(_case(one, True) for one in listed)),
         older=len(older),

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import torch
 
@@ -34,6 +33,7 @@ from models.network.training.train import Progress as TrainingProgress
 from models.network.tuning.tune import TuningResult, tune_heads
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes
 from models.release import Release
+from models.tuning.document import TuningDocument, TuningReport
 from models.tuning.settings import TuningSettings
 from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
@@ -62,7 +62,7 @@ def tune(
     settings: TuningSettings = TuningSettings(),  # noqa: B008 - frozen
     progress: Progress = silent,
     new_organs: Collection[str] = (),
-) -> dict[str, Any]:
+) -> TuningDocument:
     """Learn from the corrections since the incumbent and publish the candidate that comes of it.
 
     Parameters
@@ -77,18 +77,6 @@ def tune(
         Told each step, with the time left.
     new_organs
         Organs of the catalogue that the incumbent lacks: each gets a head from readers' masks alone.
-
-    Returns
-    -------
-    dict
-        The document of the `tune` verb: ``release`` (None if there is nothing to learn), ``digest``,
-        ``state`` (how far it has come: one that was learnt before may be declined), ``parent``, ``level``
-        asked for, ``organs``, ``left_out`` (by organ, why), ``corrections`` and ``replayed`` (cases),
-        ``studies`` (by organ the cases, ``corrected`` and ``replayed``, and their ``patients``),
-        ``levels`` (by organ, the one kept, or ``incumbent``), ``ladders`` (by organ, what each level came
-        to, and why climbing ended), ``doubts`` (labels refused or counting less), ``curve`` (by organ,
-        ``[step, loss]``), ``cost`` (windows, steps, seconds, FLOP), ``device`` (that fitted; None if none
-        did), ``seconds``.
 
     Raises
     ------
@@ -113,10 +101,10 @@ def tune(
     if before is not None:
         progress(
             "nothing to learn: no organ has enough new corrections"
-            if before["release"] is None
-            else f"release {before['release']} has learnt all of this already"
+            if before.release is None
+            else f"release {before.release} has learnt all of this already"
         )
-        return before | {"seconds": watch.seconds()}
+        return replace(before, seconds=watch.seconds())
     policy = ReadersDisagree(services.settings.readers_disagree)
     folder = tuning_folder(services.settings.home, run.key)
     give_up_runs(services.settings.home, run.key)
@@ -174,7 +162,7 @@ def tune(
         _record(services.records, run, lessons, learnt_from, candidate, report, watch)
         shutil.rmtree(folder, ignore_errors=True)
     progress(f"candidate: release {candidate.number}")
-    return document(run, candidate, report) | {"seconds": watch.seconds()}
+    return document(run, candidate, report, watch.seconds())
 
 
 def require_device(device: str) -> None:
@@ -223,7 +211,7 @@ def _refuse_gone(
 
 def _declined(
     log: Log, run: TuningRun, lessons: Lessons, result: TuningResult | None, watch: Stopwatch
-) -> dict[str, Any]:
+) -> TuningDocument:
     """Put on record that a run came to no candidate, so that it is not tried again; return its document.
 
     Raises
@@ -232,7 +220,7 @@ def _declined(
         If cases are damaged: with them it might have come to one, so it is tried again.
     """
     report = report_of(run, lessons, result)
-    damaged = sorted({one["case"] for one in report["doubts"] if one["code"] == CASE_DAMAGED})
+    damaged = sorted({one.case for one in report.doubts if one.code == CASE_DAMAGED})
     if damaged:
         raise StorageFailed(
             f"without {len(damaged)} damaged cases there is nothing to learn; add them, or ingest their "
@@ -240,7 +228,7 @@ def _declined(
         )
     event = TuningDeclined(run=run.key, report=report, seconds=watch.seconds())
     log.record(event, who="tune_heads", key=run.key)
-    return document(run, None, report) | {"seconds": watch.seconds()}
+    return document(run, None, report, watch.seconds())
 
 
 def _seen(run: TuningRun, lessons: Lessons) -> str:
@@ -351,7 +339,7 @@ def _record(
     lessons: Lessons,
     learnt_from: Sequence[Case],
     candidate: Release,
-    report: Mapping[str, Any],
+    report: TuningReport,
     watch: Stopwatch,
 ) -> None:
     event = CandidateTuned(
@@ -359,7 +347,7 @@ def _record(
         release=candidate.number,
         digest=candidate.digest,
         parent=run.parent.number,
-        organs=tuple(report["organs"]),
+        organs=report.organs,
         level=str(run.settings.level or AUTO),
         taught=taught_organs(lessons.cases),
         cases=tuple(dict.fromkeys(case.case_id for case in learnt_from)),

@@ -133,11 +133,10 @@ def corrected(tmp_path_factory: pytest.TempPathFactory) -> Site:
 @pytest.fixture(scope="session")
 def tuned(corrected: Site, tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, dict[str, Any]]:
     """Tune on a copy of that site; return it and what `tune` said."""
-    from flows.tuning.tune import tune
-    from tests.support.learning import TUNING
+    from tests.support.learning import TUNING, tune_document
 
     site = corrected.copy(tmp_path_factory.mktemp("tuned"))
-    return site, tune(site.services, settings=TUNING)
+    return site, tune_document(site.services, settings=TUNING)
 
 
 @pytest.fixture

@@ -19,16 +19,16 @@ from flows.corrections.ingest import memory_of
 from flows.corrections.withdraw import withdraw
 from flows.tuning.plan import plan
 from flows.tuning.tonight import Night, tonight
-from flows.tuning.tune import tune
 from models.corrections import label_doubts
 from models.errors import Refused
+from models.tuning.document import Climb, TriedLevel, TuningReport
 from services.cases import tuning_evidence as evidence
 from services.cases.store import CaseContent, CaseStore
 from services.records.entries import Arrival, ArrivalState, Case, ReleaseState
+from services.records.events.candidates import TuningDeclined
 from services.records.store import SqlRecords
 from services.wiring import Services
-from tests.support.learning import ORGANS, TUNING, Site
-from tests.support.log import write_line
+from tests.support.learning import ORGANS, TUNING, Site, tune_document
 from tests.support.returned_segs import everything
 
 
@@ -173,16 +173,17 @@ def test_a_damaged_case_is_named_and_an_organ_that_no_label_shows_is_not_learnt(
 def test_what_was_tried_in_vain_says_how_its_ladder_ended(corrected: Site, tmp_path: Path) -> None:
     services = corrected.copy(tmp_path).services
     run = plan(services, None, TUNING)
-    ladders = {organ: {"end": "no-gain", "rungs": []} for organ in run.evidence.organs}
-    report = {"ladders": ladders, "levels": dict.fromkeys(ladders, "incumbent"), "doubts": []}
-    payload = {"key": run.key, "report": report, "seconds": {"total": 1.0}}
-    write_line(services.records, "tuning-declined", who="tune_heads", payload=payload, key=run.key)
+    rung = TriedLevel("incumbent", 0, None, None, None)
+    ladders = {organ: Climb("no-gain", None, None, (rung,)) for organ in run.evidence.organs}
+    report = TuningReport(ladders=ladders, levels=dict.fromkeys(ladders, "incumbent"))
+    declined = TuningDeclined(run=run.key, report=report, seconds={"total": 1.0})
+    services.records.record(declined, who="tune_heads", key=run.key)
     (fate,) = fates(names(services)[0], services, TUNING)
     aorta = next(one for one in fate.organs if one.organ == "aorta")
     assert aorta.code == "no-better"
     assert "no-gain" in aorta.detail
     assert tonight(services, TUNING).night is Night.NO_BETTER
-    assert tune(services, settings=TUNING)["release"] is None, "as it says"
+    assert tune_document(services, settings=TUNING)["release"] is None, "as it says"
 
 
 def test_a_study_names_all_that_came_of_it_the_refused_too(corrected: Site, tmp_path: Path) -> None:

@@ -248,16 +248,16 @@ def test_a_night_tunes_and_gates_once_and_a_quiet_night_is_no_error(api, tmp_pat
         first, again = nightly_tuning(), nightly_tuning()
         with get_client(sync_client=True) as client:
             keys = {artifact.key for artifact in client.read_artifacts()}
-    assert (quiet["tuning"]["release"], quiet["gate"]) == (None, None)
-    assert (first["tuning"]["release"], first["tuning"]["organs"]) == (2, ["aorta"])
+    assert (quiet["tuning"].release, quiet["gate"]) == (None, None)
+    assert (first["tuning"].release, first["tuning"].organs) == (2, ("aorta",))
     assert first["gate"].decision == "insufficient-evidence", "there is no gate set"
-    assert again["tuning"]["digest"] == first["tuning"]["digest"]
+    assert again["tuning"].digest == first["tuning"].digest
     assert site.services.releases.numbers() == (1, 2)
     assert site.services.records.incumbent() == 1, "promotion is an act with a name"
     shown = {"tuning-data", "tuning-ladder", "tuning-curve", "tuning-cost", "gate-decision"}
     assert shown <= keys
     tuned = tuned_by_a_worker_that_dies_once(api, by_jobs)
-    assert tuned["digest"] == first["tuning"]["digest"]
+    assert tuned.digest == first["tuning"].digest
 
 
 def test_a_tuning_job_that_was_deleted_is_lost_and_one_without_an_end_is_told(api, tmp_path):

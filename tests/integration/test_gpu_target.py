@@ -181,7 +181,7 @@ def test_what_a_gpu_server_answers_is_proven_once_before_it_counts(site: Site, t
     assert event.payload["profile"] == f"onnxruntime/{DEVICE}/fp32"
     with pytest.raises(InvalidRelease, match="release 99 is not in the model repository"):
         site.repository.networks_digest(99)
-    cpu: Any = SimpleNamespace(repository=site.cpu)
+    cpu: Any = SimpleNamespace(**vars(services) | {"repository": site.cpu})
     proven(release, cpu, site.triton, told.append)  # nothing is asked: it runs what was proven
     assert len(told) == 1
 

@@ -14,14 +14,13 @@ from flows.segmentation.segment import segment
 from flows.tuning import tune as tune_heads
 from flows.tuning.lessons import lessons_of
 from flows.tuning.plan import plan
-from flows.tuning.tune import tune
 from models.inference.windows import study_origins
 from models.network.tuning import samples
 from services.cases import tuning_study
 from services.cases.features import FeatureStore
 from services.cases.training_runs import give_up_runs, tuning_folder
 from services.cases.tuning_study import read_tuning_study
-from tests.support.learning import ORGANS, TUNING
+from tests.support.learning import ORGANS, TUNING, tune_document
 
 
 def test_the_features_kept_while_serving_are_found_for_each_corrected_study(corrected):
@@ -125,16 +124,16 @@ def test_a_run_that_was_killed_goes_on_with_the_features_it_began_with(corrected
     nothing = lambda _, __, content: np.zeros(content.volume.hu.shape, bool)  # noqa: E731
     monkeypatch.setattr(samples, "FEWEST_KEPT", 1)  # small windows hold little
     monkeypatch.setattr(tuning_study, "_edited", nothing)  # a reader's brush touched every small window
-    expected = tune(whole, settings=TUNING)
+    expected = tune_document(whole, settings=TUNING)
     assert expected["cost"]["windows_warm"] > 0
     with monkeypatch.context() as patched:
         patched.setattr(tune_heads, "export_release", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            tune(killed, settings=TUNING)
+            tune_document(killed, settings=TUNING)
     for path in (killed.cases.folder / "features").glob("*/*.npz"):
         os.utime(path, (0, 0))
     assert FeatureStore(killed.cases).forget(killed.settings.keep_features_days) == 3
-    document = tune(killed, settings=TUNING)
+    document = tune_document(killed, settings=TUNING)
     assert (document["digest"], document["cost"]["steps"]) == (expected["digest"], 0)
     assert list((killed.settings.home / "tuning").iterdir()) == []
 
@@ -144,9 +143,9 @@ def test_what_one_program_has_fitted_another_does_not_go_on_with(corrected, tmp_
     with monkeypatch.context() as patched:
         patched.setattr(tune_heads, "export_release", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            tune(services, settings=TUNING)
+            tune_document(services, settings=TUNING)
     monkeypatch.setattr(tune_heads, "learning_program", lambda _: "the next version")
-    assert tune(services, settings=TUNING)["cost"]["steps"] == 2 * TUNING.steps, "of two organs"
+    assert tune_document(services, settings=TUNING)["cost"]["steps"] == 2 * TUNING.steps, "of two organs"
 
 
 def test_a_run_that_nobody_took_up_for_a_week_is_given_up(corrected, tmp_path):
@@ -162,7 +161,7 @@ def test_a_run_that_nobody_took_up_for_a_week_is_given_up(corrected, tmp_path):
         os.utime(path, (0, 0))
     assert give_up_runs(home, runs[0].key) == 1
     assert (old.exists(), young.exists(), trained.exists()) == (True, True, False)
-    tune(services, settings=replace(TUNING, seed=2))
+    tune_document(services, settings=replace(TUNING, seed=2))
     assert list((home / "tuning").iterdir()) == [young], "another run began"
     assert (
         len(list(young.rglob("*.npz"))) == len(list((services.cases.folder / "features").rglob("*.npz"))) == 3

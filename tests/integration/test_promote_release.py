@@ -20,7 +20,7 @@ from models.documents import to_json
 from models.errors import InvalidRelease, Refused, ServingFailed, ServingTimedOut, ServingUnavailable
 from models.gate.decide import decide_without_cases
 from models.gate.document import GateDocument
-from models.gate.report import Decision
+from models.gate.report import Decision, GateReason
 from models.inference.segmentation import Segmentation
 from models.release import sha256_hex
 from services.records.chain import chain_faults
@@ -210,7 +210,9 @@ def test_a_report_edited_after_the_decision_promotes_nothing(services: Services)
 def test_a_report_without_a_decision_on_record_promotes_nothing(services: Services) -> None:
     forged = add_candidate(services, 3, {"liver": 1, "spleen": 5})
     trial = trial_of(3, services)
-    passed = decide_without_cases(trial.incumbent, forged, (), trial.profile, trial.policy)
+    passed = decide_without_cases(
+        trial.incumbent, forged, [GateReason("any", Decision.REFUSE, "")], trial.profile, trial.policy
+    )
     passed = replace(passed, decision=Decision.PROMOTE)
     GateReports(services.releases.folder).keep(trial, GateDocument.of(passed, (3, 1), None))
     with pytest.raises(Refused, match="no decision on release 3 is on record"):

@@ -18,19 +18,20 @@ from flows.nightly import flow as nightly_tuning
 from flows.tuning import flow as tuning_job
 from flows.tuning import tune as tune_heads
 from flows.tuning.plan import plan
-from flows.tuning.tune import tune
 from models.calibration import Certificate, OrganCalibration
+from models.documents import from_json
 from models.errors import OrganloopError, Refused, StorageFailed
 from models.gate.release_faults import release_faults
 from models.network.tuning import tune as network_tuning
 from models.phantom.case import make_case
+from models.tuning.document import TuningDocument
 from models.tuning.settings import Level, TuningSettings
 from services.cases.training_runs import erase_runs
 from services.dicom.ct.series import load, read_series
 from services.records.entries import Purpose, ReleaseState
 from services.records.store import SqlRecords
 from services.releases.store import ReleaseStore
-from tests.support.learning import DOMAIN, SEEDS, SPACING, TUNING
+from tests.support.learning import DOMAIN, SEEDS, SPACING, TUNING, tune_document
 from tests.support.log import lines
 
 NOON = datetime(2026, 1, 3, 12, 0, 0)
@@ -67,13 +68,13 @@ def test_nothing_of_a_run_is_left_of_a_patient_who_was_taken_out_meanwhile(corre
         importance.write_text("{}")
         erasure = services.records.erase_patient(patient, who="Dr A", reason="consent withdrawn")
         assert list(folder.rglob("*.pt")), "a run is under way"
-        erase_runs(services.settings.home, [case["case_id"] for case in erasure.cases])
+        erase_runs(services.settings.home, [case.case_id for case in erasure.cases])
         assert list(folder.iterdir()) == []
         return whole(*given, **named)
 
     monkeypatch.setattr(tune_heads, "export_release", exported_and_erased)
     with pytest.raises(Refused, match="patient-erased"):
-        tune(services, settings=TUNING)
+        tune_document(services, settings=TUNING)
     assert services.releases.numbers() == (1,)
     assert lines(services.records, "candidate-tuned") == ()
 
@@ -93,7 +94,7 @@ def test_a_correction_that_is_withdrawn_while_it_is_learnt_teaches_nothing(
 
     monkeypatch.setattr(tune_heads, meanwhile, done_and_withdrawn)
     with pytest.raises(Refused, match="correction-taken-back") as refused:
-        tune(services, settings=TUNING)
+        tune_document(services, settings=TUNING)
     assert refused.value.measured == {"words": 2}
     assert services.releases.numbers() == (1,)
     assert lines(services.records, "candidate-tuned") == ()
@@ -106,7 +107,7 @@ def test_a_head_that_would_be_worse_is_left_as_it_is(corrected, tmp_path, monkey
     ladder = TuningSettings(steps=2, batch_voxels=64, window_voxels=64, highest=Level.HEAD)
     judged = iter((False, True, False, False))  # stomach and aorta, twice: chance decides on a tiny network
     monkeypatch.setattr(network_tuning, "worth_keeping", lambda rung, before: next(judged))
-    document = tune(services, settings=ladder)
+    document = tune_document(services, settings=ladder)
     parent, candidate = services.releases.release(1), services.releases.release(2)
     assert (document["organs"], document["levels"]) == (["aorta"], {"stomach": "incumbent", "aorta": "head"})
     assert candidate.heads["stomach"] == parent.heads["stomach"]
@@ -114,16 +115,16 @@ def test_a_head_that_would_be_worse_is_left_as_it_is(corrected, tmp_path, monkey
     (event,) = lines(services.records, "candidate-tuned")
     assert event.payload["organs"] == ["aorta"]
     again, said = replace(ladder, seed=1), []
-    assert tune(services, settings=again, progress=said.append)["release"] is None
+    assert tune_document(services, settings=again, progress=said.append)["release"] is None
     assert said[-1] == "no candidate: no head would be better than the one that serves"
-    declined = tune(services, settings=again)
+    declined = tune_document(services, settings=again)
     assert declined["ladders"].keys() == {"stomach", "aorta"}, "it is not tried again"
     assert f"aorta: {declined['ladders']['aorta']['end']}, level incumbent" in said
     shown = []
     for kind in ("table", "markdown", "image"):
         named = lambda key, description, **_: shown.append((key, description))  # noqa: E731
         monkeypatch.setattr(tuning_job, f"create_{kind}_artifact", named)
-    tuning_job.publish_tuning_task.fn(declined)
+    tuning_job.publish_tuning_task.fn(from_json(TuningDocument, declined))
     title = "No candidate (auto) from release 1"
     assert shown == [(key, title) for key in ("tuning-data", "tuning-ladder", "tuning-cost")]
 
@@ -151,7 +152,7 @@ def test_a_new_organ_gets_a_head_from_readers_masks_alone(corrected, tmp_path):
         )
     assert "spleen" not in plan(services, None, TUNING).evidence.organs, "nobody asked for it"
     how = replace(TUNING, steps=40, learning_rate=3e-2)
-    document = tune(services, settings=how, new_organs=["spleen"])
+    document = tune_document(services, settings=how, new_organs=["spleen"])
     parent, candidate = services.releases.release(1), services.releases.release(document["release"])
     assert document["organs"] == ["spleen"]
     assert candidate.contract.organs == (*parent.contract.organs, "spleen")
@@ -179,7 +180,16 @@ def test_an_organ_that_was_new_once_gets_no_share_of_the_certificates_by_tuning(
     monkeypatch.setattr(
         tune_heads, "calibrate_organs", lambda _d, _e, organs, *_: dict.fromkeys(organs, fitted)
     )
-    made = tune_heads._calibration(services, run, ("aorta", "spleen"), run.parent, lambda _: None)
+    made = tune_heads._calibration(
+        run,
+        ("aorta", "spleen"),
+        run.parent,
+        services.cases,
+        services.records,
+        services.releases,
+        services.settings.threads,
+        lambda _: None,
+    )
     assert made.organs["aorta"].certificate == fitted.certificate
     assert made.organs["spleen"] == replace(fitted, certificate=None)
 
@@ -193,7 +203,7 @@ def test_a_correction_that_comes_while_the_job_tunes_is_the_next_nights(correcte
         return SimpleNamespace(id=uuid4())
 
     def ended(*_):
-        tune(site.services, settings=TUNING)
+        tune_document(site.services, settings=TUNING)
         site.correct(4, "aorta")
         return True
 
@@ -201,7 +211,7 @@ def test_a_correction_that_comes_while_the_job_tunes_is_the_next_nights(correcte
     monkeypatch.setattr(nightly_tuning, "_completed", ended)
     monkeypatch.setattr(nightly_tuning, "tuning_settings", lambda *_: TUNING)
     document = nightly_tuning.tuned_on_pool("auto", site.services.settings)
-    assert (document["release"], document["corrections"], len(started)) == (2, 3, 1)
+    assert (document.release, document.corrections, len(started)) == (2, 3, 1)
     assert len(plan(site.services, None, TUNING).evidence.corrected) == 4
 
 
@@ -224,7 +234,7 @@ def test_what_the_candidate_learnt_from_is_on_record(tuned):
 
 def test_the_same_corrections_are_learnt_once(tuned):
     site, document = tuned
-    again = tune(site.services, settings=TUNING)
+    again = tune_document(site.services, settings=TUNING)
     assert (again["release"], again["digest"]) == (document["release"], document["digest"])
     assert again["curve"] == document["curve"]
     assert site.services.releases.numbers() == (1, 2)
@@ -243,8 +253,8 @@ def test_killed_at_any_step_the_candidate_comes_out_the_same(corrected, tuned, t
         with monkeypatch.context() as patched:
             patched.setattr(owner, name, _killed)
             with pytest.raises(KeyboardInterrupt):
-                tune(services, settings=TUNING)
-    assert tune(services, settings=TUNING)["digest"] == tuned[1]["digest"]
+                tune_document(services, settings=TUNING)
+    assert tune_document(services, settings=TUNING)["digest"] == tuned[1]["digest"]
     assert services.releases.numbers() == (1, 2)
 
 
@@ -263,7 +273,7 @@ def test_other_settings_are_another_run(corrected):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_the_device_asked_for_nothing_is_tuned_elsewhere_in_silence(corrected):
     with pytest.raises(OrganloopError, match="torch finds no CUDA device here"):
-        tune(corrected.services, ["aorta"], replace(TUNING, device="cuda"))
+        tune_document(corrected.services, ["aorta"], replace(TUNING, device="cuda"))
 
 
 def test_an_organ_the_contract_lacks_is_a_mistake_of_the_caller(corrected):
@@ -279,5 +289,7 @@ def test_a_full_disk_is_said_and_changes_nothing(corrected, tmp_path, monkeypatc
 
     monkeypatch.setattr(ReleaseStore, "add_head", full)
     with pytest.raises(StorageFailed, match="No space left"):
-        tune(services, ["aorta"], TuningSettings(Level.HEAD, steps=1, batch_voxels=64, window_voxels=64))
+        tune_document(
+            services, ["aorta"], TuningSettings(Level.HEAD, steps=1, batch_voxels=64, window_voxels=64)
+        )
     assert services.releases.numbers() == (1,)

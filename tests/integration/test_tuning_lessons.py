@@ -13,7 +13,6 @@ from flows.tuning import believed_labels
 from flows.tuning import lessons as tuning_lessons
 from flows.tuning.lessons import lessons_of
 from flows.tuning.plan import plan
-from flows.tuning.tune import tune
 from models.corrections import label_doubts
 from models.corrections.label_doubts import LabelDoubt
 from models.corrections.ledger import INDEPENDENT
@@ -26,7 +25,7 @@ from services.cases.tuning_study import read_tuning_study
 from services.records.entries import Case, Purpose
 from services.records.events.candidates import CandidateTuned
 from services.records.store import SqlRecords
-from tests.support.learning import ORGANS, TUNING
+from tests.support.learning import ORGANS, TUNING, tune_document
 
 
 def test_what_a_neighbours_brush_took_is_no_evidence(tuned):
@@ -45,7 +44,7 @@ def test_our_own_seg_sent_back_teaches_nothing(corrected):
 def test_too_few_corrections_are_no_error(corrected, monkeypatch):
     monkeypatch.setattr(evidence, "FEWEST_EDITED_STUDIES", 4)
     said = []
-    document = tune(corrected.services, ["aorta"], TUNING, said.append)
+    document = tune_document(corrected.services, ["aorta"], TUNING, said.append)
     assert (document["release"], document["organs"], document["curve"]) == (None, [], {})
     assert document["left_out"] == {"aorta": "too-few-studies: edited in 3 new studies, 4 are needed"}
     assert said == ["nothing to learn: no organ has enough new corrections"]
@@ -54,7 +53,7 @@ def test_too_few_corrections_are_no_error(corrected, monkeypatch):
 def test_after_promotion_there_is_nothing_left_to_learn(tuned, tmp_path):
     site = tuned[0].copy(tmp_path)
     site.services.records.set_incumbent(2, approver="test", reason="gate passed")
-    assert tune(site.services, settings=TUNING)["release"] is None
+    assert tune_document(site.services, settings=TUNING)["release"] is None
 
 
 @pytest.mark.parametrize("purpose", [Purpose.GATE, Purpose.CALIBRATION])
@@ -77,7 +76,7 @@ def test_a_label_that_cannot_be_meant_is_refused_and_named(corrected, tmp_path, 
     services = corrected.copy(tmp_path).services
     monkeypatch.setattr(label_doubts, "TOO_LARGE", 1e-6)
     said = []
-    document = tune(services, ["aorta"], TUNING, said.append)
+    document = tune_document(services, ["aorta"], TUNING, said.append)
     assert document["release"] is None
     assert document["left_out"] == {
         "aorta": "too-few-studies: edited in 0 new studies, 3 are needed; labels refused: absurd-volume"
@@ -85,7 +84,9 @@ def test_a_label_that_cannot_be_meant_is_refused_and_named(corrected, tmp_path, 
     assert [(one["organ"], one["code"]) for one in document["doubts"]] == [("aorta", "absurd-volume")] * 3
     assert said == ["nothing to learn: the labels of every organ are in doubt"]
     monkeypatch.undo()
-    assert tune(services, ["aorta"], TUNING)["doubts"] == document["doubts"], "declined once and for all"
+    assert tune_document(services, ["aorta"], TUNING)["doubts"] == document["doubts"], (
+        "declined once and for all"
+    )
 
 
 def test_a_label_that_was_refused_is_not_replayed_either(corrected, tmp_path, monkeypatch):
@@ -104,7 +105,7 @@ def test_a_label_that_was_refused_is_not_replayed_either(corrected, tmp_path, mo
     monkeypatch.setattr(believed_labels, "label_doubt", doubts)
     lessons = lessons_of(run, services.cases, services.releases, services.settings, lambda _: None)
     assert [one.organs for one in lessons.replayed] == [("stomach",)]
-    assert [(one["organ"], one["case"]) for one in lessons.refused] == [("aorta", old.case.case_id)]
+    assert [(one.organ, one.case) for one in lessons.refused] == [("aorta", old.case.case_id)]
     assert set(lessons.studies[-1].truth) == {"stomach"}
 
 
@@ -124,7 +125,7 @@ def test_a_word_that_taught_nothing_is_evidence_still_when_others_taught_its_org
     monkeypatch.setattr(evidence, "FEWEST_EDITED_PATIENTS", 1)
     with monkeypatch.context() as patched:
         patched.setattr(believed_labels, "label_doubt", doubts)
-        assert tune(services, settings=TUNING)["organs"] == ["stomach", "aorta"]
+        assert tune_document(services, settings=TUNING)["organs"] == ["stomach", "aorta"]
     services.records.set_incumbent(2, approver="test", reason="gate passed")
     (left,) = plan(services, None, TUNING).evidence.corrected
     assert (left.case.case_id, left.organs) == (case.case_id, ("aorta",))
@@ -187,7 +188,7 @@ def test_a_case_that_is_damaged_or_shows_no_body_stops_no_night(corrected, tmp_p
         for name, one in kept.items()
     }
     _flip_a_bit(services, older["damaged"])
-    document = tune(services, ["aorta"], TUNING)
+    document = tune_document(services, ["aorta"], TUNING)
     assert (document["release"], document["organs"], document["replayed"]) == (2, ["aorta"], 0)
     found = {(one["organ"], one["case"], one["code"]) for one in document["doubts"]}
     assert found == {
@@ -205,9 +206,9 @@ def test_a_case_that_is_damaged_or_shows_no_body_stops_no_night(corrected, tmp_p
     assert said == ["1 calibration cases left out: damaged, or kept for tuning too"]
     _flip_a_bit(services, first)
     with pytest.raises(StorageFailed, match=f"1 damaged cases there is nothing to learn; .*{first.case_id}"):
-        tune(services, ["stomach"], TUNING)
+        tune_document(services, ["stomach"], TUNING)
     _flip_a_bit(services, first)
-    assert tune(services, ["stomach"], TUNING)["organs"] == ["stomach"], "mended, it is tried again"
+    assert tune_document(services, ["stomach"], TUNING)["organs"] == ["stomach"], "mended, it is tried again"
 
 
 def _flip_a_bit(services, case):
@@ -247,13 +248,13 @@ def test_a_case_on_another_grid_is_left_out_by_name(corrected, tmp_path, monkeyp
     content = services.cases.read(run.evidence.corrected[0].case)
     coarser = replace(content, volume=to_model_grid(content.volume, (20.0, 20.0, 20.0)))
     old = services.cases.add(services.records, "old", "someone", Purpose.TUNING, INDEPENDENT, coarser)
-    document = tune(services, ["aorta"], TUNING)
+    document = tune_document(services, ["aorta"], TUNING)
     (doubt,) = document["doubts"]
     assert (document["release"], document["organs"], document["replayed"]) == (2, ["aorta"], 0)
     assert (doubt["organ"], doubt["case"], doubt["code"]) == ("aorta", old.case_id, "other-grid")
     assert doubt["detail"] == "kept at 20 x 20 x 20 mm, where the incumbent's model grid is 14 x 14 x 14 mm"
     both, said = [run.evidence.corrected[0].case, old], []
-    monkeypatch.setattr(calibration_cases, "untaught", lambda _, cases: list(cases))
+    monkeypatch.setattr(calibration_cases, "untaught", lambda cases, *_: list(cases))
     assert (
         calibration_cases.measurable(both, run.parent, services.cases, services.records, said.append)
         == both[:1]

@@ -16,8 +16,10 @@ import torch
 from deploy.demo.simulated_reader import save_like_ohif
 from flows.corrections.ingest import ingest, memory_of
 from flows.segmentation.segment import segment
+from flows.tuning.tune import tune
 from models.calibration import Calibration, DomainReference, OrganCalibration
 from models.contract import ModelContract
+from models.documents import to_json
 from models.network.heads import HeadSpec, build_head
 from models.network.trunk_kinds import build_trunk
 from models.network.weights import head_to_bytes, trunk_from_bytes, trunk_to_bytes
@@ -130,3 +132,9 @@ def _first_site(spacing_mm: float) -> Site:
     services.records.set_incumbent(1, approver="test", reason="first")
     services.segmenter.profile(1)  # compiled
     return Site(services, folder)
+
+
+def tune_document(*asked: Any, **how: Any) -> dict[str, Any]:
+    """Tune; return the JSON document."""
+    document: dict[str, Any] = to_json(tune(*asked, **how))
+    return document

@@ -20,6 +20,7 @@ from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.release import Release, sha256_hex
 from models.series.acquisition import Acquisition
+from models.tuning.document import Climb, TriedLevel, TuningReport
 from models.volume import Volume
 from services.cases.store import CaseContent, CaseStore
 from services.inference.engine import InProcessSegmenter, OpenVinoEngine
@@ -149,13 +150,13 @@ def record_candidate(
         organs=tuple(tuned),
         patients=tuple(patients),
         sites=tuple(sites),
-        report={
-            "levels": dict.fromkeys(estimates or (), "head"),
-            "ladders": {
-                organ: {"rungs": [{"level": "head", "new_dsc": dsc, "old_dsc": None}]}
+        report=TuningReport(
+            levels=dict.fromkeys(estimates or (), "head"),
+            ladders={
+                organ: Climb("target-met", None, None, (TriedLevel("head", 1, None, dsc, None),))
                 for organ, dsc in (estimates or {}).items()
             },
-        },
+        ),
     )
     services.records.record(event, who="tune_heads")
 

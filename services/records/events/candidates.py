@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from models.documents import LEFT_OUT, called
+from models.tuning.document import TuningReport
 from services.records.events.event import Event
 
 
@@ -41,7 +42,7 @@ class CandidateTuned(CandidateTaught):
     what: ClassVar[str] = "candidate-tuned"
 
     level: str = ""
-    report: Mapping[str, object] = field(default_factory=dict)
+    report: TuningReport = field(default_factory=TuningReport)
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -71,7 +72,7 @@ class TuningDeclined(Event):
     what: ClassVar[str] = "tuning-declined"
 
     run: Annotated[str, called("key")]
-    report: Mapping[str, object]
+    report: TuningReport
     seconds: Mapping[str, float]
 
 
