@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from flows.cases.erase import erase
 from flows.corrections.ingest import ingest, memory_of
+from flows.corrections.report import Ingested, NotTaken
 from models.errors import StorageFailed
 from services.cases import store as case_files
 from services.cases.disagreements import ReadersDisagree
@@ -66,7 +67,7 @@ def gate_case(settings: Settings, folder: Path, seed: int) -> str:
     return str(dcmread(files[0]).PatientID)
 
 
-def take_in(ohif: Path, settings: Settings) -> dict[str, Any]:
+def take_in(ohif: Path, settings: Settings) -> Ingested | NotTaken:
     return ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory_of(settings))
 
 
@@ -112,13 +113,13 @@ def test_a_patient_leaves_cases_sets_and_scores_and_releases_are_named(settings,
 
 def test_an_erased_patients_correction_does_not_come_back(settings, services, ohif):
     put_on_record(services.records, ohif / "sent.dcm", ohif / "ct")
-    assert take_in(ohif, settings)["kept"]
+    assert take_in(ohif, settings).kept
     (kept,) = services.records.cases(Purpose.TUNING)
     study = dcmread(ohif / "sent.dcm", stop_before_pixels=True).StudyInstanceUID
     code, document = organloop(settings, "cases", "erase", study, *ACT)
     assert (code, document["cases"]) == (0, [kept.case_id])
     again = take_in(ohif, settings)
-    assert (again["kept"], again["why"].split(":")[0], again["teaches"]) == (False, "patient-erased", [])
+    assert (again.kept, again.why.split(":")[0], again.teaches) == (False, "patient-erased", ())
     assert services.records.cases(Purpose.TUNING) == ()
     assert not (services.cases.folder / kept.case_id).exists()
 
@@ -160,7 +161,7 @@ def test_a_patient_who_has_no_case_yet_is_refused_from_then_on(settings, service
     assert document["cases"] == []
     assert organloop(settings, "cases", "erase", ohif / "ct", *ACT)[1]["patient"] == document["patient"]
     taken_in = take_in(ohif, settings)
-    assert (taken_in["kept"], taken_in["why"].split(":")[0]) == (False, "patient-erased")
+    assert (taken_in.kept, taken_in.why.split(":")[0]) == (False, "patient-erased")
     assert services.records.cases(Purpose.TUNING) == ()
 
 
@@ -196,7 +197,7 @@ def test_a_case_that_is_being_written_while_its_patient_is_erased_leaves_nothing
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(case_files, "replace", write_and_erase)
         document = take_in(ohif, settings)
-    assert (document["kept"], document["why"].split(":")[0]) == (False, "patient-erased")
+    assert (document.kept, document.why.split(":")[0]) == (False, "patient-erased")
     assert [path.name for path in services.cases.folder.iterdir()] == ["site.key"]
 
 
@@ -219,7 +220,7 @@ def test_what_teaches_where_readers_disagree_is_a_setting(settings):
 
 def test_withdrawal_by_the_verb_names_what_is_taken_back(settings, services, ohif):
     put_on_record(services.records, ohif / "sent.dcm", ohif / "ct")
-    uid = take_in(ohif, settings)["sop_instance_uid"]
+    uid = take_in(ohif, settings).sop_instance_uid
     store = services.releases
     store.publish(replace(store.release(1), number=2, parent=1, corrections=(uid,)))
     store.publish(replace(store.release(1), number=3, parent=2))
