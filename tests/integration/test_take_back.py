@@ -137,8 +137,8 @@ def test_a_patient_is_named_by_a_study_in_the_archive_too(settings, tmp_path, cl
     [study] = clean_archive.instances("Study")
     there = connect_in_process(Settings(home=settings.home, orthanc_url=clean_archive.url))
     document = erase(study["StudyInstanceUID"], "Dr A", "consent withdrawn", there)
-    assert document["patient"] == there.cases.pseudonym(patient)
-    assert len(document["cases"]) == 1
+    assert document.patient == there.cases.pseudonym(patient)
+    assert len(document.cases) == 1
 
 
 def test_nobody_is_erased_by_mistake(settings, services, tmp_path):
@@ -158,8 +158,8 @@ def test_a_patient_who_has_no_case_yet_is_refused_from_then_on(settings, service
     there = connect_in_process(Settings(home=settings.home, orthanc_url=clean_archive.url))
     uid = str(dcmread(ohif / "sent.dcm", stop_before_pixels=True).SOPInstanceUID)
     document = erase(uid, "Dr A", "consent withdrawn", there)
-    assert document["cases"] == []
-    assert organloop(settings, "cases", "erase", ohif / "ct", *ACT)[1]["patient"] == document["patient"]
+    assert document.cases == ()
+    assert organloop(settings, "cases", "erase", ohif / "ct", *ACT)[1]["patient"] == document.patient
     taken_in = take_in(ohif, settings)
     assert (taken_in.kept, taken_in.why.split(":")[0]) == (False, "patient-erased")
     assert services.records.cases(Purpose.TUNING) == ()
@@ -178,7 +178,7 @@ def test_killed_before_the_files_are_deleted_the_same_call_completes_it(settings
             erase(patient, "Dr A", "consent withdrawn", services)
     assert services.records.cases(Purpose.GATE) == (), "it is out of the sets before a file goes"
     assert (services.cases.folder / kept.case_id).exists()
-    assert erase(patient, "Dr A", "consent withdrawn", services)["cases"] == [kept.case_id]
+    assert erase(patient, "Dr A", "consent withdrawn", services).cases == (kept.case_id,)
     assert not (services.cases.folder / kept.case_id).exists()
     assert len(lines(services.records, "patient-erased")) == 1
 
