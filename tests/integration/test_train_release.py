@@ -204,8 +204,8 @@ def test_from_scratch_an_organ_that_nobody_drew_is_refused(corrected, tmp_path):
 def test_a_readers_word_goes_before_the_incumbents(corrected, tmp_path):
     services = corrected.copy(tmp_path).services
     run = plan(services, Begin.INCUMBENT, SETTINGS)
-    start = module._incumbents(services, run.parent)
-    cases, _ = module._prepared(services, run, run.labelled, start, tmp_path / "run", lambda _: None)
+    start = module._incumbents(services.releases, run.parent)
+    cases, _ = module._prepared(services.cases, run, run.labelled, start, tmp_path / "run", lambda _: None)
     assert isinstance(cases, PreparedCases)
     liver, stomach, aorta = cases[0].weight
     assert set(liver.flat) == {HELD_WEIGHT}

@@ -248,7 +248,7 @@ def test_the_first_watch_begins_where_the_site_wants_it_and_then_misses_nothing(
     settings = Settings(home=tmp_path / "home", orthanc_url=clean_archive.url, watch_from=watch_from)
     services = connect_in_process(settings)
     begun = clean_archive.ask("/changes?last")["Last"] if watch_from == "now" else 0
-    assert take_in(services.feed, services.records, date.today()) >= came
+    assert take_in(services.feed, services.records, date.today(), watch_from=watch_from) >= came
     assert (services.records.arrival(str(dcmread(next(phantom.iterdir())).StudyInstanceUID)) is None) == (
         came == 0
     )

@@ -51,7 +51,7 @@ def write_short_phantom(folder: Path) -> Path:
 def watch(services: Services, launcher: Launcher, today: date | None = None) -> dict[str, Any]:
     """Do once all that the loop does; the pauses before what was cut short are over."""
     day = today or date.today()
-    came = take_in(services.feed, services.records, day)
+    came = take_in(services.feed, services.records, day, watch_from=services.settings.watch_from)
     changed, unanswered = look(services, launcher)
     later = datetime.now(UTC) + LONGEST_PAUSE
     started, held = submit(services, launcher, now=lambda: later)
