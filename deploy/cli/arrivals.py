@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import typer
 
 from deploy.cli.console import Json, Outcome, answer, table
 from services.settings import Settings
+
+
+@dataclass(frozen=True)
+class Came:
+    """One study or foreign SEG in the document of the `arrivals` verb.
+
+    Parameters
+    ----------
+    uid, study_uid, state, code, detail, attempts, urgent
+        As in `services.records.entries.Arrival`.
+    since
+        When its state changed last, ISO 8601; None if that is not on record.
+    """
+
+    uid: str
+    study_uid: str
+    state: str
+    code: str
+    detail: str
+    attempts: int
+    urgent: bool
+    since: str | None
 
 
 def register(app: typer.Typer) -> None:
@@ -24,22 +48,16 @@ def arrivals(as_json: Json = False) -> None:
         from services.records.store import open_records
 
         rows = [
-            {
-                "uid": one.uid,
-                "study_uid": one.study_uid,
-                "state": str(one.state),
-                "code": one.code,
-                "detail": one.detail,
-                "attempts": one.attempts,
-                "urgent": one.urgent,
-                "since": one.changed_at.isoformat(timespec="seconds") if one.changed_at else None,
-            }
+            Came(
+                one.uid, one.study_uid, str(one.state), one.code, one.detail, one.attempts, one.urgent,
+                since=one.changed_at.isoformat(timespec="seconds") if one.changed_at else None,
+            )
             for one in open_records(Settings().records_url).arrivals()
-        ]
+        ]  # fmt: skip
         if not rows:
             return Outcome(rows, ("nothing came yet",))
         shown = ("uid", "state", "code", "attempts", "urgent", "since", "detail")
         sides = {name: "right" if name == "attempts" else "left" for name in shown}
-        return Outcome(rows, (table(sides, [[one[name] for name in shown] for one in rows]),))
+        return Outcome(rows, (table(sides, [[getattr(one, name) for name in shown] for one in rows]),))
 
     answer(verb, as_json)

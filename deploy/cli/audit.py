@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deploy.cli.console import EXIT_REFUSED, Json, Outcome, answer, table
 from services.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.audit.verify import Exported, Verified
 
 audit = typer.Typer(help="The chained log of everything that happened.", no_args_is_help=True)
 
@@ -40,13 +43,12 @@ def verify(
         scores = services.settings.score_store
         parts = Evidence(services.records, services.releases, services.cases, services.repository, scores)
         document = run(parts, against)
-        faults, head = document["faults"], document["head"]
-        last = f"; the last is {head['number']}: {head['digest']}" if head else ""
+        faults, last = document.faults, _last(document)
         if not faults:
-            return Outcome(document, (f"{document['events']} events, all as recorded{last}",))
+            return Outcome(document, (f"{document.events} events, all as recorded{last}",))
         sides = dict.fromkeys(("code", "what", "detail"), "left")
-        shown = table(sides, [(one["code"], one["what"], one["detail"]) for one in faults])
-        line = f"{document['events']} events{last}; not as recorded are {len(faults)}:"
+        shown = table(sides, [(one.code, one.what, one.detail) for one in faults])
+        line = f"{document.events} events{last}; not as recorded are {len(faults)}:"
         return Outcome(document, (line, shown), EXIT_REFUSED)
 
     answer(verb, as_json)
@@ -64,8 +66,11 @@ def export(
         from services.records.store import open_records
 
         document = run(open_records(Settings().records_url), path)
-        head = document["head"]
-        last = f"; the last is {head['number']}: {head['digest']}" if head else ""
-        return Outcome(document, (f"{document['events']} events written to {path}{last}",))
+        return Outcome(document, (f"{document.events} events written to {path}{_last(document)}",))
 
     answer(verb, as_json)
+
+
+def _last(document: Verified | Exported) -> str:
+    head = document.head
+    return f"; the last is {head.number}: {head.digest}" if head else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,10 @@ from deploy.cli.console import Json, Outcome, answer, progress, table
 from models.uids import SeriesUid, StudyUid
 from services.records.entries import Purpose
 from services.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.cases.erase import Erased
+    from flows.cases.sets import CaseSet
 
 Kept = Annotated[Purpose, typer.Option(help="What the cases are kept for; a patient is kept for one only.")]
 
@@ -49,7 +53,7 @@ def add(
 
         services = connect_in_process(Settings())
         case = add_case(source, truth, purpose, origin, services, site=site, progress=progress)
-        return Outcome(case, (f"case {case['case_id'][:12]} is kept for {purpose}, site {case['site']}",))
+        return Outcome(case, (f"case {case.case_id[:12]} is kept for {purpose}, site {case.site}",))
 
     answer(verb, as_json)
 
@@ -59,11 +63,11 @@ def freeze(purpose: Kept, as_json: Json = False) -> None:
     """Freeze a set, or its next version if it has grown since; decisions name the version's digest."""
 
     def verb() -> Outcome:
-        from flows.cases.keep import freeze_cases
+        from flows.cases.sets import freeze_cases
         from services.wiring import connect_in_process
 
         frozen = freeze_cases(purpose, connect_in_process(Settings()).records)
-        line = f"{purpose} set, version {frozen['version']}: {frozen['cases']} cases, {frozen['digest'][:12]}"
+        line = f"{purpose} set, version {frozen.version}: {frozen.cases} cases, {frozen.digest[:12]}"
         return Outcome(frozen, (line,))
 
     answer(verb, as_json)
@@ -77,20 +81,20 @@ def list_(
     """List the sets and their cases, and which of them the newest frozen version holds."""
 
     def verb() -> Outcome:
-        from flows.cases.keep import list_cases
+        from flows.cases.sets import list_cases
         from services.wiring import connect_in_process
 
         sets = list_cases(connect_in_process(Settings()).records, purpose)
         rows = [
-            (one["purpose"], _state(one, c["case_id"]), c["case_id"][:12], c["site"], c["origin"])
+            (one.purpose, _state(one, case.case_id), case.case_id[:12], case.site, case.origin)
             for one in sets
-            for c in one["cases"]
+            for case in one.cases
         ]
         lost = [
-            f"the {one['purpose']} set must be frozen anew: {len(one['lost'])} cases of version "
-            f"{one['version']} were taken out"
+            f"the {one.purpose} set must be frozen anew: {len(one.lost)} cases of version "
+            f"{one.version} were taken out"
             for one in sets
-            if one["lost"]
+            if one.lost
         ]
         shown = table(dict.fromkeys(("set", "state", "case", "site", "truth"), "left"), rows)
         return Outcome(sets, (shown, *lost))
@@ -98,8 +102,8 @@ def list_(
     answer(verb, as_json)
 
 
-def _state(one: dict[str, Any], case: str) -> str:
-    return "not frozen" if case in one["pending"] else f"version {one['version']}"
+def _state(one: CaseSet, case: str) -> str:
+    return "not frozen" if case in one.pending else f"version {one.version}"
 
 
 @cases.command()
@@ -130,16 +134,16 @@ def erase(
     answer(verb, as_json)
 
 
-def _erased(document: dict[str, Any]) -> tuple[str, ...]:
-    names = [str(number) for number in document["releases"]]
+def _erased(document: Erased) -> tuple[str, ...]:
+    names = [str(number) for number in document.releases]
     lines = [
-        f"patient {document['patient'][:12]}: {len(document['cases'])} cases and {document['scores']} scores "
+        f"patient {document.patient[:12]}: {len(document.cases)} cases and {document.scores} scores "
         "are deleted",
         f"releases that learnt from the patient: {', '.join(names) or 'none'}",
     ]
-    if document["inherited"]:
-        lines.append(f"tuned from these: {', '.join(map(str, document['inherited']))}")
-    lines += [f"the {name} set must be frozen anew: `organloop cases freeze`" for name in document["sets"]]
+    if document.inherited:
+        lines.append(f"tuned from these: {', '.join(map(str, document.inherited))}")
+    lines += [f"the {name} set must be frozen anew: `organloop cases freeze`" for name in document.sets]
     return tuple(lines)
 
 
@@ -165,7 +169,7 @@ def accept(
         ct = None if series is None else SeriesUid(series)
         services = connect_in_process(Settings())
         document = run(uid, named, reader, services.records, services.releases, ct)
-        line = f"release {document['release']}: accepted are {', '.join(document['organs'])}"
+        line = f"release {document.release}: accepted are {', '.join(document.organs)}"
         return Outcome(document, (line,))
 
     answer(verb, as_json)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -14,6 +13,7 @@ from services.settings import Settings
 
 if TYPE_CHECKING:
     from flows.corrections.fate import Fate
+    from flows.corrections.sums import Sums
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +62,7 @@ def _fates(uid: str) -> Outcome:
 
     settings = Settings()
     found = fates(uid, connect_in_process(settings), tuning_settings(AUTO, settings), progress)
-    return Outcome([asdict(one) for one in found], [part for one in found for part in _fate(one)])
+    return Outcome(found, [part for one in found for part in _fate(one)])
 
 
 def _fate(one: Fate) -> tuple[str | Table, ...]:
@@ -97,52 +97,50 @@ def withdraw(
         policy = ReadersDisagree(settings.readers_disagree)
         uid, records = SopUid(sop_instance_uid), open_records(settings.records_url)
         document = run(uid, reader, reason, records, releases, policy)
-        learnt = [str(number) for number in (*document["releases"], *document["inherited"])]
+        learnt = [str(number) for number in (*document.releases, *document.inherited)]
         return Outcome(
             document,
             (
-                f"withdrawn: {sop_instance_uid} ({', '.join(document['organs']) or 'no organ edited'})",
+                f"withdrawn: {sop_instance_uid} ({', '.join(document.organs) or 'no organ edited'})",
                 f"releases that learnt from it: {', '.join(learnt) or 'none'}",
-                *(f"{one['organ']}: {one['correction']} counts now" for one in document["instead"]),
+                *(f"{one.organ}: {one.correction} counts now" for one in document.instead),
             ),
         )
 
     answer(verb, as_json)
 
 
-def _text(document: dict[str, Any]) -> tuple[str | Table, ...]:
+def _text(document: Sums) -> tuple[str | Table, ...]:
     organs = {"organ": "left"} | dict.fromkeys(
         ("edited", "accepted", "ml changed", "surface mm", "readers", "disagree"), "right"
     )
     rows = [
         (
-            one["organ"], one["edited"], one["accepted"], one["changed_ml"], one["surface_mm"],
-            one["readers"], one["disagreements"],
+            one.organ, one.edited, one.accepted, one.changed_ml, one.surface_mm, one.readers,
+            one.disagreements,
         )
-        for one in document["organs"]
+        for one in document.organs
     ]  # fmt: skip
     shown: list[str | Table] = [
-        f"{document['corrections']} corrections count; studies and medians:", table(organs, rows)
+        f"{document.corrections} corrections count; studies and medians:", table(organs, rows)
     ]  # fmt: skip
-    for name in ("reader", "release"):
-        columns = {name: "left"} | dict.fromkeys(
-            ("corrections", "organs edited", "ml changed", "hours to save"), "right"
-        )
-        groups = [
-            (one[name], one["corrections"], one["edited_organs"], one["changed_ml"], one["hours_to_save"])
-            for one in document[f"{name}s"]
+    costs = ("corrections", "organs edited", "ml changed", "hours to save")
+    by_reader = [(one.reader, one) for one in document.readers]
+    by_release = [(one.release, one) for one in document.releases]
+    for name, groups in (("reader", by_reader), ("release", by_release)):
+        of_group = [
+            (group, one.corrections, one.edited_organs, one.changed_ml, one.hours_to_save)
+            for group, one in groups
         ]
-        shown.append(table(columns, groups))
+        shown.append(table({name: "left"} | dict.fromkeys(costs, "right"), of_group))
     shown += [
-        f"readers disagree on {one['organ']} of series {one['series_uid']}: DSC {one['dsc']}"
-        for one in document["disagreements"]
+        f"readers disagree on {one.organ} of series {one.series_uid}: DSC {one.dsc}"
+        for one in document.disagreements
     ]
-    shown += [f"open questions: {name} ({len(asked)})" for name, asked in document["questions"].items()]
+    shown += [f"open questions: {name} ({len(asked)})" for name, asked in document.questions.items()]
     shown += [
-        f"not taken: {one['uid']} of study {one['study_uid']}: {one['code']}: {one['detail']}"
-        for one in document["not_taken"]
+        f"not taken: {one.uid} of study {one.study_uid}: {one.code}: {one.detail}"
+        for one in document.not_taken
     ]
-    shown += [
-        f"not kept: {one['correction']}: {one['code']}: {one['detail']}" for one in document["not_kept"]
-    ]
+    shown += [f"not kept: {one.correction}: {one.code}: {one.detail}" for one in document.not_kept]
     return tuple(shown)

@@ -36,15 +36,14 @@ def doctor(
     """
 
     def verb() -> Outcome:
-        from deploy.doctor.finding import State
+        from deploy.doctor.finding import Health, State
         from deploy.doctor.rounds import rounds
 
         found = list(rounds(Settings(), store=store, progress=progress))
         bad = [one for one in found if one.state is State.BAD]
-        document = {"healthy": not bad, "findings": [one.to_json() for one in found]}
         rows = [(one.state, one.name, one.detail) for one in found]
         shown = table({"": "left", "what": "left", "found": "left"}, rows)
-        return Outcome(document, (shown, *_advice(found)), EXIT_FAILED if bad else 0)
+        return Outcome(Health(not bad, tuple(found)), (shown, *_advice(found)), EXIT_FAILED if bad else 0)
 
     answer(verb, as_json)
 

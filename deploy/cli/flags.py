@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
 
 from deploy.cli.console import EXIT_FAILED, Json, Outcome, answer, progress, table
 from services.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.calibration.calibrate import Calibrated
+    from flows.calibration.random_audit import Bounds
 
 
 def register(app: typer.Typer) -> None:
@@ -29,8 +33,8 @@ def calibrate(as_json: Json = False) -> None:
 
         document = calibrate_release(connect_in_process(Settings()), progress)
         candidate = (
-            f"candidate: release {document['release']}, release {document['parent']} calibrated on "
-            f"{document['cases']} cases ({document['seconds']['total']:.0f} s)"
+            f"candidate: release {document.release}, release {document.parent} calibrated on "
+            f"{document.cases} cases ({document.seconds['total']:.0f} s)"
         )
         return Outcome(document, (_calibration_table(document), candidate))
 
@@ -46,15 +50,15 @@ def bounds(as_json: Json = False) -> None:
 
         services = connect_in_process(Settings())
         document = check_bounds(services.records, services.releases)
-        said = [f"{document['drawn']} studies drawn, {document['reviewed']} reviewed"]
-        said += [f"waiting: study {one['study_uid']}" for one in document["waiting"]]
-        alerts = [f"the bound of {organ} holds less often than promised" for organ in document["alerts"]]
+        said = [f"{document.drawn} studies drawn, {document.reviewed} reviewed"]
+        said += [f"waiting: study {one.study_uid}" for one in document.waiting]
+        alerts = [f"the bound of {organ} holds less often than promised" for organ in document.alerts]
         return Outcome(document, (_bounds_table(document), *said, *alerts), EXIT_FAILED if alerts else 0)
 
     answer(verb, as_json)
 
 
-def _calibration_table(document: dict[str, Any]) -> Table:
+def _calibration_table(document: Calibrated) -> Table:
     from flows.calibration.calibrate import calibration_rows
 
     rows = calibration_rows(document)
@@ -62,16 +66,16 @@ def _calibration_table(document: dict[str, Any]) -> Table:
     return table(sides, [tuple(row.values()) for row in rows])
 
 
-def _bounds_table(document: dict[str, Any]) -> Table:
+def _bounds_table(document: Bounds) -> Table:
     rows = [
         (
             organ,
-            f"{one['held']} of {one['looked_at']}",
-            f"{one['low']:.2f} to {one['high']:.2f}",
-            f"{one['promised']:.2f}",
-            one["accepted"],
+            f"{one.held} of {one.looked_at}",
+            f"{one.low:.2f} to {one.high:.2f}",
+            f"{one.promised:.2f}",
+            one.accepted,
         )
-        for organ, one in document["organs"].items()
+        for organ, one in document.organs.items()
     ]
     sides = dict.fromkeys(("held", "interval", "promised", "accepted"), "right")
     return table({"organ": "left"} | sides, rows)

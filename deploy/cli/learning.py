@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -15,7 +15,9 @@ from models.tuning.document import Climb, NoCost, TuningDocument
 from services.settings import Settings
 
 if TYPE_CHECKING:
+    from flows.corrections.report import Ingested
     from flows.tuning.tonight import Tonight
+    from services.records.entries import OpenQuestion
 
 SCOPES = ("organ", "slices", "regions")
 """Values of `models.corrections.scopes.Scope`, known before numpy is loaded."""
@@ -68,6 +70,7 @@ def ingest(
     def verb() -> Outcome:
         from flows.corrections.ingest import Said, memory_of
         from flows.corrections.ingest import ingest as run
+        from flows.corrections.report import NotTaken
         from models.corrections.scopes import Scope
         from services.dicom.returned.answers import WrongAnswer
 
@@ -76,9 +79,9 @@ def ingest(
             document = run(source, study, sent, memory_of(Settings()), said=said)
         except WrongAnswer as error:
             raise typer.BadParameter(str(error)) from error
-        stranger = document["status"] == "stranger"
-        text = (f"refused: {document['code']}: {document['detail']}",) if stranger else _ledger(document)
-        return Outcome(document, text, EXIT_REFUSED if stranger else 0)
+        if isinstance(document, NotTaken):
+            return Outcome(document, (f"refused: {document.why}",), EXIT_REFUSED)
+        return Outcome(document, _ledger(document))
 
     answer(verb, as_json)
 
@@ -177,41 +180,41 @@ def _night(found: Tonight) -> tuple[str | Table, ...]:
     return (f"{found.night}: {says[found.night]}", table(sides, rows), *cases, chosen, *refused)
 
 
-def _ledger(document: dict[str, Any]) -> tuple[str | Table, ...]:
+def _ledger(document: Ingested) -> tuple[str | Table, ...]:
     rows = [
         (
-            one["organ"],
-            one["state"],
-            one["added_voxels"],
-            one["removed_voxels"],
-            one["by_overpaint_voxels"] or None,
-            f"{one['added_ml'] - one['removed_ml']:+.2f}",
-            None if one["surface_mm"] is None else f"{one['surface_mm']:.2f}",
+            one.organ,
+            one.state,
+            one.added_voxels,
+            one.removed_voxels,
+            one.by_overpaint_voxels or None,
+            f"{one.added_ml - one.removed_ml:+.2f}",
+            None if one.surface_mm is None else f"{one.surface_mm:.2f}",
         )
-        for one in document["organs"]
+        for one in document.organs
     ]
     numbers = dict.fromkeys(("added", "removed", "by overpaint", "ml", "surface mm"), "right")
-    questions = [_asked(one) for one in document["questions"]]
+    questions = [_asked(one) for one in document.questions]
     apart = [
-        f"readers disagree on {one['organ']}: DSC {one['dsc'] if one['dsc'] is not None else 'not measured'} "
-        f"between {', '.join(one['corrections'])}"
-        for one in document["disagreements"]
+        f"readers disagree on {one.organ}: DSC {one.dsc if one.dsc is not None else 'not measured'} "
+        f"between {', '.join(one.corrections)}"
+        for one in document.disagreements
     ]
-    kept = f"not kept for tuning: {document['why']}"
-    if document["kept"]:
-        kept = f"kept for tuning; teaches {', '.join(document['teaches']) or 'nothing now'}"
+    kept = f"not kept for tuning: {document.why}"
+    if document.kept:
+        kept = f"kept for tuning; teaches {', '.join(document.teaches) or 'nothing now'}"
     shown = table({"organ": "left", "state": "left"} | numbers, rows)
-    return (document["status"], shown, *questions, *apart, kept)
+    return (document.status, shown, *questions, *apart, kept)
 
 
-def _asked(question: dict[str, Any]) -> str:
-    if question["segment"] is None:
-        organ = question["candidates"][0]
+def _asked(question: OpenQuestion) -> str:
+    if question.segment is None:
+        organ = question.candidates[0]
         said = f"{organ} did not come back"
         return f"question: {said}; answer --as {organ}=deleted or --as {organ}=not-reviewed"
-    may_be = " or ".join(question["candidates"]) or "any organ"
-    said = f"segment {question['segment']} {question['label']!r} ({question['why']}): is it {may_be}?"
-    return f"question: {said} answer --as {question['segment']}=ORGAN or --as {question['segment']}=none"
+    may_be = " or ".join(question.candidates) or "any organ"
+    said = f"segment {question.segment} {question.label!r} ({question.why}): is it {may_be}?"
+    return f"question: {said} answer --as {question.segment}=ORGAN or --as {question.segment}=none"
 
 
 def _candidate(document: TuningDocument) -> tuple[str | Table, ...]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -43,11 +42,15 @@ class Finding:
     state: State
     detail: str
     remedy: str = ""
-    measured: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, object] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {**asdict(self), "state": str(self.state), "measured": dict(self.measured)}
+
+@dataclass(frozen=True)
+class Health:
+    """The document of the `doctor` verb: healthy is what has no bad finding."""
+
+    healthy: bool
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ Who watches, and when, is `flows.arrivals.loop`.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from time import monotonic
-from typing import Any
 
 from flows.arrivals.archived_study import INCOMPLETE, patient_fault, renewal_key
 from flows.arrivals.query import OURS, lacking
@@ -47,7 +46,6 @@ UNFINISHED = (ARRIVING, INCOMPLETE)
 """Codes of studies of which more may come."""
 
 SEG = "SEG"
-SHOWN = ("uid", "study_uid", "state", "code", "detail", "urgent", "attempts", "interrupted", "run")
 
 
 def take_in(
@@ -136,7 +134,7 @@ def look(
     progress: Progress = silent,
     *,
     again: Collection[str] = UNFINISHED,
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[Arrival], list[str]]:
     """Look after every arrival that something came to or that is under way.
 
     Parameters
@@ -155,7 +153,7 @@ def look(
     tuple
         What those that changed have become, and the studies for which the archive did not answer.
     """
-    changed: list[dict[str, Any]] = []
+    changed: list[Arrival] = []
     unanswered: list[str] = []
     end = monotonic() + LOOK_SECONDS
     for before in _new_first(services.records.open_arrivals()):
@@ -177,7 +175,8 @@ def look(
         if after == before or not _change(before, after, services.records):
             continue
         if after != replace(before, touched=after.touched, instances=after.instances):
-            changed.append(_shown(after, progress))
+            _tell(after, progress)
+            changed.append(after)
     return changed, unanswered
 
 
@@ -249,7 +248,7 @@ def submit(
     launcher: Launcher,
     progress: Progress = silent,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> tuple[list[dict[str, Any]], str | None]:
+) -> tuple[list[Arrival], str | None]:
     """Start a run for what is ready, urgent studies first, a few at a time; see `startable`.
 
     Parameters
@@ -277,7 +276,8 @@ def submit(
         run = launcher.launch(deployment, before.uid, key, urgent=before.urgent)
         after = replace(before, state=ArrivalState.SUBMITTED, run=run, code="", detail="")
         if services.records.change_arrival(before, after):
-            started.append(_shown(after, progress))
+            _tell(after, progress)
+            started.append(after)
     return started, held
 
 
@@ -297,10 +297,5 @@ def _why_held(releases: Releases, endpoints: Sequence[Endpoint]) -> str | None:
     return why
 
 
-def _shown(arrival: Arrival, progress: Progress) -> dict[str, Any]:
+def _tell(arrival: Arrival, progress: Progress) -> None:
     progress(f"{arrival.uid}: {arrival.state} {arrival.code}".rstrip())
-    return {
-        name: str(value) if name == "state" else value
-        for name, value in asdict(arrival).items()
-        if name in SHOWN
-    }

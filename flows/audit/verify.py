@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from models.errors import InvalidRelease, OrganloopError, StorageFailed
 from models.release import sha256_hex
@@ -55,7 +55,33 @@ class Evidence:
     scores: Path
 
 
-def verify(evidence: Evidence, against: Path | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Head:
+    """The last event."""
+
+    number: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """The document of the `audit verify` verb: how many events, the last (None without one), and faults."""
+
+    events: int
+    head: Head | None
+    faults: tuple[AuditFault, ...]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The document of the `audit export` verb: the file, how many events, the last (None without one)."""
+
+    path: str
+    events: int
+    head: Head | None
+
+
+def verify(evidence: Evidence, against: Path | None = None) -> Verified:
     """Look through the log and the files it speaks of.
 
     Parameters
@@ -65,12 +91,6 @@ def verify(evidence: Evidence, against: Path | None = None) -> dict[str, Any]:
     against
         An earlier `export`, kept elsewhere: only an anchor shows that the end was cut off.
 
-    Returns
-    -------
-    dict
-        ``events, head`` (number and digest of the last event, None without one), ``faults``: a list of
-        ``{code, what, detail}``.
-
     Raises
     ------
     StorageFailed
@@ -78,7 +98,7 @@ def verify(evidence: Evidence, against: Path | None = None) -> dict[str, Any]:
     """
     lines = evidence.records.lines()
     events, unread = _read(lines)
-    faults = [
+    faults = (
         *chain_faults(lines),
         *unread,
         *_anchors(lines, evidence),
@@ -90,16 +110,12 @@ def verify(evidence: Evidence, against: Path | None = None) -> dict[str, Any]:
         *_scores(events, evidence),
         *_cases(events, evidence),
         *_served(events, evidence),
-    ]
-    return {
-        "events": len(lines),
-        "head": _head(lines),
-        "faults": [asdict(fault) for fault in faults],
-    }
+    )
+    return Verified(len(lines), _head(lines), faults)
 
 
-def export(log: Log, path: Path) -> dict[str, Any]:
-    """Write every event as a line of JSON, to be kept elsewhere; return ``path, events, head``.
+def export(log: Log, path: Path) -> Exported:
+    """Write every event as a line of JSON, to be kept elsewhere.
 
     Raises
     ------
@@ -108,11 +124,11 @@ def export(log: Log, path: Path) -> dict[str, Any]:
     """
     lines = log.lines()
     replace(path, "".join(exported(line) + "\n" for line in lines).encode())
-    return {"path": str(path), "events": len(lines), "head": _head(lines)}
+    return Exported(str(path), len(lines), _head(lines))
 
 
-def _head(lines: tuple[Line, ...]) -> dict[str, object] | None:
-    return {"number": lines[-1].number, "digest": lines[-1].digest} if lines else None
+def _head(lines: tuple[Line, ...]) -> Head | None:
+    return Head(lines[-1].number, lines[-1].digest) if lines else None
 
 
 Events = Sequence[Event]

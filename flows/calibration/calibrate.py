@@ -6,9 +6,11 @@ approved and promoted before it tells a reader anything.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import replace
-from typing import Any
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from pydantic import PlainSerializer
 
 from flows.calibration.cases import untaught, usable
 from flows.calibration.measure import calibrate_kept
@@ -27,8 +29,39 @@ from services.releases.exporter import export_release
 from services.stopwatch import Stopwatch
 from services.wiring import Services
 
+AsKept = Annotated[OrganCalibration, PlainSerializer(OrganCalibration.to_json)]
+"""What is claimed of an organ, in JSON as the release keeps it: without what says nothing."""
 
-def calibrate_release(services: Services, progress: Progress = silent) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The document of the `calibrate` verb.
+
+    Parameters
+    ----------
+    release, digest, parent
+        The candidate, and the incumbent that was calibrated.
+    profile
+        Serving profile it was measured in.
+    cases, left_out
+        How many count, and how many do not, by why.
+    organs
+        What is claimed by organ; None where it is uncalibrated.
+    seconds
+        By step.
+    """
+
+    release: int
+    digest: str
+    parent: int
+    profile: str
+    cases: int
+    left_out: Mapping[str, int]
+    organs: Mapping[str, AsKept | None]
+    seconds: Mapping[str, float]
+
+
+def calibrate_release(services: Services, progress: Progress = silent) -> Calibrated:
     """Calibrate the incumbent on the calibration set and publish the candidate that comes of it.
 
     Only independent truth counts, one case of a patient: a result that a reader edited or accepted says
@@ -42,12 +75,6 @@ def calibrate_release(services: Services, progress: Progress = silent) -> dict[s
         What to work with; nothing is asked of a server.
     progress
         Told each step.
-
-    Returns
-    -------
-    dict
-        The document of the `calibrate` verb: ``release, digest, parent, profile, cases, left_out`` (cases,
-        by why), ``organs`` (by organ: None where uncalibrated), ``seconds``.
 
     Raises
     ------
@@ -93,16 +120,16 @@ def calibrate_release(services: Services, progress: Progress = silent) -> dict[s
         candidate = publish_candidate(draft, services.releases, services.records)
         _record(services.records, candidate, parent, cases)
     progress(f"candidate: release {candidate.number}")
-    return {
-        "release": candidate.number,
-        "digest": candidate.digest,
-        "parent": parent.number,
-        "profile": calibration.profile,
-        "cases": len(cases),
-        "left_out": left_out,
-        "organs": {organ: _row(calibration.organs.get(organ)) for organ in parent.contract.organs},
-        "seconds": watch.seconds(),
-    }
+    return Calibrated(
+        release=candidate.number,
+        digest=candidate.digest,
+        parent=parent.number,
+        profile=calibration.profile,
+        cases=len(cases),
+        left_out=left_out,
+        organs={organ: calibration.organs.get(organ) for organ in parent.contract.organs},
+        seconds=watch.seconds(),
+    )
 
 
 def _record(records: Records, candidate: Release, parent: Release, cases: Collection[Case]) -> None:
@@ -122,30 +149,25 @@ def _record(records: Records, candidate: Release, parent: Release, cases: Collec
     record_candidate(candidate, event, "calibrate_release", event.key(candidate.digest), records)
 
 
-def _row(calibration: OrganCalibration | None) -> dict[str, Any] | None:
-    return None if calibration is None else calibration.to_json()
-
-
-def calibration_rows(document: dict[str, Any]) -> list[dict[str, Any]]:
+def calibration_rows(document: Calibrated) -> list[dict[str, object]]:
     """Return one row per organ: cases, what is subtracted, calibration error, what is certified."""
-    rows = []
-    for organ, fitted in document["organs"].items():
-        known = fitted or {}
-        error, certificate = known.get("calibration_error"), known.get("certificate")
-        rows.append(
-            {
-                "organ": organ,
-                "state": "calibrated" if fitted else "uncalibrated",
-                "cases": known.get("cases"),
-                "subtracted": _rounded(known.get("quantile")),
-                "error as served": _rounded(error[0] if error else None),
-                "calibrated": _rounded(error[1] if error else None),
-                "certified": f"{certificate['under_target']} of {certificate['cases']}"
-                if certificate
-                else None,
-            }
-        )
-    return rows
+    return [{"organ": organ, **_row(fitted)} for organ, fitted in document.organs.items()]
+
+
+def _row(fitted: OrganCalibration | None) -> dict[str, object]:
+    if fitted is None:
+        names = ("cases", "subtracted", "error as served", "calibrated", "certified")
+        return {"state": "uncalibrated"} | dict.fromkeys(names)
+    served, calibrated = fitted.calibration_error or (None, None)
+    held = fitted.certificate
+    return {
+        "state": "calibrated",
+        "cases": fitted.cases,
+        "subtracted": _rounded(fitted.quantile),
+        "error as served": _rounded(served),
+        "calibrated": _rounded(calibrated),
+        "certified": f"{held.under_target} of {held.cases}" if held else None,
+    }
 
 
 def _rounded(value: float | None) -> float | None:

@@ -7,11 +7,11 @@ head and calibration are the same, so older releases' audits count for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 
 from models.bounds.random_audit import Coverage, coverage, drawn
-from models.corrections.ledger import OrganState
+from models.corrections.ledger import OrganLedger, OrganState
 from models.findings import Presence, StudyFindings
 from models.release import Release
 from models.uids import SeriesUid, StudyUid
@@ -62,7 +62,49 @@ def record_audit(
     log.record(event, who="segment_study", key=event.key(key))
 
 
-def check_bounds(records: Records, releases: ReleaseStore) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Looked(Coverage):
+    """How often the bound of an organ held; `accepted` says how many of those were accepted as they were."""
+
+    accepted: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A drawn study of which no organ was edited or accepted; `importance_ml` as in `StudyFindings`."""
+
+    study_uid: StudyUid
+    release: int
+    importance_ml: float
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The document of the `bounds` verb.
+
+    Parameters
+    ----------
+    release
+        The incumbent; None where none serves.
+    drawn, reviewed
+        Studies, and how many of them a reader has edited or accepted an organ of.
+    organs
+        By organ how often its bound held.
+    waiting
+        The most important first.
+    alerts
+        Organs whose bound is broken.
+    """
+
+    release: int | None
+    drawn: int
+    reviewed: int
+    organs: Mapping[str, Looked]
+    waiting: tuple[Waiting, ...]
+    alerts: tuple[str, ...]
+
+
+def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
     """Compare what was claimed of audited studies with what readers made of them.
 
     Only organs that a reader edited or accepted count. Both started from our outline, so that a DSC under
@@ -74,18 +116,10 @@ def check_bounds(records: Records, releases: ReleaseStore) -> dict[str, Any]:
         What was claimed, and what readers made of it; a broken bound is put there.
     releases
         Whose heads are the same.
-
-    Returns
-    -------
-    dict
-        ``release``, ``drawn`` (studies), ``reviewed`` (of them), ``organs`` (by organ ``held, looked_at,
-        low, high, promised, broken``, and ``accepted``: how many of them were accepted as they were),
-        ``waiting`` (drawn studies of which no organ was edited or accepted, the most important first:
-        ``study_uid, release, importance_ml``), ``alerts`` (organs whose bound is broken).
     """
     incumbent = records.incumbent()
     if incumbent is None:
-        return {"release": None, "drawn": 0, "reviewed": 0, "organs": {}, "waiting": [], "alerts": []}
+        return Bounds(None, 0, 0, {}, (), ())
     release = releases.release(incumbent)
     audited = _audited(records)
     corrections = _newest(records)
@@ -111,29 +145,29 @@ def check_bounds(records: Records, releases: ReleaseStore) -> dict[str, Any]:
             seen.setdefault(organ, []).append((held, claim.confidence))
     bounds = len(release.contract.organs)
     organs = {organ: _coverage(found, bounds) for organ, found in seen.items()}
-    alerts = sorted(organ for organ, found in organs.items() if found.broken)
+    alerts = tuple(sorted(organ for organ, found in organs.items() if found.broken))
     for organ in alerts:
         found = organs[organ]
-        event = BoundBroken(release=release.number, organ=organ, **_row(found))
+        event = BoundBroken(release=release.number, organ=organ, **asdict(found))
         records.record(
             event, who="check_bounds", key=event.key(release.digest, organ, found.looked_at, found.held)
         )
-    return {
-        "release": release.number,
-        "drawn": len({study_uid for study_uid, _ in audited}),
-        "reviewed": len(reviewed),
-        "organs": {
-            organ: {**_row(found), "accepted": accepted.get(organ, 0)} for organ, found in organs.items()
+    return Bounds(
+        release=release.number,
+        drawn=len({study_uid for study_uid, _ in audited}),
+        reviewed=len(reviewed),
+        organs={
+            organ: Looked(**asdict(found), accepted=accepted.get(organ, 0)) for organ, found in organs.items()
         },
-        "waiting": [
-            {"study_uid": uid, "release": number, "importance_ml": claimed.importance_ml}
+        waiting=tuple(
+            Waiting(uid, number, claimed.importance_ml)
             for (uid, number), claimed in sorted(
                 audited.items(), key=lambda item: (-item[1].importance_ml, item[0])
             )
             if uid not in reviewed
-        ],
-        "alerts": alerts,
-    }
+        ),
+        alerts=alerts,
+    )
 
 
 def _audited(log: Log) -> dict[tuple[StudyUid, int], AuditDrawn]:
@@ -173,7 +207,7 @@ def _dsc_of(correction: Correction | None, organ: str, volume_ml: float) -> floa
     return None
 
 
-def _entries(correction: Correction, organ: str) -> Iterator[Any]:
+def _entries(correction: Correction, organ: str) -> Iterator[OrganLedger]:
     for entry in correction.organs:
         if entry.organ == organ and entry.state is OrganState.EDITED and not entry.only_overpainted:
             yield entry
@@ -182,14 +216,3 @@ def _entries(correction: Correction, organ: str) -> Iterator[Any]:
 def _coverage(found: list[tuple[bool, float]], bounds: int) -> Coverage:
     held, promised = sum(held for held, _ in found), min(promised for _, promised in found)
     return coverage(held, len(found), promised, bounds)
-
-
-def _row(found: Coverage) -> dict[str, Any]:
-    return {
-        "held": found.held,
-        "looked_at": found.looked_at,
-        "low": found.low,
-        "high": found.high,
-        "promised": found.promised,
-        "broken": found.broken,
-    }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydicom import dcmread
 
@@ -29,7 +30,35 @@ from services.wiring import Services
 from services.work_folder import work_folder
 
 
-def erase(source: str, approver: str, reason: str, services: Services) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Erased:
+    """The document of the `cases erase` verb.
+
+    Parameters
+    ----------
+    patient
+        HMAC of the patient.
+    cases, scores
+        The cases taken out, and how many scores were deleted.
+    sets
+        By purpose the digest of the newest frozen version that held one, which must be frozen anew.
+    releases, inherited
+        Those that learnt from the patient or were calibrated on it, and those tuned from them.
+    approver, reason
+        Whose act it is, and why.
+    """
+
+    patient: str
+    cases: tuple[str, ...]
+    sets: Mapping[str, str]
+    scores: int
+    releases: tuple[int, ...]
+    inherited: tuple[int, ...]
+    approver: str
+    reason: str
+
+
+def erase(source: str, approver: str, reason: str, services: Services) -> Erased:
     r"""Take a patient out of all that is learnt from and judged by; refused for it from then on.
 
     The act goes on record before a file is deleted: killed in between, the same call completes it.
@@ -45,14 +74,6 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
         Whose act it is, and why.
     services
         What to work with.
-
-    Returns
-    -------
-    dict
-        The document of the `cases erase` verb: ``patient``, the HMAC; ``cases`` taken out; ``sets``, by
-        purpose the digest of the newest frozen version that held one, which must be frozen anew;
-        ``scores`` deleted; ``releases`` that learnt from the patient or were calibrated on it, and
-        ``inherited``, those tuned from them; ``approver, reason``.
 
     Raises
     ------
@@ -97,16 +118,16 @@ def erase(source: str, approver: str, reason: str, services: Services) -> dict[s
     if act is not None:
         told = Act(act.who, act.said.reason, act.at)
         require_same_act(told, approver, reason, "patient-erased", "the patient is taken out")
-    return {
-        "patient": patient,
-        "cases": [case.case_id for case in erasure.cases],
-        "sets": dict(erasure.thawed),
-        "scores": scores,
-        "releases": sorted(learnt),
-        "inherited": inherited,
-        "approver": approver,
-        "reason": reason,
-    }
+    return Erased(
+        patient=patient,
+        cases=tuple(case.case_id for case in erasure.cases),
+        sets=erasure.thawed,
+        scores=scores,
+        releases=event.releases,
+        inherited=event.inherited,
+        approver=approver,
+        reason=reason,
+    )
 
 
 def _note_erased(erasure: Erasure, cases: CaseStore, records: Records) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -38,7 +37,7 @@ from services.dicom.seg.files import cited_series, find_seg
 from services.dicom.seg.names import organ_by_code, organ_by_label, type_may_be
 from services.dicom.seg.reader import ReadSegment, SegObject, read_seg
 from services.records.entries import Case, Purpose
-from services.records.port import Cases, Records
+from services.records.port import Records
 from services.releases.store import ReleaseStore
 from services.wiring import Services
 
@@ -54,7 +53,7 @@ def add_case(
     *,
     site: str | None = None,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> Case:
     """Take a CT study with its truth into the set of a purpose; told again, it is there once.
 
     Parameters
@@ -73,11 +72,6 @@ def add_case(
         Label of scanner and protocol; by default InstitutionName.
     progress
         Told each step.
-
-    Returns
-    -------
-    dict
-        ``case_id, purpose, patient, origin, digest, site, acquisition``; patient and case are pseudonyms.
 
     Raises
     ------
@@ -129,10 +123,9 @@ def add_case(
     )
     progress("keeping the case")
     where = site_of(ct) if site is None else site
-    case = services.cases.add(
+    return services.cases.add(
         services.records, ct.series_uid, patient, purpose, origin, content, where, acquisition_of(ct)
     )
-    return asdict(case)
 
 
 def _written_truth(path: Path, ct: CTSeries) -> dict[str, Mask]:
@@ -188,39 +181,25 @@ def _organ_of(segment: ReadSegment) -> str | None:
     return organ_by_code(segment.type, segment.laterality) or by_label
 
 
-def freeze_cases(purpose: Purpose, known: Cases) -> dict[str, Any]:
-    """Freeze the set of a purpose: ``purpose, version, digest, cases``; the next version if it has grown."""
-    frozen = known.freeze(purpose)
-    cases = len(frozen.manifest)
-    return {"purpose": purpose, "version": frozen.version, "digest": frozen.digest, "cases": cases}
+@dataclass(frozen=True)
+class Accepted:
+    """The document of the `accept` verb.
 
-
-def list_cases(known: Cases, purpose: Purpose | None = None) -> list[dict[str, Any]]:
-    """Return every set, or one: ``purpose, frozen, version, pending, lost, cases``.
-
-    ``frozen`` is the digest of the newest frozen version; ``pending`` are the cases added since, ``lost``
-    those of it that were taken out: with any, the set must be frozen anew.
+    Parameters
+    ----------
+    study_uid, series_uid, release
+        Of the result.
+    organs
+        All that are accepted by now.
+    reader
+        Whose act it is.
     """
-    return [_set(one, known) for one in Purpose if purpose in (None, one)]
 
-
-def _set(purpose: Purpose, known: Cases) -> dict[str, Any]:
-    frozen = known.frozen(purpose)
-    cases = _by_site(known.cases(purpose))
-    listed = [entry["case_id"] for entry in frozen.manifest] if frozen else []
-    there = {case.case_id for case in cases}
-    return {
-        "purpose": purpose,
-        "frozen": frozen.digest if frozen else None,
-        "version": frozen.version if frozen else None,
-        "pending": [case.case_id for case in cases if case.case_id not in listed],
-        "lost": [case_id for case_id in listed if case_id not in there],
-        "cases": [asdict(case) for case in cases],
-    }
-
-
-def _by_site(cases: Collection[Case]) -> list[Case]:
-    return sorted(cases, key=lambda case: (case.site, case.case_id))
+    study_uid: StudyUid
+    series_uid: SeriesUid
+    release: int
+    organs: tuple[str, ...]
+    reader: str
 
 
 def accept(
@@ -230,7 +209,7 @@ def accept(
     records: Records,
     releases: ReleaseStore,
     series_uid: SeriesUid | None = None,
-) -> dict[str, Any]:
+) -> Accepted:
     """Record that a reader accepts organs of the result written last of a CT series, as they are.
 
     Parameters
@@ -247,12 +226,6 @@ def accept(
         Which organs the release has.
     series_uid
         The CT series; by default the one of the study that has results.
-
-    Returns
-    -------
-    dict
-        The document of the `accept` verb: ``study_uid, series_uid, release, organs, reader``; organs are
-        all that are accepted by now.
 
     Raises
     ------
@@ -278,10 +251,5 @@ def accept(
         raise Refused("unknown-organ", detail)
     records.record_acceptance(study_uid, result.series_uid, result.release, organs, reader)
     accepted = records.accepted_organs(result.series_uid, result.release)
-    return {
-        "study_uid": study_uid,
-        "series_uid": result.series_uid,
-        "release": result.release,
-        "organs": [organ for organ in known if organ in accepted],
-        "reader": reader,
-    }
+    organs = tuple(organ for organ in known if organ in accepted)
+    return Accepted(study_uid, result.series_uid, result.release, organs, reader)

@@ -10,10 +10,11 @@ from prefect.artifacts import create_image_artifact, create_table_artifact
 
 from flows.arrivals.archived_study import is_archived, note_failed
 from flows.corrections.ingest import NO_STRANGER, ingest, memory_of
-from flows.corrections.outcome import NOT_TAKEN, note_refused_save, outcome_of
-from flows.corrections.report import refusal
+from flows.corrections.outcome import note_refused_save, outcome_of
+from flows.corrections.report import Ingested, NotTaken, refusal
 from flows.corrections.sums import sums
 from flows.retries import worth_reading_again
+from models.documents import to_json
 from models.errors import LeaseLost, OrganloopError, Refused
 from models.uids import SopUid
 from services.pictures.slices import data_url
@@ -22,7 +23,7 @@ from services.wiring import connect_in_process
 
 
 @task(name="ingest", retries=2, retry_delay_seconds=[10, 60], retry_condition_fn=worth_reading_again)
-def ingest_task(source: str | Path, study: Path | None, sent: Path | None) -> dict[str, Any]:
+def ingest_task(source: str | Path, study: Path | None, sent: Path | None) -> Ingested | NotTaken:
     """Read one SEG that came in; the document of the `ingest` verb, status `refused` where it refuses."""
 
     def show(picture: bytes, where: str) -> None:
@@ -50,16 +51,16 @@ def ingest_task(source: str | Path, study: Path | None, sent: Path | None) -> di
 
 
 @task(name="publish ledger")
-def publish_ledger_task(document: dict[str, Any]) -> None:
+def publish_ledger_task(document: Ingested | NotTaken) -> None:
     """Show what the reader changed in the Prefect dashboard; of a refusal its code and numbers."""
     outcome = outcome_of(document)
-    table = document["organs"]
-    if document["status"] in NOT_TAKEN:
-        table = [{"code": outcome.code, "detail": outcome.detail, **document["measured"]}]
+    table = to_json(document.organs)
+    if isinstance(document, NotTaken):
+        table = [{"code": outcome.code, "detail": outcome.detail, **document.measured}]
     create_table_artifact(
         key="ledger",
         table=table,
-        description=f"Study {document['study_uid'] or 'not known'}: {document['status']}, {outcome.code}: "
+        description=f"Study {document.study_uid or 'not known'}: {document.status}, {outcome.code}: "
         f"{outcome.detail}",
     )
 
@@ -70,8 +71,8 @@ def publish_sums_task() -> None:
     memory = memory_of(Settings())
     if memory is not None:
         document = sums(memory.records, memory.policy)
-        said = f"All valid corrections, by organ; saves that were not taken: {len(document['not_taken'])}"
-        create_table_artifact(key="corrections", table=document["organs"], description=said)
+        said = f"All valid corrections, by organ; saves that were not taken: {len(document.not_taken)}"
+        create_table_artifact(key="corrections", table=to_json(document.organs), description=said)
 
 
 @flow(name="ingest-correction")
@@ -85,4 +86,5 @@ def ingest_correction(
     document = ingest_task(source, study, sent)
     publish_ledger_task(document)
     publish_sums_task()
-    return document
+    answer: dict[str, Any] = to_json(document)
+    return answer

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from flows.arrivals.archived_study import is_archived
 from flows.arrivals.one_run import one_run
 from flows.corrections.keep import Understood, keep, standing
 from flows.corrections.outcome import note_outcome, note_refused_save
-from flows.corrections.report import document_of, question_of, refusal
+from flows.corrections.report import Ingested, NotTaken, document_of, question_of, refusal
 from flows.corrections.returned_seg import Memory, Placed, finder
 from flows.retries import STILL_ARRIVING
 from models.corrections.ledger import ledger
@@ -25,7 +24,7 @@ from services.dicom.returned.understand import ReturnedSeg, Status, understand
 from services.dicom.seg.reader import SegObject, read_seg
 from services.dicom.seg.saving import Saving, content_digest, saving_of
 from services.pictures.changes import most_changed_slice, picture_of_changes
-from services.records.entries import Correction, Result
+from services.records.entries import Answer, Correction, Result
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
@@ -99,8 +98,11 @@ def ingest(
     *,
     said: Said = Said(),
     show: Show | None = None,
-) -> dict[str, Any]:
+) -> Ingested | NotTaken:
     """Tell what a SEG that came in is, and keep what a reader meant by it.
+
+    What is saved as it was sent is on record only after a correction: then it takes that back. A SEG that
+    came to the archive bears what is said of it from then on (`flows.corrections.outcome`), a refusal too.
 
     Parameters
     ----------
@@ -118,16 +120,6 @@ def ingest(
         What a person answers; kept from then on.
     show
         Told the picture of what changed.
-
-    Returns
-    -------
-    dict
-        The document of the `ingest` verb: ``study_uid, series_uid, sop_instance_uid, sent_uid, release,
-        version, status, code, scope, questions, organs``; ``kept``, whether its case is in the tuning set
-        as this SEG says, and else ``why`` not (a code, a colon, a sentence); ``teaches, disagreements``
-        as `standing`; with status `stranger` also ``detail`` and ``measured``. What is saved as it was sent
-        is on record only after a correction: then it takes that back. A SEG that came to the archive bears
-        it from then on (`flows.corrections.outcome`), a refusal too.
 
     Raises
     ------
@@ -166,7 +158,7 @@ def _ingested(
     memory: Memory | None,
     said: Said,
     show: Show | None,
-) -> dict[str, Any]:
+) -> Ingested | NotTaken:
     with finder(memory, study, sent) as found:
         named = found.named() if study is not None and sent is not None else None
         study_uid = named.ct.study_uid if named else None
@@ -204,10 +196,10 @@ def _ingested(
     if memory is None:
         return document_of(understood.correction, NO_RELEASE)
     correction, why = keep(understood, memory)
-    return document_of(correction, why) | standing(correction, memory)
+    return document_of(correction, why, standing(correction, memory))
 
 
-def _unchanged(understood: Understood, memory: Memory | None) -> dict[str, Any]:
+def _unchanged(understood: Understood, memory: Memory | None) -> Ingested:
     """Tell that nothing was changed; put it on record where it takes back what a reader said before."""
     correction = understood.correction
     if memory is None or memory.records.find_result(correction.sop_instance_uid) is not None:
@@ -217,7 +209,7 @@ def _unchanged(understood: Understood, memory: Memory | None) -> dict[str, Any]:
     if not takes_back(correction, memory.records.corrections(series_uid=correction.series_uid)):
         return document_of(understood.correction, NOTHING_CHANGED)
     correction = memory.records.record_correction(correction)
-    return document_of(correction, TAKEN_BACK) | standing(correction, memory)
+    return document_of(correction, TAKEN_BACK, standing(correction, memory))
 
 
 def _reader(saving: Saving, said: Said, before: Correction | None) -> str:
@@ -243,7 +235,7 @@ def _with_what_is_on_record(said: Said, before: Correction | None, ours: SegObje
     if before is None:
         return said
     acts = before.answers if before.sent_uid == ours.sop_instance_uid else ()
-    answers = {_asked(act["answer"]): str(act["answer"]) for act in acts}
+    answers = {_asked(act.answer): act.answer for act in acts}
     answers |= {_asked(word): word for word in said.answers}
     return Said(tuple(answers.values()), said.reader, said.scope or Scope(before.scope))
 
@@ -276,7 +268,7 @@ def _understood(
     accepted = memory.records.accepted_organs(ct.series_uid, release) if memory and release else frozenset()
     entries = ledger(answer.sent, answer.returned, ct.volume.geometry, accepted - _in_doubt(answer))
     before = _latest(theirs, memory)
-    acts = {str(act["answer"]): act for act in (before.answers if before else ())}
+    acts = {act.answer: act for act in (before.answers if before else ())}
     correction = Correction(
         sop_instance_uid=theirs.sop_instance_uid,
         sent_uid=ours.sop_instance_uid,
@@ -291,8 +283,7 @@ def _understood(
         content=content_digest(theirs),
         scope=said.scope or Scope.ORGAN,
         answers=tuple(
-            acts.get(word, {"answer": word, "reader": said.reader})
-            for word in Answers.parse(said.answers).words
+            acts.get(word, Answer(word, said.reader)) for word in Answers.parse(said.answers).words
         ),
         saved_at=saving.saved_at,
     )

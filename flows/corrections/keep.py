@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -56,6 +55,44 @@ class Understood:
     ct: CTSeries
     scope: Scope
     regions: Mapping[str, Mask]
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """Readers who disagree on an organ of a series.
+
+    Parameters
+    ----------
+    organ
+        Key in the catalogue.
+    corrections
+        By name, in order of arrival.
+    dsc
+        The lowest Dice coefficient between two of them, 0..1; None if it was not measured.
+    """
+
+    organ: str
+    corrections: tuple[str, ...]
+    dsc: float | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What of a correction counts now.
+
+    Parameters
+    ----------
+    teaches
+        Its organs that tuning may learn from.
+    disagreements
+        Of its series.
+    """
+
+    teaches: tuple[str, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
+
+
+NOTHING_STANDS = Standing()
 
 
 def keep(understood: Understood, memory: Memory) -> tuple[Correction, str | None]:
@@ -160,28 +197,18 @@ def _record_agreement(agreement: Agreement, memory: Memory) -> None:
     memory.records.record_agreement(agreement)
 
 
-def standing(correction: Correction, memory: Memory) -> dict[str, Any]:
-    """Return what of a correction teaches now, and where readers of its series disagree.
-
-    Returns
-    -------
-    dict
-        ``teaches``, its organs that tuning may learn from; ``disagreements``, ``[{organ, corrections,
-        dsc}]`` of the series, corrections by name.
-    """
+def standing(correction: Correction, memory: Memory) -> Standing:
+    """Return what of a correction teaches now, and where readers of its series disagree."""
     words = valid_words(memory.records.corrections(series_uid=correction.series_uid))
     teaching, disagreements = teaching_words(words, memory.records.agreements(), memory.policy)
     kept = {case.case_id for case in memory.records.cases(Purpose.TUNING)}
     there = memory.cases.pseudonym(correction.name) in kept
-    return {
-        "teaches": [
+    return Standing(
+        tuple(
             key for (_, key), word in teaching.items() if there and word.correction.name == correction.name
-        ],
-        "disagreements": [
-            {"organ": one.organ, "corrections": list(one.corrections), "dsc": _rounded(one.dsc)}
-            for one in disagreements
-        ],
-    }
+        ),
+        tuple(Disagreement(one.organ, one.corrections, _rounded(one.dsc)) for one in disagreements),
+    )
 
 
 def _rounded(value: float | None) -> float | None:

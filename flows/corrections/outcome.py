@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from flows.arrivals.archived_study import is_archived
+from flows.corrections.report import Ingested, NotTaken
 from models.corrections.ledger import OrganState
 from models.errors import Refused
 from models.uids import SopUid
@@ -18,9 +19,6 @@ from services.records.port import Arrivals
 KEPT = "kept"
 QUESTION_OPEN = "question-open"
 
-NOT_TAKEN = ("refused", "stranger")
-"""Values of ``status`` in the document of the `ingest` verb of a SEG that is not taken."""
-
 
 class Outcome(NamedTuple):
     """What an arrival becomes by what `ingest` said: its state, and code and sentence for a person."""
@@ -30,7 +28,7 @@ class Outcome(NamedTuple):
     detail: str
 
 
-def outcome_of(document: Mapping[str, Any]) -> Outcome:
+def outcome_of(document: Ingested | NotTaken) -> Outcome:
     """Return what an arrival becomes.
 
     Parameters
@@ -44,21 +42,22 @@ def outcome_of(document: Mapping[str, Any]) -> Outcome:
         `refused` with the code of the refusal, else `ingested` with `question-open`, `kept` or the code of
         why its case is not kept for tuning.
     """
-    if document["status"] in NOT_TAKEN:
-        return Outcome(ArrivalState.REFUSED, document["code"], document["detail"])
-    code, _, why = (document["why"] or "").partition(": ")
-    edited = [one["organ"] for one in document["organs"] if one["state"] == OrganState.EDITED]
-    if document["kept"]:
-        code, why = KEPT, f"version {document['version']} is kept for tuning; edited: {', '.join(edited)}"
-    questions = len(document["questions"])
-    if questions:
-        uid = document["sop_instance_uid"]
-        asked = f"questions open: {questions}; answer by `organloop ingest {uid} --as …`"
+    if isinstance(document, NotTaken):
+        return Outcome(ArrivalState.REFUSED, document.code, document.detail)
+    code, _, why = (document.why or "").partition(": ")
+    edited = [one.organ for one in document.organs if one.state is OrganState.EDITED]
+    if document.kept:
+        code, why = KEPT, f"version {document.version} is kept for tuning; edited: {', '.join(edited)}"
+    if document.questions:
+        asked = (
+            f"questions open: {len(document.questions)}; answer by `organloop ingest "
+            f"{document.sop_instance_uid} --as …`"
+        )
         return Outcome(ArrivalState.INGESTED, QUESTION_OPEN, f"{asked}; {code}: {why}")
     return Outcome(ArrivalState.INGESTED, code, why)
 
 
-def note_outcome(source: str | Path, document: Mapping[str, Any], arrivals: Arrivals) -> None:
+def note_outcome(source: str | Path, document: Ingested | NotTaken, arrivals: Arrivals) -> None:
     """Put on record with its arrival what was said of a SEG; where none came, nothing.
 
     Parameters
@@ -70,10 +69,11 @@ def note_outcome(source: str | Path, document: Mapping[str, Any], arrivals: Arri
     arrivals
         Where the arrival is.
     """
-    uid = str(source) if is_archived(source) else document.get("sop_instance_uid")
-    if uid is not None:
-        measured = document.get("measured", {})
-        note(SopUid(uid), outcome_of(document), arrivals, measured=measured)
+    if isinstance(document, Ingested):
+        uid = SopUid(str(source)) if is_archived(source) else document.sop_instance_uid
+        note(uid, outcome_of(document), arrivals)
+    elif is_archived(source):
+        note(SopUid(str(source)), outcome_of(document), arrivals, measured=document.measured)
 
 
 def note_refused_save(source: str | Path, refused: Refused, arrivals: Arrivals) -> None:
@@ -84,7 +84,7 @@ def note_refused_save(source: str | Path, refused: Refused, arrivals: Arrivals) 
 
 
 def note(
-    uid: SopUid, outcome: Outcome, arrivals: Arrivals, *, measured: Mapping[str, Any] | None = None
+    uid: SopUid, outcome: Outcome, arrivals: Arrivals, *, measured: Mapping[str, object] | None = None
 ) -> None:
     """Give a SEG's arrival its outcome; one that was taken is not refused by what is tried later.
 

@@ -19,10 +19,11 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 
-from flows.calibration.random_audit import check_bounds
+from flows.calibration.random_audit import Bounds, check_bounds
 from flows.promotion.flow import gate_task, publish_decision_task
 from flows.tuning.flow import LONGEST_SECONDS, publish_tuning_task, tune_task
 from flows.tuning.plan import AUTO, known, plan, tuning_settings
+from models.documents import to_json
 from models.errors import OrganloopError
 from models.tuning.document import TuningDocument
 from services.cases.features import FeatureStore
@@ -102,22 +103,20 @@ def _completed(job: UUID, ends: float, look_seconds: float) -> bool:
 
 
 @task(name="check bounds")
-def check_bounds_task() -> dict[str, Any]:
+def check_bounds_task() -> Bounds:
     """Compare bounds with what readers made of audited studies; the document of the `bounds` verb."""
     services = connect_in_process(Settings())
     return check_bounds(services.records, services.releases)
 
 
 @task(name="publish bounds")
-def publish_bounds_task(document: dict[str, Any]) -> None:
+def publish_bounds_task(document: Bounds) -> None:
     """Show how often bounds held, with intervals; an alert where one is broken."""
-    about = (
-        f"Release {document['release']}: {document['drawn']} studies drawn, {document['reviewed']} reviewed"
-    )
-    rows = [{"organ": organ, **row} for organ, row in document["organs"].items()]
+    about = f"Release {document.release}: {document.drawn} studies drawn, {document.reviewed} reviewed"
+    rows = [{"organ": organ, **to_json(row)} for organ, row in document.organs.items()]
     create_table_artifact(key="bounds", table=rows, description=about)
-    if document["alerts"]:
-        organs = ", ".join(document["alerts"])
+    if document.alerts:
+        organs = ", ".join(document.alerts)
         get_run_logger().error("bounds of DSC hold less often than promised: %s", organs)
         create_markdown_artifact(
             key="bound-alert",

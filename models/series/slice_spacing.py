@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +80,7 @@ class Repair:
 
     code: Code
     detail: str
-    measured: Mapping[str, Any]
+    measured: Mapping[str, object]
 
 
 def judge(slices: Sequence[SliceFacts], content: Content, made: Sequence[Repair] = ()) -> Judgement:
@@ -131,7 +130,7 @@ def judge(slices: Sequence[SliceFacts], content: Content, made: Sequence[Repair]
 
 def _arranged(
     slices: Sequence[SliceFacts], content: Content, repairs: list[Repair], notes: list[str]
-) -> tuple[tuple[int, ...], Geometry, dict[str, Any]]:
+) -> tuple[tuple[int, ...], Geometry, dict[str, object]]:
     """Return k order, geometry and measured numbers; raise Refused by precedence.
 
     Repairs and notes are added to their lists as they arise, so that a refusal keeps the notes.
@@ -253,7 +252,7 @@ def _names(slices: Sequence[SliceFacts]) -> str:
 
 def _regular_step(
     kept: Sequence[SliceFacts], normal: NDArray[np.float64], repairs: list[Repair]
-) -> tuple[NDArray[np.float64], dict[str, Any]]:
+) -> tuple[NDArray[np.float64], dict[str, object]]:
     """Return the step vector of a regular stack, its slices in k order, and what was measured.
 
     The regular step, by which gaps are told, is the lower median of the steps along the normal: more
@@ -265,7 +264,7 @@ def _regular_step(
     regular = float(np.sort(steps)[(len(steps) - 1) // 2])
     step = (positions[-1] - positions[0]) / (len(positions) - 1)
     tilt = float(np.degrees(np.arctan2(np.linalg.norm(np.cross(step, normal)), step @ normal)))
-    measured: dict[str, Any] = {
+    measured: dict[str, object] = {
         "slices": len(positions),
         "step_mm": round(regular, 4),
         "tilt_degrees": round(tilt, 3),
@@ -289,7 +288,7 @@ def _regular_step(
 
 
 def _refuse_gaps(
-    kept: Sequence[SliceFacts], along: NDArray[np.float64], regular: float, measured: dict[str, Any]
+    kept: Sequence[SliceFacts], along: NDArray[np.float64], regular: float, measured: dict[str, object]
 ) -> None:
     """Refuse steps of `MISSING_SLICE_STEPS` regular ones or more; the widest is named with its ends."""
     steps = np.diff(along)
@@ -320,7 +319,7 @@ def _refuse_uneven(
     along: NDArray[np.float64],
     grid: NDArray[np.float64],
     regular: float,
-    measured: dict[str, Any],
+    measured: dict[str, object],
 ) -> None:
     """Refuse slices that lie off the regular grid; the farthest is named, and where the step changes most."""
     astray = np.linalg.norm(np.array([s.position for s in kept]) - grid, axis=1)

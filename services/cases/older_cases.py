@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from models.contract import ModelContract
+from models.documents import from_json, to_json
 from models.inference.segmentation import Segmentation
 from models.judgement.importance import importance_ml
 from models.tuning.replay import choose_replay, take_turns
@@ -22,6 +23,22 @@ LOOKED_AT = 4
 
 Ask = Callable[[CaseContent], Segmentation]
 """What the incumbent answers for a case."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the incumbent makes of a case.
+
+    Parameters
+    ----------
+    importance_ml
+        By organ, as in `models.judgement.importance`, millilitres.
+    feature
+        Mean global feature.
+    """
+
+    importance_ml: Mapping[str, float]
+    feature: tuple[float, ...]
 
 
 def looked_at(older: Sequence[LabelledCase], budget: int, organs: Sequence[str]) -> tuple[LabelledCase, ...]:
@@ -81,34 +98,33 @@ def choose_replayed(
     if len(older) <= budget:
         return tuple(older)
     try:
-        measured: dict[str, Any] = json.loads(kept.read_bytes())
+        known = json.loads(kept.read_bytes())
+        measured = {digest: from_json(Measured, one) for digest, one in known.items()}
     except (FileNotFoundError, ValueError):
         measured = {}
     for one in older:
         if one.case.digest not in measured:
             measured[one.case.digest] = _measured(ask(cases.read(one.case)), contract)
-            replace(kept, json.dumps(measured, sort_keys=True).encode())
+            replace(kept, json.dumps(to_json(measured), sort_keys=True).encode())
     found = [measured[one.case.digest] for one in older]
-    features = np.array([one["feature"] for one in found])
+    features = np.array([one.feature for one in found])
     orders = []
     for organ in organs:
         places = [n for n, one in enumerate(older) if organ in one.organs]
-        worth = np.array([found[n]["importance_ml"].get(organ, 0.0) for n in places])
+        worth = np.array([found[n].importance_ml.get(organ, 0.0) for n in places])
         orders.append([places[n] for n in choose_replay(worth, features[places], budget)])
     return tuple(older[n] for n in sorted(take_turns(orders, budget)))
 
 
-def _measured(answer: Segmentation, contract: ModelContract) -> Mapping[str, Any]:
+def _measured(answer: Segmentation, contract: ModelContract) -> Measured:
     inside = np.stack(
         [answer.probability[n] >= contract.thresholds[organ] for n, organ in enumerate(contract.organs)]
     )
     shared = inside.sum(axis=0) > 1
-    return {
-        "importance_ml": {
-            organ: importance_ml(
-                answer.probability[n], answer.disagreement[n], inside[n] & shared, contract.spacing_mm
-            )
-            for n, organ in enumerate(contract.organs)
-        },
-        "feature": answer.global_feature.astype(float).mean(axis=0).round(6).tolist(),
+    volumes = {
+        organ: importance_ml(
+            answer.probability[n], answer.disagreement[n], inside[n] & shared, contract.spacing_mm
+        )
+        for n, organ in enumerate(contract.organs)
     }
+    return Measured(volumes, tuple(answer.global_feature.astype(float).mean(axis=0).round(6).tolist()))

@@ -9,9 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models.corrections.ledger import OrganLedger, OrganState, origin_of
+from models.documents import from_json, to_json
 from models.errors import Refused
 from models.uids import SeriesUid, SopUid, StudyUid
-from services.records.entries import Agreement, Correction
+from services.records.entries import Agreement, Answer, Correction, OpenQuestion
 from services.records.events.corrections import CorrectionRecorded, CorrectionWithdrawn, OrgansAccepted
 from services.records.tables import (
     AcceptanceRow,
@@ -39,9 +40,7 @@ class SqlCorrections(Transactions):
             version = 1 + max((one.version for one in known), default=0)
             new = replace(correction, version=version)
             values = {name.name: getattr(new, name.name) for name in fields(new) if name.name != "withdrawn"}
-            values["questions"], values["answers"] = (
-                [dict(one) for one in values[name]] for name in ("questions", "answers")
-            )
+            values |= {"questions": to_json(new.questions), "answers": to_json(new.answers)}
             organs: tuple[OrganLedger, ...] = values.pop("organs")
             row = CorrectionRow(recorded_at=self._now(), **values)
             session.add(row)
@@ -179,8 +178,8 @@ def _correction(row: CorrectionRow, entries: Iterable[OrganLedgerRow], withdrawn
     values = {one.name: getattr(row, one.name) for one in fields(Correction) if one.name not in said}
     return Correction(
         organs=organs,
-        questions=tuple(row.questions),
-        answers=tuple(row.answers),
+        questions=tuple(from_json(OpenQuestion, one) for one in row.questions),
+        answers=tuple(from_json(Answer, one) for one in row.answers),
         withdrawn=withdrawn,
         **values,
     )

@@ -61,6 +61,36 @@ class Result:
 
 
 @dataclass(frozen=True)
+class OpenQuestion:
+    """What a person has to answer before anything is learnt from a segment, as it goes on record.
+
+    Parameters
+    ----------
+    segment
+        SegmentNumber; None when an organ that was sent did not come back.
+    label
+        SegmentLabel as it came, or as it was sent.
+    candidates
+        Organs it may be, likeliest first.
+    why
+        Code of the doubt.
+    """
+
+    segment: int | None
+    label: str
+    candidates: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a person answered, in words, and who: ``3=stomach``."""
+
+    answer: str
+    reader: str
+
+
+@dataclass(frozen=True)
 class Correction:
     """One version of one correction, as it was understood.
 
@@ -82,14 +112,14 @@ class Correction:
     organs
         The ledger.
     questions
-        What a person has to answer first: ``segment, label, candidates, why``.
+        What a person has to answer first.
     content
         SHA-256 of all that was read of the SEG: a save under the same UID with another content is
         another version.
     scope
         Where it is truth: `organ`, `slices` or `regions`.
     answers
-        What persons answered: ``segment, organ, reader``; kept from version to version of a content.
+        What persons answered; kept from version to version of a content.
     saved_at
         When the viewer saved it, ISO 8601, with its offset from UTC only if the object says it; None if
         it says nothing.
@@ -108,10 +138,10 @@ class Correction:
     reader: str
     viewer: str
     organs: tuple[OrganLedger, ...]
-    questions: tuple[Mapping[str, Any], ...] = ()
+    questions: tuple[OpenQuestion, ...] = ()
     content: str = ""
     scope: str = "organ"
-    answers: tuple[Mapping[str, Any], ...] = ()
+    answers: tuple[Answer, ...] = ()
     saved_at: str | None = None
     version: int = 1
     withdrawn: bool = False

@@ -120,7 +120,7 @@ def test_what_is_painted_and_erased_is_what_is_learnt(
     assert told(kept.organs) == difference
     [case] = hospital.services.records.cases(Purpose.TUNING)
     assert case.case_id == hospital.services.cases.pseudonym(kept.name)
-    taught = hospital.worker.documents[uid]["teaches"]
+    taught = hospital.worker.documents[uid].teaches
     assert {organ(key).label for key in taught} == set(difference)
     assert difference["Stomach"].added > 100
     assert difference["Stomach"].removed == 0
@@ -148,7 +148,7 @@ def test_a_deleted_and_an_added_segment_are_asked_about_and_not_learnt(
     assert difference.pop("Pancreas") == Change(0, int(study.truth["Pancreas"].sum()))
     [kept] = hospital.services.records.corrections()
     assert (kept.sop_instance_uid, kept.status) == (uid, "correction")
-    assert [(one["label"], one["why"]) for one in kept.questions] == [
+    assert [(one.label, one.why) for one in kept.questions] == [
         ("Lesion", "not-recognised"),
         ("Pancreas", "not-returned"),
     ]
@@ -162,7 +162,7 @@ def test_saved_unchanged_teaches_nothing(viewer: Viewer, study: Study, hospital:
     uid = taken_in(hospital, study)
     assert counted(hospital.archive, study, uid) == {}
     document = hospital.worker.documents[uid]
-    assert (document["status"], document["kept"], document["teaches"]) == ("ours-unchanged", False, [])
-    assert all((one["added_voxels"], one["removed_voxels"]) == (0, 0) for one in document["organs"])
+    assert (document.status, document.kept, document.teaches) == ("ours-unchanged", False, ())
+    assert all((one.added_voxels, one.removed_voxels) == (0, 0) for one in document.organs)
     records = hospital.services.records
     assert records.corrections() == records.cases(Purpose.TUNING) == ()

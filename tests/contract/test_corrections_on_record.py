@@ -8,14 +8,15 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from models.corrections.ledger import OrganLedger, OrganState
 from models.errors import Refused
 from services.records import database
 from services.records.database import connect
-from services.records.entries import Agreement, Case, Correction, Purpose
+from services.records.entries import Agreement, Answer, Case, Correction, OpenQuestion, Purpose
 from services.records.store import open_records
+from services.records.tables import CorrectionRow
 from tests.support.log import lines
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=1)))
@@ -42,11 +43,11 @@ CORRECTION = Correction(
     reader="",
     viewer="a viewer",
     organs=(ledger("stomach", OrganState.EDITED, 7), ledger("liver", OrganState.NOT_REVIEWED)),
-    questions=({"segment": 4, "label": "?", "candidates": ["aorta"], "why": "not-recognised"},),
+    questions=(OpenQuestion(4, "?", ("aorta",), "not-recognised"),),
     content="c" * 64,
     saved_at="2026-03-01T11:00:00",
 )
-ANSWERED = replace(CORRECTION, questions=(), answers=({"answer": "4=aorta", "reader": "Dr A"},), version=2)
+ANSWERED = replace(CORRECTION, questions=(), answers=(Answer("4=aorta", "Dr A"),), version=2)
 
 
 def test_a_correction_comes_back_as_it_was_recorded_and_once(records):
@@ -68,6 +69,19 @@ def test_what_a_correction_is_read_as_later_is_its_next_version_and_nothing_is_l
     events = [event.payload for event in lines(records, "correction-recorded")]
     assert [(one["version"], one["supersedes"]) for one in events] == [
         (1, []), (2, ["1.2.9"]), (3, ["1.2.9", "1.2.9/2"]),
+    ]  # fmt: skip
+
+
+def test_questions_and_answers_lie_in_the_database_as_they_always_did(records, url):
+    records.record_correction(CORRECTION)
+    records.record_correction(ANSWERED)
+    engine = connect(url)
+    with engine.connect() as connection:
+        rows = connection.execute(select(CorrectionRow.questions, CorrectionRow.answers)).all()
+    engine.dispose()
+    question = {"segment": 4, "label": "?", "candidates": ["aorta"], "why": "not-recognised"}
+    assert [tuple(row) for row in rows] == [
+        ([question], []), ([], [{"answer": "4=aorta", "reader": "Dr A"}]),
     ]  # fmt: skip
 
 

@@ -28,17 +28,17 @@ def test_a_correction_is_kept_answered_compared_withdrawn_and_its_patient_erased
     take_in(first)
     asked = take_in(second)
     answered = take_in(second, "spleen=not-reviewed")
-    assert [len(one["questions"]) for one in (asked, answered)] == [1, 0]
+    assert [len(one.questions) for one in (asked, answered)] == [1, 0]
     assert [one.name for one in records.corrections()] == ["1.2.3", "1.2.4", "1.2.4/2"]
     assert [(one.first, one.second, one.dsc) for one in records.agreements()] == [
         ("1.2.3", "1.2.4", 1.0), ("1.2.3", "1.2.4/2", 1.0),
     ]  # fmt: skip
-    assert answered["teaches"] == ["liver"]
+    assert answered.teaches == ("liver",)
     records.withdraw("1.2.4", reader="Dr A", reason="wrong phase")
     document = sums(records, ReadersDisagree.ASK)
-    assert [(one["reader"], one["corrections"]) for one in document["readers"]] == [("Dr A", 1)]
+    assert [(one.reader, one.corrections) for one in document.readers] == [("Dr A", 1)]
     erasure = records.erase_patient(memory.cases.pseudonym(PATIENT), who="Dr A", reason="consent withdrawn")
     assert len(erasure.cases) == 3
     assert records.cases(Purpose.TUNING) == ()
-    assert take_in(first)["why"].split(":")[0] == "patient-erased"
+    assert take_in(first).why.split(":")[0] == "patient-erased"
     records.close()

@@ -22,6 +22,7 @@ from services.settings import Settings
 from tests.support.waiting import end_at_once
 
 if TYPE_CHECKING:
+    from flows.corrections.report import Ingested, NotTaken
     from flows.corrections.returned_seg import Memory
     from tests.support.imported import Imported
     from tests.support.learning import Site
@@ -152,14 +153,14 @@ def memory(tmp_path: Path) -> Iterator[Memory]:
 
 
 @pytest.fixture
-def take_in(ohif: Path, memory: Memory) -> Callable[..., dict[str, Any]]:
+def take_in(ohif: Path, memory: Memory) -> Callable[..., Ingested | NotTaken]:
     """Take in a SEG as the correction of what release 1 sent."""
     from flows.corrections.ingest import Said, ingest
     from tests.support.returned_segs import put_on_record
 
     put_on_record(memory.records, ohif / "sent.dcm", ohif / "ct")
 
-    def run(seg: Path, *answers: str, **said: object) -> dict[str, Any]:
+    def run(seg: Path, *answers: str, **said: object) -> Ingested | NotTaken:
         return ingest(
             seg, ohif / "ct", ohif / "sent.dcm", memory, said=Said(answers, **{"reader": "Dr A"} | said)
         )

@@ -122,13 +122,13 @@ def test_a_second_persons_withdrawal_is_refused_unless_there_is_more_to_withdraw
     records.record_correction(
         Correction("1.2.3", "1.9", "1.1", "1.1.1", 1, "correction", "Dr A", "OHIF", (), content="b" * 64)
     )
-    assert take(*OTHER)["reader"] == "Dr C", "a later save under the same UID is taken back by an act"
+    assert take(*OTHER).reader == "Dr C", "a later save under the same UID is taken back by an act"
 
 
 def test_a_second_persons_erasure_is_completed_refused_and_names_the_first(services: Services) -> None:
     patient = "gate patient 0"
     document = erase(patient, *WHO, services)
-    assert erase(patient, *WHO, services)["cases"] == document["cases"]
+    assert erase(patient, *WHO, services).cases == document.cases
     with pytest.raises(Refused, match="patient-erased") as refusal:
         erase(patient, *OTHER, services)
     assert (refusal.value.measured["approver"], refusal.value.measured["reason"]) == WHO

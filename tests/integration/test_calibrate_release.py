@@ -14,6 +14,7 @@ from flows.calibration.cases import untaught
 from flows.calibration.random_audit import check_bounds
 from flows.cases.keep import accept
 from models.corrections.ledger import HybridLabel, OrganLedger, OrganState, Provenance
+from models.documents import to_json
 from models.errors import Refused
 from models.phantom.case import make_case
 from models.resampling import to_model_grid
@@ -64,7 +65,7 @@ def test_what_is_claimed_anew_is_a_candidate_of_the_same_weights(site):
     keep(site, 9)
     document = calibrate_release(site.services)
     parent, candidate = (site.services.releases.release(number) for number in (1, 2))
-    assert (document["release"], document["parent"], document["cases"]) == (2, 1, FEWEST)
+    assert (document.release, document.parent, document.cases) == (2, 1, FEWEST)
     assert (candidate.trunk, candidate.heads, candidate.contract, candidate.parent) == (
         parent.trunk,
         parent.heads,
@@ -73,13 +74,16 @@ def test_what_is_claimed_anew_is_a_candidate_of_the_same_weights(site):
     )
     assert candidate.calibration.domain != parent.calibration.domain
     assert candidate.calibration.facts.low[0] == SPACING[0]
-    assert set(document["organs"]) == set(ORGANS)
+    assert set(document.organs) == set(ORGANS)
+    assert to_json(document)["organs"] == to_json(
+        {organ: candidate.calibration.to_json()["organs"].get(organ) for organ in ORGANS}
+    )
     assert site.services.records.incumbent() == 1, "promotion is an act with a name"
     assert site.services.records.release_states()[2] is ReleaseState.CANDIDATE
     (event,) = lines(site.services.records, "candidate-calibrated")
     assert event.payload["digest"] == candidate.digest
     assert len(event.payload["patients"]) == FEWEST
-    assert calibrate_release(site.services)["digest"] == candidate.digest
+    assert calibrate_release(site.services).digest == candidate.digest
     assert site.services.releases.numbers() == (1, 2)
 
 
@@ -135,22 +139,22 @@ def test_bounds_of_audited_studies_that_readers_contradict_raise_an_alert(site, 
     assert len(drawn) == 4
     assert drawn[0].payload["organs"]["stomach"]["bound"] > 0.4, "the truth is far from this"
     found = check_bounds(audited.services.records, audited.services.releases)
-    assert (found["drawn"], found["reviewed"], found["alerts"]) == (4, 3, ["stomach"])
-    (waiting,) = found["waiting"]
-    assert waiting["study_uid"] == drawn[3].payload["study_uid"]
-    row = found["organs"]["stomach"]
-    assert (row["held"], row["looked_at"], row["broken"]) == (0, 3, True)
-    assert row["high"] < row["promised"] == 0.9
+    assert (found.drawn, found.reviewed, found.alerts) == (4, 3, ("stomach",))
+    (waiting,) = found.waiting
+    assert waiting.study_uid == drawn[3].payload["study_uid"]
+    row = found.organs["stomach"]
+    assert (row.held, row.looked_at, row.broken) == (0, 3, True)
+    assert row.high < row.promised == 0.9
     assert check_bounds(audited.services.records, audited.services.releases) == found
     first = records.corrections()[0]
     (alert,) = lines(records, "bound-broken")
     assert alert.payload["organ"] == "stomach"
     home = {"ORGANLOOP_HOME": str(audited.services.settings.home)}
     result = CliRunner().invoke(app, ["bounds", "--json"], env=home)
-    assert (result.exit_code, json.loads(result.stdout)["alerts"]) == (1, ["stomach"])
+    assert (result.exit_code, json.loads(result.stdout)) == (1, to_json(found))
     records.withdraw(first.sop_instance_uid, reader="Dr A", reason="wrong phase")
     found = check_bounds(audited.services.records, audited.services.releases)
-    assert (found["reviewed"], found["organs"]["stomach"]["looked_at"]) == (2, 2), "never said"
+    assert (found.reviewed, found.organs["stomach"].looked_at) == (2, 2), "never said"
 
 
 def test_what_readers_accept_of_an_audited_study_counts_as_held(site, monkeypatch):
@@ -161,9 +165,9 @@ def test_what_readers_accept_of_an_audited_study_counts_as_held(site, monkeypatc
     assert claimed["organs"]["stomach"]["bound"] is not None
     accept(claimed["study_uid"], ["stomach"], "Dr A", services.records, services.releases)
     found = check_bounds(services.records, services.releases)
-    assert (found["drawn"], found["reviewed"], found["alerts"], found["waiting"]) == (1, 1, [], [])
-    (row,) = found["organs"].values()
-    assert (row["held"], row["looked_at"], row["accepted"]) == (1, 1, 1)
+    assert (found.drawn, found.reviewed, found.alerts, found.waiting) == (1, 1, (), ())
+    (row,) = found.organs.values()
+    assert (row.held, row.looked_at, row.accepted) == (1, 1, 1)
 
 
 def test_only_what_readers_make_of_the_series_that_was_drawn_is_a_word_on_its_claim(site):
@@ -178,18 +182,18 @@ def test_only_what_readers_make_of_the_series_that_was_drawn_is_a_word_on_its_cl
     records.record_correction(of_another)
     records.record_acceptance("1.2", "1.2.2", 1, ["liver"], "Dr A")
     found = check_bounds(site.services.records, site.services.releases)
-    assert (found["reviewed"], found["organs"], len(found["waiting"])) == (0, {}, 1)
+    assert (found.reviewed, found.organs, len(found.waiting)) == (0, {}, 1)
     records.record_correction(of_it)
     records.record_correction(replace(of_another, content="d" * 64, organs=()))
     records.record_acceptance("1.2", "1.2.1", 1, ["liver"], "Dr A")
     found = check_bounds(site.services.records, site.services.releases)
-    held = {organ: (row["held"], row["looked_at"], row["accepted"]) for organ, row in found["organs"].items()}
+    held = {organ: (row.held, row.looked_at, row.accepted) for organ, row in found.organs.items()}
     assert held == {"stomach": (1, 1, 0), "liver": (1, 1, 1)}
-    assert (found["reviewed"], found["waiting"]) == (1, [])
+    assert (found.reviewed, found.waiting) == (1, ())
 
 
 def test_a_study_that_is_not_drawn_claims_nothing_on_record(site):
     site.correct(3, "stomach")
     assert lines(site.services.records, "audit-drawn") == ()
     found = check_bounds(site.services.records, site.services.releases)
-    assert (found["drawn"], found["organs"], found["alerts"]) == (0, {}, [])
+    assert (found.drawn, found.organs, found.alerts) == (0, {}, ())

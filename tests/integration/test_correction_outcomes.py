@@ -136,7 +136,7 @@ def test_what_a_person_has_to_settle_is_refused_until_it_is_settled(hospital: Ho
     assert "--sent" in refused.detail
     memory = memory_of(hospital.services.settings)
     document = ingest("1.2.5", sent=folder / "sent.dcm", memory=memory)
-    assert document["kept"]
+    assert document.kept
     kept = records.arrival("1.2.5")
     assert kept is not None
     assert (kept.state, kept.code) == (ArrivalState.INGESTED, "kept")
@@ -165,7 +165,7 @@ def test_a_seg_that_came_before_a_release_served_is_refused_and_says_so(
     records = connect_in_process(Settings()).records
     records.change_arrival(None, Arrival("1.2.8", "1.2", ArrivalState.SUBMITTED, attempts=1, touched=False))
     document = ingest_task.fn("1.2.8", None, None)
-    assert (document["status"], document["code"]) == ("refused", "no-result")
+    assert (document.status, document.code) == ("refused", "no-result")
     arrival = records.arrival("1.2.8")
     assert arrival is not None
     assert (arrival.state, arrival.code) == (ArrivalState.REFUSED, "no-result")

@@ -134,10 +134,10 @@ def test_a_correction_of_a_further_organ_is_taken_in(result: Result, tmp_path: P
     file = tmp_path / "saved.dcm"
     file.write_bytes(content)
     document = ingest(file, result.ct, result.out / "organ-seg.dcm", memory_of(result.services.settings))
-    assert document["status"] == "correction", document
-    said = {one["organ"]: one for one in document["organs"]}
-    assert said[key]["state"] == "edited"
-    assert said[key]["added_voxels"] == int((painted & ~was).sum())
+    assert document.status == "correction", document
+    said = {one.organ: one for one in document.organs}
+    assert said[key].state == "edited"
+    assert said[key].added_voxels == int((painted & ~was).sum())
 
 
 def test_an_imported_release_is_made_first_only_where_none_serves(result: Result) -> None:

@@ -11,6 +11,7 @@ from pydicom import dcmread
 from flows.corrections.ingest import ingest
 from flows.corrections.returned_seg import Memory
 from models.corrections.ledger import Provenance
+from models.documents import to_json
 from services.cases.store import CaseStore
 from services.dicom.ct.series import load, read_series
 from services.dicom.seg.files import find_seg
@@ -45,8 +46,8 @@ def series(ohif):
 
 def test_what_ohif_saved_is_understood_exactly_without_a_database(ohif):
     document = ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm")
-    json.dumps(document, allow_nan=False)
-    assert (document["status"], document["code"], document["questions"]) == ("correction", None, [])
+    json.dumps(to_json(document), allow_nan=False)
+    assert (document.status, document.code, document.questions) == ("correction", None, ())
     assert changes(document) == {
         "spleen": UNTOUCHED,
         "liver": ("edited", LIVER_ADDED, 0, 0),
@@ -54,17 +55,17 @@ def test_what_ohif_saved_is_understood_exactly_without_a_database(ohif):
         "right_kidney": UNTOUCHED,
         "left_kidney": ("edited", 0, KIDNEY_OVERPAINTED, KIDNEY_OVERPAINTED),
     }
-    organs = {one["organ"]: one for one in document["organs"]}
+    organs = {one.organ: one for one in document.organs}
     liver, kidney = organs["liver"], organs["left_kidney"]
-    assert liver["added_ml"] == pytest.approx(LIVER_ADDED * 0.125)
-    assert kidney["removed_ml"] == pytest.approx(KIDNEY_OVERPAINTED * 0.125)
-    assert 0 < kidney["surface_mm"] < liver["surface_mm"]
+    assert liver.added_ml == pytest.approx(LIVER_ADDED * 0.125)
+    assert kidney.removed_ml == pytest.approx(KIDNEY_OVERPAINTED * 0.125)
+    assert 0 < kidney.surface_mm < liver.surface_mm
 
 
 def test_what_ohif_saved_on_a_real_anatomy_is_understood_exactly(test_data):
     real = test_data("ohif-correction", "OHIF on thirty slices, with a result of an earlier writer")
     document = ingest(real / "saved-by-ohif.dcm", real / "ct", real / "sent.dcm")
-    assert (document["status"], document["questions"]) == ("correction", [])
+    assert (document.status, document.questions) == ("correction", ())
     changed = {organ: change for organ, change in changes(document).items() if change != UNTOUCHED}
     assert changed == {"liver": ("edited", 339, 0, 0), "left_kidney": ("edited", 0, 48, 48)}
 
@@ -88,15 +89,15 @@ def test_what_ohif_saved_on_a_real_anatomy_is_understood_exactly(test_data):
 )
 def test_what_real_viewers_saved_of_a_phantom_is_understood_exactly(ohif, name, changed, asked):
     document = ingest(ohif / f"{name}.dcm", ohif / "ct", ohif / "sent.dcm")
-    assert document["status"] == ("ours-unchanged" if name.startswith("untouched") else "correction")
+    assert document.status == ("ours-unchanged" if name.startswith("untouched") else "correction")
     assert {organ: one for organ, one in changes(document).items() if one != UNTOUCHED} == changed
-    assert [(one["label"], one["why"]) for one in document["questions"]] == asked
+    assert [(one.label, one.why) for one in document.questions] == asked
 
 
 def test_our_own_seg_sent_back_teaches_nothing_and_leaves_no_trace(ohif, memory, shown):
     before = everything(memory.records)
     document = ingest(ohif / "sent.dcm", ohif / "ct", ohif / "sent.dcm", memory)
-    assert document["status"] == "ours-unchanged"
+    assert document.status == "ours-unchanged"
     assert set(changes(document).values()) == {UNTOUCHED}
     assert everything(memory.records) == before
     assert not memory.cases.folder.exists()
@@ -117,7 +118,7 @@ def test_an_accepted_organ_that_did_not_come_back_is_in_doubt(ohif, memory, show
         ohif / "sent.dcm",
         memory,
     )
-    assert [(q["candidates"], q["why"]) for q in document["questions"]] == [(["spleen"], "not-returned")]
+    assert [(q.candidates, q.why) for q in document.questions] == [(("spleen",), "not-returned")]
     assert changes(document)["spleen"] == UNTOUCHED
     assert changes(document)["stomach"] == ("accepted", 0, 0, 0)
 
@@ -126,8 +127,8 @@ def test_another_releases_result_is_no_readers_word(ohif, memory, shown):
     put_on_record(memory.records, ohif / "saved-by-ohif.dcm", ohif / "ct", release=2, key="key 2")
     before = lines(memory.records)
     document = ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
-    assert (document["status"], document["kept"]) == ("ours-unchanged", False)
-    assert document["why"].startswith("ours-unchanged: ")
+    assert (document.status, document.kept) == ("ours-unchanged", False)
+    assert document.why.startswith("ours-unchanged: ")
     assert set(changes(document).values()) == {UNTOUCHED}
     assert lines(memory.records) == before
     assert memory.records.cases(Purpose.TUNING) == ()
@@ -139,14 +140,14 @@ def test_what_an_algorithm_changed_is_asked_about_and_not_learnt_from(ohif, memo
         segment.SegmentAlgorithmType = "AUTOMATIC"
     seg.save_as(tmp_path / "automatic.dcm")
     document = ingest(tmp_path / "automatic.dcm", ohif / "ct", ohif / "sent.dcm", memory)
-    assert document["status"] == "correction"
-    assert {(q["label"], q["why"]) for q in document["questions"]} == {
+    assert document.status == "correction"
+    assert {(q.label, q.why) for q in document.questions} == {
         ("Liver", "automatic"), ("Left kidney", "automatic"),
     }  # fmt: skip
     assert set(changes(document).values()) == {UNTOUCHED}
-    assert (document["kept"], document["why"].split(":")[0]) == (False, "not-edited")
+    assert (document.kept, document.why.split(":")[0]) == (False, "not-edited")
     (correction,) = memory.records.corrections()
-    assert {question["why"] for question in correction.questions} == {"automatic"}
+    assert {question.why for question in correction.questions} == {"automatic"}
 
 
 def test_a_correction_of_a_patient_without_a_number_is_kept_out_of_tuning(ohif, memory, shown, tmp_path):
@@ -155,7 +156,7 @@ def test_a_correction_of_a_patient_without_a_number_is_kept_out_of_tuning(ohif, 
         image.PatientID = " "
         image.save_as(tmp_path / path.name)
     document = ingest(ohif / "saved-by-ohif.dcm", tmp_path, ohif / "sent.dcm", memory)
-    assert (document["kept"], document["why"].split(":")[0]) == (False, "missing-patient-id")
+    assert (document.kept, document.why.split(":")[0]) == (False, "missing-patient-id")
     assert memory.records.cases(Purpose.TUNING) == ()
     assert len(lines(memory.records, "kept-out-of-tuning")) == 1
 
@@ -191,7 +192,7 @@ def test_a_patient_of_the_gate_set_is_kept_out_of_tuning(ohif, memory, shown):
     patient = memory.cases.pseudonym(shown.PatientID)
     memory.records.add_case(Case("gate-1", Purpose.GATE, patient, "independent", "0" * 64))
     document = ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
-    assert (document["kept"], document["why"].split(":")[0]) == (False, "patient-leak")
+    assert (document.kept, document.why.split(":")[0]) == (False, "patient-leak")
     assert len(memory.records.corrections()) == 1, "it is a correction all the same"
     assert memory.records.cases(Purpose.TUNING) == ()
     assert [path.name for path in memory.cases.folder.iterdir()] == ["site.key"]
@@ -200,7 +201,7 @@ def test_a_patient_of_the_gate_set_is_kept_out_of_tuning(ohif, memory, shown):
 
 def test_a_correction_of_an_unknown_result_has_no_origin_and_teaches_nothing(ohif, memory):
     documents = [ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory) for _ in range(2)]
-    assert {(one["kept"], one["why"].split(":")[0]) for one in documents} == {(False, "unknown-result")}
+    assert {(one.kept, one.why.split(":")[0]) for one in documents} == {(False, "unknown-result")}
     assert memory.records.cases(Purpose.TUNING) == ()
     assert len(lines(memory.records, "kept-out-of-tuning")) == 1
 
@@ -224,8 +225,8 @@ def test_a_stranger_has_a_code_and_leaves_the_records_as_they_were(ohif, memory,
         ohif / "sent.dcm",
         memory,
     )
-    assert (document["status"], document["code"], document["organs"]) == ("stranger", code, [])
-    assert document["detail"]
+    assert (document.status, document.code, document.organs) == ("stranger", code, ())
+    assert document.detail
     assert everything(memory.records) == before
     assert not memory.cases.folder.exists()
 
@@ -234,7 +235,7 @@ def test_a_text_file_and_an_empty_folder_are_strangers(ohif, tmp_path):
     note = tmp_path / "note.txt"
     note.write_text("liver looks fine")
     (tmp_path / "empty").mkdir()
-    codes = {ingest(path, ohif / "ct", ohif / "sent.dcm")["code"] for path in (note, tmp_path / "empty")}
+    codes = {ingest(path, ohif / "ct", ohif / "sent.dcm").code for path in (note, tmp_path / "empty")}
     assert codes == {"not-dicom", "not-a-seg"}
 
 
@@ -265,14 +266,14 @@ def test_a_correction_as_dcmqi_writes_it(ohif, tmp_path, algorithm_type):
     written = read_seg(path, ct)
     assert {segment.algorithm_type for segment in written.segments} == {algorithm_type}
     document = ingest(path, ohif / "ct", ohif / "sent.dcm")
-    assert document["status"] == "correction"
+    assert document.status == "correction"
     automatic = algorithm_type == "AUTOMATIC"
     assert changes(document)["stomach"] == (UNTOUCHED if automatic else ("edited", added, 0, 0))
     assert changes(document)["liver"] == UNTOUCHED
-    assert [(q["candidates"], q["why"]) for q in document["questions"]] == [
-        *([(["stomach"], "automatic")] if automatic else []),
-        (["spleen"], "not-returned"),
-        (["right_kidney"], "not-returned"),
-        (["left_kidney"], "not-returned"),
+    assert [(q.candidates, q.why) for q in document.questions] == [
+        *([(("stomach",), "automatic")] if automatic else []),
+        (("spleen",), "not-returned"),
+        (("right_kidney",), "not-returned"),
+        (("left_kidney",), "not-returned"),
     ]
     assert added == 6

@@ -63,8 +63,8 @@ def test_what_a_saved_seg_refers_to_is_found_by_itself(ohif, memory, archived, t
     before = held(archived)
     document = ingest(uid_of(saved), memory=memory)
     assert changes(document) == changes(ingest(saved, ohif / "ct", ohif / "sent.dcm"))
-    assert (document["sop_instance_uid"], document["sent_uid"]) == (uid_of(saved), uid_of(ohif / "sent.dcm"))
-    assert (document["release"], document["kept"], document["teaches"]) == (1, True, ["liver"])
+    assert (document.sop_instance_uid, document.sent_uid) == (uid_of(saved), uid_of(ohif / "sent.dcm"))
+    assert (document.release, document.kept, document.teaches) == (1, True, ("liver",))
     assert ingest(uid_of(saved), memory=memory) == document, "told twice, it is kept once"
     assert len(memory.records.corrections()) == len(memory.records.cases(Purpose.TUNING)) == 1
     assert held(archived) == before
@@ -79,7 +79,7 @@ def test_a_file_finds_its_study_and_result_in_the_archive(ohif, memory, archived
 def test_our_own_seg_that_is_sent_again_teaches_nothing(ohif, memory, archived):
     before = everything(memory.records), held(archived)
     document = ingest(uid_of(ohif / "sent.dcm"), memory=memory)
-    assert (document["status"], document["kept"]) == ("ours-unchanged", False)
+    assert (document.status, document.kept) == ("ours-unchanged", False)
     assert (everything(memory.records), held(archived)) == before
 
 
@@ -125,13 +125,13 @@ def test_a_stranger_has_a_code_and_archive_and_records_stay_as_they_were(
     archived.put(tmp_path / "stranger.dcm")
     before = everything(memory.records), held(archived)
     document = ingest("2.25.99", memory=memory)
-    assert (document["status"], document["code"], document["organs"]) == ("stranger", code, [])
+    assert (document.status, document.code, document.organs) == ("stranger", code, ())
     assert (everything(memory.records), held(archived)) == before
     assert not memory.cases.folder.exists()
 
 
 def test_what_the_archive_does_not_hold_has_a_code(ohif, memory, clean_archive):
-    assert ingest("2.25.1", memory=memory)["code"] == "not-in-archive"
+    assert ingest("2.25.1", memory=memory).code == "not-in-archive"
     saved = ohif / "saved-by-ohif.dcm"
     clean_archive.put(ohif / "ct", saved)
     with pytest.raises(Refused, match="no-result"):
@@ -164,9 +164,9 @@ def test_of_two_releases_results_the_corrected_one_is_found_by_its_voxels(ohif, 
     seg.save_as(of_second)
     archived.put(second, of_second, ohif / "saved-by-ohif.dcm")
     first = ingest(uid_of(ohif / "saved-by-ohif.dcm"), memory=memory)
-    assert (first["release"], changes(first)["liver"]) == (1, ("edited", LIVER_ADDED, 0, 0))
+    assert (first.release, changes(first)["liver"]) == (1, ("edited", LIVER_ADDED, 0, 0))
     later = ingest("2.25.3", memory=memory)
-    assert (later["release"], later["sent_uid"]) == (2, "2.25.2")
+    assert (later.release, later.sent_uid) == (2, "2.25.2")
     assert [organ for organ, change in changes(later).items() if change[0] == "edited"] == ["left_kidney"]
 
 
@@ -184,7 +184,7 @@ def test_where_not_every_result_is_archived_the_one_that_was_sent_must_be_named(
     assert "--sent" in refused.value.detail
     assert memory.records.corrections() == ()
     named = ingest(uid_of(untouched), sent=ohif / "sent.dcm", memory=memory)
-    assert (named["release"], named["kept"]) == (1, True)
+    assert (named.release, named.kept) == (1, True)
     assert ingest(uid_of(untouched), memory=memory) == named, "what was named stays on record"
 
 
@@ -204,7 +204,7 @@ def test_told_again_after_a_newer_release_it_is_still_the_correction_of_what_was
     assert ingest(saved, memory=memory) == first
     assert len(memory.records.corrections()) == len(memory.records.cases(Purpose.TUNING)) == 1
     named = ingest(saved, sent=newer, memory=memory)
-    assert (named["sent_uid"], named["release"], named["version"]) == ("2.25.2", 2, 2)
+    assert (named.sent_uid, named.release, named.version) == ("2.25.2", 2, 2)
 
 
 def test_between_equal_results_one_written_after_the_save_is_not_it(ohif, memory, archived, tmp_path):
@@ -220,7 +220,7 @@ def test_between_equal_results_one_written_after_the_save_is_not_it(ohif, memory
         seg.ContentDate, seg.ContentTime = saved_at.strftime("%Y%m%d"), saved_at.strftime("%H%M%S.%f")
         seg.TimezoneOffsetFromUTC = saved_at.strftime("%z")
         seg.save_as(tmp_path / f"{uid}.dcm")
-        assert ingest(tmp_path / f"{uid}.dcm", memory=memory)["release"] == release
+        assert ingest(tmp_path / f"{uid}.dcm", memory=memory).release == release
 
 
 def test_an_archive_that_is_away_is_no_stranger(ohif, memory, tmp_path):

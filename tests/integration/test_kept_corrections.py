@@ -15,16 +15,17 @@ from flows.corrections import keep as keep_correction
 from flows.corrections.ingest import ingest
 from flows.corrections.returned_seg import Memory
 from flows.corrections.sums import sums
-from flows.corrections.withdraw import withdraw
+from flows.corrections.withdraw import Withdrawn, withdraw
 from models.corrections.ledger import Provenance
 from models.corrections.scopes import Scope
+from models.documents import to_json
 from models.errors import Refused, StorageFailed
 from services.cases import store as case_files
 from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
 from services.cases.tuning_evidence import gather
 from services.dicom.returned.answers import WrongAnswer
-from services.records.entries import Purpose
+from services.records.entries import Answer, Purpose
 from services.records.store import SqlRecords, open_records
 from services.releases.store import ReleaseStore
 from tests.conftest import ROOT
@@ -46,7 +47,7 @@ def teaching(memory: Memory, policy: ReadersDisagree = ReadersDisagree.ASK) -> d
     return {one.correction: one.organs for one in found.corrected}
 
 
-def take_back(memory: Memory, uid: str, reason: str) -> dict:
+def take_back(memory: Memory, uid: str, reason: str) -> Withdrawn:
     return withdraw(uid, "Dr A", reason, memory.records, ReleaseStore(memory.cases.folder / "no releases"))
 
 
@@ -55,60 +56,60 @@ def test_a_second_save_under_the_same_uid_is_a_version_and_the_first_is_kept(ohi
     first = take_in(saved)
     again = repainted(saved, tmp_path / "again.dcm", erase_rows("Spleen", 3))
     second = take_in(again)
-    assert (first["version"], first["kept"], second["version"], second["kept"]) == (1, True, 2, True)
+    assert (first.version, first.kept, second.version, second.kept) == (1, True, 2, True)
     assert changes(second)["liver"] == changes(first)["liver"]
     assert changes(second)["spleen"][0] == "edited"
-    uid = first["sop_instance_uid"]
+    uid = first.sop_instance_uid
     assert [one.name for one in memory.records.corrections()] == [uid, f"{uid}/2"]
     cases = {case.case_id: case for case in memory.records.cases(Purpose.TUNING)}
     assert cases.keys() == {memory.cases.pseudonym(name) for name in (uid, f"{uid}/2")}
     for case in cases.values():
         memory.cases.read(case)
     assert teaching(memory) == {f"{uid}/2": ("liver", "spleen")}
-    assert take_in(saved)["teaches"] == [], "told again, the first version stays replaced"
+    assert take_in(saved).teaches == (), "told again, the first version stays replaced"
     assert len(memory.records.corrections()) == 2
 
 
 def test_an_acceptance_after_the_correction_is_the_next_version(ohif, memory, take_in):
     saved = ohif / "saved-by-ohif.dcm"
     study = take_in(saved)
-    memory.records.record_acceptance(study["study_uid"], study["series_uid"], 1, ["spleen"], "Dr A")
+    memory.records.record_acceptance(study.study_uid, study.series_uid, 1, ["spleen"], "Dr A")
     document = take_in(saved)
-    assert (document["version"], document["kept"]) == (2, True)
+    assert (document.version, document.kept) == (2, True)
     assert changes(document)["spleen"] == ("accepted", 0, 0, 0)
-    assert teaching(memory) == {f"{study['sop_instance_uid']}/2": ("liver",)}
+    assert teaching(memory) == {f"{study.sop_instance_uid}/2": ("liver",)}
     assert lines(memory.records, "kept-out-of-tuning") == ()
 
 
 def test_an_answer_given_later_grows_the_record_and_stays_answered(ohif, memory, take_in, tmp_path):
     saved = without_spleen(ohif / "saved-by-ohif.dcm", tmp_path / "saved.dcm")
     asked = take_in(saved)
-    assert [question["why"] for question in asked["questions"]] == ["not-returned"]
+    assert [question.why for question in asked.questions] == ["not-returned"]
     with pytest.raises(WrongAnswer):
         take_in(saved, "liver=deleted")
     answered = take_in(saved, "spleen=deleted")
-    assert (answered["questions"], answered["version"]) == ([], 2)
+    assert (answered.questions, answered.version) == ((), 2)
     assert changes(answered)["spleen"][0] == "edited"
     told_again = take_in(saved, reader="")
     assert told_again == answered, "as the watcher would, with no answer"
     first, second = memory.records.corrections()
-    assert (first.questions, first.answers) == (({**asked["questions"][0]},), ())
-    assert second.answers == ({"answer": "spleen=deleted", "reader": "Dr A"},)
+    assert (first.questions, first.answers) == (asked.questions, ())
+    assert second.answers == (Answer("spleen=deleted", "Dr A"),)
     changed_mind = take_in(saved, "spleen=not-reviewed", reader="Dr B")
     assert changes(changed_mind)["spleen"] == ("not-reviewed", 0, 0, 0)
-    assert memory.records.corrections()[-1].answers == ({"answer": "spleen=not-reviewed", "reader": "Dr B"},)
+    assert memory.records.corrections()[-1].answers == (Answer("spleen=not-reviewed", "Dr B"),)
 
 
 def test_what_is_said_about_one_content_is_not_said_about_another(ohif, memory, take_in, tmp_path):
     saved = without_spleen(ohif / "saved-by-ohif.dcm", tmp_path / "saved.dcm")
     take_in(saved, "spleen=deleted", scope=Scope.SLICES)
     other = take_in(repainted(saved, tmp_path / "other.dcm", erase_rows("Liver", 1)))
-    assert (len(other["questions"]), other["scope"]) == (1, "organ")
+    assert (len(other.questions), other.scope) == (1, "organ")
 
 
 def test_a_scope_is_where_the_correction_is_truth_and_is_kept(ohif, memory, take_in):
     document = take_in(ohif / "saved-by-ohif.dcm", scope=Scope.SLICES)
-    assert (document["scope"], take_in(ohif / "saved-by-ohif.dcm")["scope"]) == ("slices", "slices")
+    assert (document.scope, take_in(ohif / "saved-by-ohif.dcm").scope) == ("slices", "slices")
     (case,) = memory.records.cases(Purpose.TUNING)
     content = memory.cases.read(case)
     liver = content.labels["liver"]
@@ -169,8 +170,8 @@ def test_where_readers_disagree_none_teaches_until_one_is_withdrawn(memory, two_
     assert teaching(memory) == {second: ("spleen",)}, "the liver waits"
     assert teaching(memory, ReadersDisagree.LATEST) == {second: ("liver", "spleen")}
     document = take_in(tmp_path / "b.dcm")
-    assert document["teaches"] == ["spleen"]
-    assert document["disagreements"] == [
+    assert document.teaches == ("spleen",)
+    assert to_json(document.disagreements) == [
         {"organ": "liver", "corrections": [first, second], "dsc": round(measured, 4)}
     ]
     take_back(memory, second, "cut off below the dome")
@@ -183,17 +184,17 @@ def _cases(memory: Memory, *names: str) -> list:
 
 
 def test_a_withdrawn_correction_teaches_no_more_and_nothing_is_deleted(ohif, memory, take_in):
-    uid = take_in(ohif / "saved-by-ohif.dcm")["sop_instance_uid"]
+    uid = take_in(ohif / "saved-by-ohif.dcm").sop_instance_uid
     assert teaching(memory) == {uid: ("liver",)}
     with pytest.raises(Refused, match="no-name"):
         take_back(memory, uid, " ")
     document = take_back(memory, uid, "the wrong patient's contour")
-    assert (document["organs"], document["releases"]) == (["liver"], [])
+    assert (document.organs, document.releases) == (("liver",), ())
     assert teaching(memory) == {}
     (case,) = memory.records.cases(Purpose.TUNING)
     memory.cases.read(case)
     again = take_in(ohif / "saved-by-ohif.dcm")
-    assert (again["kept"], again["why"].split(":")[0]) == (False, "withdrawn")
+    assert (again.kept, again.why.split(":")[0]) == (False, "withdrawn")
     assert teaching(memory) == {}
 
 
@@ -219,25 +220,25 @@ def test_an_answer_that_fits_no_more_is_asked_again(ohif, memory, take_in, tmp_p
     saved = without_spleen(ohif / "saved-by-ohif.dcm", tmp_path / "saved.dcm")
     take_in(saved, "spleen=deleted")
     (kept,) = memory.records.corrections()
-    stale = replace(kept, answers=({"answer": "9=stomach", "reader": "Dr A"},))
+    stale = replace(kept, answers=(Answer("9=stomach", "Dr A"),))
     memory.records.record_correction(stale)
     document = take_in(saved)
-    assert [question["why"] for question in document["questions"]] == ["not-returned"]
+    assert [question.why for question in document.questions] == ["not-returned"]
 
 
 def test_sums_say_which_organ_needs_tuning_and_what_review_costs(ohif, memory, two_readers):
     two_readers(rows=0)
     document = sums(memory.records, ReadersDisagree.ASK)
-    organs = {one["organ"]: one for one in document["organs"]}
+    organs = {one.organ: one for one in document.organs}
     assert organs.keys() == {"spleen", "liver"}, "a neighbour's brush is no word on the kidney"
-    assert (organs["liver"]["edited"], organs["liver"]["readers"], organs["liver"]["releases"]) == (1, 2, [1])
-    assert organs["liver"]["changed_ml"] == pytest.approx(LIVER_ADDED * 0.125, abs=1e-3)
-    readers = [(one["reader"], one["corrections"], one["edited_organs"]) for one in document["readers"]]
+    assert (organs["liver"].edited, organs["liver"].readers, organs["liver"].releases) == (1, 2, (1,))
+    assert organs["liver"].changed_ml == pytest.approx(LIVER_ADDED * 0.125, abs=1e-3)
+    readers = [(one.reader, one.corrections, one.edited_organs) for one in document.readers]
     assert readers == [("A", 1, 1), ("B", 1, 2)]
-    (release,) = document["releases"]
-    assert (release["release"], release["corrections"], release["studies"]) == (1, 2, 1)
-    assert release["viewers"] == ["OHIF-3.11.0"]
-    assert document["disagreements"] == []
+    (release,) = document.releases
+    assert (release.release, release.corrections, release.studies) == (1, 2, 1)
+    assert release.viewers == ("OHIF-3.11.0",)
+    assert document.disagreements == ()
 
 
 def test_the_time_to_save_is_from_our_result_to_the_readers_save(ohif, tmp_path):
@@ -257,8 +258,8 @@ def test_the_time_to_save_is_from_our_result_to_the_readers_save(ohif, tmp_path)
             tags["TimezoneOffsetFromUTC"] = zone
         saved = altered(ohif / "saved-by-ohif.dcm", tmp_path / f"{uid}.dcm", **tags)
         ingest(saved, ohif / "ct", ohif / "sent.dcm", memory)
-        readers = {one["reader"]: one for one in sums(records, ReadersDisagree.ASK)["readers"]}
-        assert readers[uid]["hours_to_save"] == hours
+        readers = {one.reader: one for one in sums(records, ReadersDisagree.ASK).readers}
+        assert readers[uid].hours_to_save == hours
     records.close()
 
 
@@ -287,7 +288,7 @@ def test_killed_before_any_step_it_ends_the_same(ohif, memory, take_in, tmp_path
         with pytest.raises(StorageFailed, match="killed"):
             take_in(saved)
     document = take_in(saved)
-    assert (document["kept"], document["version"]) == (True, 1)
+    assert (document.kept, document.version) == (True, 1)
     assert len(memory.records.corrections()) == 2
     assert [(one.organ, one.dsc) for one in memory.records.agreements()] == [("liver", 1.0)]
     for case in memory.records.cases(Purpose.TUNING):
@@ -351,6 +352,6 @@ def test_a_process_killed_amid_its_work_leaves_what_the_next_one_completes(ohif,
     with pytest.raises(StorageFailed, match="is not what was kept"):
         memory.cases.read(case)
     document = take_in(ohif / "saved-by-ohif.dcm", reader="")
-    assert document["kept"]
+    assert document.kept
     assert memory.records.corrections() == (correction,)
     assert memory.cases.read(case).labels["liver"].inside.any()

@@ -184,7 +184,7 @@ def test_a_correction_whose_ct_was_lost_on_the_way_is_no_stranger(hospital: Hosp
     with pytest.raises(ReadFailed, match="vanished"):
         ingest(ours, memory=memory)
     memory.archive.fetch_study = whole  # type: ignore[method-assign]
-    assert ingest(ours, memory=memory)["status"] == "ours-unchanged"
+    assert ingest(ours, memory=memory).status == "ours-unchanged"
 
 
 def test_a_second_run_of_a_correction_leaves_the_first_without_a_word(hospital: Hospital) -> None:

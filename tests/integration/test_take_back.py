@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from flows.cases.erase import erase
 from flows.corrections.ingest import ingest, memory_of
+from flows.corrections.report import Ingested, NotTaken
 from models.errors import StorageFailed
 from services.cases import store as case_files
 from services.cases.disagreements import ReadersDisagree
@@ -66,7 +67,7 @@ def gate_case(settings: Settings, folder: Path, seed: int) -> str:
     return str(dcmread(files[0]).PatientID)
 
 
-def take_in(ohif: Path, settings: Settings) -> dict[str, Any]:
+def take_in(ohif: Path, settings: Settings) -> Ingested | NotTaken:
     return ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory_of(settings))
 
 
@@ -112,13 +113,13 @@ def test_a_patient_leaves_cases_sets_and_scores_and_releases_are_named(settings,
 
 def test_an_erased_patients_correction_does_not_come_back(settings, services, ohif):
     put_on_record(services.records, ohif / "sent.dcm", ohif / "ct")
-    assert take_in(ohif, settings)["kept"]
+    assert take_in(ohif, settings).kept
     (kept,) = services.records.cases(Purpose.TUNING)
     study = dcmread(ohif / "sent.dcm", stop_before_pixels=True).StudyInstanceUID
     code, document = organloop(settings, "cases", "erase", study, *ACT)
     assert (code, document["cases"]) == (0, [kept.case_id])
     again = take_in(ohif, settings)
-    assert (again["kept"], again["why"].split(":")[0], again["teaches"]) == (False, "patient-erased", [])
+    assert (again.kept, again.why.split(":")[0], again.teaches) == (False, "patient-erased", ())
     assert services.records.cases(Purpose.TUNING) == ()
     assert not (services.cases.folder / kept.case_id).exists()
 
@@ -136,8 +137,8 @@ def test_a_patient_is_named_by_a_study_in_the_archive_too(settings, tmp_path, cl
     [study] = clean_archive.instances("Study")
     there = connect_in_process(Settings(home=settings.home, orthanc_url=clean_archive.url))
     document = erase(study["StudyInstanceUID"], "Dr A", "consent withdrawn", there)
-    assert document["patient"] == there.cases.pseudonym(patient)
-    assert len(document["cases"]) == 1
+    assert document.patient == there.cases.pseudonym(patient)
+    assert len(document.cases) == 1
 
 
 def test_nobody_is_erased_by_mistake(settings, services, tmp_path):
@@ -157,10 +158,10 @@ def test_a_patient_who_has_no_case_yet_is_refused_from_then_on(settings, service
     there = connect_in_process(Settings(home=settings.home, orthanc_url=clean_archive.url))
     uid = str(dcmread(ohif / "sent.dcm", stop_before_pixels=True).SOPInstanceUID)
     document = erase(uid, "Dr A", "consent withdrawn", there)
-    assert document["cases"] == []
-    assert organloop(settings, "cases", "erase", ohif / "ct", *ACT)[1]["patient"] == document["patient"]
+    assert document.cases == ()
+    assert organloop(settings, "cases", "erase", ohif / "ct", *ACT)[1]["patient"] == document.patient
     taken_in = take_in(ohif, settings)
-    assert (taken_in["kept"], taken_in["why"].split(":")[0]) == (False, "patient-erased")
+    assert (taken_in.kept, taken_in.why.split(":")[0]) == (False, "patient-erased")
     assert services.records.cases(Purpose.TUNING) == ()
 
 
@@ -177,7 +178,7 @@ def test_killed_before_the_files_are_deleted_the_same_call_completes_it(settings
             erase(patient, "Dr A", "consent withdrawn", services)
     assert services.records.cases(Purpose.GATE) == (), "it is out of the sets before a file goes"
     assert (services.cases.folder / kept.case_id).exists()
-    assert erase(patient, "Dr A", "consent withdrawn", services)["cases"] == [kept.case_id]
+    assert erase(patient, "Dr A", "consent withdrawn", services).cases == (kept.case_id,)
     assert not (services.cases.folder / kept.case_id).exists()
     assert len(lines(services.records, "patient-erased")) == 1
 
@@ -196,7 +197,7 @@ def test_a_case_that_is_being_written_while_its_patient_is_erased_leaves_nothing
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(case_files, "replace", write_and_erase)
         document = take_in(ohif, settings)
-    assert (document["kept"], document["why"].split(":")[0]) == (False, "patient-erased")
+    assert (document.kept, document.why.split(":")[0]) == (False, "patient-erased")
     assert [path.name for path in services.cases.folder.iterdir()] == ["site.key"]
 
 
@@ -219,7 +220,7 @@ def test_what_teaches_where_readers_disagree_is_a_setting(settings):
 
 def test_withdrawal_by_the_verb_names_what_is_taken_back(settings, services, ohif):
     put_on_record(services.records, ohif / "sent.dcm", ohif / "ct")
-    uid = take_in(ohif, settings)["sop_instance_uid"]
+    uid = take_in(ohif, settings).sop_instance_uid
     store = services.releases
     store.publish(replace(store.release(1), number=2, parent=1, corrections=(uid,)))
     store.publish(replace(store.release(1), number=3, parent=2))

@@ -249,7 +249,7 @@ def test_a_correction_that_is_withdrawn_meanwhile_is_in_no_candidate(corrected, 
 def test_erasing_names_a_trained_release_that_learnt_from_the_patient(trained, tmp_path):
     site = trained[0].copy(tmp_path)
     done = erase(str(site.folder / "ct-1"), "Dr A", "consent withdrawn", site.services)
-    assert done["releases"] == [2]
+    assert done.releases == (2,)
 
 
 def test_the_gate_hears_that_the_whole_network_was_trained(trained):

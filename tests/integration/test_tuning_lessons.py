@@ -37,7 +37,7 @@ def test_our_own_seg_sent_back_teaches_nothing(corrected):
     before = plan(corrected.services, None, TUNING).key
     ct, sent = corrected.folder / "ct-1", corrected.folder / "result-1" / "organ-seg.dcm"
     document = ingest(sent, ct, sent, memory_of(corrected.services.settings))
-    assert document["status"] == "ours-unchanged"
+    assert document.status == "ours-unchanged"
     assert plan(corrected.services, None, TUNING).key == before
 
 

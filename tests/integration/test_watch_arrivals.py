@@ -60,7 +60,7 @@ def test_what_is_pushed_is_segmented_once_though_sent_twice_and_watched_often(
         assert hospital.watch()["came"] == 1
     assert (hospital.arrival.state, hospital.arrival.code) == (ArrivalState.WAITING, "arriving")
     told = hospital.settle()
-    assert [(one["state"], one["attempts"]) for one in told["arrivals"]][-1] == ("submitted", 0)
+    assert [(one.state, one.attempts) for one in told["arrivals"]][-1] == ("submitted", 0)
     hospital.worker.work()
     first = hospital.results()
     assert first == hospital.of_record()

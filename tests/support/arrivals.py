@@ -17,6 +17,7 @@ from flows.arrivals.query import retrieve
 from flows.arrivals.rules import LONGEST_PAUSE
 from flows.arrivals.watch import UNFINISHED, look, submit, take_in
 from flows.corrections.ingest import ingest, memory_of
+from flows.corrections.report import Ingested, NotTaken
 from flows.launching import INGEST, SEGMENT, Launcher, RunState
 from flows.segmentation.segment import segment
 from models.errors import OrganloopError
@@ -70,7 +71,7 @@ class Worker:
     services: Services
     runs: dict[str, tuple[str, str, bool]] = field(default_factory=dict)
     states: dict[str, RunState] = field(default_factory=dict)
-    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    documents: dict[str, Ingested | NotTaken] = field(default_factory=dict)
     """What the runs that ingested said, by SOP Instance UID."""
 
     def launch(self, deployment: str, source: str, key: str, *, urgent: bool) -> str:

@@ -15,6 +15,7 @@ import torch
 
 from deploy.demo.simulated_reader import save_like_ohif
 from flows.corrections.ingest import ingest, memory_of
+from flows.corrections.report import Ingested, NotTaken
 from flows.segmentation.segment import segment
 from flows.tuning.tune import tune
 from models.calibration import Calibration, DomainReference, OrganCalibration
@@ -99,7 +100,7 @@ class Site:
         segment(ct, out, self.services, organs=ORGANS, now=lambda: SAVED_AT)
         return ct, out / "organ-seg.dcm"
 
-    def correct(self, seed: int, *organs: str) -> dict:
+    def correct(self, seed: int, *organs: str) -> Ingested | NotTaken:
         """Paint the truth of some organs over what was served, save it as OHIF does, and take it in."""
         ct, sent = self.study(seed)
         truth = make_case("B", seed, spacing_mm=SPACING).truth

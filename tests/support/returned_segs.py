@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
+from flows.corrections.report import Ingested, NotTaken
 from services.dicom.ct.series import read_series
 from services.records.port import Records
 from services.records.store import SqlRecords, local_now
@@ -18,13 +19,13 @@ from services.records.tables import Table
 UNTOUCHED = ("not-reviewed", 0, 0, 0)
 
 
-def changes(document: dict[str, Any]) -> dict[str, tuple[str, int, int, int]]:
+def changes(document: Ingested | NotTaken) -> dict[str, tuple[str, int, int, int]]:
     """Return state, voxels added, removed and lost to a neighbour's brush, by organ."""
     return {
-        entry["organ"]: (
-            entry["state"], entry["added_voxels"], entry["removed_voxels"], entry["by_overpaint_voxels"],
+        entry.organ: (
+            entry.state, entry.added_voxels, entry.removed_voxels, entry.by_overpaint_voxels,
         )
-        for entry in document["organs"]
+        for entry in document.organs
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import pytest
 from tests.shape import COUNTED
 
 AT_MOST = {
-    "documents without a type": 250,
+    "documents without a type": 190,
     "functions that take the container": 40,
     "kinds of events named by a string": 0,
     "reads of the whole log": 4,  # the chain is verified twice, exported, counted

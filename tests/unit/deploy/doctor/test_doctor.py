@@ -15,6 +15,7 @@ from deploy.doctor.flows import polled, registered
 from deploy.doctor.machine import described, room, write_speed
 from deploy.doctor.records import backup, freed, watched
 from deploy.doctor.serving import calibrated
+from models.documents import to_json
 from models.errors import PacsFailed
 from services.records.entries import Watch
 
@@ -104,7 +105,7 @@ def test_a_database_that_fails_is_told_without_the_words_of_its_driver() -> None
 
     [found] = examine([Check("database", fails, "does it run?")], lambda _: None)
     assert found.state is BAD
-    assert "sesame" not in f"{found.to_json()}"
+    assert "sesame" not in f"{to_json(found)}"
 
 
 def test_a_gpu_that_tells_no_memory_of_its_own_is_named_all_the_same() -> None:
