@@ -22,11 +22,21 @@ Messages carry UIDs and numbers, never a patient's name or pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 
 class OrganloopError(Exception):
     """Root of all errors raised on purpose."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a verb says where the data cannot be used safely; its fields as `Refused`."""
+
+    code: str
+    detail: str
+    measured: Mapping[str, object]
 
 
 class Refused(OrganloopError):
@@ -42,11 +52,16 @@ class Refused(OrganloopError):
         Numbers behind the refusal; the unit is in each key, e.g. ``gap_mm``.
     """
 
-    def __init__(self, code: str, detail: str, measured: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, code: str, detail: str, measured: Mapping[str, object] | None = None) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = str(code)
         self.detail = detail
-        self.measured = dict(measured or {})
+        self.measured: dict[str, Any] = dict(measured or {})
+
+    @property
+    def said(self) -> Refusal:
+        """What is said of it."""
+        return Refusal(self.code, self.detail, self.measured)
 
 
 class InvalidRelease(OrganloopError):

@@ -29,6 +29,7 @@ from pydicom import dcmread
 
 from deploy.preparation import prepare
 from flows.segmentation.segment import segment
+from models.documents import to_json
 from models.errors import Refused
 from services import wiring
 from services.settings import Settings
@@ -147,7 +148,7 @@ def of_studies(work: Path, recorder: Recorder) -> None:
         out = work / "results" / name
         try:
             recorder.document(
-                f"segment-{name}", segment(folder, out, services, now=lambda: SAVED_AT).document
+                f"segment-{name}", to_json(segment(folder, out, services, now=lambda: SAVED_AT).document)
             )
         except Refused as refusal:
             recorder.document(f"segment-{name}", [refusal.code, refusal.detail, refusal.measured])

@@ -59,11 +59,7 @@ def conclude(verb: Callable[[], Outcome], as_json: bool) -> int:
     try:
         outcome = verb()
     except Refused as refusal:
-        outcome = Outcome(
-            {"code": refusal.code, "detail": refusal.detail, "measured": refusal.measured},
-            (f"refused: {refusal}",),
-            EXIT_REFUSED,
-        )
+        outcome = Outcome(refusal.said, (f"refused: {refusal}",), EXIT_REFUSED)
     except OrganloopError as error:
         outcome = Outcome(
             {"code": failure_code(error), "detail": str(error)}, (f"failed: {error}",), EXIT_FAILED

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
 from deploy.cli.console import EXIT_REFUSED, Json, Outcome, answer, progress, table
 from services.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.segmentation.document import Segmented
 
 MakeIdentifiers = Annotated[
     bool,
@@ -81,7 +84,7 @@ def segment(
             progress=progress,
         )
         document = study.document
-        return Outcome(document, (_organ_table(document), *map(_place, document["objects"])))
+        return Outcome(document, (_organ_table(document), *(one.place for one in document.objects)))
 
     answer(verb, as_json)
 
@@ -130,22 +133,17 @@ def _verdict_lines(one: dict[str, Any]) -> str:
     return "\n          ".join(lines)
 
 
-def _place(item: dict[str, Any]) -> str:
-    """Return where an object is: its file, or its UID in the archive."""
-    return str(item.get("path") or f"{item['kind']:10} {item['uid']} in the archive")
-
-
-def _organ_table(document: dict[str, Any]) -> Table:
+def _organ_table(document: Segmented) -> Table:
     rows = [
         (
-            one["organ"],
-            one["presence"],
-            f"{one['volume_ml']:.0f}",
-            one["flag"],
-            None if one["dsc_lower_bound"] is None else f"{one['dsc_lower_bound']:.2f}",
-            ", ".join(one["reasons"]),
+            one.organ,
+            one.presence,
+            f"{one.volume_ml:.0f}",
+            one.flag,
+            None if one.dsc_lower_bound is None else f"{one.dsc_lower_bound:.2f}",
+            ", ".join(one.reasons),
         )
-        for one in document["organs"]
+        for one in document.organs
     ]
     sides = {"organ": "left", "presence": "left", "ml": "right", "flag": "left", "DSC at least": "right"}
     return table(sides | {"reasons": "left"}, rows)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from deploy.cli.console import Json, Outcome, answer, progress, table
+from models.tuning.training_document import Trained
 from services.settings import Settings
 
 BEGINS = ("incumbent", "scratch")
@@ -54,14 +55,14 @@ def train(
     answer(verb, as_json)
 
 
-def _candidate(document: dict[str, Any]) -> tuple[str | Table, ...]:
+def _candidate(document: Trained) -> tuple[str | Table, ...]:
     rows = [
-        (organ, counts["readers"], counts["held"], "yes" if organ in document["calibrated"] else "no")
-        for organ, counts in document["labels"].items()
+        (organ, counts.readers, counts.held, "yes" if organ in document.calibrated else "no")
+        for organ, counts in document.labels.items()
     ]
     sides = {"organ": "left", "readers": "right", "held": "right", "bound": "left"}
     return (
         table(sides, rows),
-        f"candidate: release {document['release']}, trained ({document['begin']}) on {document['cases']} "
-        f"cases in {document['steps']} steps ({document['seconds']['total']:.0f} s)",
+        f"candidate: release {document.release}, trained ({document.begin}) on {document.cases} cases in "
+        f"{document.steps} steps ({document.seconds['total']:.0f} s)",
     )

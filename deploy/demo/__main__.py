@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from deploy.cli.console import EXIT_DONE, EXIT_FAILED, Outcome, conclude, progress, table
+from deploy.cli.console import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, Outcome, conclude, progress, table
 from deploy.stack import up_and_down as stack
+from models.errors import Refusal
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ def _one_study(study: Path, settings: Settings, begin: float) -> Outcome:
 
     progress(f"segmenting {study}")
     document = segment_study(study)
+    if isinstance(document, Refusal):
+        refused = f"refused: {document.code}: {document.detail}"
+        return Outcome({"study": document}, (refused,), EXIT_REFUSED)
     outcome = read_outcome(study.resolve().name, "", study, document, None)
     report = settings.home / "report.html"
     page_of_study(outcome).save(report)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from deploy.demo.cohorts import CORRECTED, GATE, REPLAYED, UNSEEN, Phantoms, Study
-from deploy.demo.outcome import Outcome, object_path, read_outcome
+from deploy.demo.outcome import Outcome, read_outcome
 from deploy.demo.simulated_reader import save_like_ohif
 from flows.cases.keep import add_case
 from flows.corrections.flow import ingest_correction
@@ -22,10 +22,11 @@ from flows.nightly.flow import nightly_tuning
 from flows.promotion.flow import promote_release
 from flows.promotion.promote import Promoted
 from flows.promotion.roll_back import RolledBack, rollback
+from flows.segmentation.document import Segmented
 from flows.segmentation.flow import segment_study
 from flows.tuning.tune import tune
 from models.corrections.ledger import INDEPENDENT
-from models.errors import OrganloopError
+from models.errors import OrganloopError, Refusal
 from models.gate.document import GateDocument
 from models.organs import ORGANS, organ
 from models.resampling import to_model_grid
@@ -137,7 +138,7 @@ def _corrected(studies: Iterable[Study], out: Path, progress: Progress) -> tuple
     """Segment studies; let the reader correct each and take that in while the next is segmented."""
 
     def sent(study: Study) -> Path:
-        path = object_path(segment_study(study.ct, out / study.name), "organ-seg")
+        path = _answered(study, out).path_of("organ-seg")
         if path is None:
             raise ValueError("a result without an organ SEG")
         return path
@@ -161,12 +162,18 @@ def _taken_in(study: Study, sent: Path, out: Path) -> dict[str, Any]:
     return ingest_correction(saved, study.ct, sent)
 
 
+def _answered(study: Study, out: Path) -> Segmented:
+    document = segment_study(study.ct, out / study.name)
+    if isinstance(document, Refusal):
+        raise OrganloopError(f"{study.name} is refused: {document.code}: {document.detail}")
+    return document
+
+
 def _segmented(studies: Iterable[Study], out: Path, progress: Progress) -> tuple[Outcome, ...]:
     """Segment studies, two at a time: while one is answered, the other is read, written and proven."""
 
     def segmented(study: Study) -> Outcome:
-        document = segment_study(study.ct, out / study.name)
-        return read_outcome(study.name, study.site, study.ct, document, study.truth())
+        return read_outcome(study.name, study.site, study.ct, _answered(study, out), study.truth())
 
     outcomes = []
     with ThreadPoolExecutor(2) as pool:

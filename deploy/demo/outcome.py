@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deploy.demo.cohorts import Masks
+from flows.segmentation.document import Segmented
 from models.metrics.dsc import dsc
 from models.organs import CATALOGUE, ORGANS
 from services.dicom.ct.series import CTSeries, choose_series, load, read_series
@@ -43,7 +43,7 @@ class Outcome:
     series: CTSeries
     masks: Masks
     review: NDArray[np.bool_] | None
-    document: dict[str, Any]
+    document: Segmented
     truth: Masks | None
 
     def scores(self) -> dict[str, float | None]:
@@ -53,17 +53,10 @@ class Outcome:
         return {key: dsc(self.masks[key], self.truth[key]) for key in ORGANS}
 
 
-def object_path(document: dict[str, Any], kind: str) -> Path | None:
-    """Return where an object of a kind was stored, None if there is none."""
-    return next((Path(one["path"]) for one in document["objects"] if one["kind"] == kind), None)
-
-
-def read_outcome(
-    name: str, site: str, source: Path, document: dict[str, Any], truth: Masks | None
-) -> Outcome:
+def read_outcome(name: str, site: str, source: Path, document: Segmented, truth: Masks | None) -> Outcome:
     """Read back what was written for a study."""
     series = load(choose_series(read_series(source)))
-    organs, review = object_path(document, "organ-seg"), object_path(document, "review-seg")
+    organs, review = document.path_of("organ-seg"), document.path_of("review-seg")
     if organs is None:
         raise ValueError("a result without an organ SEG")
     masks = {_KEY_OF[segment.label]: segment.mask for segment in read_seg(organs, series).segments}

@@ -32,9 +32,9 @@ def summary(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[object]]]
     columns = ["organ", *(f"DSC, site {site}" for site in sites), *FLAGS, "reasons"]
     rows: list[list[object]] = []
     for key in ORGANS:
-        said = [entry for one in outcomes for entry in one.document["organs"] if entry["organ"] == key]
-        counts = [sum(entry["flag"] == flag for entry in said) for flag in FLAGS]
-        reasons = ", ".join(sorted({reason for entry in said for reason in entry["reasons"]}))
+        said = [entry for one in outcomes for entry in one.document.organs if entry.organ == key]
+        counts = [sum(entry.flag == flag for entry in said) for flag in FLAGS]
+        reasons = ", ".join(sorted({reason for entry in said for reason in entry.reasons}))
         rows.append([organ(key).label, *(mean_dsc(outcomes, key, site) for site in sites), *counts, reasons])
     return columns, rows
 
@@ -101,9 +101,7 @@ def page_of_loop(loop: Loop) -> Page:
         page.subheading(before.name)
         k = pictures.best_slice({key: before.masks[key] for key in READER_CORRECTS})
         for outcome, when in ((before, "before"), (after, "after")):
-            page.picture(
-                _picture(outcome, k), f"Release {outcome.document['release']}, {when}; slice {k + 1}"
-            )
+            page.picture(_picture(outcome, k), f"Release {outcome.document.release}, {when}; slice {k + 1}")
     _study(page, loop.after[0])
     return page
 
@@ -112,7 +110,7 @@ def _study(page: Page, outcome: Outcome) -> None:
     page.heading(f"Every organ of {outcome.name}")
     k = pictures.best_slice(outcome.masks)
     page.picture(_picture(outcome, k), f"Slice {k + 1} of {outcome.series.volume.geometry.shape[0]}")
-    seconds = outcome.document["seconds"]
+    seconds = outcome.document.seconds
     steps = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items() if name != "total")
     page.sentence(f"{seconds['total']:.1f} s: {steps}")
     scores = outcome.scores()
@@ -121,15 +119,15 @@ def _study(page: Page, outcome: Outcome) -> None:
         columns,
         [
             (
-                organ(said["organ"]).label,
-                said["presence"],
-                round(said["volume_ml"]),
-                scores[said["organ"]],
-                said["dsc_lower_bound"],
-                said["flag"],
-                ", ".join(said["reasons"]),
+                organ(said.organ).label,
+                said.presence,
+                round(said.volume_ml),
+                scores[said.organ],
+                said.dsc_lower_bound,
+                said.flag,
+                ", ".join(said.reasons),
             )
-            for said in outcome.document["organs"]
+            for said in outcome.document.organs
         ],
     )
 

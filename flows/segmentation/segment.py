@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from flows.arrivals.one_run import one_run
 from flows.calibration.random_audit import is_drawn, record_audit
 from flows.cases.kept_features import keep_features
 from flows.progress import Progress, silent
+from flows.segmentation.document import Segmented, document_of
 from flows.serving.proof import prove_served
 from flows.serving.serve import incumbent
 from models.errors import Refused
@@ -60,13 +60,13 @@ class SegmentedStudy:
     objects
         The DICOM objects, proven.
     document
-        The JSON document of the `segment` verb.
+        What the `segment` verb says.
     """
 
     series: CTSeries
     findings: StudyFindings
     objects: tuple[ResultObject, ...]
-    document: dict[str, Any]
+    document: Segmented
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,8 +287,9 @@ def _into_folder(made: _Made, out: Path, records: Records, watch: Stopwatch) -> 
 
 
 def _segmented(made: _Made, out: Path | None, log: Log, watch: Stopwatch) -> SegmentedStudy:
-    document = _document(made, out, watch)
-    made.record_cost(document["seconds"], log)
+    seconds = watch.seconds()
+    document = document_of(made.series, made.findings, made.objects, out, seconds)
+    made.record_cost(seconds, log)
     return SegmentedStudy(made.series, made.findings, made.objects, document)
 
 
@@ -332,43 +333,3 @@ def result_key(series: CTSeries, release: Release, seg_profile: str, settings: s
 def digest(words: Collection[str]) -> str:
     """Return the SHA-256 of a list of words."""
     return sha256("\n".join(words).encode()).hexdigest()
-
-
-def _document(made: _Made, out: Path | None, watch: Stopwatch) -> dict[str, Any]:
-    """Return what the verb says; an object has a path only where it was written to a folder."""
-    series, findings = made.series, made.findings
-    return {
-        "study_uid": series.study_uid,
-        "series_uid": series.series_uid,
-        "release": findings.release,
-        "verdict": str(series.verdict.verdict),
-        "notes": list(series.verdict.notes),
-        "objects": [
-            {"kind": item.kind, "uid": item.sop_instance_uid}
-            | ({} if out is None else {"path": str(out / item.file_name)})
-            for item in made.objects
-        ],
-        "organs": [
-            {
-                "organ": finding.organ,
-                "presence": str(finding.presence),
-                "cut_by_field_of_view": finding.cut_by_field_of_view,
-                "volume_ml": round(finding.volume_ml, 2),
-                "flag": None if finding.flag is None else str(finding.flag),
-                "reasons": list(finding.reasons),
-                "dsc_lower_bound": finding.dsc_lower_bound,
-                "entropy": finding.entropy,
-                "disagreement": finding.disagreement,
-                "member_disagreement": finding.member_disagreement,
-                "importance_ml": finding.importance_ml,
-                "band_ml": finding.band_ml,
-            }
-            for finding in findings.organs
-        ],
-        "audited": findings.audited,
-        "importance_ml": findings.importance_ml,
-        "strange": [
-            {"fact": one.name, "value": one.value, "usual": list(one.usual)} for one in findings.strange
-        ],
-        "seconds": watch.seconds(),
-    }

@@ -10,9 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +38,7 @@ from models.network.trunk_kinds import IMPORTED
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
 from models.release import Release, sha256_hex
 from models.tuning.document import RefusedLabel
+from models.tuning.training_document import Labelled, Trained
 from services.cases.store import CaseStore
 from services.cases.training_cases import PreparedCases, training_case
 from services.cases.training_runs import CASES, give_up_runs, run_folder
@@ -72,7 +72,7 @@ def train_release(
     begin: Begin,
     settings: TrainingSettings,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> Trained:
     """Train trunk and heads on all that readers have taught, and publish the candidate that comes of it.
 
     Parameters
@@ -85,14 +85,6 @@ def train_release(
         How to train.
     progress
         Told each step, with the time left.
-
-    Returns
-    -------
-    dict
-        The document of the `train` verb: ``release, digest, parent, begin, cases, labels`` (by organ the
-        cases labelled by ``readers`` and ``held`` by the incumbent), ``refused`` (labels that cannot be what
-        a reader meant: ``[{organ, case, code, detail}]``), ``calibrated`` (organs with a bound),
-        ``steps, device, curve, seconds``.
 
     Raises
     ------
@@ -114,7 +106,7 @@ def train_release(
     before = services.records.last(CandidateTrained, run=run.key)
     if before is not None:
         progress(f"release {before.said.release} has been trained on all of this already")
-        return dict(before.said.document)
+        return before.said.document
     with pinned_threads(services.settings.threads):
         with watch.step("read"):
             start = _incumbents(services.releases, run.parent)
@@ -149,20 +141,20 @@ def train_release(
         refuse_erased(learnt_from, services.records, folder)
         _refuse_withdrawn(taught, services.records, folder)
         candidate = publish_candidate(draft, services.releases, services.records)
-        document = {
-            "release": candidate.number,
-            "digest": candidate.digest,
-            "parent": run.parent.number,
-            "begin": str(begin),
-            "cases": len(taught),
-            "labels": labels,
-            "refused": [asdict(label) for label in refused],
-            "calibrated": sorted(candidate.calibration.organs) if candidate.calibration else [],
-            "steps": settings.steps,
-            "device": device_name(run.device),
-            "curve": [list(point) for point in curve],
-            "seconds": watch.seconds(),
-        }
+        document = Trained(
+            release=candidate.number,
+            digest=candidate.digest,
+            parent=run.parent.number,
+            begin=begin,
+            cases=len(taught),
+            labels=labels,
+            refused=refused,
+            calibrated=tuple(sorted(candidate.calibration.organs)) if candidate.calibration else (),
+            steps=settings.steps,
+            device=device_name(run.device),
+            curve=tuple(curve),
+            seconds=watch.seconds(),
+        )
         _record(services.records, run, taught, candidate, document)
     shutil.rmtree(folder, ignore_errors=True)
     progress(f"candidate: release {candidate.number}")
@@ -234,7 +226,7 @@ def _prepared(
     start: Start,
     folder: Path,
     progress: Progress,
-) -> tuple[PreparedCases, dict[str, dict[str, int]]]:
+) -> tuple[PreparedCases, dict[str, Labelled]]:
     """Bring every case onto the model grid, once; return them, and of each organ who labelled how many.
 
     Raises
@@ -243,21 +235,19 @@ def _prepared(
         `too-few-labels`.
     """
     organs = run.parent.contract.organs
-    labels = {organ: {"readers": 0, "held": 0} for organ in organs}
+    drawn = dict.fromkeys(organs, 0)
     shown = dict.fromkeys(organs, 0)
     cases = PreparedCases(folder / CASES)
     for number, labelled in enumerate(taught, 1):
         study = read_tuning_study(store, labelled, run.parent)
         for organ in organs:
-            labels[organ]["readers" if organ in study.truth else "held"] += 1
+            drawn[organ] += organ in study.truth
             shown[organ] += organ in study.truth and bool(study.truth[organ].any())
         if not cases.take(labelled.case.case_id):
             progress(f"case {number} of {len(taught)}")
             held = _held(study.hu, start, run.parent) if run.begin is Begin.INCUMBENT else None
             cases.add(labelled.case.case_id, training_case(study, organs, held))
     if run.begin is Begin.SCRATCH:
-        for one in labels.values():
-            one["held"] = 0
         few = {organ: count for organ, count in shown.items() if count < FEWEST_CASES}
         if few:
             shutil.rmtree(folder, ignore_errors=True)  # nobody takes it up
@@ -267,6 +257,8 @@ def _prepared(
                 f"too few of {', '.join(few)} (--begin incumbent holds them)",
                 {"fewest": FEWEST_CASES, **few},
             )
+    held_cases = 0 if run.begin is Begin.SCRATCH else len(taught)
+    labels = {organ: Labelled(readers, max(held_cases - readers, 0)) for organ, readers in drawn.items()}
     return cases, labels
 
 
@@ -362,7 +354,7 @@ def _record(
     run: TrainingRun,
     taught: Sequence[LabelledCase],
     candidate: Release,
-    document: Mapping[str, Any],
+    document: Trained,
 ) -> None:
     learnt_from = [one.case for one in taught] + list(run.calibration_cases)
     event = CandidateTrained(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from flows.arrivals.archived_study import note_failed
 from flows.segmentation import flow as segmentation
-from models.errors import OrganloopError, Refused, StorageFailed
+from models.errors import OrganloopError, Refusal, Refused, StorageFailed
 from services.records.entries import Arrival, ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
@@ -63,7 +63,7 @@ def test_a_refusal_ends_a_run_with_its_document_and_a_failure_in_error(
     services.records.change_arrival(None, replace(SUBMITTED, urgent=False))
     if code:
         document = segmentation.segment_task.fn("1.9", None, None)
-        assert document == {"code": code, "detail": "Two.", "measured": {"slices": 2}}
+        assert document == Refusal(code, "Two.", {"slices": 2})
         return
     with pytest.raises(StorageFailed):
         segmentation.segment_task.fn("1.9", None, None)

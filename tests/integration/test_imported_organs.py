@@ -18,6 +18,7 @@ from flows.corrections.ingest import ingest, memory_of
 from flows.segmentation.segment import SegmentedStudy, segment
 from flows.serving.serve import write
 from flows.training.import_checkpoint import make_first
+from models.documents import to_json
 from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import CATALOGUE, KEYS, organ
@@ -97,7 +98,7 @@ def test_the_organ_seg_has_a_segment_for_each_of_the_32_classes_with_its_codes(r
 
 
 def test_every_finding_is_told_and_none_is_clear(result: Result) -> None:
-    organs = result.study.document["organs"]
+    organs = to_json(result.study.document)["organs"]
     assert [one["organ"] for one in organs] == list(KEYS)
     assert {one["flag"] for one in organs} <= {"review", "reject"}
     report = dcmread(result.out / "report-sr.dcm")

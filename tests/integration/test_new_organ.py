@@ -210,18 +210,18 @@ def test_results_take_the_organs_from_the_release_and_a_new_one_is_never_clear(t
     drawn = [one["new"]["drawn"] for one in (spleen, oesophagus)]
     assert drawn == [1, 0], "truth of what nothing serves yet was kept, and a phantom has no oesophagus"
     services.records.set_incumbent(2, approver="IT", reason="to see its results", replacing=1)
-    found = {one["organ"]: one for one in segment(ct, tmp_path / "out", services).document["organs"]}
-    assert {found[key]["flag"] for key in new} <= {"review", "reject"}
-    assert all("uncalibrated" in found[key]["reasons"] for key in new)
-    assert [found[key]["dsc_lower_bound"] for key in new] == [None, None]
-    assert "uncalibrated" not in found["liver"]["reasons"]
+    found = {one.organ: one for one in segment(ct, tmp_path / "out", services).document.organs}
+    assert {found[key].flag for key in new} <= {"review", "reject"}
+    assert all("uncalibrated" in found[key].reasons for key in new)
+    assert [found[key].dsc_lower_bound for key in new] == [None, None]
+    assert "uncalibrated" not in found["liver"].reasons
     seg = dcmread(tmp_path / "out" / "organ-seg.dcm")
     labels = [one.SegmentLabel for one in seg.SegmentSequence]
     assert labels == ["Spleen", "Liver", "Stomach", "Aorta", "Oesophagus"]
     assert organ("oesophagus").type.value in str(dcmread(tmp_path / "out" / "report-sr.dcm"))
     services.records.set_incumbent(1, approver="IT", reason="back", replacing=2)
-    back = {one["organ"]: one for one in segment(ct, tmp_path / "back", services).document["organs"]}
-    assert (back["spleen"]["presence"], "oesophagus" in back) == ("not-asked", False)
+    back = {one.organ: one for one in segment(ct, tmp_path / "back", services).document.organs}
+    assert (back["spleen"].presence, "oesophagus" in back) == ("not-asked", False)
     assert services.cases.read(services.records.cases(Purpose.GATE)[0]).labels.keys() == phantom.truth.keys()
 
 

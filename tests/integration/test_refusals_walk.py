@@ -257,7 +257,7 @@ def test_a_refused_study_bears_its_code_wherever_studies_are_listed(
         study = ArchivedStudy(uid, ("P",), True, False, (ArchivedSeries(f"{uid}.1", "CT", (f"{uid}.1.1",)),))
         refused = Refused(code, f"why {code}", {"number": number})
         note_refused(study, refused, home.services.records)
-        publish_task.fn(uid, {"code": code, "detail": refused.detail, "measured": refused.measured})
+        publish_task.fn(uid, refused.said)
     expected = {f"1.8.{number}": str(code) for number, code in enumerate(Code)}
     listed = [one for one in home.listed("arrivals") if one["uid"] in expected]
     assert {one["uid"]: one["code"] for one in listed} == expected

@@ -19,7 +19,8 @@ SCRIPT = """
 import json, sys
 from pathlib import Path
 from flows.segmentation.flow import segment_study
-print(json.dumps(segment_study(Path(sys.argv[1]), Path(sys.argv[2]))))
+from models.documents import to_json
+print(json.dumps(to_json(segment_study(Path(sys.argv[1]), Path(sys.argv[2])))))
 """
 
 

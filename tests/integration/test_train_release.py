@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from flows.training.train import train_release
 from flows.tuning import believed_labels
 from flows.tuning import plan as tuning_plan
 from models.corrections.label_doubts import LabelDoubt
+from models.documents import to_json
 from models.errors import OrganloopError, Refused
 from models.network.training.train import TrainingSettings
 from services.cases.training_cases import HELD_WEIGHT, PreparedCases
@@ -28,11 +30,16 @@ from tests.support.log import lines
 SETTINGS = TrainingSettings(steps=4, warm_up=1)
 
 
+def train_document(*asked: Any) -> dict[str, Any]:
+    document: dict[str, Any] = to_json(train_release(*asked))
+    return document
+
+
 @pytest.fixture(scope="module")
 def trained(corrected, tmp_path_factory):
     """The same site after it trained on from the incumbent, and what `train` said."""
     site = corrected.copy(tmp_path_factory.mktemp("trained"))
-    return site, train_release(site.services, Begin.INCUMBENT, SETTINGS)
+    return site, train_document(site.services, Begin.INCUMBENT, SETTINGS)
 
 
 def test_the_candidate_has_another_trunk_and_touches_every_organ(trained):
@@ -75,7 +82,7 @@ def test_a_label_that_is_refused_is_not_learnt_and_stays_evidence(corrected, tmp
 
     with monkeypatch.context() as patched:
         patched.setattr(believed_labels, "label_doubt", doubts)
-        document = train_release(services, Begin.INCUMBENT, SETTINGS)
+        document = train_document(services, Begin.INCUMBENT, SETTINGS)
     assert document["cases"] == 3, "of the fourth nothing is left to learn"
     assert document["labels"]["aorta"] == {"readers": 0, "held": 3}
     assert document["labels"]["stomach"] == {"readers": 3, "held": 0}
@@ -98,7 +105,7 @@ def test_too_few_cases_are_left_where_labels_are_refused(corrected, tmp_path, mo
     services = corrected.copy(tmp_path).services
     monkeypatch.setattr(believed_labels, "label_doubt", lambda *_: LabelDoubt("absurd-volume", "x"))
     with pytest.raises(Refused) as refused:
-        train_release(services, Begin.INCUMBENT, SETTINGS)
+        train_document(services, Begin.INCUMBENT, SETTINGS)
     assert (refused.value.code, refused.value.measured) == (
         "too-few-cases",
         {"cases": 0, "fewest": 3, "labels_refused": 6},
@@ -115,12 +122,12 @@ def test_another_device_or_another_correction_of_the_same_content_is_another_run
     assert run.key != plan(services, Begin.INCUMBENT, SETTINGS).key
     if not torch.cuda.is_available():
         with pytest.raises(OrganloopError, match="torch finds no CUDA device here"):
-            train_release(services, Begin.INCUMBENT, SETTINGS)
+            train_document(services, Begin.INCUMBENT, SETTINGS)
 
 
 def test_the_same_again_trains_nothing(trained):
     site, document = trained
-    assert train_release(site.services, Begin.INCUMBENT, SETTINGS) == document
+    assert train_document(site.services, Begin.INCUMBENT, SETTINGS) == document
     assert site.services.releases.numbers() == (1, 2)
 
 
@@ -145,10 +152,10 @@ def test_killed_anywhere_the_candidate_comes_out_the_same(corrected, trained, tm
         with monkeypatch.context() as patched:
             patched.setattr(module, step, instead)
             with pytest.raises((ZeroDivisionError, AssertionError)):
-                train_release(services, Begin.INCUMBENT, SETTINGS)
+                train_document(services, Begin.INCUMBENT, SETTINGS)
     (state,) = (services.settings.home / "training").glob("*/state.pt")
     state.unlink()  # as one is told to, should it be damaged
-    document = train_release(services, Begin.INCUMBENT, SETTINGS)
+    document = train_document(services, Begin.INCUMBENT, SETTINGS)
     expected = trained[1]
     assert (document["digest"], document["curve"]) == (expected["digest"], expected["curve"])
     assert services.releases.numbers() == (1, 2)
@@ -167,7 +174,7 @@ def test_what_one_program_has_begun_another_does_not_go_on_with(corrected, tmp_p
     for program in ("this version", "this version", "the next version"):
         monkeypatch.setattr(module, "learning_program", lambda _, program=program: program)
         with pytest.raises(ZeroDivisionError):
-            train_release(services, Begin.INCUMBENT, SETTINGS)
+            train_document(services, Begin.INCUMBENT, SETTINGS)
     assert folders[0] == folders[1] != folders[2]
 
 
@@ -187,14 +194,14 @@ def test_a_run_does_not_go_on_with_fewer_cases_than_it_began_with(corrected, tmp
     for believed in (taught, taught, one_is_damaged):
         monkeypatch.setattr(module, "_taught", believed)
         with pytest.raises(ZeroDivisionError):
-            train_release(services, Begin.INCUMBENT, SETTINGS)
+            train_document(services, Begin.INCUMBENT, SETTINGS)
     assert folders[0] == folders[1] != folders[2]
 
 
 def test_from_scratch_an_organ_that_nobody_drew_is_refused(corrected, tmp_path):
     services = corrected.copy(tmp_path).services
     with pytest.raises(Refused) as refused:
-        train_release(services, Begin.SCRATCH, SETTINGS)
+        train_document(services, Begin.SCRATCH, SETTINGS)
     assert refused.value.code == "too-few-labels"
     assert refused.value.measured == {"fewest": 3, "liver": 0}
     assert not list((services.settings.home / "training").iterdir()), "what was prepared takes no room"
@@ -218,7 +225,7 @@ def test_who_is_taken_out_is_taken_out_of_an_unfinished_run(corrected, tmp_path,
     with monkeypatch.context() as patched:
         patched.setattr(module, "export_release", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            train_release(services, Begin.INCUMBENT, SETTINGS)
+            train_document(services, Begin.INCUMBENT, SETTINGS)
     (run,) = (services.settings.home / "training").iterdir()
     assert len(list((run / "cases").iterdir())) == len(SEEDS)
     patients_case = services.cases.pseudonym(services.records.corrections()[SEEDS.index(2)].name)
@@ -240,7 +247,7 @@ def test_a_correction_that_is_withdrawn_meanwhile_is_in_no_candidate(corrected, 
 
     monkeypatch.setattr(module, "train", trained_and_withdrawn)
     with pytest.raises(Refused) as refused:
-        train_release(services, Begin.INCUMBENT, SETTINGS)
+        train_document(services, Begin.INCUMBENT, SETTINGS)
     assert (refused.value.code, refused.value.measured) == ("correction-taken-back", {"corrections": 1})
     assert services.releases.numbers() == (1,)
     assert not list((services.settings.home / "training").iterdir())

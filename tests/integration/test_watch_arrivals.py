@@ -16,6 +16,7 @@ from flows.arrivals.watch import take_in
 from flows.launching import INGEST, SEGMENT, RunState
 from flows.segmentation import segment as segment_study
 from flows.segmentation.segment import segment
+from models.documents import to_json
 from models.errors import PacsFailed, Refused, ServingUnavailable
 from services.records.entries import ArrivalState
 from services.settings import Settings
@@ -77,7 +78,9 @@ def test_what_is_pushed_is_segmented_once_though_sent_twice_and_watched_often(
 
 def test_the_same_study_segmented_three_times_has_the_same_objects_once(hospital: Hospital) -> None:
     hospital.push()
-    documents = [segment(hospital.study_uid, None, hospital.services, organs=ORGANS).document for _ in "123"]
+    documents = [
+        to_json(segment(hospital.study_uid, None, hospital.services, organs=ORGANS).document) for _ in "123"
+    ]
     assert [one["objects"] for one in documents] == [documents[0]["objects"]] * 3
     assert all(set(item) == {"kind", "uid"} for item in documents[0]["objects"])
     assert hospital.results() == sorted(item["uid"] for item in documents[0]["objects"])
@@ -89,7 +92,9 @@ def test_a_folder_named_takes_the_results_and_the_archive_gets_none(
     hospital: Hospital, tmp_path: Path
 ) -> None:
     hospital.push()
-    document = segment(hospital.study_uid, tmp_path / "out", hospital.services, organs=ORGANS).document
+    document = to_json(
+        segment(hospital.study_uid, tmp_path / "out", hospital.services, organs=ORGANS).document
+    )
     assert all(Path(one["path"]).is_file() for one in document["objects"])
     assert hospital.results() == []
     assert hospital.services.records.arrival(hospital.study_uid) is None
@@ -116,7 +121,7 @@ def test_a_late_slice_makes_a_new_version_beside_the_old(waiting_hospital: Hospi
         for item in part.get("ContentSequence", ())
     ]
     assert sum(text.startswith("The CT images of the study changed") for text in said) == 1
-    again = segment(hospital.study_uid, None, hospital.services, organs=ORGANS).document
+    again = to_json(segment(hospital.study_uid, None, hospital.services, organs=ORGANS).document)
     assert sorted(one["uid"] for one in again["objects"]) == sorted(hospital.recorded()[1].values())
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from models.documents import LEFT_OUT, called
 from models.tuning.document import TuningReport
+from models.tuning.training_document import Trained
 from services.records.events.event import Event
 
 
@@ -53,7 +54,7 @@ class CandidateTrained(CandidateTaught):
     what: ClassVar[str] = "candidate-trained"
 
     begin: str = ""
-    document: Mapping[str, object] = field(default_factory=dict)
+    document: Trained
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,141 @@
+"""The document of the `segment` verb."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from models.documents import LEFT_OUT
+from models.findings import OrganFinding, StudyFindings
+from models.uids import SeriesUid, SopUid, StudyUid
+from services.dicom.ct.series import CTSeries
+from services.dicom.results.write import ResultObject
+
+
+@dataclass(frozen=True)
+class WrittenObject:
+    """One DICOM object; it has a path only where it was written to a folder."""
+
+    kind: str
+    uid: SopUid
+    path: Annotated[str | None, LEFT_OUT] = None
+
+    @property
+    def place(self) -> str:
+        """Where it is: its file, or its UID in the archive."""
+        return self.path or f"{self.kind:10} {self.uid} in the archive"
+
+
+@dataclass(frozen=True)
+class FoundOrgan:
+    """What is said of one organ; fields as `models.findings.OrganFinding`, the volume to 0.01 ml."""
+
+    organ: str
+    presence: str
+    cut_by_field_of_view: bool
+    volume_ml: float
+    flag: str | None
+    reasons: tuple[str, ...]
+    dsc_lower_bound: float | None
+    entropy: float | None
+    disagreement: float | None
+    member_disagreement: float | None
+    importance_ml: float | None
+    band_ml: float | None
+
+
+@dataclass(frozen=True)
+class StrangeFact:
+    """A fact of the acquisition that is not as it usually is, and the range of what is."""
+
+    fact: str
+    value: float
+    usual: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """The document of the `segment` verb.
+
+    Parameters
+    ----------
+    study_uid, series_uid
+        What was segmented.
+    release
+        Number of the release that answered.
+    verdict, notes
+        On the series, and what a reader is told of it.
+    objects
+        What was written.
+    organs
+        What was found.
+    audited
+        Whether the study was drawn for the random audit.
+    importance_ml
+        How much of it may be wrong.
+    strange
+        What of its acquisition is unusual.
+    seconds
+        By step, and ``total``.
+    """
+
+    study_uid: StudyUid
+    series_uid: SeriesUid
+    release: int
+    verdict: str
+    notes: tuple[str, ...]
+    objects: tuple[WrittenObject, ...]
+    organs: tuple[FoundOrgan, ...]
+    audited: bool
+    importance_ml: float
+    strange: tuple[StrangeFact, ...]
+    seconds: Mapping[str, float]
+
+    def path_of(self, kind: str) -> Path | None:
+        """Return where an object of a kind was stored; None if there is none."""
+        return next((Path(one.path) for one in self.objects if one.kind == kind and one.path), None)
+
+
+def document_of(
+    series: CTSeries,
+    findings: StudyFindings,
+    objects: tuple[ResultObject, ...],
+    out: Path | None,
+    seconds: Mapping[str, float],
+) -> Segmented:
+    """Return what is said of a study; `out` is the folder its objects were written to, if any."""
+    return Segmented(
+        study_uid=series.study_uid,
+        series_uid=series.series_uid,
+        release=findings.release,
+        verdict=series.verdict.verdict,
+        notes=tuple(series.verdict.notes),
+        objects=tuple(
+            WrittenObject(one.kind, one.sop_instance_uid, None if out is None else str(out / one.file_name))
+            for one in objects
+        ),
+        organs=tuple(map(_organ, findings.organs)),
+        audited=findings.audited,
+        importance_ml=findings.importance_ml,
+        strange=tuple(StrangeFact(one.name, one.value, tuple(one.usual)) for one in findings.strange),
+        seconds=seconds,
+    )
+
+
+def _organ(found: OrganFinding) -> FoundOrgan:
+    return FoundOrgan(
+        organ=found.organ,
+        presence=found.presence,
+        cut_by_field_of_view=found.cut_by_field_of_view,
+        volume_ml=round(found.volume_ml, 2),
+        flag=found.flag,
+        reasons=tuple(found.reasons),
+        dsc_lower_bound=found.dsc_lower_bound,
+        entropy=found.entropy,
+        disagreement=found.disagreement,
+        member_disagreement=found.member_disagreement,
+        importance_ml=found.importance_ml,
+        band_ml=found.band_ml,
+    )
