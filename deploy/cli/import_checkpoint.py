@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -55,14 +56,13 @@ def import_checkpoint(
             file, services.releases, services.records, services.settings.threads, keys, progress
         )
         if first:
-            make_first(document["release"], services.releases, services.records, approver, reason)
-            document["state"] = "promoted"
-        worst = max(one["max_logit_difference"] for one in document["parity"].values())
+            make_first(document.release, services.releases, services.records, approver, reason)
+            document = replace(document, state="promoted")
+        worst = max(one.max_logit_difference for one in document.parity.values())
         lines = [
-            f"{document['state']}: release {document['release']}, {document['kind']}, "
-            f"{len(document['organs'])} classes",
+            f"{document.state}: release {document.release}, {document.kind}, {len(document.organs)} classes",
             f"the engine's logits differ from torch's by at most {worst:.1e}",
-            document["said"],
+            document.said,
         ]
         return Outcome(document, lines)
 

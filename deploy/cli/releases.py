@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from deploy.cli.console import Json, Outcome, answer, progress, table
-from models.documents import to_json
 from models.gate.document import GateDocument
 from models.release import Release
 from services.settings import Settings
@@ -20,6 +20,44 @@ if TYPE_CHECKING:  # they would import what a quick verb does without
 
 Approver = Annotated[str, typer.Option(help="Name of the person whose act this is; kept on record.")]
 Reason = Annotated[str, typer.Option(help="Why, in one sentence; kept on record.")]
+
+
+@dataclass(frozen=True)
+class Gated(GateDocument):
+    """The document of the `gate` verb: the gate's, and how far the candidate has come."""
+
+    state: str | None = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One release in the document of the `releases` verb.
+
+    Parameters
+    ----------
+    release, parent, digest, note, demonstration
+        As `models.release.Release`.
+    incumbent, state
+        Whether it serves, and how far it has come; None if that is not on record.
+    reasons, said
+        What was said of it last, as `flows.promotion.standing.Standing`.
+    tuned
+        Organs whose heads are not the parent's.
+    corrections
+        How many it has learnt from.
+    """
+
+    release: int
+    incumbent: bool
+    state: str | None
+    reasons: tuple[str, ...]
+    said: str
+    parent: int | None
+    digest: str
+    tuned: tuple[str, ...]
+    corrections: int
+    demonstration: bool
+    note: str
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +93,7 @@ def gate(
         state = services.records.release_states().get(number)
         if state is ReleaseState.DECLINED:  # whatever the gate says
             todo = {f"release {number} was declined by a person: it can never serve": None}
-        document = {**to_json(report), "state": state}
+        document = Gated(**vars(report), state=state)
         return Outcome(document, (against, *reasons, *_organ_table(report), *todo, *shown))
 
     answer(verb, as_json)
@@ -146,19 +184,19 @@ def releases(as_json: Json = False) -> None:
         found = [store.release(number) for number in store.numbers()]
         parents = {release.number: release for release in found}
         document = [
-            {
-                "release": one.number,
-                "incumbent": one.number == incumbent,
-                "state": states.get(one.number),
-                "reasons": list(said[one.number].reasons) if one.number in said else [],
-                "said": said[one.number].said if one.number in said else "",
-                "parent": one.parent,
-                "digest": one.digest,
-                "tuned": _tuned(one, parents.get(one.parent or 0)),
-                "corrections": len(one.corrections),
-                "demonstration": one.demonstration,
-                "note": one.note,
-            }
+            Listed(
+                release=one.number,
+                incumbent=one.number == incumbent,
+                state=states.get(one.number),
+                reasons=said[one.number].reasons if one.number in said else (),
+                said=said[one.number].said if one.number in said else "",
+                parent=one.parent,
+                digest=one.digest,
+                tuned=_tuned(one, parents.get(one.parent or 0)),
+                corrections=len(one.corrections),
+                demonstration=one.demonstration,
+                note=one.note,
+            )
             for one in found
         ]
         return Outcome(document, (_release_table(document),))
@@ -166,11 +204,11 @@ def releases(as_json: Json = False) -> None:
     answer(verb, as_json)
 
 
-def _tuned(release: Release, parent: Release | None) -> list[str]:
+def _tuned(release: Release, parent: Release | None) -> tuple[str, ...]:
     """Return the organs whose heads are not the parent's."""
     if parent is None:
-        return []
-    return [organ for organ, digest in release.heads.items() if digest != parent.heads.get(organ)]
+        return ()
+    return tuple(organ for organ, digest in release.heads.items() if digest != parent.heads.get(organ))
 
 
 def _changed(done: Promoted | RolledBack, not_reached: Collection[str] = ()) -> Outcome:
@@ -188,17 +226,17 @@ def _organ_table(report: GateDocument) -> list[Table]:
     return [table(sides, [tuple(row.values()) for row in rows])] if rows else []
 
 
-def _release_table(document: list[dict[str, Any]]) -> Table:
+def _release_table(document: Sequence[Listed]) -> Table:
     rows = [
         (
-            one["release"],
-            "serves" if one["incumbent"] else one["state"],
-            one["parent"],
-            ", ".join(one["tuned"]),
-            one["corrections"],
-            one["digest"][:12],
-            one["note"],
-            one["said"],
+            one.release,
+            "serves" if one.incumbent else one.state,
+            one.parent,
+            ", ".join(one.tuned),
+            one.corrections,
+            one.digest[:12],
+            one.note,
+            one.said,
         )
         for one in document
     ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flows.acts import require_name
 from flows.candidates import publish_candidate, record_candidate
@@ -22,6 +22,46 @@ from services.releases.store import ReleaseStore
 from services.stopwatch import Stopwatch
 
 
+@dataclass(frozen=True)
+class Parity:
+    """How far the serving engine is from torch: the largest logit difference, and voxels flipped of all."""
+
+    max_logit_difference: float
+    flipped: int
+    voxels: int
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The document of the `import-checkpoint` verb.
+
+    Parameters
+    ----------
+    release, digest, state
+        The candidate.
+    kind, sha256
+        Of the network, and of the file.
+    said
+        The licence, or what the weights do not tell.
+    organs
+        In the file's order.
+    parity
+        By organ.
+    seconds
+        By step, and ``total``.
+    """
+
+    release: int
+    digest: str
+    state: str
+    kind: str
+    sha256: str
+    said: str
+    organs: tuple[str, ...]
+    parity: Mapping[str, Parity]
+    seconds: Mapping[str, float]
+
+
 def keep_checkpoint(
     path: Path,
     store: ReleaseStore,
@@ -29,7 +69,7 @@ def keep_checkpoint(
     threads: int,
     organs: Sequence[str] | None = None,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> Imported:
     """Import a checkpoint and publish the candidate that comes of it; once, however often it is repeated.
 
     It claims no bound, has no parent and serves nobody: whoever wants it served decides so.
@@ -46,13 +86,6 @@ def keep_checkpoint(
         Keys of the file's classes, in its order, ``-`` for one to leave out; None: the published 32.
     progress
         Told each step, and what whoever lets it serve must know.
-
-    Returns
-    -------
-    dict
-        The document of the `import-checkpoint` verb: ``release, digest, state, kind, sha256`` (the file's),
-        ``said`` (the licence, or what the weights do not tell), ``organs`` (in the file's order), ``parity``
-        (by organ: ``max_logit_difference, flipped, voxels``), ``seconds``.
 
     Raises
     ------
@@ -95,24 +128,17 @@ def keep_checkpoint(
     )
     key = event.key(candidate.digest)
     record_candidate(candidate, event, "import_checkpoint", key, records)
-    return {
-        "release": candidate.number,
-        "digest": candidate.digest,
-        "state": str(records.release_states()[candidate.number]),
-        "kind": network.kind,
-        "sha256": digest,
-        "said": network.said,
-        "organs": list(candidate.contract.organs),
-        "parity": {
-            one.organ: {
-                "max_logit_difference": one.max_logit_difference,
-                "flipped": one.flipped,
-                "voxels": one.voxels,
-            }
-            for one in parity
-        },
-        "seconds": watch.seconds(),
-    }
+    return Imported(
+        release=candidate.number,
+        digest=candidate.digest,
+        state=records.release_states()[candidate.number],
+        kind=network.kind,
+        sha256=digest,
+        said=network.said,
+        organs=candidate.contract.organs,
+        parity={one.organ: Parity(one.max_logit_difference, one.flipped, one.voxels) for one in parity},
+        seconds=watch.seconds(),
+    )
 
 
 def require_first(known: Releases, approver: str, reason: str) -> None:

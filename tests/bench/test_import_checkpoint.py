@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.training.import_checkpoint import keep_checkpoint
+from models.documents import to_json
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.support import published
@@ -25,7 +26,7 @@ def test_a_full_size_checkpoint_is_served_as_its_published_formula_says(
     document = keep_checkpoint(
         saved(tmp_path, state), services.releases, services.records, services.settings.threads
     )
-    figures = served_figures(state, document, (96, 96, 96), services)
+    figures = served_figures(state, to_json(document), (96, 96, 96), services)
     print(asdict(figures))
     assert figures.classes == 32
     assert figures.spread > 0.3

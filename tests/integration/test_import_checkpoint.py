@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from flows.training.import_checkpoint import keep_checkpoint
+from models.documents import to_json
 from models.errors import InvalidRelease
 from models.inference.windows import Prediction
 from models.network.checkpoints import importing as checkpoint_import
@@ -27,6 +29,11 @@ from tests.support.log import lines
 
 WINDOW = SMALL
 ORGANS = ("liver", "spleen")
+
+
+def kept_document(*asked: Any) -> dict[str, Any]:
+    document: dict[str, Any] = to_json(keep_checkpoint(*asked))
+    return document
 
 
 @pytest.fixture
@@ -66,7 +73,7 @@ def test_it_is_an_uncalibrated_candidate_that_serves_nobody_and_says_what_is_tak
 ) -> None:
     file = plain(tmp_path)
     said: list[str] = []
-    document = keep_checkpoint(
+    document = kept_document(
         file, services.releases, services.records, services.settings.threads, ORGANS, said.append
     )
     release = services.releases.release(document["release"])
@@ -79,7 +86,7 @@ def test_it_is_an_uncalibrated_candidate_that_serves_nobody_and_says_what_is_tak
     assert not release.contract.antialias
     assert release.contract.spacing_mm == (1.5, 1.5, 1.5)
     assert release.contract.hu_window == (-175.0, 250.0)
-    again = keep_checkpoint(file, services.releases, services.records, services.settings.threads, ORGANS)
+    again = kept_document(file, services.releases, services.records, services.settings.threads, ORGANS)
     assert (again["release"], again["digest"]) == (1, document["digest"])
     assert services.releases.numbers() == (1,)
     assert len(lines(services.records, "checkpoint-imported")) == 1
@@ -96,9 +103,7 @@ def test_what_the_engine_answers_otherwise_is_not_published(
 
     monkeypatch.setattr(OpenVinoEngine, "predict", other)
     with pytest.raises(InvalidRelease, match="change their label"):
-        keep_checkpoint(
-            plain(tmp_path), services.releases, services.records, services.settings.threads, ORGANS
-        )
+        kept_document(plain(tmp_path), services.releases, services.records, services.settings.threads, ORGANS)
     assert services.releases.numbers() == ()
     assert services.records.release_states() == {}
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from flows.training.import_checkpoint import keep_checkpoint
+from models.documents import to_json
 from models.inference.windows import scale_hu
 from models.network.checkpoints import importing as checkpoint_import
 from models.network.export import onnxruntime_engine
@@ -72,7 +73,9 @@ def imported_at(folder: Path) -> Imported:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint_import, "WINDOW", SMALL)
         home = connect_in_process(Settings(home=folder / "home"))
-        document = keep_checkpoint(saved(folder, state), home.releases, home.records, home.settings.threads)
+        document = to_json(
+            keep_checkpoint(saved(folder, state), home.releases, home.records, home.settings.threads)
+        )
     return Imported(folder / "home", state, document)
 
 
