@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 
@@ -43,8 +44,6 @@ class Organ:
         Plausible volume of an adult's whole organ, millilitres. None: any volume is plausible.
     components
         Connected components expected of a whole organ. None: any number.
-    tubular
-        Whether surface and centreline say more than overlap.
     dsc_target
         DSC below which a reader should look. None: how exact is exact enough is not established; a
         reader looks always, and no bound is claimed.
@@ -66,7 +65,6 @@ class Organ:
     cielab: tuple[float, float, float]
     volume_range_ml: tuple[float, float] | None
     components: int | None
-    tubular: bool
     dsc_target: float | None
     gate_margin: float
     nsd_tolerance_mm: float
@@ -91,18 +89,18 @@ def _organ(
     laterality: Code | None,
     cielab: tuple[float, float, float],
     volume_range_ml: tuple[float, float] | None,
-    tubular: bool,
     dsc_target: float,
     gate_margin: float,
     nsd_tolerance_mm: float,
 ) -> Organ:
     return Organ(
         key, label, ANATOMICAL_STRUCTURE, Code(type_[0], "SCT", type_[1]), laterality, cielab,
-        volume_range_ml, 1, tubular, dsc_target, gate_margin, nsd_tolerance_mm,
+        volume_range_ml, 1, dsc_target, gate_margin, nsd_tolerance_mm,
     )  # fmt: skip
 
 
-def _vessels(
+def _part(
+    category: Code,
     key: str,
     label: str,
     type_: tuple[str, str],
@@ -110,55 +108,46 @@ def _vessels(
     region: tuple[str, str],
     within: tuple[str, ...],
 ) -> Organ:
-    """Return vessels of several kinds in one class: how much of them is drawn differs from reader to reader."""
     return Organ(
-        key, label, ANATOMICAL_STRUCTURE, Code(type_[0], "SCT", type_[1]), None, cielab,
-        None, None, True, None, 0.02, 3.0, Code(region[0], "SCT", region[1]), within,
+        key, label, category, Code(type_[0], "SCT", type_[1]), None, cielab,
+        None, None, None, 0.02, 3.0, Code(region[0], "SCT", region[1]), within,
     )  # fmt: skip
 
 
-def _altered(
-    key: str,
-    label: str,
-    type_: tuple[str, str],
-    cielab: tuple[float, float, float],
-    region: tuple[str, str],
-    within: tuple[str, ...],
-) -> Organ:
-    """Return a tumour or cyst: of any size and number, mostly absent, and drawn inside its organ."""
-    return Organ(
-        key, label, ALTERED_STRUCTURE, Code(type_[0], "SCT", type_[1]), None, cielab,
-        None, None, False, None, 0.02, 3.0, Code(region[0], "SCT", region[1]), within,
-    )  # fmt: skip
+_vessels = partial(_part, ANATOMICAL_STRUCTURE)
+"""Vessels of several kinds in one class: how much of them is drawn differs from reader to reader."""
+
+_altered = partial(_part, ALTERED_STRUCTURE)
+"""A tumour or cyst: of any size and number, mostly absent, and drawn inside its organ."""
 
 
 # Volumes are wide adult ranges; targets follow what readers reach among themselves on each organ.
 _NINE: tuple[Organ, ...] = (
-    _organ("spleen", "Spleen", ("78961009", "Spleen"), None, (50.0, 45.0, -45.0), (40, 900), False, 0.90, 0.01, 3.0),
-    _organ("right_kidney", "Right kidney", ("64033007", "Kidney"), RIGHT, (72.0, 30.0, 65.0), (40, 450), False, 0.90, 0.01, 3.0),
-    _organ("left_kidney", "Left kidney", ("64033007", "Kidney"), LEFT, (88.0, -5.0, 75.0), (40, 450), False, 0.90, 0.01, 3.0),
-    _organ("pancreas", "Pancreas", ("15776009", "Pancreas"), None, (75.0, 40.0, -5.0), (15, 220), False, 0.75, 0.02, 3.0),
-    _organ("liver", "Liver", ("10200004", "Liver"), None, (48.0, 30.0, 28.0), (500, 3500), False, 0.92, 0.01, 5.0),
-    _organ("stomach", "Stomach", ("69695003", "Stomach"), None, (75.0, -38.0, -12.0), (30, 1800), False, 0.85, 0.02, 5.0),
-    _organ("aorta", "Aorta", ("15825003", "Aorta"), None, (52.0, 75.0, 55.0), (15, 400), True, 0.85, 0.02, 3.0),
-    _organ("postcava", "Inferior vena cava", ("64131007", "Inferior vena cava"), None, (45.0, 15.0, -65.0), (10, 250), True, 0.80, 0.02, 3.0),
-    _organ("gallbladder", "Gallbladder", ("28231008", "Gallbladder"), None, (80.0, -60.0, 60.0), (3, 200), False, 0.75, 0.02, 3.0),
+    _organ("spleen", "Spleen", ("78961009", "Spleen"), None, (50.0, 45.0, -45.0), (40, 900), 0.90, 0.01, 3.0),
+    _organ("right_kidney", "Right kidney", ("64033007", "Kidney"), RIGHT, (72.0, 30.0, 65.0), (40, 450), 0.90, 0.01, 3.0),
+    _organ("left_kidney", "Left kidney", ("64033007", "Kidney"), LEFT, (88.0, -5.0, 75.0), (40, 450), 0.90, 0.01, 3.0),
+    _organ("pancreas", "Pancreas", ("15776009", "Pancreas"), None, (75.0, 40.0, -5.0), (15, 220), 0.75, 0.02, 3.0),
+    _organ("liver", "Liver", ("10200004", "Liver"), None, (48.0, 30.0, 28.0), (500, 3500), 0.92, 0.01, 5.0),
+    _organ("stomach", "Stomach", ("69695003", "Stomach"), None, (75.0, -38.0, -12.0), (30, 1800), 0.85, 0.02, 5.0),
+    _organ("aorta", "Aorta", ("15825003", "Aorta"), None, (52.0, 75.0, 55.0), (15, 400), 0.85, 0.02, 3.0),
+    _organ("postcava", "Inferior vena cava", ("64131007", "Inferior vena cava"), None, (45.0, 15.0, -65.0), (10, 250), 0.80, 0.02, 3.0),
+    _organ("gallbladder", "Gallbladder", ("28231008", "Gallbladder"), None, (80.0, -60.0, 60.0), (3, 200), 0.75, 0.02, 3.0),
 )  # fmt: skip
 
 _FURTHER: tuple[Organ, ...] = (
-    _organ("oesophagus", "Oesophagus", ("32849002", "Esophagus"), None, (70.0, 25.0, 20.0), (10, 120), True, 0.75, 0.02, 3.0),
-    _organ("right_adrenal_gland", "Right adrenal gland", ("23451007", "Adrenal gland"), RIGHT, (82.0, 12.0, 40.0), (1, 20), False, 0.70, 0.02, 3.0),
-    _organ("left_adrenal_gland", "Left adrenal gland", ("23451007", "Adrenal gland"), LEFT, (90.0, -12.0, 45.0), (1, 20), False, 0.70, 0.02, 3.0),
-    _organ("duodenum", "Duodenum", ("38848004", "Duodenum"), None, (72.0, 8.0, 55.0), (15, 250), True, 0.70, 0.02, 3.0),
-    _organ("right_lung", "Right lung", ("39607008", "Lung"), RIGHT, (75.0, -10.0, -30.0), (500, 5000), False, 0.95, 0.01, 3.0),
-    _organ("left_lung", "Left lung", ("39607008", "Lung"), LEFT, (80.0, -20.0, -20.0), (400, 4500), False, 0.95, 0.01, 3.0),
-    _organ("colon", "Colon", ("71854001", "Colon"), None, (60.0, 20.0, 40.0), (100, 3000), True, 0.75, 0.02, 5.0),
-    _organ("rectum", "Rectum", ("34402009", "Rectum"), None, (55.0, 30.0, 10.0), (15, 500), False, 0.75, 0.02, 5.0),
-    _organ("bladder", "Urinary bladder", ("89837001", "Bladder"), None, (85.0, -15.0, 20.0), (10, 1500), False, 0.85, 0.02, 3.0),
-    _organ("prostate", "Prostate", ("41216001", "Prostate"), None, (60.0, 40.0, -20.0), (10, 250), False, 0.75, 0.02, 3.0),
-    _organ("left_femoral_head", "Left femoral head", ("2812003", "Head of Femur"), LEFT, (92.0, 0.0, 20.0), (20, 150), False, 0.90, 0.01, 3.0),
-    _organ("right_femoral_head", "Right femoral head", ("2812003", "Head of Femur"), RIGHT, (88.0, 4.0, 25.0), (20, 150), False, 0.90, 0.01, 3.0),
-    _organ("coeliac_trunk", "Coeliac trunk", ("57850000", "Truncus coeliacus"), None, (55.0, 65.0, 35.0), (0.3, 15), True, 0.70, 0.02, 3.0),
+    _organ("oesophagus", "Oesophagus", ("32849002", "Esophagus"), None, (70.0, 25.0, 20.0), (10, 120), 0.75, 0.02, 3.0),
+    _organ("right_adrenal_gland", "Right adrenal gland", ("23451007", "Adrenal gland"), RIGHT, (82.0, 12.0, 40.0), (1, 20), 0.70, 0.02, 3.0),
+    _organ("left_adrenal_gland", "Left adrenal gland", ("23451007", "Adrenal gland"), LEFT, (90.0, -12.0, 45.0), (1, 20), 0.70, 0.02, 3.0),
+    _organ("duodenum", "Duodenum", ("38848004", "Duodenum"), None, (72.0, 8.0, 55.0), (15, 250), 0.70, 0.02, 3.0),
+    _organ("right_lung", "Right lung", ("39607008", "Lung"), RIGHT, (75.0, -10.0, -30.0), (500, 5000), 0.95, 0.01, 3.0),
+    _organ("left_lung", "Left lung", ("39607008", "Lung"), LEFT, (80.0, -20.0, -20.0), (400, 4500), 0.95, 0.01, 3.0),
+    _organ("colon", "Colon", ("71854001", "Colon"), None, (60.0, 20.0, 40.0), (100, 3000), 0.75, 0.02, 5.0),
+    _organ("rectum", "Rectum", ("34402009", "Rectum"), None, (55.0, 30.0, 10.0), (15, 500), 0.75, 0.02, 5.0),
+    _organ("bladder", "Urinary bladder", ("89837001", "Bladder"), None, (85.0, -15.0, 20.0), (10, 1500), 0.85, 0.02, 3.0),
+    _organ("prostate", "Prostate", ("41216001", "Prostate"), None, (60.0, 40.0, -20.0), (10, 250), 0.75, 0.02, 3.0),
+    _organ("left_femoral_head", "Left femoral head", ("2812003", "Head of Femur"), LEFT, (92.0, 0.0, 20.0), (20, 150), 0.90, 0.01, 3.0),
+    _organ("right_femoral_head", "Right femoral head", ("2812003", "Head of Femur"), RIGHT, (88.0, 4.0, 25.0), (20, 150), 0.90, 0.01, 3.0),
+    _organ("coeliac_trunk", "Coeliac trunk", ("57850000", "Truncus coeliacus"), None, (55.0, 65.0, 35.0), (0.3, 15), 0.70, 0.02, 3.0),
 )  # fmt: skip
 
 _NEOPLASM, _CYST = ("108369006", "Neoplasm"), ("367643001", "Cyst")
@@ -170,7 +159,7 @@ _KIDNEY, _LIVER = ("64033007", "Kidney"), ("10200004", "Liver")
 _STRUCTURES: tuple[Organ, ...] = (
     _vessels("portal_and_splenic_vein", "Portal and splenic vein", ("29092000", "Vein"), (40.0, 5.0, -50.0), ("818981001", "Abdomen"), ("liver", "pancreas", "hepatic_vessels")),
     _vessels("hepatic_vessels", "Hepatic vessels", ("59820001", "Blood Vessel"), (58.0, 20.0, -50.0), _LIVER, ("liver", "portal_and_splenic_vein")),
-    _organ("intestine", "Small intestine", ("30315005", "Small intestine"), None, (78.0, 15.0, 30.0), None, True, 0.75, 0.02, 5.0),
+    _organ("intestine", "Small intestine", ("30315005", "Small intestine"), None, (78.0, 15.0, 30.0), None, 0.75, 0.02, 5.0),
     _altered("kidney_tumour", "Kidney tumour", _NEOPLASM, (62.0, 60.0, 62.0), _KIDNEY, ("right_kidney", "left_kidney")),
     _altered("liver_tumour", "Liver tumour", _NEOPLASM, (66.0, 55.0, 45.0), _LIVER, ("liver", "hepatic_vessel_tumour")),
     _altered("pancreas_tumour", "Pancreas tumour", _NEOPLASM, (58.0, 65.0, 5.0), ("15776009", "Pancreas"), ("pancreas",)),

@@ -37,6 +37,7 @@ from models.uids import StudyUid
 from services.dicom.ct.listing import ListedFile
 from services.dicom.ct.provenance import site_of
 from services.dicom.ct.series import CTSeries, SeriesReading, choose_series, load, read_series
+from services.dicom.identity import WRITER_VERSION
 from services.dicom.results.write import ResultObject, write_results
 from services.pacs.folder import FolderPacs
 from services.pacs.port import ArchivedStudy
@@ -313,7 +314,7 @@ def settings_digest(serving_profile: str, organs: Collection[str], audited: bool
 
 
 def result_key(series: CTSeries, release: Release, seg_profile: str, settings: str) -> str:
-    """Return the key under which the same step is the same result: images, release, settings.
+    """Return the key under which the same step is the same result: images, release, settings, writer.
 
     Parameters
     ----------
@@ -327,7 +328,7 @@ def result_key(series: CTSeries, release: Release, seg_profile: str, settings: s
         As of `settings_digest`.
     """
     images = sorted(str(image.SOPInstanceUID) for image in series.images)
-    return digest([release.digest, seg_profile, settings, *images])
+    return digest([release.digest, seg_profile, settings, WRITER_VERSION, *images])
 
 
 def digest(words: Collection[str]) -> str:

@@ -11,7 +11,10 @@ from importlib.metadata import version
 
 from models.uids import SopUid
 
-WRITER_VERSION = f"3/highdicom-{version('highdicom')}/pydicom-{version('pydicom')}"
+SOFTWARE_VERSION = version("organloop")
+WRITER_VERSION = "/".join(
+    ("4", *(f"{package}-{version(package)}" for package in ("organloop", "highdicom", "pydicom")))
+)
 """Changes whenever the same results would be written as other bytes; part of every UID."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.metadata import version
 from io import BytesIO
 from typing import Any
 
@@ -14,9 +13,9 @@ from pydicom.sr.codedict import codes
 from pydicom.valuerep import DT
 
 from models.uids import SeriesUid, SopUid
+from services.dicom.identity import SOFTWARE_VERSION
 
 MANUFACTURER = "Organloop"
-SOFTWARE_VERSION = version("organloop")
 
 _TYPE_2 = (
     "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber",
