@@ -122,7 +122,7 @@ class OrganCalibration:
             )
         return cls(**values)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain JSON values without defaults: what says nothing new changes no digest."""
         values = {name: value for name, value in asdict(self).items() if value is not None}
         if self.reliability == AS_SERVED:
@@ -196,9 +196,9 @@ class Calibration:
     domain: DomainReference
     facts: FactsReference | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain JSON values."""
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "profile": self.profile,
             "organs": {organ: one.to_json() for organ, one in self.organs.items()},
             "domain": asdict(self.domain),

@@ -72,7 +72,7 @@ class ModelContract:
         if self.hu_window[0] >= self.hu_window[1]:
             raise ValueError("the HU window must be ordered, lower first")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain JSON values; what is as it always was is not said, so that old digests hold."""
         values = asdict(self)
         if self.antialias:

@@ -6,7 +6,6 @@ import hashlib
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 PACKAGES = ("models", "services", "flows", "deploy")
 """Folders of the code, beside each other."""
@@ -33,7 +32,7 @@ def learning_program(root: Path) -> str:
     return hashlib.sha256(" ".join((code_digest(root), *libraries)).encode()).hexdigest()
 
 
-def program(root: Path, image: str | None) -> dict[str, Any]:
+def program(root: Path, image: str | None) -> dict[str, object]:
     """Return what runs: ``code`` (SHA-256), ``python``, ``libraries`` by name, ``image`` (None without one).
 
     Parameters

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from deploy.cli.arrivals import Came
 from deploy.cli.releases import Gated, Listed
@@ -34,7 +33,7 @@ from services.records.events.event import kinds
 
 FILE = Path(__file__).resolve().parent.parent / "schemas.json"
 
-ANSWERS: Mapping[str, Any] = {
+ANSWERS: Mapping[str, object] = {
     "accept": Accepted,
     "audit export": Exported,
     "audit verify": Verified,
@@ -60,7 +59,7 @@ ANSWERS: Mapping[str, Any] = {
 }
 """What a verb answers that answers with one document."""
 
-LISTS: Mapping[str, Any] = {
+LISTS: Mapping[str, object] = {
     "arrivals": Came,
     "cases list": CaseSet,
     "corrections of": Fate,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -82,7 +82,7 @@ def _loop(phantoms: Phantoms, settings: Settings, begin: float) -> Outcome:
     progress("drawing the report")
     page_of_loop(turned).save(report)
     columns, rows = learnt(turned)
-    said: dict[str, Any] = {
+    said: dict[str, object] = {
         "report": str(report.resolve()),
         "seconds": round(time.monotonic() - begin, 1),
         "tuning": turned.tuning,

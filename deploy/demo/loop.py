@@ -8,7 +8,6 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from deploy.demo.outcome import Outcome, read_outcome
 from deploy.demo.simulated_reader import save_like_ohif
 from flows.cases.keep import add_case
 from flows.corrections.flow import ingest_correction
+from flows.corrections.report import Ingested, NotTaken
 from flows.gate.gate_candidate import gate_candidate
 from flows.nightly.flow import nightly_tuning
 from flows.promotion.flow import promote_release
@@ -68,7 +68,7 @@ class Loop:
 
     before: tuple[Outcome, ...]
     after: tuple[Outcome, ...]
-    ledgers: tuple[dict[str, Any], ...]
+    ledgers: tuple[Ingested | NotTaken, ...]
     tuning: TuningDocument
     gate: GateDocument
     promotion: Promoted | None
@@ -112,7 +112,7 @@ def run(folder: Path, phantoms: Phantoms, services: Services, progress: Progress
     gate = gate_candidate(number, services, progress)
     progress("the nightly flow finds the same candidate and the same decision, and shows them in Prefect")
     night = nightly_tuning(str(LEVEL))
-    if (night["tuning"].digest, night["gate"].decision) != (tuning.digest, gate.decision):
+    if night.gate is None or (night.tuning.digest, night.gate.decision) != (tuning.digest, gate.decision):
         raise OrganloopError("the nightly flow came to another candidate or decision")
     identical = _identical(unseen[0], number, services.releases, services.segmenter)
     promotion = back = None
@@ -134,7 +134,7 @@ def _keep(studies: Iterable[Study], purpose: Purpose, services: Services) -> Non
         add_case(study.ct, study.truth_file, purpose, INDEPENDENT, services)
 
 
-def _corrected(studies: Iterable[Study], out: Path, progress: Progress) -> tuple[dict[str, Any], ...]:
+def _corrected(studies: Iterable[Study], out: Path, progress: Progress) -> tuple[Ingested | NotTaken, ...]:
     """Segment studies; let the reader correct each and take that in while the next is segmented."""
 
     def sent(study: Study) -> Path:
@@ -152,7 +152,7 @@ def _corrected(studies: Iterable[Study], out: Path, progress: Progress) -> tuple
     return tuple(ledgers)
 
 
-def _taken_in(study: Study, sent: Path, out: Path) -> dict[str, Any]:
+def _taken_in(study: Study, sent: Path, out: Path) -> Ingested | NotTaken:
     """Let the reader correct what was sent, and take the correction in."""
     series = load(choose_series(read_series(study.ct)))
     truth = study.truth()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import mean
-from typing import Any
 
 from deploy.demo.loop import READER_CORRECTS, Loop
 from deploy.demo.outcome import Outcome
+from flows.corrections.report import Ingested, NotTaken
 from flows.gate.gate_candidate import organ_rows
 from models.organs import ORGANS, organ
 from models.tuning.document import TuningDocument
@@ -136,18 +136,18 @@ def _picture(outcome: Outcome, k: int) -> bytes:
     return pictures.axial(outcome.series.volume, k, outcome.masks, truth=outcome.truth, review=outcome.review)
 
 
-def _ledger(ledgers: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[object]]]:
+def _ledger(ledgers: Sequence[Ingested | NotTaken]) -> tuple[list[str], list[list[object]]]:
     columns = ["organ", "edited in", "ml added", "ml removed", "voxels lost to a neighbour's brush"]
     rows: list[list[object]] = []
     for key in ORGANS:
-        entries = [entry for one in ledgers for entry in one["organs"] if entry["organ"] == key]
+        entries = [entry for one in ledgers for entry in one.organs if entry.organ == key]
         rows.append(
             [
                 organ(key).label,
-                sum(entry["state"] == "edited" for entry in entries),
-                round(sum(entry["added_ml"] for entry in entries)),
-                round(sum(entry["removed_ml"] for entry in entries)),
-                sum(entry["by_overpaint_voxels"] for entry in entries),
+                sum(entry.state == "edited" for entry in entries),
+                round(sum(entry.added_ml for entry in entries)),
+                round(sum(entry.removed_ml for entry in entries)),
+                sum(entry.by_overpaint_voxels for entry in entries),
             ]
         )
     return columns, rows

@@ -118,7 +118,7 @@ def test_object() -> TestObject:
     meta.MediaStorageSOPInstanceUID = generate_uid()
     dataset = FileDataset("", Dataset(), preamble=bytes(128), file_meta=meta)
     now = datetime.now()
-    values: dict[str, Any] = {
+    values: dict[str, object] = {
         "SOPClassUID": SecondaryCaptureImageStorage,
         "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
         "StudyInstanceUID": generate_uid(),
@@ -193,9 +193,9 @@ def _stored(archive: DicomwebArchive, item: TestObject) -> Finding:
     return Finding(name, State.BAD, "the test object did not come back as it was sent", remedy, measured)
 
 
-def _elements(content: bytes) -> dict[str, Any]:
+def _elements(content: bytes) -> dict[str, object]:
     """Return what an object says, apart from its file meta information, which the archive may write anew."""
-    written: dict[str, Any] = dcmread(io.BytesIO(content)).to_json_dict()
+    written: dict[str, object] = dcmread(io.BytesIO(content)).to_json_dict()
     return written
 
 

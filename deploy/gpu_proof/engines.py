@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -73,7 +71,7 @@ class OnnxSegmenter:
         return self._engines[number]
 
 
-def machine(device: str) -> tuple[str, dict[str, Any]]:
+def machine(device: str) -> tuple[str, dict[str, object]]:
     """Return what computes here, in words, and the versions that matter."""
     import onnxruntime
     import torch

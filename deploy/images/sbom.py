@@ -14,7 +14,6 @@ import subprocess
 from collections.abc import Iterator
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 DEBIAN = "${Package}\t${Version}\t${Architecture}\t${db:Status-Status}\n"
@@ -33,7 +32,7 @@ def main() -> None:
     asked.out.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
 
 
-def bill(image: str, version: str, components: list[dict[str, Any]]) -> dict[str, Any]:
+def bill(image: str, version: str, components: list[dict[str, object]]) -> dict[str, object]:
     """Return the CycloneDX document of an image; each component once, in order."""
     unique = {component["bom-ref"]: component for component in components}
     subject = {"type": "container", "bom-ref": image, "name": image, "version": version}
@@ -43,11 +42,11 @@ def bill(image: str, version: str, components: list[dict[str, Any]]) -> dict[str
         "specVersion": "1.6",
         "version": 1,
         "metadata": {"component": subject},
-        "components": [unique[ref] for ref in sorted(unique)],
+        "components": [unique[ref] for ref in sorted(unique, key=str)],
     }
 
 
-def python_components() -> Iterator[dict[str, Any]]:
+def python_components() -> Iterator[dict[str, object]]:
     """Return what this Python finds."""
     for found in distributions():
         name = re.sub(r"[-_.]+", "-", found.metadata["Name"]).lower()
@@ -66,7 +65,7 @@ def _python_licence(found: Distribution) -> str | None:
     return declared.splitlines()[0] if declared else None  # some put the whole text there
 
 
-def debian_components() -> Iterator[dict[str, Any]]:
+def debian_components() -> Iterator[dict[str, object]]:
     """Return what dpkg has installed; nothing on another system."""
     if shutil.which("dpkg-query") is None:
         return
@@ -80,14 +79,14 @@ def debian_components() -> Iterator[dict[str, Any]]:
             yield _component(name, version, purl, None)
 
 
-def npm_component(package: Path) -> dict[str, Any]:
+def npm_component(package: Path) -> dict[str, object]:
     """Return a package that npm brought, from its package.json."""
     said = json.loads(package.read_text())
     purl = f"pkg:npm/{quote(said['name'])}@{quote(said['version'])}"
     return _component(said["name"], said["version"], purl, said.get("license"))
 
 
-def _component(name: str, version: str, purl: str, licence: str | None) -> dict[str, Any]:
+def _component(name: str, version: str, purl: str, licence: str | None) -> dict[str, object]:
     component = {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
     return component | ({"licenses": [{"license": {"name": licence}}]} if licence else {})
 

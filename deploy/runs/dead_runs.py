@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -87,7 +87,7 @@ class DeadRuns:
         return len(dead)
 
     def _why_dead(
-        self, run: FlowRun, pool_type: str, heard: dict[str, Any], client: SyncPrefectClient
+        self, run: FlowRun, pool_type: str, heard: Mapping[str, object], client: SyncPrefectClient
     ) -> str | None:
         """Return why nobody works on a run; None if somebody may."""
         worker = str(run.labels.get(_WORKER, ""))

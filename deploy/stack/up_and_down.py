@@ -13,7 +13,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from deploy.preparation import prepare
 from deploy.stack import archive as archive_server
@@ -305,13 +304,13 @@ def served_program(settings: Settings) -> str:
 
 def _noted_program(settings: Settings) -> str | None:
     """Return what the running Triton was started with; None where nobody has noted it."""
-    program: str | None = _noted(settings).get("served_program")
-    return program
+    program = _noted(settings).get("served_program")
+    return None if program is None else str(program)
 
 
-def _noted(settings: Settings) -> dict[str, Any]:
+def _noted(settings: Settings) -> dict[str, str | int]:
     try:
-        addresses: dict[str, Any] = json.loads(settings.stack_file.read_bytes())
+        addresses: dict[str, str | int] = json.loads(settings.stack_file.read_bytes())
     except FileNotFoundError:
         return {}
     return addresses

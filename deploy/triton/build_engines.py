@@ -21,7 +21,6 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
 
 from models.errors import OrganloopError, ServingFailed
 from models.release import sha256_hex
@@ -48,7 +47,9 @@ COMMON_FLAGS = (
 )
 
 
-def build_engines(store: ReleaseStore, engines: Path, precision: str, trtexec: str) -> list[dict[str, Any]]:
+def build_engines(
+    store: ReleaseStore, engines: Path, precision: str, trtexec: str
+) -> list[dict[str, object]]:
     """Build what is missing.
 
     Parameters

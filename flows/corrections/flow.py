@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from prefect import flow, task
 from prefect.artifacts import create_image_artifact, create_table_artifact
@@ -78,7 +77,7 @@ def publish_sums_task() -> None:
 @flow(name="ingest-correction")
 def ingest_correction(
     source: str | Path, study: Path | None = None, sent: Path | None = None
-) -> dict[str, Any]:
+) -> Ingested | NotTaken:
     """Tell what a SEG that came in is, and keep what a reader meant by it.
 
     A SOP Instance UID is enough: study and result are found in the archive.
@@ -86,5 +85,4 @@ def ingest_correction(
     document = ingest_task(source, study, sent)
     publish_ledger_task(document)
     publish_sums_task()
-    answer: dict[str, Any] = to_json(document)
-    return answer
+    return document

@@ -8,7 +8,8 @@ own, on a work pool of its own.
 from __future__ import annotations
 
 import time
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import cast
 from uuid import UUID
 
 from prefect import flow, runtime, task
@@ -25,6 +26,7 @@ from flows.tuning.flow import LONGEST_SECONDS, publish_tuning_task, tune_task
 from flows.tuning.plan import AUTO, known, plan, tuning_settings
 from models.documents import to_json
 from models.errors import OrganloopError
+from models.gate.document import GateDocument
 from models.tuning.document import TuningDocument
 from services.cases.features import FeatureStore
 from services.cases.training_runs import give_up_runs
@@ -36,6 +38,15 @@ TRIES = 3
 """How often a job that was lost is started again; it goes on where it was."""
 
 LOOK_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Night:
+    """What came of a night; no gate where there was nothing to learn."""
+
+    bounds: Bounds
+    tuning: TuningDocument
+    gate: GateDocument | None
 
 
 class TuningLost(OrganloopError):
@@ -153,7 +164,7 @@ def tune_on_pool_task(level: str) -> TuningDocument:
 
 
 @flow(name="nightly-tuning", log_prints=True)
-def nightly_tuning(level: str = AUTO, on_pool: bool = False) -> dict[str, Any]:
+def nightly_tuning(level: str = AUTO, on_pool: bool = False) -> Night:
     """Check bounds, tune, and gate what was tuned; nothing to learn is no error."""
     bounds = check_bounds_task()
     publish_bounds_task(bounds)
@@ -163,7 +174,7 @@ def nightly_tuning(level: str = AUTO, on_pool: bool = False) -> dict[str, Any]:
         if not on_pool:
             publish_tuning_task(tuned)
     if tuned.release is None:
-        return {"bounds": bounds, "tuning": tuned, "gate": None}
+        return Night(bounds, tuned, None)
     report = gate_task(tuned.release)
     publish_decision_task(report)
-    return {"bounds": bounds, "tuning": tuned, "gate": report}
+    return Night(bounds, tuned, report)

@@ -10,7 +10,7 @@ Source: FDA 2024, Marketing Submission Recommendations for a Predetermined Chang
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from models.documents import to_json
 from models.gate.document import GateDocument
@@ -104,7 +104,7 @@ def _made(kind: type[Made], release: Release, change: Recorded[IncumbentChanged]
 
 def _modifications(
     release: Release, replaced: Release, change: Recorded[IncumbentChanged], log: Log
-) -> dict[str, Any]:
+) -> dict[str, object]:
     tuned = _made(CandidateTuned, release, change, log)
     trained = _made(CandidateTrained, release, change, log)
     calibrated = _made(CandidateCalibrated, release, change, log)
@@ -128,14 +128,14 @@ def _modifications(
     }
 
 
-def _facts(event: Event, names: Collection[str]) -> dict[str, Any]:
+def _facts(event: Event, names: Collection[str]) -> dict[str, object]:
     payload = event.payload()
     return {name: payload.get(name) for name in names}
 
 
 def _protocol(
     release: Release, decided: GateDecided | None, store: ReleaseStore, sets: Cases
-) -> dict[str, Any]:
+) -> dict[str, object]:
     newest = sets.frozen(Purpose.GATE)
     frozen = [
         one
@@ -155,7 +155,9 @@ def _protocol(
     }
 
 
-def _impact(decided: GateDecided | None, golden: Mapping[str, object], store: ReleaseStore) -> dict[str, Any]:
+def _impact(
+    decided: GateDecided | None, golden: Mapping[str, object], store: ReleaseStore
+) -> dict[str, object]:
     report = _report(decided, store)
     said = {} if report is None else to_json(report)
     return {

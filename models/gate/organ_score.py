@@ -40,7 +40,7 @@ class OrganScore:
     expected_dsc: float | None = None
     overlaps: Mapping[str, int] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain JSON values."""
         return {"sdc" if name == "expected_dsc" else name: value for name, value in asdict(self).items()}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from models.gate.paired import MeanDifference
 from models.gate.serving_cost import ServingCost
@@ -93,7 +92,7 @@ class GatePolicy:
     live_bytes: int = 2**29
     approval_required: bool = False
 
-    def timed(self) -> dict[str, Any]:
+    def timed(self) -> dict[str, object]:
         """Return what was fixed while seconds were weighed and nothing was counted; the rest is the same."""
         counted = ("costlier", "study_flops", "study_moved_bytes", "live_bytes")
         kept = {name: value for name, value in asdict(self).items() if name not in counted}

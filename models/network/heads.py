@@ -51,7 +51,7 @@ class HeadSpec:
     members: int = 1
     block: int = 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return plain JSON values; one member and no block are not said, as before there could be any."""
         values = asdict(self)
         if self.members == 1:

@@ -84,7 +84,7 @@ def head_from_bytes(content: bytes) -> Head:
     return head
 
 
-def _to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> bytes:
+def _to_bytes(tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> bytes:
     contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     return safetensors.torch.save(contiguous, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 

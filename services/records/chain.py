@@ -12,7 +12,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from services.records.entries import Line
 
@@ -44,7 +43,7 @@ def link(
     at: datetime,
     what: str,
     who: str,
-    payload: Mapping[str, Any],
+    payload: Mapping[str, object],
     key: str | None,
     previous: str,
 ) -> str:

@@ -315,7 +315,7 @@ class Line:
     at: datetime
     what: str
     who: str
-    payload: Mapping[str, Any] = field(default_factory=dict)
+    payload: Mapping[str, object] = field(default_factory=dict)
     key: str | None = None
     previous: str = ""
     digest: str = ""

@@ -31,6 +31,10 @@ NAME = String(80)
 """Of a version of a correction: a UID, and a number behind it."""
 
 
+Json = dict[str, Any]
+"""What a column of JSON holds."""
+
+
 class Instant(TypeDecorator[datetime]):
     """A time with its offset from UTC, as ISO 8601 text: the same in every database, to the microsecond."""
 
@@ -65,8 +69,8 @@ class Table(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012
         datetime: Instant,
         float: Double,
-        dict[str, Any]: JSON,
-        list[dict[str, Any]]: JSON,
+        Json: JSON,
+        list[Json]: JSON,
     }
 
 
@@ -116,10 +120,10 @@ class CorrectionRow(Table):
     status: Mapped[str] = mapped_column(WORD)
     reader: Mapped[str]
     viewer: Mapped[str]
-    questions: Mapped[list[dict[str, Any]]]
+    questions: Mapped[list[Json]]
     content: Mapped[str] = mapped_column(DIGEST)
     scope: Mapped[str] = mapped_column(WORD)
-    answers: Mapped[list[dict[str, Any]]]
+    answers: Mapped[list[Json]]
     saved_at: Mapped[str | None] = mapped_column(WORD)
     recorded_at: Mapped[datetime]
 
@@ -223,7 +227,7 @@ class CaseRow(Table):
     origin: Mapped[str] = mapped_column(WORD)
     digest: Mapped[str] = mapped_column(DIGEST)
     site: Mapped[str] = mapped_column(WORD)
-    acquisition: Mapped[dict[str, Any]]
+    acquisition: Mapped[Json]
 
 
 class ErasedPatientRow(Table):
@@ -234,8 +238,8 @@ class ErasedPatientRow(Table):
     patient: Mapped[str] = mapped_column(DIGEST, primary_key=True)
     who: Mapped[str]
     reason: Mapped[str]
-    cases: Mapped[list[dict[str, Any]]]
-    thawed: Mapped[dict[str, Any]]
+    cases: Mapped[list[Json]]
+    thawed: Mapped[Json]
     erased_at: Mapped[datetime]
 
 
@@ -247,7 +251,7 @@ class FrozenSetRow(Table):
     purpose: Mapped[str] = mapped_column(WORD, primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     digest: Mapped[str] = mapped_column(DIGEST)
-    manifest: Mapped[list[dict[str, Any]]]
+    manifest: Mapped[list[Json]]
     frozen_at: Mapped[datetime]
 
 
@@ -327,6 +331,6 @@ class EventRow(Table):
     at: Mapped[datetime]
     what: Mapped[str] = mapped_column(WORD, index=True)
     who: Mapped[str]
-    payload: Mapped[dict[str, Any]]
+    payload: Mapped[Json]
     previous: Mapped[str] = mapped_column(DIGEST)
     digest: Mapped[str] = mapped_column(DIGEST)

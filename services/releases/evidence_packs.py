@@ -32,7 +32,7 @@ class EvidencePacks:
         """Return the digests by which packs are named, sorted."""
         return tuple(sorted(path.stem for path in self._folder.glob("*.json")))
 
-    def keep(self, pack: Mapping[str, Any]) -> str:
+    def keep(self, pack: Mapping[str, object]) -> str:
         """Keep a pack; return its SHA-256.
 
         Raises

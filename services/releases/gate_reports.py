@@ -11,7 +11,6 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from models.documents import from_json, to_json
 from models.errors import InvalidRelease, StorageFailed
@@ -51,7 +50,7 @@ class Trial:
     @property
     def key(self) -> str:
         """64 hexadecimal digits, others where a digest, profile, policy, margin or new target differs."""
-        fixed: dict[str, Any] = {
+        fixed: dict[str, object] = {
             "candidate": self.candidate.digest,
             "incumbent": self.incumbent.digest,
             "gate_set": self.gate_set,

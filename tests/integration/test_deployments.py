@@ -228,8 +228,8 @@ def test_a_saved_object_of_the_archive_is_enough_and_the_sums_are_shown(
         stranger = ingest_correction("2.25.1")
         with get_client(sync_client=True) as client:
             sums = [artifact for artifact in client.read_artifacts() if artifact.key == "corrections"]
-    assert (document["status"], document["kept"], document["release"]) == ("correction", True, 1)
-    assert (stranger["status"], stranger["code"]) == ("stranger", "not-in-archive")
+    assert (document.status, document.kept, document.release) == ("correction", True, 1)
+    assert (stranger.status, stranger.code) == ("stranger", "not-in-archive")
     assert '"organ": "liver", "edited": 1' in sums[0].data
     assert 'reader"' not in sums[0].data, "how many readers, not who"
 
@@ -248,16 +248,16 @@ def test_a_night_tunes_and_gates_once_and_a_quiet_night_is_no_error(api, tmp_pat
         first, again = nightly_tuning(), nightly_tuning()
         with get_client(sync_client=True) as client:
             keys = {artifact.key for artifact in client.read_artifacts()}
-    assert (quiet["tuning"].release, quiet["gate"]) == (None, None)
-    assert (first["tuning"].release, first["tuning"].organs) == (2, ("aorta",))
-    assert first["gate"].decision == "insufficient-evidence", "there is no gate set"
-    assert again["tuning"].digest == first["tuning"].digest
+    assert (quiet.tuning.release, quiet.gate) == (None, None)
+    assert (first.tuning.release, first.tuning.organs) == (2, ("aorta",))
+    assert first.gate.decision == "insufficient-evidence", "there is no gate set"
+    assert again.tuning.digest == first.tuning.digest
     assert site.services.releases.numbers() == (1, 2)
     assert site.services.records.incumbent() == 1, "promotion is an act with a name"
     shown = {"tuning-data", "tuning-ladder", "tuning-curve", "tuning-cost", "gate-decision"}
     assert shown <= keys
     tuned = tuned_by_a_worker_that_dies_once(api, by_jobs)
-    assert tuned.digest == first["tuning"].digest
+    assert tuned.digest == first.tuning.digest
 
 
 def test_a_tuning_job_that_was_deleted_is_lost_and_one_without_an_end_is_told(api, tmp_path):

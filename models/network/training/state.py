@@ -67,7 +67,7 @@ def read_state(keep: Keep) -> Mapping[str, Any] | None:
     return state
 
 
-def write_state(keep: Keep, state: Mapping[str, Any]) -> None:
+def write_state(keep: Keep, state: Mapping[str, object]) -> None:
     """Keep a run: all of it or, if this is cut, what was kept before.
 
     Raises

@@ -54,7 +54,7 @@ class Checkpoints:
         except FileNotFoundError:
             return None
 
-    def save(self, name: str, state: Mapping[str, Any]) -> None:
+    def save(self, name: str, state: Mapping[str, object]) -> None:
         """Keep a state of tensors and plain values; whoever is killed meanwhile finds the one before."""
         if self._folder is not None:
             write_state(Keep(self._folder / f"{name}.pt"), state)

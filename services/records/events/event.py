@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import ClassVar, Generic, Self, TypeVar
 
 from models.documents import from_json, to_json
 
@@ -32,12 +32,12 @@ class Event:
         """Return the key under which an event of this kind is on record once only."""
         return ":".join((cls.what, *map(str, parts)))
 
-    def payload(self) -> dict[str, Any]:
+    def payload(self) -> dict[str, object]:
         """Return what the log keeps, as JSON holds it."""
         return dict(to_json(self))
 
     @classmethod
-    def from_payload(cls, payload: Mapping[str, Any]) -> Self:
+    def from_payload(cls, payload: Mapping[str, object]) -> Self:
         """Return the event that a payload tells.
 
         Raises
