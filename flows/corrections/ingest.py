@@ -12,11 +12,12 @@ from flows.arrivals.one_run import one_run
 from flows.corrections.keep import Understood, keep, standing
 from flows.corrections.outcome import note_outcome, note_refused_save
 from flows.corrections.report import Ingested, NotTaken, document_of, question_of, refusal
-from flows.corrections.returned_seg import Memory, Placed, finder
+from flows.corrections.returned_seg import Finder, Memory, Placed, finder
 from flows.retries import STILL_ARRIVING
 from models.corrections.ledger import ledger
 from models.corrections.scopes import Mask, Scope
 from models.errors import Refused
+from models.uids import SopUid
 from services.cases.disagreements import ReadersDisagree, takes_back
 from services.cases.store import CaseStore
 from services.dicom.returned.answers import Answers, WrongAnswer
@@ -25,6 +26,7 @@ from services.dicom.seg.reader import SegObject, read_seg
 from services.dicom.seg.saving import Saving, content_digest, saving_of
 from services.pictures.changes import most_changed_slice, picture_of_changes
 from services.records.entries import Answer, Correction, Result
+from services.records.port import Corrections
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
@@ -151,6 +153,40 @@ def ingest(
         return document
 
 
+@dataclass(frozen=True, eq=False)
+class _Compared:
+    """A SEG that came in, beside what was sent.
+
+    Parameters
+    ----------
+    placed, saving, theirs
+        Where it belongs, how it was saved (by whom is settled), and what is in it.
+    content
+        Digest of that.
+    ours, result
+        What was sent, and the result it belongs to, if that is on record.
+    before
+        The last version on record of the same content.
+    said
+        What a person answers, with what is on record.
+    answer
+        Which organs came back.
+    regions
+        Review regions by organ, if they are the scope.
+    """
+
+    placed: Placed
+    saving: Saving
+    theirs: SegObject
+    content: str
+    ours: SegObject
+    result: Result | None
+    before: Correction | None
+    said: Said
+    answer: ReturnedSeg
+    regions: Mapping[str, Mask]
+
+
 def _ingested(
     source: str | Path,
     study: Path | None,
@@ -166,37 +202,43 @@ def _ingested(
             seg = found.seg(source)
             saving = saving_of(seg)
             study_uid = study_uid or saving.study_uid or None
-            placed = named or found.placed(saving.study_uid, seg)
-            theirs = read_seg(seg, placed.ct)
-            before = _latest(theirs, memory)
-            known = before.sent_uid if before else None
-            ours, result = found.corrected(theirs, placed, known, saving.saved_at)
-            reader = _reader(saving, said, before)
-            told = _with_what_is_on_record(said, before, ours)
-            regions = found.regions(told.scope or Scope.ORGAN, result, placed)
-            seg_as_ours = _as_ours(theirs, ours, memory)
-            try:
-                answer = understand(seg_as_ours, ours, placed.ct.volume.geometry, Answers.parse(told.answers))
-            except WrongAnswer:
-                if said.answers:
-                    raise
-                told = replace(told, answers=())  # it is read otherwise by now: asked again
-                answer = understand(seg_as_ours, ours, placed.ct.volume.geometry)
+            compared = _compared(found, seg, saving, named, memory, said)
         except Refused as refused:
             if refused.code in (*STILL_ARRIVING, *NO_STRANGER):
                 raise
             return refusal(Status.STRANGER, study_uid, refused)
-    understood = _understood(
-        placed, replace(saving, reader=reader), theirs, ours, result, answer, told, memory, regions
-    )
+    answer, understood = compared.answer, _understood(compared, memory)
     if show is not None and answer.status is not Status.UNCHANGED:
-        _show(placed, answer, show)
+        _show(compared.placed, answer, show)
     if answer.status is Status.UNCHANGED:
         return _unchanged(understood, memory)
     if memory is None:
         return document_of(understood.correction, NO_RELEASE)
     correction, why = keep(understood, memory)
     return document_of(correction, why, standing(correction, memory))
+
+
+def _compared(
+    found: Finder, seg: Path, saving: Saving, named: Placed | None, memory: Memory | None, said: Said
+) -> _Compared:
+    """Read a SEG and what it was made from; raises as `ingest`."""
+    placed = named or found.placed(saving.study_uid, seg)
+    theirs = read_seg(seg, placed.ct)
+    content = content_digest(theirs)
+    before = None if memory is None else _latest(theirs.sop_instance_uid, content, memory.records)
+    ours, result = found.corrected(theirs, placed, before.sent_uid if before else None, saving.saved_at)
+    told = _with_what_is_on_record(said, before, ours)
+    regions = found.regions(told.scope or Scope.ORGAN, result, placed)
+    as_ours, grid = _as_ours(theirs, ours, memory), placed.ct.volume.geometry
+    try:
+        answer = understand(as_ours, ours, grid, Answers.parse(told.answers))
+    except WrongAnswer:
+        if said.answers:
+            raise
+        told = replace(told, answers=())  # it is read otherwise by now: asked again
+        answer = understand(as_ours, ours, grid)
+    saving = replace(saving, reader=_reader(saving, said, before))
+    return _Compared(placed, saving, theirs, content, ours, result, before, told, answer, regions)
 
 
 def _unchanged(understood: Understood, memory: Memory | None) -> Ingested:
@@ -240,54 +282,39 @@ def _with_what_is_on_record(said: Said, before: Correction | None, ours: SegObje
     return Said(tuple(answers.values()), said.reader, said.scope or Scope(before.scope))
 
 
-def _latest(theirs: SegObject, memory: Memory | None) -> Correction | None:
+def _latest(sop_instance_uid: SopUid, content: str, known: Corrections) -> Correction | None:
     """Return the last version on record of the same content under the same UID."""
-    if memory is None:
-        return None
-    content = content_digest(theirs)
-    known = memory.records.corrections(sop_instance_uid=theirs.sop_instance_uid)
-    return next((one for one in reversed(known) if one.content == content), None)
+    versions = known.corrections(sop_instance_uid=sop_instance_uid)
+    return next((one for one in reversed(versions) if one.content == content), None)
 
 
 def _asked(answer: str) -> str:
     return answer.partition("=")[0].strip()
 
 
-def _understood(
-    placed: Placed,
-    saving: Saving,
-    theirs: SegObject,
-    ours: SegObject,
-    result: Result | None,
-    answer: ReturnedSeg,
-    said: Said,
-    memory: Memory | None,
-    regions: Mapping[str, Mask],
-) -> Understood:
-    ct, release = placed.ct, result.release if result else None
+def _understood(read: _Compared, memory: Memory | None) -> Understood:
+    ct, answer, release = read.placed.ct, read.answer, read.result.release if read.result else None
     accepted = memory.records.accepted_organs(ct.series_uid, release) if memory and release else frozenset()
     entries = ledger(answer.sent, answer.returned, ct.volume.geometry, accepted - _in_doubt(answer))
-    before = _latest(theirs, memory)
-    acts = {act.answer: act for act in (before.answers if before else ())}
+    acts = {act.answer: act for act in (read.before.answers if read.before else ())}
+    words = Answers.parse(read.said.answers).words
     correction = Correction(
-        sop_instance_uid=theirs.sop_instance_uid,
-        sent_uid=ours.sop_instance_uid,
+        sop_instance_uid=read.theirs.sop_instance_uid,
+        sent_uid=read.ours.sop_instance_uid,
         study_uid=ct.study_uid,
         series_uid=ct.series_uid,
         release=release,
         status=answer.status,
-        reader=saving.reader,
-        viewer=saving.viewer,
+        reader=read.saving.reader,
+        viewer=read.saving.viewer,
         organs=entries,
         questions=tuple(question_of(question) for question in answer.questions),
-        content=content_digest(theirs),
-        scope=said.scope or Scope.ORGAN,
-        answers=tuple(
-            acts.get(word, Answer(word, said.reader)) for word in Answers.parse(said.answers).words
-        ),
-        saved_at=saving.saved_at,
+        content=read.content,
+        scope=read.said.scope or Scope.ORGAN,
+        answers=tuple(acts.get(word, Answer(word, read.said.reader)) for word in words),
+        saved_at=read.saving.saved_at,
     )
-    return Understood(correction, answer, ct, Scope(correction.scope), regions)
+    return Understood(correction, answer, ct, Scope(correction.scope), read.regions)
 
 
 def _in_doubt(answer: ReturnedSeg) -> frozenset[str]:
