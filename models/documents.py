@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 T = TypeVar("T")
 
@@ -52,7 +53,8 @@ def _fields(kind: Any) -> set[str]:
 def to_json(document: object) -> Any:
     """Return a document as JSON holds it; dataclasses may lie in lists and mappings."""
     if is_dataclass(document) and not isinstance(document, type):
-        return _form(type(document)).dump_python(document, mode="json", by_alias=True)
+        said = _form(type(document)).dump_python(document, by_alias=True)
+        return to_jsonable_python(said, inf_nan_mode="constants")  # NaN is no null, and 1 no 1.0
     if isinstance(document, Mapping):
         return {str(name): to_json(value) for name, value in document.items()}
     if isinstance(document, list | tuple):

@@ -10,23 +10,16 @@ import typer
 from rich.table import Table
 
 from deploy.cli.console import Json, Outcome, answer, progress, table
-from models.gate.document import GateDocument
 from models.release import Release
 from services.settings import Settings
 
 if TYPE_CHECKING:  # they would import what a quick verb does without
     from flows.promotion.promote import Promoted
     from flows.promotion.roll_back import RolledBack
+    from models.gate.document import GateDocument
 
 Approver = Annotated[str, typer.Option(help="Name of the person whose act this is; kept on record.")]
 Reason = Annotated[str, typer.Option(help="Why, in one sentence; kept on record.")]
-
-
-@dataclass(frozen=True)
-class Gated(GateDocument):
-    """The document of the `gate` verb: the gate's, and how far the candidate has come."""
-
-    state: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ def gate(
     """
 
     def verb() -> Outcome:
-        from flows.gate.gate_candidate import gate_candidate
+        from flows.gate.gate_candidate import Gated, gate_candidate
         from flows.gate.page import what_to_do
         from flows.gate.trial import trial_of
         from services.records.entries import ReleaseState

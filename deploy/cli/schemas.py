@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.cli.arrivals import Came
-from deploy.cli.releases import Gated, Listed
+from deploy.cli.releases import Listed
 from deploy.doctor.finding import Health
 from flows.audit.verify import Exported, Verified
 from flows.calibration.calibrate import Calibrated
@@ -19,6 +19,7 @@ from flows.corrections.fate import Fate
 from flows.corrections.report import Ingested, NotTaken
 from flows.corrections.sums import Sums
 from flows.corrections.withdraw import Withdrawn
+from flows.gate.gate_candidate import Gated
 from flows.promotion.promote import Promoted
 from flows.promotion.roll_back import Declined, RolledBack
 from flows.segmentation.document import Segmented

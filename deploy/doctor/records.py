@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import text
 
 from deploy.doctor.clock import clock
 from deploy.doctor.finding import Finding, State
+from models.errors import StorageFailed
 from services.records.database import connect, revisions
 from services.records.entries import Watch
 from services.records.events.operations import BackupTaken, RunFreed
@@ -57,12 +59,23 @@ def records(url: str) -> Iterator[Finding]:
         if isinstance(now, datetime):
             yield clock("the database", (now - datetime.now(UTC)).total_seconds())
         if found == newest:
-            kept = SqlRecords(engine)
-            yield backup(_hours_since_backup(kept))
-            yield watched(kept.last_watch(), datetime.now(UTC))
-            yield freed(_freed_in_a_day(kept))
+            with _as_the_database_says():
+                kept = SqlRecords(engine)
+                hours, watch, runs = _hours_since_backup(kept), kept.last_watch(), _freed_in_a_day(kept)
+            yield backup(hours)
+            yield watched(watch, datetime.now(UTC))
+            yield freed(runs)
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _as_the_database_says() -> Iterator[None]:
+    """Raise the driver's own error: what is printed of it is its type, for its words may hold a password."""
+    try:
+        yield
+    except StorageFailed as failed:
+        raise failed.__cause__ or failed from None
 
 
 def _hours_since_backup(log: Log) -> float | None:

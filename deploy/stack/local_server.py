@@ -6,7 +6,7 @@ import http.client
 import json
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Generic, TypeVar
@@ -47,7 +47,9 @@ class LocalServer(Generic[Process]):
     def process(self) -> Process | None:
         """The running server, or None; it has answered once, and may be busy now."""
         try:
-            process = self.kind(**self._read(json.loads(self._state.read_bytes())))
+            noted = self._read(json.loads(self._state.read_bytes()))
+            known = {one.name for one in fields(self.kind)}  # a newer version may note more
+            process = self.kind(**{name: value for name, value in noted.items() if name in known})
         except FileNotFoundError:
             return None
         return process if process.alive else None

@@ -237,7 +237,7 @@ def _decisions(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
             continue
         path = report_file(evidence.releases.folder, event.release, event.trial)
         for file, digest in ((path, event.report), (path.with_suffix(".html"), event.page)):
-            gone = file.suffix == ".html" and not file.exists() and pictured(path) & erased
+            gone = file.suffix == ".html" and not file.exists() and (pictured(path) or set()) & erased
             if digest is not None and not gone:
                 yield from _file(file, digest, f"gate report of release {event.release}")
 

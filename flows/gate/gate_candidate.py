@@ -8,7 +8,7 @@ A decision that needs a person waits as a state of the release, until `organloop
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.gate.cost import serving_cost
@@ -42,6 +42,13 @@ STATE_OF = {
     Decision.NEEDS_APPROVAL: ReleaseState.NEEDS_APPROVAL,
 }
 """How far a candidate has come by the gate's decision; by any other, it stays a candidate."""
+
+
+@dataclass(frozen=True)
+class Gated(GateDocument):
+    """The document of the `gate` verb: the gate's, and how far the candidate has come."""
+
+    state: str | None = None
 
 
 def gate_candidate(number: int, services: Services, progress: Progress = silent) -> GateDocument:

@@ -100,11 +100,11 @@ def promote(
         If a server does not answer; the incumbent is still the old one.
     """
     require_name(approver, reason)
-    records, release = services.records, services.releases.release(number)
+    records = services.records
     if records.incumbent() != number:
         progress("asking for the gate's decision")
         incumbent = step("gate's decision", lambda: require_passed(number, services), False)
-        before = services.releases.release(incumbent)
+        release, before = services.releases.release(number), services.releases.release(incumbent)
         for new in (organ(key) for key in release.contract.organs if key not in before.contract.organs):
             progress(f"release {incumbent} has no {new.label.lower()}: it was compared with nothing")
         step("load", lambda: serve(release, services, progress), True)

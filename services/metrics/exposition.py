@@ -66,6 +66,7 @@ class RecordsCollector(Collector):
             ("promotions", "Changes of the incumbent, rollbacks too.", tally.promotions),
             ("bounds_broken", "Alarms of the bound of DSC.", tally.bounds_broken),
             ("runs_freed", "Runs ended because nobody worked on them.", tally.runs_freed),
+            ("unreadable_lines", "Lines of the log that tell nothing of their kind.", tally.unreadable),
         ):
             yield CounterMetricFamily(f"organloop_{name}", says, value=value)
         taken_at = datetime.fromisoformat(tally.last_backup) if tally.last_backup is not None else None

@@ -62,6 +62,8 @@ class Tally:
         When the newest backup was taken, ISO 8601; None if there is none.
     backups_failed
         How many have failed since.
+    unreadable
+        Lines that tell nothing of their kind; `audit verify` names them.
     """
 
     number: int = 0
@@ -76,13 +78,17 @@ class Tally:
     runs_freed: int = 0
     last_backup: str | None = None
     backups_failed: int = 0
+    unreadable: int = 0
 
     def add(self, lines: Iterable[Line]) -> None:
         """Count further lines of the log, in order; kinds that no metric is made of are passed over."""
         for line in lines:
-            if line.what in _COUNTED:
-                self._count(_COUNTED[line.what].from_payload(line.payload))
             self.number = line.number
+            if line.what in _COUNTED:
+                try:
+                    self._count(_COUNTED[line.what].from_payload(line.payload))
+                except ValueError:
+                    self.unreadable += 1
 
     def _count(self, event: Event) -> None:
         match event:

@@ -105,7 +105,10 @@ def read_report(folder: Path, release: int, trial: str, digest: str) -> GateDocu
     """
     path = report_file(folder, release, trial)
     content = verified(path, digest, f"the gate report {path}", "is not the one on record")
-    return from_json(GateDocument, json.loads(content))
+    try:
+        return from_json(GateDocument, json.loads(content))
+    except ValueError as error:
+        raise InvalidRelease(f"the gate report {path} cannot be read: {error}") from error
 
 
 PICTURED = 2
@@ -123,12 +126,18 @@ def to_picture(finding: OrganGate) -> Sequence[tuple[str, float | None]]:
     return (finding.new.shown if finding.new else finding.worst)[:PICTURED]
 
 
-def pictured(report: Path) -> set[str]:
-    """Return the cases whose images the page of a report shows; none if the report cannot be read."""
-    with contextlib.suppress(OSError, ValueError):
+def pictured(report: Path) -> set[str] | None:
+    """Return the cases whose images the page of a report shows; None if the report cannot be read."""
+    try:
         document = from_json(GateDocument, json.loads(report.read_bytes()))
-        return {case for organ in document.organs for case, _ in to_picture(organ)}
-    return set()
+    except (OSError, ValueError):
+        return None
+    return {case for organ in document.organs for case, _ in to_picture(organ)}
+
+
+def _may_show(report: Path, cases: Collection[str]) -> bool:
+    shown = pictured(report)
+    return bool(cases) and (shown is None or bool(shown & set(cases)))
 
 
 class GateReports:
@@ -189,6 +198,8 @@ class GateReports:
     def erase_pages(self, cases: Collection[str]) -> int:
         """Delete the pages that show images of one of these cases; return how many. The reports stay.
 
+        A page whose report cannot be read may show any case: it is deleted too.
+
         Raises
         ------
         StorageFailed
@@ -197,7 +208,7 @@ class GateReports:
         shown = [
             page
             for report in sorted((self.folder / "releases").glob("*/gate/*.json"))
-            if pictured(report) & set(cases) and (page := report.with_suffix(".html")).exists()
+            if _may_show(report, cases) and (page := report.with_suffix(".html")).exists()
         ]
         with storage_errors("a gate page"):
             for page in shown:

@@ -13,6 +13,7 @@ import pytest
 
 from models.errors import StorageFailed
 from services.records.chain import chain_faults, digest_of
+from services.records.events.arrivals import StudyRefused
 from services.records.events.event import Event, kinds
 from services.records.events.gate import GateDecided
 from services.records.events.serving import IncumbentChanged
@@ -72,6 +73,13 @@ def test_a_line_that_tells_nothing_of_its_kind_is_named(earlier: SqlRecords) -> 
     number = len(earlier.lines())
     with pytest.raises(StorageFailed, match=f"event {number} of the log cannot be read"):
         earlier.all(GateDecided, release=2)
+
+
+def test_a_number_that_is_none_is_not_recorded_as_nothing(earlier: SqlRecords) -> None:
+    before = earlier.lines()
+    with pytest.raises(ValueError, match="Out of range float values"):
+        earlier.record(StudyRefused(code="x", measured={"gap_mm": float("nan")}), who="somebody")
+    assert earlier.lines() == before
 
 
 def test_no_kind_shares_its_name_and_each_field_of_one_has_a_type() -> None:

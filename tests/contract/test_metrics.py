@@ -25,6 +25,7 @@ from services.records.events.operations import BackupFailed, BackupTaken
 from services.records.events.results import BoundBroken, StudySegmented
 from services.records.store import SqlRecords, open_records
 from tests.conftest import ROOT
+from tests.support.log import write_line
 from tests.support.waiting import GUARD_SECONDS
 
 
@@ -136,6 +137,14 @@ def test_decisions_and_alarms_are_counted(records: SqlRecords) -> None:
     found = scraped(collector(records))
     assert found["organloop_gate_decisions_total", ("refuse",)] == 2
     assert found["organloop_bounds_broken_total", ()] == 1
+
+
+def test_a_line_that_tells_nothing_of_its_kind_is_counted_and_hides_no_other(records: SqlRecords) -> None:
+    write_line(records, "gate-decided", who="gate", payload={"release": 2})
+    decided("refuse", records)
+    found = scraped(collector(records))
+    assert found["organloop_unreadable_lines_total", ()] == 1
+    assert found["organloop_gate_decisions_total", ("refuse",)] == 1
 
 
 def test_scrapes_at_the_same_time_count_nothing_twice(
