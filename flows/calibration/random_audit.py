@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 from models.bounds.random_audit import Coverage, coverage, drawn
 from models.corrections.ledger import OrganLedger, OrganState
+from models.errors import StorageFailed
 from models.findings import Presence, StudyFindings
 from models.release import Release
 from models.uids import SeriesUid, StudyUid
@@ -133,8 +134,10 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
         series_uid = SeriesUid(claimed.series_uid)
         taken = records.accepted_organs(series_uid, number)
         for organ, claim in claimed.organs.items():
-            if claim.bound is None or claim.confidence is None or organ not in same[number]:
+            if claim.bound is None or organ not in same[number]:
                 continue
+            if claim.confidence is None:
+                raise StorageFailed(f"a bound of the {organ} is on record without its confidence")
             measured = _dsc_of(corrections.get((series_uid, number)), organ, claim.volume_ml)
             if measured is None and organ not in taken:
                 continue

@@ -45,7 +45,7 @@ def page_of(document: GateDocument, trial: Trial, read: Read, segmenter: Segment
         page.sentence("DEMO, NOT FOR CLINICAL USE: these weights are for demonstration.", kind="warning")
     cases = document.gate_set
     if cases is None:
-        raise ValueError("nothing was asked of a set that is not frozen: there is nothing to draw")
+        raise ValueError("The gate set is not frozen, so the gate asked nothing that a page could show.")
     page.sentence(
         f"Release {document.release} against release {document.incumbent_release} on version "
         f"{cases.version} of the gate set ({cases.cases} cases, {cases.digest[:12]}), served as "

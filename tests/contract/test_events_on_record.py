@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.lineage import origin_of_release
 from models.errors import StorageFailed
 from services.records.chain import chain_faults, digest_of
 from services.records.events.arrivals import StudyRefused
@@ -73,6 +74,14 @@ def test_a_line_that_tells_nothing_of_its_kind_is_named(earlier: SqlRecords) -> 
     number = len(earlier.lines())
     with pytest.raises(StorageFailed, match=f"event {number} of the log cannot be read"):
         earlier.all(GateDecided, release=2)
+
+
+def test_a_candidate_that_names_no_patients_is_no_candidate_that_learnt_from_nobody(
+    earlier: SqlRecords,
+) -> None:
+    write_line(earlier, "candidate-tuned", who="tune_heads", payload={"key": "k", "release": 9})
+    with pytest.raises(StorageFailed, match="patients"):
+        origin_of_release(9, earlier)
 
 
 def test_a_number_that_is_none_is_not_recorded_as_nothing(earlier: SqlRecords) -> None:

@@ -85,7 +85,12 @@ def test_a_patient_leaves_cases_sets_and_scores_and_releases_are_named(settings,
     for number in (2, 3):
         store.publish(replace(store.release(1), number=number, parent=number - 1))
     learnt = CandidateTuned(
-        run="a run", release=2, organs=("liver",), cases=(gone.case_id,), patients=(hmac,)
+        run="a run",
+        release=2,
+        organs=("liver",),
+        cases=(gone.case_id,),
+        patients=(hmac,),
+        sites=(),
     )
     records.record(learnt, who="tune_heads")
 

@@ -148,6 +148,7 @@ def record_candidate(
         run=f"a run that made release {candidate.number}",
         release=candidate.number,
         organs=tuple(tuned),
+        cases=(),
         patients=tuple(patients),
         sites=tuple(sites),
         report=TuningReport(

@@ -14,15 +14,18 @@ from services.records.events.event import Event
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateMade(Event):
-    """A candidate was published; the cases, patients and sites it learnt from or was calibrated on."""
+    """A candidate was published; the cases, patients and sites it learnt from or was calibrated on.
+
+    These have no default: an event that names no patients is no word that there are none.
+    """
 
     release: int
     digest: str = ""
     parent: int | None = None
-    organs: tuple[str, ...] = ()
-    cases: tuple[str, ...] = ()
-    patients: tuple[str, ...] = ()
-    sites: tuple[str, ...] = ()
+    organs: tuple[str, ...]
+    cases: tuple[str, ...]
+    patients: tuple[str, ...]
+    sites: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
