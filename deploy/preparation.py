@@ -7,7 +7,7 @@ from collections.abc import Callable
 from models.errors import InvalidRelease
 from services.files import storage_errors
 from services.records.database import alone
-from services.records.entries import ReleaseState
+from services.records.entries.releases import ReleaseState
 from services.records.port import Releases
 from services.releases.store import ReleaseStore
 from services.settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from models.release import Release
-from services.records.entries import ReleaseState
+from services.records.entries.releases import ReleaseState
 from services.records.events.event import Event
 from services.records.port import Records, Releases
 from services.releases.store import ReleaseStore

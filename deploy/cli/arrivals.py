@@ -17,7 +17,7 @@ class Came:
     Parameters
     ----------
     uid, study_uid, state, code, detail, attempts, urgent
-        As in `services.records.entries.Arrival`.
+        As in `services.records.entries.arrivals.Arrival`.
     since
         When its state changed last, ISO 8601; None if that is not on record.
     """

@@ -9,7 +9,7 @@ import typer
 
 from deploy.cli.console import Json, Outcome, answer, progress, table
 from models.uids import SeriesUid, StudyUid
-from services.records.entries import Purpose
+from services.records.entries.cases import Purpose
 from services.settings import Settings
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from services.settings import Settings
 if TYPE_CHECKING:
     from flows.corrections.report import Ingested
     from flows.tuning.tonight import Tonight
-    from services.records.entries import OpenQuestion
+    from services.records.entries.corrections import OpenQuestion
 
 SCOPES = ("organ", "slices", "regions")
 """Values of `models.corrections.scopes.Scope`, known before numpy is loaded."""

@@ -72,7 +72,7 @@ def gate(
         from flows.gate.gate_candidate import Gated, gate_candidate
         from flows.gate.page import what_to_do
         from flows.gate.trial import trial_of
-        from services.records.entries import ReleaseState
+        from services.records.entries.releases import ReleaseState
         from services.releases.gate_reports import GateReports
         from services.wiring import connect
 

@@ -29,7 +29,7 @@ from models.documents import schema
 from models.errors import Refusal
 from models.tuning.document import TuningDocument
 from models.tuning.training_document import Trained
-from services.records.entries import Case
+from services.records.entries.cases import Case
 from services.records.events.event import kinds
 
 FILE = Path(__file__).resolve().parent.parent / "schemas.json"

@@ -34,7 +34,7 @@ from models.tuning.document import TuningDocument
 from models.tuning.settings import Level, TuningSettings
 from services.dicom.ct.series import choose_series, load, read_series
 from services.inference.port import Segmenter
-from services.records.entries import Purpose
+from services.records.entries.cases import Purpose
 from services.releases.store import ReleaseStore
 from services.wiring import Services
 

@@ -13,7 +13,7 @@ from deploy.doctor.clock import clock
 from deploy.doctor.finding import Finding, State
 from models.errors import StorageFailed
 from services.records.database import connect, revisions
-from services.records.entries import Watch
+from services.records.entries.arrivals import Watch
 from services.records.events.operations import BackupTaken, RunFreed
 from services.records.port import Log
 from services.records.store import SqlRecords

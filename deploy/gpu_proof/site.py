@@ -17,7 +17,8 @@ from models.organs import organ
 from models.phantom.case import make_case
 from services.dicom.ct.phantom_series import write_phantom_series, write_truth
 from services.dicom.ct.series import choose_series, load, read_series
-from services.records.entries import Purpose, ReleaseState
+from services.records.entries.cases import Purpose
+from services.records.entries.releases import ReleaseState
 from services.releases.exporter import export_release
 from services.settings import Settings
 from services.wiring import Services, connect_in_process

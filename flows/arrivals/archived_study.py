@@ -18,7 +18,7 @@ from services.dicom.ct.series import SeriesReading
 from services.files import storage_errors
 from services.pacs.incoming import is_uid
 from services.pacs.port import Archive, ArchivedStudy
-from services.records.entries import Arrival, ArrivalState
+from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.events.arrivals import SiteKeyChanged, StudyRefused, StudyRenewed
 from services.records.port import Arrivals, Log, Records
 

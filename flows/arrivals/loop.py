@@ -18,7 +18,8 @@ from flows.arrivals.rules import ARRIVING
 from flows.arrivals.watch import UNFINISHED, look, read_on, submit, take_in
 from flows.launching import Launcher
 from models.errors import LeaseLost, OrganloopError, PacsFailed
-from services.records.entries import ArrivalState, Lease
+from services.records.entries.arrivals import ArrivalState
+from services.records.entries.leases import Lease
 from services.records.port import Records
 from services.wiring import Services
 

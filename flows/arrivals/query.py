@@ -13,7 +13,7 @@ from models.errors import PacsFailed, Refused
 from models.uids import StudyUid
 from services.pacs.incoming import is_uid
 from services.pacs.port import Archive, ArchivedStudy, QuerySource
-from services.records.entries import Arrival, ArrivalState
+from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.events.arrivals import PacsQueried, StudyNotSent
 from services.records.port import Arrivals, Log, Records, Results
 

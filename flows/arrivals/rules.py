@@ -11,7 +11,7 @@ from flows.launching import RunState
 from models.errors import Refused
 from models.series.verdict import Code
 from services.pacs.port import ArchivedStudy
-from services.records.entries import Arrival, ArrivalState
+from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.events.arrivals import (
     ArrivalEvent,
     ArrivalFailed,

@@ -25,7 +25,7 @@ from services.cases.store import CaseStore
 from services.inference.port import Endpoint
 from services.pacs.incoming import is_uid
 from services.pacs.port import Archive, ArchivedStudy, ChangeFeed, Changes, QuerySource
-from services.records.entries import Arrival, ArrivalState
+from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.events.arrivals import (
     CorrectionRefused,
     FeedBeganAgain,

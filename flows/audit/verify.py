@@ -16,7 +16,8 @@ from models.release import sha256_hex
 from services.cases.store import CaseStore
 from services.files import replace
 from services.records.chain import AuditFault, anchor_faults, chain_faults, exported, imported
-from services.records.entries import Case, Line, Purpose, manifest_digest
+from services.records.entries.cases import Case, Purpose, manifest_digest
+from services.records.entries.log import Line
 from services.records.events.cases import CaseAdded, PatientErased, SetFrozen
 from services.records.events.event import Event
 from services.records.events.gate import CaseScored, GateDecided

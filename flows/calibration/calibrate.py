@@ -21,7 +21,7 @@ from models.bounds.domain import FEWEST_STUDIES
 from models.calibration import OrganCalibration
 from models.errors import Refused
 from models.release import Release
-from services.records.entries import Case, Purpose
+from services.records.entries.cases import Case, Purpose
 from services.records.events.candidates import CandidateCalibrated
 from services.records.port import Records
 from services.releases.engine import open_engine

@@ -8,7 +8,7 @@ from flows.progress import Progress
 from models.corrections.ledger import INDEPENDENT
 from models.release import Release
 from services.cases.store import CaseStore
-from services.records.entries import Case, Purpose
+from services.records.entries.cases import Case, Purpose
 from services.records.port import Cases
 
 

@@ -17,7 +17,7 @@ from models.findings import Presence, StudyFindings
 from models.release import Release
 from models.uids import SeriesUid, StudyUid
 from services.cases.store import CaseStore
-from services.records.entries import Correction
+from services.records.entries.corrections import Correction
 from services.records.events.results import AuditDrawn, BoundBroken, Claim
 from services.records.port import Corrections, Log, Records
 from services.releases.store import ReleaseStore

@@ -21,7 +21,8 @@ from services.dicom.ct.listing import read_failures
 from services.dicom.ct.provenance import patient_of, patient_of_image
 from services.dicom.ct.series import choose_series, load, read_series
 from services.pacs.port import Archive, ArchivedStudy
-from services.records.entries import ArrivalState, Erasure, Purpose
+from services.records.entries.arrivals import ArrivalState
+from services.records.entries.cases import Erasure, Purpose
 from services.records.events.cases import LearntFromErased, PatientErased
 from services.records.port import Records
 from services.releases.gate_reports import GateReports

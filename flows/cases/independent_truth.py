@@ -17,7 +17,7 @@ from services.dicom.results.organ_seg import KIND as ORGAN_SEG
 from services.dicom.seg.files import members_of
 from services.dicom.seg.reader import SegObject, read_seg
 from services.pacs.port import Archive
-from services.records.entries import Result
+from services.records.entries.results import Result
 from services.records.port import Records
 from services.work_folder import work_folder
 

@@ -36,7 +36,7 @@ from services.dicom.returned.sides import Region
 from services.dicom.seg.files import cited_series, find_seg
 from services.dicom.seg.names import organ_by_code, organ_by_label, type_may_be
 from services.dicom.seg.reader import ReadSegment, SegObject, read_seg
-from services.records.entries import Case, Purpose
+from services.records.entries.cases import Case, Purpose
 from services.records.port import Records
 from services.releases.store import ReleaseStore
 from services.wiring import Services

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.records.entries import Case, Purpose
+from services.records.entries.cases import Case, Purpose
 from services.records.port import Cases
 
 

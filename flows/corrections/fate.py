@@ -25,7 +25,9 @@ from services.cases.disagreements import (
     teaching_words,
     valid_words,
 )
-from services.records.entries import Arrival, ArrivalState, Correction, Purpose
+from services.records.entries.arrivals import Arrival, ArrivalState
+from services.records.entries.cases import Purpose
+from services.records.entries.corrections import Correction
 from services.records.events.cases import PatientErased
 from services.records.events.corrections import KeptOutOfTuning
 from services.records.port import Records

@@ -25,7 +25,8 @@ from services.dicom.returned.understand import ReturnedSeg, Status, understand
 from services.dicom.seg.reader import SegObject, read_seg
 from services.dicom.seg.saving import Saving, content_digest, saving_of
 from services.pictures.changes import most_changed_slice, picture_of_changes
-from services.records.entries import Answer, Correction, Result
+from services.records.entries.corrections import Answer, Correction
+from services.records.entries.results import Result
 from services.records.port import Corrections
 from services.records.store import open_records
 from services.releases.store import ReleaseStore

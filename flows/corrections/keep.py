@@ -21,7 +21,8 @@ from services.cases.store import CaseContent
 from services.dicom.ct.provenance import acquisition_of, patient_of, site_of
 from services.dicom.ct.series import CTSeries
 from services.dicom.returned.understand import ReturnedSeg
-from services.records.entries import Agreement, Case, Correction, Purpose
+from services.records.entries.cases import Case, Purpose
+from services.records.entries.corrections import Agreement, Correction
 from services.records.events.corrections import KeptOutOfTuning, ReadersDisagree
 
 NOTHING_EDITED = "not-edited: no organ was edited beyond doubt"

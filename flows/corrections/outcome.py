@@ -12,7 +12,7 @@ from flows.corrections.report import Ingested, NotTaken
 from models.corrections.ledger import OrganState
 from models.errors import Refused
 from models.uids import SopUid
-from services.records.entries import ArrivalState
+from services.records.entries.arrivals import ArrivalState
 from services.records.events.arrivals import CorrectionRefused
 from services.records.port import Arrivals
 

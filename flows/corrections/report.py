@@ -10,7 +10,7 @@ from models.corrections.ledger import OrganLedger
 from models.errors import Refused
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.dicom.returned.claims import Question
-from services.records.entries import Correction, OpenQuestion
+from services.records.entries.corrections import Correction, OpenQuestion
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Ingested:
     Parameters
     ----------
     study_uid, series_uid, sop_instance_uid, sent_uid, release, version, status, scope, questions
-        As in `services.records.entries.Correction`.
+        As in `services.records.entries.corrections.Correction`.
     code
         None: it is not refused.
     organs

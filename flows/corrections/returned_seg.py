@@ -23,7 +23,7 @@ from services.dicom.returned.which_corrected import which_was_corrected
 from services.dicom.seg.files import cited_series, find_seg, members_of
 from services.dicom.seg.reader import SegObject, read_seg
 from services.pacs.port import Archive
-from services.records.entries import Result
+from services.records.entries.results import Result
 from services.records.port import Records
 from services.work_folder import work_folder
 

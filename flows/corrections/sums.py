@@ -19,7 +19,8 @@ from services.cases.disagreements import (
     teaching_words,
     valid_words,
 )
-from services.records.entries import ArrivalState, Correction, OpenQuestion
+from services.records.entries.arrivals import ArrivalState
+from services.records.entries.corrections import Correction, OpenQuestion
 from services.records.events.corrections import KeptOutOfTuning
 from services.records.port import Records
 

@@ -11,7 +11,8 @@ from flows.corrections.sums import edited_by_reader
 from flows.lineage import tuned_from
 from models.uids import SopUid, StudyUid
 from services.cases.disagreements import UNCHANGED, ReadersDisagree, teaches, teaching_words, valid_words
-from services.records.entries import ArrivalState, Correction
+from services.records.entries.arrivals import ArrivalState
+from services.records.entries.corrections import Correction
 from services.records.events.corrections import CorrectionWithdrawn
 from services.records.port import Records
 from services.releases.store import ReleaseStore

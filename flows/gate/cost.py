@@ -15,7 +15,7 @@ from models.release import Release
 from services.cases.store import CaseStore
 from services.inference.graph_cost import window_cost
 from services.inference.port import Segmenter
-from services.records.entries import Case
+from services.records.entries.cases import Case
 from services.releases.store import ReleaseStore
 
 PROBES = 3

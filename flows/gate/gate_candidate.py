@@ -27,7 +27,8 @@ from models.gate.release_faults import release_faults
 from models.gate.report import Decision, GateReason, GateReport, NewOrgan, Noise
 from models.release import sha256_hex
 from services.program import program
-from services.records.entries import Case, FrozenSet, Purpose, ReleaseState
+from services.records.entries.cases import Case, FrozenSet, Purpose
+from services.records.entries.releases import ReleaseState
 from services.records.events.gate import GateDecided
 from services.records.port import Log, Records
 from services.releases.gate_reports import GateReports, Trial

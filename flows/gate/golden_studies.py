@@ -7,7 +7,7 @@ from flows.lineage import always_held
 from models.errors import Refused
 from models.gate.scores import OrganScore
 from models.release import Release
-from services.records.entries import Case, Purpose
+from services.records.entries.cases import Case, Purpose
 from services.records.port import Cases
 from services.releases.scores import ScoreStore
 from services.wiring import Services

@@ -32,7 +32,7 @@ from models.resampling import model_grid
 from models.volume import Volume
 from services.cases.store import CaseContent, CaseStore
 from services.inference.port import Segmenter
-from services.records.entries import Case
+from services.records.entries.cases import Case
 from services.records.events.gate import CaseScored
 from services.records.port import Log
 from services.releases.scores import ScoreStore, encoded

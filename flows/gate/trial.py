@@ -12,7 +12,7 @@ from models.gate.decide import Tuning
 from models.gate.report import GatePolicy
 from models.release import Release
 from services.cases.store import CaseStore
-from services.records.entries import Case, FrozenSet, Purpose, manifest_digest
+from services.records.entries.cases import Case, FrozenSet, Purpose, manifest_digest
 from services.records.events.candidates import CandidateCalibrated, CandidateTrained, CandidateTuned
 from services.records.events.cases import SetFrozen
 from services.records.events.gate import GateDecided

@@ -17,7 +17,7 @@ from models.gate.document import GateDocument
 from models.gate.report import Decision
 from models.release import Release
 from services.program import program
-from services.records.entries import Purpose
+from services.records.entries.cases import Purpose
 from services.records.events.candidates import CandidateCalibrated, CandidateTrained, CandidateTuned
 from services.records.events.event import Event, Recorded
 from services.records.events.gate import GateDecided

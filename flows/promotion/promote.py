@@ -27,7 +27,7 @@ from models.errors import OrganloopError, Refused, ServingTimedOut, ServingUnava
 from models.organs import organ
 from models.proof.canary import Faults, canary_faults, canary_volume
 from services.records.chain import chain_faults
-from services.records.entries import ReleaseState
+from services.records.entries.releases import ReleaseState
 from services.records.events.event import Recorded
 from services.records.events.serving import CanaryFailed, GoldenFailed, IncumbentChanged, ReleasePromoted
 from services.records.port import Log, Records, Releases

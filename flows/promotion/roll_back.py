@@ -22,7 +22,7 @@ from models.errors import (
 from models.proof.canary import answer_faults, probe_volume
 from models.release import Release
 from services.inference.port import Endpoint
-from services.records.entries import ReleaseState
+from services.records.entries.releases import ReleaseState
 from services.records.events.serving import (
     BroughtIn,
     EndpointsNotReached,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.records.entries import ReleaseState
+from services.records.entries.releases import ReleaseState
 from services.records.events.event import Event
 from services.records.events.gate import GateDecided
 from services.records.events.serving import (

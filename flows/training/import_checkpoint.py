@@ -14,7 +14,7 @@ from models.network.checkpoints.importing import LEFT_OUT, import_checkpoint
 from models.network.weights import head_to_bytes, trunk_to_bytes
 from models.organs import KEYS
 from models.release import Release, sha256_hex
-from services.records.entries import ReleaseState
+from services.records.entries.releases import ReleaseState
 from services.records.events.candidates import CheckpointImported
 from services.records.port import Records, Releases
 from services.releases.exporter import export_release

@@ -16,7 +16,7 @@ from services.cases.disagreements import ReadersDisagree
 from services.cases.training_evidence import accumulated
 from services.cases.tuning_evidence import LabelledCase
 from services.inference.engine import serving_profile
-from services.records.entries import Case, Purpose
+from services.records.entries.cases import Case, Purpose
 from services.wiring import Services
 
 FEWEST_CASES = 3

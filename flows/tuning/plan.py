@@ -18,7 +18,8 @@ from models.tuning.settings import Level, TuningSettings
 from services.cases.disagreements import ReadersDisagree, teaching_words, valid_words
 from services.cases.tuning_evidence import Evidence, LabelledCase, gather
 from services.inference.engine import serving_profile
-from services.records.entries import Case, Purpose, ReleaseState
+from services.records.entries.cases import Case, Purpose
+from services.records.entries.releases import ReleaseState
 from services.records.events.candidates import CandidateTrained, CandidateTuned, TuningDeclined
 from services.records.port import Corrections, Log, Records
 from services.releases.store import ReleaseStore

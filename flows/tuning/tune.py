@@ -39,7 +39,7 @@ from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
 from services.cases.training_runs import give_up_runs, tuning_folder
 from services.program import learning_program
-from services.records.entries import Case
+from services.records.entries.cases import Case
 from services.records.events.candidates import CandidateTuned, TuningDeclined
 from services.records.port import Cases, Log, Records
 from services.releases.engine import open_engine

@@ -25,7 +25,7 @@ from services.backup.dump import FILES, dump, fits, holds_records, load
 from services.backup.manifest import NAME, Manifest, digest_of
 from services.files import storage_errors, sync
 from services.locks import AlreadyLocked, file_lock
-from services.records.entries import Purpose
+from services.records.entries.cases import Purpose
 from services.records.events.event import Event
 from services.records.events.operations import BackupFailed, BackupTaken
 from services.records.store import open_records

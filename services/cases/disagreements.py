@@ -11,7 +11,7 @@ from itertools import combinations
 from models.corrections.ledger import OrganLedger, OrganState
 from models.organs import organ
 from models.uids import SeriesUid, SopUid, StudyUid
-from services.records.entries import Agreement, Correction
+from services.records.entries.corrections import Agreement, Correction
 
 
 class ReadersDisagree(StrEnum):

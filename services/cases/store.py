@@ -35,7 +35,7 @@ from models.geometry import Geometry, geometry_from_ras, ras_affine
 from models.series.acquisition import Acquisition
 from models.volume import Volume
 from services.files import replace, storage_errors, write_first
-from services.records.entries import Case, Purpose
+from services.records.entries.cases import Case, Purpose
 from services.records.port import Records
 
 KEY_BYTES = 32

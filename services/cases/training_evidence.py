@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from services.cases.disagreements import ReadersDisagree, teaching_words, valid_words
 from services.cases.store import CaseStore
 from services.cases.tuning_evidence import LabelledCase
-from services.records.entries import Purpose
+from services.records.entries.cases import Purpose
 from services.records.port import Records
 
 

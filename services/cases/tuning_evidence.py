@@ -10,7 +10,7 @@ from models.corrections.ledger import OrganState
 from models.uids import SeriesUid, StudyUid
 from services.cases.disagreements import ReadersDisagree, teaching_words, valid_words
 from services.cases.store import CaseStore
-from services.records.entries import Case, Purpose
+from services.records.entries.cases import Case, Purpose
 from services.records.port import Records
 
 FEWEST_EDITED_STUDIES = 3

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from models.errors import ServingFailed
 from services.inference.port import Endpoint
 from services.metrics.tally import BUCKETS, Histogram, Tally
-from services.records.entries import ArrivalState
+from services.records.entries.arrivals import ArrivalState
 from services.records.port import Records
 
 STRETCH = 5000

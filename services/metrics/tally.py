@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from models.gate.report import Decision
-from services.records.entries import Line
+from services.records.entries.log import Line
 from services.records.events.arrivals import CorrectionRefused
 from services.records.events.corrections import CorrectionRecorded
 from services.records.events.event import Event

@@ -10,7 +10,7 @@ from sqlalchemy import and_, func, not_, select, update
 from sqlalchemy.orm import Session
 
 from models.uids import SopUid, StudyUid
-from services.records.entries import Arrival, ArrivalState, Watch
+from services.records.entries.arrivals import Arrival, ArrivalState, Watch
 from services.records.events.arrivals import ArrivalEvent
 from services.records.tables import ArrivalRow, FeedRow, WatchRow
 from services.records.transactions import Transactions, insert_new

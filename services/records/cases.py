@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from models.errors import Refused
 from models.series.acquisition import Acquisition
-from services.records.entries import (
+from services.records.entries.cases import (
     Case,
     ErasedCase,
     Erasure,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.records.entries import Line
+from services.records.entries.log import Line
 
 FIRST = "0" * 64
 """What the first event has in place of a digest before it."""
@@ -52,7 +52,7 @@ def link(
     Parameters
     ----------
     number, at, what, who, payload, key
-        As `services.records.entries.Line`.
+        As `services.records.entries.log.Line`.
     previous
         Digest of the event before; `FIRST` for the first.
     """

@@ -12,7 +12,7 @@ from models.corrections.ledger import OrganLedger, OrganState, origin_of
 from models.documents import from_json, to_json
 from models.errors import Refused
 from models.uids import SeriesUid, SopUid, StudyUid
-from services.records.entries import Agreement, Answer, Correction, OpenQuestion
+from services.records.entries.corrections import Agreement, Answer, Correction, OpenQuestion
 from services.records.events.corrections import CorrectionRecorded, CorrectionWithdrawn, OrgansAccepted
 from services.records.tables import (
     AcceptanceRow,

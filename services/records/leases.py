@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from models.errors import LeaseLost
-from services.records.entries import Lease
+from services.records.entries.leases import Lease
 from services.records.tables import LeaseRow
 from services.records.transactions import Transactions
 

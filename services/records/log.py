@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, Text, func, literal_column, select
 
 from models.documents import name_of
 from models.errors import StorageFailed
-from services.records.entries import Line
+from services.records.entries.log import Line
 from services.records.events.event import E_co, Event, Recorded, kinds
 from services.records.events.results import ResultRecorded
 from services.records.tables import EventRow, said

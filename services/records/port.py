@@ -11,21 +11,13 @@ from datetime import date, datetime
 from typing import Protocol, Self
 
 from models.uids import SeriesUid, SopUid, StudyUid
-from services.records.entries import (
-    Agreement,
-    Arrival,
-    ArrivalState,
-    Case,
-    Correction,
-    Erasure,
-    FrozenSet,
-    Lease,
-    Line,
-    Purpose,
-    ReleaseState,
-    Result,
-    Watch,
-)
+from services.records.entries.arrivals import Arrival, ArrivalState, Watch
+from services.records.entries.cases import Case, Erasure, FrozenSet, Purpose
+from services.records.entries.corrections import Agreement, Correction
+from services.records.entries.leases import Lease
+from services.records.entries.log import Line
+from services.records.entries.releases import ReleaseState
+from services.records.entries.results import Result
 from services.records.events.arrivals import ArrivalEvent
 from services.records.events.event import E_co, Event, Recorded
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from models.errors import Refused
-from services.records.entries import ReleaseState
+from services.records.entries.releases import ReleaseState
 from services.records.events.serving import IncumbentChanged, ReleaseStateChanged
 from services.records.tables import IncumbentRow, ReleaseRow
 from services.records.transactions import Transactions, insert_new

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models.uids import SeriesUid, SopUid, StudyUid
-from services.records.entries import Result
+from services.records.entries.results import Result
 from services.records.events.results import ResultRecorded
 from services.records.tables import FirstWriting, ResultObjectRow, ResultRow
 from services.records.transactions import Transactions, insert_new

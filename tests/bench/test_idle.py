@@ -29,7 +29,7 @@ from deploy.stack import up_and_down as stack
 from deploy.stack.archive import ArchiveServer
 from models.phantom.case import make_case
 from services.dicom.ct.phantom_series import write_phantom_series
-from services.records.entries import ArrivalState
+from services.records.entries.arrivals import ArrivalState
 from services.records.store import open_records
 from services.settings import Settings
 from tests.support.archive import Archive

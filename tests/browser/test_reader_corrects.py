@@ -14,7 +14,8 @@ from flows.arrivals.archived_study import note_segmented
 from flows.launching import INGEST, SEGMENT
 from models.corrections.ledger import OrganLedger, OrganState
 from models.organs import organ
-from services.records.entries import ArrivalState, Purpose
+from services.records.entries.arrivals import ArrivalState
+from services.records.entries.cases import Purpose
 from tests.browser.conftest import ORGANS_SEG, Study, reading
 from tests.browser.viewer import Point, Viewer
 from tests.browser.voxels import Change, changes, masks_of

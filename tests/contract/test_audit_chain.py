@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 from services.records import database
 from services.records.chain import FIRST, anchor_faults, chain_faults, digest_of, exported, imported
 from services.records.database import connect
-from services.records.entries import Purpose
+from services.records.entries.cases import Purpose
 from services.records.store import SqlRecords, open_records
 from tests.support.log import lines, write_line
 

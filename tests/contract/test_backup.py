@@ -23,7 +23,8 @@ from services.backup.backup import backups, restore, take
 from services.backup.manifest import NAME, digest_of
 from services.inference.engine import InProcessSegmenter
 from services.records.database import connect
-from services.records.entries import Case, Purpose, ReleaseState
+from services.records.entries.cases import Case, Purpose
+from services.records.entries.releases import ReleaseState
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings

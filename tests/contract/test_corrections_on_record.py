@@ -14,7 +14,8 @@ from models.corrections.ledger import OrganLedger, OrganState
 from models.errors import Refused
 from services.records import database
 from services.records.database import connect
-from services.records.entries import Agreement, Answer, Case, Correction, OpenQuestion, Purpose
+from services.records.entries.cases import Case, Purpose
+from services.records.entries.corrections import Agreement, Answer, Correction, OpenQuestion
 from services.records.store import open_records
 from services.records.tables import CorrectionRow
 from tests.support.log import lines

@@ -7,7 +7,7 @@ from flows.corrections.returned_seg import Memory
 from flows.corrections.sums import sums
 from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
-from services.records.entries import Purpose
+from services.records.entries.cases import Purpose
 from services.records.store import open_records
 from tests.corrections import PATIENT
 from tests.support.returned_segs import altered, put_on_record, without_spleen

@@ -9,7 +9,7 @@ from threading import Barrier
 import pytest
 
 from models.errors import LeaseLost
-from services.records.entries import Arrival, ArrivalState
+from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.store import open_records
 from tests.support.log import lines, write_line
 

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from models.errors import ServingUnavailable
 from services.metrics.exposition import RecordsCollector
-from services.records.entries import ReleaseState
+from services.records.entries.releases import ReleaseState
 from services.records.events.gate import GateDecided
 from services.records.events.operations import BackupFailed, BackupTaken
 from services.records.events.results import BoundBroken, StudySegmented

@@ -22,7 +22,7 @@ from deploy.doctor.records import records
 from models.errors import StorageFailed
 from services.backup.dump import holds_records
 from services.records.database import alone, connect
-from services.records.entries import ReleaseState
+from services.records.entries.releases import ReleaseState
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from tests.support.log import write_line

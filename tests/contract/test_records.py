@@ -20,7 +20,8 @@ from sqlalchemy.exc import DBAPIError
 from models.errors import Refused, StorageFailed
 from models.series.acquisition import Acquisition
 from services.records.database import connect, upgrade
-from services.records.entries import Case, Purpose, ReleaseState, manifest_digest, manifest_of
+from services.records.entries.cases import Case, Purpose, manifest_digest, manifest_of
+from services.records.entries.releases import ReleaseState
 from services.records.store import SqlRecords, open_records
 from services.records.tables import Table, said
 from tests.support.log import lines, write_line

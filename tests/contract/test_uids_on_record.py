@@ -16,7 +16,8 @@ import pytest
 from models.corrections.ledger import OrganLedger, OrganState
 from models.errors import Refused
 from models.uids import SeriesUid, SopUid, StudyUid
-from services.records.entries import Arrival, Correction
+from services.records.entries.arrivals import Arrival
+from services.records.entries.corrections import Correction
 from services.records.port import Records
 from services.records.store import open_records
 from tests.support.log import lines

@@ -12,7 +12,7 @@ from flows.corrections.withdraw import withdraw
 from flows.promotion import promote as promote_release
 from flows.promotion.roll_back import Declined, RolledBack, decline, rollback
 from models.errors import Refused
-from services.records.entries import Correction
+from services.records.entries.corrections import Correction
 from services.wiring import Services
 from tests.support.killed import Killed
 from tests.support.log import lines

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from deploy.stack import up_and_down as stack
 from deploy.stack.archive import ArchiveServer
-from services.records.entries import Arrival, ArrivalState
+from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.store import open_records
 from services.settings import Settings
 from tests.integration.conftest import Command

@@ -13,7 +13,7 @@ from deploy.cli.main import app
 from flows.arrivals.archived_study import note_failed
 from flows.segmentation import flow as segmentation
 from models.errors import OrganloopError, Refusal, Refused, StorageFailed
-from services.records.entries import Arrival, ArrivalState
+from services.records.entries.arrivals import Arrival, ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 

@@ -14,7 +14,7 @@ from flows.audit.verify import export
 from flows.cases.erase import erase
 from flows.gate.gate_candidate import gate_candidate
 from flows.promotion import promote as promote_release
-from services.records.entries import Case, Purpose
+from services.records.entries.cases import Case, Purpose
 from services.records.store import open_records
 from services.releases.gate_reports import pictured
 from services.settings import Settings

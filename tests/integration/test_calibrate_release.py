@@ -19,7 +19,9 @@ from models.errors import Refused
 from models.phantom.case import make_case
 from models.resampling import to_model_grid
 from services.cases.store import CaseContent
-from services.records.entries import Correction, Purpose, ReleaseState
+from services.records.entries.cases import Purpose
+from services.records.entries.corrections import Correction
+from services.records.entries.releases import ReleaseState
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.support.learning import ORGANS, SPACING, THREADS, Site, open_site

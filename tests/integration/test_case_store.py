@@ -14,7 +14,7 @@ from models.errors import Refused, StorageFailed
 from models.geometry import Geometry
 from models.volume import Volume
 from services.cases.store import CaseContent, CaseStore
-from services.records.entries import Purpose
+from services.records.entries.cases import Purpose
 from services.records.store import open_records
 
 RANDOM = np.random.default_rng(7)

@@ -20,7 +20,7 @@ from deploy.preparation import prepare
 from deploy.stack.local_process import StartFailed
 from deploy.stack.prefect import PrefectServer, wait_for_api
 from models.errors import StorageFailed
-from services.records.entries import ReleaseState
+from services.records.entries.releases import ReleaseState
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.support.chart import ALL, of_kind, pods, render

@@ -24,7 +24,9 @@ from models.errors import Refused
 from models.tuning.document import Climb, TriedLevel, TuningReport
 from services.cases import tuning_evidence as evidence
 from services.cases.store import CaseContent, CaseStore
-from services.records.entries import Arrival, ArrivalState, Case, ReleaseState
+from services.records.entries.arrivals import Arrival, ArrivalState
+from services.records.entries.cases import Case
+from services.records.entries.releases import ReleaseState
 from services.records.events.candidates import TuningDeclined
 from services.records.store import SqlRecords
 from services.wiring import Services

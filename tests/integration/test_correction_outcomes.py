@@ -21,7 +21,8 @@ from models.errors import Refused
 from models.organs import organ
 from models.phantom.case import make_case
 from services.dicom.ct.series import load, read_series
-from services.records.entries import Arrival, ArrivalState, Purpose
+from services.records.entries.arrivals import Arrival, ArrivalState
+from services.records.entries.cases import Purpose
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.support.archive import Archive

@@ -11,7 +11,8 @@ from models.corrections.ledger import OrganLedger, OrganState
 from services.cases.older_cases import choose_replayed
 from services.cases.store import CaseStore
 from services.cases.tuning_evidence import FEWEST_REPLAYED, LabelledCase, gather
-from services.records.entries import Case, Correction, Purpose
+from services.records.entries.cases import Case, Purpose
+from services.records.entries.corrections import Correction
 from services.records.store import open_records
 from tests.support.tiny_networks import tiny_contract
 

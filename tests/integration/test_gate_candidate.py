@@ -16,7 +16,8 @@ from models.errors import Refused
 from models.gate.rescan import RESCANS
 from models.organs import organ
 from models.release import Release, sha256_hex
-from services.records.entries import Purpose, ReleaseState
+from services.records.entries.cases import Purpose
+from services.records.entries.releases import ReleaseState
 from services.releases import gate_reports
 from services.releases.gate_reports import PICTURED
 from services.settings import Settings

@@ -15,7 +15,8 @@ from flows.promotion.promote import require_passed
 from models.gate.document import GateDocument, TimedCost
 from models.gate.report import Decision, GateReason
 from models.release import Release
-from services.records.entries import Purpose, ReleaseState
+from services.records.entries.cases import Purpose
+from services.records.entries.releases import ReleaseState
 from services.releases.gate_reports import GateReports, Trial
 from services.wiring import Services
 from tests.integration.test_gate_candidate import BETTER, codes, gate_set

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from flows.gate.trial import STUDIES_OF_A_SITE, learnt_patients, served_sites
 from models.errors import Refused, StorageFailed
 from models.inference.segmentation import Segmentation
-from services.records.entries import Purpose, manifest_digest
+from services.records.entries.cases import Purpose, manifest_digest
 from services.records.events.candidates import CandidateTuned
 from services.wiring import Services
 from tests.support.promotion import (

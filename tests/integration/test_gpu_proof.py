@@ -24,7 +24,7 @@ from models.corrections.ledger import INDEPENDENT
 from models.gate.report import Decision
 from models.phantom.case import make_case
 from services.dicom.ct.phantom_series import write_phantom_series, write_truth
-from services.records.entries import Purpose
+from services.records.entries.cases import Purpose
 from services.records.store import open_records
 from services.settings import Settings
 from services.wiring import connect_in_process

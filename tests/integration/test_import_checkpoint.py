@@ -21,7 +21,7 @@ from models.errors import InvalidRelease
 from models.inference.windows import Prediction
 from models.network.checkpoints import importing as checkpoint_import
 from services.inference.engine import OpenVinoEngine
-from services.records.entries import ReleaseState
+from services.records.entries.releases import ReleaseState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.support.imported import SMALL, Imported, served_figures

@@ -16,7 +16,7 @@ from services.cases.store import CaseStore
 from services.dicom.ct.series import load, read_series
 from services.dicom.seg.files import find_seg
 from services.dicom.seg.reader import read_seg
-from services.records.entries import Case, Purpose
+from services.records.entries.cases import Case, Purpose
 from services.records.store import open_records
 from tests.corrections import KIDNEY_OVERPAINTED, LIVER_ADDED
 from tests.support.dcmqi import slicer_saves

@@ -13,7 +13,7 @@ from flows.corrections.returned_seg import Memory
 from models.errors import PacsFailed, Refused
 from services.cases.store import CaseStore
 from services.dicom.ct.series import read_series
-from services.records.entries import Purpose
+from services.records.entries.cases import Purpose
 from services.records.store import open_records
 from services.settings import Settings
 from services.wiring import archive_of

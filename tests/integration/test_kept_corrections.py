@@ -25,7 +25,8 @@ from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
 from services.cases.tuning_evidence import gather
 from services.dicom.returned.answers import WrongAnswer
-from services.records.entries import Answer, Purpose
+from services.records.entries.cases import Purpose
+from services.records.entries.corrections import Answer
 from services.records.store import SqlRecords, open_records
 from services.releases.store import ReleaseStore
 from tests.conftest import ROOT

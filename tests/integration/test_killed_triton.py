@@ -16,7 +16,7 @@ from deploy.stack.triton import TritonServer
 from flows.launching import RunState
 from flows.segmentation.segment import segment
 from models.errors import ServingUnavailable
-from services.records.entries import ArrivalState
+from services.records.entries.arrivals import ArrivalState
 from services.triton.client import TritonSegmenter
 from tests.conftest import ROOT
 from tests.integration.test_triton import processes

@@ -24,7 +24,8 @@ from models.organs import organ
 from models.phantom.case import make_case
 from models.release import Release
 from services.dicom.ct.phantom_series import write_phantom_series, write_truth
-from services.records.entries import Purpose, ReleaseState
+from services.records.entries.cases import Purpose
+from services.records.entries.releases import ReleaseState
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import pictured
 from services.wiring import Services

@@ -15,7 +15,7 @@ from flows.corrections.ingest import ingest
 from flows.segmentation import flow as segmentation
 from flows.segmentation.segment import segment
 from models.errors import LeaseLost, ReadFailed, ServingUnavailable
-from services.records.entries import Arrival, ArrivalState
+from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.store import open_records
 from services.settings import Settings
 from services.wiring import connect_in_process

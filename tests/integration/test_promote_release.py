@@ -24,7 +24,8 @@ from models.gate.report import Decision, GateReason
 from models.inference.segmentation import Segmentation
 from models.release import sha256_hex
 from services.records.chain import chain_faults
-from services.records.entries import Purpose, ReleaseState
+from services.records.entries.cases import Purpose
+from services.records.entries.releases import ReleaseState
 from services.records.events.event import Event
 from services.records.events.serving import ReleasePromoted
 from services.records.port import Records

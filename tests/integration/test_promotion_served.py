@@ -24,7 +24,8 @@ from deploy.stack.prefect import PrefectServer
 from flows.promotion import promote as promote_release
 from flows.promotion.flow import approve_release
 from models.release import Release
-from services.records.entries import Purpose, ReleaseState
+from services.records.entries.cases import Purpose
+from services.records.entries.releases import ReleaseState
 from services.settings import Settings
 from services.wiring import Services, connect
 from tests.support.neighbours import silence_prefect

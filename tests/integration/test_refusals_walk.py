@@ -37,7 +37,10 @@ from services.cases.store import CaseContent
 from services.dicom.seg.frames import SegCode
 from services.metrics.tally import Tally
 from services.pacs.port import ArchivedSeries, ArchivedStudy
-from services.records.entries import Arrival, ArrivalState, Correction, Purpose, ReleaseState
+from services.records.entries.arrivals import Arrival, ArrivalState
+from services.records.entries.cases import Purpose
+from services.records.entries.corrections import Correction
+from services.records.entries.releases import ReleaseState
 from services.records.store import SqlRecords
 from services.wiring import Services
 from tests.conftest import ROOT

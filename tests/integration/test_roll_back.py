@@ -20,7 +20,7 @@ from flows.promotion.roll_back import Declined, decline, rollback
 from models.documents import to_json
 from models.errors import Refused, ServingFailed, ServingRejected, ServingTimedOut, ServingUnavailable
 from models.inference.segmentation import Segmentation
-from services.records.entries import ReleaseState
+from services.records.entries.releases import ReleaseState
 from services.triton.client import TritonSegmenter
 from services.wiring import Services
 from tests.integration.test_case_verbs import organloop

@@ -20,7 +20,7 @@ from services.cases import store as case_files
 from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
 from services.dicom.ct.phantom_series import write_phantom_series, write_truth
-from services.records.entries import Purpose
+from services.records.entries.cases import Purpose
 from services.records.events.candidates import CandidateTuned
 from services.records.store import open_records
 from services.releases.scores import ScoreStore

@@ -23,7 +23,7 @@ from models.documents import to_json
 from models.errors import OrganloopError, Refused
 from models.network.training.train import TrainingSettings
 from services.cases.training_cases import HELD_WEIGHT, PreparedCases
-from services.records.entries import ReleaseState
+from services.records.entries.releases import ReleaseState
 from tests.support.learning import ORGANS, SEEDS, TUNING, open_site
 from tests.support.log import lines
 

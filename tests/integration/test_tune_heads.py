@@ -28,7 +28,8 @@ from models.tuning.document import TuningDocument
 from models.tuning.settings import Level, TuningSettings
 from services.cases.training_runs import erase_runs
 from services.dicom.ct.series import load, read_series
-from services.records.entries import Purpose, ReleaseState
+from services.records.entries.cases import Purpose
+from services.records.entries.releases import ReleaseState
 from services.records.store import SqlRecords
 from services.releases.store import ReleaseStore
 from tests.support.learning import DOMAIN, SEEDS, SPACING, TUNING, tune_document

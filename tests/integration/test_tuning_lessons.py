@@ -22,7 +22,7 @@ from models.resampling import to_model_grid
 from services.cases import tuning_evidence as evidence
 from services.cases.older_cases import choose_replayed
 from services.cases.tuning_study import read_tuning_study
-from services.records.entries import Case, Purpose
+from services.records.entries.cases import Case, Purpose
 from services.records.events.candidates import CandidateTuned
 from services.records.store import SqlRecords
 from tests.support.learning import ORGANS, TUNING, tune_document

@@ -18,7 +18,7 @@ from flows.segmentation import segment as segment_study
 from flows.segmentation.segment import segment
 from models.documents import to_json
 from models.errors import PacsFailed, Refused, ServingUnavailable
-from services.records.entries import ArrivalState
+from services.records.entries.arrivals import ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.support.archive import Archive

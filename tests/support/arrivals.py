@@ -25,7 +25,7 @@ from models.phantom.case import make_case
 from models.uids import StudyUid
 from services.dicom.ct.phantom_series import write_phantom_series
 from services.pacs.port import ArchivedStudy
-from services.records.entries import Arrival
+from services.records.entries.arrivals import Arrival
 from services.wiring import Services
 from tests.support.archive import Archive
 from tests.support.learning import ORGANS, SPACING, Site

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from services.records.entries import Line
+from services.records.entries.log import Line
 from services.records.events.event import Event
 from services.records.port import Log
 

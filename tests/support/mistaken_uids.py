@@ -20,7 +20,9 @@ from services.cases.features import FeatureStore
 from services.dicom.ct.series import CTSeries
 from services.dicom.results.write import ResultObject
 from services.pacs.port import Archive, ArchivedSeries, ArchivedStudy, QuerySource
-from services.records.entries import Arrival, Correction, Result
+from services.records.entries.arrivals import Arrival
+from services.records.entries.corrections import Correction
+from services.records.entries.results import Result
 from services.records.port import Records
 from services.releases.store import ReleaseStore
 from services.wiring import Services

@@ -25,7 +25,8 @@ from models.volume import Volume
 from services.cases.store import CaseContent, CaseStore
 from services.inference.engine import InProcessSegmenter, OpenVinoEngine
 from services.inference.port import Endpoint, Segmenter
-from services.records.entries import Case, Purpose, ReleaseState
+from services.records.entries.cases import Case, Purpose
+from services.records.entries.releases import ReleaseState
 from services.records.events.candidates import CandidateTuned
 from services.records.store import open_records
 from services.releases.store import ReleaseStore

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from models.documents import called
-from services.records.entries import ErasedCase
+from services.records.entries.cases import ErasedCase
 from services.records.events.event import Event
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaseAdded(Event):
-    """A case was taken into the set of its purpose; its fields as `services.records.entries.Case`."""
+    """A case was taken into the set of its purpose; its fields as `services.records.entries.cases.Case`."""
 
     what: ClassVar[str] = "case-added"
 

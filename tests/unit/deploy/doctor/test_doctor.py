@@ -17,7 +17,7 @@ from deploy.doctor.records import backup, freed, watched
 from deploy.doctor.serving import calibrated
 from models.documents import to_json
 from models.errors import PacsFailed
-from services.records.entries import Watch
+from services.records.entries.arrivals import Watch
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD, WARNING, BAD = State.GOOD, State.WARNING, State.BAD

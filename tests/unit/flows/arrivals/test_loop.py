@@ -24,7 +24,7 @@ from flows.arrivals.loop import (
 from flows.launching import RunState
 from models.errors import PacsFailed, StorageFailed
 from services.pacs.port import ArchivedSeries, ArchivedStudy, Changes
-from services.records.entries import ArrivalState
+from services.records.entries.arrivals import ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.support.killed import Killed

@@ -15,7 +15,7 @@ from flows.arrivals.archived_study import note_segmented
 from flows.launching import RunState
 from models.errors import PacsFailed, Refused
 from services.pacs.port import ArchivedSeries, ArchivedStudy, Changes
-from services.records.entries import Arrival, ArrivalState
+from services.records.entries.arrivals import Arrival, ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.support.arrivals import watch

@@ -25,7 +25,7 @@ from flows.launching import RunState
 from models import errors
 from models.errors import Refused
 from services.pacs.port import ArchivedSeries, ArchivedStudy
-from services.records.entries import Arrival, ArrivalState
+from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.events.arrivals import ArrivalFailed, StudyGone, StudyRefused, StudyRenewed
 
 NEW = Arrival("1.2", "1.2")

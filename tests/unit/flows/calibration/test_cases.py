@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from flows.calibration.cases import usable
-from services.records.entries import Case, Purpose
+from services.records.entries.cases import Case, Purpose
 
 
 def case(name: str, patient: str, origin: str = "independent") -> Case:

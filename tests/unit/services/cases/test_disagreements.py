@@ -14,7 +14,7 @@ from services.cases.disagreements import (
     teaching_words,
     valid_words,
 )
-from services.records.entries import Agreement, Correction
+from services.records.entries.corrections import Agreement, Correction
 
 
 def entry(organ: str, state: OrganState = OrganState.EDITED) -> OrganLedger:

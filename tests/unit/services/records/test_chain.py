@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.records.chain import FIRST, chain_faults, digest_of, exported, imported
-from services.records.entries import Line
+from services.records.entries.log import Line
 
 payloads = st.dictionaries(
     st.text(max_size=8),

@@ -1,0 +1,1 @@
+"""What the records hold, entry by entry; a file a concern, as the protocols of `services.records.port`."""

@@ -1,0 +1,39 @@
+"""One line of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the log, as it lies there; never changed or taken back.
+
+    Parameters
+    ----------
+    number
+        Order on record.
+    at
+        When.
+    what
+        Name of the kind of event (`services.records.events`).
+    who
+        Name of the person or the flow.
+    payload
+        What else is known, as JSON holds it.
+    key
+        What is recorded once only; None without.
+    previous, digest
+        Links of the chain (`services.records.chain`): of the event before, and of this one.
+    """
+
+    number: int
+    at: datetime
+    what: str
+    who: str
+    payload: Mapping[str, object] = field(default_factory=dict)
+    key: str | None = None
+    previous: str = ""
+    digest: str = ""
