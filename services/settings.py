@@ -48,6 +48,14 @@ class Settings(BaseSettings):
         description="Addresses, host:port with commas between, of every Triton that a release must be loaded "
         "on before it serves. Unset: ORGANLOOP_TRITON_URL alone.",
     )
+    triton_serving_key: SecretStr | None = Field(
+        None, description="Key by which Triton answers volumes. Unset: it asks for none."
+    )
+    triton_release_key: SecretStr | None = Field(
+        None,
+        description="Key by which Triton loads releases; only what gates, promotes and rolls back needs it. "
+        "Unset: it asks for none.",
+    )
     database_url: str | None = Field(
         None,
         description="SQLAlchemy address of the records. Unset: SQLite in the home folder.",
@@ -165,12 +173,6 @@ class Settings(BaseSettings):
     )
     prefect_port: PositiveInt = Field(
         4200, description="Port of the local Prefect server on 127.0.0.1; a free one if it is taken."
-    )
-    triton_grpc_port: PositiveInt = Field(
-        8001, description="Port of the local Triton's gRPC on 127.0.0.1; a free one if it is taken."
-    )
-    triton_http_port: PositiveInt = Field(
-        8000, description="Port of the local Triton's HTTP on 127.0.0.1; a free one if it is taken."
     )
 
     @field_validator("database_url")

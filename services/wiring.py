@@ -73,7 +73,8 @@ def connect(settings: Settings) -> Services:
     ServingUnavailable
         If no address of a Triton is known.
     """
-    triton = _segmenter(triton_url(settings), settings, _stack_triton(settings))
+    url = triton_url(settings)
+    triton = triton_at(url, settings, _stack_triton(settings))
     archive = archive_of(settings)
     return Services(
         settings=settings,
@@ -82,7 +83,7 @@ def connect(settings: Settings) -> Services:
         segmenter=triton,
         cases=CaseStore(settings.case_store),
         repository=triton_repository(settings),
-        endpoints=_endpoints(settings) or (triton,),
+        endpoints=_endpoints(settings, url),
         archive=archive,
         feed=_feed_of(archive),
         source=source_of(settings, archive),
@@ -107,9 +108,36 @@ def connect_in_process(settings: Settings) -> Services:
     )
 
 
-def _segmenter(url: str, settings: Settings, pid: int | None = None) -> TritonSegmenter:
+def triton_at(
+    url: str,
+    settings: Settings,
+    pid: int | None = None,
+    *,
+    loads: bool = False,
+    deadline_seconds: float | None = None,
+) -> TritonSegmenter:
+    """Return a client of one Triton.
+
+    Parameters
+    ----------
+    url
+        gRPC address.
+    settings
+        Its keys, how volumes reach it, and the longest wait.
+    pid
+        Of the server, if it runs on this machine and is known.
+    loads
+        Whether it loads releases; only then the key for that is shown.
+    deadline_seconds
+        Longest wait for an answer; None: the settings'.
+    """
     transport = Transport(settings.serving_transport)
-    return TritonSegmenter(url, settings.serving_deadline_seconds, transport=transport, pid=pid)
+    keys = {"serving": settings.triton_serving_key}
+    if loads:
+        keys["release"] = settings.triton_release_key
+    shown = {name: key.get_secret_value() for name, key in keys.items() if key is not None}
+    seconds = deadline_seconds or settings.serving_deadline_seconds
+    return TritonSegmenter(url, seconds, transport=transport, pid=pid, keys=shown)
 
 
 def _stack_triton(settings: Settings) -> int | None:
@@ -155,10 +183,10 @@ def triton_url(settings: Settings) -> str:
     return url
 
 
-def _endpoints(settings: Settings) -> tuple[TritonSegmenter, ...]:
-    """Return every Triton the settings list; none where they list none."""
-    addresses = [one.strip() for one in (settings.triton_endpoints or "").split(",")]
-    return tuple(_segmenter(one, settings) for one in addresses if one)
+def _endpoints(settings: Settings, url: str) -> tuple[TritonSegmenter, ...]:
+    """Return every Triton the settings list; the one at `url` where they list none."""
+    addresses = [one.strip() for one in (settings.triton_endpoints or url).split(",")]
+    return tuple(triton_at(one, settings, loads=True) for one in addresses if one)
 
 
 def archive_of(settings: Settings) -> OrthancArchive | DicomwebArchive | None:

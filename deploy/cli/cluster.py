@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -73,22 +72,22 @@ def register_deployments(
 
     def verb() -> Outcome:
         from deploy.runs.deployments import register as run
-        from deploy.stack.prefect import wait_for_api
+        from deploy.stack.prefect import Access, wait_for_api
 
-        api_url = os.environ.get("PREFECT_API_URL")
-        if not api_url:
+        access = Access.from_environment()
+        if access is None:
             raise typer.BadParameter("PREFECT_API_URL is not set: where is the Prefect server?")
         template = json.loads(job_template.read_bytes()) if job_template else None
-        wait_for_api(api_url, WAIT_SECONDS)
-        names = run(
-            api_url,
-            Settings(),
-            timezone,
-            learns=learning,
-            job_template=template,
-            jobs_at_once=jobs_at_once,
-            at_once=at_once,
-        )
+        wait_for_api(access.url, WAIT_SECONDS)
+        with access.used():
+            names = run(
+                Settings(),
+                timezone,
+                learns=learning,
+                job_template=template,
+                jobs_at_once=jobs_at_once,
+                at_once=at_once,
+            )
         return Outcome(list(names), names)
 
     answer(verb, as_json)

@@ -6,17 +6,20 @@ Only the standard library. What is given as arguments is handed on to Triton, af
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-from deploy.triton.command import serving_flags
+from deploy.triton.command import RELEASE_KEY, SERVING_KEY, key_flags, serving_flags
 
 REPOSITORY = Path("/models")
 """Where the model repository is mounted, unless an argument says so: ``triton/repository`` of the home."""
 REPOSITORY_FLAG = "--model-repository="
+SECRETS = Path("/run/secrets")
+"""Where a container finds what is secret as files."""
 SERVER = Path("/opt/tritonserver")
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_BYTES = 512 * 2**20
@@ -30,13 +33,33 @@ def main() -> NoReturn:
     clear(SHARED_MEMORY, prefix)
     try:
         warnings = check(repository, SERVER, SHARED_MEMORY)
+        keys = key_flags(key(SERVING_KEY), key(RELEASE_KEY))
     except Unfit as reason:
         sys.exit(f"the segmenter cannot start: {reason}")
     for warning in warnings:
         sys.stderr.write(f"segmenter: {warning}\n")
     server = str(SERVER / "bin" / "tritonserver")
-    flags = [*serving_flags(repository, SERVER / "backends", prefix), *loading(repository)]
+    flags = [*serving_flags(repository, SERVER / "backends", prefix), *keys, *loading(repository)]
     os.execv(server, [server, *flags, *arguments])
+
+
+def key(name: str, secrets: Path = SECRETS) -> str:
+    """Return a key of this server, from its variable or its file among the secrets, as settings are read.
+
+    Raises
+    ------
+    Unfit
+        If there is none, or one that a flag could not hold.
+    """
+    setting = f"organloop_triton_{name}_key"
+    file = secrets / setting
+    value = os.environ.get(setting.upper()) or (file.read_text().strip() if file.is_file() else "")
+    if not re.fullmatch(r"[\w-]{16,}", value, re.ASCII):
+        raise Unfit(
+            f"{setting.upper()} is no key: 16 or more letters, digits, - and _ are needed, since whoever may "
+            "load a model runs code here"
+        )
+    return value
 
 
 def repository_of(arguments: list[str]) -> tuple[Path, list[str]]:

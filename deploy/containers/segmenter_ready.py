@@ -1,29 +1,25 @@
 """Whether the Triton beside this answers for the incumbent: what a cluster asks before studies go there.
 
-Triton's own ``/v2/health/ready`` says no while anything loads and after any failed load. The right question
-is the incumbent's version-ready URL, and which release that is, is a row of the records. On a GPU server the
-networks are models of their own, and are asked for as well.
+Whether Triton itself is ready is another question: the right one is whether the incumbent's version is, and
+which release that is, is a row of the records. On a GPU server the networks are models of their own, and are
+asked for as well.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from models.contract import SEGMENTER
-from models.errors import OrganloopError
-from services.inference.gpu_windows import DEVICE_PARAMETER, WINDOW_MODEL
+from models.errors import OrganloopError, ServingFailed
 from services.records.store import open_records
 from services.settings import Settings
+from services.triton.client import TritonSegmenter
+from services.wiring import triton_at
 
-TRITON = "http://127.0.0.1:8000"
+TRITON = "127.0.0.1:8001"
 PORT = 8080
 TRITON_SECONDS, RECORDS_SECONDS = 3.0, 2.0
 """Longest waits; together less than the probe's own."""
@@ -40,16 +36,15 @@ class Readiness:
     incumbent
         Returns the number of the release that serves, or None.
     triton
-        Triton's HTTP address.
+        Asks the Triton beside this.
     """
 
-    def __init__(self, incumbent: Callable[[], int | None], triton: str = TRITON) -> None:
+    def __init__(self, incumbent: Callable[[], int | None], triton: TritonSegmenter) -> None:
         self._incumbent = incumbent
         self._triton = triton
         self._known: int | None = None
         self._asking: Future[int | None] | None = None
         self._asks = ThreadPoolExecutor(max_workers=1)
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def check(self) -> tuple[bool, str]:
         """Return whether the incumbent is answered for, and a line that says why or why not."""
@@ -65,19 +60,12 @@ class Readiness:
                 self._asking = None
         if self._known is None:
             return False, "no release is the incumbent yet"
-        version, end = f"{SEGMENTER}/versions/{self._known}", time.monotonic() + TRITON_SECONDS
         try:
-            self._ask(f"{version}/ready", end)
-            if DEVICE_PARAMETER in json.loads(self._ask(f"{version}/config", end)).get("parameters", {}):
-                self._ask(f"{WINDOW_MODEL.format(self._known)}/ready", end)
-        except (urllib.error.URLError, OSError, ValueError) as error:
+            if not self._triton.ready(self._known):
+                return False, f"release {self._known} is not ready"
+        except ServingFailed as error:
             return False, f"release {self._known} is not ready: {error}"
         return True, f"release {self._known} is ready"
-
-    def _ask(self, path: str, end: float) -> bytes:
-        left = max(end - time.monotonic(), 0.05)
-        with self._opener.open(f"{self._triton}/v2/models/{path}", timeout=left) as answer:
-            return bytes(answer.read())
 
 
 def serve(readiness: Readiness, host: str, port: int) -> ThreadingHTTPServer:
@@ -123,7 +111,9 @@ class Incumbent:
 
 def main() -> None:
     """Answer until the container ends."""
-    server = serve(Readiness(Incumbent(Settings())), "", PORT)
+    settings = Settings()
+    triton = triton_at(TRITON, settings, deadline_seconds=TRITON_SECONDS)
+    server = serve(Readiness(Incumbent(settings), triton), "", PORT)
     sys.stderr.write(f"answering GET /ready on port {PORT}\n")
     server.serve_forever()
 

@@ -45,12 +45,9 @@ def run(study: Path | None, settings: Settings) -> Outcome:
 def _stack(settings: Settings) -> Iterator[None]:
     """Start the stack, which goes on running, and let flows report to its Prefect."""
     stack.up(settings, progress)
-    api = str(stack.prefect(settings).api_url)
-    os.environ["PREFECT_API_URL"] = api  # for what is started as a process
-    # Prefect reads its address when it is imported, and `up` has imported it.
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    with temporary_settings({PREFECT_API_URL: api}):
+    access = stack.prefect(settings).start()
+    os.environ |= access.variables  # for what is started as a process
+    with access.used():
         yield
 
 

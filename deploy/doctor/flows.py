@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from deploy.doctor.finding import Finding, State
+from deploy.stack.prefect import Access
 from models.errors import OrganloopError
 
 REGISTER = "`organloop up` registers them on one machine, `organloop register` in a cluster."
@@ -15,50 +16,51 @@ class FlowsFailed(OrganloopError):
     """The Prefect server answered with an error, or not at all."""
 
 
-def flows(api_url: str | None) -> Iterator[Finding]:
+def flows(access: Access | None) -> Iterator[Finding]:
     """Ask the Prefect server.
 
     Parameters
     ----------
-    api_url
-        Its address (PREFECT_API_URL); None where none is known.
+    access
+        Where it is, and what it asks for; None where none is known.
 
     Raises
     ------
     FlowsFailed
         If it does not answer.
     """
-    if api_url is None:
+    if access is None:
         remedy = "`organloop up` starts one, or set PREFECT_API_URL."
         yield Finding("flows", State.BAD, "no Prefect server is known: nothing runs by itself", remedy)
         return
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectException
-    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     try:
         with (
-            temporary_settings({PREFECT_API_URL: api_url, PREFECT_CLIENT_MAX_RETRIES: 0}),
+            access.used(),
+            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
             get_client(sync_client=True) as client,
         ):
             started = time.perf_counter()
             failure = client.api_healthcheck()
             if failure is not None:
                 raise FlowsFailed(
-                    f"the Prefect server at {api_url} does not answer ({type(failure).__name__})"
+                    f"the Prefect server at {access.url} does not answer ({type(failure).__name__})"
                 )
             took_ms = 1000 * (time.perf_counter() - started)
             measured = {"round_trip_ms": round(took_ms, 1)}
             yield Finding(
-                "flows, server", State.GOOD, f"{api_url} answers in {took_ms:.0f} ms", measured=measured
+                "flows, server", State.GOOD, f"{access.url} answers in {took_ms:.0f} ms", measured=measured
             )
             yield registered(len(client.read_deployments()))
             for pool in client.read_work_pools():
                 online = [w for w in client.read_workers_for_work_pool(pool.name) if w.status == "ONLINE"]
                 yield polled(pool.name, len(online), paused=bool(pool.is_paused))
     except (httpx.HTTPError, PrefectException) as error:
-        raise FlowsFailed(f"the Prefect server at {api_url} failed ({type(error).__name__})") from error
+        raise FlowsFailed(f"the Prefect server at {access.url} failed ({type(error).__name__})") from error
 
 
 def registered(deployments: int) -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -12,6 +11,7 @@ from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.flows import flows
 from deploy.doctor.records import records
 from deploy.doctor.serving import serving
+from deploy.stack.prefect import Access
 from services.pacs.orthanc import OrthancArchive
 from services.settings import Settings
 from services.wiring import archive_of, connect
@@ -46,7 +46,7 @@ def rounds(settings: Settings, *, store: bool, progress: Callable[[str], None]) 
         *_archive_checks(settings, store),
         Check("segmenter", lambda: _serving(settings), "`organloop status`, and the segmenter's log."),
         Check(
-            "flows", lambda: flows(_api_url(settings)), "Does the Prefect server run? Its log says why not."
+            "flows", lambda: flows(_access(settings)), "Does the Prefect server run? Its log says why not."
         ),
     ]
     return examine(checks, progress)
@@ -82,10 +82,10 @@ def _serving(settings: Settings) -> Iterator[Finding]:
     yield from serving(connect(settings))
 
 
-def _api_url(settings: Settings) -> str | None:
+def _access(settings: Settings) -> Access | None:
     from deploy.stack.up_and_down import prefect  # the local one
 
-    return os.environ.get("PREFECT_API_URL") or prefect(settings).api_url
+    return Access.from_environment() or prefect(settings).access
 
 
 def _gpu_wanted_by(settings: Settings) -> str | None:

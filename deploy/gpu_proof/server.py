@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,8 @@ from pathlib import Path
 from deploy.containers.segmenter import SERVER
 from deploy.gpu_proof.steps import LeftOut, Server
 from deploy.stack import local_process
-from deploy.stack.triton import answers
-from deploy.triton.command import STOP_SECONDS, address_flags, serving_flags
+from deploy.stack.triton import lives
+from deploy.triton.command import STOP_SECONDS, serving_flags, socket_flags, socket_url
 from models.errors import ServingUnavailable
 from services.inference.gpu_device import gpu_device
 from services.wiring import repository_root
@@ -35,19 +36,20 @@ def nvidia_server() -> Server:
 
 @contextmanager
 def _served(repository: Path) -> Iterator[str]:
-    grpc, web, metrics = (local_process.free_port(0) for _ in range(3))
+    socket = Path(tempfile.mkdtemp(prefix="organloop-proof-")) / "grpc"
+    url = socket_url(socket)
     command = [
         "/usr/bin/env",
         f"--chdir={repository_root()}",  # where the served model finds `models` and `services`
         str(SERVER / "bin" / "tritonserver"),
         *serving_flags(repository, SERVER / "backends", f"organloop-proof-{os.getpid()}-"),
         "--load-model=*",
-        *address_flags(grpc=grpc, http=web, metrics=metrics),
+        *socket_flags(socket),
     ]
     log = repository.parent / "server.log"
     process = local_process.start(command, log=log, env=os.environ | {"NVIDIA_TF32_OVERRIDE": "0"})
     try:
-        local_process.wait_until(lambda: answers(web), process=process, log=log, name="Triton")
-        yield f"127.0.0.1:{grpc}"
+        local_process.wait_until(lambda: lives(url), process=process, log=log, name="Triton")
+        yield url
     finally:
         local_process.stop(process, grace_seconds=STOP_SECONDS)

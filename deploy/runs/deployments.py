@@ -15,13 +15,12 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from deploy.runs.fork_configuration import POOL_TEMPLATE
 from flows.calibration.flow import calibrate_flow
 from flows.corrections.flow import ingest_correction
 from flows.launching import QUEUE, URGENT_QUEUE
 from flows.nightly.flow import nightly_tuning
-from flows.promotion.flow import approve_release, promote_release
 from flows.segmentation.flow import segment_study
 from flows.training.flow import train_flow
 from flows.tuning.flow import tune_flow
@@ -34,10 +33,7 @@ NIGHTLY = "0 2 * * *"
 ONE_AT_A_TIME = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
 """A second run beside the first would find the same; it is not queued."""
 
-HEARTBEAT_SECONDS = "60"
-"""Between two signs of life of a job, seconds."""
-
-FORMER = ("watch-arrivals/organloop",)
+FORMER = ("watch-arrivals/organloop", "promote-release/organloop", "approve-release/organloop")
 """Deployments of earlier versions."""
 
 NIGHT_QUEUE, LEARNING_QUEUE = "watch", "learning"
@@ -47,7 +43,6 @@ QUEUES = (NIGHT_QUEUE, URGENT_QUEUE, QUEUE, LEARNING_QUEUE)
 
 
 def register(
-    api_url: str,
     settings: Settings,
     timezone: str = "UTC",
     *,
@@ -56,12 +51,12 @@ def register(
     jobs_at_once: int = 1,
     at_once: int | None = None,
 ) -> tuple[str, ...]:
-    """Register the work pools and every deployment; registering again only brings them up to date.
+    """Register the work pools and every deployment at the Prefect server that Prefect's settings name.
+
+    Registering again only brings them up to date.
 
     Parameters
     ----------
-    api_url
-        The Prefect server (PREFECT_API_URL).
     settings
         Runs work in this home.
     timezone
@@ -81,17 +76,18 @@ def register(
     tuple of str
         ``flow/deployment`` names, as `run_deployment` takes them.
     """
-    with temporary_settings({PREFECT_API_URL: api_url}):
-        with get_client(sync_client=True) as client:
-            pool = WorkPoolCreate(name=WORK_POOL, type="process", concurrency_limit=at_once)
-            client.create_work_pool(pool, overwrite=True)
-            _order_queues(client)
-            _take_out_former(client)
-            if job_template is not None:
-                _offer_jobs(client, settings, job_template, jobs_at_once)
-        deployments = _deployments(settings, timezone, learns)
-        for deployment, pool_name in deployments:
-            deployment.apply(work_pool_name=pool_name)  # not `prefect.deploy`, which prints to stdout
+    with get_client(sync_client=True) as client:
+        pool = WorkPoolCreate(
+            name=WORK_POOL, type="process", base_job_template=POOL_TEMPLATE, concurrency_limit=at_once
+        )
+        client.create_work_pool(pool, overwrite=True)
+        _order_queues(client)
+        _take_out_former(client)
+        if job_template is not None:
+            _offer_jobs(client, settings, job_template, jobs_at_once)
+    deployments = _deployments(settings, timezone, learns)
+    for deployment, pool_name in deployments:
+        deployment.apply(work_pool_name=pool_name)  # not `prefect.deploy`, which prints to stdout
     return tuple(f"{one.flow_name}/{one.name}" for one, _ in deployments)
 
 
@@ -132,12 +128,7 @@ def _order_queues(client: SyncPrefectClient) -> None:
 def _deployments(settings: Settings, timezone: str, learns: bool) -> list[tuple[RunnerDeployment, str]]:
     """Return every deployment and the work pool it belongs to."""
     learning_pool, learning_queue = _learning(settings)
-    common: dict[str, Any] = {
-        "name": "organloop",
-        "entrypoint_type": EntrypointType.MODULE_PATH,
-        # Only the home: what else is set, the worker has, and a password must not show in the dashboard.
-        "job_variables": {"env": {"ORGANLOOP_HOME": str(settings.home.resolve())}},
-    }
+    common: dict[str, Any] = {"name": "organloop", "entrypoint_type": EntrypointType.MODULE_PATH}
     nightly = RunnerDeployment.from_flow(
         nightly_tuning,
         **common,
@@ -147,16 +138,15 @@ def _deployments(settings: Settings, timezone: str, learns: bool) -> list[tuple[
         paused=not learns,
         parameters={"on_pool": True},
     )
-    learning = common if settings.tuning_pool is None else _with_heartbeat(common)
     tuning = RunnerDeployment.from_flow(
-        tune_flow, **learning, concurrency_limit=1, work_queue_name=learning_queue
+        tune_flow, **common, concurrency_limit=1, work_queue_name=learning_queue
     )
     training = RunnerDeployment.from_flow(  # no schedule: a person starts it
-        train_flow, **learning, concurrency_limit=1, work_queue_name=learning_queue
+        train_flow, **common, concurrency_limit=1, work_queue_name=learning_queue
     )
     calibrating = RunnerDeployment.from_flow(
         calibrate_flow,
-        **learning,
+        **common,
         concurrency_limit=ONE_AT_A_TIME,
         work_queue_name=learning_queue,
     )
@@ -167,12 +157,4 @@ def _deployments(settings: Settings, timezone: str, learns: bool) -> list[tuple[
         (tuning, learning_pool),
         (training, learning_pool),
         (calibrating, learning_pool),
-        (RunnerDeployment.from_flow(promote_release, **common, concurrency_limit=1), WORK_POOL),
-        (RunnerDeployment.from_flow(approve_release, **common), WORK_POOL),
     ]
-
-
-def _with_heartbeat(common: dict[str, Any]) -> dict[str, Any]:
-    """Have runs say that they live: jobs of a cluster outlive the worker that started them."""
-    env = common["job_variables"]["env"] | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": HEARTBEAT_SECONDS}
-    return common | {"job_variables": {"env": env}}

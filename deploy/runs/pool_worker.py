@@ -25,6 +25,7 @@ from prefect.workers.process import ProcessWorker
 from deploy import logs
 from deploy.runs import warm_runs
 from deploy.runs.dead_runs import DeadRuns
+from deploy.runs.fork_configuration import ForkConfiguration
 from services.records.store import open_records
 from services.settings import Settings
 
@@ -37,6 +38,10 @@ TRY_SECONDS = 2.0
 """Between two questions to a server that does not answer."""
 
 _log = logging.getLogger("deploy.runs.pool_worker")
+
+
+class _Worker(ProcessWorker):
+    job_configuration = ForkConfiguration
 
 
 class PoolWorker:
@@ -61,9 +66,7 @@ class PoolWorker:
     ) -> None:
         self.name = worker_name(pool)
         self._settings = settings
-        self._worker = ProcessWorker(
-            name=self.name, work_pool_name=pool, work_queues=list(queues), limit=at_once
-        )
+        self._worker = _Worker(name=self.name, work_pool_name=pool, work_queues=list(queues), limit=at_once)
         self._grace = grace_seconds
         self._asked_to_end = asyncio.Event()
         self._watch_ended = Event()

@@ -15,21 +15,25 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from multiprocessing import forkserver
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.abc
 from anyio import to_thread
 from prefect import engine
-from prefect.flows import load_flow_from_flow_run
+from prefect.flows import load_flow_from_entrypoint
 from prefect.runner._flow_run_executor import FlowRunExecutorContext
 from prefect.runner._process_manager import ProcessHandle
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorkerResult
 
+from deploy.runs.known_flows import ENTRYPOINT_VARIABLE
+
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from multiprocessing.context import SpawnProcess
 
     from prefect.client.schemas.objects import FlowRun
+    from prefect.flows import Flow
     from prefect.runner._control_channel import ControlChannel
 
 IMPORTED = (
@@ -59,7 +63,7 @@ async def run_forked(
             executor = context.create_executor(
                 flow_run,
                 _Forked(configuration.env, folder, context.control_channel),
-                resolve_flow=load_flow_from_flow_run,
+                resolve_flow=_of_this_program(configuration),
                 propose_submitting=False,
             )
 
@@ -73,6 +77,17 @@ async def run_forked(
     if result is None or result.status_code is None:
         raise RuntimeError("the flow run's process was not started")
     return ProcessWorkerResult(status_code=result.status_code, identifier=str(result.handle.pid))
+
+
+def _of_this_program(
+    configuration: ProcessJobConfiguration,
+) -> Callable[[FlowRun], Awaitable[Flow[..., Any]]]:
+    """Return what finds the flow whose hooks are called when a run ends without them."""
+
+    async def find(_: FlowRun) -> Flow[..., Any]:
+        return load_flow_from_entrypoint(str(configuration.env[ENTRYPOINT_VARIABLE]))
+
+    return find
 
 
 class _Forked:

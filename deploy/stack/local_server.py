@@ -46,13 +46,18 @@ class LocalServer(Generic[Process]):
     @property
     def process(self) -> Process | None:
         """The running server, or None; it has answered once, and may be busy now."""
+        process = self._noted
+        return process if process is not None and process.alive else None
+
+    @property
+    def _noted(self) -> Process | None:
+        """The server that was started last and not stopped, whether or not it has ended since."""
         try:
             noted = self._read(json.loads(self._state.read_bytes()))
-            known = {one.name for one in fields(self.kind)}  # a newer version may note more
-            process = self.kind(**{name: value for name, value in noted.items() if name in known})
         except FileNotFoundError:
             return None
-        return process if process.alive else None
+        known = {one.name for one in fields(self.kind)}  # another version may note more
+        return self.kind(**{name: value for name, value in noted.items() if name in known})
 
     @property
     def url(self) -> str | None:

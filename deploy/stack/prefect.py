@@ -1,20 +1,29 @@
-"""The local stack's Prefect server: a process of its own on 127.0.0.1, its database under the home."""
+"""The local stack's Prefect server: a process of its own on 127.0.0.1, its database under the home.
+
+Whoever may ask it anything may have the worker run flows, so it answers nobody without the home's password.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deploy.stack import local_process
+from deploy.stack.credentials import password_in
 from deploy.stack.local_process import LocalProcess, StartFailed
 from deploy.stack.local_server import LocalServer, answer_of
 
 NO_PROXY = "http://127.0.0.1:9"
 """Where nothing listens."""
+NO_ORIGIN = "https://none.invalid"
+"""The one origin whose pages may read answers: no page has it, and the dashboard's own asks for no leave."""
+USER = "organloop"
 HISTORY_DAYS = 14
 """Flow runs older than this are deleted from the dashboard."""
 LOOPS = (
@@ -29,6 +38,41 @@ LOOPS = (
 
 
 @dataclass(frozen=True)
+class Access:
+    """Where a Prefect server is, and what it asks for.
+
+    Parameters
+    ----------
+    url
+        Its address (PREFECT_API_URL).
+    auth
+        ``user:password`` (PREFECT_API_AUTH_STRING); empty for one that asks for none.
+    """
+
+    url: str
+    auth: str = field(repr=False)
+
+    @classmethod
+    def from_environment(cls) -> Access | None:
+        """Return what the environment says; None where it names no server."""
+        url = os.environ.get("PREFECT_API_URL")
+        return cls(url, os.environ.get("PREFECT_API_AUTH_STRING", "")) if url else None
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of a process that asks it."""
+        return {"PREFECT_API_URL": self.url, "PREFECT_API_AUTH_STRING": self.auth}
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """Have Prefect's clients of this process ask it, whatever was set when Prefect was imported."""
+        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+        with temporary_settings({PREFECT_API_URL: self.url, PREFECT_API_AUTH_STRING: self.auth}):
+            yield
+
+
+@dataclass(frozen=True)
 class PrefectProcess(LocalProcess):
     """A running Prefect server.
 
@@ -36,9 +80,12 @@ class PrefectProcess(LocalProcess):
     ----------
     port
         On 127.0.0.1.
+    locked
+        Whether it asks for a password; one that a version before passwords has started does not.
     """
 
     port: int
+    locked: bool = False
 
     @property
     def url(self) -> str:
@@ -65,24 +112,37 @@ class PrefectServer(LocalServer[PrefectProcess]):
         self._port = port
 
     @property
-    def api_url(self) -> str | None:
-        """The address flows are reported to (PREFECT_API_URL); None while it does not run."""
-        return self.url
+    def access(self) -> Access | None:
+        """Where it is asked, and with what; None while it does not run."""
+        url = self.url
+        return None if url is None else self._access(url)
 
-    def start(self) -> str:
-        """Start the server, or find it running; return the address flows are reported to.
+    @property
+    def password_file(self) -> Path:
+        """Where the password of its API and dashboard is kept; the user is `USER`."""
+        return self._home / "password"
+
+    def start(self) -> Access:
+        """Start the server, or find it running; return where it is asked, and with what.
 
         Raises
         ------
         StartFailed
             If it does not answer in time; the message ends with its log.
         """
-        if running := self.url:
+        process = self.process
+        if process is not None and not process.locked:
+            self.stop()
+        if running := self.access:
             return running
         port = local_process.free_port(self._port)
+        access = self._access(_api_url(port))
         env = os.environ | {
             "PREFECT_HOME": str(self._home),
-            "PREFECT_API_URL": _api_url(port),
+            **access.variables,  # it asks itself, too
+            "PREFECT_SERVER_API_AUTH_STRING": access.auth,
+            "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": NO_ORIGIN,
             # Pages of its dashboard would have it fetch lists from GitHub; refused, it takes its own copies.
             "https_proxy": NO_PROXY,
             "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",  # nothing here is automated by events
@@ -94,7 +154,11 @@ class PrefectServer(LocalServer[PrefectProcess]):
         }
         env |= {f"PREFECT_SERVER_SERVICES_{name}_LOOP_SECONDS": "60" for name in LOOPS}
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
-        return self._await(self._launch([*command, "--port", str(port)], env, port)).url
+        self._await(self._launch([*command, "--port", str(port)], env, port, True))
+        return access
+
+    def _access(self, url: str) -> Access:
+        return Access(url, f"{USER}:{password_in(self.password_file)}")
 
     def _answers(self, process: PrefectProcess) -> bool:
         return _healthy(process.url)

@@ -1,4 +1,7 @@
-"""The embedded Triton server: a process of its own on 127.0.0.1, without Docker and without root.
+"""The embedded Triton server: a process of its own, without Docker, without root and without a port.
+
+It listens on a socket in a folder that only its owner may enter, and the file system is its lock: whoever may
+load a model runs code in it, and keys on a command line every user of a machine can read.
 
 The wheel ``nvidia-pytriton`` carries a real ``tritonserver`` with the Python backend. It lives in a
 virtual environment of its own, because it needs numpy below 2: with numpy 2 it starts, says it is
@@ -11,20 +14,24 @@ import contextlib
 import os
 import shutil
 import signal
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.stack import local_process
 from deploy.stack.libpython import libpython_folder
 from deploy.stack.local_process import LocalProcess
-from deploy.stack.local_server import LocalServer, answer_of
-from deploy.triton.command import STOP_SECONDS, address_flags, serving_flags
+from deploy.stack.local_server import LocalServer
+from deploy.triton.command import STOP_SECONDS, serving_flags, socket_flags, socket_url
 from models.contract import SEGMENTER
 from models.errors import ServingUnavailable
 from models.release import sha256_hex
 from services.files import folder_aside, put, storage_errors
+from services.triton.client import TritonSegmenter
 
 STUB = "triton_python_backend_stub"
+LOOK_SECONDS = 1.0
+"""Longest wait for an answer whether it lives."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +40,17 @@ class TritonProcess(LocalProcess):
 
     Parameters
     ----------
-    grpc_port, http_port, metrics_port
-        On 127.0.0.1.
+    socket
+        Path of its socket, without the number that Triton adds; empty for one of an earlier version, which
+        listens on ports.
     """
 
-    grpc_port: int
-    http_port: int
-    metrics_port: int
+    socket: str = ""
 
     @property
     def url(self) -> str:
-        """The gRPC address, ``host:port``."""
-        return f"127.0.0.1:{self.grpc_port}"
+        """The gRPC address, ``unix:path``."""
+        return socket_url(Path(self.socket))
 
 
 class TritonServer(LocalServer[TritonProcess]):
@@ -60,8 +66,6 @@ class TritonServer(LocalServer[TritonProcess]):
         The server's virtual environment, ``.venv-triton``.
     code
         Root of the project, from which the served model imports `models` and `services`.
-    grpc_port, http_port
-        Wanted ports; None, or a port in use, takes a free one.
     """
 
     name = "Triton"
@@ -74,14 +78,11 @@ class TritonServer(LocalServer[TritonProcess]):
         repository: Path,
         environment: Path,
         code: Path,
-        grpc_port: int | None = None,
-        http_port: int | None = None,
     ) -> None:
         super().__init__(home)
         self._repository = repository.resolve()
         self._environment = environment.absolute()  # its python is a link, which must not be followed
         self._code = code.resolve()
-        self._ports = (grpc_port, http_port)
 
     def start(self, deadline_seconds: float = local_process.START_SECONDS) -> TritonProcess:
         """Start the server with every version in the repository; a running one is left alone.
@@ -107,8 +108,10 @@ class TritonServer(LocalServer[TritonProcess]):
             If the home is not writable.
         """
         running = self.process
-        if running is not None:
+        if running is not None and running.socket:
             return running
+        if running is not None:
+            self.stop()
         self._clear_leftovers()
         with storage_errors(str(self._home)):
             self._home.mkdir(parents=True, exist_ok=True)
@@ -116,10 +119,8 @@ class TritonServer(LocalServer[TritonProcess]):
             backends = self._copy_backends()
             if self.log.exists():
                 self.log.replace(self.log.with_suffix(".previous.log"))  # how the last one ended
-            grpc, web = (local_process.free_port(port or 0) for port in self._ports)
-            metrics = local_process.free_port(0)
-            command = self._command(backends, grpc, web, metrics)
-            process = self._launch(command, self._variables(), grpc, web, metrics)
+            socket = self._socket()
+            process = self._launch(self._command(backends, socket), self._variables(), str(socket))
         try:
             return self._await(process, deadline_seconds)
         except BaseException:
@@ -128,26 +129,39 @@ class TritonServer(LocalServer[TritonProcess]):
 
     def stop(self) -> None:
         """Stop the server and its stubs: asked first, killed after `STOP_SECONDS`; none is no error."""
+        noted = self._noted
         super().stop()
+        if noted is not None and noted.socket:
+            shutil.rmtree(Path(noted.socket).parent, ignore_errors=True)
         self._clear_leftovers()
 
     def __enter__(self) -> TritonProcess:
         return self.start()
 
     def _answers(self, process: TritonProcess) -> bool:
-        return answers(process.http_port)
+        return lives(process.url)
 
-    def _command(self, backends: Path, grpc: int, web: int, metrics: int) -> list[str]:
+    def _command(self, backends: Path, socket: Path) -> list[str]:
         command = [
             "/usr/bin/env",
             f"--chdir={self._code}",  # where the served model finds `models` and `services`
             str(self._packages() / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
             *serving_flags(self._repository, backends, self._shared_memory_prefix()),
-            *address_flags(grpc=grpc, http=web, metrics=metrics),
+            *socket_flags(socket),
         ]
         if (self._repository / SEGMENTER).is_dir():
             command.append(f"--load-model={SEGMENTER}")
         return command
+
+    def _socket(self) -> Path:
+        """Return where to listen: where the server before did, whose callers ask there, or a new place.
+
+        It is not in the home, whose path may be longer than a socket's can be.
+        """
+        before = self._noted
+        if before is not None and before.socket and Path(before.socket).parent.is_dir():
+            return Path(before.socket)
+        return Path(tempfile.mkdtemp(prefix="organloop-triton-")) / "grpc"
 
     def _variables(self) -> dict[str, str]:
         """Environment of server and stubs.
@@ -199,6 +213,10 @@ class TritonServer(LocalServer[TritonProcess]):
         return f"organloop-{sha256_hex(str(self._home).encode())[:12]}-"
 
 
-def answers(http_port: int) -> bool:
-    """Tell whether a server on this machine says it is alive; it does once the first loads have ended."""
-    return answer_of(f"http://127.0.0.1:{http_port}/v2/health/live", seconds=1) is not None
+def lives(url: str) -> bool:
+    """Tell whether a server says it is alive; it does once the first loads have ended."""
+    client = TritonSegmenter(url, deadline_seconds=LOOK_SECONDS, attempts=1)
+    try:
+        return client.lives()
+    finally:
+        client.close()

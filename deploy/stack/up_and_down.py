@@ -19,7 +19,7 @@ from deploy.stack import archive as archive_server
 from deploy.stack import viewer as viewer_server
 from deploy.stack.archive import ArchiveServer
 from deploy.stack.local_process import NotInstalled
-from deploy.stack.prefect import PrefectServer
+from deploy.stack.prefect import USER, PrefectServer
 from deploy.stack.triton import TritonServer
 from deploy.stack.viewer import ViewerServer
 from deploy.stack.worker import Worker
@@ -28,9 +28,8 @@ from services.files import replace
 from services.records.events.operations import RunFreed
 from services.records.store import open_records
 from services.settings import Settings
-from services.triton.client import TritonSegmenter
 from services.triton.config import triton_config
-from services.wiring import connect_in_process, repository_root, triton_repository
+from services.wiring import connect_in_process, repository_root, triton_at, triton_repository
 
 TRITON_ENVIRONMENT = repository_root() / ".venv-triton"
 SERVED_CODE = (
@@ -86,8 +85,6 @@ def triton_server(settings: Settings) -> TritonServer:
         settings.triton_repository,
         TRITON_ENVIRONMENT,
         repository_root(),
-        grpc_port=settings.triton_grpc_port,
-        http_port=settings.triton_http_port,
     )
 
 
@@ -117,15 +114,15 @@ def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
         If the home is not writable.
     """
     open_archive(settings, progress)
-    if prefect(settings).api_url is None:
+    if prefect(settings).access is None:
         progress("starting the Prefect server")
     with ThreadPoolExecutor(1) as beside:  # it wants nothing of the releases, and may take as long as they do
         started = beside.submit(prefect(settings).start)
         serve_incumbent(settings, progress)
-        api_url = started.result()
+        access = started.result()
     worker = Worker(settings.home)
-    worker.start(api_url)
-    worker.await_online(api_url, progress)
+    worker.start(access)
+    worker.await_online(access, progress)
     return status(settings)
 
 
@@ -144,9 +141,10 @@ def down(settings: Settings, progress: Callable[[str], None]) -> None:
 
 def status(settings: Settings) -> tuple[Part, ...]:
     """Say what runs where."""
-    api = prefect(settings).api_url
+    server = prefect(settings)
+    api = server.url
     process = triton_server(settings).process
-    dashboard = "dashboard: the same address without /api"
+    dashboard = f"dashboard: the same address without /api; asks for {USER}:<{server.password_file}>"
     return (
         _archive_part(settings),
         _viewer_part(settings),
@@ -195,7 +193,7 @@ def _missing(installed: Callable[[], str]) -> str | None:
 def _triton_part(settings: Settings, url: str | None) -> Part:
     if url is None:
         return Part("triton", State.DOWN, "", NOT_RUNNING)
-    client = TritonSegmenter(url)
+    client = triton_at(url, settings)
     try:
         served = [n for n in triton_repository(settings).versions() if client.ready(n)]
     finally:
@@ -286,7 +284,7 @@ def serve_incumbent(settings: Settings, progress: Callable[[str], None]) -> None
     process = server.start()
     url = process.url
     _note(settings, triton_url=url, triton_pid=process.pid, served_program=program)
-    with closing(TritonSegmenter(url, settings.serving_deadline_seconds)) as client:
+    with closing(triton_at(url, settings, loads=True)) as client:
         load(
             current(in_process.releases, in_process.records),
             dataclasses.replace(in_process, endpoints=(client,)),

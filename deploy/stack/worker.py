@@ -13,6 +13,7 @@ from pathlib import Path
 from deploy.stack import local_process
 from deploy.stack.local_process import LocalProcess, StartFailed
 from deploy.stack.local_server import LocalServer
+from deploy.stack.prefect import Access
 from services.program import code_digest
 from services.wiring import repository_root
 
@@ -62,20 +63,20 @@ class Worker(LocalServer[WorkerProcess]):
         """When it was started last; only of one that was."""
         return datetime.fromtimestamp(self._state.stat().st_mtime, UTC)
 
-    def start(self, api_url: str) -> None:
+    def start(self, access: Access) -> None:
         """Start the worker for a Prefect server; one that runs this program for this very server stays.
 
         Its runs are forks of what it has imported: after an update it would go on with the older program.
         """
         running, program = self.process, code_digest(repository_root())
         if running is not None:
-            if (running.api_url, running.program) == (api_url, program):
+            if (running.api_url, running.program) == (access.url, program):
                 return
             self.stop()
-        env = os.environ | {"PREFECT_API_URL": api_url, "ORGANLOOP_HOME": str(self._organloop)}
-        self._launch([sys.executable, "-m", "deploy.stack.worker"], env, api_url, program)
+        env = os.environ | access.variables | {"ORGANLOOP_HOME": str(self._organloop)}
+        self._launch([sys.executable, "-m", "deploy.stack.worker"], env, access.url, program)
 
-    def await_online(self, api_url: str, progress: Callable[[str], None]) -> None:
+    def await_online(self, access: Access, progress: Callable[[str], None]) -> None:
         """Wait until the worker takes runs, which it does once it has registered the flows.
 
         However long that takes beside other work: a worker that cannot do it ends, and that is noticed.
@@ -85,27 +86,26 @@ class Worker(LocalServer[WorkerProcess]):
         StartFailed
             If it ends before; the message ends with its log.
         """
-        if self._online(api_url):
+        if self._online(access):
             return
         progress("waiting for the worker: it registers the flows")
-        while not self._online(api_url):
+        while not self._online(access):
             if self.process is None:
                 raise StartFailed(f"{self.name} ended while starting.\n{local_process.log_tail(self.log)}")
             time.sleep(LOOK_SECONDS)
 
-    def _online(self, api_url: str) -> bool:
+    def _online(self, access: Access) -> bool:
         """Tell whether Prefect has heard from this worker since it was started."""
         import httpx
         from prefect.client.orchestration import get_client
         from prefect.exceptions import ObjectNotFound
-        from prefect.settings import PREFECT_API_URL, temporary_settings
 
         from deploy.runs.deployments import WORK_POOL
         from deploy.runs.pool_worker import worker_name
 
         process = self.process
         try:
-            with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+            with access.used(), get_client(sync_client=True) as client:
                 known = client.read_workers_for_work_pool(WORK_POOL)
         except (ObjectNotFound, httpx.HTTPError):
             return False  # no pool yet, or the server does other things
@@ -118,7 +118,7 @@ def main() -> None:
     from deploy.runs.deployments import QUEUES, WORK_POOL, register
     from services.settings import Settings
 
-    register(os.environ["PREFECT_API_URL"], Settings())
+    register(Settings())
     words = ["--pool", WORK_POOL, "--at-once", str(AT_ONCE), "--grace-seconds", str(GRACE_SECONDS)]
     queues = [f"--queue={name}" for name in QUEUES]
     # A process of its own: what registering has imported is not needed any more.

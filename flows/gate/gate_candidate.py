@@ -1,8 +1,7 @@
 """Gate a candidate: both releases answer the frozen gate set, and the differences decide.
 
 The decision and the digest of its report go on record; a report that was changed since counts for nothing.
-A decision that needs a person waits as a state of the release, until `organloop promote` or the flow
-`approve-release`.
+A decision that needs a person waits as a state of the release, until `organloop promote` or `decline`.
 """
 
 from __future__ import annotations

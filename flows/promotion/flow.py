@@ -1,7 +1,8 @@
-"""The flows `promote-release` and `approve-release`, and what Prefect shows of gate and promotion.
+"""The flow `promote-release`, and what Prefect shows of gate and promotion.
 
-A decision that waits for a person is a state of the release in the records (`needs-approval`), so it outlives
-server and run: `organloop promote` is the same act by command.
+It is no deployment: whoever has Prefect's password may start those, and a name typed there proves nobody.
+`organloop promote` promotes. A decision that waits for a person is a state of the release in the records
+(`needs-approval`).
 """
 
 from __future__ import annotations
@@ -9,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from prefect import flow, pause_flow_run, task
+from prefect import flow, task
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
-from prefect.input import RunInput
-from pydantic import Field
 
-from flows.gate.gate_candidate import PASSED, gate_candidate, organ_rows
+from flows.gate.gate_candidate import gate_candidate, organ_rows
 from flows.promotion.promote import Promoted, promote, promotion_page
 from flows.retries import worth_trying_again
 from models.gate.document import GateDocument
@@ -25,19 +24,6 @@ from services.settings import Settings
 from services.wiring import connect
 
 T = TypeVar("T")
-
-WAIT_SECONDS = 7 * 24 * 3600
-"""How long a run waits for a person; then it fails, and the release still waits in the records."""
-
-POLL_SECONDS = 2
-"""How often a run asks whether somebody has."""
-
-
-class Approval(RunInput):
-    """What a person says."""
-
-    approver: str = Field(description="Name of the person whose act this is; kept on record.")
-    reason: str = Field(description="Why, in one sentence; kept on record.")
 
 
 @task(name="gate", retries=3, retry_delay_seconds=[2, 10, 30], retry_condition_fn=worth_trying_again)
@@ -104,26 +90,3 @@ def promote_release(number: int, approver: str, reason: str) -> Promoted:
     done = promote(number, connect(Settings()), approver, reason, step=as_task)
     publish_promotion_task(done)
     return done
-
-
-@flow(name="approve-release")
-def approve_release(number: int, wait_seconds: int = WAIT_SECONDS) -> Promoted | GateDocument:
-    """Let the gate decide, wait for a person where it lets the candidate pass, and promote it.
-
-    Returns
-    -------
-    dict
-        The document of the `promote` verb; of the `gate` verb where nobody can approve.
-    """
-    decision = gate_task(number)
-    publish_decision_task(decision)
-    if decision.decision not in PASSED:
-        return decision
-    reasons = _list(decision)
-    asked = Approval.with_initial_data(
-        description=f"Release {number}: {decision.decision}\n\n{reasons or 'No reason against it.'}"
-    )
-    approval = pause_flow_run(
-        wait_for_input=asked, timeout=wait_seconds, poll_interval=POLL_SECONDS, key=f"release-{number}"
-    )
-    return promote_release(number, approval.approver, approval.reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from flows.progress import Progress, silent
 from flows.serving.proof import prove_served
@@ -89,7 +90,8 @@ def load(release: Release, services: Services, progress: Progress = silent) -> N
     Raises
     ------
     InvalidRelease
-        If it cannot be loaded, or a GPU server answers otherwise than was proven at export.
+        If it cannot be loaded, a version in the repository is not as it was written, or a GPU server answers
+        otherwise than was proven at export.
     ServingUnavailable, ServingTimedOut
         If an endpoint does not answer.
     """
@@ -97,6 +99,8 @@ def load(release: Release, services: Services, progress: Progress = silent) -> N
     for endpoint in services.endpoints:
         missing = [number for number in kept if not endpoint.ready(number)]
         if missing:
+            # All of them: what was changed since it was loaded, a load loads again.
+            _require_as_written(kept, services.repository, services.records)
             progress(f"loading version {', '.join(map(str, missing))}")
             _load(release, endpoint, services.repository, services.records)
             for number in missing:
@@ -115,6 +119,26 @@ def load(release: Release, services: Services, progress: Progress = silent) -> N
         except InvalidRelease:
             take_out(release, services.repository, services.records)
             raise
+
+
+def _require_as_written(numbers: Sequence[int], repository: TritonRepository, log: Log) -> None:
+    """Refuse to have a server run what no program of this home has written.
+
+    A version of which nothing is on record was written by a program that kept no such record, and `prepare`
+    has since written it anew.
+
+    Raises
+    ------
+    InvalidRelease
+        If a version folder holds other files than were written once; the message names it.
+    """
+    for number in numbers:
+        written = [event.said.files for event in log.all(VersionWritten, release=number)]
+        if repository.digests(number) not in written:
+            raise InvalidRelease(
+                f"version {number} in the model repository is not as it was written: nothing is loaded. Find "
+                f"out who changed {repository.versions_folder / str(number)}, delete it, and repeat"
+            )
 
 
 def _load(release: Release, endpoint: Endpoint, repository: TritonRepository, log: Log) -> None:

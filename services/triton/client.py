@@ -6,14 +6,20 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput, InferResult
+from tritonclient.grpc import (
+    InferenceServerClient,
+    InferenceServerClientPlugin,
+    InferInput,
+    InferRequestedOutput,
+    InferResult,
+)
 from tritonclient.utils import InferenceServerException
 
 from models.contract import SEGMENTER, VOLUME_INPUT
@@ -33,6 +39,12 @@ UNCOMPRESSED = 1
 
 READY_SECONDS = 5.0
 """Longest wait for a readiness: on a node that died nobody refuses, and all who ask would hang."""
+
+KEY_HEADER = "triton-grpc-protocol-{}"
+"""Under which a key is sent, by the name it has in the server's flags (`deploy.triton.command`)."""
+
+_LOCKED = "This protocol is restricted"
+"""How Triton begins its answer to one without the key, which it calls UNAVAILABLE."""
 
 _UNAVAILABLE = ("UNAVAILABLE", "NOT_FOUND", "CANCELLED", "ABORTED")
 
@@ -68,6 +80,9 @@ class TritonSegmenter:
         How volumes reach the server.
     pid
         Of the server, the leader of its session, if it runs on this machine and is known.
+    keys
+        What is sent with every request, by name: ``serving``, by which volumes are answered, and ``release``,
+        by which releases are loaded.
     """
 
     def __init__(
@@ -78,6 +93,7 @@ class TritonSegmenter:
         pause_seconds: float = 0.5,
         transport: Transport = Transport.AUTO,
         pid: int | None = None,
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         self.url = url
         self._pid = pid
@@ -97,6 +113,8 @@ class TritonSegmenter:
         if not self._compresses:  # the server compresses for everyone who can take it
             options.append(("grpc.compression_enabled_algorithms_bitset", UNCOMPRESSED))
         self._client = InferenceServerClient(url, channel_args=options)
+        if keys:
+            self._client.register_plugin(_Keys(keys))
 
     def segment(self, hu: NDArray[np.int16], release: int, sampled: bool = False) -> Segmentation:
         """See `services.inference.port.Segmenter`."""
@@ -177,6 +195,15 @@ class TritonSegmenter:
 
         return self._ask("readiness", ready, READY_SECONDS)
 
+    def lives(self) -> bool:
+        """Tell whether the server answers that it is alive, which it does once its first loads have ended."""
+        try:
+            return self._ask(
+                "life", lambda timeout: bool(self._client.is_server_live(client_timeout=timeout))
+            )
+        except ServingFailed:
+            return False
+
     def load(self) -> None:
         """Load every version in the repository that is not loaded; those that serve go on serving.
 
@@ -225,7 +252,7 @@ class TritonSegmenter:
             except InferenceServerException as error:
                 failure = self._failure(what, error, seconds)
                 last = attempt == self._attempts or time.monotonic() + pause >= end
-                if last or "UNAVAILABLE" not in str(error.status()):
+                if last or "UNAVAILABLE" not in str(error.status()) or _locked(error):
                     raise failure from error
                 _log.warning("attempt %d of %d: %s", attempt, self._attempts, failure)
             time.sleep(pause)
@@ -239,6 +266,12 @@ class TritonSegmenter:
         refusal = refusal_in(message)
         if refusal is not None:
             return refusal
+        if _locked(error):
+            name = "release" if message.endswith("release'") else "serving"
+            return ServingRejected(
+                f"Triton at {self.url}, {what}: it asks for a key that this process does not have; "
+                f"set ORGANLOOP_TRITON_{name.upper()}_KEY to the server's"
+            )
         if status == "DEADLINE_EXCEEDED":
             return ServingTimedOut(f"Triton at {self.url}, {what}: no answer in {seconds:g} s")
         sentence = f"Triton at {self.url}, {what}: {message} ({status})"
@@ -246,6 +279,20 @@ class TritonSegmenter:
         if status in _UNAVAILABLE or message.startswith("Stub process"):
             return ServingUnavailable(sentence)
         return ServingRejected(sentence)
+
+
+class _Keys(InferenceServerClientPlugin):
+    """Sends the keys with every request."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        self._headers = {KEY_HEADER.format(name): key for name, key in keys.items()}
+
+    def __call__(self, request: Any) -> None:
+        request.headers.update(self._headers)
+
+
+def _locked(error: InferenceServerException) -> bool:
+    return str(error.message() or "").startswith(_LOCKED)
 
 
 def _unanswered(error: InferenceServerException) -> bool:

@@ -28,7 +28,9 @@ _log = logging.getLogger(__name__)
 
 
 def is_local(url: str) -> bool:
-    """Tell whether an address ``host:port`` names this host by its loopback."""
+    """Tell whether an address names this host: a socket, or ``host:port`` of its loopback."""
+    if url.startswith("unix:"):
+        return True
     host = url.rpartition(":")[0].strip("[]")
     try:
         return host == "localhost" or ip_address(host).is_loopback

@@ -22,7 +22,6 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import TaskRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import TaskRunSort
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydicom.uid import generate_uid
 
 from deploy.stack import up_and_down as stack
@@ -49,7 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A stack of its own, as `organloop up` starts it."""
     settings = Settings(home=tmp_path_factory.mktemp("home"))
     stack.up(settings, print)
-    with temporary_settings({PREFECT_API_URL: stack.prefect(settings).api_url}):
+    with stack.prefect(settings).start().used():
         yield settings
     stack.down(settings, print)
 

@@ -17,6 +17,7 @@ from deploy.cli.main import app
 from deploy.stack import up_and_down as stack
 from deploy.stack.archive import ArchiveServer
 from deploy.stack.local_process import NotInstalled
+from deploy.stack.prefect import Access
 from deploy.stack.worker import Worker
 from services.settings import Settings
 from tests.support.waiting import end_at_once
@@ -87,19 +88,18 @@ def organloop(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")  # no test waits for a poll
         stack.up(settings, lambda _: None)
-    yield Command(home, registered(str(stack.prefect(settings).api_url)))
+    yield Command(home, registered(stack.prefect(settings).start()))
     end_at_once(Worker(home).process)
     end_at_once(stack.triton_server(settings).process)
     end_at_once(stack.archive(settings).process)
     stack.down(settings, lambda _: None)
 
 
-def registered(api_url: str) -> frozenset[str]:
+def registered(access: Access) -> frozenset[str]:
     """Return the names of the deployments that a Prefect server knows."""
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
+    with access.used(), get_client(sync_client=True) as client:
         flows = {flow.id: flow.name for flow in client.read_flows()}
         return frozenset(f"{flows[one.flow_id]}/{one.name}" for one in client.read_deployments())
 

@@ -13,7 +13,6 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydicom import dcmread
 from typer.testing import CliRunner
 
@@ -44,7 +43,9 @@ def at_home(organloop: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Set
     """Flows of this process report to the stack's Prefect and work in its home."""
     settings = Settings(home=organloop.home)
     monkeypatch.setenv("ORGANLOOP_HOME", str(organloop.home))
-    with temporary_settings({PREFECT_API_URL: stack.prefect(settings).api_url}):
+    access = stack.prefect(settings).access
+    assert access is not None
+    with access.used():
         yield settings
 
 

@@ -14,6 +14,7 @@ from flows.audit.verify import export
 from flows.cases.erase import erase
 from flows.gate.gate_candidate import gate_candidate
 from flows.promotion import promote as promote_release
+from flows.serving.serve import write
 from services.records.entries.cases import Case, Purpose
 from services.records.store import open_records
 from services.releases.gate_reports import pictured
@@ -31,7 +32,7 @@ def promoted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of a site where release 2 was gated and promoted; made once and copied for each test."""
     services, endpoint = in_process_site(tmp_path_factory.mktemp("promoted") / "home")
     candidate = add_candidate(services, 2, {"liver": 1, "spleen": 3})
-    services.repository.write_version(candidate, services.releases)
+    write(candidate, services)
     endpoint.load()
     freeze_gate_set(services, endpoint, 10, spleen_truth=2)
     gate_candidate(2, services)

@@ -6,11 +6,16 @@ import json
 import threading
 import urllib.error
 import urllib.request
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from tritonclient.grpc.service_pb2 import ModelConfigResponse, ModelReadyResponse
+from tritonclient.grpc.service_pb2_grpc import (
+    GRPCInferenceServiceServicer,
+    add_GRPCInferenceServiceServicer_to_server,
+)
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
@@ -22,6 +27,7 @@ from deploy.stack.prefect import PrefectServer, wait_for_api
 from models.errors import StorageFailed
 from services.records.entries.releases import ReleaseState
 from services.settings import Settings
+from services.triton.client import TritonSegmenter
 from services.wiring import connect_in_process
 from tests.support.chart import ALL, of_kind, pods, render
 from tests.support.tiny_networks import publish_tiny
@@ -85,16 +91,17 @@ def test_flows_and_the_pool_of_the_chart_are_registered(tmp_path, prefect_home, 
         f"--job-template={template}" if one.startswith("--job-template") else one for one in container["args"]
     ]
     server = PrefectServer(prefect_home(tmp_path / "prefect"), 4230)
-    url = server.start()
+    access = server.start()
     try:
-        monkeypatch.setenv("PREFECT_API_URL", url)
+        for name, value in access.variables.items():
+            monkeypatch.setenv(name, value)
         monkeypatch.setenv("ORGANLOOP_HOME", str(tmp_path))
         monkeypatch.setenv("ORGANLOOP_TUNING_POOL", "organloop-tuning")
         for _ in range(2):
             done = CliRunner().invoke(app, ["register", "--json", *arguments])
             assert done.exit_code == 0, done.output
         names = json.loads(done.stdout)
-        with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+        with access.used(), get_client(sync_client=True) as client:
             pools = {pool.name: pool for pool in client.read_work_pools()}
             deployed = {name: client.read_deployment_by_name(name) for name in names}
     finally:
@@ -110,47 +117,41 @@ def test_flows_and_the_pool_of_the_chart_are_registered(tmp_path, prefect_home, 
     assert not deployed["nightly-tuning/organloop"].paused
 
 
-class FakeTriton:
-    """Answers the version-ready URL of what it is told to have loaded: a real one takes seconds to load."""
+class FakeTriton(GRPCInferenceServiceServicer):
+    """Answers whether what it is told to have loaded is ready: a real one takes seconds to load."""
 
     def __init__(self):
         self.loaded: set[int] = set()
         self.windows: set[int] | None = None
-        owner = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                versions = {f"/v2/models/organ_segmenter/versions/{n}" for n in owner.loaded}
-                ready = {f"{version}/ready" for version in versions}
-                ready |= {f"/v2/models/organ_window_{n}/ready" for n in owner.windows or ()}
-                config = {} if owner.windows is None else {"device": {"string_value": "a GPU"}}
-                known = self.path in ready or self.path in {f"{version}/config" for version in versions}
-                self.send_response(200 if known else 400)
-                self.end_headers()
-                if self.path.endswith("/config"):
-                    self.wfile.write(json.dumps({"name": "organ_segmenter", "parameters": config}).encode())
+    def ModelReady(self, asked, context):  # noqa: N802  the protocol's name
+        ready = {("organ_segmenter", str(n)) for n in self.loaded}
+        ready |= {(f"organ_window_{n}", "") for n in self.windows or ()}
+        return ModelReadyResponse(ready=(asked.name, asked.version) in ready)
 
-            def log_message(self, *_):
-                """Say nothing."""
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+    def ModelConfig(self, asked, context):  # noqa: N802  the protocol's name
+        answer = ModelConfigResponse()
+        if self.windows is not None:
+            answer.config.parameters["device"].string_value = "a GPU"
+        return answer
 
 
 @pytest.fixture
 def triton():
-    made = FakeTriton()
-    thread = threading.Thread(target=made.server.serve_forever, daemon=True)
-    thread.start()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-    thread.join()
+    fake = FakeTriton()
+    with ThreadPoolExecutor(2) as pool:
+        server = grpc.server(pool)
+        add_GRPCInferenceServiceServicer_to_server(fake, server)
+        fake.client = TritonSegmenter(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}", attempts=1)
+        server.start()
+        yield fake
+        fake.client.close()
+        server.stop(None).wait()
 
 
 def test_a_triton_is_ready_when_it_answers_for_the_incumbent_and_no_sooner(triton):
     incumbent: list[int | None] = [None]
-    readiness = Readiness(lambda: incumbent[0], triton.url)
+    readiness = Readiness(lambda: incumbent[0], triton.client)
     assert readiness.check() == (False, "no release is the incumbent yet")
     incumbent[0] = 2
     triton.loaded = {1}
@@ -162,7 +163,7 @@ def test_a_triton_is_ready_when_it_answers_for_the_incumbent_and_no_sooner(trito
 
 
 def test_on_a_gpu_server_the_incumbents_networks_must_be_ready_too(triton):
-    readiness = Readiness(lambda: 1, triton.url)
+    readiness = Readiness(lambda: 1, triton.client)
     triton.loaded, triton.windows = {1}, {2}
     ready, why = readiness.check()
     assert not ready
@@ -181,7 +182,7 @@ def test_records_that_are_away_take_no_triton_out_of_service(triton):
 
     triton.loaded = {1}
     away[0] = True
-    readiness = Readiness(incumbent, triton.url)
+    readiness = Readiness(incumbent, triton.client)
     assert readiness.check() == (False, "the incumbent is not known: away")
     away[0] = False
     assert readiness.check()[0]
@@ -203,7 +204,7 @@ def test_records_that_take_no_notice_hold_up_no_probe(triton, monkeypatch):
         return 1
 
     triton.loaded = {1}
-    readiness = Readiness(incumbent, triton.url)
+    readiness = Readiness(incumbent, triton.client)
     assert readiness.check()[0]
     hangs[0] = True
     monkeypatch.setattr(segmenter_ready, "RECORDS_SECONDS", 0.05)
@@ -216,7 +217,7 @@ def test_records_that_take_no_notice_hold_up_no_probe(triton, monkeypatch):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(segmenter_ready, "RECORDS_SECONDS", 0.0)
         never = threading.Event()
-        assert "have not answered in 0 s" in Readiness(lambda: never.wait(1) or 1, triton.url).check()[1]
+        assert "have not answered in 0 s" in Readiness(lambda: never.wait(1) or 1, triton.client).check()[1]
         never.set()
 
 
@@ -228,7 +229,7 @@ def test_a_probe_answers_before_the_chart_gives_it_up():
 
 def test_the_probe_is_answered_by_http(triton):
     triton.loaded = {1}
-    server = segmenter_ready.serve(Readiness(lambda: 1, triton.url), "127.0.0.1", 0)
+    server = segmenter_ready.serve(Readiness(lambda: 1, triton.client), "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     address = f"http://127.0.0.1:{server.server_port}"

@@ -15,7 +15,6 @@ from prefect.deployments import run_deployment
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running
 from pydicom import dcmread
 
@@ -49,28 +48,25 @@ NAMES = (
     "tune-heads/organloop",
     "train-release/organloop",
     "calibrate-release/organloop",
-    "promote-release/organloop",
-    "approve-release/organloop",
 )
 
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory, prefect_home):
     server = PrefectServer(prefect_home(tmp_path_factory.mktemp("prefect")), 4210)
-    url = server.start()
-    yield url
+    yield server.start()
     silence_prefect()
     server.stop()
 
 
 def test_registering_twice_leaves_each_deployment_once_and_tuning_at_two(api, tmp_path):
     settings = Settings(home=tmp_path)
-    assert register(api, settings, "Europe/Zurich") == register(api, settings, "Europe/Zurich") == NAMES
-    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+    with api.used(), get_client(sync_client=True) as client:
+        assert register(settings, "Europe/Zurich") == register(settings, "Europe/Zurich") == NAMES
         found = {name: client.read_deployment_by_name(name) for name in NAMES}
         assert len(client.read_deployments()) == len(NAMES)
     assert {one.work_pool_name for one in found.values()} == {WORK_POOL}
-    assert all(one.job_variables["env"]["ORGANLOOP_HOME"] == str(tmp_path) for one in found.values())
+    assert all(one.job_variables == {} for one in found.values())
     (schedule,) = found["nightly-tuning/organloop"].schedules
     assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 2 * * *", "Europe/Zurich")
     assert found["nightly-tuning/organloop"].global_concurrency_limit.limit == 1
@@ -85,13 +81,13 @@ def test_the_schedule_of_an_earlier_version_ends_with_its_deployment(api, tmp_pa
         pass
 
     deployment = RunnerDeployment.from_flow(earlier, "organloop", schedule=Cron("* * * * *"))
-    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
-        register(api, Settings(home=tmp_path))
+    with api.used(), get_client(sync_client=True) as client:
+        register(Settings(home=tmp_path))
         former = deployment.apply(work_pool_name=WORK_POOL)
         until(
             lambda: runs_of(client, former, "SCHEDULED"), "the earlier schedule plans runs", pause_seconds=0.5
         )
-        register(api, Settings(home=tmp_path))
+        register(Settings(home=tmp_path))
         assert runs_of(client, former, "SCHEDULED") == []
         with pytest.raises(ObjectNotFound):
             client.read_deployment_by_name("watch-arrivals/organloop")
@@ -104,9 +100,9 @@ def runs_of(client, deployment_id, state):
 
 
 def test_what_is_urgent_has_a_queue_before_the_others_and_learning_the_last(api, tmp_path):
-    for _ in range(2):
-        register(api, Settings(home=tmp_path))
-    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+    with api.used(), get_client(sync_client=True) as client:
+        for _ in range(2):
+            register(Settings(home=tmp_path))
         queues = client.read_work_queues(work_pool_name=WORK_POOL)
         found = {name: client.read_deployment_by_name(name).work_queue_name for name in NAMES}
     ordered = [queue.name for queue in sorted(queues, key=lambda queue: queue.priority)]
@@ -121,11 +117,8 @@ def test_what_is_urgent_has_a_queue_before_the_others_and_learning_the_last(api,
 
 @pytest.fixture
 def launcher(api, tmp_path):
-    register(api, Settings(home=tmp_path))
-    with (
-        temporary_settings({PREFECT_API_URL: api}),
-        closing(PrefectLauncher(longest_seconds=60)) as opened,
-    ):
+    with api.used(), closing(PrefectLauncher(longest_seconds=60)) as opened:
+        register(Settings(home=tmp_path))
         yield opened
 
 
@@ -189,13 +182,13 @@ def test_the_worker_of_the_stack_watches_by_itself(organloop):
 
 
 def test_a_worker_runs_what_is_started_from_a_deployment(organloop, ohif):
-    api = stack.prefect(Settings(home=organloop.home)).api_url
+    api = stack.prefect(Settings(home=organloop.home)).start()
     parameters = {
         "source": str(ohif / "saved-by-ohif.dcm"),
         "study": str(ohif / "ct"),
         "sent": str(ohif / "sent.dcm"),
     }
-    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+    with api.used(), get_client(sync_client=True) as client:
         run = run_deployment("ingest-correction/organloop", parameters=parameters, timeout=0)
         ended = until(lambda: ended_as(client, run.id), "the worker runs it", pause_seconds=0.2)
         assert ended.is_completed()
@@ -222,7 +215,7 @@ def test_a_saved_object_of_the_archive_is_enough_and_the_sums_are_shown(
     clean_archive.put(ohif / "ct", ohif / "sent.dcm", ohif / "saved-by-ohif.dcm")
     monkeypatch.setenv("ORGANLOOP_HOME", str(settings.home))
     monkeypatch.setenv("ORGANLOOP_ORTHANC_URL", clean_archive.url)
-    with temporary_settings({PREFECT_API_URL: api}):
+    with api.used():
         saved = dcmread(ohif / "saved-by-ohif.dcm", stop_before_pixels=True)
         document = ingest_correction(saved.SOPInstanceUID)
         stranger = ingest_correction("2.25.1")
@@ -240,7 +233,7 @@ def test_a_night_tunes_and_gates_once_and_a_quiet_night_is_no_error(api, tmp_pat
     monkeypatch.setattr(promotion, "connect", connect_in_process)
     monkeypatch.setenv("ORGANLOOP_HOME", str(tmp_path / "home"))
     site = open_site(tmp_path)
-    with temporary_settings({PREFECT_API_URL: api}):
+    with api.used():
         quiet = nightly_tuning()
         for seed in (1, 2, 3):
             site.correct(seed, "aorta")
@@ -261,8 +254,8 @@ def test_a_night_tunes_and_gates_once_and_a_quiet_night_is_no_error(api, tmp_pat
 
 
 def test_a_tuning_job_that_was_deleted_is_lost_and_one_without_an_end_is_told(api, tmp_path):
-    register(api, Settings(home=tmp_path))
-    with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+    with api.used(), get_client(sync_client=True) as client:
+        register(Settings(home=tmp_path))
         job = client.create_flow_run_from_deployment(client.read_deployment_by_name(nightly.TUNE).id).id
         with pytest.raises(nightly.TuningLost, match="did not end within 20 h"):
             nightly._completed(job, time.monotonic(), look_seconds=0)
@@ -276,16 +269,17 @@ def quick_settings(level: str, _: Settings) -> TuningSettings:
 
 def tuned_by_a_worker_that_dies_once(api, site) -> dict:
     """Let the night start its job; the first run of it is lost, the second one tunes."""
-    register(api, site.services.settings)
+    with api.used():
+        register(site.services.settings)
 
     def worker() -> None:
-        with temporary_settings({PREFECT_API_URL: api}):
+        with api.used():
             states_of(job_run(0), Running(), Crashed())
             second = job_run(1)
             tune_heads.tune(site.services, settings=quick_settings("auto", site.services.settings))
             states_of(second, Running(), Completed())
 
-    with ThreadPoolExecutor() as pool, temporary_settings({PREFECT_API_URL: api}):
+    with ThreadPoolExecutor() as pool, api.used():
         played = pool.submit(worker)
         document = nightly.tuned_on_pool("auto", site.services.settings, look_seconds=0.2)
         played.result()

@@ -12,6 +12,7 @@ import pytest
 
 from flows.gate.cost import PROBES
 from flows.gate.trial import policy, trial_of
+from flows.serving.serve import write
 from models.errors import Refused
 from models.gate.rescan import RESCANS
 from models.organs import organ
@@ -45,7 +46,7 @@ def site(tmp_path: Path) -> tuple[Services, InProcessEndpoint]:
 
 
 def loaded(services: Services, endpoint: InProcessEndpoint, number: int) -> None:
-    services.repository.write_version(services.releases.release(number), services.releases)
+    write(services.releases.release(number), services)
     endpoint.load()
 
 

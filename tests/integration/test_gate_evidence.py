@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from flows.gate.trial import STUDIES_OF_A_SITE, learnt_patients, served_sites
+from flows.serving.serve import write
 from models.errors import Refused, StorageFailed
 from models.inference.segmentation import Segmentation
 from services.records.entries.cases import Purpose, manifest_digest
@@ -37,7 +38,7 @@ BETTER = {"liver": 1, "spleen": 3}
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, InProcessEndpoint]:
     """The home of a site with a gate set and a candidate, release 2; made once and copied for each test."""
     services, endpoint = in_process_site(tmp_path_factory.mktemp("made"))
-    services.repository.write_version(add_candidate(services, 2, BETTER), services.releases)
+    write(add_candidate(services, 2, BETTER), services)
     endpoint.load()
     freeze_gate_set(services, endpoint, 10, spleen_truth=2)
     services.records.close()

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from deploy.stack.local_process import free_port
 from deploy.stack.triton import TritonServer
 from flows.launching import RunState
 from flows.segmentation.segment import segment
@@ -32,10 +31,10 @@ def test_a_study_whose_triton_is_killed_in_mid_request_is_finished_once_it_is_ba
 ) -> None:
     ct = write_short_phantom(tmp_path / "ct")
     hospital = open_hospital(open_site(tmp_path / "site"), clean_archive, ct, tmp_path / "hospital")
-    settings, port = hospital.services.settings, free_port(0)
-    server = TritonServer(settings.home / "triton", settings.triton_repository, ENVIRONMENT, ROOT, port)
+    settings = hospital.services.settings
+    server = TritonServer(settings.home / "triton", settings.triton_repository, ENVIRONMENT, ROOT)
     with thrown_away(server) as process:
-        client = TritonSegmenter(f"127.0.0.1:{port}", attempts=2, pause_seconds=0.1)
+        client = TritonSegmenter(process.url, attempts=2, pause_seconds=0.1)
         services = dataclasses.replace(hospital.services, segmenter=client, endpoints=(client,))
         hospital = dataclasses.replace(hospital, services=services, worker=Worker(services))
         hospital.push()
@@ -54,7 +53,7 @@ def test_a_study_whose_triton_is_killed_in_mid_request_is_finished_once_it_is_ba
             return infer(*given, **named)
 
         monkeypatch.setattr(client._client, "infer", ask)
-        with pytest.raises(ServingUnavailable, match=rf"Triton at 127.0.0.1:{port}, release 1"):
+        with pytest.raises(ServingUnavailable, match=rf"Triton at {process.url}, release 1"):
             segment(hospital.study_uid, None, services, organs=ORGANS)
         assert killed.is_set(), "it had the request until it was killed: it was stopped, and answers nobody"
         assert hospital.results() == []

@@ -14,6 +14,7 @@ from flows.gate.gate_candidate import organ_rows
 from flows.promotion import promote as promote_release
 from flows.promotion.roll_back import rollback
 from flows.segmentation.segment import segment
+from flows.serving.serve import write
 from models.corrections.ledger import INDEPENDENT
 from models.documents import from_json
 from models.errors import Refused
@@ -54,7 +55,7 @@ def publish(services: Services, number: int, parent: int, tuned: str, **seeds: i
 
 
 def load(services: Services, release: Release) -> None:
-    services.repository.write_version(release, services.releases)
+    write(release, services)
     services.endpoints[0].load()
 
 

@@ -17,7 +17,6 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.events import Event
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Pending, Running
 
 from deploy.runs.dead_runs import HEARTBEAT, SILENT_SECONDS, DeadRuns, _has_process
@@ -47,9 +46,9 @@ def api(tmp_path_factory, prefect_home):
     server = PrefectServer(prefect_home(tmp_path_factory.mktemp("prefect")), 4220)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL", "0.5")  # else seconds
-        url = server.start()
-    with temporary_settings({PREFECT_API_URL: url}):
-        yield url
+        access = server.start()
+    with access.used():
+        yield access
     server.stop()
 
 
@@ -84,15 +83,19 @@ def wait_for(condition, seconds=60):
 @pytest.mark.parametrize(("grace", "ends_in"), [("60", "COMPLETED"), ("1", "CRASHED")])
 def test_what_is_under_way_is_waited_for_and_else_reported(api, deployed, tmp_path, grace, ends_in):
     port = local_process.free_port(0)
-    env = os.environ | {
-        "PREFECT_API_URL": api,
-        "PYTHONPATH": str(deployed),
-        "PREFECT_WORKER_WEBSERVER_PORT": str(port),
-        "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
-        "PREFECT_WORKER_QUERY_SECONDS": "1",
-        "ORGANLOOP_HOME": str(tmp_path),
-    }
-    command = [sys.executable, "-m", "deploy.runs.pool_worker", "--queue", "default", "--at-once", "1"]
+    env = (
+        os.environ
+        | api.variables
+        | {
+            "PYTHONPATH": f"{deployed}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+            "PREFECT_WORKER_WEBSERVER_PORT": str(port),
+            "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "ORGANLOOP_HOME": str(tmp_path),
+        }
+    )
+    program = [sys.executable, "-m", "tests.support.own_flows_worker", "slow=slow_for_test.slow"]
+    command = [*program, "--queue", "default", "--at-once", "1"]
     go_on = tmp_path / "go-on"
     with (tmp_path / "log").open("w") as log:
         worker = subprocess.Popen([*command, "--grace-seconds", grace], env=env, stdout=log, stderr=log)

@@ -16,6 +16,7 @@ from flows.gate.trial import trial_of
 from flows.promotion import promote as promote_release
 from flows.promotion.promote import Promoted
 from flows.promotion.roll_back import rollback
+from flows.serving.serve import write
 from models.documents import to_json
 from models.errors import InvalidRelease, Refused, ServingFailed, ServingTimedOut, ServingUnavailable
 from models.gate.decide import decide_without_cases
@@ -241,7 +242,7 @@ def test_a_decision_against_an_earlier_incumbent_does_not_count(services: Servic
 
 def test_insufficient_evidence_does_not_pass(tmp_path: Path) -> None:
     services, endpoint = in_process_site(tmp_path)
-    services.repository.write_version(add_candidate(services, 2, BETTER), services.releases)
+    write(add_candidate(services, 2, BETTER), services)
     endpoint.load()
     freeze_gate_set(services, endpoint, 6, spleen_truth=2)
     gate_document(2, services)

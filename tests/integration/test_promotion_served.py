@@ -5,30 +5,29 @@ from __future__ import annotations
 import json
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+from prefect import flow
+from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from deploy.stack.prefect import PrefectServer
 from flows.promotion import promote as promote_release
-from flows.promotion.flow import approve_release
+from flows.promotion.flow import gate_task, publish_decision_task
+from flows.promotion.flow import promote_release as promote_release_flow
 from models.release import Release
 from services.records.entries.cases import Purpose
 from services.records.entries.releases import ReleaseState
 from services.settings import Settings
 from services.wiring import Services, connect
 from tests.support.neighbours import silence_prefect
+from tests.support.prefect_api import ask
 from tests.support.promotion import (
     add_candidate,
     add_gate_case,
@@ -36,9 +35,8 @@ from tests.support.promotion import (
     record_candidate,
     small_canary,
 )
-from tests.support.serving import Serving
+from tests.support.serving import Serving, put_on_record
 from tests.support.tiny_networks import noisy_body
-from tests.support.waiting import GUARD_SECONDS, until
 
 GOOD, WORSE, CORRUPT, NEXT, RUINS, BYTE, LEAKS = range(21, 28)
 WHO = ("--approver", "Dr B", "--reason", "better spleens at site B")
@@ -57,6 +55,7 @@ def site(serving: Serving, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     add_candidate(services, GOOD, {"liver": 1, "spleen": 7})
     add_candidate(services, WORSE, {"liver": 1, "spleen": 9})
     serving.repository.write_version(serving.store.release(GOOD), serving.store)
+    put_on_record(services)
     freeze_gate_set(services, serving.in_process, 12, spleen_truth=GOOD)
     serving.repository.remove_version(GOOD)
     yield services
@@ -166,6 +165,7 @@ def other_home(serving: Serving, home: Path) -> Services:
     services = connect(Settings(home=home, triton_url=serving.triton.url))
     services.records.set_incumbent(1, approver="IT", reason="first release")
     serving.repository.write_version(services.releases.release(GOOD), serving.store)
+    put_on_record(services)
     return services
 
 
@@ -240,7 +240,7 @@ def test_a_corrupt_candidate_never_disturbs_the_incumbent(site: Services, servin
     serving.triton.load()  # nothing is in the way of the next one
 
 
-def test_a_flow_gates_waits_for_a_person_and_promotes_and_prefect_shows_it(
+def test_prefect_shows_what_the_gate_decided_and_who_promoted_and_why(
     site: Services,
     tmp_path: Path,
     prefect_home: Callable[[Path], Path],
@@ -258,66 +258,24 @@ def test_a_flow_gates_waits_for_a_person_and_promotes_and_prefect_shows_it(
         promote_release, "require_canary", lambda *asked: whole(*asked[:3], canary=small_canary)
     )
     server = PrefectServer(prefect_home(tmp_path / "prefect"), 0)
-    api = server.start()
+    access = server.start()
 
-    def worker() -> dict[str, Any]:
-        # What is logged would be kept for servers that have ended, of earlier tests too, and waited for.
-        with temporary_settings({PREFECT_API_URL: api, PREFECT_LOGGING_TO_API_ENABLED: False}):
-            return approve_release(NEXT)
+    @flow(name="gate")
+    def gate() -> None:
+        publish_decision_task(gate_task(NEXT))
 
     try:
-        with ThreadPoolExecutor() as pool:
-            run = pool.submit(worker)
-            waiting = paused(api, run)
+        # What is logged would be kept for servers that have ended, of earlier tests too, and waited for.
+        with access.used(), temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}):
+            gate()
             assert site.records.release_states()[NEXT] is ReleaseState.NEEDS_APPROVAL
             assert site.records.incumbent() == 1
-            person = {"approver": "Dr P", "reason": "read the report"}
-            resumed(api, waiting, person)
-            document = run.result()
+            document = promote_release_flow(NEXT, "Dr P", "read the report")
         shown = {"gate-decision", "gate-differences", "gate-bootstrap", "gate-organs", "incumbent"}
-        assert {one["key"] for one in ask(api, "artifacts/filter", {})} == shown
+        assert {one["key"] for one in ask(access, "artifacts/filter")} == shown
     finally:
         silence_prefect()
         server.stop()
     assert (document.release, document.replaced, document.approver) == (NEXT, 1, "Dr P")
     assert site.records.incumbent() == NEXT
     assert site.records.release_states()[NEXT] is ReleaseState.PROMOTED
-
-
-def paused(api: str, run: Future[dict[str, Any]]) -> str:
-    """Return the flow run that waits for a person, as soon as one does."""
-    wanted = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
-
-    def found() -> Any:
-        if run.done():
-            pytest.fail(f"the flow has ended: {run.result()}")
-        return ask(api, "flow_runs/filter", wanted)
-
-    return str(until(found, "a run waits for a person")[0]["id"])
-
-
-def resumed(api: str, run: str, person: dict[str, str]) -> None:
-    """Answer for a person; a run that has only just paused may not take it yet, and says so."""
-
-    def taken() -> bool:
-        return ask(api, f"flow_runs/{run}/resume", {"run_input": person})["status"] == "ACCEPT"
-
-    until(taken, "the run takes the answer")
-
-
-def ask(api: str, path: str, question: dict[str, Any]) -> Any:
-    """Ask a Prefect server; one whose database is busy says so, and is asked again."""
-    request = urllib.request.Request(
-        f"{api}/{path}", json.dumps(question).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
-
-    def answered() -> list[Any]:
-        try:
-            with urllib.request.urlopen(request, timeout=GUARD_SECONDS) as answer:
-                return [json.load(answer)]
-        except urllib.error.HTTPError as error:
-            if error.code == HTTPStatus.SERVICE_UNAVAILABLE:
-                return []
-            raise
-
-    return until(answered, f"the server answers about {path}")[0]

@@ -6,14 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 from deploy.stack import up_and_down as stack
 from services.settings import Settings
 from tests.integration.conftest import Command
-from tests.support.waiting import GUARD_SECONDS
+from tests.support.prefect_api import ask
 
 SCRIPT = """
 import json, sys
@@ -24,25 +22,14 @@ print(json.dumps(to_json(segment_study(Path(sys.argv[1]), Path(sys.argv[2])))))
 """
 
 
-def ask(api: str, path: str, **filters: Any) -> Any:
-    request = urllib.request.Request(
-        f"{api}/{path}",
-        data=json.dumps(filters).encode(),
-        headers={"Content-Type": "application/json"},
-        method="POST",
-    )
-    with urllib.request.urlopen(request, timeout=GUARD_SECONDS) as answer:
-        return json.load(answer)
-
-
 def test_the_flow_segments_and_shows_its_findings_in_prefect(
     organloop: Command, phantom_study: Path, tmp_path: Path
 ) -> None:
-    api = stack.prefect(Settings(home=organloop.home)).api_url
-    assert api is not None
+    access = stack.prefect(Settings(home=organloop.home)).access
+    assert access is not None
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(phantom_study / "ct"), str(tmp_path / "out")],
-        env=os.environ | {"ORGANLOOP_HOME": str(organloop.home), "PREFECT_API_URL": api},
+        env=os.environ | access.variables | {"ORGANLOOP_HOME": str(organloop.home)},
         capture_output=True,
         text=True,
         check=False,
@@ -50,9 +37,9 @@ def test_the_flow_segments_and_shows_its_findings_in_prefect(
     assert run.returncode == 0, run.stderr
     document = json.loads(run.stdout.splitlines()[-1])
     assert all(Path(one["path"]).is_file() for one in document["objects"])
-    runs = ask(api, "flow_runs/filter", flows={"name": {"any_": ["segment-study"]}})
+    runs = ask(access, "flow_runs/filter", flows={"name": {"any_": ["segment-study"]}})
     (ours,) = (one for one in runs if one["parameters"]["source"] == str(phantom_study / "ct"))
     assert ours["state_type"] == "COMPLETED"
-    (artifact,) = ask(api, "artifacts/filter", flow_runs={"id": {"any_": [ours["id"]]}})
+    (artifact,) = ask(access, "artifacts/filter", flow_runs={"id": {"any_": [ours["id"]]}})
     assert artifact["key"] == "findings"
     assert document["study_uid"] in artifact["description"]

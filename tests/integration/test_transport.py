@@ -34,7 +34,7 @@ OVERHEAD = 30_000
 def relay(serving: Serving) -> Iterator[Relay]:
     process = serving.server.process
     assert process is not None
-    with Relay(process.grpc_port) as relay:
+    with Relay(process.url.removeprefix("unix:")) as relay:
         yield relay
 
 

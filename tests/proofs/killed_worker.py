@@ -10,6 +10,7 @@ from prefect.workers.process import ProcessWorker
 
 from deploy.runs import dead_runs, pool_worker, warm_runs
 from flows.arrivals import loop as arrival_loop
+from tests.support.own_flows_worker import know
 
 
 async def die(*_: Any, **__: Any) -> None:
@@ -31,6 +32,8 @@ if killed_at == "starting":
     warm_runs.run_forked = die  # type: ignore[assignment]
 dead_runs.SILENT_SECONDS = 10.0
 arrival_loop.FREE_SECONDS = 2.0
+
+know("night", "night_for_proof.night")
 
 if __name__ == "__main__":
     pool_worker.main()

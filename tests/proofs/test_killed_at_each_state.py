@@ -18,7 +18,6 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
 from deploy.runs.deployments import ONE_AT_A_TIME
@@ -49,7 +48,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.server = PrefectServer(folder / "prefect", PORT)
-        self.url = self.server.start()
+        self.access = self.server.start()
         self.number = 0
 
     def deploy(self) -> None:
@@ -64,14 +63,17 @@ class Site:
 
     @contextmanager
     def worker(self, killed_at: str = "") -> Iterator[subprocess.Popen[bytes]]:
-        env = os.environ | {
-            "PREFECT_API_URL": self.url,
-            "PYTHONPATH": f"{self.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
-            "ORGANLOOP_HOME": str(self.folder / "home"),
-            "ORGANLOOP_TRITON_URL": "127.0.0.1:9",
-            "KILLED_AT": killed_at,
-        }
+        env = (
+            os.environ
+            | self.access.variables
+            | {
+                "PYTHONPATH": f"{self.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+                "PREFECT_WORKER_QUERY_SECONDS": "1",
+                "ORGANLOOP_HOME": str(self.folder / "home"),
+                "ORGANLOOP_TRITON_URL": "127.0.0.1:9",
+                "KILLED_AT": killed_at,
+            }
+        )
         command = [sys.executable, "-m", "tests.proofs.killed_worker", "--queue", "default", "--at-once", "2"]
         with (self.folder / "worker.log").open("ab") as log:
             process = subprocess.Popen(
@@ -134,7 +136,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site = Site(tmp_path_factory.mktemp("killed"))
-    with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_API_URL: site.url}):
+    with pytest.MonkeyPatch.context() as patch, site.access.used():
         patch.syspath_prepend(str(site.folder))
         site.deploy()
         yield site

@@ -119,7 +119,7 @@ def main() -> None:
             raise result.exception
         ended[verb] = result.exit_code
         if verb == "up":
-            os.environ["PREFECT_API_URL"] = str(stack.prefect(settings).api_url)
+            os.environ |= stack.prefect(settings).start().variables
             _store(settings, folder / "ct-1")
     (folder / "ended.json").write_text(json.dumps(ended))
 
@@ -147,23 +147,20 @@ def _ask_every_server(settings: Settings) -> None:
     if parts["viewer"]:
         for page in ("/", "/app-config.js", "/dicom-web/studies"):
             get(parts["viewer"] + page)
-    triton = stack.triton_server(settings).process
-    if triton is not None:
-        get(f"http://127.0.0.1:{triton.http_port}/v2")
-        get(f"http://127.0.0.1:{triton.metrics_port}/metrics")
-    api = parts["prefect"]
-    ask_prefect(api)
-    while get(f"{api}/work_pools/organloop/workers/filter", b"{}") == b"[]":
+    from tests.support.prefect_api import ask  # after ours: Prefect asks at its import whether it may tell
+
+    access = stack.prefect(settings).start()
+    ask_prefect(access)
+    while ask(access, "work_pools/organloop/workers/filter") == []:
         time.sleep(0.2)  # the stack's worker is still starting
 
 
 def _run_in_worker(settings: Settings, folder: Path) -> None:
     """Let the stack's worker segment a study, as one that has arrived."""
     from prefect.deployments import run_deployment  # after ours: it asks at its import whether it may tell
-    from prefect.settings import PREFECT_API_URL, temporary_settings
 
     told = {"source": str(folder / "ct-1"), "out": str(folder / "out")}
-    with temporary_settings({PREFECT_API_URL: str(stack.prefect(settings).api_url)}):
+    with stack.prefect(settings).start().used():
         run = run_deployment("segment-study/organloop", parameters=told, poll_interval=1)
     if not run.state.is_completed():
         raise AssertionError(f"the worker's run: {run.state}")

@@ -17,6 +17,7 @@ from deploy.demo.simulated_reader import save_like_ohif
 from flows.corrections.ingest import ingest, memory_of
 from flows.corrections.report import Ingested, NotTaken
 from flows.segmentation.segment import segment
+from flows.serving.serve import write
 from flows.tuning.tune import tune
 from models.calibration import Calibration, DomainReference, OrganCalibration
 from models.contract import ModelContract
@@ -129,7 +130,7 @@ def _first_site(spacing_mm: float) -> Site:
         services.releases.add_head(content)
     export_release(release, services.releases, threads=THREADS)
     services.releases.publish(release)
-    services.repository.write_version(release, services.releases)
+    write(release, services)
     services.records.set_incumbent(1, approver="test", reason="first")
     services.segmenter.profile(1)  # compiled
     return Site(services, folder)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flows.gate.gate_candidate import gate_candidate
 from flows.progress import Progress, silent
+from flows.serving.serve import write
 from models.contract import ModelContract
 from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.documents import to_json
@@ -104,9 +105,11 @@ def in_process_site(
     if compiled is not None:
         endpoint.share(compiled)
     store = ReleaseStore(settings.release_store)
-    repository.write_version(publish_tiny(store, 1, {"liver": 1, "spleen": 2}), store)
+    release = publish_tiny(store, 1, {"liver": 1, "spleen": 2})
+    services = site_of(settings, store, repository, endpoint)
+    write(release, services)
     endpoint.load()
-    return site_of(settings, store, repository, endpoint), endpoint
+    return services, endpoint
 
 
 def site_of(
@@ -220,7 +223,7 @@ def gated_site(home: Path, cases: int) -> Gated:
     """Make a site whose candidate, release 2, passed the gate; return its home, closed, and its server."""
     services, endpoint = in_process_site(home)
     candidate = add_candidate(services, 2, BETTER)
-    services.repository.write_version(candidate, services.releases)
+    write(candidate, services)
     endpoint.load()
     freeze_gate_set(services, endpoint, cases, spleen_truth=2)
     gate_candidate(2, services)

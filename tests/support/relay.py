@@ -8,7 +8,7 @@ import threading
 
 
 class Relay:
-    """Forwards 127.0.0.1 to a server on this host; as a context manager it stops at the end.
+    """Forwards 127.0.0.1 to a server's socket on this host; as a context manager it stops at the end.
 
     Attributes
     ----------
@@ -18,8 +18,8 @@ class Relay:
         Bytes to the server and from it so far.
     """
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, path: str) -> None:
+        self._path = path
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._open: list[socket.socket] = [self._listener]
         self.url = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -39,7 +39,8 @@ class Relay:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._port))
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self._path)
                 self._open += [near, far]
                 for pair in ((near, far, "up"), (far, near, "down")):
                     threading.Thread(target=self._pass_on, args=pair, daemon=True).start()

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from deploy.stack.triton import TritonProcess, TritonServer
+from flows.serving.serve import write
 from services.inference.engine import InProcessSegmenter
 from services.releases.store import ReleaseStore
 from services.triton.client import TritonSegmenter
 from services.triton.repository import TritonRepository
+from services.wiring import Services
 from tests.conftest import ROOT
 from tests.support.tiny_networks import publish_tiny
 from tests.support.waiting import GUARD_SECONDS, end_at_once
@@ -53,6 +55,12 @@ def thrown_away(server: TritonServer) -> Iterator[TritonProcess]:
     finally:
         end_at_once(server.process)
         server.stop()
+
+
+def put_on_record(services: Services) -> None:
+    """Have a home's records know the versions in the repository that it was given."""
+    for number in services.repository.versions():
+        write(services.releases.release(number), services)
 
 
 @contextmanager

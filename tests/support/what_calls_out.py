@@ -10,9 +10,10 @@ import importlib
 import pkgutil
 import sys
 import urllib.request
+from base64 import b64encode
 from pathlib import Path
 
-from deploy.stack.prefect import PrefectServer
+from deploy.stack.prefect import Access, PrefectServer
 from tests.support.waiting import GUARD_SECONDS
 
 
@@ -25,16 +26,19 @@ def import_everything() -> None:
                 importlib.import_module(module.name)
 
 
-def ask_prefect(api: str) -> None:
+def ask_prefect(access: Access) -> None:
     """Ask a Prefect server for what browsers do."""
+    address = access.url.removesuffix("/api")
     for page in ("/", "/ui-settings", "/api/admin/version"):
-        get(api.removesuffix("/api") + page)
-    get(f"{api}/collections/views/aggregate-worker-metadata")  # as its page of work pools does
+        get(address + page, auth=access.auth)
+    # As its page of work pools does.
+    get(f"{access.url}/collections/views/aggregate-worker-metadata", auth=access.auth)
 
 
-def get(url: str, body: bytes | None = None) -> bytes:
-    """Return what a server answers."""
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body == b"{}" else {})
+def get(url: str, body: bytes | None = None, auth: str = "") -> bytes:
+    """Return what a server answers, asked with ``user:password`` where it is given."""
+    headers = {"Authorization": f"Basic {b64encode(auth.encode()).decode()}"} if auth else {}
+    request = urllib.request.Request(url, body, headers)
     with urllib.request.urlopen(request, timeout=GUARD_SECONDS) as answer:
         return bytes(answer.read())
 
@@ -43,17 +47,16 @@ def main() -> None:
     """Import everything, and let Prefect work."""
     import_everything()
     from prefect import flow  # after ours: it asks at its import whether it may tell
-    from prefect.settings import PREFECT_API_URL, temporary_settings
 
     @flow
     def nothing() -> str:
         return "done"
 
     server = PrefectServer(Path(sys.argv[1]) / "prefect", 0)
-    api = server.start()
-    with temporary_settings({PREFECT_API_URL: api}):
+    access = server.start()
+    with access.used():
         assert nothing() == "done"
-    ask_prefect(api)
+    ask_prefect(access)
     server.stop()
 
 

@@ -70,7 +70,8 @@ def test_a_note_of_an_earlier_program_is_read(tmp_path):
     assert worker.process.program == ""
     assert prefect.process is not None
     assert prefect.process.url == "http://127.0.0.1:9/api"
-    assert prefect.api_url is None  # it does not answer
+    assert prefect.access is None  # it does not answer
+    assert not prefect.process.locked
     Sleeper(tmp_path / "mine").stop()
     assert (worker.process, prefect.process) == (None, None)
 
