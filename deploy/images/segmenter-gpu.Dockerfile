@@ -10,7 +10,7 @@ COPY deploy/images/install.sh deploy/images/sbom.py /opt/build/
 RUN --mount=type=secret,id=pip_config --mount=type=secret,id=certificates \
     python3 -m pip install --quiet --target /opt/build/virtualenv virtualenv \
     && PYTHONPATH=/opt/build/virtualenv python3 -m virtualenv --quiet /opt/venv \
-    && /opt/build/install.sh 'numpy==1.26.4' 'scipy==1.17.1' \
+    && /opt/build/install.sh 'numpy==1.26.4' 'scipy==1.17.1' 'grpcio==1.85.1' 'typing_extensions==4.16.0' \
     && /opt/venv/bin/python -m pip uninstall --quiet --yes setuptools wheel pip
 WORKDIR /opt/organloop
 COPY LICENSE ./
@@ -19,7 +19,7 @@ COPY services/__init__.py services/files.py services/
 COPY services/inference services/inference
 COPY services/releases services/releases
 COPY deploy/__init__.py deploy/
-COPY deploy/containers/__init__.py deploy/containers/health.py deploy/containers/segmenter.py deploy/containers/
+COPY deploy/containers/__init__.py deploy/containers/segmenter.py deploy/containers/segmenter_alive.py deploy/containers/
 COPY deploy/triton deploy/triton
 RUN /opt/venv/bin/python -m compileall -q models services deploy
 
@@ -57,8 +57,8 @@ ENV OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive \
     PYTHONDONTWRITEBYTECODE=1
 WORKDIR /opt/organloop
 USER 10001:10001
-EXPOSE 8000 8001 8002
+EXPOSE 8001
 HEALTHCHECK --interval=15s --timeout=5s --start-period=300s --retries=3 \
-    CMD ["python3", "-m", "deploy.containers.health", "http://127.0.0.1:8000/v2/health/live"]
+    CMD ["python3", "-m", "deploy.containers.segmenter_alive"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["python3", "-m", "deploy.containers.segmenter"]

@@ -12,6 +12,7 @@ COPY constraints-triton.txt /opt/build/
 RUN --mount=type=secret,id=pip_config --mount=type=secret,id=certificates \
     python3.11 -m venv /opt/venv \
     && /opt/build/install.sh --no-deps --requirement /opt/build/constraints-triton.txt \
+        grpcio==1.85.1 typing_extensions==4.16.0 \
     && packages=/opt/venv/lib/python3.11/site-packages \
     && mkdir /opt/tritonserver \
     && cp -a $packages/pytriton/tritonserver/bin $packages/pytriton/tritonserver/backends /opt/tritonserver/ \
@@ -26,7 +27,7 @@ COPY models models
 COPY services/__init__.py services/__init__.py
 COPY services/inference services/inference
 COPY deploy/__init__.py deploy/
-COPY deploy/containers/__init__.py deploy/containers/health.py deploy/containers/segmenter.py deploy/containers/
+COPY deploy/containers/__init__.py deploy/containers/segmenter.py deploy/containers/segmenter_alive.py deploy/containers/
 COPY deploy/triton/__init__.py deploy/triton/command.py deploy/triton/
 RUN /opt/venv/bin/python -m compileall -q models services deploy
 
@@ -65,9 +66,9 @@ ENV OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=passive \
     PYTHONDONTWRITEBYTECODE=1
 WORKDIR /opt/organloop
 USER 10001:10001
-EXPOSE 8000 8001 8002
-# The HTTP end opens once the first releases are loaded or have failed to.
+EXPOSE 8001
+# It listens once the first releases are loaded or have failed to.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=180s --retries=3 \
-    CMD ["python3", "-m", "deploy.containers.health", "http://127.0.0.1:8000/v2/health/live"]
+    CMD ["python3", "-m", "deploy.containers.segmenter_alive"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["python3", "-m", "deploy.containers.segmenter"]

@@ -37,7 +37,7 @@ class JobConfiguration(KubernetesWorkerJobConfiguration):
         client: PrefectClient | None = None,
     ) -> JobConfiguration:
         """Return the configuration of the file; template and values of the server are left aside."""
-        made: JobConfiguration = await super().from_template_and_values(cls.template, {}, client)
+        made: JobConfiguration = await super().from_template_and_values(cls.template, {}, client=client)
         return made
 
     def prepare_for_flow_run(
@@ -49,16 +49,9 @@ class JobConfiguration(KubernetesWorkerJobConfiguration):
         worker_name: str | None = None,
         worker_id: UUID | None = None,
     ) -> None:
-        """Fill in what the engine asks for; raises `UnknownFlow` for a run that is none of ours."""
-        given: Any = self.env
-        self.env = dict(given) | variables_of(flow)
+        """Fill in which run it is; raises `UnknownFlow` for one that no job of ours would run."""
+        variables_of(flow)
         super().prepare_for_flow_run(flow_run, deployment, flow, work_pool, worker_name, worker_id=worker_id)
-
-
-class JobLauncher(KubernetesWorker):
-    """Starts the jobs of one pool, and watches them."""
-
-    job_configuration = JobConfiguration
 
 
 def main() -> None:
@@ -68,7 +61,8 @@ def main() -> None:
     parser.add_argument("--template", required=True, type=Path, help="base job template (JSON)")
     asked = parser.parse_args()
     JobConfiguration.template = json.loads(asked.template.read_bytes())
-    launcher = JobLauncher(work_pool_name=asked.pool, create_pool_if_not_found=False)
+    launcher = KubernetesWorker(work_pool_name=asked.pool, create_pool_if_not_found=False)
+    launcher.job_configuration = JobConfiguration  # a class of its own would take the place of Prefect's
     asyncio.run(launcher.start(with_healthcheck=True))
 
 

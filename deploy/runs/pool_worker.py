@@ -40,10 +40,6 @@ TRY_SECONDS = 2.0
 _log = logging.getLogger("deploy.runs.pool_worker")
 
 
-class _Worker(ProcessWorker):
-    job_configuration = ForkConfiguration
-
-
 class PoolWorker:
     """One worker of a process pool.
 
@@ -66,7 +62,10 @@ class PoolWorker:
     ) -> None:
         self.name = worker_name(pool)
         self._settings = settings
-        self._worker = _Worker(name=self.name, work_pool_name=pool, work_queues=list(queues), limit=at_once)
+        self._worker = ProcessWorker(
+            name=self.name, work_pool_name=pool, work_queues=list(queues), limit=at_once
+        )
+        self._worker.job_configuration = ForkConfiguration
         self._grace = grace_seconds
         self._asked_to_end = asyncio.Event()
         self._watch_ended = Event()

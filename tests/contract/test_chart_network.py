@@ -46,7 +46,7 @@ def test_the_paths_inside_are_these_and_open_at_both_ends(found):
     components = {pod.component for pod in pods(found)}
     wanted = {
         *((one, "prefect", 4200) for one in ("worker", "register", "launcher", "tuning-job", "test")),
-        *((one, "triton", 8001) for one in ("worker", "tuning-job")),
+        ("worker", "triton", 8001),
         ("test", "triton", 8080),
         *((one, "gateway", 8443) for one in ("worker", "viewer", "test")),
     }

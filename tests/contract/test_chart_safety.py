@@ -131,16 +131,18 @@ def test_nothing_secret_is_in_the_release(found):
 
 def test_a_container_is_given_the_passwords_it_asks_with_and_no_others():
     prefect, database, archive = {"prefect-auth"}, {"database-password"}, {"archive-user", "archive-password"}
+    serving, release = {"triton-serving-key"}, {"triton-release-key"}
     wanted = {
-        "worker": prefect | database | archive,
+        "worker": prefect | database | archive | serving | release,
+        "triton": serving | release,
         "prefect-job": prefect | database,
         "launcher": prefect,
         "register": prefect,
         "prefect": prefect | database,
         "prepare": database,
         "prepare-records": database,
-        "ready": database,
-        "metrics": database,
+        "ready": database | serving,
+        "metrics": database | serving,
         "backup": database,
         "postgres": database,
         "orthanc": archive,

@@ -90,6 +90,14 @@ env: {{ . | nindent 2 }}
 - name: PREFECT_API_AUTH_STRING
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: prefect-auth}}
 {{- end }}
+{{- if has "serving" .secrets }}
+- name: ORGANLOOP_TRITON_SERVING_KEY  # has volumes answered
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: triton-serving-key}}
+{{- end }}
+{{- if has "release" .secrets }}
+- name: ORGANLOOP_TRITON_RELEASE_KEY  # has releases loaded
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: triton-release-key}}
+{{- end }}
 {{- if has "archive" .secrets }}
 - name: ORGANLOOP_ARCHIVE_USER
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: archive-user}}

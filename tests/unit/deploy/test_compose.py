@@ -11,6 +11,7 @@ import tomllib
 import pytest
 import yaml
 
+from deploy.containers import with_prefect_password
 from services.settings import Settings
 from tests.conftest import ROOT
 
@@ -37,7 +38,8 @@ def test_every_setting_it_sets_exists():
 def test_its_secrets_are_settings_or_another_programs_and_files_git_leaves_alone():
     files = {name: secret["file"] for name, secret in COMPOSE["secrets"].items()}
     settings = {name.removeprefix("organloop_") for name in files if name.startswith("organloop_")}
-    assert settings == {"database_url", "archive_password"} <= set(Settings.model_fields)
+    wanted = {"database_url", "archive_password", "triton_serving_key", "triton_release_key"}
+    assert settings == wanted <= set(Settings.model_fields)
     assert all(file.startswith("./compose/secrets/") for file in files.values())
     assert "deploy/compose/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
 
@@ -67,6 +69,56 @@ def test_a_service_can_do_no_more_than_it_must(name):
 def test_a_service_that_stays_says_whether_it_is_well(name):
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
     assert SERVICES[name]["restart"] == "unless-stopped"
+
+
+def test_a_service_is_given_the_secrets_it_asks_with_and_no_others():
+    keys = {"organloop_triton_serving_key", "organloop_triton_release_key"}
+    wanted = {
+        "database": {"database_password"},
+        "archive": {"archive_users"},
+        "prefect": {"prefect_auth"},
+        "register": {"prefect_auth"},
+        "prepare": {"organloop_database_url"},
+        "segmenter": keys,
+        "worker": {"organloop_database_url", "organloop_archive_password", "prefect_auth"} | keys,
+        "tuner": {"organloop_database_url", "prefect_auth"},
+        "backup": {"organloop_database_url"},
+        "restore": {"organloop_database_url"},
+    }
+    given = {
+        name: {one if isinstance(one, str) else one["source"] for one in service.get("secrets", ())}
+        for name, service in SERVICES.items()
+    }
+    assert {name: secrets for name, secrets in given.items() if secrets} == wanted
+
+
+def test_who_asks_prefect_or_is_it_has_its_password_from_the_file():
+    asking = {name for name, one in SERVICES.items() if "prefect_auth" in one.get("secrets", ())}
+    for name in asking:
+        assert SERVICES[name]["command"][:3] == ["python", "-m", "deploy.containers.with_prefect_password"]
+
+
+@pytest.mark.parametrize(("content", "reason"), [(None, "make-secrets makes it"), ("\n", "is empty")])
+def test_no_prefect_server_starts_without_a_password(tmp_path, monkeypatch, content, reason):
+    monkeypatch.setattr(with_prefect_password, "SECRET", tmp_path / "prefect_auth")
+    if content is not None:
+        (tmp_path / "prefect_auth").write_text(content)
+    with pytest.raises(SystemExit, match=reason):
+        with_prefect_password.main()
+
+
+def test_the_password_is_in_the_environment_of_the_command_it_becomes(tmp_path):
+    (tmp_path / "prefect_auth").write_text("organloop:word\n")
+    code = (
+        "import pathlib, sys; from deploy.containers import with_prefect_password as it; "
+        f"it.SECRET = pathlib.Path({str(tmp_path / 'prefect_auth')!r}); it.main()"
+    )
+    names = ("PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING")
+    ask = f"import os; print(*(os.environ[name] for name in {names}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, sys.executable, "-c", ask], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stdout == "organloop:word organloop:word\n", done.stderr
 
 
 def test_the_backup_reads_what_the_workers_write_and_may_change_none_of_it():
@@ -137,6 +189,9 @@ def test_secrets_are_made_once_and_fit_each_other(tmp_path):
             "database_password",
             "organloop_database_url",
             "organloop_archive_password",
+            "prefect_auth",
+            "organloop_triton_serving_key",
+            "organloop_triton_release_key",
             "archive_users.json",
         )
     ]

@@ -1,34 +1,20 @@
-{{/* Prefect's base job template. Prefect fills in what stands between braces in quotes. */}}
+{{/* Prefect's base job template, in which nothing is left for a deployment or a run to choose. */}}
 {{- define "organloop.tuning.template" -}}
 {{- $this := dict "root" . "component" "tuning-job" -}}
 {{- $resources := deepCopy .Values.tuning.resources -}}
 {{- if gt (int .Values.tuning.gpus) 0 }}{{ $_ := set $resources.limits .Values.tuning.gpuResource (int .Values.tuning.gpus) }}{{ end -}}
-variables:
-  type: object
-  properties:
-    name: {type: string, default: {{ .Release.Name }}-tuning}
-    namespace: {type: string, default: {{ .Release.Namespace }}}
-    command: {type: string}
-    labels: {type: object, additionalProperties: {type: string}}
-    annotations: {type: object, additionalProperties: {type: string}}
-    env: {type: object, additionalProperties: {type: string}}
+variables: {type: object, properties: {}, additionalProperties: false}
 job_configuration:
-  name: {{ `"{{ name }}"` }}
-  namespace: {{ `"{{ namespace }}"` }}
-  command: {{ `"{{ command }}"` }}
-  labels: {{ `"{{ labels }}"` }}
-  annotations: {{ `"{{ annotations }}"` }}
-  env: {{ `"{{ env }}"` }}
+  name: {{ .Release.Name }}-tuning
+  namespace: {{ .Release.Namespace }}
   stream_output: true
   pod_watch_timeout_seconds: {{ .Values.tuning.startSeconds }}
   job_manifest:
     apiVersion: batch/v1
     kind: Job
     metadata:
-      generateName: {{ `"{{ name }}-"` }}
-      namespace: {{ `"{{ namespace }}"` }}
-      labels: {{ `"{{ labels }}"` }}
-      annotations: {{ `"{{ annotations }}"` }}
+      generateName: {{ .Release.Name }}-tuning-
+      namespace: {{ .Release.Namespace }}
     spec:
       backoffLimit: 0
       ttlSecondsAfterFinished: 86400
@@ -47,8 +33,10 @@ job_configuration:
             - name: prefect-job  # the name Prefect wants
               image: {{ include "organloop.image" (dict "root" . "image" "trainer") }}
               {{- include "organloop.container" $this | nindent 14 }}
-              args: {{ `"{{ command }}"` }}
+              args: [python, -m, deploy.runs.one_run]
               {{- include "organloop.environment" (dict "root" . "secrets" (list "database" "prefect")) | nindent 14 }}
+                # A job outlives what started it: it says that it lives.
+                - {name: PREFECT_FLOWS_HEARTBEAT_FREQUENCY, value: "60"}
               resources: {{ toYaml $resources | nindent 16 }}
               volumeMounts:
                 {{- include "organloop.mounts" $this | nindent 16 }}

@@ -44,14 +44,17 @@ def test_there_is_a_dockerfile_for_each_process_and_the_list_names_it():
 @pytest.mark.parametrize(
     ("name", "programs"),
     [
-        ("segmenter", ("triton/organ_segmenter/model.py", "containers/segmenter.py", "containers/health.py")),
+        (
+            "segmenter",
+            ("triton/organ_segmenter/model.py", "containers/segmenter.py", "containers/segmenter_alive.py"),
+        ),
         (
             "segmenter-gpu",
             (
                 "triton/organ_segmenter/model.py",
                 "triton/build_engines.py",
                 "containers/segmenter.py",
-                "containers/health.py",
+                "containers/segmenter_alive.py",
             ),
         ),
     ],
@@ -227,6 +230,19 @@ def test_the_segmenter_takes_another_repository_and_hands_on_the_rest():
     given = ["--model-repository=/elsewhere", "--exit-timeout-secs=30"]
     assert segmenter.repository_of(given) == (Path("/elsewhere"), ["--exit-timeout-secs=30"])
     assert segmenter.repository_of([]) == (Path("/models"), [])
+
+
+def test_the_segmenter_has_its_keys_from_a_variable_or_a_file_and_starts_without_none(tmp_path, monkeypatch):
+    with pytest.raises(segmenter.Unfit, match="ORGANLOOP_TRITON_RELEASE_KEY is no key: 16 or more"):
+        segmenter.key("release", tmp_path)
+    (tmp_path / "organloop_triton_release_key").write_text("from-a-file-0123456\n")
+    assert segmenter.key("release", tmp_path) == "from-a-file-0123456"
+    monkeypatch.setenv("ORGANLOOP_TRITON_RELEASE_KEY", "from-a-variable-0123")
+    assert segmenter.key("release", tmp_path) == "from-a-variable-0123"
+    for none in ("short", "with a space 0123456", "with=a-sign-0123456", "with,a-comma-0123456"):
+        monkeypatch.setenv("ORGANLOOP_TRITON_RELEASE_KEY", none)
+        with pytest.raises(segmenter.Unfit):
+            segmenter.key("release", tmp_path)
 
 
 def test_the_segmenter_frees_its_own_shared_memory_only(tmp_path):
