@@ -13,6 +13,9 @@ from typing import BinaryIO
 
 from models.errors import InvalidRelease, StorageFailed
 
+OWNER_ONLY = 0o077
+"""The umask of every program of ours: studies, records and logs are nobody else's on the machine."""
+
 
 @contextlib.contextmanager
 def storage_errors(what: str, failing: str = "cannot be written") -> Iterator[None]:

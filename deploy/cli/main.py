@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused on the data.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -29,6 +30,7 @@ from deploy.cli import (
     train,
 )
 from deploy.cli.console import EXIT_USAGE
+from services.files import OWNER_ONLY
 from services.settings import Settings
 
 app = typer.Typer(
@@ -60,7 +62,8 @@ for verbs in (
 
 
 def main() -> None:
-    """Run the command."""
+    """Run the command; what it and its servers write, nobody else on the machine may read."""
+    os.umask(OWNER_ONLY)
     try:
         logs.set_up(Settings().log_format)
     except ValidationError as error:

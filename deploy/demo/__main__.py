@@ -17,6 +17,7 @@ from rich.table import Table
 from deploy.cli.console import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, Outcome, conclude, progress, table
 from deploy.stack import up_and_down as stack
 from models.errors import Refusal
+from services.files import OWNER_ONLY
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def main() -> None:
     parser.add_argument("--study", type=Path, help="folder with the DICOM files of one CT study")
     parser.add_argument("--json", action="store_true", help="print one JSON document on stdout")
     arguments = parser.parse_args()
+    os.umask(OWNER_ONLY)
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     sys.exit(conclude(lambda: run(arguments.study, Settings()), arguments.json))
 

@@ -44,8 +44,24 @@ def storage(home: Path) -> Iterator[Finding]:
         (Path(folder) / "small").write_bytes(b"x")
         (Path(folder) / "small").rename(Path(folder) / "renamed")
         rename_ms = 1000 * (time.perf_counter() - started)
+    yield privacy(home)
     yield room(free)
     yield write_speed(speed, rename_ms)
+
+
+def privacy(home: Path) -> Finding:
+    """Judge whether others on this machine may enter the folder, which holds studies with patients' names."""
+    found = home.stat()
+    mode = f"{found.st_mode & 0o777:04o}"
+    measured = {"mode": mode}
+    if not found.st_mode & 0o007:
+        return Finding("storage, others", State.GOOD, f"mode {mode}: others may not enter", measured=measured)
+    if found.st_uid == os.getuid():
+        remedy = f"`chmod 700 {home}`; `organloop up` does it."
+        detail = f"mode {mode}: every user of this machine may enter"
+        return Finding("storage, others", State.BAD, detail, remedy, measured)
+    detail = f"mode {mode}, another user's: who else sees this storage may enter"
+    return Finding("storage, others", State.WARNING, detail, "Close the volume's root to others.", measured)
 
 
 def room(free_gib: float) -> Finding:

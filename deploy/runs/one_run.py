@@ -14,6 +14,7 @@ from prefect.client.orchestration import get_client
 
 from deploy.runs.fork_configuration import ForkConfiguration
 from deploy.runs.warm_runs import run_forked
+from services.files import OWNER_ONLY
 
 RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"
 """In which Prefect's Kubernetes worker tells a job which run it is."""
@@ -37,6 +38,7 @@ async def run(flow_run_id: UUID) -> int:
 
 def main() -> None:
     """Run the flow run of this job."""
+    os.umask(OWNER_ONLY)
     sys.exit(asyncio.run(run(UUID(os.environ[RUN_VARIABLE]))))
 
 

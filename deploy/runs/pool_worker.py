@@ -26,6 +26,7 @@ from deploy import logs
 from deploy.runs import warm_runs
 from deploy.runs.dead_runs import DeadRuns
 from deploy.runs.fork_configuration import ForkConfiguration
+from services.files import OWNER_ONLY
 from services.records.store import open_records
 from services.settings import Settings
 
@@ -206,6 +207,7 @@ def main() -> None:
         "--grace-seconds", type=float, default=1200.0, help="longest wait for runs when asked to end, seconds"
     )
     asked = parser.parse_args()
+    os.umask(OWNER_ONLY)
     settings = Settings()
     logs.set_up(settings.log_format)
     for name in ("deploy", "flows"):

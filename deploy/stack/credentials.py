@@ -1,4 +1,4 @@
-"""Passwords of the local stack: made at the first `up`, kept in files that only their owner reads."""
+"""What keeps others out of the local stack: a closed home, and passwords made at the first `up`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from services.files import storage_errors, write_first
 
 BYTES = 24
 """Of chance in a password; nobody types one."""
+
+
+def close_to_others(home: Path) -> None:
+    """Make a home that only its owner may enter, or close the one there: it holds studies with their names.
+
+    Raises
+    ------
+    StorageFailed
+        If it is another user's, or cannot be made.
+    """
+    with storage_errors(str(home)):
+        home.mkdir(parents=True, exist_ok=True)
+        home.chmod(0o700)
 
 
 def password_in(path: Path) -> str:

@@ -18,6 +18,7 @@ from deploy.preparation import prepare
 from deploy.stack import archive as archive_server
 from deploy.stack import viewer as viewer_server
 from deploy.stack.archive import ArchiveServer
+from deploy.stack.credentials import close_to_others
 from deploy.stack.local_process import NotInstalled
 from deploy.stack.prefect import USER, PrefectServer
 from deploy.stack.triton import TritonServer
@@ -113,6 +114,7 @@ def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
     StorageFailed
         If the home is not writable.
     """
+    close_to_others(settings.home)
     open_archive(settings, progress)
     if prefect(settings).access is None:
         progress("starting the Prefect server")
