@@ -25,6 +25,7 @@ from deploy.stack.viewer import ViewerServer
 from deploy.stack.worker import Worker
 from models.release import sha256_hex
 from services.files import replace
+from services.pacs.accounts import Account
 from services.records.events.operations import RunFreed
 from services.records.store import open_records
 from services.settings import Settings
@@ -93,7 +94,7 @@ def triton_server(settings: Settings) -> TritonServer:
 
 def archive(settings: Settings) -> ArchiveServer:
     """Return the archive of this home, running or not."""
-    return ArchiveServer(settings.home / "archive", settings.archive_port, settings.archive_dicom_port)
+    return ArchiveServer(settings.archive_home, settings.archive_port, settings.archive_dicom_port)
 
 
 def viewer(settings: Settings) -> ViewerServer:
@@ -170,9 +171,10 @@ def _archive_part(settings: Settings) -> Part:
 
 
 def _viewer_part(settings: Settings) -> Part:
-    url = viewer(settings).url
-    if url is not None:
-        return Part("viewer", State.UP, url, "OHIF: open it in a browser")
+    running = viewer(settings).process
+    if running is not None and viewer(settings).url is not None:
+        link = running.link(reader_of(settings))
+        return Part("viewer", State.UP, running.url, f"OHIF: open {link} in a browser")
     missing = _missing(viewer_server.installed)
     if missing is None and remote_archive(settings) is None and _missing(archive_server.installed):
         missing = "has no archive to show"
@@ -238,6 +240,13 @@ def remote_archive(settings: Settings) -> str | None:
     return settings.dicomweb_url or f"{str(settings.orthanc_url).rstrip('/')}/dicom-web"
 
 
+def reader_of(settings: Settings) -> Account | None:
+    """Return whom the viewer asks for a password; None where a named archive asks itself."""
+    if remote_archive(settings) is not None and settings.archive_user is not None:
+        return None
+    return archive(settings).accounts.reader
+
+
 def open_archive(settings: Settings, progress: Callable[[str], None]) -> None:
     """Start archive and viewer, each where it is installed; the viewer shows the archive of the settings.
 
@@ -262,7 +271,8 @@ def open_archive(settings: Settings, progress: Callable[[str], None]) -> None:
     if dicomweb_url is not None and not without[viewer_server]:
         if viewer(settings).url is None:
             progress("starting the viewer")
-        viewer(settings).start(dicomweb_url)
+        asks = remote_archive(settings) is None or settings.archive_user is not None
+        viewer(settings).start(dicomweb_url, reader_of(settings), archive_asks=asks)
 
 
 def serve_incumbent(settings: Settings, progress: Callable[[str], None]) -> None:

@@ -12,7 +12,9 @@ import sys
 import urllib.request
 from pathlib import Path
 
+from deploy.stack.local_server import basic
 from deploy.stack.prefect import PrefectServer
+from services.pacs.accounts import Account
 from tests.support.waiting import GUARD_SECONDS
 
 
@@ -32,9 +34,10 @@ def ask_prefect(api: str) -> None:
     get(f"{api}/collections/views/aggregate-worker-metadata")  # as its page of work pools does
 
 
-def get(url: str, body: bytes | None = None) -> bytes:
-    """Return what a server answers."""
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body == b"{}" else {})
+def get(url: str, body: bytes | None = None, signed_in: Account | None = None) -> bytes:
+    """Return what a server answers, to an account that it asks for."""
+    headers = {"Content-Type": "application/json"} if body == b"{}" else {}
+    request = urllib.request.Request(url, body, headers | (basic(signed_in) if signed_in else {}))
     with urllib.request.urlopen(request, timeout=GUARD_SECONDS) as answer:
         return bytes(answer.read())
 
