@@ -105,6 +105,7 @@ def reading(browser: Browser, link: str, study: Study) -> Iterator[Viewer]:
     page.on("request", lambda request: asked.add(request.url))
     try:
         viewer = Viewer(page, link)
+        asked.remove(link)
         url = page.evaluate("location.origin")
         viewer.open_study(study.ct.study_uid)
         yield viewer
