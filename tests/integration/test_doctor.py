@@ -107,6 +107,10 @@ def test_peers_are_echoed_and_only_the_pacs_that_is_asked_must_answer(tmp_path: 
         assert found["archive, version"].state is State.GOOD
         assert found["clock of the archive"].state is State.GOOD
         assert found["AE title of the archive"].detail == "ORGANLOOP"
+        assert "rights of pacs" not in found
+        if found["archive, version"].detail.startswith("Orthanc 1.10."):
+            assert "CVE-2026-5437" in found["Orthanc older than 1.12.11"].detail
+            assert "deletes the oldest" in found["Orthanc older than 1.11.3"].detail
         assert found["C-ECHO to pacs"].state is State.GOOD
         assert found["C-ECHO to dead"].state is State.WARNING
         assert by_name(orthanc(adapter(archive), "dead"))["C-ECHO to dead"].state is State.BAD
