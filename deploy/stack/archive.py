@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,7 +156,8 @@ class ArchiveServer(LocalServer[ArchiveProcess]):
         web, dimse = (local_process.free_port(port or 0) for port in self._ports)
         configuration = self._configure(web, dimse, accounts)
         env = os.environ | {"TCP_NODELAY": "1"}  # DCMTK's: else each image waits 40 ms for an acknowledgement
-        return self._await(self._launch([program, str(configuration)], env, web, dimse, doors))
+        command = [sys.executable, "-m", "deploy.stack.loopback", program, str(configuration)]
+        return self._await(self._launch(command, env, web, dimse, doors))
 
     def _answers(self, process: ArchiveProcess) -> bool:
         return answer_of(f"{process.url}/system", account=self.accounts.worker) is not None

@@ -19,6 +19,7 @@ from deploy.stack import archive as archive_server
 from deploy.stack import viewer as viewer_server
 from deploy.stack.archive import ArchiveServer
 from deploy.stack.local_process import NotInstalled
+from deploy.stack.loopback import is_open_to_others
 from deploy.stack.prefect import PrefectServer
 from deploy.stack.triton import TritonServer
 from deploy.stack.viewer import ViewerServer
@@ -166,8 +167,10 @@ def _archive_part(settings: Settings) -> Part:
     if running is None:
         return _not_running("archive", _missing(archive_server.installed))
     state = State.UP if server.url else State.DOWN
-    dimse = f"DICOMweb at /dicom-web; DIMSE: {server.aet} on port {running.dicom_port}"
-    return Part("archive", state, running.url, dimse)
+    said = f"DICOMweb at /dicom-web; DIMSE: {server.aet} on port {running.dicom_port}"
+    if any(map(is_open_to_others, (running.http_port, running.dicom_port))):
+        said += "; other machines reach its ports, since this kernel cannot keep it to 127.0.0.1"
+    return Part("archive", state, running.url, said)
 
 
 def _viewer_part(settings: Settings) -> Part:

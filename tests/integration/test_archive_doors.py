@@ -15,6 +15,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from deploy.stack import archive as archive_server
 from deploy.stack.archive import ArchiveServer
 from deploy.stack.local_server import basic
+from deploy.stack.loopback import is_open_to_others
 from services.pacs.accounts import FILE, Account, Accounts
 from tests.support.archive import Archive, archive_at
 from tests.support.instances import ct_study
@@ -149,6 +150,11 @@ def test_what_is_deflated_is_refused_where_no_password_is_asked(
     dcmtk(clean_archive, "storescu", "STORESCU", "-R", "-xd", str(tmp_path / "deflated.dcm"))
     kept = [clean_archive.bytes_of(one["SOPInstanceUID"]) for one in clean_archive.instances()]
     assert [one for one in kept if DeflatedExplicitVRLittleEndian.encode() in one[:1000]] == []
+
+
+def test_no_other_machine_reaches_its_ports(archive: Archive) -> None:
+    assert not is_open_to_others(archive.process.http_port)
+    assert not is_open_to_others(archive.dicom_port)
 
 
 def test_its_accounts_are_its_owner_s_alone_and_stay(tmp_path: Path) -> None:
