@@ -57,20 +57,20 @@ def write_first(path: Path, content: bytes, mode: int = 0o666) -> None:
         aside.unlink(missing_ok=True)
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Write a file in place of the one there; a reader sees the old bytes or the new.
+def replace(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file, with these permissions, in place of the one there: what is read is old or new.
 
     Raises
     ------
     StorageFailed
         If the disk is full or not writable; the old file stays.
     """
-    with storage_errors(path.name), replacing(path) as file:
+    with storage_errors(path.name), replacing(path, mode) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, mode: int = 0o666) -> Iterator[BinaryIO]:
     """Yield a file to write; whole and flushed, it takes the place of the one there.
 
     On an error the old file stays, and nothing is left of the new one.
@@ -78,7 +78,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = _aside(path)
     try:
-        with aside.open("xb") as file:
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             yield file
             _flush(file)
         aside.replace(path)

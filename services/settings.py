@@ -240,6 +240,11 @@ class Settings(BaseSettings):
         return self.home / "triton" / "engines"
 
     @property
+    def archive_home(self) -> Path:
+        """Folder of the local archive: its studies, and the accounts that open it."""
+        return self.home / "archive"
+
+    @property
     def stack_file(self) -> Path:
         """Where `organloop up` notes the addresses of what it started."""
         return self.home / "stack.json"

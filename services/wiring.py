@@ -10,6 +10,7 @@ from models.errors import PacsFailed, ServingUnavailable
 from services.cases.store import CaseStore
 from services.inference.engine import InProcessSegmenter
 from services.inference.port import Endpoint, Segmenter
+from services.pacs.accounts import Account, Accounts
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -194,14 +195,16 @@ def archive_of(settings: Settings) -> OrthancArchive | DicomwebArchive | None:
 
     A DICOMweb address alone makes an archive without a feed of changes, which is queried instead.
     """
-    urls = settings.orthanc_url, settings.dicomweb_url
+    urls, account = (settings.orthanc_url, settings.dicomweb_url), _account(settings)
     if urls == (None, None):
         urls = _stack_address(settings, "orthanc_url"), _stack_address(settings, "dicomweb_url")
+        accounts = Accounts.of(settings.archive_home)
+        account = accounts.worker if accounts else None
     orthanc_url, dicomweb_url = (url.rstrip("/") if url else None for url in urls)
     if orthanc_url is not None:
         web = dicomweb_url or f"{orthanc_url}/dicom-web"
-        return OrthancArchive(_connection(settings, orthanc_url), _connection(settings, web))
-    return None if dicomweb_url is None else DicomwebArchive(_connection(settings, dicomweb_url))
+        return OrthancArchive(*(_connection(settings, url, account) for url in (orthanc_url, web)))
+    return None if dicomweb_url is None else DicomwebArchive(_connection(settings, dicomweb_url, account))
 
 
 def _feed_of(archive: OrthancArchive | DicomwebArchive | None) -> ChangeFeed | None:
@@ -225,12 +228,19 @@ def source_of(settings: Settings, archive: Archive | None) -> OrthancQuerySource
     return OrthancQuerySource(archive, settings.query_modality)
 
 
-def _connection(settings: Settings, url: str) -> Http:
+def _account(settings: Settings) -> Account | None:
+    """Return the account at the archive that the settings name; None where they name none."""
+    if settings.archive_user is None:
+        return None
     password = settings.archive_password
+    return Account(settings.archive_user, password.get_secret_value() if password else "")
+
+
+def _connection(settings: Settings, url: str, account: Account | None) -> Http:
     return Http(
         url,
-        settings.archive_user,
-        password.get_secret_value() if password else None,
+        account.user if account else None,
+        account.password if account else None,
         settings.archive_ca_file,
         settings.archive_deadline_seconds,
     )

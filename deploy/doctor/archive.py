@@ -21,6 +21,7 @@ from pydicom import Dataset, dcmread
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
+from deploy.doctor.advisories import unsafe
 from deploy.doctor.clock import clock
 from deploy.doctor.finding import Finding, State
 from deploy.doctor.probe import TEST_PATIENT
@@ -236,6 +237,7 @@ def orthanc(archive: OrthancArchive, asked_through: str | None) -> Iterator[Find
     """
     system, plugins = archive.rest.need("/system", dict), archive.rest.need("/plugins", list)
     yield version(str(system["Version"]), plugins)
+    yield from unsafe("Orthanc", str(system["Version"]))
     yield ae_title("AE title of the archive", str(system["DicomAet"]))
     yield clock("the archive", (_now(archive) - datetime.now(UTC)).total_seconds())
     known: dict[str, dict[str, Any]] = archive.rest.need("/modalities?expand", dict)
@@ -247,6 +249,7 @@ def orthanc(archive: OrthancArchive, asked_through: str | None) -> Iterator[Find
         finding = ae_title(f"AE title of {name}", title)
         if finding.state is not State.GOOD:
             yield finding
+        yield from rights(name, one)
         yield echo(
             archive, name, f"{title} at {one.get('Host')}:{one.get('Port')}", needed=name == asked_through
         )
@@ -278,6 +281,15 @@ def ae_title(name: str, title: str) -> Finding:
         remedy = "Give it a title of its own: every Orthanc is born with this one."
         return Finding(name, State.WARNING, title, remedy)
     return Finding(name, State.GOOD, title)
+
+
+def rights(name: str, entry: dict[str, Any]) -> Iterator[Finding]:
+    """Warn of a modality that may search the archive and have studies of every patient sent."""
+    may = [right for right in ("AllowFind", "AllowGet", "AllowMove") if entry.get(right, True)]
+    if may:
+        detail = f"may search the archive and fetch every patient's studies: {', '.join(may)}"
+        remedy = "An AE title is no secret. Set these to false in DicomModalities, unless it must."
+        yield Finding(f"rights of {name}", State.WARNING, detail, remedy)
 
 
 def echo(archive: OrthancArchive, name: str, where: str, *, needed: bool) -> Finding:

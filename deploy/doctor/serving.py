@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from deploy.doctor.advisories import unsafe
 from deploy.doctor.finding import Finding, State
 from flows.serving.proof import unproven
 from models.errors import ServingFailed
 from models.proof.canary import answer_faults, canary_volume
 from services.inference.port import Endpoint
+from services.triton.client import TritonSegmenter
 from services.wiring import Services
 
 SHARE_OF_DEADLINE = 0.25
@@ -48,6 +50,9 @@ def serving(services: Services) -> Iterator[Finding]:
         yield Finding("segmenter", State.BAD, why, remedy)
     if len(away) == len(services.endpoints):
         return
+    versions = {one.server_version() for one in services.endpoints if isinstance(one, TritonSegmenter)}
+    for version in sorted(versions):
+        yield from unsafe("Triton", version)
     profile = services.segmenter.profile(number)
     there = f"{len(services.endpoints) - len(away)} of {len(services.endpoints)}"
     yield Finding("segmenter", State.GOOD, f"release {number} is loaded on {there}: {profile}")

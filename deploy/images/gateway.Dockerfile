@@ -1,6 +1,7 @@
 # The gateway: Orthanc with DICOMweb, nginx, and OHIF's pages. Which of the two programs runs, and with what
 # configuration, is said where it is started: there is no entrypoint. OHIF comes from the host, by `make viewer`.
-ARG BASE_IMAGE=docker.io/library/debian:bookworm-slim
+# Debian 13, unlike the other images: Debian 12's Orthanc is of 2022, and full it would delete studies.
+ARG BASE_IMAGE=docker.io/library/debian:trixie-slim
 
 FROM ${BASE_IMAGE}
 ARG BASE_IMAGE
@@ -18,7 +19,7 @@ LABEL org.opencontainers.image.title="organloop-gateway" \
 # The packages may try to start themselves; here is nothing to start them.
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends \
-        ca-certificates curl nginx-light orthanc orthanc-dicomweb python3.11-minimal libpython3.11-stdlib \
+        ca-certificates curl nginx-light orthanc orthanc-dicomweb python3.13-minimal libpython3.13-stdlib \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /var/cache/debconf/* /etc/orthanc/credentials.json \
     && groupadd --gid 10001 organloop \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin organloop \
@@ -29,7 +30,7 @@ COPY deploy/viewer/node_modules/@ohif/app/dist /usr/share/ohif
 COPY deploy/viewer/app-config.js /usr/share/ohif/app-config.js
 COPY deploy/images/sbom.py /tmp/sbom.py
 RUN install --directory /opt/organloop \
-    && python3.11 /tmp/sbom.py organloop-gateway "${VERSION}" /opt/organloop/sbom.cdx.json \
+    && python3.13 /tmp/sbom.py organloop-gateway "${VERSION}" /opt/organloop/sbom.cdx.json \
         --npm /usr/share/doc/ohif/package.json \
     && rm /tmp/sbom.py
 # TCP_NODELAY is DCMTK's: without it each image that is sent waits 40 ms for the kernel's acknowledgement.

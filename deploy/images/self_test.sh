@@ -60,6 +60,9 @@ assert numpy.__version__ < '2', numpy.__version__"
     ;;
 gateway)
     Orthanc --version >/tmp/version && grep -q Orthanc /tmp/version || fail "Orthanc does not run"
+    version=$(grep -o '[0-9]\+\.[0-9]\+\.[0-9]\+' /tmp/version | head -n 1)
+    [ "$(printf '%s\n' 1.11.3 "$version" | sort -V | head -n 1)" = 1.11.3 ] \
+        || fail "Orthanc $version would delete studies where its disk is full: 1.11.3 is the first that would not"
     [ -f /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || fail "no DICOMweb"
     nginx -v >/tmp/version 2>&1 || fail "nginx does not run"
     grep -q /dicom-web /usr/share/ohif/app-config.js || fail "OHIF is not configured"

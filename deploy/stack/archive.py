@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ from pathlib import Path
 from deploy.stack import local_process
 from deploy.stack.local_process import LocalProcess, NotInstalled
 from deploy.stack.local_server import LocalServer, answer_of
+from models.release import sha256_hex
 from services.files import replace
+from services.pacs.accounts import Accounts
 
-TEMPLATE = Path(__file__).parent / "orthanc" / "archive.json"
+TEMPLATE, DOORS = (Path(__file__).parent / "orthanc" / name for name in ("archive.json", "doors.lua"))
 DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 AET = "ORGANLOOP"
 STABLE_SECONDS = 10
@@ -31,15 +34,25 @@ class Modality:
         Application entity title.
     host, port
         Where it is reached; from other addresses the title is refused.
+    may_query
+        Whether it may search this archive and have studies sent; else it may store and echo.
     """
 
     aet: str
     host: str = "127.0.0.1"
     port: int = 104
+    may_query: bool = False
+
+    def entry(self) -> dict[str, str | int | bool]:
+        """Return what Orthanc's ``DicomModalities`` say of it; what they leave out, Orthanc allows."""
+        allowed = {"AllowEcho": True, "AllowStore": True, "AllowStorageCommitment": False}
+        query = dict.fromkeys(("AllowFind", "AllowGet", "AllowMove"), self.may_query)
+        where: dict[str, str | int | bool] = {"AET": self.aet, "Host": self.host, "Port": self.port}
+        return where | allowed | query | {"AllowFindWorklist": False}
 
 
-SENDERS = {title.lower(): Modality(title) for title in ("STORESCU", "ECHOSCU", "FINDSCU", "MOVESCU")}
-"""DCMTK's tools on this machine."""
+SENDERS = {title.lower(): Modality(title) for title in ("STORESCU", "ECHOSCU")}
+"""DCMTK's tools on this machine; whoever sits at it may name himself so, and gets nothing by it."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +63,13 @@ class ArchiveProcess(LocalProcess):
     ----------
     http_port, dicom_port
         On 127.0.0.1.
+    doors
+        Digest of what it was told to open and to whom.
     """
 
     http_port: int
     dicom_port: int
+    doors: str = ""
 
     @property
     def url(self) -> str:
@@ -80,7 +96,7 @@ class ArchiveServer(LocalServer[ArchiveProcess]):
     aet
         Its application entity title.
     modalities
-        Who may send, echo, query and be queried, by Orthanc's name for it.
+        Who may send and echo, who may query and be queried, by Orthanc's name for it.
     """
 
     name = "Orthanc"
@@ -114,8 +130,13 @@ class ArchiveServer(LocalServer[ArchiveProcess]):
         process = self.process
         return process.dicom_port if process else None
 
+    @property
+    def accounts(self) -> Accounts:
+        """Who may ask it by HTTP; made the first time."""
+        return Accounts.made(self._home)
+
     def start(self) -> ArchiveProcess:
-        """Start the archive, or find it running.
+        """Start the archive, or find it running; one with other doors, of an earlier version, starts again.
 
         Raises
         ------
@@ -126,20 +147,22 @@ class ArchiveServer(LocalServer[ArchiveProcess]):
         StorageFailed
             If the home is not writable.
         """
-        running = self.process
-        if running is not None and self._answers(running):
+        running, accounts = self.process, self.accounts
+        doors = _doors(accounts)
+        if running is not None and running.doors == doors and self._answers(running):
             return running
         program = installed()
         self.stop()  # one that lives but does not answer
         web, dimse = (local_process.free_port(port or 0) for port in self._ports)
-        configuration = self._configure(web, dimse)
+        configuration = self._configure(web, dimse, accounts)
         env = os.environ | {"TCP_NODELAY": "1"}  # DCMTK's: else each image waits 40 ms for an acknowledgement
-        return self._await(self._launch([program, str(configuration)], env, web, dimse))
+        command = [sys.executable, "-m", "deploy.stack.loopback", program, str(configuration)]
+        return self._await(self._launch(command, env, web, dimse, doors))
 
     def _answers(self, process: ArchiveProcess) -> bool:
-        return answer_of(f"{process.url}/system") is not None
+        return answer_of(f"{process.url}/system", account=self.accounts.worker) is not None
 
-    def _configure(self, web: int, dimse: int) -> Path:
+    def _configure(self, web: int, dimse: int, accounts: Accounts) -> Path:
         """Write the folder that Orthanc reads its configuration from."""
         folder = self._home / "configuration"
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,14 +174,21 @@ class ArchiveServer(LocalServer[ArchiveProcess]):
             "DicomPort": dimse,
             "StableAge": self._stable_seconds,
             "Plugins": [str(DICOMWEB_PLUGIN)],
-            "DicomModalities": {
-                name: {"AET": one.aet, "Host": one.host, "Port": one.port}
-                for name, one in self._modalities.items()
-            },
+            "LuaScripts": [str(folder / DOORS.name)],
+            "RegisteredUsers": {one.user: one.password for one in (accounts.worker, accounts.reader)},
+            "Organloop": {"Worker": accounts.worker.user, "Names": ["127.0.0.1", "localhost"]},
+            "DicomModalities": {name: one.entry() for name, one in self._modalities.items()},
         }
-        replace(folder / TEMPLATE.name, TEMPLATE.read_bytes())
-        replace(folder / "place.json", json.dumps(place, indent=2).encode())
+        for file in (TEMPLATE, DOORS):
+            replace(folder / file.name, file.read_bytes())
+        replace(folder / "place.json", json.dumps(place, indent=2).encode(), 0o600)
         return folder
+
+
+def _doors(accounts: Accounts) -> str:
+    """Return a digest of what does not differ between starts: the files and the accounts."""
+    passwords = f"{accounts.worker.password} {accounts.reader.password}".encode()
+    return sha256_hex(b"\0".join((TEMPLATE.read_bytes(), DOORS.read_bytes(), passwords)))
 
 
 def installed() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import urllib.request
@@ -14,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from deploy.stack import local_process
 from deploy.stack.local_process import LocalProcess
 from services.files import replace
+from services.pacs.accounts import Account
 
 Process = TypeVar("Process", bound=LocalProcess)
 
@@ -105,10 +107,19 @@ class LocalServer(Generic[Process]):
         return noted
 
 
-def answer_of(address: str, seconds: float = 5.0, *, direct: bool = True) -> bytes | None:
+def answer_of(
+    address: str, seconds: float = 5.0, *, direct: bool = True, account: Account | None = None
+) -> bytes | None:
     """Return what an address answers in time, past any proxy if direct; None if it does not, or an error."""
+    request = urllib.request.Request(address, headers=basic(account) if account else {})
     try:
-        with (_DIRECT.open if direct else urllib.request.urlopen)(address, timeout=seconds) as answer:
+        with (_DIRECT.open if direct else urllib.request.urlopen)(request, timeout=seconds) as answer:
             return answer.read() if answer.status == http.HTTPStatus.OK else None
     except (OSError, http.client.HTTPException):
         return None
+
+
+def basic(account: Account) -> dict[str, str]:
+    """Return the header that signs an account in (RFC 7617)."""
+    word = base64.b64encode(f"{account.user}:{account.password}".encode()).decode()
+    return {"Authorization": f"Basic {word}"}

@@ -20,12 +20,14 @@ from deploy.stack import viewer as viewer_server
 from deploy.stack.archive import ArchiveServer
 from deploy.stack.credentials import close_to_others
 from deploy.stack.local_process import NotInstalled
+from deploy.stack.loopback import is_open_to_others
 from deploy.stack.prefect import USER, PrefectServer
 from deploy.stack.triton import TritonServer
 from deploy.stack.viewer import ViewerServer
 from deploy.stack.worker import Worker
 from models.release import sha256_hex
 from services.files import replace
+from services.pacs.accounts import Account
 from services.records.events.operations import RunFreed
 from services.records.store import open_records
 from services.settings import Settings
@@ -91,7 +93,7 @@ def triton_server(settings: Settings) -> TritonServer:
 
 def archive(settings: Settings) -> ArchiveServer:
     """Return the archive of this home, running or not."""
-    return ArchiveServer(settings.home / "archive", settings.archive_port, settings.archive_dicom_port)
+    return ArchiveServer(settings.archive_home, settings.archive_port, settings.archive_dicom_port)
 
 
 def viewer(settings: Settings) -> ViewerServer:
@@ -165,14 +167,17 @@ def _archive_part(settings: Settings) -> Part:
     if running is None:
         return _not_running("archive", _missing(archive_server.installed))
     state = State.UP if server.url else State.DOWN
-    dimse = f"DICOMweb at /dicom-web; DIMSE: {server.aet} on port {running.dicom_port}"
-    return Part("archive", state, running.url, dimse)
+    said = f"DICOMweb at /dicom-web; DIMSE: {server.aet} on port {running.dicom_port}"
+    if any(map(is_open_to_others, (running.http_port, running.dicom_port))):
+        said += "; other machines reach its ports, since this kernel cannot keep it to 127.0.0.1"
+    return Part("archive", state, running.url, said)
 
 
 def _viewer_part(settings: Settings) -> Part:
-    url = viewer(settings).url
-    if url is not None:
-        return Part("viewer", State.UP, url, "OHIF: open it in a browser")
+    running = viewer(settings).process
+    if running is not None and viewer(settings).url is not None:
+        link = running.link(reader_of(settings))
+        return Part("viewer", State.UP, running.url, f"OHIF: open {link} in a browser")
     missing = _missing(viewer_server.installed)
     if missing is None and remote_archive(settings) is None and _missing(archive_server.installed):
         missing = "has no archive to show"
@@ -238,6 +243,13 @@ def remote_archive(settings: Settings) -> str | None:
     return settings.dicomweb_url or f"{str(settings.orthanc_url).rstrip('/')}/dicom-web"
 
 
+def reader_of(settings: Settings) -> Account | None:
+    """Return whom the viewer asks for a password; None where a named archive asks itself."""
+    if remote_archive(settings) is not None and settings.archive_user is not None:
+        return None
+    return archive(settings).accounts.reader
+
+
 def open_archive(settings: Settings, progress: Callable[[str], None]) -> None:
     """Start archive and viewer, each where it is installed; the viewer shows the archive of the settings.
 
@@ -262,7 +274,8 @@ def open_archive(settings: Settings, progress: Callable[[str], None]) -> None:
     if dicomweb_url is not None and not without[viewer_server]:
         if viewer(settings).url is None:
             progress("starting the viewer")
-        viewer(settings).start(dicomweb_url)
+        asks = remote_archive(settings) is None or settings.archive_user is not None
+        viewer(settings).start(dicomweb_url, reader_of(settings), archive_asks=asks)
 
 
 def serve_incumbent(settings: Settings, progress: Callable[[str], None]) -> None:

@@ -12,9 +12,12 @@ from string import Template
 from deploy.stack import local_process
 from deploy.stack.local_process import LocalProcess, NotInstalled
 from deploy.stack.local_server import LocalServer, answer_of
+from models.release import sha256_hex
 from services.files import replace
+from services.pacs.accounts import Account
 
 FOLDER = Path(__file__).resolve().parents[1] / "viewer"
+CONFIGURATION = tuple(FOLDER / name for name in ("nginx.conf", "requests.conf", "archive.conf"))
 PAGES = FOLDER / "node_modules" / "@ohif" / "app" / "dist"
 
 
@@ -34,15 +37,22 @@ class ViewerProcess(LocalProcess):
         On 127.0.0.1.
     dicomweb_url
         The archive it shows.
+    doors
+        Digest of what it was told to open and to whom.
     """
 
     port: int
     dicomweb_url: str
+    doors: str = ""
 
     @property
     def url(self) -> str:
-        """Where a person opens it: the list of studies."""
+        """Where its pages are; what they show, it asks a password for."""
         return f"http://127.0.0.1:{self.port}"
+
+    def link(self, reader: Account | None) -> str:
+        """Return the address that signs a reader in and shows the list of studies."""
+        return f"http://{reader.user}:{reader.password}@127.0.0.1:{self.port}/open" if reader else self.url
 
 
 class ViewerServer(LocalServer[ViewerProcess]):
@@ -66,8 +76,19 @@ class ViewerServer(LocalServer[ViewerProcess]):
         self._port = port
         self._ca_file = ca_file or Path(ssl.get_default_verify_paths().openssl_cafile)
 
-    def start(self, dicomweb_url: str) -> ViewerProcess:
+    def start(
+        self, dicomweb_url: str, reader: Account | None = None, *, archive_asks: bool = True
+    ) -> ViewerProcess:
         """Start the viewer on an archive, or find it running; one that shows another is started again.
+
+        Parameters
+        ----------
+        dicomweb_url
+            The archive.
+        reader
+            Who may look; None leaves it to the archive to ask for a password.
+        archive_asks
+            Whether the archive knows the reader too; else it is not told of him.
 
         Raises
         ------
@@ -78,15 +99,16 @@ class ViewerServer(LocalServer[ViewerProcess]):
         StorageFailed
             If the home is not writable.
         """
-        running = self.process
-        if running is not None and running.dicomweb_url == dicomweb_url and self._answers(running):
+        running, doors = self.process, _doors(reader, archive_asks)
+        wanted = (dicomweb_url, doors)
+        if running and (running.dicomweb_url, running.doors) == wanted and self._answers(running):
             return running
         program = installed()
         self.stop()
         port = local_process.free_port(self._port or 0)
-        configuration = self._configure(port, dicomweb_url)
+        configuration = self._configure(port, dicomweb_url, reader, archive_asks)
         command = [program, "-p", str(self._home), "-e", str(self.log), "-c", str(configuration)]
-        return self._await(self._launch(command, os.environ, port, dicomweb_url))
+        return self._await(self._launch(command, os.environ, port, dicomweb_url, doors))
 
     def _answers(self, process: ViewerProcess) -> bool:
         return b"/dicom-web" in (answer_of(f"{process.url}/app-config.js") or b"")
@@ -94,9 +116,14 @@ class ViewerServer(LocalServer[ViewerProcess]):
     def __enter__(self) -> ViewerServer:
         return self
 
-    def _configure(self, port: int, dicomweb_url: str) -> Path:
+    def _configure(self, port: int, dicomweb_url: str, reader: Account | None, archive_asks: bool) -> Path:
         (self._home / "temporary").mkdir(parents=True, exist_ok=True)
-        text = _NginxTemplate((FOLDER / "nginx.conf").read_text()).substitute(
+        template, *included = CONFIGURATION
+        for file in included:
+            replace(self._home / file.name, file.read_bytes())
+        readers = self._home / "readers"
+        replace(readers, f"{reader.user}:{{PLAIN}}{reader.password}\n".encode() if reader else b"", 0o600)
+        text = _NginxTemplate(template.read_text()).substitute(
             user="user root root;" if os.geteuid() == 0 else "",  # its workers are who started it
             home=self._home,
             port=port,
@@ -104,10 +131,18 @@ class ViewerServer(LocalServer[ViewerProcess]):
             configuration=FOLDER / "app-config.js",
             dicomweb=dicomweb_url.rstrip("/"),
             certificates=self._ca_file,
+            sign_in=f'auth_basic "Organloop"; auth_basic_user_file "{readers}";' if reader else "",
+            authorization="" if archive_asks else 'proxy_set_header Authorization "";',
         )
-        path = self._home / "nginx.conf"
+        path = self._home / template.name
         replace(path, text.encode())
         return path
+
+
+def _doors(reader: Account | None, archive_asks: bool) -> str:
+    """Return a digest of what is opened to whom."""
+    said = f"{reader and reader.password} {archive_asks}".encode()
+    return sha256_hex(b"\0".join((*(file.read_bytes() for file in CONFIGURATION), said)))
 
 
 def installed() -> str:

@@ -237,6 +237,20 @@ class TritonSegmenter:
         prefix = WINDOW_MODEL.format("")
         return sorted({entry.name for entry in index.models if entry.name.startswith(prefix)})
 
+    def server_version(self) -> str:
+        """Return the version of Triton itself, e.g. ``2.51.0``.
+
+        Raises
+        ------
+        ServingFailed
+            As `segment`.
+        """
+
+        def told(timeout: float) -> str:
+            return str(self._client.get_server_metadata(client_timeout=timeout).version)
+
+        return self._ask("the server's version", told)
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()

@@ -94,17 +94,19 @@ def viewer_url(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> It
     except NotInstalled as error:
         pytest.skip(str(error))
     with ViewerServer(tmp_path_factory.mktemp("viewer")) as server:
-        yield server.start(archive.dicomweb_url).url
+        yield server.start(archive.dicomweb_url, archive.reader).link(archive.reader)
 
 
 @contextmanager
-def reading(browser: Browser, url: str, study: Study) -> Iterator[Viewer]:
+def reading(browser: Browser, link: str, study: Study) -> Iterator[Viewer]:
     """Open the study, which the archive holds, in a window of its own."""
     page = browser.contexts[0].new_page() if browser.contexts else browser.new_context().new_page()
     asked: set[str] = set()
     page.on("request", lambda request: asked.add(request.url))
     try:
-        viewer = Viewer(page, url)
+        viewer = Viewer(page, link)
+        asked.remove(link)
+        url = page.evaluate("location.origin")
         viewer.open_study(study.ct.study_uid)
         yield viewer
         assert [one for one in sorted(asked) if not one.startswith((url, "blob:", "data:"))] == []

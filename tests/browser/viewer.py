@@ -49,13 +49,14 @@ class Viewer:
     ----------
     page
         The browser's page.
-    url
-        Where the viewer is served.
+    link
+        The address that signs in, as `organloop status` prints it.
     """
 
-    def __init__(self, page: Page, url: str) -> None:
+    def __init__(self, page: Page, link: str) -> None:
         self.page = page
-        self._url = url
+        page.goto(link)
+        self._url = page.evaluate("location.origin")
         page.set_viewport_size(SIZE)  # type: ignore[arg-type]
         page.set_default_timeout(PATIENCE_MS)
 

@@ -12,8 +12,6 @@ from pydicom.uid import generate_uid
 
 from models.errors import Refused, StorageFailed
 from services.pacs.dicomweb import DicomwebArchive
-from services.pacs.http import Http
-from services.pacs.orthanc import OrthancArchive
 from services.pacs.port import Archive as Port
 from tests.support.archive import Archive
 from tests.support.encodings import LOSSLESS, LOSSY
@@ -24,12 +22,8 @@ NOBODY = "2.25.1"
 
 @pytest.fixture(params=["dicomweb", "orthanc"])
 def pacs(request: pytest.FixtureRequest, archive: Archive) -> Port:
-    web = Http(archive.dicomweb_url, pause_seconds=0.01)
-    return (
-        DicomwebArchive(web)
-        if request.param == "dicomweb"
-        else OrthancArchive(Http(archive.url, pause_seconds=0.01), web)
-    )
+    web = archive.http("/dicom-web", pause_seconds=0.01)
+    return DicomwebArchive(web) if request.param == "dicomweb" else archive.client(pause_seconds=0.01)
 
 
 def held(archive: Archive, objects: list[Instance]) -> list[Instance]:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from services.pacs import orthanc
-from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
 from tests.support.archive import Archive, archive_at
 from tests.support.instances import ct_slice, ct_study
@@ -31,8 +30,7 @@ def own(home: Path) -> Iterator[Archive]:
 
 
 def client(archive: Archive) -> OrthancArchive:
-    url = archive.server.url
-    return OrthancArchive(Http(f"{url}"), Http(f"{url}/dicom-web"))
+    return Archive(archive.server, archive.server.process or archive.process).client()
 
 
 def put(archive: Archive, *objects: object) -> None:

@@ -32,8 +32,11 @@ from tests.support.waiting import until
 PASSWORD = "only-we-know-ä"
 
 
+HASTY = {"attempts": 3, "pause_seconds": 0.01, "deadline_seconds": 5}
+
+
 def over(url: str, **values: Any) -> Http:
-    return Http(url, **{"attempts": 3, "pause_seconds": 0.01, "deadline_seconds": 5} | values)
+    return Http(url, **HASTY | values)
 
 
 # --- a real Orthanc that is killed -------------------------------------------------------------------
@@ -67,8 +70,8 @@ def test_an_archive_killed_in_mid_transfer_is_asked_again_and_gives_all(
     objects = ct_study(40, side=512)  # more than the buffers between the two hold
     mortal.put(*(one.content for one in objects))
     for pacs in (
-        DicomwebArchive(over(mortal.dicomweb_url)),
-        OrthancArchive(over(mortal.url), over(mortal.dicomweb_url)),
+        DicomwebArchive(mortal.http("/dicom-web", **HASTY)),
+        mortal.client(**HASTY),
     ):
         with monkeypatch.context() as patch:
             written.clear()
@@ -93,7 +96,7 @@ def test_a_store_into_an_archive_that_is_killed_is_finished_later_and_nothing_li
     mortal: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     objects = ct_study(1, 1, 1)
-    pacs = DicomwebArchive(over(mortal.dicomweb_url))
+    pacs = DicomwebArchive(mortal.http("/dicom-web", **HASTY))
     encode = multipart.encode
     sent = 0
 
@@ -241,7 +244,7 @@ def test_results_come_page_by_page(archive: Archive, tmp_path: Path, monkeypatch
     monkeypatch.setattr(dicomweb, "PAGE", 2)
     objects = ct_study(4, 3)
     archive.put(*(one.content for one in objects))
-    pacs = DicomwebArchive(over(archive.dicomweb_url))
+    pacs = DicomwebArchive(archive.http("/dicom-web", **HASTY))
     assert len(list(pacs.fetch_study(objects[0].study_uid, tmp_path).iterdir())) == 7
 
 
@@ -282,4 +285,4 @@ def test_a_missing_file_of_certificates_is_named(locked: Locked, tmp_path: Path)
 def test_proxies_of_the_environment_are_not_used(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert DicomwebArchive(over(archive.dicomweb_url)).study("1.2.3") is None
+    assert DicomwebArchive(archive.http("/dicom-web", **HASTY)).study("1.2.3") is None

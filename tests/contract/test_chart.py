@@ -116,6 +116,10 @@ IMPOSSIBLE = {
     "triton.device is empty": (MINIMAL, {"triton__target": "tensorrt"}),
     "store.accessModes": (MINIMAL, {"triton__replicas": "2"}),
     "worker.runsAtOnce times": (MINIMAL, {"worker__runsAtOnce": "1"}),
+    "worker.resources.limits.ephemeral-storage is 25Gi and work.size is 25Gi": (
+        MINIMAL,
+        {"work__size": "25Gi"},
+    ),
     "backup.existingClaim": (MINIMAL, {"backup__existingClaim": "organloop-store"}),
 }
 
@@ -211,7 +215,7 @@ def test_every_command_is_one_the_program_knows():
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file(), module
 
 
-@pytest.mark.parametrize("name", ["alerts.yaml", "backup-alerts.yaml"])
+@pytest.mark.parametrize("name", ["alerts.yaml", "backup-alerts.yaml", "room-alerts.yaml"])
 def test_the_alert_rules_are_the_ones_of_the_project(name):
     rules = (ROOT / "deploy" / "prometheus" / name).read_text()
     assert (CHART / "files" / name).read_text() == rules
@@ -219,11 +223,39 @@ def test_the_alert_rules_are_the_ones_of_the_project(name):
     assert yaml.safe_load(shown) == yaml.safe_load(rules)
 
 
+def test_alerts_on_room_are_about_the_volumes_of_the_release():
+    for release in ("organloop", "second"):
+        found = render(HOSPITAL, release=release)
+        shown = of_kind(found, "ConfigMap")[f"{release}-alerts"]["data"]["room-alerts.yaml"]
+        assert f'persistentvolumeclaim=~"(.+-)?{release}-.+"' in shown
+        claims = set(of_kind(found, "PersistentVolumeClaim"))
+        for name, one in of_kind(found, "StatefulSet").items():
+            claims |= {
+                f"{c['metadata']['name']}-{name}-0" for c in one["spec"].get("volumeClaimTemplates", ())
+            }
+        assert len(claims) >= 4
+        assert all(re.fullmatch(f"(.+-)?{release}-.+", claim) for claim in claims), claims
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "deploy/stack/orthanc/doors.lua",
+        "deploy/stack/orthanc/room.lua",
+        "deploy/viewer/requests.conf",
+        "deploy/viewer/archive.conf",
+    ],
+)
+def test_what_orthanc_and_nginx_open_is_the_same_everywhere(source):
+    path = ROOT / source
+    assert (CHART / "files" / path.name).read_text() == path.read_text()
+
+
 def test_alerts_on_backups_are_where_backups_are_taken_and_wait_as_long_as_the_values_say():
     def shown(**values):
         return of_kind(render(HOSPITAL, **values), "ConfigMap")["organloop-alerts"]["data"]
 
-    assert shown(backup__enabled="false").keys() == {"alerts.yaml"}
+    assert shown(backup__enabled="false").keys() == {"alerts.yaml", "room-alerts.yaml"}
     weekly = yaml.safe_load(shown(backup__overdueSeconds=1209600)["backup-alerts.yaml"])
     overdue, missing, _ = weekly["groups"][0]["rules"]
     assert (overdue["expr"], missing["for"]) == ("organloop_last_backup_seconds > 1209600", "1209600s")

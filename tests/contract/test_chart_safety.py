@@ -132,6 +132,7 @@ def test_nothing_secret_is_in_the_release(found):
 def test_a_container_is_given_the_passwords_it_asks_with_and_no_others():
     prefect, database, archive = {"prefect-auth"}, {"database-password"}, {"archive-user", "archive-password"}
     serving, release = {"triton-serving-key"}, {"triton-release-key"}
+    reader = {"reader-user", "reader-password"}
     wanted = {
         "worker": prefect | database | archive | serving | release,
         "triton": serving | release,
@@ -145,7 +146,7 @@ def test_a_container_is_given_the_passwords_it_asks_with_and_no_others():
         "metrics": database | serving,
         "backup": database,
         "postgres": database,
-        "orthanc": archive,
+        "orthanc": archive | reader,
         "forwarder": archive,
     }
     given: dict[str, set[str]] = {}
@@ -187,7 +188,45 @@ def test_every_container_asks_for_what_it_needs_and_has_a_limit(found):
     for pod in pods(found):
         for container in pod.containers:
             for amount in ("requests", "limits"):
-                assert {"cpu", "memory"} <= set(container["resources"][amount]), (pod.name, container["name"])
+                asked = {"cpu", "memory", "ephemeral-storage"}
+                assert asked <= set(container["resources"][amount]), (pod.name, container["name"])
+
+
+MEBIBYTES = {"Mi": 1, "Gi": 1024, "Ti": 1024**2}
+
+
+def mebibytes(size):
+    return int(size[:-2]) * MEBIBYTES[size[-2:]]
+
+
+def test_every_folder_on_a_node_s_disk_is_bounded_and_fits_what_its_pod_may_take(found):
+    """A pod that takes more than its containers may is evicted, whatever its folders' own limits say."""
+    for pod in pods(found):
+        folders = [volume["emptyDir"] for volume in pod.spec.get("volumes", ()) if "emptyDir" in volume]
+        assert all("sizeLimit" in folder for folder in folders), pod.name
+        most = sum(mebibytes(one["sizeLimit"]) for one in folders if one.get("medium") != "Memory")
+        limits = [one["resources"]["limits"]["ephemeral-storage"] for one in pod.spec["containers"]]
+        assert most < sum(map(mebibytes, limits)), pod.name
+
+
+def test_the_gateway_keeps_nine_tenths_of_its_volume_and_then_takes_no_more():
+    for size, megabytes in (("500Gi", 460800), ("2Ti", 1887436), ("900Mi", 810)):
+        rendered = render(MINIMAL, gateway__storage__size=size)
+        orthanc = json.loads(of_kind(rendered, "ConfigMap")["organloop-gateway"]["data"]["orthanc.json"])
+        assert (orthanc["MaximumStorageSize"], orthanc["MaximumStorageMode"]) == (megabytes, "Reject")
+
+
+def test_who_may_send_may_store_and_echo_and_query_only_where_the_values_say_so():
+    rendered = render(HOSPITAL, gateway__modalities__pacs__mayQuery="true")
+    orthanc = json.loads(of_kind(rendered, "ConfigMap")["organloop-gateway"]["data"]["orthanc.json"])
+    rights = {
+        name: {right for right, given in one.items() if right.startswith("Allow") and given}
+        for name, one in orthanc["DicomModalities"].items()
+    }
+    sending = {"AllowEcho", "AllowStore"}
+    assert rights == {"ct-1": sending, "pacs": sending | {"AllowFind", "AllowGet", "AllowMove"}}
+    every = {"Echo", "Store", "Find", "FindWorklist", "Get", "Move"}
+    assert not any(orthanc[f"DicomAlwaysAllow{right}"] for right in every)
 
 
 def test_a_gpu_is_asked_for_by_tuning_and_by_a_triton_with_a_gpu_target_only():
@@ -314,7 +353,7 @@ def test_the_job_template_is_registered_under_the_pool_the_settings_name():
     assert f"--pool={settings['ORGANLOOP_TUNING_POOL']}" in launcher.spec["containers"][0]["args"]
     [job] = [pod for pod in pods(found) if pod.component == "tuning-job"]
     [container] = job.spec["containers"]
-    assert container["args"] == ["prefect", "flow-run", "execute"]
+    assert container["args"] == ["python", "-m", "deploy.runs.one_run"]
     variables = {one["name"]: one for one in container["env"]}
     assert "secretKeyRef" in variables["PGPASSWORD"]["valueFrom"]
     assert variables["PREFECT__FLOW_RUN_ID"]["value"].endswith("-000000000001")

@@ -141,6 +141,8 @@ def marker(path, value, number):
         return [f"marked-{number}"]
     if last in ("size", "memory", "sharedMemory"):
         return f"{9000 + number}Gi"
+    if last == "ephemeral-storage":
+        return f"{20000 + number}Gi"  # more than work.size, as must be
     if last == "cpu":
         return f"{9000 + number}m"
     if isinstance(value, int):

@@ -7,7 +7,6 @@ from datetime import date, timedelta
 import pytest
 
 from services.pacs.dicomweb import DicomwebArchive
-from services.pacs.http import Http
 from services.pacs.queried_feed import QueriedFeed
 from tests.support.archive import Archive
 from tests.support.instances import ct_slice, ct_study
@@ -31,7 +30,7 @@ def calendar() -> Calendar:
 
 @pytest.fixture
 def feed(clean_archive: Archive, calendar: Calendar) -> QueriedFeed:
-    return QueriedFeed(DicomwebArchive(Http(clean_archive.dicomweb_url)), calendar)
+    return QueriedFeed(DicomwebArchive(clean_archive.http("/dicom-web")), calendar)
 
 
 def test_a_study_is_told_once_when_two_queries_count_the_same(

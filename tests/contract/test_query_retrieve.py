@@ -19,8 +19,6 @@ from pydicom.uid import generate_uid
 from deploy.stack.archive import Modality
 from deploy.stack.local_process import free_port
 from models.errors import PacsFailed, PacsUnavailable, Refused
-from services.pacs.http import Http
-from services.pacs.orthanc import OrthancArchive
 from services.pacs.query_retrieve import OrthancQuerySource
 from tests.support.archive import Archive, archive_at
 from tests.support.instances import Instance, ct_slice, ct_study
@@ -45,8 +43,7 @@ class Site:
 
     def source(self, name: str, **values: Any) -> OrthancQuerySource:
         given = {"attempts": 2, "pause_seconds": 0.01} | values
-        rest = Http(self.archive.url, **given)
-        return OrthancQuerySource(OrthancArchive(rest, Http(self.archive.dicomweb_url)), name)
+        return OrthancQuerySource(self.archive.client(**given), name)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +53,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("site")
     ports = {name: free_port(0) for name in ("here", "dcmtk", "estranged", "orthanc", "nobody")}
     known = {name: Modality(name.upper(), port=port) for name, port in ports.items() if name != "here"}
-    here = {"here": Modality("ORGANLOOP", port=ports["here"])}
+    here = {"here": Modality("ORGANLOOP", port=ports["here"], may_query=True)}
     with (
         archive_at(home / "here", dicom_port=ports["here"], modalities=known) as archive,
         archive_at(home / "orthanc", dicom_port=ports["orthanc"], aet="ORTHANC", modalities=here) as other,

@@ -178,7 +178,7 @@ def make(folder: Path) -> None:
     }
     with tempfile.TemporaryDirectory() as home, archive_at(Path(home) / "archive") as archive:
         with ViewerServer(Path(home) / "viewer") as server, sync_playwright() as playwright:
-            url = server.start(archive.dicomweb_url).url
+            url = server.start(archive.dicomweb_url, archive.reader).link(archive.reader)
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
             for name, act in acts.items():
                 content = saved(browser, url, archive, folder, reader, act)

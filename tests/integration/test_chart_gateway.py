@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +21,20 @@ from deploy.stack.local_process import NotInstalled
 from models.errors import PacsFailed
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
+from tests.conftest import ROOT
 from tests.support.chart import ALL, of_kind, render
 from tests.support.instances import ct_study
+from tests.support.nginx import certificate, nginx_at, placed
 from tests.support.waiting import GUARD_SECONDS, until
 
 USER, PASSWORD = "organloop", "0123456789abcdef"
+READER = ("readers", "fedcba9876543210")
+ACCOUNTS = {
+    "ARCHIVE_USER": USER,
+    "ARCHIVE_PASSWORD": PASSWORD,
+    "READER_USER": READER[0],
+    "READER_PASSWORD": READER[1],
+}
 
 
 @dataclass(frozen=True)
@@ -60,55 +72,58 @@ class Gateway:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with running(tmp_path_factory.mktemp("gateway"), ACCOUNTS) as made:
+        yield made
+
+
+@contextmanager
+def running(home: Path, accounts: dict[str, str]) -> Iterator[Gateway]:
+    """Run Orthanc and nginx as the pod does, with the passwords of its secret."""
     try:
         orthanc = archive_server.installed()
     except NotInstalled as error:
         pytest.skip(str(error))
-    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if nginx is None or shutil.which("echoscu") is None:
-        pytest.skip("nginx or DCMTK is not installed")
-    home = tmp_path_factory.mktemp("gateway")
-    for name in ("tls", "studies", "tmp", "orthanc"):
+    if shutil.which("echoscu") is None:
+        pytest.skip("DCMTK is not installed")
+    tls = certificate(home / "tls", "organloop-gateway")
+    for name in ("studies", "orthanc", "nginx"):
         (home / name).mkdir()
-    key, certificate = home / "tls" / "tls.key", home / "tls" / "tls.crt"
-    names = "subjectAltName=DNS:organloop-gateway,DNS:localhost,IP:127.0.0.1"
-    asked = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-addext", names]
-    files = ["-subj", "/CN=organloop-gateway", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*asked, *files], check=True, capture_output=True)
-    shutil.copy(certificate, home / "tls" / "ca.crt")
-    made = Gateway(*(local_process.free_port(0) for _ in range(3)), certificate, key)
-    places = {
-        "/tmp/": f"{home}/tmp/",  # first: the others may lie there
-        "/etc/organloop/tls": str(home / "tls"),
-        "/var/lib/orthanc/organloop": str(home / "studies"),
-        "8443": str(made.https),
-        "8042": str(made.http),
-        '"DicomPort": 4242': f'"DicomPort": {made.dimse}',
-    }
     values = {f"gateway__modalities__{name}__host": "127.0.0.1" for name in ("pacs", "ct-1")}
-    rendered = of_kind(render(ALL, **values), "ConfigMap")["organloop-gateway"]["data"]
-    for name, path in (("orthanc.json", home / "orthanc"), ("nginx.conf", home)):
-        text = rendered[name]
-        for here, there in places.items():
-            text = text.replace(here, there)
-        (path / name).write_text(text)
-    env = os.environ | {"ARCHIVE_USER": USER, "ARCHIVE_PASSWORD": PASSWORD}
-    with (home / "log").open("w") as log:
-        servers = [
-            subprocess.Popen(command, env=env, stdout=log, stderr=log)
-            for command in (
-                [orthanc, str(home / "orthanc")],
-                [nginx, "-e", "stderr", "-c", str(home / "nginx.conf")],
-            )
-        ]
+    values["gateway__modalities__pacs__mayQuery"] = "true"
+    data = of_kind(render(ALL, **values), "ConfigMap")["organloop-gateway"]["data"]
+    http, dimse = (local_process.free_port(0) for _ in range(2))
+    places = {
+        "/etc/organloop/tls": str(tls),
+        "/etc/organloop/orthanc": str(home / "orthanc"),
+        "/var/lib/orthanc/organloop": str(home / "studies"),
+        '"HttpPort": 8042': f'"HttpPort": {http}',
+        '"DicomPort": 4242': f'"DicomPort": {dimse}',
+    }
+    if not rejects_when_full(orthanc):
+        places['"MaximumStorageSize": 460800'] = '"MaximumStorageSize": 0'
+    (home / "orthanc" / "orthanc.json").write_text(placed(data["orthanc.json"], places))
+    for name in ("doors.lua", "room.lua"):
+        (home / "orthanc" / name).write_text(data[name])
+    places = {"/etc/organloop/tls": str(tls), "127.0.0.1:8042": f"127.0.0.1:{http}"}
+    env = os.environ | accounts
+    with (
+        (home / "log").open("w") as log,
+        nginx_at(home / "nginx", placed(data["nginx.conf"], places), data) as https,
+        subprocess.Popen([orthanc, str(home / "orthanc")], env=env, stdout=log, stderr=log) as server,
+    ):
+        made = Gateway(https, http, dimse, tls / "tls.crt", tls / "tls.key")
         try:
             until(lambda: ready(made), lambda: (home / "log").read_text()[-2000:])
             yield made
         finally:
-            for server in servers:
-                server.terminate()
-            for server in servers:
-                server.wait(30)
+            server.terminate()
+
+
+def rejects_when_full(orthanc: str) -> bool:
+    """Tell whether an Orthanc knows the mode that the chart sets."""
+    said = subprocess.run([orthanc, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
+    return found is not None and tuple(map(int, found.groups())) >= (1, 11, 3)
 
 
 def ready(gateway: Gateway) -> bool:
@@ -136,43 +151,66 @@ def test_dicomweb_and_rest_answer_by_tls_with_the_password_only(gateway: Gateway
         gateway.client("wrong").changes(0)
 
 
-def test_the_viewers_way_to_the_archive_is_checked_and_asks_for_the_password(
+def test_the_viewers_way_to_the_archive_is_checked_and_asks_for_the_reader_s_password(
     gateway: Gateway, tmp_path: Path
 ) -> None:
     """The viewer's nginx as rendered, with a page of ours in OHIF's place."""
-    port = local_process.free_port(0)
-    (tmp_path / "pages").mkdir()
-    (tmp_path / "pages" / "index.html").write_text("OHIF")
-    text = of_kind(render(ALL), "ConfigMap")["organloop-viewer"]["data"]["nginx.conf"]
-    for here, there in {
-        "/tmp/": f"{tmp_path}/",
-        "listen 8443": f"listen 127.0.0.1:{port}",
+    data = of_kind(render(ALL), "ConfigMap")["organloop-viewer"]["data"]
+    places = {
         "organloop-gateway:8443": f"localhost:{gateway.https}",
         "/etc/organloop/trust/archive.crt": str(gateway.certificate),
         "/etc/organloop/tls": str(gateway.certificate.parent),
-        "/usr/share/ohif": str(tmp_path / "pages"),
-    }.items():
-        assert here in text
-        text = text.replace(here, there)
-    if os.geteuid() == 0:  # in the cluster its workers are who started it
-        text = f"user root root;\n{text}"
-    (tmp_path / "nginx.conf").write_text(text)
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    server = subprocess.Popen([str(program), "-e", "stderr", "-c", str(tmp_path / "nginx.conf")])
-    try:
+    }
+    with nginx_at(tmp_path, placed(data["nginx.conf"], places), data) as port:
         page = Http(f"https://127.0.0.1:{port}", ca_file=gateway.certificate, attempts=6)
         read = page.stream("/segmentation", lambda answer: answer.text)
         assert read == "OHIF"
         with pytest.raises(PacsFailed, match="refused the user name or password"):
             page.json("/dicom-web/studies", list)
         gateway.client().store(ct_study(1))
-        reader = Http(f"https://127.0.0.1:{port}", USER, PASSWORD, gateway.certificate)
+        reader = Http(f"https://127.0.0.1:{port}", *READER, gateway.certificate)
         assert reader.json("/dicom-web/studies?limit=1", lambda studies: len(studies)) == 1
         with pytest.raises(PacsFailed, match="HTTP 405"):  # pages only: Orthanc's REST is not there
             reader.json("/tools/find", list, body={})
-    finally:
-        server.terminate()
-        server.wait(30)
+
+
+def test_a_reader_who_reaches_the_gateway_itself_reads_and_administrates_nothing(gateway: Gateway) -> None:
+    reader = Http(gateway.url, *READER, gateway.certificate)
+    assert isinstance(reader.json("/dicom-web/studies", list), list)
+    for path, body in (("/patients", None), ("/dicom-web/servers", None), ("/tools/find", {})):
+        with pytest.raises(PacsFailed, match="refused the user name or password"):
+            reader.json(path, list, body=body)
+
+
+def test_a_secret_of_an_earlier_version_lets_the_worker_in_and_nobody_else(tmp_path: Path) -> None:
+    """It has no reader: an account without a name must open nothing."""
+    (tmp_path / "home").mkdir()
+    with running(tmp_path / "home", {"ARCHIVE_USER": USER, "ARCHIVE_PASSWORD": PASSWORD}) as gateway:
+        assert gateway.client().end() >= 0
+        for account in (("", ""), ("reader", ""), (None, None)):
+            with pytest.raises(PacsFailed, match="refused the user name or password"):
+                Http(gateway.url, *account, gateway.certificate).json("/dicom-web/studies", list)
+
+
+def test_an_orthanc_that_would_delete_studies_where_its_disk_is_full_does_not_start(tmp_path: Path) -> None:
+    orthanc = archive_server.installed()
+    configuration = {
+        "StorageDirectory": str(tmp_path),
+        "IndexDirectory": str(tmp_path),
+        "HttpServerEnabled": False,
+        "DicomServerEnabled": False,
+        "LuaScripts": [str(ROOT / "deploy" / "stack" / "orthanc" / "room.lua")],
+        "MaximumStorageSize": 1,
+        "MaximumStorageMode": "Reject",
+    }
+    (tmp_path / "orthanc.json").write_text(json.dumps(configuration))
+    if rejects_when_full(orthanc):
+        pytest.skip("this Orthanc refuses what comes instead")
+    done = subprocess.run(
+        [orthanc, str(tmp_path / "orthanc.json")], capture_output=True, text=True, timeout=GUARD_SECONDS
+    )
+    assert done.returncode != 0
+    assert "needs to be 1.11.3 or later" in done.stderr
 
 
 def test_orthancs_own_http_asks_for_the_password_too(gateway: Gateway) -> None:
@@ -186,3 +224,27 @@ def test_dimse_answers_known_titles_by_tls_only(gateway: Gateway) -> None:
     assert not gateway.echo("CT1", "+tla", "-ic")  # TLS without a certificate of its own
     assert not gateway.echo("STRANGER", *gateway.tls)
     assert not gateway.echo("CT1", *gateway.tls, called="ANOTHER")
+
+
+def test_a_scanner_queries_nothing_and_a_pacs_that_the_values_let_does(gateway: Gateway) -> None:
+    gateway.client().store(ct_study(1))
+
+    def found(title: str) -> bool:
+        peer = ["-aet", title, "-aec", "ORGANLOOP", *gateway.tls, "127.0.0.1", str(gateway.dimse)]
+        asked = [
+            "findscu",
+            "-v",
+            "-to",
+            "5",
+            "-P",
+            "-k",
+            "QueryRetrieveLevel=PATIENT",
+            "-k",
+            "PatientID",
+            *peer,
+        ]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=GUARD_SECONDS)
+        return "Find Response" in done.stdout + done.stderr
+
+    assert found("PACS")
+    assert not found("CT1")

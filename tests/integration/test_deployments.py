@@ -207,14 +207,15 @@ def ended_as(client, run):
 def test_a_saved_object_of_the_archive_is_enough_and_the_sums_are_shown(
     api, tmp_path, ohif, clean_archive, monkeypatch
 ):
-    settings = Settings(home=tmp_path / "home", orthanc_url=clean_archive.url)
+    settings = Settings(home=tmp_path / "home", **clean_archive.named)
     publish_tiny(ReleaseStore(settings.release_store), 1, {"liver": 1, "spleen": 2})
     records = open_records(settings.records_url)
     records.set_incumbent(1, approver="IT", reason="first release")
     put_on_record(records, ohif / "sent.dcm", ohif / "ct")
     clean_archive.put(ohif / "ct", ohif / "sent.dcm", ohif / "saved-by-ohif.dcm")
     monkeypatch.setenv("ORGANLOOP_HOME", str(settings.home))
-    monkeypatch.setenv("ORGANLOOP_ORTHANC_URL", clean_archive.url)
+    for name, value in clean_archive.variables.items():
+        monkeypatch.setenv(name, value)
     with api.used():
         saved = dcmread(ohif / "saved-by-ohif.dcm", stop_before_pixels=True)
         document = ingest_correction(saved.SOPInstanceUID)

@@ -32,7 +32,7 @@ def by_name(found: Any) -> dict[str, Finding]:
 
 
 def adapter(archive: Archive) -> OrthancArchive:
-    return OrthancArchive(Http(archive.url), Http(archive.dicomweb_url))
+    return archive.client()
 
 
 def test_a_whole_stack_is_looked_at_and_left_as_it_was(organloop: Command) -> None:
@@ -87,7 +87,7 @@ def test_a_test_object_that_does_not_come_back_is_deleted_all_the_same(
 
 
 def test_where_nothing_deletes_the_person_is_told_which_study_to_delete(clean_archive: Archive) -> None:
-    archive = DicomwebArchive(Http(clean_archive.dicomweb_url, attempts=1))
+    archive = DicomwebArchive(clean_archive.http("/dicom-web", attempts=1))
     found = by_name(stores(archive))
     assert found["archive, store (STOW)"].state is State.GOOD
     [left] = clean_archive.instances("Study")  # Orthanc's DICOMweb deletes nothing
@@ -107,6 +107,10 @@ def test_peers_are_echoed_and_only_the_pacs_that_is_asked_must_answer(tmp_path: 
         assert found["archive, version"].state is State.GOOD
         assert found["clock of the archive"].state is State.GOOD
         assert found["AE title of the archive"].detail == "ORGANLOOP"
+        assert "rights of pacs" not in found
+        if found["archive, version"].detail.startswith("Orthanc 1.10."):
+            assert "CVE-2026-5437" in found["Orthanc older than 1.12.11"].detail
+            assert "deletes the oldest" in found["Orthanc older than 1.11.3"].detail
         assert found["C-ECHO to pacs"].state is State.GOOD
         assert found["C-ECHO to dead"].state is State.WARNING
         assert by_name(orthanc(adapter(archive), "dead"))["C-ECHO to dead"].state is State.BAD

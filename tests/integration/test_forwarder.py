@@ -18,7 +18,6 @@ from deploy.doctor import archive as doctor
 from deploy.stack import local_process
 from deploy.stack.archive import Modality
 from services.pacs.http import Http
-from services.pacs.orthanc import OrthancArchive
 from tests.support.archive import Archive, archive_at
 from tests.support.instances import Instance, ct_study
 
@@ -42,7 +41,7 @@ def signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def rest(gateway: Archive) -> Http:
     """A connection that asks again at once what the gateway could not do."""
-    return Http(gateway.url, pause_seconds=0.01)
+    return gateway.http(pause_seconds=0.01)
 
 
 def queue_of(gateway: Archive, path: Path) -> Forwarder:
@@ -53,7 +52,7 @@ def queue_of(gateway: Archive, path: Path) -> Forwarder:
 
 def by_web(gateway: Archive, objects: list[Instance]) -> set[str]:
     """Store objects as our flows and OHIF do."""
-    client = OrthancArchive(Http(gateway.url), Http(gateway.dicomweb_url))
+    client = gateway.client()
     client.store(objects)
     return {one.sop_instance_uid for one in objects}
 
@@ -95,7 +94,7 @@ def test_results_wait_for_a_pacs_that_is_away_and_go_when_it_is_back(
 
 def test_the_doctors_test_object_goes_to_no_pacs(gateway: Archive, tmp_path: Path) -> None:
     queue = queue_of(gateway, tmp_path / "queue.json")
-    OrthancArchive(Http(gateway.url), Http(gateway.dicomweb_url)).store([doctor.test_object()])
+    gateway.client().store([doctor.test_object()])
     assert queue.round(now=0.0) == 0
     assert queue.queue.waiting == {}  # one that the PACS did not take would wait
 

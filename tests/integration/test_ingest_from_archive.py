@@ -36,7 +36,7 @@ SPACING = (5.0, 5.0, 5.0)
 @pytest.fixture
 def memory(tmp_path, clean_archive: Archive):
     records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    pacs = archive_of(Settings(home=tmp_path, orthanc_url=clean_archive.url))
+    pacs = archive_of(Settings(home=tmp_path, **clean_archive.named))
     yield Memory(records, CaseStore(tmp_path / "cases"), SPACING, pacs, tmp_path / "work")
     records.close()
 

@@ -14,7 +14,9 @@ from deploy.stack import archive as archive_server
 from deploy.stack import up_and_down as stack
 from deploy.stack import viewer as viewer_server
 from deploy.stack.local_process import NotInstalled
+from deploy.stack.local_server import basic
 from deploy.stack.up_and_down import State
+from services.pacs.accounts import Account
 from services.settings import Settings
 from services.triton.client import TritonSegmenter
 from services.wiring import archive_of, connect_in_process
@@ -80,8 +82,9 @@ def home(tmp_path: Path) -> Iterator[Settings]:
     stack.archive(settings).stop()
 
 
-def get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=GUARD_SECONDS) as answer:
+def get(url: str, account: Account) -> Any:
+    request = urllib.request.Request(url, headers=basic(account))
+    with urllib.request.urlopen(request, timeout=GUARD_SECONDS) as answer:
         return answer.read()
 
 
@@ -116,8 +119,10 @@ def test_archive_and_viewer_start_once_are_found_by_every_process_and_stop(home:
     assert noted["orthanc_url"] == first[0].address
     assert noted["dicomweb_url"] == f"{first[0].address}/dicom-web"
     assert archive_of(home) is not None
-    assert json.loads(get(f"{first[0].address}/system"))["DicomAet"] == "ORGANLOOP"
-    assert json.loads(get(f"{first[1].address}/dicom-web/studies")) == []
+    accounts = stack.archive(home).accounts
+    assert json.loads(get(f"{first[0].address}/system", accounts.worker))["DicomAet"] == "ORGANLOOP"
+    assert json.loads(get(f"{first[1].address}/dicom-web/studies", accounts.reader)) == []
+    assert f" http://reader:{accounts.reader.password}@127.0.0.1:" in first[1].detail
 
     stack.down(home, lambda _: None)
     assert {state for state, _ in states(home).values()} == {State.DOWN}
@@ -125,14 +130,13 @@ def test_archive_and_viewer_start_once_are_found_by_every_process_and_stop(home:
 
 
 def test_an_archive_that_a_setting_names_is_not_started_but_shown(home: Settings, archive: Archive) -> None:
-    remote = home.model_copy(update={"orthanc_url": archive.url})
+    remote = home.model_copy(update=archive.named)
     stack.open_archive(remote, lambda _: None)
     elsewhere, viewer = stack.status(remote)[:2]
     assert (elsewhere.state, elsewhere.address) == (State.ELSEWHERE, archive.dicomweb_url)
     assert stack.archive(remote).process is None
-    asked = [
-        json.loads(get(f"{root}/studies")) for root in (f"{viewer.address}/dicom-web", archive.dicomweb_url)
-    ]
+    roots = (f"{viewer.address}/dicom-web", archive.dicomweb_url)
+    asked = [json.loads(get(f"{root}/studies", archive.reader)) for root in roots]
     through, direct = ({study["0020000D"]["Value"][0] for study in found} for found in asked)
     assert through == direct
 

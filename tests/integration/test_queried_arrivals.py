@@ -23,15 +23,13 @@ def queried(tmp_path: Path) -> Iterator[tuple[Hospital, Archive]]:
     """A hospital whose PACS does not send by itself, and that PACS: an Orthanc too."""
     open_site(tmp_path)
     ports = {name: free_port(0) for name in ("here", "pacs")}
-    here = {"here": Modality("ORGANLOOP", port=ports["here"])}
+    here = {"here": Modality("ORGANLOOP", port=ports["here"], may_query=True)}
     there = {"pacs": Modality("PACS", port=ports["pacs"])}
     with (
         archive_at(tmp_path / "here", dicom_port=ports["here"], modalities=there) as archive,
         archive_at(tmp_path / "pacs", dicom_port=ports["pacs"], aet="PACS", modalities=here) as pacs,
     ):
-        settings = Settings(
-            home=tmp_path / "home", threads=THREADS, orthanc_url=archive.url, query_modality="pacs"
-        )
+        settings = Settings(home=tmp_path / "home", threads=THREADS, **archive.named, query_modality="pacs")
         services = connect_in_process(settings)
         yield (
             Hospital(

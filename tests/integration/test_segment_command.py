@@ -160,7 +160,7 @@ def test_a_wrong_setting_and_a_wrong_word_are_wrong_usage():
 def test_a_study_the_archive_does_not_hold_is_refused_and_a_silent_archive_is_a_failure(
     organloop, clean_archive
 ):
-    unknown = organloop("segment", "1.2.3", ORGANLOOP_ORTHANC_URL=clean_archive.url)
+    unknown = organloop("segment", "1.2.3", **clean_archive.variables)
     assert (unknown.exit_code, unknown.document["code"]) == (3, "study-gone")
     silent = organloop("segment", "1.2.3", ORGANLOOP_ORTHANC_URL="http://127.0.0.1:9")
     assert (silent.exit_code, silent.document["code"]) == (1, "pacs-unavailable")
@@ -172,7 +172,7 @@ def test_a_study_of_the_archive_is_segmented_into_it_or_into_a_folder_that_is_na
 ):
     clean_archive.put(phantom_study / "ct")
     study_uid = clean_archive.instances("Study")[0]["StudyInstanceUID"]
-    words, home = ("segment", study_uid), {"ORGANLOOP_ORTHANC_URL": clean_archive.url}
+    words, home = ("segment", study_uid), clean_archive.variables
     folder = organloop(*words, "--out", tmp_path / "out", **home)
     assert folder.exit_code == 0
     assert {Path(one["path"]).parent for one in folder.document["objects"]} == {tmp_path / "out"}

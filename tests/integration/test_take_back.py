@@ -140,7 +140,7 @@ def test_a_patient_is_named_by_a_study_in_the_archive_too(settings, tmp_path, cl
     patient = gate_case(settings, tmp_path, 1)
     clean_archive.put(tmp_path / "1" / "ct")
     [study] = clean_archive.instances("Study")
-    there = connect_in_process(Settings(home=settings.home, orthanc_url=clean_archive.url))
+    there = connect_in_process(Settings(home=settings.home, **clean_archive.named))
     document = erase(study["StudyInstanceUID"], "Dr A", "consent withdrawn", there)
     assert document.patient == there.cases.pseudonym(patient)
     assert len(document.cases) == 1
@@ -160,7 +160,7 @@ def test_nobody_is_erased_by_mistake(settings, services, tmp_path):
 def test_a_patient_who_has_no_case_yet_is_refused_from_then_on(settings, services, ohif, clean_archive):
     put_on_record(services.records, ohif / "sent.dcm", ohif / "ct")
     clean_archive.put(ohif / "ct")
-    there = connect_in_process(Settings(home=settings.home, orthanc_url=clean_archive.url))
+    there = connect_in_process(Settings(home=settings.home, **clean_archive.named))
     uid = str(dcmread(ohif / "sent.dcm", stop_before_pixels=True).SOPInstanceUID)
     document = erase(uid, "Dr A", "consent withdrawn", there)
     assert document.cases == ()

@@ -250,7 +250,7 @@ def test_the_first_watch_begins_where_the_site_wants_it_and_then_misses_nothing(
 ) -> None:
     site.copy(tmp_path)
     clean_archive.put(phantom)
-    settings = Settings(home=tmp_path / "home", orthanc_url=clean_archive.url, watch_from=watch_from)
+    settings = Settings(home=tmp_path / "home", **clean_archive.named, watch_from=watch_from)
     services = connect_in_process(settings)
     begun = clean_archive.ask("/changes?last")["Last"] if watch_from == "now" else 0
     assert take_in(services.feed, services.records, date.today(), watch_from) >= came

@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from deploy.stack.archive import ArchiveProcess, ArchiveServer, installed
 from deploy.stack.local_process import NotInstalled
+from deploy.stack.local_server import basic
+from services.pacs.accounts import Account
+from services.pacs.http import Http
+from services.pacs.orthanc import OrthancArchive
 from tests.support.waiting import GUARD_SECONDS, end_at_once
 
 STABLE_SECONDS = 1
@@ -41,6 +46,36 @@ class Archive:
     @property
     def aet(self) -> str:
         return self.server.aet
+
+    @property
+    def worker(self) -> Account:
+        return self.server.accounts.worker
+
+    @property
+    def reader(self) -> Account:
+        return self.server.accounts.reader
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The settings that name this archive and open it."""
+        account = self.worker
+        password = SecretStr(account.password)
+        return {"orthanc_url": self.url, "archive_user": account.user, "archive_password": password}
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The same as variables of the environment."""
+        said = self.named | {"archive_password": self.worker.password}
+        return {f"ORGANLOOP_{name.upper()}": value for name, value in said.items()}
+
+    def http(self, path: str = "", account: Account | None = None, **options: Any) -> Http:
+        """Return a connection of ours, e.g. ``http("/dicom-web")``; None is the worker's account."""
+        one = account or self.worker
+        return Http(self.url + path, one.user, one.password, **options)
+
+    def client(self, **options: Any) -> OrthancArchive:
+        """Return it as our processes see it."""
+        return OrthancArchive(self.http(**options), self.http("/dicom-web", **options))
 
     def ask(self, path: str, content: bytes | None = None, method: str | None = None) -> Any:
         """Return Orthanc's JSON answer, e.g. ``ask("/statistics")``; a body makes it a POST."""
@@ -70,7 +105,7 @@ class Archive:
             self.ask(f"/patients/{patient}", method="DELETE")
 
     def _open(self, path: str, content: bytes | None = None, method: str | None = None) -> Any:
-        request = urllib.request.Request(self.url + path, data=content, method=method)
+        request = urllib.request.Request(self.url + path, content, basic(self.worker), method=method)
         return urllib.request.urlopen(request, timeout=GUARD_SECONDS)
 
 

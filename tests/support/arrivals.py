@@ -185,7 +185,7 @@ def open_hospital(site: Site, archive: Archive, ct: Path, folder: Path, *, waits
     Orthanc takes two seconds, or more, to call a study stable. Where that is not what a test is about,
     it need not wait: every study is stable at once.
     """
-    services = site.copy(folder, orthanc_url=archive.url).services
+    services = site.copy(folder, **archive.named).services
     services.records.take_in([], archive.ask("/changes?last")["Last"])
     if not waits:
         assert services.archive is not None

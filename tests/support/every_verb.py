@@ -135,7 +135,7 @@ def _store(settings: Settings, ct: Path) -> None:
     """Send a study to the archive."""
     archive = stack.archive(settings).process
     for file in ct.iterdir() if archive else ():
-        get(f"{archive.url}/instances", file.read_bytes())
+        get(f"{archive.url}/instances", file.read_bytes(), signed_in=stack.archive(settings).accounts.worker)
 
 
 def _ask_every_server(settings: Settings) -> None:
@@ -143,10 +143,10 @@ def _ask_every_server(settings: Settings) -> None:
     parts = {part.name: part.address for part in stack.status(settings)}
     if parts["archive"]:
         for page in ("/app/explorer.html", "/plugins", "/modalities", "/dicom-web/studies"):
-            get(parts["archive"] + page)
+            get(parts["archive"] + page, signed_in=stack.archive(settings).accounts.worker)
     if parts["viewer"]:
         for page in ("/", "/app-config.js", "/dicom-web/studies"):
-            get(parts["viewer"] + page)
+            get(parts["viewer"] + page, signed_in=stack.archive(settings).accounts.reader)
     from tests.support.prefect_api import ask  # after ours: Prefect asks at its import whether it may tell
 
     access = stack.prefect(settings).start()
@@ -180,12 +180,14 @@ def _ask_containers(settings: Settings, folder: Path) -> None:
             "-m",
             "deploy.containers.forwarder",
             "--to",
-            "FINDSCU",
+            "storescu",
             "--cursor",
             str(folder / "cursor.json"),
         )
         asked[gateway] = ALIVE.stat
-    env = os.environ | ({"ORGANLOOP_ORTHANC_URL": archive} if archive else {})
+    account = stack.archive(settings).accounts.worker
+    named = {"ORTHANC_URL": archive, "ARCHIVE_USER": account.user, "ARCHIVE_PASSWORD": account.password}
+    env = os.environ | ({f"ORGANLOOP_{name}": str(value) for name, value in named.items()} if archive else {})
     for words, answers in asked.items():
         with subprocess.Popen([sys.executable, *words], env=env) as process:
             _until(answers, process)

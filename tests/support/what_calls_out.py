@@ -10,10 +10,11 @@ import importlib
 import pkgutil
 import sys
 import urllib.request
-from base64 import b64encode
 from pathlib import Path
 
+from deploy.stack.local_server import basic
 from deploy.stack.prefect import Access, PrefectServer
+from services.pacs.accounts import Account
 from tests.support.waiting import GUARD_SECONDS
 
 
@@ -28,17 +29,16 @@ def import_everything() -> None:
 
 def ask_prefect(access: Access) -> None:
     """Ask a Prefect server for what browsers do."""
-    address = access.url.removesuffix("/api")
+    address, account = access.url.removesuffix("/api"), Account(*access.auth.split(":", 1))
     for page in ("/", "/ui-settings", "/api/admin/version"):
-        get(address + page, auth=access.auth)
+        get(address + page, signed_in=account)
     # As its page of work pools does.
-    get(f"{access.url}/collections/views/aggregate-worker-metadata", auth=access.auth)
+    get(f"{access.url}/collections/views/aggregate-worker-metadata", signed_in=account)
 
 
-def get(url: str, body: bytes | None = None, auth: str = "") -> bytes:
-    """Return what a server answers, asked with ``user:password`` where it is given."""
-    headers = {"Authorization": f"Basic {b64encode(auth.encode()).decode()}"} if auth else {}
-    request = urllib.request.Request(url, body, headers)
+def get(url: str, body: bytes | None = None, signed_in: Account | None = None) -> bytes:
+    """Return what a server answers, to an account that it asks for."""
+    request = urllib.request.Request(url, body, basic(signed_in) if signed_in else {})
     with urllib.request.urlopen(request, timeout=GUARD_SECONDS) as answer:
         return bytes(answer.read())
 

@@ -117,8 +117,14 @@ env: {{ . | nindent 2 }}
 - name: store
   persistentVolumeClaim: {claimName: {{ .root.Values.store.existingClaim | default (printf "%s-store" .root.Release.Name) }}}
 - name: tmp
-  emptyDir: {}
+  emptyDir: {sizeLimit: 1Gi}
 {{ include "organloop.trust.volumes" . }}
+{{- end }}
+
+{{/* A size in MiB, of one as the schema allows it: 500Mi, 20Gi, 2Ti. */}}
+{{- define "organloop.mebibytes" -}}
+{{- $number := regexFind "^[0-9]+" . | int64 -}}
+{{- mul $number (get (dict "Mi" 1 "Gi" 1024 "Ti" 1048576) (regexFind "[A-Z]i$" .)) -}}
 {{- end }}
 
 {{/* Where studies lie while they are worked on: the pod's own, never the store, which other nodes see. */}}

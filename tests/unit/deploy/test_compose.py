@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import combinations
 
 import pytest
 import yaml
@@ -160,10 +161,34 @@ def test_nothing_is_published_beyond_this_machine_unless_a_person_says_so():
         assert port.startswith(("127.0.0.1:", "${ORGANLOOP_ADDRESS:-127.0.0.1}:")), port
 
 
-def test_only_what_is_published_has_a_way_out():
+ASKS = {
+    "viewer": {"archive"},
+    "worker": {"archive", "database", "prefect", "segmenter"},
+    "tuner": {"database", "prefect"},
+    "register": {"prefect"},
+    "prepare": {"database"},
+    "backup": {"database"},
+    "restore": {"database"},
+}
+"""Who asks whom; nobody else hears them."""
+
+
+def test_only_those_who_ask_each_other_reach_each_other():
+    """Two containers reach each other where they share a network: Docker's bridges lead to no other."""
+    members = {network: set() for network in COMPOSE["networks"]}
     for name, service in SERVICES.items():
-        assert ("outside" in service["networks"]) == ("ports" in service), name
-    assert COMPOSE["networks"]["inside"] == {"internal": True}
+        for network in service["networks"]:
+            members[network].add(name)
+    reached = {frozenset(pair) for names in members.values() for pair in combinations(sorted(names), 2)}
+    assert reached == {frozenset((one, other)) for one, others in ASKS.items() for other in others}
+
+
+def test_only_what_is_published_has_a_way_out_and_each_one_of_its_own():
+    ways_out = {name for name, network in COMPOSE["networks"].items() if not network.get("internal")}
+    published = {name for name, service in SERVICES.items() if "ports" in service}
+    assert ways_out == {f"{name}-outside" for name in published}
+    for name, service in SERVICES.items():
+        assert ways_out & set(service["networks"]) <= {f"{name}-outside"}, name
 
 
 def test_its_images_are_those_of_the_list():
@@ -192,15 +217,33 @@ def test_secrets_are_made_once_and_fit_each_other(tmp_path):
             "prefect_auth",
             "organloop_triton_serving_key",
             "organloop_triton_release_key",
+            "archive_reader_password",
             "archive_users.json",
         )
     ]
-    assert {secret["file"].rsplit("/", 1)[1] for secret in COMPOSE["secrets"].values()} == set(first)
+    used = {secret["file"].rsplit("/", 1)[1] for secret in COMPOSE["secrets"].values()}
+    assert used == set(first) - {"archive_reader_password"}, "which a person types"
     users = json.loads(first["archive_users.json"])["RegisteredUsers"]
-    assert users == {"organloop": first["organloop_archive_password"]}
+    assert users == {
+        "organloop": first["organloop_archive_password"],
+        "reader": first["archive_reader_password"],
+    }
     assert len(first["database_password"]) == 48
     assert f":{first['database_password']}@database:5432/" in first["organloop_database_url"]
     assert folder.stat().st_mode & 0o777 == 0o700  # others on the host do not get at the files in it
+
+
+def test_readers_get_an_account_of_their_own_beside_those_of_an_earlier_version(tmp_path):
+    users = tmp_path / "archive_users.json"
+    users.write_text('{"RegisteredUsers": {"organloop": "as it was", "dr-a": "hers"}}')
+    command = [str(ROOT / "deploy" / "compose" / "make-secrets"), str(tmp_path)]
+    for _ in range(2):
+        subprocess.run(command, check=True, capture_output=True)
+        assert json.loads(users.read_text())["RegisteredUsers"] == {
+            "organloop": "as it was",
+            "dr-a": "hers",
+            "reader": (tmp_path / "archive_reader_password").read_text(),
+        }
 
 
 def test_a_setting_comes_from_a_secret_file_unless_a_variable_says_otherwise(tmp_path, monkeypatch):

@@ -9,14 +9,20 @@ IndexDirectory: /var/lib/orthanc/organloop
 Plugins: [/usr/share/orthanc/plugins/libOrthancDicomWeb.so]
 StableAge: {{ $g.stableSeconds }}
 SaveJobs: true
-{{/* HTTP answers this pod only: nginx beside it speaks TLS to all others. */}}
+{{/* HTTP answers this pod only: nginx beside it speaks TLS to all others. doors.lua says what each user may. */}}
 HttpPort: 8042
 RemoteAccessAllowed: false
 AuthenticationEnabled: true
-RegisteredUsers: {"${ARCHIVE_USER}": "${ARCHIVE_PASSWORD}"}
-{{/* DIMSE answers known modalities only, each from its own address. */}}
+RegisteredUsers: {"${ARCHIVE_USER}": "${ARCHIVE_PASSWORD}", "${READER_USER}": "${READER_PASSWORD}"}
+LuaScripts: [/etc/organloop/orthanc/doors.lua, /etc/organloop/orthanc/room.lua]
+Organloop: {Worker: "${ARCHIVE_USER}", Names: ["127.0.0.1"]}
+{{/* DIMSE answers known modalities only, each from its own address and with what it may. */}}
 DicomAlwaysAllowEcho: false
 DicomAlwaysAllowStore: false
+DicomAlwaysAllowFind: false
+DicomAlwaysAllowFindWorklist: false
+DicomAlwaysAllowGet: false
+DicomAlwaysAllowMove: false
 DicomCheckCalledAet: true
 DicomCheckModalityHost: true
 DicomModalities:
@@ -26,6 +32,13 @@ DicomModalities:
     Host: {{ $one.host | quote }}
     Port: {{ $one.port }}
     UseDicomTls: {{ $g.dimse.tls }}
+    AllowEcho: true
+    AllowStore: true
+    AllowFind: {{ $one.mayQuery | default false }}
+    AllowGet: {{ $one.mayQuery | default false }}
+    AllowMove: {{ $one.mayQuery | default false }}
+    AllowFindWorklist: false
+    AllowStorageCommitment: false
 {{- else }} {}
 {{- end }}
 DicomTlsEnabled: {{ $g.dimse.tls }}
@@ -35,7 +48,11 @@ DicomTlsPrivateKey: /etc/organloop/tls/tls.key
 DicomTlsTrustedCertificates: /etc/organloop/tls/ca.crt
 DicomTlsRemoteCertificateRequired: true
 {{- end }}
+{{/* Nine tenths of its volume: full, it takes no more and says so. Nothing that is here makes room. */}}
+MaximumStorageSize: {{ div (mul (include "organloop.mebibytes" $g.storage.size) 9) 10 }}
+MaximumStorageMode: Reject
 {{/* As deploy/stack/orthanc/archive.json. */}}
+DeflatedTransferSyntaxAccepted: false
 OverwriteInstances: false
 UnknownSopClassAccepted: true
 DicomWeb: {Enable: true, Root: /dicom-web/, EnableWado: true, StudiesMetadata: Full, SeriesMetadata: Full}

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from deploy.doctor.archive import ae_title, certificate_of, version
+from deploy.doctor.advisories import advisories, unsafe
+from deploy.doctor.archive import ae_title, certificate_of, rights, version
 from deploy.doctor.clock import clock
 from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.flows import polled, registered
@@ -115,3 +116,34 @@ def test_a_gpu_that_tells_no_memory_of_its_own_is_named_all_the_same() -> None:
         "NVIDIA GB10, driver 580.95",
         {"driver": "580.95"},
     )
+
+
+@pytest.mark.parametrize(
+    ("program", "version", "mended"),
+    [
+        ("Orthanc", "1.10.1", {"1.12.11", "1.11.3"}),
+        ("Orthanc", "1.12.7", {"1.12.11"}),
+        ("Orthanc", "1.12.11", set()),
+        ("Orthanc", "mainline", set()),
+        ("Triton", "2.51.0", {"2.59.1"}),
+        ("Triton", "2.60.0", set()),
+    ],
+)
+def test_a_version_that_is_known_to_be_unsafe_is_named_with_what_mends_it(
+    program: str, version: str, mended: set[str]
+) -> None:
+    found = list(unsafe(program, version))
+    assert {one.name for one in found} == {f"{program} older than {number}" for number in mended}
+    assert all(one.state is WARNING and one.remedy for one in found)
+
+
+def test_every_advisory_is_public_or_says_what_happens() -> None:
+    named = {cve for one in advisories() for cve in one.cves}
+    assert {f"CVE-2026-{number}" for number in range(5437, 5446)} <= named
+    assert all(one.cves or "deletes" in one.what for one in advisories())
+
+
+def test_a_modality_that_may_take_every_study_is_named() -> None:
+    [left_out] = rights("ct1", {"AET": "CT1"})
+    assert "AllowFind, AllowGet, AllowMove" in left_out.detail
+    assert list(rights("ct1", {"AllowFind": False, "AllowGet": False, "AllowMove": False})) == []

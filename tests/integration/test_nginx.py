@@ -1,0 +1,193 @@
+"""Every nginx of the project, as local stack, Compose and chart configure it, the archive away or hostile."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deploy.stack import local_process, viewer
+from deploy.stack.viewer import ViewerServer
+from tests.conftest import ROOT
+from tests.support.chart import ALL, of_kind, render
+from tests.support.nginx import certificate, nginx_at, placed
+from tests.support.waiting import GUARD_SECONDS
+
+SEARCH = "/dicom-web/studies?PatientName=MUSTERMANN*&PatientBirthDate=19500101"
+KINDS = ("up", "compose", "viewer", "gateway")
+VIEWERS = KINDS[:3]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running nginx.
+
+    Parameters
+    ----------
+    port
+        Where it listens.
+    certificate
+        What its TLS is checked against; None without TLS.
+    folder
+        All that it writes.
+    """
+
+    port: int
+    certificate: Path | None
+    folder: Path
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **heads: str) -> int:
+        """Return the status of an answer."""
+        named = {name.replace("_", "-"): value for name, value in heads.items()}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=GUARD_SECONDS)
+        if self.certificate is not None:
+            context = ssl.create_default_context(cafile=str(self.certificate))
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=context)
+        try:
+            connection.request(method, path, body, named)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    @property
+    def said(self) -> str:
+        """All that any file of it says, but its configuration."""
+        files = [one for one in self.folder.rglob("*") if one.is_file() and one.suffix != ".conf"]
+        return "\n".join(one.read_text(errors="replace") for one in files)
+
+
+@contextmanager
+def served(kind: str, folder: Path, archive_port: int) -> Iterator[Served]:
+    """Run one of the four, its archive at a port of this machine."""
+    folder.mkdir()
+    if kind == "up":
+        with pytest.MonkeyPatch.context() as patch, ViewerServer(folder) as server:
+            patch.setattr(viewer, "installed", lambda: "/usr/sbin/nginx")
+            yield Served(server.start(f"http://127.0.0.1:{archive_port}/dicom-web").port, None, folder)
+        return
+    if kind == "compose":
+        text = (ROOT / "deploy" / "compose" / "nginx.conf").read_text()
+        with nginx_at(folder, placed(text, {"archive:8042": f"127.0.0.1:{archive_port}"})) as port:
+            yield Served(port, None, folder)
+        return
+    tls = certificate(folder.with_name(f"{kind}-tls"))
+    data = of_kind(render(ALL), "ConfigMap")[f"organloop-{kind}"]["data"]
+    places = {"/etc/organloop/tls": str(tls)}
+    if kind == "viewer":
+        places |= {
+            "organloop-gateway:8443": f"localhost:{archive_port}",
+            "/etc/organloop/trust/archive.crt": str(tls / "ca.crt"),
+        }
+    else:
+        places |= {"127.0.0.1:8042": f"127.0.0.1:{archive_port}"}
+    with nginx_at(folder, placed(data["nginx.conf"], places), data) as port:
+        yield Served(port, tls / "tls.crt", folder)
+
+
+@contextmanager
+def hostile() -> Iterator[tuple[int, list[bytes]]]:
+    """A server that keeps what it is asked and answers nonsense; yield its port and what it heard."""
+    heard: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                with connection:
+                    heard.append(connection.recv(65536))
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nno header\0at all\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield listening.getsockname()[1], heard
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_name_of_a_patient_is_written_whatever_fails(kind: str, tmp_path: Path) -> None:
+    away = local_process.free_port(0)
+    with served(kind, tmp_path / kind, away) as nginx:
+        assert nginx.ask("GET", SEARCH) == 502
+        assert nginx.ask("POST", SEARCH, b"", Content_Length=str(2 * 1024**3)) == 413
+        assert nginx.ask("GET", SEARCH, Origin="http://elsewhere.example/MUSTERMANN") == 403
+        assert nginx.ask("GET", SEARCH, Range="bytes=MUSTERMANN", Host="MUSTERMANN") in (421, 502)
+        assert "answered 502" in nginx.said
+        assert "MUSTERMANN" not in nginx.said
+        assert "19500101" not in nginx.said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nor_where_the_archive_speaks_nonsense(kind: str, tmp_path: Path) -> None:
+    with hostile() as (port, _), served(kind, tmp_path / kind, port) as nginx:
+        assert nginx.ask("GET", SEARCH) == 502
+        assert nginx.ask("POST", SEARCH, b"MUSTERMANN" * 10) == 502
+        assert "MUSTERMANN" not in nginx.said
+
+
+@pytest.mark.parametrize("kind", ["up", "compose", "gateway"])
+def test_a_body_s_encoding_does_not_reach_the_archive_nor_does_an_origin(kind: str, tmp_path: Path) -> None:
+    with hostile() as (port, heard), served(kind, tmp_path / kind, port) as nginx:
+        scheme = "http" if nginx.certificate is None else "https"
+        origin = f"{scheme}://127.0.0.1:{nginx.port}"
+        nginx.ask("POST", "/dicom-web/studies", b"x", Content_Encoding="gzip", Origin=origin)
+        [asked] = [one for one in heard if one]
+        assert asked.startswith(b"POST /dicom-web/studies HTTP/1.1\r\n")
+        assert b"encoding" not in asked.lower().replace(b"accept-encoding", b"")
+        assert b"\r\norigin" not in asked.lower()
+
+
+@pytest.mark.parametrize("kind", VIEWERS)
+def test_readers_reach_studies_series_and_instances_and_nothing_else(kind: str, tmp_path: Path) -> None:
+    """An archive that is away answers 502 where the way leads to it."""
+    with served(kind, tmp_path / kind, local_process.free_port(0)) as nginx:
+        for path in ("studies", "series", "instances", "studies/1.2/series/3.4/metadata"):
+            assert {nginx.ask(method, f"/dicom-web/{path}") for method in ("GET", "POST")} == {502}
+            assert {nginx.ask(method, f"/dicom-web/{path}") for method in ("PUT", "DELETE", "OPTIONS")} == {
+                403
+            }
+        for path in (
+            "",
+            "servers",
+            "servers/a/get",
+            "studies/../servers",
+            "studies/%2e%2e/servers",
+            "studiesque",
+        ):
+            assert {nginx.ask(method, f"/dicom-web/{path}") for method in ("GET", "POST", "PUT")} == {403}, (
+                path
+            )
+        assert nginx.ask("GET", "/tools/find") == 200, "a page: Orthanc's REST is not there"
+        assert nginx.ask("POST", "/tools/find") == 405
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "heads",
+    [
+        {"Origin": "http://elsewhere.example"},
+        {"Origin": "null"},
+        {"Origin": "https://127.0.0.1"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+    ],
+    ids=lambda heads: "-".join(heads.values()),
+)
+def test_a_page_from_elsewhere_does_not_reach_the_archive(
+    kind: str, heads: dict[str, str], tmp_path: Path
+) -> None:
+    with served(kind, tmp_path / kind, local_process.free_port(0)) as nginx:
+        assert nginx.ask("GET", "/dicom-web/studies", **heads) == 403
+        assert nginx.ask("GET", "/dicom-web/studies", Sec_Fetch_Site="same-origin") == 502
