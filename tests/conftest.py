@@ -27,6 +27,7 @@ TOGETHER = {
         for name in (
             "arrival_loop",
             "deployments",
+            "doors",
             "doctor",
             "learning_verbs",
             "local_stack",
