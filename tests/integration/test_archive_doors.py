@@ -139,6 +139,20 @@ def test_a_sender_stores_and_echoes(clean_archive: Archive, tmp_path: Path) -> N
     assert [one["SOPInstanceUID"] for one in clean_archive.instances()] == [image.sop_instance_uid]
 
 
+def test_of_a_home_s_own_archive_nobody_knows_the_title_that_may_send(tmp_path: Path) -> None:
+    [image] = ct_study(1)
+    (tmp_path / "image.dcm").write_bytes(image.content)
+    with archive_at(tmp_path / "home", modalities=None) as archive:
+        for title in ("STORESCU", "ECHOSCU", "SENDER", archive.aet):
+            assert "Not Recognized" in dcmtk(archive, "storescu", title, str(tmp_path / "image.dcm"))
+            assert "Not Recognized" in dcmtk(archive, "findscu", title, "-P", "-k", "PatientID")
+        sender = archive.server.accounts.sender
+        assert len(sender) <= 16
+        assert dcmtk(archive, "storescu", sender, str(tmp_path / "image.dcm")) == ""
+        assert len(archive.instances()) == 1
+        assert "Find Response" not in dcmtk(archive, "findscu", sender, "-P", "-k", "PatientID")
+
+
 def test_what_is_deflated_is_refused_where_no_password_is_asked(
     clean_archive: Archive, tmp_path: Path
 ) -> None:
