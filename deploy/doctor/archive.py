@@ -10,7 +10,7 @@ import socket
 import ssl
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -283,7 +283,7 @@ def ae_title(name: str, title: str) -> Finding:
     return Finding(name, State.GOOD, title)
 
 
-def rights(name: str, entry: dict[str, Any]) -> Iterator[Finding]:
+def rights(name: str, entry: Mapping[str, object]) -> Iterator[Finding]:
     """Warn of a modality that may search the archive and have studies of every patient sent."""
     may = [right for right in ("AllowFind", "AllowGet", "AllowMove") if entry.get(right, True)]
     if may:

@@ -51,8 +51,8 @@ class Modality:
         return where | allowed | query | {"AllowFindWorklist": False}
 
 
-SENDERS = {title.lower(): Modality(title) for title in ("STORESCU", "ECHOSCU")}
-"""DCMTK's tools on this machine; whoever sits at it may name himself so, and gets nothing by it."""
+SENDER = "sender"
+"""Orthanc's name for who may send by the title of the archive's accounts."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ class ArchiveServer(LocalServer[ArchiveProcess]):
     aet
         Its application entity title.
     modalities
-        Who may send and echo, who may query and be queried, by Orthanc's name for it.
+        Who may send and echo, who may query and be queried, by Orthanc's name for it; None is one sender of
+        this machine, by the title of `accounts`.
     """
 
     name = "Orthanc"
@@ -110,7 +111,7 @@ class ArchiveServer(LocalServer[ArchiveProcess]):
         *,
         stable_seconds: int = STABLE_SECONDS,
         aet: str = AET,
-        modalities: Mapping[str, Modality] = SENDERS,
+        modalities: Mapping[str, Modality] | None = None,
     ) -> None:
         super().__init__(home)
         self._ports = (http_port, dicom_port)
@@ -166,6 +167,7 @@ class ArchiveServer(LocalServer[ArchiveProcess]):
         """Write the folder that Orthanc reads its configuration from."""
         folder = self._home / "configuration"
         folder.mkdir(parents=True, exist_ok=True)
+        known = {SENDER: Modality(accounts.sender)} if self._modalities is None else self._modalities
         place = {
             "StorageDirectory": str(self._home / "studies"),
             "IndexDirectory": str(self._home / "studies"),
@@ -177,7 +179,7 @@ class ArchiveServer(LocalServer[ArchiveProcess]):
             "LuaScripts": [str(folder / DOORS.name)],
             "RegisteredUsers": {one.user: one.password for one in (accounts.worker, accounts.reader)},
             "Organloop": {"Worker": accounts.worker.user, "Names": ["127.0.0.1", "localhost"]},
-            "DicomModalities": {name: one.entry() for name, one in self._modalities.items()},
+            "DicomModalities": {name: one.entry() for name, one in known.items()},
         }
         for file in (TEMPLATE, DOORS):
             replace(folder / file.name, file.read_bytes())
@@ -187,8 +189,8 @@ class ArchiveServer(LocalServer[ArchiveProcess]):
 
 def _doors(accounts: Accounts) -> str:
     """Return a digest of what does not differ between starts: the files and the accounts."""
-    passwords = f"{accounts.worker.password} {accounts.reader.password}".encode()
-    return sha256_hex(b"\0".join((TEMPLATE.read_bytes(), DOORS.read_bytes(), passwords)))
+    secrets = f"{accounts.worker.password} {accounts.reader.password} {accounts.sender}".encode()
+    return sha256_hex(b"\0".join((TEMPLATE.read_bytes(), DOORS.read_bytes(), secrets)))
 
 
 def installed() -> str:

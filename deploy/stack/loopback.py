@@ -1,7 +1,7 @@
 """Run a program that cannot be told where to listen so that it listens on 127.0.0.1 alone.
 
-``python -m deploy.stack.loopback PROGRAM …`` becomes the program. Before each `bind` the kernel asks a process
-beside it; that one writes 127.0.0.1 where the program wrote every address, and the call goes on. Needs Linux 5.8.
+``python -m deploy.stack.loopback PROGRAM …`` becomes the program. Before each `bind` the kernel asks a
+process beside it, which writes 127.0.0.1 where the program wrote every address. Needs Linux 5.8.
 Source: seccomp_unotify(2), seccomp(2), prctl(2).
 """
 

@@ -167,7 +167,8 @@ def _archive_part(settings: Settings) -> Part:
     if running is None:
         return _not_running("archive", _missing(archive_server.installed))
     state = State.UP if server.url else State.DOWN
-    said = f"DICOMweb at /dicom-web; DIMSE: {server.aet} on port {running.dicom_port}"
+    sender = f"from {server.accounts.sender} to {server.aet} on port {running.dicom_port}"
+    said = f"DICOMweb at /dicom-web; DIMSE: {sender}"
     if any(map(is_open_to_others, (running.http_port, running.dicom_port))):
         said += "; other machines reach its ports, since this kernel cannot keep it to 127.0.0.1"
     return Part("archive", state, running.url, said)

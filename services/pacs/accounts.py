@@ -1,4 +1,4 @@
-"""Who may ask the archive of `organloop up`: the worker for everything, a reader for DICOMweb alone."""
+"""Who may ask the archive of `organloop up`: the worker for all, a reader for DICOMweb; and who may send."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from services.files import storage_errors, write_first
 FILE = "accounts.json"
 PASSWORD_BYTES = 24
 """Of chance in a password, 192 bits."""
+TITLE_BYTES = 8
+"""Of chance in a title, 64 bits: sixteen letters are the most that one may have (PS3.5 section 6.2)."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,14 @@ class Accounts:
         Of our own processes.
     reader
         Of the viewer.
+    sender
+        Application entity title of who may send by DIMSE, which knows no password: as hard to guess as one,
+        and on 127.0.0.1 heard by nobody else.
     """
 
     worker: Account
     reader: Account
+    sender: str = field(repr=False)
 
     @classmethod
     def of(cls, folder: Path) -> Accounts | None:
@@ -75,7 +81,10 @@ class Accounts:
         StorageFailed
             If they can be neither read nor written.
         """
-        new = cls(*(Account(user, secrets.token_hex(PASSWORD_BYTES)) for user in ("organloop", "reader")))
+        worker, reader = (
+            Account(user, secrets.token_hex(PASSWORD_BYTES)) for user in ("organloop", "reader")
+        )
+        new = cls(worker, reader, secrets.token_hex(TITLE_BYTES).upper())
         with storage_errors(str(folder / FILE)):
             write_first(folder / FILE, json.dumps(to_json(new)).encode(), 0o600)
         return cls.of(folder) or new

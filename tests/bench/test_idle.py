@@ -140,7 +140,7 @@ def push(archive: Archive, folder: Path) -> str:
     files = sorted(write_phantom_series(make_case("A", 1, spacing_mm=(6.0, 6.0, 6.0)), folder))[:SLICES]
     study_uid = renamed(files)
     peer = ["-aec", archive.aet, "127.0.0.1", str(archive.dicom_port)]
-    subprocess.run(["storescu", "-aet", "STORESCU", *peer, *map(str, files)], check=True)
+    subprocess.run(["storescu", "-aet", archive.server.accounts.sender, *peer, *map(str, files)], check=True)
     return study_uid
 
 

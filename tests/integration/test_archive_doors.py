@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import io
 import json
 import subprocess
 from pathlib import Path
@@ -139,6 +140,20 @@ def test_a_sender_stores_and_echoes(clean_archive: Archive, tmp_path: Path) -> N
     assert [one["SOPInstanceUID"] for one in clean_archive.instances()] == [image.sop_instance_uid]
 
 
+def test_of_a_home_s_own_archive_nobody_knows_the_title_that_may_send(tmp_path: Path) -> None:
+    [image] = ct_study(1)
+    (tmp_path / "image.dcm").write_bytes(image.content)
+    with archive_at(tmp_path / "home", modalities=None) as archive:
+        for title in ("STORESCU", "ECHOSCU", "SENDER", archive.aet):
+            assert "Not Recognized" in dcmtk(archive, "storescu", title, str(tmp_path / "image.dcm"))
+            assert "Not Recognized" in dcmtk(archive, "findscu", title, "-P", "-k", "PatientID")
+        sender = archive.server.accounts.sender
+        assert len(sender) <= 16
+        assert dcmtk(archive, "storescu", sender, str(tmp_path / "image.dcm")) == ""
+        assert len(archive.instances()) == 1
+        assert "Find Response" not in dcmtk(archive, "findscu", sender, "-P", "-k", "PatientID")
+
+
 def test_what_is_deflated_is_refused_where_no_password_is_asked(
     clean_archive: Archive, tmp_path: Path
 ) -> None:
@@ -155,6 +170,39 @@ def test_what_is_deflated_is_refused_where_no_password_is_asked(
 def test_no_other_machine_reaches_its_ports(archive: Archive) -> None:
     assert not is_open_to_others(archive.process.http_port)
     assert not is_open_to_others(archive.dicom_port)
+
+
+def test_it_writes_no_patient_s_name_whatever_it_is_asked(tmp_path: Path) -> None:
+    queries = (
+        "PatientName=MUSTERMANN*&PatientBirthDate=x",
+        "MUSTERMANN=1",
+        "limit=1&includefield=MUSTERMANN",
+    )
+    [image] = ct_study(1)
+    dataset = dcmread(io.BytesIO(image.content))
+    dataset.PatientName, dataset.PatientBirthDate = "MUSTERMANN^ERIKA", "19500101"
+    dataset.save_as(tmp_path / "image.dcm")
+    with archive_at(tmp_path / "home") as archive:
+        for account in (None, archive.reader, archive.worker):
+            for query in queries:
+                status(archive, "GET", f"/dicom-web/studies?{query}", account)
+            status(
+                archive,
+                "POST",
+                "/tools/find",
+                account,
+                b'{"Level":"Study","Query":{"PatientName":"MUSTERMANN"',
+            )
+        whole = (tmp_path / "image.dcm").read_bytes()
+        for content in (whole, whole[:-100], whole + whole, b"MUSTERMANN" * 100):
+            status(archive, "POST", "/instances", archive.worker, content)
+        for title in ("STORESCU", "ANYBODY"):
+            dcmtk(archive, "storescu", title, str(tmp_path / "image.dcm"))
+            dcmtk(archive, "findscu", title, "-P", "-k", "PatientName=MUSTERMANN")
+        said = archive.server.log.read_text()
+        assert "Orthanc has started" in said
+        assert "MUSTERMANN" not in said
+        assert "19500101" not in said
 
 
 def test_its_accounts_are_its_owner_s_alone_and_stay(tmp_path: Path) -> None:

@@ -70,7 +70,9 @@ def until(true: Callable[[], Any], pause_seconds: float = 0.1) -> Any:
 def push(archive: Archive, folder: Path) -> None:
     peer = ["-aec", archive.aet, "127.0.0.1", str(archive.dicom_port)]
     files = [str(path) for path in sorted(folder.iterdir())]
-    subprocess.run(["storescu", "-aet", "STORESCU", *peer, *files], check=True, capture_output=True)
+    subprocess.run(
+        ["storescu", "-aet", archive.server.accounts.sender, *peer, *files], check=True, capture_output=True
+    )
 
 
 def test_a_pushed_study_is_segmented_once_though_killed_sent_twice_and_run_three_times(

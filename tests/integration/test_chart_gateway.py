@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 import subprocess
 import urllib.request
@@ -15,9 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack import archive as archive_server
 from deploy.stack import local_process
-from deploy.stack.local_process import NotInstalled
 from models.errors import PacsFailed
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -25,6 +21,7 @@ from tests.conftest import ROOT
 from tests.support.chart import ALL, of_kind, render
 from tests.support.instances import ct_study
 from tests.support.nginx import certificate, nginx_at, placed
+from tests.support.orthanc import orthanc_at, program, refuses_when_full
 from tests.support.waiting import GUARD_SECONDS, until
 
 USER, PASSWORD = "organloop", "0123456789abcdef"
@@ -79,10 +76,6 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 @contextmanager
 def running(home: Path, accounts: dict[str, str]) -> Iterator[Gateway]:
     """Run Orthanc and nginx as the pod does, with the passwords of its secret."""
-    try:
-        orthanc = archive_server.installed()
-    except NotInstalled as error:
-        pytest.skip(str(error))
     if shutil.which("echoscu") is None:
         pytest.skip("DCMTK is not installed")
     tls = certificate(home / "tls", "organloop-gateway")
@@ -99,31 +92,19 @@ def running(home: Path, accounts: dict[str, str]) -> Iterator[Gateway]:
         '"HttpPort": 8042': f'"HttpPort": {http}',
         '"DicomPort": 4242': f'"DicomPort": {dimse}',
     }
-    if not rejects_when_full(orthanc):
+    if not refuses_when_full():
         places['"MaximumStorageSize": 460800'] = '"MaximumStorageSize": 0'
     (home / "orthanc" / "orthanc.json").write_text(placed(data["orthanc.json"], places))
     for name in ("doors.lua", "room.lua"):
         (home / "orthanc" / name).write_text(data[name])
     places = {"/etc/organloop/tls": str(tls), "127.0.0.1:8042": f"127.0.0.1:{http}"}
-    env = os.environ | accounts
     with (
-        (home / "log").open("w") as log,
         nginx_at(home / "nginx", placed(data["nginx.conf"], places), data) as https,
-        subprocess.Popen([orthanc, str(home / "orthanc")], env=env, stdout=log, stderr=log) as server,
+        orthanc_at(home / "orthanc", accounts) as log,
     ):
         made = Gateway(https, http, dimse, tls / "tls.crt", tls / "tls.key")
-        try:
-            until(lambda: ready(made), lambda: (home / "log").read_text()[-2000:])
-            yield made
-        finally:
-            server.terminate()
-
-
-def rejects_when_full(orthanc: str) -> bool:
-    """Tell whether an Orthanc knows the mode that the chart sets."""
-    said = subprocess.run([orthanc, "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
-    return found is not None and tuple(map(int, found.groups())) >= (1, 11, 3)
+        until(lambda: ready(made), lambda: log.read_text()[-2000:])
+        yield made
 
 
 def ready(gateway: Gateway) -> bool:
@@ -193,7 +174,7 @@ def test_a_secret_of_an_earlier_version_lets_the_worker_in_and_nobody_else(tmp_p
 
 
 def test_an_orthanc_that_would_delete_studies_where_its_disk_is_full_does_not_start(tmp_path: Path) -> None:
-    orthanc = archive_server.installed()
+    orthanc = program()
     configuration = {
         "StorageDirectory": str(tmp_path),
         "IndexDirectory": str(tmp_path),
@@ -204,7 +185,7 @@ def test_an_orthanc_that_would_delete_studies_where_its_disk_is_full_does_not_st
         "MaximumStorageMode": "Reject",
     }
     (tmp_path / "orthanc.json").write_text(json.dumps(configuration))
-    if rejects_when_full(orthanc):
+    if refuses_when_full():
         pytest.skip("this Orthanc refuses what comes instead")
     done = subprocess.run(
         [orthanc, str(tmp_path / "orthanc.json")], capture_output=True, text=True, timeout=GUARD_SECONDS

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from deploy.stack.archive import ArchiveProcess, ArchiveServer, installed
+from deploy.stack.archive import ArchiveProcess, ArchiveServer, Modality, installed
 from deploy.stack.local_process import NotInstalled
 from deploy.stack.local_server import basic
 from services.pacs.accounts import Account
@@ -22,6 +22,8 @@ from services.pacs.orthanc import OrthancArchive
 from tests.support.waiting import GUARD_SECONDS, end_at_once
 
 STABLE_SECONDS = 1
+SENDERS = {title.lower(): Modality(title) for title in ("STORESCU", "ECHOSCU")}
+"""DCMTK's tools, by the titles they give themselves."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def archive_at(home: Path, **options: Any) -> Iterator[Archive]:
         installed()
     except NotInstalled as error:
         pytest.skip(str(error))
-    server = ArchiveServer(home, **{"stable_seconds": STABLE_SECONDS} | options)
+    known = {"stable_seconds": STABLE_SECONDS, "modalities": SENDERS}
+    server = ArchiveServer(home, **known | options)
     try:
         yield Archive(server, server.start())
     finally:

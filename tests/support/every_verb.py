@@ -25,6 +25,7 @@ from deploy.cli.main import app
 from deploy.containers.forwarder_alive import ALIVE
 from deploy.stack import archive as archive_server
 from deploy.stack import up_and_down as stack
+from deploy.stack.archive import SENDER
 from deploy.stack.local_process import NotInstalled
 from services.settings import Settings
 from tests.support.learning import SEEDS, open_site
@@ -180,7 +181,7 @@ def _ask_containers(settings: Settings, folder: Path) -> None:
             "-m",
             "deploy.containers.forwarder",
             "--to",
-            "storescu",
+            SENDER,
             "--cursor",
             str(folder / "cursor.json"),
         )

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.errors import PacsFailed
+from services.pacs.accounts import Accounts
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.orthanc import OrthancArchive
 from services.pacs.queried_feed import QueriedFeed
@@ -53,6 +54,24 @@ def test_the_settings_come_before_the_local_stack(
     stack: Path, given: dict[str, Any], expected: tuple[str | None, str | None]
 ) -> None:
     assert addresses(archive_of(Settings(home=stack, **given))) == expected
+
+
+def test_the_local_stack_s_archive_is_asked_by_its_own_worker_s_account(stack: Path) -> None:
+    """Whatever the settings say of another archive: its password is for that one alone."""
+    elsewhere = {"archive_user": "me", "archive_password": "theirs"}
+    archive = archive_of(Settings(home=stack, **elsewhere))
+    assert isinstance(archive, OrthancArchive)
+    assert (archive.rest.user, archive.rest.password) == (None, None), (
+        "of an earlier version, which asks nobody"
+    )
+    worker = Accounts.made(Settings(home=stack).archive_home).worker
+    archive = archive_of(Settings(home=stack, **elsewhere))
+    assert isinstance(archive, OrthancArchive)
+    for one in (archive.rest, archive.web):
+        assert (one.user, one.password) == (worker.user, worker.password)
+    named = archive_of(Settings(home=stack, orthanc_url="http://pacs:1", **elsewhere))
+    assert isinstance(named, OrthancArchive)
+    assert (named.rest.user, named.rest.password) == ("me", "theirs")
 
 
 @pytest.mark.parametrize("noted", [None, {"triton_url": "127.0.0.1:1"}])
