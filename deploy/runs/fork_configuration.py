@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from prefect.workers.process import ProcessJobConfiguration
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import Flow, FlowRun, WorkPool
     from prefect.client.schemas.responses import DeploymentResponse
 
-POOL_TEMPLATE: dict[str, Any] = {
+POOL_TEMPLATE = {
     "job_configuration": {"stream_output": True},
     "variables": {"type": "object", "properties": {}, "additionalProperties": False},
 }
@@ -28,8 +28,8 @@ class ForkConfiguration(ProcessJobConfiguration):
     @classmethod
     async def from_template_and_values(
         cls,
-        base_job_template: dict[str, Any],
-        values: dict[str, Any],
+        base_job_template: object,
+        values: object,
         client: PrefectClient | None = None,
     ) -> ForkConfiguration:
         """Return a configuration that takes neither template nor values from the server."""

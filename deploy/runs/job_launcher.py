@@ -32,8 +32,8 @@ class JobConfiguration(KubernetesWorkerJobConfiguration):
     @classmethod
     async def from_template_and_values(
         cls,
-        base_job_template: dict[str, Any],
-        values: dict[str, Any],
+        base_job_template: object,
+        values: object,
         client: PrefectClient | None = None,
     ) -> JobConfiguration:
         """Return the configuration of the file; template and values of the server are left aside."""

@@ -90,13 +90,14 @@ env: {{ . | nindent 2 }}
 - name: PREFECT_API_AUTH_STRING
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: prefect-auth}}
 {{- end }}
+{{- /* An older secret lacks them: then a renewed Triton says so and does not start, and the others serve on. */ -}}
 {{- if has "serving" .secrets }}
 - name: ORGANLOOP_TRITON_SERVING_KEY  # has volumes answered
-  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: triton-serving-key}}
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: triton-serving-key, optional: true}}
 {{- end }}
 {{- if has "release" .secrets }}
 - name: ORGANLOOP_TRITON_RELEASE_KEY  # has releases loaded
-  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: triton-release-key}}
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: triton-release-key, optional: true}}
 {{- end }}
 {{- if has "archive" .secrets }}
 - name: ORGANLOOP_ARCHIVE_USER
