@@ -52,6 +52,11 @@ def prepare(
         if settings.work is not None:  # until then studies lay in the home, and a killed run's may still
             remove_abandoned(settings.home / "work")
         services = connect_in_process(settings)
+        sealed = services.records.seal_rows("organloop prepare")
+        if sealed:
+            progress(
+                f"{sealed} rows of an earlier version were sealed as they are: `audit verify` guards them"
+            )
         warning = unproven(settings, services.records)
         if warning:
             progress(warning)

@@ -29,13 +29,13 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find every changed, dropped or reordered line, and every changed file of which a line speaks.
+    """Find every changed, dropped or reordered line, and every changed row or file of which a line speaks.
 
     Exit 3 if anything is not as it was recorded. Every kept case is read: about a second for each 100 MB.
     """
 
     def verb() -> Outcome:
-        from flows.audit.verify import Evidence
+        from flows.audit.files import Evidence
         from flows.audit.verify import verify as run
         from services.wiring import connect_in_process
 
@@ -44,12 +44,14 @@ def verify(
         parts = Evidence(services.records, services.releases, services.cases, services.repository, scores)
         document = run(parts, against)
         faults, last = document.faults, _last(document)
+        older = (f"{document.older_rows} rows are older than digests: `organloop prepare` seals them",)
+        said = older if document.older_rows else ()
         if not faults:
-            return Outcome(document, (f"{document.events} events, all as recorded{last}",))
+            return Outcome(document, (f"{document.events} events, all as recorded{last}", *said))
         sides = dict.fromkeys(("code", "what", "detail"), "left")
         shown = table(sides, [(one.code, one.what, one.detail) for one in faults])
         line = f"{document.events} events{last}; not as recorded are {len(faults)}:"
-        return Outcome(document, (line, shown), EXIT_REFUSED)
+        return Outcome(document, (line, shown, *said), EXIT_REFUSED)
 
     answer(verb, as_json)
 

@@ -19,6 +19,7 @@ from services.records.entries.cases import (
     manifest_of,
 )
 from services.records.events.cases import CaseAdded, PatientErased, SetFrozen
+from services.records.guarded import RowKey
 from services.records.tables import CaseRow, ErasedPatientRow, FrozenSetRow, PatientRow
 from services.records.transactions import Transactions, insert_new
 
@@ -45,7 +46,8 @@ class SqlCases(Transactions):
                     f"the patient of case {case.case_id} is kept for {kept_for}, not {case.purpose}",
                 )
             insert_new(session, CaseRow, **asdict(case))
-            self._add_event(session, CaseAdded(**asdict(case)), "cases")
+            changed = [(PatientRow, (case.patient,)), (CaseRow, (case.case_id,))]
+            self._add_event(session, CaseAdded(**asdict(case)), "cases", changed=changed)
 
     def cases(self, purpose: Purpose) -> tuple[Case, ...]:
         """Return the cases kept for a purpose, by identifier."""
@@ -78,7 +80,9 @@ class SqlCases(Transactions):
                 )
             )
             erased = PatientErased(patient=patient, reason=reason, cases=cases, thawed=thawed)
-            self._add_event(session, erased, who)
+            changed: list[RowKey] = [(table, (patient,)) for table in (PatientRow, ErasedPatientRow)]
+            changed += [(CaseRow, (case.case_id,)) for case in cases]
+            self._add_event(session, erased, who, changed=changed)
             return Erasure(patient, cases, thawed)
 
     def erased(self, patient: str) -> bool:
@@ -106,7 +110,7 @@ class SqlCases(Transactions):
             )
             session.add(row)
             event = SetFrozen(purpose=purpose, version=version, digest=digest, cases=len(manifest))
-            self._add_event(session, event, "cases")
+            self._add_event(session, event, "cases", changed=[(FrozenSetRow, (purpose, version))])
             return _frozen(row)
 
     def frozen(self, purpose: Purpose, version: int | None = None) -> FrozenSet | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from models.errors import StorageFailed
 from services.records.chain import FIRST, link
-from services.records.events.event import Event
+from services.records.events.event import Event, RowsChanged
+from services.records.guarded import RowKey, sealed_now
 from services.records.tables import EventRow, Table
 
 Clock = Callable[[], datetime]
@@ -52,10 +54,22 @@ class Transactions:
                 self._guard(session)
             yield session
 
-    def _add_event(self, session: Session, event: Event, who: str, key: str | None = None) -> None:
-        """Write the next link of the chain; transactions follow one another, so there is one next."""
+    def _add_event(
+        self,
+        session: Session,
+        event: Event,
+        who: str,
+        key: str | None = None,
+        changed: Iterable[RowKey] = (),
+    ) -> None:
+        """Write the next link of the chain; transactions follow one another, so there is one next.
+
+        What rows the event has changed, or taken out, it says by their digests.
+        """
         if key is not None and session.scalars(select(EventRow.number).filter_by(key=key)).first():
             return
+        if isinstance(event, RowsChanged):
+            event = replace(event, rows=event.rows or sealed_now(session, changed))
         newest = select(EventRow.number, EventRow.digest).order_by(EventRow.number.desc()).limit(1)
         number, previous = session.execute(newest).tuples().first() or (0, FIRST)
         row = EventRow(

@@ -160,7 +160,7 @@ def test_the_incumbent_is_not_replaced_by_what_was_weighed_against_another(recor
 def test_a_crash_while_the_incumbent_changes_leaves_the_old_one(records, monkeypatch):
     records.set_incumbent(1, approver="IT", reason="first")
 
-    def crash(*_: object) -> None:
+    def crash(*_: object, **__: object) -> None:
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patched:

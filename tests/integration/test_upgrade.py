@@ -109,6 +109,7 @@ def test_opening_an_earlier_home_brings_it_up_and_changes_nothing_on_record(
     assert files_of(was.home) == files
     code, found = was.organloop("audit", "verify", "--against", was.log)
     assert (code, found["faults"], found["events"]) == (0, [], len(was.log.read_text().splitlines()))
+    assert found["older_rows"] > 0, "its events name no digests"
     was.organloop("audit", "export", tmp_path / "log.jsonl")
     assert (tmp_path / "log.jsonl").read_bytes() == was.log.read_bytes()
     _, releases = was.organloop("releases")
@@ -161,6 +162,38 @@ def test_a_backup_of_an_earlier_version_is_restored(
     assert (code, document["incumbent"]) == (0, was.said["incumbent"])
     assert site.organloop("audit", "verify")[1]["faults"] == []
     assert site.organloop("prepare") == (0, {"incumbent": was.said["incumbent"]})
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_rows_of_an_earlier_version_are_as_its_events_say_until_they_are_sealed(
+    earlier: Made, database: str
+) -> None:
+    was = earlier(database)
+
+    def faults() -> set[str]:
+        return {
+            f"{one['code']}: {one['what'].split(':')[0]}"
+            for one in was.organloop("audit", "verify")[1]["faults"]
+        }
+
+    def rewrite(statement: str) -> None:
+        engine = connect(was.settings.records_url)
+        with engine.begin() as connection:
+            connection.execute(text(statement))
+        engine.dispose()
+
+    rewrite("UPDATE corrections SET status = 'ours-unchanged'")
+    assert faults() == {"row-unknown: corrections", "row-unknown: organ_ledgers"}
+    rewrite("UPDATE corrections SET status = 'correction'")
+    assert faults() == set()
+    rewrite("UPDATE organ_ledgers SET added_ml = added_ml + 1")
+    assert faults() == set(), "no event of that version says how much was added"
+    rewrite("UPDATE organ_ledgers SET added_ml = added_ml - 1")
+    assert was.organloop("prepare")[0] == 0
+    assert was.organloop("audit", "verify")[1]["older_rows"] == 0
+    assert faults() == set()
+    rewrite("UPDATE organ_ledgers SET added_ml = added_ml + 1")
+    assert faults() == {"row-changed: organ_ledgers"}
 
 
 def damaged_database(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""One line of the log."""
+"""One line of the log, and one row that lines guard."""
 
 from __future__ import annotations
 
@@ -37,3 +37,25 @@ class Line:
     key: str | None = None
     previous: str = ""
     digest: str = ""
+
+
+@dataclass(frozen=True)
+class GuardedRow:
+    """A row of the records whose content the log says by a digest.
+
+    Parameters
+    ----------
+    name
+        What the log calls it, e.g. ``organ_ledgers:[12, "liver"]``.
+    table
+        Its table.
+    values
+        By column, as they lie in the database: times and JSON as text.
+    digest
+        SHA-256 of them.
+    """
+
+    name: str
+    table: str
+    values: Mapping[str, object]
+    digest: str

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from models.documents import LEFT_OUT, called
-from services.records.events.event import Event
+from services.records.events.event import Event, RowsChanged
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResultRecorded(Event):
+class ResultRecorded(RowsChanged):
     """A result was stored; `objects` are SOP Instance UIDs by kind, `site` where it was scanned."""
 
     what: ClassVar[str] = "result-recorded"
