@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from models.errors import Refused
 from models.series.acquisition import Acquisition
+from models.words import storable
 from services.records.entries.cases import (
     Case,
     ErasedCase,
@@ -29,6 +30,7 @@ class SqlCases(Transactions):
 
     def add_case(self, case: Case) -> None:
         """Take a case into the set of its purpose."""
+        case = storable(case)
         with self._transaction() as session:
             known = session.get(CaseRow, case.case_id)
             if known is not None:
@@ -56,6 +58,7 @@ class SqlCases(Transactions):
 
     def erase_patient(self, patient: str, *, who: str, reason: str) -> Erasure:
         """Take a patient out of every set, and refuse the patient from then on."""
+        who, reason = storable((who, reason))
         with self._transaction() as session:
             known = session.get(ErasedPatientRow, patient)
             if known is not None:

@@ -12,6 +12,7 @@ from models.corrections.ledger import OrganLedger, OrganState, origin_of
 from models.documents import from_json, to_json
 from models.errors import Refused
 from models.uids import SeriesUid, SopUid, StudyUid
+from models.words import storable
 from services.records.entries.corrections import Agreement, Answer, Correction, OpenQuestion
 from services.records.events.corrections import (
     AgreementMeasured,
@@ -38,6 +39,7 @@ class SqlCorrections(Transactions):
 
     def record_correction(self, correction: Correction) -> Correction:
         """Record a correction, its ledger and its questions; return it with its version."""
+        correction = storable(correction)
         with self._transaction() as session:
             known = _corrections(session, sop_instance_uid=correction.sop_instance_uid)
             for one in known:
@@ -81,6 +83,7 @@ class SqlCorrections(Transactions):
 
     def withdraw(self, sop_instance_uid: SopUid, *, reader: str, reason: str) -> tuple[Correction, ...]:
         """Record that a correction is taken back, whatever version of it is on record."""
+        reader, reason = storable((reader, reason))
         with self._transaction() as session:
             known = _corrections(session, sop_instance_uid=sop_instance_uid)
             if not known:
@@ -126,6 +129,7 @@ class SqlCorrections(Transactions):
         self, study_uid: StudyUid, series_uid: SeriesUid, release: int, organs: Collection[str], reader: str
     ) -> None:
         """Record that a reader accepts these organs of a release's result on a CT series as they are."""
+        reader = storable(reader)
         with self._transaction() as session:
             new = [
                 organ

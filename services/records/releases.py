@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from models.errors import Refused
+from models.words import storable
 from services.records.entries.releases import ReleaseState
 from services.records.events.serving import IncumbentChanged, ReleaseStateChanged
 from services.records.tables import IncumbentRow, ReleaseRow
@@ -68,6 +69,7 @@ class SqlReleases(Transactions):
         act: str = "promotion",
     ) -> None:
         """Make a release the incumbent, in one transaction with its event."""
+        approver, reason = storable((approver, reason))
         values: dict[str, Any] = {
             "release": release,
             "approver": approver,

@@ -226,7 +226,7 @@ class CaseRow(Table):
     patient: Mapped[str] = mapped_column(DIGEST)
     origin: Mapped[str] = mapped_column(WORD)
     digest: Mapped[str] = mapped_column(DIGEST)
-    site: Mapped[str] = mapped_column(WORD)
+    site: Mapped[str]
     acquisition: Mapped[Json]
 
 

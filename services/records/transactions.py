@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models.errors import StorageFailed
+from models.words import storable
 from services.records.chain import FIRST, link
 from services.records.events.event import Event, RowsChanged
 from services.records.guarded import RowKey, sealed_now
@@ -76,8 +77,8 @@ class Transactions:
             number=number + 1,
             at=self._now(),
             what=event.what,
-            who=who,
-            payload=event.payload(),
+            who=storable(who),
+            payload=storable(event.payload()),
             key=key,
             previous=previous,
         )
@@ -99,5 +100,7 @@ def insert_new(session: Session, table: type[Table], *, unique: str | None = Non
     """Insert a row unless its key, or the unique column named, is there already; tell whether it was new."""
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
     columns = [unique] if unique else [column.name for column in table.__table__.primary_key]
-    statement = dialect.insert(table).values(**values).on_conflict_do_nothing(index_elements=columns)
+    statement = (
+        dialect.insert(table).values(**storable(values)).on_conflict_do_nothing(index_elements=columns)
+    )
     return session.execute(statement.returning(*table.__table__.primary_key)).first() is not None
