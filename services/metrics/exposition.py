@@ -65,6 +65,7 @@ class RecordsCollector(Collector):
         for name, says, value in (
             ("promotions", "Changes of the incumbent, rollbacks too.", tally.promotions),
             ("bounds_broken", "Alarms of the bound of DSC.", tally.bounds_broken),
+            ("results_differ", "Objects not given back as they were sent.", tally.results_differ),
             ("runs_freed", "Runs ended because nobody worked on them.", tally.runs_freed),
             ("unreadable_lines", "Lines of the log that tell nothing of their kind.", tally.unreadable),
         ):

@@ -24,6 +24,18 @@ class ResultRecorded(RowsChanged):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResultDiffers(Event):
+    """The archive holds another object under the UID of one of a result's: it was not stored."""
+
+    what: ClassVar[str] = "result-differs"
+
+    result: str
+    study_uid: str
+    release: int
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudySegmented(Event):
     """What a result cost, seconds by step, and how its organs were flagged; None where nothing is."""
 
