@@ -86,7 +86,7 @@ class ReadFailed(StorageFailed):
 
 
 class StoredDiffers(StorageFailed):
-    """The archive holds another object under the UID of ours, or changed what it took. Not worth trying again.
+    """The archive holds another object under the UID of ours, or changed what it took.
 
     Parameters
     ----------

@@ -91,7 +91,7 @@ class _Made:
         record_audit(records, self.key, self.series.study_uid, self.series.series_uid, self.findings)
 
     def store(self, archive: Archive, log: Log) -> None:
-        """Store the objects in the archive; where it holds another in the place of one, put that on record."""
+        """Store the objects in the archive; if it holds another in the place of one, put that on record."""
         try:
             archive.store(self.objects)
         except StoredDiffers as differs:

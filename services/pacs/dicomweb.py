@@ -288,8 +288,8 @@ class DicomwebArchive:
         if not same:
             raise StoredDiffers(
                 item.sop_instance_uid,
-                f"The archive at {self._web.name} holds another object under {item.sop_instance_uid} than was "
-                "sent: find out who stored or changed it, delete it there, and segment the study again.",
+                f"The archive at {self._web.name} holds another object under {item.sop_instance_uid} than "
+                "was sent: find out who stored or changed it, delete it there, and segment the study again.",
             )
         return True
 

@@ -1,4 +1,4 @@
-"""A text of a header, or of a person, of any length and content is kept on both databases, or cut by a rule."""
+"""A text of a header or a person, of any length and content, is kept on both databases, or cut by a rule."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_what_a_person_says_in_any_words_is_kept_and_told_again_changes_nothing(
 
 def test_what_was_kept_is_as_its_events_say(records: SqlRecords) -> None:
     events = [one for one in map(recorded, records.lines()) if one is not None]
-    assert events and isinstance(events[0].said, Event)
+    assert isinstance(events[0].said, Event)
     assert sealed_rows(events, records.guarded_rows()).faults == ()
 
 

@@ -1,4 +1,4 @@
-"""An object that lies in the archive under the UID of ours: the study is not called segmented, and it is told."""
+"""An object that lies in the archive under the UID of ours: nothing is called segmented, and it is told."""
 
 from __future__ import annotations
 
