@@ -151,6 +151,19 @@ class Settings(BaseSettings):
         None,
         description="File of rules that choose the series of a study. Unset: models/series/choice.toml.",
     )
+    witness_file: Path | None = Field(
+        None,
+        description="File, on a volume that is not the home's or the database's, to which the log's head is "
+        "added every five minutes. Unset: none.",
+    )
+    witness_syslog: str | None = Field(
+        None,
+        description="Syslog receiver, host or host:port (6514), that is told the log's head over TLS every five "
+        "minutes. Unset: none.",
+    )
+    witness_ca_file: Path | None = Field(
+        None, description="Certificates that the receiver's TLS is checked against. Unset: the system's."
+    )
     log_format: Literal["text", "json"] = Field(
         "text", description="Form of the command's log on stderr: lines for a person, or JSON documents."
     )
@@ -195,6 +208,20 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"https?", parts.scheme) or not re.fullmatch(r"[^:]+(:\d+)?", parts.netloc):
                 raise ValueError("no address, e.g. http://host:port")
         return url
+
+    @field_validator("witness_file", "witness_syslog", "witness_ca_file", mode="before")
+    @classmethod
+    def _nothing_is_unset(cls, value: object) -> object:
+        """Take an empty variable, as Compose passes one on, for none."""
+        return None if value == "" else value
+
+    @field_validator("witness_syslog")
+    @classmethod
+    def _is_a_receiver(cls, address: str | None) -> str | None:
+        """Refuse at the start what could not be told later."""
+        if address is not None and not re.fullmatch(r"[^:/@\s]+(:\d{1,5})?", address):
+            raise ValueError("no receiver, e.g. syslog.hospital.example:6514")
+        return address
 
     @field_validator("series_rules")
     @classmethod

@@ -12,6 +12,7 @@ from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.flows import flows
 from deploy.doctor.records import records
 from deploy.doctor.serving import serving
+from deploy.doctor.witnesses import NAME, witnessed
 from services.pacs.orthanc import OrthancArchive
 from services.settings import Settings
 from services.wiring import archive_of, connect
@@ -43,6 +44,7 @@ def rounds(settings: Settings, *, store: bool, progress: Callable[[str], None]) 
             lambda: records(settings.records_url),
             "Does it run, and is ORGANLOOP_DATABASE_URL right?",
         ),
+        Check(NAME, lambda: witnessed(settings), "The remedy of the database's own line."),
         *_archive_checks(settings, store),
         Check("segmenter", lambda: _serving(settings), "`organloop status`, and the segmenter's log."),
         Check(

@@ -21,6 +21,7 @@ from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_reports import pictured, report_file
 from services.releases.store import ReleaseStore
 from services.triton.repository import TritonRepository
+from services.witnesses.port import Witness
 
 E = TypeVar("E", bound=Event)
 Events = Sequence[Event]
@@ -37,6 +38,8 @@ class Evidence:
         As in `services.wiring.Services`.
     scores
         Folder of the gate's scores.
+    witnesses
+        Who remembers heads of the log.
     """
 
     records: Records
@@ -44,6 +47,7 @@ class Evidence:
     cases: CaseStore
     repository: TritonRepository
     scores: Path
+    witnesses: tuple[Witness, ...] = ()
 
 
 def of_kind(events: Events, kind: type[E]) -> list[E]:
@@ -59,7 +63,7 @@ def pack_anchor_faults(lines: tuple[Line, ...], evidence: Evidence) -> list[Audi
             anchor = packs.read(digest)["audit"]
         except (InvalidRelease, KeyError, TypeError):
             continue  # told as a changed file where a line names it
-        faults += anchor_faults(lines, {anchor["number"]: anchor["digest"]}, f"evidence pack {digest[:12]}")
+        faults += anchor_faults(lines, [(anchor["number"], anchor["digest"])], f"evidence pack {digest[:12]}")
     return faults
 
 

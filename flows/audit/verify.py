@@ -22,6 +22,7 @@ from flows.audit.files import (
     release_faults,
     score_faults,
 )
+from flows.audit.witnessing import kept_elsewhere, witness_faults
 from models.errors import StorageFailed
 from services.files import replace
 from services.records.chain import AuditFault, anchor_faults, chain_faults, exported, imported
@@ -33,14 +34,7 @@ from services.records.events.serving import IncumbentChanged
 from services.records.log import recorded
 from services.records.port import Log
 from services.records.seals import sealed_rows
-
-
-@dataclass(frozen=True)
-class Head:
-    """The last event."""
-
-    number: int
-    digest: str
+from services.witnesses.port import Head
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,7 @@ class Exported:
     head: Head | None
 
 
-def verify(evidence: Evidence, against: Path | None = None) -> Verified:
+def verify(evidence: Evidence, against: Path | None = None, witnessed: Path | None = None) -> Verified:
     """Look through the log and the files it speaks of.
 
     Parameters
@@ -84,6 +78,8 @@ def verify(evidence: Evidence, against: Path | None = None) -> Verified:
         What to look through.
     against
         An earlier `export`, kept elsewhere: only an anchor shows that the end was cut off.
+    witnessed
+        What a syslog receiver has kept. Witnesses that can be asked are asked by themselves.
 
     Raises
     ------
@@ -109,6 +105,8 @@ def verify(evidence: Evidence, against: Path | None = None) -> Verified:
         *rows.faults,
         *pack_anchor_faults(lines, evidence),
         *([] if against is None else _against(lines, against)),
+        *([] if witnessed is None else kept_elsewhere(lines, witnessed)),
+        *witness_faults(lines, evidence.witnesses),
         *(fault for look in looks for fault in _looked(look, events, evidence)),
     )
     return Verified(len(lines), _head(lines), faults, len(rows.older))
@@ -166,7 +164,7 @@ def _against(lines: tuple[Line, ...], path: Path) -> list[AuditFault]:
         AuditFault("export-changed", f"{path.name}, {fault.what}", fault.detail)
         for fault in chain_faults(kept)
     ]
-    return [*broken, *anchor_faults(lines, {one.number: one.digest for one in kept}, path.name)]
+    return [*broken, *anchor_faults(lines, [(one.number, one.digest) for one in kept], path.name)]
 
 
 def _sets(events: Events, evidence: Evidence) -> Iterator[AuditFault]:

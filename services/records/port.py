@@ -15,7 +15,7 @@ from services.records.entries.arrivals import Arrival, ArrivalState, Watch
 from services.records.entries.cases import Case, Erasure, FrozenSet, Purpose
 from services.records.entries.corrections import Agreement, Correction
 from services.records.entries.leases import Lease
-from services.records.entries.log import GuardedRow, Line
+from services.records.entries.log import GuardedRow, Line, WitnessNote
 from services.records.entries.releases import ReleaseState
 from services.records.entries.results import Result
 from services.records.events.arrivals import ArrivalEvent
@@ -350,7 +350,20 @@ class Seals(Protocol):
         """
 
 
-class Records(Results, Corrections, Releases, Cases, Arrivals, Leases, Log, Seals, Protocol):
+class Witnessed(Protocol):
+    """The head of the log, and who was told of it."""
+
+    def head(self) -> Line | None:
+        """Return the last line; None of an empty log."""
+
+    def note_witness(self, name: str, number: int, digest: str, trouble: str = "") -> None:
+        """Note that a witness was told a head just now, or why it could not be."""
+
+    def witness_notes(self) -> tuple[WitnessNote, ...]:
+        """Return when each witness was told last, by name."""
+
+
+class Records(Results, Corrections, Releases, Cases, Arrivals, Leases, Log, Seals, Witnessed, Protocol):
     """All of them, in one database."""
 
     def fenced(self, lease: Lease) -> Self:

@@ -277,6 +277,18 @@ class WatchRow(Table):
     trouble: Mapped[str]
 
 
+class WitnessRow(Table):
+    """Who was told the head of the log last, and what was in the way since."""
+
+    __tablename__ = "witnesses"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    digest: Mapped[str] = mapped_column(DIGEST)
+    told_at: Mapped[datetime | None]
+    trouble: Mapped[str]
+
+
 class ArrivalRow(Table):
     """A study that came, or a SEG that is not ours, and how far it has come."""
 

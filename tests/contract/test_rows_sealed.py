@@ -33,6 +33,7 @@ HOW_FAR_THE_WORK_HAS_COME = {
     "arrivals": "the queue: what became of an arrival is an event of its own",
     "feed": "where the archive's feed is read next",
     "watch": "when the archive was watched last",
+    "witnesses": "when a witness was told last; what it was told, it keeps itself",
     "leases": "who works on what now",
 }
 """Tables of which nothing is learnt, promoted or shown."""

@@ -40,6 +40,28 @@ class Line:
 
 
 @dataclass(frozen=True)
+class WitnessNote:
+    """When a witness was told the head of the log last.
+
+    Parameters
+    ----------
+    name
+        Which.
+    number
+        Of the event that it was told last.
+    told_at
+        When; None if it never was.
+    trouble
+        Why it could not be told since; empty where it was.
+    """
+
+    name: str
+    number: int
+    told_at: datetime | None
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
 class GuardedRow:
     """A row of the records whose content the log says by a digest.
 
