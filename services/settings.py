@@ -52,6 +52,20 @@ class Settings(BaseSettings):
         None,
         description="SQLAlchemy address of the records. Unset: SQLite in the home folder.",
     )
+    database_owner_url: SecretStr | None = Field(
+        None,
+        description="The same with the name of the records' owner, who alone changes the schema: for "
+        "`prepare` and `restore` only. Unset: ORGANLOOP_DATABASE_URL names the owner.",
+    )
+    database_reader_url: SecretStr | None = Field(
+        None,
+        description="The same with the name of a role that `prepare` lets read, for metrics and probes; made "
+        "with its password if it is not there. Unset: none.",
+    )
+    database_backup_url: SecretStr | None = Field(
+        None,
+        description="The same with the name of a role that `prepare` lets take backups. Unset: none.",
+    )
     orthanc_url: str | None = Field(
         None,
         description="Orthanc's REST address, http://host:port. Unset: the archive started by `organloop up`.",
@@ -158,8 +172,8 @@ class Settings(BaseSettings):
     )
     witness_syslog: str | None = Field(
         None,
-        description="Syslog receiver, host or host:port (6514), that is told the log's head over TLS every five "
-        "minutes. Unset: none.",
+        description="Syslog receiver, host or host:port (6514), that is told the log's head over TLS every "
+        "five minutes. Unset: none.",
     )
     witness_ca_file: Path | None = Field(
         None, description="Certificates that the receiver's TLS is checked against. Unset: the system's."
@@ -186,13 +200,13 @@ class Settings(BaseSettings):
         8000, description="Port of the local Triton's HTTP on 127.0.0.1; a free one if it is taken."
     )
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_owner_url", "database_reader_url", "database_backup_url")
     @classmethod
-    def _is_an_address(cls, url: str | None) -> str | None:
+    def _is_an_address(cls, url: str | SecretStr | None) -> str | SecretStr | None:
         """Refuse at the start what the records could not be opened with later."""
         if url is not None:
             try:
-                make_url(url)
+                make_url(url.get_secret_value() if isinstance(url, SecretStr) else url)
             except ArgumentError:
                 raise ValueError("no SQLAlchemy address, e.g. postgresql+psycopg://host/name") from None
         return url
@@ -278,3 +292,12 @@ class Settings(BaseSettings):
     def records_url(self) -> str:
         """SQLAlchemy address of the records."""
         return self.database_url or f"sqlite:///{self.records_file.resolve()}"
+
+    @property
+    def owner_url(self) -> str:
+        """SQLAlchemy address of the records, as who changes their schema."""
+        return (
+            self.records_url
+            if self.database_owner_url is None
+            else self.database_owner_url.get_secret_value()
+        )

@@ -8,16 +8,19 @@ from functools import partial
 
 from deploy.doctor import machine
 from deploy.doctor.archive import encryption, orthanc, queries, stores
+from deploy.doctor.clinical import site_is_clinical
 from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.flows import flows
 from deploy.doctor.records import records
+from deploy.doctor.roles import role
 from deploy.doctor.serving import serving
-from deploy.doctor.witnesses import NAME, witnessed
+from deploy.doctor.witnesses import witnessed
 from services.pacs.orthanc import OrthancArchive
 from services.settings import Settings
 from services.wiring import archive_of, connect
 
 _ARCHIVE = "Is the address right, does the archive run, do ORGANLOOP_ARCHIVE_USER and _PASSWORD open it?"
+_RECORDS = "Does it run, and is ORGANLOOP_DATABASE_URL right?"
 _TLS = "Does the address name the certificate's host, and does ORGANLOOP_ARCHIVE_CA_FILE hold who signed it?"
 
 
@@ -42,9 +45,14 @@ def rounds(settings: Settings, *, store: bool, progress: Callable[[str], None]) 
         Check(
             "database",
             lambda: records(settings.records_url),
-            "Does it run, and is ORGANLOOP_DATABASE_URL right?",
+            _RECORDS,
         ),
-        Check(NAME, lambda: witnessed(settings), "The remedy of the database's own line."),
+        Check(
+            "database, role",
+            lambda: role(settings.records_url, clinical=site_is_clinical(settings)),
+            _RECORDS,
+        ),
+        Check("log, witness", lambda: witnessed(settings), _RECORDS),
         *_archive_checks(settings, store),
         Check("segmenter", lambda: _serving(settings), "`organloop status`, and the segmenter's log."),
         Check(

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from deploy.doctor.clinical import is_clinical
 from deploy.doctor.finding import Finding, State
-from flows.audit.witnessing import EVERY_SECONDS
-from models.errors import InvalidRelease
 from services.records.database import connect, revisions
 from services.records.entries.log import WitnessNote
 from services.records.port import Records
 from services.records.store import SqlRecords
-from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import witnesses_of
 from services.witnesses.file import FileWitness
-from services.witnesses.port import Witness
+from services.witnesses.port import EVERY_SECONDS, Witness
 
 LATE_SECONDS = 3 * EVERY_SECONDS
 """A witness is told every five minutes, by the worker that watches the archive."""
@@ -57,19 +55,6 @@ def judged(settings: Settings, records: Records, now: datetime) -> Iterator[Find
         yield _told(one, notes.get(one.name), now)
         if isinstance(one, FileWitness):
             yield from _apart(one, settings, State.BAD if strict else State.WARNING)
-
-
-def is_clinical(settings: Settings, records: Records) -> bool:
-    """Tell whether what is served is for patients: by the setting, else unless it is for demonstration."""
-    if settings.approval_required is not None:
-        return settings.approval_required
-    number = records.incumbent()
-    if number is None:
-        return False
-    try:
-        return not ReleaseStore(settings.release_store).release(number).demonstration
-    except InvalidRelease:
-        return True
 
 
 def _told(witness: Witness, note: WitnessNote | None, now: datetime) -> Finding:

@@ -16,13 +16,13 @@ from threading import Event
 from flows.arrivals.query import retrieve
 from flows.arrivals.rules import ARRIVING
 from flows.arrivals.watch import UNFINISHED, look, read_on, submit, take_in
-from flows.audit.witnessing import EVERY_SECONDS
 from flows.launching import Launcher
 from models.errors import LeaseLost, OrganloopError, PacsFailed
 from services.records.entries.arrivals import ArrivalState
 from services.records.entries.leases import Lease
 from services.records.port import Records
 from services.wiring import Services
+from services.witnesses.port import EVERY_SECONDS
 
 WATCH = "watch-arrivals"
 """Name of the lease."""

@@ -15,9 +15,6 @@ from services.records.port import Records
 from services.records.transactions import local_now
 from services.witnesses.port import Head, Witness, heads_in
 
-EVERY_SECONDS = 300.0
-"""Between two tellings: so long a log could be rewritten and no witness know."""
-
 _log = logging.getLogger(__name__)
 
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+EVERY_SECONDS = 300.0
+"""Between two tellings: so long a log could be rewritten and no witness know."""
+
 _TOLD = re.compile(r"organloop log head ([0-9]{1,18}) ([0-9a-f]{64})")
 
 

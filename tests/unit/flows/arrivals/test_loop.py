@@ -21,13 +21,13 @@ from flows.arrivals.loop import (
     WATCH,
     ArrivalLoop,
 )
-from flows.audit.witnessing import EVERY_SECONDS
 from flows.launching import RunState
 from models.errors import PacsFailed, StorageFailed
 from services.pacs.port import ArchivedSeries, ArchivedStudy, Changes
 from services.records.entries.arrivals import ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
+from services.witnesses.port import EVERY_SECONDS
 from tests.support.killed import Killed
 from tests.support.waiting import until
 
