@@ -130,19 +130,25 @@ def test_nothing_secret_is_in_the_release(found):
 
 
 def test_a_container_is_given_the_passwords_it_asks_with_and_no_others():
-    prefect, database, archive = {"prefect-auth"}, {"database-password"}, {"archive-user", "archive-password"}
+    prefect, archive, own = (
+        {"prefect-auth"},
+        {"archive-user", "archive-password"},
+        {"prefect-database-password"},
+    )
+    writer, reader, backup = ({f"database-{role}-password"} for role in ("writer", "reader", "backup"))
+    owner = {"database-password"}
     wanted = {
-        "worker": prefect | database | archive,
-        "prefect-job": prefect | database,
+        "worker": prefect | writer | archive,
+        "prefect-job": prefect | writer,
         "launcher": prefect,
         "register": prefect,
-        "prefect": prefect | database,
-        "prepare": database,
-        "prepare-records": database,
-        "ready": database,
-        "metrics": database,
-        "backup": database,
-        "postgres": database,
+        "prefect": prefect | own,
+        "prepare": owner | writer | reader | backup,
+        "prepare-records": owner | writer | reader | backup,
+        "ready": reader,
+        "metrics": reader,
+        "backup": backup,
+        "postgres": owner | own,
         "orthanc": archive,
         "forwarder": archive,
     }
