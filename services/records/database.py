@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +80,13 @@ def upgrade(engine: Engine) -> None:
     StorageFailed
         If a newer program has left a schema that this one cannot work with; nothing was changed.
     """
-    config = _migrations()
-    script = ScriptDirectory.from_config(config)
-    known, head = {one.revision for one in script.walk_revisions()}, str(script.get_current_head())
+    known, head = _known()
     with engine.begin() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
         if found == head:
             return
         if found is None or found in known:
+            config = _migrations()
             config.attributes["connection"] = connection
             _migrate(config, connection, found)
         elif found[0] != head[0] or found < head:
@@ -114,9 +114,15 @@ def revisions(engine: Engine) -> tuple[str | None, str]:
 
     Nothing is changed, not even in an empty database.
     """
-    newest = str(ScriptDirectory.from_config(_migrations()).get_current_head())
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision(), newest
+        return MigrationContext.configure(connection).get_current_revision(), _known()[1]
+
+
+@cache
+def _known() -> tuple[frozenset[str], str]:
+    """Return every revision that this program has, and the newest; they are read once a process."""
+    script = ScriptDirectory.from_config(_migrations())
+    return frozenset(one.revision for one in script.walk_revisions()), str(script.get_current_head())
 
 
 def _migrations() -> Config:
