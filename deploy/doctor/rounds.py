@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from sqlalchemy import make_url
+
 from deploy.doctor import machine
 from deploy.doctor.archive import encryption, orthanc, queries, stores
 from deploy.doctor.clinical import site_is_clinical
@@ -47,11 +49,7 @@ def rounds(settings: Settings, *, store: bool, progress: Callable[[str], None]) 
             lambda: records(settings.records_url),
             _RECORDS,
         ),
-        Check(
-            "database, role",
-            lambda: role(settings.records_url, clinical=site_is_clinical(settings)),
-            _RECORDS,
-        ),
+        *_role_checks(settings),
         Check("log, witness", lambda: witnessed(settings), _RECORDS),
         *_archive_checks(settings, store),
         Check("segmenter", lambda: _serving(settings), "`organloop status`, and the segmenter's log."),
@@ -60,6 +58,17 @@ def rounds(settings: Settings, *, store: bool, progress: Callable[[str], None]) 
         ),
     ]
     return examine(checks, progress)
+
+
+def _role_checks(settings: Settings) -> list[Check]:
+    if make_url(settings.records_url).get_backend_name() == "sqlite":
+        return []  # who has the file has it
+    look = partial(_role, settings)
+    return [Check("database, role", look, _RECORDS)]
+
+
+def _role(settings: Settings) -> Iterator[Finding]:
+    yield from role(settings.records_url, clinical=site_is_clinical(settings))
 
 
 def _archive_checks(settings: Settings, store: bool) -> list[Check]:

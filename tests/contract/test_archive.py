@@ -107,6 +107,15 @@ def test_what_is_fetched_is_what_was_stored_byte_by_byte(
     assert [path.name for path in folder.parent.iterdir()] == [objects[0].study_uid]
 
 
+def test_an_answer_is_not_compressed_which_takes_longer_than_to_send_it(archive: Archive) -> None:
+    [one] = held(archive, ct_study(1, side=256))
+    [place] = archive.ask("/tools/lookup", one.sop_instance_uid.encode())
+    said = Http(archive.url).stream(f"{place['Path']}/file", lambda answer: answer.headers)
+    assert said is not None
+    assert "Content-Encoding" not in said
+    assert said["Content-Length"] == str(len(one.content))
+
+
 def test_a_place_that_cannot_be_written_is_no_fault_of_the_archive(
     pacs: Port, archive: Archive, tmp_path: Path
 ) -> None:
