@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from models.errors import InvalidRelease
 from services.files import storage_errors
+from services.records import roles
 from services.records.database import alone
 from services.records.entries.releases import ReleaseState
 from services.records.port import Releases
@@ -48,10 +49,16 @@ def prepare(
     from flows.serving.proof import unproven
     from flows.serving.serve import current, write
 
-    with alone(settings.records_url):
+    with alone(settings.owner_url):
+        bring_up(settings, progress)
         if settings.work is not None:  # until then studies lay in the home, and a killed run's may still
             remove_abandoned(settings.home / "work")
         services = connect_in_process(settings)
+        sealed = services.records.seal_rows("organloop prepare")
+        if sealed:
+            progress(
+                f"{sealed} rows of an earlier version were sealed as they are: `audit verify` guards them"
+            )
         warning = unproven(settings, services.records)
         if warning:
             progress(warning)
@@ -67,6 +74,22 @@ def prepare(
         if repository:
             _renew_others(services, progress)
     return number
+
+
+def bring_up(settings: Settings, progress: Callable[[str], None]) -> None:
+    """Bring the records' schema up as their owner, and the roles that work there; nothing without an owner.
+
+    Raises
+    ------
+    StorageFailed
+        If the database cannot be reached or changed.
+    """
+    if settings.database_owner_url is None:
+        return
+    progress("bringing the records up to date as their owner")
+    secrets = (settings.database_reader_url, settings.database_backup_url)
+    reader, backup = (None if one is None else one.get_secret_value() for one in secrets)
+    roles.bring_up(settings.owner_url, roles.Roles(settings.records_url, reader, backup))
 
 
 def _take_in_starter(store: ReleaseStore, known: Releases, progress: Callable[[str], None]) -> None:

@@ -7,7 +7,9 @@
     ├── InvalidRelease      a release, trunk or head is not what its digest says
     ├── ProofFailed         an object read back differs from what was meant; nothing was sent
     ├── StorageFailed       a disk is full or not writable; nothing half-written was left
-    │   └── ReadFailed           a file vanished, changed or cannot be read (worth trying again)
+    │   ├── ReadFailed           a file vanished, changed or cannot be read (worth trying again)
+    │   └── StoredDiffers        the archive holds another object under the UID of ours
+    ├── WitnessFailed       a witness could not be told the log's head, or not asked (worth trying again)
     ├── LeaseLost           another process has taken this one's place; nothing was put on record
     ├── PacsFailed          the archive answered with an error, or not as it should
     │   └── PacsUnavailable      it did not answer, or is busy (worth trying again)
@@ -82,6 +84,26 @@ class StorageFailed(OrganloopError):
 
 class ReadFailed(StorageFailed):
     """A file that was listed or named vanished, was changed or cannot be read. Worth trying again."""
+
+
+class StoredDiffers(StorageFailed):
+    """The archive holds another object under the UID of ours, or changed what it took.
+
+    Parameters
+    ----------
+    sop_instance_uid
+        Of the object.
+    detail
+        What was found, in words.
+    """
+
+    def __init__(self, sop_instance_uid: str, detail: str) -> None:
+        super().__init__(detail)
+        self.sop_instance_uid = sop_instance_uid
+
+
+class WitnessFailed(OrganloopError):
+    """A witness could not be told the head of the log, or what it was told cannot be read."""
 
 
 class LeaseLost(OrganloopError):

@@ -7,6 +7,7 @@ In the order in which a study meets them:
 - `inference`: engines that run a release's networks, and what a flow asks of any of them
 - `triton`: Triton's client, answers and repository
 - `records`: what was written, corrected and decided; the chain of events
+- `witnesses`: places elsewhere that remember the head of that chain
 - `cases`: cases with truth, and what is learnt from them
 - `releases`: releases, exports, gate reports, scores and evidence on disk
 - `pictures`: pictures and pages for people

@@ -60,6 +60,20 @@ class Settings(BaseSettings):
         None,
         description="SQLAlchemy address of the records. Unset: SQLite in the home folder.",
     )
+    database_owner_url: SecretStr | None = Field(
+        None,
+        description="The same with the name of the records' owner, who alone changes the schema: for "
+        "`prepare` and `restore` only. Unset: ORGANLOOP_DATABASE_URL names the owner.",
+    )
+    database_reader_url: SecretStr | None = Field(
+        None,
+        description="The same with the name of a role that `prepare` lets read, for metrics and probes; made "
+        "with its password if it is not there. Unset: none.",
+    )
+    database_backup_url: SecretStr | None = Field(
+        None,
+        description="The same with the name of a role that `prepare` lets take backups. Unset: none.",
+    )
     orthanc_url: str | None = Field(
         None,
         description="Orthanc's REST address, http://host:port. Unset: the archive started by `organloop up`.",
@@ -159,6 +173,19 @@ class Settings(BaseSettings):
         None,
         description="File of rules that choose the series of a study. Unset: models/series/choice.toml.",
     )
+    witness_file: Path | None = Field(
+        None,
+        description="File, on a volume that is not the home's or the database's, to which the log's head is "
+        "added every five minutes. Unset: none.",
+    )
+    witness_syslog: str | None = Field(
+        None,
+        description="Syslog receiver, host or host:port (6514), that is told the log's head over TLS every "
+        "five minutes. Unset: none.",
+    )
+    witness_ca_file: Path | None = Field(
+        None, description="Certificates that the receiver's TLS is checked against. Unset: the system's."
+    )
     log_format: Literal["text", "json"] = Field(
         "text", description="Form of the command's log on stderr: lines for a person, or JSON documents."
     )
@@ -175,13 +202,13 @@ class Settings(BaseSettings):
         4200, description="Port of the local Prefect server on 127.0.0.1; a free one if it is taken."
     )
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_owner_url", "database_reader_url", "database_backup_url")
     @classmethod
-    def _is_an_address(cls, url: str | None) -> str | None:
+    def _is_an_address(cls, url: str | SecretStr | None) -> str | SecretStr | None:
         """Refuse at the start what the records could not be opened with later."""
         if url is not None:
             try:
-                make_url(url)
+                make_url(url.get_secret_value() if isinstance(url, SecretStr) else url)
             except ArgumentError:
                 raise ValueError("no SQLAlchemy address, e.g. postgresql+psycopg://host/name") from None
         return url
@@ -197,6 +224,20 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"https?", parts.scheme) or not re.fullmatch(r"[^:]+(:\d+)?", parts.netloc):
                 raise ValueError("no address, e.g. http://host:port")
         return url
+
+    @field_validator("witness_file", "witness_syslog", "witness_ca_file", mode="before")
+    @classmethod
+    def _nothing_is_unset(cls, value: object) -> object:
+        """Take an empty variable, as Compose passes one on, for none."""
+        return None if value == "" else value
+
+    @field_validator("witness_syslog")
+    @classmethod
+    def _is_a_receiver(cls, address: str | None) -> str | None:
+        """Refuse at the start what could not be told later."""
+        if address is not None and not re.fullmatch(r"[^:/@\s]+(:\d{1,5})?", address):
+            raise ValueError("no receiver, e.g. syslog.hospital.example:6514")
+        return address
 
     @field_validator("series_rules")
     @classmethod
@@ -258,3 +299,12 @@ class Settings(BaseSettings):
     def records_url(self) -> str:
         """SQLAlchemy address of the records."""
         return self.database_url or f"sqlite:///{self.records_file.resolve()}"
+
+    @property
+    def owner_url(self) -> str:
+        """SQLAlchemy address of the records, as who changes their schema."""
+        return (
+            self.records_url
+            if self.database_owner_url is None
+            else self.database_owner_url.get_secret_value()
+        )

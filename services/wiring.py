@@ -24,6 +24,9 @@ from services.settings import Settings
 from services.triton.client import Transport, TritonSegmenter
 from services.triton.gpu_target import GpuTarget
 from services.triton.repository import TritonRepository
+from services.witnesses.file import FileWitness
+from services.witnesses.port import Witness
+from services.witnesses.syslog import PORT, SyslogWitness
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,17 @@ def source_of(settings: Settings, archive: Archive | None) -> OrthancQuerySource
     if not isinstance(archive, OrthancArchive):
         raise PacsFailed("ORGANLOOP_QUERY_MODALITY is set, but no Orthanc is known to ask through.")
     return OrthancQuerySource(archive, settings.query_modality)
+
+
+def witnesses_of(settings: Settings) -> tuple[Witness, ...]:
+    """Return who is told the head of the log."""
+    found: list[Witness] = []
+    if settings.witness_file is not None:
+        found.append(FileWitness(settings.witness_file))
+    if settings.witness_syslog is not None:
+        host, _, port = settings.witness_syslog.partition(":")
+        found.append(SyslogWitness(host, int(port or PORT), settings.witness_ca_file))
+    return tuple(found)
 
 
 def _account(settings: Settings) -> Account | None:

@@ -1,13 +1,15 @@
-"""The verbs about the log: `audit verify`, `audit export`."""
+"""The verbs about the log: `audit verify`, `audit export`, `audit witness`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.console import EXIT_REFUSED, Json, Outcome, answer, table
+from deploy.cli.console import EXIT_FAILED, EXIT_REFUSED, Json, Outcome, answer, table
+from models.errors import WitnessFailed
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -27,29 +29,36 @@ def verify(
         Path | None,
         typer.Option(help="An export kept elsewhere; only that shows lines cut off at the end."),
     ] = None,
+    witnessed: Annotated[
+        Path | None,
+        typer.Option(help="What a syslog receiver has kept of the heads it was told, in any form."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Find every changed, dropped or reordered line, and every changed file of which a line speaks.
+    """Find every changed, dropped or reordered line, and every changed row or file of which a line speaks.
 
     Exit 3 if anything is not as it was recorded. Every kept case is read: about a second for each 100 MB.
     """
 
     def verb() -> Outcome:
-        from flows.audit.verify import Evidence
+        from flows.audit.files import Evidence
         from flows.audit.verify import verify as run
-        from services.wiring import connect_in_process
+        from services.wiring import connect_in_process, witnesses_of
 
         services = connect_in_process(Settings())
         scores = services.settings.score_store
         parts = Evidence(services.records, services.releases, services.cases, services.repository, scores)
-        document = run(parts, against)
+        parts = replace(parts, witnesses=witnesses_of(services.settings))
+        document = run(parts, against, witnessed)
         faults, last = document.faults, _last(document)
+        older = (f"{document.older_rows} rows are older than digests: `organloop prepare` seals them",)
+        said = older if document.older_rows else ()
         if not faults:
-            return Outcome(document, (f"{document.events} events, all as recorded{last}",))
+            return Outcome(document, (f"{document.events} events, all as recorded{last}", *said))
         sides = dict.fromkeys(("code", "what", "detail"), "left")
         shown = table(sides, [(one.code, one.what, one.detail) for one in faults])
         line = f"{document.events} events{last}; not as recorded are {len(faults)}:"
-        return Outcome(document, (line, shown), EXIT_REFUSED)
+        return Outcome(document, (line, shown, *said), EXIT_REFUSED)
 
     answer(verb, as_json)
 
@@ -67,6 +76,33 @@ def export(
 
         document = run(open_records(Settings().records_url), path)
         return Outcome(document, (f"{document.events} events written to {path}{_last(document)}",))
+
+    answer(verb, as_json)
+
+
+@audit.command()
+def witness(as_json: Json = False) -> None:
+    """Tell the head of the log to every witness of the settings now; a worker does so every five minutes.
+
+    Exit 1 if one could not be told, or none is set.
+    """
+
+    def verb() -> Outcome:
+        from flows.audit.witnessing import tell_witnesses
+        from services.records.store import open_records
+        from services.wiring import witnesses_of
+
+        settings = Settings()
+        known = witnesses_of(settings)
+        if not known:
+            raise WitnessFailed(
+                "no witness is set: set ORGANLOOP_WITNESS_FILE or ORGANLOOP_WITNESS_SYSLOG to a place that "
+                "the database's owner cannot write"
+            )
+        document = tell_witnesses(known, open_records(settings.records_url))
+        said = [f"{one.witness}: {one.trouble or 'told'}" for one in document.witnesses]
+        failed = any(one.trouble for one in document.witnesses)
+        return Outcome(document, tuple(said), EXIT_FAILED if failed else 0)
 
     answer(verb, as_json)
 

@@ -10,6 +10,7 @@ from deploy.cli.arrivals import Came
 from deploy.cli.releases import Listed
 from deploy.doctor.finding import Health
 from flows.audit.verify import Exported, Verified
+from flows.audit.witnessing import Witnessed
 from flows.calibration.calibrate import Calibrated
 from flows.calibration.random_audit import Bounds
 from flows.cases.erase import Erased
@@ -38,6 +39,7 @@ ANSWERS: Mapping[str, object] = {
     "accept": Accepted,
     "audit export": Exported,
     "audit verify": Verified,
+    "audit witness": Witnessed,
     "bounds": Bounds,
     "calibrate": Calibrated,
     "cases add": Case,

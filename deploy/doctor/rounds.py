@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from sqlalchemy import make_url
+
 from deploy.doctor import machine
 from deploy.doctor.archive import encryption, orthanc, queries, stores
+from deploy.doctor.clinical import site_is_clinical
 from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.flows import flows
 from deploy.doctor.records import records
+from deploy.doctor.roles import role
 from deploy.doctor.serving import serving
+from deploy.doctor.witnesses import witnessed
 from deploy.stack.prefect import Access
 from services.pacs.orthanc import OrthancArchive
 from services.settings import Settings
 from services.wiring import archive_of, connect
 
 _ARCHIVE = "Is the address right, does the archive run, do ORGANLOOP_ARCHIVE_USER and _PASSWORD open it?"
+_RECORDS = "Does it run, and is ORGANLOOP_DATABASE_URL right?"
 _TLS = "Does the address name the certificate's host, and does ORGANLOOP_ARCHIVE_CA_FILE hold who signed it?"
 
 
@@ -41,8 +47,10 @@ def rounds(settings: Settings, *, store: bool, progress: Callable[[str], None]) 
         Check(
             "database",
             lambda: records(settings.records_url),
-            "Does it run, and is ORGANLOOP_DATABASE_URL right?",
+            _RECORDS,
         ),
+        *_role_checks(settings),
+        Check("log, witness", lambda: witnessed(settings), _RECORDS),
         *_archive_checks(settings, store),
         Check("segmenter", lambda: _serving(settings), "`organloop status`, and the segmenter's log."),
         Check(
@@ -50,6 +58,17 @@ def rounds(settings: Settings, *, store: bool, progress: Callable[[str], None]) 
         ),
     ]
     return examine(checks, progress)
+
+
+def _role_checks(settings: Settings) -> list[Check]:
+    if make_url(settings.records_url).get_backend_name() == "sqlite":
+        return []  # who has the file has it
+    look = partial(_role, settings)
+    return [Check("database, role", look, _RECORDS)]
+
+
+def _role(settings: Settings) -> Iterator[Finding]:
+    yield from role(settings.records_url, clinical=site_is_clinical(settings))
 
 
 def _archive_checks(settings: Settings, store: bool) -> list[Check]:

@@ -32,7 +32,7 @@ from services.settings import Settings
 
 if TYPE_CHECKING:
     from flows.arrivals.loop import ArrivalLoop
-    from services.records.port import Log
+    from services.records.port import Log, Records
 
 LOOK_SECONDS = 0.5
 TRY_SECONDS = 2.0
@@ -179,16 +179,22 @@ def arrival_loop(dead_runs: DeadRuns, launched: Callable[[], object]) -> Arrival
     """
     from deploy.runs.launcher import PrefectLauncher
     from flows.arrivals.loop import ArrivalLoop
+    from flows.audit.witnessing import tell_witnesses
     from flows.launching import RUN_SECONDS
-    from services.wiring import connect
+    from services.wiring import connect, witnesses_of
 
     launcher = PrefectLauncher(RUN_SECONDS)
 
     def free(log: Log) -> None:
         dead_runs.free(launcher.client, log, _say)
 
+    def tell_head(records: Records) -> None:
+        tell_witnesses(witnesses_of(Settings()), records)
+
     holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4()}"
-    return ArrivalLoop(lambda: connect(Settings()), launcher, holder, free=free, launched=launched)
+    return ArrivalLoop(
+        lambda: connect(Settings()), launcher, holder, free=free, launched=launched, tell_head=tell_head
+    )
 
 
 def _say(text: str) -> None:

@@ -22,6 +22,7 @@ from services.records.entries.arrivals import ArrivalState
 from services.records.entries.leases import Lease
 from services.records.port import Records
 from services.wiring import Services
+from services.witnesses.port import EVERY_SECONDS
 
 WATCH = "watch-arrivals"
 """Name of the lease."""
@@ -58,6 +59,8 @@ class _Known:
     incomplete_at: float = 0.0
     retrieve_at: float = 0.0
     free_at: float = 0.0
+    tell_at: float = 0.0
+    told: Future[None] | None = None
     renew_at: float = 0.0
     retrieved: Future[None] | None = None
     trouble: dict[str, str] = field(default_factory=dict)
@@ -82,6 +85,8 @@ class ArrivalLoop:
         Ends runs whose process is gone; says on record which.
     launched
         Told when runs were started, so that this worker need not wait for its next poll.
+    tell_head
+        Tells the head of the log to whoever shall remember it.
     clock
         Seconds that only grow.
     today
@@ -96,15 +101,17 @@ class ArrivalLoop:
         *,
         free: Callable[[Records], object] = lambda _: None,
         launched: Callable[[], object] = lambda: None,
+        tell_head: Callable[[Records], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], date] = date.today,
     ) -> None:
         self._connect, self._launcher, self._holder = connect, launcher, holder
-        self._free, self._launched = free, launched
+        self._free, self._launched, self._tell_head = free, launched, tell_head
         self._clock, self._today = clock, today
         self._services: Services | None = None
         self._lease: Lease | None = None
         self._retrieving = ThreadPoolExecutor(1, thread_name_prefix="retrieve")
+        self._telling = ThreadPoolExecutor(1, thread_name_prefix="witness")
         self._known = _Known()
 
     def run(self, ended: Event) -> None:
@@ -138,7 +145,8 @@ class ArrivalLoop:
 
     def close(self) -> None:
         """Give the lease back, so that another worker follows at once."""
-        self._retrieving.shutdown(wait=False, cancel_futures=True)
+        for aside in (self._retrieving, self._telling):
+            aside.shutdown(wait=False, cancel_futures=True)
         services, lease = self._services, self._lease
         self._let_go()
         if services is not None and lease is not None:
@@ -178,6 +186,23 @@ class ArrivalLoop:
         if now >= self._known.free_at:
             self._free(services.records)
             self._known.free_at = now + FREE_SECONDS
+        if now >= self._known.tell_at:
+            self._known.told = self._apart(self._known.told, services.records)
+            self._known.tell_at = now + EVERY_SECONDS
+
+    def _apart(self, before: Future[None] | None, records: Records) -> Future[None]:
+        """Tell the log's head in a thread of its own: a witness that is away takes ten seconds to say so."""
+        if before is not None and not before.done():
+            return before
+        return self._telling.submit(self._tell_now, records)
+
+    def _tell_now(self, records: Records) -> None:
+        try:
+            self._tell_head(records)
+        except LeaseLost:
+            pass  # who watches now tells it
+        except Exception as error:
+            _log.warning("%s", error, exc_info=not isinstance(error, OrganloopError))
 
     def _again(self, now: float, *, quiet: bool) -> tuple[str, ...]:
         """Return what incomplete studies are looked at anew now, by code."""

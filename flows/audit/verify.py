@@ -6,71 +6,58 @@ else lies in the home, e.g. a log file or a server's cache, is no evidence of an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from dataclasses import replace as replace_fields
 from pathlib import Path
-from typing import TypeVar
 
-from models.errors import InvalidRelease, OrganloopError, StorageFailed
-from models.release import sha256_hex
-from services.cases.store import CaseStore
+from flows.audit.files import (
+    Events,
+    Evidence,
+    decision_faults,
+    erased_cases,
+    of_kind,
+    pack_anchor_faults,
+    pack_faults,
+    release_faults,
+    score_faults,
+)
+from flows.audit.witnessing import kept_elsewhere, witness_faults
+from models.errors import StorageFailed
 from services.files import replace
 from services.records.chain import AuditFault, anchor_faults, chain_faults, exported, imported
 from services.records.entries.cases import Case, Purpose, manifest_digest
 from services.records.entries.log import Line
-from services.records.events.cases import CaseAdded, PatientErased, SetFrozen
-from services.records.events.event import Event
-from services.records.events.gate import CaseScored, GateDecided
-from services.records.events.serving import (
-    IncumbentChanged,
-    ReleasePromoted,
-    ReleaseStateChanged,
-    VersionWritten,
-)
+from services.records.events.cases import CaseAdded, SetFrozen
+from services.records.events.event import Event, Recorded
+from services.records.events.serving import IncumbentChanged
 from services.records.log import recorded
-from services.records.port import Log, Records
-from services.releases.evidence_packs import EvidencePacks
-from services.releases.gate_reports import pictured, report_file
-from services.releases.store import ReleaseStore
-from services.triton.repository import TritonRepository
-
-E = TypeVar("E", bound=Event)
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the log speaks of.
-
-    Parameters
-    ----------
-    records, releases, cases, repository
-        As in `services.wiring.Services`.
-    scores
-        Folder of the gate's scores.
-    """
-
-    records: Records
-    releases: ReleaseStore
-    cases: CaseStore
-    repository: TritonRepository
-    scores: Path
-
-
-@dataclass(frozen=True)
-class Head:
-    """The last event."""
-
-    number: int
-    digest: str
+from services.records.port import Log
+from services.records.seals import sealed_rows
+from services.witnesses.port import Head
 
 
 @dataclass(frozen=True)
 class Verified:
-    """The document of the `audit verify` verb: how many events, the last (None without one), and faults."""
+    """The document of the `audit verify` verb.
+
+    Parameters
+    ----------
+    events
+        How many.
+    head
+        The last; None without one.
+    faults
+        What is not as it was recorded.
+    older_rows
+        Rows whose events, of versions before 0.2, name no digest. What those events say of them is so; what
+        they leave out cannot be compared. `organloop prepare` seals them as it finds them.
+    """
 
     events: int
     head: Head | None
     faults: tuple[AuditFault, ...]
+    older_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,7 +69,7 @@ class Exported:
     head: Head | None
 
 
-def verify(evidence: Evidence, against: Path | None = None) -> Verified:
+def verify(evidence: Evidence, against: Path | None = None, witnessed: Path | None = None) -> Verified:
     """Look through the log and the files it speaks of.
 
     Parameters
@@ -91,6 +78,8 @@ def verify(evidence: Evidence, against: Path | None = None) -> Verified:
         What to look through.
     against
         An earlier `export`, kept elsewhere: only an anchor shows that the end was cut off.
+    witnessed
+        What a syslog receiver has kept. Witnesses that can be asked are asked by themselves.
 
     Raises
     ------
@@ -98,21 +87,29 @@ def verify(evidence: Evidence, against: Path | None = None) -> Verified:
         If the records or the export cannot be read.
     """
     lines = evidence.records.lines()
-    events, unread = _read(lines)
+    on_record, unread = _read(lines)
+    events = [one.said for one in on_record]
+    rows = sealed_rows(on_record, evidence.records.guarded_rows())
+    looks: tuple[Look, ...] = (
+        release_faults,
+        decision_faults,
+        pack_faults,
+        _sets,
+        score_faults,
+        _cases,
+        _served,
+    )
     faults = (
         *chain_faults(lines),
         *unread,
-        *_anchors(lines, evidence),
+        *rows.faults,
+        *pack_anchor_faults(lines, evidence),
         *([] if against is None else _against(lines, against)),
-        *_releases(events, evidence),
-        *_decisions(events, evidence),
-        *_packs(events, evidence),
-        *_sets(events, evidence),
-        *_scores(events, evidence),
-        *_cases(events, evidence),
-        *_served(events, evidence),
+        *([] if witnessed is None else kept_elsewhere(lines, witnessed)),
+        *witness_faults(lines, evidence.witnesses),
+        *(fault for look in looks for fault in _looked(look, events, evidence)),
     )
-    return Verified(len(lines), _head(lines), faults)
+    return Verified(len(lines), _head(lines), faults, len(rows.older))
 
 
 def export(log: Log, path: Path) -> Exported:
@@ -128,17 +125,25 @@ def export(log: Log, path: Path) -> Exported:
     return Exported(str(path), len(lines), _head(lines))
 
 
+Look = Callable[[Events, Evidence], Iterable[AuditFault]]
+
+
+def _looked(look: Look, events: Events, evidence: Evidence) -> Iterator[AuditFault]:
+    """Yield what a look finds; a row that holds what no program writes hides nothing of the others."""
+    try:
+        yield from look(events, evidence)
+    except (ValueError, TypeError, KeyError) as error:
+        kind = type(error).__name__
+        yield AuditFault("row-unreadable", "rows of the records", f"what they hold is none of ours: {kind}")
+
+
 def _head(lines: tuple[Line, ...]) -> Head | None:
     return Head(lines[-1].number, lines[-1].digest) if lines else None
 
 
-Events = Sequence[Event]
-"""What the log says, in order; lines of a newer program's kinds left out."""
-
-
-def _read(lines: tuple[Line, ...]) -> tuple[Events, list[AuditFault]]:
+def _read(lines: tuple[Line, ...]) -> tuple[list[Recorded[Event]], list[AuditFault]]:
     """Return what the lines say, and which of them tell nothing of their kind."""
-    events: list[Event] = []
+    events: list[Recorded[Event]] = []
     faults = []
     for line in lines:
         try:
@@ -146,12 +151,8 @@ def _read(lines: tuple[Line, ...]) -> tuple[Events, list[AuditFault]]:
         except StorageFailed as error:
             faults.append(AuditFault("line-unreadable", f"event {line.number}", str(error)))
         else:
-            events += [] if one is None else [one.said]
+            events += [] if one is None else [one]
     return events, faults
-
-
-def _of(events: Events, kind: type[E]) -> list[E]:
-    return [event for event in events if isinstance(event, kind)]
 
 
 def _against(lines: tuple[Line, ...], path: Path) -> list[AuditFault]:
@@ -163,106 +164,11 @@ def _against(lines: tuple[Line, ...], path: Path) -> list[AuditFault]:
         AuditFault("export-changed", f"{path.name}, {fault.what}", fault.detail)
         for fault in chain_faults(kept)
     ]
-    return [*broken, *anchor_faults(lines, {one.number: one.digest for one in kept}, path.name)]
-
-
-def _anchors(lines: tuple[Line, ...], evidence: Evidence) -> list[AuditFault]:
-    """Ask every evidence pack on disk which event it knows, also where the lines that name it are gone."""
-    packs, faults = EvidencePacks(evidence.releases.folder), []
-    for digest in packs.digests():
-        try:
-            anchor = packs.read(digest)["audit"]
-        except (InvalidRelease, KeyError, TypeError):
-            continue  # told as a changed file where a line names it
-        faults += anchor_faults(lines, {anchor["number"]: anchor["digest"]}, f"evidence pack {digest[:12]}")
-    return faults
-
-
-def _releases(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
-    store, states = evidence.releases, evidence.records.release_states()
-    last = {event.release: event for event in _of(events, ReleaseStateChanged)}
-    for number, event in last.items():
-        if states.get(number) != event.state:
-            detail = f"the log says {event.state}, the records {states.get(number)}"
-            yield AuditFault("row-changed", f"state of release {number}", detail)
-    for number in sorted(set(states) - set(last)):
-        yield AuditFault("row-changed", f"state of release {number}", "no event speaks of it")
-    known = {number: event.digest for number, event in last.items()}
-    served = evidence.repository.versions()
-    for number in sorted({*store.numbers(), *known}):
-        try:
-            release = store.release(number)
-            if number in known and release.digest != known[number]:
-                yield AuditFault("file-changed", f"release {number}", "its digest is not the one on record")
-            store.trunk(release.trunk)
-            for digest in release.heads.values():
-                store.head(digest)
-            for digest in (release.trunk, *release.heads.values()):
-                if number in served or store.has_export(digest):
-                    store.export(digest)
-        except OrganloopError as error:
-            yield AuditFault("file-changed", f"release {number}", str(error))
-    for number in served:
-        yield from _served_version(number, events, evidence)
-
-
-def _served_version(number: int, events: Events, evidence: Evidence) -> Iterator[AuditFault]:
-    """Compare a version folder with its release, and with what was written, the program too."""
-    store, what = evidence.releases, f"served version {number}"
-    if number not in store.numbers():
-        yield AuditFault("file-unknown", what, "there is no such release")
-        return
-    try:
-        differing = evidence.repository.differing(store.release(number), store)
-    except OrganloopError:
-        return  # told of the release
-    for name in differing:
-        yield AuditFault("file-changed", f"{what}, {name}", "it is not the release's")
-    written = [one.files for one in _of(events, VersionWritten) if one.release == number]
-    found = evidence.repository.digests(number)
-    if not written or found in written:
-        return
-    for name in sorted({*found, *written[-1]} - set(differing)):
-        if found.get(name) != written[-1].get(name):
-            yield AuditFault("file-changed", f"{what}, {name}", "it is not what was written")
-
-
-def _decisions(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
-    """Compare reports and pages with the digests that decisions have put on record.
-
-    A page goes with a patient who was taken out and is pictured there.
-    """
-    erased = _erased(events)
-    for event in _of(events, GateDecided):
-        if event.report is None or event.trial is None:
-            continue
-        path = report_file(evidence.releases.folder, event.release, event.trial)
-        for file, digest in ((path, event.report), (path.with_suffix(".html"), event.page)):
-            gone = file.suffix == ".html" and not file.exists() and (pictured(path) or set()) & erased
-            if digest is not None and not gone:
-                yield from _file(file, digest, f"gate report of release {event.release}")
-
-
-def _packs(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
-    packs = EvidencePacks(evidence.releases.folder)
-    for event in _of(events, ReleasePromoted):
-        if event.evidence is not None:
-            what = f"evidence pack of release {event.release}"
-            yield from _file(packs.path(event.evidence), event.evidence, what)
-
-
-def _file(path: Path, digest: str, what: str) -> Iterator[AuditFault]:
-    try:
-        if sha256_hex(path.read_bytes()) != digest:
-            yield AuditFault("file-changed", f"{what} ({path.name})", "its bytes are not those on record")
-    except FileNotFoundError:
-        yield AuditFault("file-missing", f"{what} ({path.name})", "it is on record and not there")
-    except OSError as error:
-        yield AuditFault("file-missing", f"{what} ({path.name})", f"it cannot be read: {error.strerror}")
+    return [*broken, *anchor_faults(lines, [(one.number, one.digest) for one in kept], path.name)]
 
 
 def _sets(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
-    for event in _of(events, SetFrozen):
+    for event in of_kind(events, SetFrozen):
         purpose, version = event.purpose, event.version
         frozen = evidence.records.frozen(Purpose(purpose), version)
         if frozen is None or event.digest != frozen.digest:
@@ -270,7 +176,7 @@ def _sets(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
         elif manifest_digest(frozen.manifest) != frozen.digest:
             yield AuditFault("row-changed", f"{purpose} set, version {version}", "its manifest was changed")
 
-    on_record = {(one.purpose, one.version) for one in _of(events, SetFrozen)}
+    on_record = {(one.purpose, one.version) for one in of_kind(events, SetFrozen)}
     for purpose in Purpose:
         newest = evidence.records.frozen(purpose)
         if newest is not None and (str(purpose), newest.version) not in on_record:
@@ -278,27 +184,10 @@ def _sets(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
             yield AuditFault("row-changed", what, "no event says that it was frozen")
 
 
-def _scores(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
-    """Compare kept scores with what was measured; one that is gone is measured again, and lost nothing."""
-    known: dict[str, str] = {}
-    for event in _of(events, CaseScored):
-        known |= event.scores
-    for path in sorted(evidence.scores.glob("*/*/*.json")):
-        name, what = path.relative_to(evidence.scores).as_posix(), f"score of case {path.name[:12]}"
-        if name in known:
-            yield from _file(path, known[name], what)
-        else:
-            yield AuditFault("file-unknown", f"{what} ({path.name})", "no event says that it was measured")
-
-
-def _erased(events: Events) -> set[str]:
-    return {one.case_id for event in _of(events, PatientErased) for one in event.cases}
-
-
 def _cases(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
     """Look for every case that was added and whose patient was not taken out, row and files."""
-    erased = _erased(events)
-    added = {event.case_id: event for event in _of(events, CaseAdded)}
+    erased = erased_cases(events)
+    added = {event.case_id: event for event in of_kind(events, CaseAdded)}
     rows = {case.case_id: case for purpose in Purpose for case in evidence.records.cases(purpose)}
     for case_id in sorted({*added, *rows}):
         event, case = added.get(case_id), rows.get(case_id)
@@ -315,7 +204,7 @@ def _cases(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
 
 def _is_same(event: CaseAdded, case: Case) -> bool:
     """Tell whether a case is what was added; of older cases nobody asked how they were scanned."""
-    added, now = event.payload(), CaseAdded(**asdict(case)).payload()
+    added, now = replace_fields(event, rows=None).payload(), CaseAdded(**asdict(case)).payload()
     if not event.acquisition:
         added |= {"acquisition": now["acquisition"]}
     return added == now
@@ -323,7 +212,7 @@ def _is_same(event: CaseAdded, case: Case) -> bool:
 
 def _served(events: Events, evidence: Evidence) -> Iterator[AuditFault]:
     """Compare the row that says which release serves with the log."""
-    changes = _of(events, IncumbentChanged)
+    changes = of_kind(events, IncumbentChanged)
     said = changes[-1].after if changes else None
     serves = evidence.records.incumbent()
     if said != serves:

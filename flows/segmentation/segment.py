@@ -27,7 +27,7 @@ from flows.progress import Progress, silent
 from flows.segmentation.document import Segmented, document_of
 from flows.serving.proof import prove_served
 from flows.serving.serve import incumbent
-from models.errors import Refused
+from models.errors import Refused, StoredDiffers
 from models.findings import StudyFindings
 from models.judgement.assess import assess
 from models.organs import CATALOGUE
@@ -40,8 +40,8 @@ from services.dicom.ct.series import CTSeries, SeriesReading, choose_series, loa
 from services.dicom.identity import WRITER_VERSION
 from services.dicom.results.write import ResultObject, write_results
 from services.pacs.folder import FolderPacs
-from services.pacs.port import ArchivedStudy
-from services.records.events.results import StudySegmented
+from services.pacs.port import Archive, ArchivedStudy
+from services.records.events.results import ResultDiffers, StudySegmented
 from services.records.port import Log, Records
 from services.stopwatch import Stopwatch
 from services.wiring import Services
@@ -89,6 +89,20 @@ class _Made:
             site=site_of(self.series),
         )
         record_audit(records, self.key, self.series.study_uid, self.series.series_uid, self.findings)
+
+    def store(self, archive: Archive, log: Log) -> None:
+        """Store the objects in the archive; if it holds another in the place of one, put that on record."""
+        try:
+            archive.store(self.objects)
+        except StoredDiffers as differs:
+            event = ResultDiffers(
+                result=self.key,
+                study_uid=self.series.study_uid,
+                release=self.findings.release,
+                sop_instance_uid=differs.sop_instance_uid,
+            )
+            log.record(event, who="segment_study")
+            raise
 
     def record_cost(self, seconds: Mapping[str, float], log: Log) -> None:
         """Record what the result cost, once; written again it counts no second time."""
@@ -148,6 +162,8 @@ def segment(
         If the segmenter could not answer.
     ProofFailed
         If an object read back differs from what was meant.
+    StoredDiffers
+        If the archive holds another object in the place of one of the result's; that is on record.
     StorageFailed
         If the results cannot be stored; in a folder nothing half-written is left, and what the archive took
         is completed when the step is repeated.
@@ -196,7 +212,7 @@ def _segment_archived(
     with watch.step("store"):
         progress("storing the objects in the archive")
         made.record(services.records)  # first: no SEG of ours in the archive may pass for a stranger's
-        archive.store(made.objects)
+        made.store(archive, services.records)
         note_segmented(study, services.cases, services.records)
     return _segmented(made, None, services.records, watch)
 

@@ -163,7 +163,7 @@ def restore(settings: Settings, backup: Path, progress: Progress) -> Manifest:
     """
     manifest = Manifest.read(backup)
     folders = [folder for folder in _folders(settings) if folder.exists() and any(folder.iterdir())]
-    if folders or holds_records(settings.records_url):
+    if folders or holds_records(settings.owner_url):
         held = ", ".join(str(folder) for folder in folders) or "the database"
         raise Refused("not-empty", f"{held} holds something already; nothing was changed.")
     progress(f"comparing {len(manifest.files)} files with their digests")
@@ -171,7 +171,7 @@ def restore(settings: Settings, backup: Path, progress: Progress) -> Manifest:
     records = [name for name in manifest.files if name in FILES.values()]
     if len(records) != 1:
         raise Refused("damaged-backup", "The backup holds no records.")
-    fits(settings.records_url, backup / records[0])
+    fits(settings.owner_url, backup / records[0])
     with storage_errors(str(settings.home)):
         for name, digest in manifest.files.items():
             if name in records:
@@ -182,8 +182,8 @@ def restore(settings: Settings, backup: Path, progress: Progress) -> Manifest:
             if digest_of(target) != digest:
                 raise StorageFailed(f"{name} is not the same after it was copied")
     progress("bringing back the records")
-    load(settings.records_url, backup / records[0])
-    with closing(open_records(settings.records_url)) as opened:  # what it says was read after the dump
+    load(settings.owner_url, backup / records[0])
+    with closing(open_records(settings.owner_url)) as opened:  # what it says was read after the dump
         return replace(manifest, incumbent=opened.incumbent())
 
 

@@ -50,6 +50,7 @@ class RecordsCollector(Collector):
         yield from counted
         yield from self._arrivals()
         yield from self._watch()
+        yield from self._witnessed()
         yield from self._serving()
 
     def _counted(self) -> Iterator[Metric]:
@@ -65,6 +66,7 @@ class RecordsCollector(Collector):
         for name, says, value in (
             ("promotions", "Changes of the incumbent, rollbacks too.", tally.promotions),
             ("bounds_broken", "Alarms of the bound of DSC.", tally.bounds_broken),
+            ("results_differ", "Objects not given back as they were sent.", tally.results_differ),
             ("runs_freed", "Runs ended because nobody worked on them.", tally.runs_freed),
             ("unreadable_lines", "Lines of the log that tell nothing of their kind.", tally.unreadable),
         ):
@@ -94,6 +96,11 @@ class RecordsCollector(Collector):
         yield _age("last_watch_seconds", "Seconds since the archive was watched last.", at)
         in_vain = bool(watch and watch.trouble)
         yield _gauge("watch_in_vain", "Whether the last watch came to nothing.", float(in_vain))
+
+    def _witnessed(self) -> Iterator[Metric]:
+        told = [note.told_at for note in self._records.witness_notes()]
+        at = min((one for one in told if one is not None), default=None)
+        yield _age("last_witness_seconds", "Seconds since the witness was told that has waited longest.", at)
 
     def _serving(self) -> Iterator[Metric]:
         incumbent = self._records.incumbent()

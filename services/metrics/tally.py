@@ -13,7 +13,7 @@ from services.records.events.corrections import CorrectionRecorded
 from services.records.events.event import Event
 from services.records.events.gate import GateDecided
 from services.records.events.operations import BackupFailed, BackupTaken, PlaceFreed, RunFreed
-from services.records.events.results import BoundBroken, StudySegmented
+from services.records.events.results import BoundBroken, ResultDiffers, StudySegmented
 from services.records.events.serving import IncumbentChanged
 
 BUCKETS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 120.0, 300.0)
@@ -56,6 +56,8 @@ class Tally:
         Gate decisions, each from 0 on: of a counter that begins at 1 Prometheus sees no increase.
     promotions, bounds_broken
         Changes of the incumbent; alarms of the bound's drift check.
+    results_differ
+        Objects that the archive did not give back as they were sent.
     runs_freed
         Runs ended because nobody worked on them, and places that none held given back.
     last_backup
@@ -75,6 +77,7 @@ class Tally:
     decisions: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(map(str, Decision), 0)))
     promotions: int = 0
     bounds_broken: int = 0
+    results_differ: int = 0
     runs_freed: int = 0
     last_backup: str | None = None
     backups_failed: int = 0
@@ -108,6 +111,8 @@ class Tally:
                 self.promotions += 1
             case BoundBroken():
                 self.bounds_broken += 1
+            case ResultDiffers():
+                self.results_differ += 1
             case RunFreed() | PlaceFreed():
                 self.runs_freed += 1
             case BackupTaken():
@@ -125,6 +130,7 @@ _COUNTED = {
         GateDecided,
         IncumbentChanged,
         BoundBroken,
+        ResultDiffers,
         RunFreed,
         PlaceFreed,
         BackupTaken,

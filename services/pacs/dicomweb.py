@@ -8,6 +8,7 @@ Source: PS3.18 sections 10.4 (retrieve), 10.5 (store), 10.6 (search).
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
@@ -19,13 +20,14 @@ import requests
 from dicomweb_client import DICOMwebClient
 from pydicom.filereader import read_partial
 
-from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed
+from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed, StoredDiffers
 from models.series.verdict import Code
 from models.uids import SeriesUid, SopUid, StudyUid, is_uid
 from services.pacs import multipart, stow
 from services.pacs.http import Http
 from services.pacs.incoming import bring, fetching, write_object
 from services.pacs.port import ArchivedSeries, ArchivedStudy, DicomObject
+from services.pacs.read_back import came_back
 
 STUDY_GONE = "study-gone"
 INCOMPLETE = "incomplete"
@@ -176,7 +178,7 @@ class DicomwebArchive:
         """Store objects that are not there yet, one request each; see `Pacs.store`.
 
         What the archive holds under the same UID is left as it is. An object counts as stored once the
-        archive lists it.
+        archive lists it and gives it back as it was sent, also where it was there already.
         """
         studies = [_study_of(item) for item in objects]
         for number, (item, study_uid) in enumerate(zip(objects, studies, strict=True)):
@@ -194,7 +196,7 @@ class DicomwebArchive:
         unavailable: PacsUnavailable | None = None
         for pause in self._web.pauses():
             time.sleep(pause)
-            if self._holds(study_uid, item.sop_instance_uid):  # also after no answer: it may lie there
+            if self._holds_the_same(study_uid, item):  # also after no answer: it may lie there
                 return None
             if not again:  # accepted, and not listed yet
                 continue
@@ -206,7 +208,7 @@ class DicomwebArchive:
             unavailable, reason, again = None, outcome.reason or "", outcome.again
             if reason and not again:
                 return reason
-        if self._holds(study_uid, item.sop_instance_uid):
+        if self._holds_the_same(study_uid, item):
             return None
         if unavailable is not None:
             raise unavailable
@@ -264,6 +266,32 @@ class DicomwebArchive:
                 multipart.read_parts(chunks, boundary, take)
 
         self._web.stream(path, read, AS_STORED)
+
+    def _holds_the_same(self, study_uid: StudyUid, item: DicomObject) -> bool:
+        """Tell whether the archive lists an object and gives it back.
+
+        Raises
+        ------
+        StoredDiffers
+            If another object lies under its UID.
+        """
+        if not self._holds(study_uid, item.sop_instance_uid):
+            return False
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                file = self.fetch_instance(item.sop_instance_uid, Path(folder))
+                if file is None:
+                    return False
+                same = came_back(item.content, file)
+        except Refused:  # more than one lies under the UID
+            same = False
+        if not same:
+            raise StoredDiffers(
+                item.sop_instance_uid,
+                f"The archive at {self._web.name} holds another object under {item.sop_instance_uid} than "
+                "was sent: find out who stored or changed it, delete it there, and segment the study again.",
+            )
+        return True
 
     def _holds(self, study_uid: StudyUid, sop_instance_uid: SopUid) -> bool:
         rows = self._search(

@@ -67,6 +67,8 @@ class Pacs(Protocol):
         ------
         StorageFailed
             If not all could be stored: the message names each that was not, with the reason.
+        StoredDiffers
+            If another object lies under the UID of one, or the archive does not give back what it took.
         PacsFailed
             If the archive answered with an error, or not at all.
         """

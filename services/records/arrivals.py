@@ -10,6 +10,7 @@ from sqlalchemy import and_, func, not_, select, update
 from sqlalchemy.orm import Session
 
 from models.uids import SopUid, StudyUid
+from models.words import storable
 from services.records.entries.arrivals import Arrival, ArrivalState, Watch
 from services.records.events.arrivals import ArrivalEvent
 from services.records.tables import ArrivalRow, FeedRow, WatchRow
@@ -50,7 +51,7 @@ class SqlArrivals(Transactions):
     def note_watch(self, trouble: str = "") -> None:
         """Note that the archive was watched just now, and why that came to nothing, if it did."""
         with self._transaction() as session:
-            session.merge(WatchRow(id=FEED, at=self._now(), trouble=trouble))
+            session.merge(WatchRow(id=FEED, at=self._now(), trouble=storable(trouble)))
 
     def last_watch(self) -> Watch | None:
         """Return when the archive was watched last; None if it never was."""
@@ -111,6 +112,7 @@ class SqlArrivals(Transactions):
         key: str | None = None,
     ) -> bool:
         """Put one arrival in another's place, with its event, unless it has changed meanwhile."""
+        after = storable(after)
         with self._transaction() as session:
             if before is None:
                 done = self._insert(session, after)

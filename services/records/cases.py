@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from models.errors import Refused
 from models.series.acquisition import Acquisition
+from models.words import storable
 from services.records.entries.cases import (
     Case,
     ErasedCase,
@@ -19,6 +20,7 @@ from services.records.entries.cases import (
     manifest_of,
 )
 from services.records.events.cases import CaseAdded, PatientErased, SetFrozen
+from services.records.guarded import RowKey
 from services.records.tables import CaseRow, ErasedPatientRow, FrozenSetRow, PatientRow
 from services.records.transactions import Transactions, insert_new
 
@@ -28,6 +30,7 @@ class SqlCases(Transactions):
 
     def add_case(self, case: Case) -> None:
         """Take a case into the set of its purpose."""
+        case = storable(case)
         with self._transaction() as session:
             known = session.get(CaseRow, case.case_id)
             if known is not None:
@@ -45,7 +48,8 @@ class SqlCases(Transactions):
                     f"the patient of case {case.case_id} is kept for {kept_for}, not {case.purpose}",
                 )
             insert_new(session, CaseRow, **asdict(case))
-            self._add_event(session, CaseAdded(**asdict(case)), "cases")
+            changed = [(PatientRow, (case.patient,)), (CaseRow, (case.case_id,))]
+            self._add_event(session, CaseAdded(**asdict(case)), "cases", changed=changed)
 
     def cases(self, purpose: Purpose) -> tuple[Case, ...]:
         """Return the cases kept for a purpose, by identifier."""
@@ -54,6 +58,7 @@ class SqlCases(Transactions):
 
     def erase_patient(self, patient: str, *, who: str, reason: str) -> Erasure:
         """Take a patient out of every set, and refuse the patient from then on."""
+        who, reason = storable((who, reason))
         with self._transaction() as session:
             known = session.get(ErasedPatientRow, patient)
             if known is not None:
@@ -78,7 +83,9 @@ class SqlCases(Transactions):
                 )
             )
             erased = PatientErased(patient=patient, reason=reason, cases=cases, thawed=thawed)
-            self._add_event(session, erased, who)
+            changed: list[RowKey] = [(table, (patient,)) for table in (PatientRow, ErasedPatientRow)]
+            changed += [(CaseRow, (case.case_id,)) for case in cases]
+            self._add_event(session, erased, who, changed=changed)
             return Erasure(patient, cases, thawed)
 
     def erased(self, patient: str) -> bool:
@@ -106,7 +113,7 @@ class SqlCases(Transactions):
             )
             session.add(row)
             event = SetFrozen(purpose=purpose, version=version, digest=digest, cases=len(manifest))
-            self._add_event(session, event, "cases")
+            self._add_event(session, event, "cases", changed=[(FrozenSetRow, (purpose, version))])
             return _frozen(row)
 
     def frozen(self, purpose: Purpose, version: int | None = None) -> FrozenSet | None:

@@ -87,7 +87,9 @@ def chain_faults(events: Iterable[Line]) -> list[AuditFault]:
     return faults
 
 
-def anchor_faults(events: Sequence[Line], anchors: Mapping[int, str], source: str) -> list[AuditFault]:
+def anchor_faults(
+    events: Sequence[Line], anchors: Iterable[tuple[int, str]], source: str
+) -> list[AuditFault]:
     """Return what an anchor kept elsewhere knows and the chain does not.
 
     Parameters
@@ -95,14 +97,14 @@ def anchor_faults(events: Sequence[Line], anchors: Mapping[int, str], source: st
     events
         The chain.
     anchors
-        Digest by number, e.g. of the last event when it was exported.
+        Numbers and digests, e.g. of the last event when it was exported.
     source
         Where the anchor was kept, for the sentence.
     """
     digests = {event.number: event.digest for event in events}
     last = max(digests, default=0)
     faults = []
-    for number, digest in sorted(anchors.items()):
+    for number, digest in sorted(anchors):
         if number > last:
             detail = f"{source} knows event {number}; the log ends with {last}"
             faults.append(AuditFault("truncated", f"event {number}", detail))

@@ -12,8 +12,15 @@ from models.corrections.ledger import OrganLedger, OrganState, origin_of
 from models.documents import from_json, to_json
 from models.errors import Refused
 from models.uids import SeriesUid, SopUid, StudyUid
+from models.words import storable
 from services.records.entries.corrections import Agreement, Answer, Correction, OpenQuestion
-from services.records.events.corrections import CorrectionRecorded, CorrectionWithdrawn, OrgansAccepted
+from services.records.events.corrections import (
+    AgreementMeasured,
+    CorrectionRecorded,
+    CorrectionWithdrawn,
+    OrgansAccepted,
+)
+from services.records.guarded import RowKey
 from services.records.tables import (
     AcceptanceRow,
     AgreementRow,
@@ -32,6 +39,7 @@ class SqlCorrections(Transactions):
 
     def record_correction(self, correction: Correction) -> Correction:
         """Record a correction, its ledger and its questions; return it with its version."""
+        correction = storable(correction)
         with self._transaction() as session:
             known = _corrections(session, sop_instance_uid=correction.sop_instance_uid)
             for one in known:
@@ -60,7 +68,9 @@ class SqlCorrections(Transactions):
                 answers=len(new.answers),
                 supersedes=tuple(one.name for one in known),
             )
-            self._add_event(session, event, new.reader or UNKNOWN_READER)
+            changed: list[RowKey] = [(CorrectionRow, (row.id,))]
+            changed += [(OrganLedgerRow, (row.id, entry.organ)) for entry in organs]
+            self._add_event(session, event, new.reader or UNKNOWN_READER, changed=changed)
             return replace(new, withdrawn=_withdrawn(session, new))
 
     def corrections(
@@ -73,6 +83,7 @@ class SqlCorrections(Transactions):
 
     def withdraw(self, sop_instance_uid: SopUid, *, reader: str, reason: str) -> tuple[Correction, ...]:
         """Record that a correction is taken back, whatever version of it is on record."""
+        reader, reason = storable((reader, reason))
         with self._transaction() as session:
             known = _corrections(session, sop_instance_uid=sop_instance_uid)
             if not known:
@@ -95,13 +106,17 @@ class SqlCorrections(Transactions):
                 event = CorrectionWithdrawn(
                     sop_instance_uid=sop_instance_uid, versions=versions, reason=reason
                 )
-                self._add_event(session, event, reader)
+                changed = [(WithdrawalRow, (sop_instance_uid, content)) for content in fresh]
+                self._add_event(session, event, reader, changed=changed)
             return tuple(replace(one, withdrawn=True) for one in known)
 
     def record_agreement(self, agreement: Agreement) -> None:
         """Record how far two readers agree."""
         with self._transaction() as session:
-            insert_new(session, AgreementRow, **asdict(agreement))
+            if insert_new(session, AgreementRow, **asdict(agreement)):
+                key = (agreement.first, agreement.second, agreement.organ)
+                event = AgreementMeasured(**asdict(agreement))
+                self._add_event(session, event, "ingest_correction", changed=[(AgreementRow, key)])
 
     def agreements(self) -> tuple[Agreement, ...]:
         """Return how far readers agree, wherever two have a word on the same organ."""
@@ -114,6 +129,7 @@ class SqlCorrections(Transactions):
         self, study_uid: StudyUid, series_uid: SeriesUid, release: int, organs: Collection[str], reader: str
     ) -> None:
         """Record that a reader accepts these organs of a release's result on a CT series as they are."""
+        reader = storable(reader)
         with self._transaction() as session:
             new = [
                 organ
@@ -133,7 +149,8 @@ class SqlCorrections(Transactions):
                 event = OrgansAccepted(
                     study_uid=study_uid, series_uid=series_uid, release=release, organs=tuple(new)
                 )
-                self._add_event(session, event, reader)
+                changed = [(AcceptanceRow, (series_uid, release, organ, reader)) for organ in new]
+                self._add_event(session, event, reader, changed=changed)
 
     def accepted_organs(self, series_uid: SeriesUid, release: int) -> frozenset[str]:
         """Return the organs that readers accepted of a release's result on a CT series."""

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import NullPool
 
 from models.errors import StorageFailed
@@ -30,6 +32,9 @@ CONNECT_SECONDS = 10
 
 TRANSACTION_LOCK = 0x6F72676E
 """Number of the advisory lock that lets one transaction at a time run in a PostgreSQL database."""
+
+INSUFFICIENT_PRIVILEGE = "42501"
+"""What PostgreSQL says to a role that may not."""
 
 PREPARATION_LOCK = TRANSACTION_LOCK + 1
 """Number of the advisory lock under which one process at a time prepares a home."""
@@ -75,14 +80,15 @@ def upgrade(engine: Engine) -> None:
     StorageFailed
         If a newer program has left a schema that this one cannot work with; nothing was changed.
     """
-    config = _migrations()
-    script = ScriptDirectory.from_config(config)
-    known, head = {one.revision for one in script.walk_revisions()}, str(script.get_current_head())
+    known, head = _known()
     with engine.begin() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
+        if found == head:
+            return
         if found is None or found in known:
+            config = _migrations()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            _migrate(config, connection, found)
         elif found[0] != head[0] or found < head:
             raise StorageFailed(
                 f"the records are at revision {found}, which this program, at {head}, cannot work with: "
@@ -90,14 +96,33 @@ def upgrade(engine: Engine) -> None:
             )
 
 
+def _migrate(config: Config, connection: Connection, found: str | None) -> None:
+    """Migrate to the newest revision; whoever may not is told who does."""
+    try:
+        command.upgrade(config, "head")
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
+            raise
+        raise StorageFailed(
+            f"the records are at revision {found}, and {connection.engine.url.username} may not change them: "
+            "run `organloop prepare` with ORGANLOOP_DATABASE_OWNER_URL"
+        ) from error
+
+
 def revisions(engine: Engine) -> tuple[str | None, str]:
     """Return the revision a database is at, None for an empty one, and the newest this program knows.
 
     Nothing is changed, not even in an empty database.
     """
-    newest = str(ScriptDirectory.from_config(_migrations()).get_current_head())
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision(), newest
+        return MigrationContext.configure(connection).get_current_revision(), _known()[1]
+
+
+@cache
+def _known() -> tuple[frozenset[str], str]:
+    """Return every revision that this program has, and the newest; they are read once a process."""
+    script = ScriptDirectory.from_config(_migrations())
+    return frozenset(one.revision for one in script.walk_revisions()), str(script.get_current_head())
 
 
 def _migrations() -> Config:

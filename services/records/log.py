@@ -44,11 +44,11 @@ class SqlLog(Transactions):
         """Return the log's lines behind one, in order, whatever their kinds."""
         wanted = select(EventRow).where(EventRow.number > after).order_by(EventRow.number).limit(at_most)
         with self._transaction() as session:
-            return tuple(_line(row) for row in session.scalars(wanted))
+            return tuple(as_line(row) for row in session.scalars(wanted))
 
     def _read(self, wanted: Select[tuple[EventRow]]) -> Iterator[Recorded[E_co]]:
         with self._transaction() as session:
-            lines = [_line(row) for row in session.scalars(wanted)]
+            lines = [as_line(row) for row in session.scalars(wanted)]
         for line in lines:
             yield _recorded(line)
 
@@ -89,7 +89,8 @@ def _value(name: str) -> ColumnElement[str]:
     return literal_column(said(name), Text)
 
 
-def _line(row: EventRow) -> Line:
+def as_line(row: EventRow) -> Line:
+    """Return a row of the events as a line."""
     return Line(
         number=row.number,
         at=row.at,

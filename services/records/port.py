@@ -15,7 +15,7 @@ from services.records.entries.arrivals import Arrival, ArrivalState, Watch
 from services.records.entries.cases import Case, Erasure, FrozenSet, Purpose
 from services.records.entries.corrections import Agreement, Correction
 from services.records.entries.leases import Lease
-from services.records.entries.log import Line
+from services.records.entries.log import GuardedRow, Line, WitnessNote
 from services.records.entries.releases import ReleaseState
 from services.records.entries.results import Result
 from services.records.events.arrivals import ArrivalEvent
@@ -337,7 +337,33 @@ class Log(Protocol):
         """Return the log's lines behind one, in order, whatever their kinds."""
 
 
-class Records(Results, Corrections, Releases, Cases, Arrivals, Leases, Log, Protocol):
+class Seals(Protocol):
+    """The rows that the log guards."""
+
+    def guarded_rows(self) -> tuple[GuardedRow, ...]:
+        """Return every row that the log guards, as it lies."""
+
+    def seal_rows(self, who: str) -> int:
+        """Seal the rows that older versions wrote, as they are; return how many there were.
+
+        A row that no event speaks of, or speaks of otherwise, is not sealed: it stays a fault.
+        """
+
+
+class Witnessed(Protocol):
+    """The head of the log, and who was told of it."""
+
+    def head(self) -> Line | None:
+        """Return the last line; None of an empty log."""
+
+    def note_witness(self, name: str, number: int, digest: str, trouble: str = "") -> None:
+        """Note that a witness was told a head just now, or why it could not be."""
+
+    def witness_notes(self) -> tuple[WitnessNote, ...]:
+        """Return when each witness was told last, by name."""
+
+
+class Records(Results, Corrections, Releases, Cases, Arrivals, Leases, Log, Seals, Witnessed, Protocol):
     """All of them, in one database."""
 
     def fenced(self, lease: Lease) -> Self:

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from models.errors import Refused
+from models.words import storable
 from services.records.entries.releases import ReleaseState
 from services.records.events.serving import IncumbentChanged, ReleaseStateChanged
 from services.records.tables import IncumbentRow, ReleaseRow
@@ -28,7 +29,7 @@ class SqlReleases(Transactions):
             if new or row.state != state:
                 row.state = state
                 changed = ReleaseStateChanged(release=number, digest=digest, state=state)
-                self._add_event(session, changed, "records")
+                self._add_event(session, changed, "records", changed=[(ReleaseRow, (number,))])
 
     def decline(self, release: int, digest: str, *, approver: str, reason: str) -> None:
         """Record that a person has decided against a candidate: it can never serve."""
@@ -45,7 +46,7 @@ class SqlReleases(Transactions):
                 raise Refused("was-incumbent", f"release {release} has served; it cannot be undone")
             row.state = ReleaseState.DECLINED
             changed = ReleaseStateChanged(release=release, digest=digest, state=row.state, reason=reason)
-            self._add_event(session, changed, approver)
+            self._add_event(session, changed, approver, changed=[(ReleaseRow, (release,))])
 
     def release_states(self) -> dict[int, ReleaseState]:
         """Return the state of every release on record, by number."""
@@ -68,6 +69,7 @@ class SqlReleases(Transactions):
         act: str = "promotion",
     ) -> None:
         """Make a release the incumbent, in one transaction with its event."""
+        approver, reason = storable((approver, reason))
         values: dict[str, Any] = {
             "release": release,
             "approver": approver,
@@ -87,4 +89,4 @@ class SqlReleases(Transactions):
                 raise Refused("declined", f"a person has decided against release {release}")
             session.execute(update(IncumbentRow).values(**values))
             changed = IncumbentChanged(before=before, after=release, reason=reason, act=act)
-            self._add_event(session, changed, approver)
+            self._add_event(session, changed, approver, changed=[(IncumbentRow, (1,))])

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries.results import Result
 from services.records.events.results import ResultRecorded
+from services.records.guarded import RowKey
 from services.records.tables import FirstWriting, ResultObjectRow, ResultRow
 from services.records.transactions import Transactions, insert_new
 
@@ -41,13 +42,18 @@ class SqlResults(Transactions):
             new = insert_new(
                 session, ResultRow, key=key, study_uid=study_uid, series_uid=series_uid, release=release
             )
-            for kind, uid in objects.items():
-                insert_new(session, ResultObjectRow, sop_instance_uid=uid, result_key=key, kind=kind)
-            if new:
+            fresh = [
+                uid
+                for kind, uid in objects.items()
+                if insert_new(session, ResultObjectRow, sop_instance_uid=uid, result_key=key, kind=kind)
+            ]
+            if new or fresh:
                 event = ResultRecorded(
                     result=key, study_uid=study_uid, release=release, objects=objects, site=site or None
                 )
-                self._add_event(session, event, "segment_study")
+                changed: list[RowKey] = [(table, (key,)) for table in (FirstWriting, ResultRow)]
+                changed += [(ResultObjectRow, (uid,)) for uid in fresh]
+                self._add_event(session, event, "segment_study", changed=changed)
 
     def find_result(self, sop_instance_uid: SopUid) -> Result | None:
         """Return the result one of whose objects has this SOP Instance UID."""

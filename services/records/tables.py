@@ -226,7 +226,7 @@ class CaseRow(Table):
     patient: Mapped[str] = mapped_column(DIGEST)
     origin: Mapped[str] = mapped_column(WORD)
     digest: Mapped[str] = mapped_column(DIGEST)
-    site: Mapped[str] = mapped_column(WORD)
+    site: Mapped[str]
     acquisition: Mapped[Json]
 
 
@@ -274,6 +274,18 @@ class WatchRow(Table):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     at: Mapped[datetime]
+    trouble: Mapped[str]
+
+
+class WitnessRow(Table):
+    """Who was told the head of the log last, and what was in the way since."""
+
+    __tablename__ = "witnesses"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int]
+    digest: Mapped[str] = mapped_column(DIGEST)
+    told_at: Mapped[datetime | None]
     trouble: Mapped[str]
 
 

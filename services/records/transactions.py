@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models.errors import StorageFailed
+from models.words import storable
 from services.records.chain import FIRST, link
-from services.records.events.event import Event
+from services.records.events.event import Event, RowsChanged
+from services.records.guarded import RowKey, sealed_now
 from services.records.tables import EventRow, Table
 
 Clock = Callable[[], datetime]
@@ -52,18 +55,30 @@ class Transactions:
                 self._guard(session)
             yield session
 
-    def _add_event(self, session: Session, event: Event, who: str, key: str | None = None) -> None:
-        """Write the next link of the chain; transactions follow one another, so there is one next."""
+    def _add_event(
+        self,
+        session: Session,
+        event: Event,
+        who: str,
+        key: str | None = None,
+        changed: Iterable[RowKey] = (),
+    ) -> None:
+        """Write the next link of the chain; transactions follow one another, so there is one next.
+
+        What rows the event has changed, or taken out, it says by their digests.
+        """
         if key is not None and session.scalars(select(EventRow.number).filter_by(key=key)).first():
             return
+        if isinstance(event, RowsChanged):
+            event = replace(event, rows=event.rows or sealed_now(session, changed))
         newest = select(EventRow.number, EventRow.digest).order_by(EventRow.number.desc()).limit(1)
         number, previous = session.execute(newest).tuples().first() or (0, FIRST)
         row = EventRow(
             number=number + 1,
             at=self._now(),
             what=event.what,
-            who=who,
-            payload=event.payload(),
+            who=storable(who),
+            payload=storable(event.payload()),
             key=key,
             previous=previous,
         )
@@ -85,5 +100,7 @@ def insert_new(session: Session, table: type[Table], *, unique: str | None = Non
     """Insert a row unless its key, or the unique column named, is there already; tell whether it was new."""
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
     columns = [unique] if unique else [column.name for column in table.__table__.primary_key]
-    statement = dialect.insert(table).values(**values).on_conflict_do_nothing(index_elements=columns)
+    statement = (
+        dialect.insert(table).values(**storable(values)).on_conflict_do_nothing(index_elements=columns)
+    )
     return session.execute(statement.returning(*table.__table__.primary_key)).first() is not None

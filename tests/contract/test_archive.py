@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from models.errors import Refused, StorageFailed
+from models.errors import Refused, StorageFailed, StoredDiffers
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.port import Archive as Port
+from services.pacs.read_back import came_back
 from tests.support.archive import Archive
 from tests.support.encodings import LOSSLESS, LOSSY
 from tests.support.instances import Instance, ct_slice, ct_study
@@ -96,6 +99,15 @@ def test_what_is_fetched_is_what_was_stored_byte_by_byte(
     assert folder == tmp_path / "into" / objects[0].study_uid
     assert read(folder) == files_of(objects)
     assert [path.name for path in folder.parent.iterdir()] == [objects[0].study_uid]
+
+
+def test_an_answer_is_not_compressed_which_takes_longer_than_to_send_it(archive: Archive) -> None:
+    [one] = held(archive, ct_study(1, side=256))
+    [place] = archive.ask("/tools/lookup", one.sop_instance_uid.encode())
+    said = archive.http().stream(f"{place['Path']}/file", lambda answer: answer.headers)
+    assert said is not None
+    assert "Content-Encoding" not in said
+    assert said["Content-Length"] == str(len(one.content))
 
 
 def test_a_place_that_cannot_be_written_is_no_fault_of_the_archive(
@@ -209,6 +221,63 @@ def test_a_store_that_was_cut_short_is_finished(pacs: Port, archive: Archive) ->
     archive.put(objects[1].content)
     pacs.store(objects)
     assert [copies(archive, one.sop_instance_uid) for one in objects] == [1, 1, 1]
+
+
+def forged(one: Instance) -> bytes:
+    """Return another image under the same UIDs, as who knows one result can compute them."""
+    return ct_slice(one.study_uid, one.series_uid, 7, SOPInstanceUID=one.sop_instance_uid).content
+
+
+def another_patients(one: Instance) -> bytes:
+    twin = {"SOPInstanceUID": one.sop_instance_uid, "PatientID": "another"}
+    return ct_slice(one.study_uid, one.series_uid, 1, **twin).content
+
+
+def one_value_changed(one: Instance) -> bytes:
+    return one.content.replace(b"phantom", b"phantxm")
+
+
+def cut(one: Instance) -> bytes:
+    """Return the object with half of its pixels, whole as a file."""
+    dataset = dcmread(BytesIO(one.content))
+    dataset.PixelData = dataset.PixelData[: len(dataset.PixelData) // 2]
+    file = BytesIO()
+    dataset.save_as(file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("other", [forged, another_patients, one_value_changed, cut])
+def test_another_object_that_was_first_under_the_uid_is_not_called_stored(
+    pacs: Port, archive: Archive, other: Callable[[Instance], bytes]
+) -> None:
+    first, second = ct_study(1, 1)
+    archive.put(other(first))
+    with pytest.raises(StoredDiffers, match=f"holds another object under {first.sop_instance_uid}") as failed:
+        pacs.store([first, second])
+    assert failed.value.sop_instance_uid == first.sop_instance_uid
+    assert copies(archive, second.sop_instance_uid) == 0, "nothing goes after it"
+    archive.empty()
+    pacs.store([first, second])
+    assert archive.bytes_of(first.sop_instance_uid) == first.content
+
+
+def test_what_only_the_archive_says_beside_is_no_difference(tmp_path: Path) -> None:
+    [one] = ct_study(1)
+    dataset = dcmread(BytesIO(one.content))
+    dataset.RetrieveURL = "http://archive/object"
+    dataset.InstanceAvailability = "ONLINE"
+    dataset.file_meta.ImplementationVersionName = "ARCHIVE"
+    for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.save_as(tmp_path / "written-anew.dcm")
+        assert came_back(one.content, tmp_path / "written-anew.dcm")
+    lossy = tmp_path / "lossy.dcm"
+    lossy.write_bytes(one.content)
+    LOSSY["JPEG-LS near lossless"][1](lossy)
+    assert not came_back(one.content, lossy)
+    for spoilt in (b"", one.content[:-1], one.content + bytes(100_000), b"\0" * 500, forged(one)):
+        (tmp_path / "spoilt.dcm").write_bytes(spoilt)
+        assert not came_back(one.content, tmp_path / "spoilt.dcm")
 
 
 def test_a_rejected_object_is_named_with_its_reason_and_nothing_is_sent_after_it(

@@ -12,6 +12,9 @@ from services.records.events.arrivals import StudyGone, StudyRefused
 from services.records.store import open_records
 from tests.support.log import lines
 
+AS_WRITER = True
+"""On PostgreSQL the writer's rights are enough."""
+
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 

@@ -108,6 +108,7 @@ IMPOSSIBLE = {
     "viewer.tlsSecret": (HOSPITAL, {"viewer__tlsSecret": ""}),
     "viewer.readers": (HOSPITAL, {"viewer__readers": "null"}),
     "database.networks": (HOSPITAL, {"database__networks": "null"}),
+    "witness.networks": (HOSPITAL, {"witness__networks": "null"}),
     "archive.networks": (
         MINIMAL,
         {"gateway__enabled": "false", "archive__orthancUrl": "https://a"},
@@ -198,7 +199,7 @@ def test_the_settings_are_ones_the_program_takes(monkeypatch, tmp_path):
         replicas = of_kind(render(*files), "StatefulSet")["organloop-triton"]["spec"]["replicas"]
         assert len(settings.triton_endpoints.split(",")) == replicas
         assert str(settings.home) == "/var/lib/organloop"
-        assert settings.database_url.startswith("postgresql+psycopg://organloop@")
+        assert re.match(r"postgresql\+psycopg://organloop(_writer)?@", settings.database_url)
 
 
 def test_every_command_is_one_the_program_knows():

@@ -100,6 +100,7 @@ def test_the_ways_out_and_in_are_the_ones_the_values_name():
         ("gateway", "egress", "10.0.5.20/32", 11112),
         ("gateway", "egress", "10.0.6.11/32", 104),
         ("viewer", "ingress", "10.20.0.0/16", 8443),
+        ("worker", "egress", "10.0.7.9/32", 6514),
         ("launcher", "egress", "10.0.1.0/29", 443),
         ("launcher", "egress", "10.0.1.0/29", 6443),
         *(
@@ -156,3 +157,16 @@ def test_archive_and_database_are_reached_by_tls():
     assert settings["ORGANLOOP_ARCHIVE_CA_FILE"] == "/etc/organloop/trust/archive.crt"
     assert settings["PGSSLMODE"] == "verify-full"
     assert settings["PGSSLROOTCERT"] == "/etc/organloop/trust/database.crt"
+
+
+def test_the_witness_is_told_by_the_worker_over_tls_with_its_own_certificate():
+    found = render(HOSPITAL)
+    settings = of_kind(found, "ConfigMap")["organloop-settings"]["data"]
+    assert settings["ORGANLOOP_WITNESS_SYSLOG"] == "syslog.hospital.example:6514"
+    assert settings["ORGANLOOP_WITNESS_CA_FILE"] == "/etc/organloop/trust/witness.crt"
+    [trust] = [
+        v
+        for v in of_kind(found, "Deployment")["organloop-worker"]["spec"]["template"]["spec"]["volumes"]
+        if v["name"] == "trust"
+    ]
+    assert [one["secret"]["items"][0]["path"] for one in trust["projected"]["sources"]][-1] == "witness.crt"

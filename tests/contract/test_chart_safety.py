@@ -130,23 +130,28 @@ def test_nothing_secret_is_in_the_release(found):
 
 
 def test_a_container_is_given_the_passwords_it_asks_with_and_no_others():
-    prefect, database, archive = {"prefect-auth"}, {"database-password"}, {"archive-user", "archive-password"}
+    prefect, archive, own = (
+        {"prefect-auth"},
+        {"archive-user", "archive-password"},
+        {"prefect-database-password"},
+    )
+    writer, reader, backup = ({f"database-{role}-password"} for role in ("writer", "reader", "backup"))
+    owner = {"database-password"}
     serving, release = {"triton-serving-key"}, {"triton-release-key"}
-    reader = {"reader-user", "reader-password"}
     wanted = {
-        "worker": prefect | database | archive | serving | release,
+        "worker": prefect | writer | archive | serving | release,
         "triton": serving | release,
-        "prefect-job": prefect | database,
+        "prefect-job": prefect | writer,
         "launcher": prefect,
         "register": prefect,
-        "prefect": prefect | database,
-        "prepare": database,
-        "prepare-records": database,
-        "ready": database | serving,
-        "metrics": database | serving,
-        "backup": database,
-        "postgres": database,
-        "orthanc": archive | reader,
+        "prefect": prefect | own,
+        "prepare": owner | writer | reader | backup,
+        "prepare-records": owner | writer | reader | backup,
+        "ready": reader | serving,
+        "metrics": reader | serving,
+        "backup": backup,
+        "postgres": owner | own,
+        "orthanc": archive | {"reader-user", "reader-password"},
         "forwarder": archive,
     }
     given: dict[str, set[str]] = {}

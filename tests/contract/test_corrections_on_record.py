@@ -105,7 +105,7 @@ def test_the_origin_of_truth_is_on_record_for_each_organ(records):
 
 
 def test_a_crash_within_a_correction_leaves_none_of_it(records, monkeypatch):
-    def crash(*_: object) -> None:
+    def crash(*_: object, **__: object) -> None:
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patched:

@@ -191,6 +191,9 @@ class Shelf:
     forgets: bool = False
 
     def __call__(self, method: str, path: str, body: bytes) -> tuple[int, str, bytes]:
+        if method == "GET" and "/instances/" in path:
+            [item] = [one for one in self.there if path.endswith(one.sop_instance_uid)]
+            return 200, "application/dicom", item.content
         if method == "GET":
             uid = path.partition("00080018=")[2].partition("&")[0]
             return 200, JSON, rows([one for one in self.there if one.sop_instance_uid == uid])
@@ -200,7 +203,8 @@ class Shelf:
         if not self.forgets:
             uid = body.partition(b"\x08\x00\x18\x00UI")[2]
             length = int.from_bytes(uid[:2], "little")
-            self.there.append(Instance(uid[2 : 2 + length].decode().strip("\0"), "", "", body))
+            content = body.partition(b"\r\n\r\n")[2].rpartition(b"\r\n--")[0]
+            self.there.append(Instance(uid[2 : 2 + length].decode().strip("\0"), "", "", content))
         return 200, JSON, b"{}"
 
 

@@ -12,6 +12,9 @@ from services.records.store import open_records
 from tests.corrections import PATIENT
 from tests.support.returned_segs import altered, put_on_record, without_spleen
 
+AS_WRITER = True
+"""On PostgreSQL the writer's rights are enough."""
+
 
 def test_a_correction_is_kept_answered_compared_withdrawn_and_its_patient_erased(url, tmp_path, ohif):
     records = open_records(url)

@@ -13,6 +13,9 @@ from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.store import open_records
 from tests.support.log import lines, write_line
 
+AS_WRITER = True
+"""On PostgreSQL the writer's rights are enough."""
+
 LONG = 3600.0
 RUN_OUT = 0.0
 """Seconds after which a lease has run out: at once."""

@@ -22,7 +22,7 @@ from services.metrics.exposition import RecordsCollector
 from services.records.entries.releases import ReleaseState
 from services.records.events.gate import GateDecided
 from services.records.events.operations import BackupFailed, BackupTaken
-from services.records.events.results import BoundBroken, StudySegmented
+from services.records.events.results import BoundBroken, ResultDiffers, StudySegmented
 from services.records.store import SqlRecords, open_records
 from tests.conftest import ROOT
 from tests.support.log import write_line
@@ -110,6 +110,21 @@ def test_what_waits_and_what_serves_is_told(records: SqlRecords) -> None:
     assert found["organloop_arrivals", ("waiting",)] == 2
     assert 0 <= found["organloop_oldest_waiting_seconds", ()] <= longest
     assert found["organloop_promotions_total", ()] == 1
+
+
+def test_how_long_a_witness_has_waited_and_what_the_archive_holds_instead_is_told(
+    records: SqlRecords,
+) -> None:
+    nobody = scraped(collector(records))
+    assert ("organloop_last_witness_seconds", ()) not in nobody
+    assert nobody["organloop_results_differ_total", ()] == 0
+    records.note_witness("file", 1, "d" * 64)
+    records.note_witness("syslog", 1, "d" * 64, "away")
+    differs = ResultDiffers(result="k", study_uid="1.2", release=1, sop_instance_uid="1.3")
+    records.record(differs, who="test")
+    found = scraped(collector(records))
+    assert 0 <= found["organloop_last_witness_seconds", ()] < 60
+    assert found["organloop_results_differ_total", ()] == 1
 
 
 def test_segmenters_that_are_away_are_asked_at_once(tmp_path: Any) -> None:

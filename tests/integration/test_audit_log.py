@@ -151,6 +151,9 @@ def test_a_file_changed_by_one_bit_or_gone_is_found(home: Path, file: str, deed:
     ("statement", "what"),
     [
         ("UPDATE incumbent SET release = 1", "row-changed: incumbent"),
+        ("UPDATE incumbent SET approver = 'Dr C'", "row-changed: incumbent:[1]"),
+        ("UPDATE incumbent SET reason = 'none'", "row-changed: incumbent:[1]"),
+        ("UPDATE frozen_sets SET frozen_at = 'yesterday'", "row-unreadable: rows of the records"),
         ("UPDATE releases SET state = 'promoted' WHERE number = 2", None),
         ("UPDATE releases SET state = 'refused' WHERE number = 2", "row-changed: state of release 2"),
         ("UPDATE frozen_sets SET digest = 'x'", "row-changed: gate set, version 1"),

@@ -58,7 +58,7 @@ ADD = ("--purpose", "gate", "--origin", "independent", "--truth", "TRUTH.npz")
 
 NEVER = {
     "phantom", "up", "down", "status", "doctor", "prepare", "register", "metrics", "bounds", "releases",
-    "arrivals", "tonight", "backup", "audit verify", "audit export", "cases list", "tune",
+    "arrivals", "tonight", "backup", "audit verify", "audit export", "audit witness", "cases list", "tune",
 }  # fmt: skip
 """Verbs that refuse nothing before they work: they fail, or answer."""
 

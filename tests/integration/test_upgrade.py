@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
 from models.contract import ModelContract
 from models.release import sha256_hex
 from models.resampling import to_model_grid
 from services.dicom.ct.series import load, read_series
 from services.records.database import connect, revisions
+from services.records.store import open_records
 from services.wiring import connect_in_process
 from tests.support.earlier_homes import (
     ARCHIVES,
@@ -109,6 +111,7 @@ def test_opening_an_earlier_home_brings_it_up_and_changes_nothing_on_record(
     assert files_of(was.home) == files
     code, found = was.organloop("audit", "verify", "--against", was.log)
     assert (code, found["faults"], found["events"]) == (0, [], len(was.log.read_text().splitlines()))
+    assert found["older_rows"] > 0, "its events name no digests"
     was.organloop("audit", "export", tmp_path / "log.jsonl")
     assert (tmp_path / "log.jsonl").read_bytes() == was.log.read_bytes()
     _, releases = was.organloop("releases")
@@ -161,6 +164,71 @@ def test_a_backup_of_an_earlier_version_is_restored(
     assert (code, document["incumbent"]) == (0, was.said["incumbent"])
     assert site.organloop("audit", "verify")[1]["faults"] == []
     assert site.organloop("prepare") == (0, {"incumbent": was.said["incumbent"]})
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_rows_of_an_earlier_version_are_as_its_events_say_until_they_are_sealed(
+    earlier: Made, database: str
+) -> None:
+    was = earlier(database)
+
+    def faults() -> set[str]:
+        return {
+            f"{one['code']}: {one['what'].split(':')[0]}"
+            for one in was.organloop("audit", "verify")[1]["faults"]
+        }
+
+    def rewrite(statement: str) -> None:
+        engine = connect(was.settings.records_url)
+        with engine.begin() as connection:
+            connection.execute(text(statement))
+        engine.dispose()
+
+    rewrite("UPDATE corrections SET status = 'ours-unchanged'")
+    assert faults() == {"row-unknown: corrections", "row-unknown: organ_ledgers"}
+    rewrite("UPDATE corrections SET status = 'correction'")
+    assert faults() == set()
+    rewrite("UPDATE organ_ledgers SET added_ml = added_ml + 1")
+    assert faults() == set(), "no event of that version says how much was added"
+    rewrite("UPDATE organ_ledgers SET added_ml = added_ml - 1")
+    assert was.organloop("prepare")[0] == 0
+    assert was.organloop("audit", "verify")[1]["older_rows"] == 0
+    assert faults() == set()
+    rewrite("UPDATE organ_ledgers SET added_ml = added_ml + 1")
+    assert faults() == {"row-changed: organ_ledgers"}
+
+
+def test_an_earlier_home_with_one_owner_goes_on_as_the_writer(earlier: Made, tmp_path: Path) -> None:
+    """As a site updates: `prepare` as the owner, everything else as roles that cannot rewrite the log."""
+    was = earlier("postgresql")
+    owner = was.settings.records_url
+    writer, reader, backup = (
+        make_url(owner).set(username=f"later_{role}").render_as_string(hide_password=False)
+        for role in ("writer", "reader", "backup")
+    )
+    roles = {"ORGANLOOP_DATABASE_READER_URL": reader, "ORGANLOOP_DATABASE_BACKUP_URL": backup}
+    site = replace(was, database=writer)
+    code, document = site.organloop("releases")
+    assert (code, document["code"]) == (1, "storage-failed"), (
+        "the role is not there before the owner makes it"
+    )
+    prepared = site.organloop("prepare", ORGANLOOP_DATABASE_OWNER_URL=owner, **roles)
+    assert prepared == (0, {"incumbent": was.said["incumbent"]})
+    code, found = site.organloop("audit", "verify", "--against", was.log)
+    assert (code, found["faults"], found["older_rows"]) == (0, [], 0)
+    with closing(open_records(writer)) as records:
+        saved = records.corrections()[0].sop_instance_uid
+    assert site.organloop("withdraw", saved, "--reader", "Dr B", "--reason", "wrong")[0] == 0
+    assert site.organloop("decline", 3, *BY)[0] == 0
+    assert site.organloop("cases", "freeze", "--purpose", "gate")[0] == 0
+    assert replace(was, database=backup).organloop("backup", "--out", tmp_path / "backups")[0] == 0
+    assert (
+        "organloop_"
+        in replace(was, database=reader, triton_url="127.0.0.1:9").organloop("metrics", "--once")[1]
+    )
+    assert site.organloop("audit", "verify")[1]["faults"] == []
+    code, document = replace(was, database=reader).organloop("decline", 1, *BY)
+    assert (code, document["code"]) == (1, "storage-failed")
 
 
 def damaged_database(home: Path) -> None:

@@ -80,6 +80,7 @@ def told(folder: Path) -> dict[str, tuple[object, ...]]:
         "restore": (folder / "backups",),
         "audit verify": (),
         "audit export": (folder / "log.jsonl",),
+        "audit witness": (),
         "withdraw": (partial(_tag, saved, "SOPInstanceUID"), "--reader", "Dr A", "--reason", "to be heard"),
         "cases erase": (partial(_tag, ct, "PatientID"), *BY),
         "down": (),
@@ -107,6 +108,7 @@ def main() -> None:
         site.correct(seed, "stomach")
     settings = site.services.settings
     os.environ["ORGANLOOP_HOME"] = str(settings.home)
+    os.environ["ORGANLOOP_WITNESS_FILE"] = str(folder / "witness.log")
     ended: dict[str, int] = {}
     for verb, words in told(folder).items():
         if verb == "down":

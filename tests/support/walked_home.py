@@ -129,6 +129,9 @@ def walk_every_verb(was: EarlierHome, restored: str | None, tmp_path: Path) -> N
         erased = organloop("cases", "erase", was.ct(1), *BY)
         assert erased["releases"] == [2, 4, 6]  # and what was tuned and trained just now
         assert organloop("audit", "verify", "--against", was.log)["events"] > before
+        elsewhere = {"ORGANLOOP_WITNESS_FILE": str(tmp_path / "elsewhere")}
+        told = organloop("audit", "witness", **elsewhere)["head"]
+        assert organloop("audit", "verify", **elsewhere)["head"] == told
         organloop("audit", "export", tmp_path / "longer.jsonl")
         assert (tmp_path / "longer.jsonl").read_bytes().startswith(was.log.read_bytes())
         states = {one["release"]: one["state"] for one in organloop("releases")}

@@ -82,9 +82,34 @@ env: {{ . | nindent 2 }}
 
 {{- define "organloop.secrets" -}}
 {{- $secret := .root.Values.existingSecret -}}
-{{- if has "database" .secrets }}
+{{- $root := .root -}}
+{{- if not .root.Values.database.roles }}
+{{- if or (has "database" .secrets) (has "database-reader" .secrets) (has "database-backup" .secrets) }}
 - name: PGPASSWORD  # read by the drivers; addresses carry no password
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: database-password}}
+{{- end }}
+{{- else }}
+{{- if has "database" .secrets }}
+- name: PGPASSWORD  # read by the drivers; addresses carry no password
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: database-writer-password}}
+{{- end }}
+{{- range $role := list "reader" "backup" }}
+{{- if has (printf "database-%s" $role) $.secrets }}
+- name: PGPASSWORD
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: database-{{ $role }}-password}}
+- name: ORGANLOOP_DATABASE_URL
+  value: {{ include "organloop.databaseUrl" (dict "root" $root "user" (printf "%s_%s" $root.Values.database.user $role)) }}
+{{- end }}
+{{- end }}
+{{- if has "database-owner" .secrets }}
+# Who prepares changes the schema as the owner, and makes the roles that are not there: only it has all passwords.
+{{- range $role := list "writer" "reader" "backup" "owner" }}
+- name: {{ upper $role }}_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: {{ if eq $role "owner" }}database-password{{ else }}database-{{ $role }}-password{{ end }}}}
+- name: ORGANLOOP_DATABASE_{{ if ne $role "writer" }}{{ upper $role }}_{{ end }}URL
+  value: {{ include "organloop.databaseUrl" (dict "root" $root "user" (eq $role "owner" | ternary $root.Values.database.user (printf "%s_%s" $root.Values.database.user $role)) "password" (printf "$(%s_PASSWORD)" (upper $role))) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if has "prefect" .secrets }}
 - name: PREFECT_API_AUTH_STRING
@@ -105,6 +130,12 @@ env: {{ . | nindent 2 }}
 - name: ORGANLOOP_ARCHIVE_PASSWORD
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: archive-password}}
 {{- end }}
+{{- end }}
+
+{{/* The records' address, as one user; without a password where the drivers find it. */}}
+{{- define "organloop.databaseUrl" -}}
+{{- $database := .root.Values.database -}}
+postgresql+psycopg://{{ .user }}{{ with .password }}:{{ . }}{{ end }}@{{ include "organloop.databaseHost" .root }}:{{ $database.port }}/{{ $database.name }}
 {{- end }}
 
 {{/* Where such a process writes, and what it trusts. */}}
@@ -138,7 +169,7 @@ env: {{ . | nindent 2 }}
   emptyDir: {sizeLimit: {{ .root.Values.work.size }}}
 {{- end }}
 
-{{/* The certificates that archive and database are checked against; never a key. */}}
+{{/* The certificates that archive, database and witness are checked against; never a key. */}}
 {{- define "organloop.trust.mounts" -}}
 - {name: trust, mountPath: /etc/organloop/trust, readOnly: true}
 {{- end }}
@@ -157,7 +188,12 @@ env: {{ . | nindent 2 }}
           name: {{ . }}
           items: [{key: ca.crt, path: database.crt}]
 {{- end }}
-{{- if not (or (include "organloop.archiveSecret" .) .root.Values.database.caSecret) }} []{{ end }}
+{{- with .root.Values.witness.caSecret }}
+      - secret:
+          name: {{ . }}
+          items: [{key: ca.crt, path: witness.crt}]
+{{- end }}
+{{- if not (or (include "organloop.archiveSecret" .) .root.Values.database.caSecret .root.Values.witness.caSecret) }} []{{ end }}
 {{- end }}
 
 {{/* The secret whose ca.crt the archive's TLS is checked against; empty: the system's certificates. */}}
@@ -171,7 +207,7 @@ env: {{ . | nindent 2 }}
   image: {{ include "organloop.image" (dict "root" .root "image" "trainer") }}
   {{- include "organloop.container" . | nindent 2 }}
   command: [organloop, prepare{{ if .root.Values.release.starter }}, --starter{{ end }}{{ with .option }}, {{ . }}{{ end }}]
-  {{- include "organloop.environment" (dict "root" .root "secrets" (list "database")) | nindent 2 }}
+  {{- include "organloop.environment" (dict "root" .root "secrets" (.root.Values.database.roles | ternary (list "database-owner") (list "database"))) | nindent 2 }}
   resources: {{ toYaml .root.Values.prepare.resources | nindent 4 }}
   volumeMounts: {{ include "organloop.mounts" . | nindent 4 }}
 {{- end }}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 
 from models.series.acquisition import Acquisition
+from models.words import header_words
 from services.dicom.ct.series import CTSeries
 
 
@@ -30,8 +31,8 @@ def patient_of_image(image: Dataset) -> str | None:
 
 
 def site_of(ct: CTSeries) -> str:
-    """Return InstitutionName (PS3.3 C.7.5.1), empty if the headers do not say."""
-    return str(ct.images[0].get("InstitutionName") or "").strip()
+    """Return InstitutionName (PS3.3 C.7.5.1) as `header_words`, empty if the headers do not say."""
+    return header_words(ct.images[0].get("InstitutionName"))
 
 
 def acquisition_of(ct: CTSeries) -> Acquisition:
@@ -44,9 +45,7 @@ def acquisition_of(ct: CTSeries) -> Acquisition:
     """
     image = ct.images[0]
     scanner = " ".join(
-        text
-        for word in ("Manufacturer", "ManufacturerModelName")
-        if (text := str(image.get(word) or "").strip())
+        text for word in ("Manufacturer", "ManufacturerModelName") if (text := header_words(image.get(word)))
     )
     kernel = image.get("ConvolutionKernel") or ""
     try:
@@ -55,7 +54,7 @@ def acquisition_of(ct: CTSeries) -> Acquisition:
         thickness = None
     return Acquisition(
         scanner=scanner,
-        kernel=kernel if isinstance(kernel, str) else "\\".join(kernel),
+        kernel=header_words(kernel if isinstance(kernel, str) else "\\".join(kernel)),
         thickness_mm=thickness,
         contrast="stated" if str(image.get("ContrastBolusAgent") or "").strip() else "not stated",
     )

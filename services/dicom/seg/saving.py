@@ -11,6 +11,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from models.uids import SopUid, StudyUid
+from models.words import header_words
 from services.dicom.seg.bounded import damage_refused, open_bounded
 from services.dicom.seg.reader import SegObject, text_in
 
@@ -85,12 +86,13 @@ def content_digest(seg: SegObject) -> str:
 def _words(seg: Dataset, keyword: str) -> str:
     value = seg.get(keyword)
     several = value if isinstance(value, list | tuple) or hasattr(value, "append") else [value]
-    return "\\".join(text for text in (text_in(one, seg).strip() for one in several) if text)
+    words = "\\".join(text for text in (text_in(one, seg).strip("\0 ") for one in several) if text)
+    return header_words(words)
 
 
 def _viewer(seg: Dataset) -> str:
     said = [_words(seg, keyword) for keyword in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions")]
-    said.append(str(seg.file_meta.get("ImplementationVersionName") or "").strip())
+    said.append(header_words(seg.file_meta.get("ImplementationVersionName")))
     return " ".join(dict.fromkeys(word for word in said if word not in SAYS_NOTHING))
 
 

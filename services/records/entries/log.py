@@ -1,4 +1,4 @@
-"""One line of the log."""
+"""One line of the log, and one row that lines guard."""
 
 from __future__ import annotations
 
@@ -37,3 +37,47 @@ class Line:
     key: str | None = None
     previous: str = ""
     digest: str = ""
+
+
+@dataclass(frozen=True)
+class WitnessNote:
+    """When a witness was told the head of the log last.
+
+    Parameters
+    ----------
+    name
+        Which.
+    number
+        Of the event that it was told last.
+    told_at
+        When; None if it never was.
+    trouble
+        Why it could not be told since; empty where it was.
+    """
+
+    name: str
+    number: int
+    told_at: datetime | None
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class GuardedRow:
+    """A row of the records whose content the log says by a digest.
+
+    Parameters
+    ----------
+    name
+        What the log calls it, e.g. ``organ_ledgers:[12, "liver"]``.
+    table
+        Its table.
+    values
+        By column, as they lie in the database: times and JSON as text.
+    digest
+        SHA-256 of them.
+    """
+
+    name: str
+    table: str
+    values: Mapping[str, object]
+    digest: str

@@ -8,11 +8,11 @@ from typing import Annotated, ClassVar
 
 from models.documents import called
 from services.records.entries.cases import ErasedCase
-from services.records.events.event import Event
+from services.records.events.event import Event, RowsChanged
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaseAdded(Event):
+class CaseAdded(RowsChanged):
     """A case was taken into the set of its purpose; its fields as `services.records.entries.cases.Case`."""
 
     what: ClassVar[str] = "case-added"
@@ -27,7 +27,7 @@ class CaseAdded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetFrozen(Event):
+class SetFrozen(RowsChanged):
     """A set was frozen as a version with the manifest's digest; `cases` is their number."""
 
     what: ClassVar[str] = "set-frozen"
@@ -39,7 +39,7 @@ class SetFrozen(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PatientErased(Event):
+class PatientErased(RowsChanged):
     """A patient was taken out: the cases, and by purpose the frozen sets that must be frozen anew."""
 
     what: ClassVar[str] = "patient-erased"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from services.records.events.event import Event
+from services.records.events.event import Event, RowsChanged
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorrectionRecorded(Event):
+class CorrectionRecorded(RowsChanged):
     """A version of a correction was understood; `edited` are organs, `supersedes` earlier versions."""
 
     what: ClassVar[str] = "correction-recorded"
@@ -25,7 +25,7 @@ class CorrectionRecorded(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CorrectionWithdrawn(Event):
+class CorrectionWithdrawn(RowsChanged):
     """A correction was taken back by an act; who, is who recorded it."""
 
     what: ClassVar[str] = "correction-withdrawn"
@@ -36,7 +36,7 @@ class CorrectionWithdrawn(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OrgansAccepted(Event):
+class OrgansAccepted(RowsChanged):
     """A reader accepts these organs of a release's result as they are."""
 
     what: ClassVar[str] = "organs-accepted"
@@ -45,6 +45,18 @@ class OrgansAccepted(Event):
     series_uid: str
     release: int
     organs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgreementMeasured(RowsChanged):
+    """How far two corrections, by name, agree on an organ; None when neither drew anything there."""
+
+    what: ClassVar[str] = "agreement-measured"
+
+    first: str
+    second: str
+    organ: str
+    dsc: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import ClassVar, Generic, Self, TypeVar
+from typing import Annotated, ClassVar, Generic, Self, TypeVar
 
-from models.documents import from_json, to_json
+from models.documents import LEFT_OUT, from_json, to_json
 
 CONCERNS = ("arrivals", "results", "corrections", "cases", "candidates", "gate", "serving", "operations")
 """Modules of this package in which kinds are defined."""
@@ -46,6 +46,17 @@ class Event:
             If it tells none of this kind.
         """
         return from_json(cls, payload)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsChanged(Event):
+    """What happened changed rows of the records, and the event says what they hold from then on.
+
+    `rows` are SHA-256 by the row's name (`services.records.guarded`), None of a row that was taken out. The
+    records fill it in. An event of a version that sealed no rows has None in its place.
+    """
+
+    rows: Annotated[Mapping[str, str | None] | None, LEFT_OUT] = None
 
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)

@@ -1,11 +1,11 @@
-"""What keeps a site running: backups, and runs that nobody works on any more."""
+"""What keeps a site running: backups, runs that nobody works on any more, rows sealed after an update."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from services.records.events.event import Event
+from services.records.events.event import Event, RowsChanged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +48,10 @@ class PlaceFreed(Event):
 
     deployment: str
     places: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowsSealed(RowsChanged):
+    """Rows that a version without seals had written were sealed as they were found."""
+
+    what: ClassVar[str] = "rows-sealed"

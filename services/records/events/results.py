@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from models.documents import LEFT_OUT, called
-from services.records.events.event import Event
+from services.records.events.event import Event, RowsChanged
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResultRecorded(Event):
+class ResultRecorded(RowsChanged):
     """A result was stored; `objects` are SOP Instance UIDs by kind, `site` where it was scanned."""
 
     what: ClassVar[str] = "result-recorded"
@@ -21,6 +21,18 @@ class ResultRecorded(Event):
     release: int
     objects: Mapping[str, str]
     site: Annotated[str | None, LEFT_OUT] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultDiffers(Event):
+    """The archive holds another object under the UID of one of a result's: it was not stored."""
+
+    what: ClassVar[str] = "result-differs"
+
+    result: str
+    study_uid: str
+    release: int
+    sop_instance_uid: str
 
 
 @dataclass(frozen=True, kw_only=True)

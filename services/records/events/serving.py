@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from models.documents import LEFT_OUT, called
-from services.records.events.event import Event
+from services.records.events.event import Event, RowsChanged
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReleaseStateChanged(Event):
+class ReleaseStateChanged(RowsChanged):
     """How far a release has come; `reason` where a person decided so."""
 
     what: ClassVar[str] = "release-state"
@@ -23,7 +23,7 @@ class ReleaseStateChanged(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IncumbentChanged(Event):
+class IncumbentChanged(RowsChanged):
     """A release serves in another's place; `before` is None for the first."""
 
     what: ClassVar[str] = "incumbent-changed"

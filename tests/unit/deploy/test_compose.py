@@ -74,17 +74,18 @@ def test_a_service_that_stays_says_whether_it_is_well(name):
 
 def test_a_service_is_given_the_secrets_it_asks_with_and_no_others():
     keys = {"organloop_triton_serving_key", "organloop_triton_release_key"}
+    owner, writer = "organloop_database_url", "database_writer_url"
     wanted = {
         "database": {"database_password"},
         "archive": {"archive_users"},
         "prefect": {"prefect_auth"},
         "register": {"prefect_auth"},
-        "prepare": {"organloop_database_url"},
+        "prepare": {owner, writer, "database_reader_url", "database_backup_url"},
         "segmenter": keys,
-        "worker": {"organloop_database_url", "organloop_archive_password", "prefect_auth"} | keys,
-        "tuner": {"organloop_database_url", "prefect_auth"},
-        "backup": {"organloop_database_url"},
-        "restore": {"organloop_database_url"},
+        "worker": {writer, "organloop_archive_password", "prefect_auth"} | keys,
+        "tuner": {writer, "prefect_auth"},
+        "backup": {"database_backup_url"},
+        "restore": {owner, writer},
     }
     given = {
         name: {one if isinstance(one, str) else one["source"] for one in service.get("secrets", ())}
@@ -129,11 +130,31 @@ def test_the_backup_reads_what_the_workers_write_and_may_change_none_of_it():
     assert home == "home:/var/lib/organloop:ro"
     assert home.removesuffix(":ro") in SERVICES["worker"]["volumes"]
     assert kept.rpartition(":")[2] == backup["command"][backup["command"].index("--out") + 1]
-    assert backup["secrets"] == ["organloop_database_url"]
+    assert secrets_of("backup") == {"organloop_database_url": "database_backup_url"}
     made = (ROOT / "deploy" / "images" / "worker.Dockerfile").read_text()
     assert f"install --directory --owner 10001 --group 10001 {'/var/lib/organloop'} " in made
     assert kept.rpartition(":")[2] in made, "or the volume would be root's"
     assert SERVICES["restore"]["volumes"] == [home.removesuffix(":ro"), f"{kept}:ro"]
+
+
+def secrets_of(service: str) -> dict[str, str]:
+    """Return which secret lies under which name in a container."""
+    named = [
+        one if isinstance(one, dict) else {"source": one} for one in SERVICES[service].get("secrets", ())
+    ]
+    return {one.get("target", one["source"]): one["source"] for one in named}
+
+
+def test_nobody_but_who_prepares_and_restores_has_the_owner_s_password():
+    for name in SERVICES.keys() - {"database"}:
+        held = secrets_of(name)
+        owner = [target for target, source in held.items() if source == "organloop_database_url"]
+        assert owner == (["organloop_database_owner_url"] if name in ("prepare", "restore") else []), name
+        if name in ("worker", "tuner", "prepare", "restore"):
+            assert held["organloop_database_url"] == "database_writer_url", name
+    assert {f"organloop_database_{kind}_url" for kind in ("owner", "reader", "backup")} <= secrets_of(
+        "prepare"
+    ).keys()
 
 
 def test_studies_are_worked_on_on_a_volume_of_their_own_that_is_not_the_root_s():
@@ -213,6 +234,9 @@ def test_secrets_are_made_once_and_fit_each_other(tmp_path):
         for name in (
             "database_password",
             "organloop_database_url",
+            "database_writer_url",
+            "database_reader_url",
+            "database_backup_url",
             "organloop_archive_password",
             "prefect_auth",
             "organloop_triton_serving_key",
@@ -230,6 +254,9 @@ def test_secrets_are_made_once_and_fit_each_other(tmp_path):
     }
     assert len(first["database_password"]) == 48
     assert f":{first['database_password']}@database:5432/" in first["organloop_database_url"]
+    roles = {first[f"database_{role}_url"] for role in ("writer", "reader", "backup")}
+    assert len(roles) == 3
+    assert not any(first["database_password"] in one for one in roles)
     assert folder.stat().st_mode & 0o777 == 0o700  # others on the host do not get at the files in it
 
 

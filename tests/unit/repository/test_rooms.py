@@ -23,7 +23,7 @@ OUTSIDE = {
     "models": {
         **dict.fromkeys(("body", "calibration", "contract", "documents", "errors", "findings"), SPOKEN_OF),
         **dict.fromkeys(("geometry", "organs", "release", "resampling", "surfaces", "uids"), SPOKEN_OF),
-        "volume": SPOKEN_OF,
+        **dict.fromkeys(("volume", "words"), SPOKEN_OF),
     },
     "models/network": {
         **dict.fromkeys(("export", "heads", "imported_trunks", "members", "norm"), OF_ONE_NETWORK),

@@ -27,7 +27,9 @@ from services.pacs.port import ArchivedSeries, ArchivedStudy, Changes
 from services.records.entries.arrivals import ArrivalState
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
+from services.witnesses.port import EVERY_SECONDS
 from tests.support.killed import Killed
+from tests.support.waiting import until
 
 MONDAY = date(2026, 11, 23)
 
@@ -95,6 +97,7 @@ class Site:
     connected: int = 0
     freed: int = 0
     woken: int = 0
+    told: list[float] = dataclasses.field(default_factory=list)
 
     def connect(self) -> Services:
         self.connected += 1
@@ -117,6 +120,7 @@ class Site:
             holder,
             free=free,
             launched=wake,
+            tell_head=lambda _: self.told.append(self.now),
             clock=lambda: self.now,
             today=lambda: self.today,
         )
@@ -305,3 +309,15 @@ def test_a_message_that_stays_the_same_is_said_once(site: Site, caplog: pytest.L
     site.feed.tell("1.2", stable=True)
     site.steps(loop, 60)
     assert caplog.text.count("nothing is segmented: release 1 is not served") == 1
+
+
+def test_the_head_of_the_log_is_told_every_five_minutes_by_who_watches(site: Site) -> None:
+    watching, waiting = site.loop("one"), site.loop("two")
+    site.steps(watching, 1)
+    site.steps(waiting, 20)
+    until(lambda: len(site.told) == 1, "it is told at once, and by one worker")
+    site.now += EVERY_SECONDS
+    site.steps(watching, 20)
+    until(lambda: len(site.told) == 2, "it is told again")
+    watching.close()
+    waiting.close()
