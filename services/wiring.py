@@ -10,6 +10,7 @@ from models.errors import PacsFailed, ServingUnavailable
 from services.cases.store import CaseStore
 from services.inference.engine import InProcessSegmenter
 from services.inference.port import Endpoint, Segmenter
+from services.pacs.allowance import StudyLimits
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -166,14 +167,15 @@ def archive_of(settings: Settings) -> OrthancArchive | DicomwebArchive | None:
 
     A DICOMweb address alone makes an archive without a feed of changes, which is queried instead.
     """
+    limits = StudyLimits(settings.study_limit_objects, settings.study_limit_mib)
     urls = settings.orthanc_url, settings.dicomweb_url
     if urls == (None, None):
         urls = _stack_address(settings, "orthanc_url"), _stack_address(settings, "dicomweb_url")
     orthanc_url, dicomweb_url = (url.rstrip("/") if url else None for url in urls)
     if orthanc_url is not None:
         web = dicomweb_url or f"{orthanc_url}/dicom-web"
-        return OrthancArchive(_connection(settings, orthanc_url), _connection(settings, web))
-    return None if dicomweb_url is None else DicomwebArchive(_connection(settings, dicomweb_url))
+        return OrthancArchive(_connection(settings, orthanc_url), _connection(settings, web), limits)
+    return None if dicomweb_url is None else DicomwebArchive(_connection(settings, dicomweb_url), limits)
 
 
 def _feed_of(archive: OrthancArchive | DicomwebArchive | None) -> ChangeFeed | None:

@@ -22,6 +22,7 @@ from services.cases.disagreements import ReadersDisagree, takes_back
 from services.cases.store import CaseStore
 from services.dicom.returned.answers import Answers, WrongAnswer
 from services.dicom.returned.understand import ReturnedSeg, Status, understand
+from services.dicom.seg.bounded import OpenedSeg, open_seg
 from services.dicom.seg.reader import SegObject, read_seg
 from services.dicom.seg.saving import Saving, content_digest, saving_of
 from services.pictures.changes import most_changed_slice, picture_of_changes
@@ -200,7 +201,7 @@ def _ingested(
         named = found.named() if study is not None and sent is not None else None
         study_uid = named.ct.study_uid if named else None
         try:
-            seg = found.seg(source)
+            seg = open_seg(found.seg(source))
             saving = saving_of(seg)
             study_uid = study_uid or saving.study_uid or None
             compared = _compared(found, seg, saving, named, memory, said)
@@ -220,7 +221,7 @@ def _ingested(
 
 
 def _compared(
-    found: Finder, seg: Path, saving: Saving, named: Placed | None, memory: Memory | None, said: Said
+    found: Finder, seg: OpenedSeg, saving: Saving, named: Placed | None, memory: Memory | None, said: Said
 ) -> _Compared:
     """Read a SEG and what it was made from; raises as `ingest`."""
     placed = named or found.placed(saving.study_uid, seg)

@@ -20,8 +20,9 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless,
 
 from models.series.slice_facts import PixelFormat, SliceFacts
 from models.uids import SeriesUid, SopUid, StudyUid
-from services.dicom.ct.files import UNREADABLE, TooLargeFile, as_written, begins_as_dicom, legible, opened
-from services.dicom.ct.listing import FileState
+from services.dicom.foreign.bounded_file import TooLargeFile
+from services.dicom.foreign.listing import FileState
+from services.dicom.foreign.reader import UNREADABLE, as_written, begins_as_dicom, legible, opened
 
 LOSSY_SYNTAXES = frozenset((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless))
 """Transfer syntaxes that always lose; of JPEG 2000 and HTJ2K, LossyImageCompression tells."""
