@@ -17,9 +17,10 @@ from flows.retries import STILL_ARRIVING
 from models.corrections.ledger import ledger
 from models.corrections.scopes import Mask, Scope
 from models.errors import Refused
-from models.uids import SopUid
+from models.uids import SopUid, is_uid
 from services.cases.disagreements import ReadersDisagree, takes_back
 from services.cases.store import CaseStore
+from services.dicom.ct.headers import instance_number_of
 from services.dicom.returned.answers import Answers, WrongAnswer
 from services.dicom.returned.understand import ReturnedSeg, Status, understand
 from services.dicom.seg.bounded import OpenedSeg, open_seg
@@ -203,7 +204,7 @@ def _ingested(
         try:
             seg = open_seg(found.seg(source))
             saving = saving_of(seg)
-            study_uid = study_uid or saving.study_uid or None
+            study_uid = study_uid or (saving.study_uid if is_uid(saving.study_uid) else None)
             compared = _compared(found, seg, saving, named, memory, said)
         except Refused as refused:
             if refused.code in (*STILL_ARRIVING, *NO_STRANGER):
@@ -329,6 +330,6 @@ def _show(placed: Placed, answer: ReturnedSeg, show: Show) -> None:
     k = most_changed_slice(answer.sent, answer.returned)
     if k is None:
         return
-    number = placed.ct.images[k].get("InstanceNumber")
+    number = instance_number_of(placed.ct.images[k])
     picture = picture_of_changes(placed.ct.volume.geometry, k, answer.sent, answer.returned)
     show(picture, f"image {number}" if number else f"slice {k + 1} of {len(placed.ct.images)}")

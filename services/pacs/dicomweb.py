@@ -63,7 +63,7 @@ class DicomwebArchive:
     """
 
     def __init__(self, http: Http, limits: StudyLimits = ORDINARY) -> None:
-        self._web, self._limits = http, limits
+        self._web, self.limits = http, limits
         self._client = DICOMwebClient(http.url, session=http.session, timeout=http.deadline_seconds)
         self._client.set_http_retry_params(retry=False)  # `Http` does; the client forgets lost connections
         self._client.host = http.name  # it would leave the port out of the Host header
@@ -130,7 +130,7 @@ class DicomwebArchive:
 
         The folder appears whole, in place of an earlier one.
         """
-        self._limits.require(*self._size(StudyUid(str(source))))
+        self.limits.require(*self._size(StudyUid(str(source))))
         study = self.study(StudyUid(str(source)))
         if study is None:
             raise Refused(STUDY_GONE, "The archive holds nothing under that study UID, or nothing any more.")
@@ -141,9 +141,9 @@ class DicomwebArchive:
                 {"patients": len(study.patients)},
             )
         wanted = {uid for series in study.series for uid in series.sop_instance_uids}
-        self._limits.require(len(wanted), 0)
+        self.limits.require(len(wanted), 0)
         with fetching(into) as folder:
-            self._fetch(study, folder, Allowance(self._limits))
+            self._fetch(study, folder, Allowance(self.limits))
             came = {path.stem for path in folder.iterdir()}
             if came != wanted:
                 raise Refused(
@@ -171,7 +171,7 @@ class DicomwebArchive:
         if not found:
             return None
         with fetching(into) as folder:
-            self._fetch_object(found[0], sop_instance_uid, folder, Allowance(self._limits))
+            self._fetch_object(found[0], sop_instance_uid, folder, Allowance(self.limits))
             files = {path.stem: path for path in folder.iterdir()}
             if not files:
                 return None

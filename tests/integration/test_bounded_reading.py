@@ -5,12 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +14,7 @@ from tests.conftest import ROOT
 from tests.support.ct_files import written
 from tests.support.hostile_objects import archive_answer, ct_files, seg_file
 from tests.support.result_cases import AFFINES, ct_series
+from tests.support.scripted_archive import archive
 from tests.support.seg_cases import plain_seg
 from tests.support.waiting import GUARD_SECONDS
 
@@ -53,38 +49,6 @@ def test_a_seg_of_94_kilobytes_that_would_take_gigabytes_is_refused(tmp_path: Pa
     seg_file(path, plain_seg(series, {"Liver": liver}, series.volume.geometry))
     assert path.stat().st_size < 95_000
     assert judged("seg", path) == "too-large"
-
-
-@contextmanager
-def archive(content: bytes, *, packed: bool = False, counted: int = 1) -> Iterator[str]:
-    """An archive whose one study holds one object, which is what it should not be; yields its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            row = {
-                "0020000D": "1.2.3", "0020000E": "1.2.3.4", "00080018": "1.2.3.4.5", "00080060": "CT",
-                "00201208": counted,
-            }  # fmt: skip
-            found = [{tag: {"vr": "UI", "Value": [value]} for tag, value in row.items()}]
-            listed = "?" in self.path
-            body = json.dumps(found).encode() if listed else content
-            self.send_response(200)
-            self.send_header("Content-Type", "application/dicom+json" if listed else "application/dicom")
-            if packed and not listed:
-                self.send_header("Content-Encoding", "gzip")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/dicom-web"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def test_an_archives_answer_of_a_megabyte_that_inflates_to_a_gigabyte_is_refused(tmp_path: Path) -> None:

@@ -119,3 +119,16 @@ def _place(body: bytes, tag: bytes) -> int:
         else:
             at += 8 + short
     return at
+
+
+def nested(tag: int, deep: int, *, defined: bool = False) -> bytes:
+    """Return a sequence in whose one item lies such a sequence, and so on."""
+    inside = b""
+    for _ in range(deep):
+        inside = struct.pack("<HHI", 0xFFFE, 0xE000, len(inside)) + inside
+        head = struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, b"SQ", 0)
+        if defined:
+            inside = head + struct.pack("<I", len(inside)) + inside
+        else:
+            inside = head + b"\xff\xff\xff\xff" + inside + END
+    return inside

@@ -116,6 +116,12 @@ def facts_of(header: Dataset, known: Known | None = None) -> SliceFacts:
 
 
 @as_written()
+def instance_number_of(header: Dataset) -> int | None:
+    """Return InstanceNumber; None where it is missing or no whole number."""
+    return _Attributes(header, {}).whole("InstanceNumber")
+
+
+@as_written()
 def illegible_of(header: Dataset) -> tuple[str, ...]:
     """Return the tags, as ``(gggg,eeee)``, of what says whose and which study it is and nobody can read."""
     broken = []

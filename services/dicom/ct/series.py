@@ -23,6 +23,7 @@ from models.series.rescale_jump import RescaleJumps
 from models.series.rules import refuse_mixed_patients_of_study
 from models.series.slice_facts import SliceFacts
 from models.series.slice_spacing import Repair, judge
+from models.series.terms import uid_or_length
 from models.series.verdict import Code, GeometryVerdict
 from models.uids import SeriesUid, StudyUid
 from models.volume import Volume
@@ -261,7 +262,7 @@ def choose_series(readings: Sequence[SeriesReading], rules: Path | None = None) 
         f"Of {len(readings)} series {len(usable)} are fit; this one was {choice.reasons[chosen.series_uid]}."
     ]
     for reading in readings:
-        uid = reading.series_uid or "without a UID"
+        uid = uid_or_length(reading.series_uid)
         if reading.verdict.refused:
             why.append(f"Series {uid} is not fit: {reading.verdict.code}.")
         elif reading is not chosen:

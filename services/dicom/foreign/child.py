@@ -86,7 +86,7 @@ def touch(dataset: Dataset, limits: Limits) -> None:
     """
     bounds = Bounds(limits, limits.header_bytes)
 
-    def value(raw: RawDataElement, data: dict[str, Any], **given: Any) -> None:
+    def value(raw: RawDataElement, data: dict[str, object], **given: Any) -> None:
         if data["VR"] != "SQ" or not raw.value:
             raw_element_value(raw, data, **given)
             return

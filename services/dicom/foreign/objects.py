@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +15,7 @@ from pydicom.filereader import read_dataset, read_partial
 from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from services.dicom.foreign.bounded_file import BoundedFile, InflatedFile, TooLargeFile
+from services.dicom.foreign.bounded_file import BoundedBytes, BoundedFile, Bounds, InflatedFile, TooLargeFile
 from services.dicom.foreign.head import (
     META_START,
     PIXEL_DATA,
@@ -25,8 +24,9 @@ from services.dicom.foreign.head import (
     PREFIX_OFFSET,
     beyond_file_meta,
 )
-from services.dicom.foreign.limits import MIB, Limits
+from services.dicom.foreign.limits import MIB, SEG, Limits
 from services.dicom.foreign.listing import FileState, unchanged
+from services.dicom.foreign.reader import as_written
 
 _UNDEFINED = 0xFFFFFFFF
 """Length of pixel data that are encapsulated."""
@@ -55,6 +55,7 @@ class OpenedObject:
     limits: Limits
     pixels_at: int
 
+    @as_written()
     def whole(self) -> WholeObject:
         """Read on from the pixels.
 
@@ -104,6 +105,7 @@ class WholeObject:
     ends_with_pixels: bool
 
 
+@as_written()
 def opened_object(path: Path, limits: Limits, listed: FileState | None = None) -> OpenedObject:
     """Read the header of a DICOM file; one that is cut in its pixels has one.
 
@@ -150,15 +152,27 @@ def opened_object(path: Path, limits: Limits, listed: FileState | None = None) -
         return OpenedObject(path, state, header, limits, source.tell())
 
 
-def meta_of(head: bytes) -> FileMetaDataset:
-    """Return the file meta information in the first bytes of a file; some write it without VRs.
+def object_in(content: bytes) -> FileDataset:
+    """Return the object that bytes in memory are, with its pixels.
+
+    Parameters
+    ----------
+    content
+        Of a file that is not deflated, such as one of ours.
 
     Raises
     ------
+    TooLargeFile
+        If its elements are more than those of any SEG.
     Exception
         What pydicom raises on bytes that are not DICOM.
     """
-    return _meta_in(BytesIO(head))
+    memory: Any = BoundedBytes(content, Bounds(SEG, len(content), pixels=True))
+    with memory.bounds.reading():
+        if _is_deflated(_meta_in(memory)):
+            raise InvalidDicomError("a deflated object is opened from its file")
+        memory.seek(0)
+        return read_partial(memory)
 
 
 def _meta_in(file: BinaryIO) -> FileMetaDataset:
