@@ -72,7 +72,7 @@ class Settings(BaseSettings):
         20_000, description="The most objects of a study that is fetched; a larger one is `too-large`."
     )
     study_limit_mib: PositiveInt = Field(
-        16_384, description="The largest study that is fetched, all files together, MiB."
+        8_192, description="The largest study that is fetched, all files together, MiB."
     )
     query_modality: str | None = Field(
         None,

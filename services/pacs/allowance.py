@@ -25,7 +25,7 @@ class StudyLimits:
     """
 
     objects: int = 20_000
-    mebibytes: int = 16_384
+    mebibytes: int = 8_192
 
     def require(self, objects: int, size_bytes: int) -> None:
         """Refuse a study by what the archive says of its size.

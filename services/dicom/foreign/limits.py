@@ -44,8 +44,8 @@ IMAGE = Limits("any CT image", 512 * MIB, 64 * MIB, 16 * MIB, 30_000, 10_000)
 """A CT image of 4096 x 4096 pixels takes 32 MiB, its header some kilobytes in some hundred elements."""
 
 SEG = Limits("any SEG", 1024 * MIB, 1024 * MIB, 64 * MIB, 1_000_000, 100_000)
-"""Nine fractional organs on 300 slices of 512 x 512 take 0.7 GB; 16,000 frames take six items and some sixty
-reads each."""
+"""Nine fractional organs on 300 slices of 512 x 512 take 0.7 GB; 12,000 frames take eight items and
+some eighty reads each."""
 
 HEAD_BYTES = 64 * 1024
 """So much is read of a file, or inflated of it, to tell which object it is."""
