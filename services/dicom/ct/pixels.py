@@ -22,13 +22,8 @@ from models.series.verdict import Code
 from services.dicom.ct.codestream import matrix_of
 from services.dicom.foreign.bounded_file import TooLargeFile
 from services.dicom.foreign.head import Header
-from services.dicom.foreign.listing import FileState
+from services.dicom.foreign.listing import SHORT_OF_MEMORY, FileState
 from services.dicom.foreign.reader import UNREADABLE, as_written, opened
-
-SHORT_OF_MEMORY = (
-    "Memory ran out while a slice was decoded, so nothing is said of the series. Try again, or give the "
-    "process more memory."
-)
 
 PADDING_HU = -1024
 """What padding becomes: air, the lowest value of the plain CT scale."""

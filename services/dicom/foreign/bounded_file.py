@@ -47,7 +47,7 @@ class Bounds:
 
     def __init__(self, limits: Limits, size: int, *, pixels: bool = False) -> None:
         self.size, self.reads, self.items = size, limits.reads, limits.items
-        self.cut = False
+        self.cut, self.pixels = False, pixels
         self.left = 2 * size + 1024 if pixels else limits.header_bytes  # pydicom reads some bytes again
         self.what = f"its header is larger than that of {limits.what}"
 
@@ -83,6 +83,8 @@ class Bounds:
         try:
             yield
         except MemoryError as error:
+            if self.pixels:  # the header was known to be small: the machine is short, and the image sound
+                raise
             raise TooLargeFile("it takes more memory than there is") from error
         except Exception as error:
             if self.exceeded and not isinstance(error, TooLargeFile):

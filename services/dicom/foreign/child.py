@@ -2,7 +2,7 @@
 
 Each line of standard input is a job, each line of standard output its answer; the end of the input is its
 end. Before a job the kernel is told how much memory and processor time it may take. It has no secrets: its
-environment is empty. What is damaged, vanished or no DICOM is its parent's to say.
+environment is next to empty. What is damaged, vanished or no DICOM is its parent's to say.
 """
 
 from __future__ import annotations
@@ -123,7 +123,8 @@ def _touch(dataset: Dataset, bounds: Bounds, depth: int) -> None:
 
 
 def _set(which: int, soft: int) -> None:
-    resource.setrlimit(which, (soft, resource.getrlimit(which)[1]))
+    _, hard = resource.getrlimit(which)
+    resource.setrlimit(which, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 if __name__ == "__main__":

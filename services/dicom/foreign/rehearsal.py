@@ -28,6 +28,8 @@ IMAGES_BYTES, IMAGES_SECONDS, IMAGES_A_SECOND = 128 * MIB, 8, 50
 SEG_BYTES, SEG_SECONDS = 384 * MIB, 30
 """Memory and processor time for the header of a SEG; that of the largest takes a third."""
 
+_INHERITED = ("LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE")
+"""What Python starts by, and how it writes the names of files."""
 _PROGRAM = "services.dicom.foreign.child"
 _ROOT = Path(__file__).resolve().parents[3]
 _ENDED_BY_WHAT_IT_READ = frozenset(
@@ -52,8 +54,8 @@ def rehearse_images(files: list[ListedFile]) -> frozenset[Path]:
     return frozenset(files[index].path for index in too_large)
 
 
-def rehearse_seg(path: Path, listed: FileState | None) -> None:
-    """Read the header of a SEG in a child.
+def rehearse_seg(path: Path, state: FileState) -> None:
+    """Read the header of a SEG in a child, as the file is then and will be read here.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def rehearse_seg(path: Path, listed: FileState | None) -> None:
     ReadFailed
         As `rehearse_images`.
     """
-    if _rehearse(Job.of(Kind.SEG, [ListedFile(path, listed)], SEG_BYTES, SEG_SECONDS)).too_large:
+    if _rehearse(Job.of(Kind.SEG, [ListedFile(path, state)], SEG_BYTES, SEG_SECONDS)).too_large:
         raise TooLargeFile("its header is larger than that of any SEG")
 
 
@@ -70,7 +72,8 @@ class _Child:
     """One child, for one job at a time."""
 
     def __init__(self) -> None:
-        environment = {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"}
+        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        environment |= {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"}
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", _PROGRAM],

@@ -89,7 +89,7 @@ def open_seg(path: Path, listed: FileState | None = None) -> OpenedSeg:
     path
         The file.
     listed
-        The file as it was listed; None: as it is when it is opened.
+        The file as it was listed; None: as it is now.
 
     Raises
     ------
@@ -99,8 +99,9 @@ def open_seg(path: Path, listed: FileState | None = None) -> OpenedSeg:
         If the file vanished, was changed or cannot be read from the disk.
     """
     with _refusals():
-        rehearse_seg(path, listed)
-        return OpenedSeg(opened_object(path, SEG, listed))
+        state = listed or FileState.of(path.stat())
+        rehearse_seg(path, state)
+        return OpenedSeg(opened_object(path, SEG, state))
 
 
 def as_opened(seg: Path | OpenedSeg) -> OpenedSeg:

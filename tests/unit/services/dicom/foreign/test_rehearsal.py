@@ -16,7 +16,7 @@ from services.dicom.foreign.bounded_file import TooLargeFile
 from services.dicom.foreign.job import Job, Kind
 from services.dicom.foreign.kept import weight_of
 from services.dicom.foreign.limits import DEEPEST, MIB, SEG
-from services.dicom.foreign.listing import ListedFile
+from services.dicom.foreign.listing import FileState, ListedFile
 from services.dicom.foreign.objects import opened_object
 from services.dicom.foreign.reader import opened
 from services.dicom.foreign.rehearsal import rehearse_images, rehearse_seg
@@ -85,9 +85,9 @@ def test_sequences_lie_only_so_deep_in_each_other(tmp_path: Path, defined: bool)
     paths = written(tmp_path)
     plain(paths[0], nested(SEQUENCES["OtherPatientIDsSequence"], DEEPEST - 2, defined=defined))
     plain(paths[1], nested(SEQUENCES["OtherPatientIDsSequence"], DEEPEST + 2, defined=defined))
-    rehearse_seg(paths[0], None)
+    rehearse_seg(paths[0], FileState.of(paths[0].stat()))
     with pytest.raises(TooLargeFile):
-        rehearse_seg(paths[1], None)
+        rehearse_seg(paths[1], FileState.of(paths[1].stat()))
     assert rehearse_images([ListedFile.of(path) for path in paths[:2]]) == {paths[1]}
 
 
@@ -96,7 +96,7 @@ def test_items_are_counted_where_they_are_parsed_late_too(tmp_path: Path, define
     path = written(tmp_path)[0]
     deflated(path, of_items(SEQUENCES["one of a SEG"], SEG.items + 10, defined=defined))
     with pytest.raises(TooLargeFile):
-        rehearse_seg(path, None)
+        rehearse_seg(path, FileState.of(path.stat()))
     if defined:
         opened_object(path, SEG)  # here they are bytes, and would become items when they are asked for
 
