@@ -46,7 +46,8 @@ class Job:
     def of(cls, kind: Kind, files: list[ListedFile], memory_bytes: int, seconds: int) -> Job:
         """Return the job of reading files as they were listed."""
         states = tuple((file.state.size, file.state.modified_ns) if file.state else None for file in files)
-        return cls(kind, tuple(str(file.path) for file in files), states, memory_bytes, seconds)
+        paths = tuple(str(file.path.absolute()) for file in files)  # the child has another folder
+        return cls(kind, paths, states, memory_bytes, seconds)
 
     @property
     def files(self) -> list[ListedFile]:

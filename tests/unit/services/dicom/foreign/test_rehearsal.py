@@ -91,6 +91,14 @@ def test_sequences_lie_only_so_deep_in_each_other(tmp_path: Path, defined: bool)
     assert rehearse_images([ListedFile.of(path) for path in paths[:2]]) == {paths[1]}
 
 
+def test_a_file_is_found_wherever_it_is_named_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = written(tmp_path / "ct")[0]
+    plain(path, nested(SEQUENCES["OtherPatientIDsSequence"], DEEPEST + 2))
+    monkeypatch.chdir(tmp_path)
+    relative = path.relative_to(tmp_path)
+    assert rehearse_images([ListedFile.of(relative)]) == {relative}
+
+
 @pytest.mark.parametrize("defined", [False, True], ids=["undefined length", "defined length"])
 def test_items_are_counted_where_they_are_parsed_late_too(tmp_path: Path, defined: bool) -> None:
     path = written(tmp_path)[0]
