@@ -90,6 +90,12 @@ class Settings(BaseSettings):
     archive_deadline_seconds: PositiveFloat = Field(
         60.0, description="Longest wait for one answer of the archive, seconds."
     )
+    study_limit_objects: PositiveInt = Field(
+        20_000, description="The most objects of a study that is fetched; a larger one is `too-large`."
+    )
+    study_limit_mib: PositiveInt = Field(
+        8_192, description="The largest study that is fetched, all files together, MiB."
+    )
     query_modality: str | None = Field(
         None,
         description="Name, in Orthanc's DicomModalities, of the PACS that studies are queried and "

@@ -11,6 +11,7 @@ from services.cases.store import CaseStore
 from services.inference.engine import InProcessSegmenter
 from services.inference.port import Endpoint, Segmenter
 from services.pacs.accounts import Account, Accounts
+from services.pacs.allowance import StudyLimits
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -198,6 +199,7 @@ def archive_of(settings: Settings) -> OrthancArchive | DicomwebArchive | None:
 
     A DICOMweb address alone makes an archive without a feed of changes, which is queried instead.
     """
+    limits = StudyLimits(settings.study_limit_objects, settings.study_limit_mib)
     urls, account = (settings.orthanc_url, settings.dicomweb_url), _account(settings)
     if urls == (None, None):
         urls = _stack_address(settings, "orthanc_url"), _stack_address(settings, "dicomweb_url")
@@ -206,8 +208,12 @@ def archive_of(settings: Settings) -> OrthancArchive | DicomwebArchive | None:
     orthanc_url, dicomweb_url = (url.rstrip("/") if url else None for url in urls)
     if orthanc_url is not None:
         web = dicomweb_url or f"{orthanc_url}/dicom-web"
-        return OrthancArchive(*(_connection(settings, url, account) for url in (orthanc_url, web)))
-    return None if dicomweb_url is None else DicomwebArchive(_connection(settings, dicomweb_url, account))
+        return OrthancArchive(*(_connection(settings, url, account) for url in (orthanc_url, web)), limits)
+    return (
+        None
+        if dicomweb_url is None
+        else DicomwebArchive(_connection(settings, dicomweb_url, account), limits)
+    )
 
 
 def _feed_of(archive: OrthancArchive | DicomwebArchive | None) -> ChangeFeed | None:

@@ -213,7 +213,8 @@ def _asked(question: OpenQuestion) -> str:
         said = f"{organ} did not come back"
         return f"question: {said}; answer --as {organ}=deleted or --as {organ}=not-reviewed"
     may_be = " or ".join(question.candidates) or "any organ"
-    said = f"segment {question.segment} {question.label!r} ({question.why}): is it {may_be}?"
+    called = f" {question.label!r}" if question.label else ""
+    said = f"segment {question.segment}{called} ({question.why}): is it {may_be}?"
     return f"question: {said} answer --as {question.segment}=ORGAN or --as {question.segment}=none"
 
 

@@ -14,11 +14,11 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from services.dicom.ct.series import CTSeries
+from services.dicom.foreign.objects import object_in
 from services.dicom.identity import hashed_uid
 
 _COPIED = (
@@ -55,7 +55,7 @@ def save_like_ohif(
     ValueError
         If a painted label is not that of exactly one segment sent.
     """
-    seg = dcmread(BytesIO(sent))
+    seg = object_in(sent)
     masks = _painted(seg, _masks(seg, series), painted)
     saved = _header(seg, series, written_at)
     saved.SegmentSequence = [_segment(item) for item in seg.SegmentSequence]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
@@ -27,6 +27,7 @@ from deploy.doctor.finding import Finding, State
 from deploy.doctor.probe import TEST_PATIENT
 from models.errors import PacsFailed
 from models.uids import SopUid, StudyUid
+from services.dicom.foreign.objects import object_in
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -196,7 +197,7 @@ def _stored(archive: DicomwebArchive, item: TestObject) -> Finding:
 
 def _elements(content: bytes) -> dict[str, object]:
     """Return what an object says, apart from its file meta information, which the archive may write anew."""
-    written: dict[str, object] = dcmread(io.BytesIO(content)).to_json_dict()
+    written: dict[str, object] = object_in(content).to_json_dict()
     return written
 
 

@@ -13,8 +13,8 @@ from models.errors import OrganloopError, PacsFailed, ReadFailed, Refused
 from models.series.verdict import Code
 from models.uids import SopUid, StudyUid
 from services.cases.store import CaseStore
-from services.dicom.ct.listing import ListedFile
 from services.dicom.ct.series import SeriesReading
+from services.dicom.foreign.listing import ListedFile
 from services.files import storage_errors
 from services.pacs.incoming import is_uid
 from services.pacs.port import Archive, ArchivedStudy
@@ -132,7 +132,7 @@ def fetch(
     Refused
         `study-gone`, `several-patients`, `patient-changed`, `not-ct`; `incomplete` if less came than is
         listed or an image arrived meanwhile; `missing-uid` if a SOP Instance UID is none, which holds for
-        this version and is put on record.
+        this version and is put on record, as does `too-large`.
     PacsFailed
         If the archive answered with an error, or not at all.
     StorageFailed
@@ -142,7 +142,7 @@ def fetch(
     try:
         folder = archive.fetch_study(study_uid, into)
     except Refused as refused:
-        if refused.code == Code.MISSING_UID:
+        if refused.code in (Code.MISSING_UID, Code.TOO_LARGE):
             note_refused(before, refused, records)
         raise
     after = _listed(study_uid, archive, cases, records)

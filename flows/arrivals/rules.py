@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from flows.arrivals.archived_study import GONE, INCOMPLETE, renewed, version_of
 from flows.launching import RunState
 from models.errors import Refused
+from models.series.terms import MODALITIES, term
 from models.series.verdict import Code
 from services.pacs.port import ArchivedStudy
 from services.records.entries.arrivals import Arrival, ArrivalState
@@ -95,7 +96,7 @@ def judged(
         return _set_aside(seen, ArrivalState.REFUSED, fault)
     version = version_of(study)
     if not version:
-        kinds = ", ".join(sorted({one.modality for one in study.series})) or "nothing"
+        kinds = ", ".join(sorted({term(one.modality, MODALITIES) for one in study.series})) or "nothing"
         return _set_aside(seen, ArrivalState.IGNORED, Refused(Code.NOT_CT, f"It holds {kinds} and no CT."))
     seen = replace(seen, urgent=study.urgent)
     if version != seen.version:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import dcmread
-
 from flows.acts import Act, require_name, require_same_act
 from flows.corrections.outcome import Outcome, note
 from flows.corrections.returned_seg import UID
@@ -17,9 +15,9 @@ from models.uids import SopUid, StudyUid
 from services.cases.features import FeatureStore
 from services.cases.store import CaseStore
 from services.cases.training_runs import erase_runs
-from services.dicom.ct.listing import read_failures
 from services.dicom.ct.provenance import patient_of, patient_of_image
 from services.dicom.ct.series import choose_series, load, read_series
+from services.dicom.foreign.listing import read_failures
 from services.pacs.port import Archive, ArchivedStudy
 from services.records.entries.arrivals import ArrivalState
 from services.records.entries.cases import Erasure, Purpose
@@ -177,7 +175,7 @@ def _archived_patient(study: ArchivedStudy, archive: Archive, work: Path) -> str
     with work_folder(work) as into:
         path = archive.fetch_instance(images[0], into)
         with read_failures():
-            return None if path is None else patient_of_image(dcmread(path, stop_before_pixels=True))
+            return None if path is None else patient_of_image(read_series([path])[0].images[0])
 
 
 def _named(patient: str | None, cases: CaseStore) -> str:

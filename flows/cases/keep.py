@@ -33,6 +33,7 @@ from services.dicom.returned.claims import (
     without_swapped_sides,
 )
 from services.dicom.returned.sides import Region
+from services.dicom.seg.bounded import open_seg
 from services.dicom.seg.files import cited_series, find_seg
 from services.dicom.seg.names import organ_by_code, organ_by_label, type_may_be
 from services.dicom.seg.reader import ReadSegment, SegObject, read_seg
@@ -94,9 +95,9 @@ def add_case(
         ct = load(choose_series(readings, services.settings.series_rules))
         masks = _written_truth(truth, ct)
     else:
-        seg_file = find_seg(truth)
-        ct = load(cited_series(readings, seg_file))
-        seg = read_seg(seg_file, ct)
+        opened = open_seg(find_seg(truth))
+        ct = load(cited_series(readings, opened))
+        seg = read_seg(opened, ct)
         if origin == INDEPENDENT:
             require_independent(
                 seg, ct, source, services.records, services.archive, services.settings.work_folder

@@ -12,6 +12,7 @@ from flows.corrections.ingest import NO_STRANGER, ingest, memory_of
 from flows.corrections.outcome import note_refused_save, outcome_of
 from flows.corrections.report import Ingested, NotTaken, refusal
 from flows.corrections.sums import sums
+from flows.launching import RUN_SECONDS
 from flows.retries import worth_reading_again
 from models.documents import to_json
 from models.errors import LeaseLost, OrganloopError, Refused
@@ -74,7 +75,7 @@ def publish_sums_task() -> None:
         create_table_artifact(key="corrections", table=to_json(document.organs), description=said)
 
 
-@flow(name="ingest-correction")
+@flow(name="ingest-correction", timeout_seconds=RUN_SECONDS)
 def ingest_correction(
     source: str | Path, study: Path | None = None, sent: Path | None = None
 ) -> Ingested | NotTaken:

@@ -17,11 +17,13 @@ from flows.retries import STILL_ARRIVING
 from models.corrections.ledger import ledger
 from models.corrections.scopes import Mask, Scope
 from models.errors import Refused
-from models.uids import SopUid
+from models.uids import SopUid, is_uid
 from services.cases.disagreements import ReadersDisagree, takes_back
 from services.cases.store import CaseStore
+from services.dicom.ct.headers import instance_number_of
 from services.dicom.returned.answers import Answers, WrongAnswer
 from services.dicom.returned.understand import ReturnedSeg, Status, understand
+from services.dicom.seg.bounded import OpenedSeg, open_seg
 from services.dicom.seg.reader import SegObject, read_seg
 from services.dicom.seg.saving import Saving, content_digest, saving_of
 from services.pictures.changes import most_changed_slice, picture_of_changes
@@ -200,9 +202,9 @@ def _ingested(
         named = found.named() if study is not None and sent is not None else None
         study_uid = named.ct.study_uid if named else None
         try:
-            seg = found.seg(source)
+            seg = open_seg(found.seg(source))
             saving = saving_of(seg)
-            study_uid = study_uid or saving.study_uid or None
+            study_uid = study_uid or (saving.study_uid if is_uid(saving.study_uid) else None)
             compared = _compared(found, seg, saving, named, memory, said)
         except Refused as refused:
             if refused.code in (*STILL_ARRIVING, *NO_STRANGER):
@@ -220,7 +222,7 @@ def _ingested(
 
 
 def _compared(
-    found: Finder, seg: Path, saving: Saving, named: Placed | None, memory: Memory | None, said: Said
+    found: Finder, seg: OpenedSeg, saving: Saving, named: Placed | None, memory: Memory | None, said: Said
 ) -> _Compared:
     """Read a SEG and what it was made from; raises as `ingest`."""
     placed = named or found.placed(saving.study_uid, seg)
@@ -328,6 +330,6 @@ def _show(placed: Placed, answer: ReturnedSeg, show: Show) -> None:
     k = most_changed_slice(answer.sent, answer.returned)
     if k is None:
         return
-    number = placed.ct.images[k].get("InstanceNumber")
+    number = instance_number_of(placed.ct.images[k])
     picture = picture_of_changes(placed.ct.volume.geometry, k, answer.sent, answer.returned)
     show(picture, f"image {number}" if number else f"slice {k + 1} of {len(placed.ct.images)}")

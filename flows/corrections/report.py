@@ -10,6 +10,7 @@ from models.corrections.ledger import OrganLedger
 from models.errors import Refused
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.dicom.returned.claims import Question
+from services.dicom.seg.names import label_to_say
 from services.records.entries.corrections import Correction, OpenQuestion
 
 
@@ -110,5 +111,7 @@ def _rounded(entry: OrganLedger) -> OrganLedger:
 
 
 def question_of(question: Question) -> OpenQuestion:
-    """Return a question as it goes on record and is asked."""
-    return OpenQuestion(question.segment, question.label, question.candidates, str(question.why))
+    """Return a question as it goes on record and is asked; a label that names no organ stays unsaid."""
+    return OpenQuestion(
+        question.segment, label_to_say(question.label), question.candidates, str(question.why)
+    )

@@ -14,12 +14,13 @@ from models.errors import PacsFailed, Refused
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
-from services.dicom.ct.listing import ListedFile, read_failures
 from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.foreign.listing import ListedFile, read_failures
 from services.dicom.results.organ_seg import KIND as ORGAN_SEG
 from services.dicom.results.review_seg import KIND as REVIEW_SEG
 from services.dicom.returned.review_regions import review_regions
 from services.dicom.returned.which_corrected import which_was_corrected
+from services.dicom.seg.bounded import OpenedSeg, open_seg
 from services.dicom.seg.files import cited_series, find_seg, members_of
 from services.dicom.seg.reader import SegObject, read_seg
 from services.pacs.port import Archive
@@ -137,11 +138,11 @@ class Finder:
         """
         if self.study is None or self.sent is None:
             raise ValueError("study and sent are to be named")
-        sent = find_seg(self.sent)
+        sent = open_seg(find_seg(self.sent))
         ct = load(cited_series(read_series(self.study), sent))
         return Placed(ct, self.study, read_seg(sent, ct))
 
-    def placed(self, study_uid: StudyUid, seg: Path) -> Placed:
+    def placed(self, study_uid: StudyUid, seg: OpenedSeg) -> Placed:
         """Return where a SEG belongs, by the images it cites.
 
         Raises
@@ -154,7 +155,7 @@ class Finder:
             If not every file of the study can be read, to the last one that the archive listed.
         """
         folder, files = (self.study, None) if self.study else self._fetched(study_uid)
-        sent = None if self.sent is None else find_seg(self.sent)
+        sent = None if self.sent is None else open_seg(find_seg(self.sent))
         ct = load(cited_series(read_series(files or folder), sent or seg))
         return Placed(ct, folder, None if sent is None else read_seg(sent, ct))
 

@@ -34,9 +34,9 @@ from models.organs import CATALOGUE
 from models.release import Release
 from models.resampling import to_model_grid
 from models.uids import StudyUid
-from services.dicom.ct.listing import ListedFile
 from services.dicom.ct.provenance import site_of
 from services.dicom.ct.series import CTSeries, SeriesReading, choose_series, load, read_series
+from services.dicom.foreign.listing import ListedFile
 from services.dicom.identity import WRITER_VERSION
 from services.dicom.results.write import ResultObject, write_results
 from services.pacs.folder import FolderPacs

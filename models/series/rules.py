@@ -14,6 +14,7 @@ import numpy as np
 
 from models.errors import Refused
 from models.series.slice_facts import CT_IMAGE_STORAGE, ENHANCED_CT_CLASSES, SliceFacts
+from models.series.terms import MODALITIES, PHOTOMETRIC, RESCALE_TYPES, term, uid_or_length
 from models.series.verdict import Code
 
 DERIVED_KINDS = frozenset(
@@ -113,11 +114,12 @@ def refuse_not_ct(slices: Sequence[SliceFacts]) -> None:
     """Refuse what is not a CT image object."""
     for s in slices:
         if s.modality != "CT":
-            raise Refused(Code.NOT_CT, f"The modality is {s.modality or 'not given'}, not CT.")
+            raise Refused(Code.NOT_CT, f"The modality is {term(s.modality, MODALITIES)}, not CT.")
         if s.sop_class_uid not in (CT_IMAGE_STORAGE, *ENHANCED_CT_CLASSES):
             raise Refused(
                 Code.NOT_CT,
-                f"The SOP class is {s.sop_class_uid}, not CT Image Storage, though the modality is CT.",
+                f"The SOP class is {uid_or_length(s.sop_class_uid)}, not CT Image Storage, though the "
+                "modality is CT.",
             )
 
 
@@ -129,7 +131,6 @@ def refuse_derived_image(slices: Sequence[SliceFacts]) -> None:
     DERIVED (reformats, projections, maps) may have other values than HU of the patient's slices.
     """
     for s in slices:
-        kind = "\\".join(s.image_type)
         if s.sop_class_uid in ENHANCED_CT_CLASSES or s.frames != 1:
             what = ENHANCED_CT_CLASSES.get(s.sop_class_uid, "An image of several frames")
             raise Refused(
@@ -147,7 +148,9 @@ def refuse_derived_image(slices: Sequence[SliceFacts]) -> None:
         if s.is_localizer:
             continue
         if words & DERIVED_KINDS or not (original or reencoded):
-            raise Refused(Code.DERIVED_IMAGE, f"The images are derived from others (ImageType {kind}).")
+            named = ", ".join(sorted(words & DERIVED_KINDS))
+            why = f"says {named}" if named else "says neither ORIGINAL nor AXIAL alone"
+            raise Refused(Code.DERIVED_IMAGE, f"The images are derived from others (ImageType {why}).")
 
 
 def refuse_mixed_frame_of_reference(slices: Sequence[SliceFacts]) -> None:
@@ -215,7 +218,9 @@ def refuse_bad_rescale(slices: Sequence[SliceFacts]) -> None:
                 {"slope": str(s.slope), "intercept": str(s.intercept)},
             )
         if s.rescale_type.upper() not in ("", "HU"):
-            raise Refused(Code.BAD_RESCALE, f"Rescaled values are {s.rescale_type}, not HU.")
+            raise Refused(
+                Code.BAD_RESCALE, f"RescaleType is {term(s.rescale_type.upper(), RESCALE_TYPES)}, not HU."
+            )
 
 
 def refuse_bad_pixel_format(slices: Sequence[SliceFacts]) -> None:
@@ -228,8 +233,8 @@ def refuse_bad_pixel_format(slices: Sequence[SliceFacts]) -> None:
         if pixels.samples != 1 or pixels.photometric != "MONOCHROME2":
             raise Refused(
                 Code.BAD_PIXEL_DATA,
-                f"Pixels are {pixels.photometric or 'of unknown kind'} with {pixels.samples} samples, "
-                "not MONOCHROME2 with 1.",
+                f"PhotometricInterpretation is {term(pixels.photometric, PHOTOMETRIC)} with {pixels.samples} "
+                "samples, not MONOCHROME2 with 1.",
             )
         allocated, stored, high = pixels.bits_allocated, pixels.bits_stored, pixels.high_bit
         sound = allocated in (8, 16) and stored is not None and 1 < stored <= allocated and high == stored - 1

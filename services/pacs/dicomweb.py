@@ -12,18 +12,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import requests
 from dicomweb_client import DICOMwebClient
-from pydicom.filereader import read_partial
 
 from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed, StoredDiffers
 from models.series.verdict import Code
 from models.uids import SeriesUid, SopUid, StudyUid, is_uid
+from services.dicom.foreign.identifiers import named_in
 from services.pacs import multipart, stow
+from services.pacs.allowance import ORDINARY, Allowance, StudyLimits
 from services.pacs.http import Http
 from services.pacs.incoming import bring, fetching, write_object
 from services.pacs.port import ArchivedSeries, ArchivedStudy, DicomObject
@@ -35,6 +35,10 @@ INCOMPLETE = "incomplete"
 PAGE = 1000
 """Results asked for at once; a server may send fewer."""
 CHUNK_BYTES = 1 << 20
+_LONGEST_COUNT = 12
+"""Digits of what an archive counts (IS, PS3.5 6.2)."""
+LISTED = 1_000_000
+"""The most results of one search; a server that never ends its list is none."""
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """Never decoded or encoded anew on the way."""
 URGENT = frozenset({"STAT", "HIGH"})
@@ -56,10 +60,12 @@ class DicomwebArchive:
     ----------
     http
         The connection; its address is the DICOMweb root.
+    limits
+        The most that is fetched of one study.
     """
 
-    def __init__(self, http: Http) -> None:
-        self._web = http
+    def __init__(self, http: Http, limits: StudyLimits = ORDINARY) -> None:
+        self._web, self.limits = http, limits
         self._client = DICOMwebClient(http.url, session=http.session, timeout=http.deadline_seconds)
         self._client.set_http_retry_params(retry=False)  # `Http` does; the client forgets lost connections
         self._client.host = http.name  # it would leave the port out of the Host header
@@ -126,6 +132,7 @@ class DicomwebArchive:
 
         The folder appears whole, in place of an earlier one.
         """
+        self.limits.require(*self._size(StudyUid(str(source))))
         study = self.study(StudyUid(str(source)))
         if study is None:
             raise Refused(STUDY_GONE, "The archive holds nothing under that study UID, or nothing any more.")
@@ -136,8 +143,9 @@ class DicomwebArchive:
                 {"patients": len(study.patients)},
             )
         wanted = {uid for series in study.series for uid in series.sop_instance_uids}
+        self.limits.require(len(wanted), 0)
         with fetching(into) as folder:
-            self._fetch(study, folder)
+            self._fetch(study, folder, Allowance(self.limits))
             came = {path.stem for path in folder.iterdir()}
             if came != wanted:
                 raise Refused(
@@ -165,7 +173,7 @@ class DicomwebArchive:
         if not found:
             return None
         with fetching(into) as folder:
-            self._fetch_object(found[0], sop_instance_uid, folder)
+            self._fetch_object(found[0], sop_instance_uid, folder, Allowance(self.limits))
             files = {path.stem: path for path in folder.iterdir()}
             if not files:
                 return None
@@ -232,10 +240,15 @@ class DicomwebArchive:
             _log.warning("the archive stored %s, but %s", item.sop_instance_uid, outcome.warning)
         return outcome
 
-    def _fetch(self, study: ArchivedStudy, folder: Path) -> None:
+    def _size(self, study_uid: StudyUid) -> tuple[int, int]:
+        """Return of how many objects and bytes the archive says that a study is; 0 where it does not say."""
+        counts = [row[_INSTANCES] for row in self._search_studies(study_uid)] if is_uid(study_uid) else []
+        return sum(int(count) for count in counts if count.isdecimal() and len(count) <= _LONGEST_COUNT), 0
+
+    def _fetch(self, study: ArchivedStudy, folder: Path, allowance: Allowance) -> None:
         """Write the objects of a study to a folder; what is not there any more is left out."""
         for series in study.series:
-            self._retrieve(f"/studies/{study.study_uid}/series/{series.series_uid}", folder)
+            self._retrieve(f"/studies/{study.study_uid}/series/{series.series_uid}", folder, allowance)
 
     def _locate(self, sop_instance_uid: SopUid) -> list[str]:
         """Return what names each copy of an object for `_fetch_object`."""
@@ -250,20 +263,22 @@ class DicomwebArchive:
             if row[_SOP_UID] == sop_instance_uid
         ]
 
-    def _fetch_object(self, place: str, sop_instance_uid: SopUid, folder: Path) -> None:
-        self._retrieve(place, folder)
+    def _fetch_object(self, place: str, sop_instance_uid: SopUid, folder: Path, allowance: Allowance) -> None:
+        self._retrieve(place, folder, allowance)
 
-    def _retrieve(self, path: str, folder: Path) -> None:
+    def _retrieve(self, path: str, folder: Path, allowance: Allowance) -> None:
         def take(_: int, pieces: Iterator[bytes]) -> None:
+            allowance.an_object()
             write_object(folder, pieces)
 
         def read(answer: requests.Response) -> None:
-            chunks = answer.iter_content(CHUNK_BYTES)
-            boundary = multipart.boundary_in(answer.headers["Content-Type"])
-            if boundary is None:  # some servers send a single object as it is
-                take(0, chunks)
-            else:
-                multipart.read_parts(chunks, boundary, take)
+            with allowance.attempt():
+                chunks = allowance.counted(answer.iter_content(CHUNK_BYTES))
+                boundary = multipart.boundary_in(answer.headers["Content-Type"])
+                if boundary is None:  # some servers send a single object as it is
+                    take(0, chunks)
+                else:
+                    multipart.read_parts(chunks, boundary, take)
 
         self._web.stream(path, read, AS_STORED)
 
@@ -351,6 +366,8 @@ class DicomwebArchive:
 
             rows = self._web.ask(page)
             before = len(found)
+            if before > LISTED:
+                raise PacsFailed(f"The archive at {self._web.name} lists more than any archive holds of it.")
             found.update((tuple(row.values()), row) for row in rows)
             if len(found) == before:
                 return list(found.values())
@@ -376,12 +393,9 @@ def _row(result: dict[str, Any], tags: Sequence[str]) -> Row:
 def _study_of(item: DicomObject) -> StudyUid:
     """Return the StudyInstanceUID in an object that is to be stored."""
     try:
-        head = read_partial(
-            BytesIO(item.content), stop_when=lambda tag, vr, length: tag > int(_STUDY_UID, 16)
-        )
-        uids = str(head.SOPInstanceUID), str(head.StudyInstanceUID)
+        named = named_in(item.content)
     except Exception as error:  # pydicom fails in many ways
         raise StorageFailed(f"{item.sop_instance_uid} is no DICOM object; nothing was sent.") from error
-    if uids[0] != item.sop_instance_uid:
+    if named.sop_instance_uid != item.sop_instance_uid:
         raise StorageFailed(f"{item.sop_instance_uid} names another object inside; nothing was sent.")
-    return StudyUid(uids[1])
+    return StudyUid(named.study_uid)

@@ -15,6 +15,7 @@ from requests import certs
 from requests.auth import HTTPBasicAuth
 
 from models.errors import OrganloopError, PacsFailed, PacsUnavailable
+from services.pacs.session import BoundedSession, TooLargeAnswer
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ class Http:
     deadline_seconds: float = 60.0
     attempts: int = 4
     pause_seconds: float = 0.5
-    session: requests.Session = field(default_factory=requests.Session, init=False, repr=False, compare=False)
+    session: requests.Session = field(default_factory=BoundedSession, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self.session.trust_env = False
@@ -172,6 +173,8 @@ class Http:
             error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | Unfinished
         ):
             return PacsUnavailable(f"{where} did not answer, or not to the end ({_kind(error)})."), True
+        if isinstance(error, TooLargeAnswer | MemoryError):
+            return PacsFailed(f"{where} sent more than any answer can be, or sent it packed."), False
         if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
             return PacsFailed(f"{where} could not be asked: {error}"), False  # the file of certificates
         if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):

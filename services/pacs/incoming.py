@@ -6,19 +6,18 @@ import contextlib
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
-
-from pydicom.filereader import read_partial
+from typing import BinaryIO
 
 from models.errors import PacsFailed, Refused
 from models.series.verdict import Code
 from models.uids import SopUid, is_uid
+from services.dicom.foreign.identifiers import named_in
 from services.files import folder_aside, storage_errors
 
 ASIDE = ".organloop-fetching-"
 """How the name of a folder that is being filled begins; a killed process leaves it, and nobody reads it."""
-_SOP_INSTANCE_UID = 0x00080018
 _WHAT = "What came from the archive"
+_NO_OBJECT = "The archive sent something that is no DICOM object with a UID."
 
 
 @contextlib.contextmanager
@@ -84,14 +83,13 @@ def write_object(folder: Path, pieces: Iterable[bytes], sop_instance_uid: SopUid
 
 
 def _uid_in(path: Path) -> SopUid:
-    """Return the SOP Instance UID in a file; nothing behind it is parsed."""
+    """Return the SOP Instance UID in a file; nothing behind it is inflated or parsed."""
     try:
-        with path.open("rb") as file:
-            head = read_partial(file, stop_when=lambda tag, vr, length: tag > _SOP_INSTANCE_UID)
-        raw: Any = head.get_item(_SOP_INSTANCE_UID)  # pydicom warns of a value that is none
-        uid = str(raw.value, "ascii", "replace").rstrip("\0 ")
+        uid = named_in(path).sop_instance_uid
     except Exception as error:  # bytes of others: pydicom fails in many ways
-        raise PacsFailed("The archive sent something that is no DICOM object with a UID.") from error
+        raise PacsFailed(_NO_OBJECT) from error
+    if not uid:
+        raise PacsFailed(_NO_OBJECT)
     return SopUid(uid)
 
 

@@ -9,7 +9,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from models.uids import SeriesUid, SopUid, StudyUid, is_uid
+from services.pacs.allowance import ORDINARY, Allowance, StudyLimits
 from services.pacs.dicomweb import CHUNK_BYTES, DicomwebArchive, by_series
 from services.pacs.http import Http
 from services.pacs.incoming import write_object
@@ -43,10 +46,12 @@ class OrthancArchive(DicomwebArchive):
         The connection to its REST.
     web
         The connection to its DICOMweb root.
+    limits
+        The most that is fetched of one study.
     """
 
-    def __init__(self, rest: Http, web: Http) -> None:
-        super().__init__(web)
+    def __init__(self, rest: Http, web: Http, limits: StudyLimits = ORDINARY) -> None:
+        super().__init__(web, limits)
         self.rest = rest
 
     @property
@@ -110,19 +115,31 @@ class OrthancArchive(DicomwebArchive):
             study_uid, tuple(sorted(patients)), stable, self._urgent(study_uid), by_series(instances)
         )
 
-    def _fetch(self, study: ArchivedStudy, folder: Path) -> None:
+    def _size(self, study_uid: StudyUid) -> tuple[int, int]:
+        objects = size_bytes = 0
+        for study_id in self._identifiers(study_uid, "Study"):
+            said = self.rest.json(
+                f"/studies/{study_id}/statistics",
+                lambda counts: (int(counts["CountInstances"]), int(counts["UncompressedSize"])),
+            )
+            objects, size_bytes = objects + (said or (0, 0))[0], size_bytes + (said or (0, 0))[1]
+        return objects, size_bytes
+
+    def _fetch(self, study: ArchivedStudy, folder: Path, allowance: Allowance) -> None:
         for study_id in self._identifiers(study.study_uid, "Study"):
             for sop_instance_uid, _, instance_id in self._files(study_id):
-                self._fetch_object(instance_id, sop_instance_uid, folder)
+                self._fetch_object(instance_id, sop_instance_uid, folder, allowance)
 
     def _locate(self, sop_instance_uid: SopUid) -> list[str]:
         return self._identifiers(sop_instance_uid, "Instance")
 
-    def _fetch_object(self, place: str, sop_instance_uid: SopUid, folder: Path) -> None:
-        self.rest.stream(
-            f"/instances/{place}/file",
-            lambda answer: write_object(folder, answer.iter_content(CHUNK_BYTES), sop_instance_uid),
-        )
+    def _fetch_object(self, place: str, sop_instance_uid: SopUid, folder: Path, allowance: Allowance) -> None:
+        def read(answer: requests.Response) -> None:
+            with allowance.attempt():
+                allowance.an_object()
+                write_object(folder, allowance.counted(answer.iter_content(CHUNK_BYTES)), sop_instance_uid)
+
+        self.rest.stream(f"/instances/{place}/file", read)
 
     def _identifiers(self, uid: StudyUid | SopUid, level: str) -> list[str]:
         """Return Orthanc's identifiers of what bears a UID: one per patient it lies under."""

@@ -50,7 +50,8 @@ class Pacs(Protocol):
             `not-dicom` if there is no such path; `study-gone` if the archive holds nothing (any more) under
             that UID; `incomplete` if other objects came than the archive lists, or the study changed
             meanwhile (worth trying again); `mixed-patient` if it lies under more than one patient;
-            `missing-uid` if the SOP Instance UID of an object is none.
+            `missing-uid` if the SOP Instance UID of an object is none; `too-large` if it is larger than the
+            settings allow: by what the archive says before anything is fetched, else by what came.
         PacsFailed
             If the archive answered with an error, or not at all.
         StorageFailed

@@ -12,11 +12,11 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from models.errors import ReadFailed
-from services.dicom.ct import files
 from services.dicom.ct.check import check_folder
-from services.dicom.ct.head import HEAD_BYTES, Header, NativePixels
 from services.dicom.ct.headers import Known, facts_of, read_header
 from services.dicom.ct.series import load, read_series
+from services.dicom.foreign import reader
+from services.dicom.foreign.head import HEAD_BYTES, Header, NativePixels
 from tests.support.ct_files import edit, setting, written
 
 
@@ -37,7 +37,7 @@ def loaded(folder: Path) -> np.ndarray:
 
 
 def carefully(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "header_in_head", lambda *_: None)
+    monkeypatch.setattr(reader, "header_in_head", lambda *_: None)
 
 
 def signed_12_bits(dataset: Dataset) -> None:

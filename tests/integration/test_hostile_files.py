@@ -13,6 +13,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from models.errors import Refused
 from models.geometry import Geometry
 from models.series.verdict import Code
-from services.dicom.ct import files, series
+from services.dicom.ct import series
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.phantom_series import write_phantom_series
+from services.dicom.foreign import reader
 from tests.support.ct_files import case, edit, setting, written
 from tests.support.waiting import GUARD_SECONDS
 
@@ -319,7 +321,7 @@ def test_a_file_over_the_limit_is_told_since_it_may_be_the_last_slice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     last = written(tmp_path)[-1]
-    monkeypatch.setattr(files, "FILE_LIMIT_BYTES", last.stat().st_size)
+    monkeypatch.setattr(reader, "IMAGE", replace(reader.IMAGE, file_bytes=last.stat().st_size))
     assert check_folder(tmp_path)[0]["notes"] == []
     with last.open("ab") as file:
         file.write(b"\0")

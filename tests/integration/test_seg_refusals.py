@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -236,7 +237,7 @@ def test_a_deflated_bomb_is_refused_by_every_way_in(plain, series, tmp_path, mon
     sound = path.read_bytes()
     assert len(read_seg(path, series).segments) == 2
     assert len(cited_images(path)) == 4
-    monkeypatch.setattr(bounded, "MAX_SEG_BYTES", 2**20)
+    monkeypatch.setattr(bounded, "SEG", replace(bounded.SEG, file_bytes=2**20, inflated_bytes=2**20))
     start = sound.index(plain.file_meta.TransferSyntaxUID.encode()) + len(plain.file_meta.TransferSyntaxUID)
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     bomb = b"".join(deflater.compress(bytes(2**20)) for _ in range(64)) + deflater.flush()

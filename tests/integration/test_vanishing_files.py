@@ -16,10 +16,10 @@ from pydicom import dcmread
 from pydicom.uid import RLELossless
 
 from models.errors import ReadFailed, Refused
-from services.dicom.ct import files
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.phantom_series import read_truth, write_truth
 from services.dicom.ct.series import load, read_series
+from services.dicom.foreign import bounded_file, reader
 from services.dicom.seg.files import find_seg, members_of
 from tests.support.ct_files import case, written
 
@@ -217,12 +217,12 @@ def test_a_disk_that_fails_while_the_header_or_the_pixels_are_read_is_an_error(
     make(folder, compressed=True)
     (reading,) = read_series(folder)
 
-    class Failing(files.FileIO):  # type: ignore[misc]
+    class Failing(bounded_file.FileIO):  # type: ignore[misc]
         def readinto(self, _: Any) -> int:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(files, "header_in_head", lambda *_: None)
-    monkeypatch.setattr(files, "FileIO", Failing)
+    monkeypatch.setattr(reader, "header_in_head", lambda *_: None)
+    monkeypatch.setattr(bounded_file, "FileIO", Failing)
     with pytest.raises(ReadFailed, match="Input/output error"):
         load(reading)
     with pytest.raises(ReadFailed, match="Input/output error"):

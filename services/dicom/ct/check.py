@@ -7,6 +7,7 @@ from typing import Any
 
 from models.errors import Refused
 from models.series.verdict import Code, GeometryVerdict, Verdict
+from models.uids import is_uid
 from services.dicom.ct.series import SeriesReading, read_series, with_pixels
 
 
@@ -35,7 +36,8 @@ def check_folder(path: Path, *, makes_identifiers: bool = False) -> list[dict[st
     Returns
     -------
     list of dict
-        ``series_uid, verdict, code, detail, measured, notes, shape, spacing_mm``; code, shape and
+        ``series_uid, verdict, code, detail, measured, notes, shape, spacing_mm``; a series UID that is
+        none is empty; code, shape and
         spacing are None where there is none. Shape and spacing run along (k, j, i).
 
     Raises
@@ -49,7 +51,7 @@ def check_folder(path: Path, *, makes_identifiers: bool = False) -> list[dict[st
         geometry = None if verdict.refused else reading.geometry
         report.append(
             {
-                "series_uid": reading.series_uid,
+                "series_uid": reading.series_uid if is_uid(reading.series_uid) else "",
                 "verdict": str(verdict.verdict),
                 "code": None if verdict.code is None else str(verdict.code),
                 "detail": verdict.detail,

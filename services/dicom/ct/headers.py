@@ -20,8 +20,9 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless,
 
 from models.series.slice_facts import PixelFormat, SliceFacts
 from models.uids import SeriesUid, SopUid, StudyUid
-from services.dicom.ct.files import UNREADABLE, TooLargeFile, as_written, begins_as_dicom, legible, opened
-from services.dicom.ct.listing import FileState
+from services.dicom.foreign.bounded_file import TooLargeFile
+from services.dicom.foreign.listing import FileState
+from services.dicom.foreign.reader import UNREADABLE, as_written, begins_as_dicom, legible, opened
 
 LOSSY_SYNTAXES = frozenset((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless))
 """Transfer syntaxes that always lose; of JPEG 2000 and HTJ2K, LossyImageCompression tells."""
@@ -112,6 +113,12 @@ def facts_of(header: Dataset, known: Known | None = None) -> SliceFacts:
         or header.file_meta.TransferSyntaxUID in LOSSY_SYNTAXES,
         burned_in=of.text("BurnedInAnnotation") == "YES",
     )
+
+
+@as_written()
+def instance_number_of(header: Dataset) -> int | None:
+    """Return InstanceNumber; None where it is missing or no whole number."""
+    return _Attributes(header, {}).whole("InstanceNumber")
 
 
 @as_written()

@@ -17,7 +17,7 @@ from pydicom import Dataset
 from models.series.rules import UID_FORM
 from models.series.slice_spacing import Repair
 from models.series.verdict import Code
-from services.dicom.ct.files import as_written, legible
+from services.dicom.foreign.reader import as_written, legible
 from services.dicom.identity import hashed_uid
 
 STUDY = ("PatientID", "IssuerOfPatientID", "PatientBirthDate", "AccessionNumber", "StudyID", "StudyDate")

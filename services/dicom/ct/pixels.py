@@ -20,14 +20,10 @@ from models.errors import ReadFailed, Refused
 from models.series.slice_facts import SliceFacts
 from models.series.verdict import Code
 from services.dicom.ct.codestream import matrix_of
-from services.dicom.ct.files import UNREADABLE, TooLargeFile, as_written, opened
-from services.dicom.ct.head import Header
-from services.dicom.ct.listing import FileState
-
-SHORT_OF_MEMORY = (
-    "Memory ran out while a slice was decoded, so nothing is said of the series. Try again, or give the "
-    "process more memory."
-)
+from services.dicom.foreign.bounded_file import TooLargeFile
+from services.dicom.foreign.head import Header
+from services.dicom.foreign.listing import SHORT_OF_MEMORY, FileState
+from services.dicom.foreign.reader import UNREADABLE, as_written, opened
 
 PADDING_HU = -1024
 """What padding becomes: air, the lowest value of the plain CT scale."""

@@ -23,14 +23,19 @@ from models.series.rescale_jump import RescaleJumps
 from models.series.rules import refuse_mixed_patients_of_study
 from models.series.slice_facts import SliceFacts
 from models.series.slice_spacing import Repair, judge
+from models.series.terms import uid_or_length
 from models.series.verdict import Code, GeometryVerdict
 from models.uids import SeriesUid, StudyUid
 from models.volume import Volume
-from services.dicom.ct.files import UNREADABLE, TooLargeFile, as_written, opened
 from services.dicom.ct.headers import Known, facts_of, illegible_of, read_header
-from services.dicom.ct.listing import ListedFile, files_under, read_failures
 from services.dicom.ct.made_identifiers import make_identifiers
 from services.dicom.ct.pixels import PaddingTally, hounsfield
+from services.dicom.foreign.bounded_file import TooLargeFile
+from services.dicom.foreign.kept import Weight, weight_of
+from services.dicom.foreign.limits import SOURCE_BYTES, SOURCE_OBJECTS
+from services.dicom.foreign.listing import ListedFile, files_under, read_failures
+from services.dicom.foreign.reader import UNREADABLE, as_written, opened
+from services.dicom.foreign.rehearsal import rehearse_images
 from services.dicom.identity import hashed_uid
 
 OBJECTS_LIMIT = 20_000
@@ -141,10 +146,15 @@ def read_series(
     """
     found: list[tuple[ListedFile, Dataset]] = []
     passed_over = dict.fromkeys(("files", "others", *_TOLD), 0)
-    for file in files_under(sources):
+    files = list(files_under(sources))
+    too_large, held = _rehearsed(files), Weight()
+    for file in files:
         passed_over["files"] += 1
         if file.state is None:
             passed_over["lost"] += 1
+            continue
+        if file.path in too_large:
+            passed_over["too large"] += 1
             continue
         try:
             header = read_header(file.path, file.state)
@@ -157,6 +167,9 @@ def read_series(
                 passed_over["others"] += 1
             else:
                 found.append((file, header))
+                held += weight_of(header)
+        if held.exceeds(SOURCE_OBJECTS, SOURCE_BYTES):
+            raise _too_much("The headers hold more than those of any study.")
         if len(found) > OBJECTS_LIMIT:
             limit = {"objects_limit": OBJECTS_LIMIT}
             raise Refused(Code.TOO_LARGE, f"There are over {OBJECTS_LIMIT} DICOM objects.", limit)
@@ -171,6 +184,18 @@ def read_series(
     notes = _notes_on(passed_over)
     readings = [_judged(members, notes, made.get(uid)) for uid, members in groups.items()]
     return sorted(readings, key=lambda reading: (reading.study_uid, reading.series_uid))
+
+
+def _rehearsed(files: Sequence[ListedFile]) -> frozenset[Path]:
+    """Return the files that are too large, as a child found that read them; refuse what ended it."""
+    try:
+        return rehearse_images([file for file in files if file.state is not None])
+    except TooLargeFile as error:
+        raise _too_much("To read the headers takes more than those of any study.") from error
+
+
+def _too_much(detail: str) -> Refused:
+    return Refused(Code.TOO_LARGE, detail, {"limit_objects": SOURCE_OBJECTS, "limit_bytes": SOURCE_BYTES})
 
 
 def load(reading: SeriesReading) -> CTSeries:
@@ -237,7 +262,7 @@ def choose_series(readings: Sequence[SeriesReading], rules: Path | None = None) 
         f"Of {len(readings)} series {len(usable)} are fit; this one was {choice.reasons[chosen.series_uid]}."
     ]
     for reading in readings:
-        uid = reading.series_uid or "without a UID"
+        uid = uid_or_length(reading.series_uid)
         if reading.verdict.refused:
             why.append(f"Series {uid} is not fit: {reading.verdict.code}.")
         elif reading is not chosen:

@@ -6,15 +6,14 @@ writing library, or in how it is used, shows as a difference. On any difference 
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import Any
 
-from pydicom import dcmread
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
 from models.errors import ProofFailed
+from services.dicom.foreign.objects import object_in
 from services.dicom.results.heading import PATIENT_GROUP, Heading
 
 _STUDY = (
@@ -57,7 +56,7 @@ def read_back(content: bytes, image: Dataset, heading: Heading) -> Dataset:
     ProofFailed
         On the first difference.
     """
-    dataset = dcmread(BytesIO(content))
+    dataset = object_in(content)
     same("SOPInstanceUID", str(dataset.SOPInstanceUID), heading.sop_instance_uid)
     same(
         "MediaStorageSOPInstanceUID",

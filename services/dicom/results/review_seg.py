@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from models.findings import ReviewRegion, StudyFindings
 from models.organs import Code, organ
+from services.dicom.ct.headers import instance_number_of
 from services.dicom.ct.series import CTSeries
 from services.dicom.identity import Identity
 from services.dicom.results.seg_writer import Segment
@@ -27,7 +28,7 @@ def review_segments(series: CTSeries, findings: StudyFindings, identity: Identit
     regions = sorted(findings.regions, key=lambda region: region.rank)
     if [region.rank for region in regions] != list(range(1, len(regions) + 1)):
         raise ValueError(f"ranks of regions must count from 1, not {[r.rank for r in regions]}")
-    numbers = [image.get("InstanceNumber") for image in series.images]
+    numbers = [instance_number_of(image) for image in series.images]
     return tuple(
         Segment(
             label=REVIEW_PREFIX + organ(region.organ).label,

@@ -8,6 +8,7 @@ voxel per frame wanted, and builds the same frames; the masks then go into the f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -140,6 +141,15 @@ def slice_step_mm(geometry: Geometry) -> float:
     return float(abs(geometry.affine[:3, 0] @ normal) / np.linalg.norm(normal))
 
 
+def _thickness_mm(image: Dataset) -> float:
+    """Return SliceThickness, millimetres; 0 where it is missing or no number."""
+    try:
+        thickness = float(image.get("SliceThickness") or 0)
+    except (TypeError, ValueError):  # of several values, or a text: what it says is left unsaid
+        return 0.0
+    return thickness if math.isfinite(thickness) and thickness > 0 else 0.0
+
+
 def _construct(
     series: CTSeries,
     segments: Sequence[Segment],
@@ -149,7 +159,7 @@ def _construct(
 ) -> highdicom.seg.Segmentation:
     step = slice_step_mm(series.volume.geometry)
     first = without_patient(series.images[0])
-    if not first.get("SliceThickness"):
+    if not _thickness_mm(first):
         first.pop("SliceThickness", None)
         first.SliceThickness = f"{step:.10g}"  # what the voxels stand for, where the CT does not say
     labelmap = profile is Profile.LABELMAP

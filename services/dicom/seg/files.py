@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from models.errors import Refused
 from models.uids import SopUid
-from services.dicom.ct.listing import ListedFile, files_under, read_failures, unchanged
 from services.dicom.ct.series import SeriesReading, choose_series
-from services.dicom.seg.bounded import BROKEN_DATASET, damage_refused, open_bounded, sop_class_of
+from services.dicom.foreign.identifiers import named_in
+from services.dicom.foreign.listing import ListedFile, files_under, read_failures
+from services.dicom.seg.bounded import BROKEN_DATASET, OpenedSeg, as_opened, damage_refused, sop_class_of
 from services.dicom.seg.frames import SEG_CLASSES, Frame, SegCode
 
 
@@ -49,24 +48,23 @@ def members_of(folder: Path) -> dict[SopUid, Path]:
     for file in files_under(folder):
         if file.state is None:
             continue
-        with read_failures(), file.path.open("rb") as opened, unchanged(opened, file.state):
-            uid = _sop_instance_uid(opened, force=file.path.suffix == ".dcm")
+        uid = _sop_instance_uid(file)
         if uid:
             found.setdefault(SopUid(uid), file.path)
     return found
 
 
-def _sop_instance_uid(file: BinaryIO, *, force: bool) -> str:
+@read_failures()
+def _sop_instance_uid(file: ListedFile) -> str:
     try:
-        header = dcmread(file, specific_tags=["SOPInstanceUID"], stop_before_pixels=True, force=force)
-        return str(header.get("SOPInstanceUID") or "")
+        return named_in(file.path, file.state, force=file.path.suffix == ".dcm").sop_instance_uid
     except BROKEN_DATASET as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk, and not pydicom's word for damage
         return ""
 
 
-def cited_series(readings: Sequence[SeriesReading], seg: Path) -> SeriesReading:
+def cited_series(readings: Sequence[SeriesReading], seg: Path | OpenedSeg) -> SeriesReading:
     """Return the series of a study that a SEG was drawn on: the one whose images it cites.
 
     A SEG that cites none of them belongs to the one series that is fit; with several, any choice would
@@ -90,7 +88,7 @@ def cited_series(readings: Sequence[SeriesReading], seg: Path) -> SeriesReading:
     return drawn_on[0] if drawn_on else choose_series(readings)
 
 
-def cited_images(path: Path) -> frozenset[str]:
+def cited_images(seg: Path | OpenedSeg) -> frozenset[str]:
     """Return the SOP Instance UIDs of the images a SEG's frames cite, else those it lists.
 
     Raises
@@ -102,13 +100,13 @@ def cited_images(path: Path) -> frozenset[str]:
     -----
     Source: PS3.3 C.7.6.16.2.6 (derivation image), C.12.2 (common instance reference).
     """
-    seg = open_bounded(path, stop_before_pixels=True)
+    header = as_opened(seg).header
     with damage_refused():
-        shared = (seg.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-        groups = seg.get("PerFrameFunctionalGroupsSequence") or [Dataset()]
+        shared = (header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
+        groups = header.get("PerFrameFunctionalGroupsSequence") or [Dataset()]
         listed = (
             str(item.get("ReferencedSOPInstanceUID"))
-            for series in seg.get("ReferencedSeriesSequence") or ()
+            for series in header.get("ReferencedSeriesSequence") or ()
             for item in series.get("ReferencedInstanceSequence") or ()
         )
         return frozenset().union(*(Frame(own, shared).cited() for own in groups)) or frozenset(listed)

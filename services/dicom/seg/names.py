@@ -105,6 +105,15 @@ def organ_by_label(label: str) -> str | None:
     return _NAMES.get(" ".join(re.findall(r"[^\W\d_]+", words)))
 
 
+def label_to_say(label: str) -> str:
+    """Return the catalogue's label of the organ that a label names; empty for any other text.
+
+    A reader may have typed anything, a name too.
+    """
+    organ = organ_by_label(label)
+    return "" if organ is None else organ_entry(organ).label
+
+
 def reviewed_organ(label: str) -> str | None:
     """Return the organ of which a segment of our review SEG shows a region; None for any other label."""
     return organ_by_label(label.removeprefix(REVIEW_PREFIX)) if label.startswith(REVIEW_PREFIX) else None

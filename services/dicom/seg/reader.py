@@ -19,7 +19,7 @@ from models.corrections.scopes import Mask
 from models.errors import Refused
 from models.organs import Code
 from models.uids import SeriesUid, SopUid, is_uid
-from services.dicom.seg.bounded import damage_refused, open_bounded
+from services.dicom.seg.bounded import OpenedSeg, as_opened, damage_refused
 from services.dicom.seg.frames import (
     LABEL_MAP_STORAGE,
     SEG_CLASSES,
@@ -97,7 +97,7 @@ class SegObject:
     refers_to: frozenset[SopUid] = frozenset()
 
 
-def read_seg(path: Path, ct: ReferencedSeries) -> SegObject:
+def read_seg(seg: Path | OpenedSeg, ct: ReferencedSeries) -> SegObject:
     """Read a SEG onto the grid of the CT series it refers to.
 
     BINARY (frames need not start at a byte), FRACTIONAL (a voxel belongs from `FRACTION_INSIDE` of the
@@ -106,8 +106,8 @@ def read_seg(path: Path, ct: ReferencedSeries) -> SegObject:
 
     Parameters
     ----------
-    path
-        The file.
+    seg
+        The file, or what was opened of it.
     ct
         The series it should refer to.
 
@@ -128,7 +128,7 @@ def read_seg(path: Path, ct: ReferencedSeries) -> SegObject:
     -----
     Source: PS3.3 A.51, C.8.20.2 (segmentation image), C.7.6.16 (functional groups).
     """
-    return _read(open_bounded(path), ct)
+    return _read(as_opened(seg).whole(), ct)
 
 
 @damage_refused()

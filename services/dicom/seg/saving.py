@@ -8,11 +8,11 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 
 from models.uids import SopUid, StudyUid
 from models.words import header_words
-from services.dicom.seg.bounded import damage_refused, open_bounded
+from services.dicom.seg.bounded import OpenedSeg, as_opened, damage_refused
 from services.dicom.seg.reader import SegObject, text_in
 
 SAYS_NOTHING = frozenset({"", "Unspecified", "UNKNOWN", "0", "1"})
@@ -43,7 +43,7 @@ class Saving:
     saved_at: str | None
 
 
-def saving_of(path: Path) -> Saving:
+def saving_of(seg: Path | OpenedSeg) -> Saving:
     """Read how a SEG was saved.
 
     Raises
@@ -56,14 +56,14 @@ def saving_of(path: Path) -> Saving:
     Source: PS3.3 C.8.20.1 (ContentCreatorName), C.7.3.1 (OperatorsName), C.12.1 (TimezoneOffsetFromUTC),
     PS3.10 table 7.1-1 (ImplementationVersionName).
     """
-    seg = open_bounded(path, stop_before_pixels=True)
+    header = as_opened(seg).header
     with damage_refused():
         return Saving(
-            sop_instance_uid=SopUid(str(seg.get("SOPInstanceUID") or "")),
-            study_uid=StudyUid(str(seg.get("StudyInstanceUID") or "")),
-            reader=_words(seg, "ContentCreatorName") or _words(seg, "OperatorsName"),
-            viewer=_viewer(seg),
-            saved_at=_saved_at(seg),
+            sop_instance_uid=SopUid(str(header.get("SOPInstanceUID") or "")),
+            study_uid=StudyUid(str(header.get("StudyInstanceUID") or "")),
+            reader=_words(header, "ContentCreatorName") or _words(header, "OperatorsName"),
+            viewer=_viewer(header),
+            saved_at=_saved_at(header),
         )
 
 
@@ -90,7 +90,7 @@ def _words(seg: Dataset, keyword: str) -> str:
     return header_words(words)
 
 
-def _viewer(seg: Dataset) -> str:
+def _viewer(seg: FileDataset) -> str:
     said = [_words(seg, keyword) for keyword in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions")]
     said.append(header_words(seg.file_meta.get("ImplementationVersionName")))
     return " ".join(dict.fromkeys(word for word in said if word not in SAYS_NOTHING))

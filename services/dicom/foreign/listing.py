@@ -16,6 +16,11 @@ from typing import Protocol
 
 from models.errors import ReadFailed
 
+SHORT_OF_MEMORY = (
+    "Memory ran out while a slice was decoded, so nothing is said of the series. Try again, or give the "
+    "process more memory."
+)
+
 
 @dataclass(frozen=True)
 class FileState:
@@ -99,7 +104,7 @@ def _require(file: OpenFile, expected: FileState) -> None:
 
 @contextmanager
 def read_failures() -> Iterator[None]:
-    """Raise what the file system would not give as `ReadFailed`, not as a word about the data."""
+    """Raise what the machine would not give as `ReadFailed`, not as a word about the data."""
     try:
         yield
     except FileNotFoundError as error:
@@ -108,6 +113,8 @@ def read_failures() -> Iterator[None]:
         ) from error
     except OSError as error:
         raise ReadFailed(f"A file cannot be read: {error.strerror or type(error).__name__}.") from error
+    except MemoryError as error:
+        raise ReadFailed(SHORT_OF_MEMORY) from error
 
 
 def files_under(sources: Path | Iterable[Path | ListedFile]) -> Iterator[ListedFile]:

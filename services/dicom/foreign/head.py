@@ -1,30 +1,32 @@
 """The common file, read cheaply: its header lies in its first bytes, and plain pixels end it.
 
-Whatever is odd is left to `services.dicom.ct.files.opened`, which reads anything, within bounds.
+Whatever is odd is left to `services.dicom.foreign.reader.opened`, which reads anything, within bounds.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from pydicom import FileDataset
+from pydicom import Dataset, FileDataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import (
     UID,
+    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
 
-from services.dicom.ct.listing import FileState, unchanged
+from services.dicom.foreign.listing import FileState, unchanged
 
 HEAD_BYTES = 64 * 1024
 """So much is read at once; of most CT images it holds the whole header."""
@@ -39,6 +41,12 @@ META_START = PREFIX_OFFSET + len(PREFIX)
 PIXEL_DATA = 0x7FE00010
 PIXELS = frozenset((PIXEL_DATA, 0x7FE00009, 0x7FE00008))
 """PixelData, and the pixels in floating point that no CT image has."""
+
+_IMAGE_GROUP_ENDS = 0x0028FFFF
+"""Up to here lies what says whose an object is, and how large (PS3.6)."""
+
+Stop = Callable[[BaseTag, str | None, int], bool]
+"""Tells by tag, VR and length of an element whether a parser stops before it."""
 
 NATIVE = frozenset((ExplicitVRLittleEndian, ImplicitVRLittleEndian))
 """Transfer syntaxes whose pixels lie in the file as they do in memory."""
@@ -74,11 +82,11 @@ class Header(FileDataset):
 class _AtPixels:
     """Stops the parser at the pixels and keeps where their value begins and how long it is."""
 
-    def __init__(self, file: BytesIO) -> None:
-        self.file, self.tag, self.offset, self.length = file, 0, 0, 0
+    def __init__(self, file: BytesIO, stop: Stop) -> None:
+        self.file, self.stop, self.tag, self.offset, self.length = file, stop, 0, 0, 0
 
     def __call__(self, tag: BaseTag, vr: str | None, length: int) -> bool:
-        if tag not in PIXELS:
+        if not self.stop(tag, vr, length):
             return False
         self.tag, self.offset, self.length = int(tag), self.file.tell(), length
         return True
@@ -119,7 +127,7 @@ def header_in_head(path: Path, size_limit: int, listed: FileState | None = None)
     if head[memory.tell() : memory.tell() + 2] == b"\x00\x00":  # a command set
         return None
     implicit = syntax == ImplicitVRLittleEndian
-    stop = _AtPixels(memory)
+    stop = _AtPixels(memory, before_pixels(meta))
     dataset = read_dataset(memory, is_implicit_VR=implicit, is_little_endian=True, stop_when=stop)
     if not stop.tag:
         return None
@@ -128,6 +136,27 @@ def header_in_head(path: Path, size_limit: int, listed: FileState | None = None)
     if stop.tag == PIXEL_DATA and syntax in NATIVE and stop.offset + stop.length == state.size:
         header.native = NativePixels(stop.offset, stop.length, state.modified_ns)
     return header
+
+
+def before_pixels(meta: Dataset) -> Stop:
+    """Return what tells a parser where the header ends, as far as it is wanted.
+
+    Parameters
+    ----------
+    meta
+        File meta information. Of an object that it calls another than a CT image, such as a SEG or contours,
+        no more is wanted than whose it is and how large.
+    """
+    named = str(meta.get("MediaStorageSOPClassUID") or CTImageStorage)
+    return _at_pixels if named == CTImageStorage else _behind_image_group
+
+
+def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag in PIXELS
+
+
+def _behind_image_group(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag > _IMAGE_GROUP_ENDS
 
 
 def beyond_file_meta(tag: BaseTag, vr: str | None, length: int) -> bool:

@@ -1,0 +1,51 @@
+"""The session of an archive's connection: no answer fills the memory, packed or not.
+
+A megabyte of gzip is a gigabyte. So nothing packed is asked for, or taken; an answer that is held in memory
+is read to a bound. One that is too large to be held is streamed, and whoever reads it counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+
+ANSWER_BYTES = 64 * 1024**2
+"""The most of an answer that is held; the list of a study of 20,000 instances takes half of it."""
+_PIECE_BYTES = 64 * 1024
+_AS_IT_IS = "identity"
+
+
+class TooLargeAnswer(requests.RequestException):
+    """An answer is packed, or larger than what is asked for can be."""
+
+
+class BoundedSession(requests.Session):
+    """Reads no more of an answer than `ANSWER_BYTES`, and unpacks none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers["Accept-Encoding"] = _AS_IT_IS
+
+    def send(self, request: requests.PreparedRequest, **given: Any) -> requests.Response:
+        """Send a request; see `requests.Session.send`.
+
+        Raises
+        ------
+        TooLargeAnswer
+            If the answer is packed, or held and over the bound.
+        """
+        streamed = bool(given.pop("stream", False))
+        answer = super().send(request, stream=True, **given)
+        if answer.headers.get("Content-Encoding", _AS_IT_IS).strip().lower() not in ("", _AS_IT_IS):
+            answer.close()
+            raise TooLargeAnswer("the answer is packed, though nothing packed was asked for")
+        if not streamed:
+            content = bytearray()
+            with answer:
+                for piece in answer.iter_content(_PIECE_BYTES):
+                    content += piece
+                    if len(content) > ANSWER_BYTES:
+                        raise TooLargeAnswer("the answer is too large to be held")
+            answer._content = bytes(content)
+        return answer
