@@ -208,12 +208,11 @@ def archive_of(settings: Settings) -> OrthancArchive | DicomwebArchive | None:
     orthanc_url, dicomweb_url = (url.rstrip("/") if url else None for url in urls)
     if orthanc_url is not None:
         web = dicomweb_url or f"{orthanc_url}/dicom-web"
-        return OrthancArchive(*(_connection(settings, url, account) for url in (orthanc_url, web)), limits)
-    return (
-        None
-        if dicomweb_url is None
-        else DicomwebArchive(_connection(settings, dicomweb_url, account), limits)
-    )
+        rest, dicomweb = (_connection(settings, url, account) for url in (orthanc_url, web))
+        return OrthancArchive(rest, dicomweb, limits)
+    if dicomweb_url is None:
+        return None
+    return DicomwebArchive(_connection(settings, dicomweb_url, account), limits)
 
 
 def _feed_of(archive: OrthancArchive | DicomwebArchive | None) -> ChangeFeed | None:
