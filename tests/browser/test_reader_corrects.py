@@ -150,7 +150,7 @@ def test_a_deleted_and_an_added_segment_are_asked_about_and_not_learnt(
     [kept] = hospital.services.records.corrections()
     assert (kept.sop_instance_uid, kept.status) == (uid, "correction")
     assert [(one.label, one.why) for one in kept.questions] == [
-        ("Lesion", "not-recognised"),
+        ("", "not-recognised"),
         ("Pancreas", "not-returned"),
     ]
     assert told(kept.organs) == difference == {}

@@ -81,7 +81,7 @@ def test_what_ohif_saved_on_a_real_anatomy_is_understood_exactly(test_data):
         (
             "segments-in-ohif",
             {},
-            [("Lesion", "not-recognised"), ("Right kidney", "not-returned")],
+            [("", "not-recognised"), ("Right kidney", "not-returned")],
         ),
         ("untouched-in-ohif", {}, []),
         ("saved-by-dcmqi", {"stomach": ("edited", 174, 179, 0)}, []),

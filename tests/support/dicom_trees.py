@@ -18,6 +18,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
 
 UNDEFINED = 0xFFFFFFFF
+MOST_BYTES = 1 << 20
+"""Of one sequence, however often its items are said: trees lie in each other."""
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 LONG_VRS = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 
@@ -76,7 +78,8 @@ def _element(node: Node, syntax: str) -> bytes:
         value = node.value
     else:
         ends = node.length == UNDEFINED
-        value = b"".join(_item(item, syntax, ends) for item in node.value) * node.times
+        once = b"".join(_item(item, syntax, ends) for item in node.value)
+        value = once * min(node.times, max(1, MOST_BYTES // max(1, len(once))))
         value += _head(SEQUENCE_END, 0, syntax) if ends else b""
     length = len(value) if node.length is None else node.length
     order = ">" if syntax == "big endian" else "<"

@@ -18,6 +18,7 @@ from models.geometry import Geometry
 from models.series.verdict import Code
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.phantom_series import write_phantom_series
+from services.dicom.ct.provenance import acquisition_of, patient_of, site_of
 from services.dicom.ct.series import choose_series, load, read_series
 from services.dicom.seg.bounded import open_seg
 from services.dicom.seg.files import cited_images, find_seg, members_of
@@ -75,7 +76,8 @@ def as_image(tree: Tree, folder: Path) -> str:
         for row in check_folder(study):
             if row["code"] is not None:
                 Code(row["code"])
-        load(choose_series(read_series(study)))
+        chosen = load(choose_series(read_series(study)))
+        patient_of(chosen), site_of(chosen), acquisition_of(chosen)
     except Refused as refused:
         return refused.code
     return "read"

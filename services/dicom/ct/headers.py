@@ -22,7 +22,7 @@ from models.series.slice_facts import PixelFormat, SliceFacts
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.dicom.foreign.bounded_file import TooLargeFile
 from services.dicom.foreign.listing import FileState
-from services.dicom.foreign.reader import UNREADABLE, as_written, begins_as_dicom, legible, opened
+from services.dicom.foreign.reader import ILLEGIBLE, UNREADABLE, as_written, begins_as_dicom, legible, opened
 
 LOSSY_SYNTAXES = frozenset((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless))
 """Transfer syntaxes that always lose; of JPEG 2000 and HTJ2K, LossyImageCompression tells."""
@@ -56,7 +56,10 @@ def read_header(path: Path, listed: FileState | None = None) -> Dataset | None:
     """
     try:
         header = opened(path, pixels=False, listed=listed)
-        if header is None or header.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        if (
+            header is None
+            or legible(header.file_meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
+        ):
             return None
         if "Modality" in header or "SOPClassUID" in header:
             return header
@@ -129,7 +132,7 @@ def illegible_of(header: Dataset) -> tuple[str, ...]:
         if tag.group in IDENTIFYING_GROUPS:
             try:
                 header[tag]
-            except UNREADABLE:
+            except ILLEGIBLE:
                 broken.append(str(tag))
     return tuple(broken)
 

@@ -23,7 +23,7 @@ from services.dicom.ct.codestream import matrix_of
 from services.dicom.foreign.bounded_file import TooLargeFile
 from services.dicom.foreign.head import Header
 from services.dicom.foreign.listing import SHORT_OF_MEMORY, FileState
-from services.dicom.foreign.reader import UNREADABLE, as_written, opened
+from services.dicom.foreign.reader import ILLEGIBLE, UNREADABLE, as_written, opened
 
 PADDING_HU = -1024
 """What padding becomes: air, the lowest value of the plain CT scale."""
@@ -262,7 +262,7 @@ def _padding_mask(
         ends = [
             _as_stored(int(v), facts) for v in (value, value if limit is None else limit) if v is not None
         ]
-    except UNREADABLE as error:
+    except ILLEGIBLE as error:
         raise _bad_pixels("PixelPaddingValue is not a number") from error
     if len(ends) < 2 or max(ends) < least or min(ends) > most:
         return None

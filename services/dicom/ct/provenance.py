@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 
 from models.series.acquisition import Acquisition
 from models.words import header_words
 from services.dicom.ct.series import CTSeries
+from services.dicom.foreign.reader import legible
 
 
 def patient_of(ct: CTSeries) -> str | None:
@@ -24,15 +26,25 @@ def patient_of(ct: CTSeries) -> str | None:
 
 def patient_of_image(image: Dataset) -> str | None:
     """Return whose one image is, as `patient_of`."""
-    number, issuer = (str(image.get(keyword) or "").strip() for keyword in ("PatientID", "IssuerOfPatientID"))
+    number, issuer = (_text(image, keyword) for keyword in ("PatientID", "IssuerOfPatientID"))
     if not number:
         return None
     return f"{issuer}\\{number}" if issuer else number
 
 
 def site_of(ct: CTSeries) -> str:
+<<<<<<< HEAD
     """Return InstitutionName (PS3.3 C.7.5.1) as `header_words`, empty if the headers do not say."""
     return header_words(ct.images[0].get("InstitutionName"))
+=======
+    """Return InstitutionName (PS3.3 C.7.5.1), empty if the headers do not say."""
+    return _text(ct.images[0], "InstitutionName")
+
+
+def _text(image: Dataset, keyword: str) -> str:
+    """Return a value as text; empty where it is missing or nobody can read it."""
+    return str(legible(image, keyword) or "").strip()
+>>>>>>> bounds
 
 
 def acquisition_of(ct: CTSeries) -> Acquisition:
@@ -45,16 +57,24 @@ def acquisition_of(ct: CTSeries) -> Acquisition:
     """
     image = ct.images[0]
     scanner = " ".join(
+<<<<<<< HEAD
         text for word in ("Manufacturer", "ManufacturerModelName") if (text := header_words(image.get(word)))
+=======
+        text for word in ("Manufacturer", "ManufacturerModelName") if (text := _text(image, word))
+>>>>>>> bounds
     )
-    kernel = image.get("ConvolutionKernel") or ""
+    kernel = legible(image, "ConvolutionKernel") or ""
     try:
-        thickness = float(image.get("SliceThickness"))
+        thickness = float(legible(image, "SliceThickness"))
     except (TypeError, ValueError):
         thickness = None
     return Acquisition(
         scanner=scanner,
+<<<<<<< HEAD
         kernel=header_words(kernel if isinstance(kernel, str) else "\\".join(kernel)),
+=======
+        kernel="\\".join(map(str, kernel)) if isinstance(kernel, list | MultiValue) else str(kernel),
+>>>>>>> bounds
         thickness_mm=thickness,
-        contrast="stated" if str(image.get("ContrastBolusAgent") or "").strip() else "not stated",
+        contrast="stated" if _text(image, "ContrastBolusAgent") else "not stated",
     )

@@ -34,7 +34,7 @@ from services.dicom.foreign.bounded_file import TooLargeFile
 from services.dicom.foreign.kept import Weight, weight_of
 from services.dicom.foreign.limits import SOURCE_BYTES, SOURCE_OBJECTS
 from services.dicom.foreign.listing import ListedFile, files_under, read_failures
-from services.dicom.foreign.reader import UNREADABLE, as_written, opened
+from services.dicom.foreign.reader import ILLEGIBLE, as_written, opened
 from services.dicom.foreign.rehearsal import rehearse_images
 from services.dicom.identity import hashed_uid
 
@@ -302,7 +302,7 @@ def _content(file: ListedFile) -> str:
     try:
         dataset = opened(file.path, pixels=True, listed=file.state) or Dataset()
         parts = [dataset.get(name) for name in ("PixelData", "RescaleSlope", "RescaleIntercept")]
-    except UNREADABLE:
+    except ILLEGIBLE:
         parts = [file.path.read_bytes()]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 

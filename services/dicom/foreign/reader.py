@@ -55,6 +55,9 @@ UNREADABLE = (
 )
 """What pydicom raises on bytes that are not, or not quite, DICOM."""
 
+ILLEGIBLE = (*UNREADABLE, OSError)
+"""What pydicom raises on an element that is parsed when it is touched: no disk is asked then."""
+
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """How a data set without preamble begins: group 0002 or 0008, little endian."""
 
@@ -81,7 +84,7 @@ def legible(header: Dataset, keyword: str) -> Any:
     """Return the value of an element; None where it is absent, or damaged so that nobody can tell it."""
     try:
         return header.get(keyword)
-    except UNREADABLE:
+    except ILLEGIBLE:
         return None
 
 

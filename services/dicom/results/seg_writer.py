@@ -26,6 +26,7 @@ from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import Code
 from services.dicom.ct.series import CTSeries
+from services.dicom.foreign.reader import legible
 from services.dicom.results.heading import Heading, finish, to_bytes, without_patient
 from services.dicom.seg.frames import LABEL_MAP_STORAGE
 
@@ -144,7 +145,7 @@ def slice_step_mm(geometry: Geometry) -> float:
 def _thickness_mm(image: Dataset) -> float:
     """Return SliceThickness, millimetres; 0 where it is missing or no number."""
     try:
-        thickness = float(image.get("SliceThickness") or 0)
+        thickness = float(legible(image, "SliceThickness") or 0)
     except (TypeError, ValueError):  # of several values, or a text: what it says is left unsaid
         return 0.0
     return thickness if math.isfinite(thickness) and thickness > 0 else 0.0

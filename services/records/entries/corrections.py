@@ -17,7 +17,7 @@ class OpenQuestion:
     segment
         SegmentNumber; None when an organ that was sent did not come back.
     label
-        SegmentLabel as it came, or as it was sent.
+        The catalogue's label of the organ that SegmentLabel names; empty where it is any other text.
     candidates
         Organs it may be, likeliest first.
     why
