@@ -33,18 +33,13 @@ def patient_of_image(image: Dataset) -> str | None:
 
 
 def site_of(ct: CTSeries) -> str:
-<<<<<<< HEAD
     """Return InstitutionName (PS3.3 C.7.5.1) as `header_words`, empty if the headers do not say."""
-    return header_words(ct.images[0].get("InstitutionName"))
-=======
-    """Return InstitutionName (PS3.3 C.7.5.1), empty if the headers do not say."""
-    return _text(ct.images[0], "InstitutionName")
+    return header_words(legible(ct.images[0], "InstitutionName"))
 
 
 def _text(image: Dataset, keyword: str) -> str:
     """Return a value as text; empty where it is missing or nobody can read it."""
     return str(legible(image, keyword) or "").strip()
->>>>>>> bounds
 
 
 def acquisition_of(ct: CTSeries) -> Acquisition:
@@ -57,11 +52,9 @@ def acquisition_of(ct: CTSeries) -> Acquisition:
     """
     image = ct.images[0]
     scanner = " ".join(
-<<<<<<< HEAD
-        text for word in ("Manufacturer", "ManufacturerModelName") if (text := header_words(image.get(word)))
-=======
-        text for word in ("Manufacturer", "ManufacturerModelName") if (text := _text(image, word))
->>>>>>> bounds
+        text
+        for word in ("Manufacturer", "ManufacturerModelName")
+        if (text := header_words(legible(image, word)))
     )
     kernel = legible(image, "ConvolutionKernel") or ""
     try:
@@ -70,11 +63,7 @@ def acquisition_of(ct: CTSeries) -> Acquisition:
         thickness = None
     return Acquisition(
         scanner=scanner,
-<<<<<<< HEAD
-        kernel=header_words(kernel if isinstance(kernel, str) else "\\".join(kernel)),
-=======
-        kernel="\\".join(map(str, kernel)) if isinstance(kernel, list | MultiValue) else str(kernel),
->>>>>>> bounds
+        kernel=header_words("\\".join(map(str, kernel)) if isinstance(kernel, list | MultiValue) else kernel),
         thickness_mm=thickness,
         contrast="stated" if _text(image, "ContrastBolusAgent") else "not stated",
     )
