@@ -50,8 +50,8 @@ class Verified:
     faults
         What is not as it was recorded.
     older_rows
-        Rows whose events, of versions before 0.2, name no digest. What those events say of them is so; what
-        they leave out cannot be compared. `organloop prepare` seals them as it finds them.
+        Rows whose events, of versions without seals, name no digest. What those events say of them is so;
+        what they leave out cannot be compared. `organloop prepare` seals them as it finds them.
     """
 
     events: int
