@@ -6,13 +6,12 @@ where the object is to be had. All else is as it was sent, or it is another obje
 
 from __future__ import annotations
 
-from io import BytesIO
 from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from services.dicom.foreign.objects import object_in
 
 ADDED_BYTES = 64 * 1024
 """So much larger may an object come back; what is larger is another one, and nothing of it is parsed."""
@@ -40,17 +39,17 @@ def came_back(sent: bytes, file: Path) -> bool:
     if found == sent:
         return True
     try:
-        return _says_the_same(sent, file, found)
+        return _says_the_same(sent, found)
     except Exception:  # bytes of others: pydicom fails in many ways, and none of them is our object
         return False
 
 
-def _says_the_same(sent: bytes, file: Path, found: bytes) -> bool:
-    ours = dcmread(BytesIO(sent))
-    syntaxes = {str(meta.TransferSyntaxUID) for meta in (ours.file_meta, read_file_meta_info(file))}
-    if len(syntaxes) > 1 and not syntaxes <= _PLAIN:  # never inflated here, nor decoded
+def _says_the_same(sent: bytes, found: bytes) -> bool:
+    ours, theirs = object_in(sent), object_in(found)  # within bounds, and never inflated
+    syntaxes = {str(one.file_meta.TransferSyntaxUID) for one in (ours, theirs)}
+    if len(syntaxes) > 1 and not syntaxes <= _PLAIN:  # nor decoded
         return False
-    return _said(ours) == _said(dcmread(BytesIO(found)))
+    return _said(ours) == _said(theirs)
 
 
 def _said(dataset: Dataset) -> Dataset:
