@@ -25,6 +25,12 @@ _MEASURED = frozenset((0x0018, 0x0028))
 _LONGEST_MEASURED_BYTES = 1024
 """Longer are tables of a palette, which no CT image has."""
 
+_LISTS = frozenset((0x00081115, 0x00081140, 0x00082112))
+"""Images that an image names: the more of them the longer, and none is asked for."""
+
+_ITEM_BYTES = 8
+"""The least that an item takes (PS3.5 7.5): so many of the bytes of a sequence may become one object."""
+
 _MODALITY_LUT = 0x00283000
 """Asked for is only whether it is there."""
 
@@ -62,7 +68,8 @@ def keep_what_is_needed(header: Dataset) -> None:
     """
     for tag in list(header.keys()):
         element = header.get_item(tag, keep_deferred=True)
-        if not _known(int(tag)) or (tag.group in _MEASURED and _is_bulk(element)):
+        bulk = tag in _LISTS or (tag.group in _MEASURED and _is_bulk(element))
+        if bulk or not _known(int(tag)):
             del header[tag]
             if tag == _MODALITY_LUT:
                 header.add_new(tag, "SQ", [])
@@ -71,7 +78,7 @@ def keep_what_is_needed(header: Dataset) -> None:
 
 
 def weight_of(header: Dataset, depth: int = 0) -> Weight:
-    """Return what a header weighs; values that were not parsed count as bytes.
+    """Return what a header weighs; of a sequence that was not parsed, what it may become.
 
     Raises
     ------
@@ -87,6 +94,8 @@ def weight_of(header: Dataset, depth: int = 0) -> Weight:
         objects += 1
         if isinstance(element, RawDataElement):
             held += len(element.value or b"")
+            if _is_sequence(element):
+                objects += len(element.value or b"") // _ITEM_BYTES
         elif isinstance(element, DataElement) and element.VR == "SQ":
             for item in element.value or ():
                 below += Weight(1) + weight_of(item, depth + 1)
@@ -100,9 +109,15 @@ def _known(tag: int) -> bool:
     return (group in _COPIED or group in _MEASURED) and dictionary_has_tag(tag)
 
 
+def _is_sequence(element: RawDataElement) -> bool:
+    """Tell whether an element becomes a sequence when it is touched."""
+    if element.VR in (None, "UN"):
+        return dictionary_has_tag(element.tag) and dictionary_VR(element.tag) == "SQ"
+    return element.VR == "SQ"
+
+
 def _is_bulk(element: object) -> bool:
     """Tell whether an element is a sequence, or longer than any value that is asked for."""
     if isinstance(element, RawDataElement):
-        sequence = dictionary_VR(element.tag) == "SQ" or element.VR == "SQ"
-        return sequence or len(element.value or b"") > _LONGEST_MEASURED_BYTES
+        return _is_sequence(element) or len(element.value or b"") > _LONGEST_MEASURED_BYTES
     return isinstance(element, DataElement) and element.VR == "SQ"

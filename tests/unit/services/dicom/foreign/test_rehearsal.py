@@ -21,6 +21,7 @@ from services.dicom.foreign.objects import opened_object
 from services.dicom.foreign.reader import opened
 from services.dicom.foreign.rehearsal import rehearse_images, rehearse_seg
 from tests.support.ct_files import written
+from tests.support.dicom_trees import UNDEFINED, Node, Tree, tree_of
 from tests.support.hostile_objects import SEQUENCES, deflated, nested, of_items, plain
 from tests.support.waiting import GUARD_SECONDS
 
@@ -120,11 +121,28 @@ def test_of_a_header_nothing_private_is_kept(tmp_path: Path) -> None:
     assert after.to_json() == before.to_json()
 
 
-def test_more_than_a_little_of_one_header_is_not_kept(tmp_path: Path) -> None:
+def test_items_may_hold_what_no_dictionary_knows(tmp_path: Path) -> None:
+    """In implicit VR nothing says what a private element is."""
     path = written(tmp_path)[0]
-    plain(path, of_items(SEQUENCES["OtherPatientIDsSequence"], 2100))
+    inner = Node(0x00211010, b"LO", b"private ")
+    tree = tree_of(path.read_bytes())
+    sequence = Node(0x00081110, b"SQ", ((inner,),), UNDEFINED)
+    nodes = tuple(sorted([*tree.nodes, sequence], key=lambda node: node.tag))
+    path.write_bytes(Tree(nodes, "implicit", "implicit").content())
+    header = opened(path, pixels=False)
+    assert header is not None
+    assert weight_of(header).objects > len(header)
+
+
+@pytest.mark.parametrize("defined", [False, True], ids=["undefined length", "defined length"])
+def test_more_than_a_little_of_one_header_is_not_kept(tmp_path: Path, defined: bool) -> None:
+    """Parsed or not: what lies there as bytes becomes objects when a rule asks for it."""
+    paths = written(tmp_path)
+    plain(paths[0], of_items(SEQUENCES["OtherPatientIDsSequence"], 1800, defined=defined))
+    plain(paths[1], of_items(SEQUENCES["OtherPatientIDsSequence"], 2100, defined=defined))
+    assert opened(paths[0], pixels=False) is not None
     with pytest.raises(TooLargeFile):
-        opened(path, pixels=False)
+        opened(paths[1], pixels=False)
 
 
 def test_the_headers_of_a_source_are_bounded_together(
