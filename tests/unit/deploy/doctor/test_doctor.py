@@ -13,7 +13,7 @@ from deploy.doctor.archive import ae_title, certificate_of, rights, version
 from deploy.doctor.clock import clock
 from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.flows import polled, registered
-from deploy.doctor.machine import described, room, write_speed
+from deploy.doctor.machine import described, privacy, room, write_speed
 from deploy.doctor.records import backup, freed, watched
 from deploy.doctor.serving import calibrated
 from models.documents import to_json
@@ -147,3 +147,15 @@ def test_a_modality_that_may_take_every_study_is_named() -> None:
     [left_out] = rights("ct1", {"AET": "CT1"})
     assert "AllowFind, AllowGet, AllowMove" in left_out.detail
     assert list(rights("ct1", {"AllowFind": False, "AllowGet": False, "AllowMove": False})) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "state"), [(0o700, State.GOOD), (0o750, State.GOOD), (0o755, State.BAD), (0o701, State.BAD)]
+)
+def test_a_home_that_every_user_may_enter_is_a_fault(tmp_path, mode, state):
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(mode)
+    found = privacy(home)
+    assert (found.state, found.measured) == (state, {"mode": f"{mode:04o}"})
+    assert bool(found.remedy) == (state is State.BAD)
