@@ -1,8 +1,8 @@
 """Any DICOMweb server as an archive: QIDO-RS, WADO-RS, STOW-RS.
 
-Queries go through `dicomweb_client`. Objects travel as the bytes they are: the client would parse and
-write them anew, and what is stored must be what was proven, what is read what was stored.
-Source: PS3.18 sections 10.4 (retrieve), 10.5 (store), 10.6 (search).
+Objects travel as the bytes they are: a client of a library would parse and write them anew, and what is stored
+must be what was proven, what is read what was stored. Searches are another file, `services.pacs.qido`.
+Source: PS3.18 sections 10.4 (retrieve), 10.5 (store).
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import requests
-from dicomweb_client import DICOMwebClient
 
 from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed, StoredDiffers
 from models.series.verdict import Code
@@ -27,29 +25,17 @@ from services.pacs.allowance import ORDINARY, Allowance, StudyLimits
 from services.pacs.http import Http
 from services.pacs.incoming import bring, fetching, write_object
 from services.pacs.port import ArchivedSeries, ArchivedStudy, DicomObject
+from services.pacs.qido import INSTANCES, ISSUER, MODALITY, PATIENT_ID, SERIES_UID, SOP_UID, Searches
 from services.pacs.read_back import came_back
 
 STUDY_GONE = "study-gone"
 INCOMPLETE = "incomplete"
 
-PAGE = 1000
-"""Results asked for at once; a server may send fewer."""
 CHUNK_BYTES = 1 << 20
 _LONGEST_COUNT = 12
 """Digits of what an archive counts (IS, PS3.5 6.2)."""
-LISTED = 1_000_000
-"""The most results of one search; a server that never ends its list is none."""
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """Never decoded or encoded anew on the way."""
-URGENT = frozenset({"STAT", "HIGH"})
-"""Of the terms STAT, HIGH, ROUTINE, MEDIUM, LOW."""
-PRIORITIES = ("00401003", "0032000C")
-"""Requested Procedure Priority (PS3.3 table C.4-11); Study Priority ID, retired, with HIGH, MED, LOW."""
-
-Row = dict[str, str]
-_STUDY_UID, _SERIES_UID, _SOP_UID = "0020000D", "0020000E", "00080018"
-_MODALITY, _PATIENT_ID, _ISSUER, _INSTANCES = "00080060", "00100020", "00100021", "00201208"
-
 _log = logging.getLogger(__name__)
 
 
@@ -66,9 +52,7 @@ class DicomwebArchive:
 
     def __init__(self, http: Http, limits: StudyLimits = ORDINARY) -> None:
         self._web, self.limits = http, limits
-        self._client = DICOMwebClient(http.url, session=http.session, timeout=http.deadline_seconds)
-        self._client.set_http_retry_params(retry=False)  # `Http` does; the client forgets lost connections
-        self._client.host = http.name  # it would leave the port out of the Host header
+        self._searches = Searches(http)
 
     @property
     def web(self) -> Http:
@@ -86,25 +70,25 @@ class DicomwebArchive:
         """
         if not is_uid(study_uid):
             return None
-        rows = self._search_studies(study_uid)
-        instances = self._search_instances(study_uid) if rows else []
+        rows = self._searches.studies(study_uid)
+        instances = self._searches.instances(study_uid) if rows else []
         if not rows or not instances:
             return None
-        listed = {row[_SOP_UID] for row in instances}
-        counted = rows[0][_INSTANCES]
+        listed = {row[SOP_UID] for row in instances}
+        counted = rows[0][INSTANCES]
         if len(rows) == 1 and counted.isdecimal() and len(listed) < int(counted):
             raise PacsFailed(
                 f"The archive at {self._web.name} counts {counted} instances in study {study_uid}, "
                 f"and lists {len(listed)}: is its limit of results too low?"
             )
-        patients = {(row[_PATIENT_ID], row[_ISSUER]) for row in rows}
+        patients = {(row[PATIENT_ID], row[ISSUER]) for row in rows}
         return ArchivedStudy(
             study_uid,
             patients=tuple(patient for patient, _ in sorted(patients)),
             stable=True,
-            urgent=self._urgent(study_uid),
+            urgent=self._searches.urgent(study_uid),
             series=by_series(
-                (SeriesUid(row[_SERIES_UID]), row[_MODALITY], SopUid(row[_SOP_UID])) for row in instances
+                (SeriesUid(row[SERIES_UID]), row[MODALITY], SopUid(row[SOP_UID])) for row in instances
             ),
         )
 
@@ -116,16 +100,7 @@ class DicomwebArchive:
         PacsFailed
             If the archive answered with an error, or not at all.
         """
-        rows = self._search(
-            self._client.search_for_studies,
-            (_STUDY_UID, _INSTANCES),
-            search_filters={"StudyDate": f"{day:%Y%m%d}-"},
-        )
-        counted: dict[StudyUid, str] = {}
-        for row in rows:  # one for each patient it lies under
-            uid = StudyUid(row[_STUDY_UID])
-            counted[uid] = f"{counted[uid]}+{row[_INSTANCES]}" if uid in counted else row[_INSTANCES]
-        return counted
+        return self._searches.counted_since(day)
 
     def fetch_study(self, source: StudyUid | Path, into: Path) -> Path:
         """Write a study to the folder under `into` that bears its UID, a file per object; see `Pacs`.
@@ -242,7 +217,7 @@ class DicomwebArchive:
 
     def _size(self, study_uid: StudyUid) -> tuple[int, int]:
         """Return of how many objects and bytes the archive says that a study is; 0 where it does not say."""
-        counts = [row[_INSTANCES] for row in self._search_studies(study_uid)] if is_uid(study_uid) else []
+        counts = [row[INSTANCES] for row in self._searches.studies(study_uid)] if is_uid(study_uid) else []
         return sum(int(count) for count in counts if count.isdecimal() and len(count) <= _LONGEST_COUNT), 0
 
     def _fetch(self, study: ArchivedStudy, folder: Path, allowance: Allowance) -> None:
@@ -252,16 +227,7 @@ class DicomwebArchive:
 
     def _locate(self, sop_instance_uid: SopUid) -> list[str]:
         """Return what names each copy of an object for `_fetch_object`."""
-        rows = self._search(
-            self._client.search_for_instances,
-            (_SOP_UID, _SERIES_UID, _STUDY_UID, _PATIENT_ID),
-            search_filters={_SOP_UID: sop_instance_uid},
-        )
-        return [
-            f"/studies/{row[_STUDY_UID]}/series/{row[_SERIES_UID]}/instances/{sop_instance_uid}"
-            for row in rows
-            if row[_SOP_UID] == sop_instance_uid
-        ]
+        return self._searches.places(sop_instance_uid)
 
     def _fetch_object(self, place: str, sop_instance_uid: SopUid, folder: Path, allowance: Allowance) -> None:
         self._retrieve(place, folder, allowance)
@@ -290,7 +256,7 @@ class DicomwebArchive:
         StoredDiffers
             If another object lies under its UID.
         """
-        if not self._holds(study_uid, item.sop_instance_uid):
+        if not self._searches.holds(study_uid, item.sop_instance_uid):
             return False
         try:
             with tempfile.TemporaryDirectory() as folder:
@@ -308,71 +274,6 @@ class DicomwebArchive:
             )
         return True
 
-    def _holds(self, study_uid: StudyUid, sop_instance_uid: SopUid) -> bool:
-        rows = self._search(
-            self._client.search_for_instances,
-            (_SOP_UID,),
-            study_instance_uid=study_uid,
-            search_filters={_SOP_UID: sop_instance_uid},
-        )
-        return any(row[_SOP_UID] == sop_instance_uid for row in rows)
-
-    def _search_studies(self, study_uid: StudyUid) -> list[Row]:
-        """Return a study as it lies, once per patient."""
-        rows = self._search(
-            self._client.search_for_studies,
-            (_STUDY_UID, _PATIENT_ID, _ISSUER, _INSTANCES),
-            search_filters={_STUDY_UID: study_uid},
-        )
-        return [row for row in rows if row[_STUDY_UID] == study_uid]
-
-    def _search_instances(self, study_uid: StudyUid) -> list[Row]:
-        return self._search(
-            self._client.search_for_instances,
-            (_SOP_UID, _SERIES_UID, _MODALITY),
-            study_instance_uid=study_uid,
-        )
-
-    def _urgent(self, study_uid: StudyUid) -> bool:
-        """Return whether the object that is listed first says so: the archive reads one file for it."""
-        rows = self._web.ask(
-            lambda: [
-                _row(found, PRIORITIES)
-                for found in self._client.search_for_instances(study_uid, limit=1, fields=PRIORITIES)
-            ]
-        )
-        return any(value.upper() in URGENT for row in rows for value in row.values())
-
-    def _search(self, search: Callable[..., Any], tags: Sequence[str], **given: Any) -> list[Row]:
-        """Return all results of a search, page by page: a server sends at most so many at once.
-
-        Parameters
-        ----------
-        search
-            A search of the client.
-        tags
-            What is wanted of each result. Results that differ in none of it are one: a server that knows
-            no pages sends the same ones again.
-        given
-            Further arguments of the search.
-        """
-        found: dict[tuple[str, ...], Row] = {}
-        offset = 0
-        while True:
-
-            def page(offset: int = offset) -> list[Row]:
-                answer = search(**given, fields=tags, limit=PAGE, offset=offset)
-                return [_row(result, tags) for result in answer]
-
-            rows = self._web.ask(page)
-            before = len(found)
-            if before > LISTED:
-                raise PacsFailed(f"The archive at {self._web.name} lists more than any archive holds of it.")
-            found.update((tuple(row.values()), row) for row in rows)
-            if len(found) == before:
-                return list(found.values())
-            offset += len(rows)
-
 
 def by_series(instances: Iterable[tuple[SeriesUid, str, SopUid]]) -> tuple[ArchivedSeries, ...]:
     """Return series from (series UID, modality, SOP Instance UID) of each instance."""
@@ -382,12 +283,6 @@ def by_series(instances: Iterable[tuple[SeriesUid, str, SopUid]]) -> tuple[Archi
         modalities[series_uid] = modality
         members.setdefault(series_uid, set()).add(sop_instance_uid)
     return tuple(ArchivedSeries(uid, modalities[uid], tuple(sorted(members[uid]))) for uid in sorted(members))
-
-
-def _row(result: dict[str, Any], tags: Sequence[str]) -> Row:
-    """Return the first value of each element as text; empty where there is none."""
-    values = {tag: (result.get(tag, {}).get("Value") or [None])[0] for tag in tags}
-    return {tag: "" if value is None else str(value) for tag, value in values.items()}
 
 
 def _study_of(item: DicomObject) -> StudyUid:

@@ -112,7 +112,7 @@ class OrthancArchive(DicomwebArchive):
         if not instances:
             return None
         return ArchivedStudy(
-            study_uid, tuple(sorted(patients)), stable, self._urgent(study_uid), by_series(instances)
+            study_uid, tuple(sorted(patients)), stable, self._searches.urgent(study_uid), by_series(instances)
         )
 
     def _size(self, study_uid: StudyUid) -> tuple[int, int]:

@@ -21,7 +21,7 @@ import pytest
 from deploy.stack.archive import DICOMWEB_PLUGIN, installed
 from deploy.stack.local_process import NotInstalled, free_port
 from models.errors import PacsFailed, PacsUnavailable
-from services.pacs import dicomweb, multipart
+from services.pacs import dicomweb, multipart, qido
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
@@ -241,7 +241,7 @@ def test_instances_behind_a_cap_are_missed_aloud_or_not_at_all(locked: Locked, t
 
 
 def test_results_come_page_by_page(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dicomweb, "PAGE", 2)
+    monkeypatch.setattr(qido, "PAGE", 2)
     objects = ct_study(4, 3)
     archive.put(*(one.content for one in objects))
     pacs = DicomwebArchive(archive.http("/dicom-web", **HASTY))

@@ -1,0 +1,141 @@
+"""Searching an archive by QIDO-RS, through `dicomweb_client` (PS3.18 section 10.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any
+
+from dicomweb_client import DICOMwebClient
+
+from models.errors import PacsFailed
+from models.uids import SopUid, StudyUid
+from services.pacs.http import Http
+
+PAGE = 1000
+"""Results asked for at once; a server may send fewer."""
+LISTED = 1_000_000
+"""The most results of one search; a server that never ends its list is none."""
+URGENT = frozenset({"STAT", "HIGH"})
+"""Of the terms STAT, HIGH, ROUTINE, MEDIUM, LOW."""
+PRIORITIES = ("00401003", "0032000C")
+"""Requested Procedure Priority (PS3.3 table C.4-11); Study Priority ID, retired, with HIGH, MED, LOW."""
+
+Row = dict[str, str]
+STUDY_UID, SERIES_UID, SOP_UID = "0020000D", "0020000E", "00080018"
+MODALITY, PATIENT_ID, ISSUER, INSTANCES = "00080060", "00100020", "00100021", "00201208"
+
+
+class Searches:
+    """The searches of one archive.
+
+    Parameters
+    ----------
+    http
+        The connection; its address is the DICOMweb root.
+    """
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+        self._client = DICOMwebClient(http.url, session=http.session, timeout=http.deadline_seconds)
+        self._client.set_http_retry_params(retry=False)  # `Http` does; the client forgets lost connections
+        self._client.host = http.name  # it would leave the port out of the Host header
+
+    def studies(self, study_uid: StudyUid) -> list[Row]:
+        """Return a study as it lies, once per patient."""
+        rows = self._search(
+            self._client.search_for_studies,
+            (STUDY_UID, PATIENT_ID, ISSUER, INSTANCES),
+            search_filters={STUDY_UID: study_uid},
+        )
+        return [row for row in rows if row[STUDY_UID] == study_uid]
+
+    def instances(self, study_uid: StudyUid) -> list[Row]:
+        """Return the instances of a study."""
+        return self._search(
+            self._client.search_for_instances,
+            (SOP_UID, SERIES_UID, MODALITY),
+            study_instance_uid=study_uid,
+        )
+
+    def counted_since(self, day: date) -> dict[StudyUid, str]:
+        """Return how many instances are counted of each study made on a day or later, as it is written."""
+        rows = self._search(
+            self._client.search_for_studies,
+            (STUDY_UID, INSTANCES),
+            search_filters={"StudyDate": f"{day:%Y%m%d}-"},
+        )
+        counted: dict[StudyUid, str] = {}
+        for row in rows:  # one for each patient it lies under
+            uid = StudyUid(row[STUDY_UID])
+            counted[uid] = f"{counted[uid]}+{row[INSTANCES]}" if uid in counted else row[INSTANCES]
+        return counted
+
+    def places(self, sop_instance_uid: SopUid) -> list[str]:
+        """Return the path of each copy of an object below the DICOMweb root."""
+        rows = self._search(
+            self._client.search_for_instances,
+            (SOP_UID, SERIES_UID, STUDY_UID, PATIENT_ID),
+            search_filters={SOP_UID: sop_instance_uid},
+        )
+        return [
+            f"/studies/{row[STUDY_UID]}/series/{row[SERIES_UID]}/instances/{sop_instance_uid}"
+            for row in rows
+            if row[SOP_UID] == sop_instance_uid
+        ]
+
+    def holds(self, study_uid: StudyUid, sop_instance_uid: SopUid) -> bool:
+        """Tell whether an object of a study is listed."""
+        rows = self._search(
+            self._client.search_for_instances,
+            (SOP_UID,),
+            study_instance_uid=study_uid,
+            search_filters={SOP_UID: sop_instance_uid},
+        )
+        return any(row[SOP_UID] == sop_instance_uid for row in rows)
+
+    def urgent(self, study_uid: StudyUid) -> bool:
+        """Return whether the object that is listed first says so: the archive reads one file for it."""
+        rows = self._http.ask(
+            lambda: [
+                _row(found, PRIORITIES)
+                for found in self._client.search_for_instances(study_uid, limit=1, fields=PRIORITIES)
+            ]
+        )
+        return any(value.upper() in URGENT for row in rows for value in row.values())
+
+    def _search(self, search: Callable[..., Any], tags: Sequence[str], **given: Any) -> list[Row]:
+        """Return all results of a search, page by page: a server sends at most so many at once.
+
+        Parameters
+        ----------
+        search
+            A search of the client.
+        tags
+            What is wanted of each result. Results that differ in none of it are one: a server that knows
+            no pages sends the same ones again.
+        given
+            Further arguments of the search.
+        """
+        found: dict[tuple[str, ...], Row] = {}
+        offset = 0
+        while True:
+
+            def page(offset: int = offset) -> list[Row]:
+                answer = search(**given, fields=tags, limit=PAGE, offset=offset)
+                return [_row(result, tags) for result in answer]
+
+            rows = self._http.ask(page)
+            before = len(found)
+            if before > LISTED:
+                raise PacsFailed(f"The archive at {self._http.name} lists more than any archive holds of it.")
+            found.update((tuple(row.values()), row) for row in rows)
+            if len(found) == before:
+                return list(found.values())
+            offset += len(rows)
+
+
+def _row(result: dict[str, Any], tags: Sequence[str]) -> Row:
+    """Return the first value of each element as text; empty where there is none."""
+    values = {tag: (result.get(tag, {}).get("Value") or [None])[0] for tag in tags}
+    return {tag: "" if value is None else str(value) for tag, value in values.items()}
