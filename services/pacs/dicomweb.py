@@ -1,6 +1,6 @@
 """Any DICOMweb server as an archive: QIDO-RS, WADO-RS, STOW-RS.
 
-Objects travel as the bytes they are: a client of a library would parse and write them anew, and what is stored
+Objects travel as the bytes they are: a library's client would parse and write them anew, and what is stored
 must be what was proven, what is read what was stored. Searches are another file, `services.pacs.qido`.
 Source: PS3.18 sections 10.4 (retrieve), 10.5 (store).
 """

@@ -20,10 +20,10 @@ from tests.support.scripted_archive import archive as scripted
 
 
 def port(archive: Archive, kind: str, limits: StudyLimits) -> DicomwebArchive:
-    web = Http(archive.dicomweb_url)
+    web = archive.http("/dicom-web")
     if kind == "dicomweb":
         return DicomwebArchive(web, limits)
-    return OrthancArchive(Http(archive.url), web, limits)
+    return OrthancArchive(archive.http(), web, limits)
 
 
 @pytest.mark.parametrize("kind", ["dicomweb", "orthanc"])
