@@ -23,7 +23,7 @@ FLAGS = (
     "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
 )  # fmt: skip
 SIZE = {"width": 1280, "height": 800}
-PATIENCE_MS = 30_000
+PATIENCE_MS = 150_000
 SETTLE_MS = 300
 """For what the viewer does after an answer and gives no sign of."""
 

@@ -57,7 +57,7 @@ def test_a_site_with_one_owner_starts_as_it_did():
     found = render(HOSPITAL, database__roles="false")
     users = set().union(*databases_of(found).values())
     assert users == {("organloop", "database-password")}
-    assert not re.search("OWNER|READER|WRITER", json.dumps([pod.spec for pod in pods(found)]))
+    assert not re.search("DATABASE_(OWNER|READER|WRITER)", json.dumps([pod.spec for pod in pods(found)]))
 
 
 def test_the_trial_s_database_makes_prefect_a_role_and_a_database_of_its_own(
