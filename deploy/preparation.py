@@ -102,12 +102,13 @@ def _take_in_starter(store: ReleaseStore, known: Releases, progress: Callable[[s
 
 def _renew_others(services: Services, progress: Callable[[str], None]) -> None:
     """Bring the program in the other version folders up to date; a damaged one is in nobody's way."""
-    from flows.serving.serve import write
+    from flows.serving.serve import take_out_unwritten, write
 
     incumbent = services.records.incumbent()
     for number in services.repository.versions():
         if number != incumbent:
             try:
-                write(services.releases.release(number), services)
+                write(services.releases.release(number), services, progress)
             except InvalidRelease as error:
                 progress(f"release {number} is left as it is: {error}")
+                take_out_unwritten(number, services.repository, services.records, progress)

@@ -20,6 +20,8 @@ REPOSITORY = Path("/models")
 REPOSITORY_FLAG = "--model-repository="
 SECRETS = Path("/run/secrets")
 """Where a container finds what is secret as files."""
+MODELS = re.compile(r"organ_segmenter|organ_window_\d+")
+"""The segmenter, and on a GPU server the ensemble of each release (`services.inference.gpu_windows`)."""
 SERVER = Path("/opt/tritonserver")
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_BYTES = 512 * 2**20
@@ -105,13 +107,17 @@ def clear(shared_memory: Path, prefix: str) -> None:
 
 
 def loading(repository: Path) -> list[str]:
-    """Return the flag that loads every model at the start; none where there is none."""
-    return ["--load-model=*"] if models(repository) else []
+    """Return the flags that load the models of releases at the start, and no others."""
+    return [f"--load-model={name}" for name in models(repository)]
 
 
 def models(repository: Path) -> list[str]:
-    """Return the models of a repository, by name."""
-    return sorted(folder.name for folder in repository.iterdir() if (folder / "config.pbtxt").is_file())
+    """Return the models of a repository that a caller asks, by name; they bring in what they need."""
+    return sorted(
+        folder.name
+        for folder in repository.iterdir()
+        if MODELS.fullmatch(folder.name) and (folder / "config.pbtxt").is_file()
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http
 import time
 from collections.abc import Iterator
 
@@ -60,6 +61,12 @@ def flows(access: Access | None) -> Iterator[Finding]:
                 online = [w for w in client.read_workers_for_work_pool(pool.name) if w.status == "ONLINE"]
                 yield polled(pool.name, len(online), paused=bool(pool.is_paused))
     except (httpx.HTTPError, PrefectException) as error:
+        answer = getattr(error, "response", None)
+        if answer is not None and answer.status_code == http.HTTPStatus.UNAUTHORIZED:
+            raise FlowsFailed(
+                f"the Prefect server at {access.url} refused the password: set PREFECT_API_AUTH_STRING to "
+                "its user:password"
+            ) from error
         raise FlowsFailed(f"the Prefect server at {access.url} failed ({type(error).__name__})") from error
 
 

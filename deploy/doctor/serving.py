@@ -44,18 +44,20 @@ def serving(services: Services) -> Iterator[Finding]:
         yield Finding("release", State.WARNING, f"{detail}: for demonstration only", "Not for clinical use.")
     else:
         yield Finding("release", State.GOOD, detail)
-    away = [why for endpoint in services.endpoints if (why := _away(endpoint, number))]
+    asked = [(endpoint, _away(endpoint, number)) for endpoint in services.endpoints]
+    away = [why for _, why in asked if why]
     for why in away:
         remedy = "`organloop up` loads it on one machine; in a cluster look at its log and delete its pod."
         yield Finding("segmenter", State.BAD, why, remedy)
     if len(away) == len(services.endpoints):
         return
-    versions = {one.server_version() for one in services.endpoints if isinstance(one, TritonSegmenter)}
+    there = [endpoint for endpoint, why in asked if not why]
+    versions = {one.server_version() for one in there if isinstance(one, TritonSegmenter)}
     for version in sorted(versions):
         yield from unsafe("Triton", version)
     profile = services.segmenter.profile(number)
-    there = f"{len(services.endpoints) - len(away)} of {len(services.endpoints)}"
-    yield Finding("segmenter", State.GOOD, f"release {number} is loaded on {there}: {profile}")
+    loaded = f"release {number} is loaded on {len(there)} of {len(asked)}"
+    yield Finding("segmenter", State.GOOD, f"{loaded}: {profile}")
     yield calibrated(profile, release.calibration.profile if release.calibration else None)
     volume = canary_volume(release.contract)
     started = time.perf_counter()

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
+from typing import NoReturn
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
@@ -36,9 +38,15 @@ async def run(flow_run_id: UUID) -> int:
     return (await run_forked(flow_run, configuration)).status_code
 
 
+def _end(number: int, _: object) -> NoReturn:
+    """End when asked to, as the first process of a container does not by itself; the run goes with it."""
+    sys.exit(128 + number)
+
+
 def main() -> None:
     """Run the flow run of this job."""
     os.umask(OWNER_ONLY)
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(asyncio.run(run(UUID(os.environ[RUN_VARIABLE]))))
 
 

@@ -18,6 +18,7 @@ from deploy.stack import local_process
 from deploy.stack.credentials import password_in
 from deploy.stack.local_process import LocalProcess, StartFailed
 from deploy.stack.local_server import LocalServer, answer_of
+from services.settings import SECRETS
 
 NO_PROXY = "http://127.0.0.1:9"
 """Where nothing listens."""
@@ -53,10 +54,18 @@ class Access:
     auth: str = field(repr=False)
 
     @classmethod
-    def from_environment(cls) -> Access | None:
-        """Return what the environment says; None where it names no server."""
-        url = os.environ.get("PREFECT_API_URL")
-        return cls(url, os.environ.get("PREFECT_API_AUTH_STRING", "")) if url else None
+    def from_environment(cls, secret: Path = SECRETS / "prefect_auth") -> Access | None:
+        """Return what the environment says; None where it names no server.
+
+        Parameters
+        ----------
+        secret
+            File of the password, where no variable has it: a command in a container of Compose.
+        """
+        url, auth = os.environ.get("PREFECT_API_URL"), os.environ.get("PREFECT_API_AUTH_STRING")
+        if auth is None:
+            auth = secret.read_text().strip() if secret.is_file() else ""
+        return cls(url, auth) if url else None
 
     @property
     def variables(self) -> dict[str, str]:

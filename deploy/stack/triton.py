@@ -14,6 +14,7 @@ import contextlib
 import os
 import shutil
 import signal
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,7 +160,7 @@ class TritonServer(LocalServer[TritonProcess]):
         It is not in the home, whose path may be longer than a socket's can be.
         """
         before = self._noted
-        if before is not None and before.socket and Path(before.socket).parent.is_dir():
+        if before is not None and before.socket and _is_ours_alone(Path(before.socket).parent):
             return Path(before.socket)
         return Path(tempfile.mkdtemp(prefix="organloop-triton-")) / "grpc"
 
@@ -211,6 +212,15 @@ class TritonServer(LocalServer[TritonProcess]):
     def _shared_memory_prefix(self) -> str:
         """Begin the names of this home's shared memory, so that no other server's is touched."""
         return f"organloop-{sha256_hex(str(self._home).encode())[:12]}-"
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    """Tell whether a folder is still the one that was made: gone from /tmp, anybody may make it anew."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and found.st_mode & 0o777 == 0o700
 
 
 def lives(url: str) -> bool:

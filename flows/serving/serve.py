@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 from flows.progress import Progress, silent
 from flows.serving.proof import prove_served
@@ -14,8 +13,8 @@ from models.errors import (
 )
 from models.release import Release, sha256_hex
 from services.inference.port import Endpoint
-from services.records.events.serving import IncumbentChanged, VersionWritten
-from services.records.port import Log, Releases
+from services.records.events.serving import IncumbentChanged, VersionTakenOut, VersionWritten
+from services.records.port import Log, Records, Releases
 from services.releases.store import ReleaseStore
 from services.triton.repository import TritonRepository
 from services.wiring import Services
@@ -69,6 +68,7 @@ def write(release: Release, services: Services, progress: Progress = silent) -> 
         from services.releases.exporter import export_release  # torch is loaded only when needed
 
         export_release(release, store, threads=services.settings.threads)
+    take_out_unwritten(release.number, services.repository, services.records, progress)
     services.repository.write_version(release, store)
     files = services.repository.digests(release.number)
     content = sha256_hex(json.dumps(files, sort_keys=True).encode())
@@ -100,7 +100,7 @@ def load(release: Release, services: Services, progress: Progress = silent) -> N
         missing = [number for number in kept if not endpoint.ready(number)]
         if missing:
             # All of them: what was changed since it was loaded, a load loads again.
-            _require_as_written(kept, services.repository, services.records)
+            _require_as_written(release, services.repository, services.records, progress)
             progress(f"loading version {', '.join(map(str, missing))}")
             _load(release, endpoint, services.repository, services.records)
             for number in missing:
@@ -121,24 +121,47 @@ def load(release: Release, services: Services, progress: Progress = silent) -> N
             raise
 
 
-def _require_as_written(numbers: Sequence[int], repository: TritonRepository, log: Log) -> None:
-    """Refuse to have a server run what no program of this home has written.
-
-    A version of which nothing is on record was written by a program that kept no such record, and `prepare`
-    has since written it anew.
+def _require_as_written(
+    release: Release, repository: TritonRepository, records: Records, progress: Progress
+) -> None:
+    """Have the repository hold nothing but what programs of this home have written.
 
     Raises
     ------
     InvalidRelease
-        If a version folder holds other files than were written once; the message names it.
+        If the release to be loaded, or the incumbent, is not as it was written: both are written before.
     """
-    for number in numbers:
-        written = [event.said.files for event in log.all(VersionWritten, release=number)]
-        if repository.digests(number) not in written:
+    for number in repository.versions():
+        if number not in (release.number, records.incumbent()):
+            take_out_unwritten(number, repository, records, progress)
+        elif not _is_as_written(number, repository, records):
             raise InvalidRelease(
-                f"version {number} in the model repository is not as it was written: nothing is loaded. Find "
-                f"out who changed {repository.versions_folder / str(number)}, delete it, and repeat"
+                f"version {number} in the model repository is not as it was written, and nothing is loaded: "
+                f"find out who changed {repository.versions_folder / str(number)}, then `organloop prepare`"
             )
+
+
+def take_out_unwritten(number: int, repository: TritonRepository, log: Log, progress: Progress) -> None:
+    """Take out a version that holds other files than any on record as written; what it held is on record.
+
+    One whose writer was killed before it could say so goes too; who needs it writes it anew.
+
+    Raises
+    ------
+    StorageFailed
+        If the folder cannot be removed.
+    """
+    if number not in repository.versions() or _is_as_written(number, repository, log):
+        return
+    progress(f"version {number} in the model repository is not as it was written: it is taken out")
+    files = repository.digests(number)
+    log.record(VersionTakenOut(release=number, files=files), who="serve")
+    repository.remove_version(number)
+
+
+def _is_as_written(number: int, repository: TritonRepository, log: Log) -> bool:
+    files = repository.digests(number)
+    return any(event.said.files == files for event in log.all(VersionWritten, release=number))
 
 
 def _load(release: Release, endpoint: Endpoint, repository: TritonRepository, log: Log) -> None:

@@ -219,17 +219,21 @@ def test_the_gateway_keeps_nine_tenths_of_its_volume_and_then_takes_no_more():
         rendered = render(MINIMAL, gateway__storage__size=size)
         orthanc = json.loads(of_kind(rendered, "ConfigMap")["organloop-gateway"]["data"]["orthanc.json"])
         assert (orthanc["MaximumStorageSize"], orthanc["MaximumStorageMode"]) == (megabytes, "Reject")
+    enlarged = render(MINIMAL, gateway__storage__limit="900Gi")  # a StatefulSet's claim keeps its size
+    orthanc = json.loads(of_kind(enlarged, "ConfigMap")["organloop-gateway"]["data"]["orthanc.json"])
+    assert orthanc["MaximumStorageSize"] == 900 * 1024
 
 
 def test_who_may_send_may_store_and_echo_and_query_only_where_the_values_say_so():
-    rendered = render(HOSPITAL, gateway__modalities__pacs__mayQuery="true")
+    given = {"gateway__modalities__pacs__mayQuery": "true", "gateway__modalities__pacs__mayCommit": "true"}
+    rendered = render(HOSPITAL, **given)
     orthanc = json.loads(of_kind(rendered, "ConfigMap")["organloop-gateway"]["data"]["orthanc.json"])
     rights = {
         name: {right for right, given in one.items() if right.startswith("Allow") and given}
         for name, one in orthanc["DicomModalities"].items()
     }
-    sending = {"AllowEcho", "AllowStore"}
-    assert rights == {"ct-1": sending, "pacs": sending | {"AllowFind", "AllowGet", "AllowMove"}}
+    sending, commit = {"AllowEcho", "AllowStore"}, {"AllowStorageCommitment"}
+    assert rights == {"ct-1": sending, "pacs": sending | {"AllowFind", "AllowGet", "AllowMove"} | commit}
     every = {"Echo", "Store", "Find", "FindWorklist", "Get", "Move"}
     assert not any(orthanc[f"DicomAlwaysAllow{right}"] for right in every)
 

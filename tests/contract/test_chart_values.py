@@ -47,6 +47,7 @@ OTHERS = {
     "worker.replicas": 7,
     "worker.runsAtOnce": 7,
     "prefect.historyDays": 77,
+    "gateway.storage.limit": "7Gi",
 }
 """Another value, where it takes one of few or is rendered as something else."""
 PLACED = ("nodeSelector", "annotations", "modalities", "tolerations")

@@ -101,6 +101,16 @@ class VersionWritten(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VersionTakenOut(Event):
+    """A version held other files than any on record as written, and was taken out; SHA-256 by path."""
+
+    what: ClassVar[str] = "version-taken-out"
+
+    release: int
+    files: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Served(Event):
     """A server was asked about phantoms; `networks` is the SHA-256 of what it answers with."""
 

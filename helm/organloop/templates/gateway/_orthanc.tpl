@@ -38,7 +38,7 @@ DicomModalities:
     AllowGet: {{ $one.mayQuery | default false }}
     AllowMove: {{ $one.mayQuery | default false }}
     AllowFindWorklist: false
-    AllowStorageCommitment: false
+    AllowStorageCommitment: {{ $one.mayCommit | default false }}
 {{- else }} {}
 {{- end }}
 DicomTlsEnabled: {{ $g.dimse.tls }}
@@ -49,7 +49,7 @@ DicomTlsTrustedCertificates: /etc/organloop/tls/ca.crt
 DicomTlsRemoteCertificateRequired: true
 {{- end }}
 {{/* Nine tenths of its volume: full, it takes no more and says so. Nothing that is here makes room. */}}
-MaximumStorageSize: {{ div (mul (include "organloop.mebibytes" $g.storage.size) 9) 10 }}
+MaximumStorageSize: {{ if $g.storage.limit }}{{ include "organloop.mebibytes" $g.storage.limit }}{{ else }}{{ div (mul (include "organloop.mebibytes" $g.storage.size) 9) 10 }}{{ end }}
 MaximumStorageMode: Reject
 {{/* As deploy/stack/orthanc/archive.json. */}}
 DeflatedTransferSyntaxAccepted: false

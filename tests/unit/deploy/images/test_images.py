@@ -223,7 +223,7 @@ def test_the_segmenter_starts_empty_and_says_so_and_loads_what_is_there(tmp_path
     (models / "organ_segmenter").mkdir()
     (models / "organ_segmenter" / "config.pbtxt").touch()
     assert segmenter.check(models, server, tmp_path) == ()
-    assert segmenter.loading(models) == ["--load-model=*"]
+    assert segmenter.loading(models) == ["--load-model=organ_segmenter"]
 
 
 def test_the_segmenter_takes_another_repository_and_hands_on_the_rest():
