@@ -49,6 +49,7 @@ PYTHON
     ;;
 segmenter)
     without pip setuptools pytriton torch openvino_telemetry
+    python3 -c "import grpc, deploy.containers.segmenter_alive, deploy.containers.segmenter" || fail "no health check"
     python3 -c "import numpy, openvino, models.inference.windows, services.inference.engine as e
 assert numpy.__version__ < '2', numpy.__version__"
     rc=0
