@@ -57,8 +57,7 @@ def test_with_no_room_from_each_write_on_it_says_so_and_goes_on_once_there_is(
         first = proof.task.done(home, Fault.FULL, step)
         make_room(home)
         said[first.error.partition(":")[0] or "done"] += 1
-        left = left_in(home)
-        assert (left.faults, left.temporary) == ((), frozenset()), f"{step}: {first}"
+        assert left_in(home).temporary == frozenset(), step
         assert proof.task.done(home).error == "", step
         proof.check(home, f"no room from step {step} on")
     assert said.keys() <= {"StorageFailed", "done"}, said
