@@ -38,8 +38,6 @@ class Task:
         Of which each trial takes a copy.
     archive, held
         The archive, and what it holds before; None where none is asked.
-    prepare
-        Puts on record what other records than the home's must know before.
     """
 
     work: Work
@@ -47,7 +45,6 @@ class Task:
     home: Path
     archive: Archive | None = None
     held: frozenset[str] = frozenset()
-    prepare: Callable[[Records], object] = lambda _: None
 
     def with_settings(self, **said: Any) -> Task:
         """Return the same task of workers with other settings."""
@@ -87,7 +84,7 @@ def ingesting(folder: Path, archive: Archive) -> Task:
     assert memory is not None
     sent(memory.records)
     uid = str(dcmread(saved, stop_before_pixels=True).SOPInstanceUID)
-    return Task(works.ingests, (archive.named, uid), home, archive, held(archive), sent)
+    return Task(works.ingests, (archive.named, uid), home, archive, held(archive))
 
 
 def sent(records: Records) -> None:
