@@ -16,6 +16,7 @@ parts=(
     "npm|npm|getting the viewer"
     "/etc/ssl/certs/ca-certificates.crt|ca-certificates|getting the viewer"
     "chromium|chromium|the viewer in a browser"
+    "/usr/lib/*/faketime/libfaketimeMT.so.1|libfaketime|clocks that are wrong"
     "ip|iproute2|a network that hears who is called"
 )
 missing=()

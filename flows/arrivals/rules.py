@@ -199,9 +199,11 @@ def _runs_alone(arrival: Arrival) -> bool:
 
 
 def _not_before(arrival: Arrival, now: datetime) -> datetime:
-    if not arrival.interrupted:
+    """Return when it may start; where the clock was ahead when it was cut short, that hour is not waited."""
+    since = arrival.changed_at or now
+    if not arrival.interrupted or since > now + LONGEST_PAUSE:
         return now
-    return (arrival.changed_at or now) + min(timedelta(seconds=2**arrival.interrupted), LONGEST_PAUSE)
+    return since + min(timedelta(seconds=2**arrival.interrupted), LONGEST_PAUSE)
 
 
 def _set_aside(arrival: Arrival, state: ArrivalState, why: Refused) -> Arrival:

@@ -29,7 +29,7 @@ class SqlLeases(Transactions):
         """Take a lease that is free, has run out or is this holder's; None while it is another's."""
         with self._transaction() as session:
             row = session.get(LeaseRow, name)
-            if row is not None and row.holder not in (FREE, holder) and row.expires_at > _now(session):
+            if row is not None and row.holder not in (FREE, holder) and _holds(session, row, seconds):
                 return None
             return _give(session, row, name, holder, seconds)
 
@@ -75,6 +75,14 @@ def require(session: Session, lease: Lease) -> LeaseRow:
 def _held(session: Session, lease: Lease) -> LeaseRow | None:
     wanted = select(LeaseRow).filter_by(name=lease.name, holder=lease.holder, token=lease.token)
     return session.scalars(wanted).one_or_none()
+
+
+def _holds(session: Session, row: LeaseRow, seconds: float) -> bool:
+    """Tell whether a lease runs yet; one that runs for longer than anybody gets it is of a wrong clock.
+
+    The clock was ahead and was set right: nobody would get the lease until it is that late again.
+    """
+    return _now(session) < row.expires_at <= _until(session, seconds)
 
 
 def _give(session: Session, row: LeaseRow | None, name: str, holder: str, seconds: float) -> Lease:

@@ -272,7 +272,8 @@ class Leases(Protocol):
         holder
             Names one process or run, and no other; not empty.
         seconds
-            For so long, by the database's clock, nobody else gets it by `acquire`.
+            For so long, by the database's clock, nobody else gets it by `acquire`. Everybody asks for the
+            same time: a lease that runs for longer was given out while the clock was wrong, and is free.
         """
 
     def take_over(self, name: str, holder: str, seconds: float) -> Lease:

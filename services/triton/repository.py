@@ -24,11 +24,12 @@ import errno
 import hashlib
 import json
 import logging
+import marshal
 import os
-import py_compile
 import shutil
 import time
 import uuid
+from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
 from pathlib import Path
 
 from models.contract import SEGMENTER
@@ -236,12 +237,9 @@ class TritonRepository:
             if MODEL_FILE in files:
                 # Triton's Python would write this file at the first load, and restart the version
                 # at the next because it changed.
-                py_compile.compile(
-                    str(aside / MODEL_FILE),
-                    dfile=str(folder / MODEL_FILE),
-                    doraise=True,
-                    invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-                )
+                compiled = Path(cache_from_source(str(aside / MODEL_FILE)))
+                compiled.parent.mkdir()
+                write_flushed(compiled, _compiled(files[MODEL_FILE], folder / MODEL_FILE))
             folder.parent.mkdir(parents=True, exist_ok=True)
             if folder.exists() and not _holds(folder, files):  # another may have put it there meanwhile
                 self._take_out(folder)  # only now: a full disk costs nobody what is served
@@ -268,6 +266,16 @@ class TritonRepository:
         path, content = self.versions_folder / CONFIG_FILE, self.config.encode()
         if not path.is_file() or path.read_bytes() != content:
             replace(path, content)
+
+
+def _compiled(source: bytes, path: Path) -> bytes:
+    """Return what Python keeps of a module that it need not compare with its source, as in PEP 552.
+
+    `py_compile` writes that too, but on a full disk only as much as there is room for, and says nothing.
+    """
+    code = compile(source, str(path), "exec", dont_inherit=True)
+    unchecked = (1).to_bytes(4, "little")
+    return MAGIC_NUMBER + unchecked + source_hash(source) + marshal.dumps(code)
 
 
 def _holds(folder: Path, files: Part) -> bool:

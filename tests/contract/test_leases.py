@@ -17,6 +17,7 @@ AS_WRITER = True
 """On PostgreSQL the writer's rights are enough."""
 
 LONG = 3600.0
+HOUR, SHORT = 3600.0, 30.0
 RUN_OUT = 0.0
 """Seconds after which a lease has run out: at once."""
 
@@ -49,6 +50,13 @@ def test_a_lease_that_has_run_out_holds_until_somebody_takes_it(records):
         records.renew(mine, LONG)
     records.release(mine)  # is the other's still
     assert records.acquire("watch", "c", LONG) is None
+
+
+def test_a_lease_given_out_by_a_clock_that_was_ahead_keeps_nobody_out_for_longer(records):
+    """The clock was an hour ahead when the holder died, and is right again."""
+    records.acquire("watch", "a", HOUR + SHORT)
+    assert records.acquire("watch", "b", SHORT).token == 2
+    assert records.acquire("watch", "c", SHORT) is None
 
 
 def test_whoever_was_followed_neither_reads_nor_writes(records):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import py_compile
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from models.contract import SEGMENTER, VOLUME_INPUT
 from models.errors import InvalidRelease, StorageFailed
 from services.inference.engine import OpenVinoEngine, serving_profile
 from services.releases.store import ReleaseStore
+from services.triton import repository as repository_room
 from services.triton.answers import requested_outputs
 from services.triton.config import triton_config
 from services.triton.repository import TritonRepository
@@ -151,7 +153,7 @@ def test_of_two_who_write_a_version_at_once_neither_fails(
     """The other writes while this one has all but renamed: a new version first, then a newer program's."""
     release = publish_tiny(store, 1, SEEDS)
     other = TritonRepository(repository.folder, tmp_path / "model.py", threads=2)
-    compile_one, busy = py_compile.compile, []
+    compile_one, busy = repository_room._compiled, []
 
     def overtaken(*given, **named):
         if not busy:
@@ -159,7 +161,7 @@ def test_of_two_who_write_a_version_at_once_neither_fails(
             other.write_version(release, store)
         return compile_one(*given, **named)
 
-    monkeypatch.setattr(py_compile, "compile", overtaken)
+    monkeypatch.setattr(repository_room, "_compiled", overtaken)
     for program in ("MEANING = 42\n", "MEANING = 43\n"):
         (tmp_path / "model.py").write_text(program)
         busy.clear()
@@ -184,7 +186,31 @@ def test_a_release_without_export_gets_no_version(store: ReleaseStore, repositor
     assert repository.versions() == ()
 
 
-@pytest.mark.parametrize("writes_before_full", range(7))
+def test_a_program_that_was_compiled_by_half_is_no_version(
+    store: ReleaseStore, repository: TritonRepository, tmp_path: Path
+) -> None:
+    """Compiled, this program is larger than any other file of the version: only for that there is no room."""
+    release, program = publish_tiny(store, 7, SEEDS), tmp_path / "model.py"
+    program.write_text("f()\n" * 25_000)
+    whole = Path(py_compile.compile(str(program), cfile=str(tmp_path / "whole.pyc")) or "").stat().st_size
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (whole // 2, before[1]))
+    try:
+        with pytest.raises(StorageFailed, match="File too large"):
+            repository.write_version(release, store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert repository.versions() == ()
+    folder = repository.write_version(release, store)
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(
+        str(program), str(tmp_path / "as.pyc"), str(folder / "model.py"), invalidation_mode=mode
+    )
+    [compiled] = folder.rglob("*.pyc")
+    assert compiled.read_bytes() == (tmp_path / "as.pyc").read_bytes()
+
+
+@pytest.mark.parametrize("writes_before_full", range(8))
 def test_a_half_written_version_is_never_visible(
     store: ReleaseStore,
     repository: TritonRepository,

@@ -88,9 +88,9 @@ class GpuServer(TritonServer):
         if not config.exists() or config.read_text() != text:
             config.write_text(text)
 
-    def _command(self, backends: Path, grpc: int, web: int, metrics: int) -> list[str]:
+    def _command(self, backends: Path, socket: Path) -> list[str]:
         """Load all there is at the start, as the image's entrypoint does."""
-        command = super()._command(backends, grpc, web, metrics)
+        command = super()._command(backends, socket)
         return [*(word for word in command if not word.startswith("--load-model")), "--load-model=*"]
 
     def _variables(self) -> dict[str, str]:

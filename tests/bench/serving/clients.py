@@ -29,7 +29,7 @@ def on_the_wire(of: Material, url: str) -> dict[str, tuple[int, int]]:
     }
     windows = 0
     for name, transport in names.items():
-        with Relay(int(url.rpartition(":")[2])) as relay:
+        with Relay(url.removeprefix("unix:")) as relay:
             client = TritonSegmenter(relay.url, deadline_seconds=600, transport=transport)
             windows = len(client.segment(of.hu, 1).window_origin)
             client.close()

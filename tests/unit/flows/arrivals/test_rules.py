@@ -168,6 +168,12 @@ def test_what_was_cut_short_waits_longer_each_time_and_nothing_else_does():
     assert [names(startable(arrivals, 8, now)) for now in later] == [["a"], ["a", "b"], ["a", "b", "c"]]
 
 
+def test_what_was_cut_short_while_the_clock_was_an_hour_ahead_does_not_wait_for_that_hour():
+    an_hour_ahead = replace(waiting("a", interrupted=1), changed_at=NOON + timedelta(hours=1))
+    somewhat = replace(waiting("b", interrupted=1), changed_at=NOON + timedelta(seconds=5))  # two machines'
+    assert names(startable([an_hour_ahead, somewhat], 8, NOON)) == ["a"]
+
+
 def test_no_more_are_under_way_than_there_is_room_for():
     arrivals = [replace(waiting("a"), state=ArrivalState.SUBMITTED), waiting("b"), waiting("c")]
     assert names(startable(arrivals, 2, NOON)) == ["b"]
