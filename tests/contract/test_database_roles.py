@@ -142,7 +142,7 @@ def test_a_role_is_made_with_its_password_and_a_stranger_may_not_even_connect(si
 
 def test_metrics_are_made_as_the_reader_and_its_records_take_nothing_in(site: Site) -> None:
     with closing(open_records(site.url("reader_role"))) as records:
-        assert list(RecordsCollector(records, ()).collect())
+        assert list(RecordsCollector(records, (), ()).collect())
         with pytest.raises(StorageFailed, match="permission denied"):
             records.set_incumbent(9, approver="Dr B", reason="as a reader")
 
