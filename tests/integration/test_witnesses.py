@@ -228,7 +228,8 @@ def test_a_line_cut_short_is_not_told_and_spoils_no_other(tmp_path: Path, missin
 
 
 def test_a_file_of_any_name_is_its_owners_alone_and_is_on_record(records: SqlRecords, tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path / "home", witness_file=tmp_path / "w\udcfc.log")
+    kept = tmp_path / "w\udcfc.log"
+    settings = Settings(home=tmp_path / "home", witness_file=kept)
     before = os.umask(0)
     try:
         [told] = tell_witnesses(witnesses_of(settings), records, NOON).witnesses
@@ -236,7 +237,7 @@ def test_a_file_of_any_name_is_its_owners_alone_and_is_on_record(records: SqlRec
         os.umask(before)
     assert (told.witness, told.trouble) == ("file w\ufffd.log", "")
     assert [note.name for note in records.witness_notes()] == ["file w\ufffd.log"]
-    assert stat.S_IMODE(os.stat(settings.witness_file or "").st_mode) == 0o600
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert states(settings, records)[f"log, witness ({told.witness})"] is State.GOOD
 
 
