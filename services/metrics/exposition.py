@@ -107,13 +107,10 @@ class RecordsCollector(Collector):
         Of an empty log there is nothing to tell.
         """
         told = {note.name: note.told_at for note in self._records.witness_notes()}
-        since = {name: told.get(name) for name in self._witnesses}
-        if None in since.values():
-            began = next((line.at for line in self._records.lines(at_most=1)), None)
-            since = {name: at or began for name, at in since.items()}
         says = "Seconds since the witness was told the head of the log; never told: since the log began."
         family = GaugeMetricFamily("organloop_last_witness_seconds", says, labels=("witness",))
-        for name, at in since.items():
+        for name in self._witnesses:
+            at = told.get(name) or self._tally.began
             if at is not None:
                 family.add_metric((name,), (datetime.now(UTC) - at).total_seconds())
         yield family
