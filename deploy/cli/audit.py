@@ -51,7 +51,10 @@ def verify(
         parts = replace(parts, witnesses=witnesses_of(services.settings))
         document = run(parts, against, witnessed)
         faults, last = document.faults, _last(document)
-        older = (f"{document.older_rows} rows are older than digests: `organloop prepare` seals them",)
+        older = (
+            f"{document.older_rows} rows are older than digests, and of agreements no event speaks: "
+            "`organloop prepare` seals them as they are",
+        )
         said = older if document.older_rows else ()
         if not faults:
             return Outcome(document, (f"{document.events} events, all as recorded{last}", *said))

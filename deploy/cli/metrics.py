@@ -32,11 +32,11 @@ def metrics(
     from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
     from services.metrics.exposition import RecordsCollector
-    from services.wiring import connect
+    from services.wiring import connect, witnesses_of
 
     services = connect(Settings())
     registry = CollectorRegistry()
-    registry.register(RecordsCollector(services.records, services.endpoints))
+    registry.register(RecordsCollector(services.records, services.endpoints, witnesses_of(services.settings)))
     if once:
         sys.stdout.write(generate_latest(registry).decode())
         return

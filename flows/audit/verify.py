@@ -51,7 +51,8 @@ class Verified:
         What is not as it was recorded.
     older_rows
         Rows whose events, of versions without seals, name no digest. What those events say of them is so;
-        what they leave out cannot be compared. `organloop prepare` seals them as it finds them.
+        what they leave out cannot be compared. Agreements between readers they leave out altogether: any
+        without a digest counts here. `organloop prepare` seals them as it finds them.
     """
 
     events: int

@@ -1,6 +1,6 @@
 """The metrics as Prometheus reads them, made at each scrape from records and endpoints.
 
-No label holds anything of a patient: organs, flags, statuses, decisions and release numbers only.
+No label holds anything of a patient: organs, flags, statuses, decisions, release numbers and witnesses only.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from services.inference.port import Endpoint
 from services.metrics.tally import BUCKETS, Histogram, Tally
 from services.records.entries.arrivals import ArrivalState
 from services.records.port import Records
+from services.witnesses.port import Witness
 
 STRETCH = 5000
 """Lines of the log read at once: nobody else's transaction goes on meanwhile."""
@@ -35,11 +36,14 @@ class RecordsCollector(Collector):
         What happened.
     endpoints
         Every server the incumbent must be loaded on.
+    witnesses
+        Everyone who must hear of the log's head.
     """
 
-    def __init__(self, records: Records, endpoints: Iterable[Endpoint]) -> None:
+    def __init__(self, records: Records, endpoints: Iterable[Endpoint], witnesses: Iterable[Witness]) -> None:
         self._records = records
         self._endpoints = tuple(endpoints)
+        self._witnesses = tuple(one.name for one in witnesses)
         self._tally = Tally()
         self._counting = Lock()  # scrapes and probes come at the same time
 
@@ -98,9 +102,18 @@ class RecordsCollector(Collector):
         yield _gauge("watch_in_vain", "Whether the last watch came to nothing.", float(in_vain))
 
     def _witnessed(self) -> Iterator[Metric]:
-        told = [note.told_at for note in self._records.witness_notes()]
-        at = min((one for one in told if one is not None), default=None)
-        yield _age("last_witness_seconds", "Seconds since the witness was told that has waited longest.", at)
+        """Yield how long each witness of the settings has waited; one never told waits since the log began.
+
+        Of an empty log there is nothing to tell.
+        """
+        told = {note.name: note.told_at for note in self._records.witness_notes()}
+        says = "Seconds since the witness was told the head of the log; never told: since the log began."
+        family = GaugeMetricFamily("organloop_last_witness_seconds", says, labels=("witness",))
+        for name in self._witnesses:
+            at = told.get(name) or self._tally.began
+            if at is not None:
+                family.add_metric((name,), (datetime.now(UTC) - at).total_seconds())
+        yield family
 
     def _serving(self) -> Iterator[Metric]:
         incumbent = self._records.incumbent()

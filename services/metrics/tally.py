@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from models.gate.report import Decision
 from services.records.entries.log import Line
@@ -66,6 +67,8 @@ class Tally:
         How many have failed since.
     unreadable
         Lines that tell nothing of their kind; `audit verify` names them.
+    began
+        When the first line was written; None of an empty log.
     """
 
     number: int = 0
@@ -82,11 +85,12 @@ class Tally:
     last_backup: str | None = None
     backups_failed: int = 0
     unreadable: int = 0
+    began: datetime | None = None
 
     def add(self, lines: Iterable[Line]) -> None:
         """Count further lines of the log, in order; kinds that no metric is made of are passed over."""
         for line in lines:
-            self.number = line.number
+            self.number, self.began = line.number, self.began or line.at
             if line.what in _COUNTED:
                 try:
                     self._count(_COUNTED[line.what].from_payload(line.payload))

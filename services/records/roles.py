@@ -6,13 +6,14 @@ reads. The backup reads, and adds that it was taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError
 
 from models.errors import StorageFailed
 from services.records.database import connect, upgrade
@@ -23,7 +24,8 @@ CHANGED = frozenset({"arrivals", "feed", "incumbent", "leases", "releases", "wat
 """Tables in which the writer changes rows."""
 TAKEN_OUT = frozenset({"cases", "patients"})
 """Tables from which the writer takes rows: a patient who is erased."""
-REVISION = "alembic_version"
+OURS = (*Table.metadata.tables, "alembic_version")
+"""The project's tables; others may lie beside them."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def bring_up(owner: str, roles: Roles) -> None:
     """Bring the schema up to date as its owner, and give the roles their rights; safe to repeat.
 
     A role that is not there is made, with the password of its address, if the owner may make roles. One that
-    is there keeps its password.
+    cannot sign in with its address is given the password of it. Nobody else may connect to the database any
+    more whom its owner has not named (``GRANT CONNECT``); tables of others are left as they are.
 
     Parameters
     ----------
@@ -61,7 +64,8 @@ def bring_up(owner: str, roles: Roles) -> None:
     Raises
     ------
     StorageFailed
-        If the database cannot be reached or changed; or if a role is the owner's own, or not on PostgreSQL.
+        If the database cannot be reached or changed; if a role is the owner's own, or not on PostgreSQL; or
+        if a role cannot sign in and the owner may not change that.
     """
     engine = connect(owner)
     try:
@@ -69,8 +73,11 @@ def bring_up(owner: str, roles: Roles) -> None:
             upgrade(engine)
             if engine.dialect.name != "postgresql":
                 raise StorageFailed("ORGANLOOP_DATABASE_OWNER_URL is for PostgreSQL: SQLite knows no roles")
+            addresses = _addresses(make_url(owner), roles)
             with engine.begin() as connection:
-                _give_rights(connection, make_url(owner), roles)
+                _give_rights(connection, addresses)
+            for address in addresses.values():
+                _let_in(engine, address)
     finally:
         engine.dispose()
 
@@ -85,29 +92,45 @@ def may_rewrite(connection: Connection) -> bool:
     return bool(connection.execute(text(asked)).scalar_one())
 
 
-def _give_rights(connection: Connection, owner: URL, roles: Roles) -> None:
+def _addresses(owner: URL, roles: Roles) -> dict[str, URL]:
     named = {"writer": roles.writer, "reader": roles.reader, "backup": roles.backup}
     addresses = {kind: make_url(url) for kind, url in named.items() if url is not None}
     names = [str(address.username) for address in addresses.values()]
     if owner.username in names or len(set(names)) < len(names):
         raise StorageFailed(f"each role of the records needs a name of its own, none the owner's: {names}")
+    return addresses
+
+
+def _give_rights(connection: Connection, addresses: Mapping[str, URL]) -> None:
+    """Give rights on the project's own tables; what else lies in the schema is not ours to give."""
     database = str(connection.engine.url.database)
+    schema = str(connection.execute(text("SELECT current_schema()")).scalar_one())
     _run(connection, "REVOKE CONNECT ON DATABASE {} FROM PUBLIC", database)
-    _run(connection, "REVOKE CREATE ON SCHEMA {} FROM PUBLIC", "public")
+    _run(connection, "REVOKE CREATE ON SCHEMA {} FROM PUBLIC", schema)
+    sequences = _sequences(connection)
     for kind, address in addresses.items():
         role = str(address.username)
         _make(connection, role, address.password)
         _run(connection, "GRANT CONNECT ON DATABASE {} TO {}", database, role)
-        _run(connection, "GRANT USAGE ON SCHEMA {} TO {}", "public", role)
-        _run(connection, "REVOKE ALL ON ALL TABLES IN SCHEMA {} FROM {}", "public", role)
-        _run(connection, "GRANT SELECT ON ALL TABLES IN SCHEMA {} TO {}", "public", role)
-        _run(connection, "GRANT SELECT ON ALL SEQUENCES IN SCHEMA {} TO {}", "public", role)
+        _run(connection, "GRANT USAGE ON SCHEMA {} TO {}", schema, role)
+        for table in OURS:
+            _run(connection, "REVOKE ALL ON TABLE {} FROM {}", table, role)
+            _run(connection, "GRANT SELECT ON TABLE {} TO {}", table, role)
         for right, table in _rights(kind):
-            _run(connection, f"GRANT {right} ON {{}} TO {{}}", table, role)
-    for sequence in inspect(connection).get_sequence_names():
-        if roles.writer is not None:
-            writer = str(addresses["writer"].username)
-            _run(connection, "GRANT USAGE ON SEQUENCE {} TO {}", sequence, writer)
+            _run(connection, f"GRANT {right} ON TABLE {{}} TO {{}}", table, role)
+        may = "SELECT, USAGE" if kind == "writer" else "SELECT"
+        for sequence in sequences:
+            _run(connection, f"GRANT {may} ON SEQUENCE {{}} TO {{}}", sequence, role)
+
+
+def _sequences(connection: Connection) -> Sequence[str]:
+    """Return the names of the sequences that number the project's rows."""
+    asked = (
+        "SELECT relname FROM pg_class WHERE oid IN (SELECT pg_get_serial_sequence("
+        "format('%I.%I', table_schema, table_name), column_name)::regclass "
+        "FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = ANY(:ours))"
+    )
+    return connection.execute(text(asked), {"ours": list(OURS)}).scalars().all()
 
 
 def _rights(kind: str) -> Iterator[tuple[str, str]]:
@@ -124,18 +147,63 @@ def _rights(kind: str) -> Iterator[tuple[str, str]]:
             yield "DELETE", table
 
 
-def _make(connection: Connection, role: str, password: Any) -> None:
-    """Make a role that is not there; its password reaches the server's log as a digest at most."""
-    if connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :r"), {"r": role}).first():
+def _make(connection: Connection, role: str, password: str | None) -> None:
+    """Make a role that is not there."""
+    if not connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :r"), {"r": role}).first():
+        _with_password(connection, "CREATE ROLE {} LOGIN", role, password)
+
+
+def _let_in(owner: Engine, address: URL) -> None:
+    """See that a role can sign in with its address: where that was made anew, its password is too."""
+    refused = _refusal(address)
+    if refused is None:
+        return
+    role = str(address.username)
+    if address.password is not None:
+        try:
+            with owner.begin() as connection:
+                _with_password(connection, "ALTER ROLE {}", role, address.password)
+            refused = _refusal(address)
+        except DBAPIError as error:
+            refused = f"{refused}; {error.orig}"
+    if refused is not None:
+        raise StorageFailed(
+            f"the role {role} cannot sign in with its address ({refused}): give it the password there with "
+            f"ALTER ROLE {role} PASSWORD"
+        )
+
+
+def _refusal(address: URL) -> str | None:
+    """Return why nobody can sign in with an address; None where it lets in."""
+    engine = connect(address.render_as_string(hide_password=False))
+    try:
+        engine.connect().close()
+    except DBAPIError as error:
+        return str(error.orig).strip()
+    finally:
+        engine.dispose()
+    return None
+
+
+def _with_password(connection: Connection, statement: str, role: str, password: str | None) -> None:
+    """Make or change a role; its password reaches the server's log as a digest at most."""
+    if password is None:
+        _run(connection, statement, role)
         return
     driver: Any = connection.connection.driver_connection
-    word: sql.Composable = sql.SQL("")
-    if password is not None:
-        digest = driver.pgconn.encrypt_password(str(password).encode(), role.encode(), b"scram-sha-256")
-        word = sql.SQL(" PASSWORD {}").format(sql.Literal(digest.decode()))
-    driver.execute(sql.SQL("CREATE ROLE {} LOGIN").format(sql.Identifier(role)) + word)
+    digest = driver.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
+    _execute(connection, _named(statement, role) + sql.SQL(" PASSWORD {}").format(digest.decode()))
 
 
 def _run(connection: Connection, statement: str, *names: str) -> None:
+    _execute(connection, _named(statement, *names))
+
+
+def _named(statement: str, *names: str) -> sql.Composed:
+    return sql.SQL(statement).format(*map(sql.Identifier, names))
+
+
+def _execute(connection: Connection, statement: sql.Composed) -> None:
+    """Run a statement as it is: there may be percent signs in a name."""
     driver: Any = connection.connection.driver_connection
-    driver.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+    connection.exec_driver_sql(statement.as_string(driver), execution_options={"no_parameters": True})

@@ -1,7 +1,8 @@
 """Whether the rows that teach are what the log says: each by the digest that its last event names.
 
 Versions without seals wrote events that name no digest. Their rows are compared with what those events say,
-and counted as older, until `organloop prepare` seals them as it finds them.
+and counted as older, until `organloop prepare` seals them as it finds them. Of agreements between readers no
+such event speaks: where any came, an agreement without a digest counts as older, whoever wrote it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import select
+from sqlalchemy import Text, func, literal_column, select
+from sqlalchemy.orm import Session
 
 from services.records.chain import AuditFault
 from services.records.entries.log import GuardedRow, Line
@@ -23,7 +25,7 @@ from services.records.events.results import ResultRecorded
 from services.records.events.serving import IncumbentChanged, ReleaseStateChanged
 from services.records.guarded import guarded_rows, row_name
 from services.records.log import as_line, recorded
-from services.records.tables import CaseRow, EventRow, IncumbentRow, PatientRow, ReleaseRow
+from services.records.tables import CaseRow, EventRow, IncumbentRow, PatientRow, ReleaseRow, said
 from services.records.transactions import Transactions
 
 Said = tuple[object, ...]
@@ -39,7 +41,8 @@ class SealedRows:
     faults
         Rows that were changed, are missing, or that no event speaks of.
     older
-        Rows without a digest whose events name none; what those say of them is so.
+        Rows without a digest whose events name none; what those say of them is so. Agreements are among
+        them although no event speaks of them.
     """
 
     faults: tuple[AuditFault, ...] = ()
@@ -206,6 +209,8 @@ class SqlSeals(Transactions):
         """Seal the rows of older versions as they are; return how many were. What is a fault stays one."""
         names = [name for name, kind in kinds().items() if issubclass(kind, RowsChanged)]
         with self._transaction() as session:
+            if not _any_older(session, names):
+                return 0
             wanted = select(EventRow).where(EventRow.what.in_(names)).order_by(EventRow.number)
             events = _known(as_line(row) for row in session.scalars(wanted))
             older = sealed_rows(events, guarded_rows(session)).older
@@ -213,6 +218,17 @@ class SqlSeals(Transactions):
                 rows = {row.name: row.digest for row in older}
                 self._add_event(session, RowsSealed(rows=rows), who)
             return len(older)
+
+
+def _any_older(session: Session, names: Sequence[str]) -> bool:
+    """Tell whether an event without digests came after the last sealing; else there is nothing to seal."""
+    digests = literal_column(said("rows"), Text)
+    sealing = select(func.max(EventRow.number)).where(EventRow.what == RowsSealed.what, digests.is_not(None))
+    since = func.coalesce(sealing.scalar_subquery(), 0)
+    older = select(EventRow.number).where(
+        EventRow.number > since, EventRow.what.in_(names), digests.is_(None)
+    )
+    return session.scalars(older.limit(1)).first() is not None
 
 
 def _known(lines: Iterable[Line]) -> list[Recorded[Event]]:

@@ -65,8 +65,10 @@ class Transactions:
     ) -> None:
         """Write the next link of the chain; transactions follow one another, so there is one next.
 
-        What rows the event has changed, or taken out, it says by their digests.
+        What rows the event has changed, or taken out, it says by their digests. Its own digest is taken of
+        what the database keeps, not of what was told.
         """
+        who, key = storable((who, key))
         if key is not None and session.scalars(select(EventRow.number).filter_by(key=key)).first():
             return
         if isinstance(event, RowsChanged):
@@ -77,7 +79,7 @@ class Transactions:
             number=number + 1,
             at=self._now(),
             what=event.what,
-            who=storable(who),
+            who=who,
             payload=storable(event.payload()),
             key=key,
             previous=previous,

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from models.errors import WitnessFailed
+from models.words import storable
 from services.witnesses.port import Head, heads_in, words
 
 
@@ -26,21 +27,26 @@ class FileWitness:
     @property
     def name(self) -> str:
         """What it is called."""
-        return f"file {self.path.name}"
+        return storable(f"file {self.path.name}")
 
     def tell(self, head: Head, at: datetime) -> None:
-        """Add a line, flushed to the disk."""
+        """Add a line, flushed to the disk; one that a full volume cut short is ended first."""
         line = f"{at.isoformat()} {words(head)}\n".encode()
         try:
-            file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+            file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                os.write(file, line)
+                size = os.fstat(file).st_size
+                if size and os.pread(file, 1, size - 1) != b"\n":
+                    line = b"\n" + line
+                while line:  # what is written in part says why at the rest
+                    line = line[os.write(file, line) :]
                 os.fsync(file)
             finally:
                 os.close(file)
         except OSError as error:
             raise WitnessFailed(
-                f"the witness {self.path.name} cannot be written ({error.strerror}): is its volume there?"
+                f"the witness {self.path.name} cannot be written ({error.strerror}): is its volume there, "
+                "with room on it?"
             ) from error
 
     def remembered(self) -> tuple[Head, ...]:

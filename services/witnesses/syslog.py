@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from models.errors import WitnessFailed
+from models.words import storable
 from services.witnesses.port import Head, words
 
 LOG_AUDIT_NOTICE = 13 * 8 + 5
@@ -42,7 +43,7 @@ class SyslogWitness:
     @property
     def name(self) -> str:
         """What it is called."""
-        return f"syslog {self.host}:{self.port}"
+        return storable(f"syslog {self.host}:{self.port}")
 
     def tell(self, head: Head, at: datetime) -> None:
         """Send a message. Syslog knows no receipt: what is certain is that the receiver has the bytes."""

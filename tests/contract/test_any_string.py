@@ -18,10 +18,12 @@ from models.words import LONGEST, storable
 from services.cases.store import CaseStore
 from services.dicom.ct.provenance import acquisition_of, patient_of_image, site_of
 from services.dicom.seg.saving import _viewer, _words
+from services.records.chain import chain_faults
 from services.records.entries.arrivals import Arrival
 from services.records.entries.cases import Case, Purpose
 from services.records.entries.corrections import Answer, Correction, OpenQuestion
 from services.records.events.event import Event
+from services.records.events.operations import BackupFailed
 from services.records.log import recorded
 from services.records.seals import sealed_rows
 from services.records.store import SqlRecords, open_records
@@ -120,6 +122,8 @@ def test_what_a_person_says_in_any_words_is_kept_and_told_again_changes_nothing(
     for _ in range(2):
         records.record_acceptance("1.2", f"3.{number}", 1, ["liver"], text)
         records.set_incumbent(number + 1, approver=text, reason=text)
+        records.decline(number + 100_000, "a" * 64, approver=text, reason=text)
+        records.record(BackupFailed(why=text), who=text, key=f"{number}:{text}")
         records.erase_patient(f"erased {number}", who=text, reason=text)
         records.change_arrival(None, Arrival(f"4.{number}", f"4.{number}", detail=text))
         records.note_watch(text)
@@ -131,6 +135,7 @@ def test_what_was_kept_is_as_its_events_say(records: SqlRecords) -> None:
     events = [one for one in map(recorded, records.lines()) if one is not None]
     assert isinstance(events[0].said, Event)
     assert sealed_rows(events, records.guarded_rows()).faults == ()
+    assert chain_faults(records.lines()) == []
 
 
 @hard

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -26,7 +28,7 @@ from services.releases.store import ReleaseStore
 from services.settings import Settings
 from tests.contract.test_rows_sealed import fill
 from tests.support.log import lines
-from tests.support.postgresql import new_database
+from tests.support.postgresql import new_database, postgresql_at_work
 from tests.support.tiny_networks import publish_tiny
 
 HOW_TO_REWRITE = (
@@ -55,13 +57,17 @@ class Site:
         return make_url(self.owner).set(username=name).render_as_string(hide_password=False)
 
     def does(self, name: str, *statements: str) -> None:
-        engine = create_engine(self.url(name))
-        try:
-            with engine.begin() as connection:
-                for statement in statements:
-                    connection.execute(text(statement))
-        finally:
-            engine.dispose()
+        run(self.url(name), *statements)
+
+
+def run(url: str, *statements: str) -> None:
+    engine = create_engine(url)
+    try:
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.execute(text(statement))
+    finally:
+        engine.dispose()
 
 
 @pytest.fixture(scope="module")
@@ -76,25 +82,32 @@ def own_site(postgresql: str, tmp_path: Path) -> Site:
     return brought_up(postgresql, tmp_path)
 
 
-def brought_up(postgresql: str, folder: Path) -> Site:
+def brought_up(postgresql: str, folder: Path, *before: str) -> Site:
+    """Bring up a database of one's own, in which the owner has run some statements before."""
     owner = new_database(postgresql, f"roles_{sha256_hex(str(folder).encode())[:16]}")
-    named = make_url(owner)
-    urls = {
-        kind: named.set(username=f"{kind}_role", password="word").render_as_string(hide_password=False)
-        for kind in ("writer", "reader", "backup")
-    }
-    settings = Settings(
-        home=folder / "home",
-        database_url=urls["writer"],
-        database_owner_url=owner,
-        database_reader_url=urls["reader"],
-        database_backup_url=urls["backup"],
-    )
+    for statement in before:
+        run(owner, statement)
+    settings = settings_of(owner, folder / "home")
     bring_up(settings, lambda _: None)
     bring_up(settings, lambda _: None)  # told again, nothing changes
     with closing(open_records(settings.records_url)) as records:
         fill(records)
     return Site(owner, settings)
+
+
+def settings_of(owner: str, home: Path, password: str = "word") -> Settings:
+    urls = {
+        kind: make_url(owner).set(username=f"{kind}_role", password=password)
+        for kind in ("writer", "reader", "backup")
+    }
+    shown = {kind: url.render_as_string(hide_password=False) for kind, url in urls.items()}
+    return Settings(
+        home=home,
+        database_url=shown["writer"],
+        database_owner_url=SecretStr(owner),
+        database_reader_url=SecretStr(shown["reader"]),
+        database_backup_url=SecretStr(shown["backup"]),
+    )
 
 
 @pytest.mark.parametrize("name", ["writer_role", "reader_role", "backup_role"])
@@ -142,7 +155,7 @@ def test_a_role_is_made_with_its_password_and_a_stranger_may_not_even_connect(si
 
 def test_metrics_are_made_as_the_reader_and_its_records_take_nothing_in(site: Site) -> None:
     with closing(open_records(site.url("reader_role"))) as records:
-        assert list(RecordsCollector(records, ()).collect())
+        assert list(RecordsCollector(records, (), ()).collect())
         with pytest.raises(StorageFailed, match="permission denied"):
             records.set_incumbent(9, approver="Dr B", reason="as a reader")
 
@@ -171,6 +184,57 @@ def test_a_writer_before_the_owner_is_told_what_to_do(own_site: Site) -> None:
         open_records(own_site.settings.records_url)
     bring_up(own_site.settings, lambda _: None)
     open_records(own_site.settings.records_url).close()
+
+
+def test_tables_of_others_in_a_schema_of_any_name_are_given_to_no_role(
+    postgresql: str, tmp_path: Path
+) -> None:
+    site = brought_up(
+        postgresql,
+        tmp_path,
+        "CREATE SCHEMA clinic",
+        "DO $$ BEGIN "
+        "EXECUTE format('ALTER DATABASE %I SET search_path = clinic', current_database()); END $$",
+        "CREATE TABLE clinic.of_others (number serial)",
+    )
+    for role_name in ("writer_role", "reader_role", "backup_role"):
+        site.does(role_name, "SELECT * FROM clinic.events")
+        for statement in ("SELECT * FROM of_others", "SELECT last_value FROM of_others_number_seq"):
+            with pytest.raises(DBAPIError, match="permission denied"):
+                site.does(role_name, statement)
+
+
+@pytest.fixture(scope="module")
+def asks_for_passwords() -> Iterator[str]:
+    """A server that lets in two owners as they are, and all others by their passwords."""
+    with postgresql_at_work("local all organloop,plain trust\nlocal all all scram-sha-256\n") as server:
+        run(server % "postgres", "CREATE ROLE plain LOGIN")
+        yield server
+
+
+def test_a_password_that_was_made_anew_is_given_to_its_role(asks_for_passwords: str, tmp_path: Path) -> None:
+    site = brought_up(asks_for_passwords, tmp_path)
+    anew = settings_of(site.owner, site.settings.home, "made anew: 'ä\"")
+    bring_up(anew, lambda _: None)
+    run(anew.records_url, "SELECT * FROM events")
+    for url in (anew.database_reader_url, anew.database_backup_url):
+        assert url is not None
+        run(url.get_secret_value(), "SELECT * FROM events")
+    with pytest.raises(StorageFailed, match="password authentication failed"):
+        open_records(site.settings.records_url)
+
+
+def test_who_may_not_change_a_password_is_told_whose_does_not_fit(
+    asks_for_passwords: str, tmp_path: Path
+) -> None:
+    site = brought_up(asks_for_passwords, tmp_path)
+    own = f"roles_{sha256_hex(str(tmp_path).encode())[:16]}"
+    site.does("organloop", "GRANT organloop TO plain", f"ALTER DATABASE {own} OWNER TO plain")
+    plain = {"database_owner_url": SecretStr(site.url("plain"))}
+    bring_up(site.settings.model_copy(update=plain), lambda _: None)
+    another = settings_of(site.owner, site.settings.home, "another")
+    with pytest.raises(StorageFailed, match=r"the role writer_role cannot sign in .* ALTER ROLE writer_role"):
+        bring_up(another.model_copy(update=plain), lambda _: None)
 
 
 def test_one_name_for_two_roles_is_refused(site: Site) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Barrier, BrokenBarrierError
 from typing import Any
 
@@ -24,6 +25,9 @@ from services.records.events.gate import GateDecided
 from services.records.events.operations import BackupFailed, BackupTaken
 from services.records.events.results import BoundBroken, ResultDiffers, StudySegmented
 from services.records.store import SqlRecords, open_records
+from services.witnesses.file import FileWitness
+from services.witnesses.port import Witness
+from services.witnesses.syslog import SyslogWitness
 from tests.conftest import ROOT
 from tests.support.log import write_line
 from tests.support.waiting import GUARD_SECONDS
@@ -67,8 +71,8 @@ def decided(decision: str, records: SqlRecords) -> None:
     records.record(GateDecided(release=2, decision=decision), who="gate")
 
 
-def collector(records: SqlRecords, *servers: Server) -> RecordsCollector:
-    return RecordsCollector(records, servers)  # type: ignore[arg-type]
+def collector(records: SqlRecords, *servers: Server, witnesses: Iterable[Witness] = ()) -> RecordsCollector:
+    return RecordsCollector(records, servers, witnesses)  # type: ignore[arg-type]
 
 
 def test_a_study_counts_once_however_often_it_is_written(records: SqlRecords) -> None:
@@ -112,19 +116,35 @@ def test_what_waits_and_what_serves_is_told(records: SqlRecords) -> None:
     assert found["organloop_promotions_total", ()] == 1
 
 
-def test_how_long_a_witness_has_waited_and_what_the_archive_holds_instead_is_told(
-    records: SqlRecords,
-) -> None:
-    nobody = scraped(collector(records))
-    assert ("organloop_last_witness_seconds", ()) not in nobody
-    assert nobody["organloop_results_differ_total", ()] == 0
-    records.note_witness("file", 1, "d" * 64)
-    records.note_witness("syslog", 1, "d" * 64, "away")
+def test_what_the_archive_holds_instead_is_told(records: SqlRecords) -> None:
+    assert scraped(collector(records))["organloop_results_differ_total", ()] == 0
     differs = ResultDiffers(result="k", study_uid="1.2", release=1, sop_instance_uid="1.3")
     records.record(differs, who="test")
-    found = scraped(collector(records))
-    assert 0 <= found["organloop_last_witness_seconds", ()] < 60
-    assert found["organloop_results_differ_total", ()] == 1
+    assert scraped(collector(records))["organloop_results_differ_total", ()] == 1
+
+
+WITNESS_SECONDS = "organloop_last_witness_seconds"
+
+
+def test_how_long_each_witness_of_the_settings_has_waited_is_told(url: str, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    clock = iter([now - timedelta(hours=hours) for hours in (9, 2, 5)])
+    file, away = FileWitness(tmp_path / "w.log"), SyslogWitness("syslog.example")
+    with closing(open_records(url, clock=lambda: next(clock))) as records:
+        told = collector(records, witnesses=(file, away))
+        assert not [name for name, _ in scraped(told) if name == WITNESS_SECONDS], "nothing is to be told"
+        decided("refuse", records)
+        records.note_witness(file.name, 1, "d" * 64)
+        records.note_witness("file taken-out.log", 1, "d" * 64)
+        never_tried = scraped(told)
+        records.note_witness(away.name, 1, "d" * 64, "away")
+        found = scraped(told)
+    for one in (never_tried, found):
+        ages = {labels: hours for (name, labels), hours in one.items() if name == WITNESS_SECONDS}
+        assert ages == {
+            (file.name,): pytest.approx(2 * 3600, abs=60),
+            (away.name,): pytest.approx(9 * 3600, abs=60),
+        }
 
 
 def test_segmenters_that_are_away_are_asked_at_once(tmp_path: Any) -> None:

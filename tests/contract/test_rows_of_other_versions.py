@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from services.records.log import recorded
 from services.records.seals import SealedRows, sealed_rows
@@ -54,6 +55,37 @@ def test_what_an_older_version_changed_is_as_its_event_says_and_is_sealed_once(r
     assert look(records) == SealedRows()
     does(records, "UPDATE incumbent SET reason = 'another'")
     assert [one.what for one in look(records).faults] == ["incumbent:[1]"]
+
+
+@contextmanager
+def asked(records: SqlRecords) -> Iterator[list[str]]:
+    """Collect the questions that the database is asked."""
+    statements: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        statements.append(statement)
+
+    event.listen(records._engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        event.remove(records._engine, "before_cursor_execute", note)
+
+
+def test_rows_are_read_for_sealing_only_after_an_older_version(records: SqlRecords) -> None:
+    for older, sealed in ((False, 0), (True, 1), (False, 0)):
+        if older:
+            promoted_by_an_older_version(records)
+        with asked(records) as statements:
+            assert records.seal_rows("organloop prepare") == sealed
+        assert any("FROM organ_ledgers" in one for one in map(" ".join, map(str.split, statements))) is older
+
+
+def test_an_agreement_without_a_digest_counts_as_older_whoever_wrote_it(records: SqlRecords) -> None:
+    promoted_by_an_older_version(records)
+    does(records, "INSERT INTO agreements (first, second, organ, dsc) VALUES ('1.5', '1.7', 'liver', 0.1)")
+    assert look(records).faults == ()
+    assert len(look(records).older) == 2
 
 
 def test_what_its_event_does_not_say_is_a_fault_and_is_never_sealed(records: SqlRecords) -> None:

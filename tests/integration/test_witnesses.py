@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 import shutil
 import socket
 import ssl
+import stat
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +28,7 @@ from services.records.chain import FIRST, link
 from services.records.store import SqlRecords, open_records
 from services.settings import Settings
 from services.wiring import witnesses_of
+from services.witnesses.file import FileWitness
 from services.witnesses.port import Head, heads_in
 from services.witnesses.syslog import LOG_AUDIT_NOTICE
 from tests.integration.test_case_verbs import organloop
@@ -196,6 +200,45 @@ def test_a_file_is_only_added_to(records: SqlRecords, tmp_path: Path) -> None:
         file.tell(Head(number, f"{number:064x}"), NOON)
         assert (tmp_path / "w.log").read_bytes().startswith(before)
     assert file.remembered() == tuple(Head(number, f"{number:064x}") for number in (1, 2, 3))
+
+
+@contextmanager
+def room_in_files(octets: int) -> Iterator[None]:
+    """Have the kernel cut off what this process writes behind so many bytes of a file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("missing", [1, 5, 40])
+def test_a_line_cut_short_is_not_told_and_spoils_no_other(tmp_path: Path, missing: int) -> None:
+    file, heads = FileWitness(tmp_path / "w.log"), [Head(number, f"{number:064x}") for number in (1, 2, 3)]
+    file.tell(heads[0], NOON)
+    length = file.path.stat().st_size
+    with room_in_files(2 * length - missing), pytest.raises(WitnessFailed, match="with room on it"):
+        file.tell(heads[1], NOON)
+    assert file.path.stat().st_size == 2 * length - missing
+    file.tell(heads[2], NOON)
+    whole = [heads[1]] if missing == 1 else []  # but for its end
+    assert file.remembered() == (heads[0], *whole, heads[2])
+    assert len(file.path.read_text().splitlines()) == 3
+
+
+def test_a_file_of_any_name_is_its_owners_alone_and_is_on_record(records: SqlRecords, tmp_path: Path) -> None:
+    kept = tmp_path / "w\udcfc.log"
+    settings = Settings(home=tmp_path / "home", witness_file=kept)
+    before = os.umask(0)
+    try:
+        [told] = tell_witnesses(witnesses_of(settings), records, NOON).witnesses
+    finally:
+        os.umask(before)
+    assert (told.witness, told.trouble) == ("file w\ufffd.log", "")
+    assert [note.name for note in records.witness_notes()] == ["file w\ufffd.log"]
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert states(settings, records)[f"log, witness ({told.witness})"] is State.GOOD
 
 
 def states(settings: Settings, records: SqlRecords, now: datetime = NOON) -> dict[str, State]:

@@ -18,8 +18,11 @@ from services.records.database import connect
 
 
 @contextmanager
-def postgresql_at_work() -> Iterator[str]:
-    """Run a PostgreSQL on a socket in a folder of its own; its address, ``%s`` in place of a database."""
+def postgresql_at_work(who_may: str = "") -> Iterator[str]:
+    """Run a PostgreSQL on a socket in a folder of its own; its address, ``%s`` in place of a database.
+
+    It lets in everybody without a password, or as the lines say (pg_hba.conf).
+    """
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not binaries:
         pytest.skip("no PostgreSQL is installed (apt-get install postgresql)")
@@ -40,6 +43,8 @@ def postgresql_at_work() -> Iterator[str]:
     data = str(folder / "data")
     try:
         run("initdb", "-D", data, "-U", "organloop", "--auth=trust", "--no-sync")
+        if who_may:
+            (Path(data) / "pg_hba.conf").write_text(who_may)
         options = f"-k {folder} -c listen_addresses='' -c fsync=off"
         run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
         try:
