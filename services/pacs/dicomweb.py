@@ -25,7 +25,16 @@ from services.pacs.allowance import ORDINARY, Allowance, StudyLimits
 from services.pacs.http import Http
 from services.pacs.incoming import bring, fetching, write_object
 from services.pacs.port import ArchivedSeries, ArchivedStudy, DicomObject
-from services.pacs.qido import INSTANCES, ISSUER, MODALITY, PATIENT_ID, SERIES_UID, SOP_UID, Searches, place_of
+from services.pacs.qido import (
+    INSTANCES,
+    ISSUER,
+    MODALITY,
+    PATIENT_ID,
+    SERIES_UID,
+    SOP_UID,
+    Searches,
+    place_of,
+)
 from services.pacs.read_back import came_back
 
 STUDY_GONE = "study-gone"
@@ -303,6 +312,4 @@ def _named(item: DicomObject) -> Named:
         raise StorageFailed(f"{item.sop_instance_uid} is no DICOM object; nothing was sent.") from error
     if named.sop_instance_uid != item.sop_instance_uid:
         raise StorageFailed(f"{item.sop_instance_uid} names another object inside; nothing was sent.")
-    if not is_uid(named.study_uid) or not is_uid(named.series_uid):
-        raise StorageFailed(f"{item.sop_instance_uid} names no study and series; nothing was sent.")
     return named

@@ -90,7 +90,7 @@ def _tags(dataset: Dataset) -> list[int]:
 
 
 def _same_element(ours: DataElement, theirs: DataElement) -> bool:
-    """Compare values. Implicit VR does not say whether bytes are written one by one or in pairs (PS3.5 A.1)."""
+    """Compare values: implicit VR does not say whether bytes are written alone or in pairs (PS3.5 A.1)."""
     if isinstance(ours.value, Sequence) and isinstance(theirs.value, Sequence):
         return len(ours.value) == len(theirs.value) and all(map(_same, ours.value, theirs.value))
     if isinstance(ours.value, bytes) and isinstance(theirs.value, bytes):

@@ -34,7 +34,7 @@ def sent() -> bytes:
     liver = np.zeros((4, 16, 16), dtype=bool)
     liver[1:3, 3:9, 3:9] = True
     seg = plain_seg(series, {"Liver": liver}, series.volume.geometry)
-    seg.ReferencedInstanceSequence = [item(PurposeOfReferenceCodeSequence=[item()]) for _ in range(3_000)]
+    seg.ReferencedInstanceSequence = [item(PurposeOfReferenceCodeSequence=[item()]) for _ in range(6_000)]
     return encoded(written(seg), ExplicitVRLittleEndian, defined=True)
 
 
