@@ -30,8 +30,8 @@ IMAGES_BYTES, IMAGES_SECONDS, IMAGES_A_SECOND = 128 * MIB, 30, 25
 """Memory and processor time for the headers of a job. Ordinary ones take 2 milliseconds each."""
 
 SEG_BYTES, SEG_SECONDS = 768 * MIB, 300
-"""Memory and processor time for the header of a SEG. Items and reads are the verdict, not the time: 12,000
-frames take 9 s and 100 MB, the 50,000 that are allowed some 40 s and 430 MB, on one core of 2025."""
+"""Memory and processor time for the header of a SEG. Items and reads are the verdict, not the time: 72,000
+items take 9 s and 100 MiB, the 400,000 that are allowed 52 s and 560 MiB."""
 
 _INHERITED = ("LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE")
 """What Python starts by, and how it writes the names of files."""
