@@ -19,13 +19,22 @@ import requests
 from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed, StoredDiffers
 from models.series.verdict import Code
 from models.uids import SeriesUid, SopUid, StudyUid, is_uid
-from services.dicom.foreign.identifiers import named_in
+from services.dicom.foreign.identifiers import Named, named_in
 from services.pacs import multipart, stow
 from services.pacs.allowance import ORDINARY, Allowance, StudyLimits
 from services.pacs.http import Http
 from services.pacs.incoming import bring, fetching, write_object
 from services.pacs.port import ArchivedSeries, ArchivedStudy, DicomObject
-from services.pacs.qido import INSTANCES, ISSUER, MODALITY, PATIENT_ID, SERIES_UID, SOP_UID, Searches
+from services.pacs.qido import (
+    INSTANCES,
+    ISSUER,
+    MODALITY,
+    PATIENT_ID,
+    SERIES_UID,
+    SOP_UID,
+    Searches,
+    place_of,
+)
 from services.pacs.read_back import came_back
 
 STUDY_GONE = "study-gone"
@@ -138,7 +147,10 @@ class DicomwebArchive:
 
     def fetch_instance(self, sop_instance_uid: SopUid, into: Path) -> Path | None:
         """See `Archive.fetch_instance`; the file is named by the UID."""
-        found = self._locate(sop_instance_uid) if is_uid(sop_instance_uid) else []
+        return self._fetch_one(self._locate(sop_instance_uid), sop_instance_uid, into)
+
+    def _fetch_one(self, found: list[str], sop_instance_uid: SopUid, into: Path) -> Path | None:
+        """Write the one object that lies at a place to a file; see `Archive.fetch_instance`."""
         if len(found) > 1:
             raise Refused(
                 Code.MIXED_PATIENT,
@@ -163,9 +175,9 @@ class DicomwebArchive:
         What the archive holds under the same UID is left as it is. An object counts as stored once the
         archive lists it and gives it back as it was sent, also where it was there already.
         """
-        studies = [_study_of(item) for item in objects]
-        for number, (item, study_uid) in enumerate(zip(objects, studies, strict=True)):
-            reason = self._store_one(item, study_uid)
+        names = [_named(item) for item in objects]
+        for number, (item, named) in enumerate(zip(objects, names, strict=True)):
+            reason = self._store_one(item, named)
             if reason:
                 rest = "".join(f"; {other.sop_instance_uid}: not sent" for other in objects[number + 1 :])
                 raise StorageFailed(
@@ -173,13 +185,13 @@ class DicomwebArchive:
                 )
         return tuple(item.sop_instance_uid for item in objects)
 
-    def _store_one(self, item: DicomObject, study_uid: StudyUid) -> str | None:
+    def _store_one(self, item: DicomObject, named: Named) -> str | None:
         """Return why the archive does not hold an object in the end; None if it does."""
         reason, again = "", True
         unavailable: PacsUnavailable | None = None
         for pause in self._web.pauses():
             time.sleep(pause)
-            if self._holds_the_same(study_uid, item):  # also after no answer: it may lie there
+            if self._holds_the_same(item, named):  # also after no answer: it may lie there
                 return None
             if not again:  # accepted, and not listed yet
                 continue
@@ -191,7 +203,7 @@ class DicomwebArchive:
             unavailable, reason, again = None, outcome.reason or "", outcome.again
             if reason and not again:
                 return reason
-        if self._holds_the_same(study_uid, item):
+        if self._holds_the_same(item, named):
             return None
         if unavailable is not None:
             raise unavailable
@@ -227,7 +239,11 @@ class DicomwebArchive:
 
     def _locate(self, sop_instance_uid: SopUid) -> list[str]:
         """Return what names each copy of an object for `_fetch_object`."""
-        return self._searches.places(sop_instance_uid)
+        return self._searches.places(sop_instance_uid) if is_uid(sop_instance_uid) else []
+
+    def _where_stored(self, named: Named) -> list[str]:
+        """Return where an object of ours lies, once it is listed: asked of nothing but its study."""
+        return [place_of(named.study_uid, named.series_uid, named.sop_instance_uid)]
 
     def _fetch_object(self, place: str, sop_instance_uid: SopUid, folder: Path, allowance: Allowance) -> None:
         self._retrieve(place, folder, allowance)
@@ -248,22 +264,25 @@ class DicomwebArchive:
 
         self._web.stream(path, read, AS_STORED)
 
-    def _holds_the_same(self, study_uid: StudyUid, item: DicomObject) -> bool:
+    def _holds_the_same(self, item: DicomObject, named: Named) -> bool:
         """Tell whether the archive lists an object and gives it back.
 
         Raises
         ------
         StoredDiffers
             If another object lies under its UID.
+        PacsFailed
+            If the archive answered with an error, or what it gave back could not be compared.
         """
-        if not self._searches.holds(study_uid, item.sop_instance_uid):
+        series = self._searches.series_with(StudyUid(named.study_uid), item.sop_instance_uid)
+        if not series:
             return False
         try:
             with tempfile.TemporaryDirectory() as folder:
-                file = self.fetch_instance(item.sop_instance_uid, Path(folder))
-                if file is None:
+                file = self._fetch_one(self._where_stored(named), item.sop_instance_uid, Path(folder))
+                if file is None and series & {named.series_uid, ""}:
                     return False
-                same = came_back(item.content, file)
+                same = file is not None and came_back(item.content, file)
         except Refused:  # more than one lies under the UID
             same = False
         if not same:
@@ -285,12 +304,12 @@ def by_series(instances: Iterable[tuple[SeriesUid, str, SopUid]]) -> tuple[Archi
     return tuple(ArchivedSeries(uid, modalities[uid], tuple(sorted(members[uid]))) for uid in sorted(members))
 
 
-def _study_of(item: DicomObject) -> StudyUid:
-    """Return the StudyInstanceUID in an object that is to be stored."""
+def _named(item: DicomObject) -> Named:
+    """Return what an object that is to be stored says it is."""
     try:
         named = named_in(item.content)
     except Exception as error:  # pydicom fails in many ways
         raise StorageFailed(f"{item.sop_instance_uid} is no DICOM object; nothing was sent.") from error
     if named.sop_instance_uid != item.sop_instance_uid:
         raise StorageFailed(f"{item.sop_instance_uid} names another object inside; nothing was sent.")
-    return StudyUid(named.study_uid)
+    return named

@@ -174,7 +174,7 @@ class Http:
         ):
             return PacsUnavailable(f"{where} did not answer, or not to the end ({_kind(error)})."), True
         if isinstance(error, TooLargeAnswer | MemoryError):
-            return PacsFailed(f"{where} sent more than any answer can be, or sent it packed."), False
+            return PacsFailed(f"{where} was not read: {_too_large(error)}."), False
         if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
             return PacsFailed(f"{where} could not be asked: {error}"), False  # the file of certificates
         if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
@@ -187,6 +187,10 @@ class Http:
         if status in REFUSED_CREDENTIALS:
             return PacsFailed(f"{where} refused the user name or password (HTTP {status}).")
         return (PacsUnavailable if status in BUSY else PacsFailed)(f"{where} answered with HTTP {status}.")
+
+
+def _too_large(error: Exception) -> str:
+    return str(error) or "its answer takes more memory than there is: give the process more, and try again"
 
 
 def _kind(error: Exception) -> str:

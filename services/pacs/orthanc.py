@@ -12,6 +12,7 @@ from typing import Any
 import requests
 
 from models.uids import SeriesUid, SopUid, StudyUid, is_uid
+from services.dicom.foreign.identifiers import Named
 from services.pacs.allowance import ORDINARY, Allowance, StudyLimits
 from services.pacs.dicomweb import CHUNK_BYTES, DicomwebArchive, by_series
 from services.pacs.http import Http
@@ -132,6 +133,9 @@ class OrthancArchive(DicomwebArchive):
 
     def _locate(self, sop_instance_uid: SopUid) -> list[str]:
         return self._identifiers(sop_instance_uid, "Instance")
+
+    def _where_stored(self, named: Named) -> list[str]:
+        return self._locate(SopUid(named.sop_instance_uid))
 
     def _fetch_object(self, place: str, sop_instance_uid: SopUid, folder: Path, allowance: Allowance) -> None:
         def read(answer: requests.Response) -> None:

@@ -79,20 +79,20 @@ class Searches:
             search_filters={SOP_UID: sop_instance_uid},
         )
         return [
-            f"/studies/{row[STUDY_UID]}/series/{row[SERIES_UID]}/instances/{sop_instance_uid}"
+            place_of(row[STUDY_UID], row[SERIES_UID], sop_instance_uid)
             for row in rows
             if row[SOP_UID] == sop_instance_uid
         ]
 
-    def holds(self, study_uid: StudyUid, sop_instance_uid: SopUid) -> bool:
-        """Tell whether an object of a study is listed."""
+    def series_with(self, study_uid: StudyUid, sop_instance_uid: SopUid) -> set[str]:
+        """Return the series of a study in which an object is listed; empty text where none is said."""
         rows = self._search(
             self._client.search_for_instances,
-            (SOP_UID,),
+            (SOP_UID, SERIES_UID),
             study_instance_uid=study_uid,
             search_filters={SOP_UID: sop_instance_uid},
         )
-        return any(row[SOP_UID] == sop_instance_uid for row in rows)
+        return {row[SERIES_UID] for row in rows if row[SOP_UID] == sop_instance_uid}
 
     def urgent(self, study_uid: StudyUid) -> bool:
         """Return whether the object that is listed first says so: the archive reads one file for it."""
@@ -133,6 +133,11 @@ class Searches:
             if len(found) == before:
                 return list(found.values())
             offset += len(rows)
+
+
+def place_of(study_uid: str, series_uid: str, sop_instance_uid: str) -> str:
+    """Return the path of an object below the DICOMweb root (PS3.18 10.4.1)."""
+    return f"/studies/{study_uid}/series/{series_uid}/instances/{sop_instance_uid}"
 
 
 def _row(result: dict[str, Any], tags: Sequence[str]) -> Row:

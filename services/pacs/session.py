@@ -15,6 +15,15 @@ ANSWER_BYTES = 64 * 1024**2
 _PIECE_BYTES = 64 * 1024
 _AS_IT_IS = "identity"
 
+_PACKED = (
+    "its answer came packed, though nothing packed was asked for. A proxy before it may compress whatever "
+    "passes: have it honour Accept-Encoding, or not compress for this client"
+)
+_TOO_LARGE = (
+    f"its answer is over {ANSWER_BYTES // 1024**2} MiB, more than any list of a study. Ask the archive for "
+    "the same, and see what it sends"
+)
+
 
 class TooLargeAnswer(requests.RequestException):
     """An answer is packed, or larger than what is asked for can be."""
@@ -39,13 +48,13 @@ class BoundedSession(requests.Session):
         answer = super().send(request, stream=True, **given)
         if answer.headers.get("Content-Encoding", _AS_IT_IS).strip().lower() not in ("", _AS_IT_IS):
             answer.close()
-            raise TooLargeAnswer("the answer is packed, though nothing packed was asked for")
+            raise TooLargeAnswer(_PACKED)
         if not streamed:
             content = bytearray()
             with answer:
                 for piece in answer.iter_content(_PIECE_BYTES):
                     content += piece
                     if len(content) > ANSWER_BYTES:
-                        raise TooLargeAnswer("the answer is too large to be held")
+                        raise TooLargeAnswer(_TOO_LARGE)
             answer._content = bytes(content)
         return answer

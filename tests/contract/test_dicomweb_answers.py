@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed
+from models.errors import PacsFailed, PacsUnavailable, Refused, StorageFailed, StoredDiffers
 from services.pacs import multipart
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http
@@ -244,6 +244,33 @@ def test_an_answer_lost_on_the_way_back_does_not_store_twice(scripted: Any) -> N
     pacs.store([one])
     assert len(shelf.there) == 1
     assert sum(path.startswith("POST") for path in script.asked) == 1
+
+
+def test_what_was_stored_is_asked_of_its_study_alone(scripted: Any) -> None:
+    """Some archives refuse to search all they hold, and a copy in another study is no business of ours."""
+    [one] = ct_study(1)
+    shelf = Shelf([])
+
+    def answer(method: str, path: str, body: bytes) -> tuple[int, str, bytes]:
+        return (400, "", b"") if path.startswith("/dicom-web/instances") else shelf(method, path, body)
+
+    pacs, script = scripted(answer)
+    pacs.store([one])
+    place = f"/studies/{one.study_uid}/series/{one.series_uid}/instances/{one.sop_instance_uid}"
+    assert f"GET /dicom-web{place}" in script.asked
+
+
+def test_what_lies_in_another_series_of_the_study_under_the_uid_differs(scripted: Any) -> None:
+    [one] = ct_study(1)
+    elsewhere = Instance(one.sop_instance_uid, one.study_uid, "1.2.3", one.content)
+
+    def answer(method: str, path: str, _: bytes) -> tuple[int, str, bytes]:
+        return (200, JSON, rows([elsewhere])) if "?" in path else (404, "", b"")
+
+    pacs, script = scripted(answer)
+    with pytest.raises(StoredDiffers):
+        pacs.store([one])
+    assert not any(path.startswith("POST") for path in script.asked)
 
 
 def test_what_was_accepted_and_never_listed_is_not_stored(scripted: Any) -> None:

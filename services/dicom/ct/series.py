@@ -191,7 +191,7 @@ def _rehearsed(files: Sequence[ListedFile]) -> frozenset[Path]:
     try:
         return rehearse_images([file for file in files if file.state is not None])
     except TooLargeFile as error:
-        raise _too_much("To read the headers takes more than those of any study.") from error
+        raise _too_much(f"To read the headers takes more than those of any study: {error}.") from error
 
 
 def _too_much(detail: str) -> Refused:

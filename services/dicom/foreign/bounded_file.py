@@ -43,10 +43,12 @@ class Bounds:
         Bytes there are; what is wanted beyond is not there.
     pixels
         Whether the pixels are read too, and then bytes are bounded by the size alone.
+    file_bytes
+        Size of the file, deflated or not.
     """
 
-    def __init__(self, limits: Limits, size: int, *, pixels: bool = False) -> None:
-        self.size, self.reads, self.items = size, limits.reads, limits.items
+    def __init__(self, limits: Limits, size: int, *, pixels: bool = False, file_bytes: int = 0) -> None:
+        self.size, self.reads, self.items = size, limits.reads_in(file_bytes), limits.items_in(file_bytes)
         self.cut, self.pixels = False, pixels
         self.left = 2 * size + 1024 if pixels else limits.header_bytes  # pydicom reads some bytes again
         self.what = f"its header is larger than that of {limits.what}"
@@ -103,7 +105,8 @@ class BoundedFile(BufferedReader):
 
     def __init__(self, path: Path, limits: Limits, *, pixels: bool = False) -> None:
         super().__init__(FileIO(str(path)))
-        self.bounds = Bounds(limits, fstat(self.fileno()).st_size, pixels=pixels)
+        size = fstat(self.fileno()).st_size
+        self.bounds = Bounds(limits, size, pixels=pixels, file_bytes=size)
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read within the bounds."""
@@ -144,7 +147,7 @@ class InflatedFile:
         Where the deflated bytes begin.
     limits
         Of its kind.
-    pixels
+    pixels, file_bytes
         As of `Bounds`.
 
     Raises
@@ -157,11 +160,11 @@ class InflatedFile:
         On reading, if it ends too early.
     """
 
-    def __init__(self, file: BinaryIO, limits: Limits, *, pixels: bool = False) -> None:
+    def __init__(self, file: BinaryIO, limits: Limits, *, pixels: bool = False, file_bytes: int = 0) -> None:
         self._file, self._inflater = file, zlib.decompressobj(-zlib.MAX_WBITS)
         self._held, self._start, self._at = bytearray(), 0, 0
         self._limits = limits
-        self.bounds = Bounds(limits, limits.inflated_bytes, pixels=pixels)
+        self.bounds = Bounds(limits, limits.inflated_bytes, pixels=pixels, file_bytes=file_bytes)
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Read so many bytes, or all that is left."""

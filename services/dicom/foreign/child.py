@@ -73,18 +73,28 @@ def _read_image(file: ListedFile) -> None:
 
 
 def _read_seg(file: ListedFile) -> None:
-    touch(opened_object(file.path, SEG, file.state).header, SEG)
+    seg = opened_object(file.path, SEG, file.state)
+    touch(seg.header, SEG, seg.state.size)
 
 
-def touch(dataset: Dataset, limits: Limits) -> None:
+def touch(dataset: Dataset, limits: Limits, file_bytes: int = 0) -> None:
     """Parse every element at any depth; what was parsed is let go.
+
+    Parameters
+    ----------
+    dataset
+        A header.
+    limits
+        Of its kind.
+    file_bytes
+        Size of its file.
 
     Raises
     ------
     TooLargeFile
         If there are more items or reads than the limits, or sequences lie too deep in each other.
     """
-    bounds = Bounds(limits, limits.header_bytes)
+    bounds = Bounds(limits, limits.header_bytes, file_bytes=file_bytes)
 
     def value(raw: RawDataElement, data: dict[str, object], **given: Any) -> None:
         if data["VR"] != "SQ" or not raw.value:

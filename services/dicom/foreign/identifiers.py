@@ -19,7 +19,7 @@ from services.dicom.foreign.head import META_START, PREFIX, PREFIX_OFFSET, beyon
 from services.dicom.foreign.limits import HEAD_BYTES
 from services.dicom.foreign.listing import FileState, unchanged
 
-_SOP_CLASS_UID, _SOP_INSTANCE_UID, _STUDY_UID = 0x00080016, 0x00080018, 0x0020000D
+_SOP_CLASS_UID, _SOP_INSTANCE_UID, _STUDY_UID, _SERIES_UID = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 _MEDIA_SOP_CLASS_UID = 0x00020002
 
 
@@ -31,13 +31,14 @@ class Named:
     ----------
     sop_class_uid
         By the file meta information, else by the data set.
-    sop_instance_uid, study_uid
+    sop_instance_uid, study_uid, series_uid
         By the data set.
     """
 
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
     study_uid: str = ""
+    series_uid: str = ""
 
 
 def named_in(source: Path | bytes, listed: FileState | None = None, *, force: bool = False) -> Named:
@@ -75,6 +76,7 @@ def named_in(source: Path | bytes, listed: FileState | None = None, *, force: bo
         _text(meta, _MEDIA_SOP_CLASS_UID) or _text(found, _SOP_CLASS_UID),
         _text(found, _SOP_INSTANCE_UID),
         _text(found, _STUDY_UID),
+        _text(found, _SERIES_UID),
     )
 
 
@@ -86,14 +88,14 @@ def _read(head: bytes) -> tuple[Dataset, Dataset]:
         meta = read_dataset(memory, is_implicit_VR=False, is_little_endian=True, stop_when=beyond_file_meta)
         if _text(meta, 0x00020010) == DeflatedExplicitVRLittleEndian:
             plain = zlib.decompressobj(-zlib.MAX_WBITS).decompress(memory.read(), HEAD_BYTES)
-            return meta, read_dataset(BytesIO(plain), False, True, stop_when=_behind_study)
+            return meta, read_dataset(BytesIO(plain), False, True, stop_when=_behind_series)
     memory.seek(0)
-    found = read_partial(memory, _behind_study, force=True)
+    found = read_partial(memory, _behind_series, force=True)
     return found.file_meta, found
 
 
-def _behind_study(tag: BaseTag, vr: str | None, length: int) -> bool:
-    return tag > _STUDY_UID
+def _behind_series(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag > _SERIES_UID
 
 
 def _text(dataset: Dataset, tag: int) -> str:

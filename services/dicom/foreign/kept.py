@@ -12,6 +12,7 @@ from functools import cache
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 from services.dicom.foreign.bounded_file import TooLargeFile
 from services.dicom.foreign.limits import DEEPEST, KEPT_BYTES, KEPT_OBJECTS
@@ -73,12 +74,14 @@ def keep_what_is_needed(header: Dataset) -> None:
             del header[tag]
             if tag == _MODALITY_LUT:
                 header.add_new(tag, "SQ", [])
-    if weight_of(header).exceeds(KEPT_OBJECTS, KEPT_BYTES):
+    if _bytes_as_read(header) > KEPT_BYTES or weight_of(header).exceeds(KEPT_OBJECTS, KEPT_BYTES):
         raise TooLargeFile("more is kept of its header than of any CT image's")
 
 
 def weight_of(header: Dataset, depth: int = 0) -> Weight:
-    """Return what a header weighs; of a sequence that was not parsed, what it may become.
+    """Return what a header weighs, however it is written: a sequence that lies there as bytes is parsed.
+
+    What is longer than a header may be, or damaged, weighs what it may become.
 
     Raises
     ------
@@ -91,6 +94,8 @@ def weight_of(header: Dataset, depth: int = 0) -> Weight:
     below = Weight()
     for tag in header.keys():  # noqa: SIM118  # iterating a Dataset parses its elements
         element: object = header.get_item(tag, keep_deferred=True)
+        if isinstance(element, RawDataElement) and _is_sequence(element):
+            element = _parsed(header, tag, element)
         objects += 1
         if isinstance(element, RawDataElement):
             held += len(element.value or b"")
@@ -100,6 +105,22 @@ def weight_of(header: Dataset, depth: int = 0) -> Weight:
             for item in element.value or ():
                 below += Weight(1) + weight_of(item, depth + 1)
     return below + Weight(objects, held)
+
+
+def _parsed(header: Dataset, tag: BaseTag, element: RawDataElement) -> object:
+    if len(element.value or b"") <= KEPT_BYTES:
+        try:
+            return header[tag]
+        except MemoryError:
+            raise
+        except Exception:  # bytes of others: pydicom fails in many ways
+            return element
+    return element
+
+
+def _bytes_as_read(header: Dataset) -> int:
+    elements: list[object] = [header.get_item(tag, keep_deferred=True) for tag in header.keys()]  # noqa: SIM118
+    return sum(len(one.value or b"") for one in elements if isinstance(one, RawDataElement))
 
 
 @cache

@@ -76,7 +76,7 @@ class OpenedObject:
             source: Any = file
             if _is_deflated(self.header.file_meta):
                 _meta_in(file)
-                source = InflatedFile(file, self.limits, pixels=True)
+                source = InflatedFile(file, self.limits, pixels=True, file_bytes=self.state.size)
             with source.bounds.reading():
                 source.seek(self.pixels_at)
                 rest = read_dataset(source, is_implicit_VR=implicit, is_little_endian=little)
@@ -138,7 +138,7 @@ def opened_object(path: Path, limits: Limits, listed: FileState | None = None) -
             raise TooLargeFile(f"it is over {limits.file_bytes // MIB} MiB")
         meta = _meta_in(file)
         if _is_deflated(meta):
-            source: Any = InflatedFile(file, limits)
+            source: Any = InflatedFile(file, limits, file_bytes=state.size)
             with source.bounds.reading():
                 found = read_dataset(
                     source, is_implicit_VR=False, is_little_endian=True, stop_when=_at_pixels
@@ -167,7 +167,8 @@ def object_in(content: bytes) -> FileDataset:
     Exception
         What pydicom raises on bytes that are not DICOM.
     """
-    memory: Any = BoundedBytes(content, Bounds(SEG, len(content), pixels=True))
+    size = len(content)
+    memory: Any = BoundedBytes(content, Bounds(SEG, size, pixels=True, file_bytes=size))
     with memory.bounds.reading():
         if _is_deflated(_meta_in(memory)):
             raise InvalidDicomError("a deflated object is opened from its file")

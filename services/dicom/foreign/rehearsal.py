@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -22,14 +23,20 @@ from services.dicom.foreign.job import Job, Kind, Rehearsed
 from services.dicom.foreign.limits import MIB
 from services.dicom.foreign.listing import FileState, ListedFile
 
-IMAGES_BYTES, IMAGES_SECONDS, IMAGES_A_SECOND = 128 * MIB, 8, 50
-"""Memory and processor time for the headers of a source. Ordinary ones take 2 milliseconds each."""
+IMAGES_AT_ONCE = 1_000
+"""So many files are one job: what names them is small beside the memory that a job may take."""
 
-SEG_BYTES, SEG_SECONDS = 384 * MIB, 30
-"""Memory and processor time for the header of a SEG; that of the largest takes a third."""
+IMAGES_BYTES, IMAGES_SECONDS, IMAGES_A_SECOND = 128 * MIB, 30, 25
+"""Memory and processor time for the headers of a job. Ordinary ones take 2 milliseconds each."""
+
+SEG_BYTES, SEG_SECONDS = 768 * MIB, 300
+"""Memory and processor time for the header of a SEG. Items and reads are the verdict, not the time: 72,000
+items take 9 s and 100 MiB, the 400,000 that are allowed 52 s and 560 MiB."""
 
 _INHERITED = ("LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE")
 """What Python starts by, and how it writes the names of files."""
+_COMPLAINT_BYTES = 300
+"""So much of what a child complained of is said: no file is open where it can."""
 _PROGRAM = "services.dicom.foreign.child"
 _ROOT = Path(__file__).resolve().parents[3]
 _ENDED_BY_WHAT_IT_READ = frozenset(
@@ -43,15 +50,17 @@ def rehearse_images(files: list[ListedFile]) -> frozenset[Path]:
     Raises
     ------
     TooLargeFile
-        If all together take more memory or processor time than those of any study.
+        If they take more processor time than those of any study, or end the child in another way.
     ReadFailed
         If the child could not be started, or was ended from outside.
     """
-    if not files:
-        return frozenset()
-    seconds = IMAGES_SECONDS + len(files) // IMAGES_A_SECOND
-    too_large = _rehearse(Job.of(Kind.IMAGES, files, IMAGES_BYTES, seconds)).too_large
-    return frozenset(files[index].path for index in too_large)
+    too_large: set[Path] = set()
+    for first in range(0, len(files), IMAGES_AT_ONCE):
+        batch = files[first : first + IMAGES_AT_ONCE]
+        seconds = IMAGES_SECONDS + len(batch) // IMAGES_A_SECOND
+        found = _rehearse(Job.of(Kind.IMAGES, batch, IMAGES_BYTES, seconds)).too_large
+        too_large.update(batch[index].path for index in found)
+    return frozenset(too_large)
 
 
 def rehearse_seg(path: Path, state: FileState) -> None:
@@ -72,12 +81,13 @@ class _Child:
     """One child, for one job at a time."""
 
     def __init__(self) -> None:
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed at its end
         environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
         environment |= {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1"}
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", _PROGRAM],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._complaints,
                 cwd="/", env=environment,
             )  # fmt: skip
         except OSError as error:
@@ -102,13 +112,17 @@ class _Child:
             self._process.kill()
             self.end()
             raise
-        raise _failure(self.end())
+        status, complaint = self.end()
+        raise _failure(status, complaint, job.seconds)
 
-    def end(self) -> int:
-        """Wait for its end, and return its status."""
+    def end(self) -> tuple[int, str]:
+        """Wait for its end, and return its status and the last line of what it complained of."""
         with contextlib.suppress(BrokenPipeError):
             self._process.communicate()
-        return self._process.returncode
+        with self._complaints as complaints:
+            complaints.seek(max(complaints.seek(0, os.SEEK_END) - _COMPLAINT_BYTES, 0))
+            lines = complaints.read().decode(errors="replace").splitlines()
+        return self._process.returncode, lines[-1] if lines else ""
 
 
 _idle: dict[int, list[_Child]] = {}
@@ -128,11 +142,14 @@ def _rehearse(job: Job) -> Rehearsed:
     return rehearsed
 
 
-def _failure(status: int) -> TooLargeFile | ReadFailed:
-    """Return the error for a child that ended in a job."""
+def _failure(status: int, complaint: str, seconds: int) -> TooLargeFile | ReadFailed:
+    """Return the error for a child that ended in a job of so many seconds."""
+    if -status == signal.SIGXCPU:
+        return TooLargeFile(f"reading it takes more than {seconds} s of processor time")
     if -status in _ENDED_BY_WHAT_IT_READ:
-        return TooLargeFile("reading it takes more processor time than that of any study")
-    return ReadFailed(f"The process that reads files ended with status {status}: try again.")
+        return TooLargeFile(f"reading it ends the process ({signal.Signals(-status).name})")
+    why = f" ({complaint})" if complaint else ""
+    return ReadFailed(f"The process that reads files ended with status {status}{why}: try again.")
 
 
 @atexit.register

@@ -143,4 +143,4 @@ def _refusals() -> Iterator[None]:
 
 
 def _too_large(detail: str) -> Refused:
-    return Refused(SegCode.TOO_LARGE, detail, {"limit_items": SEG.items, "limit_bytes": SEG.file_bytes})
+    return Refused(SegCode.TOO_LARGE, detail, {"limit_items": SEG.most_items, "limit_bytes": SEG.file_bytes})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 from pathlib import Path
 
@@ -71,6 +72,38 @@ def test_a_child_that_somebody_ends_is_nobodys_fault(tmp_path: Path, sound: Path
     assert rehearsal._rehearse(job(sound)).too_large == ()
 
 
+def test_what_a_child_complained_of_is_said(tmp_path: Path) -> None:
+    child = rehearsal._Child()
+    broken = Job(Kind.SEG, ("a", "b"), (None,), 384 * MIB, 30)
+    with pytest.raises(ReadFailed, match=r"status 1 \(ValueError: .*\): try again"):
+        child.do(broken)
+
+
+def test_more_files_than_a_child_may_hold_the_names_of_are_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "IMAGES_BYTES", 8 * MIB)
+    rehearsal.end_children()
+    many = [ListedFile(tmp_path / f"{n:0200d}", None) for n in range(50_000)]
+    deep = written(tmp_path / "ct")[0]
+    plain(deep, nested(SEQUENCES["OtherPatientIDsSequence"], DEEPEST + 2))
+    assert rehearse_images([ListedFile.of(deep)]) == {deep}, "from now on the child is bounded"
+    assert rehearse_images([*many, ListedFile.of(deep)]) == {deep}
+    rehearsal.end_children()
+
+
+def test_a_large_file_is_allowed_more_items_than_a_small_one_that_inflates_to_them(tmp_path: Path) -> None:
+    """Of nine organs on 1,500 slices, every slice of every organ: eight items for each frame."""
+    items = 9 * 1500 * 8
+    small, large = written(tmp_path)[:2]
+    deflated(small, of_items(SEQUENCES["one of a SEG"], items))
+    plain(large, of_items(SEQUENCES["one of a SEG"], items))
+    rehearse_seg(large, FileState.of(large.stat()))
+    with pytest.raises(TooLargeFile):
+        rehearse_seg(small, FileState.of(small.stat()))
+    assert SEG.items_in(SEG.file_bytes) == SEG.most_items
+
+
 def test_a_child_has_no_secret_of_its_parents(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORGANLOOP_ARCHIVE_PASSWORD", "secret")
     child = rehearsal._Child()
@@ -103,7 +136,7 @@ def test_a_file_is_found_wherever_it_is_named_from(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("defined", [False, True], ids=["undefined length", "defined length"])
 def test_items_are_counted_where_they_are_parsed_late_too(tmp_path: Path, defined: bool) -> None:
     path = written(tmp_path)[0]
-    deflated(path, of_items(SEQUENCES["one of a SEG"], SEG.items + 10, defined=defined))
+    deflated(path, of_items(SEQUENCES["one of a SEG"], SEG.items + 10_000, defined=defined))
     with pytest.raises(TooLargeFile):
         rehearse_seg(path, FileState.of(path.stat()))
     if defined:
@@ -143,6 +176,18 @@ def test_more_than_a_little_of_one_header_is_not_kept(tmp_path: Path, defined: b
     assert opened(paths[0], pixels=False) is not None
     with pytest.raises(TooLargeFile):
         opened(paths[1], pixels=False)
+
+
+@pytest.mark.parametrize("defined", [False, True], ids=["undefined length", "defined length"])
+def test_how_long_the_values_in_a_sequence_are_does_not_make_objects_of_them(
+    tmp_path: Path, defined: bool
+) -> None:
+    """Of 20 kB in one value a header has one object more, however the length of its sequence is written."""
+    path = written(tmp_path)[0]
+    value = struct.pack("<HH2sH", 0x0010, 0x0020, b"LO", 20_000) + b"x" * 20_000
+    inside = struct.pack("<HHI", 0xFFFE, 0xE000, len(value)) + value
+    plain(path, of_items(SEQUENCES["OtherPatientIDsSequence"], 1, defined=defined, inside=inside))
+    assert opened(path, pixels=False) is not None
 
 
 def test_the_headers_of_a_source_are_bounded_together(
