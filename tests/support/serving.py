@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from deploy.stack.triton import TritonProcess, TritonServer
-from flows.serving.serve import write
 from services.inference.engine import InProcessSegmenter
+from services.records.events.serving import VersionWritten
 from services.releases.store import ReleaseStore
 from services.triton.client import TritonSegmenter
 from services.triton.repository import TritonRepository
@@ -58,9 +58,10 @@ def thrown_away(server: TritonServer) -> Iterator[TritonProcess]:
 
 
 def put_on_record(services: Services) -> None:
-    """Have a home's records know the versions in the repository that it was given."""
+    """Have a home's records know the versions in the repository that it was given, as they are."""
     for number in services.repository.versions():
-        write(services.releases.release(number), services)
+        written = VersionWritten(release=number, files=services.repository.digests(number))
+        services.records.record(written, who="test")
 
 
 @contextmanager
