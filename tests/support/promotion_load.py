@@ -17,7 +17,7 @@ from models.inference.segmentation import Segmentation
 from services.settings import Settings
 from services.wiring import Services, connect
 from tests.support.promotion import small_canary
-from tests.support.serving import Serving
+from tests.support.serving import Serving, put_on_record
 from tests.support.tiny_networks import noisy_body, publish_tiny
 
 HU = noisy_body((20, 22, 24))
@@ -121,6 +121,7 @@ def promoted_under_load(
     (home / "triton" / "repository").symlink_to(serving.repository.folder)
     (home / "releases").symlink_to(serving.store.folder)
     site = connect(Settings(home=home, triton_url=serving.triton.url))
+    put_on_record(site)
     site.records.set_incumbent(1, **WHO)
     for number in numbers:
         publish_tiny(serving.store, number, {"liver": 1, "spleen": 100 + number}, parent=1)
