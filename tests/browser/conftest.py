@@ -77,12 +77,14 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    """Run Chromium without a screen; only these tests live beside its event loop."""
+def browser(archive: Archive) -> Iterator[Browser]:
+    """Run Chromium without a screen, a reader signed in; only these tests live beside its event loop."""
     if not CHROMIUM.exists():
         pytest.skip("Chromium is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        reader = archive.reader
+        browser.new_context(http_credentials={"username": reader.user, "password": reader.password})
         yield browser
         browser.close()
 
@@ -94,19 +96,17 @@ def viewer_url(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> It
     except NotInstalled as error:
         pytest.skip(str(error))
     with ViewerServer(tmp_path_factory.mktemp("viewer")) as server:
-        yield server.start(archive.dicomweb_url, archive.reader).link(archive.reader)
+        yield server.start(archive.dicomweb_url, archive.reader).url
 
 
 @contextmanager
-def reading(browser: Browser, link: str, study: Study) -> Iterator[Viewer]:
-    """Open the study, which the archive holds, in a window of its own."""
-    page = browser.contexts[0].new_page() if browser.contexts else browser.new_context().new_page()
+def reading(browser: Browser, url: str, study: Study) -> Iterator[Viewer]:
+    """Open the study, which the archive holds, in a window of its own, signed in as the fixtures' reader."""
+    page = browser.contexts[0].new_page()
     asked: set[str] = set()
     page.on("request", lambda request: asked.add(request.url))
     try:
-        viewer = Viewer(page, link)
-        asked.remove(link)
-        url = page.evaluate("location.origin")
+        viewer = Viewer(page, url)
         viewer.open_study(study.ct.study_uid)
         yield viewer
         assert [one for one in sorted(asked) if not one.startswith((url, "blob:", "data:"))] == []

@@ -49,14 +49,13 @@ class Viewer:
     ----------
     page
         The browser's page.
-    link
-        The address that signs in, as `organloop status` prints it.
+    url
+        Where the viewer is served.
     """
 
-    def __init__(self, page: Page, link: str) -> None:
+    def __init__(self, page: Page, url: str) -> None:
         self.page = page
-        page.goto(link)
-        self._url = page.evaluate("location.origin")
+        self._url = url
         page.set_viewport_size(SIZE)  # type: ignore[arg-type]
         page.set_default_timeout(PATIENCE_MS)
 
