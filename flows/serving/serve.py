@@ -12,6 +12,7 @@ from models.errors import (
     ServingUnavailable,
 )
 from models.release import Release, sha256_hex
+from services.inference.engine import RELEASE_FILE
 from services.inference.port import Endpoint
 from services.records.events.serving import IncumbentChanged, VersionTakenOut, VersionWritten
 from services.records.port import Log, Records, Releases
@@ -68,9 +69,14 @@ def write(release: Release, services: Services, progress: Progress = silent) -> 
         from services.releases.exporter import export_release  # torch is loaded only when needed
 
         export_release(release, store, threads=services.settings.threads)
-    take_out_unwritten(release.number, services.repository, services.records, progress)
-    services.repository.write_version(release, store)
-    files = services.repository.digests(release.number)
+    # Another process may have written it just now, and has not said so yet. Of another release, it stays.
+    repository = services.repository
+    if not repository.is_as_written(release, store) and RELEASE_FILE not in repository.differing(
+        release, store
+    ):
+        take_out_unwritten(release.number, repository, services.records, progress)
+    repository.write_version(release, store)
+    files = repository.digests(release.number)
     content = sha256_hex(json.dumps(files, sort_keys=True).encode())
     services.records.record(
         VersionWritten(release=release.number, files=files),

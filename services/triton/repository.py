@@ -29,6 +29,7 @@ import os
 import shutil
 import time
 import uuid
+from collections.abc import Mapping
 from importlib.util import MAGIC_NUMBER, cache_from_source, source_hash
 from pathlib import Path
 
@@ -146,16 +147,27 @@ class TritonRepository:
                 )
             if other:
                 _log.warning("version %d is written anew, damaged: %s", release.number, ", ".join(other))
-        files = {MODEL_FILE: self._model.read_bytes(), **pinned}
-        if self._gpu is None:
-            exports = {name: sha256_hex(content) for name, content in pinned.items() if name != RELEASE_FILE}
-            files[EXPORTS_FILE] = json.dumps(exports, sort_keys=True, indent=1).encode()
+        files = self._files(pinned)
         if self._gpu is not None:
             for name, part in self._gpu.parts(release, store).items():
                 self._put(self.folder / name, part)
         self._write_config()
         self._put(version, files)  # there already with an older program: another folder, its parts stay
         return version
+
+    def is_as_written(self, release: Release, store: ReleaseStore) -> bool:
+        """Tell whether a version holds what this program writes of a release, and nothing else.
+
+        Raises
+        ------
+        InvalidRelease
+            If an export of the release is missing or damaged.
+        """
+        model = self.versions_folder / str(release.number) / MODEL_FILE
+        files = self._files(self._pinned(release, store))
+        compiled = Path(cache_from_source(str(model))).relative_to(model.parent).as_posix()
+        wanted = files | {compiled: _compiled(files[MODEL_FILE], model)}
+        return self.digests(release.number) == {name: sha256_hex(one) for name, one in wanted.items()}
 
     def differing(self, release: Release, store: ReleaseStore) -> tuple[str, ...]:
         """Return the files of a version that are not what the release pins; the program may be newer.
@@ -203,6 +215,14 @@ class TritonRepository:
                 for folder in self.folder.iterdir():
                     if is_part(folder.name) and folder.name not in kept:
                         self._take_out(folder)
+
+    def _files(self, pinned: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Return what a version folder holds, but what is compiled of it."""
+        files = {MODEL_FILE: self._model.read_bytes(), **pinned}
+        if self._gpu is None:
+            exports = {name: sha256_hex(content) for name, content in pinned.items() if name != RELEASE_FILE}
+            files[EXPORTS_FILE] = json.dumps(exports, sort_keys=True, indent=1).encode()
+        return files
 
     def _pinned(self, release: Release, store: ReleaseStore) -> dict[str, bytes]:
         if self._gpu is not None:

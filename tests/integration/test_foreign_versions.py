@@ -89,3 +89,28 @@ def test_before_each_start_of_a_server_the_repository_is_as_it_was_written(
     prepare(services.settings, str, starter=False)
     assert services.repository.digests(1) == before
     assert len(services.records.all(VersionTakenOut)) == 3, "nothing is taken out twice"
+
+
+def test_what_another_process_has_just_written_stays_though_it_is_not_on_record_yet(
+    site: tuple[Services, InProcessEndpoint],
+) -> None:
+    services, _ = site
+    candidate = publish_tiny(services.releases, NEXT, {"liver": 1, "spleen": 4})
+    folder = services.repository.write_version(candidate, services.releases)
+    before = folder.stat().st_ino
+    write(candidate, services)
+    assert folder.stat().st_ino == before
+    assert taken(services) == {}
+
+
+def test_another_release_under_the_number_stays_and_is_told(site: tuple[Services, InProcessEndpoint]) -> None:
+    """Of a second home on the same repository, or of one that was begun anew."""
+    services, _ = site
+    candidate = publish_tiny(services.releases, NEXT, {"liver": 1, "spleen": 4})
+    folder = services.repository.versions_folder / str(NEXT)
+    shutil.copytree(services.repository.versions_folder / str(KEPT), folder)
+    held = services.repository.digests(NEXT)
+    with pytest.raises(InvalidRelease, match=r"version 3 is there with another release\.json"):
+        write(candidate, services)
+    assert services.repository.digests(NEXT) == held
+    assert taken(services) == {}
