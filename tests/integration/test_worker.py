@@ -10,7 +10,11 @@ import pytest
 
 from deploy.stack import local_process
 from deploy.stack.local_process import LocalProcess, StartFailed
+from deploy.stack.prefect import Access
 from deploy.stack.worker import Worker
+
+
+OURS = Access("http://127.0.0.1:4200/api", "user:password")
 
 
 @pytest.fixture
@@ -27,12 +31,12 @@ def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
 
 def test_a_worker_is_left_alone_by_its_own_server_and_replaced_for_another(one: Worker) -> None:
     try:
-        one.start("http://127.0.0.1:4200/api")
+        one.start(OURS)
         first = one.process
         assert first is not None
-        one.start("http://127.0.0.1:4200/api")
+        one.start(OURS)
         assert one.process == first
-        one.start("http://127.0.0.1:4999/api")
+        one.start(Access("http://127.0.0.1:4999/api", OURS.auth))
         second = one.process
         assert second is not None
         assert second != first
@@ -44,11 +48,11 @@ def test_a_worker_is_left_alone_by_its_own_server_and_replaced_for_another(one: 
 
 def test_a_worker_of_an_older_program_is_replaced(one: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
-        one.start("http://127.0.0.1:4200/api")
+        one.start(OURS)
         first = one.process
         assert first is not None
         monkeypatch.setattr("deploy.stack.worker.code_digest", lambda _root: "of an updated program")
-        one.start("http://127.0.0.1:4200/api")
+        one.start(OURS)
         second = one.process
         assert second is not None
         assert second != first
@@ -59,7 +63,7 @@ def test_a_worker_of_an_older_program_is_replaced(one: Worker, monkeypatch: pyte
 
 def test_a_worker_that_ends_while_starting_is_not_waited_for_and_its_log_is_shown(tmp_path: Path) -> None:
     """It asks a server that is not there."""
-    nowhere, said = "http://127.0.0.1:9/api", []
+    nowhere, said = Access("http://127.0.0.1:9/api", ""), []
     worker = Worker(tmp_path)
     worker.start(nowhere)
     with pytest.raises(StartFailed, match=r"(?s)ended while starting\.\n.*Connection refused"):
