@@ -1,7 +1,11 @@
-"""The session of an archive's connection: no answer fills the memory, packed or not.
+"""The session of an archive's connection: no answer fills the memory, packed or not, or ends too early.
 
 A megabyte of gzip is a gigabyte. So nothing packed is asked for, or taken; an answer that is held in memory
 is read to a bound. One that is too large to be held is streamed, and whoever reads it counts.
+
+A connection that is lost within the head of an answer leaves fewer headers, and Python takes them for all.
+Without a length what then came, often nothing, would be the whole object (RFC 9112 6.3, 8): such an answer is
+taken only where it shows its end itself, as JSON and several parts do.
 """
 
 from __future__ import annotations
@@ -29,6 +33,10 @@ class TooLargeAnswer(requests.RequestException):
     """An answer is packed, or larger than what is asked for can be."""
 
 
+class UnknownLength(requests.ConnectionError):
+    """An answer says neither how long it is nor that it comes in chunks, and nothing in it shows its end."""
+
+
 class BoundedSession(requests.Session):
     """Reads no more of an answer than `ANSWER_BYTES`, and unpacks none."""
 
@@ -43,12 +51,17 @@ class BoundedSession(requests.Session):
         ------
         TooLargeAnswer
             If the answer is packed, or held and over the bound.
+        UnknownLength
+            If only the end of the connection ends it, and it is one object, or nothing.
         """
         streamed = bool(given.pop("stream", False))
         answer = super().send(request, stream=True, **given)
         if answer.headers.get("Content-Encoding", _AS_IT_IS).strip().lower() not in ("", _AS_IT_IS):
             answer.close()
             raise TooLargeAnswer(_PACKED)
+        if streamed and not _has_length(answer) and not _is_of_parts(answer):
+            answer.close()
+            raise UnknownLength
         if not streamed:
             content = bytearray()
             with answer:
@@ -56,5 +69,17 @@ class BoundedSession(requests.Session):
                     content += piece
                     if len(content) > ANSWER_BYTES:
                         raise TooLargeAnswer(_TOO_LARGE)
+            if not content and not _has_length(answer) and answer.status_code != requests.codes.no_content:
+                raise UnknownLength
             answer._content = bytes(content)
         return answer
+
+
+def _has_length(answer: requests.Response) -> bool:
+    """Tell whether an answer that is cut is seen to be."""
+    chunked = "chunked" in answer.headers.get("Transfer-Encoding", "").lower()
+    return chunked or answer.headers.get("Content-Length", "").strip().isdecimal()
+
+
+def _is_of_parts(answer: requests.Response) -> bool:
+    return answer.headers.get("Content-Type", "").lower().startswith("multipart/")

@@ -45,7 +45,9 @@ def scripted() -> Iterator[Callable[..., tuple[DicomwebArchive, Script]]]:
                 status, content_type, content = script.answer(self.command, self.path, body)
                 self.send_response(status)
                 self.send_header("Content-Type", content_type)
-                self.end_headers()  # no length: the end of the connection is the end of the answer
+                if not content_type.startswith("multipart"):  # whose own end is its end
+                    self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
                 self.wfile.write(content)
 
             do_GET = do_POST = handle_one  # noqa: N815

@@ -25,6 +25,7 @@ def archive(content: bytes, *, packed: bool = False, counted: int = 1) -> Iterat
             body = json.dumps(found).encode() if listed else content
             self.send_response(200)
             self.send_header("Content-Type", "application/dicom+json" if listed else "application/dicom")
+            self.send_header("Content-Length", str(len(body)))
             if packed and not listed:
                 self.send_header("Content-Encoding", "gzip")
             self.end_headers()
