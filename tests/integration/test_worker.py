@@ -13,7 +13,6 @@ from deploy.stack.local_process import LocalProcess, StartFailed
 from deploy.stack.prefect import Access
 from deploy.stack.worker import Worker
 
-
 OURS = Access("http://127.0.0.1:4200/api", "user:password")
 
 

@@ -41,6 +41,7 @@ class FaultyLine:
         self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._is_down = threading.Event()
         self.port: int = self._listener.getsockname()[1]
         self.cuts: Cuts = never
         self.slower = 1
@@ -60,12 +61,14 @@ class FaultyLine:
 
     def down(self) -> None:
         """Refuse who asks, and end what is open."""
+        self._is_down.set()
         _close(self._listener)
         for pair in list(self._pairs):
             self._end(*pair)
 
     def up(self) -> None:
         """Be there again under the same port."""
+        self._is_down.clear()
         self._listener = socket.create_server(("127.0.0.1", self.port))
         self._listen()
 
@@ -87,7 +90,7 @@ class FaultyLine:
         with contextlib.suppress(OSError):
             while piece := far.recv(1 << 20):
                 if self.slower > 1:
-                    time.sleep((time.monotonic() - asked.at) * (self.slower - 1))
+                    self._is_down.wait((time.monotonic() - asked.at) * (self.slower - 1))
                 if self.cuts(asked.piece, piece):
                     self.cut += 1
                     near.sendall(piece[: len(piece) // 2])

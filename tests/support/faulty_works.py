@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from flows.audit.files import Evidence
 from flows.audit.verify import verify
 from flows.corrections.ingest import ingest, memory_of
+from flows.corrections.report import Ingested
 from flows.promotion.promote import promote
 from flows.segmentation.segment import segment
 from flows.tuning.tune import tune
+from models.errors import OrganloopError
+from models.uids import SopUid
 from services.cases.store import CaseStore
 from services.records.store import open_records
 from services.records.tables import Table
@@ -38,6 +43,26 @@ def segments(home: Path, said: dict[str, Any], study_uid: str) -> None:
 def ingests(home: Path, said: dict[str, Any], seg_uid: str) -> None:
     """Take in a SEG of the archive that the settings name."""
     ingest(seg_uid, memory=memory_of(Settings(home=home, threads=THREADS, **said)))
+
+
+def ingests_in_run(home: Path, said: dict[str, Any], seg_uid: str, prefect: dict[str, str]) -> None:
+    """Take in a SEG as a worker does: in a run of the flow, of which a Prefect server is told."""
+    plain = {key: one.get_secret_value() if isinstance(one, SecretStr) else one for key, one in said.items()}
+    named = {f"ORGANLOOP_{key.upper()}": str(value) for key, value in plain.items()}
+    os.environ |= named | prefect | {"ORGANLOOP_HOME": str(home), "ORGANLOOP_THREADS": str(THREADS)}
+    from flows.corrections.flow import ingest_correction  # Prefect reads its settings as it is imported
+
+    try:
+        document = ingest_correction(SopUid(seg_uid))
+    except OrganloopError:
+        raise
+    except Exception as error:  # Prefect raises its own for a server that is away
+        raise RunLost(f"{type(error).__name__}: {error}") from error
+    assert isinstance(document, Ingested), document
+
+
+class RunLost(OrganloopError):
+    """A run that Prefect could not be told of."""
 
 
 def tunes(home: Path, said: dict[str, Any]) -> None:
