@@ -160,7 +160,8 @@ def accept(
 
     def verb() -> Outcome:
         from flows.cases.keep import accept as run
-        from services.dicom.ct.series import choose_series, read_series
+        from services.dicom.ct.chosen import choose_series
+        from services.dicom.ct.series import read_series
         from services.wiring import connect_in_process
 
         folder = Path(study)

@@ -32,7 +32,8 @@ from models.organs import ORGANS, organ
 from models.resampling import to_model_grid
 from models.tuning.document import TuningDocument
 from models.tuning.settings import Level, TuningSettings
-from services.dicom.ct.series import choose_series, load, read_series
+from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.series import load, read_series
 from services.inference.port import Segmenter
 from services.records.entries.cases import Purpose
 from services.releases.store import ReleaseStore

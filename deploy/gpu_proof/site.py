@@ -15,8 +15,9 @@ from flows.segmentation.segment import segment
 from models.corrections.ledger import INDEPENDENT
 from models.organs import organ
 from models.phantom.case import make_case
+from services.dicom.ct.chosen import choose_series
 from services.dicom.ct.phantom_series import write_phantom_series, write_truth
-from services.dicom.ct.series import choose_series, load, read_series
+from services.dicom.ct.series import load, read_series
 from services.records.entries.cases import Purpose
 from services.records.entries.releases import ReleaseState
 from services.releases.exporter import export_release

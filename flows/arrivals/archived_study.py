@@ -62,8 +62,8 @@ def version_of(study: ArchivedStudy) -> str:
 
 
 def ct_images(study: ArchivedStudy) -> list[SopUid]:
-    """Return the SOP Instance UIDs of a study's CT series, sorted."""
-    return sorted(uid for one in study.series if one.modality == "CT" for uid in one.sop_instance_uids)
+    """Return the SOP Instance UIDs of a study's CT images, sorted."""
+    return sorted(uid for one in study.ct_series() for uid in one.sop_instance_uids)
 
 
 def patient_fault(
@@ -123,7 +123,7 @@ def fetch(
     Returns
     -------
     tuple
-        The study as the archive lists it, and the files of its CT series, as they came. What else is in it,
+        The study as the archive lists it, and the files of its CT images, as they came. What else is in it,
         our own results too, must not change what is said of the images: a repeated step would make other
         objects.
 
@@ -176,9 +176,10 @@ def require_all_read(
     ReadFailed
         If an image is broken, or its file no image: here it is known to which series it belongs.
     """
-    read = {uid for one in readings for uid in (*_uids(one), *one.set_aside)}
+    aside = {each.sop_instance_uid for one in readings for each in one.set_aside}
+    read = aside.union(*map(_uids, readings))
     wanted = read if used is None else _uids(used)
-    for series in study.series:
+    for series in study.ct_series():
         listed = set(series.sop_instance_uids)
         if listed & wanted and listed - read:
             raise ReadFailed(

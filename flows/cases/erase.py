@@ -15,8 +15,9 @@ from models.uids import SopUid, StudyUid
 from services.cases.features import FeatureStore
 from services.cases.store import CaseStore
 from services.cases.training_runs import erase_runs
+from services.dicom.ct.chosen import choose_series
 from services.dicom.ct.provenance import patient_of, patient_of_image
-from services.dicom.ct.series import choose_series, load, read_series
+from services.dicom.ct.series import load, read_series
 from services.dicom.foreign.listing import read_failures
 from services.pacs.port import Archive, ArchivedStudy
 from services.records.entries.arrivals import ArrivalState
@@ -169,7 +170,7 @@ def _study_of(source: str, records: Records) -> StudyUid:
 
 def _archived_patient(study: ArchivedStudy, archive: Archive, work: Path) -> str | None:
     """Return the patient of one image of a study; the archive's list does not name the issuer."""
-    images = [uid for series in study.series if series.modality == "CT" for uid in series.sop_instance_uids]
+    images = [uid for series in study.ct_series() for uid in series.sop_instance_uids]
     if not images:
         return None
     with work_folder(work) as into:

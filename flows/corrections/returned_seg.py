@@ -223,10 +223,10 @@ class Finder:
         return review_regions(read_seg(path, placed.ct))
 
     def _fetched(self, study_uid: StudyUid) -> tuple[Path, list[ListedFile]]:
-        """Return the folder of a study fetched from the archive, and all files that it listed before."""
+        """Return the folder of a study fetched from the archive, and the images that it listed before."""
         listed = self._archive().study(study_uid)
         folder = self._archive().fetch_study(study_uid, self.into)
-        series = listed.series if listed else ()
+        series = listed.ct_series() if listed else ()
         names = [f"{uid}.dcm" for one in series for uid in one.sop_instance_uids]
         with read_failures():
             return folder, [ListedFile.of(folder / name) for name in names]

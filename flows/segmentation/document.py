@@ -56,6 +56,25 @@ class StrangeFact:
 
 
 @dataclass(frozen=True)
+class NotUsed:
+    """An object under the UID of the series that is none of its slices.
+
+    Parameters
+    ----------
+    sop_instance_uid
+        Its UID; of what is none, how many characters it has.
+    modality
+        What it is.
+    code
+        Why it was set aside: `not-ct`, `localizer-excluded`, or `duplicate-positions` for a copy.
+    """
+
+    sop_instance_uid: str
+    modality: str
+    code: str
+
+
+@dataclass(frozen=True)
 class Segmented:
     """The document of the `segment` verb.
 
@@ -67,6 +86,8 @@ class Segmented:
         Number of the release that answered.
     verdict, notes
         On the series, and what a reader is told of it.
+    set_aside
+        What else bears the UID of the series, and decided nothing.
     objects
         What was written.
     organs
@@ -86,6 +107,7 @@ class Segmented:
     release: int
     verdict: str
     notes: tuple[str, ...]
+    set_aside: tuple[NotUsed, ...]
     objects: tuple[WrittenObject, ...]
     organs: tuple[FoundOrgan, ...]
     audited: bool
@@ -102,16 +124,30 @@ def document_of(
     series: CTSeries,
     findings: StudyFindings,
     objects: tuple[ResultObject, ...],
+    set_aside: tuple[NotUsed, ...],
     out: Path | None,
     seconds: Mapping[str, float],
 ) -> Segmented:
-    """Return what is said of a study; `out` is the folder its objects were written to, if any."""
+    """Return what is said of a study.
+
+    Parameters
+    ----------
+    series, findings, objects
+        What was segmented, found and written.
+    set_aside
+        What else bears the UID of the series.
+    out
+        Folder the objects were written to, if any.
+    seconds
+        By step.
+    """
     return Segmented(
         study_uid=series.study_uid,
         series_uid=series.series_uid,
         release=findings.release,
         verdict=series.verdict.verdict,
         notes=tuple(series.verdict.notes),
+        set_aside=set_aside,
         objects=tuple(
             WrittenObject(one.kind, one.sop_instance_uid, None if out is None else str(out / one.file_name))
             for one in objects

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -24,7 +24,7 @@ from flows.arrivals.one_run import one_run
 from flows.calibration.random_audit import is_drawn, record_audit
 from flows.cases.kept_features import keep_features
 from flows.progress import Progress, silent
-from flows.segmentation.document import Segmented, document_of
+from flows.segmentation.document import NotUsed, Segmented, document_of
 from flows.serving.proof import prove_served
 from flows.serving.serve import incumbent
 from models.errors import Refused, StoredDiffers
@@ -33,13 +33,17 @@ from models.judgement.assess import assess
 from models.organs import CATALOGUE
 from models.release import Release
 from models.resampling import to_model_grid
+from models.series.terms import MODALITIES, term, uid_or_length
+from models.series.verdict import Code
 from models.uids import StudyUid
+from services.dicom.ct.chosen import choose_series
 from services.dicom.ct.provenance import site_of
-from services.dicom.ct.series import CTSeries, SeriesReading, choose_series, load, read_series
+from services.dicom.ct.series import CTSeries, SeriesReading, load, read_series
 from services.dicom.foreign.listing import ListedFile
 from services.dicom.identity import WRITER_VERSION
 from services.dicom.results.write import ResultObject, write_results
 from services.pacs.folder import FolderPacs
+from services.pacs.kinds import CT
 from services.pacs.port import Archive, ArchivedStudy
 from services.records.events.results import ResultDiffers, StudySegmented
 from services.records.port import Log, Records
@@ -77,6 +81,7 @@ class _Made:
     series: CTSeries
     findings: StudyFindings
     objects: tuple[ResultObject, ...]
+    set_aside: tuple[NotUsed, ...]
     key: str
 
     def record(self, records: Records) -> None:
@@ -238,7 +243,8 @@ def _make(
     with watch.step("read"):
         progress(f"reading {images if isinstance(images, Path) else f'{len(images)} CT images'}")
         readings = read_series(images, makes_identifiers=asked.makes_identifiers)
-        series = load(_chosen(readings, services.settings.series_rules, asked.archived))
+        chosen_series = _chosen(readings, services.settings.series_rules, asked.archived)
+        series = load(chosen_series)
         if asked.notes:
             said = replace(series.verdict, notes=(*series.verdict.notes, *asked.notes))
             series = replace(series, verdict=said)
@@ -278,7 +284,17 @@ def _make(
             written_at=written_at,
             settings_digest=settings,
         )
-    return _Made(series, findings, objects, key)
+    return _Made(series, findings, objects, tuple(_not_used(chosen_series, asked.archived)), key)
+
+
+def _not_used(reading: SeriesReading, archived: ArchivedStudy | None) -> Iterator[NotUsed]:
+    """Yield what bears the UID of a series and was not used; of an archived one, others were not fetched."""
+    for one in reading.set_aside:
+        yield NotUsed(uid_or_length(one.sop_instance_uid), one.modality, one.code)
+    for series in archived.series if archived else ():
+        if series.series_uid == reading.series_uid and series.modality != CT:
+            for uid in series.sop_instance_uids:
+                yield NotUsed(uid_or_length(uid), term(series.modality, MODALITIES), Code.NOT_CT)
 
 
 def _chosen(
@@ -305,7 +321,7 @@ def _into_folder(made: _Made, out: Path, records: Records, watch: Stopwatch) -> 
 
 def _segmented(made: _Made, out: Path | None, log: Log, watch: Stopwatch) -> SegmentedStudy:
     seconds = watch.seconds()
-    document = document_of(made.series, made.findings, made.objects, out, seconds)
+    document = document_of(made.series, made.findings, made.objects, made.set_aside, out, seconds)
     made.record_cost(seconds, log)
     return SegmentedStudy(made.series, made.findings, made.objects, document)
 

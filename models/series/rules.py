@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from models.errors import Refused
-from models.series.slice_facts import CT_IMAGE_STORAGE, ENHANCED_CT_CLASSES, SliceFacts
+from models.series.slice_facts import CT_CLASSES, ENHANCED_CT_CLASSES, UID_FORM, SliceFacts
 from models.series.terms import MODALITIES, PHOTOMETRIC, RESCALE_TYPES, term, uid_or_length
 from models.series.verdict import Code
 
@@ -44,9 +44,6 @@ SAME_PIXEL_SPACING_MM = 1e-5
 MATRIX_LIMIT = 4096
 """The most rows, or columns, of a slice read; scanners go to 2048."""
 
-UID_FORM = re.compile(r"[0-9.]{1,64}")
-"""What an identifier may look like (PS3.5 9.1); leading zeros, which some write, do no harm."""
-
 VOLUME_LIMIT_BYTES = 2 * 1024**3
 """The largest volume read, as int16: 4096 slices of 512 x 512."""
 
@@ -55,8 +52,9 @@ def refuse_missing_uid(slices: Sequence[SliceFacts]) -> None:
     """Refuse a series in which an image lacks an identifier, or two different images share one.
 
     An identifier that is none (letters, over 64 characters) counts as missing: whatever refers to it
-    would not be valid either.
+    would not be valid either. To a localizer nothing refers.
     """
+    slices = [s for s in slices if not s.is_localizer] or slices
     names = ("sop_instance_uid", "sop_class_uid", "study_uid", "series_uid")
     lacking = {name: sum(not UID_FORM.fullmatch(getattr(s, name)) for s in slices) for name in names}
     lacking = {name: count for name, count in lacking.items() if count}
@@ -115,7 +113,7 @@ def refuse_not_ct(slices: Sequence[SliceFacts]) -> None:
     for s in slices:
         if s.modality != "CT":
             raise Refused(Code.NOT_CT, f"The modality is {term(s.modality, MODALITIES)}, not CT.")
-        if s.sop_class_uid not in (CT_IMAGE_STORAGE, *ENHANCED_CT_CLASSES):
+        if s.sop_class_uid not in CT_CLASSES:
             raise Refused(
                 Code.NOT_CT,
                 f"The SOP class is {uid_or_length(s.sop_class_uid)}, not CT Image Storage, though the "

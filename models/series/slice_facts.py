@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from models.uids import SeriesUid, SopUid, StudyUid
@@ -12,6 +13,11 @@ ENHANCED_CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2.2": "Legacy Converted Enhanced CT Image Storage",
 }
 """SOP classes of multi-frame CT, by UID (PS3.4 B.5)."""
+CT_CLASSES = frozenset((CT_IMAGE_STORAGE, *ENHANCED_CT_CLASSES))
+"""All SOP classes of CT images."""
+
+UID_FORM = re.compile(r"[0-9.]{1,64}")
+"""What an identifier may look like (PS3.5 9.1); leading zeros, which some write, do no harm."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +117,17 @@ class SliceFacts:
     pixels: PixelFormat
     lossy: bool
     burned_in: bool
+
+    @property
+    def may_be_ct(self) -> bool:
+        """Whether the object is, or may be, a CT image: by its SOP class, else by its modality.
+
+        What says that it is another object decides nothing about those that are CT images. What contradicts
+        itself, or does not say, is no such object.
+        """
+        if UID_FORM.fullmatch(self.sop_class_uid):
+            return self.sop_class_uid in CT_CLASSES
+        return self.modality in ("CT", "")
 
     @property
     def is_localizer(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -23,7 +24,8 @@ from services.dicom.foreign.identifiers import Named, named_in
 from services.pacs import multipart, stow
 from services.pacs.allowance import ORDINARY, Allowance, StudyLimits
 from services.pacs.http import Http
-from services.pacs.incoming import bring, fetching, write_object
+from services.pacs.incoming import bring, fetching, require_uid, write_object
+from services.pacs.kinds import kind_of
 from services.pacs.port import ArchivedSeries, ArchivedStudy, DicomObject
 from services.pacs.qido import (
     INSTANCES,
@@ -31,6 +33,7 @@ from services.pacs.qido import (
     MODALITY,
     PATIENT_ID,
     SERIES_UID,
+    SOP_CLASS_UID,
     SOP_UID,
     Searches,
     place_of,
@@ -41,8 +44,6 @@ STUDY_GONE = "study-gone"
 INCOMPLETE = "incomplete"
 
 CHUNK_BYTES = 1 << 20
-_LONGEST_COUNT = 12
-"""Digits of what an archive counts (IS, PS3.5 6.2)."""
 AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 """Never decoded or encoded anew on the way."""
 _log = logging.getLogger(__name__)
@@ -97,7 +98,8 @@ class DicomwebArchive:
             stable=True,
             urgent=self._searches.urgent(study_uid),
             series=by_series(
-                (SeriesUid(row[SERIES_UID]), row[MODALITY], SopUid(row[SOP_UID])) for row in instances
+                (SeriesUid(row[SERIES_UID]), kind_of(row[SOP_CLASS_UID], row[MODALITY]), SopUid(row[SOP_UID]))
+                for row in instances
             ),
         )
 
@@ -112,11 +114,10 @@ class DicomwebArchive:
         return self._searches.counted_since(day)
 
     def fetch_study(self, source: StudyUid | Path, into: Path) -> Path:
-        """Write a study to the folder under `into` that bears its UID, a file per object; see `Pacs`.
+        """Write a study's images to the folder under `into` that bears its UID, a file each; see `Pacs`.
 
         The folder appears whole, in place of an earlier one.
         """
-        self.limits.require(*self._size(StudyUid(str(source))))
         study = self.study(StudyUid(str(source)))
         if study is None:
             raise Refused(STUDY_GONE, "The archive holds nothing under that study UID, or nothing any more.")
@@ -126,8 +127,12 @@ class DicomwebArchive:
                 f"The archive holds study {source} under more than one patient.",
                 {"patients": len(study.patients)},
             )
-        wanted = {uid for series in study.series for uid in series.sop_instance_uids}
-        self.limits.require(len(wanted), 0)
+        wanted = {uid for series in study.ct_series() for uid in series.sop_instance_uids}
+        if not wanted:
+            raise Refused(Code.NOT_CT, "The study holds no CT image.")
+        for uid in sorted(wanted):
+            require_uid(uid)
+        self.limits.require(len(wanted), self._size(study))
         with fetching(into) as folder:
             self._fetch(study, folder, Allowance(self.limits))
             came = {path.stem for path in folder.iterdir()}
@@ -227,15 +232,23 @@ class DicomwebArchive:
             _log.warning("the archive stored %s, but %s", item.sop_instance_uid, outcome.warning)
         return outcome
 
-    def _size(self, study_uid: StudyUid) -> tuple[int, int]:
-        """Return of how many objects and bytes the archive says that a study is; 0 where it does not say."""
-        counts = [row[INSTANCES] for row in self._searches.studies(study_uid)] if is_uid(study_uid) else []
-        return sum(int(count) for count in counts if count.isdecimal() and len(count) <= _LONGEST_COUNT), 0
+    def _size(self, study: ArchivedStudy) -> int:
+        """Return how many bytes the archive says that a study's images have; 0 where it does not say."""
+        return 0
 
     def _fetch(self, study: ArchivedStudy, folder: Path, allowance: Allowance) -> None:
-        """Write the objects of a study to a folder; what is not there any more is left out."""
-        for series in study.series:
-            self._retrieve(f"/studies/{study.study_uid}/series/{series.series_uid}", folder, allowance)
+        """Write the images of a study to a folder; what is not there any more is left out.
+
+        Of a series that holds other objects too, the images are asked for one by one.
+        """
+        kinds = Counter(series.series_uid for series in study.series)
+        for series in study.ct_series():
+            path = f"/studies/{study.study_uid}/series/{series.series_uid}"
+            if kinds[series.series_uid] == 1:
+                self._retrieve(path, folder, allowance)
+                continue
+            for uid in series.sop_instance_uids:
+                self._retrieve(place_of(study.study_uid, series.series_uid, uid), folder, allowance)
 
     def _locate(self, sop_instance_uid: SopUid) -> list[str]:
         """Return what names each copy of an object for `_fetch_object`."""
@@ -295,13 +308,11 @@ class DicomwebArchive:
 
 
 def by_series(instances: Iterable[tuple[SeriesUid, str, SopUid]]) -> tuple[ArchivedSeries, ...]:
-    """Return series from (series UID, modality, SOP Instance UID) of each instance."""
-    modalities: dict[SeriesUid, str] = {}
-    members: dict[SeriesUid, set[SopUid]] = {}
-    for series_uid, modality, sop_instance_uid in instances:
-        modalities[series_uid] = modality
-        members.setdefault(series_uid, set()).add(sop_instance_uid)
-    return tuple(ArchivedSeries(uid, modalities[uid], tuple(sorted(members[uid]))) for uid in sorted(members))
+    """Return series from (series UID, kind, SOP Instance UID) of each instance."""
+    members: dict[tuple[SeriesUid, str], set[SopUid]] = {}
+    for series_uid, kind, sop_instance_uid in instances:
+        members.setdefault((series_uid, kind), set()).add(sop_instance_uid)
+    return tuple(ArchivedSeries(*which, tuple(sorted(members[which]))) for which in sorted(members))
 
 
 def _named(item: DicomObject) -> Named:

@@ -62,7 +62,7 @@ def write_object(folder: Path, pieces: Iterable[bytes], sop_instance_uid: SopUid
         If the disk is full or not writable.
     """
     if sop_instance_uid is not None:
-        _require_uid(sop_instance_uid)
+        require_uid(sop_instance_uid)
     part = folder / f"{ASIDE}{uuid.uuid4().hex}"
     try:
         with storage_errors(_WHAT):
@@ -75,7 +75,7 @@ def write_object(folder: Path, pieces: Iterable[bytes], sop_instance_uid: SopUid
             with storage_errors(_WHAT):
                 file.close()
         uid = _uid_in(part) if sop_instance_uid is None else sop_instance_uid
-        _require_uid(uid)
+        require_uid(uid)
         with storage_errors(_WHAT):
             return part.rename(folder / f"{uid}.dcm")
     finally:
@@ -93,7 +93,8 @@ def _uid_in(path: Path) -> SopUid:
     return SopUid(uid)
 
 
-def _require_uid(text: str) -> None:
+def require_uid(text: str) -> None:
+    """Refuse a SOP Instance UID that is none: `missing-uid`."""
     if not is_uid(text):
         detail = "The archive holds an object whose SOP Instance UID is none (PS3.5 9.1)."
         raise Refused(Code.MISSING_UID, detail, {"characters": len(text)})

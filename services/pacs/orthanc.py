@@ -6,6 +6,8 @@ Needs Orthanc 1.9.4 or later.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from services.pacs.allowance import ORDINARY, Allowance, StudyLimits
 from services.pacs.dicomweb import CHUNK_BYTES, DicomwebArchive, by_series
 from services.pacs.http import Http
 from services.pacs.incoming import write_object
+from services.pacs.kinds import CT, kind_of
 from services.pacs.port import ArchivedStudy, Changes
 
 STRETCH = 500
@@ -35,11 +38,33 @@ _STUDY_INSTANCE_UID = "0020,000d"
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _File:
+    """One instance, with Orthanc's own identifiers of it and of its series."""
+
+    sop_instance_uid: SopUid
+    sop_class_uid: str
+    series_id: str
+    instance_id: str
+    size_bytes: int
+
+    @classmethod
+    def of(cls, instance: Mapping[str, Any]) -> _File:
+        """Return what Orthanc says of an instance; the class of one it took in long ago it may not know."""
+        return cls(
+            SopUid(instance["MainDicomTags"]["SOPInstanceUID"]),
+            str(instance.get("Metadata", {}).get("SopClassUid", "")),
+            instance["ParentSeries"],
+            instance["ID"],
+            int(instance["FileSize"]),
+        )
+
+
 class OrthancArchive(DicomwebArchive):
     """An Orthanc; nothing is asked before it is used. See `Archive` and `ChangeFeed`.
 
     Objects are fetched by Orthanc's own identifiers, file by file as they were received: by DICOMweb it
-    finds nothing where one StudyInstanceUID lies under two patients.
+    finds nothing where one StudyInstanceUID lies under two patients. Whose a study is, its CT images say.
 
     Parameters
     ----------
@@ -88,7 +113,8 @@ class OrthancArchive(DicomwebArchive):
 
     def study(self, study_uid: StudyUid) -> ArchivedStudy | None:
         """See `Archive.study`."""
-        patients: list[str] = []
+        patients: list[tuple[str, bool]] = []
+        """Each with whether CT images lie under it."""
         stable = True
         instances: list[tuple[SeriesUid, str, SopUid]] = []
         for study_id in self._identifiers(study_uid, "Study"):
@@ -103,33 +129,36 @@ class OrthancArchive(DicomwebArchive):
             files = self._files(study_id)
             if held is None or series is None or not files:
                 continue  # deleted meanwhile
-            patients.append(held[0])
             stable &= bool(held[1])
-            instances += [
-                (SeriesUid(series[parent]["SeriesInstanceUID"]), series[parent].get("Modality", ""), uid)
-                for uid, parent, _ in files
-                if parent in series  # a series that began since is told as the next change
+            here = [
+                (
+                    SeriesUid(series[file.series_id]["SeriesInstanceUID"]),
+                    kind_of(file.sop_class_uid, series[file.series_id].get("Modality", "")),
+                    file.sop_instance_uid,
+                )
+                for file in files
+                if file.series_id in series  # a series that began since is told as the next change
             ]
+            patients.append((held[0], any(kind == CT for _, kind, _ in here)))
+            instances += here
         if not instances:
             return None
-        return ArchivedStudy(
-            study_uid, tuple(sorted(patients)), stable, self._searches.urgent(study_uid), by_series(instances)
-        )
+        of_images = tuple(sorted(patient for patient, has_images in patients if has_images))
+        whose = of_images or tuple(sorted(patient for patient, _ in patients))
+        urgent = self._searches.urgent(study_uid)
+        return ArchivedStudy(study_uid, whose, stable, urgent, by_series(instances))
 
-    def _size(self, study_uid: StudyUid) -> tuple[int, int]:
-        objects = size_bytes = 0
-        for study_id in self._identifiers(study_uid, "Study"):
-            said = self.rest.json(
-                f"/studies/{study_id}/statistics",
-                lambda counts: (int(counts["CountInstances"]), int(counts["UncompressedSize"])),
-            )
-            objects, size_bytes = objects + (said or (0, 0))[0], size_bytes + (said or (0, 0))[1]
-        return objects, size_bytes
+    def _size(self, study: ArchivedStudy) -> int:
+        return sum(file.size_bytes for file in self._images(study))
 
     def _fetch(self, study: ArchivedStudy, folder: Path, allowance: Allowance) -> None:
-        for study_id in self._identifiers(study.study_uid, "Study"):
-            for sop_instance_uid, _, instance_id in self._files(study_id):
-                self._fetch_object(instance_id, sop_instance_uid, folder, allowance)
+        for file in self._images(study):
+            self._fetch_object(file.instance_id, file.sop_instance_uid, folder, allowance)
+
+    def _images(self, study: ArchivedStudy) -> list[_File]:
+        """Return the CT images of a study, as they lie now."""
+        found = (file for one in self._identifiers(study.study_uid, "Study") for file in self._files(one))
+        return [file for file in found if kind_of(file.sop_class_uid, CT) == CT]
 
     def _locate(self, sop_instance_uid: SopUid) -> list[str]:
         return self._identifiers(sop_instance_uid, "Instance")
@@ -153,13 +182,10 @@ class OrthancArchive(DicomwebArchive):
             "/tools/lookup", lambda found: [one["ID"] for one in found if one["Type"] == level], body=uid
         )
 
-    def _files(self, study_id: str) -> list[tuple[SopUid, str, str]]:
-        """Return (SOP Instance UID, Orthanc's series, Orthanc's instance) of a study's instances."""
+    def _files(self, study_id: str) -> list[_File]:
+        """Return what Orthanc knows of a study's instances; `SopClassUid` is of its metadata."""
+        asked = {"Resources": [study_id], "Level": "Instance", "Metadata": True}
         files = self.rest.json(
-            f"/studies/{study_id}/instances",
-            lambda instances: [
-                (SopUid(one["MainDicomTags"]["SOPInstanceUID"]), one["ParentSeries"], one["ID"])
-                for one in instances
-            ],
+            "/tools/bulk-content", lambda instances: [_File.of(one) for one in instances], body=asked
         )
         return files or []

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from models.uids import SeriesUid, SopUid, StudyUid
+from services.pacs.kinds import CT
 
 
 class DicomObject(Protocol):
@@ -35,7 +36,9 @@ class Pacs(Protocol):
     """An archive, or what stands in for one."""
 
     def fetch_study(self, source: StudyUid | Path, into: Path) -> Path:
-        """Return a folder (or file) that holds all of a study's objects, as the archive stored them.
+        """Return a folder (or file) that holds a study's CT images, as the archive stored them.
+
+        What else is in the study is not asked for, and refuses nothing.
 
         Parameters
         ----------
@@ -48,10 +51,11 @@ class Pacs(Protocol):
         ------
         Refused
             `not-dicom` if there is no such path; `study-gone` if the archive holds nothing (any more) under
-            that UID; `incomplete` if other objects came than the archive lists, or the study changed
-            meanwhile (worth trying again); `mixed-patient` if it lies under more than one patient;
-            `missing-uid` if the SOP Instance UID of an object is none; `too-large` if it is larger than the
-            settings allow: by what the archive says before anything is fetched, else by what came.
+            that UID; `not-ct` if it holds no CT image there; `incomplete` if other images came than the
+            archive lists, or the study changed meanwhile (worth trying again); `mixed-patient` if its images
+            lie under more than one patient; `missing-uid` if the SOP Instance UID of an image is none;
+            `too-large` if there are more than the settings allow: by what the archive says before anything
+            is fetched, else by what came.
         PacsFailed
             If the archive answered with an error, or not at all.
         StorageFailed
@@ -77,16 +81,16 @@ class Pacs(Protocol):
 
 @dataclass(frozen=True)
 class ArchivedSeries:
-    """One series as the archive lists it.
+    """The objects of one kind in a series, as the archive lists them.
 
     Parameters
     ----------
     series_uid
         SeriesInstanceUID.
     modality
-        E.g. `CT`, `SEG`.
+        E.g. `CT`, `SEG`; of the objects, whatever the archive says of the series (`services.pacs.kinds`).
     sop_instance_uids
-        Its instances, sorted.
+        These objects, sorted.
     """
 
     series_uid: SeriesUid
@@ -110,7 +114,7 @@ class ArchivedStudy:
     urgent
         Whether it is to be read first (requested priority STAT or HIGH, where it is known).
     series
-        By series UID.
+        By series UID, and one whose objects are of several kinds by kind.
     """
 
     study_uid: StudyUid
@@ -118,6 +122,10 @@ class ArchivedStudy:
     stable: bool
     urgent: bool
     series: tuple[ArchivedSeries, ...]
+
+    def ct_series(self) -> tuple[ArchivedSeries, ...]:
+        """Return its CT images, by series."""
+        return tuple(one for one in self.series if one.modality == CT)
 
 
 class Archive(Pacs, Protocol):

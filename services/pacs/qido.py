@@ -24,6 +24,7 @@ PRIORITIES = ("00401003", "0032000C")
 Row = dict[str, str]
 STUDY_UID, SERIES_UID, SOP_UID = "0020000D", "0020000E", "00080018"
 MODALITY, PATIENT_ID, ISSUER, INSTANCES = "00080060", "00100020", "00100021", "00201208"
+SOP_CLASS_UID = "00080016"
 
 
 class Searches:
@@ -54,7 +55,7 @@ class Searches:
         """Return the instances of a study."""
         return self._search(
             self._client.search_for_instances,
-            (SOP_UID, SERIES_UID, MODALITY),
+            (SOP_UID, SERIES_UID, MODALITY, SOP_CLASS_UID),
             study_instance_uid=study_uid,
         )
 

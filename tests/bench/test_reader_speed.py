@@ -27,7 +27,8 @@ LIMIT = {"plain": 1.0, "jpeg2000": 1.05}
 
 OURS = """
 from pathlib import Path
-from services.dicom.ct.series import choose_series, load, read_series
+from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.series import load, read_series
 import pydicom.pixels, openjpeg
 def read(folder):
     return load(choose_series(read_series(Path(folder)))).volume.hu

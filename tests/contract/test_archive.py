@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from models.errors import Refused, StorageFailed, StoredDiffers
 from services.pacs.dicomweb import DicomwebArchive
@@ -48,7 +48,10 @@ def copies(archive: Archive, sop_instance_uid: str) -> int:
 
 def test_a_study_is_listed_by_series_and_instance(pacs: Port, archive: Archive) -> None:
     objects = held(archive, ct_study(3, 2))
-    report = held(archive, [ct_slice(objects[0].study_uid, generate_uid(), Modality="SR")])
+    report = held(
+        archive,
+        [ct_slice(objects[0].study_uid, generate_uid(), Modality="SR", SOPClassUID=BasicTextSRStorage)],
+    )
     study = pacs.study(objects[0].study_uid)
     assert study is not None
     assert study.patients == ("phantom",)

@@ -104,7 +104,7 @@ def setting(**tags):
 
 
 STRANGERS = {
-    "mixed-patient": setting(PatientID="another"),
+    "other-patient": setting(PatientID="another"),
     "other-frame-of-reference": setting(FrameOfReferenceUID="1.2.3"),
     "unknown-image": one_cited_uid,
     "grid-mismatch": smaller,

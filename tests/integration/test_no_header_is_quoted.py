@@ -25,7 +25,8 @@ from flows.corrections.outcome import outcome_of
 from models.documents import to_json
 from models.errors import OrganloopError, Refused
 from services.dicom.ct.check import check_folder
-from services.dicom.ct.series import choose_series, load, read_series
+from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.series import load, read_series
 from services.dicom.results.write import write_results
 from tests.support.ct_files import written
 from tests.support.result_cases import findings_of, organ_masks

@@ -9,13 +9,17 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
+from pydicom import dcmread
+from pydicom.uid import RTStructureSetStorage
 
 from models.metrics.dsc import dsc
 from models.organs import CATALOGUE, ORGANS
+from services.dicom.ct.chosen import choose_series
 from services.dicom.ct.phantom_series import read_truth
-from services.dicom.ct.series import choose_series, load, read_series
+from services.dicom.ct.series import load, read_series
 from services.dicom.seg.reader import read_seg
 from tests.support.ct_files import UNUSABLE
+from tests.support.instances import ct_slice
 
 KINDS = {"organ-seg", "review-seg", "report-sr"}
 KEY_OF = {entry.label: entry.key for entry in CATALOGUE}
@@ -170,15 +174,24 @@ def test_a_study_the_archive_does_not_hold_is_refused_and_a_silent_archive_is_a_
 def test_a_study_of_the_archive_is_segmented_into_it_or_into_a_folder_that_is_named(
     organloop, phantom_study, clean_archive, tmp_path
 ):
+    """Contours under the CT's series UID decide nothing and are named, be they there first or later."""
+    image = dcmread(min((phantom_study / "ct").iterdir()), stop_before_pixels=True)
+    values = {"PatientID": image.PatientID, "SOPClassUID": RTStructureSetStorage, "Modality": "RTSTRUCT"}
+    first, later = (ct_slice(image.StudyInstanceUID, image.SeriesInstanceUID, **values) for _ in range(2))
+    clean_archive.put(first.content)
     clean_archive.put(phantom_study / "ct")
     study_uid = clean_archive.instances("Study")[0]["StudyInstanceUID"]
     words, home = ("segment", study_uid), clean_archive.variables
     folder = organloop(*words, "--out", tmp_path / "out", **home)
     assert folder.exit_code == 0
+    contours = [{"sop_instance_uid": first.sop_instance_uid, "modality": "RTSTRUCT", "code": "not-ct"}]
+    assert folder.document["set_aside"] == contours
+    clean_archive.put(later.content)
     assert {Path(one["path"]).parent for one in folder.document["objects"]} == {tmp_path / "out"}
     assert clean_archive.instances("Series", Modality="SEG") == []
     stored = organloop(*words, **home)
     assert stored.exit_code == 0
+    assert len(stored.document["set_aside"]) == 2
     assert all(set(one) == {"kind", "uid"} for one in stored.document["objects"])
     for one, written in zip(stored.document["objects"], folder.document["objects"], strict=True):
         assert one["uid"] == written["uid"]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import Refused
-from services.dicom.ct.series import choose_series, read_series
+from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.series import read_series
 from tests.support.ct_files import edit, setting, written
 
 

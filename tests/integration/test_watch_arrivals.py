@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
-from pydicom.uid import generate_uid
+from pydicom.uid import MRImageStorage, generate_uid
 
 from flows.arrivals.watch import take_in
 from flows.launching import INGEST, SEGMENT, RunState
@@ -338,7 +338,7 @@ def test_what_is_urgent_goes_first_and_what_is_no_ct_is_ignored(hospital: Hospit
         values = {"StudyInstanceUID": f"1.9.{len(name)}", "SeriesInstanceUID": f"1.9.{len(name)}.1"}
         values |= {"SOPInstanceUID": f"1.9.{len(name)}.1.1"}
         values |= {"RequestedProcedurePriority": "STAT"} if name == "stat" else {}
-        values |= {"Modality": "MR"} if name == "mr" else {}
+        values |= {"Modality": "MR", "SOPClassUID": MRImageStorage} if name == "mr" else {}
         hospital.archive.put(*changed(one, tmp_path / name, **values))
     hospital.quiet()
     hospital.watch()

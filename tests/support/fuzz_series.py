@@ -38,8 +38,9 @@ from models.errors import Refused
 from models.geometry import Geometry
 from models.series.verdict import Code
 from services.dicom.ct.check import check_folder
+from services.dicom.ct.chosen import choose_series
 from services.dicom.ct.phantom_series import write_phantom_series
-from services.dicom.ct.series import choose_series, load, read_series
+from services.dicom.ct.series import load, read_series
 from tests.support.ct_files import case
 
 SECONDS = 10

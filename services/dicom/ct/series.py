@@ -6,7 +6,7 @@ import copy
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,12 @@ from pydicom.errors import InvalidDicomError
 
 from models.errors import Refused
 from models.geometry import Geometry
-from models.series.choice import SHIPPED, SeriesRules, candidate_of, choose
 from models.series.rescale_jump import RescaleJumps
-from models.series.rules import refuse_mixed_patients_of_study
 from models.series.slice_facts import SliceFacts
 from models.series.slice_spacing import Repair, judge
-from models.series.terms import uid_or_length
+from models.series.terms import MODALITIES, term
 from models.series.verdict import Code, GeometryVerdict
-from models.uids import SeriesUid, StudyUid
+from models.uids import SeriesUid, SopUid, StudyUid
 from models.volume import Volume
 from services.dicom.ct.headers import Known, facts_of, illegible_of, read_header
 from services.dicom.ct.made_identifiers import make_identifiers
@@ -50,6 +48,31 @@ _TOLD = {
 
 log = logging.getLogger(__name__)
 
+_Member = tuple[ListedFile, Dataset, SliceFacts]
+"""A file of a series, its header, and what that says."""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """An object under the series UID that is no slice of the volume.
+
+    Parameters
+    ----------
+    sop_instance_uid
+        As it is written; it need be no UID.
+    modality
+        Term of the standard.
+    code
+        Why: `not-ct`, `localizer-excluded`, or `duplicate-positions` for the copy of a slice.
+    copy_of
+        SOP Instance UID of the slice that it is a copy of; else None.
+    """
+
+    sop_instance_uid: SopUid
+    modality: str
+    code: Code
+    copy_of: SopUid | None = None
+
 
 @dataclass(frozen=True, eq=False)
 class SeriesReading:
@@ -70,7 +93,7 @@ class SeriesReading:
     facts
         What the verdict was made from, in the same order.
     set_aside
-        SOP Instance UIDs of those images that a rule left out of the volume; the notes say why.
+        What else lies under the series UID and is not used; the notes say why.
     """
 
     study_uid: StudyUid
@@ -80,7 +103,12 @@ class SeriesReading:
     images: tuple[Dataset, ...]
     files: tuple[ListedFile, ...]
     facts: tuple[SliceFacts, ...]
-    set_aside: tuple[str, ...] = ()
+    set_aside: tuple[SetAside, ...] = ()
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether it is, or may be, of CT images."""
+        return self.facts[0].may_be_ct
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -176,7 +204,7 @@ def read_series(
     if not found:
         raise _nothing(sources, passed_over)
     made = make_identifiers([(file.path, header) for file, header in found]) if makes_identifiers else {}
-    groups: dict[str, list[tuple[ListedFile, Dataset, SliceFacts]]] = defaultdict(list)
+    groups: dict[str, list[_Member]] = defaultdict(list)
     known: Known = {}
     for file, header in found:
         facts = facts_of(header, known)
@@ -196,6 +224,14 @@ def _rehearsed(files: Sequence[ListedFile]) -> frozenset[Path]:
 
 def _too_much(detail: str) -> Refused:
     return Refused(Code.TOO_LARGE, detail, {"limit_objects": SOURCE_OBJECTS, "limit_bytes": SOURCE_BYTES})
+
+
+def usable_geometry(reading: SeriesReading) -> Geometry:
+    """Return the grid of a series fit to be segmented; raise its `Refused` otherwise."""
+    if reading.geometry is None:
+        verdict = reading.verdict
+        raise Refused(str(verdict.code), verdict.detail, verdict.measured)
+    return reading.geometry
 
 
 def load(reading: SeriesReading) -> CTSeries:
@@ -224,63 +260,14 @@ def load(reading: SeriesReading) -> CTSeries:
     return CTSeries(reading.study_uid, reading.series_uid, frame, Volume(hu, geometry), images, verdict)
 
 
-def choose_series(readings: Sequence[SeriesReading], rules: Path | None = None) -> SeriesReading:
-    """Return the series of a study to segment, with what the rules said of each among its notes.
-
-    Parameters
-    ----------
-    readings
-        All series of the study; their order decides nothing.
-    rules
-        File of rules (`models.series.choice`); the shipped ones by default.
-
-    Raises
-    ------
-    Refused
-        If none is fit: with the code of the series that came furthest in the order of precedence
-        (of these, the largest). `mixed-patient` if the series of one study are of several patients,
-        fit or not. `several-studies` if the readings are not of one study. As
-        `models.series.choice.choose`: `excluded-by-rules`, `ambiguous-series`.
-    """
-    for study in {reading.study_uid for reading in readings} - {""}:
-        refuse_mixed_patients_of_study([r.facts[0] for r in readings if r.study_uid == study])
-    usable = {reading.series_uid: reading for reading in readings if not reading.verdict.refused}
-    if not usable:
-        precedence = list(Code)
-        usable_geometry(
-            max(readings, key=lambda r: (precedence.index(r.verdict.code or precedence[0]), len(r.paths)))
-        )
-    studies = len({reading.study_uid for reading in readings})
-    if studies > 1:
-        raise Refused("several-studies", f"There are {studies} studies; name one.", {"studies": studies})
-    candidates = [candidate_of(reading.facts, usable_geometry(reading)) for reading in usable.values()]
-    choice = choose(candidates, SeriesRules.read(rules or SHIPPED))
-    chosen = usable[choice.series_uid]
-    if len(readings) == 1:
-        return chosen
-    why = [
-        f"Of {len(readings)} series {len(usable)} are fit; this one was {choice.reasons[chosen.series_uid]}."
-    ]
-    for reading in readings:
-        uid = uid_or_length(reading.series_uid)
-        if reading.verdict.refused:
-            why.append(f"Series {uid} is not fit: {reading.verdict.code}.")
-        elif reading is not chosen:
-            why.append(f"Series {uid} is fit; {choice.reasons[uid]}.")
-    return replace(chosen, verdict=replace(chosen.verdict, notes=(*chosen.verdict.notes, *why)))
-
-
-def usable_geometry(reading: SeriesReading) -> Geometry:
-    """Return the grid of a series fit to be segmented; raise its `Refused` otherwise."""
-    if reading.geometry is None:
-        verdict = reading.verdict
-        raise Refused(str(verdict.code), verdict.detail, verdict.measured)
-    return reading.geometry
-
-
-def _judged(
-    members: Sequence[tuple[ListedFile, Dataset, SliceFacts]], notes: tuple[str, ...], made: Repair | None
-) -> SeriesReading:
+def _judged(members: Sequence[_Member], notes: tuple[str, ...], made: Repair | None) -> SeriesReading:
+    """Judge a series by its CT images; what else bears its UID decides nothing where there are any."""
+    others = [facts for _, _, facts in members if not facts.may_be_ct]
+    if len(others) < len(members):
+        members = [member for member in members if member[2].may_be_ct]
+        notes = (*_note_on(others), *notes)
+    else:
+        others = []
     files, images, facts = zip(*members, strict=True)
     judgement = judge(facts, lambda n: _content(files[n]), (made,) if made else ())
     order = judgement.order or range(len(members))
@@ -292,8 +279,35 @@ def _judged(
         images=tuple(images[n] for n in order),
         files=tuple(files[n] for n in order),
         facts=tuple(facts[n] for n in order),
-        set_aside=tuple(facts[n].sop_instance_uid for n in sorted(set(range(len(members))) - set(order))),
+        set_aside=(*_left_out(facts, judgement.order), *(_set_aside(other, Code.NOT_CT) for other in others)),
     )
+
+
+def _left_out(facts: Sequence[SliceFacts], order: Sequence[int]) -> Iterator[SetAside]:
+    """Yield the images that are no slice of the volume, if there is one: localizers, and copies of slices."""
+    if not order:
+        return
+    places = np.array([facts[n].position for n in order])
+    for n in sorted(set(range(len(facts))) - set(order)):
+        if facts[n].is_localizer:
+            yield _set_aside(facts[n], Code.LOCALIZER_EXCLUDED)
+            continue
+        distances = np.linalg.norm(places - facts[n].position, axis=1)
+        original = facts[order[int(distances.argmin())]].sop_instance_uid
+        yield _set_aside(facts[n], Code.DUPLICATE_POSITIONS, original)
+
+
+def _set_aside(facts: SliceFacts, code: Code, copy_of: SopUid | None = None) -> SetAside:
+    return SetAside(facts.sop_instance_uid, term(facts.modality, MODALITIES), code, copy_of)
+
+
+def _note_on(others: Sequence[SliceFacts]) -> tuple[str, ...]:
+    """Return what is told of objects that are no CT images and bear the UID of a series of CT images."""
+    if not others:
+        return ()
+    kinds = ", ".join(sorted({term(other.modality, MODALITIES) for other in others}))
+    what = f"{len(others)} object(s) in the series are no CT images (modality: {kinds})"
+    return (f"{what} and were set aside.",)
 
 
 @as_written()

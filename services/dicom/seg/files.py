@@ -9,7 +9,8 @@ from pydicom.dataset import Dataset
 
 from models.errors import Refused
 from models.uids import SopUid
-from services.dicom.ct.series import SeriesReading, choose_series
+from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.series import SeriesReading
 from services.dicom.foreign.identifiers import named_in
 from services.dicom.foreign.listing import ListedFile, files_under, read_failures
 from services.dicom.seg.bounded import BROKEN_DATASET, OpenedSeg, as_opened, damage_refused, sop_class_of
