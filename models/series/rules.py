@@ -6,31 +6,15 @@ order of precedence. Nothing here guesses: what is not said, is not assumed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from functools import lru_cache
 
 import numpy as np
 
 from models.errors import Refused
+from models.series.image_kinds import is_derived, is_one_energy, told_of, why_refused
 from models.series.slice_facts import CT_CLASSES, ENHANCED_CT_CLASSES, UID_FORM, SliceFacts
 from models.series.terms import MODALITIES, PHOTOMETRIC, RESCALE_TYPES, term, uid_or_length
 from models.series.verdict import Code
-
-DERIVED_KINDS = frozenset(
-    {"MPR", "MIP", "MIPS", "MINIP", "CPR", "VRT", "VR", "SSD", "REFORMATTED", "AVERAGE", "PROJECTION"}
-    | {"SUBTRACTION", "PERFUSION", "OVERLAY", "SCREENSHOT", "REPORT", "COLOR", "PARALLEL", "RADIAL"}
-    | {"MAT", "MATERIAL", "REMOVED", "EFF", "ZEFF", "ELECTRON", "RHO", "DENSITY", "MAP", "VIRTUAL"}
-    | {"VNC", "VNCA", "VUE", "IODINE", "WATER", "CALCIUM", "HAP", "URIC"}
-)
-"""Words that makers put into ImageType, from value 3 on, for images computed from other images.
-
-Of several energies these are amounts of a material, or HU with a material taken out (PS3.3 C.8.2.1.1.1,
-`MAT_SPECIFIC` to `ELECTRON_DENSITY`, and makers' own), whose values are no HU of the patient.
-"""
-
-ONE_ENERGY = re.compile(r"VMI|MONO.*|\d+KEV")
-"""Words for the image as one photon energy would show it: on the scale of HU, other values from contrast."""
 
 UNIT_TOLERANCE = 1e-3
 """Direction cosines may miss unit length and a right angle by this (they are written as short decimals)."""
@@ -122,11 +106,10 @@ def refuse_not_ct(slices: Sequence[SliceFacts]) -> None:
 
 
 def refuse_derived_image(slices: Sequence[SliceFacts]) -> None:
-    r"""Refuse images computed from other images, and multi-frame objects.
+    """Refuse images whose values are no HU of the patient's tissue, and multi-frame objects.
 
-    ORIGINAL images pass unless a later value names a derivation. DERIVED images pass only as
-    DERIVED\...\AXIAL with nothing more: a re-encoding of axial slices. Everything else that is
-    DERIVED (reformats, projections, maps) may have other values than HU of the patient's slices.
+    What they are is told by `models.series.image_kinds`. That they are derived refuses none: whether their
+    voxels look like a CT's is asked when these are read.
     """
     for s in slices:
         if s.sop_class_uid in ENHANCED_CT_CLASSES or s.frames != 1:
@@ -138,17 +121,13 @@ def refuse_derived_image(slices: Sequence[SliceFacts]) -> None:
             )
         if len(s.image_type) < 2:
             raise Refused(Code.DERIVED_IMAGE, "ImageType is missing: nothing says these are original slices.")
-        words = _words(s.image_type)
-        if _is_one_energy(words):
-            words = words - {"VIRTUAL"}
-        original = s.image_type[0].upper() == "ORIGINAL"
-        reencoded = tuple(value.upper() for value in s.image_type[2:]) == ("AXIAL",)
         if s.is_localizer:
             continue
-        if words & DERIVED_KINDS or not (original or reencoded):
-            named = ", ".join(sorted(words & DERIVED_KINDS))
-            why = f"says {named}" if named else "says neither ORIGINAL nor AXIAL alone"
-            raise Refused(Code.DERIVED_IMAGE, f"The images are derived from others (ImageType {why}).")
+        kind = why_refused(s)
+        if kind is not None:
+            raise Refused(
+                Code.DERIVED_IMAGE, f"By their headers the images are {kind}: no HU of the patient's tissue."
+            )
 
 
 def refuse_mixed_frame_of_reference(slices: Sequence[SliceFacts]) -> None:
@@ -266,14 +245,19 @@ def notes_of(slices: Sequence[SliceFacts]) -> tuple[str, ...]:
     """Return what the reader must be told but forbids nothing, one sentence each."""
     lossy = sum(s.lossy for s in slices)
     burned_in = sum(s.burned_in for s in slices)
-    derived = any(s.image_type and s.image_type[0].upper() != "ORIGINAL" for s in slices)
+    derived = sum(map(is_derived, slices))
+    how = "; ".join(dict.fromkeys(what for s in slices for what in told_of(s)))
     nameless = not any(s.frame_of_reference_uid for s in slices)
     techniques = _kinds(s.technique for s in slices)
-    one_energy = sum(_is_one_energy(_words(s.image_type)) for s in slices)
+    one_energy = sum(map(is_one_energy, slices))
     rescales = _kinds((s.slope, s.intercept) for s in slices if s.slope is not None)
     candidates = (
         (lossy, f"{lossy} of {len(slices)} slices went through lossy compression."),
-        (derived, "The images are marked as derived axial slices (a re-encoding)."),
+        (
+            derived,
+            f"{derived} of {len(slices)} slices are marked as derived from other images "
+            f"({how or 'how is not said'}).",
+        ),
         (burned_in, f"{burned_in} of {len(slices)} slices are said to hold burned-in annotation."),
         (
             nameless,
@@ -292,16 +276,6 @@ def notes_of(slices: Sequence[SliceFacts]) -> tuple[str, ...]:
         ),
     )
     return tuple(sentence for holds, sentence in candidates if holds)
-
-
-@lru_cache(maxsize=64)
-def _words(image_type: tuple[str, ...]) -> frozenset[str]:
-    """Return the words of ImageType from value 3 on, which makers join in many ways."""
-    return frozenset(word for value in image_type[2:] for word in re.split(r"[^A-Z0-9]+", value.upper()))
-
-
-def _is_one_energy(words: Iterable[str]) -> bool:
-    return any(ONE_ENERGY.fullmatch(word) for word in words)
 
 
 def _kinds(values: Iterable[Hashable]) -> int:

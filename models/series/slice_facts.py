@@ -20,6 +20,10 @@ UID_FORM = re.compile(r"[0-9.]{1,64}")
 """What an identifier may look like (PS3.5 9.1); leading zeros, which some write, do no harm."""
 
 
+_LOCALIZERS = ("LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW", "SCANOGRAM")
+"""Of the standard; GE, Siemens, Philips, Toshiba."""
+
+
 @dataclass(frozen=True)
 class PixelFormat:
     """How the stored values of a slice are coded; None for what the header does not say.
@@ -87,6 +91,14 @@ class SliceFacts:
         How the stored values are coded.
     lossy, burned_in
         Whether the pixels went through lossy compression, or are said to hold burned-in text.
+    derivation_codes
+        Code values of DerivationCodeSequence, scheme DCM.
+    derivation
+        DerivationDescription.
+    units
+        Code values of the units of RealWorldValueMappingSequence.
+    one_energy
+        Whether a photon energy is named that the image was computed for.
     """
 
     sop_instance_uid: SopUid
@@ -117,6 +129,10 @@ class SliceFacts:
     pixels: PixelFormat
     lossy: bool
     burned_in: bool
+    derivation_codes: tuple[str, ...] = ()
+    derivation: str = ""
+    units: tuple[str, ...] = ()
+    one_energy: bool = False
 
     @property
     def may_be_ct(self) -> bool:
@@ -131,5 +147,5 @@ class SliceFacts:
 
     @property
     def is_localizer(self) -> bool:
-        """Whether the slice calls itself a localizer (ImageType, PS3.3 C.8.2.1.1.1)."""
-        return any("LOCALIZER" in value.upper() for value in self.image_type[2:])
+        """Whether the slice calls itself a localizer (ImageType, PS3.3 C.8.2.1.1.1, or a maker's word)."""
+        return any(word in value.upper() for value in self.image_type[1:] for word in _LOCALIZERS)

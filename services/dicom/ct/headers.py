@@ -115,6 +115,17 @@ def facts_of(header: Dataset, known: Known | None = None) -> SliceFacts:
         lossy=of.text("LossyImageCompression") == "01"
         or header.file_meta.TransferSyntaxUID in LOSSY_SYNTAXES,
         burned_in=of.text("BurnedInAnnotation") == "YES",
+        derivation_codes=_codes(header, "DerivationCodeSequence", scheme="DCM"),
+        derivation=of.text("DerivationDescription"),
+        units=tuple(
+            code
+            for item in _items(header, "RealWorldValueMappingSequence")
+            for code in _codes(item, "MeasurementUnitsCodeSequence", scheme="UCUM")
+        ),
+        one_energy=any(
+            "MonoenergeticEnergyEquivalent" in item
+            for item in (header, *_items(header, "MultienergyCTCharacteristicsSequence"))
+        ),
     )
 
 
@@ -135,6 +146,22 @@ def illegible_of(header: Dataset) -> tuple[str, ...]:
             except ILLEGIBLE:
                 broken.append(str(tag))
     return tuple(broken)
+
+
+def _items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
+    """Return the items of a sequence, none where it is absent or nobody can read it."""
+    if keyword not in dataset:
+        return ()
+    return tuple(item for item in legible(dataset, keyword) or () if isinstance(item, Dataset))
+
+
+def _codes(dataset: Dataset, keyword: str, scheme: str) -> tuple[str, ...]:
+    """Return the code values of a sequence of codes, of one scheme."""
+    return tuple(
+        str(legible(item, "CodeValue") or "").strip()
+        for item in _items(dataset, keyword)
+        if str(legible(item, "CodingSchemeDesignator") or "").strip() == scheme
+    )
 
 
 _tag = cache(Tag)

@@ -18,6 +18,8 @@ from pydicom.errors import InvalidDicomError
 
 from models.errors import Refused
 from models.geometry import Geometry
+from models.series.ct_look import CtLook
+from models.series.image_kinds import is_derived
 from models.series.rescale_jump import RescaleJumps
 from models.series.slice_facts import SliceFacts
 from models.series.slice_spacing import Repair, judge
@@ -334,7 +336,8 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
     ------
     Refused
         `bad-pixel-data` or `too-large`, as `services.dicom.ct.pixels.hounsfield`; `bad-rescale`, as
-        `models.series.rescale_jump`; `illegible-header` if results could not say whose they are.
+        `models.series.rescale_jump`; `derived-image` if derived images do not look like a CT's
+        (`models.series.ct_look`); `illegible-header` if results could not say whose they are.
     ReadFailed
         If a file vanished, was changed since its header was read, or cannot be read.
     """
@@ -343,6 +346,7 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
         detail = f"The header of the first image is damaged: nobody can read {', '.join(illegible)}."
         raise Refused(Code.ILLEGIBLE_HEADER, detail, {"elements": len(illegible)})
     tally, jumps = PaddingTally(), RescaleJumps()
+    look = CtLook() if any(map(is_derived, reading.facts)) else None
     slices = zip(reading.files, reading.images, reading.facts, strict=True)
     for k, (file, header, facts) in enumerate(slices):
         out = None if into is None else into[k]
@@ -350,7 +354,10 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
         if out is not None and hu is not out:
             out[...] = hu
         jumps.add(facts, hu)
-    return replace(reading.verdict, notes=reading.verdict.notes + tally.notes())
+        if look is not None:
+            look.add(hu)
+    seen = () if look is None else (look.note(),)
+    return replace(reading.verdict, notes=(*reading.verdict.notes, *tally.notes(), *seen))
 
 
 def _in_frame(image: Dataset, frame_of_reference_uid: str) -> Dataset:

@@ -21,7 +21,7 @@ _COPIED = frozenset((0x0008, 0x0010, 0x0012, 0x0020, 0x0032, 0x0038, 0x0040))
 """Groups with attributes of patient, study, trial and equipment, which results copy (PS3.6)."""
 
 _MEASURED = frozenset((0x0018, 0x0028))
-"""Groups of acquisition and image: rules ask for some values, and for no sequence."""
+"""Groups of acquisition and image: rules ask for some values, and for one sequence."""
 
 _LONGEST_MEASURED_BYTES = 1024
 """Longer are tables of a palette, which no CT image has."""
@@ -34,6 +34,9 @@ _ITEM_BYTES = 8
 
 _MODALITY_LUT = 0x00283000
 """Asked for is only whether it is there."""
+
+_ENERGIES = 0x00189364
+"""MultienergyCTCharacteristicsSequence: asked for is whether it names a photon energy."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def keep_what_is_needed(header: Dataset) -> None:
     """
     for tag in list(header.keys()):
         element = header.get_item(tag, keep_deferred=True)
-        bulk = tag in _LISTS or (tag.group in _MEASURED and _is_bulk(element))
+        bulk = tag in _LISTS or (tag.group in _MEASURED and tag != _ENERGIES and _is_bulk(element))
         if bulk or not _known(int(tag)):
             del header[tag]
             if tag == _MODALITY_LUT:
