@@ -137,7 +137,7 @@ def _written_truth(path: Path, ct: CTSeries) -> dict[str, Mask]:
     except FileNotFoundError:
         raise Refused("truth-unreadable", f"there is no file {path.name}") from None
     except (BadZipFile, ValueError, LookupError, EOFError, zlib.error) as error:
-        raise Refused("truth-unreadable", f"{path.name} is damaged ({type(error).__name__})") from error
+        raise Refused("truth-unreadable", f"{path.name} is damaged") from error
     except OSError as error:
         raise ReadFailed(f"{path.name} cannot be read: {error.strerror}.") from error
     if not grid.same_grid(ct.volume.geometry):

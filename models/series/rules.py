@@ -247,7 +247,7 @@ def notes_of(slices: Sequence[SliceFacts]) -> tuple[str, ...]:
     burned_in = sum(s.burned_in for s in slices)
     derived = sum(map(is_derived, slices))
     how = "; ".join(dict.fromkeys(what for s in slices for what in told_of(s)))
-    nameless = not any(s.frame_of_reference_uid for s in slices)
+    nameless = not any(UID_FORM.fullmatch(s.frame_of_reference_uid) for s in slices)
     techniques = _kinds(s.technique for s in slices)
     one_energy = sum(map(is_one_energy, slices))
     rescales = _kinds((s.slope, s.intercept) for s in slices if s.slope is not None)

@@ -60,7 +60,7 @@ class FolderPacs:
             if fresh:
                 self._write(fresh)
         except OSError as error:
-            reason = error.strerror or type(error).__name__
+            reason = error.strerror or "the disk gave no reason"
             raise StorageFailed(
                 f"The results could not be written: {reason}. Nothing was left behind."
             ) from error

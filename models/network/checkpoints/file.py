@@ -44,8 +44,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (OSError, MemoryError):
         raise
     except Exception as error:  # a damaged file fails anywhere in the reader
-        detail = f"the file is no PyTorch checkpoint ({type(error).__name__})"
-        raise Refused("unreadable-checkpoint", detail) from error
+        raise Refused("unreadable-checkpoint", "the file is no PyTorch checkpoint, or damaged") from error
     inner = content.get("net", content) if isinstance(content, dict) else None
     if not isinstance(inner, dict) or not inner or not all(isinstance(t, Tensor) for t in inner.values()):
         raise Refused("unreadable-checkpoint", "the file holds no tensors by name, alone or under `net`")

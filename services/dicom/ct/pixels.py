@@ -75,15 +75,22 @@ class PaddingTally:
         Of these, padding by PixelPaddingValue.
     undeclared
         Of these, below `LOWEST_HU` without being declared: HU and count.
+    lossy
+        Of these, below `LOWEST_HU` after lossy compression, which keeps no padding at one value.
     """
 
     voxels: int = 0
     declared: int = 0
     undeclared: Counter[float] = field(default_factory=Counter)
+    lossy: int = 0
 
     def notes(self) -> tuple[str, ...]:
         """Return what the reader is told, one sentence each."""
         padding = {"are padding": self.declared} if self.declared else {}
+        if self.lossy:
+            padding[f"hold values under {LOWEST_HU} HU, padding that went through lossy compression,"] = (
+                self.lossy
+            )
         padding |= {f"hold {hu:g} HU, undeclared padding,": n for hu, n in self.undeclared.items()}
         return tuple(
             f"{100 * count / self.voxels:.1f} % of the voxels {what} and were set to {PADDING_HU} HU."
@@ -126,7 +133,7 @@ def hounsfield(
     Refused
         `too-large` if the file is over a limit; `bad-pixel-data` if the pixels are missing, truncated,
         undecodable, not coded as the header says, or outside any CT's range. Undeclared padding must be
-        one value all over the series.
+        one value all over the series, unless it went through lossy compression.
     ReadFailed
         If the file is not as it was listed.
     OSError
@@ -147,6 +154,10 @@ def hounsfield(
         tally.declared += int(np.count_nonzero(padding))
     if lowest < LOWEST_HU:
         low = hu < LOWEST_HU
+        if facts.lossy:
+            tally.lossy += int(np.count_nonzero(low))
+            hu[low] = PADDING_HU
+            return hu
         values, counts = np.unique(hu[low], return_counts=True)
         tally.undeclared.update({float(v): int(n) for v, n in zip(values, counts, strict=True)})
         if len(tally.undeclared) > 1:

@@ -21,7 +21,7 @@ from models.geometry import Geometry
 from models.series.ct_look import CtLook
 from models.series.image_kinds import is_derived
 from models.series.rescale_jump import RescaleJumps
-from models.series.slice_facts import SliceFacts
+from models.series.slice_facts import UID_FORM, SliceFacts
 from models.series.slice_spacing import Repair, judge
 from models.series.terms import MODALITIES, term
 from models.series.verdict import Code, GeometryVerdict
@@ -256,7 +256,7 @@ def load(reading: SeriesReading) -> CTSeries:
     verdict = with_pixels(reading, hu)
     frame = reading.facts[0].frame_of_reference_uid
     images = reading.images
-    if not frame:
+    if not UID_FORM.fullmatch(frame):
         frame = hashed_uid("frame-of-reference", reading.series_uid)
         images = tuple(_in_frame(image, frame) for image in images)
     return CTSeries(reading.study_uid, reading.series_uid, frame, Volume(hu, geometry), images, verdict)
@@ -360,6 +360,7 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
     return replace(reading.verdict, notes=(*reading.verdict.notes, *tally.notes(), *seen))
 
 
+@as_written()
 def _in_frame(image: Dataset, frame_of_reference_uid: str) -> Dataset:
     named = copy.deepcopy(image)  # a shallow copy shares its elements
     named.FrameOfReferenceUID = frame_of_reference_uid

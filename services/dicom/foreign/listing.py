@@ -112,7 +112,7 @@ def read_failures() -> Iterator[None]:
             "A file vanished while its folder was read: try again when nothing is deleted there."
         ) from error
     except OSError as error:
-        raise ReadFailed(f"A file cannot be read: {error.strerror or type(error).__name__}.") from error
+        raise ReadFailed(f"A file cannot be read: {error.strerror or 'the disk gave no reason'}.") from error
     except MemoryError as error:
         raise ReadFailed(SHORT_OF_MEMORY) from error
 

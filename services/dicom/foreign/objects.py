@@ -16,6 +16,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from services.dicom.foreign.bounded_file import BoundedBytes, BoundedFile, Bounds, InflatedFile, TooLargeFile
+from services.dicom.foreign.excess import only_zeros, without_excess
 from services.dicom.foreign.head import (
     META_START,
     PIXEL_DATA,
@@ -79,14 +80,18 @@ class OpenedObject:
                 source = InflatedFile(file, self.limits, pixels=True, file_bytes=self.state.size)
             with source.bounds.reading():
                 source.seek(self.pixels_at)
-                rest = read_dataset(source, is_implicit_VR=implicit, is_little_endian=little)
+                rest = read_dataset(
+                    source, is_implicit_VR=implicit, is_little_endian=little, stop_when=_descends
+                )
+                pixels: object = rest.get_item(PIXEL_DATA, keep_deferred=True) if PIXEL_DATA in rest else None
+                ended = True
+                if isinstance(pixels, RawDataElement) and pixels.length != _UNDEFINED:
+                    source.seek(pixels.value_tell + len(pixels.value or b""))
+                    ended = only_zeros(source)
                 source.read()
-                end = source.tell()
-        pixels: object = rest.get_item(PIXEL_DATA, keep_deferred=True) if PIXEL_DATA in rest else None
-        ended = True
-        if isinstance(pixels, RawDataElement) and pixels.length != _UNDEFINED:
-            ended = pixels.value_tell + len(pixels.value or b"") == end
-        return WholeObject(_joined(self.header, rest), ended)
+        whole = _joined(self.header, rest)
+        without_excess(whole)
+        return WholeObject(whole, ended)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +103,7 @@ class WholeObject:
     dataset
         All its elements, with the file meta information.
     ends_with_pixels
-        Whether nothing follows native pixels.
+        Whether nothing but zeros follows native pixels: writers and archives fill up blocks with them.
     """
 
     dataset: FileDataset
@@ -200,6 +205,11 @@ def _joined(header: FileDataset, rest: Dataset) -> FileDataset:
     whole.update(header)
     whole.update(rest)
     return whole
+
+
+def _descends(tag: BaseTag, vr: str | None, length: int) -> bool:
+    """Tell whether an element behind the pixels is none: they ascend (PS3.5 7.1)."""
+    return tag < min(PIXELS)
 
 
 def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:

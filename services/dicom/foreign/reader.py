@@ -27,6 +27,7 @@ from pydicom.uid import (
 )
 
 from services.dicom.foreign.bounded_file import BoundedFile, InflatedFile, TooLargeFile
+from services.dicom.foreign.excess import BehindPixels, without_excess
 from services.dicom.foreign.head import (
     META_START,
     PREFIX,
@@ -134,12 +135,14 @@ def _opened(path: Path, listed: FileState | None, *, pixels: bool) -> FileDatase
             return _inflated(file, meta, pixels)
         file.seek(0)
         wanted = [Tag(keyword) for keyword in PIXEL_ATTRIBUTES] if pixels else None
-        stop = None if pixels else before_pixels(meta)
+        stop = BehindPixels() if pixels else before_pixels(meta)
         dataset = read_partial(file, stop, force=True, specific_tags=wanted)  # type: ignore[arg-type]
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    if pixels:
+        without_excess(dataset)
     return dataset
 
 
@@ -162,7 +165,7 @@ def _inflated(file: BinaryIO, meta: Dataset, pixels: bool) -> FileDataset:
     Source: PS3.5 A.5.
     """
     inflated: Any = InflatedFile(file, IMAGE, pixels=pixels)
-    stop = None if pixels else before_pixels(meta)
+    stop = BehindPixels() if pixels else before_pixels(meta)
     with inflated.bounds.reading():
         dataset = read_dataset(inflated, is_implicit_VR=False, is_little_endian=True, stop_when=stop)
     return FileDataset(str(file.name), dataset, None, FileMetaDataset(meta), False, True)

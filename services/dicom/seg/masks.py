@@ -141,6 +141,8 @@ def _places(seg: Dataset, frames: Sequence[Frame], slices: CTSlices) -> list[Pla
 def _require_indices_agree(seg: Dataset, frames: Sequence[Frame], numbers: Sequence[int]) -> None:
     """Refuse a SEG whose DimensionIndexValues tell its frames' segments apart in another way.
 
+    They are for display: those that tell no segments apart, and those of positions, decide nothing.
+
     Notes
     -----
     Source: PS3.3 C.7.6.17 (multi-frame dimension): equal values, equal index.
@@ -152,7 +154,12 @@ def _require_indices_agree(seg: Dataset, frames: Sequence[Frame], numbers: Seque
     values = [frame.value("FrameContentSequence", "DimensionIndexValues") for frame in frames]
     if any(value is None for value in values):
         return
-    indices = [int(np.array(value, dtype=np.int64).ravel()[at]) for value in values]
+    all_values = [np.atleast_1d(np.array(value, dtype=np.int64)) for value in values]
+    if any(value.shape != (len(pointers),) for value in all_values):
+        return
+    indices = [int(value[at]) for value in all_values]
+    if len(set(indices)) == len(frames):  # a number for each frame says nothing of segments
+        return
     pairs = set(zip(indices, numbers, strict=True))
     if len(set(indices)) > 1 and not len(pairs) == len(set(indices)) == len(set(numbers)):
         raise Refused(SegCode.MALFORMED, "frames and their dimension indices name different segments")

@@ -144,7 +144,7 @@ def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
     masks = Masks([n for n in items if n not in background], slices)
     frames = _frames(seg)
     if frames:
-        kind = "LABELMAP" if seg.SOPClassUID == LABEL_MAP_STORAGE else seg.get("SegmentationType")
+        kind = "LABELMAP" if seg.SOPClassUID == LABEL_MAP_STORAGE else _text(seg, "SegmentationType")
         fill(masks, seg, kind, frames, slices, background)
     else:
         slices.require_matrix(int(seg.Rows), int(seg.Columns))
@@ -165,7 +165,7 @@ def _require_uids(seg: Dataset) -> None:
 
 
 def _require_same_patient_and_frame(seg: Dataset, ct: ReferencedSeries) -> None:
-    ours, theirs = ct.images[0].get("PatientID"), seg.get("PatientID")
+    ours, theirs = (str(one.get("PatientID") or "").strip() for one in (ct.images[0], seg))
     if ours and theirs and ours not in (theirs, text_in(theirs, seg)):
         raise Refused(SegCode.OTHER_PATIENT, "the SEG is of another patient")
     if seg.get("StudyInstanceUID") != ct.study_uid:
@@ -234,21 +234,24 @@ def _segment(number: int, item: Dataset, mask: Mask) -> ReadSegment:
     tracking = item.get("TrackingUID")
     return ReadSegment(
         number=number,
-        label=str(item.get("SegmentLabel") or ""),
+        label=_text(item, "SegmentLabel"),
         type=_code(kinds),
         laterality=_code(kinds[0].get("SegmentedPropertyTypeModifierCodeSequence")) if kinds else None,
         tracking_uid=str(tracking) if tracking else None,
-        algorithm_type=str(item.get("SegmentAlgorithmType") or ""),
+        algorithm_type=_text(item, "SegmentAlgorithmType"),
         mask=mask,
     )
 
 
 def _code(items: Sequence[Dataset] | None) -> Code | None:
-    if not items or not items[0].get("CodeValue"):
+    if not items or not _text(items[0], "CodeValue"):
         return None
-    first = items[0]
-    scheme = str(first.get("CodingSchemeDesignator") or "")
-    return Code(str(first.CodeValue), scheme, str(first.get("CodeMeaning") or ""))
+    return Code(*(_text(items[0], name) for name in ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")))
+
+
+def _text(dataset: Dataset, keyword: str) -> str:
+    """Return a text without the spaces around it, which say nothing (PS3.5 6.2); empty if missing."""
+    return str(dataset.get(keyword) or "").strip()
 
 
 def _frames(seg: Dataset) -> list[Frame]:
