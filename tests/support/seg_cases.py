@@ -23,6 +23,8 @@ class HeaderSeries:
     series_uid: str
     frame_of_reference_uid: str
     images: list[Dataset] = field(repr=False)
+    names_frame_of_reference: bool = True
+    not_used: dict[str, str | None] = field(default_factory=dict)
 
 
 def header_series(images: list[Dataset]) -> HeaderSeries:

@@ -133,6 +133,10 @@ class CTSeries:
         Headers without pixels, one per slice, in k order.
     verdict
         `ok` or `repaired`, with all notes.
+    names_frame_of_reference
+        Whether the images name one themselves.
+    set_aside
+        As of `SeriesReading`.
     """
 
     study_uid: StudyUid
@@ -141,6 +145,13 @@ class CTSeries:
     volume: Volume
     images: tuple[Dataset, ...]
     verdict: GeometryVerdict
+    names_frame_of_reference: bool = True
+    set_aside: tuple[SetAside, ...] = ()
+
+    @property
+    def not_used(self) -> Mapping[SopUid, SopUid | None]:
+        """What bears the series' UID and is no slice, each with the slice that it is a copy of, if it is."""
+        return {one.sop_instance_uid: one.copy_of for one in self.set_aside}
 
 
 @read_failures()
@@ -256,10 +267,20 @@ def load(reading: SeriesReading) -> CTSeries:
     verdict = with_pixels(reading, hu)
     frame = reading.facts[0].frame_of_reference_uid
     images = reading.images
-    if not UID_FORM.fullmatch(frame):
+    named = UID_FORM.fullmatch(frame) is not None
+    if not named:
         frame = hashed_uid("frame-of-reference", reading.series_uid)
         images = tuple(_in_frame(image, frame) for image in images)
-    return CTSeries(reading.study_uid, reading.series_uid, frame, Volume(hu, geometry), images, verdict)
+    return CTSeries(
+        reading.study_uid,
+        reading.series_uid,
+        frame,
+        Volume(hu, geometry),
+        images,
+        verdict,
+        names_frame_of_reference=named,
+        set_aside=reading.set_aside,
+    )
 
 
 def _judged(members: Sequence[_Member], notes: tuple[str, ...], made: Repair | None) -> SeriesReading:

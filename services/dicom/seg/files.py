@@ -78,7 +78,7 @@ def cited_series(readings: Sequence[SeriesReading], seg: Path | OpenedSeg) -> Se
         if none is fit; `not-dicom` or `malformed-seg` if the SEG cannot be read.
     """
     cited = cited_images(seg)
-    drawn_on = [r for r in readings if any(image.get("SOPInstanceUID") in cited for image in r.images)]
+    drawn_on = [r for r in readings if not cited.isdisjoint(_uids_in(r))]
     fit = [reading for reading in readings if not reading.verdict.refused]
     if len(drawn_on) > 1 or (not drawn_on and len(fit) > 1):
         raise Refused(
@@ -87,6 +87,12 @@ def cited_series(readings: Sequence[SeriesReading], seg: Path | OpenedSeg) -> Se
             {"series_cited": len(drawn_on), "series_fit": len(fit)},
         )
     return drawn_on[0] if drawn_on else choose_series(readings)
+
+
+def _uids_in(reading: SeriesReading) -> set[str]:
+    """Return the SOP Instance UIDs of a series: of its slices, and of images that were left out."""
+    slices = {str(image.get("SOPInstanceUID")) for image in reading.images}
+    return slices.union(one.sop_instance_uid for one in reading.set_aside)
 
 
 def cited_images(seg: Path | OpenedSeg) -> frozenset[str]:

@@ -6,7 +6,7 @@ the same frame of reference. Whatever contradicts this is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -73,8 +73,16 @@ class ReferencedSeries(Protocol):
         """FrameOfReferenceUID."""
 
     @property
+    def names_frame_of_reference(self) -> bool:
+        """Whether its images name one; else none can be another."""
+
+    @property
     def images(self) -> Sequence[Dataset]:
         """Headers of the CT images, one per slice, in k order."""
+
+    @property
+    def not_used(self) -> Mapping[SopUid, SopUid | None]:
+        """What bears the series' UID and is no slice, each with the slice that it is a copy of, if it is."""
 
 
 def unknown_image(count: int) -> Refused:
@@ -161,11 +169,13 @@ class CTSlices:
 
     Parameters
     ----------
-    images
-        Headers in k order.
+    ct
+        The series.
 
     Attributes
     ----------
+    frame_of_reference_uid
+        In which they are.
     rows, columns
         Size of a slice.
     origin
@@ -176,10 +186,13 @@ class CTSlices:
         Between rows, between columns, millimetres.
     """
 
-    def __init__(self, images: Sequence[Dataset]) -> None:
-        first = images[0]
+    def __init__(self, ct: ReferencedSeries) -> None:
+        images, first = ct.images, ct.images[0]
+        self.frame_of_reference_uid = ct.frame_of_reference_uid
         self.rows, self.columns = int(first.Rows), int(first.Columns)
         self._index = {str(image.SOPInstanceUID): k for k, image in enumerate(images)}
+        self._index |= {copy: self._index[of] for copy, of in ct.not_used.items() if of in self._index}
+        self._set_aside = ct.not_used.keys() - self._index.keys()
         self.origin = np.array([image.ImagePositionPatient for image in images], dtype=np.float64)
         cosines = np.array(first.ImageOrientationPatient, dtype=np.float64)
         self.along_row, self.along_column = cosines[:3], cosines[3:]
@@ -195,12 +208,15 @@ class CTSlices:
             )
 
     def cited_by(self, frame: Frame) -> list[int]:
-        """Return the indices k of the CT images a frame cites, ascending; refuse images we do not have."""
-        cited = frame.cited()
+        """Return the indices k of the CT images a frame cites, ascending; refuse images we do not have.
+
+        A copy that was dropped is the slice it is a copy of; what was left out otherwise is no place.
+        """
+        cited = frame.cited() - self._set_aside
         unknown = cited - self._index.keys()
         if unknown:
             raise unknown_image(len(unknown))
-        return sorted(self._index[uid] for uid in cited)
+        return sorted({self._index[uid] for uid in cited})
 
     def place(self, frame: Frame, same_frame_of_reference: bool) -> Place:
         """Return where a frame lies that has the grid of the CT's slices.

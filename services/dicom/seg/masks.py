@@ -126,11 +126,14 @@ def fill(
 
 def _places(seg: Dataset, frames: Sequence[Frame], slices: CTSlices) -> list[Place]:
     """Return where each frame lies, on the grid of the CT slices or, if it has one, on its own."""
+    # Where the CT names none, a writer makes one up (it must have one): its positions are of no known frame.
+    frame = seg.get("FrameOfReferenceUID")
+    same_frame = bool(frame) and frame == slices.frame_of_reference_uid
     try:
         slices.require_matrix(int(seg.Rows), int(seg.Columns))
-        return [slices.place(frame, bool(seg.get("FrameOfReferenceUID"))) for frame in frames]
+        return [slices.place(frame, same_frame) for frame in frames]
     except Refused as refused:
-        if refused.code != SegCode.GRID_MISMATCH or not states_its_grid(seg, frames):
+        if refused.code != SegCode.GRID_MISMATCH or not (same_frame and states_its_grid(seg, frames)):
             raise
     if int(seg.Rows) * int(seg.Columns) * len(frames) > MAX_MASK_BYTES:
         raise Refused(SegCode.TOO_LARGE, "the SEG's own grid is too large", {"limit_bytes": MAX_MASK_BYTES})

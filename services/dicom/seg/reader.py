@@ -138,7 +138,7 @@ def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
     _require_uids(seg)
     _require_same_patient_and_frame(seg, ct)
     listed = _require_known_images(seg, ct)
-    slices = CTSlices(ct.images)
+    slices = CTSlices(ct)
     items = _segments(seg)
     background = frozenset(n for n, item in items.items() if _is_background(item))
     masks = Masks([n for n in items if n not in background], slices)
@@ -171,7 +171,7 @@ def _require_same_patient_and_frame(seg: Dataset, ct: ReferencedSeries) -> None:
     if seg.get("StudyInstanceUID") != ct.study_uid:
         raise Refused(SegCode.OTHER_STUDY, "the SEG is of another study")
     frame = seg.get("FrameOfReferenceUID")
-    if frame and frame != ct.frame_of_reference_uid:
+    if frame and frame != ct.frame_of_reference_uid and ct.names_frame_of_reference:
         raise Refused(SegCode.OTHER_FRAME_OF_REFERENCE, "the SEG is in another frame of reference")
 
 
@@ -203,7 +203,7 @@ def _require_known_images(seg: Dataset, ct: ReferencedSeries) -> frozenset[SopUi
         }
     if listed and ct.series_uid not in listed:
         raise Refused(SegCode.OTHER_SERIES, "the SEG lists other series than the one it should lie on")
-    unknown = listed.get(ct.series_uid, set()) - known
+    unknown = listed.get(ct.series_uid, set()) - known - ct.not_used.keys()
     if unknown:
         raise unknown_image(len(unknown))
     return frozenset().union(*listed.values())
