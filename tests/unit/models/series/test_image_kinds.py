@@ -87,7 +87,9 @@ SEEN = (
     (r"DERIVED\PRIMARY\AXIAL\VMI", "PS3.3 C.8.2.1.1.1", "one photon energy"),
     # no image of the patient
     (r"DERIVED\SECONDARY\OTHER\CT_SOM5 PROT", "Siemens SOMATOM, patient protocol", "reports of dose"),
-    (r"ORIGINAL\PRIMARY\DOSE_INFO", "Philips", "reports of dose"),
+    (r"DERIVED\SECONDARY\DOSE_INFO", "Philips, in the public dcm_qa_ct set", "reports of dose"),
+    (r"DERIVED\SECONDARY\PATIENT_INFO", "Philips, in the public dcm_qa_ct set", "reports of dose"),
+    (r"DERIVED\SECONDARY\RESULTS", "Philips, in the public dcm_qa_ct set", "reports of dose"),
     (r"DERIVED\SECONDARY\SCREEN SAVE", "GE scanners and AW", "pictures of a screen"),
     (r"DERIVED\SECONDARY\SCREEN SAVE\AVERAGE", "GE AW", "pictures of a screen"),
     (r"DERIVED\SECONDARY\FUSION", "PET and CT workstations", "fusion"),
@@ -96,6 +98,7 @@ SEEN = (
     (r"ORIGINAL\PRIMARY\LOCALIZER\CT_SOM5 TOP", "Siemens SOMATOM", Code.LOCALIZER_EXCLUDED),
     (r"DERIVED\PRIMARY\LOCALIZER\CT_SOM5 MPR", "Siemens, a reformat to plan on", Code.LOCALIZER_EXCLUDED),
     (r"ORIGINAL\PRIMARY\SCOUT", "GE", Code.LOCALIZER_EXCLUDED),
+    (r"DERIVED\SECONDARY\REF_SURVIEW", "Philips, in the public dcm_qa_ct set", Code.LOCALIZER_EXCLUDED),
 )
 """ImageType, where it is seen or defined, and what becomes of it: a code, or words of note or refusal."""
 
