@@ -166,20 +166,20 @@ class Http:
             return self.refusal(error.response.status_code), error.response.status_code in BUSY
         if isinstance(error, requests.Timeout):
             seconds = f"{self.deadline_seconds:g} s"
-            return PacsUnavailable(f"{where} did not answer within {seconds} ({_kind(error)})."), False
+            return PacsUnavailable(f"{where} did not answer within {seconds}."), False
         if isinstance(error, requests.exceptions.SSLError):
             return PacsFailed(f"{where} could not prove who it is: its certificate was not accepted."), False
         if isinstance(
             error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError | Unfinished
         ):
-            return PacsUnavailable(f"{where} did not answer, or not to the end ({_kind(error)})."), True
+            return PacsUnavailable(f"{where} did not answer, or not to the end."), True
         if isinstance(error, TooLargeAnswer | MemoryError):
             return PacsFailed(f"{where} was not read: {_too_large(error)}."), False
         if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
             return PacsFailed(f"{where} could not be asked: {error}"), False  # the file of certificates
         if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-            return PacsFailed(f"{where} could not be asked: that is no address ({_kind(error)})."), False
-        return PacsFailed(f"{where} answered with what cannot be understood ({_kind(error)})."), False
+            return PacsFailed(f"{where} could not be asked: that is no address."), False
+        return PacsFailed(f"{where} answered with what cannot be understood."), False
 
     def refusal(self, status: int) -> PacsFailed:
         """Return the error for an HTTP status."""
@@ -191,7 +191,3 @@ class Http:
 
 def _too_large(error: Exception) -> str:
     return str(error) or "its answer takes more memory than there is: give the process more, and try again"
-
-
-def _kind(error: Exception) -> str:
-    return type(error).__name__
