@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.errors import Refused
 from tests.support.damaged_frames import (
     CONTENTS,
     DAMAGES,
@@ -18,8 +19,11 @@ from tests.support.damaged_frames import (
     read,
     refusal_of,
 )
+from tests.support.encodings import dcmtk
+from tests.support.odd_codestreams import ODD
 
 ROUNDS = 2
+EXACT = {name for name in ODD if not any(word in name for word in ("JPEG with", "near"))}
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -47,3 +51,22 @@ def test_a_deflated_slice_that_is_cut_anywhere_is_refused(tmp_path: Path) -> Non
     rng = np.random.default_rng(3)
     for _ in range(40):
         assert refusal_of(deflated_cut(picture("tissue", rng), rng, tmp_path)) is not None
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_frames_as_other_encoders_write_them_are_read_and_missed_nowhere(tmp_path: Path, name: str) -> None:
+    rng = np.random.default_rng(4)
+    hu = picture("tissue", rng)
+    whole = made(tmp_path, hu, ODD[name])
+    assert np.abs(whole.hu.astype(int) - hu).max() <= (0 if name in EXACT else 128)
+    for damage in DAMAGES[:3]:
+        for _ in range(ROUNDS):
+            assert refusal_of(damage(whole, rng, tmp_path)) is not None, damage.__name__
+
+
+@pytest.mark.parametrize("bits", [1, 2])
+def test_bits_that_an_encoder_left_out_are_not_guessed(tmp_path: Path, bits: int) -> None:
+    left_out = dcmtk("dcmcjpeg", "+el", "+pt", str(bits))
+    with pytest.raises(Refused, match="bits are left out of the compressed frame") as refused:
+        made(tmp_path, picture("tissue", np.random.default_rng(5)), left_out)
+    assert refused.value.code == "bad-pixel-data"
