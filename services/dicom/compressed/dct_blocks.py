@@ -58,11 +58,15 @@ def _bits_of(available: bytes, blocks: int, first: list[int], single: list[int],
             raise DamagedFrame(NO_CODE)
         at += step & count
         known = 1
-        while known < _COEFFICIENTS:
+        while True:
             window = words[at >> 3] >> (8 - (at & 7)) & 0xFFFF
             step = several[window]
             reached = known + (step >> _BITS)
-            if reached >= _COEFFICIENTS and not _ENDS < reached < _ENDS + _COEFFICIENTS:
+            if reached < _COEFFICIENTS:
+                at += step & count
+                known = reached
+                continue
+            if not _ENDS < reached < _ENDS + _COEFFICIENTS:
                 step = single[window]  # the block may end within the window without saying so
                 reached = known + (step >> _BITS)
                 if reached >= _NONE:
@@ -71,14 +75,16 @@ def _bits_of(available: bytes, blocks: int, first: list[int], single: list[int],
                     raise DamagedFrame("a block of the compressed frame has too many coefficients")
             at += step & count
             known = reached
+            if known >= _COEFFICIENTS:
+                break
         if at > end:
             break
     return at
 
 
-def _codes(table: HuffmanTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _codes(table: HuffmanTable) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return length (0: none) and symbol of the code that each window begins with."""
-    lengths, symbols = np.zeros((2, 1 << _WINDOW), np.int64)
+    lengths, symbols = np.zeros((2, 1 << _WINDOW), np.int32)
     for length, code, symbol in table.codes():
         covered = slice(code << (_WINDOW - length), (code + 1) << (_WINDOW - length))
         lengths[covered], symbols[covered] = length, symbol
@@ -100,11 +106,11 @@ def _ac_steps(table: HuffmanTable) -> tuple[list[int], list[int]]:
     lengths, symbols = _codes(table)
     run, size = symbols >> 4, symbols & 15
     bits = lengths + size
-    coefficients = np.where(size > 0, run + 1, np.where(run == 15, 16, _NONE))
+    coefficients = np.where(size > 0, run + 1, np.where(run == 15, 16, _NONE)).astype(np.int32)
     coefficients[symbols == 0] = _ENDS
     coefficients[lengths == 0] = _NONE
     single = bits | coefficients << _BITS
-    windows = np.arange(1 << _WINDOW)
+    windows = np.arange(1 << _WINDOW, dtype=np.int32)
     total, reached = bits.copy(), coefficients.copy()
     for _ in range(_STEPS - 1):
         behind = windows << np.minimum(total, _WINDOW) & 0xFFFF

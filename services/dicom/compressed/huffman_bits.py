@@ -37,7 +37,8 @@ def require_used_up(coded: bytes, used_bits: int) -> None:
     used_bits
         Bits that the decoded image takes.
     """
-    rest = len(coded) - coded.count(b"\xff\x00") - -(-used_bits // 8)
+    coded = coded.rstrip(b"\xff")  # each other one is followed by a zero
+    rest = len(coded) - coded.count(b"\xff") - -(-used_bits // 8)
     if rest < 0:
         raise DamagedFrame(FILLED)
     if coded[len(coded) - rest :].strip(b"\0\xff"):

@@ -21,11 +21,10 @@ _BARE_MARKERS = frozenset((0x01, *range(0xD0, 0xD8)))
 
 _DHT, _SOI, _EOI, _SOS, _DRI, _LSE = 0xC4, 0xD8, 0xD9, 0xDA, 0xDD, 0xF8
 
-_SCAN_ENDS = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_LS_SCAN_ENDS = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
-"""A marker behind coded data, no restart: of JPEG-LS bytes up to 7F after FF are data (ISO 14495-1 A.1)."""
+_MARKER, _LS_MARKER = re.compile(rb"\xff[^\x00\xff]"), re.compile(rb"\xff[\x80-\xfe]")
+"""A marker behind coded data: of JPEG-LS bytes up to 7F after FF are data (ISO 14495-1 A.1)."""
 
-_RESTART = re.compile(rb"\xff([\xd0-\xd7])")
+_RESTARTS = range(0xD0, 0xD8)
 
 _CUT = "the compressed frame ends before its end marker"
 
@@ -206,12 +205,15 @@ def _take_tables(said: JpegFrame, content: bytes) -> None:
 
 def _take_coded(said: JpegFrame, frame: bytes, at: int) -> int:
     """Keep the coded data, and return where the marker behind them is."""
-    ends = (_LS_SCAN_ENDS if said.process == JPEG_LS else _SCAN_ENDS).search(frame, at)
+    ends = (_LS_MARKER if said.process == JPEG_LS else _MARKER).search(frame, at)
+    parts: list[bytes] = []
+    while ends and said.restart_interval and frame[ends.start() + 1] in _RESTARTS:
+        if frame[ends.start() + 1] != 0xD0 + len(parts) % 8:
+            raise DamagedFrame("a restart marker of the compressed frame is missing")
+        parts.append(frame[at : ends.start()])
+        at = ends.end()
+        ends = ends.re.search(frame, at)
     if ends is None:
         raise DamagedFrame(_CUT)
-    parts = _RESTART.split(frame[at : ends.start()])
-    restarts = parts[1::2]
-    if any(marker[0] != 0xD0 + n % 8 for n, marker in enumerate(restarts)):
-        raise DamagedFrame("a restart marker of the compressed frame is missing")
-    said.intervals, said.coded_until = tuple(parts[::2]), ends.start()
+    said.intervals, said.coded_until = (*parts, frame[at : ends.start()]), ends.start()
     return ends.start()
