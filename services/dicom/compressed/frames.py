@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset
-from pydicom.encaps import generate_frames
 
 from services.dicom.compressed.damage import DamagedFrame
 
 _ITEM, _DELIMITER = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 """Tags of an item and of the end of the items (PS3.5 A.4)."""
+
+_END, _PADDED_END_BYTES = b"\xff\xd9", 10
+"""End marker of every codestream but RLE, and among how many last bytes of a fragment it is looked for."""
 
 _HEAD_BYTES = 8
 """Tag and length of an item."""
@@ -68,10 +70,8 @@ def frames_of(dataset: Dataset, count: int) -> Iterator[bytes]:
         frames = [list(fragments)]
     else:
         frames = [[item] for item in fragments]
-    if len(frames) > count and not table:  # of several fragments each: told apart by their end markers
-        marked = list(generate_frames(pixels, number_of_frames=count))
-        _require_count(len(marked), count)
-        return iter(marked)
+    if len(frames) > count and not table:
+        frames = _by_end_markers(fragments, pixels)
     _require_count(len(frames), count)
     return (b"".join(item.within(pixels) for item in frame) for frame in frames)
 
@@ -119,6 +119,16 @@ def _by_basic_table(fragments: Sequence[_Item], table: bytes) -> list[list[_Item
     frames: list[list[_Item]] = []
     for item, offset in zip(fragments, offsets, strict=True):
         if offset in starts:
+            frames.append([])
+        frames[-1].append(item)
+    return frames
+
+
+def _by_end_markers(fragments: Sequence[_Item], pixels: bytes) -> list[list[_Item]]:
+    """Put fragments together into frames, each to the one that ends with an end marker, padded or not."""
+    frames: list[list[_Item]] = [[]]
+    for item in fragments:
+        if frames[-1] and _END in frames[-1][-1].within(pixels)[-_PADDED_END_BYTES:]:
             frames.append([])
         frames[-1].append(item)
     return frames
