@@ -62,7 +62,8 @@ def require_lossless_used_up(frame: JpegFrame, decoded: NDArray[np.generic]) -> 
     Source: ISO 10918-1 H.1.2.
     """
     samples: NDArray[np.uint16] = decoded.view(f"u{decoded.dtype.itemsize}").astype(np.uint16)
-    samples &= np.uint16((1 << frame.precision) - 1)
+    if frame.precision < 16:
+        samples &= np.uint16((1 << frame.precision) - 1)
     if frame.point_transform:
         raise DamagedFrame(
             "bits are left out of the compressed frame, and its decoder gets their places wrong"
@@ -91,7 +92,7 @@ def _bits_by_difference(table: HuffmanTable) -> NDArray[np.uint8]:
         if symbol <= 16:
             codes[symbol] = length
     bits = np.where(codes == _NO_BITS, _NO_BITS, codes + _VALUE_BITS).astype(np.uint8)
-    return bits[_CATEGORIES]
+    return bits.take(_CATEGORIES)
 
 
 def _differences(samples: NDArray[np.uint16], selection: int, first: int) -> NDArray[np.uint16]:
