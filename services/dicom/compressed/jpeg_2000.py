@@ -72,7 +72,7 @@ def walk_jpeg_2000(frame: bytes) -> Jpeg2000Frame:
             at = _tile_part(said, frame, at)
         if _u16(frame, at) != _EOC:
             raise DamagedFrame("the tile-parts of the compressed frame do not follow each other to its end")
-    except struct.error:
+    except (struct.error, IndexError):
         raise DamagedFrame(_CUT) from None
     _require_all_tiles(said)
     require_only_padding(frame[at + 2 :])
