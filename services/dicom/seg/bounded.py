@@ -39,7 +39,7 @@ def damage_refused() -> Iterator[None]:
     except MemoryError as error:
         raise _too_large("the SEG takes more memory than there is") from error
     except BROKEN_DATASET as error:
-        raise Refused(SegCode.MALFORMED, f"the SEG is damaged ({type(error).__name__})") from error
+        raise Refused(SegCode.MALFORMED, "the SEG is damaged") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +137,7 @@ def _refusals() -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             with read_failures():
                 raise
-        raise Refused(
-            SegCode.NOT_DICOM, f"the file cannot be read as DICOM ({type(error).__name__})"
-        ) from error
+        raise Refused(SegCode.NOT_DICOM, "the file cannot be read as DICOM") from error
 
 
 def _too_large(detail: str) -> Refused:
