@@ -104,6 +104,7 @@ def tune(
             if before.release is None
             else f"release {before.release} has learnt all of this already"
         )
+        shutil.rmtree(tuning_folder(services.settings.home, run.key), ignore_errors=True)
         return replace(before, seconds=watch.seconds())
     policy = ReadersDisagree(services.settings.readers_disagree)
     folder = tuning_folder(services.settings.home, run.key)

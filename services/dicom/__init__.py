@@ -1,6 +1,7 @@
 """Reading and writing DICOM.
 
 - `foreign`: bytes that anyone may have sent, read within bounds, in a child first
+- `compressed`: compressed frames, walked to their end, decoded and proven to be all there
 - `ct`: CT images in, as Hounsfield units
 - `seg`: anyone's SEG in, as masks on the CT
 - `returned`: which result a SEG that came back was made from, and which organ each segment is

@@ -255,8 +255,14 @@ def test_killed_at_any_step_the_candidate_comes_out_the_same(corrected, tuned, t
             patched.setattr(owner, name, _killed)
             with pytest.raises(KeyboardInterrupt):
                 tune_document(services, settings=TUNING)
+    with monkeypatch.context() as patched:  # once it is on record
+        patched.setattr(tune_heads.shutil, "rmtree", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            tune_document(services, settings=TUNING)
+    assert list((services.settings.home / "tuning").iterdir())
     assert tune_document(services, settings=TUNING)["digest"] == tuned[1]["digest"]
     assert services.releases.numbers() == (1, 2)
+    assert list((services.settings.home / "tuning").iterdir()) == []
 
 
 def _killed(*_: object, **__: object) -> None:

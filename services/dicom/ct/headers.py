@@ -67,7 +67,7 @@ def read_header(path: Path, listed: FileState | None = None) -> Dataset | None:
         raise
     except UNREADABLE as error:
         if begins_as_dicom(path):
-            raise InvalidDicomError(type(error).__name__) from error
+            raise InvalidDicomError("it is damaged") from error
         return None
     if begins_as_dicom(path):
         raise InvalidDicomError("it names neither modality nor SOP class")

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, FileDataset
-from pydicom.encaps import get_frame
+from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import pixel_array
 
 from models.errors import ReadFailed, Refused
 from models.series.slice_facts import SliceFacts
 from models.series.verdict import Code
-from services.dicom.ct.codestream import matrix_of
+from services.dicom.compressed.damage import DamagedFrame, FrameShape
+from services.dicom.compressed.decoding import decoded_frames
 from services.dicom.foreign.bounded_file import TooLargeFile
 from services.dicom.foreign.head import Header
 from services.dicom.foreign.listing import SHORT_OF_MEMORY, FileState
@@ -36,9 +36,6 @@ HIGHEST_HU = 31743
 
 FARTHEST = -1_000_000.0
 """No rescale of a CT, padding included, passes here; beyond, whole numbers would run over."""
-
-FRAME_GROWTH, FRAME_HEAD_BYTES = 1.25, 64 * 1024
-"""A compressed frame may be so much longer than its pixels; a longer one is no image."""
 
 PADDING_CEILING_HU = -900
 """A padding value above it lies where lung and tissue do, and cannot be told from them."""
@@ -207,35 +204,36 @@ def _stored_values(path: Path, header: Dataset, facts: SliceFacts, listed: FileS
         dataset = opened(path, pixels=True, listed=listed)
         if dataset is None:
             raise InvalidDicomError
-        _refuse_other_matrix(dataset, facts)
-        stored = pixel_array(dataset, raw=True, correct_unused_bits=False)
+        if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+            (stored,) = decoded_frames(dataset, _shape(facts), 1)
+        else:
+            stored = pixel_array(dataset, raw=True, correct_unused_bits=False)
     except TooLargeFile as error:
         raise Refused(Code.TOO_LARGE, f"A slice cannot be read: {error}.") from error
     except MemoryError as error:
         raise ReadFailed(SHORT_OF_MEMORY) from error
+    except DamagedFrame as error:
+        raise _bad_pixels(str(error)) from error
     except (*UNREADABLE, RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # of the disk, and not a decoder's word for damage
         if _met.memory:
             raise ReadFailed(SHORT_OF_MEMORY) from error
-        raise _bad_pixels(f"the pixels cannot be decoded ({type(error).__name__})") from error
+        raise _bad_pixels("the pixels cannot be decoded") from error
     if stored.shape != (facts.rows, facts.columns):
         raise _bad_pixels(f"the pixels form {stored.shape}, not rows and columns of the header")
     return stored
 
 
-def _refuse_other_matrix(dataset: FileDataset, facts: SliceFacts) -> None:
-    """Refuse a compressed frame that says it is larger than the header says, before a decoder believes it."""
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        return
-    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    rows, columns = facts.rows or 0, facts.columns or 0
-    raw = rows * columns * (facts.pixels.bits_allocated or 16) // 8
-    if len(frame) > FRAME_GROWTH * raw + FRAME_HEAD_BYTES:
-        raise _bad_pixels(f"{len(frame)} bytes are said to be compressed from {raw}")
-    said = matrix_of(frame, dataset.file_meta.TransferSyntaxUID)
-    if said is not None and said != (rows, columns, 1):
-        raise _bad_pixels(f"the compressed frame is of {said} rows, columns and components")
+def _shape(facts: SliceFacts) -> FrameShape:
+    """Return what the header says of the slice's one frame."""
+    pixels = facts.pixels
+    allocated, stored, signed = (
+        pixels.bits_allocated or 16,
+        pixels.bits_stored or 0,
+        pixels.representation == 1,
+    )
+    return FrameShape(facts.rows or 0, facts.columns or 0, allocated, stored, signed)
 
 
 def _within_bits_stored(stored: NDArray[Any], facts: SliceFacts) -> tuple[NDArray[Any], int, int]:

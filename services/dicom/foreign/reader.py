@@ -65,7 +65,8 @@ FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 PIXEL_ATTRIBUTES = (
     "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames",
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "PixelData",
+    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept",
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData",
 )  # fmt: skip
 """What is read of a file whose header has been read before."""
 

@@ -39,7 +39,7 @@ def damage_refused() -> Iterator[None]:
     except MemoryError as error:
         raise _too_large("the SEG takes more memory than there is") from error
     except BROKEN_DATASET as error:
-        raise Refused(SegCode.MALFORMED, "the SEG is damaged: nobody can read all its elements") from error
+        raise Refused(SegCode.MALFORMED, "the SEG is damaged") from error
 
 
 @dataclass(frozen=True, eq=False)

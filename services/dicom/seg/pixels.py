@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
 from pydicom.pixels import iter_pixels
 from pydicom.uid import UID, ExplicitVRBigEndian
 
 from models.errors import Refused
-from services.dicom.ct.codestream import matrix_of
+from services.dicom.compressed.damage import DamagedFrame, FrameShape
+from services.dicom.compressed.decoding import decoded_frames
 from services.dicom.seg.bounded import BROKEN_DATASET
 from services.dicom.seg.frames import SegCode
 
@@ -48,18 +48,21 @@ def stored_frames(seg: Dataset, frames: int) -> Iterator[NDArray]:
         raise Refused(SegCode.BAD_PIXEL_DATA, "the pixels are not unsigned integers of 1, 8 or 16 bits")
     try:
         if syntax.is_encapsulated:
-            _require_bounded_frames(seg, syntax, frames, (rows, columns))
+            planes = decoded_frames(seg, FrameShape(rows, columns, max(bits, 8), bits), frames)
         else:
             _require_length(len(seg.PixelData), frames * rows * columns * bits)
-        unpacked = bits == 1 and not syntax.is_encapsulated
-        planes = _unpacked(seg, syntax, frames, (rows, columns)) if unpacked else iter_pixels(seg, raw=True)
+            unpacked = bits == 1
+            planes = (
+                _unpacked(seg, syntax, frames, (rows, columns)) if unpacked else iter_pixels(seg, raw=True)
+            )
         for plane in planes:
             if plane.shape != (rows, columns):
                 raise Refused(SegCode.BAD_PIXEL_DATA, "the pixel data are not one plane per frame")
             yield plane
+    except DamagedFrame as error:
+        raise Refused(SegCode.BAD_PIXEL_DATA, str(error)) from error
     except BROKEN_DATASET as error:
-        detail = f"the pixel data cannot be decoded ({type(error).__name__})"
-        raise Refused(SegCode.BAD_PIXEL_DATA, detail) from error
+        raise Refused(SegCode.BAD_PIXEL_DATA, "the pixel data cannot be decoded") from error
 
 
 def _require_length(length: int, bits: int) -> None:
@@ -82,21 +85,3 @@ def _unpacked(seg: Dataset, syntax: UID, frames: int, shape: tuple[int, int]) ->
     for start in range(0, frames * size, size):
         part = packed[start // 8 : (start + size + 7) // 8]
         yield np.unpackbits(part, bitorder="little")[start % 8 :][:size].reshape(shape)
-
-
-def _require_bounded_frames(seg: Dataset, syntax: UID, frames: int, shape: tuple[int, int]) -> None:
-    """Refuse compressed frames that would unpack to more than a plane, by what their headers say."""
-    plane_bytes = shape[0] * shape[1] * 2
-    count = 0
-    for frame in generate_frames(seg.PixelData, number_of_frames=frames):
-        count += 1
-        if len(frame) > 2 * plane_bytes + 4096:
-            raise Refused(SegCode.BAD_PIXEL_DATA, "a compressed frame is larger than its plane")
-        if matrix_of(frame, syntax) not in (None, (*shape, 1)):
-            raise Refused(SegCode.BAD_PIXEL_DATA, "a compressed frame is not of the size declared")
-    if count != frames:
-        raise Refused(
-            SegCode.BAD_PIXEL_DATA,
-            "the compressed frames are not as many as declared",
-            {"frames": frames, "compressed": count},
-        )
