@@ -21,6 +21,7 @@ from models.geometry import Geometry
 from models.series.choice import SHIPPED, SeriesRules, candidate_of, choose
 from models.series.rescale_jump import RescaleJumps
 from models.series.rules import refuse_mixed_patients_of_study
+from models.series.slice_contents import SliceContents
 from models.series.slice_facts import SliceFacts
 from models.series.slice_spacing import Repair, judge
 from models.series.terms import uid_or_length
@@ -320,7 +321,8 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
     ------
     Refused
         `bad-pixel-data` or `too-large`, as `services.dicom.ct.pixels.hounsfield`; `bad-rescale`, as
-        `models.series.rescale_jump`; `illegible-header` if results could not say whose they are.
+        `models.series.rescale_jump`; `slice-out-of-place` or `multi-phase`, as
+        `models.series.slice_contents`; `illegible-header` if results could not say whose they are.
     ReadFailed
         If a file vanished, was changed since its header was read, or cannot be read.
     """
@@ -328,7 +330,7 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
     if illegible:
         detail = f"The header of the first image is damaged: nobody can read {', '.join(illegible)}."
         raise Refused(Code.ILLEGIBLE_HEADER, detail, {"elements": len(illegible)})
-    tally, jumps = PaddingTally(), RescaleJumps()
+    tally, jumps, contents = PaddingTally(), RescaleJumps(), SliceContents()
     slices = zip(reading.files, reading.images, reading.facts, strict=True)
     for k, (file, header, facts) in enumerate(slices):
         out = None if into is None else into[k]
@@ -336,7 +338,10 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
         if out is not None and hu is not out:
             out[...] = hu
         jumps.add(facts, hu)
-    return replace(reading.verdict, notes=reading.verdict.notes + tally.notes())
+        contents.add(facts, hu)
+    doubts = contents.judge()
+    notes = reading.verdict.notes + tally.notes() + doubts.notes
+    return replace(reading.verdict, notes=notes, doubted=doubts.slices)
 
 
 def _in_frame(image: Dataset, frame_of_reference_uid: str) -> Dataset:
