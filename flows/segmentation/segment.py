@@ -271,7 +271,8 @@ def _make(
         keep_features(services.cases, services.records, series, chosen, hu, answer, progress)
     with watch.step("assess"):
         audited = is_drawn(series.study_uid, services.cases, services.settings.audit_share)
-        findings = assess(answer, model_volume, series.volume.geometry, chosen, profile, organs, audited)
+        grid, doubted = series.volume.geometry, series.verdict.doubted
+        findings = assess(answer, model_volume, grid, chosen, profile, organs, audited, doubted)
     with watch.step("write"):
         progress("writing and proving the DICOM objects")
         settings = settings_digest(profile, organs, audited)

@@ -7,7 +7,7 @@ very thing to look at. What lies in surplus pieces is told (`fragmented`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ from models.inference.segmentation import Segmentation
 from models.judgement.between_organs import broken_relations, disputed_voxels, relate
 from models.judgement.flags import flag
 from models.judgement.importance import importance_ml
-from models.judgement.reasons import Reason
+from models.judgement.reasons import NO_BOUND, Reason
 from models.judgement.review_regions import organ_regions, rank_regions
 from models.judgement.shape_and_side import Shape, broken_rules, measure
 from models.organs import KEYS, ORGANS
@@ -157,6 +157,7 @@ def assess(
     profile: str,
     asked: Collection[str] | None = None,
     audited: bool = False,
+    doubted: Sequence[int] = (),
 ) -> StudyFindings:
     """Say everything that is said about one CT series.
 
@@ -176,6 +177,8 @@ def assess(
         Organs asked for, keys of the catalogue; None: all that the release segments.
     audited
         Whether the study was drawn at random: then every organ is for review, whatever its flag says.
+    doubted
+        Slices of the CT, from 0 in k order, that may not be of their place.
 
     Returns
     -------
@@ -230,6 +233,7 @@ def assess(
             continue
         reasons = [*broken[organ], *beside.get(organ, ())]
         reasons += [Reason.OUT_OF_DOMAIN] * outside + [Reason.RANDOM_AUDIT] * audited
+        reasons += [Reason.DOUBTFUL_SLICES] * bool(results[organ].mask[list(doubted)].any())
         findings.append(_finding(organ, results[organ], doubts[organ], reasons, known.get(organ)))
     regions: list[ReviewRegion] = []
     for finding in findings:
@@ -291,7 +295,7 @@ def _finding(
     if calibration is None:
         reasons.append(Reason.UNCALIBRATED)
     bound = confidence = None
-    if doubt.expected is not None and calibration is not None and Reason.OUT_OF_DOMAIN not in reasons:
+    if doubt.expected is not None and calibration is not None and not NO_BOUND & set(reasons):
         bound, confidence = lower_bound(doubt.expected, calibration), calibration.confidence
     told, ordered = flag(organ, bound, reasons)
     found = result.shape is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from models.findings import Flag
-from models.judgement.reasons import CONTRADICTS_PRESENCE, Reason
+from models.judgement.reasons import CONTRADICTS_PRESENCE, NO_BOUND, Reason
 from models.organs import organ as catalogue_entry
 
 
@@ -19,8 +19,9 @@ def flag(organ: str, bound: float | None, reasons: Iterable[Reason]) -> tuple[Fl
     bound
         Lower bound of DSC, 0..1; None when none can be claimed.
     reasons
-        Broken rules (of an absent organ there is always one), `uncalibrated`, `out-of-domain`
-        and `random-audit`, as they hold. A structure of which the catalogue has no target gets `no-target`.
+        Broken rules (of an absent organ there is always one), `uncalibrated`, `out-of-domain`,
+        `doubtful-slices` and `random-audit`, as they hold. A structure of which the catalogue has no
+        target gets `no-target`.
 
     Returns
     -------
@@ -35,14 +36,14 @@ def flag(organ: str, bound: float | None, reasons: Iterable[Reason]) -> tuple[Fl
     Raises
     ------
     ValueError
-        If a bound is claimed for an uncalibrated or out-of-domain organ, or one without a target.
+        If a bound is claimed with one of `NO_BOUND`, or for an organ without a target.
     """
     held = set(reasons)
     target = catalogue_entry(organ).dsc_target
     if target is None:
         held.add(Reason.NO_TARGET)
     if bound is not None:
-        if target is None or held & {Reason.UNCALIBRATED, Reason.OUT_OF_DOMAIN}:
+        if target is None or held & NO_BOUND:
             raise ValueError(f"no bound can be claimed for {organ}: {sorted(held)}")
         if bound < target / 2:
             held.add(Reason.BOUND_UNDER_HALF_TARGET)

@@ -9,6 +9,7 @@ class Reason(StrEnum):
     """Reason code, the most important first."""
 
     OUT_OF_DOMAIN = "out-of-domain"
+    DOUBTFUL_SLICES = "doubtful-slices"
     NOT_FOUND = "not-found"
     WRONG_SIDE = "wrong-side"
     OUTSIDE_BODY = "outside-body"
@@ -31,6 +32,7 @@ class Reason(StrEnum):
 
 _SENTENCES: dict[Reason, str] = {
     Reason.OUT_OF_DOMAIN: "This CT is unlike those the release was calibrated on; check every organ.",
+    Reason.DOUBTFUL_SLICES: "Slices through the organ may not be of their place; compare them with the CT.",
     Reason.NOT_FOUND: "The organ was not found although its surroundings were; it is missed or removed.",
     Reason.WRONG_SIDE: "What was found lies on the wrong side of the body.",
     Reason.OUTSIDE_BODY: "Part of what was found lies outside the body.",
@@ -49,3 +51,6 @@ _SENTENCES: dict[Reason, str] = {
 }
 CONTRADICTS_PRESENCE = frozenset({Reason.NOT_FOUND, Reason.WRONG_SIDE})
 """Rules that say the organ is there although it was not found, or is not what was found."""
+
+NO_BOUND = frozenset({Reason.UNCALIBRATED, Reason.OUT_OF_DOMAIN, Reason.DOUBTFUL_SLICES})
+"""With one of these nothing is claimed of how exact an outline is."""

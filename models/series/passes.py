@@ -9,6 +9,12 @@ from models.errors import Refused
 from models.series.slice_facts import SliceFacts
 from models.series.verdict import Code
 
+MOST_PASSES = 3
+"""A setting of more values wavers from slice to slice, and says nothing of passes."""
+
+ALTERNATES = 3
+"""So often each value of a setting comes back before slices of several passes lie between each other."""
+
 PAUSE_S = 60.0
 """Neighbouring slices of one pass are taken within seconds, also step by step; a longer pause is told."""
 
@@ -25,13 +31,17 @@ def refuse_interleaved(kept: Sequence[SliceFacts]) -> None:
     ------
     Refused
         `multi-phase` if an acquisition number or temporal position comes back after another, so that
-        there are more runs than passes; or if acquisition times come back more than twice each on
-        average (once may be the clock's coarseness).
+        there are more runs than passes; if acquisition times come back more than twice each on
+        average (once may be the clock's coarseness); or values of a setting more than `ALTERNATES` times.
     """
-    for what, passes, runs_each in (
+    settings: list[Sequence[Hashable]] = [[s.technique for s in kept]]
+    settings += zip(*(s.setting for s in kept), strict=True)
+    told: list[tuple[str, Sequence[Hashable], int]] = [
         ("acquisitions", [(s.phase[0], s.phase[3]) for s in kept], 1),
         ("acquisition times", [s.phase[1:3] for s in kept], 2),
-    ):
+        *(("settings", one, ALTERNATES) for one in settings if len(set(one)) <= MOST_PASSES),
+    ]
+    for what, passes, runs_each in told:
         kinds, runs = len(set(passes)), 1 + len(_changes(passes))
         if runs <= runs_each * kinds:
             continue

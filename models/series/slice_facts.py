@@ -76,6 +76,9 @@ class SliceFacts:
         position.
     technique
         What the reader should know if it changes within a series: kernel, tube voltage.
+    setting
+        What else tells two passes apart where they alternate: phase of the heart or of breathing, trigger,
+        options, time of the content, filter, diameter.
     kernel, description, contrast
         ConvolutionKernel, SeriesDescription, and whether a ContrastBolusAgent is named: what the choice
         among several series of a study may look at (`models.series.choice`).
@@ -117,6 +120,7 @@ class SliceFacts:
     columns: int | None
     phase: tuple[str, ...]
     technique: tuple[str, ...]
+    setting: tuple[str, ...]
     kernel: str
     description: str
     contrast: bool

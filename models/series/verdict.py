@@ -35,6 +35,7 @@ class Code(StrEnum):
     UNEVEN_SPACING = "uneven-spacing"
     BAD_RESCALE = "bad-rescale"
     BAD_PIXEL_DATA = "bad-pixel-data"
+    SLICE_OUT_OF_PLACE = "slice-out-of-place"
     ILLEGIBLE_HEADER = "illegible-header"
     TOO_LARGE = "too-large"
 
@@ -55,6 +56,8 @@ class GeometryVerdict:
         The numbers behind it, the unit in each key (``step_mm``, ``tilt_degrees``).
     notes
         What must be told but forbids nothing (lossy compression, padding), one sentence each.
+    doubted
+        Slices, from 0 in k order, whose pictures may not be of their place; the notes say why.
     """
 
     verdict: Verdict
@@ -62,6 +65,7 @@ class GeometryVerdict:
     detail: str = ""
     measured: Mapping[str, object] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    doubted: tuple[int, ...] = ()
 
     @property
     def refused(self) -> bool:

@@ -69,7 +69,8 @@ def off_mm(found: np.ndarray) -> float:
 @pytest.fixture(scope="module", params=[14.0, -22.0, 0.3], ids=lambda degrees: f"{degrees} degrees")
 def series(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> CTSeries:
     grid = tilted(request.param)
-    hu = (-100 + 500 * balls(grid).sum(axis=0)).astype(np.int16)
+    noise = np.random.default_rng(0).integers(-3, 4, grid.shape)  # no two slices are the same
+    hu = (-100 + 500 * balls(grid).sum(axis=0) + noise).astype(np.int16)
     folder = tmp_path_factory.mktemp("tilted")
     paths = write_phantom_series(PhantomCase(Volume(hu, grid), {}, "A", 1, dict(ACQUISITION)), folder)
     tag = dcmread(paths[0])

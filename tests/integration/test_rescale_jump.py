@@ -87,7 +87,7 @@ def test_other_stored_values_with_a_rescale_to_suit_are_ok_with_a_note(tmp_path:
 
     edit(paths[3], shift)
     (row,) = check_folder(tmp_path)
-    assert (row["verdict"], len(row["notes"])) == ("ok", 1)
+    assert (row["verdict"], len(row["notes"])) == ("ok", 2)
     assert row["notes"][0].startswith(
         "RescaleSlope or RescaleIntercept changes within the series (2 settings)"
     )

@@ -14,6 +14,7 @@ from pydicom.uid import (
 )
 
 from models.errors import Refused
+from models.series.slice_contents import NOT_JUDGED
 from models.series.verdict import Code, Verdict
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.phantom_series import write_phantom_series
@@ -133,7 +134,7 @@ def test_padding_becomes_air_and_is_noted(tmp_path: Path, declared: bool) -> Non
     assert series.verdict.verdict is Verdict.OK
     assert (series.volume.hu[:, :3, :2] == -1024).all()
     assert series.volume.hu[:, 3:].min() >= -1000
-    assert [note.startswith("5.0 % of the voxels") for note in series.verdict.notes] == [True]
+    assert [note.startswith("5.0 % of the voxels") for note in series.verdict.notes] == [True, False]
 
 
 def test_a_padding_range_is_honoured(tmp_path: Path) -> None:
@@ -256,7 +257,7 @@ def test_what_is_no_dicom_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     (row,) = check_folder(tmp_path)
     assert row["verdict"] == "ok"
-    assert row["notes"] == []
+    assert row["notes"] == [NOT_JUDGED]
 
 
 def test_a_broken_dicom_file_is_told_since_it_may_be_the_last_slice(tmp_path: Path) -> None:
@@ -264,7 +265,7 @@ def test_a_broken_dicom_file_is_told_since_it_may_be_the_last_slice(tmp_path: Pa
     last.write_bytes(last.read_bytes()[:200])
     (row,) = check_folder(tmp_path)
     assert row["shape"][0] == 5
-    assert row["notes"] == ["1 DICOM file(s) of 6 are broken and belong to no series."]
+    assert row["notes"] == ["1 DICOM file(s) of 6 are broken and belong to no series.", NOT_JUDGED]
 
 
 def test_values_against_the_standard_are_taken_as_written(tmp_path: Path) -> None:

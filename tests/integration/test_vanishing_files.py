@@ -16,6 +16,7 @@ from pydicom import dcmread
 from pydicom.uid import RLELossless
 
 from models.errors import ReadFailed, Refused
+from models.series.slice_contents import NOT_JUDGED
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.phantom_series import read_truth, write_truth
 from services.dicom.ct.series import load, read_series
@@ -250,7 +251,7 @@ def test_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
     written(tmp_path)
     (tmp_path / "gone.dcm").symlink_to(tmp_path / "nowhere")
     (row,) = check_folder(tmp_path)
-    assert row["notes"] == ["1 file(s) of 7 are links that lead nowhere and belong to no series."]
+    assert row["notes"] == ["1 file(s) of 7 are links that lead nowhere and belong to no series.", NOT_JUDGED]
 
 
 @pytest.mark.parametrize("read", [find_seg, members_of])

@@ -30,6 +30,7 @@ SLICE = SliceFacts(
     columns=20,
     phase=("1", "20200101", "120000", ""),
     technique=("soft", "120"),
+    setting=("", "", "", "HELICAL MODE", "120000", "BODY FILTER", "410"),
     kernel="soft",
     description="Abdomen",
     contrast=True,

@@ -47,8 +47,11 @@ def decoded_frames(dataset: Dataset, shape: FrameShape, count: int) -> Iterator[
         What pydicom makes of what its decoder refuses.
     """
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
-    options: dict[str, Any] = {"raw": True, "correct_unused_bits": False, "decoding_plugin": DECODER}
-    decoded = None if syntax == RLELossless else iter_pixels(dataset, **options)
+    decoded = (
+        None
+        if syntax == RLELossless
+        else iter_pixels(dataset, raw=True, correct_unused_bits=False, decoding_plugin=DECODER)
+    )
     size = (shape.rows, shape.columns)
     raw = shape.rows * shape.columns * shape.bits_allocated // 8
     for frame in frames_of(dataset, count):

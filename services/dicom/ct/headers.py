@@ -35,6 +35,10 @@ Known = dict[Hashable, tuple[Any, ...]]
 """Values by what they were read from."""
 
 PHASE = ("AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "TemporalPositionIdentifier")
+SETTING = (
+    "NominalPercentageOfCardiacPhase", "NominalPercentageOfRespiratoryPhase", "TriggerTime", "ScanOptions",
+    "ContentTime", "FilterType", "ReconstructionDiameter",
+)  # fmt: skip
 
 
 @as_written()
@@ -95,6 +99,7 @@ def facts_of(header: Dataset, known: Known | None = None) -> SliceFacts:
         columns=of.whole("Columns"),
         phase=tuple(of.text(name) for name in PHASE),
         technique=(*of.texts("ConvolutionKernel"), of.text("KVP")),
+        setting=tuple(of.text(name) for name in SETTING),
         kernel=of.text("ConvolutionKernel"),
         description=of.text("SeriesDescription"),
         contrast=bool(of.text("ContrastBolusAgent")),

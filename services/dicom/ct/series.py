@@ -21,6 +21,7 @@ from models.geometry import Geometry
 from models.series.ct_look import CtLook
 from models.series.image_kinds import is_derived
 from models.series.rescale_jump import RescaleJumps
+from models.series.slice_contents import SliceContents
 from models.series.slice_facts import UID_FORM, SliceFacts
 from models.series.slice_spacing import Repair, judge
 from models.series.terms import MODALITIES, term
@@ -358,7 +359,8 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
     Refused
         `bad-pixel-data` or `too-large`, as `services.dicom.ct.pixels.hounsfield`; `bad-rescale`, as
         `models.series.rescale_jump`; `derived-image` if derived images do not look like a CT's
-        (`models.series.ct_look`); `illegible-header` if results could not say whose they are.
+        (`models.series.ct_look`); `slice-out-of-place` or `multi-phase`, as
+        `models.series.slice_contents`; `illegible-header` if results could not say whose they are.
     ReadFailed
         If a file vanished, was changed since its header was read, or cannot be read.
     """
@@ -366,7 +368,7 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
     if illegible:
         detail = f"The header of the first image is damaged: nobody can read {', '.join(illegible)}."
         raise Refused(Code.ILLEGIBLE_HEADER, detail, {"elements": len(illegible)})
-    tally, jumps = PaddingTally(), RescaleJumps()
+    tally, jumps, contents = PaddingTally(), RescaleJumps(), SliceContents()
     look = CtLook() if any(map(is_derived, reading.facts)) else None
     slices = zip(reading.files, reading.images, reading.facts, strict=True)
     for k, (file, header, facts) in enumerate(slices):
@@ -377,8 +379,11 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
         jumps.add(facts, hu)
         if look is not None:
             look.add(hu)
+        contents.add(facts, hu)
     seen = () if look is None else (look.note(),)
-    return replace(reading.verdict, notes=(*reading.verdict.notes, *tally.notes(), *seen))
+    doubts = contents.judge()
+    notes = (*reading.verdict.notes, *tally.notes(), *seen, *doubts.notes)
+    return replace(reading.verdict, notes=notes, doubted=doubts.slices)
 
 
 @as_written()

@@ -47,6 +47,7 @@ FLAGS: dict[Flag, Code] = {
 }
 REASONS: dict[Reason, Code] = {
     Reason.OUT_OF_DOMAIN: _code("OUT-OF-DOMAIN", "CT unlike those the release was calibrated on"),
+    Reason.DOUBTFUL_SLICES: _code("SLICES", "slices through it may not be of their place"),
     Reason.NOT_FOUND: _code("NOT-FOUND", "not found although its surroundings were"),
     Reason.WRONG_SIDE: _code("WRONG-SIDE", "found on the wrong side of the body"),
     Reason.OUTSIDE_BODY: _code("OUTSIDE", "found partly outside the body"),

@@ -28,6 +28,7 @@ THRESHOLD = 0.5
 
 RULES = frozenset(Reason) - {
     Reason.OUT_OF_DOMAIN,
+    Reason.DOUBTFUL_SLICES,
     Reason.BOUND_UNDER_HALF_TARGET,
     Reason.BOUND_UNDER_TARGET,
     Reason.NO_TARGET,

@@ -133,6 +133,16 @@ def test_an_uncalibrated_release_claims_nothing(answer):
         assert f.confidence is None
 
 
+def test_an_organ_in_doubted_slices_is_for_review_without_a_bound_and_no_other(answer):
+    sure = assess(answer, MODEL, CT, release(), PROFILE)
+    held = {organ: np.flatnonzero(mask.any(axis=(1, 2))) for organ, mask in sure.masks.items()}
+    top = int(held["spleen"].max())
+    for f in assess(answer, MODEL, CT, release(), PROFILE, doubted=(top, top + 1)).organs:
+        touched = bool(np.isin((top, top + 1), held[f.organ]).any())
+        assert (f.reasons, f.dsc_lower_bound is None) == (("doubtful-slices",) * touched, touched)
+    assert {organ for organ in held if top in held[organ]} < set(held), "some organ lies elsewhere"
+
+
 def test_out_of_domain_every_organ_is_for_review_without_a_bound(answer):
     strange = replace(answer, global_feature=answer.global_feature + 20)
     for f in assess(strange, MODEL, CT, release(), PROFILE).organs:

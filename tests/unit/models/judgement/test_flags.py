@@ -41,7 +41,7 @@ def test_an_absent_organ_whose_presence_nothing_checks_is_for_review():
     assert flag("gallbladder", None, reasons) == (Flag.REVIEW, reasons)
 
 
-@pytest.mark.parametrize("reason", [Reason.UNCALIBRATED, Reason.OUT_OF_DOMAIN])
+@pytest.mark.parametrize("reason", [Reason.UNCALIBRATED, Reason.OUT_OF_DOMAIN, Reason.DOUBTFUL_SLICES])
 def test_a_bound_that_cannot_be_claimed_is_refused(reason):
     with pytest.raises(ValueError, match="no bound"):
         flag("liver", 0.9, [reason])

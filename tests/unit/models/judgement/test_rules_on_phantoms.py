@@ -158,7 +158,7 @@ def test_a_scan_that_ends_in_the_liver_cuts_it(phantom, drawn):
 def test_each_rule_has_a_phantom_that_breaks_it():
     about_calibration = {
         Reason.OUT_OF_DOMAIN, Reason.BOUND_UNDER_HALF_TARGET, Reason.BOUND_UNDER_TARGET,
-        Reason.UNCALIBRATED, Reason.RANDOM_AUDIT, Reason.NO_TARGET,
+        Reason.UNCALIBRATED, Reason.RANDOM_AUDIT, Reason.NO_TARGET, Reason.DOUBTFUL_SLICES,
     }  # fmt: skip
     assert {rule for rule, _, _ in BREAKS} == set(Reason) - about_calibration
 

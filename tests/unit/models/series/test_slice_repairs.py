@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.series.slice_spacing import Repair, judge
-from models.series.verdict import Code, Verdict
+from models.series.verdict import Code, GeometryVerdict, Verdict
 from tests.support.slices import SLICE, changed, judged, regular, tilted, unlike
 
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
@@ -84,6 +84,27 @@ def test_interleaved_acquisitions_are_said_with_their_number_and_place() -> None
         39,
     )
     assert "first between slices 1 and 2 (instance 1, instance 2)" in verdict.detail
+
+
+@pytest.mark.parametrize("n", range(len(SLICE.setting)))
+def test_settings_that_alternate_are_two_passes_and_one_that_changes_or_wavers_is_not(n: int) -> None:
+    def judged_with(values: list[str]) -> GeometryVerdict:
+        slices = regular(len(values), 1.25)
+        settings = [
+            (*s.setting[:n], value, *s.setting[n + 1 :]) for s, value in zip(slices, values, strict=True)
+        ]
+        return judged([replace(s, setting=one) for s, one in zip(slices, settings, strict=True)]).verdict
+
+    assert judged_with(["40", "75"] * 10).code is Code.MULTI_PHASE
+    assert judged_with(["40"] * 10 + ["75"] * 10).verdict is Verdict.OK
+    assert judged_with([str(300 + 7 * k % 5) for k in range(20)]).verdict is Verdict.OK
+
+
+def test_a_kernel_or_voltage_that_alternates_is_two_passes() -> None:
+    slices = [
+        replace(s, technique=("soft", "80" if k % 2 else "140")) for k, s in enumerate(regular(20, 1.25))
+    ]
+    assert judged(slices).verdict.code is Code.MULTI_PHASE
 
 
 def test_a_clock_that_steps_back_once_interleaves_nothing() -> None:

@@ -1,0 +1,59 @@
+"""Of five hundred phantoms none is strange; of thousands with slices out of place none passes unseen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.errors import Refused
+from models.phantom.case import make_case
+from models.series.slice_contents import Doubts
+from services.dicom.ct.series import load, read_series
+from tests.support.slices_out_of_place import OUT_OF_PLACE, STRANGE, judged, two_passes
+
+PHANTOMS = 500
+SPACINGS = ((2.5, 3.0, 3.0), (3.0, 2.0, 2.0), (5.0, 3.0, 3.0), (8.0, 3.0, 3.0))
+"""Voxels, (k, j, i) millimetres, in turn."""
+
+SERIES = ("ct-abdomen-series", "ct-series-empty-uids", "ct-sarcoma-6", "ohif-correction")
+
+
+def told_of(stack: np.ndarray) -> str:
+    try:
+        return "noted" if judged(stack).slices else "missed"
+    except Refused:
+        return "refused"
+
+
+def test_phantoms_are_not_strange_and_what_is_out_of_place_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    outcomes: dict[str, Counter[str]] = {}
+    for seed in range(PHANTOMS):
+        stack = make_case("AB"[seed % 2], seed, spacing_mm=SPACINGS[seed % len(SPACINGS)]).volume.hu
+        assert judged(stack) == Doubts(), seed
+        k = len(stack) // 2
+        made = {kind: make(stack, k) for kind, make in (OUT_OF_PLACE | STRANGE).items()}
+        for kind, each in (made | {"two passes": two_passes(stack)}).items():
+            outcomes.setdefault(kind, Counter())[told_of(each)] += 1
+    with capsys.disabled():
+        print(f"\n{PHANTOMS} phantoms, none strange; the same with")
+        for kind, counts in outcomes.items():
+            print(f"  {kind}: {dict(counts)}")
+    assert {kind for kind, counts in outcomes.items() if counts["missed"]} <= set(STRANGE)
+
+
+def test_no_real_series_is_strange(test_data, capsys: pytest.CaptureFixture[str]) -> None:
+    count = 0
+    for name in SERIES:
+        folder: Path = test_data(name, "real patients")
+        for reading in read_series(folder, makes_identifiers=True):
+            if not reading.verdict.refused:
+                assert load(reading).verdict.doubted == (), name
+                count += 1
+    with capsys.disabled():
+        print(f"\n{count} real series, none strange")
+    assert count > len(SERIES)

@@ -1,0 +1,74 @@
+"""Pictures that are not of their place, made of pictures that are."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from models.errors import Refused
+from models.phantom.case import make_case
+from models.series.slice_contents import FEWEST_SLICES, NOT_JUDGED, SMALLEST_SIDE, Doubts
+from models.series.verdict import Code
+from tests.support.slices_out_of_place import OUT_OF_PLACE, Stack, judged, put, two_passes
+
+
+@cache
+def phantom(seed: int) -> Stack:
+    stack = make_case("AB"[seed % 2], seed, spacing_mm=(5.0, 3.0, 3.0)).volume.hu
+    stack.flags.writeable = False
+    return stack
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_phantom_as_it_is_has_nothing_strange(seed: int) -> None:
+    assert judged(phantom(seed)) == Doubts()
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", OUT_OF_PLACE)
+def test_what_cannot_be_of_its_place_is_refused(kind: str, seed: int) -> None:
+    stack = phantom(seed)
+    k = len(stack) // 2
+    with pytest.raises(Refused) as refusal:
+        judged(OUT_OF_PLACE[kind](stack, k))
+    assert refusal.value.code == Code.SLICE_OUT_OF_PLACE
+    first, last = refusal.value.measured["slices"]
+    assert first - 10 <= k + 1 <= last + 10
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_passes_half_a_step_apart_are_told_by_their_pictures(seed: int) -> None:
+    with pytest.raises(Refused) as refusal:
+        judged(two_passes(phantom(seed)))
+    assert refusal.value.code == Code.MULTI_PHASE
+
+
+def test_few_or_small_slices_are_not_judged_and_that_is_said() -> None:
+    stack = phantom(0)
+    few, small = stack[: FEWEST_SLICES - 1], stack[:, : SMALLEST_SIDE - 1]
+    for each in (few, small):
+        assert judged(each) == Doubts(notes=(NOT_JUDGED,))
+
+
+def test_blank_slices_at_an_end_are_doubted_and_allowed() -> None:
+    stack = phantom(0).copy()
+    stack[:2] = -1024
+    doubts = judged(stack)
+    assert doubts.slices == (0, 1)
+    assert doubts.notes == ("2 slice(s) at the ends of the series are blank; 50 are not.",)
+
+
+def test_a_series_of_nothing_is_refused() -> None:
+    with pytest.raises(Refused, match="hold one value each"):
+        judged(np.full_like(phantom(0), -1024))
+
+
+def test_a_picture_a_little_off_is_a_note_that_names_the_slice_and_doubts_no_other() -> None:
+    stack = phantom(0)
+    k = len(stack) // 2
+    moved = put(stack, k, np.roll(stack[k], 2, axis=1))
+    doubts = judged(moved)
+    assert doubts.slices == (k,)
+    assert doubts.notes[0].startswith(f"Slice {k + 1} (instance {k + 1}) differs from the slices around ")
