@@ -62,9 +62,12 @@ def picture_of(hu: NDArray[Any]) -> NDArray[np.float32]:
     """
     rows, columns = hu.shape
     high, wide = max(1, rows // SIDE), max(1, columns // SIDE)
-    kept = np.clip(hu[: rows // high * high, : columns // wide * wide], LOWEST_HU, HIGHEST_HU)
-    lines = np.add.reduceat(kept, np.arange(0, kept.shape[0], high), axis=0, dtype=np.float32)
-    fields = np.add.reduceat(lines, np.arange(0, kept.shape[1], wide), axis=1)
+    down, across = rows // high, columns // wide
+    ends = hu.dtype.type(LOWEST_HU), hu.dtype.type(HIGHEST_HU)
+    kept = np.clip(hu[: down * high, : across * wide], *ends)
+    total = np.int32 if np.issubdtype(hu.dtype, np.integer) else np.float64
+    lines = kept.reshape(down, high, across * wide).sum(axis=1, dtype=total)
+    fields = lines.reshape(down, across, wide).sum(axis=2, dtype=total)
     return np.asarray(fields.ravel() / (high * wide), dtype=np.float32)
 
 
