@@ -75,7 +75,8 @@ def test_a_database_that_is_away_cuts_each_commit_or_is_slow(proof: Proof, postg
             assert error.partition(":")[0] in ("", "StorageFailed"), error
             again = proof.task.done(home).error
             assert again == "", f"after commit {commits} ({error}): {again}"
-            proof.check(home, f"cut at commit {commits}", temporary=True, **direct)
+            expected = taken_back(proof) if "serves again" in error else proof
+            expected.check(home, f"cut at commit {commits}", temporary=True, **direct)
         assert commits > 1
         print(f"\ndatabase: the answers to {commits} commits cut")
         copied(postgresql, trial, base)
@@ -132,6 +133,13 @@ def test_a_prefect_that_is_away_cuts_each_answer_or_is_slow(proof: Proof) -> Non
 def over(proof: Proof, **said: str) -> Proof:
     """Return the same proof of workers that reach a server by another way."""
     return replace(proof, task=proof.task.with_settings(**said))
+
+
+def taken_back(proof: Proof) -> Proof:
+    """Return the same proof where a promotion was taken back for its golden studies, and done again."""
+    rows = proof.left.rows
+    more = {"golden-failed": 1, "incumbent-changed": rows["incumbent-changed"] + 2}
+    return replace(proof, left=replace(proof.left, rows=rows | more))
 
 
 def away(proof: Proof, line: FaultyLine, says: str, **direct: str) -> None:
