@@ -1,4 +1,4 @@
-"""Of five hundred phantoms none is strange; of thousands with slices out of place none passes unseen."""
+"""Of 500 phantoms none is strange; of thousands with slices out of place next to none pass unseen."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from tests.support.slices_out_of_place import OUT_OF_PLACE, STRANGE, judged, two
 PHANTOMS = 500
 SPACINGS = ((2.5, 3.0, 3.0), (4.0, 3.0, 3.0), (5.0, 3.0, 3.0), (8.0, 3.0, 3.0))
 """Voxels, (k, j, i) millimetres, in turn."""
+
+MISSED = 0.01
+"""The most of a kind that may differ too little to be told: pictures so alike that little is wrong of it."""
 
 SERIES = ("ct-abdomen-series", "ct-series-empty-uids", "ct-sarcoma-6", "ohif-correction")
 
@@ -44,7 +47,9 @@ def test_phantoms_are_not_strange_and_what_is_out_of_place_is_told(
         print(f"\n{PHANTOMS} phantoms, none strange; the same with")
         for kind, counts in outcomes.items():
             print(f"  {kind}: {dict(counts)}")
-    assert {kind for kind, counts in outcomes.items() if counts["missed"]} <= set(STRANGE)
+    missed = {kind: counts["missed"] for kind, counts in outcomes.items() if counts["missed"]}
+    assert missed.keys() <= set(STRANGE)
+    assert all(count <= MISSED * PHANTOMS for count in missed.values()), missed
 
 
 def test_no_real_series_is_strange(test_data, capsys: pytest.CaptureFixture[str]) -> None:

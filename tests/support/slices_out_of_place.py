@@ -52,13 +52,13 @@ OUT_OF_PLACE: dict[str, Callable[[Stack, int], Stack]] = {
     "upside down": lambda s, k: put(s, k, s[k][::-1]),
     "noise": lambda s, k: put(s, k, np.random.default_rng(k).integers(-1000, 1000, s[k].shape)),
     "inverted": lambda s, k: put(s, k, -s[k]),
-    "swapped": lambda s, k: ordered(s, k, k + 1, k),
     "eight reversed": lambda s, k: ordered(s, k - 4, *range(k + 3, k - 5, -1)),
     "three moved": lambda s, k: ordered(s, k - 6, *range(k - 3, k + 6), k - 6, k - 5, k - 4),
 }
 """Pictures in the middle, round slice k, that cannot be there."""
 
 STRANGE: dict[str, Callable[[Stack, int], Stack]] = {
+    "swapped": lambda s, k: ordered(s, k, k + 1, k),
     "mirrored": lambda s, k: put(s, k, s[k][:, ::-1]),
     "from elsewhere": lambda s, k: put(s, k, s[k // 2] + 1),
     "shifted": lambda s, k: put(s, k, np.roll(s[k], s.shape[2] // 10, axis=1)),

@@ -11,7 +11,7 @@ from models.errors import Refused
 from models.phantom.case import make_case
 from models.series.slice_contents import FEWEST_SLICES, NOT_JUDGED, SMALLEST_SIDE, Doubts
 from models.series.verdict import Code
-from tests.support.slices_out_of_place import OUT_OF_PLACE, Stack, judged, put, two_passes
+from tests.support.slices_out_of_place import OUT_OF_PLACE, STRANGE, Stack, judged, put, two_passes
 
 
 @cache
@@ -27,12 +27,12 @@ def test_a_phantom_as_it_is_has_nothing_strange(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("kind", OUT_OF_PLACE)
+@pytest.mark.parametrize("kind", [*OUT_OF_PLACE, "swapped"])
 def test_what_cannot_be_of_its_place_is_refused(kind: str, seed: int) -> None:
     stack = phantom(seed)
     k = len(stack) // 2
     with pytest.raises(Refused) as refusal:
-        judged(OUT_OF_PLACE[kind](stack, k))
+        judged((OUT_OF_PLACE | STRANGE)[kind](stack, k))
     assert refusal.value.code == Code.SLICE_OUT_OF_PLACE
     first, last = refusal.value.measured["slices"]
     assert first - 10 <= k + 1 <= last + 10
