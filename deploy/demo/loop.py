@@ -33,7 +33,8 @@ from models.resampling import to_model_grid
 from models.tuning.document import TuningDocument
 from models.tuning.settings import Level, TuningSettings
 from services.dicom.ct.chosen import choose_series
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from services.inference.port import Segmenter
 from services.records.entries.cases import Purpose
 from services.releases.store import ReleaseStore

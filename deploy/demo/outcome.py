@@ -13,7 +13,8 @@ from flows.segmentation.document import Segmented
 from models.metrics.dsc import dsc
 from models.organs import CATALOGUE, ORGANS
 from services.dicom.ct.chosen import choose_series
-from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.ct.loaded import CTSeries, load
+from services.dicom.ct.series import read_series
 from services.dicom.seg.reader import read_seg
 
 _KEY_OF = {entry.label: entry.key for entry in CATALOGUE}

@@ -16,8 +16,9 @@ from models.corrections.ledger import INDEPENDENT
 from models.organs import organ
 from models.phantom.case import make_case
 from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.loaded import load
 from services.dicom.ct.phantom_series import write_phantom_series, write_truth
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.series import read_series
 from services.records.entries.cases import Purpose
 from services.records.entries.releases import ReleaseState
 from services.releases.exporter import export_release

@@ -16,8 +16,9 @@ from services.cases.features import FeatureStore
 from services.cases.store import CaseStore
 from services.cases.training_runs import erase_runs
 from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.loaded import load
 from services.dicom.ct.provenance import patient_of, patient_of_image
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.series import read_series
 from services.dicom.foreign.listing import read_failures
 from services.pacs.port import Archive, ArchivedStudy
 from services.records.entries.arrivals import ArrivalState

@@ -12,7 +12,7 @@ import numpy as np
 
 from models.corrections.scopes import Mask
 from models.errors import Refused
-from services.dicom.ct.series import CTSeries
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.results.organ_seg import KIND as ORGAN_SEG
 from services.dicom.seg.files import members_of
 from services.dicom.seg.reader import SegObject, read_seg

@@ -23,9 +23,10 @@ from models.resampling import to_model_grid
 from models.uids import SeriesUid, StudyUid
 from services.cases.store import CaseContent
 from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.loaded import CTSeries, load
 from services.dicom.ct.phantom_series import read_truth
 from services.dicom.ct.provenance import acquisition_of, patient_of, site_of
-from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.ct.series import read_series
 from services.dicom.returned.claims import (
     Claim,
     Doubt,

@@ -12,8 +12,8 @@ from models.inference.segmentation import Segmentation
 from models.release import Release
 from services.cases.features import FeatureStore
 from services.cases.store import CaseStore
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.ct.provenance import patient_of
-from services.dicom.ct.series import CTSeries
 from services.records.port import Cases
 
 

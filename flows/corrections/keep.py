@@ -18,8 +18,8 @@ from models.resampling import to_model_grid
 from models.uids import SeriesUid
 from services.cases.disagreements import teaching_words, valid_words
 from services.cases.store import CaseContent
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.ct.provenance import acquisition_of, patient_of, site_of
-from services.dicom.ct.series import CTSeries
 from services.dicom.returned.understand import ReturnedSeg
 from services.records.entries.cases import Case, Purpose
 from services.records.entries.corrections import Agreement, Correction

@@ -14,7 +14,8 @@ from models.errors import PacsFailed, Refused
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
-from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.ct.loaded import CTSeries, load
+from services.dicom.ct.series import read_series
 from services.dicom.foreign.listing import ListedFile, read_failures
 from services.dicom.results.organ_seg import KIND as ORGAN_SEG
 from services.dicom.results.review_seg import KIND as REVIEW_SEG

@@ -10,7 +10,7 @@ from typing import Annotated
 from models.documents import LEFT_OUT
 from models.findings import OrganFinding, StudyFindings
 from models.uids import SeriesUid, SopUid, StudyUid
-from services.dicom.ct.series import CTSeries
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.results.write import ResultObject
 
 

@@ -37,8 +37,9 @@ from models.series.terms import MODALITIES, term, uid_or_length
 from models.series.verdict import Code
 from models.uids import StudyUid
 from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.loaded import CTSeries, load
 from services.dicom.ct.provenance import site_of
-from services.dicom.ct.series import CTSeries, SeriesReading, load, read_series
+from services.dicom.ct.series import SeriesReading, read_series
 from services.dicom.foreign.listing import ListedFile
 from services.dicom.identity import WRITER_VERSION
 from services.dicom.results.write import ResultObject, write_results

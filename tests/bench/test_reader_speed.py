@@ -28,7 +28,8 @@ LIMIT = {"plain": 1.0, "jpeg2000": 1.05}
 OURS = """
 from pathlib import Path
 from services.dicom.ct.chosen import choose_series
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 import pydicom.pixels, openjpeg
 def read(folder):
     return load(choose_series(read_series(Path(folder)))).volume.hu

@@ -17,8 +17,9 @@ from deploy.stack.local_process import NotInstalled
 from deploy.stack.viewer import ViewerServer, installed
 from models.organs import organ
 from models.phantom.case import make_case
+from services.dicom.ct.loaded import CTSeries, load
 from services.dicom.ct.phantom_series import write_phantom_series
-from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.ct.series import read_series
 from services.dicom.results.write import ResultObject, write_results
 from services.pacs.folder import FolderPacs
 from tests.browser.viewer import CHROMIUM, FLAGS, Viewer

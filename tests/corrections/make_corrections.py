@@ -28,8 +28,9 @@ from models.geometry import Geometry
 from models.organs import organ
 from models.phantom.case import PhantomCase, make_case
 from models.volume import Volume
+from services.dicom.ct.loaded import CTSeries, load
 from services.dicom.ct.phantom_series import write_phantom_series
-from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.ct.series import read_series
 from services.dicom.results.write import write_results
 from tests.browser.viewer import CHROMIUM, FLAGS, Viewer
 from tests.browser.voxels import changes, masks_of

@@ -16,8 +16,9 @@ from models.geometry import Geometry
 from models.organs import ORGANS
 from models.series.slice_spacing import TILT_DEGREES
 from models.series.verdict import Code
+from services.dicom.ct.loaded import CTSeries, load
 from services.dicom.ct.phantom_series import write_phantom_series
-from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.ct.series import read_series
 from services.dicom.results.write import write_results
 from services.dicom.seg.reader import read_seg
 from tests.support.ct_files import case

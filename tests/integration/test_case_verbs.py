@@ -20,9 +20,10 @@ from models.corrections.ledger import Provenance
 from models.phantom.case import PhantomCase
 from services.cases.store import CaseStore
 from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.loaded import load
 from services.dicom.ct.phantom_series import phantom_images, write_phantom_series, write_truth
 from services.dicom.ct.provenance import patient_of
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.series import read_series
 from services.records.entries.cases import Purpose
 from services.records.store import open_records
 from services.releases.store import ReleaseStore

@@ -20,7 +20,8 @@ from flows.launching import INGEST
 from models.errors import Refused
 from models.organs import organ
 from models.phantom.case import make_case
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.entries.cases import Purpose
 from services.settings import Settings

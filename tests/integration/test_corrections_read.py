@@ -12,7 +12,8 @@ from pydicom.uid import EnhancedCTImageStorage
 
 from models.corrections.ledger import ledger
 from models.errors import Refused
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from services.dicom.results.write import write_results
 from services.dicom.returned.answers import Answers
 from services.dicom.returned.claims import Doubt

@@ -11,7 +11,8 @@ from pydicom.sr.codedict import codes
 
 from models.series.verdict import Verdict
 from services.dicom.ct.check import check_folder
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from services.dicom.results.report_sr import series_statements
 from tests.support.ct_files import Change, edit, written
 

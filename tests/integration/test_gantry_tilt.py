@@ -21,8 +21,9 @@ from models.phantom.case import PhantomCase
 from models.resampling import to_model_grid
 from models.series.verdict import Code, Verdict
 from models.volume import Volume
+from services.dicom.ct.loaded import CTSeries, load
 from services.dicom.ct.phantom_series import write_phantom_series
-from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.ct.series import read_series
 from services.dicom.results.write import write_results
 from tests.support.ct_files import ACQUISITION
 from tests.support.on_ct import on_ct

@@ -14,7 +14,8 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 from models.errors import ReadFailed
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.headers import Known, facts_of, read_header
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from services.dicom.foreign import reader
 from services.dicom.foreign.head import HEAD_BYTES, Header, NativePixels
 from tests.support.ct_files import edit, setting, written

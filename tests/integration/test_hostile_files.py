@@ -31,6 +31,7 @@ from models.series.verdict import Code
 from services.dicom.ct import series
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.loaded import load
 from services.dicom.ct.phantom_series import write_phantom_series
 from services.dicom.foreign import reader
 from tests.support.ct_files import case, edit, setting, written
@@ -235,7 +236,7 @@ def test_a_study_whose_patient_nobody_can_read_is_refused(tmp_path: Path, elemen
     tag = f"({element[1]:02x}{element[0]:02x},{element[3]:02x}{element[2]:02x})"
     assert tag in row["detail"]
     with pytest.raises(Refused, match="illegible-header"):
-        series.load(choose_series(series.read_series(tmp_path)))
+        load(choose_series(series.read_series(tmp_path)))
 
 
 def test_loops_of_links_are_not_walked_and_a_file_linked_twice_is_one(tmp_path: Path) -> None:

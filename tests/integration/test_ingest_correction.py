@@ -13,7 +13,8 @@ from flows.corrections.returned_seg import Memory
 from models.corrections.ledger import Provenance
 from models.documents import to_json
 from services.cases.store import CaseStore
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from services.dicom.seg.files import find_seg
 from services.dicom.seg.reader import read_seg
 from services.records.entries.cases import Case, Purpose

@@ -26,7 +26,8 @@ from models.documents import to_json
 from models.errors import OrganloopError, Refused
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.chosen import choose_series
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from services.dicom.results.write import write_results
 from tests.support.ct_files import written
 from tests.support.result_cases import findings_of, organ_masks

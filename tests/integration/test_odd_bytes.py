@@ -12,7 +12,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from models.errors import Refused
 from services.dicom.ct.check import check_folder
-from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.ct.loaded import CTSeries, load
+from services.dicom.ct.series import read_series
 from services.dicom.foreign.reader import as_written
 from services.dicom.seg.reader import read_seg
 from tests.support.ct_files import Change, edit, setting, written

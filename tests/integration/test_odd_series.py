@@ -16,8 +16,9 @@ from models.volume import Volume
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.chosen import choose_series
 from services.dicom.ct.headers import facts_of, read_header
+from services.dicom.ct.loaded import load
 from services.dicom.ct.phantom_series import write_phantom_series
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.series import read_series
 from tests.support.ct_files import ACQUISITION, case, edit, setting, written
 
 

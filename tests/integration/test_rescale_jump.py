@@ -14,7 +14,8 @@ from pydicom import Dataset, dcmread
 from models.errors import Refused
 from models.series.rescale_jump import RescaleJumps
 from services.dicom.ct.check import check_folder
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from tests.support.ct_files import edit, setting, written
 from tests.support.slices import regular
 

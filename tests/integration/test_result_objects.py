@@ -23,7 +23,8 @@ from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import ORGANS, organ
 from models.series.verdict import Code, GeometryVerdict, Verdict
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from services.dicom.results.write import write_results
 from tests.support.ct_files import edit
 from tests.support.result_cases import AFFINES, affine, ct_series, findings_of, organ_masks

@@ -13,7 +13,7 @@ import pytest
 from pydicom import Dataset, dcmread
 from pydicom.sequence import Sequence
 
-from services.dicom.ct.series import CTSeries
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.results.write import write_results
 from tests.support.result_cases import AFFINES, ct_series, findings_of, organ_masks
 from tests.support.waiting import GUARD_SECONDS

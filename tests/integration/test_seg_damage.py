@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from tests.support.seg_damage import damage, judge, ohif_base, plain_bases
 
 

@@ -11,7 +11,8 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from models.errors import Refused
-from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.ct.loaded import CTSeries, load
+from services.dicom.ct.series import read_series
 from services.dicom.seg.files import cited_series
 from services.dicom.seg.reader import SegObject, read_seg
 from tests.support.dcmqi import slicer_saves

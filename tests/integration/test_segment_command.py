@@ -15,8 +15,9 @@ from pydicom.uid import RTStructureSetStorage
 from models.metrics.dsc import dsc
 from models.organs import CATALOGUE, ORGANS
 from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.loaded import load
 from services.dicom.ct.phantom_series import read_truth
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.series import read_series
 from services.dicom.seg.reader import read_seg
 from tests.support.ct_files import UNUSABLE
 from tests.support.instances import ct_slice

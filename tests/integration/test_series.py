@@ -17,8 +17,9 @@ from models.errors import Refused
 from models.series.slice_contents import NOT_JUDGED
 from models.series.verdict import Code, Verdict
 from services.dicom.ct.check import check_folder
+from services.dicom.ct.loaded import CTSeries, load
 from services.dicom.ct.phantom_series import write_phantom_series
-from services.dicom.ct.series import CTSeries, load, read_series
+from services.dicom.ct.series import read_series
 from tests.support.ct_files import case, edit, setting, written
 
 

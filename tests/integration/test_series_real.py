@@ -12,8 +12,9 @@ from pydicom import dcmread
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.chosen import choose_series
 from services.dicom.ct.headers import facts_of, read_header
+from services.dicom.ct.loaded import load
 from services.dicom.ct.pixels import PaddingTally, hounsfield
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.series import read_series
 
 Data = Callable[[str, str], Path]
 

@@ -10,7 +10,8 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from deploy.demo.simulated_reader import save_like_ohif
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from services.dicom.results.write import write_results
 from services.dicom.seg.reader import read_seg
 from tests.support.result_cases import AFFINES, ct_series, findings_of, organ_masks

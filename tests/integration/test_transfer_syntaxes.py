@@ -16,8 +16,9 @@ from models.phantom.case import PhantomCase
 from models.series.slice_contents import NOT_JUDGED
 from models.series.verdict import Verdict
 from services.dicom.ct.check import check_folder
+from services.dicom.ct.loaded import load
 from services.dicom.ct.phantom_series import write_phantom_series
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.series import read_series
 from tests.support.ct_files import case
 from tests.support.encodings import LOSSLESS, LOSSY
 

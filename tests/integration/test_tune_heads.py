@@ -27,7 +27,8 @@ from models.phantom.case import make_case
 from models.tuning.document import TuningDocument
 from models.tuning.settings import Level, TuningSettings
 from services.cases.training_runs import erase_runs
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from services.records.entries.cases import Purpose
 from services.records.entries.releases import ReleaseState
 from services.records.store import SqlRecords

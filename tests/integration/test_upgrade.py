@@ -19,7 +19,8 @@ from sqlalchemy.engine import make_url
 from models.contract import ModelContract
 from models.release import sha256_hex
 from models.resampling import to_model_grid
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from services.records.database import connect, revisions
 from services.records.store import open_records
 from services.wiring import connect_in_process

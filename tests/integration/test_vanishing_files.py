@@ -18,8 +18,9 @@ from pydicom.uid import RLELossless
 from models.errors import ReadFailed, Refused
 from models.series.slice_contents import NOT_JUDGED
 from services.dicom.ct.check import check_folder
+from services.dicom.ct.loaded import load
 from services.dicom.ct.phantom_series import read_truth, write_truth
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.series import read_series
 from services.dicom.foreign import bounded_file, reader
 from services.dicom.seg.files import find_seg, members_of
 from tests.support.ct_files import case, written

@@ -11,7 +11,8 @@ import pytest
 from models.errors import Refused
 from models.phantom.case import make_case
 from models.series.slice_contents import Doubts
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.loaded import load
+from services.dicom.ct.series import read_series
 from tests.support.slices_out_of_place import OUT_OF_PLACE, STRANGE, judged, two_passes
 
 PHANTOMS = 500

@@ -39,8 +39,9 @@ from models.geometry import Geometry
 from models.series.verdict import Code
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.loaded import load
 from services.dicom.ct.phantom_series import write_phantom_series
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.series import read_series
 from tests.support.ct_files import case
 
 SECONDS = 10

@@ -29,8 +29,9 @@ from models.organs import organ
 from models.phantom.case import make_case
 from models.release import Release, sha256_hex
 from models.tuning.settings import Level, TuningSettings
+from services.dicom.ct.loaded import load
 from services.dicom.ct.phantom_series import write_phantom_series
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.series import read_series
 from services.inference.engine import InProcessSegmenter, serving_profile
 from services.releases.exporter import export_release
 from services.settings import Settings

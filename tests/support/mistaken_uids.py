@@ -17,7 +17,7 @@ from flows.corrections.withdraw import withdraw
 from models.corrections.ledger import OrganLedger
 from models.findings import StudyFindings
 from services.cases.features import FeatureStore
-from services.dicom.ct.series import CTSeries
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.results.write import ResultObject
 from services.pacs.port import Archive, ArchivedSeries, ArchivedStudy, QuerySource
 from services.records.entries.arrivals import Arrival

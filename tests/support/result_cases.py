@@ -11,7 +11,7 @@ from models.geometry import Geometry
 from models.organs import ORGANS
 from models.series.verdict import GeometryVerdict, Verdict
 from models.volume import Volume
-from services.dicom.ct.series import CTSeries
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.identity import hashed_uid
 
 

@@ -18,9 +18,10 @@ from models.geometry import Geometry
 from models.series.verdict import Code
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.chosen import choose_series
+from services.dicom.ct.loaded import load
 from services.dicom.ct.phantom_series import write_phantom_series
 from services.dicom.ct.provenance import acquisition_of, patient_of, site_of
-from services.dicom.ct.series import load, read_series
+from services.dicom.ct.series import read_series
 from services.dicom.seg.bounded import open_seg
 from services.dicom.seg.files import cited_images, find_seg, members_of
 from services.dicom.seg.frames import SegCode

@@ -8,7 +8,8 @@ from typing import Any
 from models.errors import Refused
 from models.series.verdict import Code, GeometryVerdict, Verdict
 from models.uids import is_uid
-from services.dicom.ct.series import SeriesReading, read_series, with_pixels
+from services.dicom.ct.loaded import with_pixels
+from services.dicom.ct.series import SeriesReading, read_series
 
 
 def checked(reading: SeriesReading) -> GeometryVerdict:

@@ -7,7 +7,7 @@ from pydicom.multival import MultiValue
 
 from models.series.acquisition import Acquisition
 from models.words import header_words
-from services.dicom.ct.series import CTSeries
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.foreign.reader import legible
 
 

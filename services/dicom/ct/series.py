@@ -1,43 +1,33 @@
-"""From files to CT series: grouped, judged, put in order, and read as Hounsfield units."""
+"""From files to CT series: grouped, judged by their headers, and put in order."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 
 from models.errors import Refused
 from models.geometry import Geometry
-from models.series.ct_look import CtLook
-from models.series.image_kinds import is_derived
-from models.series.rescale_jump import RescaleJumps
-from models.series.slice_contents import SliceContents
-from models.series.slice_facts import UID_FORM, SliceFacts
+from models.series.slice_facts import SliceFacts
 from models.series.slice_spacing import Repair, judge
 from models.series.terms import MODALITIES, term
 from models.series.verdict import Code, GeometryVerdict
 from models.uids import SeriesUid, SopUid, StudyUid
-from models.volume import Volume
-from services.dicom.ct.headers import Known, facts_of, illegible_of, read_header
+from services.dicom.ct.headers import Known, facts_of, read_header
 from services.dicom.ct.made_identifiers import make_identifiers
-from services.dicom.ct.pixels import PaddingTally, hounsfield
 from services.dicom.foreign.bounded_file import TooLargeFile
 from services.dicom.foreign.kept import Weight, weight_of
 from services.dicom.foreign.limits import SOURCE_BYTES, SOURCE_OBJECTS
 from services.dicom.foreign.listing import ListedFile, files_under, read_failures
 from services.dicom.foreign.reader import ILLEGIBLE, as_written, opened
 from services.dicom.foreign.rehearsal import rehearse_images
-from services.dicom.identity import hashed_uid
 
 OBJECTS_LIMIT = 20_000
 """The most DICOM objects read from one source; their headers are held in memory together."""
@@ -117,42 +107,6 @@ class SeriesReading:
     def paths(self) -> tuple[Path, ...]:
         """Where the images lie, in the same order."""
         return tuple(file.path for file in self.files)
-
-
-@dataclass(frozen=True, eq=False)
-class CTSeries:
-    """A CT series fit to be segmented.
-
-    Parameters
-    ----------
-    study_uid, series_uid, frame_of_reference_uid
-        Identifiers. Where the images name no frame of reference, one is made from the series UID,
-        and the headers in `images` bear it.
-    volume
-        Hounsfield units with their geometry.
-    images
-        Headers without pixels, one per slice, in k order.
-    verdict
-        `ok` or `repaired`, with all notes.
-    names_frame_of_reference
-        Whether the images name one themselves.
-    set_aside
-        As of `SeriesReading`.
-    """
-
-    study_uid: StudyUid
-    series_uid: SeriesUid
-    frame_of_reference_uid: str
-    volume: Volume
-    images: tuple[Dataset, ...]
-    verdict: GeometryVerdict
-    names_frame_of_reference: bool = True
-    set_aside: tuple[SetAside, ...] = ()
-
-    @property
-    def not_used(self) -> Mapping[SopUid, SopUid | None]:
-        """What bears the series' UID and is no slice, each with the slice that it is a copy of, if it is."""
-        return {one.sop_instance_uid: one.copy_of for one in self.set_aside}
 
 
 @read_failures()
@@ -248,42 +202,6 @@ def usable_geometry(reading: SeriesReading) -> Geometry:
     return reading.geometry
 
 
-def load(reading: SeriesReading) -> CTSeries:
-    """Read the pixels of a series whose headers were judged fit.
-
-    Returns
-    -------
-    CTSeries
-        HU as int16, exact, where all slopes and intercepts are whole numbers; float32 elsewhere.
-
-    Raises
-    ------
-    Refused
-        With the reading's own code if it was refused, or as `with_pixels`.
-    ReadFailed
-        As `with_pixels`.
-    """
-    geometry = usable_geometry(reading)
-    hu: NDArray[Any] = np.empty(geometry.shape, dtype=_hu_type(reading.facts))
-    verdict = with_pixels(reading, hu)
-    frame = reading.facts[0].frame_of_reference_uid
-    images = reading.images
-    named = UID_FORM.fullmatch(frame) is not None
-    if not named:
-        frame = hashed_uid("frame-of-reference", reading.series_uid)
-        images = tuple(_in_frame(image, frame) for image in images)
-    return CTSeries(
-        reading.study_uid,
-        reading.series_uid,
-        frame,
-        Volume(hu, geometry),
-        images,
-        verdict,
-        names_frame_of_reference=named,
-        set_aside=reading.set_aside,
-    )
-
-
 def _judged(members: Sequence[_Member], notes: tuple[str, ...], made: Repair | None) -> SeriesReading:
     """Judge a series by its CT images; what else bears its UID decides nothing where there are any."""
     others = [facts for _, _, facts in members if not facts.may_be_ct]
@@ -343,54 +261,6 @@ def _content(file: ListedFile) -> str:
     except ILLEGIBLE:
         parts = [file.path.read_bytes()]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _hu_type(facts: Sequence[SliceFacts]) -> type[np.int16] | type[np.float32]:
-    whole = all((s.slope or 0.0).is_integer() and (s.intercept or 0.0).is_integer() for s in facts)
-    return np.int16 if whole else np.float32
-
-
-@read_failures()
-def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVerdict:
-    """Read every slice, into an array (k, row, column) if one is given; return the full verdict.
-
-    Raises
-    ------
-    Refused
-        `bad-pixel-data` or `too-large`, as `services.dicom.ct.pixels.hounsfield`; `bad-rescale`, as
-        `models.series.rescale_jump`; `derived-image` if derived images do not look like a CT's
-        (`models.series.ct_look`); `slice-out-of-place` or `multi-phase`, as
-        `models.series.slice_contents`; `illegible-header` if results could not say whose they are.
-    ReadFailed
-        If a file vanished, was changed since its header was read, or cannot be read.
-    """
-    illegible = illegible_of(reading.images[0])
-    if illegible:
-        detail = f"The header of the first image is damaged: nobody can read {', '.join(illegible)}."
-        raise Refused(Code.ILLEGIBLE_HEADER, detail, {"elements": len(illegible)})
-    tally, jumps, contents = PaddingTally(), RescaleJumps(), SliceContents()
-    look = CtLook() if any(map(is_derived, reading.facts)) else None
-    slices = zip(reading.files, reading.images, reading.facts, strict=True)
-    for k, (file, header, facts) in enumerate(slices):
-        out = None if into is None else into[k]
-        hu = hounsfield(file.path, header, facts, tally, out, file.state)
-        if out is not None and hu is not out:
-            out[...] = hu
-        jumps.add(facts, hu)
-        if look is not None:
-            look.add(hu)
-        contents.add(facts, hu)
-    seen = () if look is None else (look.note(),)
-    doubts = contents.judge()
-    notes = (*reading.verdict.notes, *tally.notes(), *seen, *doubts.notes)
-    return replace(reading.verdict, notes=notes, doubted=doubts.slices)
-
-
-@as_written()
-def _in_frame(image: Dataset, frame_of_reference_uid: str) -> Dataset:
-    named = copy.deepcopy(image)  # a shallow copy shares its elements
-    named.FrameOfReferenceUID = frame_of_reference_uid
-    return named
 
 
 def _notes_on(passed_over: Mapping[str, int]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from models.findings import OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.judgement.reasons import Reason
 from models.organs import Code, Organ, organ
 from models.uids import SopUid
-from services.dicom.ct.series import CTSeries
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.identity import tracking_uid
 from services.dicom.results import private_codes as own
 from services.dicom.results.heading import Heading

@@ -23,7 +23,7 @@ from models.judgement.reasons import Reason
 from models.organs import Organ, organ
 from models.series.verdict import GeometryVerdict
 from models.uids import SeriesUid, SopUid
-from services.dicom.ct.series import CTSeries
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.identity import Identity, hashed_uid
 from services.dicom.results import private_codes as own
 from services.dicom.results.heading import MANUFACTURER, Heading, finish, to_bytes, without_patient

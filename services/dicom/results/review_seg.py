@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.findings import ReviewRegion, StudyFindings
 from models.organs import Code, organ
 from services.dicom.ct.headers import instance_number_of
-from services.dicom.ct.series import CTSeries
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.identity import Identity
 from services.dicom.results.seg_writer import Segment
 from services.dicom.results.wording import image_range, region_description

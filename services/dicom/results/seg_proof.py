@@ -15,7 +15,7 @@ from models.findings import StudyFindings
 from models.geometry import Geometry
 from models.organs import CATALOGUE, Code, organ
 from models.uids import SopUid
-from services.dicom.ct.series import CTSeries
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.identity import tracking_uid
 from services.dicom.results.heading import Heading
 from services.dicom.results.proof import read_back, same

@@ -25,7 +25,7 @@ from pydicom.uid import RLELossless, SegmentationStorage
 from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import Code
-from services.dicom.ct.series import CTSeries
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.foreign.reader import legible
 from services.dicom.results.heading import Heading, finish, to_bytes, without_patient
 from services.dicom.seg.frames import LABEL_MAP_STORAGE

@@ -10,7 +10,7 @@ from pydicom.config import disable_value_validation
 
 from models.findings import StudyFindings
 from models.uids import SeriesUid, SopUid
-from services.dicom.ct.series import CTSeries
+from services.dicom.ct.loaded import CTSeries
 from services.dicom.identity import Identity
 from services.dicom.results import organ_seg, report_sr, review_seg
 from services.dicom.results.heading import Heading
