@@ -17,6 +17,7 @@ from services.dicom.ct.series import SeriesReading
 from services.dicom.foreign.listing import ListedFile
 from services.files import storage_errors
 from services.pacs.incoming import is_uid
+from services.pacs.kinds import CT
 from services.pacs.port import Archive, ArchivedStudy
 from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.events.arrivals import SiteKeyChanged, StudyRefused, StudyRenewed
@@ -59,6 +60,18 @@ def version_of(study: ArchivedStudy) -> str:
     """
     images = ct_images(study)
     return sha256("\n".join(images).encode()).hexdigest() if images else ""
+
+
+def by_this_program(arrival: Arrival, study: ArchivedStudy) -> Arrival:
+    """Return an arrival as this program would have put it on record.
+
+    An earlier one took for CT images whatever lay in a series that the archive calls CT, a page of dose too.
+    Its version of the same objects is no sign that an image came.
+    """
+    listed = (one for one in study.series if (one.listed_as or one.modality) == CT)
+    objects = sorted(uid for one in listed for uid in one.sop_instance_uids)
+    earlier = sha256("\n".join(objects).encode()).hexdigest()
+    return replace(arrival, version=version_of(study)) if arrival.version == earlier else arrival
 
 
 def ct_images(study: ArchivedStudy) -> list[SopUid]:
@@ -202,9 +215,9 @@ def _listed(study_uid: StudyUid, archive: Archive, cases: CaseStore, records: Re
     return study
 
 
-def renewed(arrival: Arrival | None, version: str) -> bool:
+def renewed(arrival: Arrival, version: str) -> bool:
     """Return whether these are other images than those an earlier version's results were made from."""
-    return bool(arrival and arrival.patient and version and arrival.version not in ("", version))
+    return bool(arrival.patient and version and arrival.version not in ("", version))
 
 
 def renewal_key(study_uid: StudyUid, version: str) -> str:
@@ -218,7 +231,8 @@ def what_changed(study: ArchivedStudy, records: Records) -> tuple[str, ...]:
     It is put on record when it is first seen, so that a repeated step says the same.
     """
     uid, version = study.study_uid, version_of(study)
-    if renewed(records.arrival(uid), version):
+    known = records.arrival(uid)
+    if known is not None and renewed(by_this_program(known, study), version):
         event = StudyRenewed(uid=uid, study_uid=uid, version=version)
         records.record(event, who="segment_study", key=renewal_key(uid, version))
     return tuple(
@@ -253,7 +267,7 @@ def _settle(study: ArchivedStudy, arrivals: Arrivals, refused: Refused | None = 
     uid, version = study.study_uid, version_of(study)
     while True:
         before = arrivals.arrival(uid)
-        after = before or Arrival(uid, uid)
+        after = by_this_program(before or Arrival(uid, uid), study)
         if after.version in ("", version):
             after = replace(after, **settled, version=version)
         else:

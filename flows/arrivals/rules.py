@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from flows.arrivals.archived_study import GONE, INCOMPLETE, renewed, version_of
+from flows.arrivals.archived_study import GONE, INCOMPLETE, by_this_program, renewed, version_of
 from flows.launching import RunState
 from models.errors import Refused
 from models.series.terms import MODALITIES, term
@@ -98,7 +98,7 @@ def judged(
     if not version:
         kinds = ", ".join(sorted({term(one.modality, MODALITIES) for one in study.series})) or "nothing"
         return _set_aside(seen, ArrivalState.IGNORED, Refused(Code.NOT_CT, f"It holds {kinds} and no CT."))
-    seen = replace(seen, urgent=study.urgent)
+    seen = by_this_program(replace(seen, urgent=study.urgent), study)
     if version != seen.version:
         seen = replace(seen, state=ArrivalState.WAITING, version=version, attempts=0, interrupted=0, run="")
     if seen.state is not ArrivalState.WAITING:
@@ -140,7 +140,7 @@ def event_of(before: Arrival, after: Arrival) -> ArrivalEvent | None:
     """Return what is to be put on record about a change; None if it is not worth an event."""
     if after.state in EVENTS and (before.state, before.code) != (after.state, after.code):
         kind = EVENTS[after.state]
-    elif renewed(before, after.version):
+    elif after.state is ArrivalState.WAITING and renewed(before, after.version):
         kind = StudyRenewed
     else:
         return None

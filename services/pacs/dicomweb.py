@@ -98,7 +98,7 @@ class DicomwebArchive:
             stable=True,
             urgent=self._searches.urgent(study_uid),
             series=by_series(
-                (SeriesUid(row[SERIES_UID]), kind_of(row[SOP_CLASS_UID], row[MODALITY]), SopUid(row[SOP_UID]))
+                (SeriesUid(row[SERIES_UID]), row[MODALITY], row[SOP_CLASS_UID], SopUid(row[SOP_UID]))
                 for row in instances
             ),
         )
@@ -307,12 +307,18 @@ class DicomwebArchive:
         return True
 
 
-def by_series(instances: Iterable[tuple[SeriesUid, str, SopUid]]) -> tuple[ArchivedSeries, ...]:
-    """Return series from (series UID, kind, SOP Instance UID) of each instance."""
+def by_series(instances: Iterable[tuple[SeriesUid, str, str, SopUid]]) -> tuple[ArchivedSeries, ...]:
+    """Return series from (series UID, its modality, SOP class UID, SOP Instance UID) of each instance."""
     members: dict[tuple[SeriesUid, str], set[SopUid]] = {}
-    for series_uid, kind, sop_instance_uid in instances:
+    modalities: dict[SeriesUid, str] = {}
+    for series_uid, modality, sop_class_uid, sop_instance_uid in instances:
+        kind = kind_of(sop_class_uid, modality)
         members.setdefault((series_uid, kind), set()).add(sop_instance_uid)
-    return tuple(ArchivedSeries(*which, tuple(sorted(members[which]))) for which in sorted(members))
+        modalities[series_uid] = modality
+    return tuple(
+        ArchivedSeries(uid, kind, tuple(sorted(members[uid, kind])), modalities[uid])
+        for uid, kind in sorted(members)
+    )
 
 
 def _named(item: DicomObject) -> Named:

@@ -116,7 +116,7 @@ class OrthancArchive(DicomwebArchive):
         patients: list[tuple[str, bool]] = []
         """Each with whether CT images lie under it."""
         stable = True
-        instances: list[tuple[SeriesUid, str, SopUid]] = []
+        instances: list[tuple[SeriesUid, str, str, SopUid]] = []
         for study_id in self._identifiers(study_uid, "Study"):
             held = self.rest.json(
                 f"/studies/{study_id}",
@@ -133,13 +133,14 @@ class OrthancArchive(DicomwebArchive):
             here = [
                 (
                     SeriesUid(series[file.series_id]["SeriesInstanceUID"]),
-                    kind_of(file.sop_class_uid, series[file.series_id].get("Modality", "")),
+                    series[file.series_id].get("Modality", ""),
+                    file.sop_class_uid,
                     file.sop_instance_uid,
                 )
                 for file in files
                 if file.series_id in series  # a series that began since is told as the next change
             ]
-            patients.append((held[0], any(kind == CT for _, kind, _ in here)))
+            patients.append((held[0], any(kind_of(known, said) == CT for _, said, known, _ in here)))
             instances += here
         if not instances:
             return None
@@ -156,9 +157,10 @@ class OrthancArchive(DicomwebArchive):
             self._fetch_object(file.instance_id, file.sop_instance_uid, folder, allowance)
 
     def _images(self, study: ArchivedStudy) -> list[_File]:
-        """Return the CT images of a study, as they lie now."""
+        """Return where the CT images of a study lie now, of those that were listed."""
+        images = {uid for series in study.ct_series() for uid in series.sop_instance_uids}
         found = (file for one in self._identifiers(study.study_uid, "Study") for file in self._files(one))
-        return [file for file in found if kind_of(file.sop_class_uid, CT) == CT]
+        return [file for file in found if file.sop_instance_uid in images]
 
     def _locate(self, sop_instance_uid: SopUid) -> list[str]:
         return self._identifiers(sop_instance_uid, "Instance")

@@ -91,11 +91,14 @@ class ArchivedSeries:
         E.g. `CT`, `SEG`; of the objects, whatever the archive says of the series (`services.pacs.kinds`).
     sop_instance_uids
         These objects, sorted.
+    listed_as
+        Modality that the archive says of the whole series; empty where it is that of the objects.
     """
 
     series_uid: SeriesUid
     modality: str
     sop_instance_uids: tuple[SopUid, ...]
+    listed_as: str = ""
 
 
 @dataclass(frozen=True)

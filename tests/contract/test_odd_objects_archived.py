@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,19 @@ def test_what_an_object_is_its_class_says_and_else_its_series(
     sop_class: str, modality: str, kind: str
 ) -> None:
     assert kind_of(sop_class, modality) == kind
+
+
+def test_where_an_orthanc_knows_no_classes_the_modality_of_the_series_is_believed_by_list_and_fetch(
+    clean_archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of what it took in before it kept them."""
+    objects = ct_study(2)
+    seg = other(objects, SOPClassUID=SegmentationStorage, Modality="SEG", SeriesInstanceUID="1.2.3.88")
+    clean_archive.put(*(one.content for one in (seg, *objects)))
+    pacs = port(clean_archive, "orthanc", StudyLimits(objects=2))
+    files = OrthancArchive._files
+    monkeypatch.setattr(
+        OrthancArchive, "_files", lambda *of: [replace(one, sop_class_uid="") for one in files(*of)]
+    )
+    folder = pacs.fetch_study(objects[0].study_uid, tmp_path / "into")
+    assert {path.name for path in folder.iterdir()} == {one.file_name for one in objects}

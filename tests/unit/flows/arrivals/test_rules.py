@@ -207,6 +207,22 @@ def test_urgent_studies_go_first_then_as_they_came():
     assert [one.uid for one in in_order(arrivals)] == ["b", "d", "a", "c"]
 
 
+def test_what_an_earlier_program_took_for_images_renews_nothing():
+    """It counted a page of dose that the scanner sent as CT; an image that comes still renews."""
+    page = ArchivedSeries("1.2.2", "OT", ("page",), "CT")
+    held = replace(study("a", "b"), series=(*study("a", "b").series, page))
+    of_all = replace(study("a", "b"), series=(*study("a", "b").series, replace(page, modality="CT")))
+    for state in (ArrivalState.SEGMENTED, ArrivalState.REFUSED, ArrivalState.FAILED):
+        known = replace(done(held, state), version=version_of(of_all))
+        assert known.version != version_of(held)
+        after = look(known, held)
+        assert (after.state, after.version) == (state, version_of(held))
+        assert event_of(known, after) is None
+        more = replace(held, series=(*held.series, ArchivedSeries("1.2.3", "CT", ("c",))))
+        assert look(known, more).state is ArrivalState.WAITING
+        assert type(event_of(known, look(known, more))) is StudyRenewed
+
+
 def test_the_version_of_a_study_is_that_of_its_ct_images_in_any_order():
     assert version_of(study("a", "b")) == version_of(study("b", "a", others=("SEG",)))
     assert version_of(study("a", "b")) != version_of(study("a", "b", "c"))
