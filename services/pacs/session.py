@@ -10,6 +10,7 @@ taken only where it shows its end itself, as JSON and several parts do.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import requests
@@ -18,6 +19,9 @@ ANSWER_BYTES = 64 * 1024**2
 """The most of an answer that is held; the list of a study of 20,000 instances takes half of it."""
 _PIECE_BYTES = 64 * 1024
 _AS_IT_IS = "identity"
+_WITH_BODY = frozenset(range(200, 300)) - {requests.codes.no_content}
+"""Statuses of answers whose body is what was asked for; of others the status says all."""
+_BOUNDARY = re.compile(r"boundary=\"?[^\";\s]")
 
 _PACKED = (
     "its answer came packed, though nothing packed was asked for. A proxy before it may compress whatever "
@@ -55,11 +59,13 @@ class BoundedSession(requests.Session):
             If only the end of the connection ends it, and it is one object, or nothing.
         """
         streamed = bool(given.pop("stream", False))
+        redirected = not given.get("allow_redirects", True)  # on the way to the answer that is judged
         answer = super().send(request, stream=True, **given)
         if answer.headers.get("Content-Encoding", _AS_IT_IS).strip().lower() not in ("", _AS_IT_IS):
             answer.close()
             raise TooLargeAnswer(_PACKED)
-        if streamed and not _has_length(answer) and not _is_of_parts(answer):
+        endless = not redirected and answer.status_code in _WITH_BODY and not _has_length(answer)
+        if streamed and endless and not _is_of_parts(answer):
             answer.close()
             raise UnknownLength
         if not streamed:
@@ -69,7 +75,7 @@ class BoundedSession(requests.Session):
                     content += piece
                     if len(content) > ANSWER_BYTES:
                         raise TooLargeAnswer(_TOO_LARGE)
-            if not content and not _has_length(answer) and answer.status_code != requests.codes.no_content:
+            if endless and not content:
                 raise UnknownLength
             answer._content = bytes(content)
         return answer
@@ -82,4 +88,6 @@ def _has_length(answer: requests.Response) -> bool:
 
 
 def _is_of_parts(answer: requests.Response) -> bool:
-    return answer.headers.get("Content-Type", "").lower().startswith("multipart/")
+    """Tell whether what ends an answer's parts is named."""
+    content_type = answer.headers.get("Content-Type", "").lower()
+    return content_type.startswith("multipart/") and _BOUNDARY.search(content_type) is not None

@@ -23,7 +23,7 @@ from tests.support.ct_files import ACQUISITION
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (300, 512, 512)
 LIMIT = {"plain": 2.5, "jpeg2000": 1.2}
-"""Most CPU time, of SimpleITK's without headers. Both miss the goal of 1.00: what comes in is judged as it is read.
+"""Most CPU time, of SimpleITK's without headers. Both miss the goal of 1.00: what comes in is judged, too.
 
 The child that reads headers first, within bounds, is another process: only the wall time shows it.
 """
