@@ -207,6 +207,7 @@ def _stored_values(path: Path, header: Dataset, facts: SliceFacts, listed: FileS
         if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
             (stored,) = decoded_frames(dataset, _shape(facts), 1)
         else:
+            _require_length(len(dataset.PixelData), facts)
             stored = pixel_array(dataset, raw=True, correct_unused_bits=False)
     except TooLargeFile as error:
         raise Refused(Code.TOO_LARGE, f"A slice cannot be read: {error}.") from error
@@ -223,6 +224,15 @@ def _stored_values(path: Path, header: Dataset, facts: SliceFacts, listed: FileS
     if stored.shape != (facts.rows, facts.columns):
         raise _bad_pixels(f"the pixels form {stored.shape}, not rows and columns of the header")
     return stored
+
+
+def _require_length(length: int, facts: SliceFacts) -> None:
+    """Refuse plain pixels of another length: where the header denies a column, each row begins too early."""
+    expected = (facts.rows or 0) * (facts.columns or 0) * (facts.pixels.bits_allocated or 16) // 8
+    if length not in (expected, expected + expected % 2):
+        raise _bad_pixels(
+            f"there are {length} bytes of them, {expected} for the rows and columns of the header"
+        )
 
 
 def _shape(facts: SliceFacts) -> FrameShape:

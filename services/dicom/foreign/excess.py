@@ -21,7 +21,8 @@ _WORD_BYTES = 8
 def without_excess(dataset: Dataset) -> None:
     """Cut native pixels to the frames that the header names, in place, where only zeros follow.
 
-    What follows and is not zero, and a header that does not say how many there are, is left to who decodes.
+    What follows and is not zero, or may be rows or columns that the header denies, and a header that does not
+    say how many there are, is left to who decodes, and refuses another length.
     """
     if PIXEL_DATA not in dataset or dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         return
@@ -36,11 +37,26 @@ def without_excess(dataset: Dataset) -> None:
         wanted += wanted % 2
         if not 0 < wanted < len(value) or any(value[wanted:]):
             return
+        sides = [
+            frames * samples * int(dataset.BitsAllocated) * int(side)
+            for side in (dataset.Rows, dataset.Columns)
+        ]
+        if any(_is_whole(8 * len(value) - frames * plane, side) for side in sides):
+            return
         if not _may_fill_each_frame(value, frames, plane):
             if isinstance(element, RawDataElement):
                 dataset[PIXEL_DATA] = element._replace(value=value[:wanted], length=wanted)
             else:
                 dataset[PIXEL_DATA].value = value[:wanted]
+
+
+def _is_whole(excess_bits: int, side_bits: int) -> bool:
+    """Tell whether what follows is as much as whole rows, or columns: then the header may deny some.
+
+    Each row would begin a little later than the one before, and nothing else would show it: round a body
+    there is often nothing but zeros.
+    """
+    return excess_bits >= side_bits and excess_bits % side_bits < 8 * 2
 
 
 def _may_fill_each_frame(value: bytes, frames: int, plane_bits: int) -> bool:
