@@ -18,8 +18,8 @@ _ANATOMY_OF_IMAGE_TYPE = frozenset(("PRIMARY", "SECONDARY"))
 """Value 2 of ImageType (PS3.3 C.7.6.1.1.2), which some writers put elsewhere: it says nothing here."""
 
 
-_HU = "hnsf'U"
-"""In UCUM: ``[hnsf'U]``."""
+_HU = re.compile(r".*hnsf'U.*|[\[{]?HU[\]}]?", re.IGNORECASE)
+"""In UCUM ``[hnsf'U]``; some write HU."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,20 @@ class Kind:
     image_type: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
     description: tuple[str, ...] = ()
+    derivation: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     only: Literal["", "derived"] = ""
     unless_one_energy: bool = False
 
     def __post_init__(self) -> None:
-        if not (self.source and (self.image_type or self.codes or self.description or self.units)):
+        if not (
+            self.source
+            and (self.image_type or self.codes or self.description or self.derivation or self.units)
+        ):
             raise ValueError(f"image kind {self.what!r}: it has no source, or no pattern")
         if self.only not in ("", "derived"):
             raise ValueError(f"image kind {self.what!r}: only may be 'derived'")
-        for pattern in (*self.image_type, *self.description, *self.units):
+        for pattern in (*self.image_type, *self.description, *self.derivation, *self.units):
             re.compile(pattern)
 
     def covers(self, said: Said) -> bool:
@@ -57,13 +61,14 @@ class Kind:
             any(_names(self.image_type, value) for value in said.values)
             or any(code in self.codes for code in said.codes)
             or any(_names(self.description, text) for text in said.texts)
+            or (said.derived and _names(self.derivation, said.texts[0]))
             or any(re.fullmatch(pattern, unit) for pattern in self.units for unit in said.units)
         )
 
 
 @dataclass(frozen=True)
 class Said:
-    """What one image says of itself, in the form that patterns are written for."""
+    """What one image says of itself, in the form of the patterns; of texts the derivation's comes first."""
 
     values: tuple[str, ...]
     codes: tuple[str, ...]
@@ -150,7 +155,7 @@ def _in_form(
     )
     texts = tuple(map(_blanked, (derivation, series) if derived else (derivation,)))
     shown = one_energy or any(_names(_shipped().one_energy.image_type, value) for value in values)
-    other = () if any(_HU in unit for unit in units) else units
+    other = () if any(_HU.fullmatch(unit) for unit in units) else units
     return Said(values, codes, texts, other, derived, shown)
 
 

@@ -87,6 +87,13 @@ def left_out(pictures: Pictures) -> Iterator[Detour]:
             yield Detour(a + 1, b, float((steps[a] + steps[b]) / without))
 
 
+def breaks(pictures: Pictures) -> Iterator[tuple[int, float]]:
+    """Yield for each slice but the first how many times as far as usual it lies from the one before."""
+    steps = apart(pictures[1:], pictures[:-1])
+    for n, (step, usual) in enumerate(zip(steps, _usual(steps), strict=True), 1):
+        yield n, float(step / (usual + NOTHING_HU))
+
+
 def reversed_(pictures: Pictures) -> Iterator[Detour]:
     """Yield for slices between two jumps how much shorter the way is with these in reverse."""
     steps = apart(pictures[1:], pictures[:-1])
@@ -98,10 +105,15 @@ def reversed_(pictures: Pictures) -> Iterator[Detour]:
 
 def _pairs(steps: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
     """Yield the pairs of steps between which slices may be out of place."""
-    usual = np.array([np.median(_around(steps, n)) for n in range(len(steps))])
+    usual = _usual(steps)
     jumps = np.flatnonzero(steps > JUMP * usual)
     longest = sorted(jumps[np.argsort(-(steps[jumps] - usual[jumps]), kind="stable")[:MOST_JUMPS]].tolist())
     return ((a, b) for n, a in enumerate(longest) for b in longest[n + 1 :])
+
+
+def _usual(steps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return how long the steps around each are."""
+    return np.array([np.median(_around(steps, n)) for n in range(len(steps))], dtype=np.float32)
 
 
 def _around(steps: NDArray[np.float32], n: int) -> NDArray[np.float32]:

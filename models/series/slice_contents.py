@@ -15,18 +15,25 @@ from numpy.typing import NDArray
 
 from models.errors import Refused
 from models.series.passes import named
-from models.series.pictures import Detour, Pictures, alternation, left_out, picture_of, reversed_
+from models.series.pictures import Detour, Pictures, alternation, breaks, left_out, picture_of, reversed_
 from models.series.slice_facts import SliceFacts
 from models.series.verdict import Code
 
 FEWEST_SLICES, SMALLEST_SIDE = 8, 64
 """Of fewer slices, or with a side of fewer pixels, pictures show too little to be judged."""
 
-STRANGE, IMPOSSIBLE = 2.1, 5.0
+STRANGE, IMPOSSIBLE = 2.1, 25.0
 """So many times a way may be as long as the way without some slices: 1.8 in real series.
 
-Pictures that have nothing in common lie equally far from each other, and reach 2.
+Pictures that have nothing in common lie equally far from each other, and reach 2. Streaks of metal in a few
+thin slices may reach 10: what may be so is told, and not refused.
 """
+
+BREAK = 3.5
+"""So many times as long as those around a single step may be: 1.7 in real axial series."""
+
+FEW = 5
+"""So many slices beyond a break are what is in doubt; where there are more, nobody can say which side is."""
 
 OUT_OF_ORDER = 1.3
 """So many times a way may be as long as one that takes some slices in reverse: 0.93 in real series."""
@@ -89,12 +96,19 @@ class SliceContents:
         self._refuse_repeated(pictures, blank)
         slices, notes = self._blank_ends(blank, first, last)
         inner = pictures[first : last + 1]
-        if len(inner) >= FEWEST_SLICES:
-            self._refuse_alternating(inner)
-            for one in self._strange(inner, first):
-                slices |= set(range(one.first, one.last + 1))
+        if len(inner) < FEWEST_SLICES:
+            return Doubts(tuple(sorted(slices)), (*notes, NOT_JUDGED))
+        self._refuse_alternating(inner)
+        for one in self._strange(inner, first):
+            slices |= set(range(one.first, one.last + 1))
+            notes.append(f"{self._named(one.first, one.last)} {_unlike(one)}: it may not be of its place.")
+        for n, times in breaks(inner):
+            before, after = first + n - 1, first + n
+            if times > BREAK and not {before, after} & slices:
+                slices |= _beyond(n, len(inner), first)
                 notes.append(
-                    f"{self._named(one.first, one.last)} {_unlike(one)}: it may not be of its place."
+                    f"From slice {before + 1} to {after + 1} ({named(self._facts[before : after + 1])}) the "
+                    f"pictures change {times:.1f} times as much as around: one side may not be of its place."
                 )
         return Doubts(tuple(sorted(slices)), tuple(notes))
 
@@ -102,9 +116,8 @@ class SliceContents:
         between = np.flatnonzero(blank[first : last + 1]) + first
         if len(between):
             of = {"blank_slices": len(between)}
-            raise self._refused(
-                between[0], between[-1], "hold one value each, between slices that do not", of
-            )
+            hold = "holds one value" if between[0] == between[-1] else "hold one value each"
+            raise self._refused(between[0], between[-1], f"{hold}, between slices that do not", of)
 
     def _refuse_repeated(self, pictures: Pictures, blank: NDArray[np.bool_]) -> None:
         """Refuse a picture that is there twice: noise alone makes a thousand means of two slices differ."""
@@ -161,6 +174,13 @@ class SliceContents:
         if first == last:
             return f"Slice {first + 1} ({named(self._facts[first : first + 1])})"
         return f"Slices {first + 1} to {last + 1} ({named([self._facts[first], self._facts[last]])})"
+
+
+def _beyond(n: int, count: int, offset: int) -> set[int]:
+    """Return which of so many slices are in doubt where slice n does not follow the one before it."""
+    if n <= FEW:
+        return set(range(offset, offset + n))
+    return set(range(offset + (n if count - n <= FEW else 0), offset + count))
 
 
 def _unlike(one: Detour) -> str:

@@ -78,7 +78,7 @@ class SliceFacts:
         What the reader should know if it changes within a series: kernel, tube voltage.
     setting
         What else tells two passes apart where they alternate: phase of the heart or of breathing, trigger,
-        options, time of the content, filter, diameter.
+        options, filter, diameter; the time of the content is that of its writing.
     kernel, description, contrast
         ConvolutionKernel, SeriesDescription, and whether a ContrastBolusAgent is named: what the choice
         among several series of a study may look at (`models.series.choice`).

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom.encaps import generate_frames
 
 from models.errors import Refused
 from tests.support.damaged_frames import (
@@ -18,6 +20,7 @@ from tests.support.damaged_frames import (
     picture,
     read,
     refusal_of,
+    with_frames,
 )
 from tests.support.encodings import LOSSLESS, as_it_is, dcmtk
 from tests.support.odd_codestreams import ODD
@@ -70,6 +73,20 @@ def test_bits_that_an_encoder_left_out_are_not_guessed(tmp_path: Path, bits: int
     with pytest.raises(Refused, match="bits are left out of the compressed frame") as refused:
         made(tmp_path, picture("tissue", np.random.default_rng(5)), left_out)
     assert refused.value.code == "bad-pixel-data"
+
+
+@pytest.mark.parametrize("presets", [(0, 0, 0, 0, 0), (4095, 0, 0, 0, 64), (4095, 18, 67, 276, 0)])
+@pytest.mark.parametrize("name", ["JPEG-LS (80)", "JPEG-LS near lossless (81)"])
+def test_parameters_that_are_left_to_the_decoder_are_not_guessed(
+    tmp_path: Path, name: str, presets: tuple[int, ...]
+) -> None:
+    """Zero asks for the standard's (ISO 14495-1 C.2.4.1.1); the decoder at hand takes it for a number."""
+    whole = made(tmp_path, picture("tissue", np.random.default_rng(5)), ENCODERS[name])
+    [frame] = generate_frames(whole.dataset().PixelData, number_of_frames=1)
+    scan = frame.index(b"\xff\xda")
+    segment = b"\xff\xf8" + struct.pack(">HB5H", 13, 1, *presets)
+    path = with_frames(whole.dataset(), [frame[:scan] + segment + frame[scan:]], tmp_path / "zero.dcm")
+    assert str(refusal_of(path)).startswith("bad-pixel-data: Not CT pixels: ")
 
 
 @pytest.mark.parametrize("name", ["explicit VR", "deflated", "JPEG 2000", "RLE"])

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from models.errors import Refused
 from models.phantom.case import make_case
 from models.series.slice_contents import Doubts
 from services.dicom.ct.loaded import load
 from services.dicom.ct.series import read_series
-from tests.support.slices_out_of_place import OUT_OF_PLACE, STRANGE, judged, two_passes
+from tests.support.slices_out_of_place import OUT_OF_PLACE, STRANGE, judged, told_of, two_passes
 
 PHANTOMS = 500
 SPACINGS = ((2.5, 3.0, 3.0), (4.0, 3.0, 3.0), (5.0, 3.0, 3.0), (8.0, 3.0, 3.0))
@@ -23,13 +21,6 @@ MISSED = 0.01
 """The most of a kind that may differ too little to be told: pictures so alike that little is wrong of it."""
 
 SERIES = ("ct-abdomen-series", "ct-series-empty-uids", "ct-sarcoma-6", "ohif-correction")
-
-
-def told_of(stack: np.ndarray) -> str:
-    try:
-        return "noted" if judged(stack).slices else "missed"
-    except Refused:
-        return "refused"
 
 
 @pytest.mark.timeout(0)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import Refused
 from models.series.slice_contents import Doubts, SliceContents
+from models.series.verdict import Code
 from tests.support.slices import regular
 
 Stack = NDArray[np.int16]
@@ -19,6 +21,14 @@ def judged(stack: Stack) -> Doubts:
     for s, hu in zip(regular(len(stack)), stack, strict=True):
         contents.add(s, hu)
     return contents.judge()
+
+
+def told_of(stack: Stack) -> str:
+    """Return what becomes of a series: `refused`, `noted`, or `missed`."""
+    try:
+        return "noted" if judged(stack).slices else "missed"
+    except Refused as refused:
+        return "refused" if refused.code in (Code.SLICE_OUT_OF_PLACE, Code.MULTI_PHASE) else "missed"
 
 
 def put(stack: Stack, k: int, picture: NDArray[np.generic]) -> Stack:
@@ -46,14 +56,9 @@ def half_blank(picture: NDArray[np.int16]) -> NDArray[np.int16]:
 OUT_OF_PLACE: dict[str, Callable[[Stack, int], Stack]] = {
     "blank": lambda s, k: put(s, k, np.full_like(s[k], -1024)),
     "ten blank": lambda s, k: np.concatenate((s[: k - 5], np.full_like(s[:10], -1024), s[k + 5 :])),
-    "half blank": lambda s, k: put(s, k, half_blank(s[k])),
     "stuck": lambda s, k: ordered(s, k, k, k, k),
     "there twice": lambda s, k: put(s, k, s[k // 2]),
-    "upside down": lambda s, k: put(s, k, s[k][::-1]),
-    "noise": lambda s, k: put(s, k, np.random.default_rng(k).integers(-1000, 1000, s[k].shape)),
-    "inverted": lambda s, k: put(s, k, -s[k]),
     "eight reversed": lambda s, k: ordered(s, k - 4, *range(k + 3, k - 5, -1)),
-    "three moved": lambda s, k: ordered(s, k - 6, *range(k - 3, k + 6), k - 6, k - 5, k - 4),
 }
 """Pictures in the middle, round slice k, that cannot be there."""
 
@@ -66,8 +71,22 @@ STRANGE: dict[str, Callable[[Stack, int], Stack]] = {
         (s[:k], np.roll(s[k : k + 5], s.shape[2] // 10, 2), s[k + 5 :])
     ),
     "torn": lambda s, k: put(s, k, torn(s[k])),
+    "upside down": lambda s, k: put(s, k, s[k][::-1]),
+    "half blank": lambda s, k: put(s, k, half_blank(s[k])),
+    "noise": lambda s, k: put(s, k, np.random.default_rng(k).integers(-1000, 1000, s[k].shape)),
+    "inverted": lambda s, k: put(s, k, -s[k]),
+    "three moved": lambda s, k: ordered(s, k - 6, *range(k - 3, k + 6), k - 6, k - 5, k - 4),
+    "second half mirrored": lambda s, k: np.concatenate((s[:k], s[k:, :, ::-1])),
+    "second half reversed": lambda s, k: np.concatenate((s[:k], s[k:][::-1])),
+    "last four from the other end": lambda s, k: np.concatenate((s[:-4], s[8:4:-1] + 1)),
+    "last upside down": lambda s, k: put(s, last_of(s), s[last_of(s)][::-1]),
 }
-"""Pictures that may differ too little from those that belong there to be impossible."""
+"""Pictures that are told, and may differ too little from those that belong there to be impossible."""
+
+
+def last_of(stack: Stack) -> int:
+    """Return the last slice that holds something."""
+    return int(np.flatnonzero(np.ptp(stack, axis=(1, 2)) > 400)[-1])
 
 
 def two_passes(stack: Stack) -> Stack:

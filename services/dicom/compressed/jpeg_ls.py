@@ -18,6 +18,8 @@ _FOLLOWS = b"\x6a\x55\x3c\x69" * 16
 """What is put behind coded data: more bits than a pixel may take, of both kinds."""
 
 _RESET = 64
+_PRESETS = ">B5H"
+"""Of the parameters of a frame: which they are, the largest value, three thresholds, and a count."""
 
 
 def require_used_up(frame: bytes, said: JpegFrame, decoded: NDArray[np.generic]) -> None:
@@ -39,11 +41,23 @@ def require_used_up(frame: bytes, said: JpegFrame, decoded: NDArray[np.generic])
     and the encoder at hand knows neither restarts nor other parameters than the standard's. Of those frames
     it is only asked whether a pixel depends on what follows the data; data left over are not seen.
     """
+    _refuse_left_to_the_decoder(said.presets)
     samples: NDArray[Any] = decoded.view(f"u{decoded.dtype.itemsize}") & ((1 << said.precision) - 1)
     if said.selection or said.restart_interval or said.presets not in (b"", _standard_presets(said)):
         _require_same_whatever_follows(frame, said, samples)
     else:
         _require_same_when_encoded(said, samples)
+
+
+def _refuse_left_to_the_decoder(presets: bytes) -> None:
+    """Refuse parameters that are zero, by which a decoder is to take its own, and what are none at all.
+
+    The one at hand takes zeros for numbers, and gives another picture without a word (ISO 14495-1 C.2.4.1.1).
+    """
+    if not presets:
+        return
+    if len(presets) != struct.calcsize(_PRESETS) or presets[0] != 1 or 0 in struct.unpack(_PRESETS, presets):
+        raise DamagedFrame("the compressed frame has JPEG-LS parameters that are not read here")
 
 
 def _require_same_when_encoded(said: JpegFrame, samples: NDArray[Any]) -> None:
@@ -82,4 +96,4 @@ def _standard_presets(said: JpegFrame) -> bytes:
     for value in wanted:
         least = value if least <= value <= most else least
         thresholds.append(least)
-    return struct.pack(">B5H", 1, most, *thresholds, _RESET)
+    return struct.pack(_PRESETS, 1, most, *thresholds, _RESET)

@@ -37,7 +37,7 @@ Known = dict[Hashable, tuple[Any, ...]]
 PHASE = ("AcquisitionNumber", "AcquisitionDate", "AcquisitionTime", "TemporalPositionIdentifier")
 SETTING = (
     "NominalPercentageOfCardiacPhase", "NominalPercentageOfRespiratoryPhase", "TriggerTime", "ScanOptions",
-    "ContentTime", "FilterType", "ReconstructionDiameter",
+    "FilterType", "ReconstructionDiameter",
 )  # fmt: skip
 
 

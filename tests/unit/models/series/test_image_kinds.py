@@ -154,6 +154,8 @@ DERIVED = r"DERIVED\SECONDARY\AXIAL"
         ({"units": ("[hnsf'U]",)}, False),
         ({"units": ("[hnsf'U]", "mg/cm3")}, False),
         ({"units": ("1",)}, False),
+        ({"units": ("HU",)}, False),
+        ({"units": ("{HU}",)}, False),
         ({"one_energy": True}, False),
     ],
 )
@@ -165,6 +167,35 @@ def test_codes_descriptions_and_units_say_what_the_values_are(changes: dict[str,
 
 def test_the_name_of_a_series_of_original_images_decides_nothing() -> None:
     assert judged(regular(description="AX MIP 10x2")).verdict.verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Coronary calcium no contrast", "ABD ORAL WATER NO IV", "Liver Perfusion phase",
+        "Brain W PERFUSION baseline", "SEGMENTATION PLANNING CT", "post BONE REMOVAL surgery",
+        "Synthetic graft follow up", "spine curved brace", "CT abd fat suppressed recon",
+    ],
+)  # fmt: skip
+def test_the_name_of_a_derived_series_may_speak_of_the_patient(name: str) -> None:
+    assert judged(of(DERIVED, description=name)).verdict.verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["noise suppressed", "Metal artifacts suppressed", "scatter subtracted", "Segmented reconstruction"],
+)
+def test_how_original_images_were_reconstructed_refuses_none(how: str) -> None:
+    assert judged(regular(derivation=how)).verdict.verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["LOW_DOSE", "SNAPSHOT PULSE", "SNAPSHOT_FREEZE", "SEGMENT", "FAT", "CONTRAST FLOW", "CT_SOM7 PERF"],
+)
+def test_words_for_a_way_to_scan_refuse_originals_no_more_than_derived_ones_pass(word: str) -> None:
+    assert judged(of(rf"ORIGINAL\PRIMARY\AXIAL\{word}")).verdict.verdict is Verdict.OK
+    assert judged(of(rf"DERIVED\SECONDARY\AXIAL\{word}")).verdict.code is Code.DERIVED_IMAGE
 
 
 def test_one_image_of_another_kind_refuses_the_series() -> None:

@@ -11,7 +11,7 @@ from models.errors import Refused
 from models.phantom.case import make_case
 from models.series.slice_contents import FEWEST_SLICES, NOT_JUDGED, SMALLEST_SIDE, Doubts
 from models.series.verdict import Code
-from tests.support.slices_out_of_place import OUT_OF_PLACE, STRANGE, Stack, judged, put, two_passes
+from tests.support.slices_out_of_place import OUT_OF_PLACE, STRANGE, Stack, judged, put, told_of, two_passes
 
 
 @cache
@@ -27,7 +27,7 @@ def test_a_phantom_as_it_is_has_nothing_strange(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("kind", [*OUT_OF_PLACE, "swapped"])
+@pytest.mark.parametrize("kind", [*OUT_OF_PLACE, "swapped", "noise", "inverted"])
 def test_what_cannot_be_of_its_place_is_refused(kind: str, seed: int) -> None:
     stack = phantom(seed)
     k = len(stack) // 2
@@ -36,6 +36,21 @@ def test_what_cannot_be_of_its_place_is_refused(kind: str, seed: int) -> None:
     assert refusal.value.code == Code.SLICE_OUT_OF_PLACE
     first, last = refusal.value.measured["slices"]
     assert first - 10 <= k + 1 <= last + 10
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", STRANGE)
+def test_what_may_not_be_of_its_place_is_told(kind: str, seed: int) -> None:
+    stack = phantom(seed)
+    assert told_of(STRANGE[kind](stack, len(stack) // 2)) in ("noted", "refused")
+
+
+def test_of_slices_beyond_a_break_the_few_are_doubted_or_all_where_there_are_many() -> None:
+    stack = phantom(0)
+    k, end = len(stack) // 2, len(stack) - 1
+    assert judged(STRANGE["second half mirrored"](stack, k)).slices == tuple(range(len(stack)))
+    few = judged(STRANGE["last four from the other end"](stack, k)).slices
+    assert set(range(end - 3, end + 1)) <= set(few) <= set(range(end - 6, end + 1))
 
 
 @pytest.mark.parametrize("seed", range(4))
