@@ -170,12 +170,15 @@ def _study_of(source: str, records: Records) -> StudyUid:
 
 
 def _archived_patient(study: ArchivedStudy, archive: Archive, work: Path) -> str | None:
-    """Return the patient of one image of a study; the archive's list does not name the issuer."""
-    images = [uid for series in study.ct_series() for uid in series.sop_instance_uids]
-    if not images:
+    """Return the patient of one image of a study, or of what it holds in place of images.
+
+    The archive's list does not name the issuer.
+    """
+    objects = [uid for series in study.ct_series() or study.series for uid in series.sop_instance_uids]
+    if not objects:
         return None
     with work_folder(work) as into:
-        path = archive.fetch_instance(images[0], into)
+        path = archive.fetch_instance(objects[0], into)
         with read_failures():
             return None if path is None else patient_of_image(read_series([path])[0].images[0])
 

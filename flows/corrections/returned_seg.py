@@ -72,7 +72,7 @@ class Placed:
     ct
         The series it was drawn on.
     folder
-        All files of the study.
+        The files of the study: of an archived one, its CT images.
     sent
         The SEG that was sent, if it was named.
     """

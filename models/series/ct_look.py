@@ -23,7 +23,10 @@ SOFT_TISSUE_HU = (-150, 200)
 """Fat, organs and blood, with contrast."""
 
 FEWEST_AIR, FEWEST_SOFT_TISSUE = 0.01, 0.01
-"""Shares of all voxels. Real series at hand have 6.5 % or more of the one, 4 % or more of the other."""
+"""Shares of all voxels. Whole series at hand have 6.5 % or more of the one, 4 % or more of the other.
+
+Of a crop of a few slices within a body there may be none: derived, it is refused.
+"""
 
 
 class CtLook:

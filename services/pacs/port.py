@@ -53,9 +53,10 @@ class Pacs(Protocol):
             `not-dicom` if there is no such path; `study-gone` if the archive holds nothing (any more) under
             that UID; `not-ct` if it holds no CT image there; `incomplete` if other images came than the
             archive lists, or the study changed meanwhile (worth trying again); `mixed-patient` if its images
-            lie under more than one patient; `missing-uid` if the SOP Instance UID of an image is none;
-            `too-large` if there are more than the settings allow: by what the archive says before anything
-            is fetched, else by what came.
+            lie under more than one patient (where only DICOMweb is asked: if the study does); `missing-uid`
+            if the SOP Instance UID of an image is none; `too-large` if there are
+            more than the settings allow: by what the archive says before anything is fetched, else by
+            what came.
         PacsFailed
             If the archive answered with an error, or not at all.
         StorageFailed

@@ -16,6 +16,7 @@ from pydicom.uid import (
 )
 
 from flows.arrivals.archived_study import ct_images, version_of
+from flows.cases.erase import _archived_patient
 from models.errors import Refused
 from services.dicom.foreign.reader import as_written
 from services.pacs.allowance import StudyLimits
@@ -161,3 +162,15 @@ def test_where_an_orthanc_knows_no_classes_the_modality_of_the_series_is_believe
     )
     folder = pacs.fetch_study(objects[0].study_uid, tmp_path / "into")
     assert {path.name for path in folder.iterdir()} == {one.file_name for one in objects}
+
+
+def test_the_patient_of_a_study_without_ct_images_is_found_to_be_erased(
+    clean_archive: Archive, tmp_path: Path
+) -> None:
+    page = other(ct_study(1), SOPClassUID=SecondaryCaptureImageStorage, PatientID="somebody")
+    clean_archive.put(page.content)
+    pacs = port(clean_archive, "orthanc", StudyLimits())
+    study = pacs.study(page.study_uid)
+    assert study is not None
+    assert ct_images(study) == []
+    assert "somebody" in str(_archived_patient(study, pacs, tmp_path))

@@ -208,3 +208,17 @@ def test_frames_that_are_no_regular_stack_are_refused(tmp_path):
     with pytest.raises(Refused, match="regular stack") as refused:
         read_seg(tmp_path / "seg.dcm", series)
     assert refused.value.measured["off_mm"] == 0.4
+
+
+def test_a_segment_drawn_once_whose_index_names_another_is_refused(tmp_path: Path) -> None:
+    """As many frames as segments: the index tells segments, and is no number of frames."""
+    masks = {label: np.zeros(SHAPE, dtype=bool) for label in ("Liver", "Spleen")}
+    masks["Liver"][1, 2:6, 3:9] = masks["Spleen"][3, 2:6, 3:9] = True
+    series = ct_series(AFFINES["axial"], SHAPE)
+    seg = plain_seg(series, masks, series.volume.geometry)
+    for frame in seg.PerFrameFunctionalGroupsSequence:
+        frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber = 1
+    seg.save_as(tmp_path / "seg.dcm", enforce_file_format=True)
+    with pytest.raises(Refused) as refused:
+        read_seg(tmp_path / "seg.dcm", series)
+    assert refused.value.code == SegCode.MALFORMED

@@ -45,6 +45,7 @@ def test_an_archive_that_is_away_cuts_each_answer_or_is_slow(proof: Proof, archi
             runs += 1
             assert runs < MOST_RUNS
         proof.check(home, "cut")
+        assert line.cut > 1
         print(f"\narchive: {line.cut} answers cut, each once; {runs} runs")
         slow(proof, line)
 
@@ -105,6 +106,7 @@ def test_a_triton_that_is_away_cuts_each_answer_or_is_slow(proof: Proof) -> None
             assert proof.task.done(home).error == "", error
             proof.check(home, f"cut at piece {cuts}")
         assert said <= {"", "ServingUnavailable"}, said
+        assert cuts > 1
         print(f"\nTriton: {cuts} pieces of answers cut; it said {said}")
         slow(proof, line)
 
@@ -126,6 +128,7 @@ def test_a_prefect_that_is_away_cuts_each_answer_or_is_slow(proof: Proof) -> Non
                 runs += 1
                 assert runs < MOST_RUNS
             proof.check(home, "cut")
+            assert line.cut > 1
             print(f"\nPrefect: {line.cut} answers cut, each once; {runs} runs")
             slow(proof, line)
 
@@ -160,6 +163,7 @@ def slow(proof: Proof, line: FaultyLine, **direct: str) -> None:
     error = proof.task.done(home).error
     assert error == "", error
     proof.check(home, "slow", **direct)
+    assert line.passed > before
     print(f"{line.passed - before} pieces of answers {SLOWER} times slower, 1 run")
 
 

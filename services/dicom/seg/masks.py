@@ -161,7 +161,7 @@ def _require_indices_agree(seg: Dataset, frames: Sequence[Frame], numbers: Seque
     if any(value.shape != (len(pointers),) for value in all_values):
         return
     indices = [int(value[at]) for value in all_values]
-    if len(set(indices)) == len(frames):  # a number for each frame says nothing of segments
+    if len(set(indices)) == len(frames) > len(seg.SegmentSequence):  # numbers of frames, not of segments
         return
     pairs = set(zip(indices, numbers, strict=True))
     if len(set(indices)) > 1 and not len(pairs) == len(set(indices)) == len(set(numbers)):
