@@ -95,7 +95,8 @@ class BoxedMask:
         tight = bounding_box(inside)
         if tight is None:
             return cls.empty(shape)
-        return cls(shape, _moved(tight, box, 1), _packed(inside[tight]))
+        # packed across the order in which an array lies (NIfTI's), bits take a hundred times as long
+        return cls(shape, _moved(tight, box, 1), _packed(np.ascontiguousarray(inside[tight])))
 
     @classmethod
     def of_slices(cls, drawn: NDArray[np.bool_], shape: Shape) -> BoxedMask:
@@ -178,10 +179,13 @@ class BoxedMask:
 
     def packed(self) -> Iterator[bytes]:
         """Yield what `numpy.packbits` makes of the whole grid, in pieces, never the whole at once."""
-        slices, j, i = self.shape
+        slices, rows, columns = self.shape
         for k in range(0, slices, 8):  # eight slices of whatever size are whole bytes
-            box = (slice(k, min(k + 8, slices)), slice(0, j), slice(0, i))
-            yield np.packbits(self.within(box)).tobytes()
+            box = (slice(k, min(k + 8, slices)), slice(0, rows), slice(0, columns))
+            if _intersection(self.box, box) is None:
+                yield bytes(((box[0].stop - k) * rows * columns + 7) // 8)
+            else:
+                yield np.packbits(self.within(box)).tobytes()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BoxedMask):
@@ -244,7 +248,15 @@ class MaskByPlanes:
         return self._box != NOWHERE
 
     def lay(self, k: int, plane: BoxedMask) -> bool:
-        """Lay a plane, a mask of one slice, on slice k; tell whether none was there, or the same."""
+        """Lay a plane, a mask of one slice, on slice k; tell whether none was there, or the same.
+
+        Raises
+        ------
+        ValueError
+            If the plane is of another size.
+        """
+        if plane.shape != (1, *self._shape[1:]):
+            raise ValueError(f"a plane of {plane.shape} is no slice of {self._shape}")
         if k in self._planes:
             return self._planes[k] == plane
         self._planes[k] = plane

@@ -112,12 +112,14 @@ class HybridLabel:
         ValueError
             If a voxel is nobody's word.
         """
-        whose = {kind: BoxedMask.of(provenance == kind) for kind in Provenance}
-        if sum(mask.voxels for mask in whose.values()) != provenance.size:
+        voxels = {kind: int(np.count_nonzero(provenance == kind)) for kind in Provenance}
+        if sum(voxels.values()) != provenance.size:
             raise ValueError("a voxel of a label is nobody's word")
-        ground = max(whose, key=lambda kind: whose[kind].voxels)
-        del whose[ground]
-        return cls(BoxedMask.of(inside), ground, whose)
+        ground = max(voxels, key=voxels.__getitem__)
+        others = {
+            kind: BoxedMask.of(provenance == kind) for kind in Provenance if voxels[kind] and kind != ground
+        }
+        return cls(BoxedMask.of(inside), ground, others)
 
     @property
     def provenance(self) -> NDArray[np.uint8]:

@@ -114,6 +114,7 @@ def _prove(content: bytes, series: CTSeries, meant: Sequence[Meant], heading: He
     same("number of segments", len(segments), len(meant))
     for number, (item, segment) in enumerate(zip(segments, meant, strict=True), start=1):
         _prove_segment(item, number, segment, heading)
+    same("matrix", (int(dataset.Rows), int(dataset.Columns)), series.volume.geometry.shape[1:])
     masks = [segment.mask for segment in meant]
     (_prove_label_map if label_map else _prove_binary)(dataset, series, masks)
 
@@ -187,7 +188,7 @@ def _compare(read: Sequence[MaskByPlanes], masks: Sequence[BoxedMask]) -> None:
         back = found.whole()
         if back != meant:
             slices = np.flatnonzero(back.changed_by_slice(meant)).tolist()
-            raise ProofFailed(f"voxels of segment {number} were read back otherwise on slices {slices}")
+            raise ProofFailed(f"voxels of segment {number} differ on slices {slices}")
 
 
 def _label_frames(dataset: Dataset) -> Iterator[NDArray[np.uint8]]:

@@ -161,5 +161,7 @@ def test_what_is_no_mask_or_of_another_grid_is_a_mistake() -> None:
         BoxedMask.of(np.ones((2, 2), dtype=bool))
     with pytest.raises(ValueError, match="size"):
         BoxedMask.part(np.ones((1, 1, 1), bool), (slice(0, 2), slice(0, 2), slice(0, 2)), (2, 2, 2))
+    with pytest.raises(ValueError, match="no slice"):
+        MaskByPlanes((2, 2, 2)).lay(0, BoxedMask.empty((1, 2, 3)))
     with pytest.raises(ValueError, match="no centre"):
         BoxedMask.empty((2, 2, 2)).centre()
