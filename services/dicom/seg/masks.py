@@ -21,6 +21,9 @@ MAX_MASK_BYTES = 2**29
 """Most memory that the masks of one SEG may take, a bit a voxel of their boxes: sixteen that reach from
 corner to corner of a thousand slices of 512 x 512, or as many organs as there are."""
 
+MAX_FRAME_PIXELS, MAX_OWN_VOXELS = 2**26, 2**32
+"""Of a SEG on a grid of its own: most pixels of one frame, of which one at a time is unpacked, and of all."""
+
 FRACTION_INSIDE = 0.5
 """Least part of MaximumFractionalValue at which a voxel belongs to a segment.
 
@@ -136,8 +139,13 @@ def _places(seg: Dataset, frames: Sequence[Frame], slices: CTSlices) -> list[Pla
     except Refused as refused:
         if refused.code != SegCode.GRID_MISMATCH or not (same_frame and states_its_grid(seg, frames)):
             raise
-    if int(seg.Rows) * int(seg.Columns) * len(frames) > MAX_MASK_BYTES:
-        raise Refused(SegCode.TOO_LARGE, "the SEG's own grid is too large", {"limit_bytes": MAX_MASK_BYTES})
+    pixels = int(seg.Rows) * int(seg.Columns)
+    if pixels > MAX_FRAME_PIXELS or pixels * len(frames) > MAX_OWN_VOXELS:
+        raise Refused(
+            SegCode.TOO_LARGE, "the SEG's own grid is too large",
+            {"frame_pixels": pixels, "limit_frame_pixels": MAX_FRAME_PIXELS,
+             "voxels": pixels * len(frames), "limit_voxels": MAX_OWN_VOXELS},
+        )  # fmt: skip
     grid = OwnGrid(seg, frames, slices)
     return [grid.place(frame) for frame in frames]
 
