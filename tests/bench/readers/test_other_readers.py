@@ -62,9 +62,8 @@ def test_what_becomes_of_each_kind(tmp_path: Path, capsys: pytest.CaptureFixture
                     kinds.setdefault((one.family, one.kind, program), Counter())[said] += 1
     logging.disable(logging.NOTSET)
     with capsys.disabled():
-        print(
-            f"\n| inputs | program | tried | {RIGHT} | {REFUSED_WRONGLY} | {WRONG} |\n|---|---|---|---|---|---|"
-        )
+        print(f"\n| inputs | program | tried | {RIGHT} | {REFUSED_WRONGLY} | {WRONG} |")
+        print("|---|---|---|---|---|---|")
         for (family, program), counts in table.items():
             told = " | ".join(str(counts[said]) for said in (RIGHT, REFUSED_WRONGLY, WRONG))
             print(f"| {family} | {program} | {counts.total()} | {told} |")
