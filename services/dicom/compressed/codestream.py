@@ -23,7 +23,6 @@ from services.dicom.compressed.dct_blocks import require_all_blocks
 from services.dicom.compressed.huffman_bits import require_lossless_used_up
 from services.dicom.compressed.jpeg import JPEG_LS, LOSSLESS, walk_jpeg
 from services.dicom.compressed.jpeg_2000 import walk_jpeg_2000
-from services.dicom.compressed.marked_end import decoded_with_marks
 from services.dicom.compressed.rle import decode_rle
 
 _JPEG_2000 = frozenset(JPEG2000TransferSyntaxes) - {JPEG2000MC, JPEG2000MCLossless}
@@ -89,9 +88,6 @@ def _decoded(frame: bytes, syntax: UID, shape: FrameShape) -> NDArray[Any]:
         stored = _asked(jpeg8_decode, frame, shape)
         require_lossless_used_up(said, stored)
         return stored
-    marked = decoded_with_marks(frame, said)
-    if marked is not None:
-        return marked
     require_all_blocks(said)
     return _asked(jpeg8_decode, frame, shape)
 

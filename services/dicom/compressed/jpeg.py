@@ -19,7 +19,7 @@ _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _BARE_MARKERS = frozenset((0x01, *range(0xD0, 0xD8)))
 """Markers without a length, other than start and end (ISO 10918-1 B.1.1.3)."""
 
-_DHT, _SOI, _EOI, _SOS, _DQT, _DRI, _LSE = 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xDD, 0xF8
+_DHT, _SOI, _EOI, _SOS, _DRI, _LSE = 0xC4, 0xD8, 0xD9, 0xDA, 0xDD, 0xF8
 
 _PRESETS, _PRESETS_BYTES = 1, 11
 """Of JPEG-LS parameters: the kind that says how pixels are coded, and its length (ISO 14495-1 C.2.4.1.1)."""
@@ -77,12 +77,8 @@ class JpegFrame:
         Predictor of a lossless scan, or NEAR of JPEG-LS; bits left out (ISO 10918-1 B.2.3).
     restart_interval
         Units (pixels, or blocks of 8 x 8) between restarts; 0: none.
-    quantisation, dc_steps
-        Number of the table that the component is quantised with; of each table, the step of the mean.
     intervals
         The coded data, cut at their restart markers.
-    rows_at, coded_from
-        Where in the frame it says how many rows there are, and where the coded data begin.
     """
 
     process: int = 0
@@ -96,11 +92,7 @@ class JpegFrame:
     selection: int = 0
     point_transform: int = 0
     restart_interval: int = 0
-    quantisation: int = 0
-    dc_steps: dict[int, int] = field(default_factory=dict)
     intervals: tuple[bytes, ...] = ()
-    rows_at: int = 0
-    coded_from: int = 0
 
     def table(self, kind: int, number: int) -> HuffmanTable:
         """Return a table that the scan uses; `DamagedFrame` if it was not sent."""
@@ -148,8 +140,6 @@ def walk_jpeg(frame: bytes) -> JpegFrame:
         content = frame[at + 2 : at + length]
         if length < 2 or len(content) != length - 2:
             raise DamagedFrame(_CUT)
-        if marker in _FRAME_MARKERS:
-            said.rows_at = at + 3
         at += length
         try:
             _take(said, marker, content)
@@ -183,11 +173,8 @@ def _take(said: JpegFrame, marker: int, content: bytes) -> None:
             raise DamagedFrame("the compressed frame is coded in a way that DICOM does not know")
         said.process = marker
         said.precision, said.rows, said.columns, said.components = struct.unpack_from(">BHHB", content)
-        said.quantisation = content[8]
     elif marker == _DHT:
         _take_tables(said, content)
-    elif marker == _DQT:
-        _take_steps(said, content)
     elif marker == _DRI:
         (said.restart_interval,) = struct.unpack(">H", content)
     elif marker == _LSE:
@@ -214,18 +201,8 @@ def _take_tables(said: JpegFrame, content: bytes) -> None:
         at += 17 + len(symbols)
 
 
-def _take_steps(said: JpegFrame, content: bytes) -> None:
-    """Keep the first step of each quantisation table of a segment (ISO 10918-1 B.2.4.1)."""
-    at = 0
-    while at < len(content):
-        wide = 2 if content[at] >> 4 else 1
-        said.dc_steps[content[at] & 15] = int.from_bytes(content[at + 1 : at + 1 + wide])
-        at += 1 + 64 * wide
-
-
 def _take_coded(said: JpegFrame, frame: bytes, at: int) -> int:
     """Keep the coded data, and return where the marker behind them is."""
-    said.coded_from = at
     ends = (_LS_MARKER if said.process == JPEG_LS else _MARKER).search(frame, at)
     parts: list[bytes] = []
     while ends and said.restart_interval and frame[ends.start() + 1] in _RESTARTS:
