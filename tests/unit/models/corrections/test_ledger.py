@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models.corrections import ledger as corrections
-from models.corrections.ledger import OrganState, Provenance, origin_of
+from models.corrections.ledger import HybridLabel, OrganState, Provenance, origin_of
 from models.geometry import Geometry
 from models.masks import BoxedMask
 
@@ -117,6 +117,20 @@ def test_origin_names_the_release_that_was_shown():
 
 
 masks = arrays(bool, SHAPE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(masks, arrays(np.uint8, SHAPE, elements=st.integers(0, len(Provenance) - 1)))
+def test_a_label_is_the_arrays_it_was_made_of(inside, provenance):
+    label = HybridLabel.of(inside, provenance)
+    assert np.array_equal(label.inside.dense(), inside)
+    assert np.array_equal(label.provenance, provenance)
+    assert label.ground not in label.others
+
+
+def test_a_label_that_is_nobodys_word_is_a_mistake():
+    with pytest.raises(ValueError, match="nobody"):
+        HybridLabel.of(EMPTY, np.full(SHAPE, len(Provenance), np.uint8))
 
 
 @settings(max_examples=40, deadline=None)
