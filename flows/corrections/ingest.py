@@ -15,8 +15,9 @@ from flows.corrections.report import Ingested, NotTaken, document_of, question_o
 from flows.corrections.returned_seg import Finder, Memory, Placed, finder
 from flows.retries import STILL_ARRIVING
 from models.corrections.ledger import ledger
-from models.corrections.scopes import Mask, Scope
+from models.corrections.scopes import Scope
 from models.errors import Refused
+from models.masks import BoxedMask
 from models.uids import SopUid, is_uid
 from services.cases.disagreements import UNCHANGED, ReadersDisagree, takes_back
 from services.cases.store import CaseStore
@@ -188,7 +189,7 @@ class _Compared:
     before: Correction | None
     said: Said
     answer: ReturnedSeg
-    regions: Mapping[str, Mask]
+    regions: Mapping[str, BoxedMask]
 
 
 def _ingested(

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-import numpy as np
-
 from flows.arrivals.saves import note_saves
 from flows.corrections.returned_seg import Memory
 from models.corrections.ledger import HybridLabel, OrganState, Provenance, hybrid_labels, origin_of
-from models.corrections.scopes import Mask, Scope
+from models.corrections.scopes import Scope
 from models.errors import Refused
+from models.masks import BoxedMask
 from models.metrics.dsc import dsc
 from models.organs import organ
 from models.resampling import to_model_grid
@@ -56,7 +55,7 @@ class Understood:
     answer: ReturnedSeg
     ct: CTSeries
     scope: Scope
-    regions: Mapping[str, Mask]
+    regions: Mapping[str, BoxedMask]
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,7 @@ def compare_readers(series_uid: SeriesUid, memory: Memory) -> None:
 
 def _dsc_of_truths(one: HybridLabel, two: HybridLabel) -> float | None:
     both = (one.provenance != Provenance.MODEL) & (two.provenance != Provenance.MODEL)
-    return dsc(np.asarray(one.inside & both), np.asarray(two.inside & both))
+    return dsc(one.inside.dense() & both, two.inside.dense() & both)
 
 
 def _record_agreement(agreement: Agreement, memory: Memory) -> None:

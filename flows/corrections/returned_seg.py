@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.corrections.scopes import Mask, Scope
+from models.corrections.scopes import Scope
 from models.errors import PacsFailed, Refused
+from models.masks import BoxedMask
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
@@ -205,7 +206,7 @@ class Finder:
         candidates = [seg for seg, _ in there]
         return there[which_was_corrected(theirs, candidates, ct.volume.geometry)]
 
-    def regions(self, scope: Scope, result: Result | None, placed: Placed) -> Mapping[str, Mask]:
+    def regions(self, scope: Scope, result: Result | None, placed: Placed) -> Mapping[str, BoxedMask]:
         """Return the review regions that a reader was shown, by organ; none unless the scope asks for them.
 
         Raises

@@ -17,7 +17,8 @@ from scipy import ndimage
 from models.bounds.uncertainty import voxel_error
 from models.findings import ReviewRegion
 from models.geometry import Geometry
-from models.resampling import Box, bounding_box, patch_on_ct
+from models.masks import Box, BoxedMask, bounding_box
+from models.resampling import patch_on_ct
 
 UNCERTAIN_PROBABILITY = (0.2, 0.8)
 """Between these a voxel is uncertain: its entropy is above 0.5 nats, of at most 0.69."""
@@ -100,15 +101,13 @@ def _on_ct(
 def _review(
     organ: str, rank: int, patch: NDArray[np.bool_], box: Box, expected_ml: float, ct: Geometry
 ) -> ReviewRegion:
-    mask = np.zeros(ct.shape, dtype=bool)
-    mask[box] = patch
     start = [side.start for side in box]
     voxels = np.argwhere(patch) + start
     x, y, z = ct.to_lps(voxels.mean(axis=0)).tolist()
     return ReviewRegion(
         organ=organ,
         rank=rank,
-        mask=mask,
+        mask=BoxedMask.part(patch, box, ct.shape),
         centre_lps_mm=(x, y, z),
         slices=(int(voxels[:, 0].min()), int(voxels[:, 0].max())),
         volume_ml=len(voxels) * ct.voxel_ml,

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 from pydicom.dataset import Dataset, FileDataset
 
 from models.uids import SopUid, StudyUid
@@ -82,7 +81,8 @@ def content_digest(seg: SegObject) -> str:
             segment.algorithm_type, segment.mask.shape,
         )  # fmt: skip
         digest.update(repr(names).encode())
-        digest.update(np.packbits(segment.mask).tobytes())
+        for piece in segment.mask.packed():
+            digest.update(piece)
     return digest.hexdigest()
 
 
