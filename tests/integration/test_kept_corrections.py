@@ -209,7 +209,7 @@ def test_who_when_and_with_what_is_on_record_as_far_as_the_object_says(ohif, mem
     assert (unsaid.reader, unsaid.viewer, unsaid.saved_at) == (
         "",
         "OHIF-3.11.0",
-        f"{SAVED_BY_OHIF_AT:%Y-%m-%dT%H:%M:%S}",
+        f"{SAVED_BY_OHIF_AT:%Y-%m-%dT%H:%M:%S}+00:00",
     )
     assert (said.reader, said.saved_at) == ("Doe^Jane\\Roe^Ray", "2026-11-22T15:30:00+01:30")
     assert said.viewer == "A viewer 5.2 OHIF-3.11.0"
@@ -246,13 +246,13 @@ def test_the_time_to_save_is_from_our_result_to_the_readers_save(ohif, tmp_path)
     records.first_written("key", written)
     put_on_record(records, ohif / "sent.dcm", ohif / "ct")
     memory = Memory(records, CaseStore(tmp_path / "cases"), SPACING)
-    for uid, zone, hours in (("1.2.3", "+0000", 3.5), ("1.2.4", None, 2.5)):
-        tags = {
-            "SOPInstanceUID": uid,
-            "ContentCreatorName": uid,
-            "ContentDate": "20261122",
-            "ContentTime": "153000",
-        }
+    for uid, day, zone, hours in (
+        ("1.2.3", "20261122", "+0200", 1.5),
+        ("1.2.4", "20261122", None, 3.5),
+        ("1.2.5", "20261121", None, None),
+        ("1.2.6", "20991122", None, None),
+    ):
+        tags = {"SOPInstanceUID": uid, "ContentCreatorName": uid, "ContentDate": day, "ContentTime": "153000"}
         if zone:
             tags["TimezoneOffsetFromUTC"] = zone
         saved = altered(ohif / "saved-by-ohif.dcm", tmp_path / f"{uid}.dcm", **tags)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +11,13 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import AllTransferSyntaxes
 
+from models.errors import ReadFailed
 from models.geometry import Geometry
 from models.phantom.case import PhantomCase
 from models.series.slice_contents import NOT_JUDGED
 from models.series.verdict import Verdict
 from services.dicom.compressed.codestream import COMPRESSED
+from services.dicom.ct import loaded
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.loaded import load
 from services.dicom.ct.phantom_series import write_phantom_series
@@ -116,37 +117,56 @@ def test_eight_to_sixteen_bits_signed_or_not_give_exact_hu(
 
 
 STARVED = """
-import json, resource, sys
+import resource, sys
 from pathlib import Path
-from models.errors import ReadFailed
-from services.dicom.ct.loaded import load
-from services.dicom.ct.series import read_series
-small, readings = ([read_series(path)[0] for path in Path(folder).iterdir()] for folder in sys.argv[1:])
-for reading in small:
-    load(reading)  # so that all that is imported is there
+from pydicom import dcmread
+from services.dicom.compressed.damage import FrameShape
+from services.dicom.compressed.decoding import decoded_frames
+small, large = ([dcmread(path) for path in Path(folder).iterdir()] for folder in sys.argv[1:])
+def decode(image):
+    return list(decoded_frames(image, FrameShape(image.Rows, image.Columns, 16, 16, True), 1))
+for image in small:
+    decode(image)  # so that all that is imported is there
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-said = []
-for kilobytes in (50, 600, 10**7):
+for kilobytes in (50, 300, 600, 900, 10**7):
     resource.setrlimit(resource.RLIMIT_AS, (used + 1024 * kilobytes, resource.RLIM_INFINITY))
-    for reading in readings:
+    said = []
+    for image in large:
         try:
-            word = str(load(reading).verdict.verdict)
-        except ReadFailed as failed:
-            word = str(failed)
-        said.append([kilobytes, word])
+            decode(image)
+            said.append("decoded")
+        except Exception as error:
+            said.append(type(error).__name__)
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
-print(json.dumps(said))
+    print(kilobytes, *said)
 """
 
 
-def test_a_machine_short_of_memory_says_nothing_of_a_sound_ct(tmp_path: Path) -> None:
-    for name in ("JPEG 2000", "JPEG-LS"):
+def test_a_decoder_that_is_short_of_memory_says_nothing_of_a_sound_frame(tmp_path: Path) -> None:
+    for n, name in enumerate(("JPEG 2000", "JPEG-LS", "JPEG lossless, first order", "JPEG-LS by CharLS")):
         for size in (48, 512):
-            for path in write_phantom_series(made((4, size, size)), tmp_path / str(size) / name):
-                LOSSLESS[name][1](path)
+            (path, *_) = write_phantom_series(made((1, size, size)), tmp_path / str(size) / str(n))
+            LOSSLESS[name][1](path)
+            path.rename(tmp_path / str(size) / f"{n}.dcm")
+            path.parent.rmdir()
     command = [sys.executable, "-c", STARVED, str(tmp_path / "48"), str(tmp_path / "512")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_SECONDS, check=True)
-    said = json.loads(done.stdout)
-    assert {word for _, word in said} == {"ok", SHORT_OF_MEMORY}
-    assert {word for kilobytes, word in said if kilobytes == 50} == {SHORT_OF_MEMORY}
-    assert [word for _, word in said[-2:]] == ["ok"] * 2
+    said = [line.split()[1:] for line in done.stdout.splitlines()]
+    assert {word for words in said for word in words} == {"decoded", "MemoryError"}
+    assert "MemoryError" in said[0]
+    assert said[-1] == ["decoded"] * 4
+
+
+def test_where_memory_runs_out_nothing_is_said_of_a_ct(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path)
+    (reading,) = read_series(tmp_path)
+
+    def starved(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(loaded, "hounsfield", starved)
+    with pytest.raises(ReadFailed) as failed:
+        load(reading)
+    assert str(failed.value) == SHORT_OF_MEMORY

@@ -72,6 +72,7 @@ class CTSeries:
         return {one.sop_instance_uid: one.copy_of for one in self.set_aside}
 
 
+@read_failures()
 def load(reading: SeriesReading) -> CTSeries:
     """Read the pixels of a series whose headers were judged fit.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import highdicom
@@ -58,13 +61,39 @@ def simpleitk(folder: Path) -> Answer:
     return Answer(SimpleITK.GetArrayFromImage(image).transpose(2, 1, 0), affine)
 
 
+_CONVERT = """
+import logging, sys, warnings
+import dicom2nifti
+logging.disable(); warnings.simplefilter("ignore")
+for line in sys.stdin:
+    folder, file = line.rstrip("\\n").split("\\t")
+    try:
+        dicom2nifti.dicom_series_to_nifti(folder, file, reorient_nifti=False)
+        print("done", flush=True)
+    except Exception as error:
+        print("refused", type(error).__name__, flush=True)
+"""
+
+
+@cache
+def _converter() -> subprocess.Popen[str]:
+    """Return dicom2nifti, in an environment of its own: it brings decoders that pydicom would use here."""
+    python = os.environ["DICOM2NIFTI_PYTHON"]
+    return subprocess.Popen(
+        [python, "-c", _CONVERT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
 def dicom2nifti(folder: Path) -> Answer:
     """Convert to NIfTI, in the orientation that it has."""
-    import dicom2nifti as library  # by hand: pip install dicom2nifti
-
+    asked = _converter()
+    assert asked.stdin is not None
+    assert asked.stdout is not None
     with tempfile.TemporaryDirectory() as into:
         file = Path(into) / "ct.nii.gz"
-        library.dicom_series_to_nifti(folder, file, reorient_nifti=False)
+        print(folder, file, sep="\t", file=asked.stdin, flush=True)
+        if asked.stdout.readline().strip() != "done":
+            raise ValueError("dicom2nifti refused it")
         image = nibabel.Nifti1Image.from_filename(file)
         return Answer(np.asarray(image.dataobj), np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine)
 
