@@ -103,8 +103,11 @@ def organ_result(
     mask = np.zeros(ct.shape, dtype=bool)
     mask[box] = inside
     band = None
-    if band_probability is not None:
-        band = np.count_nonzero((patch >= band_probability) & ~inside) * ct.voxel_ml
+    if band_probability is not None:  # slice by slice: a patch may be as large as the CT
+        beside = (slice_ >= band_probability for slice_ in patch)
+        voxels = sum(np.count_nonzero(near & ~own) for near, own in zip(beside, inside, strict=True))
+        band = voxels * ct.voxel_ml
+    del patch  # what is measured takes as much again
     return OrganResult(mask, measure(inside, box, ct), band)
 
 

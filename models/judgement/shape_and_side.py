@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from models.body import region_sizes
 from models.geometry import Geometry
 from models.judgement.reasons import Reason
 from models.organs import organ as catalogue_entry
@@ -30,9 +31,6 @@ MIDLINE_MM = 10.0
 
 SIDE = {"right_kidney": -1, "left_kidney": 1, "liver": -1, "gallbladder": -1, "spleen": 1}
 """Where the organ's centre lies: +1 to the patient's left (+x in LPS), -1 to the right."""
-
-COUNTED_AT_ONCE = 2**22
-"""Voxels: numpy makes 8 bytes of each that it counts."""
 
 SURROUNDINGS: Mapping[str, tuple[str, ...]] = {
     "spleen": ("stomach", "left_kidney"),
@@ -90,11 +88,7 @@ def measure(mask: NDArray[np.bool_], box: Box, geometry: Geometry) -> Shape | No
     labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     if count == 0:
         return None
-    sizes = np.zeros(count + 1, dtype=np.int64)
-    flat = labels.ravel()
-    for first in range(0, flat.size, COUNTED_AT_ONCE):
-        sizes += np.bincount(flat[first : first + COUNTED_AT_ONCE], minlength=count + 1)
-    pieces = np.sort(sizes[1:])[::-1] * geometry.voxel_ml
+    pieces = np.sort(region_sizes(labels, count)[1:])[::-1] * geometry.voxel_ml
     lines = [np.count_nonzero(mask, axis=tuple(b for b in range(3) if b != axis)) for axis in range(3)]
     total = int(lines[0].sum())
     centre = [line @ np.arange(side.start, side.stop) / total for line, side in zip(lines, box, strict=True)]

@@ -111,6 +111,7 @@ def write_segmentation(
         frames = _frames(segments, geometry.shape[0], sparse=profile is Profile.OHIF)
         tokens = _tokens(frames, len(segments), geometry.shape)
         content = _construct(series, segments, heading, tokens, profile)
+        del tokens, content.PixelData  # they and what takes their place are as large as the result
         content.PixelData = _packed(content, series, segments)
         overlap = len(segments) > 1 and _overlap([segment.mask for segment in segments])
         content.SegmentsOverlap = "YES" if overlap else "NO"
