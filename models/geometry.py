@@ -57,6 +57,12 @@ class Geometry:
         return (float(lengths[0]), float(lengths[1]), float(lengths[2]))
 
     @property
+    def slice_step_mm(self) -> float:
+        """Distance in mm between slices, perpendicular to them whatever the shear."""
+        normal = np.cross(self.affine[:3, 2], self.affine[:3, 1])
+        return float(abs(self.affine[:3, 0] @ normal) / np.linalg.norm(normal))
+
+    @property
     def voxel_ml(self) -> float:
         """Volume of one voxel in millilitres, shear included."""
         return float(abs(np.linalg.det(self.affine[:3, :3])) / 1000.0)

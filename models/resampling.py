@@ -72,8 +72,8 @@ def to_model_grid(volume: Volume, spacing_mm: Sequence[float], antialias: bool =
         int16 Hounsfield units on `model_grid`; `AIR_HU` where nothing was scanned.
     """
     target = model_grid(volume.geometry, spacing_mm)
-    hu = np.maximum(volume.hu, AIR_HU)  # a scanner's padding must not bleed into the patient
-    resampled = resample(hu, volume.geometry, target, AIR_HU, antialias)
+    # A scanner's padding must not bleed into the patient.
+    resampled = resample(volume.hu, volume.geometry, target, AIR_HU, antialias, lowest=AIR_HU)
     np.clip(np.rint(resampled, out=resampled), AIR_HU, np.iinfo(np.int16).max, out=resampled)
     return Volume(resampled.astype(np.int16), target)
 
@@ -91,7 +91,8 @@ def patch_on_ct(field: NDArray, model: Geometry, ct: Geometry) -> tuple[NDArray[
     Returns
     -------
     patch : ndarray
-        float32 on the box; empty (a side of length 0) when the field is negligible everywhere.
+        float32 on the box; empty (a side of length 0) where the field is negligible everywhere, or no voxel
+        of the CT lies where it is not: slices may be farther apart than the voxels of the model grid.
     box : Box
         Where the patch lies in the CT grid.
     """
@@ -100,6 +101,9 @@ def patch_on_ct(field: NDArray, model: Geometry, ct: Geometry) -> tuple[NDArray[
         return np.zeros((0, 0, 0), dtype=np.float32), (slice(0, 0), slice(0, 0), slice(0, 0))
     source = subgrid(model, occupied)
     box = _covering_box(source, ct)
+    shape = tuple(side.stop - side.start for side in box)
+    if 0 in shape:
+        return np.zeros(shape, dtype=np.float32), box
     return resample(field[occupied], source, subgrid(ct, box), outside=0.0, antialias=False), box
 
 
@@ -112,7 +116,12 @@ def subgrid(geometry: Geometry, box: Box) -> Geometry:
 
 
 def resample(
-    array: NDArray, source: Geometry, target: Geometry, outside: float, antialias: bool = True
+    array: NDArray,
+    source: Geometry,
+    target: Geometry,
+    outside: float,
+    antialias: bool = True,
+    lowest: float | None = None,
 ) -> NDArray[np.float32]:
     """Interpolate trilinearly from one grid to another.
 
@@ -126,6 +135,8 @@ def resample(
         Value beyond half a source voxel from the outermost source voxels.
     antialias
         Whether to average where the source is finer than the target.
+    lowest
+        What lies below counts as this; None: nothing does.
 
     Returns
     -------
@@ -140,8 +151,14 @@ def resample(
     cross = np.abs(matrix) * (np.array(target.shape) - 1)
     cross[np.arange(3), order] = 0.0
     if len(set(order.tolist())) == 3 and cross.sum(axis=1).max() <= SEPARABLE_VOXELS:
-        return _separable(array, target.shape, matrix, offset, order, steps, outside)
-    return _general(array, target.shape, matrix, offset, steps, outside)
+        return _separable(array, target.shape, matrix, offset, order, steps, outside, lowest)
+    return _general(_floats(array, lowest), target.shape, matrix, offset, steps, outside)
+
+
+def _floats(array: NDArray, lowest: float | None) -> NDArray[np.float32]:
+    """Return a copy as float32; what lies below the lowest counts as that."""
+    values: NDArray[np.float32] = array.astype(np.float32)
+    return values if lowest is None else np.maximum(values, np.float32(lowest), out=values)
 
 
 def _covering_box(part: Geometry, grid: Geometry) -> Box:
@@ -168,6 +185,7 @@ def _separable(
     order: NDArray[np.intp],
     steps: NDArray[np.float64],
     outside: float,
+    lowest: float | None,
 ) -> NDArray[np.float32]:
     """One interpolation matrix per axis."""
     weights: list[NDArray[np.float32]] = []
@@ -185,10 +203,10 @@ def _separable(
     if shape[1] * shape[2] < along.shape[1] * along.shape[2]:  # the cheaper order first
         planes = np.empty((along.shape[0], *shape[1:]), dtype=np.float32)
         for k, plane in enumerate(along):
-            planes[k] = wj @ plane.astype(np.float32) @ wi.T
+            planes[k] = wj @ _floats(plane, lowest) @ wi.T
         result = (wk @ planes.reshape(len(planes), -1)).reshape(shape)
     else:
-        flat = along.astype(np.float32).reshape(along.shape[0], -1)
+        flat = _floats(along, lowest).reshape(along.shape[0], -1)
         planes = (wk @ flat).reshape(shape[0], *along.shape[1:])
         result = np.empty(shape, dtype=np.float32)
         for k, plane in enumerate(planes):
@@ -203,30 +221,31 @@ def _axis_weights(position: NDArray[np.float64], count: int, step: float) -> NDA
     """Linear interpolation at each position, after smoothing, as one (position, source voxel) matrix."""
     inside = np.clip(position, 0, count - 1)
     linear = np.maximum(0.0, 1.0 - np.abs(inside[:, None] - np.arange(count)))
-    return (linear @ _smoothed(np.eye(count), 0, step)).astype(np.float32)
+    smooth = np.eye(count)
+    _smooth(smooth, 0, step)
+    return (linear @ smooth).astype(np.float32)
 
 
-def _smoothed(array: NDArray, axis: int, step: float) -> NDArray:
-    """Gaussian that, with the 1/6 of linear interpolation, has the variance of a triangle `step` wide."""
-    if step <= 1.0:
-        return array
-    return ndimage.gaussian_filter1d(array, math.sqrt((step**2 - 1.0) / 6.0), axis, mode="nearest")
+def _smooth(array: NDArray, axis: int, step: float) -> None:
+    """Smooth in place: a Gaussian that, with linear interpolation's 1/6, varies as a triangle `step` wide."""
+    if step > 1.0:
+        sigma = math.sqrt((step**2 - 1.0) / 6.0)
+        ndimage.gaussian_filter1d(array, sigma, axis, output=array, mode="nearest")
 
 
 def _general(
-    array: NDArray,
+    smooth: NDArray[np.float32],
     shape: tuple[int, int, int],
     matrix: NDArray[np.float64],
     offset: NDArray[np.float64],
     steps: NDArray[np.float64],
     outside: float,
 ) -> NDArray[np.float32]:
-    """Eight neighbours per voxel, one target slice at a time."""
-    smooth = array.astype(np.float32)
+    """Eight neighbours per voxel, one target slice at a time; the array is smoothed in place."""
     for axis, step in enumerate(steps):
-        smooth = _smoothed(smooth, axis, float(step))
+        _smooth(smooth, axis, float(step))
     result = np.empty(shape, dtype=np.float32)
-    last = np.array(array.shape, dtype=np.float64)[:, None, None] - 1
+    last = np.array(smooth.shape, dtype=np.float64)[:, None, None] - 1
     in_plane = np.tensordot(matrix[:, 1:], np.indices(shape[1:], dtype=np.float64), axes=1)
     for k in range(shape[0]):
         index = in_plane + (matrix[:, 0] * k + offset)[:, None, None]

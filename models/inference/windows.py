@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.body import body_mask
+from models.body import BODY_HU, body_mask
 from models.contract import ModelContract
-from models.errors import InvalidRelease, Refused
+from models.errors import InvalidRelease
 from models.inference.compact import keep_side, round_served
 from models.inference.sampled_features import FeatureSampler
 from models.inference.segmentation import Segmentation
@@ -126,16 +126,21 @@ def plan(body: NDArray[np.bool_], crop: Box, contract: ModelContract) -> tuple[O
 
 
 def study_origins(hu: NDArray[np.int16], contract: ModelContract) -> tuple[Origin, ...]:
-    """Return the windows that serving evaluates of a volume on the model grid, axes (k, j, i).
+    """Return the windows that serving evaluates of a volume on the model grid, axes (k, j, i)."""
+    body, crop = _looked_at(hu, contract)
+    return plan(body, crop, contract)
 
-    Raises
-    ------
-    Refused
-        `no-body` if it holds nothing but air.
+
+def _looked_at(hu: NDArray[np.int16], contract: ModelContract) -> tuple[NDArray[np.bool_], Box]:
+    """Return the body and the box round it that is evaluated.
+
+    What little of a patient a CT shows may be too small for the model grid to show. Then all counts as body,
+    so that whatever passed the verdict is answered.
     """
-    body = body_mask(hu)
+    body = body_mask(hu) if hu.max() > BODY_HU else np.ones(hu.shape, dtype=np.bool_)
     crop = bounding_box(body, _margin(contract))
-    return plan(body, crop, contract) if crop is not None else ()
+    assert crop is not None
+    return body, crop
 
 
 def _margin(contract: ModelContract) -> int:
@@ -225,8 +230,6 @@ def blend_windows(
 
     Raises
     ------
-    Refused
-        `no-body` if the volume holds nothing but air.
     InvalidRelease
         If the network answers with other shapes than the contract's or with values that are no
         numbers; a NaN would otherwise read as an absent organ.
@@ -236,10 +239,7 @@ def blend_windows(
     Only a slab one window deep is accumulated at a time, so that memory is the result's plus
     2 x organs x slab in float32, and one slab more for each head with members.
     """
-    body = body_mask(hu)
-    crop = bounding_box(body, _margin(contract))
-    if crop is None:
-        raise Refused("no-body", "the body is empty")
+    body, crop = _looked_at(hu, contract)
     origins = plan(body, crop, contract)
     del body
     weight = blend_weight(contract.window_shape)

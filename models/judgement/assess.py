@@ -62,10 +62,8 @@ class OrganDoubt:
 
     Parameters
     ----------
-    probability
-        Calibrated, axes (k, j, i); as served where the organ is uncalibrated.
     mask
-        The voxels served as organ, same axes.
+        The voxels served as organ, axes (k, j, i).
     expected
         DSC that is expected; taken here so that it does not depend on the CT's slice thickness. None
         when nothing was found.
@@ -75,7 +73,6 @@ class OrganDoubt:
         What it weighs in a work list, millilitres.
     """
 
-    probability: NDArray[np.float32]
     mask: NDArray[np.bool_]
     expected: float | None
     near: Uncertainty | None
@@ -105,8 +102,11 @@ def organ_result(
     patch, box = patch_on_ct(probability, model, ct)
     inside = patch >= threshold
     band = None
-    if band_probability is not None:
-        band = np.count_nonzero((patch >= band_probability) & ~inside) * ct.voxel_ml
+    if band_probability is not None:  # slice by slice: a patch may be as large as the CT
+        beside = (slice_ >= band_probability for slice_ in patch)
+        voxels = sum(np.count_nonzero(near & ~own) for near, own in zip(beside, inside, strict=True))
+        band = voxels * ct.voxel_ml
+    del patch  # what is measured takes as much again
     return OrganResult(BoxedMask.part(inside, box, ct.shape), measure(inside, box, ct), band)
 
 
@@ -140,7 +140,6 @@ def organ_doubt(
     frequency = calibrated(probability, reliability)
     signs = signs_of(probability, mask, reliability, members)
     return OrganDoubt(
-        probability=frequency,
         mask=mask,
         expected=None if signs is None else expected_dsc(signs, expectation),
         near=uncertainty_near(frequency, disagreement, mask, members),
@@ -189,8 +188,6 @@ def assess(
     ------
     InvalidRelease
         If another release answered.
-    Refused
-        `no-body` if the volume holds nothing but air.
     ValueError
         If the release does not know an organ asked for, or the answer does not fit contract and grid.
     """
@@ -237,11 +234,13 @@ def assess(
     regions: list[ReviewRegion] = []
     for finding in findings:
         if finding.flagged:
-            doubt = doubts[finding.organ]
-            n = channel[finding.organ]
+            organ, n = finding.organ, channel[finding.organ]
             spread = _widest(segmentation.disagreement[n], segmentation.member_disagreement.get(n))
+            reliability = known[organ].reliability if organ in known else AS_SERVED
+            # Made again, of one organ at a time: that of all would take more memory than the answer.
+            frequency = calibrated(segmentation.probability[n], reliability)
             regions += organ_regions(
-                finding.organ, doubt.probability, spread, doubt.mask, model.geometry, ct_geometry
+                organ, frequency, spread, doubts[organ].mask, model.geometry, ct_geometry
             )
     return StudyFindings(
         release=release.number,
@@ -294,10 +293,10 @@ def _finding(
     if calibration is None:
         reasons.append(Reason.UNCALIBRATED)
     bound = confidence = None
-    if doubt.expected is not None and calibration is not None and not NO_BOUND & set(reasons):
+    found = result.shape is not None  # what lies between two slices of the CT is on the model grid alone
+    if found and doubt.expected is not None and calibration is not None and not NO_BOUND & set(reasons):
         bound, confidence = lower_bound(doubt.expected, calibration), calibration.confidence
     told, ordered = flag(organ, bound, reasons)
-    found = result.shape is not None
     return OrganFinding(
         organ=organ,
         presence=Presence.FOUND if found else Presence.ABSENT,

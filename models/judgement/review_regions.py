@@ -101,15 +101,17 @@ def _on_ct(
 def _review(
     organ: str, rank: int, patch: NDArray[np.bool_], box: Box, expected_ml: float, ct: Geometry
 ) -> ReviewRegion:
-    start = [side.start for side in box]
-    voxels = np.argwhere(patch) + start
-    x, y, z = ct.to_lps(voxels.mean(axis=0)).tolist()
+    lines = [np.count_nonzero(patch, axis=tuple(b for b in range(3) if b != axis)) for axis in range(3)]
+    count = int(lines[0].sum())
+    centre = [line @ np.arange(side.start, side.stop) / count for line, side in zip(lines, box, strict=True)]
+    x, y, z = ct.to_lps(centre).tolist()
+    slices = np.flatnonzero(lines[0]) + box[0].start
     return ReviewRegion(
         organ=organ,
         rank=rank,
         mask=BoxedMask.part(patch, box, ct.shape),
         centre_lps_mm=(x, y, z),
-        slices=(int(voxels[:, 0].min()), int(voxels[:, 0].max())),
-        volume_ml=len(voxels) * ct.voxel_ml,
+        slices=(int(slices[0]), int(slices[-1])),
+        volume_ml=count * ct.voxel_ml,
         expected_error_ml=expected_ml,
     )

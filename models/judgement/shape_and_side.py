@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from models.body import region_sizes
 from models.geometry import Geometry
 from models.judgement.reasons import Reason
 from models.masks import Box
@@ -87,7 +88,7 @@ def measure(mask: NDArray[np.bool_], box: Box, geometry: Geometry) -> Shape | No
     labels, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     if count == 0:
         return None
-    pieces = np.sort(np.bincount(labels.ravel())[1:])[::-1] * geometry.voxel_ml
+    pieces = np.sort(region_sizes(labels, count)[1:])[::-1] * geometry.voxel_ml
     lines = [np.count_nonzero(mask, axis=tuple(b for b in range(3) if b != axis)) for axis in range(3)]
     total = int(lines[0].sum())
     centre = [line @ np.arange(side.start, side.stop) / total for line, side in zip(lines, box, strict=True)]

@@ -10,26 +10,24 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 
+from models.body import BODY_HU
 from models.errors import Refused
+from models.geometry import Geometry
 from models.series.image_kinds import is_derived, is_one_energy, told_of, why_refused
+from models.series.limits import (
+    FARTHEST_MM,
+    LONGEST_MM,
+    MATRIX_LIMIT,
+    MOST_SLICES,
+    SAME_ORIENTATION,
+    SAME_PIXEL_SPACING_MM,
+    THINNEST_MM,
+    UNIT_TOLERANCE,
+    VOLUME_LIMIT_BYTES,
+)
 from models.series.slice_facts import CT_CLASSES, ENHANCED_CT_CLASSES, UID_FORM, SliceFacts
 from models.series.terms import MODALITIES, PHOTOMETRIC, RESCALE_TYPES, term, uid_or_length
 from models.series.verdict import Code
-
-UNIT_TOLERANCE = 1e-3
-"""Direction cosines may miss unit length and a right angle by this (they are written as short decimals)."""
-
-SAME_ORIENTATION = 1e-4
-"""Direction cosines of one series differ by less: 0.04 mm over a field of 400 mm."""
-
-SAME_PIXEL_SPACING_MM = 1e-5
-"""Pixel spacings of one series differ by less: 0.005 mm over 512 pixels."""
-
-MATRIX_LIMIT = 4096
-"""The most rows, or columns, of a slice read; scanners go to 2048."""
-
-VOLUME_LIMIT_BYTES = 2 * 1024**3
-"""The largest volume read, as int16: 4096 slices of 512 x 512."""
 
 
 def refuse_missing_uid(slices: Sequence[SliceFacts]) -> None:
@@ -144,7 +142,7 @@ def refuse_mixed_frame_of_reference(slices: Sequence[SliceFacts]) -> None:
 def refuse_missing_geometry(slices: Sequence[SliceFacts]) -> None:
     """Refuse slices without a usable position, orientation, spacing or size."""
     requirements: dict[str, Callable[[SliceFacts], bool]] = {
-        "ImagePositionPatient": lambda s: bool(s.position) and bool(np.isfinite(s.position).all()),
+        "ImagePositionPatient": lambda s: bool(s.position) and bool(np.abs(s.position).max() <= FARTHEST_MM),
         "ImageOrientationPatient": lambda s: _are_unit_and_square(s.orientation),
         "PixelSpacing": lambda s: _are_positive(s.pixel_spacing),
         "Rows and Columns": lambda s: bool(s.rows and s.columns),
@@ -223,21 +221,65 @@ def refuse_bad_pixel_format(slices: Sequence[SliceFacts]) -> None:
             )
 
 
+def refuse_too_small(slices: Sequence[SliceFacts], step_mm: float) -> None:
+    """Refuse voxels thinner than `THINNEST_MM`; the step is that between slices, along their normal."""
+    sides = (step_mm, *slices[0].pixel_spacing)
+    if min(sides) < THINNEST_MM:
+        spacing = " x ".join(f"{mm:.4g}" for mm in sides)
+        raise Refused(
+            Code.TOO_SMALL,
+            f"Voxels of {spacing} mm (slice, row, column) are finer than any CT of a patient; the least is "
+            f"{THINNEST_MM} mm. See whether positions and PixelSpacing are in millimetres.",
+            {"spacing_mm": [round(mm, 6) for mm in sides], "limit_mm": THINNEST_MM},
+        )
+
+
 def refuse_too_large(slices: Sequence[SliceFacts]) -> None:
-    """Refuse a slice over `MATRIX_LIMIT` or a volume over `VOLUME_LIMIT_BYTES`, before memory is taken."""
-    longest = max(slices[0].rows or 0, slices[0].columns or 0)
-    if longest > MATRIX_LIMIT:
+    """Refuse a matrix, a number of slices or a volume over the limits, before memory is taken."""
+    rows, columns = slices[0].rows or 0, slices[0].columns or 0
+    if max(rows, columns) > MATRIX_LIMIT:
         raise Refused(
             Code.TOO_LARGE,
-            f"A slice has {longest} rows or columns; the limit is {MATRIX_LIMIT}.",
-            {"rows_or_columns": longest, "limit": MATRIX_LIMIT},
+            f"A slice has {max(rows, columns)} rows or columns; the limit is {MATRIX_LIMIT}.",
+            {"rows_or_columns": max(rows, columns), "limit": MATRIX_LIMIT},
         )
-    size = len(slices) * (slices[0].rows or 0) * (slices[0].columns or 0) * np.dtype(np.int16).itemsize
+    if len(slices) > MOST_SLICES:
+        raise Refused(
+            Code.TOO_LARGE,
+            f"The series has {len(slices)} slices; the limit is {MOST_SLICES}. Send it in thicker ones.",
+            {"slices": len(slices), "limit": MOST_SLICES},
+        )
+    size = len(slices) * rows * columns * np.dtype(np.int16).itemsize
     if size > VOLUME_LIMIT_BYTES:
         raise Refused(
             Code.TOO_LARGE,
             f"The volume takes {size / 2**30:.1f} GiB; the limit is {VOLUME_LIMIT_BYTES / 2**30:.0f} GiB.",
             {"bytes": size, "limit_bytes": VOLUME_LIMIT_BYTES},
+        )
+
+
+def refuse_too_wide(grid: Geometry) -> None:
+    """Refuse a field that is longer than `LONGEST_MM` along an axis of the patient."""
+    corners = grid.corners_lps()
+    field = corners.max(axis=0) - corners.min(axis=0)
+    if field.max() > LONGEST_MM:
+        extent = " x ".join(f"{mm:.0f}" for mm in field)
+        raise Refused(
+            Code.TOO_LARGE,
+            f"The series spans {extent} mm (to the left, to posterior, to the head), more than any scanner; "
+            f"the limit is {LONGEST_MM:.0f} mm. See whether positions and PixelSpacing are in millimetres.",
+            {"field_mm": [round(float(mm), 1) for mm in field], "limit_mm": LONGEST_MM},
+        )
+
+
+def refuse_no_body(highest_hu: float) -> None:
+    """Refuse a series whose highest value, in Hounsfield units, is that of air."""
+    if highest_hu <= BODY_HU:
+        raise Refused(
+            Code.NO_BODY,
+            f"Nothing but air was scanned: the highest value is {highest_hu:g} HU, and a body is above "
+            f"{BODY_HU} HU.",
+            {"highest_hu": highest_hu, "limit_hu": BODY_HU},
         )
 
 

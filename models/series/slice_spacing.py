@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.errors import Refused
 from models.geometry import SAME_POSITION_MM, Geometry
+from models.series.limits import FEWEST_SLICES, off_grid_mm
 from models.series.passes import named, notes_on_passes, refuse_interleaved
 from models.series.rules import (
     notes_of,
@@ -27,16 +28,11 @@ from models.series.rules import (
     refuse_mixed_patient,
     refuse_not_ct,
     refuse_too_large,
+    refuse_too_small,
+    refuse_too_wide,
 )
 from models.series.slice_facts import SliceFacts
 from models.series.verdict import Code, GeometryVerdict, Verdict
-
-FEWEST_SLICES = 3
-"""Two positions always look regular; three are the fewest whose spacing can be checked."""
-
-GRID_TOLERANCE_MM = 0.02
-GRID_TOLERANCE_STEPS = 0.01
-"""A position may leave the regular grid by the larger of the two (the second in steps)."""
 
 MISSING_SLICE_STEPS = 1.5
 """A step of so many regular steps or more has lost a slice."""
@@ -161,8 +157,11 @@ def _arranged(
     step, measured = _regular_step(kept, normal, repairs)
     refuse_bad_rescale(kept)
     refuse_bad_pixel_format(kept)
+    refuse_too_small(kept, float(step @ normal))
     refuse_too_large(kept)
-    return tuple(indices), _geometry(kept, np.array(kept[0].position), step), measured
+    geometry = _geometry(kept, np.array(kept[0].position), step)
+    refuse_too_wide(geometry)
+    return tuple(indices), geometry, measured
 
 
 def _normal(s: SliceFacts) -> NDArray[np.float64]:
@@ -270,7 +269,8 @@ def _regular_step(
         "tilt_degrees": round(tilt, 3),
     }
     _refuse_gaps(kept, along, regular, measured)
-    _refuse_uneven(kept, along, positions[0] + np.arange(len(positions))[:, None] * step, regular, measured)
+    grid = positions[0] + np.arange(len(positions))[:, None] * step
+    _refuse_uneven(kept, along, grid, regular, off_grid_mm(float(step @ normal)), measured)
     if tilt > TILT_LIMIT_DEGREES:
         raise Refused(
             Code.GANTRY_TILT,
@@ -319,11 +319,11 @@ def _refuse_uneven(
     along: NDArray[np.float64],
     grid: NDArray[np.float64],
     regular: float,
+    allowed: float,
     measured: dict[str, object],
 ) -> None:
     """Refuse slices that lie off the regular grid; the farthest is named, and where the step changes most."""
     astray = np.linalg.norm(np.array([s.position for s in kept]) - grid, axis=1)
-    allowed = max(GRID_TOLERANCE_MM, GRID_TOLERANCE_STEPS * regular)
     worst = int(astray.argmax())
     if astray[worst] <= allowed:
         return

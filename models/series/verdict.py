@@ -36,7 +36,9 @@ class Code(StrEnum):
     BAD_RESCALE = "bad-rescale"
     BAD_PIXEL_DATA = "bad-pixel-data"
     SLICE_OUT_OF_PLACE = "slice-out-of-place"
+    NO_BODY = "no-body"
     ILLEGIBLE_HEADER = "illegible-header"
+    TOO_SMALL = "too-small"
     TOO_LARGE = "too-large"
 
 

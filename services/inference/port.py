@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import Refused, ServingRejected
+from models.errors import ServingRejected
 from models.inference.segmentation import Segmentation
-
-REFUSED_PREFIX = "refused "
-"""How a served model begins a refusal on the data; the rest of the message is JSON."""
 
 
 class Segmenter(Protocol):
@@ -37,8 +33,6 @@ class Segmenter(Protocol):
 
         Raises
         ------
-        Refused
-            `no-body`: the volume holds nothing but air.
         ServingUnavailable
             No server answers, or the release is not loaded.
         ServingTimedOut
@@ -106,16 +100,3 @@ def check_volume(hu: NDArray[Any]) -> None:
     """
     if hu.dtype != np.int16 or hu.ndim != 3:
         raise ServingRejected(f"the volume must be int16 (k, j, i), not {hu.dtype} with {hu.ndim} axes")
-
-
-def refusal_message(refusal: Refused) -> str:
-    """Return a refusal as the text of a server's error."""
-    document = {"code": refusal.code, "detail": refusal.detail, "measured": refusal.measured}
-    return REFUSED_PREFIX + json.dumps(document)
-
-
-def refusal_in(message: str) -> Refused | None:
-    """Return the refusal a server's error text stands for, None for any other error."""
-    if not message.startswith(REFUSED_PREFIX):
-        return None
-    return Refused(**json.loads(message.removeprefix(REFUSED_PREFIX)))

@@ -23,10 +23,10 @@ from tritonclient.grpc import (
 from tritonclient.utils import InferenceServerException
 
 from models.contract import SEGMENTER, VOLUME_INPUT
-from models.errors import Refused, ServingFailed, ServingRejected, ServingTimedOut, ServingUnavailable
+from models.errors import ServingFailed, ServingRejected, ServingTimedOut, ServingUnavailable
 from models.inference.segmentation import Segmentation
 from services.inference.gpu_windows import DEVICE_PARAMETER, WINDOW_MODEL
-from services.inference.port import check_volume, refusal_in
+from services.inference.port import check_volume
 from services.inference.processor_time import session_seconds
 from services.triton.answers import requested_outputs, segmentation_in
 from services.triton.shared_memory import is_local, shared
@@ -273,13 +273,10 @@ class TritonSegmenter:
             pause *= 2
         raise ServingUnavailable(f"{self.url}: {what}: no attempt was allowed")
 
-    def _failure(self, what: str, error: InferenceServerException, seconds: float) -> ServingFailed | Refused:
+    def _failure(self, what: str, error: InferenceServerException, seconds: float) -> ServingFailed:
         """Say in one sentence what went wrong, as the error a caller can act on."""
         status = str(error.status() or "").removeprefix("StatusCode.")
         message = str(error.message() or "").partition("\n\nAt:")[0].strip()  # no traceback of the server's
-        refusal = refusal_in(message)
-        if refusal is not None:
-            return refusal
         if _locked(error):
             name = "release" if message.endswith("release'") else "serving"
             return ServingRejected(

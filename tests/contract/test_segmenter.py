@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from models.errors import Refused, ServingRejected, ServingUnavailable
+from models.errors import ServingRejected, ServingUnavailable
 from models.inference.segmentation import Segmentation
 from services.inference.port import Segmenter
 from tests.support.serving import Serving
@@ -80,11 +80,10 @@ def test_a_release_that_is_not_loaded_is_named_in_the_error(segmenter: Segmenter
         segmenter.segment(noisy_body(), 9)
 
 
-def test_a_volume_of_air_is_refused_with_its_numbers(segmenter: Segmenter) -> None:
-    with pytest.raises(Refused) as refusal:
-        segmenter.segment(np.full((20, 20, 20), -990, dtype=np.int16), 1)
-    assert refusal.value.code == "no-body"
-    assert refusal.value.measured == {"max_hu": -990}
+def test_a_volume_too_coarse_to_show_the_body_is_answered_as_a_whole(segmenter: Segmenter) -> None:
+    answer = segmenter.segment(np.full((20, 20, 20), -990, dtype=np.int16), 1)
+    assert answer.window_origin.min(axis=0).tolist() == [0, 0, 0]
+    assert answer.window_origin.max(axis=0).tolist() == [4, 4, 4]
 
 
 @pytest.mark.parametrize("hu", [noisy_body().astype(np.float32), noisy_body()[0]])

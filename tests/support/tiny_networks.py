@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from models.calibration import Calibration
 from models.contract import (
     HEAD_LOGIT,
     HEAD_SPREAD,
@@ -24,12 +25,14 @@ COARSE = TRUNK_COARSE.format(1)
 
 
 def tiny_contract(
-    organs: tuple[str, ...] = ("liver", "spleen"), window: tuple[int, int, int] = (16, 16, 16)
+    organs: tuple[str, ...] = ("liver", "spleen"),
+    window: tuple[int, int, int] = (16, 16, 16),
+    spacing_mm: tuple[float, float, float] = (3.0, 3.0, 3.0),
 ) -> ModelContract:
-    """Return a contract over 3 mm voxels with 4 features and one coarser map of 6 channels."""
+    """Return a contract with 4 features and one coarser map of 6 channels."""
     return ModelContract(
         organs=organs,
-        spacing_mm=(3.0, 3.0, 3.0),
+        spacing_mm=spacing_mm,
         hu_window=(-200.0, 300.0),
         window_shape=window,
         overlap=0.5,
@@ -101,17 +104,25 @@ def tiny_head(contract: ModelContract, seed: int, coarse: bool = False) -> bytes
 
 
 def publish_tiny(
-    store: ReleaseStore, number: int, seeds: dict[str, int], parent: int | None = None, trunk_seed: int = 0
+    store: ReleaseStore,
+    number: int,
+    seeds: dict[str, int],
+    parent: int | None = None,
+    trunk_seed: int = 0,
+    contract: ModelContract | None = None,
+    calibration: Calibration | None = None,
 ) -> Release:
     """Publish a release whose heads differ by their seeds; bytes of weights are made up from the seed."""
-    contract = tiny_contract(tuple(seeds))
+    contract = contract or tiny_contract(tuple(seeds))
     trunk = store.add_trunk(b"trunk %d" % trunk_seed)
     store.add_export(trunk, tiny_trunk(contract, trunk_seed))
     heads = {}
     for organ, seed in seeds.items():
         heads[organ] = store.add_head(f"{organ} {seed}".encode())
         store.add_export(heads[organ], tiny_head(contract, seed, coarse=organ == "liver"))
-    release = Release(number=number, parent=parent, trunk=trunk, heads=heads, contract=contract)
+    release = Release(
+        number=number, parent=parent, trunk=trunk, heads=heads, contract=contract, calibration=calibration
+    )
     store.publish(release)
     assert trunk == sha256_hex(b"trunk %d" % trunk_seed)
     return release

@@ -26,13 +26,12 @@ from models.contract import (
     VOLUME_INPUT,
     WINDOW_ORIGIN_OUTPUT,
 )
-from models.errors import OrganloopError, Refused, ServingUnavailable
+from models.errors import OrganloopError, ServingUnavailable
 from models.inference.compact import DISAGREEMENT_RANGE, pack
 from models.inference.served_windows import serve_windows
 from models.inference.windows import Prediction
 from services.inference.gpu_device import gpu_device
 from services.inference.gpu_windows import DEVICE_PARAMETER, TritonWindows
-from services.inference.port import refusal_message
 
 
 class TritonPythonModel:
@@ -64,8 +63,6 @@ class TritonPythonModel:
                 return _error("this target gives no features to sample", pb_utils.TritonError.UNSUPPORTED)
         try:
             result = serve_windows(hu, self._engine.contract, predict, self._engine.release_digest, maps)
-        except Refused as refusal:
-            return _error(refusal_message(refusal), pb_utils.TritonError.INVALID_ARG)
         except ServingUnavailable as error:  # on a GPU: out of memory, or a model is just loaded anew
             return _error(str(error), pb_utils.TritonError.UNAVAILABLE)
         except OrganloopError as error:

@@ -18,6 +18,7 @@ from models.errors import Refused
 from models.series.ct_look import CtLook
 from models.series.image_kinds import is_derived
 from models.series.rescale_jump import RescaleJumps
+from models.series.rules import refuse_no_body
 from models.series.slice_contents import SliceContents
 from models.series.slice_facts import UID_FORM, SliceFacts
 from models.series.verdict import Code, GeometryVerdict
@@ -126,7 +127,8 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
         is not one value all over the series; `bad-rescale`, as
         `models.series.rescale_jump`; `derived-image` if derived images do not look like a CT's
         (`models.series.ct_look`); `slice-out-of-place` or `multi-phase`, as
-        `models.series.slice_contents`; `illegible-header` if results could not say whose they are.
+        `models.series.slice_contents`; `no-body` if nothing but air was scanned; `illegible-header` if
+        results could not say whose they are.
     ReadFailed
         If a file vanished, was changed since its header was read, or cannot be read.
     """
@@ -136,14 +138,17 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
         raise Refused(Code.ILLEGIBLE_HEADER, detail, {"elements": len(illegible)})
     tally, jumps, contents = PaddingTally(), RescaleJumps(), SliceContents()
     look = CtLook() if any(map(is_derived, reading.facts)) else None
+    highest = -np.inf
     for facts, (hu, met) in zip(reading.facts, _slices(reading, into), strict=True):
         tally.add(met)
         jumps.add(facts, hu)
         if look is not None:
             look.add(hu)
         contents.add(facts, hu)
+        highest = max(highest, float(hu.max()))
     seen = () if look is None else (look.note(),)
     doubts = contents.judge()
+    refuse_no_body(highest)
     notes = (*reading.verdict.notes, *tally.notes(), *seen, *doubts.notes)
     return replace(reading.verdict, notes=notes, doubted=doubts.slices)
 

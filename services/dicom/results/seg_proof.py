@@ -15,6 +15,7 @@ from models.findings import StudyFindings
 from models.geometry import Geometry
 from models.masks import BoxedMask, MaskByPlanes
 from models.organs import CATALOGUE, Code, organ
+from models.series.limits import off_corner_mm, off_grid_mm
 from models.uids import SopUid
 from services.dicom.ct.loaded import CTSeries
 from services.dicom.identity import tracking_uid
@@ -24,9 +25,8 @@ from services.dicom.results.review_seg import SELECTED_REGION, SPATIAL_CONCEPT, 
 from services.dicom.results.wording import repair_notice
 from services.dicom.seg.frames import LABEL_MAP_STORAGE
 
-OFF_GRID_MM = 0.02
-OFF_GRID_OF_STEP = 0.01
-"""How far an image may lie from the regular grid, in mm or in slice steps, whichever is more."""
+LOST_IN_STRINGS_MM = 0.001
+"""What a position may lose where it is written as a decimal string."""
 
 _ALGORITHM = ("AUTOMATIC", "Organloop")
 
@@ -239,13 +239,18 @@ def _corners(
 
 
 def _slice_at(corners: NDArray[np.float64], geometry: Geometry, uid: str) -> int:
-    """Return the k at which a plane lies, with rows and columns along the volume's own."""
+    """Return the k at which a plane lies, with rows and columns along the volume's own.
+
+    It may lie off by what the verdict lets pass (`models.series.limits`).
+    """
     k = round(float(geometry.to_index(corners[0])[0]))
-    _, rows, columns = geometry.shape
+    (_, rows, columns), (_, row_mm, column_mm) = geometry.shape, geometry.spacing_mm
     meant = geometry.to_lps([(k, 0, 0), (k, rows - 1, 0), (k, 0, columns - 1)])
-    off = float(np.abs(corners - meant).max())
-    if not 0 <= k < geometry.shape[0] or off > max(OFF_GRID_MM, OFF_GRID_OF_STEP * geometry.spacing_mm[0]):
-        raise ProofFailed(f"the plane of image {uid} is {off:.3f} mm off slice {k} of the volume")
+    turned = np.array([0.0, off_corner_mm(rows, row_mm), off_corner_mm(columns, column_mm)])
+    off = np.abs(corners - meant).max(axis=1)
+    allowed = off_grid_mm(geometry.slice_step_mm) + LOST_IN_STRINGS_MM + turned
+    if not 0 <= k < geometry.shape[0] or (off > allowed).any():
+        raise ProofFailed(f"the plane of image {uid} is {off.max():.3f} mm off slice {k} of the volume")
     return k
 
 

@@ -110,7 +110,9 @@ def write_segmentation(
         content = _construct(series, segments, heading, _labels(segments, geometry), profile)
     else:
         frames = _frames(segments, geometry.shape[0], sparse=profile is Profile.OHIF)
-        content = _construct(series, segments, heading, _tokens(frames, geometry), profile)
+        tokens = _tokens(frames, len(segments), geometry.shape)
+        content = _construct(series, segments, heading, tokens, profile)
+        del tokens, content.PixelData  # they and what takes their place are as large as the result
         content.PixelData = _packed(content, series, segments)
         overlap = len(segments) > 1 and _overlap([segment.mask for segment in segments])
         content.SegmentsOverlap = "YES" if overlap else "NO"
@@ -137,12 +139,6 @@ def modifier(term: Code) -> highdicom.sr.CodedConcept:
     return highdicom.sr.CodedConcept(*term)
 
 
-def slice_step_mm(geometry: Geometry) -> float:
-    """Return the distance between slices in mm, perpendicular to them whatever the tilt."""
-    normal = np.cross(geometry.affine[:3, 2], geometry.affine[:3, 1])
-    return float(abs(geometry.affine[:3, 0] @ normal) / np.linalg.norm(normal))
-
-
 def _thickness_mm(image: Dataset) -> float:
     """Return SliceThickness, millimetres; 0 where it is missing or no number."""
     try:
@@ -152,6 +148,19 @@ def _thickness_mm(image: Dataset) -> float:
     return thickness if math.isfinite(thickness) and thickness > 0 else 0.0
 
 
+def _turned_as(first: Dataset, image: Dataset) -> Dataset:
+    """Return an image's header with the orientation of the first one: a SEG has one for all its frames.
+
+    How far they may differ is limited by the verdict (`models.series.limits.SAME_ORIENTATION`).
+    """
+    if image.ImageOrientationPatient == first.ImageOrientationPatient:
+        return image
+    turned = Dataset()
+    turned.update(image)
+    turned["ImageOrientationPatient"] = first["ImageOrientationPatient"]
+    return turned
+
+
 def _construct(
     series: CTSeries,
     segments: Sequence[Segment],
@@ -159,17 +168,18 @@ def _construct(
     pixels: NDArray[Any],
     profile: Profile,
 ) -> highdicom.seg.Segmentation:
-    step = slice_step_mm(series.volume.geometry)
+    step = series.volume.geometry.slice_step_mm
     first = without_patient(series.images[0])
     if not _thickness_mm(first):
         first.pop("SliceThickness", None)
         first.SliceThickness = f"{step:.10g}"  # what the voxels stand for, where the CT does not say
+    others = [_turned_as(first, image) for image in series.images[1:]]
     labelmap = profile is Profile.LABELMAP
     arguments = heading.arguments()
     if labelmap:
         arguments["transfer_syntax_uid"] = RLELossless
     return highdicom.seg.Segmentation(
-        source_images=[first, *series.images[1:]],
+        source_images=[first, *others],
         pixel_array=pixels,
         segmentation_type="LABELMAP" if labelmap else "BINARY",
         segment_descriptions=[_describe(n, s, heading) for n, s in enumerate(segments, start=1)],
@@ -217,10 +227,21 @@ def _frames(segments: Sequence[Segment], slices: int, sparse: bool) -> list[tupl
     return frames or [(1, slices // 2)]
 
 
-def _tokens(frames: Sequence[tuple[int, int]], geometry: Geometry) -> NDArray[Any]:
-    """Return a label array (k, j, i) in which each frame has one voxel: label n at voxel n of slice k."""
-    tokens = np.zeros(geometry.shape, np.min_scalar_type(frames[-1][0]))
-    flat = tokens.reshape(geometry.shape[0], -1)
+def _tokens(
+    frames: Sequence[tuple[int, int]], segments: int, shape: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """Return an array in which each frame has one voxel: of labels, axes (k, j, i), n at voxel n of slice k.
+
+    A slice of fewer voxels than segments has one plane for each of these instead: axes (k, j, i, segment).
+    """
+    slices, rows, columns = shape
+    if rows * columns < segments:
+        planes = np.zeros((*shape, segments), np.uint8)
+        for number, k in frames:
+            planes[k, 0, 0, number - 1] = 1
+        return planes
+    tokens = np.zeros(shape, np.min_scalar_type(segments))
+    flat = tokens.reshape(slices, -1)
     for number, k in frames:
         flat[k, number - 1] = number
     return tokens

@@ -95,9 +95,11 @@ def unknown_image(count: int) -> Refused:
 
 
 def signed_cosine(theirs: NDArray[np.float64], ours: NDArray[np.float64]) -> float:
-    """Return the cosine between a stated direction and a unit vector; 0 if it is no direction."""
+    """Return the cosine between a stated direction and one of the CT's; 0 if it is no direction."""
     length = float(np.linalg.norm(theirs))
-    return float(theirs @ ours) / length if abs(length - 1) <= UNIT_TOLERANCE else 0.0
+    if not abs(length - 1) <= UNIT_TOLERANCE:
+        return 0.0
+    return float(theirs @ ours) / (length * float(np.linalg.norm(ours)))
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,8 @@ class CTSlices:
     origin
         LPS millimetres of each slice's first pixel, shape (slices, 3).
     along_row, along_column
-        Direction in which the column index grows, and the row index; unit vectors in LPS.
+        Direction in which the column index grows, and the row index, in LPS, as the CT states them: unit
+        vectors but for their decimals.
     spacing
         Between rows, between columns, millimetres.
     """

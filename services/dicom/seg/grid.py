@@ -68,7 +68,8 @@ class OwnGrid:
         self._first = _numbers(frames[0], "PlanePositionSequence", "ImagePositionPatient", 3)
         if not (min(*spacing, step) > 0):
             raise _no_grid("its voxels have no size")
-        self._normal = np.cross(slices.along_row, slices.along_column)
+        normal = np.cross(slices.along_row, slices.along_column)
+        self._normal = normal / np.linalg.norm(normal)
         heights = slices.origin @ self._normal
         ct_step = float(np.abs(np.diff(np.sort(heights))).min()) if len(heights) > 1 else float(step)
         along_row, along_column = cosines[:3], cosines[3:]

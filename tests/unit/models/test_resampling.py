@@ -147,6 +147,16 @@ def test_padding_below_air_does_not_bleed_in():
     assert to_model_grid(Volume(hu, ct), (2, 2, 2)).hu.min() == AIR_HU
 
 
+def test_a_field_between_two_slices_of_the_ct_is_an_empty_patch():
+    ct = geometry_of(AXIAL * [20, 1, 1], (4, 10, 12))  # 20 mm from slice to slice
+    grid = model_grid(ct, (3.0, 3.0, 3.0))
+    field = np.zeros(grid.shape, np.float16)
+    field[grid.shape[0] // 2] = 1  # half-way between two of them
+    patch, box = patch_on_ct(field, grid, ct)
+    assert patch.size == 0
+    assert patch.shape == tuple(side.stop - side.start for side in box)
+
+
 def test_a_negligible_field_is_an_empty_patch_and_zero_on_the_ct():
     ct = geometry_of(AXIAL, (6, 8, 8))
     grid = model_grid(ct, (2, 2, 2))

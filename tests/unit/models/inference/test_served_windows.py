@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from models.errors import Refused
 from models.inference.served_windows import _half, serve_windows
 from models.inference.windows import Prediction, segment_windows
 from models.resampling import AIR_HU
@@ -75,10 +73,11 @@ def test_slices_in_a_gap_deeper_than_a_window_stay_in_their_place() -> None:
     assert served.probability.any()
 
 
-def test_a_volume_of_air_is_refused() -> None:
-    with pytest.raises(Refused) as refusal:
-        serve_windows(np.full((16, 16, 16), -1000, dtype=np.int16), contract(), constant)
-    assert refusal.value.code == "no-body"
+def test_a_volume_too_coarse_to_show_the_body_is_served_as_a_whole() -> None:
+    hu = np.full((20, 24, 40), -1000, dtype=np.int16)
+    plain, served = (way(hu, contract(), constant) for way in (segment_windows, serve_windows))
+    assert bits(plain) == bits(served)
+    assert served.probability.all()
 
 
 def test_a_half_is_rounded_as_numpy_rounds_it() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.body import body_mask
+from models.body import BODY_HU, body_mask
 from models.contract import ModelContract
 from models.errors import InvalidRelease, Refused
 from models.inference.windows import (
@@ -21,6 +21,7 @@ from models.inference.windows import (
     cut,
     scale_hu,
     segment_windows,
+    study_origins,
 )
 from models.resampling import AIR_HU
 
@@ -223,11 +224,13 @@ def test_the_body_is_the_largest_region_and_not_the_table() -> None:
     assert np.array_equal(body_mask(hu), hu == 40)
 
 
-def test_a_volume_of_air_is_refused() -> None:
-    with pytest.raises(Refused) as refusal:
-        segment_windows(np.full((16, 16, 16), -1000, dtype=np.int16), contract(), constant)
-    assert refusal.value.code == "no-body"
-    assert refusal.value.measured == {"max_hu": -1000}
+def test_a_volume_too_coarse_to_show_the_body_is_evaluated_as_a_whole() -> None:
+    hu = np.full((20, 24, 40), BODY_HU, dtype=np.int16)
+    with pytest.raises(Refused, match="no-body"):
+        body_mask(hu)
+    result = segment_windows(hu, contract(), constant)
+    assert result.probability.all()
+    assert len(result.window_origin) == len(study_origins(hu, contract())) > 1
 
 
 def test_a_window_outside_the_volume_is_padded_with_air() -> None:

@@ -157,6 +157,22 @@ def test_a_low_bound_is_for_review_and_a_very_low_one_is_rejected(answer):
     assert {(f.flag, f.reasons) for f in reject} == {(Flag.REJECT, ("bound-under-half-target",))}
 
 
+def test_an_organ_between_two_slices_of_the_ct_is_absent_without_a_bound(answer):
+    """It is on the model grid, and on no slice that a reader has."""
+    k = GRID.shape[0] // 2
+    field = np.zeros(GRID.shape, np.float16)
+    field[k, 10:20, 10:20] = 1
+    sparse = np.array(CT.affine)
+    sparse[2, 0] = 60.0
+    sparse[2, 3] = GRID.to_lps((k, 0, 0))[2] - 90.0  # half-way between the second slice and the third
+    ct = Geometry((4, *CT.shape[1:]), sparse)
+    findings = assess(changed(answer, "gallbladder", field), MODEL, ct, release(), PROFILE)
+    (found,) = (one for one in findings.organs if one.organ == "gallbladder")
+    assert found.presence is Presence.ABSENT
+    assert found.dsc_lower_bound is found.confidence is found.importance_ml is None
+    assert not findings.masks["gallbladder"].any()
+
+
 def test_an_absent_organ_is_declared_with_an_empty_mask(answer):
     nothing = changed(answer, "stomach", np.zeros(GRID.shape))
     findings = assess(nothing, MODEL, CT, release(), PROFILE)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.series import rules as series_rules
+from models.series.limits import FARTHEST_MM, LONGEST_MM, MOST_SLICES, THINNEST_MM
 from models.series.slice_facts import ENHANCED_CT_CLASSES, PixelFormat, SliceFacts
-from models.series.verdict import Code, Verdict
+from models.series.verdict import Code, GeometryVerdict, Verdict
 from tests.support.slices import SLICE, changed, judged, regular, stack, tilted
 
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
@@ -76,6 +77,7 @@ REFUSED = {
     "cosines not square": (regular(orientation=(1, 0, 0, 0.6, 0.8, 0)), Code.MISSING_GEOMETRY),
     "no pixel spacing": (regular(pixel_spacing=()), Code.MISSING_GEOMETRY),
     "pixel spacing of zero": (regular(pixel_spacing=(0.0, 0.8)), Code.MISSING_GEOMETRY),
+    "a tenth of a micrometre": (regular(pixel_spacing=(1e-4, 0.8)), Code.TOO_SMALL),
     "no rows": (regular(rows=None), Code.MISSING_GEOMETRY),
     "one coronal slice": (changed(regular(), 2, orientation=CORONAL), Code.MIXED_ORIENTATION),
     "one flipped row cosine": (
@@ -151,7 +153,7 @@ def test_refused_with_its_code_and_a_sentence(name: str) -> None:
 
 def test_every_code_of_a_header_has_a_case() -> None:
     of_files = {Code.NOT_DICOM, Code.ILLEGIBLE_HEADER}  # tests/integration/test_hostile_files.py has those
-    of_pixels = {Code.SLICE_OUT_OF_PLACE}  # test_slice_contents.py
+    of_pixels = {Code.SLICE_OUT_OF_PLACE, Code.NO_BODY}  # test_slice_contents.py, test_every_ok_segmented.py
     assert {code for _, code in REFUSED.values()} | of_files | of_pixels == set(Code)
 
 
@@ -221,8 +223,9 @@ def test_phases_are_said_with_their_place_and_slices() -> None:
 
 
 def test_a_slice_wider_than_any_scanner_makes_is_too_large() -> None:
-    assert judged(regular(rows=4096)).verdict.verdict is Verdict.OK
-    verdict = judged(regular(rows=4097)).verdict
+    fine = (0.2, 0.2)
+    assert judged(regular(rows=4096, pixel_spacing=fine)).verdict.verdict is Verdict.OK
+    verdict = judged(regular(rows=4097, pixel_spacing=fine)).verdict
     assert (verdict.code, verdict.measured) == (Code.TOO_LARGE, {"rows_or_columns": 4097, "limit": 4096})
 
 
@@ -260,7 +263,50 @@ def test_the_memory_limit_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_thousand_slices_are_fit_and_over_four_thousand_too_large() -> None:
     assert judged(regular(2100, 0.5, rows=512, columns=512)).verdict.verdict is Verdict.OK
-    assert judged(regular(4097, 0.25, rows=512, columns=512)).verdict.code is Code.TOO_LARGE
+    assert judged(regular(MOST_SLICES, 0.25)).verdict.verdict is Verdict.OK
+    verdict = judged(regular(MOST_SLICES + 1, 0.25)).verdict
+    assert (verdict.code, verdict.measured) == (Code.TOO_LARGE, {"slices": 4097, "limit": 4096})
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_field_longer_than_any_scanner_sees_is_too_large(axis: int) -> None:
+    def of(length: float) -> GeometryVerdict:
+        sides = [10.0, 12.0, 15.0]
+        sides[axis] = length
+        step, *spacing = (mm / steps for mm, steps in zip(sides, (5, 15, 19), strict=True))
+        return judged(regular(6, step, pixel_spacing=tuple(spacing))).verdict
+
+    assert of(LONGEST_MM - 0.01).verdict is Verdict.OK
+    verdict = of(LONGEST_MM + 1)
+    assert verdict.code is Code.TOO_LARGE
+    assert max(verdict.measured["field_mm"]) == LONGEST_MM + 1
+    assert verdict.measured["limit_mm"] == LONGEST_MM
+    assert "millimetres" in verdict.detail
+
+
+@pytest.mark.parametrize(
+    ("step", "spacing"),
+    [(0.049, (0.8, 0.8)), (2.5, (0.0008, 0.8)), (2.5, (0.8, 1e-12)), (0.03, (1e-5, 1e-5))],
+)
+def test_voxels_finer_than_any_ct_of_a_patient_are_too_small(
+    step: float, spacing: tuple[float, float]
+) -> None:
+    assert judged(regular(6, THINNEST_MM, pixel_spacing=(THINNEST_MM,) * 2)).verdict.verdict is Verdict.OK
+    verdict = judged(regular(6, step, pixel_spacing=spacing)).verdict
+    assert verdict.code is Code.TOO_SMALL
+    assert verdict.measured["spacing_mm"] == pytest.approx([step, *spacing], abs=1e-6)
+    assert verdict.measured["limit_mm"] == THINNEST_MM
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_a_position_a_kilometre_away_is_no_position(axis: int) -> None:
+    def at(mm: float) -> Code | None:
+        way = np.eye(3)[axis] * mm
+        return judged([replace(s, position=tuple(s.position + way)) for s in regular()]).verdict.code
+
+    assert at(FARTHEST_MM - 200) is None
+    assert at(FARTHEST_MM + 200) is Code.MISSING_GEOMETRY
+    assert at(-FARTHEST_MM - 200) is Code.MISSING_GEOMETRY
 
 
 @st.composite
