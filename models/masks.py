@@ -164,7 +164,7 @@ class BoxedMask:
         inside, mean = self.inside, []
         for axis, side in enumerate(self.box):
             counts = np.count_nonzero(inside, axis=tuple(a for a in range(3) if a != axis))
-            mean.append(int(counts @ np.arange(len(counts))) / self.voxels + side.start)
+            mean.append(int(counts @ np.arange(side.start, side.stop)) / self.voxels)
         return np.array(mean)
 
     def by_slice(self) -> NDArray[np.intp]:
