@@ -139,7 +139,8 @@ def _looked_at(hu: NDArray[np.int16], contract: ModelContract) -> tuple[NDArray[
     """
     body = body_mask(hu) if hu.max() > BODY_HU else np.ones(hu.shape, dtype=np.bool_)
     crop = bounding_box(body, _margin(contract))
-    assert crop is not None
+    if crop is None:
+        raise ValueError("a body that is there has a box")
     return body, crop
 
 
