@@ -1,4 +1,4 @@
-"""Thousands of series of any fit geometry are segmented, and those at each limit, in the memory they may take."""
+"""Thousands of series of any fit geometry are segmented, those at each limit too, in the memory there is."""
 
 from __future__ import annotations
 
