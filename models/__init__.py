@@ -16,6 +16,6 @@ In the order in which a study meets them:
 
 Outside a room lies what all of them speak of: `geometry`, `volume`, `resampling`, `body` (which voxels are
 the patient), `organs` (the catalogue), `contract` and `release` (what a model is), `calibration`,
-`findings`, `documents` (what is said in JSON), `surfaces` (of masks), `uids`, `words`
-(what others wrote, as it can be kept), `errors`.
+`findings`, `documents` (what is said in JSON), `masks` (what is drawn, by its box) and their `surfaces`,
+`uids`, `words` (what others wrote, as it can be kept), `errors`.
 """

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.bounds.acquisition_facts import StrangeFact
 from models.geometry import Geometry
+from models.masks import BoxedMask
 
 
 class Presence(StrEnum):
@@ -97,7 +95,7 @@ class ReviewRegion:
     rank
         1 is the region with the largest expected error in the study.
     mask
-        Axes (k, j, i) on the CT grid, bool.
+        On the CT grid.
     centre_lps_mm
         Centroid in LPS millimetres.
     slices
@@ -110,7 +108,7 @@ class ReviewRegion:
 
     organ: str
     rank: int
-    mask: NDArray[np.bool_]
+    mask: BoxedMask
     centre_lps_mm: tuple[float, float, float]
     slices: tuple[int, int]
     volume_ml: float
@@ -132,7 +130,7 @@ class StudyFindings:
     geometry
         The CT grid.
     masks
-        By organ key, in catalogue order: axes (k, j, i) on the CT grid, bool. Organs may overlap.
+        By organ key, in catalogue order, on the CT grid. Organs may overlap.
         An absent organ has an empty mask; an organ not asked for has none.
     organs
         One finding per organ of the catalogue, in its order.
@@ -148,7 +146,7 @@ class StudyFindings:
     release_digest: str
     demonstration: bool
     geometry: Geometry
-    masks: dict[str, NDArray[np.bool_]]
+    masks: dict[str, BoxedMask]
     organs: tuple[OrganFinding, ...]
     regions: tuple[ReviewRegion, ...]
     audited: bool = False

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.geometry import Geometry
+from models.masks import Box, bounding_box
 from models.volume import Volume
 
 AIR_HU = -1024
@@ -25,9 +26,6 @@ NEGLIGIBLE_PROBABILITY = 0.02
 
 SEPARABLE_VOXELS = 0.02
 """Two grids share their axes when ignoring the cross terms moves no voxel farther than this."""
-
-Box = tuple[slice, slice, slice]
-"""Slices along (k, j, i), with start and stop."""
 
 
 def model_grid(ct: Geometry, spacing_mm: Sequence[float]) -> Geometry:
@@ -107,17 +105,6 @@ def patch_on_ct(field: NDArray, model: Geometry, ct: Geometry) -> tuple[NDArray[
     if 0 in shape:
         return np.zeros(shape, dtype=np.float32), box
     return resample(field[occupied], source, subgrid(ct, box), outside=0.0, antialias=False), box
-
-
-def bounding_box(mask: NDArray[np.bool_], margin: int = 0) -> Box | None:
-    """Return the smallest box round a (k, j, i) mask, grown by a margin of voxels; None when empty."""
-    sides = []
-    for axis in range(3):
-        hits = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        if hits.size == 0:
-            return None
-        sides.append(slice(max(int(hits[0]) - margin, 0), min(int(hits[-1]) + 1 + margin, mask.shape[axis])))
-    return (sides[0], sides[1], sides[2])
 
 
 def subgrid(geometry: Geometry, box: Box) -> Geometry:

@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 
+from models.masks import BoxedMask
 
-def surface_voxels(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the (k, j, i) indices of the surface of a mask that is not empty, shape (n, 3)."""
-    corner = np.array([np.flatnonzero(mask.any(axis=other))[[0, -1]] for other in ((1, 2), (0, 2), (0, 1))])
-    box = mask[tuple(slice(low, high + 1) for low, high in corner)]
-    return np.argwhere(box & ~binary_erosion(box)) + corner[:, 0]
+
+def surface_voxels(mask: BoxedMask) -> NDArray[np.intp]:
+    """Return the (k, j, i) indices of the surface of a mask, shape (n, 3)."""
+    inside = mask.inside
+    return np.argwhere(inside & ~binary_erosion(inside)) + [side.start for side in mask.box]
 
 
 def nearest_mm(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

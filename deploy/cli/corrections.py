@@ -37,6 +37,8 @@ def corrections(
     Of each organ that a correction speaks of: the releases that learnt it and how far they have come,
     `tonight`, or why it is not learnt. Nothing is changed; cases that wait to be learnt are read, about a
     second each. Exit 3 if nothing of that UID came in.
+
+    Hours run from our result to the time that the viewer wrote; what cannot be is left out.
     """
 
     def verb() -> Outcome:

@@ -61,7 +61,11 @@ def ingest(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what a returned SEG is, organ by organ, and keep what the reader meant by it."""
+    """Tell what a returned SEG is, organ by organ, and keep what the reader meant by it.
+
+    Which of two saves came later, their arrival in the archive says; a file comes when it is put on record
+    first. No clock of a viewer is asked.
+    """
     if scope is not None and scope not in SCOPES:
         raise typer.BadParameter(f"no such scope: {scope}; there are {', '.join(SCOPES)}")
     if answers and not reader.strip():

@@ -9,14 +9,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-from numpy.typing import NDArray
-
+from models.masks import BoxedMask
 from models.phantom.case import make_case
 from services.dicom.ct.phantom_series import read_truth, write_phantom_series, write_truth
 
-Masks = dict[str, NDArray[np.bool_]]
-"""By organ key, axes (k, j, i) on the CT grid."""
+Masks = dict[str, BoxedMask]
+"""By organ key, on the CT grid."""
 
 
 @dataclass(frozen=True)

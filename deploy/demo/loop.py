@@ -158,7 +158,7 @@ def _taken_in(study: Study, sent: Path, out: Path) -> Ingested | NotTaken:
     """Let the reader correct what was sent, and take the correction in."""
     series = load(choose_series(read_series(study.ct)))
     truth = study.truth()
-    painted = {organ(key).label: truth[key] for key in READER_CORRECTS}
+    painted = {organ(key).label: truth[key].dense() for key in READER_CORRECTS}
     saved = out / study.name / "saved-by-reader.dcm"
     saved.write_bytes(save_like_ohif(sent.read_bytes(), series, painted, written_at=SAVED_AT))
     return ingest_correction(saved, study.ct, sent)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from deploy.demo.cohorts import Masks
 from flows.segmentation.document import Segmented
+from models.masks import BoxedMask
 from models.metrics.dsc import dsc
 from models.organs import CATALOGUE, ORGANS
 from services.dicom.ct.chosen import choose_series
@@ -33,7 +33,7 @@ class Outcome:
     masks
         By organ key, as the organ SEG says.
     review
-        All regions of the review SEG together, axes (k, j, i); None if there is no review SEG.
+        All regions of the review SEG together; None if there is no review SEG.
     document
         What `segment` said.
     truth
@@ -44,7 +44,7 @@ class Outcome:
     site: str
     series: CTSeries
     masks: Masks
-    review: NDArray[np.bool_] | None
+    review: BoxedMask | None
     document: Segmented
     truth: Masks | None
 
@@ -52,7 +52,7 @@ class Outcome:
         """Return DSC to the truth by organ; None where there is no truth, or the organ is nowhere."""
         if self.truth is None:
             return dict.fromkeys(ORGANS)
-        return {key: dsc(self.masks[key], self.truth[key]) for key in ORGANS}
+        return {key: dsc(self.masks[key].dense(), self.truth[key].dense()) for key in ORGANS}
 
 
 def read_outcome(name: str, site: str, source: Path, document: Segmented, truth: Masks | None) -> Outcome:
@@ -64,5 +64,5 @@ def read_outcome(name: str, site: str, source: Path, document: Segmented, truth:
     masks = {_KEY_OF[segment.label]: segment.mask for segment in read_seg(organs, series).segments}
     regions = None
     if review is not None:
-        regions = np.any([segment.mask for segment in read_seg(review, series).segments], axis=0)
+        regions = reduce(or_, (segment.mask for segment in read_seg(review, series).segments))
     return Outcome(name, site, series, masks, regions, document, truth)

@@ -11,6 +11,7 @@ from pathlib import Path
 from deploy.cli.console import progress
 from deploy.preparation import STARTER
 from flows.calibration.measure import Truth, calibrate
+from models.masks import BoxedMask
 from models.network.starter.train import renew_members, train_starter
 from models.phantom.case import make_case
 from models.release import Release
@@ -31,7 +32,7 @@ def calibration_cases() -> Iterator[tuple[Volume, Truth]]:
     """Yield the calibration phantoms, CT volume and truth."""
     for seed in CALIBRATION_SEEDS:
         case = make_case(CALIBRATION_SITE, seed)
-        yield case.volume, case.truth
+        yield case.volume, {organ: BoxedMask.of(mask) for organ, mask in case.truth.items()}
 
 
 def calibrated(release: Release, weights: ReleaseStore) -> Release:

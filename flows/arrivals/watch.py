@@ -16,6 +16,7 @@ from time import monotonic
 from flows.arrivals.archived_study import INCOMPLETE, patient_fault, renewal_key
 from flows.arrivals.query import OURS, lacking
 from flows.arrivals.rules import ARRIVING, event_of, followed, judged, startable
+from flows.arrivals.saves import SEG, note_saves
 from flows.launching import INGEST, SEGMENT, Launcher
 from flows.progress import Progress, silent
 from models.errors import PacsFailed, ServingFailed
@@ -44,8 +45,6 @@ LOOK_SECONDS = 2.0
 
 UNFINISHED = (ARRIVING, INCOMPLETE)
 """Codes of studies of which more may come."""
-
-SEG = "SEG"
 
 
 def take_in(
@@ -218,6 +217,7 @@ def _looked_at(
         expected=instances + _still_to_come(arrival, study, source, records),
     )
     if after.version and study.stable:
+        note_saves(study, archive, records)
         for uid, kind in kinds:
             if kind != SEG or uid in ours:
                 continue

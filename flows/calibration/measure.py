@@ -20,14 +20,15 @@ from models.contract import ModelContract
 from models.errors import Refused
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
+from models.masks import BoxedMask
 from models.metrics.dsc import dsc
 from models.release import Release
 from models.resampling import model_grid, patch_on_ct, resample, to_model_grid
 from models.volume import Volume
 from services.cases.store import CaseContent
 
-Truth = Mapping[str, NDArray[np.bool_]]
-"""By organ key a bool mask on the CT grid, axes (k, j, i)."""
+Truth = Mapping[str, BoxedMask]
+"""By organ key a mask on the CT grid."""
 
 
 class Engine(Protocol):
@@ -173,14 +174,14 @@ def study_case(
         if organ not in truth:
             continue
         patch, box = patch_on_ct(probability, model.geometry, ct)
-        mask = np.zeros(ct.shape, dtype=bool)
+        mask, drawn = np.zeros(ct.shape, dtype=bool), truth[organ].dense()
         mask[box] = patch >= contract.thresholds[organ]
-        near = truth[organ][box]
-        elsewhere = int(np.count_nonzero(truth[organ]) - np.count_nonzero(near))
-        fraction = resample(truth[organ], ct, model.geometry, outside=0.0)
+        near = drawn[box]
+        elsewhere = truth[organ].voxels - int(np.count_nonzero(near))
+        fraction = resample(drawn, ct, model.geometry, outside=0.0)
         organs[organ] = OrganCase(
             counts=count_voxels(probability, fraction),
-            dsc=dsc(mask, truth[organ]),
+            dsc=dsc(mask, drawn),
             missed=missed(patch, near, elsewhere),
             agreement=member_agreement(probability, answer.member_disagreement.get(channel)),
             entropy=entropy_near(probability, probability >= contract.thresholds[organ]),

@@ -7,17 +7,24 @@ head and calibration are the same, so older releases' audits count for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from models.bounds.random_audit import Coverage, coverage, drawn
-from models.corrections.ledger import OrganLedger, OrganState
+from models.corrections.ledger import OrganState
 from models.errors import StorageFailed
 from models.findings import Presence, StudyFindings
 from models.release import Release
 from models.uids import SeriesUid, StudyUid
+from services.cases.disagreements import (
+    ReadersDisagree,
+    SeriesOrgan,
+    Word,
+    teaches,
+    teaching_words,
+    valid_words,
+)
 from services.cases.store import CaseStore
-from services.records.entries.corrections import Correction
 from services.records.events.results import AuditDrawn, BoundBroken, Claim
 from services.records.port import Corrections, Log, Records
 from services.releases.store import ReleaseStore
@@ -123,14 +130,15 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
         return Bounds(None, 0, 0, {}, (), ())
     release = releases.release(incumbent)
     audited = _audited(records)
-    corrections = _newest(records)
     seen: dict[str, list[tuple[bool, float]]] = {}
     accepted: dict[str, int] = {}
     reviewed = set()
     same: dict[int, frozenset[str]] = {}
+    latest: dict[int, Mapping[SeriesOrgan, Word]] = {}
     for (study_uid, number), claimed in audited.items():
         if number not in same:
             same[number] = _same_organs(releases.release(number), release)
+            latest[number] = _latest(records, number)
         series_uid = SeriesUid(claimed.series_uid)
         taken = records.accepted_organs(series_uid, number)
         for organ, claim in claimed.organs.items():
@@ -138,7 +146,7 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
                 continue
             if claim.confidence is None:
                 raise StorageFailed(f"a bound of the {organ} is on record without its confidence")
-            measured = _dsc_of(corrections.get((series_uid, number)), organ, claim.volume_ml)
+            measured = _dsc_of(latest[number].get((series_uid, organ)), claim.volume_ml)
             if measured is None and organ not in taken:
                 continue
             if measured is None:
@@ -179,13 +187,11 @@ def _audited(log: Log) -> dict[tuple[StudyUid, int], AuditDrawn]:
     return {(StudyUid(one.study_uid), one.release): one for one in drawings}
 
 
-def _newest(corrections: Corrections) -> dict[tuple[SeriesUid, int], Correction]:
-    """Return the correction that came last and stands, by CT series and release."""
-    return {
-        (correction.series_uid, correction.release): correction
-        for correction in corrections.corrections()
-        if correction.release is not None and not correction.withdrawn
-    }
+def _latest(corrections: Corrections, release: int) -> Mapping[SeriesOrgan, Word]:
+    """Return the word on each organ of a release's results that came last, where that is known."""
+    of_release = [one for one in corrections.corrections() if one.release == release]
+    latest, _ = teaching_words(valid_words(of_release), (), ReadersDisagree.LATEST)
+    return latest
 
 
 def _same_organs(then: Release, now: Release) -> frozenset[str]:
@@ -200,20 +206,12 @@ def _same_organs(then: Release, now: Release) -> frozenset[str]:
     )
 
 
-def _dsc_of(correction: Correction | None, organ: str, volume_ml: float) -> float | None:
+def _dsc_of(word: Word | None, volume_ml: float) -> float | None:
     """Return the DSC of our outline against the reader's, from what was added and removed."""
-    if correction is None:
+    if word is None or not teaches(word.entry) or word.entry.state is not OrganState.EDITED:
         return None
-    for entry in _entries(correction, organ):
-        kept = volume_ml - entry.removed_ml
-        return 2 * kept / (volume_ml + kept + entry.added_ml)
-    return None
-
-
-def _entries(correction: Correction, organ: str) -> Iterator[OrganLedger]:
-    for entry in correction.organs:
-        if entry.organ == organ and entry.state is OrganState.EDITED and not entry.only_overpainted:
-            yield entry
+    kept = volume_ml - word.entry.removed_ml
+    return 2 * kept / (volume_ml + kept + word.entry.added_ml)
 
 
 def _coverage(found: list[tuple[bool, float]], bounds: int) -> Coverage:

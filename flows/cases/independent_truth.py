@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from models.corrections.scopes import Mask
 from models.errors import Refused
+from models.masks import BoxedMask
 from services.dicom.ct.loaded import CTSeries
 from services.dicom.results.organ_seg import KIND as ORGAN_SEG
 from services.dicom.seg.files import members_of
@@ -116,8 +116,8 @@ def _require_other_voxels(seg: SegObject, ours: SegObject, result: Result) -> No
                 )
 
 
-def _same_slices(mask: Mask, ours: Mask) -> tuple[int, int]:
+def _same_slices(mask: BoxedMask, ours: BoxedMask) -> tuple[int, int]:
     """Return on how many slices a mask is drawn, and on how many of them exactly as ours."""
-    drawn = mask.any(axis=(1, 2))
-    same = ~(mask[drawn] ^ ours[drawn]).any(axis=(1, 2))
+    drawn = mask.by_slice() > 0
+    same = drawn & (mask.changed_by_slice(ours) == 0)
     return int(np.count_nonzero(drawn)), int(np.count_nonzero(same))

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
-import numpy as np
-
 from flows.cases.independent_truth import require_independent
 from flows.progress import Progress, silent
 from flows.serving.serve import current
 from models.body import body_mask
 from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
-from models.corrections.scopes import Mask
 from models.errors import ReadFailed, Refused
+from models.masks import BoxedMask
 from models.organs import KEYS
 from models.resampling import to_model_grid
 from models.uids import SeriesUid, StudyUid
@@ -114,7 +112,6 @@ def add_case(
     if missing and purpose is Purpose.GATE:
         detail = f"a gate case needs truth of every organ; there is none of {', '.join(missing)}"
         raise Refused("truth-incomplete", detail, {"missing": missing})
-    drawn = np.full(ct.volume.geometry.shape, Provenance.READER, dtype=np.uint8)
     volume = to_model_grid(ct.volume, contract.spacing_mm, contract.antialias)
     body_mask(volume.hu)  # no release could answer it: gate and calibration would end there, every time
     content = CaseContent(
@@ -122,7 +119,7 @@ def add_case(
         ct=ct.volume.geometry,
         sent={},
         # What the release that serves does not know yet, a candidate with a new organ is measured by.
-        labels={o: HybridLabel(masks[o], drawn) for o in KEYS if o in masks},
+        labels={o: HybridLabel(masks[o], Provenance.READER) for o in KEYS if o in masks},
     )
     progress("keeping the case")
     where = site_of(ct) if site is None else site
@@ -131,7 +128,7 @@ def add_case(
     )
 
 
-def _written_truth(path: Path, ct: CTSeries) -> dict[str, Mask]:
+def _written_truth(path: Path, ct: CTSeries) -> dict[str, BoxedMask]:
     """Return the mask of each organ in a ``truth.npz``, on the CT grid."""
     try:
         masks, grid = read_truth(path)
@@ -146,9 +143,9 @@ def _written_truth(path: Path, ct: CTSeries) -> dict[str, Mask]:
     return masks
 
 
-def _drawn_in_seg(seg: SegObject, origin: str) -> dict[str, Mask]:
+def _drawn_in_seg(seg: SegObject, origin: str) -> dict[str, BoxedMask]:
     """Return the mask of each organ that a SEG names, on the CT grid."""
-    masks: dict[str, Mask] = {}
+    masks: dict[str, BoxedMask] = {}
     for segment in seg.segments:
         organ = _organ_of(segment)
         if organ is None:
@@ -164,7 +161,7 @@ def _drawn_in_seg(seg: SegObject, origin: str) -> dict[str, Mask]:
     return masks
 
 
-def _require_sides(seg: SegObject, masks: Mapping[str, Mask], ct: CTSeries) -> None:
+def _require_sides(seg: SegObject, masks: Mapping[str, BoxedMask], ct: CTSeries) -> None:
     """Refuse a kidney that lies on the other's side, of the other or of the body."""
     whose = {id(mask): organ for organ, mask in masks.items()}
     claims: list[Claim] = [whose.get(id(segment.mask)) for segment in seg.segments]

@@ -113,7 +113,7 @@ class Fate:
 
 
 def fates(uid: str, services: Services, settings: TuningSettings, progress: Progress = silent) -> list[Fate]:
-    """Return what became of a correction, or of all of a study, in order of arrival.
+    """Return what became of a correction, or of all of a study, in the order of record.
 
     Parameters
     ----------

@@ -9,16 +9,17 @@ from pathlib import Path
 
 from flows.arrivals.archived_study import is_archived
 from flows.arrivals.one_run import one_run
-from flows.corrections.keep import Understood, keep, standing
+from flows.corrections.keep import Understood, keep, put_on_record, standing
 from flows.corrections.outcome import note_outcome, note_refused_save
 from flows.corrections.report import Ingested, NotTaken, document_of, question_of, refusal
 from flows.corrections.returned_seg import Finder, Memory, Placed, finder
 from flows.retries import STILL_ARRIVING
 from models.corrections.ledger import ledger
-from models.corrections.scopes import Mask, Scope
+from models.corrections.scopes import Scope
 from models.errors import Refused
+from models.masks import BoxedMask
 from models.uids import SopUid, is_uid
-from services.cases.disagreements import ReadersDisagree, takes_back
+from services.cases.disagreements import UNCHANGED, ReadersDisagree, takes_back
 from services.cases.store import CaseStore
 from services.dicom.ct.headers import instance_number_of
 from services.dicom.returned.answers import Answers, WrongAnswer
@@ -29,7 +30,7 @@ from services.dicom.seg.saving import Saving, content_digest, saving_of
 from services.pictures.changes import most_changed_slice, picture_of_changes
 from services.records.entries.corrections import Answer, Correction
 from services.records.entries.results import Result
-from services.records.port import Corrections
+from services.records.port import Corrections, Records
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
@@ -106,8 +107,9 @@ def ingest(
 ) -> Ingested | NotTaken:
     """Tell what a SEG that came in is, and keep what a reader meant by it.
 
-    What is saved as it was sent is on record only after a correction: then it takes that back. A SEG that
-    came to the archive bears what is said of it from then on (`flows.corrections.outcome`), a refusal too.
+    What is saved as it was sent takes back what its reader said before. Which of two saves came later, their
+    arrival says, and no clock (`flows.arrivals.saves`). A SEG that came to the archive bears what is said of
+    it from then on (`flows.corrections.outcome`), a refusal too.
 
     Parameters
     ----------
@@ -187,7 +189,7 @@ class _Compared:
     before: Correction | None
     said: Said
     answer: ReturnedSeg
-    regions: Mapping[str, Mask]
+    regions: Mapping[str, BoxedMask]
 
 
 def _ingested(
@@ -229,7 +231,7 @@ def _compared(
     theirs = read_seg(seg, placed.ct)
     content = content_digest(theirs)
     before = None if memory is None else _latest(theirs.sop_instance_uid, content, memory.records)
-    ours, result = found.corrected(theirs, placed, before.sent_uid if before else None, saving.saved_at)
+    ours, result = found.corrected(theirs, placed, before.sent_uid if before else None)
     told = _with_what_is_on_record(said, before, ours)
     regions = found.regions(told.scope or Scope.ORGAN, result, placed)
     as_ours, grid = _as_ours(theirs, ours, memory), placed.ct.volume.geometry
@@ -245,16 +247,25 @@ def _compared(
 
 
 def _unchanged(understood: Understood, memory: Memory | None) -> Ingested:
-    """Tell that nothing was changed; put it on record where it takes back what a reader said before."""
+    """Put on record that nothing was changed: what came before it is taken back, be it read yet or not."""
     correction = understood.correction
-    if memory is None or memory.records.find_result(correction.sop_instance_uid) is not None:
+    if memory is None or _took_nothing_back(correction.sop_instance_uid, memory.records):
         return document_of(correction, NOTHING_CHANGED)
     returned = tuple(one for one in correction.organs if one.organ in understood.answer.returned)
     correction = replace(correction, organs=returned)
+    correction = put_on_record(correction, memory)
     if not takes_back(correction, memory.records.corrections(series_uid=correction.series_uid)):
         return document_of(understood.correction, NOTHING_CHANGED)
-    correction = memory.records.record_correction(correction)
     return document_of(correction, TAKEN_BACK, standing(correction, memory))
+
+
+def _took_nothing_back(sop_instance_uid: SopUid, known: Records) -> bool:
+    """Tell whether it is ours itself, or was read by an earlier version, which recorded only what did."""
+    if known.find_result(sop_instance_uid) is not None:
+        return True
+    arrival = known.arrival(sop_instance_uid)
+    read = arrival is not None and arrival.code == UNCHANGED
+    return read and not known.corrections(sop_instance_uid=sop_instance_uid)
 
 
 def _reader(saving: Saving, said: Said, before: Correction | None) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-import numpy as np
-
+from flows.arrivals.saves import note_saves
 from flows.corrections.returned_seg import Memory
 from models.corrections.ledger import HybridLabel, OrganState, Provenance, hybrid_labels, origin_of
-from models.corrections.scopes import Mask, Scope
+from models.corrections.scopes import Scope
 from models.errors import Refused
+from models.masks import BoxedMask
 from models.metrics.dsc import dsc
 from models.organs import organ
 from models.resampling import to_model_grid
@@ -55,7 +55,7 @@ class Understood:
     answer: ReturnedSeg
     ct: CTSeries
     scope: Scope
-    regions: Mapping[str, Mask]
+    regions: Mapping[str, BoxedMask]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Disagreement:
     organ
         Key in the catalogue.
     corrections
-        By name, in order of arrival.
+        By name, as they came.
     dsc
         The lowest Dice coefficient between two of them, 0..1; None if it was not measured.
     """
@@ -106,11 +106,29 @@ def keep(understood: Understood, memory: Memory) -> tuple[Correction, str | None
     why
         Why its case is not in the tuning set; None if it is.
     """
-    correction = memory.records.record_correction(understood.correction)
+    correction = put_on_record(understood.correction, memory)
     why = _keep_case(correction, understood, memory)
     if why is None:
         compare_readers(correction.series_uid, memory)
     return correction, why
+
+
+def put_on_record(correction: Correction, memory: Memory) -> Correction:
+    """Record a correction, behind all that came to the archive before it, be it read yet or not.
+
+    Raises
+    ------
+    PacsFailed
+        If what it is not on record yet, and the archive does not say what came before it.
+    StorageFailed
+        If it cannot be recorded.
+    """
+    known = memory.records.corrections(sop_instance_uid=correction.sop_instance_uid)
+    if memory.archive is not None and all(one.content != correction.content for one in known):
+        study = memory.archive.study(correction.study_uid)
+        if study is not None:
+            note_saves(study, memory.archive, memory.records)
+    return memory.records.record_correction(correction)
 
 
 def _keep_case(correction: Correction, understood: Understood, memory: Memory) -> str | None:
@@ -187,7 +205,7 @@ def compare_readers(series_uid: SeriesUid, memory: Memory) -> None:
 
 def _dsc_of_truths(one: HybridLabel, two: HybridLabel) -> float | None:
     both = (one.provenance != Provenance.MODEL) & (two.provenance != Provenance.MODEL)
-    return dsc(np.asarray(one.inside & both), np.asarray(two.inside & both))
+    return dsc(one.inside.dense() & both, two.inside.dense() & both)
 
 
 def _record_agreement(agreement: Agreement, memory: Memory) -> None:

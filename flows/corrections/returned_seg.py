@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
-from models.corrections.scopes import Mask, Scope
+from models.corrections.scopes import Scope
 from models.errors import PacsFailed, Refused
+from models.masks import BoxedMask
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.cases.disagreements import ReadersDisagree
 from services.cases.store import CaseStore
@@ -26,6 +26,7 @@ from services.dicom.seg.files import cited_series, find_seg, members_of
 from services.dicom.seg.reader import SegObject, read_seg
 from services.pacs.port import Archive
 from services.records.entries.results import Result
+from services.records.events.results import ResultRecorded
 from services.records.port import Records
 from services.work_folder import work_folder
 
@@ -161,7 +162,7 @@ class Finder:
         return Placed(ct, folder, None if sent is None else read_seg(sent, ct))
 
     def corrected(
-        self, theirs: SegObject, placed: Placed, known: SopUid | None = None, saved_at: str | None = None
+        self, theirs: SegObject, placed: Placed, known: SopUid | None = None
     ) -> tuple[SegObject, Result | None]:
         """Return the SEG of ours that a SEG was made from, and the result it belongs to.
 
@@ -171,8 +172,6 @@ class Finder:
             The SEG that came back, and where it belongs.
         known
             SOP Instance UID of what it was made from, where that is on record.
-        saved_at
-            When it was saved, ISO 8601: between results that are the same, one written later is not it.
 
         Raises
         ------
@@ -191,7 +190,7 @@ class Finder:
                 detail = "the archive no longer holds what it was made from; name it with --sent"
                 raise Refused("sent-not-archived", detail, {"on_record": 1, "archived": 0})
             return read_seg(path, ct), self._on_record(known)
-        results = [ours] if ours else self._results(ct.series_uid, saved_at)
+        results = [ours] if ours else self._results(ct.series_uid, theirs.sop_instance_uid)
         there: list[tuple[SegObject, Result]] = []
         for result in results:
             path = self._member(result.objects[ORGAN_SEG], placed.folder)
@@ -207,7 +206,7 @@ class Finder:
         candidates = [seg for seg, _ in there]
         return there[which_was_corrected(theirs, candidates, ct.volume.geometry)]
 
-    def regions(self, scope: Scope, result: Result | None, placed: Placed) -> Mapping[str, Mask]:
+    def regions(self, scope: Scope, result: Result | None, placed: Placed) -> Mapping[str, BoxedMask]:
         """Return the review regions that a reader was shown, by organ; none unless the scope asks for them.
 
         Raises
@@ -237,17 +236,28 @@ class Finder:
         result = self.memory.records.find_result(sop_instance_uid) if self.memory else None
         return result if result and ORGAN_SEG in result.objects else None
 
-    def _results(self, series_uid: SeriesUid, saved_at: str | None) -> list[Result]:
+    def _results(self, series_uid: SeriesUid, save: SopUid) -> list[Result]:
         """Return the results of a series that a SEG may be made from, the likeliest of equal ones last.
 
-        That is the one written last before the save. Clocks differ: a later one is still compared.
+        That is the one put on record last before the archive told of the save; of a save of which it did not
+        tell yet, the last one. All are compared, since the archive may tell late.
         """
         if self.memory is None:
             raise Refused("no-result", "no release has served from this home: name the SEG that was sent")
         found = [one for one in self.memory.records.results_of_series(series_uid) if ORGAN_SEG in one.objects]
         if not found:
             raise Refused("no-result", f"no result of series {series_uid} is on record")
-        return sorted(found, key=lambda one: not _written_after(one, saved_at))  # stable: in order of writing
+        study_uid = found[0].study_uid
+        told = self.memory.records.place_of_save(study_uid, save)
+        recorded: dict[str, int] = {}
+        for event in self.memory.records.all(ResultRecorded, study_uid=study_uid):
+            recorded.setdefault(event.said.result, event.number)
+
+        def likelier(one: Result) -> tuple[bool, int]:
+            number = recorded.get(one.key, 0)
+            return told is None or number < told, number
+
+        return sorted(found, key=likelier)
 
     def _member(self, sop_instance_uid: SopUid, folder: Path) -> Path | None:
         """Return the file of an object of the study; None if neither the folder nor the archive holds it."""
@@ -266,11 +276,3 @@ class Finder:
         if self.memory is None or self.memory.archive is None:
             raise PacsFailed("no archive is known, and not everything is named: use --study and --sent")
         return self.memory.archive
-
-
-def _written_after(result: Result, saved_at: str | None) -> bool:
-    """Tell whether a result was written after a save; a viewer that names no offset keeps the site's time."""
-    if saved_at is None:
-        return False
-    saved = datetime.fromisoformat(saved_at)
-    return result.written_at > (saved if saved.tzinfo else saved.replace(tzinfo=result.written_at.tzinfo))

@@ -19,6 +19,7 @@ from services.cases.disagreements import (
     teaching_words,
     valid_words,
 )
+from services.dicom.seg.viewer_clocks import with_zone
 from services.records.entries.arrivals import ArrivalState
 from services.records.entries.corrections import Correction, OpenQuestion
 from services.records.events.corrections import KeptOutOfTuning
@@ -178,16 +179,16 @@ def sums(records: Records, policy: ReadersDisagree) -> Sums:
 def hours_to_save(correction: Correction, records: Records) -> float | None:
     """Return the hours from our result's writing to the reader's save, None where they are not known.
 
-    A viewer that names no offset from UTC is taken to keep the site's time, as the result does.
+    What cannot be, a save before the result or after it was put on record, is not known either: the viewer's
+    clock was wrong, or in another zone. Hours are shown, and decide nothing.
     """
     result = records.find_result(correction.sent_uid)
-    if result is None or correction.saved_at is None:
+    if result is None or correction.saved_at is None or correction.recorded_at is None:
         return None
-    saved = datetime.fromisoformat(correction.saved_at)
-    if saved.tzinfo is None:
-        saved = saved.replace(tzinfo=result.written_at.tzinfo)
-    hours = (saved - result.written_at).total_seconds() / 3600
-    return round(hours, 2) if hours >= 0 else None
+    saved = with_zone(datetime.fromisoformat(correction.saved_at), correction.viewer)
+    if saved is None or not result.written_at <= saved <= correction.recorded_at:
+        return None
+    return round((saved - result.written_at).total_seconds() / 3600, 2)
 
 
 def edited_by_reader(correction: Correction) -> list[OrganLedger]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flows.gate.views import Views
 from models.gate.document import GateDocument
 from models.gate.paired import MeanDifference
 from models.gate.report import Decision, GateReason, OrganGate
 from models.gate.serving_cost import ServingCost
+from models.masks import BoxedMask
 from models.organs import organ
 from models.release import Release
 from models.resampling import resample
@@ -294,7 +294,7 @@ def _masks(
     content: CaseContent,
     segmenter: Segmenter,
     views: Views,
-) -> dict[str, NDArray[np.bool_]]:
+) -> dict[str, BoxedMask]:
     """Return what a release found of those organs that it has in a case, by organ on the model grid."""
     keys = [key for key in keys if key in release.contract.organs]
     seen = {key: mask for key in keys if (mask := views.mask(key, case, release.number)) is not None}
@@ -302,23 +302,27 @@ def _masks(
         return seen
     hu = content.volume.hu.astype(np.int16, copy=False)
     answer, contract = segmenter.segment(hu, release.number), release.contract
-    return {key: answer.probability[contract.organs.index(key)] >= contract.thresholds[key] for key in keys}
+    return {
+        key: BoxedMask.of(answer.probability[contract.organs.index(key)] >= contract.thresholds[key])
+        for key in keys
+    }
 
 
 def _pictures(
-    key: str, content: CaseContent, answers: Mapping[int, Mapping[str, NDArray[np.bool_]]]
+    key: str, content: CaseContent, answers: Mapping[int, Mapping[str, BoxedMask]]
 ) -> Iterator[tuple[bytes, str]]:
     """Yield each release's outline on the slice where the candidate, the last, is farthest from the truth.
 
     Where nobody drew the organ, on the slice with most of it; a release that lacks it has no outline.
     """
     *_, candidate = answers.values()
-    truth, apart = {}, candidate[key]
+    found = candidate[key]
+    truth, apart = {}, found.by_slice()
     if key in content.labels:
-        drawn = resample(content.labels[key].inside, content.ct, content.volume.geometry, outside=0.0)
-        truth = {key: drawn >= 0.5}
-        apart = apart ^ truth[key]
-    k = int(apart.sum(axis=(1, 2)).argmax())
+        drawn = resample(content.labels[key].inside.dense(), content.ct, content.volume.geometry, outside=0.0)
+        truth = {key: BoxedMask.of(drawn >= 0.5)}
+        apart = found.changed_by_slice(truth[key])
+    k = int(apart.argmax())
     for number, masks in answers.items():
         if key in masks:
             picture = slices.axial(content.volume, k, {key: masks[key]}, truth=truth)

@@ -26,6 +26,7 @@ from models.gate.evidence import OrganEvidence
 from models.gate.rescan import RESCANS, scan_again
 from models.gate.scores import OrganScore, pair, score_organs
 from models.inference.segmentation import Segmentation
+from models.masks import BoxedMask
 from models.proof.canary import answer_faults
 from models.release import Release, sha256_hex
 from models.resampling import model_grid
@@ -170,7 +171,7 @@ def _keep(
 def _masks(release: Release, answer: Segmentation) -> Masks:
     contract = release.contract
     return {
-        organ: probability >= contract.thresholds[organ]
+        organ: BoxedMask.of(probability >= contract.thresholds[organ])
         for organ, probability in zip(contract.organs, answer.probability, strict=True)
     }
 

@@ -5,29 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.gate.scores import OrganScore
+from models.masks import BoxedMask
 from services.releases.gate_reports import PICTURED
 
-Masks = Mapping[str, NDArray[np.bool_]]
-"""By organ, axes (k, j, i) on the model grid."""
+Masks = Mapping[str, BoxedMask]
+"""By organ, on the model grid."""
 
 
 @dataclass
 class Views:
-    """Masks of the worst cases so far, a bit for a voxel.
+    """Masks of the worst cases so far.
 
     Parameters
     ----------
     by_case
-        By organ, case and release number: the mask's shape and its packed bits.
+        By organ, case and release number.
     """
 
-    by_case: dict[tuple[str, str, int], tuple[tuple[int, ...], NDArray[np.uint8]]] = field(
-        default_factory=dict
-    )
+    by_case: dict[tuple[str, str, int], BoxedMask] = field(default_factory=dict)
     _worst: dict[str, list[tuple[float, str]]] = field(default_factory=dict)
 
     def offer(
@@ -59,15 +55,11 @@ class Views:
             for number, found in masks.items():
                 if organ not in found:
                     continue
-                self.by_case[organ, case, number] = (found[organ].shape, np.packbits(found[organ]))
+                self.by_case[organ, case, number] = found[organ]
             for _, other in worst[PICTURED:]:
                 for number in masks:
                     self.by_case.pop((organ, other, number), None)
 
-    def mask(self, organ: str, case: str, release: int) -> NDArray[np.bool_] | None:
+    def mask(self, organ: str, case: str, release: int) -> BoxedMask | None:
         """Return what a release found, None if it was not kept."""
-        kept = self.by_case.get((organ, case, release))
-        if kept is None:
-            return None
-        shape, bits = kept
-        return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
+        return self.by_case.get((organ, case, release))

@@ -203,7 +203,7 @@ def _shown(store: CaseStore, cases: Sequence[LabelledCase]) -> set[str]:
         shown |= {
             organ
             for organ in one.organs
-            if organ in labels and bool((labels[organ].inside & (labels[organ].weight > 0)).any())
+            if organ in labels and bool(labels[organ].weight[labels[organ].inside.dense()].any())
         }
     return shown
 

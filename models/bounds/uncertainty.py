@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import entr
 
-from models.resampling import Box, bounding_box
+from models.masks import Box, bounding_box
 
 NEAR_VOXELS = 2
 """Near an organ is inside it or this many voxels outside."""

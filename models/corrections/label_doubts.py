@@ -56,7 +56,8 @@ def label_doubt(
     outside
         Axes (k, j, i), bool: what of the CT lies outside the body; None if it was not looked at.
     """
-    inside = label.inside & (label.weight > 0)
+    weighs = label.weight > 0
+    inside = label.inside.dense() & weighs
     voxels = int(np.count_nonzero(inside))
     if not voxels:
         return None
@@ -68,7 +69,7 @@ def label_doubt(
     if plausible is None:
         return None
     volume, (least, most) = voxels * ct.voxel_ml, plausible
-    whole = bool((label.weight > 0).all()) and not _touches_edge(inside)
+    whole = bool(weighs.all()) and not _touches_edge(inside)
     if volume > TOO_LARGE * most or (whole and volume < TOO_SMALL * least):
         return LabelDoubt("absurd-volume", f"{volume:.1f} ml, where {least:g} to {most:g} ml are plausible")
     return None

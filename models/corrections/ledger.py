@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.corrections.scopes import Mask, Scope, truth_region
+from models.corrections.scopes import Scope, truth_region
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from models.surfaces import nearest_mm, surface_voxels
 
 INDEPENDENT = "independent"
@@ -91,13 +92,42 @@ class HybridLabel:
     Parameters
     ----------
     inside
-        Whether a voxel belongs to the organ.
-    provenance
-        `Provenance` of each voxel, axes (k, j, i), uint8.
+        Which voxels belong to the organ.
+    ground
+        Whose word a voxel is that `others` do not name.
+    others
+        Voxels of another's word than `ground`, by whose; no voxel is of two.
     """
 
-    inside: Mask
-    provenance: NDArray[np.uint8]
+    inside: BoxedMask
+    ground: Provenance
+    others: Mapping[Provenance, BoxedMask] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, inside: NDArray[np.bool_], provenance: NDArray[np.uint8]) -> HybridLabel:
+        """Return the label that arrays are: inside, and the `Provenance` of each voxel, axes (k, j, i).
+
+        Raises
+        ------
+        ValueError
+            If a voxel is nobody's word.
+        """
+        voxels = {kind: int(np.count_nonzero(provenance == kind)) for kind in Provenance}
+        if sum(voxels.values()) != provenance.size:
+            raise ValueError("a voxel of a label is nobody's word")
+        ground = max(voxels, key=voxels.__getitem__)
+        others = {
+            kind: BoxedMask.of(provenance == kind) for kind in Provenance if voxels[kind] and kind != ground
+        }
+        return cls(BoxedMask.of(inside), ground, others)
+
+    @property
+    def provenance(self) -> NDArray[np.uint8]:
+        """`Provenance` of each voxel, axes (k, j, i), uint8."""
+        whose = np.full(self.inside.shape, self.ground, dtype=np.uint8)
+        for kind, mask in self.others.items():
+            whose[mask.box][mask.inside] = kind
+        return whose
 
     @property
     def weight(self) -> NDArray[np.float32]:
@@ -107,8 +137,8 @@ class HybridLabel:
 
 
 def ledger(
-    sent: Mapping[str, Mask],
-    returned: Mapping[str, Mask],
+    sent: Mapping[str, BoxedMask],
+    returned: Mapping[str, BoxedMask],
     geometry: Geometry,
     accepted: AbstractSet[str] = frozenset(),
 ) -> tuple[OrganLedger, ...]:
@@ -138,16 +168,15 @@ def ledger(
     """
     _require_grid(sent, geometry)
     _require_grid(returned, geometry)
-    gained = _gained(sent, returned, geometry.shape)
+    nothing = BoxedMask.empty(geometry.shape)
+    gained = _gained(sent, returned)
     organs = [*sent, *(organ for organ in returned if organ not in sent)]
-    nothing = np.zeros(geometry.shape, dtype=bool)
     entries = []
     for organ in organs:
         before = sent.get(organ, nothing)
         after = returned.get(organ, before)
-        removed = before & ~after
-        added_voxels = int(np.count_nonzero(after & ~before))
-        removed_voxels = int(np.count_nonzero(removed))
+        removed = before - after
+        added_voxels, removed_voxels = (after - before).voxels, removed.voxels
         edited = added_voxels + removed_voxels > 0
         unchanged = OrganState.ACCEPTED if organ in accepted else OrganState.NOT_REVIEWED
         entries.append(
@@ -156,7 +185,7 @@ def ledger(
                 state=OrganState.EDITED if edited else unchanged,
                 added_voxels=added_voxels,
                 removed_voxels=removed_voxels,
-                by_overpaint_voxels=int(np.count_nonzero(removed & gained)),
+                by_overpaint_voxels=_in_any(removed, gained).voxels,
                 added_ml=added_voxels * geometry.voxel_ml,
                 removed_ml=removed_voxels * geometry.voxel_ml,
                 surface_mm=mean_surface_mm(before, after, geometry) if edited else 0.0,
@@ -166,11 +195,11 @@ def ledger(
 
 
 def hybrid_labels(
-    sent: Mapping[str, Mask],
-    returned: Mapping[str, Mask],
+    sent: Mapping[str, BoxedMask],
+    returned: Mapping[str, BoxedMask],
     entries: tuple[OrganLedger, ...],
     scope: Scope = Scope.ORGAN,
-    regions: Mapping[str, Mask] | None = None,
+    regions: Mapping[str, BoxedMask] | None = None,
 ) -> dict[str, HybridLabel]:
     """Lay the reader's organs over our result.
 
@@ -195,23 +224,23 @@ def hybrid_labels(
     labels
         One label per entry, by organ key.
     """
-    shape = next(iter({**returned, **sent}.values())).shape
-    gained = _gained(sent, returned, shape)
-    nothing = np.zeros(shape, dtype=bool)
+    gained = _gained(sent, returned)
     labels = {}
     for entry in entries:
-        before = sent.get(entry.organ, nothing)
-        after = returned.get(entry.organ, before)
+        after = returned[entry.organ] if entry.organ in returned else sent[entry.organ]
+        before = sent[entry.organ] if entry.organ in sent else BoxedMask.empty(after.shape)
         whole = {OrganState.EDITED: Provenance.READER, OrganState.ACCEPTED: Provenance.ACCEPTED}
         ground = Provenance.MODEL if entry.only_overpainted else whole.get(entry.state, Provenance.MODEL)
-        overpainted = before & ~after & gained
-        provenance = np.full(shape, ground, dtype=np.uint8)
+        overpainted = _in_any(before - after, gained)
+        others = {Provenance.OVERPAINT: overpainted}
         if ground is Provenance.READER and scope is not Scope.ORGAN:
             edited = before ^ after
             of_organ = (regions or {}).get(entry.organ)
-            provenance[~truth_region(scope, edited, edited & ~overpainted, of_organ)] = Provenance.MODEL
-        provenance[overpainted] = Provenance.OVERPAINT
-        labels[entry.organ] = HybridLabel(after, provenance)
+            ground = Provenance.MODEL
+            others[Provenance.READER] = (
+                truth_region(scope, edited, edited - overpainted, of_organ) - overpainted
+            )
+        labels[entry.organ] = HybridLabel(after, ground, others)
     return labels
 
 
@@ -228,7 +257,7 @@ def origin_of(state: OrganState, release: int) -> str | None:
     return None if state is OrganState.NOT_REVIEWED else f"{state}-from-{release}"
 
 
-def mean_surface_mm(first: Mask, second: Mask, geometry: Geometry) -> float | None:
+def mean_surface_mm(first: BoxedMask, second: BoxedMask, geometry: Geometry) -> float | None:
     """Return the mean distance between the surfaces of two masks in millimetres.
 
     A surface is the centres of the voxels with a face neighbour outside the mask or the volume.
@@ -257,15 +286,20 @@ def mean_surface_mm(first: Mask, second: Mask, geometry: Geometry) -> float | No
     return float((nearest_mm(one, two).sum() + nearest_mm(two, one).sum()) / (len(one) + len(two)))
 
 
-def _gained(sent: Mapping[str, Mask], returned: Mapping[str, Mask], shape: tuple[int, ...]) -> Mask:
-    """Return the voxels any organ gained; where one organ lost a voxel, another must have gained it."""
-    gained = np.zeros(shape, dtype=bool)
-    for organ, after in returned.items():
-        gained |= after & ~sent[organ] if organ in sent else after
-    return gained
+def _gained(sent: Mapping[str, BoxedMask], returned: Mapping[str, BoxedMask]) -> list[BoxedMask]:
+    """Return the voxels each organ gained; where one organ lost a voxel, another must have gained it."""
+    return [after - sent[organ] if organ in sent else after for organ, after in returned.items()]
 
 
-def _require_grid(masks: Mapping[str, Mask], geometry: Geometry) -> None:
+def _in_any(mask: BoxedMask, others: Iterable[BoxedMask]) -> BoxedMask:
+    """Return the voxels of a mask that any of the others draws too."""
+    found = BoxedMask.empty(mask.shape)
+    for other in others:
+        found |= mask & other
+    return found
+
+
+def _require_grid(masks: Mapping[str, BoxedMask], geometry: Geometry) -> None:
     for organ, mask in masks.items():
-        if mask.shape != geometry.shape or mask.dtype != np.bool_:
-            raise ValueError(f"mask of {organ}: {mask.dtype} {mask.shape} is not bool {geometry.shape}")
+        if mask.shape != geometry.shape:
+            raise ValueError(f"mask of {organ}: {mask.shape} is not {geometry.shape}")

@@ -8,10 +8,8 @@ from __future__ import annotations
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
-Mask = NDArray[np.bool_]
-"""Axes (k, j, i) on the CT grid, bool."""
+from models.masks import BoxedMask
 
 
 class Scope(StrEnum):
@@ -22,7 +20,9 @@ class Scope(StrEnum):
     REGIONS = "regions"
 
 
-def truth_region(scope: Scope, edited: Mask, touched: Mask, regions: Mask | None = None) -> Mask:
+def truth_region(
+    scope: Scope, edited: BoxedMask, touched: BoxedMask, regions: BoxedMask | None = None
+) -> BoxedMask:
     """Return where the label of an edited organ is truth.
 
     Parameters
@@ -41,22 +41,16 @@ def truth_region(scope: Scope, edited: Mask, touched: Mask, regions: Mask | None
     Returns
     -------
     region
-        Bool, a superset of `edited`: everything for `ORGAN`; the slices with a touched voxel for
-        `SLICES`; the regions for `REGIONS`.
+        A superset of `edited`: everything for `ORGAN`; the slices with a touched voxel for `SLICES`; the
+        regions for `REGIONS`.
 
     Raises
     ------
     ValueError
         If the masks are not on one grid.
     """
-    for mask in (touched, *([] if regions is None else [regions])):
-        if mask.shape != edited.shape:
-            raise ValueError(f"{mask.shape} is not {edited.shape}")
-    if scope is Scope.ORGAN:
-        return np.ones_like(edited)
-    region = edited.copy()
     if scope is Scope.SLICES:
-        region[touched.any(axis=(1, 2))] = True
-    elif regions is not None:
-        region |= regions
-    return region
+        return edited | BoxedMask.of_slices(touched.by_slice() > 0, edited.shape)
+    if scope is Scope.REGIONS:
+        return edited if regions is None else edited | regions
+    return BoxedMask.of_slices(np.ones(edited.shape[0], dtype=bool), edited.shape)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.body import filled_body
 from models.bounds.claims import calibration_in, domain_of
@@ -17,11 +16,11 @@ from models.gate.paired import PairedScore
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.judgement.assess import organ_result
+from models.masks import BoxedMask
 from models.metrics.dsc import dsc, outcome
 from models.metrics.surface import surface_agreement
 from models.organs import organ as catalogue_entry
 from models.release import Release, sha256_hex
-from models.resampling import bounding_box
 from models.volume import Volume
 
 
@@ -30,7 +29,7 @@ def score_organs(
     release: Release,
     model: Volume,
     ct: Geometry,
-    truth: Mapping[str, NDArray[np.bool_]],
+    truth: Mapping[str, BoxedMask],
     profile: str,
 ) -> dict[str, OrganScore]:
     """Score an answer against the truth.
@@ -46,8 +45,8 @@ def score_organs(
     ct
         The grid of the truth.
     truth
-        Mask of each organ on the CT grid, axes (k, j, i). Of an organ of the contract without one there
-        is only what was answered.
+        Mask of each organ on the CT grid. Of an organ of the contract without one there is only what was
+        answered.
     profile
         Serving profile it answered in.
 
@@ -72,17 +71,16 @@ def score_organs(
     scores = {}
     for channel, (probability, organ) in enumerate(zip(answer.probability, organs, strict=True)):
         mask = found[organ].mask
-        digest = sha256_hex(np.ascontiguousarray(probability).tobytes() + np.packbits(mask).tobytes())
+        digest = sha256_hex(np.ascontiguousarray(probability).tobytes() + b"".join(mask.packed()))
         if organ not in truth:
             scores[organ] = OrganScore(digest, dsc=None, outcome=None, overlaps=shared[organ])
             continue
-        surface = surface_agreement(
-            mask, truth[organ], ct.spacing_mm, catalogue_entry(organ).nsd_tolerance_mm
-        )
+        ours, theirs = mask.dense(), truth[organ].dense()
+        surface = surface_agreement(ours, theirs, ct.spacing_mm, catalogue_entry(organ).nsd_tolerance_mm)
         scores[organ] = OrganScore(
             digest=digest,
-            dsc=dsc(mask, truth[organ]),
-            outcome=outcome(predicted=bool(mask.any()), true=bool(truth[organ].any())),
+            dsc=dsc(ours, theirs),
+            outcome=outcome(predicted=mask.any(), true=truth[organ].any()),
             nsd=surface.nsd if surface else None,
             hd95_mm=surface.hd95_mm if surface else None,
             expected_dsc=_expected(answer, channel, release, claimed),
@@ -120,21 +118,13 @@ def _expected(
     return None if signs is None else expected_dsc(signs, claimed[organ].expectation)
 
 
-def _overlaps(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, dict[str, int]]:
+def _overlaps(masks: Mapping[str, BoxedMask]) -> dict[str, dict[str, int]]:
     """Count the voxels every two masks share."""
-    boxes = {organ: bounding_box(mask) for organ, mask in masks.items()}
     shared: dict[str, dict[str, int]] = {organ: {} for organ in masks}
     for one, other in combinations(masks, 2):
-        box, beside = boxes[one], boxes[other]
-        if box is None or beside is None:
-            continue
-        both = tuple(
-            slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, beside, strict=True)
-        )
-        if all(side.start < side.stop for side in both):
-            count = int(np.count_nonzero(masks[one][both] & masks[other][both]))
-            if count:
-                shared[one][other] = shared[other][one] = count
+        count = (masks[one] & masks[other]).voxels
+        if count:
+            shared[one][other] = shared[other][one] = count
     return shared
 
 

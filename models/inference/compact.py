@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.resampling import Box, bounding_box
+from models.masks import Box, bounding_box
 
 FLOOR_PROBABILITY = 0.01
 """At or below this, and away from the organ's surface, a probability is served as 0. What judges uncertainty

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.contract import ModelContract
-from models.resampling import bounding_box
+from models.masks import bounding_box
 
 BUDGET_BYTES = 32 * 2**20
 """Most that the features of one study take; voxels per window follow from it."""

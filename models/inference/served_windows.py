@@ -13,7 +13,7 @@ from models.contract import ModelContract
 from models.inference.compact import FLOOR_PROBABILITY, keep_side, rounded
 from models.inference.segmentation import Segmentation
 from models.inference.windows import Maps, Predict, Slab, blend_windows
-from models.resampling import Box, bounding_box
+from models.masks import Box, bounding_box
 
 HALF_NORMAL = np.float32(2.0**-14)
 """The least float16 with all its digits. Below it numpy takes thirty times as long to round a value."""

@@ -21,7 +21,8 @@ from models.errors import InvalidRelease
 from models.inference.compact import keep_side, round_served
 from models.inference.sampled_features import FeatureSampler
 from models.inference.segmentation import Segmentation
-from models.resampling import AIR_HU, Box, bounding_box
+from models.masks import Box, bounding_box
+from models.resampling import AIR_HU
 
 BODY_MARGIN_MM = 10.0
 """Kept round the body's box, so that skin is never the edge of what is evaluated."""

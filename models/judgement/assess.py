@@ -29,6 +29,7 @@ from models.judgement.importance import importance_ml
 from models.judgement.reasons import NO_BOUND, Reason
 from models.judgement.review_regions import organ_regions, rank_regions
 from models.judgement.shape_and_side import Shape, broken_rules, measure
+from models.masks import BoxedMask
 from models.organs import KEYS, ORGANS
 from models.release import Release
 from models.resampling import patch_on_ct
@@ -42,7 +43,7 @@ class OrganResult:
     Parameters
     ----------
     mask
-        Axes (k, j, i) on the CT grid, bool.
+        On the CT grid.
     shape
         What the quality rules need; None when nothing was found.
     band_ml
@@ -50,7 +51,7 @@ class OrganResult:
         millilitres; None without a band.
     """
 
-    mask: NDArray[np.bool_]
+    mask: BoxedMask
     shape: Shape | None
     band_ml: float | None
 
@@ -100,15 +101,13 @@ def organ_result(
     """
     patch, box = patch_on_ct(probability, model, ct)
     inside = patch >= threshold
-    mask = np.zeros(ct.shape, dtype=bool)
-    mask[box] = inside
     band = None
     if band_probability is not None:  # slice by slice: a patch may be as large as the CT
         beside = (slice_ >= band_probability for slice_ in patch)
         voxels = sum(np.count_nonzero(near & ~own) for near, own in zip(beside, inside, strict=True))
         band = voxels * ct.voxel_ml
     del patch  # what is measured takes as much again
-    return OrganResult(mask, measure(inside, box, ct), band)
+    return OrganResult(BoxedMask.part(inside, box, ct.shape), measure(inside, box, ct), band)
 
 
 def organ_doubt(
@@ -230,7 +229,7 @@ def assess(
             continue
         reasons = [*broken[organ], *beside.get(organ, ())]
         reasons += [Reason.OUT_OF_DOMAIN] * outside + [Reason.RANDOM_AUDIT] * audited
-        reasons += [Reason.DOUBTFUL_SLICES] * bool(results[organ].mask[list(doubted)].any())
+        reasons += [Reason.DOUBTFUL_SLICES] * bool(results[organ].mask.by_slice()[list(doubted)].any())
         findings.append(_finding(organ, results[organ], doubts[organ], reasons, known.get(organ)))
     regions: list[ReviewRegion] = []
     for finding in findings:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.geometry import Geometry
 from models.judgement.reasons import Reason
+from models.masks import BoxedMask
 from models.organs import organ as catalogue_entry
 from models.surfaces import nearest_mm, surface_voxels
 
@@ -71,7 +72,7 @@ def relate(
     """
     found = {organ: mask for organ, mask in masks.items() if mask.any()}
     disputed = disputed_voxels(found)
-    surfaces = {organ: geometry.to_lps(surface_voxels(mask)) for organ, mask in found.items()}
+    surfaces = {organ: geometry.to_lps(surface_voxels(BoxedMask.of(mask))) for organ, mask in found.items()}
     related = {}
     for organ, mask in found.items():
         near, _ = NEIGHBOURS.get(organ, ((), 0.0))

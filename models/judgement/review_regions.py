@@ -17,7 +17,8 @@ from scipy import ndimage
 from models.bounds.uncertainty import voxel_error
 from models.findings import ReviewRegion
 from models.geometry import Geometry
-from models.resampling import Box, bounding_box, patch_on_ct
+from models.masks import Box, BoxedMask, bounding_box
+from models.resampling import patch_on_ct
 
 UNCERTAIN_PROBABILITY = (0.2, 0.8)
 """Between these a voxel is uncertain: its entropy is above 0.5 nats, of at most 0.69."""
@@ -100,19 +101,14 @@ def _on_ct(
 def _review(
     organ: str, rank: int, patch: NDArray[np.bool_], box: Box, expected_ml: float, ct: Geometry
 ) -> ReviewRegion:
-    mask = np.zeros(ct.shape, dtype=bool)
-    mask[box] = patch
-    lines = [np.count_nonzero(patch, axis=tuple(b for b in range(3) if b != axis)) for axis in range(3)]
-    count = int(lines[0].sum())
-    centre = [line @ np.arange(side.start, side.stop) / count for line, side in zip(lines, box, strict=True)]
-    x, y, z = ct.to_lps(centre).tolist()
-    slices = np.flatnonzero(lines[0]) + box[0].start
+    mask = BoxedMask.part(patch, box, ct.shape)
+    x, y, z = ct.to_lps(mask.centre()).tolist()
     return ReviewRegion(
         organ=organ,
         rank=rank,
         mask=mask,
         centre_lps_mm=(x, y, z),
-        slices=(int(slices[0]), int(slices[-1])),
-        volume_ml=count * ct.voxel_ml,
+        slices=(mask.box[0].start, mask.box[0].stop - 1),
+        volume_ml=mask.voxels * ct.voxel_ml,
         expected_error_ml=expected_ml,
     )

@@ -17,8 +17,8 @@ from scipy import ndimage
 from models.body import region_sizes
 from models.geometry import Geometry
 from models.judgement.reasons import Reason
+from models.masks import Box
 from models.organs import organ as catalogue_entry
-from models.resampling import Box
 
 EDGE_MM = 2.0
 """An organ this close to a face of the scanned volume, or in its outermost voxels, is cut by it."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.resampling import bounding_box
+from models.masks import BoxedMask, bounding_box
 from models.surfaces import nearest_mm, surface_voxels
 
 
@@ -59,7 +59,8 @@ def surface_agreement(
     if not prediction.any() or not truth.any():
         diagonal = float(np.linalg.norm(np.multiply(prediction.shape, spacing_mm)))
         return SurfaceAgreement(0.0, diagonal)
-    ours, theirs = (surface_voxels(mask[box]) * np.asarray(spacing_mm) for mask in (prediction, truth))
+    surfaces = (surface_voxels(BoxedMask.of(mask[box])) for mask in (prediction, truth))
+    ours, theirs = (surface * np.asarray(spacing_mm) for surface in surfaces)
     there, back = nearest_mm(ours, theirs), nearest_mm(theirs, ours)
     within = int(np.count_nonzero(there <= tolerance_mm)) + int(np.count_nonzero(back <= tolerance_mm))
     return SurfaceAgreement(

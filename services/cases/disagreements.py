@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from itertools import combinations
 
@@ -63,9 +62,6 @@ class OpenDisagreement:
 SeriesOrgan = tuple[SeriesUid, str]
 """SeriesInstanceUID and organ key."""
 
-SaidBy = tuple[SeriesUid, str, str, str]
-"""SeriesInstanceUID, organ key, reader, and the SOP Instance UID where no reader is named."""
-
 UNCHANGED = "ours-unchanged"
 """Status of a save in which our result came back as it was sent."""
 
@@ -82,79 +78,74 @@ def valid_words(corrections: Iterable[Correction]) -> dict[SeriesOrgan, tuple[Wo
     later correction by the same reader replaces an earlier one organ by organ: an organ it says nothing
     about keeps its word. What was withdrawn counts as never said. Saves that name no reader may be anyone's:
     each is a word of its own. A save as it was sent takes the same reader's earlier words back; where either
-    names no reader it stands against them.
+    names no reader, or nobody knows which came first, it stands against them.
 
     Parameters
     ----------
     corrections
-        All there are, in order of arrival.
+        All there are, in the order of record.
     """
-    newest: dict[SopUid, Correction] = {}
-    arrived: dict[tuple[SopUid, str], int] = {}
-    for n, correction in enumerate(corrections):
-        if not correction.withdrawn:
-            newest[correction.sop_instance_uid] = correction
-            arrived.setdefault((correction.sop_instance_uid, correction.content), n)
-    latest: dict[SaidBy, Word] = {}
-    for correction in sorted(newest.values(), key=lambda one: arrived[one.sop_instance_uid, one.content]):
+    words: dict[SeriesOrgan, list[Word]] = {}
+    for correction in _as_they_came(corrections):
         for entry in correction.organs:
-            said_by = (correction.series_uid, entry.organ, *_who(correction))
-            if correction.status == UNCHANGED:
-                _take_back(latest, said_by, Word(correction, entry))
-            elif teaches(entry):
-                latest.pop(said_by, None)
-                latest[said_by] = Word(correction, entry)
-    words: dict[SeriesOrgan, tuple[Word, ...]] = {}
-    for (series_uid, organ_key, *_), word in latest.items():
-        words[series_uid, organ_key] = (*words.get((series_uid, organ_key), ()), word)
-    return words
+            said = words.setdefault((correction.series_uid, entry.organ), [])
+            unchanged = correction.status == UNCHANGED
+            if not unchanged and not teaches(entry):
+                continue
+            said[:] = [word for word in said if not _replaces(correction, word.correction)]
+            if not unchanged or any(_may_be_one(word.correction, correction) for word in said):
+                said.append(Word(correction, entry))
+    return {key: tuple(said) for key, said in words.items() if said}
 
 
 def takes_back(unchanged: Correction, corrections: Iterable[Correction]) -> bool:
-    """Tell whether a save as it was sent takes back, or puts in doubt, anything that was said before.
+    """Tell whether a save as it was sent takes back, or puts in doubt, anything that was said.
 
     Parameters
     ----------
     unchanged
-        The save, on record or not.
+        The save, on record.
     corrections
-        All of its series, in order of arrival.
+        All of its series, in the order of record.
     """
-    before = list(corrections)
-    if any(one.sop_instance_uid == unchanged.sop_instance_uid for one in before):
-        return True
-    back = {entry.organ for entry in unchanged.organs}
-    return any(
-        key in back
-        and _may_be_one(word.correction, unchanged)
-        and not _saved_before(unchanged, word.correction)
-        for (_, key), said in valid_words(before).items()
-        for word in said
-    )
+    every = list(corrections)
+    save = (unchanged.sop_instance_uid, unchanged.content)
+    others = [one for one in every if (one.sop_instance_uid, one.content) != save]
+    return valid_words(every) != valid_words(others)
 
 
-def _who(correction: Correction) -> tuple[str, str]:
-    """Return whose word a correction is: the reader's, or that of the object alone."""
-    return (correction.reader, "") if correction.reader else ("", correction.sop_instance_uid)
+def _as_they_came(corrections: Iterable[Correction]) -> list[Correction]:
+    """Return what stands of each object, as it came; of one place what is unchanged last: it stands against.
+
+    What has no place came before all that have one, in the order of record.
+    """
+    newest: dict[SopUid, Correction] = {}
+    first: dict[tuple[SopUid, str], int] = {}
+    for n, one in enumerate(corrections):
+        if not one.withdrawn:
+            newest[one.sop_instance_uid] = one
+            first.setdefault((one.sop_instance_uid, one.content), n)
+
+    def place(one: Correction) -> tuple[int, int, str]:
+        if one.arrived is None:
+            return 0, first[one.sop_instance_uid, one.content], ""
+        return one.arrived, one.status == UNCHANGED, one.sop_instance_uid
+
+    return sorted(newest.values(), key=place)
 
 
-def _take_back(latest: dict[SaidBy, Word], said_by: SaidBy, word: Word) -> None:
-    latest.pop(said_by, None)
-    against = [one for key, one in latest.items() if key[:2] == said_by[:2]]
-    if any(_may_be_one(one.correction, word.correction) for one in against):
-        latest[said_by] = word
+def _replaces(later: Correction, earlier: Correction) -> bool:
+    """Tell whether both are one reader's, and it is known that one came after the other."""
+    return bool(later.reader) and later.reader == earlier.reader and not in_doubt(earlier, later)
+
+
+def in_doubt(one: Correction, other: Correction) -> bool:
+    """Tell whether nobody knows which of two saves came first."""
+    return one.arrived is not None and one.arrived == other.arrived
 
 
 def _may_be_one(one: Correction, other: Correction) -> bool:
     return not one.reader or not other.reader or one.reader == other.reader
-
-
-def _saved_before(one: Correction, other: Correction) -> bool:
-    """Tell whether the objects say that one was saved before the other."""
-    if one.saved_at is None or other.saved_at is None:
-        return False
-    first, second = datetime.fromisoformat(one.saved_at), datetime.fromisoformat(other.saved_at)
-    return (first.tzinfo is None) == (second.tzinfo is None) and first < second
 
 
 def teaching_words(
@@ -164,8 +155,8 @@ def teaching_words(
 ) -> tuple[dict[SeriesOrgan, Word], tuple[OpenDisagreement, ...]]:
     """Return the one word on each organ that teaches, and the disagreements that keep one from it.
 
-    Readers agree when the Dice coefficient between their organs reaches the organ's ``dsc_target``; then,
-    and by the policy `latest` always, the latest word teaches.
+    Readers agree when the Dice coefficient between their organs reaches the organ's ``dsc_target``; then the
+    latest word teaches. By the policy `latest` it always does, where it is known which one that is.
     """
     measured = {(frozenset((one.first, one.second)), one.organ): one.dsc for one in agreements}
     teaching: dict[SeriesOrgan, Word] = {}
@@ -176,9 +167,13 @@ def teaching_words(
             names = tuple(word.correction.name for word in said)
             study_uid = said[-1].correction.study_uid
             open_.append(OpenDisagreement(series_uid, study_uid, key, names, apart.dsc))
-        if apart is None or policy is ReadersDisagree.LATEST:
+        if apart is None or (policy is ReadersDisagree.LATEST and _latest_is_known(said)):
             teaching[series_uid, key] = said[-1]
     return teaching, tuple(open_)
+
+
+def _latest_is_known(said: tuple[Word, ...]) -> bool:
+    return len(said) < 2 or not in_doubt(said[-2].correction, said[-1].correction)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import hmac
 import secrets
 import shutil
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -29,9 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.corrections.ledger import HybridLabel
-from models.corrections.scopes import Mask
 from models.errors import Refused, StorageFailed
 from models.geometry import Geometry, geometry_from_ras, ras_affine
+from models.masks import BoxedMask
 from models.series.acquisition import Acquisition
 from models.volume import Volume
 from services.files import replace, storage_errors, write_first
@@ -59,7 +59,7 @@ class CaseContent:
 
     volume: Volume
     ct: Geometry
-    sent: Mapping[str, Mask]
+    sent: Mapping[str, BoxedMask]
     labels: Mapping[str, HybridLabel]
 
 
@@ -178,15 +178,14 @@ class CaseStore:
                 f"case {case.case_id} is not what was kept: add it, or ingest its correction, again"
             )
         hu, grid = _decode(files["volume.nii.gz"])
-        sent, labels = _organs(files, "sent"), _organs(files, "labels")
+        sent = {organ: BoxedMask.of(array > 0) for organ, array, _ in _organs(files, "sent")}
+        labels = [
+            (organ, HybridLabel.of((array & 1).astype(bool), (array >> 1).astype(np.uint8)), geometry)
+            for organ, array, geometry in _organs(files, "labels")
+        ]
+        *_, ct = labels[0]
         return CaseContent(
-            volume=Volume(hu, grid),
-            ct=next(geometry for _, geometry in labels.values()),
-            sent={organ: array.astype(bool) for organ, (array, _) in sent.items()},
-            labels={
-                organ: HybridLabel((array & 1).astype(bool), (array >> 1).astype(np.uint8))
-                for organ, (array, _) in labels.items()
-            },
+            volume=Volume(hu, grid), ct=ct, sent=sent, labels={organ: label for organ, label, _ in labels}
         )
 
     def is_whole(self, case: Case) -> bool:
@@ -265,10 +264,26 @@ def _encode(content: CaseContent) -> dict[str, bytes]:
     """Return the bytes of each file of a case, by its path in the case's folder."""
     files = {"volume.nii.gz": _nifti(content.volume.hu, content.volume.geometry)}
     for organ, mask in content.sent.items():
-        files[f"sent/{organ}.nii.gz"] = _nifti(mask.astype(np.uint8), content.ct)
+        files[f"sent/{organ}.nii.gz"] = _nifti(_as_drawn(mask), content.ct)
     for organ, label in content.labels.items():
-        files[f"labels/{organ}.nii.gz"] = _nifti(label.provenance << 1 | label.inside, content.ct)
+        files[f"labels/{organ}.nii.gz"] = _nifti(_as_labelled(label), content.ct)
     return files
+
+
+def _as_drawn(mask: BoxedMask) -> NDArray[np.uint8]:
+    array = np.zeros(
+        mask.shape, dtype=np.uint8, order="F"
+    )  # as NIfTI lays it: turned later, it takes seconds
+    array[mask.box] = mask.inside
+    return array
+
+
+def _as_labelled(label: HybridLabel) -> NDArray[np.uint8]:
+    array = np.full(label.inside.shape, label.ground << 1, dtype=np.uint8, order="F")
+    for kind, mask in label.others.items():
+        array[mask.box][mask.inside] = kind << 1
+    array[label.inside.box] |= label.inside.inside
+    return array
 
 
 def _nifti(array: NDArray, geometry: Geometry) -> bytes:
@@ -283,12 +298,11 @@ def _decode(data: bytes) -> tuple[NDArray, Geometry]:
     return array, geometry_from_ras(array.shape, image.affine)
 
 
-def _organs(files: Mapping[str, bytes], folder: str) -> dict[str, tuple[NDArray, Geometry]]:
-    return {
-        PurePosixPath(path).name.removesuffix(".nii.gz"): _decode(data)
-        for path, data in sorted(files.items())
-        if path.startswith(f"{folder}/")
-    }
+def _organs(files: Mapping[str, bytes], folder: str) -> Iterator[tuple[str, NDArray, Geometry]]:
+    """Yield organ by organ what a folder holds: all of them at once would be gigabytes."""
+    for path, data in sorted(files.items()):
+        if path.startswith(f"{folder}/"):
+            yield (PurePosixPath(path).name.removesuffix(".nii.gz"), *_decode(data))
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

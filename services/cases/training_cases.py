@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from models.body import body_mask
 from models.errors import Refused, StorageFailed
+from models.masks import bounding_box
 from models.network.training.train import TrainingCase
 from models.network.tuning.samples import TuningStudy
-from models.resampling import bounding_box
 from services.files import replacing, storage_errors
 
 HELD_WEIGHT = 64

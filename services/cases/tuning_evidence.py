@@ -56,7 +56,7 @@ class Evidence:
     left_out
         By organ, why its head is left as it is: a code, and the numbers.
     corrected
-        Cases with the organs there that no ancestor has learnt, in order of arrival.
+        Cases with the organs there that no ancestor has learnt, in the order of record.
     older
         The other organs and cases, of which some are replayed: a head that never sees its old site again
         forgets it.

@@ -54,7 +54,7 @@ def _edited(organ: str, label: HybridLabel, content: CaseContent) -> NDArray[np.
     sent = content.sent.get(organ)
     changed = label.inside if sent is None else label.inside ^ sent
     return np.asarray(
-        resample(changed.astype(np.float32), content.ct, content.volume.geometry, outside=0.0) > 0
+        resample(changed.dense().astype(np.float32), content.ct, content.volume.geometry, outside=0.0) > 0
     )
 
 
@@ -66,7 +66,7 @@ def _on_model_grid(label: HybridLabel, content: CaseContent) -> tuple[NDArray[np
     """
     ct, model = content.ct, content.volume.geometry
     mean_weight = resample(label.weight, ct, model, outside=0.0)
-    drawn = resample(label.weight * label.inside, ct, model, outside=0.0)
+    drawn = resample(label.weight * label.inside.dense(), ct, model, outside=0.0)
     weight = _bytes(mean_weight)
     truth = np.divide(drawn, mean_weight, out=np.zeros_like(drawn), where=weight > 0)
     return _bytes(truth), weight

@@ -11,7 +11,7 @@ import logging
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -173,6 +173,10 @@ class DicomwebArchive:
                 raise PacsFailed(f"The archive at {self._web.name} sent another object than was asked for.")
             bring(files[sop_instance_uid], into / files[sop_instance_uid].name)
         return into / f"{sop_instance_uid}.dcm"
+
+    def as_they_came(self, sop_instance_uids: Collection[SopUid]) -> tuple[tuple[SopUid, ...], ...]:
+        """See `Archive.as_they_came`: DICOMweb does not tell."""
+        return (tuple(sop_instance_uids),)
 
     def store(self, objects: Sequence[DicomObject]) -> tuple[str, ...]:
         """Store objects that are not there yet, one request each; see `Pacs.store`.

@@ -6,7 +6,7 @@ Needs Orthanc 1.9.4 or later.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from services.pacs.http import Http
 from services.pacs.incoming import write_object
 from services.pacs.kinds import CT, kind_of
 from services.pacs.port import ArchivedStudy, Changes
+from services.pacs.reception import numbers_of
 
 STRETCH = 500
 """Changes asked for at once; a CT makes one per slice."""
@@ -148,6 +149,15 @@ class OrthancArchive(DicomwebArchive):
         whose = of_images or tuple(sorted(patient for patient, _ in patients))
         urgent = self._searches.urgent(study_uid)
         return ArchivedStudy(study_uid, whose, stable, urgent, by_series(instances))
+
+    def as_they_came(self, sop_instance_uids: Collection[SopUid]) -> tuple[tuple[SopUid, ...], ...]:
+        """See `Archive.as_they_came`: of changes that were deleted from Orthanc nobody knows the order."""
+        places = {uid: self._locate(uid) for uid in sop_instance_uids}
+        numbers = numbers_of([one for found in places.values() for one in found], self.rest)
+        if not all(found and numbers.keys() >= set(found) for found in places.values()):
+            return super().as_they_came(sop_instance_uids)
+        first = {uid: min(numbers[one] for one in found) for uid, found in places.items()}
+        return tuple((uid,) for uid in sorted(first, key=lambda uid: first[uid]))
 
     def _size(self, study: ArchivedStudy) -> int:
         return sum(file.size_bytes for file in self._images(study))

@@ -6,7 +6,7 @@ An archive that answers with an error raises `PacsFailed`; one that does not ans
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -153,6 +153,12 @@ class Archive(Pacs, Protocol):
             `mixed-patient` if the archive holds it more than once.
         PacsFailed
             If the archive answered with an error, or not at all.
+        """
+
+    def as_they_came(self, sop_instance_uids: Collection[SopUid]) -> tuple[tuple[SopUid, ...], ...]:
+        """Return objects in the order in which the archive took them in, whatever they say of themselves.
+
+        Of those of one group nobody knows which came first. Raises as `study`.
         """
 
 

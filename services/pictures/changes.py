@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from services.pictures.slices import colour, png, seen_as_a_reader
 
-Masks = Mapping[str, NDArray[np.bool_]]
-"""By organ, axes (k, j, i) on the CT grid."""
+Masks = Mapping[str, BoxedMask]
+"""By organ, on the CT grid."""
 
 ADDED, REMOVED = (0.45, 0.8, 0.45), (0.9, 0.45, 0.4)
 
@@ -25,9 +25,7 @@ def most_changed_slice(sent: Masks, returned: Masks) -> int | None:
     sent, returned
         As given to `models.corrections.ledger.ledger`.
     """
-    counts = [
-        np.count_nonzero(_before(sent, key, after) ^ after, axis=(1, 2)) for key, after in returned.items()
-    ]
+    counts = [_before(sent, key, after).changed_by_slice(after) for key, after in returned.items()]
     if not counts:
         return None
     changed = np.sum(counts, axis=0)
@@ -42,10 +40,10 @@ def picture_of_changes(geometry: Geometry, k: int, sent: Masks, returned: Masks)
     shape = geometry.shape[1:]
     added, removed, drawn = (np.zeros(shape, np.bool_) for _ in range(3))
     for key, after in returned.items():
-        before = _before(sent, key, after)[k]
-        added |= after[k] & ~before
-        removed |= before & ~after[k]
-        drawn |= after[k] | before
+        was, now = _before(sent, key, after).plane(k), after.plane(k)
+        added |= now & ~was
+        removed |= was & ~now
+        drawn |= now | was
     ground = np.ones((*shape, 3))
     ground[removed], ground[added] = REMOVED, ADDED
     figure = Figure(figsize=(5, 4.6), dpi=90, layout="tight")
@@ -53,8 +51,8 @@ def picture_of_changes(geometry: Geometry, k: int, sent: Masks, returned: Masks)
     _, step_j, step_i = geometry.spacing_mm
     axes.imshow(ground, aspect=step_j / step_i, interpolation="nearest")
     for key, mask in {**sent, **returned}.items():
-        if mask[k].any():
-            axes.contour(mask[k], levels=[0.5], colors=[colour(key)], linewidths=1.4)
+        if (plane := mask.plane(k)).any():
+            axes.contour(plane, levels=[0.5], colors=[colour(key)], linewidths=1.4)
     rows, columns = np.nonzero(drawn)
     axes.set_xlim(columns.min() - 5, columns.max() + 5)
     axes.set_ylim(rows.max() + 5, rows.min() - 5)
@@ -62,5 +60,5 @@ def picture_of_changes(geometry: Geometry, k: int, sent: Masks, returned: Masks)
     return png(figure)
 
 
-def _before(sent: Masks, key: str, after: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return sent[key] if key in sent else np.zeros_like(after)
+def _before(sent: Masks, key: str, after: BoxedMask) -> BoxedMask:
+    return sent[key] if key in sent else BoxedMask.empty(after.shape)

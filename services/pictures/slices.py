@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from models.organs import ORGANS, organ
 from models.volume import Volume
 
@@ -41,9 +42,9 @@ def colour(key: str) -> tuple[float, float, float]:
     return srgb(organ(key).cielab)
 
 
-def best_slice(masks: Mapping[str, NDArray[np.bool_]]) -> int:
+def best_slice(masks: Mapping[str, BoxedMask]) -> int:
     """Return the k index that shows the most organs, then the most voxels."""
-    areas = np.stack([mask.sum(axis=(1, 2)) for mask in masks.values()])
+    areas = np.stack([mask.by_slice() for mask in masks.values()])
     score = (areas > 0).sum(axis=0) * 1e9 + areas.sum(axis=0)
     return int(score.argmax())
 
@@ -51,10 +52,10 @@ def best_slice(masks: Mapping[str, NDArray[np.bool_]]) -> int:
 def axial(
     volume: Volume,
     k: int,
-    outlines: Mapping[str, NDArray[np.bool_]],
+    outlines: Mapping[str, BoxedMask],
     *,
-    truth: Mapping[str, NDArray[np.bool_]] | None = None,
-    review: NDArray[np.bool_] | None = None,
+    truth: Mapping[str, BoxedMask] | None = None,
+    review: BoxedMask | None = None,
 ) -> bytes:
     """Return a PNG of one slice: organ outlines, truth dotted in white, what to review in yellow.
 
@@ -64,13 +65,13 @@ def axial(
     axes = figure.add_subplot()
     _draw_slice(axes, volume.hu[k], volume.geometry)
     for key, mask in outlines.items():
-        if mask[k].any():
-            axes.contour(mask[k], levels=[0.5], colors=[colour(key)], linewidths=1.4)
-        if truth is not None and key in truth and truth[key][k].any():
-            axes.contour(truth[key][k], levels=[0.5], colors="white", linewidths=0.7, linestyles="dotted")
-    if review is not None and review[k].any():
-        axes.contourf(review[k], levels=[0.5, 1.5], colors="none", hatches=["////"])
-        axes.contour(review[k], levels=[0.5], colors="yellow", linewidths=1.0)
+        if (plane := mask.plane(k)).any():
+            axes.contour(plane, levels=[0.5], colors=[colour(key)], linewidths=1.4)
+        if truth is not None and key in truth and (plane := truth[key].plane(k)).any():
+            axes.contour(plane, levels=[0.5], colors="white", linewidths=0.7, linestyles="dotted")
+    if review is not None and (plane := review.plane(k)).any():
+        axes.contourf(plane, levels=[0.5, 1.5], colors="none", hatches=["////"])
+        axes.contour(plane, levels=[0.5], colors="yellow", linewidths=1.0)
     return png(figure)
 
 

@@ -21,6 +21,7 @@ from services.records.events.corrections import (
     OrgansAccepted,
 )
 from services.records.guarded import RowKey
+from services.records.saves import places_of
 from services.records.tables import (
     AcceptanceRow,
     AgreementRow,
@@ -46,11 +47,13 @@ class SqlCorrections(Transactions):
                 if _as_told(one) == _as_told(correction):
                     return one
             version = 1 + max((one.version for one in known), default=0)
-            new = replace(correction, version=version)
-            values = {name.name: getattr(new, name.name) for name in fields(new) if name.name != "withdrawn"}
+            new = replace(correction, version=version, recorded_at=self._now())
+            said_by_records = ("arrived", "withdrawn")
+            names = [one.name for one in fields(new) if one.name not in said_by_records]
+            values = {name: getattr(new, name) for name in names}
             values |= {"questions": to_json(new.questions), "answers": to_json(new.answers)}
             organs: tuple[OrganLedger, ...] = values.pop("organs")
-            row = CorrectionRow(recorded_at=self._now(), **values)
+            row = CorrectionRow(**values)
             session.add(row)
             session.flush()
             for position, entry in enumerate(organs):
@@ -71,12 +74,12 @@ class SqlCorrections(Transactions):
             changed: list[RowKey] = [(CorrectionRow, (row.id,))]
             changed += [(OrganLedgerRow, (row.id, entry.organ)) for entry in organs]
             self._add_event(session, event, new.reader or UNKNOWN_READER, changed=changed)
-            return replace(new, withdrawn=_withdrawn(session, new))
+            return _corrections(session, sop_instance_uid=new.sop_instance_uid)[-1]
 
     def corrections(
         self, *, sop_instance_uid: SopUid | None = None, series_uid: SeriesUid | None = None
     ) -> tuple[Correction, ...]:
-        """Return all corrections, or those of one object or CT series, in order of arrival."""
+        """Return all corrections, or those of one object or CT series, in the order of record."""
         asked = {"sop_instance_uid": sop_instance_uid, "series_uid": series_uid}
         with self._transaction() as session:
             return _corrections(session, **{name: uid for name, uid in asked.items() if uid is not None})
@@ -160,8 +163,8 @@ class SqlCorrections(Transactions):
 
 
 def _as_told(correction: Correction) -> Correction:
-    """Return a correction without what the records themselves say of it."""
-    return replace(correction, version=1, withdrawn=False)
+    """Return a correction without what the records themselves say of it, and what is only shown."""
+    return replace(correction, version=1, withdrawn=False, saved_at=None)
 
 
 def _corrections(session: Session, **of: str) -> tuple[Correction, ...]:
@@ -176,27 +179,29 @@ def _corrections(session: Session, **of: str) -> tuple[Correction, ...]:
         entries[entry.correction_id].append(entry)
     acts = session.execute(select(WithdrawalRow.sop_instance_uid, WithdrawalRow.content))
     withdrawn = {(uid, content) for uid, content in acts}
+    arrived = places_of(session, rows)
     return tuple(
-        _correction(row, entries[row.id], (row.sop_instance_uid, row.content) in withdrawn) for row in rows
+        _correction(row, entries[row.id], content in withdrawn, arrived.get(content))
+        for row in rows
+        for content in [(row.sop_instance_uid, row.content)]
     )
 
 
-def _withdrawn(session: Session, correction: Correction) -> bool:
-    return session.get(WithdrawalRow, (correction.sop_instance_uid, correction.content)) is not None
-
-
-def _correction(row: CorrectionRow, entries: Iterable[OrganLedgerRow], withdrawn: bool) -> Correction:
+def _correction(
+    row: CorrectionRow, entries: Iterable[OrganLedgerRow], withdrawn: bool, arrived: int | None
+) -> Correction:
     names = [one.name for one in fields(OrganLedger) if one.name != "state"]
     organs = tuple(
         OrganLedger(state=OrganState(entry.state), **{name: getattr(entry, name) for name in names})
         for entry in entries
     )
-    said = ("organs", "questions", "answers", "withdrawn")
+    said = ("organs", "questions", "answers", "withdrawn", "arrived")
     values = {one.name: getattr(row, one.name) for one in fields(Correction) if one.name not in said}
     return Correction(
         organs=organs,
         questions=tuple(from_json(OpenQuestion, one) for one in row.questions),
         answers=tuple(from_json(Answer, one) for one in row.answers),
         withdrawn=withdrawn,
+        arrived=arrived,
         **values,
     )

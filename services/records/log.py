@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Text, func, literal_column, select
+from sqlalchemy.orm import Session
 
 from models.documents import name_of
 from models.errors import StorageFailed
+from models.uids import StudyUid
 from services.records.entries.log import Line
 from services.records.events.event import E_co, Event, Recorded, kinds
 from services.records.events.results import ResultRecorded
@@ -51,6 +54,27 @@ class SqlLog(Transactions):
             lines = [as_line(row) for row in session.scalars(wanted)]
         for line in lines:
             yield _recorded(line)
+
+
+def fields_of(
+    session: Session, kind: type[Event], names: Sequence[str], study_uids: Collection[StudyUid]
+) -> Iterator[Sequence[Any]]:
+    """Yield the number of each event of a kind, and fields of it as text; those of one study by an index.
+
+    Raises
+    ------
+    StorageFailed
+        If an event does not say one of them.
+    """
+    wanted = select(EventRow.number, *map(_value, names)).where(EventRow.what == kind.what)
+    if len(study_uids) == 1:
+        wanted = wanted.where(_value("study_uid").in_(study_uids))
+    for row in session.execute(wanted.order_by(EventRow.number)):
+        if None in row:
+            raise StorageFailed(
+                f"event {row[0]} of the log cannot be read: it lacks one of {', '.join(names)}"
+            )
+        yield row
 
 
 def recorded(line: Line) -> Recorded[Event] | None:

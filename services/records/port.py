@@ -6,7 +6,7 @@ methods raise `StorageFailed` when the database cannot be reached or written.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime
 from typing import Protocol, Self
 
@@ -65,13 +65,14 @@ class Corrections(Protocol):
         """Record a correction, its ledger and its questions; return it with its version.
 
         Told again, nothing is recorded. With another content, scope, ledger or answers than any version
-        of the same SOP Instance UID it is the next version; what was there stays.
+        of the same SOP Instance UID it is the next version; what was there stays. Its content came when it
+        was put on record first, or earlier, where `note_saves` told of it.
         """
 
     def corrections(
         self, *, sop_instance_uid: SopUid | None = None, series_uid: SeriesUid | None = None
     ) -> tuple[Correction, ...]:
-        """Return all corrections, or those of one object or CT series, in order of arrival."""
+        """Return all corrections, or those of one object or CT series, in the order of record."""
 
     def withdraw(self, sop_instance_uid: SopUid, *, reader: str, reason: str) -> tuple[Correction, ...]:
         """Record that a correction is taken back, whatever version of it is on record.
@@ -95,6 +96,28 @@ class Corrections(Protocol):
 
     def accepted_organs(self, series_uid: SeriesUid, release: int) -> frozenset[str]:
         """Return the organs that readers accepted of a release's result on a CT series."""
+
+
+class Saves(Protocol):
+    """In which order saves came; no clock is asked."""
+
+    def note_saves(self, study_uid: StudyUid, in_order: Iterable[Collection[SopUid]]) -> None:
+        """Put on record in which order SEGs that are not ours came to the archive, before they are read.
+
+        Parameters
+        ----------
+        study_uid
+            StudyInstanceUID.
+        in_order
+            SOP Instance UIDs as they came. Of those of one group nobody knows which came first. One that was
+            told before, or is on record as a correction, keeps its place.
+        """
+
+    def untold_saves(self, study_uid: StudyUid, sop_instance_uids: Collection[SopUid]) -> tuple[SopUid, ...]:
+        """Return those of a study's saves of which nothing on record tells yet, in the order given."""
+
+    def place_of_save(self, study_uid: StudyUid, sop_instance_uid: SopUid) -> int | None:
+        """Return the number of the event that told of a save of the archive; None if none did."""
 
 
 class Releases(Protocol):
@@ -364,7 +387,9 @@ class Witnessed(Protocol):
         """Return when each witness was told last, by name."""
 
 
-class Records(Results, Corrections, Releases, Cases, Arrivals, Leases, Log, Seals, Witnessed, Protocol):
+class Records(
+    Results, Corrections, Saves, Releases, Cases, Arrivals, Leases, Log, Seals, Witnessed, Protocol
+):
     """All of them, in one database."""
 
     def fenced(self, lease: Lease) -> Self:

@@ -10,13 +10,23 @@ from services.records.leases import SqlLeases
 from services.records.log import SqlLog
 from services.records.releases import SqlReleases
 from services.records.results import SqlResults
+from services.records.saves import SqlSaves
 from services.records.seals import SqlSeals
 from services.records.transactions import Clock, as_storage_failure, local_now
 from services.records.witnessed import SqlWitnessed
 
 
 class SqlRecords(
-    SqlResults, SqlCorrections, SqlReleases, SqlCases, SqlArrivals, SqlLeases, SqlLog, SqlSeals, SqlWitnessed
+    SqlResults,
+    SqlCorrections,
+    SqlSaves,
+    SqlReleases,
+    SqlCases,
+    SqlArrivals,
+    SqlLeases,
+    SqlLog,
+    SqlSeals,
+    SqlWitnessed,
 ):
     """The port `services.records.port.Records` on SQLite or PostgreSQL; one part a file."""
 

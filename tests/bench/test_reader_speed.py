@@ -33,7 +33,7 @@ from pathlib import Path
 from services.dicom.ct.chosen import choose_series
 from services.dicom.ct.loaded import load
 from services.dicom.ct.series import read_series
-import pydicom.pixels, openjpeg
+from imagecodecs import jpeg2k_decode
 def read(folder):
     return load(choose_series(read_series(Path(folder)))).volume.hu
 """

@@ -14,6 +14,7 @@ from flows.arrivals.archived_study import note_segmented
 from flows.launching import INGEST, SEGMENT
 from models.corrections.ledger import OrganLedger, OrganState
 from models.organs import organ
+from services.cases.disagreements import valid_words
 from services.records.entries.arrivals import ArrivalState
 from services.records.entries.cases import Purpose
 from tests.browser.conftest import ORGANS_SEG, Study, reading
@@ -166,4 +167,5 @@ def test_saved_unchanged_teaches_nothing(viewer: Viewer, study: Study, hospital:
     assert (document.status, document.kept, document.teaches) == ("ours-unchanged", False, ())
     assert all((one.added_voxels, one.removed_voxels) == (0, 0) for one in document.organs)
     records = hospital.services.records
-    assert records.corrections() == records.cases(Purpose.TUNING) == ()
+    assert valid_words(records.corrections()) == {}
+    assert records.cases(Purpose.TUNING) == ()

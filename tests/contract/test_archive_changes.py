@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from services.pacs import orthanc
+from services.pacs import orthanc, reception
+from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.orthanc import OrthancArchive
 from tests.support.archive import Archive, archive_at
 from tests.support.instances import ct_slice, ct_study
@@ -98,6 +99,36 @@ def test_a_long_feed_comes_in_stretches(own: Archive, monkeypatch: pytest.Monkey
         stretches += 1
     assert told >= {one.study_uid for one in objects}
     assert stretches >= 4  # 8 instances, 2 series, 2 studies
+
+
+def test_objects_stand_as_the_archive_took_them_in_and_not_by_what_they_say(
+    own: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = client(own)
+    study = ct_study(1)[0]
+    came = [
+        ct_slice(study.study_uid, study.series_uid, number, ContentDate=f"{2030 - number}0101")
+        for number in range(6)
+    ]
+    put(own, *came, *ct_study(4), came[0])
+    uids = [one.sop_instance_uid for one in came]
+    assert archive.as_they_came(sorted(uids)) == tuple((uid,) for uid in uids)
+    monkeypatch.setattr(reception, "STRETCH", 2)
+    assert archive.as_they_came(uids[::-2]) == tuple((uid,) for uid in uids[1::2])
+
+
+def test_where_a_feed_does_not_tell_of_all_nobody_knows_the_order(own: Archive) -> None:
+    archive = client(own)
+    objects = ct_study(3)
+    put(own, *objects)
+    uids = tuple(one.sop_instance_uid for one in objects)
+    assert archive.as_they_came((*uids, "1.2.3")) == ((*uids, "1.2.3"),), "one was deleted"
+    assert DicomwebArchive(own.http("/dicom-web")).as_they_came(uids) == (uids,), "DICOMweb has no order"
+    own.ask("/changes", method="DELETE")
+    assert archive.as_they_came(uids) == (uids,)
+    late = ct_slice(objects[0].study_uid, objects[0].series_uid, 9)
+    put(own, late)
+    assert archive.as_they_came((*uids, late.sop_instance_uid)) == ((*uids, late.sop_instance_uid),)
 
 
 def test_what_was_deleted_since_is_left_out(own: Archive) -> None:

@@ -73,6 +73,49 @@ def test_what_a_correction_is_read_as_later_is_its_next_version_and_nothing_is_l
     ]  # fmt: skip
 
 
+def save(uid: str, **more: object) -> Correction:
+    return replace(CORRECTION, sop_instance_uid=uid, **more)
+
+
+def places(records) -> dict[str, int | None]:
+    return {one.name: one.arrived for one in records.corrections()}
+
+
+def test_saves_have_the_place_in_which_the_archive_told_of_them_whichever_is_read_first(records):
+    records.note_saves("1.2", [["1.2.9"], ["1.2.7", "1.2.8"]])
+    assert records.untold_saves("1.2", ["1.2.10", "1.2.9", "1.2.6"]) == ("1.2.10", "1.2.6")
+    records.note_saves("1.2", [["1.2.6", "1.2.7"], ["1.2.9"]])
+    for uid in ("1.2.8", "1.2.6", "1.2.7", "1.2.9"):
+        records.record_correction(save(uid))
+    found = places(records)
+    assert found["1.2.9"] < found["1.2.7"] == found["1.2.8"] < found["1.2.6"]
+    assert [records.place_of_save("1.2", uid) for uid in ("1.2.9", "1.2.5")] == [found["1.2.9"], None]
+    told = [tuple(event.payload["saves"]) for event in lines(records, "saves-arrived")]
+    assert told == [("1.2.9",), ("1.2.7", "1.2.8"), ("1.2.6",)], "each once"
+    assert records.place_of_save("1.3", "1.2.9") is None, "another study"
+
+
+def test_a_save_that_no_archive_told_of_is_behind_what_is_told_and_stays_there(records):
+    records.record_correction(save("1.2.9"))
+    records.note_saves("1.2", [["1.2.9", "1.2.7"]])
+    records.record_correction(save("1.2.8"))
+    records.record_correction(save("1.2.9", answers=(Answer("4=aorta", "Dr A"),)))
+    records.record_correction(save("1.2.7"))
+    records.record_correction(save("1.2.9", content="d" * 64))
+    found = places(records)
+    order = ["1.2.9", "1.2.7", "1.2.8", "1.2.9/3"]
+    assert [found[name] for name in order] == sorted(found[name] for name in order)
+    assert len({found[name] for name in order}) == 4
+    assert found["1.2.9/2"] == found["1.2.9"], "an answer is about the same voxels"
+
+
+def test_times_are_shown_and_make_no_version(records):
+    told = records.record_correction(CORRECTION)
+    assert records.record_correction(replace(CORRECTION, saved_at="2026-03-01T11:00:00+00:00")) == told
+    (kept,) = records.corrections()
+    assert (kept.saved_at, kept.recorded_at) == (CORRECTION.saved_at, NOON)
+
+
 def test_questions_and_answers_lie_in_the_database_as_they_always_did(records, url):
     records.record_correction(CORRECTION)
     records.record_correction(ANSWERED)
@@ -231,5 +274,7 @@ def test_what_older_versions_recorded_is_kept_by_the_migration(url):
     assert [(one.organ, one.added_voxels) for one in kept.organs] == [("liver", 1)]
     assert records.accepted_organs("1.2.1", 1) == {"spleen"}
     assert records.accepted_organs("1.3.1", 1) == frozenset(), "of which of two series is not known"
-    assert records.record_correction(replace(kept, content="c" * 64)).version == 2
+    assert kept.arrived is None, "no event tells of it"
+    saved_again = records.record_correction(replace(kept, content="c" * 64))
+    assert (saved_again.version, saved_again.arrived) == (2, len(lines(records)))
     records.close()

@@ -31,7 +31,7 @@ KINDS = {StudyUid, SeriesUid, SopUid}
 STUDY, OTHER_STUDY = StudyUid("1.2.1"), StudyUid("1.2.2")
 SERIES, OTHER_SERIES = SeriesUid("1.3.1"), SeriesUid("1.3.2")
 SENT, REPORT, OTHER_SENT = SopUid("1.4.1"), SopUid("1.4.2"), SopUid("1.4.3")
-SAVED, OTHER_SAVED = SopUid("1.5.1"), SopUid("1.5.2")
+SAVED, OTHER_SAVED, UNREAD = SopUid("1.5.1"), SopUid("1.5.2"), SopUid("1.5.3")
 UNKNOWN = "1.9"
 EVERY = (STUDY, OTHER_STUDY, SERIES, OTHER_SERIES, SENT, REPORT, OTHER_SENT, SAVED, OTHER_SAVED, UNKNOWN)
 
@@ -56,6 +56,7 @@ def records(url: str) -> Iterator[Records]:
     opened = open_records(url, clock=lambda: NOON)
     opened.take_in((STUDY, OTHER_STUDY), 1)
     opened.change_arrival(None, SEG)
+    opened.note_saves(STUDY, [[SAVED], [UNREAD]])
     for study, series, objects in (
         (STUDY, SERIES, {"organ-seg": SENT, "report-sr": REPORT}),
         (OTHER_STUDY, OTHER_SERIES, {"organ-seg": OTHER_SENT}),
@@ -105,6 +106,14 @@ ASKED = (
           {SERIES: (CORRECTION,), OTHER_SERIES: (OTHER,)}),
     Asked("accepted_organs", "series_uid", lambda records, uid: records.accepted_organs(uid, 1),
           {SERIES: {f"organ of {SERIES}"}, OTHER_SERIES: {f"organ of {OTHER_SERIES}"}}),
+    Asked("place_of_save", "study_uid", lambda records, uid: bool(records.place_of_save(uid, SAVED)),
+          {STUDY: True}),
+    Asked("place_of_save", "sop_instance_uid",
+          lambda records, uid: bool(records.place_of_save(STUDY, uid)), {SAVED: True}),
+    Asked("untold_saves", "study_uid", lambda records, uid: not records.untold_saves(uid, [UNREAD]),
+          {STUDY: True}),
+    Asked("untold_saves", "sop_instance_uids", lambda records, uid: not records.untold_saves(STUDY, [uid]),
+          {SAVED: True, OTHER_SAVED: True}),
     Asked("arrival", "uid", lambda records, uid: (found := records.arrival(uid)) and found.study_uid,
           {STUDY: STUDY, OTHER_STUDY: OTHER_STUDY, SAVED: STUDY}),
     Asked("withdraw", "sop_instance_uid", withdrawn, {SAVED: [SAVED], OTHER_SAVED: [OTHER_SAVED]}),
@@ -114,6 +123,7 @@ ASKED = (
 TOLD = {
     ("record_result", "study_uid"), ("record_result", "series_uid"), ("record_result", "objects"),
     ("record_acceptance", "study_uid"), ("record_acceptance", "series_uid"), ("take_in", "study_uids"),
+    ("note_saves", "study_uid"), ("note_saves", "in_order"),
 }  # fmt: skip
 """Parameters by which the records are told a UID; the questions above find it again, or the events do."""
 

@@ -103,4 +103,4 @@ def test_a_seg_read_back_is_what_was_written(
         s.SegmentLabel for s in dcmread(BytesIO(seg.content)).SegmentSequence if s.SegmentNumber > 0
     ]
     for segment, mask in zip(read.segments, masks.values(), strict=True):
-        np.testing.assert_array_equal(segment.mask, mask, err_msg=segment.label)
+        np.testing.assert_array_equal(segment.mask.dense(), mask, err_msg=segment.label)

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -16,6 +15,7 @@ from flows.cases.keep import accept
 from models.corrections.ledger import HybridLabel, OrganLedger, OrganState, Provenance
 from models.documents import to_json
 from models.errors import Refused
+from models.masks import BoxedMask
 from models.phantom.case import make_case
 from models.resampling import to_model_grid
 from services.cases.store import CaseContent
@@ -37,12 +37,11 @@ def keep(
     services = site.services
     case = make_case("A", seed, spacing_mm=SPACING)
     contract = services.releases.release(1).contract
-    drawn = np.full(case.volume.geometry.shape, Provenance.READER, dtype=np.uint8)
     content = CaseContent(
         volume=to_model_grid(case.volume, contract.spacing_mm),
         ct=case.volume.geometry,
         sent={},
-        labels={organ: HybridLabel(case.truth[organ], drawn) for organ in ORGANS},
+        labels={organ: HybridLabel(BoxedMask.of(case.truth[organ]), Provenance.READER) for organ in ORGANS},
     )
     services.cases.add(
         services.records, f"{name} {seed}", patient or f"patient {seed}", Purpose.CALIBRATION, origin, content

@@ -12,6 +12,7 @@ import pytest
 from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import Refused, StorageFailed
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from models.volume import Volume
 from services.cases.store import CaseContent, CaseStore
 from services.records.entries.cases import Purpose
@@ -35,7 +36,10 @@ def content() -> CaseContent:
     inside = RANDOM.random(SHEARED.shape) > 0.5
     provenance = RANDOM.integers(0, len(Provenance), size=SHEARED.shape, dtype=np.uint8)
     return CaseContent(
-        Volume(hu, SHEARED), SHEARED, {"liver": ~inside}, {"liver": HybridLabel(inside, provenance)}
+        Volume(hu, SHEARED),
+        SHEARED,
+        {"liver": BoxedMask.of(~inside)},
+        {"liver": HybridLabel.of(inside, provenance)},
     )
 
 
@@ -48,8 +52,8 @@ def test_a_case_comes_back_voxel_for_voxel_and_in_its_place(tmp_path, records):
     assert read.volume.hu.dtype == np.int16
     assert read.volume.geometry.same_grid(SHEARED)
     assert read.ct.same_grid(SHEARED)
-    assert np.array_equal(read.sent["liver"], kept.sent["liver"])
-    assert np.array_equal(read.labels["liver"].inside, kept.labels["liver"].inside)
+    assert read.sent["liver"] == kept.sent["liver"]
+    assert read.labels["liver"].inside == kept.labels["liver"].inside
     assert np.array_equal(read.labels["liver"].provenance, kept.labels["liver"].provenance)
 
 

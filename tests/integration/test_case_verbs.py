@@ -85,7 +85,7 @@ def test_a_case_is_kept_once_under_pseudonyms_with_its_truth_and_site(
     assert content.ct.same_grid(made.volume.geometry)
     assert content.sent == {}
     for organ, label in content.labels.items():
-        assert np.array_equal(label.inside, made.truth[organ])
+        assert np.array_equal(label.inside.dense(), made.truth[organ])
         assert (label.provenance == Provenance.READER).all()
     code, frozen = organloop(settings, "cases", "freeze", "--purpose", "gate")
     assert (code, frozen["cases"]) == (0, 1)

@@ -8,7 +8,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -21,6 +20,7 @@ from flows.tuning.plan import plan
 from flows.tuning.tonight import Night, tonight
 from models.corrections import label_doubts
 from models.errors import Refused
+from models.masks import BoxedMask
 from models.tuning.document import Climb, TriedLevel, TuningReport
 from services.cases import tuning_evidence as evidence
 from services.cases.store import CaseContent, CaseStore
@@ -160,7 +160,7 @@ def test_a_damaged_case_is_named_and_an_organ_that_no_label_shows_is_not_learnt(
     def deleted(store: CaseStore, case: Case) -> CaseContent:
         found = read(store, case)
         aorta = found.labels["aorta"]
-        empty = replace(aorta, inside=np.zeros_like(aorta.inside))
+        empty = replace(aorta, inside=BoxedMask.empty(aorta.inside.shape))
         return replace(found, labels={**found.labels, "aorta": empty})
 
     monkeypatch.setattr(CaseStore, "read", deleted)

@@ -125,6 +125,20 @@ def test_each_seg_that_came_bears_what_ingest_said_of_it(
     assert "the SEG is in another frame of reference" in shown
 
 
+def test_saves_that_waited_for_a_worker_stand_as_they_came_whichever_run_is_first(hospital: Hospital) -> None:
+    named = {"ContentCreatorName": "Dr A"}
+    put(hospital, saved(hospital, "1.2.8", "stomach", ContentDate="20991231", **named))
+    put(hospital, saved(hospital, "1.2.7", ContentDate="20010101", **named))
+    hospital.watch()
+    [first, second] = (event.payload["saves"] for event in lines(hospital.services.records, "saves-arrived"))
+    assert (first, second) == (["1.2.8"], ["1.2.7"])
+    assert set(hospital.worker.launched(INGEST)) == {"1.2.7", "1.2.8"}
+    memory = memory_of(hospital.services.settings)
+    assert ingest("1.2.7", memory=memory).kept is False
+    late = ingest("1.2.8", memory=memory)
+    assert (late.kept, late.teaches) == (True, ())
+
+
 def test_what_a_person_has_to_settle_is_refused_until_it_is_settled(hospital: Hospital) -> None:
     records, sent = hospital.services.records, hospital.recorded()[0]["organ-seg"]
     folder = hospital.services.settings.home.parent

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from flows.corrections.flow import ingest_task
 from flows.corrections.keep import Disagreement
@@ -10,6 +13,7 @@ from flows.corrections.withdraw import Instead
 from services.cases.disagreements import ReadersDisagree
 from tests.integration.test_kept_corrections import take_back, teaching
 from tests.support.returned_segs import altered, erase_rows, repainted
+from tests.support.zones import site_in
 
 
 def as_sent(ohif: Path, path: Path, uid: str, **tags: object) -> Path:
@@ -48,12 +52,37 @@ def test_where_no_reader_is_named_a_save_as_it_was_sent_puts_a_correction_in_dou
 def test_a_save_as_it_was_sent_before_the_correction_or_by_another_reader_takes_nothing_back(
     ohif, memory, take_in, tmp_path
 ):
-    uid = take_in(ohif / "saved-by-ohif.dcm").sop_instance_uid
-    early = as_sent(ohif, tmp_path / "early.dcm", "1.2.5", ContentDate="20260101", ContentTime="120000")
+    early = as_sent(ohif, tmp_path / "early.dcm", "1.2.5", ContentDate="20991231", ContentTime="235959")
     other = as_sent(ohif, tmp_path / "other.dcm", "1.2.6", ContentCreatorName="Dr B", ContentDate="")
-    assert [take_in(seg).version for seg in (early, other)] == [1, 1]
-    assert [one.name for one in memory.records.corrections()] == [uid]
+    nothing = take_in(early)
+    uid = take_in(ohif / "saved-by-ohif.dcm").sop_instance_uid
+    for seg in (other, early):
+        document = take_in(seg)
+        assert document.why == nothing.why == "ours-unchanged: no reader changed anything"
+    assert document == nothing, "read again, it is no later"
+    assert [one.name for one in memory.records.corrections()] == ["1.2.5", uid, "1.2.6"]
     assert teaching(memory) == {uid: ("liver",)}
+
+
+@pytest.mark.parametrize("ahead", [-3600, 3600], ids=["clock behind", "clock ahead"])
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_what_arrived_later_takes_back_whatever_zone_and_clock_say(
+    ohif, memory, take_in, tmp_path, zone, ahead
+):
+    """A correction of real dcmqi's, in the site's time; then what real OHIF saved untouched, in UTC."""
+    with site_in(zone):
+        now = datetime.now(UTC)
+        local, utc = now.astimezone(), now + timedelta(seconds=ahead)
+        uid = take_in(clocked(ohif / "saved-by-dcmqi.dcm", tmp_path / "slicer.dcm", local)).sop_instance_uid
+        assert teaching(memory) == {uid: ("stomach",)}
+        back = take_in(clocked(ohif / "untouched-in-ohif.dcm", tmp_path / "ohif.dcm", utc))
+        assert back.why.startswith("ours-unchanged: saved as it was sent after a correction")
+        assert teaching(memory) == {}
+
+
+def clocked(source: Path, target: Path, when: datetime) -> Path:
+    """Write a SEG as its viewer does at another time: no offset from UTC is named."""
+    return altered(source, target, ContentDate=f"{when:%Y%m%d}", ContentTime=f"{when:%H%M%S}")
 
 
 def test_saves_that_name_no_reader_may_be_two_readers(ohif, memory, take_in, tmp_path):

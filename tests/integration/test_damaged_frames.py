@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.encaps import generate_frames
 
-from models.errors import Refused
 from tests.support.damaged_frames import (
     CONTENTS,
     DAMAGES,
     ENCODERS,
     HARMLESS,
+    Slice,
+    cut_and_ended,
     deflated_cut,
     made,
     picture,
@@ -68,25 +68,36 @@ def test_frames_as_other_encoders_write_them_are_read_and_missed_nowhere(tmp_pat
 
 
 @pytest.mark.parametrize("bits", [1, 2])
-def test_bits_that_an_encoder_left_out_are_not_guessed(tmp_path: Path, bits: int) -> None:
-    left_out = dcmtk("dcmcjpeg", "+el", "+pt", str(bits))
-    with pytest.raises(Refused, match="bits are left out of the compressed frame") as refused:
-        made(tmp_path, picture("tissue", np.random.default_rng(5)), left_out)
-    assert refused.value.code == "bad-pixel-data"
+def test_bits_that_an_encoder_left_out_are_zero(tmp_path: Path, bits: int) -> None:
+    """The point transform of JPEG lossless (ISO 10918-1 H.1.2.1)."""
+    hu = picture("tissue", np.random.default_rng(5))
+    whole = made(tmp_path, hu, dcmtk("dcmcjpeg", "+el", "+pt", str(bits)))
+    np.testing.assert_array_equal(whole.hu, ((hu + 1024) >> bits << bits) - 1024)
+    rng = np.random.default_rng(6)
+    assert all(refusal_of(cut_and_ended(whole, rng, tmp_path)) for _ in range(ROUNDS))
+
+
+def with_presets(whole: Slice, segment: bytes, path: Path) -> Path:
+    """Write a slice in JPEG-LS with a segment of parameters before its scan."""
+    scan = whole.frame.index(b"\xff\xda")
+    return with_frames(whole.dataset(), [whole.frame[:scan] + segment + whole.frame[scan:]], path)
 
 
 @pytest.mark.parametrize("presets", [(0, 0, 0, 0, 0), (4095, 0, 0, 0, 64), (4095, 18, 67, 276, 0)])
-@pytest.mark.parametrize("name", ["JPEG-LS (80)", "JPEG-LS near lossless (81)"])
-def test_parameters_that_are_left_to_the_decoder_are_not_guessed(
-    tmp_path: Path, name: str, presets: tuple[int, ...]
-) -> None:
-    """Zero asks for the standard's (ISO 14495-1 C.2.4.1.1); the decoder at hand takes it for a number."""
-    whole = made(tmp_path, picture("tissue", np.random.default_rng(5)), ENCODERS[name])
-    [frame] = generate_frames(whole.dataset().PixelData, number_of_frames=1)
-    scan = frame.index(b"\xff\xda")
+def test_parameters_that_are_zero_are_those_of_the_standard(tmp_path: Path, presets: tuple[int, ...]) -> None:
+    """ISO 14495-1 C.2.4.1.1; a decoder that takes zeros for numbers gives another picture without a word."""
+    whole = made(tmp_path, picture("tissue", np.random.default_rng(5)), ENCODERS["JPEG-LS (80)"])
     segment = b"\xff\xf8" + struct.pack(">HB5H", 13, 1, *presets)
-    path = with_frames(whole.dataset(), [frame[:scan] + segment + frame[scan:]], tmp_path / "zero.dcm")
-    assert str(refusal_of(path)).startswith("bad-pixel-data: Not CT pixels: ")
+    np.testing.assert_array_equal(read(with_presets(whole, segment, tmp_path / "zero.dcm")), whole.hu)
+
+
+@pytest.mark.parametrize("kind", [2, 3, 4])
+def test_parameters_that_no_decoder_at_hand_heeds_are_refused(tmp_path: Path, kind: int) -> None:
+    """Tables that map what is stored to other values, and sizes beyond 65535."""
+    whole = made(tmp_path, picture("tissue", np.random.default_rng(5)), ENCODERS["JPEG-LS (80)"])
+    segment = b"\xff\xf8" + struct.pack(">HBBB2H", 9, kind, 1, 2, 7, 9)
+    path = with_presets(whole, segment, tmp_path / "table.dcm")
+    assert "JPEG-LS parameters that are not read here" in str(refusal_of(path))
 
 
 @pytest.mark.parametrize("name", ["explicit VR", "deflated", "JPEG 2000", "RLE"])

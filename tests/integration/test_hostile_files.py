@@ -47,7 +47,7 @@ import json, resource, sys
 from pathlib import Path
 from models.errors import Refused
 from services.dicom.ct.check import check_folder
-import pydicom.pixels, openjpeg, libjpeg, jpeg_ls
+from imagecodecs import jpeg2k_decode, jpeg8_decode, jpegls_decode
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[1]) * 1024**2, resource.RLIM_INFINITY))
 said = {}

@@ -124,7 +124,7 @@ def test_a_correction_of_a_further_organ_is_taken_in(result: Result, tmp_path: P
     label = organ(key).label
     box = np.zeros(result.study.series.volume.geometry.shape, bool)
     box[3:9, 10:25, 8:20] = True
-    was = result.study.findings.masks[key]
+    was = result.study.findings.masks[key].dense()
     painted = was | box
     content = save_like_ohif(
         (result.out / "organ-seg.dcm").read_bytes(),

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -25,6 +24,7 @@ from deploy.stack import local_process
 from deploy.stack.prefect import PrefectServer
 from services.records.store import open_records
 from tests.support.log import lines
+from tests.support.waiting import GUARD_SECONDS, until
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -73,13 +73,6 @@ def state_of(run):
         return client.read_flow_run(run.id).state.type.value
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 @pytest.mark.parametrize(("grace", "ends_in"), [("60", "COMPLETED"), ("1", "CRASHED")])
 def test_what_is_under_way_is_waited_for_and_else_reported(api, deployed, tmp_path, grace, ends_in):
     port = local_process.free_port(0)
@@ -104,12 +97,12 @@ def test_what_is_under_way_is_waited_for_and_else_reported(api, deployed, tmp_pa
             run_deployment("slow/x", parameters={"go_on": str(path)}, timeout=0, as_subflow=False)
             for path in (go_on, tmp_path / "never")
         )
-        wait_for((tmp_path / "go-on.begun").exists)
+        until((tmp_path / "go-on.begun").exists, "the run begins")
         worker.send_signal(signal.SIGTERM)
-        wait_for(lambda: "no more runs are taken" in (tmp_path / "log").read_text())
+        until(lambda: "no more runs are taken" in (tmp_path / "log").read_text(), "the worker hears it")
         if ends_in == "COMPLETED":
             go_on.touch()
-        assert worker.wait(60) == 0
+        assert worker.wait(GUARD_SECONDS) == 0
     finally:
         worker.kill()
         worker.wait()
@@ -257,7 +250,9 @@ def test_a_job_of_a_cluster_outlives_its_worker_and_is_dead_when_it_gives_no_sig
             client.request("POST", "/events", json=[event.model_dump(mode="json")])
             asked = {"filter": {"any_resource": {"id": [f"prefect.flow-run.{runs['alive'].id}"]},
                                 "event": {"name": [HEARTBEAT]}}}  # fmt: skip
-            wait_for(lambda: str(event.id) in client.request("POST", "/events/filter", json=asked).text)
+            until(
+                lambda e=event: str(e.id) in client.request("POST", "/events/filter", json=asked).text, "seen"
+            )
 
     heartbeat()
     assert watched.free() == 0

@@ -30,6 +30,7 @@ from flows.segmentation.flow import publish_task
 from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import Refused
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from models.series.verdict import Code
 from models.volume import Volume
 from services import wiring
@@ -203,8 +204,7 @@ def test_a_gate_case_that_lies_on_another_grid_is_refused_and_decides_nothing(
 ) -> None:
     home = Home(copy_of(gated, tmp_path / "home"), tmp_path)
     services, coarse = home.services, Geometry(SHAPE, np.diag([4.0, 4.0, 4.0, 1.0]))
-    drawn = np.full(SHAPE, Provenance.READER, dtype=np.uint8)
-    labels = {organ: HybridLabel(np.zeros(SHAPE, bool), drawn) for organ in ("liver", "spleen")}
+    labels = {organ: HybridLabel(BoxedMask.empty(SHAPE), Provenance.READER) for organ in ("liver", "spleen")}
     content = CaseContent(Volume(noisy_body(SHAPE, seed=50), coarse), GRID, {}, labels)
     services.cases.add(services.records, "off", "somebody", Purpose.GATE, INDEPENDENT, content)
     services.records.freeze(Purpose.GATE)

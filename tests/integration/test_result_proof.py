@@ -176,7 +176,7 @@ FAULTS = [
     (flip_one_voxel, "voxels of segment"),
     (swap_organs, "segment"),
     (swap_kidneys_by_side_only, r"segment 2 \(Right kidney\): property"),
-    (drop_frame, "has no frame on slices"),
+    (drop_frame, "voxels of segment . differ on slices"),
     (drop_voxels_of_last_frame, "length of PixelData"),
     (shift_position, "lies on another slice|off slice"),
     (shift_source_image, "another slice"),

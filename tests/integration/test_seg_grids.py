@@ -15,6 +15,7 @@ from models.corrections.ledger import ledger
 from models.errors import Refused
 from models.geometry import Geometry
 from services.dicom.returned.understand import Status, understand
+from services.dicom.seg import masks as seg_masks
 from services.dicom.seg.frames import SegCode
 from services.dicom.seg.reader import SegObject, read_seg
 from tests.support.result_cases import AFFINES, ct_series
@@ -83,7 +84,7 @@ def test_what_nobody_touched_comes_back_voxel_for_voxel_from_another_grid(name, 
     ct, masks = series.volume.geometry, drawn()
     sent = read(series, masks, ct, tmp_path, cite=True)
     for segment, mask in zip(sent.segments, masks.values(), strict=True):
-        assert np.array_equal(segment.mask, mask)
+        assert np.array_equal(segment.mask.dense(), mask)
     grid = regrid(ct, **GRIDS[name])
     theirs = {label: on(grid, ct, mask) for label, mask in masks.items()}
     for cite in (False, True):
@@ -120,7 +121,7 @@ def test_masks_written_in_any_order_of_frames_are_read_as_they_were(placed, mask
     with TemporaryDirectory() as folder:
         path = Path(folder) / "seg.dcm"
         seg.save_as(path, enforce_file_format=True)
-        read_back = [segment.mask for segment in read_seg(path, series).segments]
+        read_back = [segment.mask.dense() for segment in read_seg(path, series).segments]
     assert np.array_equal(read_back, masks)
 
 
@@ -183,6 +184,29 @@ def test_a_grid_that_is_not_stated_in_full_in_our_frame_of_reference_is_refused(
     with pytest.raises(Refused) as refused:
         read_seg(tmp_path / "seg.dcm", series)
     assert refused.value.code == code
+
+
+@pytest.mark.parametrize("limit", ["MAX_FRAME_PIXELS", "MAX_OWN_VOXELS"])
+def test_a_grid_of_its_own_is_bounded_before_any_frame_is_unpacked(limit, tmp_path, monkeypatch):
+    """Of one frame of 65,535 x 65,535 the bits would be a gigabyte, and its pixels four."""
+    series = ct_series(AFFINES["axial"], SHAPE)
+    ct = series.volume.geometry
+    grid = regrid(ct, finer=(1, 2, 2))
+    masks = {"Liver": on(grid, ct, drawn()["Liver"])}
+    frame = grid.shape[1] * grid.shape[2]
+    frames = int(np.count_nonzero(masks["Liver"].any(axis=(1, 2))))
+    most = {"MAX_FRAME_PIXELS": frame, "MAX_OWN_VOXELS": frame * frames}[limit]
+    monkeypatch.setattr(seg_masks, limit, most)
+    assert read(series, masks, grid, tmp_path).segments[0].mask.any()
+    monkeypatch.setattr(seg_masks, limit, most - 1)
+    monkeypatch.setattr(seg_masks, "stored_frames", lambda *_: pytest.fail("a frame is unpacked"))
+    with pytest.raises(Refused, match="own grid") as refused:
+        read(series, masks, grid, tmp_path)
+    assert refused.value.code == SegCode.TOO_LARGE
+    assert (refused.value.measured["frame_pixels"], refused.value.measured["voxels"]) == (
+        frame,
+        frame * frames,
+    )
 
 
 def test_a_frame_that_cites_an_image_it_does_not_lie_on_is_refused(tmp_path):

@@ -42,7 +42,7 @@ def assert_saves_like(ohif):
     (reading,) = read_series(ohif / "ct")
     series = load(reading)
     real = dcmread(ohif / "saved-by-ohif.dcm")
-    masks = {s.label: s.mask for s in read_seg(ohif / "saved-by-ohif.dcm", series).segments}
+    masks = {s.label: s.mask.dense() for s in read_seg(ohif / "saved-by-ohif.dcm", series).segments}
     saved_at = datetime.strptime(real.ContentDate + real.ContentTime, "%Y%m%d%H%M%S")
     content = save_like_ohif(
         (ohif / "sent.dcm").read_bytes(), series, {"Liver": masks["Liver"]}, written_at=saved_at
@@ -75,7 +75,7 @@ def test_a_correction_of_our_own_seg_is_read_back_with_overpainted_neighbours(na
     assert content == save_like_ohif(sent.content, series, {"Stomach": corrected}, written_at=SAVED_AT)
     path = tmp_path / "saved.dcm"
     path.write_bytes(content)
-    read = {segment.label: segment.mask for segment in read_seg(path, series).segments}
+    read = {segment.label: segment.mask.dense() for segment in read_seg(path, series).segments}
     added = corrected & ~masks["stomach"]
     assert np.array_equal(read["Stomach"], corrected)
     assert np.array_equal(read["Liver"], masks["liver"] & ~added)

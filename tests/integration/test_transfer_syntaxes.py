@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.pixels import get_decoder
-from pydicom.uid import AllTransferSyntaxes, JPEG2000Lossless
+from pydicom.uid import AllTransferSyntaxes
 
-from models.errors import ReadFailed, Refused
+from models.errors import ReadFailed
 from models.geometry import Geometry
 from models.phantom.case import PhantomCase
 from models.series.slice_contents import NOT_JUDGED
 from models.series.verdict import Verdict
+from services.dicom.compressed.codestream import COMPRESSED
+from services.dicom.ct import loaded
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.loaded import load
 from services.dicom.ct.phantom_series import write_phantom_series
 from services.dicom.ct.series import read_series
+from services.dicom.foreign.listing import SHORT_OF_MEMORY
 from tests.support.ct_files import case
 from tests.support.encodings import LOSSLESS, LOSSY
+from tests.support.waiting import GUARD_SECONDS
 
 SHAPE = (4, 40, 48)
 """JPEG 2000 encoders want more than a few pixels."""
 
 
-def made() -> PhantomCase:
+def made(shape: tuple[int, int, int] = SHAPE) -> PhantomCase:
     """Random HU on a grid large enough to encode."""
-    return case(Geometry(SHAPE, case().volume.geometry.affine))
+    return case(Geometry(shape, case().volume.geometry.affine))
 
 
 def written(folder: Path) -> tuple[Path, ...]:
@@ -69,13 +74,11 @@ def test_a_lossy_encoding_is_told(tmp_path: Path, name: str) -> None:
 def test_every_lossless_syntax_that_can_be_decoded_here_is_tried() -> None:
     lossy = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"}
     may_lose = {"1.2.840.10008.1.2.4.91"}  # JPEG 2000, not lossless only: the same codestreams as .90
-    decodable = set()
-    for syntax in AllTransferSyntaxes:
-        try:
-            decodable.add(str(syntax)) if get_decoder(syntax).is_available else None
-        except NotImplementedError:
-            continue
-    assert decodable - lossy - may_lose == {syntax for syntax, _ in LOSSLESS.values()}
+    plain = {
+        syntax for syntax in AllTransferSyntaxes if syntax.is_transfer_syntax and not syntax.is_encapsulated
+    }
+    read = {str(syntax) for syntax in COMPRESSED | plain}
+    assert read - lossy - may_lose == {syntax for syntax, _ in LOSSLESS.values()}
 
 
 def unsigned_twelve_bits(path: Path) -> None:
@@ -113,28 +116,57 @@ def test_eight_to_sixteen_bits_signed_or_not_give_exact_hu(
     np.testing.assert_array_equal(series.volume.hu, stored * slope + intercept)
 
 
-@pytest.mark.parametrize(
-    ("raised", "expected", "words"),
-    [
-        (MemoryError(), ReadFailed, "Memory ran out while a slice was decoded"),
-        (ValueError("no codestream"), Refused, "the pixels cannot be decoded"),
-    ],
-    ids=["short of memory", "damaged"],
-)
-def test_a_machine_short_of_memory_says_nothing_of_a_sound_ct(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type, words: str
+STARVED = """
+import resource, sys
+from pathlib import Path
+from pydicom import dcmread
+from services.dicom.compressed.damage import FrameShape
+from services.dicom.compressed.decoding import decoded_frames
+small, large = ([dcmread(path) for path in Path(folder).iterdir()] for folder in sys.argv[1:])
+def decode(image):
+    return list(decoded_frames(image, FrameShape(image.Rows, image.Columns, 16, 16, True), 1))
+for image in small:
+    decode(image)  # so that all that is imported is there
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+for kilobytes in (50, 300, 600, 900, 10**7):
+    resource.setrlimit(resource.RLIMIT_AS, (used + 1024 * kilobytes, resource.RLIM_INFINITY))
+    said = []
+    for image in large:
+        try:
+            decode(image)
+            said.append("decoded")
+        except Exception as error:
+            said.append(type(error).__name__)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+    print(kilobytes, *said)
+"""
+
+
+def test_a_decoder_that_is_short_of_memory_says_nothing_of_a_sound_frame(tmp_path: Path) -> None:
+    for n, name in enumerate(("JPEG 2000", "JPEG-LS", "JPEG lossless, first order", "JPEG-LS by CharLS")):
+        for size in (48, 512):
+            (path, *_) = write_phantom_series(made((1, size, size)), tmp_path / str(size) / str(n))
+            LOSSLESS[name][1](path)
+            path.rename(tmp_path / str(size) / f"{n}.dcm")
+            path.parent.rmdir()
+    command = [sys.executable, "-c", STARVED, str(tmp_path / "48"), str(tmp_path / "512")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=GUARD_SECONDS, check=True)
+    said = [line.split()[1:] for line in done.stdout.splitlines()]
+    assert {word for words in said for word in words} == {"decoded", "MemoryError"}
+    assert "MemoryError" in said[0]
+    assert said[-1] == ["decoded"] * 4
+
+
+def test_where_memory_runs_out_nothing_is_said_of_a_ct(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, encode = LOSSLESS["JPEG 2000"]
-    for path in written(tmp_path):
-        encode(path)
+    written(tmp_path)
     (reading,) = read_series(tmp_path)
 
-    def fails(*_asked: object) -> None:
-        raise raised
+    def starved(*_: object) -> None:
+        raise MemoryError
 
-    decoder = get_decoder(JPEG2000Lossless)
-    monkeypatch.setattr(decoder, "_available", dict.fromkeys(decoder._available, fails))
-    with pytest.raises(expected, match=words) as found:
+    monkeypatch.setattr(loaded, "hounsfield", starved)
+    with pytest.raises(ReadFailed) as failed:
         load(reading)
-    if expected is Refused:
-        assert found.value.code == "bad-pixel-data"
+    assert str(failed.value) == SHORT_OF_MEMORY

@@ -98,10 +98,10 @@ def test_a_label_that_was_refused_is_not_replayed_either(corrected, tmp_path, mo
     named = believed_labels.label_doubt
 
     def doubts(key, label, ct, outside):
-        refused = key == "aorta" and label.inside.sum() == volume
+        refused = key == "aorta" and label.inside.voxels == volume
         return LabelDoubt("absurd-volume", "x") if refused else named(key, label, ct, outside)
 
-    volume = services.cases.read(old.case).labels["aorta"].inside.sum()
+    volume = services.cases.read(old.case).labels["aorta"].inside.voxels
     monkeypatch.setattr(believed_labels, "label_doubt", doubts)
     lessons = lessons_of(run, services.cases, services.releases, services.settings, lambda _: None)
     assert [one.organs for one in lessons.replayed] == [("stomach",)]
@@ -114,11 +114,11 @@ def test_a_word_that_taught_nothing_is_evidence_still_when_others_taught_its_org
 ):
     services = corrected.copy(tmp_path).services
     case = plan(services, None, TUNING).evidence.corrected[2].case
-    volume = services.cases.read(case).labels["aorta"].inside.sum()
+    volume = services.cases.read(case).labels["aorta"].inside.voxels
     named = believed_labels.label_doubt
 
     def doubts(key, label, ct, outside):
-        refused = key == "aorta" and label.inside.sum() == volume
+        refused = key == "aorta" and label.inside.voxels == volume
         return LabelDoubt("absurd-volume", "x") if refused else named(key, label, ct, outside)
 
     monkeypatch.setattr(evidence, "FEWEST_EDITED_STUDIES", 1)

@@ -34,7 +34,7 @@ def test_only_a_readers_word_is_labelled_and_overpaint_counts_little():
     provenance = np.full((7, 7, 7), Provenance.READER, np.uint8)
     provenance[:3] = Provenance.OVERPAINT
     ours = np.full((7, 7, 7), Provenance.MODEL, np.uint8)
-    content = _content(HybridLabel(inside, ours), HybridLabel(inside, provenance))
+    content = _content(HybridLabel.of(inside, ours), HybridLabel.of(inside, provenance))
     study = tuning_study(content, ORGANS)
     assert set(study.truth) == set(study.weight) == {"stomach"}
     assert study.truth["stomach"][2, 2].tolist() == [255, 252, 56, 0]
@@ -53,7 +53,7 @@ def test_a_model_voxel_learns_only_what_was_vouched_for_of_its_ct_voxels(provena
     whose[6] = provenance or Provenance.READER
     whose[6, :5] = Provenance.READER
     content = CaseContent(
-        Volume(np.zeros((4, 4, 4), np.int16), model), ct, {}, {"liver": HybridLabel(inside, whose)}
+        Volume(np.zeros((4, 4, 4), np.int16), model), ct, {}, {"liver": HybridLabel.of(inside, whose)}
     )
     study = tuning_study(content, ["liver"])
     truth, weight = study.truth["liver"], study.weight["liver"]
@@ -80,8 +80,8 @@ class _TellsTheTruth:
 def test_an_organ_is_calibrated_on_enough_cases_or_not_at_all(lacking, calibrated):
     inside = np.zeros((7, 7, 7), bool)
     inside[:, :, :3] = True
-    truth = HybridLabel(inside, np.full((7, 7, 7), Provenance.READER, np.uint8))
-    unseen = HybridLabel(inside, np.full((7, 7, 7), Provenance.MODEL, np.uint8))
+    truth = HybridLabel.of(inside, np.full((7, 7, 7), Provenance.READER, np.uint8))
+    unseen = HybridLabel.of(inside, np.full((7, 7, 7), Provenance.MODEL, np.uint8))
     release = small_release()[2]
     with pytest.raises(Refused, match="other-grid"):
         calibrate_organs(release, _TellsTheTruth(), ("liver",), [_content(truth, unseen)])

@@ -115,6 +115,10 @@ def test_opening_an_earlier_home_brings_it_up_and_changes_nothing_on_record(
     assert found["older_rows"] > 0, "its events name no digests"
     was.organloop("audit", "export", tmp_path / "log.jsonl")
     assert (tmp_path / "log.jsonl").read_bytes() == was.log.read_bytes()
+    with closing(open_records(url)) as records:
+        places = [one.arrived or 0 for one in records.corrections()]
+    assert min(places) > 0, "each came when its event says that it was put on record"
+    assert places == sorted(set(places))
     _, releases = was.organloop("releases")
     assert {str(one["release"]): one["digest"] for one in releases} == {
         number: one["digest"] for number, one in said["releases"].items()

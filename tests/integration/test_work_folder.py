@@ -16,6 +16,7 @@ import pytest
 
 from services.settings import Settings
 from services.work_folder import ABANDONED_SECONDS, remove_abandoned, work_folder
+from tests.support.waiting import GUARD_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = """
@@ -40,7 +41,7 @@ def another_worker(root: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         yield process.stdout.readline().strip(), process
     finally:
         process.stdin.close()
-        process.wait(60)
+        process.wait(GUARD_SECONDS)
         process.stdout.close()
 
 
@@ -57,7 +58,7 @@ def test_what_a_killed_run_left_is_removed_and_what_another_works_in_is_not(tmp_
 def test_what_a_process_left_that_was_killed_at_work_is_removed(tmp_path: Path) -> None:
     with another_worker(tmp_path) as (theirs, process):
         process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        process.wait(GUARD_SECONDS)
         assert (tmp_path / theirs / "ct.dcm").exists()
         with work_folder(tmp_path):
             assert not (tmp_path / theirs).exists()
@@ -109,7 +110,7 @@ def test_a_worker_that_starts_on_one_node_leaves_the_study_alone_that_is_read_on
                 assert not (there / "work" / "left").exists()
                 assert ours.name != theirs
             process.send_signal(signal.SIGKILL)
-            process.wait(60)
+            process.wait(GUARD_SECONDS)
             with work_folder(there / "work"):
                 assert not (there / "work" / theirs).exists()
         left = [one.name for one in (tmp_path / "share" / "work").iterdir()]

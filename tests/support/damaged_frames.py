@@ -25,8 +25,9 @@ from models.phantom.case import PhantomCase
 from models.volume import Volume
 from services.dicom.ct.headers import facts_of, read_header
 from services.dicom.ct.phantom_series import phantom_images
-from services.dicom.ct.pixels import PaddingTally, hounsfield
+from services.dicom.ct.pixels import hounsfield
 from services.dicom.foreign.head import META_START
+from services.dicom.foreign.reader import as_written
 from tests.support.ct_files import ACQUISITION
 from tests.support.encodings import LOSSLESS, LOSSY, Encoder
 
@@ -95,11 +96,12 @@ def _frame_of(dataset: Dataset) -> bytes:
     return frame[:-1] if frame.endswith(_END + b"\0") else frame
 
 
+@as_written()
 def read(path: Path) -> NDArray[np.generic]:
     """Return the HU of a file, as a study's slices are read; raise what refuses it."""
     header = read_header(path)
     assert header is not None
-    return hounsfield(path, header, facts_of(header), PaddingTally())
+    return hounsfield(path, header, facts_of(header))[0]
 
 
 def refusal_of(path: Path) -> str | None:

@@ -284,7 +284,7 @@ def segmented(series: FitSeries, services: Services, folder: Path) -> str:
     read = read_seg(out / "organ-seg.dcm", study.series)
     masks = study.findings.masks
     for one, (organ, mask) in zip(read.segments, masks.items(), strict=True):
-        np.testing.assert_array_equal(one.mask, mask, err_msg=organ)
+        assert one.mask == mask, organ
     for found in study.findings.organs:
         assert (found.presence == "found") == (found.organ in masks and bool(masks[found.organ].any()))
         assert found.dsc_lower_bound is None or found.presence == "found"

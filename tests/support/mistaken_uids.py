@@ -39,6 +39,10 @@ def records_asked(records: Records, ct: CTSeries, seg: ResultObject) -> None:
     records.accepted_organs(ct.study_uid, 1)  # type: ignore[arg-type]
     records.accepted_organs("1.2.3", 1)  # type: ignore[arg-type]
     records.arrival(ct.series_uid)  # type: ignore[arg-type]
+    records.place_of_save(ct.series_uid, seg.sop_instance_uid)  # type: ignore[arg-type]
+    records.place_of_save(ct.study_uid, ct.series_uid)  # type: ignore[arg-type]
+    records.untold_saves(ct.series_uid, ())  # type: ignore[arg-type]
+    records.untold_saves(ct.study_uid, (ct.study_uid,))  # type: ignore[arg-type]
 
 
 def records_told(records: Records, ct: CTSeries, seg: ResultObject, organs: tuple[OrganLedger, ...]) -> None:
@@ -49,6 +53,8 @@ def records_told(records: Records, ct: CTSeries, seg: ResultObject, organs: tupl
     records.record_acceptance(series, series, 1, (), "")  # type: ignore[arg-type]
     records.record_acceptance(study, study, 1, (), "")  # type: ignore[arg-type]
     records.take_in([series], 1)  # type: ignore[list-item]
+    records.note_saves(series, [[instance]])  # type: ignore[arg-type]
+    records.note_saves(study, [[study]])  # type: ignore[list-item]
     Arrival(series, study)  # type: ignore[arg-type]
     Arrival(instance, instance)  # type: ignore[arg-type]
     Correction(series, instance, study, series, 1, "", "", "", organs)  # type: ignore[arg-type]
@@ -62,6 +68,7 @@ def archive_asked(archive: Archive, source: QuerySource, ct: CTSeries, into: Pat
     archive.study(ct.series_uid)  # type: ignore[arg-type]
     archive.fetch_study(ct.series_uid, into)  # type: ignore[arg-type]
     archive.fetch_instance(ct.series_uid, into)  # type: ignore[arg-type]
+    archive.as_they_came((ct.series_uid,))  # type: ignore[arg-type]
     source.instances(ct.series_uid)  # type: ignore[arg-type]
     source.listed(ct.series_uid)  # type: ignore[arg-type]
     source.retrieve(ct.series_uid)  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ from models.documents import to_json
 from models.errors import InvalidRelease, ServingRejected, ServingUnavailable
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
+from models.masks import BoxedMask
 from models.release import Release, sha256_hex
 from models.series.acquisition import Acquisition
 from models.tuning.document import Climb, TriedLevel, TuningReport
@@ -194,8 +195,7 @@ def add_gate_case(
         if release is None:
             continue
         mask = segmenter.segment(volume.hu, release).probability[index] >= np.float16(0.5)
-        drawn = np.full(SHAPE, Provenance.READER, dtype=np.uint8)
-        labels[organ] = HybridLabel(mask, drawn)
+        labels[organ] = HybridLabel(BoxedMask.of(mask), Provenance.READER)
     return services.cases.add(
         services.records,
         f"gate case {n}",

@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from models.findings import Flag, OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from models.organs import ORGANS
 from models.series.verdict import GeometryVerdict, Verdict
 from models.volume import Volume
@@ -130,7 +131,7 @@ def findings_of(
                 ReviewRegion(
                     organ=key,
                     rank=len(regions) + 1,
-                    mask=region,
+                    mask=BoxedMask.of(region),
                     centre_lps_mm=(0.0, 0.0, 0.0),
                     slices=(int(ks[0]), int(ks[0])),
                     volume_ml=float(region.sum() * geometry.voxel_ml),
@@ -139,6 +140,7 @@ def findings_of(
             )
     values = {
         "release": 2, "release_digest": "0123456789abcdef" * 4, "demonstration": False,
-        "geometry": geometry, "masks": masks, "organs": tuple(organs), "regions": tuple(regions),
+        "geometry": geometry, "masks": {key: BoxedMask.of(mask) for key, mask in masks.items()},
+        "organs": tuple(organs), "regions": tuple(regions),
     } | overrides  # fmt: skip
     return StudyFindings(**values)

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
 
+from flows.arrivals.saves import note_saves
 from flows.corrections.report import Ingested, NotTaken
+from flows.corrections.returned_seg import Memory
+from models.uids import StudyUid
 from services.dicom.ct.series import read_series
 from services.records.port import Records
 from services.records.store import SqlRecords, local_now
@@ -97,6 +100,22 @@ def everything(records: SqlRecords) -> dict[str, list[tuple[Any, ...]]]:
             for table in Table.metadata.sorted_tables
             if table.name != "leases"
         }
+
+
+def new_uid(path: Path, uid: str) -> Path:
+    """Give a SEG another SOP Instance UID, its file too."""
+    seg = dcmread(path)
+    seg.SOPInstanceUID = seg.file_meta.MediaStorageSOPInstanceUID = uid
+    seg.save_as(path)
+    return path
+
+
+def look_at(study_uid: StudyUid, memory: Memory) -> None:
+    """Notice the saves in a study as the watch does."""
+    assert memory.archive is not None
+    study = memory.archive.study(study_uid)
+    assert study is not None
+    note_saves(study, memory.archive, memory.records)
 
 
 def put_on_record(

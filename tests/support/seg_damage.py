@@ -24,6 +24,7 @@ from pydicom.uid import RLELossless
 from models.corrections.ledger import OrganState, ledger
 from models.errors import Refused
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from services.dicom.returned.answers import Answers
 from services.dicom.returned.understand import Status, understand
 from services.dicom.seg.frames import SegCode
@@ -84,7 +85,7 @@ def plain_bases() -> list[Base]:
     sent = SegObject(
         "1.9", "1.8",
         tuple(
-            ReadSegment(n, label, None, None, None, "AUTOMATIC", mask)
+            ReadSegment(n, label, None, None, None, "AUTOMATIC", BoxedMask.of(mask))
             for n, (label, mask) in enumerate(sent_masks.items(), start=1)
         ),
     )  # fmt: skip
@@ -133,16 +134,18 @@ def judge(base: Base, content: bytes, right: Mapping[str, Mask] | None, path: Pa
     entries = ledger(answer.sent, answer.returned, base.geometry)
     asked = {organ for question in answer.questions for organ in question.candidates}
     for entry in entries:
-        before = answer.sent.get(entry.organ, np.zeros(base.geometry.shape, dtype=bool))
+        before = answer.sent.get(entry.organ, BoxedMask.empty(base.geometry.shape)).dense()
         now = right.get(entry.organ, before)
         if entry.organ in answer.returned:
-            assert np.array_equal(answer.returned[entry.organ], now), f"{entry.organ} is not what was saved"
+            assert np.array_equal(answer.returned[entry.organ].dense(), now), (
+                f"{entry.organ} is not what was saved"
+            )
             assert entry.added_voxels == np.count_nonzero(now & ~before)
             assert entry.removed_voxels == np.count_nonzero(before & ~now)
         else:
             assert entry.state is OrganState.NOT_REVIEWED
             assert entry.organ in asked or np.array_equal(now, before), f"{entry.organ} was lost in silence"
-    changed = any(not np.array_equal(right[organ], mask) for organ, mask in answer.sent.items())
+    changed = any(not np.array_equal(right[organ], mask.dense()) for organ, mask in answer.sent.items())
     assert (answer.status is Status.CORRECTION) or not changed, "a correction was taken for our own"
     return "question" if answer.questions else "ledger"
 

@@ -19,13 +19,14 @@ from models.body import body_mask
 from models.contract import ModelContract
 from models.errors import TrainingDiverged
 from models.inference.windows import cut, scale_hu
+from models.masks import Box, bounding_box
 from models.network.heads import ConvolutionalHead, Head, HeadSpec, joint_logits
 from models.network.training.losses import segmentation_loss
 from models.network.training.sound_bf16 import sound_bf16
 from models.network.training.state import Keep, read_state, write_state
 from models.network.trunk import Trunk, TrunkOutput
 from models.network.trunk_kinds import build_trunk
-from models.resampling import Box, bounding_box, resample, to_model_grid
+from models.resampling import resample, to_model_grid
 from models.volume import Volume
 
 JITTER_VOXELS = 8

@@ -64,10 +64,7 @@ def require_lossless_used_up(frame: JpegFrame, decoded: NDArray[np.generic]) -> 
     samples: NDArray[np.uint16] = decoded.view(f"u{decoded.dtype.itemsize}").astype(np.uint16)
     if frame.precision < 16:
         samples &= np.uint16((1 << frame.precision) - 1)
-    if frame.point_transform:
-        raise DamagedFrame(
-            "bits are left out of the compressed frame, and its decoder gets their places wrong"
-        )
+    samples >>= np.uint16(frame.point_transform)
     rows, columns = samples.shape
     interval = frame.restart_interval or rows * columns
     if interval % columns:
@@ -75,7 +72,7 @@ def require_lossless_used_up(frame: JpegFrame, decoded: NDArray[np.generic]) -> 
     frame.require_intervals(rows * columns)
     lengths = _bits_by_difference(frame.table(0, frame.dc_table))
     step = interval // columns
-    first = 1 << (frame.precision - 1)
+    first = 1 << (frame.precision - frame.point_transform - 1)
     for n, coded in enumerate(frame.intervals):
         differences = _differences(samples[n * step : (n + 1) * step], frame.selection, first)
         bits = lengths.take(differences)

@@ -21,6 +21,9 @@ _BARE_MARKERS = frozenset((0x01, *range(0xD0, 0xD8)))
 
 _DHT, _SOI, _EOI, _SOS, _DRI, _LSE = 0xC4, 0xD8, 0xD9, 0xDA, 0xDD, 0xF8
 
+_PRESETS, _PRESETS_BYTES = 1, 11
+"""Of JPEG-LS parameters: the kind that says how pixels are coded, and its length (ISO 14495-1 C.2.4.1.1)."""
+
 _MARKER, _LS_MARKER = re.compile(rb"\xff[^\x00\xff]"), re.compile(rb"\xff[\x80-\xfe]")
 """A marker behind coded data: of JPEG-LS bytes up to 7F after FF are data (ISO 14495-1 A.1)."""
 
@@ -74,12 +77,8 @@ class JpegFrame:
         Predictor of a lossless scan, or NEAR of JPEG-LS; bits left out (ISO 10918-1 B.2.3).
     restart_interval
         Units (pixels, or blocks of 8 x 8) between restarts; 0: none.
-    presets
-        Parameters that a JPEG-LS frame brings (ISO 14495-1 C.2.4.1); empty where it brings none.
     intervals
         The coded data, cut at their restart markers.
-    coded_until
-        Where in the frame they end.
     """
 
     process: int = 0
@@ -93,9 +92,7 @@ class JpegFrame:
     selection: int = 0
     point_transform: int = 0
     restart_interval: int = 0
-    presets: bytes = b""
     intervals: tuple[bytes, ...] = ()
-    coded_until: int = 0
 
     def table(self, kind: int, number: int) -> HuffmanTable:
         """Return a table that the scan uses; `DamagedFrame` if it was not sent."""
@@ -181,7 +178,8 @@ def _take(said: JpegFrame, marker: int, content: bytes) -> None:
     elif marker == _DRI:
         (said.restart_interval,) = struct.unpack(">H", content)
     elif marker == _LSE:
-        said.presets += content
+        if len(content) != _PRESETS_BYTES or content[0] != _PRESETS:  # tables, and sizes beyond 65535
+            raise DamagedFrame("the compressed frame has JPEG-LS parameters that are not read here")
     elif marker == _SOS:
         if not said.process or said.intervals:
             raise DamagedFrame("the compressed frame has not one scan")
@@ -215,5 +213,5 @@ def _take_coded(said: JpegFrame, frame: bytes, at: int) -> int:
         ends = ends.re.search(frame, at)
     if ends is None:
         raise DamagedFrame(_CUT)
-    said.intervals, said.coded_until = (*parts, frame[at : ends.start()]), ends.start()
+    said.intervals = (*parts, frame[at : ends.start()])
     return ends.start()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +30,11 @@ from services.dicom.ct.series import SeriesReading, SetAside, usable_geometry
 from services.dicom.foreign.listing import read_failures
 from services.dicom.foreign.reader import as_written
 from services.dicom.identity import hashed_uid
+
+T = TypeVar("T")
+
+MOST_THREADS = 8
+"""No more frames are decoded side by side: each takes memory of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +73,7 @@ class CTSeries:
         return {one.sop_instance_uid: one.copy_of for one in self.set_aside}
 
 
+@read_failures()
 def load(reading: SeriesReading) -> CTSeries:
     """Read the pixels of a series whose headers were judged fit.
 
@@ -102,13 +111,15 @@ def load(reading: SeriesReading) -> CTSeries:
 
 
 @read_failures()
+@as_written()
 def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVerdict:
     """Read every slice, into an array (k, row, column) if one is given; return the full verdict.
 
     Raises
     ------
     Refused
-        `bad-pixel-data` or `too-large`, as `services.dicom.ct.pixels.hounsfield`; `bad-rescale`, as
+        `bad-pixel-data` or `too-large`, as `services.dicom.ct.pixels.hounsfield` and where undeclared padding
+        is not one value all over the series; `bad-rescale`, as
         `models.series.rescale_jump`; `derived-image` if derived images do not look like a CT's
         (`models.series.ct_look`); `slice-out-of-place` or `multi-phase`, as
         `models.series.slice_contents`; `no-body` if nothing but air was scanned; `illegible-header` if
@@ -123,12 +134,8 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
     tally, jumps, contents = PaddingTally(), RescaleJumps(), SliceContents()
     look = CtLook() if any(map(is_derived, reading.facts)) else None
     highest = -np.inf
-    slices = zip(reading.files, reading.images, reading.facts, strict=True)
-    for k, (file, header, facts) in enumerate(slices):
-        out = None if into is None else into[k]
-        hu = hounsfield(file.path, header, facts, tally, out, file.state)
-        if out is not None and hu is not out:
-            out[...] = hu
+    for facts, (hu, met) in zip(reading.facts, _slices(reading, into), strict=True):
+        tally.add(met)
         jumps.add(facts, hu)
         if look is not None:
             look.add(hu)
@@ -139,6 +146,36 @@ def with_pixels(reading: SeriesReading, into: NDArray[Any] | None) -> GeometryVe
     refuse_no_body(highest)
     notes = (*reading.verdict.notes, *tally.notes(), *seen, *doubts.notes)
     return replace(reading.verdict, notes=notes, doubted=doubts.slices)
+
+
+def _slices(reading: SeriesReading, into: NDArray[Any] | None) -> Iterator[tuple[NDArray[Any], PaddingTally]]:
+    """Yield each slice in order, read and decoded ahead by as many threads as there are processors."""
+
+    def read(k: int) -> tuple[NDArray[Any], PaddingTally]:
+        file, out = reading.files[k], None if into is None else into[k]
+        hu, met = hounsfield(file.path, reading.images[k], reading.facts[k], out, file.state)
+        if out is not None and hu is not out:
+            out[...] = hu
+        return hu, met
+
+    threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    pool, ahead = ThreadPoolExecutor(threads), deque[Future[tuple[NDArray[Any], PaddingTally]]]()
+    try:
+        for k in range(len(reading.files)):
+            ahead.append(_started(pool, read, k))
+            if len(ahead) > 2 * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _started(pool: ThreadPoolExecutor, work: Callable[[int], T], k: int) -> Future[T]:
+    try:
+        return pool.submit(work, k)
+    except RuntimeError as error:  # no thread can be started: there is no memory for it
+        raise MemoryError from error
 
 
 @as_written()

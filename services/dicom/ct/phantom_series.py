@@ -14,6 +14,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from pydicom.valuerep import DSfloat
 
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from models.phantom.case import PhantomCase
 from services.dicom.identity import hashed_uid
 
@@ -79,12 +80,14 @@ def write_truth(case: PhantomCase, path: Path) -> None:
         np.savez_compressed(file, affine=grid.affine, shape=np.array(grid.shape), **masks)
 
 
-def read_truth(path: Path) -> tuple[dict[str, NDArray[np.bool_]], Geometry]:
-    """Return the masks (k, j, i) by organ, in the order they were written, and their grid."""
+def read_truth(path: Path) -> tuple[dict[str, BoxedMask], Geometry]:
+    """Return the masks by organ, in the order they were written, and their grid."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         shape = tuple(int(n) for n in archive["shape"])
         masks = {
-            name.removeprefix("organ_"): archive[name] for name in archive.files if name.startswith("organ_")
+            name.removeprefix("organ_"): BoxedMask.of(archive[name])
+            for name in archive.files
+            if name.startswith("organ_")
         }
         return masks, Geometry((shape[0], shape[1], shape[2]), archive["affine"])
 

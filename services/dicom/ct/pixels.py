@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +13,15 @@ from pydicom import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import pixel_array
 
-from models.errors import ReadFailed, Refused
+from models.errors import Refused
 from models.series.slice_facts import SliceFacts
 from models.series.verdict import Code
 from services.dicom.compressed.damage import DamagedFrame, FrameShape
 from services.dicom.compressed.decoding import decoded_frames
 from services.dicom.foreign.bounded_file import TooLargeFile
 from services.dicom.foreign.head import Header
-from services.dicom.foreign.listing import SHORT_OF_MEMORY, FileState
-from services.dicom.foreign.reader import ILLEGIBLE, UNREADABLE, as_written, opened
+from services.dicom.foreign.listing import FileState
+from services.dicom.foreign.reader import ILLEGIBLE, UNREADABLE, opened
 
 PADDING_HU = -1024
 """What padding becomes: air, the lowest value of the plain CT scale."""
@@ -39,25 +37,6 @@ FARTHEST = -1_000_000.0
 
 PADDING_CEILING_HU = -900
 """A padding value above it lies where lung and tissue do, and cannot be told from them."""
-
-
-_met = threading.local()
-"""Whether a decoder met a lack of memory, in this thread."""
-
-
-def _hear(record: logging.LogRecord) -> bool:
-    """Note a lack of memory: pydicom makes one RuntimeError of what its decoders raise, and only logs each.
-
-    Without it a machine that is short of memory would say of a sound CT that it is damaged.
-    """
-    if record.exc_info and isinstance(record.exc_info[1], MemoryError):
-        _met.memory = True
-    return False  # not printed: their words may quote the header
-
-
-_decoders = logging.getLogger("pydicom.pixels.decoders.base")
-_decoders.setLevel(logging.ERROR)
-_decoders.addFilter(_hear)
 
 
 @dataclass
@@ -81,6 +60,22 @@ class PaddingTally:
     undeclared: Counter[float] = field(default_factory=Counter)
     lossy: int = 0
 
+    def add(self, other: PaddingTally) -> None:
+        """Add what was met in another slice.
+
+        Raises
+        ------
+        Refused
+            `bad-pixel-data` if undeclared padding is not one value all over the series.
+        """
+        self.voxels += other.voxels
+        self.declared += other.declared
+        self.undeclared.update(other.undeclared)
+        self.lossy += other.lossy
+        if len(self.undeclared) > 1:
+            least = min(self.undeclared)
+            raise _bad_pixels(f"values reach {least:g} HU, below any CT", lowest_hu=least)
+
     def notes(self) -> tuple[str, ...]:
         """Return what the reader is told, one sentence each."""
         padding = {"are padding": self.declared} if self.declared else {}
@@ -95,16 +90,16 @@ class PaddingTally:
         )
 
 
-@as_written()
 def hounsfield(
     path: Path,
     header: Dataset,
     facts: SliceFacts,
-    tally: PaddingTally,
     out: NDArray[Any] | None = None,
     listed: FileState | None = None,
-) -> NDArray[Any]:
-    """Return one slice in Hounsfield units, padding replaced by `PADDING_HU`.
+) -> tuple[NDArray[Any], PaddingTally]:
+    """Return one slice in Hounsfield units, padding replaced by `PADDING_HU`; and how much of it there was.
+
+    Threads may call it side by side, all within one `as_written`, which holds for a whole process.
 
     Parameters
     ----------
@@ -112,8 +107,6 @@ def hounsfield(
         File of the slice.
     header, facts
         Its header, already judged fit.
-    tally
-        Padding of the series so far; this slice's is added.
     out
         Where the slice may be put, axes (row, column); it is where the type suits, and is then returned.
     listed
@@ -121,16 +114,17 @@ def hounsfield(
 
     Returns
     -------
-    NDArray
+    hu : NDArray
         Axes (row, column); int16 or int32, exact, where slope and intercept are whole numbers, float32
         elsewhere; every value within `LOWEST_HU` and `HIGHEST_HU`.
+    tally : PaddingTally
+        Of this slice.
 
     Raises
     ------
     Refused
         `too-large` if the file is over a limit; `bad-pixel-data` if the pixels are missing, truncated,
-        undecodable, not coded as the header says, or outside any CT's range. Undeclared padding must be
-        one value all over the series, unless it went through lossy compression.
+        undecodable, not coded as the header says, or outside any CT's range.
     ReadFailed
         If the file is not as it was listed.
     OSError
@@ -145,23 +139,19 @@ def hounsfield(
     if min(lowest, lowest - intercept, highest - intercept, -abs(intercept), -slope) < FARTHEST:
         raise _bad_pixels(f"values reach {lowest:g} HU, below any CT", lowest_hu=lowest)
     hu = _rescaled(stored, (least, most), slope, intercept, out)
-    tally.voxels += hu.size
+    tally = PaddingTally(hu.size)
     if padding is not None:
         hu[padding] = PADDING_HU
-        tally.declared += int(np.count_nonzero(padding))
+        tally.declared = int(np.count_nonzero(padding))
     if lowest < LOWEST_HU:
         low = hu < LOWEST_HU
         if facts.lossy:
-            tally.lossy += int(np.count_nonzero(low))
-            hu[low] = PADDING_HU
-            return hu
-        values, counts = np.unique(hu[low], return_counts=True)
-        tally.undeclared.update({float(v): int(n) for v, n in zip(values, counts, strict=True)})
-        if len(tally.undeclared) > 1:
-            least_hu = min(tally.undeclared)
-            raise _bad_pixels(f"values reach {least_hu:g} HU, below any CT", lowest_hu=least_hu)
+            tally.lossy = int(np.count_nonzero(low))
+        else:
+            values, counts = np.unique(hu[low], return_counts=True)
+            tally.undeclared.update({float(v): int(n) for v, n in zip(values, counts, strict=True)})
         hu[low] = PADDING_HU
-    return hu
+    return hu, tally
 
 
 def _rescaled(
@@ -199,7 +189,6 @@ def _stored_values(path: Path, header: Dataset, facts: SliceFacts, listed: FileS
         )
         if header.native.read_into(path, stored):
             return stored
-    _met.memory = False
     try:
         dataset = opened(path, pixels=True, listed=listed)
         if dataset is None:
@@ -211,15 +200,11 @@ def _stored_values(path: Path, header: Dataset, facts: SliceFacts, listed: FileS
             stored = pixel_array(dataset, raw=True, correct_unused_bits=False)
     except TooLargeFile as error:
         raise Refused(Code.TOO_LARGE, f"A slice cannot be read: {error}.") from error
-    except MemoryError as error:
-        raise ReadFailed(SHORT_OF_MEMORY) from error
     except DamagedFrame as error:
         raise _bad_pixels(str(error)) from error
-    except (*UNREADABLE, RuntimeError, OSError) as error:
+    except (*UNREADABLE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # of the disk, and not a decoder's word for damage
-        if _met.memory:
-            raise ReadFailed(SHORT_OF_MEMORY) from error
+            raise  # of the disk, and not a parser's word for damage
         raise _bad_pixels("the pixels cannot be decoded") from error
     if stored.shape != (facts.rows, facts.columns):
         raise _bad_pixels(f"the pixels form {stored.shape}, not rows and columns of the header")

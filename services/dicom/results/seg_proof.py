@@ -13,6 +13,7 @@ from pydicom.pixels import iter_pixels
 from models.errors import ProofFailed
 from models.findings import StudyFindings
 from models.geometry import Geometry
+from models.masks import BoxedMask, MaskByPlanes
 from models.organs import CATALOGUE, Code, organ
 from models.series.limits import off_corner_mm, off_grid_mm
 from models.uids import SopUid
@@ -38,7 +39,7 @@ class Meant(NamedTuple):
     region: tuple[Code, Code | None] | None
     cielab: tuple[float, float, float]
     words: tuple[str, ...]
-    mask: NDArray[np.bool_]
+    mask: BoxedMask
     tracking_id: str
     tracking_uid: str | None
 
@@ -113,6 +114,7 @@ def _prove(content: bytes, series: CTSeries, meant: Sequence[Meant], heading: He
     same("number of segments", len(segments), len(meant))
     for number, (item, segment) in enumerate(zip(segments, meant, strict=True), start=1):
         _prove_segment(item, number, segment, heading)
+    same("matrix", (int(dataset.Rows), int(dataset.Columns)), series.volume.geometry.shape[1:])
     masks = [segment.mask for segment in meant]
     (_prove_label_map if label_map else _prove_binary)(dataset, series, masks)
 
@@ -144,47 +146,49 @@ def _prove_segment(item: Dataset, number: int, meant: Meant, heading: Heading) -
             raise ProofFailed(f"{name}: {word!r} is not in the description {item.SegmentDescription!r}")
 
 
-def _prove_binary(dataset: Dataset, series: CTSeries, masks: Sequence[NDArray[np.bool_]]) -> None:
+def _prove_binary(dataset: Dataset, series: CTSeries, masks: Sequence[BoxedMask]) -> None:
     """Compare every voxel of BINARY frames; a slice without a frame must be empty in the mask."""
     slice_of = _slices_in_patient(dataset, series)
     bits = memoryview(dataset.PixelData)
-    size = int(dataset.Rows) * int(dataset.Columns)
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    size = rows * columns
     frames = list(dataset.PerFrameFunctionalGroupsSequence)
     same("NumberOfFrames", int(dataset.NumberOfFrames), len(frames))
     same("length of PixelData", len(bits), (len(frames) * size + 15) // 16 * 2)
-    missing = [{int(k) for k in np.flatnonzero(mask.any(axis=(1, 2)))} for mask in masks]
+    read = [MaskByPlanes(series.volume.geometry.shape) for _ in masks]
     written: set[tuple[int, int]] = set()
     for n, frame in enumerate(frames):
         number, k = _segment_number(dataset, frame), slice_of[_source(frame)]
         if not 1 <= number <= len(masks) or (number, k) in written:
             raise ProofFailed(f"frame {n + 1} is a second one, or one of no segment: {number}, slice {k}")
         written.add((number, k))
-        missing[number - 1].discard(k)
         start, stop = n * size, (n + 1) * size
         chunk = np.frombuffer(bits[start // 8 : (stop + 7) // 8], np.uint8)
         voxels = np.unpackbits(chunk, bitorder="little")[start % 8 : start % 8 + size]
-        if not np.array_equal(voxels, masks[number - 1][k].reshape(-1).view(np.uint8)):
-            raise ProofFailed(f"voxels of segment {number} differ on slice {k}")
-    for number, slices in enumerate(missing, start=1):
-        if slices:
-            raise ProofFailed(f"segment {number} has no frame on slices {sorted(slices)}")
+        read[number - 1].lay(k, BoxedMask.of(voxels.reshape(1, rows, columns).view(np.bool_)))
+    _compare(read, masks)
 
 
-def _prove_label_map(dataset: Dataset, series: CTSeries, masks: Sequence[NDArray[np.bool_]]) -> None:
+def _prove_label_map(dataset: Dataset, series: CTSeries, masks: Sequence[BoxedMask]) -> None:
     """Compare every voxel of a label map."""
     slice_of = _slices_in_patient(dataset, series)
-    missing = set().union(*({int(k) for k in np.flatnonzero(mask.any(axis=(1, 2)))} for mask in masks))
     frames = dataset.PerFrameFunctionalGroupsSequence
     same("NumberOfFrames", int(dataset.NumberOfFrames), len(frames))
+    read = [MaskByPlanes(series.volume.geometry.shape) for _ in masks]
     for frame, labels in zip(frames, _label_frames(dataset), strict=True):
-        k = slice_of[_source(frame)]
-        missing.discard(k)
         same("highest label", int(labels.max()) <= len(masks), True)
-        for number, mask in enumerate(masks, start=1):
-            if not np.array_equal(labels == number, mask[k]):
-                raise ProofFailed(f"voxels of segment {number} differ on slice {k}")
-    if missing:
-        raise ProofFailed(f"there is no frame on slices {sorted(missing)}")
+        for number, mask in enumerate(read, start=1):
+            plane = BoxedMask.of((labels == number)[None])
+            same("one frame on a slice", mask.lay(slice_of[_source(frame)], plane), True)
+    _compare(read, masks)
+
+
+def _compare(read: Sequence[MaskByPlanes], masks: Sequence[BoxedMask]) -> None:
+    for number, (found, meant) in enumerate(zip(read, masks, strict=True), start=1):
+        back = found.whole()
+        if back != meant:
+            slices = np.flatnonzero(back.changed_by_slice(meant)).tolist()
+            raise ProofFailed(f"voxels of segment {number} differ on slices {slices}")
 
 
 def _label_frames(dataset: Dataset) -> Iterator[NDArray[np.uint8]]:

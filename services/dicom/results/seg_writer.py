@@ -24,6 +24,7 @@ from pydicom.uid import RLELossless, SegmentationStorage
 
 from models.errors import Refused
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from models.organs import Code
 from services.dicom.ct.loaded import CTSeries
 from services.dicom.foreign.reader import legible
@@ -64,7 +65,7 @@ class Segment:
     tracking_id, tracking_uid
         What is followed from object to object.
     mask
-        Axes (k, j, i) on the CT grid, bool.
+        On the CT grid.
     """
 
     label: str
@@ -76,7 +77,7 @@ class Segment:
     cielab: tuple[float, float, float]
     tracking_id: str
     tracking_uid: str
-    mask: NDArray[np.bool_]
+    mask: BoxedMask
 
 
 def write_segmentation(
@@ -220,8 +221,8 @@ def _frames(segments: Sequence[Segment], slices: int, sparse: bool) -> list[tupl
     frames = [
         (number, k)
         for number, segment in enumerate(segments, start=1)
-        for k in range(slices)
-        if not sparse or segment.mask[k].any()
+        for k, voxels in enumerate(segment.mask.by_slice())
+        if not sparse or voxels
     ]
     return frames or [(1, slices // 2)]
 
@@ -252,17 +253,18 @@ def _packed(content: Dataset, series: CTSeries, segments: Sequence[Segment]) -> 
     One bit per voxel, the first voxel in the lowest bit, frames without gaps (PS3.5 8.1.1 and D.1).
     """
     slice_of = {str(image.SOPInstanceUID): k for k, image in enumerate(series.images)}
-    pieces = []
+    planes = []
     for frame in content.PerFrameFunctionalGroupsSequence:
         number = 1
         if len(segments) > 1:
             number = int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
         source = frame.DerivationImageSequence[0].SourceImageSequence[0]
-        pieces.append(segments[number - 1].mask[slice_of[str(source.ReferencedSOPInstanceUID)]].ravel())
-    if pieces[0].size % 8:
-        packed = np.packbits(np.concatenate(pieces), bitorder="little").tobytes()
-    else:
-        packed = b"".join(np.packbits(piece, bitorder="little").tobytes() for piece in pieces)
+        planes.append((segments[number - 1].mask, slice_of[str(source.ReferencedSOPInstanceUID)]))
+    packed = b"".join(
+        # eight frames of whatever size are whole bytes
+        np.packbits([mask.plane(k) for mask, k in planes[first : first + 8]], bitorder="little").tobytes()
+        for first in range(0, len(planes), 8)
+    )
     return packed + b"\0" * (len(packed) % 2)
 
 
@@ -271,13 +273,16 @@ def _labels(segments: Sequence[Segment], geometry: Geometry) -> NDArray[np.uint8
         raise Refused("overlapping-segments", "Organs overlap, which a label map cannot hold.")
     labels = np.zeros(geometry.shape, np.uint8)
     for number, segment in enumerate(segments, start=1):
-        np.copyto(labels, np.uint8(number), where=segment.mask)
+        np.copyto(labels[segment.mask.box], np.uint8(number), where=segment.mask.inside)
     return labels
 
 
-def _overlap(masks: Sequence[NDArray[np.bool_]]) -> bool:
-    """Tell whether any voxel belongs to two masks: their union is then smaller than their sum."""
-    union = np.zeros(masks[0].shape, np.bool_)
+def _overlap(masks: Sequence[BoxedMask]) -> bool:
+    """Tell whether any voxel belongs to two masks."""
+    taken = np.zeros(masks[0].shape, np.bool_)
     for mask in masks:
-        union |= mask
-    return int(np.count_nonzero(union)) < sum(int(np.count_nonzero(mask)) for mask in masks)
+        there, inside = taken[mask.box], mask.inside
+        if (there & inside).any():
+            return True
+        there |= inside
+    return False

@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-
 from models.errors import Refused
 from models.geometry import Geometry
 from services.dicom.returned.sides import OTHER_SIDE, Region, beyond_partner, doubtful_side
@@ -247,4 +245,4 @@ def as_sent(organ: str, region: Region, ours: Mapping[str, SentOrgan]) -> bool:
     """Tell whether an organ came back with exactly the voxels that were sent; none if it was not sent."""
     if organ not in ours:
         return not region.voxels
-    return np.array_equal(region.mask, ours[organ].region.mask)
+    return region.mask == ours[organ].region.mask

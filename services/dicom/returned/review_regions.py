@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from models.corrections.scopes import Mask
+from models.masks import BoxedMask
 from services.dicom.seg.names import reviewed_organ
 from services.dicom.seg.reader import SegObject
 
 
-def review_regions(review: SegObject) -> dict[str, Mask]:
+def review_regions(review: SegObject) -> dict[str, BoxedMask]:
     """Return where each organ was to be looked at.
 
     Parameters
@@ -18,9 +18,9 @@ def review_regions(review: SegObject) -> dict[str, Mask]:
     Returns
     -------
     regions
-        By organ key the union of its regions, axes (k, j, i), bool; organs without one are missing.
+        By organ key the union of its regions; organs without one are missing.
     """
-    regions: dict[str, Mask] = {}
+    regions: dict[str, BoxedMask] = {}
     for segment in review.segments:
         organ = reviewed_organ(segment.label)
         if organ is not None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.corrections.scopes import Mask
 from models.geometry import Geometry
-from models.resampling import Box, bounding_box
+from models.masks import BoxedMask
+from models.surfaces import surface_voxels
 
 OTHER_SIDE = {"right_kidney": "left_kidney", "left_kidney": "right_kidney"}
 
@@ -23,37 +23,27 @@ MIDDLE_MARGIN = 0.1
 """How far, in widths of the scanned volume, its middle may lie from the body's midline."""
 
 
+@dataclass(frozen=True, eq=False)
 class Region:
-    """A mask with what is asked of it again and again."""
+    """A mask and where it lies in the patient."""
 
-    def __init__(self, mask: Mask, geometry: Geometry) -> None:
-        self.mask = mask
-        self.box: Box | None = bounding_box(mask)
-        self.voxels = int(np.count_nonzero(mask))
-        self.geometry = geometry
+    mask: BoxedMask
+    geometry: Geometry
 
-    def both(self, other: Region) -> Mask:
-        """Return the voxels that are in both."""
-        return self.mask & other.mask
+    @property
+    def voxels(self) -> int:
+        """How many voxels it has."""
+        return self.mask.voxels
 
     def dsc(self, other: Region) -> float:
         """Return the Dice overlap; 0 when either is empty."""
-        if self.box is None or other.box is None:
-            return 0.0
-        both = int(np.count_nonzero(self.mask[self.box] & other.mask[self.box]))
-        return 2 * both / (self.voxels + other.voxels)
-
-    def centre_mm(self) -> NDArray[np.float64]:
-        """Return the centroid in LPS millimetres, shape (3,)."""
-        if self.box is None:
-            raise ValueError("an empty mask has no centre")
-        first = [side.start for side in self.box]
-        return self.geometry.to_lps(np.argwhere(self.mask[self.box]).mean(axis=0) + first)
+        both = (self.mask & other.mask).voxels
+        return 2 * both / (self.voxels + other.voxels) if both else 0.0
 
     @property
     def x_mm(self) -> float:
         """Return how far to the patient's left the centroid lies, LPS millimetres."""
-        return float(self.centre_mm()[0])
+        return float(self.geometry.to_lps(self.mask.centre())[0])
 
 
 def beyond_partner(organ: str, region: Region, returned: Mapping[str, Region]) -> bool:
@@ -109,14 +99,14 @@ def doubtful_side(
 
 def _covers(organ: str, region: Region, before: Region, back: Region | None) -> bool:
     """Tell whether an organ covers much of its partner as sent, and not where the partner has left."""
-    covered = Region(region.both(before), region.geometry)
+    covered = Region(region.mask & before.mask, region.geometry)
     if covered.voxels < MUCH_OF_PARTNER * before.voxels:
         return False
-    if back is None or back.box is None:
+    if back is None:
         return True
     # What our result gave to the wrong kidney, and the reader to the right one, lies beside the other.
-    columns = back.geometry.to_lps(np.argwhere(back.mask[back.box]) + [s.start for s in back.box])[:, 0]
-    return _wrong(organ, covered.x_mm, float(columns.min() if organ.startswith("right") else columns.max()))
+    x_mm = back.geometry.to_lps(surface_voxels(back.mask))[:, 0]
+    return _wrong(organ, covered.x_mm, float(x_mm.min() if organ.startswith("right") else x_mm.max()))
 
 
 def _wrong(organ: str, x_mm: float, than_mm: float) -> bool:

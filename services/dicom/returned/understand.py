@@ -10,11 +10,9 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from enum import StrEnum
 
-import numpy as np
-
-from models.corrections.scopes import Mask
 from models.errors import Refused
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from services.dicom.returned.answers import Answers, Fate, WrongAnswer
 from services.dicom.returned.claims import (
     Claim,
@@ -55,8 +53,8 @@ class ReturnedSeg:
     """
 
     status: Status
-    sent: dict[str, Mask]
-    returned: dict[str, Mask]
+    sent: dict[str, BoxedMask]
+    returned: dict[str, BoxedMask]
     questions: tuple[Question, ...]
 
 
@@ -122,8 +120,7 @@ def understand(
     ]
     sent_masks = {key: organ.segment.mask for key, organ in ours.items()}
     same = not questions and all(
-        np.array_equal(mask, sent_masks[key]) if key in sent_masks else not mask.any()
-        for key, mask in masks.items()
+        mask == sent_masks[key] if key in sent_masks else not mask.any() for key, mask in masks.items()
     )
     return ReturnedSeg(Status.UNCHANGED if same else Status.CORRECTION, sent_masks, masks, tuple(questions))
 
@@ -155,7 +152,7 @@ def _settled(
 
 
 def _add_deleted(
-    masks: dict[str, Mask], ours: Mapping[str, SentOrgan], answers: Answers, in_doubt: Set[str]
+    masks: dict[str, BoxedMask], ours: Mapping[str, SentOrgan], answers: Answers, in_doubt: Set[str]
 ) -> None:
     """Add, empty, the organs that are answered to have been deleted."""
     for organ, fate in answers.organs.items():
@@ -166,4 +163,4 @@ def _add_deleted(
         if organ in in_doubt:
             raise WrongAnswer(f"a segment in question may be the {organ}; answer that first")
         if fate is Fate.DELETED:
-            masks[organ] = np.zeros_like(ours[organ].segment.mask)
+            masks[organ] = BoxedMask.empty(ours[organ].segment.mask.shape)

@@ -7,13 +7,16 @@ from itertools import combinations
 
 import numpy as np
 
-from models.corrections.scopes import Mask
 from models.errors import Refused
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from services.dicom.returned.claims import identities, sent_organs
 from services.dicom.returned.sides import Region
 from services.dicom.seg.frames import SegCode
 from services.dicom.seg.reader import SegObject
+
+_Masks = dict[str, BoxedMask]
+"""By organ."""
 
 CLEAR_AGREEMENT = 0.9
 """Of the slices that came back exactly as one of two results has them, at least this part must be one's.
@@ -54,8 +57,8 @@ def which_was_corrected(returned: SegObject, candidates: Sequence[SegObject], ge
     if not candidates:
         raise ValueError("there is no result to choose from")
     theirs = [(segment, Region(segment.mask, geometry)) for segment in returned.segments]
-    found: list[dict[str, Mask]] = []
-    sent: list[dict[str, Mask]] = []
+    found: list[_Masks] = []
+    sent: list[_Masks] = []
     for candidate in candidates:
         ours = sent_organs(candidate, geometry)
         claims = identities(theirs, ours)
@@ -95,9 +98,7 @@ def which_was_corrected(returned: SegObject, candidates: Sequence[SegObject], ge
     )
 
 
-def _agreement(
-    found_one: dict[str, Mask], one: dict[str, Mask], found_other: dict[str, Mask], other: dict[str, Mask]
-) -> float | None:
+def _agreement(found_one: _Masks, one: _Masks, found_other: _Masks, other: _Masks) -> float | None:
     """Return the part that the first has of the slices which came back exactly as one of the two has them.
 
     Only slices in which the two differ count, and on which something is drawn. 0.5 if there is none;
@@ -109,13 +110,13 @@ def _agreement(
         back = found_one.get(organ, found_other.get(organ))
         if back is None or found_other.get(organ, back) is not back:
             continue  # each sees another segment in this organ
-        nothing = np.zeros_like(back)
+        nothing = BoxedMask.empty(back.shape)
         first, second = one.get(organ, nothing), other.get(organ, nothing)
-        apart = (first ^ second).any(axis=(1, 2))
+        apart = first.changed_by_slice(second) > 0
         differ = differ or bool(apart.any())
-        telling = apart & back.any(axis=(1, 2))
-        as_one += int(np.count_nonzero(telling & ~(back ^ first).any(axis=(1, 2))))
-        as_other += int(np.count_nonzero(telling & ~(back ^ second).any(axis=(1, 2))))
+        telling = apart & (back.by_slice() > 0)
+        as_one += int(np.count_nonzero(telling & (back.changed_by_slice(first) == 0)))
+        as_other += int(np.count_nonzero(telling & (back.changed_by_slice(second) == 0)))
     if not differ:
         return None
     return as_one / (as_one + as_other) if as_one + as_other else 0.5

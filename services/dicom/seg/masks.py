@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from scipy.ndimage import find_objects
 
-from models.corrections.scopes import Mask
 from models.errors import Refused
+from models.masks import BoxedMask, MaskByPlanes
 from services.dicom.seg.frames import CTSlices, Frame, Place, SegCode
 from services.dicom.seg.grid import OwnGrid, states_its_grid
 from services.dicom.seg.pixels import stored_frames
 
 _SEGMENT_NUMBER_TAG = 0x0062000B
 
-MAX_MASK_BYTES = 2**32
-"""Most memory that the masks of one SEG may take: sixteen organs on a thousand slices of 512 x 512."""
+MAX_MASK_BYTES = 2**29
+"""Most memory that the masks of one SEG may take, a bit a voxel of their boxes: sixteen that reach from
+corner to corner of a thousand slices of 512 x 512, or as many organs as there are."""
+
+MAX_FRAME_PIXELS, MAX_OWN_VOXELS = 2**26, 2**32
+"""Of a SEG on a grid of its own: most pixels of one frame, of which one at a time is unpacked, and of all."""
 
 FRACTION_INSIDE = 0.5
 """Least part of MaximumFractionalValue at which a voxel belongs to a segment.
@@ -27,33 +32,32 @@ The same for occupancy (half of the voxel is covered) and for probability (insid
 
 
 class Masks:
-    """The mask of each segment; memory is taken only for those in which something is drawn."""
+    """The mask of each segment, as its planes come; how much memory all take is known before each is kept."""
 
     def __init__(self, numbers: Iterable[int], slices: CTSlices) -> None:
         self.numbers = tuple(numbers)
-        self._empty = np.zeros((len(slices.origin), slices.rows, slices.columns), dtype=bool)
-        self._empty.setflags(write=False)
-        self._drawn: dict[int, Mask] = {}
-        self._written: set[tuple[int, int]] = set()
+        self._shape = (len(slices.origin), slices.rows, slices.columns)
+        self._empty = BoxedMask.empty(self._shape)
+        self._drawn: dict[int, MaskByPlanes] = {}
+        self._bytes = 0
 
-    def __getitem__(self, number: int) -> Mask:
-        return self._drawn.get(number, self._empty)
-
-    def write(self, number: int, k: int, plane: NDArray[np.bool_]) -> None:
+    def write(self, number: int, k: int, plane: BoxedMask) -> None:
         """Lay one plane down; refuse another one in the same place, and more than fits the memory."""
-        if (number, k) in self._written and not np.array_equal(self[number][k], plane):
+        mask = self._drawn.setdefault(number, MaskByPlanes(self._shape))
+        before = mask.nbytes
+        if not mask.lay(k, plane):
             raise Refused(SegCode.MALFORMED, "two frames of one segment on one slice differ")
-        self._written.add((number, k))
-        if not plane.any():
-            return
-        if number not in self._drawn:
-            if (len(self._drawn) + 1) * self._empty.nbytes > MAX_MASK_BYTES:
-                raise Refused(
-                    SegCode.TOO_LARGE, "the SEG has more segments than there is memory for",
-                    {"limit_bytes": MAX_MASK_BYTES},
-                )  # fmt: skip
-            self._drawn[number] = np.zeros_like(self._empty)
-        self._drawn[number][k] = plane
+        self._bytes += mask.nbytes - before
+        if self._bytes > MAX_MASK_BYTES:
+            raise Refused(
+                SegCode.TOO_LARGE, "what the SEG draws takes more memory than there is for it",
+                {"bytes": self._bytes, "limit_bytes": MAX_MASK_BYTES, "segments_read": len(self._drawn)},
+            )  # fmt: skip
+
+    def take(self, number: int) -> BoxedMask:
+        """Return the mask of a segment, once: its planes are let go."""
+        drawn = self._drawn.pop(number, None)
+        return drawn.whole() if drawn is not None and drawn.any() else self._empty
 
 
 def fill(
@@ -117,11 +121,11 @@ def fill(
             continue
         pixels = place.on_ct(stored)
         if kind == "LABELMAP":
-            planes = _label_planes(pixels, declared, nothing)
+            for number, plane in _label_planes(pixels, declared, nothing):
+                masks.write(number, place.k, plane)
         else:
-            planes = {numbers[n]: pixels >= maximum * FRACTION_INSIDE if maximum else pixels > 0}
-        for number, plane in planes.items():
-            masks.write(number, place.k, plane)
+            inside = pixels >= maximum * FRACTION_INSIDE if maximum else pixels > 0
+            masks.write(numbers[n], place.k, BoxedMask.of(inside[None]))
 
 
 def _places(seg: Dataset, frames: Sequence[Frame], slices: CTSlices) -> list[Place]:
@@ -135,8 +139,13 @@ def _places(seg: Dataset, frames: Sequence[Frame], slices: CTSlices) -> list[Pla
     except Refused as refused:
         if refused.code != SegCode.GRID_MISMATCH or not (same_frame and states_its_grid(seg, frames)):
             raise
-    if int(seg.Rows) * int(seg.Columns) * len(frames) > MAX_MASK_BYTES:
-        raise Refused(SegCode.TOO_LARGE, "the SEG's own grid is too large", {"limit_bytes": MAX_MASK_BYTES})
+    pixels = int(seg.Rows) * int(seg.Columns)
+    if pixels > MAX_FRAME_PIXELS or pixels * len(frames) > MAX_OWN_VOXELS:
+        raise Refused(
+            SegCode.TOO_LARGE, "the SEG's own grid is too large",
+            {"frame_pixels": pixels, "limit_frame_pixels": MAX_FRAME_PIXELS,
+             "voxels": pixels * len(frames), "limit_voxels": MAX_OWN_VOXELS},
+        )  # fmt: skip
     grid = OwnGrid(seg, frames, slices)
     return [grid.place(frame) for frame in frames]
 
@@ -171,17 +180,21 @@ def _require_indices_agree(seg: Dataset, frames: Sequence[Frame], numbers: Seque
 def _binary_value(stored: NDArray, other: int) -> int:
     """Return the one value besides 0 in a BINARY frame, given that of the frames before."""
     most = int(stored.max())
-    if most and (other not in (0, most) or stored[stored > 0].min() != most):
+    if most and (other not in (0, most) or np.count_nonzero(stored) != np.count_nonzero(stored == most)):
         raise Refused(SegCode.MALFORMED, "a BINARY SEG has more than two pixel values")
     return most or other
 
 
-def _label_planes(pixels: NDArray, numbers: Set[int], background: Set[int]) -> Mapping[int, Mask]:
-    """Return the mask of each segment in one frame of a label map, by segment number."""
-    present = {int(number) for number in np.unique(pixels)}
-    if not present <= numbers | background:
+def _label_planes(
+    pixels: NDArray, numbers: Set[int], background: Set[int]
+) -> Iterator[tuple[int, BoxedMask]]:
+    """Yield the mask of each segment in one frame of a label map, with its number."""
+    labels = pixels[None].astype(np.intp)
+    if not set(np.flatnonzero(np.bincount(labels.ravel())).tolist()) <= numbers | background:
         raise Refused(SegCode.MALFORMED, "a pixel belongs to no declared segment")
-    return {number: pixels == number for number in sorted(present & numbers)}
+    for number, box in enumerate(find_objects(labels), start=1):
+        if box is not None and number in numbers:
+            yield number, BoxedMask.part(labels[box] == number, box, labels.shape)
 
 
 def _segment_number(frame: Frame, numbers: Set[int]) -> int:

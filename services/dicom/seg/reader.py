@@ -15,8 +15,8 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from models.corrections.scopes import Mask
 from models.errors import Refused
+from models.masks import BoxedMask
 from models.organs import Code
 from models.uids import SeriesUid, SopUid, is_uid
 from services.dicom.seg.bounded import OpenedSeg, as_opened, damage_refused
@@ -54,7 +54,7 @@ class ReadSegment:
     algorithm_type
         SegmentAlgorithmType, empty if missing.
     mask
-        Axes (k, j, i) on the CT grid, bool.
+        On the CT grid.
     """
 
     number: int
@@ -63,7 +63,7 @@ class ReadSegment:
     laterality: Code | None
     tracking_uid: str | None
     algorithm_type: str
-    mask: Mask
+    mask: BoxedMask
 
     @property
     def automatic(self) -> bool:
@@ -114,7 +114,7 @@ def read_seg(seg: Path | OpenedSeg, ct: ReferencedSeries) -> SegObject:
     Returns
     -------
     SegObject
-        Masks of shape (len(ct.images), Rows, Columns); those of empty segments are not writable.
+        Masks of shape (len(ct.images), Rows, Columns).
 
     Raises
     ------
@@ -151,7 +151,7 @@ def _read(seg: Dataset, ct: ReferencedSeries) -> SegObject:
     return SegObject(
         sop_instance_uid=SopUid(str(seg.SOPInstanceUID)),
         series_uid=SeriesUid(str(seg.SeriesInstanceUID)),
-        segments=tuple(_segment(number, items[number], masks[number]) for number in masks.numbers),
+        segments=tuple(_segment(number, items[number], masks.take(number)) for number in masks.numbers),
         refers_to=listed.union(*(frame.cited_segs() for frame in frames)),
     )
 
@@ -229,7 +229,7 @@ def _is_background(item: Dataset) -> bool:
     return coded or str(item.get("SegmentLabel") or "").strip().casefold() == "background"
 
 
-def _segment(number: int, item: Dataset, mask: Mask) -> ReadSegment:
+def _segment(number: int, item: Dataset, mask: BoxedMask) -> ReadSegment:
     kinds = item.get("SegmentedPropertyTypeCodeSequence") or ()
     tracking = item.get("TrackingUID")
     return ReadSegment(

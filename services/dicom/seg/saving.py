@@ -7,13 +7,13 @@ from datetime import datetime, timedelta, timezone
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 from pydicom.dataset import Dataset, FileDataset
 
 from models.uids import SopUid, StudyUid
 from models.words import header_words
 from services.dicom.seg.bounded import OpenedSeg, as_opened, damage_refused
 from services.dicom.seg.reader import SegObject, text_in
+from services.dicom.seg.viewer_clocks import with_zone
 
 SAYS_NOTHING = frozenset({"", "Unspecified", "UNKNOWN", "0", "1"})
 """What viewers write where they have nothing to say."""
@@ -32,8 +32,9 @@ class Saving:
     viewer
         Manufacturer, model, version and the program that wrote the file, without those that say nothing.
     saved_at
-        ContentDate and ContentTime, ISO 8601, with TimezoneOffsetFromUTC if it is there; None if the
-        object does not say when.
+        ContentDate and ContentTime, ISO 8601, with TimezoneOffsetFromUTC, else the offset of the viewer's
+        habit (`services.dicom.seg.viewer_clocks`); None if the object does not say when. It is the viewer's
+        clock: shown, and never asked which of two saves came first.
     """
 
     sop_instance_uid: SopUid
@@ -58,12 +59,13 @@ def saving_of(seg: Path | OpenedSeg) -> Saving:
     """
     header = as_opened(seg).header
     with damage_refused():
+        viewer = _viewer(header)
         return Saving(
             sop_instance_uid=SopUid(str(header.get("SOPInstanceUID") or "")),
             study_uid=StudyUid(str(header.get("StudyInstanceUID") or "")),
             reader=_words(header, "ContentCreatorName") or _words(header, "OperatorsName"),
-            viewer=_viewer(header),
-            saved_at=_saved_at(header),
+            viewer=viewer,
+            saved_at=_saved_at(header, viewer),
         )
 
 
@@ -79,7 +81,8 @@ def content_digest(seg: SegObject) -> str:
             segment.algorithm_type, segment.mask.shape,
         )  # fmt: skip
         digest.update(repr(names).encode())
-        digest.update(np.packbits(segment.mask).tobytes())
+        for piece in segment.mask.packed():
+            digest.update(piece)
     return digest.hexdigest()
 
 
@@ -96,14 +99,18 @@ def _viewer(seg: FileDataset) -> str:
     return " ".join(dict.fromkeys(word for word in said if word not in SAYS_NOTHING))
 
 
-def _saved_at(seg: Dataset) -> str | None:
+def _saved_at(seg: Dataset, viewer: str) -> str | None:
     day, time = (str(seg.get(keyword) or "").strip() for keyword in ("ContentDate", "ContentTime"))
     whole, _, fraction = time.partition(".")
+    if len(whole) not in (2, 4, 6):  # hours, minutes, seconds (PS3.5 6.2, TM)
+        return None
     try:
         saved = datetime.strptime(day + whole.ljust(6, "0"), "%Y%m%d%H%M%S")
-        return saved.replace(microsecond=int(fraction.ljust(6, "0")[:6] or 0), tzinfo=_zone(seg)).isoformat()
+        saved = saved.replace(microsecond=int(fraction.ljust(6, "0")[:6] or 0), tzinfo=_zone(seg))
     except ValueError:
         return None
+    placed = with_zone(saved, viewer, seg)
+    return None if placed is None else placed.isoformat()
 
 
 def _zone(seg: Dataset) -> timezone | None:

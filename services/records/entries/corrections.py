@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from models.corrections.ledger import OrganLedger
 from models.uids import SeriesUid, SopUid, StudyUid
@@ -69,12 +70,18 @@ class Correction:
     answers
         What persons answered; kept from version to version of a content.
     saved_at
-        When the viewer saved it, ISO 8601, with its offset from UTC only if the object says it; None if
-        it says nothing.
+        When it was saved by the viewer's clock, as `services.dicom.seg.saving`; None if it does not say. An
+        earlier version kept an offset only if the object named one. It is shown, and decides nothing.
     version
         1, 2, 3, … among those of one SOP Instance UID; given by the records.
     withdrawn
         Whether this content was taken back by an act; said by the records.
+    arrived
+        Its place in the order in which saves came, the same for every version of a content: the number of
+        the event that told of it first, said by the records. Two of one place came in an order that nobody
+        knows. None of what no event tells of: it came before all that have a place, in the order of record.
+    recorded_at
+        When this version was put on record; said by the records.
     """
 
     sop_instance_uid: SopUid
@@ -93,6 +100,8 @@ class Correction:
     saved_at: str | None = None
     version: int = 1
     withdrawn: bool = False
+    arrived: int | None = field(default=None, compare=False)
+    recorded_at: datetime | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

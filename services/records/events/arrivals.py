@@ -74,6 +74,19 @@ class CorrectionRefused(ArrivalEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SavesArrived(Event):
+    """SEGs that are not ours came to the archive; of several nobody knows which came first.
+
+    The number of the event is their place in the order in which saves came.
+    """
+
+    what: ClassVar[str] = "saves-arrived"
+
+    study_uid: str
+    saves: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SiteKeyChanged(Event):
     """Pseudonyms on record were made with another key; both keys by their first digits."""
 

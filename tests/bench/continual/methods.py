@@ -12,6 +12,7 @@ import torch
 
 from models.body import body_mask
 from models.contract import ModelContract
+from models.masks import bounding_box
 from models.network.heads import Head
 from models.network.training.state import Keep, read_state
 from models.network.training.train import Progress, Start, TrainingCase, TrainingSettings, train, untrained
@@ -20,7 +21,6 @@ from models.network.tuning.tune import tune_heads
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
 from models.organs import ORGANS
 from models.release import sha256_hex
-from models.resampling import bounding_box
 from models.tuning.settings import Level, TuningSettings
 from tests.bench.continual import cohort
 from tests.bench.continual.cohort import Study

@@ -19,6 +19,7 @@ from models.bounds.uncertainty import NEAR_VOXELS
 from models.findings import Presence, ReviewRegion, StudyFindings
 from models.judgement.assess import assess
 from models.judgement.reasons import Reason
+from models.masks import BoxedMask
 from models.metrics.dsc import dsc
 from models.release import Release
 from services.inference.engine import serving_profile
@@ -135,7 +136,7 @@ def measure(answered: Answered, release: Release) -> Measured:
     rows = {}
     for finding in findings.organs:
         rows[finding.organ] = OrganRow(
-            dsc=dsc(findings.masks[finding.organ], answered.truth[finding.organ]),
+            dsc=dsc(findings.masks[finding.organ].dense(), answered.truth[finding.organ]),
             present=bool(answered.truth[finding.organ].any()),
             found=finding.presence is Presence.FOUND,
             reasons=tuple(reason for reason in finding.reasons if reason != Reason.RANDOM_AUDIT),
@@ -145,10 +146,11 @@ def measure(answered: Answered, release: Release) -> Measured:
             importance_ml=finding.importance_ml,
             members=finding.member_disagreement,
         )
+    truth = {organ: BoxedMask.of(mask) for organ, mask in answered.truth.items()}
     some = answered.study.kind in "AB" and answered.study.seed % 1000 < GAIN_SEEDS
     return Measured(
         answered.study,
-        study_case(answer, answered.volume, answered.ct, answered.truth, release.contract),
+        study_case(answer, answered.volume, answered.ct, truth, release.contract),
         rows,
         any(Reason.OUT_OF_DOMAIN in row.reasons for row in rows.values()),
         tuple(fact.name for fact in findings.strange),
@@ -162,7 +164,7 @@ def gains(findings: StudyFindings, answered: Answered) -> dict[int, Gain]:
     found = {}
     for k in TOP:
         top = findings.regions[:k]
-        ours = _corrected(findings, answered, [(region.organ, region.mask) for region in top])
+        ours = _corrected(findings, answered, [(region.organ, region.mask.dense()) for region in top])
         draws = [
             _corrected(findings, answered, [(r.organ, _moved(r, findings, rng)) for r in top])
             for _ in range(RANDOM_DRAWS)
@@ -178,7 +180,7 @@ def _corrected(
     """Return the DSC gained by making places true, summed over organs, and their millilitres."""
     gained = 0.0
     for organ in {organ for organ, _ in places}:
-        mask, truth = findings.masks[organ], answered.truth[organ]
+        mask, truth = findings.masks[organ].dense(), answered.truth[organ]
         place = np.logical_or.reduce([region for name, region in places if name == organ])
         corrected = np.where(place, truth, mask)
         gained += (dsc(corrected, truth) or 0.0) - (dsc(mask, truth) or 0.0)
@@ -188,10 +190,10 @@ def _corrected(
 
 def _moved(region: ReviewRegion, findings: StudyFindings, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Return the region's shape with its middle at a random voxel in or near its organ, inside the CT."""
-    voxels = np.argwhere(region.mask)
+    voxels = np.argwhere(region.mask.dense())
     reach = np.ceil(NEAR_VOXELS * 4.0 / np.array(findings.geometry.spacing_mm)).astype(int)
-    inside = np.argwhere(findings.masks[region.organ])
-    moved = np.zeros_like(region.mask)
+    inside = np.argwhere(findings.masks[region.organ].dense())
+    moved = np.zeros(region.mask.shape, dtype=bool)
     if not len(inside):
         inside = voxels
     centre = inside[rng.integers(len(inside))] + rng.integers(-reach, reach + 1)

@@ -136,7 +136,7 @@ def whole_windows(network: str) -> tuple[int, int]:
 
     from models.body import body_mask
     from models.inference.windows import BODY_MARGIN_MM, plan
-    from models.resampling import bounding_box
+    from models.masks import bounding_box
 
     of = material(network)
     contract = of.release.contract

@@ -22,8 +22,8 @@ FOR_ALL_FLOWS = "flows of several rooms share it"
 OUTSIDE = {
     "models": {
         **dict.fromkeys(("body", "calibration", "contract", "documents", "errors", "findings"), SPOKEN_OF),
-        **dict.fromkeys(("geometry", "organs", "release", "resampling", "surfaces", "uids"), SPOKEN_OF),
-        **dict.fromkeys(("volume", "words"), SPOKEN_OF),
+        **dict.fromkeys(("geometry", "masks", "organs", "release", "resampling", "surfaces"), SPOKEN_OF),
+        **dict.fromkeys(("uids", "volume", "words"), SPOKEN_OF),
     },
     "models/network": {
         **dict.fromkeys(("export", "heads", "imported_trunks", "members", "norm"), OF_ONE_NETWORK),

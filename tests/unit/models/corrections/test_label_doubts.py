@@ -18,7 +18,7 @@ def _label(box: tuple[slice, ...], whole: bool = True) -> HybridLabel:
     provenance = np.full(CT.shape, Provenance.READER, np.uint8)
     if not whole:
         provenance[15:] = Provenance.MODEL
-    return HybridLabel(inside, provenance)
+    return HybridLabel.of(inside, provenance)
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.corrections.ledger import (
-    OrganState,
-    Provenance,
-    hybrid_labels,
-    ledger,
-    mean_surface_mm,
-    origin_of,
-)
+from models.corrections import ledger as corrections
+from models.corrections.ledger import HybridLabel, OrganState, Provenance, origin_of
 from models.geometry import Geometry
+from models.masks import BoxedMask
 
 SHAPE = (4, 6, 6)
 GRID = Geometry(SHAPE, np.diag([5.0, 2.0, 2.0, 1.0]))
@@ -27,6 +22,18 @@ def box(*slices: slice) -> np.ndarray:
     mask = EMPTY.copy()
     mask[slices] = True
     return mask
+
+
+def boxed(masks: dict[str, np.ndarray]) -> dict[str, BoxedMask]:
+    return {organ: BoxedMask.of(mask) for organ, mask in masks.items()}
+
+
+def ledger(sent, returned, grid, accepted=frozenset()):
+    return corrections.ledger(boxed(sent), boxed(returned), grid, accepted)
+
+
+def mean_surface_mm(first, second, grid):
+    return corrections.mean_surface_mm(BoxedMask.of(first), BoxedMask.of(second), grid)
 
 
 LIVER = box(slice(1, 3), slice(1, 4), slice(1, 3))
@@ -78,7 +85,7 @@ def test_hybrid_labels_say_whose_word_each_voxel_is():
     grown[1, 1, 3] = True
     sent = {"liver": LIVER, "left_kidney": KIDNEY, "spleen": box(slice(0, 1))}
     returned = {"liver": grown, "left_kidney": KIDNEY & ~grown, "spleen": sent["spleen"]}
-    labels = hybrid_labels(sent, returned, ledger(sent, returned, GRID))
+    labels = corrections.hybrid_labels(boxed(sent), boxed(returned), ledger(sent, returned, GRID))
     assert (labels["liver"].provenance == Provenance.READER).all()
     kidney = labels["left_kidney"]
     assert kidney.provenance[1, 1, 3] == Provenance.OVERPAINT
@@ -110,6 +117,20 @@ def test_origin_names_the_release_that_was_shown():
 
 
 masks = arrays(bool, SHAPE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(masks, arrays(np.uint8, SHAPE, elements=st.integers(0, len(Provenance) - 1)))
+def test_a_label_is_the_arrays_it_was_made_of(inside, provenance):
+    label = HybridLabel.of(inside, provenance)
+    assert np.array_equal(label.inside.dense(), inside)
+    assert np.array_equal(label.provenance, provenance)
+    assert label.ground not in label.others
+
+
+def test_a_label_that_is_nobodys_word_is_a_mistake():
+    with pytest.raises(ValueError, match="nobody"):
+        HybridLabel.of(EMPTY, np.full(SHAPE, len(Provenance), np.uint8))
 
 
 @settings(max_examples=40, deadline=None)

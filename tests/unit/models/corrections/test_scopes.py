@@ -8,9 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.corrections.ledger import OrganState, Provenance, hybrid_labels, ledger
+from models.corrections import ledger as corrections
+from models.corrections.ledger import OrganState, Provenance
 from models.corrections.scopes import Scope, truth_region
 from models.geometry import Geometry
+from models.masks import BoxedMask
+from tests.unit.models.corrections.test_ledger import boxed
 
 SHAPE = (4, 5, 5)
 GRID = Geometry(SHAPE, np.diag([5.0, 2.0, 2.0, 1.0]))
@@ -26,19 +29,21 @@ LIVER = box(slice(0, 4), slice(1, 4), slice(1, 3))
 GROWN = LIVER | box(slice(2, 3), slice(1, 2), slice(3, 4))
 
 
+def ledger(sent, returned, accepted=frozenset()):
+    return corrections.ledger(boxed(sent), boxed(returned), GRID, accepted)
+
+
 def labels(scope: Scope, sent, returned, regions=None, accepted=frozenset()):
-    return hybrid_labels(sent, returned, ledger(sent, returned, GRID, accepted), scope, regions)
+    entries = ledger(sent, returned, accepted)
+    return corrections.hybrid_labels(boxed(sent), boxed(returned), entries, scope, boxed(regions or {}))
 
 
 def test_the_whole_organ_is_truth_by_default():
     whole = labels(Scope.ORGAN, {"liver": LIVER}, {"liver": GROWN})["liver"]
     assert whole.weight.sum() == np.prod(SHAPE)
-    assert np.array_equal(
-        whole.provenance,
-        hybrid_labels({"liver": LIVER}, {"liver": GROWN}, ledger({"liver": LIVER}, {"liver": GROWN}, GRID))[
-            "liver"
-        ].provenance,
-    )
+    sent, returned = boxed({"liver": LIVER}), boxed({"liver": GROWN})
+    default = corrections.hybrid_labels(sent, returned, corrections.ledger(sent, returned, GRID))["liver"]
+    assert np.array_equal(whole.provenance, default.provenance)
 
 
 def test_only_the_slices_that_were_touched_are_truth():
@@ -75,7 +80,7 @@ def test_what_was_accepted_by_an_act_is_accepted_whole_and_the_rest_is_nothing()
 
 def test_masks_on_two_grids_are_a_mistake():
     with pytest.raises(ValueError, match="is not"):
-        truth_region(Scope.REGIONS, LIVER, LIVER, LIVER[:2])
+        truth_region(Scope.REGIONS, *(BoxedMask.of(mask) for mask in (LIVER, LIVER, LIVER[:2])))
 
 
 masks = arrays(bool, SHAPE)
@@ -87,8 +92,8 @@ def test_nothing_outside_the_scope_weighs_anything_and_every_edited_voxel_is_ins
     sent = {f"organ{n}": before for n, (before, _, _) in enumerate(organs)}
     returned = {f"organ{n}": after for n, (_, after, _) in enumerate(organs)}
     regions = {f"organ{n}": region for n, (_, _, region) in enumerate(organs)}
-    entries = ledger(sent, returned, GRID)
-    done = hybrid_labels(sent, returned, entries, scope, regions)
+    entries = ledger(sent, returned)
+    done = labels(scope, sent, returned, regions)
     gained = np.logical_or.reduce([returned[o] & ~sent[o] for o in sent])
     for entry in entries:
         label, edited = done[entry.organ], sent[entry.organ] ^ returned[entry.organ]
@@ -105,4 +110,4 @@ def test_nothing_outside_the_scope_weighs_anything_and_every_edited_voxel_is_ins
         assert (label.weight[touched] == 1).all()
         assert (label.weight[overpainted] == 0.25).all()
         assert (label.weight[allowed & ~overpainted] == 1).all()
-        assert np.array_equal(label.inside, returned[entry.organ])
+        assert np.array_equal(label.inside.dense(), returned[entry.organ])

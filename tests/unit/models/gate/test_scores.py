@@ -12,6 +12,7 @@ from models.gate.organ_score import OrganScore
 from models.gate.scores import pair, score_organs
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
+from models.masks import BoxedMask
 from models.metrics.dsc import Outcome
 from models.proof.canary import answer_faults, canary_faults, canary_volume, probe_volume
 from models.release import Release
@@ -34,10 +35,10 @@ def answer(liver: float = 0.9, spleen: float = 0.9, by: Release = OLD) -> Segmen
     )
 
 
-def truth(liver: bool = True, spleen: bool = True) -> dict[str, np.ndarray]:
+def truth(liver: bool = True, spleen: bool = True) -> dict[str, BoxedMask]:
     block = np.zeros(GRID.shape, bool)
     block[BLOCK] = True
-    return {"liver": block & liver, "spleen": block & spleen}
+    return {"liver": BoxedMask.of(block & liver), "spleen": BoxedMask.of(block & spleen)}
 
 
 def test_scores_are_dsc_presence_and_a_digest_of_the_organs_own_bits() -> None:

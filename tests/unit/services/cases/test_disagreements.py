@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from models.corrections.ledger import OrganLedger, OrganState
 from services.cases.disagreements import (
@@ -85,12 +88,77 @@ def test_a_save_as_it_was_sent_takes_an_own_word_back_and_doubts_one_of_nobody(s
     first = save("1", "liver", "aorta", reader=said)
     unchanged = save("2", reader=back, status="ours-unchanged")
     unchanged = replace(unchanged, organs=(entry("liver", OrganState.NOT_REVIEWED),))
-    assert takes_back(unchanged, [first]) == (left != ["1"])
+    assert takes_back(unchanged, [first, unchanged]) == (left != ["1"])
     found = names([first, unchanged])
     assert found.pop("aorta") == ["1"], "it did not come back"
     assert found.get("liver", []) == left
-    early, late = "2026-01-01T12:00:00", "2026-01-02T12:00:00"
-    assert not takes_back(replace(unchanged, saved_at=early), [replace(first, saved_at=late)])
+    before, after = replace(unchanged, arrived=7), replace(first, arrived=8)
+    assert not takes_back(before, [before, after])
+    assert names([after, before])["liver"] == ["1"], "it came before, whichever was read first"
+
+
+CLOCKS = st.none() | st.datetimes(timezones=st.none() | st.timezones()).map(datetime.isoformat)
+"""What an object says of when it was saved: nothing, or any time of any zone or none, in summer or winter."""
+KINDS = st.sampled_from(["correction", "ours-unchanged"])
+SAVES = st.lists(st.tuples(KINDS, st.sampled_from(["A", "B", ""]), st.integers(1, 6)), max_size=6)
+
+
+def came(kinds: list[tuple[str, str, int]]) -> list[Correction]:
+    """Return saves with readers and places; those of one place came in an order that nobody knows."""
+    return [
+        save(f"1.{n}", "liver", reader=reader, status=status, arrived=place)
+        for n, (status, reader, place) in enumerate(kinds)
+    ]
+
+
+@given(SAVES, st.data())
+def test_whose_word_counts_is_the_same_whatever_clocks_say_and_whichever_save_is_read_first(kinds, data):
+    saves = came(kinds)
+    clocks = data.draw(st.lists(CLOCKS, min_size=len(saves), max_size=len(saves)))
+    told = [replace(one, saved_at=clock) for one, clock in zip(saves, clocks, strict=True)]
+    assert names(data.draw(st.permutations(told))) == names(saves)
+
+
+@given(SAVES)
+def test_a_word_counts_unless_its_reader_said_another_that_surely_came_later(kinds):
+    saves = came(kinds)
+    standing = set(names(saves).get("liver", ()))
+    for one in saves:
+        replaced = any(one.reader == other.reader != "" and other.arrived > one.arrived for other in saves)
+        if one.status == "correction":
+            assert (one.name in standing) == (not replaced)
+
+
+def test_of_two_saves_of_one_reader_whose_order_nobody_knows_both_count_and_neither_is_the_latest():
+    first, second = save("1", "liver", arrived=7), save("2", "liver", arrived=7)
+    words = valid_words([first, second])
+    assert [word.correction.name for word in words["1.3", "liver"]] == ["1", "2"]
+    apart = [Agreement("1", "2", "liver", 0.5)]
+    for policy in ReadersDisagree:
+        teaching, open_ = teaching_words(words, apart, policy)
+        assert (teaching, open_) == ({}, (OpenDisagreement("1.3", "1.2", "liver", ("1", "2"), 0.5),))
+    teaching, open_ = teaching_words(words, [Agreement("1", "2", "liver", 0.99)], ReadersDisagree.ASK)
+    assert (teaching["1.3", "liver"].correction.name, open_) == ("2", ()), "they say the same"
+    later = save("3", "liver", arrived=8)
+    assert names([first, second, later]) == {"liver": ["3"]}
+
+
+def test_a_save_as_it_was_sent_waits_where_nobody_knows_whether_the_correction_came_before_it():
+    correction = save("1", "liver", arrived=7)
+    unchanged = save("2", "liver", status="ours-unchanged", arrived=7)
+    for order in ([correction, unchanged], [unchanged, correction]):
+        words = valid_words(order)
+        assert [word.correction.name for word in words["1.3", "liver"]] == ["1", "2"]
+        assert takes_back(unchanged, order)
+        for policy in ReadersDisagree:
+            assert teaching_words(words, (), policy)[0] == {}
+
+
+def test_what_an_earlier_version_put_on_record_came_before_all_that_has_a_place_in_the_order_of_record():
+    earlier = [save("2", "liver"), save("1", "liver", status="ours-unchanged"), save("3", "liver")]
+    assert names([save("4", "liver", arrived=1), *earlier]) == {"liver": ["4"]}
+    assert names(earlier) == {"liver": ["3"]}
+    assert names(earlier[:2]) == {}
 
 
 @pytest.mark.parametrize(

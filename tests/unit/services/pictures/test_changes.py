@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.image import imread
 
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from services.pictures.changes import ADDED, REMOVED, most_changed_slice, picture_of_changes
 
 AXIAL = Geometry((4, 30, 40), np.array([[0, 0, 1, 0], [0, 1, 0, 0], [3, 0, 0, 0], [0, 0, 0, 1.0]]))
@@ -19,7 +20,11 @@ def masks() -> tuple[dict, dict]:
     returned = {"liver": sent["liver"].copy()}
     returned["liver"][1, 5:7, 5:20] = False
     returned["liver"][2, 20:26, 5:20] = True
-    return sent, returned
+    return boxed(sent), boxed(returned)
+
+
+def boxed(dense: dict) -> dict:
+    return {key: BoxedMask.of(mask) for key, mask in dense.items()}
 
 
 def test_the_slice_is_that_in_which_most_voxels_changed():

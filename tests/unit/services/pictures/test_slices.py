@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.masks import BoxedMask
 from models.organs import ORGANS
 from services.pictures import slices as pictures
 
@@ -26,4 +27,4 @@ def test_the_best_slice_shows_the_most_organs() -> None:
     large[1] = True
     large[2, :4] = True
     small[2, 7, 7] = True
-    assert pictures.best_slice({"liver": large, "gallbladder": small}) == 2
+    assert pictures.best_slice({"liver": BoxedMask.of(large), "gallbladder": BoxedMask.of(small)}) == 2

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from models.body import body_mask
+from models.masks import bounding_box
 from models.network.heads import HeadSpec, build_head
 from models.network.members import first_member
 from models.network.training.members import MemberSettings, train_members
 from models.network.training.train import TrainingCase
 from models.network.weights import head_to_bytes
-from models.resampling import bounding_box
 
 SETTINGS = MemberSettings(members=3, steps=5, batch_voxels=512, window_voxels=256)
 LONGER = MemberSettings(members=2, steps=60, batch_voxels=512, window_voxels=256, learning_rate=3e-2)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.masks import BoxedMask
 from models.organs import organ
 from services.dicom.returned.answers import Answers
 from services.dicom.returned.claims import Doubt
@@ -20,6 +21,7 @@ from tests.unit.services.dicom.returned.test_understand import (
     answered,
     box,
     doubts,
+    redrawn,
     saved,
     seg,
     sent_segment,
@@ -47,8 +49,8 @@ def test_a_kidney_painted_over_an_erased_partner_is_asked_about():
 def test_a_kidney_that_was_given_to_the_other_by_us_may_be_put_right():
     wrong = PLACES["left_kidney"] | box((7, 10), (1, 3))
     sent = seg(
-        replace(sent_segment(1, "right_kidney"), mask=box((7, 10), (3, 4))),
-        replace(sent_segment(2, "left_kidney"), mask=wrong),
+        redrawn(sent_segment(1, "right_kidney"), box((7, 10), (3, 4))),
+        redrawn(sent_segment(2, "left_kidney"), wrong),
     )
     assert understand(seg(*saved()[:2]), sent, GRID).questions == (), "each lies on its side"
     taken = PLACES["right_kidney"] | box((7, 10), (8, 10))
@@ -66,13 +68,15 @@ def test_a_kidney_without_any_partner_must_lie_on_its_side_of_the_body(others, k
     """By liver and spleen, else by the middle of the volume; a person may say that it is right."""
     places = {**PLACES, "spleen": box((1, 4), (10, 12))}
     sent = [
-        replace(sent_segment(n, "liver"), label=organ(o).label, type=organ(o).type, mask=places[o])
+        replace(
+            sent_segment(n, "liver"), label=organ(o).label, type=organ(o).type, mask=BoxedMask.of(places[o])
+        )
         for n, o in enumerate(others, start=1)
     ]
 
     def new(mask, *words):
         entry = organ(key)
-        kidney = ReadSegment(9, entry.label, entry.type, entry.laterality, None, "MANUAL", mask)
+        kidney = ReadSegment(9, entry.label, entry.type, entry.laterality, None, "MANUAL", BoxedMask.of(mask))
         return understand(seg(*sent, kidney), seg(*sent), GRID, Answers.parse(words))
 
     assert new(PLACES[key]).questions == ()
@@ -85,7 +89,7 @@ def test_a_kidney_without_any_partner_must_lie_on_its_side_of_the_body(others, k
 
 
 def test_a_kidney_drawn_where_both_were_sent_as_absent_must_lie_on_its_side():
-    sent = seg(*(replace(s, mask=EMPTY) if "kidney" in s.label else s for s in SENT.segments))
+    sent = seg(*(redrawn(s, EMPTY) if "kidney" in s.label else s for s in SENT.segments))
     back = saved(right_kidney=PLACES["left_kidney"], left_kidney=EMPTY)
     (question,) = understand(seg(*back), sent, GRID).questions
     assert (question.segment, question.why) == (1, Doubt.SIDES_SWAPPED)

@@ -9,6 +9,7 @@ import pytest
 
 from models.errors import Refused
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from models.organs import LEFT, RIGHT, Code, organ
 from services.dicom.returned.answers import Answers, WrongAnswer
 from services.dicom.returned.claims import Doubt, Question
@@ -43,13 +44,23 @@ def seg(*segments: ReadSegment) -> SegObject:
 def sent_segment(number: int, key: str) -> ReadSegment:
     entry = organ(key)
     return ReadSegment(
-        number, entry.label, entry.type, entry.laterality, f"9.{number}", "AUTOMATIC", PLACES[key]
+        number,
+        entry.label,
+        entry.type,
+        entry.laterality,
+        f"9.{number}",
+        "AUTOMATIC",
+        BoxedMask.of(PLACES[key]),
     )
+
+
+def redrawn(segment: ReadSegment, mask: np.ndarray) -> ReadSegment:
+    return replace(segment, mask=BoxedMask.of(mask))
 
 
 def drawn(number: int, label: str, mask: np.ndarray, type_: Code | None = TISSUE) -> ReadSegment:
     """A segment as a viewer saves it that drops tracking and code."""
-    return ReadSegment(number, label, type_, None, None, "MANUAL", mask)
+    return ReadSegment(number, label, type_, None, None, "MANUAL", BoxedMask.of(mask))
 
 
 SENT = seg(*(sent_segment(number, key) for number, key in enumerate(PLACES, start=1)))
@@ -73,7 +84,9 @@ def test_our_own_seg_is_unchanged_with_and_without_its_tags():
 
 
 def test_order_and_numbers_of_segments_say_nothing():
-    shuffled = [drawn(9 - n, segment.label, segment.mask) for n, segment in enumerate(reversed(saved()))]
+    shuffled = [
+        drawn(9 - n, segment.label, segment.mask.dense()) for n, segment in enumerate(reversed(saved()))
+    ]
     assert understand(seg(*shuffled), SENT, GRID).status is Status.UNCHANGED
 
 
@@ -83,7 +96,7 @@ def test_one_voxel_makes_a_correction():
     answer = understand(seg(*saved(liver=liver)), SENT, GRID)
     assert answer.status is Status.CORRECTION
     assert answer.questions == ()
-    assert answer.returned["liver"][0, 0, 0]
+    assert answer.returned["liver"].plane(0)[0, 0]
 
 
 @pytest.mark.parametrize("label", ["Leber", "liver (edited)", "LIVER", "Segment 1", ""])
@@ -104,7 +117,7 @@ def test_swapped_sides_are_caught_whatever_the_labels_say():
 
 
 def test_a_kidney_drawn_where_none_was_sent_must_lie_on_its_side_of_the_other():
-    absent = replace(sent_segment(2, "left_kidney"), mask=np.zeros(SHAPE, bool))
+    absent = redrawn(sent_segment(2, "left_kidney"), np.zeros(SHAPE, bool))
     sent = seg(SENT.segments[0], absent)
 
     def returned(columns):
@@ -120,10 +133,10 @@ def test_a_change_that_an_algorithm_drew_is_no_readers_word():
     liver = PLACES["liver"].copy()
     liver[0, 0, 0] = True
     others = [s for s in saved() if s.label != "Liver"]
-    answer = understand(seg(replace(SENT.segments[2], mask=liver), *others), SENT, GRID)
+    answer = understand(seg(redrawn(SENT.segments[2], liver), *others), SENT, GRID)
     assert answer.questions == (Question(3, "Liver", ("liver",), Doubt.AUTOMATIC),)
     assert "liver" not in answer.returned
-    semi = replace(SENT.segments[2], mask=liver, algorithm_type="SEMIAUTOMATIC")
+    semi = replace(redrawn(SENT.segments[2], liver), algorithm_type="SEMIAUTOMATIC")
     assert doubts(semi, *others) == {}
 
 
@@ -171,7 +184,7 @@ def test_an_answer_names_a_segment_that_was_not_recognised():
     assert [q.segment for q in answered([*saved(), NEW]).questions] == [6]
     answer = answered([*saved(), NEW], "6=spleen")
     assert (answer.status, answer.questions) == (Status.CORRECTION, ())
-    assert answer.returned["spleen"].sum() == 12
+    assert answer.returned["spleen"].voxels == 12
 
 
 def test_a_segment_answered_to_be_none_is_no_organ_and_no_question():
@@ -182,7 +195,7 @@ def test_a_segment_answered_to_be_none_is_no_organ_and_no_question():
 def test_an_answer_says_which_of_two_segments_is_the_organ():
     twice = [*saved(), drawn(6, "Liver", box((1, 6), (1, 6)))]
     answer = answered(twice, "6=liver")
-    assert answer.returned["liver"].sum() == 75
+    assert answer.returned["liver"].voxels == 75
     assert [(q.segment, q.why) for q in answer.questions] == [(3, Doubt.CLAIMED_TWICE)]
     assert answered(twice, "6=liver", "3=none").questions == ()
 
@@ -190,10 +203,13 @@ def test_an_answer_says_which_of_two_segments_is_the_organ():
 def test_an_answer_lets_a_person_vouch_for_what_a_viewer_left_automatic():
     liver = PLACES["liver"].copy()
     liver[0, 0, 0] = True
-    segments = [*(s for s in saved() if s.label != "Liver"), replace(SENT.segments[2], mask=liver)]
+    segments = [
+        *(s for s in saved() if s.label != "Liver"),
+        redrawn(SENT.segments[2], liver),
+    ]
     answer = answered(segments, "3=liver")
     assert (answer.status, answer.questions) == (Status.CORRECTION, ())
-    assert np.array_equal(answer.returned["liver"], liver)
+    assert np.array_equal(answer.returned["liver"].dense(), liver)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +219,7 @@ def test_an_answer_lets_a_person_vouch_for_what_a_viewer_left_automatic():
 def test_an_answer_says_why_an_organ_did_not_come_back(fate, status, voxels):
     answer = answered([s for s in saved() if s.label != "Stomach"], f"stomach={fate}")
     assert (answer.status, answer.questions) == (status, ())
-    assert (int(answer.returned["stomach"].sum()) if "stomach" in answer.returned else None) == voxels
+    assert (answer.returned["stomach"].voxels if "stomach" in answer.returned else None) == voxels
 
 
 def test_an_organ_whose_segment_is_none_may_then_be_deleted():
@@ -227,15 +243,15 @@ def test_an_answer_cannot_put_a_kidney_on_the_other_side():
 
 def test_sides_that_were_sent_swapped_are_believed_from_the_reader_who_put_them_right():
     wrong = seg(
-        replace(sent_segment(1, "right_kidney"), mask=PLACES["left_kidney"]),
-        replace(sent_segment(2, "left_kidney"), mask=PLACES["right_kidney"]),
+        redrawn(sent_segment(1, "right_kidney"), PLACES["left_kidney"]),
+        redrawn(sent_segment(2, "left_kidney"), PLACES["right_kidney"]),
     )
     right = seg(*saved()[:2])
     assert {q.why for q in understand(right, wrong, GRID).questions} == {Doubt.SIDES_SWAPPED}
     answers = Answers.parse(["1=right_kidney", "2=left_kidney"])
     answer = understand(right, wrong, GRID, answers)
     assert answer.questions == ()
-    assert np.array_equal(answer.returned["right_kidney"], PLACES["right_kidney"])
+    assert np.array_equal(answer.returned["right_kidney"].dense(), PLACES["right_kidney"])
 
 
 def test_answers_told_again_change_nothing_and_an_answer_that_is_certain_is_none():
@@ -286,13 +302,13 @@ def test_an_organ_erased_altogether_is_a_removal():
 def test_an_absent_organ_may_be_drawn_where_nothing_was_sent():
     answer = understand(seg(*saved(gallbladder=box((4, 6), (5, 7)))), SENT, GRID)
     assert answer.questions == ()
-    assert answer.returned["gallbladder"].sum() == 12
+    assert answer.returned["gallbladder"].voxels == 12
 
 
 def test_a_new_organ_counts_by_its_code_and_not_by_its_label_alone():
     spleen = box((10, 12), (10, 12))
     coded = understand(seg(*saved(), drawn(6, "Milz", spleen, organ("spleen").type)), SENT, GRID)
-    assert coded.returned["spleen"].sum() == 12
+    assert coded.returned["spleen"].voxels == 12
     assert doubts(*saved(), drawn(6, "Spleen", spleen)) == {6: Doubt.NOT_RECOGNISED}
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from models.errors import Refused
 from models.geometry import Geometry
+from models.masks import BoxedMask
 from models.organs import organ
 from services.dicom.returned.which_corrected import which_was_corrected
 from services.dicom.seg.reader import ReadSegment, SegObject
@@ -36,7 +37,13 @@ PLACES = {
 def result(uid: str, **masks: np.ndarray) -> SegObject:
     segments = tuple(
         ReadSegment(
-            n, organ(key).label, organ(key).type, None, None, "AUTOMATIC", masks.get(key, PLACES[key])
+            n,
+            organ(key).label,
+            organ(key).type,
+            None,
+            None,
+            "AUTOMATIC",
+            BoxedMask.of(masks.get(key, PLACES[key])),
         )
         for n, key in enumerate(KEYS, start=1)
     )
@@ -53,8 +60,9 @@ def rough(mask: np.ndarray, seed: int, voxels: int = 60) -> np.ndarray:
 
 def edited(base: SegObject, **masks: np.ndarray) -> SegObject:
     """What a viewer saves of it: the labels stay, everything else goes."""
+    drawn = {key: BoxedMask.of(mask) for key, mask in masks.items()}
     segments = tuple(
-        ReadSegment(s.number, s.label, None, None, None, "MANUAL", masks.get(s.label.lower(), s.mask))
+        replace(s, type=None, algorithm_type="MANUAL", mask=drawn.get(s.label.lower(), s.mask))
         for s in base.segments
     )
     return SegObject("9.9", "9", segments)
@@ -68,7 +76,7 @@ ALL = [FIRST, SECOND, THIRD]
 
 @pytest.mark.parametrize("n", range(3))
 def test_an_edit_of_one_organ_is_traced_to_the_result_it_was_made_on(n):
-    mask = ALL[n].segments[1].mask.copy()
+    mask = ALL[n].segments[1].mask.dense()
     mask[2, 3:6, 10:16] = True
     assert which_was_corrected(edited(ALL[n], stomach=mask), ALL, GRID) == n
     assert which_was_corrected(edited(ALL[n]), ALL, GRID) == n
@@ -139,7 +147,7 @@ def test_one_result_is_the_one_and_none_is_a_mistake():
 @given(st.integers(0, 10**6), st.integers(0, 2), st.permutations(range(3)))
 def test_the_order_of_results_that_differ_does_not_matter(seed, n, order):
     random = np.random.default_rng(seed)
-    mask = ALL[n].segments[0].mask.copy()
+    mask = ALL[n].segments[0].mask.dense()
     low = random.integers(0, (5, 18, 18))
     mask[tuple(slice(a, a + 4) for a in low)] = bool(random.integers(2))
     found = which_was_corrected(edited(ALL[n], liver=mask), [ALL[m] for m in order], GRID)
