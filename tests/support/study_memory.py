@@ -1,4 +1,4 @@
-"""Assess and write one CT whose organs fill the whole field, and tell what memory it took; run as a program.
+"""Assess and write one CT whose organs fill the field, and tell what memory it took; run as a program.
 
 Its argument is a JSON document: ``{"shape": [100, 512, 512], "pixel_mm": 0.8, "step_mm": 3, "spacing_mm": 4,
 "organs": 9, "lean_degrees": 0, "profile": "ohif"}``. It prints another, ``{at_rest_mib, peak_mib, need_mib,
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from models.findings import StudyFindings
-from models.inference.memory import need
+from models.inference.memory import FILLED, need
 from models.inference.segmentation import Segmentation
 from models.judgement.assess import assess
 from models.organs import KEYS
@@ -70,9 +70,11 @@ def main(given: dict[str, Any]) -> dict[str, Any]:
     held["model"] = peaks.of("resample", lambda: to_model_grid(series.volume, release.contract.spacing_mm))
 
     def answered() -> Segmentation:
-        probability = np.ones((given["organs"], *held["model"].geometry.shape), np.float16)
-        unsure = np.full_like(probability, 0.2)  # everywhere: regions to look at are as large as they can be
-        members = {n: np.full_like(probability[0], 0.1) for n in range(given["organs"])}
+        probability = np.zeros((given["organs"], *held["model"].geometry.shape), np.float16)
+        unsure = np.zeros_like(probability)
+        probability[:FILLED] = 1
+        unsure[:FILLED] = 0.2  # everywhere: regions to look at are as large as they can be
+        members = {n: np.full_like(probability[0], 0.1) for n in range(min(given["organs"], FILLED))}
         features = np.zeros((1, 16), np.float32), np.zeros((1, 3), np.int32)
         return Segmentation(probability, unsure, *features, release.digest, members)
 
