@@ -43,7 +43,7 @@ from tests.support.tiny_networks import publish_tiny, tiny_contract
 MOST_VOXELS = 20_000
 """Of a series that is drawn: what more of them take is time."""
 
-MOST_WINDOWS = 150
+MOST_WINDOWS = 60
 """That its release evaluates."""
 
 THIN_MM = 1.002 * THINNEST_MM
@@ -199,7 +199,7 @@ def _lengths(least: float, most: float) -> st.SearchStrategy[float]:
 
 
 def _shape(draw: st.DrawFn) -> tuple[int, int, int]:
-    k = draw(st.integers(3, 12) | st.integers(3, 60))
+    k = draw(st.integers(3, 12) | st.integers(3, 40))
     j = min(draw(st.integers(1, 12) | st.integers(1, 200)), MOST_VOXELS // k)
     i = min(draw(st.integers(1, 12) | st.integers(1, 200)), max(1, MOST_VOXELS // (k * j)))
     return k, j, i
