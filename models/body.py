@@ -63,8 +63,11 @@ def filled_body(hu: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.bool_
     Returns
     -------
     ndarray
-        Axes (k, j, i), bool; empty where the volume holds nothing but air.
+        Axes (k, j, i), bool.
+
+    Raises
+    ------
+    Refused
+        `no-body` if the volume holds nothing but air.
     """
-    if hu.max() <= BODY_HU:
-        return np.zeros(hu.shape, dtype=np.bool_)
     return np.stack([ndimage.binary_fill_holes(plane) for plane in body_mask(hu)])

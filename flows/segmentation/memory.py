@@ -11,7 +11,12 @@ from services.settings import Settings
 
 def study_memory(settings: Settings, release: Release) -> StudyMemory:
     """Return what a study may take that a release segments."""
-    return StudyMemory(settings.study_memory_mib * MIB, settings.serving_memory_mib * MIB, release.contract)
+    return StudyMemory(
+        settings.study_memory_mib * MIB,
+        settings.serving_memory_mib * MIB,
+        release.contract,
+        every_frame=settings.seg_profile == "slicer",
+    )
 
 
 def memory_here(settings: Settings) -> StudyMemory | None:

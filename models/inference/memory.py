@@ -13,9 +13,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from models.contract import ModelContract
+from models.contract import MESSAGE_BYTES, ModelContract
 from models.errors import Refused
 from models.geometry import Geometry
+from models.inference.sampled_features import BUDGET_BYTES
 from models.resampling import model_grid
 from models.series.verdict import Code
 
@@ -36,6 +37,9 @@ FILLED = 9
 REGIONS = 10
 """The most segments of a review SEG, each of as many frames as there are slices."""
 
+PIXEL_DATA_BYTES = 2**32 - 2
+"""The most that pixel data can be: their length is an even number of 32 bits (PS3.5 7.1)."""
+
 
 @dataclass(frozen=True)
 class Need:
@@ -47,17 +51,23 @@ class Need:
         Of the run that segments it.
     server
         Of the segmenter that answers it, beside the networks.
+    answer
+        Of the message in which it does, where few values lie on no step (`models.inference.compact`).
+    seg
+        Of the organ SEG's pixel data.
     voxels, model_voxels
         Of the CT and of the model grid.
     """
 
     worker: int
     server: int
+    answer: int
+    seg: int
     voxels: int
     model_voxels: int
 
 
-def need(ct: Geometry, voxel_bytes: int, contract: ModelContract) -> Need:
+def need(ct: Geometry, voxel_bytes: int, contract: ModelContract, every_frame: bool = False) -> Need:
     """Return what a series takes while a release segments it.
 
     Parameters
@@ -68,9 +78,12 @@ def need(ct: Geometry, voxel_bytes: int, contract: ModelContract) -> Need:
         Of a voxel's Hounsfield units: 2 or 4.
     contract
         Of the release.
+    every_frame
+        Whether the organ SEG holds the frames in which nothing is, too.
     """
-    slices = ct.shape[0]
-    voxels, organs = math.prod(ct.shape), min(len(contract.organs), FILLED)
+    slices, segments = ct.shape[0], len(contract.organs)
+    voxels, organs = math.prod(ct.shape), min(segments, FILLED)
+    written = segments if every_frame else organs
     model = model_grid(ct, contract.spacing_mm).shape
     cells = math.prod(model)
     # Probability, disagreement and that of members, float16: held from the answer until it is assessed.
@@ -83,12 +96,19 @@ def need(ct: Geometry, voxel_bytes: int, contract: ModelContract) -> Need:
         # One organ at a time on the CT, as float32 and as labels; all that is drawn, a bit a voxel.
         "assess": answer + (2 * organs + 24) * cells + (7.5 + organs / 8) * voxels,
         # The SEG as it is built, packed, written and read back, beside the review SEG's masks.
-        "write": (3 + 5 * organs / 8) * voxels + slices * A_FRAME * max(len(contract.organs), REGIONS),
+        "write": (3 + 5 * written / 8) * voxels + slices * A_FRAME * max(segments, REGIONS),
     }
     depth = min(contract.window_shape[0] + 2, model[0])
     slab = 12 * organs * depth * model[1] * model[2]
     server = answer + slab + (10 * organs + 24) * cells
-    return Need(held + math.ceil(max(steps.values())), server, voxels, cells)
+    return Need(
+        worker=held + math.ceil(max(steps.values())),
+        server=server,
+        answer=3 * organs * cells + BUDGET_BYTES,
+        seg=written * voxels // 8,
+        voxels=voxels,
+        model_voxels=cells,
+    )
 
 
 @dataclass(frozen=True)
@@ -101,11 +121,14 @@ class StudyMemory:
         Bytes, as of `Need`.
     contract
         Of the release.
+    every_frame
+        As of `need`.
     """
 
     worker: int
     server: int
     contract: ModelContract
+    every_frame: bool = False
 
     def require(self, ct: Geometry, voxel_bytes: int) -> None:
         """Refuse a series that may take more.
@@ -120,22 +143,31 @@ class StudyMemory:
         Refused
             `too-large`, with what it takes and what there is.
         """
-        wanted = need(ct, voxel_bytes, self.contract)
-        for who, takes, has, setting in (
-            ("worker", wanted.worker, self.worker, "ORGANLOOP_STUDY_MEMORY_MIB"),
-            ("segmenter", wanted.server, self.server, "ORGANLOOP_SERVING_MEMORY_MIB"),
+        wanted = need(ct, voxel_bytes, self.contract, self.every_frame)
+        for what, takes, has, remedy in (
+            ("worker", wanted.worker, self.worker, _MORE.format("worker", "ORGANLOOP_STUDY_MEMORY_MIB")),
+            (
+                "segmenter",
+                wanted.server,
+                self.server,
+                _MORE.format("segmenter", "ORGANLOOP_SERVING_MEMORY_MIB"),
+            ),
+            ("answer", wanted.answer, MESSAGE_BYTES, "Send a shorter field."),
+            ("organ SEG", wanted.seg, PIXEL_DATA_BYTES, "Send thicker slices."),
         ):
             if takes > has:
                 raise Refused(
                     Code.TOO_LARGE,
-                    f"A {who} may take {takes / 2**30:.1f} GiB to segment {wanted.voxels / 1e6:.0f} million "
-                    f"voxels, {wanted.model_voxels / 1e6:.0f} million on the grid of the release; it has "
-                    f"{has / 2**30:.1f} GiB for one study. Send thicker slices, or give it more memory and "
-                    f"set {setting}.",
+                    f"The {what} may take {takes / 2**30:.1f} GiB for {wanted.voxels / 1e6:.0f} million voxels, "
+                    f"{wanted.model_voxels / 1e6:.0f} million on the grid of the release; "
+                    f"{has / 2**30:.1f} GiB is the most. {remedy}",
                     {
                         "voxels": wanted.voxels,
                         "model_voxels": wanted.model_voxels,
-                        f"{who}_bytes": takes,
+                        f"{what.replace(' ', '_').lower()}_bytes": takes,
                         "limit_bytes": has,
                     },
                 )
+
+
+_MORE = "Send thicker slices, or give the {} more memory and set {}."

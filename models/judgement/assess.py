@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.body import filled_body
+from models.body import BODY_HU, filled_body
 from models.bounds.claims import calibration_in, domain_of
 from models.bounds.conformal import lower_bound
 from models.bounds.expectation import expected_dsc, signs_of
@@ -214,7 +214,9 @@ def assess(
         for organ in organs
     }
     doubts = _doubts(segmentation, model.geometry, contract.thresholds, channel, known)
-    body = filled_body(model.hu)
+    # What little of a patient a CT shows may be too small for the model grid: then nothing is inside a body.
+    shown = model.hu.max() > BODY_HU
+    body = filled_body(model.hu) if shown else np.zeros(model.hu.shape, dtype=np.bool_)
     shapes = {organ: result.shape for organ, result in results.items()}
     broken = broken_rules(shapes, ct_geometry)
     served = {organ: doubt.mask for organ, doubt in doubts.items()}

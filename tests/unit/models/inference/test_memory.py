@@ -82,6 +82,23 @@ def test_what_takes_more_than_there_is_is_refused_to_the_byte_with_what_to_do(wh
     assert setting in Settings.model_fields
 
 
+@pytest.mark.parametrize(
+    ("what", "ct", "contract", "every_frame"),
+    [
+        ("answer", axial(1200, 300, 2.0, 2.0), replace(STARTER, spacing_mm=(1.0, 1.0, 1.0)), False),
+        ("organ_seg", axial(4096, 512, 0.5, 0.5), paper_contract(KEYS, spacing_mm=8.0), True),
+    ],
+)
+def test_what_no_message_or_no_seg_can_hold_is_refused_whatever_memory_there_is(
+    what, ct, contract, every_frame
+):
+    plenty = StudyMemory(2**50, 2**50, contract, every_frame)
+    with pytest.raises(Refused) as refused:
+        plenty.require(ct, 2)
+    assert refused.value.measured[f"{what}_bytes"] > refused.value.measured["limit_bytes"]
+    replace(plenty, every_frame=False).require(axial(300, 512, 0.8, 1.5), 2)
+
+
 def test_the_verdict_asks_last_and_with_what_a_voxel_takes():
     asked = []
 
