@@ -145,12 +145,12 @@ class StudyMemory:
         """
         wanted = need(ct, voxel_bytes, self.contract, self.every_frame)
         for what, takes, has, remedy in (
-            ("worker", wanted.worker, self.worker, _MORE.format("worker", "ORGANLOOP_STUDY_MEMORY_MIB")),
+            ("worker", wanted.worker, self.worker, _MORE.format("STUDY")),
             (
                 "segmenter",
                 wanted.server,
                 self.server,
-                _MORE.format("segmenter", "ORGANLOOP_SERVING_MEMORY_MIB"),
+                _MORE.format("SERVING"),
             ),
             ("answer", wanted.answer, MESSAGE_BYTES, "Send a shorter field."),
             ("organ SEG", wanted.seg, PIXEL_DATA_BYTES, "Send thicker slices."),
@@ -158,8 +158,8 @@ class StudyMemory:
             if takes > has:
                 raise Refused(
                     Code.TOO_LARGE,
-                    f"The {what} may take {takes / 2**30:.1f} GiB for {wanted.voxels / 1e6:.0f} million voxels, "
-                    f"{wanted.model_voxels / 1e6:.0f} million on the grid of the release; "
+                    f"The {what} may take {takes / 2**30:.1f} GiB for {wanted.voxels / 1e6:.0f} million "
+                    f"voxels, {wanted.model_voxels / 1e6:.0f} million on the grid of the release; "
                     f"{has / 2**30:.1f} GiB is the most. {remedy}",
                     {
                         "voxels": wanted.voxels,
@@ -170,4 +170,4 @@ class StudyMemory:
                 )
 
 
-_MORE = "Send thicker slices, or give the {} more memory and set {}."
+_MORE = "Send thicker slices, or give it more memory and set ORGANLOOP_{}_MEMORY_MIB."
