@@ -87,6 +87,9 @@ class ModelContract:
         return cls(**values)
 
 
+MESSAGE_BYTES = 2**31 - 1
+"""The largest message Triton's gRPC takes; a thorax and abdomen at 1.5 mm is a fortieth of it."""
+
 # Names and types of the served tensors (model `organ_segmenter`), shared by exporter, server, client.
 SEGMENTER = "organ_segmenter"
 VOLUME_INPUT = "volume"  # INT16 (k, j, i): HU on the model grid

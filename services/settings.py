@@ -96,6 +96,16 @@ class Settings(BaseSettings):
     study_limit_mib: PositiveInt = Field(
         8_192, description="The largest study that is fetched, all files together, MiB."
     )
+    study_memory_mib: PositiveInt = Field(
+        8_192,
+        description="Memory that a worker has for one run, MiB. A series that may take more while it is "
+        "segmented is `too-large`.",
+    )
+    serving_memory_mib: PositiveInt = Field(
+        8_192,
+        description="Memory that the segmenter has for one study beside its releases, MiB. A series that may "
+        "take more is `too-large`.",
+    )
     query_modality: str | None = Field(
         None,
         description="Name, in Orthanc's DicomModalities, of the PACS that studies are queried and "

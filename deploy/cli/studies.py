@@ -9,10 +9,12 @@ import typer
 from rich.table import Table
 
 from deploy.cli.console import EXIT_REFUSED, Json, Outcome, answer, progress, table
+from models.errors import InvalidRelease, StorageFailed
 from services.settings import Settings
 
 if TYPE_CHECKING:
     from flows.segmentation.document import Segmented
+    from models.inference.memory import StudyMemory
 
 MakeIdentifiers = Annotated[
     bool,
@@ -35,12 +37,17 @@ def check(
     make_identifiers: MakeIdentifiers = False,
     as_json: Json = False,
 ) -> None:
-    """Give the geometry verdict of every series: fit, repaired or refused, with measured millimetres."""
+    """Give the geometry verdict of every series: fit, repaired or refused, with measured millimetres.
+
+    Where a release serves, a series that takes more memory than there is to segment it is refused too.
+    """
 
     def verb() -> Outcome:
         from services.dicom.ct.check import check_folder
 
-        series = check_folder(path, makes_identifiers=make_identifiers)
+        memory = _memory_here()
+        require = None if memory is None else memory.require
+        series = check_folder(path, makes_identifiers=make_identifiers, require=require)
         refused = any(one["verdict"] == "refused" for one in series)
         return Outcome(series, [_verdict_lines(one) for one in series], EXIT_REFUSED if refused else 0)
 
@@ -121,6 +128,20 @@ def phantom(
         return Outcome(written, [f"{one['ct']}  {one['images']} images" for one in written])
 
     answer(verb, as_json)
+
+
+def _memory_here() -> StudyMemory | None:
+    """Return what a study may take that is segmented here; None, and it is said, where nobody knows."""
+    from flows.segmentation.memory import memory_here
+
+    why = "no release serves here"
+    try:
+        memory = memory_here(Settings())
+    except (StorageFailed, InvalidRelease) as error:
+        memory, why = None, str(error)
+    if memory is None:
+        progress(f"whether there is memory enough to segment it is not judged: {why}")
+    return memory
 
 
 def _verdict_lines(one: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
-"""The machine: room and speed of the storage, the GPU and its driver."""
+"""The machine: room and speed of the storage, memory, the GPU and its driver."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ FREE_GIB, SCARCE_GIB = 20.0, 5.0
 """Below the first there is a warning; below the second the next weeks' studies do not fit."""
 GPU_SECONDS = 20
 _GIB, _MIB = 1 << 30, 1 << 20
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Of the container this runs in; ``max`` where it has none."""
 
 
 def storage(home: Path) -> Iterator[Finding]:
@@ -85,6 +88,24 @@ def write_speed(mib_per_second: float, rename_ms: float) -> Finding:
         f"Below {SLOW_MIB_PER_SECOND:.0f} MiB/s studies wait for it: move ORGANLOOP_HOME to a faster disk."
     )
     return Finding("storage, speed", State.WARNING, detail, remedy, measured)
+
+
+def memory(wanted_mib: int) -> Iterator[Finding]:
+    """Compare the memory that a run is said to have with what this machine, or this container, has."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):  # no cgroup, or no limit
+        total = min(total, int(_CGROUP_LIMIT.read_text()))
+    yield memory_of(wanted_mib, total // _MIB)
+
+
+def memory_of(wanted_mib: int, total_mib: int) -> Finding:
+    """Judge the memory that a run is said to have, MiB."""
+    measured = {"total_mib": total_mib, "study_mib": wanted_mib}
+    detail = f"{total_mib / 1024:.1f} GiB, of which one run may take {wanted_mib / 1024:.1f}"
+    if wanted_mib <= total_mib:
+        return Finding("memory", State.GOOD, detail, measured=measured)
+    remedy = "Set ORGANLOOP_STUDY_MEMORY_MIB to what one run has: a large CT would end it."
+    return Finding("memory", State.BAD, detail, remedy, measured)
 
 
 def gpu(wanted_by: str | None) -> Iterator[Finding]:

@@ -43,6 +43,7 @@ def rounds(settings: Settings, *, store: bool, progress: Callable[[str], None]) 
         Check(
             "storage", lambda: machine.storage(settings.home), "ORGANLOOP_HOME must be writable by this user."
         ),
+        Check("memory", lambda: machine.memory(settings.study_memory_mib), ""),
         Check("gpu", lambda: machine.gpu(gpu_for), ""),
         Check(
             "database",

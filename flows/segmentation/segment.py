@@ -25,6 +25,7 @@ from flows.calibration.random_audit import is_drawn, record_audit
 from flows.cases.kept_features import keep_features
 from flows.progress import Progress, silent
 from flows.segmentation.document import NotUsed, Segmented, document_of
+from flows.segmentation.memory import study_memory
 from flows.serving.proof import prove_served
 from flows.serving.serve import incumbent
 from models.errors import Refused, StoredDiffers
@@ -241,17 +242,18 @@ def _make(
     progress: Progress,
 ) -> _Made:
     """Read, serve, assess, write and prove; raises as `segment`."""
+    chosen = services.releases.release(
+        incumbent(services.records) if asked.release is None else asked.release
+    )
     with watch.step("read"):
         progress(f"reading {images if isinstance(images, Path) else f'{len(images)} CT images'}")
-        readings = read_series(images, makes_identifiers=asked.makes_identifiers)
+        room = study_memory(services.settings, chosen)
+        readings = read_series(images, makes_identifiers=asked.makes_identifiers, require=room.require)
         chosen_series = _chosen(readings, services.settings.series_rules, asked.archived)
         series = load(chosen_series)
         if asked.notes:
             said = replace(series.verdict, notes=(*series.verdict.notes, *asked.notes))
             series = replace(series, verdict=said)
-    chosen = services.releases.release(
-        incumbent(services.records) if asked.release is None else asked.release
-    )
     organs = chosen.contract.organs if asked.organs is None else asked.organs
     with watch.step("resample"):
         model_volume = to_model_grid(series.volume, chosen.contract.spacing_mm, chosen.contract.antialias)
@@ -274,6 +276,7 @@ def _make(
         audited = is_drawn(series.study_uid, services.cases, services.settings.audit_share)
         grid, doubted = series.volume.geometry, series.verdict.doubted
         findings = assess(answer, model_volume, grid, chosen, profile, organs, audited, doubted)
+        del answer, model_volume, hu  # what is written takes as much again
     with watch.step("write"):
         progress("writing and proving the DICOM objects")
         settings = settings_digest(profile, organs, audited)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
 
 from models.uids import SeriesUid, SopUid, StudyUid
 
@@ -153,3 +156,9 @@ class SliceFacts:
     def is_localizer(self) -> bool:
         """Whether the slice calls itself a localizer (ImageType, PS3.3 C.8.2.1.1.1, or a maker's word)."""
         return any(word in value.upper() for value in self.image_type[1:] for word in _LOCALIZERS)
+
+
+def hu_type(slices: Iterable[SliceFacts]) -> type[np.int16] | type[np.float32]:
+    """Return the type of a series' HU: int16 where all slopes and intercepts are whole, else float32."""
+    whole = all((s.slope or 0.0).is_integer() and (s.intercept or 0.0).is_integer() for s in slices)
+    return np.int16 if whole else np.float32

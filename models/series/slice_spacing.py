@@ -31,7 +31,7 @@ from models.series.rules import (
     refuse_too_small,
     refuse_too_wide,
 )
-from models.series.slice_facts import SliceFacts
+from models.series.slice_facts import SliceFacts, hu_type
 from models.series.verdict import Code, GeometryVerdict, Verdict
 
 MISSING_SLICE_STEPS = 1.5
@@ -48,6 +48,9 @@ NAMED_AT_MOST = 6
 
 Content = Callable[[int], str]
 """Digest of the stored pixels (and their rescale) of slice number n; asked only where slices collide."""
+
+Require = Callable[[Geometry, int], None]
+"""Refuses a grid, with voxels of so many bytes, that takes more memory than there is to segment it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +82,12 @@ class Repair:
     measured: Mapping[str, object]
 
 
-def judge(slices: Sequence[SliceFacts], content: Content, made: Sequence[Repair] = ()) -> Judgement:
+def judge(
+    slices: Sequence[SliceFacts],
+    content: Content,
+    made: Sequence[Repair] = (),
+    require: Require | None = None,
+) -> Judgement:
     """Return the verdict on a series from its headers.
 
     The first code in `models.series.verdict.Code`'s order is given; any refusal goes before any repair.
@@ -93,6 +101,8 @@ def judge(slices: Sequence[SliceFacts], content: Content, made: Sequence[Repair]
         second image.
     made
         Repairs of the headers before they came here.
+    require
+        Asked last of a series that is to be segmented; None: it is only read.
 
     Returns
     -------
@@ -107,7 +117,7 @@ def judge(slices: Sequence[SliceFacts], content: Content, made: Sequence[Repair]
     notes: list[str] = []
     repairs = list(made)
     try:
-        order, geometry, measured = _arranged(slices, content, repairs, notes)
+        order, geometry, measured = _arranged(slices, content, repairs, notes, require)
     except Refused as refusal:
         code = Code(refusal.code)
         refused = GeometryVerdict(Verdict.REFUSED, code, refusal.detail, refusal.measured, tuple(notes))
@@ -125,7 +135,11 @@ def judge(slices: Sequence[SliceFacts], content: Content, made: Sequence[Repair]
 
 
 def _arranged(
-    slices: Sequence[SliceFacts], content: Content, repairs: list[Repair], notes: list[str]
+    slices: Sequence[SliceFacts],
+    content: Content,
+    repairs: list[Repair],
+    notes: list[str],
+    require: Require | None,
 ) -> tuple[tuple[int, ...], Geometry, dict[str, object]]:
     """Return k order, geometry and measured numbers; raise Refused by precedence.
 
@@ -161,6 +175,8 @@ def _arranged(
     refuse_too_large(kept)
     geometry = _geometry(kept, np.array(kept[0].position), step)
     refuse_too_wide(geometry)
+    if require is not None:
+        require(geometry, np.dtype(hu_type(kept)).itemsize)
     return tuple(indices), geometry, measured
 
 

@@ -22,7 +22,7 @@ from tritonclient.grpc import (
 )
 from tritonclient.utils import InferenceServerException
 
-from models.contract import SEGMENTER, VOLUME_INPUT
+from models.contract import MESSAGE_BYTES, SEGMENTER, VOLUME_INPUT
 from models.errors import ServingFailed, ServingRejected, ServingTimedOut, ServingUnavailable
 from models.inference.segmentation import Segmentation
 from services.inference.gpu_windows import DEVICE_PARAMETER, WINDOW_MODEL
@@ -30,9 +30,6 @@ from services.inference.port import check_volume
 from services.inference.processor_time import session_seconds
 from services.triton.answers import requested_outputs, segmentation_in
 from services.triton.shared_memory import is_local, shared
-
-MESSAGE_BYTES = 2**31 - 1
-"""The largest message Triton's gRPC takes; a thorax and abdomen at 1.5 mm is a fortieth of it."""
 
 UNCOMPRESSED = 1
 """gRPC's set of algorithms that holds none but identity."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from tests.support.chart import ALL, CHART, helm
+from tests.support.chart import ALL, CHART, MINIMAL, helm, render
 
 
 def leaves(values, path=""):
@@ -183,3 +183,13 @@ def _rendered_with(values):
         found = helm("template", "organloop", CHART, "--kube-version", "1.35.0", "-f", ALL, "-f", file.name)
     assert found.returncode == 0, f"{values}: {found.stderr}"
     return found.stdout
+
+
+def test_a_run_has_its_part_of_a_workers_memory_and_a_study_half_of_tritons():
+    (settings,) = (
+        one["data"]
+        for one in render(MINIMAL, worker__resources__limits__memory="16Gi", worker__runsAtOnce="5")
+        if one["metadata"]["name"] == "organloop-settings"
+    )
+    assert settings["ORGANLOOP_STUDY_MEMORY_MIB"] == str((16 * 1024 - 640) // 5)
+    assert settings["ORGANLOOP_SERVING_MEMORY_MIB"] == str(6 * 1024 // 2)

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
+from typer.testing import CliRunner
 
+from deploy.cli.main import app
+from flows.segmentation.memory import study_memory
 from flows.segmentation.segment import segment
 from models.body import BODY_HU
-from models.errors import ProofFailed
+from models.errors import ProofFailed, Refused
 from models.geometry import Geometry
+from models.inference.memory import MIB, need
 from models.organs import ORGANS
 from models.resampling import to_model_grid
 from models.series.limits import SAME_ORIENTATION, off_grid_mm
 from services.dicom.ct.check import check_folder
 from services.dicom.ct.loaded import CTSeries
 from services.dicom.ct.phantom_series import write_phantom_series
+from services.dicom.ct.series import read_series
 from services.dicom.results.write import write_results
 from services.dicom.seg.reader import read_seg
 from services.wiring import Services
-from tests.support.ct_files import case
+from tests.support.ct_files import case, edit, setting
 from tests.support.fit_series import FIT, FitSeries, fit_series, segmented, site_at
 from tests.support.result_cases import AFFINES, ct_series, findings_of, organ_masks
 
@@ -134,3 +143,62 @@ def test_one_voxel_of_tissue_is_looked_at_and_every_organ_is_for_review(site, tm
     asked = [one for one in study.findings.organs if one.presence != "not-asked"]
     assert {one.organ for one in asked} == {"spleen", "right_kidney", "liver", "gallbladder"}
     assert all(one.flagged for one in asked)
+
+
+def series_of(slices: int, folder: Path, seed: int) -> None:
+    """Write a series of the same study, 60 mm along the patient, in so many slices."""
+    affine = np.diag([60 / slices, 0.8, 0.8, 1.0])[[2, 1, 0, 3]]
+    made = case(Geometry((slices, 60, 60), affine), seed=seed)
+    for path in write_phantom_series(made, folder):
+        edit(path, setting(StudyInstanceUID="2.25.1", PatientID="P", SeriesNumber=seed))
+
+
+def test_a_series_that_takes_more_memory_than_a_run_has_is_refused_and_a_thicker_one_of_the_study_taken(
+    site, tmp_path
+):
+    series_of(40, tmp_path / "thin", 1)
+    series_of(10, tmp_path / "thick", 2)
+    release = site.releases.release(1)
+    needs = [
+        need(reading.geometry, 2, release.contract).worker
+        for folder in ("thick", "thin")
+        for reading in read_series(tmp_path / folder)
+    ]
+    between = sum(needs) // 2 // MIB
+    assert needs[0] < between * MIB < needs[1]
+    short = replace(site, settings=site.settings.model_copy(update={"study_memory_mib": between}))
+    with pytest.raises(Refused, match="too-large") as refused:
+        segment(tmp_path / "thin", tmp_path / "refused", short)
+    assert refused.value.measured["worker_bytes"] == needs[1]
+    assert refused.value.measured["limit_bytes"] == between * MIB
+    assert segment(tmp_path / "thin", tmp_path / "thin-out", site).document.verdict == "ok"
+    both = tmp_path / "both"
+    for folder in ("thin", "thick"):
+        shutil.copytree(tmp_path / folder, both / folder)
+    document = segment(both, tmp_path / "out", short).document
+    assert document.verdict == "ok"
+    assert any("too-large" in note for note in document.notes)
+    rows = check_folder(both, require=study_memory(short.settings, release).require)
+    assert sorted((row["verdict"], row["code"]) for row in rows) == [("ok", None), ("refused", "too-large")]
+
+
+def test_the_verb_check_says_what_segment_says_of_memory_where_a_release_serves(site, tmp_path, capsys):
+    series_of(40, tmp_path / "thin", 1)
+    home = site.settings.home
+
+    def checked(**variables: str) -> tuple[int, list[dict[str, Any]], str]:
+        said = CliRunner().invoke(
+            app, ["check", str(tmp_path / "thin"), "--json"], env={"ORGANLOOP_HOME": str(home)} | variables
+        )
+        return said.exit_code, json.loads(said.stdout), said.stderr
+
+    code, [row], _ = checked()
+    assert (code, row["verdict"]) == (0, "ok")
+    code, [row], _ = checked(ORGANLOOP_STUDY_MEMORY_MIB="300")
+    assert (code, row["code"]) == (3, "too-large")
+    assert row["measured"]["limit_bytes"] == 300 * MIB
+    home = tmp_path / "nowhere"
+    code, [row], said = checked(ORGANLOOP_STUDY_MEMORY_MIB="300")
+    assert (code, row["verdict"]) == (0, "ok")
+    assert "no release serves here" in said
+    assert not home.exists()

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom import config, dcmread
+from pydicom import Dataset, config, dcmread
 
 from models.errors import Refused
 from models.geometry import Geometry
@@ -313,6 +313,11 @@ def test_objects_of_a_series_read_from_files_have_no_dciodvfy_error_that_the_ct_
     assert assert_no_more_errors_than_the_ct(tmp_path / "ct", tmp_path) == (13, 55, 67)
 
 
+def with_a_voxel_of_tissue(image: Dataset) -> None:
+    stored = round((40 - float(image.RescaleIntercept)) / float(image.RescaleSlope))
+    image.PixelData = stored.to_bytes(2, "little") + image.PixelData[2:]
+
+
 def test_objects_of_real_series_have_no_dciodvfy_error_that_the_ct_has_not(test_data, tmp_path):
     for name, says, shape in (
         ("ct-abdomen-series", "headers of one scanner", (41, 512, 512)),
@@ -322,6 +327,10 @@ def test_objects_of_real_series_have_no_dciodvfy_error_that_the_ct_has_not(test_
         folder = test_data(name, says)
         out = tmp_path / name
         out.mkdir()
+        if name == "ct-tilt-and-gap":  # whoever gave it away made its pixels air
+            folder = Path(shutil.copytree(folder, tmp_path / "scanned"))
+            for path in folder.rglob("*.dcm"):
+                edit(path, with_a_voxel_of_tissue)
         assert assert_no_more_errors_than_the_ct(folder, out) == shape
 
 

@@ -43,7 +43,7 @@ from tests.support.tiny_networks import publish_tiny, tiny_contract
 MOST_VOXELS = 20_000
 """Of a series that is drawn: what more of them take is time."""
 
-MOST_WINDOWS = 150
+MOST_WINDOWS = 60
 """That its release evaluates."""
 
 THIN_MM = 1.002 * THINNEST_MM
@@ -199,7 +199,7 @@ def _lengths(least: float, most: float) -> st.SearchStrategy[float]:
 
 
 def _shape(draw: st.DrawFn) -> tuple[int, int, int]:
-    k = draw(st.integers(3, 12) | st.integers(3, 60))
+    k = draw(st.integers(3, 12) | st.integers(3, 40))
     j = min(draw(st.integers(1, 12) | st.integers(1, 200)), MOST_VOXELS // k)
     i = min(draw(st.integers(1, 12) | st.integers(1, 200)), max(1, MOST_VOXELS // (k * j)))
     return k, j, i
@@ -277,13 +277,15 @@ def segmented(series: FitSeries, services: Services, folder: Path) -> str:
     if said["verdict"] == "refused":
         return str(said["code"])
     number = release_for(series)
-    study = segment(ct, out, services, release=number)
+    # A label map holds no overlaps, which networks of random weights have.
+    organs = ["liver"] if services.settings.seg_profile == "labelmap" else None
+    study = segment(ct, out, services, release=number, organs=organs)
     assert study.document.verdict == said["verdict"]
     read = read_seg(out / "organ-seg.dcm", study.series)
-    for one, (organ, mask) in zip(read.segments, study.findings.masks.items(), strict=True):
+    masks = study.findings.masks
+    for one, (organ, mask) in zip(read.segments, masks.items(), strict=True):
         assert one.mask == mask, organ
     for found in study.findings.organs:
-        mask = study.findings.masks.get(found.organ)
-        assert (found.presence == "found") == (mask is not None and bool(mask.any()))
+        assert (found.presence == "found") == (found.organ in masks and bool(masks[found.organ].any()))
         assert found.dsc_lower_bound is None or found.presence == "found"
     return str(said["verdict"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from models.geometry import Geometry
 from models.series.slice_facts import CT_IMAGE_STORAGE, PixelFormat, SliceFacts
 from models.series.slice_spacing import Judgement, judge
 
@@ -84,6 +85,10 @@ def unlike(n: int) -> str:
     return str(n)
 
 
-def judged(slices: list[SliceFacts], content: Callable[[int], str] = unlike) -> Judgement:
+def judged(
+    slices: list[SliceFacts],
+    content: Callable[[int], str] = unlike,
+    require: Callable[[Geometry, int], None] | None = None,
+) -> Judgement:
     """Return the verdict on slices."""
-    return judge(slices, content)
+    return judge(slices, content, require=require)

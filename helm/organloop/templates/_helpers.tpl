@@ -159,6 +159,12 @@ postgresql+psycopg://{{ .user }}{{ with .password }}:{{ . }}{{ end }}@{{ include
 {{- mul $number (get (dict "Mi" 1 "Gi" 1024 "Ti" 1048576) (regexFind "[A-Z]i$" .)) -}}
 {{- end }}
 
+{{/* What one run of a worker has of its memory, MiB; 640 are taken at rest. */}}
+{{- define "organloop.studyMemoryMib" -}}
+{{- $limit := include "organloop.mebibytes" .Values.worker.resources.limits.memory | int64 -}}
+{{- div (sub $limit 640) (int64 .Values.worker.runsAtOnce) -}}
+{{- end }}
+
 {{/* Where studies lie while they are worked on: the pod's own, never the store, which other nodes see. */}}
 {{- define "organloop.work.mounts" -}}
 - {name: work, mountPath: /var/lib/organloop-work}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import Refused
+from models.series.slice_spacing import Require
 from models.series.verdict import Code, GeometryVerdict, Verdict
 from models.uids import is_uid
 from services.dicom.ct.loaded import with_pixels
@@ -24,14 +25,16 @@ def checked(reading: SeriesReading) -> GeometryVerdict:
         )
 
 
-def check_folder(path: Path, *, makes_identifiers: bool = False) -> list[dict[str, Any]]:
+def check_folder(
+    path: Path, *, makes_identifiers: bool = False, require: Require | None = None
+) -> list[dict[str, Any]]:
     """Return the verdict on every series under a path, as plain values.
 
     Parameters
     ----------
     path
         Folder, searched at any depth, or file.
-    makes_identifiers
+    makes_identifiers, require
         As `read_series`.
 
     Returns
@@ -47,7 +50,7 @@ def check_folder(path: Path, *, makes_identifiers: bool = False) -> list[dict[st
         As `read_series`.
     """
     report = []
-    for reading in read_series(path, makes_identifiers=makes_identifiers):
+    for reading in read_series(path, makes_identifiers=makes_identifiers, require=require):
         verdict = checked(reading)
         geometry = None if verdict.refused else reading.geometry
         report.append(

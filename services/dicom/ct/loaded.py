@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from models.series.image_kinds import is_derived
 from models.series.rescale_jump import RescaleJumps
 from models.series.rules import refuse_no_body
 from models.series.slice_contents import SliceContents
-from models.series.slice_facts import UID_FORM, SliceFacts
+from models.series.slice_facts import UID_FORM, hu_type
 from models.series.verdict import Code, GeometryVerdict
 from models.uids import SeriesUid, SopUid, StudyUid
 from models.volume import Volume
@@ -90,7 +90,7 @@ def load(reading: SeriesReading) -> CTSeries:
         As `with_pixels`.
     """
     geometry = usable_geometry(reading)
-    hu: NDArray[Any] = np.empty(geometry.shape, dtype=_hu_type(reading.facts))
+    hu: NDArray[Any] = np.empty(geometry.shape, dtype=hu_type(reading.facts))
     verdict = with_pixels(reading, hu)
     frame = reading.facts[0].frame_of_reference_uid
     images = reading.images
@@ -108,11 +108,6 @@ def load(reading: SeriesReading) -> CTSeries:
         names_frame_of_reference=named,
         set_aside=reading.set_aside,
     )
-
-
-def _hu_type(facts: Sequence[SliceFacts]) -> type[np.int16] | type[np.float32]:
-    whole = all((s.slope or 0.0).is_integer() and (s.intercept or 0.0).is_integer() for s in facts)
-    return np.int16 if whole else np.float32
 
 
 @read_failures()

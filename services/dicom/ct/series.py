@@ -16,7 +16,7 @@ from pydicom.errors import InvalidDicomError
 from models.errors import Refused
 from models.geometry import Geometry
 from models.series.slice_facts import SliceFacts
-from models.series.slice_spacing import Repair, judge
+from models.series.slice_spacing import Repair, Require, judge
 from models.series.terms import MODALITIES, term
 from models.series.verdict import Code, GeometryVerdict
 from models.uids import SeriesUid, SopUid, StudyUid
@@ -111,7 +111,10 @@ class SeriesReading:
 
 @read_failures()
 def read_series(
-    sources: Path | Iterable[Path | ListedFile], *, makes_identifiers: bool = False
+    sources: Path | Iterable[Path | ListedFile],
+    *,
+    makes_identifiers: bool = False,
+    require: Require | None = None,
 ) -> list[SeriesReading]:
     """Group DICOM files by series and judge each from its headers.
 
@@ -126,6 +129,8 @@ def read_series(
     makes_identifiers
         Whether missing identifiers are made (`services.dicom.ct.made_identifiers`), which only a person
         may ask for; such a series is `repaired`, code `missing-uid`.
+    require
+        Of a series that is to be segmented, as `models.series.slice_spacing.judge`.
 
     Returns
     -------
@@ -178,7 +183,7 @@ def read_series(
         facts = facts_of(header, known)
         groups[facts.series_uid].append((file, header, facts))
     notes = _notes_on(passed_over)
-    readings = [_judged(members, notes, made.get(uid)) for uid, members in groups.items()]
+    readings = [_judged(members, notes, made.get(uid), require) for uid, members in groups.items()]
     return sorted(readings, key=lambda reading: (reading.study_uid, reading.series_uid))
 
 
@@ -202,7 +207,9 @@ def usable_geometry(reading: SeriesReading) -> Geometry:
     return reading.geometry
 
 
-def _judged(members: Sequence[_Member], notes: tuple[str, ...], made: Repair | None) -> SeriesReading:
+def _judged(
+    members: Sequence[_Member], notes: tuple[str, ...], made: Repair | None, require: Require | None
+) -> SeriesReading:
     """Judge a series by its CT images; what else bears its UID decides nothing where there are any."""
     others = [facts for _, _, facts in members if not facts.may_be_ct]
     if len(others) < len(members):
@@ -211,7 +218,7 @@ def _judged(members: Sequence[_Member], notes: tuple[str, ...], made: Repair | N
     else:
         others = []
     files, images, facts = zip(*members, strict=True)
-    judgement = judge(facts, lambda n: _content(files[n]), (made,) if made else ())
+    judgement = judge(facts, lambda n: _content(files[n]), (made,) if made else (), require)
     order = judgement.order or range(len(members))
     return SeriesReading(
         study_uid=facts[0].study_uid,

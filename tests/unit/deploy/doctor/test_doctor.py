@@ -13,7 +13,7 @@ from deploy.doctor.archive import ae_title, certificate_of, rights, version
 from deploy.doctor.clock import clock
 from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.flows import polled, registered
-from deploy.doctor.machine import described, privacy, room, write_speed
+from deploy.doctor.machine import described, memory_of, privacy, room, write_speed
 from deploy.doctor.records import backup, freed, watched
 from deploy.doctor.serving import calibrated
 from models.documents import to_json
@@ -30,6 +30,8 @@ GOOD, WARNING, BAD = State.GOOD, State.WARNING, State.BAD
         (room(20.0), GOOD),
         (room(19.9), WARNING),
         (room(4.9), BAD),
+        (memory_of(8192, 8192), GOOD),
+        (memory_of(8193, 8192), BAD),
         (write_speed(20.0, 1), GOOD),
         (write_speed(19.0, 1), WARNING),
         (backup(25.9), GOOD),

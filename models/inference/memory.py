@@ -1,0 +1,173 @@
+"""What a study takes of memory while it is segmented, by the voxels of its CT and of the model grid.
+
+An upper bound: it holds where each of `FILLED` organs fills the whole field, whatever a network answers. It
+is computed from the headers, before any pixel is read, and compared with what workers and segmenters are said
+to have: so what is fit by its verdict does not run out of memory, whatever else is under way.
+
+The figures are of the largest arrays held at the same time, rounded up from peaks that were measured
+(`BENCHMARKS.md`, "Memory of a study").
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from models.contract import MESSAGE_BYTES, ModelContract
+from models.errors import Refused
+from models.geometry import Geometry
+from models.inference.sampled_features import BUDGET_BYTES
+from models.resampling import model_grid
+from models.series.verdict import Code
+
+MIB = 1024**2
+
+AT_REST = 320 * MIB
+"""A run that holds no study: what it imported."""
+
+A_SLICE = 33_000
+"""Bytes of a slice's header while it is held."""
+
+A_FRAME = 12_000
+"""Bytes of what says of one frame of a SEG where it lies."""
+
+FILLED = 9
+"""The boxes round all organs take together no more than so many fields: organs lie beside each other."""
+
+REGIONS = 10
+"""The most segments of a review SEG, each of as many frames as there are slices."""
+
+PIXEL_DATA_BYTES = 2**32 - 2
+"""The most that pixel data can be: their length is an even number of 32 bits (PS3.5 7.1)."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """The most that a study takes, in bytes.
+
+    Parameters
+    ----------
+    worker
+        Of the run that segments it.
+    server
+        Of the segmenter that answers it, beside the networks.
+    answer
+        Of the message in which it does, where few values lie on no step (`models.inference.compact`).
+    seg
+        Of the organ SEG's pixel data.
+    voxels, model_voxels
+        Of the CT and of the model grid.
+    """
+
+    worker: int
+    server: int
+    answer: int
+    seg: int
+    voxels: int
+    model_voxels: int
+
+
+def need(ct: Geometry, voxel_bytes: int, contract: ModelContract, every_frame: bool = False) -> Need:
+    """Return what a series takes while a release segments it.
+
+    Parameters
+    ----------
+    ct
+        Its grid.
+    voxel_bytes
+        Of a voxel's Hounsfield units: 2 or 4.
+    contract
+        Of the release.
+    every_frame
+        Whether the organ SEG holds the frames in which nothing is, too.
+    """
+    slices, segments = ct.shape[0], len(contract.organs)
+    voxels, organs = math.prod(ct.shape), min(segments, FILLED)
+    written = segments if every_frame else organs
+    model = model_grid(ct, contract.spacing_mm).shape
+    cells = math.prod(model)
+    # Probability, disagreement and that of members, float16: held from the answer until it is assessed.
+    answer = 6 * organs * cells
+    held = AT_REST + slices * A_SLICE + voxel_bytes * voxels
+    steps = {
+        # The CT as float32, one matrix each of smoothing and interpolating along an axis; the model volume.
+        "resample": 4 * voxels + 6 * cells + 24 * max(*ct.shape, *model) ** 2,
+        "serve": 2 * answer,
+        # One organ at a time on the CT, as float32 and as labels; all that is drawn, a bit a voxel.
+        "assess": answer + (2 * organs + 24) * cells + (7.5 + organs / 8) * voxels,
+        # The SEG as it is built, packed, written and read back, beside the review SEG's masks.
+        "write": (3 + 5 * written / 8) * voxels + slices * A_FRAME * max(segments, REGIONS),
+    }
+    depth = min(contract.window_shape[0] + 2, model[0])
+    slab = 12 * organs * depth * model[1] * model[2]
+    server = answer + slab + (10 * organs + 24) * cells
+    return Need(
+        worker=held + math.ceil(max(steps.values())),
+        server=server,
+        answer=3 * organs * cells + BUDGET_BYTES,
+        seg=written * voxels // 8,
+        voxels=voxels,
+        model_voxels=cells,
+    )
+
+
+@dataclass(frozen=True)
+class StudyMemory:
+    """What one study may take, of whoever segments it with a release.
+
+    Parameters
+    ----------
+    worker, server
+        Bytes, as of `Need`.
+    contract
+        Of the release.
+    every_frame
+        As of `need`.
+    """
+
+    worker: int
+    server: int
+    contract: ModelContract
+    every_frame: bool = False
+
+    def require(self, ct: Geometry, voxel_bytes: int) -> None:
+        """Refuse a series that may take more.
+
+        Parameters
+        ----------
+        ct, voxel_bytes
+            As of `need`.
+
+        Raises
+        ------
+        Refused
+            `too-large`, with what it takes and what there is.
+        """
+        wanted = need(ct, voxel_bytes, self.contract, self.every_frame)
+        for what, takes, has, remedy in (
+            ("worker", wanted.worker, self.worker, _MORE.format("STUDY")),
+            (
+                "segmenter",
+                wanted.server,
+                self.server,
+                _MORE.format("SERVING"),
+            ),
+            ("answer", wanted.answer, MESSAGE_BYTES, "Send a shorter field."),
+            ("organ SEG", wanted.seg, PIXEL_DATA_BYTES, "Send thicker slices."),
+        ):
+            if takes > has:
+                raise Refused(
+                    Code.TOO_LARGE,
+                    f"The {what} may take {takes / 2**30:.1f} GiB for {wanted.voxels / 1e6:.0f} million "
+                    f"voxels, {wanted.model_voxels / 1e6:.0f} million on the grid of the release; "
+                    f"{has / 2**30:.1f} GiB is the most. {remedy}",
+                    {
+                        "voxels": wanted.voxels,
+                        "model_voxels": wanted.model_voxels,
+                        f"{what.replace(' ', '_').lower()}_bytes": takes,
+                        "limit_bytes": has,
+                    },
+                )
+
+
+_MORE = "Send thicker slices, or give it more memory and set ORGANLOOP_{}_MEMORY_MIB."
