@@ -4,6 +4,7 @@ In the order in which a study meets them:
 
 - `series`: whether slices are a volume, which series of a study is taken, how it was acquired
 - `inference`: windows cut, answers laid together, features kept
+- `nnunet`: the same as nnU-Net does it, to the label
 - `proof`: whether a release answers as it was made to: parity of engines, the canary
 - `bounds`: what may be claimed of a DSC nobody measured, and where nothing may
 - `judgement`: what is said of a study: sides and shapes that cannot be, flags, places to review
@@ -15,7 +16,7 @@ In the order in which a study meets them:
 - `phantom`: synthetic CTs with exact truth; `starter`: the weights that are shipped
 
 Outside a room lies what all of them speak of: `geometry`, `volume`, `resampling`, `body` (which voxels are
-the patient), `organs` (the catalogue), `contract` and `release` (what a model is), `calibration`,
-`findings`, `documents` (what is said in JSON), `masks` (what is drawn, by its box) and their `surfaces`,
-`uids`, `words` (what others wrote, as it can be kept), `errors`.
+the patient), `organs` (the catalogue), `contract`, its `recipe` and `release` (what a model is),
+`calibration`, `findings`, `documents` (what is said in JSON), `masks` (what is drawn, by its box) and their
+`surfaces`, `uids`, `words` (what others wrote, as it can be kept), `errors`.
 """

@@ -6,19 +6,24 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from models.recipe import NnunetRecipe
+
 LEAST_THRESHOLD = 0.05
 """Nearer to 0 a mask would depend on probabilities that are served, and resampled, as 0."""
 
+LABELLED = 0.5
+"""In place of a threshold where labels follow from logits."""
+
 WINDOW_STRIDE = 8
-"""A window's sides are multiples of this: the trunk halves the grid three times."""
+"""A window's sides are multiples of this: our own trunks halve the grid three times."""
 
 
 @dataclass(frozen=True)
 class ModelContract:
     """Shapes, spacing and units of one trunk with its heads.
 
-    The model grid is axis-aligned in LPS: k runs to the head, j to posterior, i to the patient's
-    left, so its affine is diagonal and positive.
+    Without a recipe the model grid is axis-aligned in LPS: k runs to the head, j to posterior, i to the
+    patient's left, so its affine is diagonal and positive. With one, "(k, j, i)" are the network's own axes.
 
     Parameters
     ----------
@@ -46,6 +51,8 @@ class ModelContract:
     antialias
         Whether a CT finer than the model grid is averaged on its way there, or sampled between its voxels,
         as the network was taught.
+    recipe
+        What lies round the network, where it is not our own.
     """
 
     organs: tuple[str, ...]
@@ -59,31 +66,46 @@ class ModelContract:
     global_channels: int
     trunk: Mapping[str, Any] = field(default_factory=dict)
     antialias: bool = True
+    recipe: NnunetRecipe | None = None
 
     def __post_init__(self) -> None:
         if set(self.thresholds) != set(self.organs):
             raise ValueError("thresholds must name exactly the contract's organs")
         if not all(LEAST_THRESHOLD <= value <= 1 - LEAST_THRESHOLD for value in self.thresholds.values()):
             raise ValueError(f"thresholds must be in {LEAST_THRESHOLD}..{1 - LEAST_THRESHOLD}")
-        if any(side % WINDOW_STRIDE for side in self.window_shape):
+        if self.recipe is not None:
+            self._fit(self.recipe)
+        elif any(side % WINDOW_STRIDE for side in self.window_shape):
             raise ValueError(f"window sides must be multiples of {WINDOW_STRIDE}")
         if not 0 <= self.overlap < 1:
             raise ValueError("overlap must be in [0, 1)")
         if self.hu_window[0] >= self.hu_window[1]:
             raise ValueError("the HU window must be ordered, lower first")
 
+    def _fit(self, recipe: NnunetRecipe) -> None:
+        if self.organs != tuple(organ for organ in recipe.classes if organ is not None):
+            raise ValueError("organs must be the recipe's classes, in its order")
+        if any(value != LABELLED for value in self.thresholds.values()):
+            raise ValueError(f"labels follow from logits: each threshold must be {LABELLED}")
+
     def to_json(self) -> dict[str, object]:
         """Return plain JSON values; what is as it always was is not said, so that old digests hold."""
         values = asdict(self)
         if self.antialias:
             del values["antialias"]
+        if self.recipe is None:
+            del values["recipe"]
+        else:
+            values["recipe"] = self.recipe.to_json()
         return values
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelContract:
         """Rebuild from `to_json`; an unknown field, or one that must be said, raises TypeError."""
         tuples = ("organs", "spacing_mm", "hu_window", "window_shape", "coarse_channels")
-        values: dict[str, Any] = {k: tuple(v) if k in tuples else v for k, v in data.items()}
+        values: dict = {name: tuple(value) if name in tuples else value for name, value in data.items()}
+        if "recipe" in values:
+            values["recipe"] = NnunetRecipe.from_json(values["recipe"])
         return cls(**values)
 
 

@@ -22,8 +22,8 @@ FOR_ALL_FLOWS = "flows of several rooms share it"
 OUTSIDE = {
     "models": {
         **dict.fromkeys(("body", "calibration", "contract", "documents", "errors", "findings"), SPOKEN_OF),
-        **dict.fromkeys(("geometry", "masks", "organs", "release", "resampling", "surfaces"), SPOKEN_OF),
-        **dict.fromkeys(("uids", "volume", "words"), SPOKEN_OF),
+        **dict.fromkeys(("geometry", "masks", "organs", "recipe", "release", "resampling"), SPOKEN_OF),
+        **dict.fromkeys(("surfaces", "uids", "volume", "words"), SPOKEN_OF),
     },
     "models/network": {
         **dict.fromkeys(("export", "heads", "imported_trunks", "members", "norm"), OF_ONE_NETWORK),

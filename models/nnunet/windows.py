@@ -1,0 +1,126 @@
+"""Windows over the whole volume, their logits summed by Gaussian weights in float16, as nnU-Net does it.
+
+In float16 every sum is rounded; where two classes are nearly alike, the label hangs on that. It is kept,
+so that the network answers here as it did where it was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, combinations, product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from models.errors import InvalidRelease
+
+SIGMA = 1 / 8
+"""Of the Gaussian, of a window's side."""
+
+PEAK = 10.0
+"""Weight at the centre: more of float16's digits are used than with 1."""
+
+Origin = tuple[int, int, int]
+
+Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""The network: a window, float32 (1, 1, k, j, i), to its logits, float32 (class, k, j, i)."""
+
+
+def starts(size: int, window: int, step: float) -> tuple[int, ...]:
+    """Return the first voxel of each window along one axis of a volume no smaller than a window."""
+    count = int(np.ceil((size - window) / (window * step))) + 1
+    if count == 1:
+        return (0,)
+    apart = (size - window) / (count - 1)
+    return tuple(int(np.round(apart * n)) for n in range(count))
+
+
+def weight(window: Sequence[int]) -> NDArray[np.float16]:
+    """Return the weight of each voxel of a window, float16, none 0."""
+    at_centre = np.zeros(tuple(window))
+    at_centre[tuple(side // 2 for side in window)] = 1
+    blurred = ndimage.gaussian_filter(at_centre, [side * SIGMA for side in window], mode="constant")
+    blurred /= blurred.max() / PEAK
+    half = blurred.astype(np.float16)
+    half[half == 0] = half[half != 0].min()
+    return half
+
+
+def blended_logits(
+    volume: NDArray[np.float32],
+    window: Sequence[int],
+    step: float,
+    network: Logits,
+    classes: int,
+    mirrored: Sequence[int] = (),
+) -> NDArray[np.float16]:
+    """Return the logits of a volume.
+
+    Parameters
+    ----------
+    volume
+        `models.nnunet.grid.network_volume`.
+    window
+        Voxels of a window along the network's axes. A smaller volume gets zeros round it.
+    step
+        Share of a window from one to the next.
+    network
+        Answers one window.
+    classes
+        Channels of its answer.
+    mirrored
+        Axes along which each window is mirrored too; the logits are averaged.
+
+    Returns
+    -------
+    ndarray
+        Axes (class, k, j, i), float16, on the volume's grid.
+
+    Raises
+    ------
+    InvalidRelease
+        If the network answers in another shape, or with what is no number that float16 holds.
+    """
+    lacking = [max(side - n, 0) for side, n in zip(window, volume.shape, strict=True)]
+    padded = np.pad(volume, [(n // 2, n - n // 2) for n in lacking])
+    own = tuple(slice(n // 2, n // 2 + m) for n, m in zip(lacking, volume.shape, strict=True))
+    half = weight(window)
+    weights = half.astype(np.float32)
+    sums = np.zeros((classes, *padded.shape), dtype=np.float16)
+    total = np.zeros(padded.shape, dtype=np.float16)
+    for origin in origins(padded.shape, window, step):
+        here = tuple(slice(a, a + side) for a, side in zip(origin, window, strict=True))
+        logits = _answered(padded[here], network, mirrored)
+        if logits.shape != (classes, *window) or not np.isfinite(logits).all():
+            raise InvalidRelease(f"the network answered {logits.shape}, or what are no finite numbers")
+        for channel, logit in enumerate(logits):
+            logit *= weights
+            logit += sums[channel][here]
+            sums[channel][here] = logit
+        total[here] += half
+    seen = total[own].astype(np.float32)
+    result = np.empty((classes, *volume.shape), dtype=np.float16)
+    for channel in range(classes):
+        result[channel] = sums[channel][own].astype(np.float32) / seen
+    if not np.isfinite(result).all():
+        raise InvalidRelease("the network's logits are too large to be summed as float16")
+    return result
+
+
+def origins(shape: Sequence[int], window: Sequence[int], step: float) -> Iterator[Origin]:
+    """Yield the first voxel of every window of a volume, in order of k, j, i."""
+    k, j, i = (starts(size, side, step) for size, side in zip(shape, window, strict=True))
+    yield from product(k, j, i)
+
+
+def _answered(window: NDArray[np.float32], network: Logits, mirrored: Sequence[int]) -> NDArray[np.float32]:
+    """Return a window's logits, mean of those of its mirror images."""
+    turns = chain.from_iterable(combinations(mirrored, n + 1) for n in range(len(mirrored)))
+    logits = np.array(network(window[None, None]), dtype=np.float32)
+    for axes in turns:
+        image = np.ascontiguousarray(np.flip(window, axes))
+        logits += np.flip(network(image[None, None]), tuple(axis + 1 for axis in axes))
+    if mirrored:
+        logits /= np.float32(2 ** len(mirrored))
+    return logits

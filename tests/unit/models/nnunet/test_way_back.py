@@ -1,0 +1,66 @@
+"""The short way back gives the labels of the long one: each logit on each voxel, then the largest."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from models.geometry import Geometry
+from models.nnunet.grid import NetworkGrid
+from models.nnunet.turn import Turn
+from models.nnunet.way_back import class_labels, region_masks
+
+STRAIGHT = Turn((0, 1, 2), (False, False, False))
+
+
+def long_way(logits: NDArray[np.float16], shape: tuple[int, ...]) -> NDArray[np.float16]:
+    factors = [new / old for new, old in zip(shape, logits.shape[1:], strict=True)]
+    zoomed = [
+        ndimage.zoom(logit.astype(np.float64), factors, order=1, mode="nearest", grid_mode=True)
+        for logit in logits
+    ]
+    return np.stack(zoomed).astype(np.float16)
+
+
+def between(network: tuple[int, ...], ct: tuple[int, ...]) -> NetworkGrid:
+    box = (slice(0, ct[0]), slice(0, ct[1]), slice(0, ct[2]))
+    return NetworkGrid(Geometry(ct, np.eye(4)), STRAIGHT, box, network, None, None)
+
+
+SIDES = st.tuples(*[st.integers(1, 9)] * 3)
+
+
+@settings(max_examples=100)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    network=SIDES,
+    ct=SIDES,
+    size=st.sampled_from([1e-6, 1e-3, 1.0, 300.0]),
+    apart=st.sampled_from([0.0, 2.0**-11, 2.0**-9, 1.0]),
+    rounded=st.booleans(),
+)
+def test_labels_are_those_of_the_long_way_even_where_classes_are_alike_or_nearly_so(
+    seed, network, ct, size, apart, rounded
+):
+    rng = np.random.default_rng(seed)
+    common = rng.normal(0, size, network)
+    logits = common * (1 + apart * rng.normal(0, 1, (4, *network)))
+    logits = (np.round(logits * 4) / 4 if rounded else logits).astype(np.float16)
+    assert np.array_equal(class_labels(logits, between(network, ct)), long_way(logits, ct).argmax(axis=0))
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 2**32 - 1), network=SIDES, ct=SIDES)
+def test_regions_are_where_the_long_ways_logits_are_over_zero(seed, network, ct):
+    logits = np.random.default_rng(seed).normal(0, 1, (3, *network)).astype(np.float16)
+    found = np.stack(list(region_masks(logits, between(network, ct))))
+    assert np.array_equal(found, long_way(logits, ct) > 0)
+
+
+def test_more_classes_than_a_byte_counts_keep_their_numbers():
+    logits = np.zeros((300, 2, 2, 2), dtype=np.float16)
+    logits[299] = 1
+    assert class_labels(logits, between((2, 2, 2), (3, 3, 3))).min() == 299
