@@ -99,6 +99,11 @@ class NnunetRecipe:
         if self.wrapping == "totalsegmentator" and (self.rule != "softmax" or self.mirrored):
             raise ValueError("TotalSegmentator's networks have a softmax and are not mirrored")
 
+    @property
+    def organs(self) -> tuple[int, ...]:
+        """The classes that are organs, ascending."""
+        return tuple(n for n, organ in enumerate(self.classes) if organ is not None)
+
     def to_json(self) -> dict[str, object]:
         """Return plain JSON values, with the recipe's name."""
         return {"kind": NNUNET} | asdict(self)

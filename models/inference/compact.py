@@ -109,6 +109,17 @@ def rounded(
     return fields
 
 
+def stepped(values: NDArray[np.float32], full: float, floor: float = 0.0) -> NDArray[np.float16]:
+    """Return values that no mask depends on, any shape, each the nearest of the steps from 0 to `full`.
+
+    What is not over the floor becomes 0.
+    """
+    half = values.astype(np.float16)
+    steps: NDArray[np.float16] = _rounding(full).value[half.view(np.uint16)]
+    steps[half <= floor] = 0
+    return steps
+
+
 @dataclass(frozen=True, eq=False)
 class PackedField:
     """A field of several organs, each in the box where it is not zero.

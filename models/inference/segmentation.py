@@ -9,8 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import InvalidRelease
+from models.geometry import Geometry
 from models.inference.sampled_features import SampledFeatures
+from models.masks import BoxedMask
 from models.release import Release
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Masks that were decided where the network answered, not by thresholds.
+
+    Parameters
+    ----------
+    geometry
+        The grid of the probabilities.
+    on_ct
+        By channel, on the CT's grid.
+    on_grid
+        By channel, on the grid of the probabilities.
+    """
+
+    geometry: Geometry
+    on_ct: Mapping[int, BoxedMask]
+    on_grid: Mapping[int, BoxedMask]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +59,8 @@ class Segmentation:
         one member only, nothing is known of it.
     samples
         Features kept for tuning; None where they were not asked for.
+    drawn
+        The masks; None where they are all voxels at or above a threshold.
     """
 
     probability: NDArray[np.float16]
@@ -47,6 +70,7 @@ class Segmentation:
     release_digest: str | None = None
     member_disagreement: Mapping[int, NDArray[np.float16]] = field(default_factory=dict)
     samples: SampledFeatures | None = None
+    drawn: Drawn | None = None
 
     def require(self, release: Release) -> None:
         """Require that this release answered; a number alone says nothing, for every home counts from 1.

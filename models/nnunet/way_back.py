@@ -7,7 +7,7 @@ elsewhere are logits interpolated. The labels are the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -43,7 +43,7 @@ def class_labels(logits: NDArray[np.float16], grid: NetworkGrid) -> Labels:
     ndarray
         Axes (k, j, i) of the CT; the lowest of equal classes, and 0 outside the box that was cut out.
     """
-    winner, sure = _winners(logits)
+    winner, sure = winners(logits)
     labels: Labels = np.zeros(grid.turned_shape, dtype=winner.dtype)
     inside = labels[grid.box]
     for k, plane in enumerate(_planes(grid)):
@@ -51,6 +51,58 @@ def class_labels(logits: NDArray[np.float16], grid: NetworkGrid) -> Labels:
         for part in _parts(~agreed):
             inside[k][part] = _largest(logits, plane.corners(*part))
     return grid.turn.undo(labels)
+
+
+def private_mask(
+    own: NDArray[np.float16], logits: NDArray[np.float16], number: int, grid: NetworkGrid
+) -> NDArray[np.bool_]:
+    """Return where a head of its own has a larger logit than every other class of the network has.
+
+    Parameters
+    ----------
+    own
+        Its logits, axes (k, j, i), on the network's grid.
+    logits
+        Of the network as it was imported, axes (class, k, j, i).
+    number
+        The class that the head took over; the network's own logit of it counts no more.
+    grid
+        As `class_labels`.
+
+    Returns
+    -------
+    ndarray
+        Axes (k, j, i) of the CT, bool. Of equal logits that of the lower class is the larger one. Where `own`
+        is the network's, this is where `class_labels` is `number`.
+    """
+    others = [n for n in range(len(logits)) if n != number]
+    rival, most = _greatest(logits, others)
+    margin = own.astype(np.float32) - most
+    rival[margin > 0] = number
+    sure = np.abs(margin) > ROUNDED * np.maximum(np.abs(own.astype(np.float32)), np.abs(most)) + LEAST
+    mask = np.zeros(grid.turned_shape, dtype=np.bool_)
+    inside = mask[grid.box]
+    for k, plane in enumerate(_planes(grid)):
+        said, agreed = plane.decided(rival, sure)
+        inside[k] = said == number
+        for part in _parts(~agreed):
+            corners = plane.corners(*part)
+            value = _interpolated(own, corners)
+            won = np.ones(value.shape, dtype=np.bool_)
+            for other in others:
+                theirs = _interpolated(logits[other], corners)
+                won &= (value >= theirs) if other > number else (value > theirs)
+            inside[k][part] = won
+    return grid.turn.undo(mask)
+
+
+def wins(own: NDArray[np.float16], logits: NDArray[np.float16], number: int) -> NDArray[np.bool_]:
+    """Return the same on the network's grid itself, as `private_mask`; axes (k, j, i)."""
+    won = np.ones(own.shape, dtype=np.bool_)
+    for other, logit in enumerate(logits):
+        if other != number:
+            won &= (own >= logit) if other > number else (own > logit)
+    return won
 
 
 def region_masks(logits: NDArray[np.float16], grid: NetworkGrid) -> Iterator[NDArray[np.bool_]]:
@@ -72,9 +124,15 @@ def region_masks(logits: NDArray[np.float16], grid: NetworkGrid) -> Iterator[NDA
         yield grid.turn.undo(mask)
 
 
-def _winners(logits: NDArray[np.float16]) -> tuple[Labels, NDArray[np.bool_]]:
-    """Return the class of the largest logit, and whether it is larger by more than rounding may take away."""
-    winner: Labels = np.zeros(logits.shape[1:], dtype=np.uint8 if len(logits) <= 256 else np.uint16)
+def winners(logits: NDArray[np.float16]) -> tuple[Labels, NDArray[np.bool_]]:
+    """Return the class of the largest logit, and whether it is larger by more than rounding may take away.
+
+    Parameters
+    ----------
+    logits
+        Axes (class, k, j, i).
+    """
+    winner = _labels(logits)
     best = logits[0].astype(np.float32)
     second = np.full(best.shape, -np.inf, dtype=np.float32)
     for number in range(1, len(logits)):
@@ -84,6 +142,25 @@ def _winners(logits: NDArray[np.float16]) -> tuple[Labels, NDArray[np.bool_]]:
         np.copyto(best, logit, where=over)
         winner[over] = number
     return winner, best - second > ROUNDED * np.maximum(np.abs(best), np.abs(second)) + LEAST
+
+
+def _labels(logits: NDArray[np.float16]) -> Labels:
+    """Return zeros on the network's grid, of a type that holds every class."""
+    shape = logits.shape[1:]
+    return np.zeros(shape, dtype=np.uint8) if len(logits) <= 256 else np.zeros(shape, dtype=np.uint16)
+
+
+def _greatest(logits: NDArray[np.float16], classes: Sequence[int]) -> tuple[Labels, NDArray[np.float32]]:
+    """Return which of some classes has the largest logit, and that logit."""
+    winner = _labels(logits)
+    winner[...] = classes[0]
+    most = logits[classes[0]].astype(np.float32)
+    for number in classes[1:]:
+        logit = logits[number].astype(np.float32)
+        over = logit > most
+        np.copyto(most, logit, where=over)
+        winner[over] = number
+    return winner, most
 
 
 @dataclass(frozen=True, eq=False)

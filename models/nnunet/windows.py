@@ -23,6 +23,9 @@ PEAK = 10.0
 
 Origin = tuple[int, int, int]
 
+Watch = Callable[[Origin, NDArray[np.float32]], None]
+"""Told the first voxel of each window, in a volume no smaller than one, and its logits, not to be changed."""
+
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """The network: a window, float32 (1, 1, k, j, i), to its logits, float32 (class, k, j, i)."""
 
@@ -54,6 +57,7 @@ def blended_logits(
     network: Logits,
     classes: int,
     mirrored: Sequence[int] = (),
+    watch: Watch | None = None,
 ) -> NDArray[np.float16]:
     """Return the logits of a volume.
 
@@ -71,6 +75,8 @@ def blended_logits(
         Channels of its answer.
     mirrored
         Axes along which each window is mirrored too; the logits are averaged.
+    watch
+        Told each window's logits; None: nobody is.
 
     Returns
     -------
@@ -94,6 +100,8 @@ def blended_logits(
         logits = _answered(padded[here], network, mirrored)
         if logits.shape != (classes, *window) or not np.isfinite(logits).all():
             raise InvalidRelease(f"the network answered {logits.shape}, or what are no finite numbers")
+        if watch is not None:
+            watch(origin, logits)
         for channel, logit in enumerate(logits):
             logit *= weights
             logit += sums[channel][here]

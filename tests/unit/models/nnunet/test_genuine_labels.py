@@ -19,8 +19,8 @@ def test_every_label_is_that_of_the_genuine_program(name):
     hu, ct, turn = case.in_ct()
     masks = evaluate(hu, ct, case.recipe, case.plan_mm, case.window, answered).masks()
     painted = np.zeros(ct.shape, dtype=np.uint8)
-    for channel, mask in masks.items():  # regions are painted in their order, the later over the earlier
-        painted[mask] = int(channel) + (case.recipe.rule == "regions")
+    for number, mask in masks.items():  # regions are painted in their order, the later over the earlier
+        painted[mask.dense()] = number + (case.recipe.rule == "regions")
     assert np.count_nonzero(turn.undo(painted) != RECORDED[name]) == 0
     assert len(masks) == len(REGIONS) - 1 if case.recipe.rule == "regions" else len(masks) == 4
 

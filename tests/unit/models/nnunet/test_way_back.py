@@ -11,7 +11,7 @@ from scipy import ndimage
 from models.geometry import Geometry
 from models.nnunet.grid import NetworkGrid
 from models.nnunet.turn import Turn
-from models.nnunet.way_back import class_labels, region_masks
+from models.nnunet.way_back import class_labels, private_mask, region_masks
 
 STRAIGHT = Turn((0, 1, 2), (False, False, False))
 
@@ -50,6 +50,31 @@ def test_labels_are_those_of_the_long_way_even_where_classes_are_alike_or_nearly
     logits = common * (1 + apart * rng.normal(0, 1, (4, *network)))
     logits = (np.round(logits * 4) / 4 if rounded else logits).astype(np.float16)
     assert np.array_equal(class_labels(logits, between(network, ct)), long_way(logits, ct).argmax(axis=0))
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    network=SIDES,
+    ct=SIDES,
+    number=st.integers(0, 3),
+    tuned=st.sampled_from([0.0, 2.0**-10, 0.5]),
+    rounded=st.booleans(),
+)
+def test_a_head_of_its_own_takes_what_it_has_more_of_than_every_frozen_class(
+    seed, network, ct, number, tuned, rounded
+):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1, (4, *network))
+    own = logits[number] + tuned * rng.normal(0, 1, network)
+    logits, own = ((np.round(x * 4) / 4 if rounded else x).astype(np.float16) for x in (logits, own))
+    grid = between(network, ct)
+    found = private_mask(own, logits, number, grid)
+    with_own = logits.copy()
+    with_own[number] = own  # the lowest of equal ones is the largest, whoever else is tuned
+    assert np.array_equal(found, long_way(with_own, ct).argmax(axis=0) == number)
+    if not tuned:
+        assert np.array_equal(found, class_labels(logits, grid) == number)
 
 
 @settings(max_examples=40)

@@ -1,0 +1,139 @@
+"""What is served of a CT: masks of the logits, and probabilities on a grid that lies where they do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.contract import ModelContract
+from models.errors import InvalidRelease
+from models.inference.segmentation import Segmentation
+from models.nnunet.answer import PlannedAnswer, answer
+from models.nnunet.whole import evaluate
+from tests.support.planned_networks import CASES, CLASSES, Planned, answered
+
+FEATURE = np.array([1, 2], dtype=np.float32)
+SOFTMAX = [name for name, case in CASES.items() if case.recipe.rule == "softmax"]
+
+
+def contract(case: Planned) -> ModelContract:
+    organs = tuple(organ for organ in case.recipe.classes if organ is not None)
+    return ModelContract(
+        organs=organs,
+        spacing_mm=case.plan_mm,
+        hu_window=(-1000, 1000),
+        window_shape=case.window,
+        overlap=0.5,
+        thresholds=dict.fromkeys(organs, 0.5),
+        feature_channels=1,
+        coarse_channels=(),
+        global_channels=2,
+        recipe=case.recipe,
+    )
+
+
+def asked(case: Planned, tuned=(), more=lambda logits: logits) -> Segmentation:
+    hu, ct, _ = case.in_ct()
+    return answer(
+        hu,
+        ct,
+        contract(case),
+        lambda window: PlannedAnswer(more(answered(window)), FEATURE),
+        "digest",
+        tuned,
+    )
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_masks_are_those_of_the_logits_and_lie_where_the_probabilities_do(name):
+    case = CASES[name]
+    hu, ct, _ = case.in_ct()
+    found = asked(case)
+    assert found.drawn is not None
+    whole = evaluate(hu, ct, case.recipe, case.plan_mm, case.window, answered).masks()
+    assert list(found.drawn.on_ct.values()) == list(whole.values())
+    grid = found.drawn.geometry
+    axes = np.eye(3)[::-1] * grid.spacing_mm  # k to the head, j posterior, i to the left
+    assert np.allclose(grid.affine[:3, :3], axes, atol=1e-6)
+    for channel, mask in found.drawn.on_ct.items():
+        on_grid = found.drawn.on_grid[channel]
+        volumes = mask.voxels * ct.voxel_ml, on_grid.voxels * grid.voxel_ml
+        assert volumes[0] == pytest.approx(volumes[1], rel=0.2)
+        drawn = on_grid.dense()
+        p = found.probability[channel].astype(float)
+        assert p.shape == grid.shape
+        assert p[drawn].mean() > p[~drawn].mean() + 0.2
+    largest = max(found.drawn.on_ct, key=lambda n: found.drawn.on_ct[n].voxels)
+    centres = [
+        geometry.to_lps(masks[largest].centre())
+        for geometry, masks in ((ct, found.drawn.on_ct), (grid, found.drawn.on_grid))
+    ]
+    assert np.abs(centres[0] - centres[1]).max() < 0.5  # the others are scattered voxels
+
+
+@pytest.mark.parametrize("name", SOFTMAX)
+def test_probabilities_are_those_of_the_softmax_and_no_more_than_one_in_all(name):
+    found = asked(CASES[name])
+    total = found.probability.astype(np.float32).sum(axis=0)
+    assert total.max() <= 1 + 4 / 225
+    assert found.disagreement.min() >= 0
+    assert 0 < found.disagreement.max() <= 0.5
+    assert not found.disagreement[found.probability == 0].any()
+
+
+def test_one_window_disagrees_with_nobody():
+    case = Planned((20, 30, 30), (3, 3, 3))
+    found = asked(case)
+    assert found.window_origin.tolist() == [[-6, -1, -1]]
+    assert not found.disagreement.any()
+
+
+def test_a_window_has_one_feature_however_often_it_is_mirrored():
+    found = asked(CASES["smaller than a window, mirrored"])
+    assert found.global_feature.shape == (len(found.window_origin), 2)
+
+
+@pytest.mark.parametrize("name", ["resampled", "regions", "TotalSegmentator"])
+def test_a_head_that_answers_as_the_network_did_changes_nothing(name):
+    case = CASES[name]
+    number = case.recipe.organs[1]
+    plain = asked(case)
+    again = asked(case, (number,), lambda logits: np.concatenate([logits, logits[number : number + 1]]))
+    assert plain.drawn is not None
+    assert again.drawn is not None
+    assert again.drawn.on_ct == plain.drawn.on_ct
+    assert again.drawn.on_grid == plain.drawn.on_grid
+    assert np.allclose(again.probability, plain.probability, atol=3.01 / 225)  # up to 0.01 becomes 0
+    assert np.array_equal(again.disagreement, plain.disagreement)
+
+
+@pytest.mark.parametrize("name", ["resampled", "regions", "TotalSegmentator"])
+def test_a_tuned_head_changes_its_own_organ_alone_to_the_bit(name):
+    case = CASES[name]
+    number = case.recipe.organs[1]
+    channel = case.recipe.organs.index(number)
+    plain = asked(case)
+    tuned = asked(case, (number,), lambda logits: np.concatenate([logits, logits[number : number + 1] + 0.7]))
+    assert plain.drawn is not None
+    assert tuned.drawn is not None
+    for other in range(len(plain.probability)):
+        if other != channel:
+            assert tuned.drawn.on_ct[other] == plain.drawn.on_ct[other]
+            assert np.array_equal(tuned.probability[other], plain.probability[other])
+            assert np.array_equal(tuned.disagreement[other], plain.disagreement[other])
+    grown, before = tuned.drawn.on_ct[channel], plain.drawn.on_ct[channel]
+    assert not (before - grown).any()
+    assert grown.voxels > 1.05 * before.voxels
+
+
+def test_an_answer_of_another_shape_is_refused():
+    case = Planned((20, 30, 30), (3, 3, 3))
+    hu, ct, _ = case.in_ct()
+    with pytest.raises(InvalidRelease, match="global feature"):
+        answer(hu, ct, contract(case), lambda w: PlannedAnswer(answered(w), FEATURE[:1]))
+    with pytest.raises(InvalidRelease, match="the network answered"):
+        answer(hu, ct, contract(case), lambda w: PlannedAnswer(answered(w)[: CLASSES - 1], FEATURE))
+    with pytest.raises(InvalidRelease, match="no recipe"):
+        answer(hu, ct, replace(contract(case), recipe=None), lambda w: PlannedAnswer(answered(w), FEATURE))
