@@ -5,6 +5,7 @@
 - `checkpoints`: networks that others trained, brought in
 - `starter`: how the shipped release was made, and is evaluated
 
-Outside a room lies what a network is made of: `trunk`, `trunk_kinds`, `imported_trunks`, `norm`,
-`voxel_taps`, `heads`, `members`, `weights` (its bytes), `prediction`, `export` (ONNX).
+Outside a room lies what a network is made of: `trunk`, `trunk_kinds`, `imported_trunks`,
+`nnunet_networks`, `norm`, `voxel_taps`, `heads`, `members`, `weights` (its bytes), `prediction`, `export`
+(ONNX).
 """

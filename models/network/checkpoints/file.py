@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -28,10 +29,30 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Refused
         `unsafe-checkpoint`, `unreadable-checkpoint`.
     """
+    content = load_values(path)
+    inner = content.get("net", content) if isinstance(content, dict) else None
+    if not isinstance(inner, dict) or not inner or not all(isinstance(t, Tensor) for t in inner.values()):
+        raise Refused("unreadable-checkpoint", "the file holds no tensors by name, alone or under `net`")
+    tensors = {_plain_name(str(name)): tensor for name, tensor in inner.items()}
+    if len(tensors) != len(inner):
+        detail = "names of its tensors differ in a prefix only; which are meant is not known"
+        raise Refused("unreadable-checkpoint", detail, {"tensors": len(inner), "names": len(tensors)})
+    require_dense(tensors)
+    return tensors
+
+
+def load_values(source: Path | BinaryIO) -> object:
+    """Return what a file of ``torch.save`` holds, tensors in memory; no code of the file is run.
+
+    Raises
+    ------
+    Refused
+        `unsafe-checkpoint`, `unreadable-checkpoint`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what it may not be able to read, before it says so
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content: object = torch.load(source, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         if wanted is None:
@@ -45,22 +66,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # a damaged file fails anywhere in the reader
         raise Refused("unreadable-checkpoint", "the file is no PyTorch checkpoint, or damaged") from error
-    inner = content.get("net", content) if isinstance(content, dict) else None
-    if not isinstance(inner, dict) or not inner or not all(isinstance(t, Tensor) for t in inner.values()):
-        raise Refused("unreadable-checkpoint", "the file holds no tensors by name, alone or under `net`")
-    tensors = {_plain_name(str(name)): tensor for name, tensor in inner.items()}
-    if len(tensors) != len(inner):
-        detail = "names of its tensors differ in a prefix only; which are meant is not known"
-        raise Refused("unreadable-checkpoint", detail, {"tensors": len(inner), "names": len(tensors)})
+    return content
+
+
+def require_dense(tensors: Mapping[str, Tensor]) -> None:
+    """Require that all values of each tensor are in the file; a few bytes can claim to be any number."""
     odd = [name for name, tensor in tensors.items() if not _is_dense(tensor)]
     if odd:
         detail = f"not plain tensors, or larger than what is stored of them: {', '.join(odd[:_NAMED])}"
         raise Refused("unreadable-checkpoint", detail, {"tensors": odd})
-    return tensors
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    """Tell whether a tensor's values are all in the file; a few bytes can claim to be any number of them."""
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
     return plain and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 

@@ -26,8 +26,9 @@ OUTSIDE = {
         **dict.fromkeys(("surfaces", "uids", "volume", "words"), SPOKEN_OF),
     },
     "models/network": {
-        **dict.fromkeys(("export", "heads", "imported_trunks", "members", "norm"), OF_ONE_NETWORK),
-        **dict.fromkeys(("prediction", "trunk", "trunk_kinds", "voxel_taps", "weights"), OF_ONE_NETWORK),
+        **dict.fromkeys(("export", "heads", "imported_trunks", "members", "nnunet_networks"), OF_ONE_NETWORK),
+        **dict.fromkeys(("norm", "prediction", "trunk", "trunk_kinds"), OF_ONE_NETWORK),
+        **dict.fromkeys(("voxel_taps", "weights"), OF_ONE_NETWORK),
     },
     "services": {
         **dict.fromkeys(("files", "locks", "settings", "stopwatch", "work_folder"), FOR_ALL_ADAPTERS),
