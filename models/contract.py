@@ -22,8 +22,8 @@ WINDOW_STRIDE = 8
 class ModelContract:
     """Shapes, spacing and units of one trunk with its heads.
 
-    Without a recipe the model grid is axis-aligned in LPS: k runs to the head, j to posterior, i to the
-    patient's left, so its affine is diagonal and positive. With one, "(k, j, i)" are the network's own axes.
+    The model grid is axis-aligned in LPS: k runs to the head, j to posterior, i to the patient's
+    left, so its affine is diagonal and positive. Windows have the network's axes: the same, but for a recipe.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class ModelContract:
     hu_window
         Lower and upper Hounsfield units; clipped to it and scaled to 0..1 before the trunk.
     window_shape
-        Voxels of one window along (k, j, i).
+        Voxels of one window along the network's (k, j, i).
     overlap
         Fraction of a window shared with its neighbour along each axis, 0 up to but not 1.
     thresholds
@@ -131,5 +131,6 @@ TRUNK_INPUT = "window"  # FP32, scaled to 0..1
 TRUNK_FEATURES = "features"  # FP32, the last features
 TRUNK_COARSE = "coarse_{}"  # FP32, 1 = half resolution, 2 = a quarter, ...
 TRUNK_GLOBAL = "global"  # FP32 (batch, feature)
+TRUNK_FROZEN = "frozen"  # FP32 (batch, class, k, j, i): the network's own logits, only of one with a recipe
 HEAD_LOGIT = "logit"  # FP32 (batch, 1, k, j, i); a head takes the trunk outputs it uses, by name
 HEAD_SPREAD = "member_spread"  # FP32, same shape, only of a head with members: their probability's deviation

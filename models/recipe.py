@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 NNUNET = "nnunet"
 
@@ -71,6 +74,8 @@ class NnunetRecipe:
         Axes along which windows are mirrored too, and the logits averaged; empty: none are.
     wrapping
         What is done round nnU-Net.
+    imported
+        SHA-256 of each organ's head as it was imported: such a head answers with the network's own logit.
     """
 
     axes: str
@@ -80,6 +85,7 @@ class NnunetRecipe:
     step: float = 0.5
     mirrored: tuple[int, ...] = ()
     wrapping: Wrapping = "none"
+    imported: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         known = [DIRECTIONS[letter][0] for letter in self.axes if letter in DIRECTIONS]
@@ -90,6 +96,8 @@ class NnunetRecipe:
         named = [organ for organ in self.classes if organ is not None]
         if len(set(named)) != len(named) or not named:
             raise ValueError("classes must name at least one organ, and none twice")
+        if not set(self.imported) <= set(named):
+            raise ValueError("imported heads must be of organs among the classes")
         if not 0 < self.step <= 1:
             raise ValueError("the step must be over 0 and at most 1")
         if len(set(self.mirrored)) != len(self.mirrored) or not set(self.mirrored) <= {0, 1, 2}:
@@ -100,9 +108,24 @@ class NnunetRecipe:
             raise ValueError("TotalSegmentator's networks have a softmax and are not mirrored")
 
     @property
-    def organs(self) -> tuple[int, ...]:
-        """The classes that are organs, ascending."""
-        return tuple(n for n, organ in enumerate(self.classes) if organ is not None)
+    def organs(self) -> dict[int, str]:
+        """The organs by their class, ascending."""
+        return {n: organ for n, organ in enumerate(self.classes) if organ is not None}
+
+    def along(self, spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
+        """Return millimetres along (head, posterior, left) as they are along the network's axes."""
+        k, j, i = (spacing_mm[2 - DIRECTIONS[letter][0]] for letter in self.axes)
+        return (k, j, i)
+
+    def scaled(self, hu: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return Hounsfield units, any shape, as the network wants them; float32, a copy."""
+        values = np.array(hu, dtype=np.float32, order="C")
+        if self.intensity is not None:
+            low, high = (np.float32(bound) for bound in self.intensity.clip_hu)
+            np.clip(values, low, high, out=values)
+            values -= np.float32(self.intensity.mean_hu)
+            values /= np.float32(self.intensity.deviation_hu)
+        return values
 
     def to_json(self) -> dict[str, object]:
         """Return plain JSON values, with the recipe's name."""

@@ -51,11 +51,14 @@ class Prediction(NamedTuple):
     member_spread
         By channel of each organ whose head has members: axes (k, j, i), float32, the standard deviation
         of the members' probabilities, 0..0.5.
+    frozen
+        Axes (class, k, j, i), float32: the logits of a network with a recipe, as it was imported.
     """
 
     logits: NDArray[np.float32]
     global_feature: NDArray[np.float32]
     member_spread: Mapping[int, NDArray[np.float32]] = MappingProxyType({})
+    frozen: NDArray[np.float32] | None = None
 
 
 Predict = Callable[[NDArray[np.float32]], Prediction]
@@ -74,6 +77,13 @@ def scale_hu(
     scaled -= np.float32(low)
     scaled /= np.float32(high - low)
     return scaled
+
+
+def network_input(
+    hu: NDArray[np.int16] | NDArray[np.float32], contract: ModelContract
+) -> NDArray[np.float32]:
+    """Return Hounsfield units as the contract's network wants them; any shape, float32."""
+    return scale_hu(hu, contract.hu_window) if contract.recipe is None else contract.recipe.scaled(hu)
 
 
 def axis_starts(first: int, stop: int, side: int, window: int, overlap: float) -> tuple[int, ...]:
@@ -137,6 +147,8 @@ def _looked_at(hu: NDArray[np.int16], contract: ModelContract) -> tuple[NDArray[
     What little of a patient a CT shows may be too small for the model grid to show. Then all counts as body,
     so that whatever passed the verdict is answered.
     """
+    if contract.recipe is not None:
+        raise InvalidRelease("windows of a network with a recipe of its own lie where that says")
     body = body_mask(hu) if hu.max() > BODY_HU else np.ones(hu.shape, dtype=np.bool_)
     crop = bounding_box(body, _margin(contract))
     if crop is None:
@@ -233,7 +245,7 @@ def blend_windows(
     ------
     InvalidRelease
         If the network answers with other shapes than the contract's or with values that are no
-        numbers; a NaN would otherwise read as an absent organ.
+        numbers; a NaN would otherwise read as an absent organ. If the contract has a recipe.
 
     Notes
     -----
@@ -250,7 +262,7 @@ def blend_windows(
     for first, group in groupby(origins, key=lambda origin: origin[0]):
         slab.move(first)
         for origin in group:
-            window = scale_hu(cut(hu, origin, contract.window_shape), contract.hu_window)
+            window = network_input(cut(hu, origin, contract.window_shape), contract)
             answer = predict(window[None, None])
             _check(answer, contract)
             slab.add(answer, weight, origin)
@@ -270,7 +282,7 @@ def blend_windows(
 
 
 def _check(answer: Prediction, contract: ModelContract) -> None:
-    logits, feature, spreads = answer
+    logits, feature, spreads, _ = answer
     expected = (len(contract.organs), *contract.window_shape)
     if logits.shape != expected or feature.shape != (contract.global_channels,):
         raise InvalidRelease(

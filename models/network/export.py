@@ -18,6 +18,7 @@ from models.contract import (
     HEAD_SPREAD,
     TRUNK_COARSE,
     TRUNK_FEATURES,
+    TRUNK_FROZEN,
     TRUNK_GLOBAL,
     TRUNK_INPUT,
     ModelContract,
@@ -50,6 +51,7 @@ def export_trunk(trunk: Trunk, contract: ModelContract) -> bytes:
         raise InvalidRelease(f"the trunk gives channels {sizes}, the contract says {expected}")
     window = torch.zeros(1, 1, *contract.window_shape)
     names = [TRUNK_FEATURES, *_coarse_names(contract), TRUNK_GLOBAL]
+    names += [TRUNK_FROZEN] if contract.recipe is not None else []
     return _to_onnx(_TrunkGraph(trunk), (window,), [TRUNK_INPUT], names)
 
 

@@ -32,6 +32,7 @@ def torch_predict(trunk: Trunk, heads: Mapping[str, Head], contract: ModelContra
                 logit, spread = with_spread(heads[organ].members(output))
                 logits.append(logit[0, 0])
                 spreads[channel] = spread[0, 0].numpy()
-        return Prediction(torch.stack(logits).numpy(), output.global_feature[0].numpy(), spreads)
+        frozen = None if output.frozen is None else output.frozen[0].numpy()
+        return Prediction(torch.stack(logits).numpy(), output.global_feature[0].numpy(), spreads, frozen)
 
     return predict

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL
+from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_FROZEN, TRUNK_GLOBAL
 from models.network.norm import InstanceNorm, window_mean
 
 
@@ -29,16 +29,21 @@ class TrunkOutput:
         Coarser decoder maps, finest first: 1/2, 1/4, 1/8 of the window; same axes.
     global_feature
         Axes (batch, feature): what the window as a whole looks like.
+    frozen
+        Axes (batch, class, k, j, i): the logits of the network as it was imported; None of a trunk that had
+        none.
     """
 
     features: Tensor
     coarse: tuple[Tensor, ...]
     global_feature: Tensor
+    frozen: Tensor | None = None
 
     def by_name(self) -> dict[str, Tensor]:
         """Return the tensors under their names in the exported graphs, in the graph's order."""
         maps = {TRUNK_COARSE.format(level): tensor for level, tensor in enumerate(self.coarse, 1)}
-        return {TRUNK_FEATURES: self.features, **maps, TRUNK_GLOBAL: self.global_feature}
+        own = {} if self.frozen is None else {TRUNK_FROZEN: self.frozen}
+        return {TRUNK_FEATURES: self.features, **maps, TRUNK_GLOBAL: self.global_feature, **own}
 
 
 class Trunk(nn.Module, ABC):

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from models.errors import InvalidRelease
+from models.network.planned_trunk import PlannedTrunk
 from models.network.trunk import SwinTrunk, Trunk, UNetTrunk
 
-TRUNKS: Mapping[str, type[Trunk]] = {"unet": UNetTrunk, "swin_unetr": SwinTrunk}
-"""Those that are trained here, by kind."""
+TRUNKS: Mapping[str, type[Trunk]] = {"unet": UNetTrunk, "swin_unetr": SwinTrunk, "nnunet": PlannedTrunk}
+"""By kind."""
 
-IMPORTED = frozenset({"text_driven_unet", "text_driven_swin", "segresnet"})
+OF_MONAI = frozenset({"text_driven_unet", "text_driven_swin", "segresnet"})
+"""Kinds whose building takes MONAI, which takes seconds of a processor to import."""
+
+IMPORTED = OF_MONAI | {"nnunet"}
 """Kinds of trunk that are only imported."""
 
 
@@ -25,12 +29,12 @@ def build_trunk(spec: Mapping[str, Any]) -> Trunk:
     """
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k != "kind"}
     name, trunks = str(spec.get("kind")), TRUNKS
-    if name in IMPORTED:
-        from models.network.imported_trunks import IMPORTED_TRUNKS  # MONAI: seconds of a processor
+    if name in OF_MONAI:
+        from models.network.imported_trunks import IMPORTED_TRUNKS
 
         trunks = IMPORTED_TRUNKS
     if name not in trunks:
-        known = ", ".join([*TRUNKS, *sorted(IMPORTED)])
+        known = ", ".join([*TRUNKS, *sorted(OF_MONAI)])
         raise InvalidRelease(f"no trunk of kind {spec.get('kind')!r}; there are {known}")
     try:
         return trunks[name](**settings)

@@ -6,9 +6,8 @@ and bounds; they lie on the network's grid, turned to head, posterior and left a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection
 from itertools import count
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,9 @@ from models.errors import InvalidRelease
 from models.geometry import Geometry
 from models.inference.compact import DISAGREEMENT_RANGE, FLOOR_PROBABILITY, stepped
 from models.inference.segmentation import Drawn, Segmentation
+from models.inference.windows import Predict
 from models.masks import BoxedMask, bounding_box
+from models.nnunet.grid import NetworkGrid
 from models.nnunet.turn import Turn
 from models.nnunet.votes import Votes
 from models.nnunet.whole import Evaluated, evaluate
@@ -27,32 +28,13 @@ CANONICAL = "SPL"
 """The axes of every model grid: to the head, posterior, to the left."""
 
 
-class PlannedAnswer(NamedTuple):
-    """What the network answers for one window.
-
-    Parameters
-    ----------
-    logits
-        Axes (class, k, j, i), float32: the network's own, as it was imported, then those of tuned heads.
-    global_feature
-        Shape (feature,), float32.
-    """
-
-    logits: NDArray[np.float32]
-    global_feature: NDArray[np.float32]
-
-
-Predict = Callable[[NDArray[np.float32]], PlannedAnswer]
-"""The network for one window, axes (1, 1, k, j, i)."""
-
-
 def answer(
     hu: NDArray[np.int16] | NDArray[np.float32],
-    ct: Geometry,
+    ct: Geometry | None,
     contract: ModelContract,
     predict: Predict,
     release_digest: str | None = None,
-    tuned: Sequence[int] = (),
+    tuned: Collection[str] = (),
 ) -> Segmentation:
     """Segment a CT.
 
@@ -61,21 +43,22 @@ def answer(
     hu
         Hounsfield units, axes (k, j, i) of the CT.
     ct
-        Its grid.
+        Its grid; None: the volume lies on the contract's model grid already.
     contract
         With a recipe of nnU-Net.
     predict
-        The network for one window. It must be a function of the window alone.
+        The network for one window, with its `frozen` logits. It must be a function of the window alone.
     release_digest
         Of the release the network belongs to, if it belongs to one.
     tuned
-        Classes whose heads are no longer the network's own.
+        Organs whose heads are no longer the network's own.
 
     Returns
     -------
     Segmentation
         With `drawn`. Probabilities are those of the softmax of the blended logits, where a tuned head's logit
-        stands in place of the network's own, or of each region's logit.
+        stands in place of the network's own, or of each region's logit. They lie on the network's grid; where
+        nothing was resampled, on all of the CT's.
 
     Raises
     ------
@@ -85,37 +68,65 @@ def answer(
     recipe = contract.recipe
     if recipe is None:
         raise InvalidRelease("the contract has no recipe of nnU-Net")
+    own = {n: contract.organs.index(organ) for n, organ in recipe.organs.items() if organ in tuned}
+    votes = Votes(recipe, contract.window_shape, tuple(own))
     features: list[NDArray[np.float32]] = []
-    votes = Votes(recipe, contract.window_shape, tuned)
     images = 2 ** len(recipe.mirrored)
     asked = count()
 
     def network(window: NDArray[np.float32]) -> NDArray[np.float32]:
         found = predict(window)
-        if found.global_feature.shape != (contract.global_channels,):
-            raise InvalidRelease(f"the network answered a global feature of {found.global_feature.shape}")
+        if found.frozen is None or found.global_feature.shape != (contract.global_channels,):
+            raise InvalidRelease(
+                f"the network answered no logits of its own, or a feature of {found.global_feature.shape}"
+            )
         if next(asked) % images == 0:  # of each window, not of its mirror images
             features.append(found.global_feature)
-        return found.logits
+        return np.concatenate([found.frozen, *(found.logits[c : c + 1] for c in own.values())])
 
-    spacing, window = contract.spacing_mm, contract.window_shape
-    whole = evaluate(hu, ct, recipe, spacing, window, network, tuned, votes)
-    grid = whole.grid.geometry
-    turn = Turn.between(grid, CANONICAL)
-    masks, channel = whole.masks(), {n: contract.organs.index(recipe.classes[n]) for n in recipe.organs}
+    if ct is None:
+        ct = Geometry(hu.shape, _canonical(contract.spacing_mm))
+    spacing = recipe.along(contract.spacing_mm)
+    whole = evaluate(hu, ct, recipe, spacing, contract.window_shape, network, tuple(own), votes)
+    shown = _Shown(whole.grid)
+    channel = {n: contract.organs.index(organ) for n, organ in recipe.organs.items()}
     probability, disagreement = _fields(whole, votes)
     return Segmentation(
-        np.stack([turn.apply(field) for field in probability]),
-        np.stack([turn.apply(field) for field in disagreement]),
+        np.stack([shown.field(values) for values in probability]),
+        np.stack([shown.field(values) for values in disagreement]),
         np.stack(features),
         votes.origins(whole.grid.shape),
         release_digest,
         drawn=Drawn(
-            turn.geometry(grid),
-            {channel[n]: mask for n, mask in masks.items()},
-            {channel[n]: BoxedMask.of(turn.apply(mask)) for n, mask in whole.on_grid().items()},
+            shown.geometry,
+            {channel[n]: mask for n, mask in whole.masks().items()},
+            {channel[n]: BoxedMask.of(shown.field(mask)) for n, mask in whole.on_grid().items()},
         ),
     )
+
+
+class _Shown:
+    """The network's grid as others see it: turned; where nothing was resampled, with what was cut away."""
+
+    def __init__(self, grid: NetworkGrid) -> None:
+        self._grid = grid
+        self._whole = grid.shape == grid.cropped
+        own = grid.turn.geometry(grid.ct) if self._whole else grid.geometry
+        self._turn = Turn.between(own, CANONICAL)
+        self.geometry = self._turn.geometry(own)
+
+    def field(self, values: NDArray) -> NDArray:
+        """Return a field of the network's grid, zero in what was cut away; axes (k, j, i)."""
+        if self._whole:
+            inside, values = values, np.zeros(self._grid.turned_shape, dtype=values.dtype)
+            values[self._grid.box] = inside
+        return self._turn.apply(values)
+
+
+def _canonical(spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
+    affine = np.diag([0.0, 0.0, 0.0, 1.0])
+    affine[[2, 1, 0], [0, 1, 2]] = spacing_mm
+    return affine
 
 
 def _fields(whole: Evaluated, votes: Votes) -> tuple[NDArray[np.float16], NDArray[np.float16]]:

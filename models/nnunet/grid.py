@@ -16,7 +16,7 @@ from scipy import ndimage
 from models.geometry import Geometry
 from models.masks import Box, bounding_box
 from models.nnunet.turn import Turn
-from models.recipe import Intensity
+from models.recipe import NnunetRecipe
 
 COARSE = 3.0
 """Of the longest and the shortest side of a voxel: over it, the longest is not interpolated along."""
@@ -118,7 +118,7 @@ def coarse_axis(*spacings: Sequence[float]) -> int | None:
     return None
 
 
-def network_volume(hu: NDArray, grid: NetworkGrid, intensity: Intensity | None) -> NDArray[np.float32]:
+def network_volume(hu: NDArray, grid: NetworkGrid, recipe: NnunetRecipe) -> NDArray[np.float32]:
     """Return what the network sees of a CT.
 
     Parameters
@@ -127,20 +127,15 @@ def network_volume(hu: NDArray, grid: NetworkGrid, intensity: Intensity | None) 
         Hounsfield units, axes (k, j, i) of the CT, int16 or float32.
     grid
         As of `network_grid`.
-    intensity
-        None: as they are.
+    recipe
+        Its intensity comes first, so that resampling sees what was clipped.
 
     Returns
     -------
     ndarray
         float32, on the grid, its axes the network's.
     """
-    values = np.array(grid.turn.apply(hu)[grid.box], dtype=np.float32, order="C")
-    if intensity is not None:
-        low, high = (np.float32(bound) for bound in intensity.clip_hu)
-        np.clip(values, low, high, out=values)
-        values -= np.float32(intensity.mean_hu)
-        values /= np.float32(intensity.deviation_hu)
+    values = recipe.scaled(grid.turn.apply(hu)[grid.box])
     if values.shape == grid.shape:
         return values
     if grid.coarse is None:

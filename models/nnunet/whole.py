@@ -150,7 +150,7 @@ def evaluate(
         # As many voxels as there are: nothing is resampled twice.
         spacing_mm = [ct.spacing_mm[axis] for axis in Turn.between(ct, recipe.axes).order]
     grid = network_grid(hu, ct, recipe.axes, spacing_mm)
-    volume = network_volume(hu, grid, recipe.intensity)
+    volume = network_volume(hu, grid, recipe)
     classes = len(recipe.classes)
     logits = blended_logits(
         volume, window, recipe.step, network, classes + len(tuned), recipe.mirrored, watch

@@ -12,7 +12,7 @@ from models.contract import ModelContract
 from models.errors import InvalidRelease
 from models.inference.compact import FLOOR_PROBABILITY, STEPS
 from models.inference.segmentation import Segmentation
-from models.inference.windows import cut, scale_hu
+from models.inference.windows import cut, network_input
 from models.phantom.case import make_case
 from models.proof.parity import FEATURE_BUDGET, FLIP_LIMIT, LOGIT_BUDGET, SPREAD_BUDGET
 from models.resampling import to_model_grid
@@ -30,7 +30,7 @@ SERVED_SPREAD_BUDGET = SPREAD_BUDGET + 0.5 / STEPS
 
 def parity_windows(contract: ModelContract) -> Sequence[NDArray[np.float32]]:
     """Return scaled windows, float32 (1, 1, k, j, i), from the middle of each parity phantom."""
-    return [scale_hu(hu, contract.hu_window)[None, None] for hu in _middles(contract)]
+    return [network_input(hu, contract)[None, None] for hu in _middles(contract)]
 
 
 def parity_volume(contract: ModelContract) -> NDArray[np.int16]:

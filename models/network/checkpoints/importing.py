@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from models.contract import ModelContract
 from models.errors import Refused
-from models.inference.windows import scale_hu
+from models.inference.windows import network_input
 from models.network.checkpoints.file import mismatch, read_tensors, require_tensors
 from models.network.heads import Head, HeadSpec, build_head
 from models.network.imported_trunks import SegResNetTrunk, TextDrivenSwin, TextDrivenTrunk, TextDrivenUNet
@@ -100,7 +100,7 @@ class ImportedNetwork:
         dict
             By organ, float32 logits, axes (k, j, i).
         """
-        scaled = scale_hu(hu, self.contract.hu_window)[None, None]
+        scaled = network_input(hu, self.contract)[None, None]
         logits = torch_predict(self.trunk, self.heads, self.contract)(scaled).logits
         return dict(zip(self.contract.organs, logits, strict=True))
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from models.body import body_mask
 from models.contract import ModelContract
-from models.inference.windows import cut, plan, scale_hu
+from models.inference.windows import cut, network_input, plan
 from models.network.heads import Head, build_head
 from models.network.members import join_members
 from models.network.training.losses import segmentation_loss
@@ -129,7 +129,7 @@ def _gather(
 ) -> None:
     """Sample the windows that serving evaluates of one study."""
     for origin in plan(body_mask(case.hu), case.body, contract):
-        window = scale_hu(cut(case.hu, origin, contract.window_shape), contract.hu_window)
+        window = network_input(cut(case.hu, origin, contract.window_shape), contract)
         with torch.inference_mode():
             output = trunk(
                 torch.from_numpy(window[None, None]).contiguous(memory_format=torch.channels_last_3d)

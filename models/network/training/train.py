@@ -18,7 +18,7 @@ from torch import Tensor
 from models.body import body_mask
 from models.contract import ModelContract
 from models.errors import TrainingDiverged
-from models.inference.windows import cut, scale_hu
+from models.inference.windows import cut, network_input
 from models.masks import Box, bounding_box
 from models.network.heads import ConvolutionalHead, Head, HeadSpec, joint_logits
 from models.network.training.losses import segmentation_loss
@@ -321,7 +321,7 @@ def _example(
     noise = random.standard_normal(hu.shape, dtype=np.float32)
     hu *= random.normal(1, settings.gain)
     hu += random.normal(0, settings.shift_hu) + noise * np.float32(random.uniform(0, settings.noise_hu))
-    scaled = torch.from_numpy(scale_hu(np.rint(hu).astype(np.int16), contract.hu_window))[None, None]
+    scaled = torch.from_numpy(network_input(np.rint(hu).astype(np.int16), contract))[None, None]
     truth = torch.from_numpy(cut_truth(case.truth, origin, contract.window_shape))
     weight = None
     if case.weight is not None:

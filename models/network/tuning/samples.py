@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.contract import ModelContract
 from models.inference.kept_features import KeptFeatures
-from models.inference.windows import Origin, cut, scale_hu, study_origins
+from models.inference.windows import Origin, cut, network_input, study_origins
 from models.network.heads import Head, HeadSpec
 from models.network.training.sampling import draw_sample, draw_tiles, gather_taps, gather_tiles, kept_taps
 from models.network.training.train import cut_truth
@@ -219,7 +219,7 @@ def extract(
                 cold = [organ for organ in organs if organ not in kept]
                 warm, extracted = warm + bool(kept), extracted + bool(cold)
                 if cold:
-                    window = scale_hu(cut(study.hu, origin, contract.window_shape), contract.hu_window)
+                    window = network_input(cut(study.hu, origin, contract.window_shape), contract)
                     output, logits = look(window, cold)
                 for organ in organs:
                     truth, weight = labels[organ]

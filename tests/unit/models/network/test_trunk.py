@@ -10,7 +10,7 @@ from torch import nn
 from models.errors import InvalidRelease
 from models.network.norm import InstanceNorm
 from models.network.trunk import _convolution
-from models.network.trunk_kinds import IMPORTED, build_trunk
+from models.network.trunk_kinds import OF_MONAI, build_trunk
 from tests.conftest import ROOT
 from tests.unit.models.network.conftest import SMALL
 
@@ -75,10 +75,10 @@ assert "monai" not in sys.modules
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
-def test_each_kind_that_is_imported_has_a_trunk():
+def test_each_kind_of_monai_has_a_trunk():
     from models.network.imported_trunks import IMPORTED_TRUNKS
 
-    assert set(IMPORTED_TRUNKS) == IMPORTED
+    assert set(IMPORTED_TRUNKS) == OF_MONAI
 
 
 def test_a_window_is_answered_alike_whatever_else_is_in_the_batch(trunk):

@@ -10,19 +10,26 @@ import pytest
 from models.contract import ModelContract
 from models.errors import InvalidRelease
 from models.inference.segmentation import Segmentation
-from models.nnunet.answer import PlannedAnswer, answer
+from models.inference.windows import Prediction
+from models.nnunet.answer import answer
 from models.nnunet.whole import evaluate
+from models.recipe import DIRECTIONS
 from tests.support.planned_networks import CASES, CLASSES, Planned, answered
 
 FEATURE = np.array([1, 2], dtype=np.float32)
 SOFTMAX = [name for name, case in CASES.items() if case.recipe.rule == "softmax"]
 
 
+def canonical(case: Planned) -> tuple[float, float, float]:
+    along = {DIRECTIONS[letter][0]: side for letter, side in zip(case.recipe.axes, case.plan_mm, strict=True)}
+    return along[2], along[1], along[0]
+
+
 def contract(case: Planned) -> ModelContract:
     organs = tuple(organ for organ in case.recipe.classes if organ is not None)
     return ModelContract(
         organs=organs,
-        spacing_mm=case.plan_mm,
+        spacing_mm=canonical(case),
         hu_window=(-1000, 1000),
         window_shape=case.window,
         overlap=0.5,
@@ -34,16 +41,16 @@ def contract(case: Planned) -> ModelContract:
     )
 
 
-def asked(case: Planned, tuned=(), more=lambda logits: logits) -> Segmentation:
+def predict(window, organs=4, own=lambda logits: logits):
+    """Answer with the network's logits, and as every head's own with what is made of them."""
+    logits = answered(window)
+    return Prediction(own(logits)[CLASSES - organs :], FEATURE, {}, logits)
+
+
+def asked(case: Planned, tuned=(), own=lambda logits: logits) -> Segmentation:
     hu, ct, _ = case.in_ct()
-    return answer(
-        hu,
-        ct,
-        contract(case),
-        lambda window: PlannedAnswer(more(answered(window)), FEATURE),
-        "digest",
-        tuned,
-    )
+    organs = len(case.recipe.organs)
+    return answer(hu, ct, contract(case), lambda window: predict(window, organs, own), "digest", tuned)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -98,9 +105,8 @@ def test_a_window_has_one_feature_however_often_it_is_mirrored():
 @pytest.mark.parametrize("name", ["resampled", "regions", "TotalSegmentator"])
 def test_a_head_that_answers_as_the_network_did_changes_nothing(name):
     case = CASES[name]
-    number = case.recipe.organs[1]
     plain = asked(case)
-    again = asked(case, (number,), lambda logits: np.concatenate([logits, logits[number : number + 1]]))
+    again = asked(case, {"2"})
     assert plain.drawn is not None
     assert again.drawn is not None
     assert again.drawn.on_ct == plain.drawn.on_ct
@@ -112,10 +118,9 @@ def test_a_head_that_answers_as_the_network_did_changes_nothing(name):
 @pytest.mark.parametrize("name", ["resampled", "regions", "TotalSegmentator"])
 def test_a_tuned_head_changes_its_own_organ_alone_to_the_bit(name):
     case = CASES[name]
-    number = case.recipe.organs[1]
-    channel = case.recipe.organs.index(number)
+    channel = contract(case).organs.index("2")
     plain = asked(case)
-    tuned = asked(case, (number,), lambda logits: np.concatenate([logits, logits[number : number + 1] + 0.7]))
+    tuned = asked(case, {"2"}, lambda logits: logits + np.float32(0.7))  # of the others nobody is asked
     assert plain.drawn is not None
     assert tuned.drawn is not None
     for other in range(len(plain.probability)):
@@ -131,9 +136,26 @@ def test_a_tuned_head_changes_its_own_organ_alone_to_the_bit(name):
 def test_an_answer_of_another_shape_is_refused():
     case = Planned((20, 30, 30), (3, 3, 3))
     hu, ct, _ = case.in_ct()
-    with pytest.raises(InvalidRelease, match="global feature"):
-        answer(hu, ct, contract(case), lambda w: PlannedAnswer(answered(w), FEATURE[:1]))
+    with pytest.raises(InvalidRelease, match="a feature of"):
+        answer(hu, ct, contract(case), lambda w: predict(w)._replace(global_feature=FEATURE[:1]))
+    with pytest.raises(InvalidRelease, match="no logits of its own"):
+        answer(hu, ct, contract(case), lambda w: predict(w)._replace(frozen=None))
     with pytest.raises(InvalidRelease, match="the network answered"):
-        answer(hu, ct, contract(case), lambda w: PlannedAnswer(answered(w)[: CLASSES - 1], FEATURE))
+        answer(hu, ct, contract(case), lambda w: predict(w)._replace(frozen=answered(w)[: CLASSES - 1]))
     with pytest.raises(InvalidRelease, match="no recipe"):
-        answer(hu, ct, replace(contract(case), recipe=None), lambda w: PlannedAnswer(answered(w), FEATURE))
+        answer(hu, ct, replace(contract(case), recipe=None), predict)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_volume_on_the_model_grid_is_answered_on_all_of_it(name):
+    case = CASES[name]
+    hu = np.zeros((30, 34, 38), dtype=np.int16)
+    hu[3:-1, 2:, :-4] = np.random.default_rng(1).integers(-900, 900, (26, 32, 34))
+    found = answer(hu, None, contract(case), lambda w: predict(w, len(case.recipe.organs)))
+    assert found.drawn is not None
+    assert found.drawn.geometry.shape == hu.shape
+    assert np.allclose(found.drawn.geometry.spacing_mm, canonical(case))
+    assert np.allclose(found.drawn.geometry.affine[:3, 3], 0)
+    assert list(found.drawn.on_ct.values()) == list(found.drawn.on_grid.values())
+    assert not found.probability[:, :3].any()
+    assert all(mask.any() for mask in found.drawn.on_ct.values())

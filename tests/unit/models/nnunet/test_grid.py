@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from models.geometry import Geometry
 from models.nnunet.grid import coarse_axis, network_grid, network_volume
 from models.nnunet.turn import Turn
-from models.recipe import DIRECTIONS
+from models.recipe import DIRECTIONS, NnunetRecipe
 from tests.support.planned_networks import INTENSITY
 
 ORIENTATIONS = [
@@ -85,7 +85,8 @@ def test_hounsfield_units_are_clipped_before_they_are_normalised():
     ct = oriented("SPL")
     hu = np.full(ct.shape, 3000, dtype=np.int16)
     hu[0] = -1024
-    volume = network_volume(hu, network_grid(hu, ct, "SPL", ct.spacing_mm), INTENSITY)
+    recipe = NnunetRecipe("SPL", INTENSITY, ("liver",))
+    volume = network_volume(hu, network_grid(hu, ct, "SPL", ct.spacing_mm), recipe)
     assert volume.dtype == np.float32
     assert volume[1:].ravel() == pytest.approx((800.25 - 40.3) / 150.7)
     assert volume[0].ravel() == pytest.approx((-900.5 - 40.3) / 150.7)
