@@ -114,7 +114,9 @@ MESSAGE_BYTES = 2**31 - 1
 
 # Names and types of the served tensors (model `organ_segmenter`), shared by exporter, server, client.
 SEGMENTER = "organ_segmenter"
-VOLUME_INPUT = "volume"  # INT16 (k, j, i): HU on the model grid
+VOLUME_INPUT = "volume"  # INT16 (k, j, i): HU on the model grid; or of a CT, with its affine
+FRACTIONS_INPUT = "volume_fp32"  # FP32 (k, j, i), in its place: of a CT whose rescale makes fractions
+AFFINE_INPUT = "affine"  # FP64 (4, 4): the CT's, to LPS millimetres; only to a release with a recipe
 # Fields travel packed (`models.inference.compact`): box INT32 (n, 6), code UINT8 (-1), exact FP16 (-1).
 PROBABILITY_OUTPUT = "probability_{}"  # of every organ
 DISAGREEMENT_OUTPUT = "disagreement_{}"  # of every organ
@@ -123,6 +125,9 @@ MEMBER_ORGAN_OUTPUT = "member_organ"  # INT32 (n): channels whose heads have mem
 GLOBAL_FEATURE_OUTPUT = "global_feature"  # FP32 (window, feature)
 WINDOW_ORIGIN_OUTPUT = "window_origin"  # INT32 (window, 3)
 RELEASE_DIGEST_OUTPUT = "release_digest"  # UINT8 (32): SHA-256 of the release.json that was loaded
+# Masks of a release with a recipe (`models.inference.drawn_masks`), on the CT and on the probabilities' grid.
+GRID_OUTPUT = "grid"  # FP64 (5, 4): the grid's affine, then its shape and 0
+MASK_OUTPUTS = ("mask_box", "mask_bits", "grid_mask_box", "grid_mask_bits")  # INT32 (n, 6), UINT8 (-1), twice
 # Features for tuning (`models.inference.sampled_features`); only for who asks for these outputs by name.
 SAMPLE_OUTPUTS = ("sample_window", "sample_index", "sample_weight", "sample_taps")  # INT32 x2, FP32, FP16
 

@@ -10,12 +10,25 @@ from dataclasses import dataclass
 
 from models.calibration import Calibration
 from models.contract import ModelContract
-from models.errors import InvalidRelease
+from models.errors import InvalidRelease, Refused
 
 
 def sha256_hex(content: bytes) -> str:
     """Return the hexadecimal SHA-256 by which trunks, heads and releases are named."""
     return hashlib.sha256(content).hexdigest()
+
+
+def require_no_recipe(contract: ModelContract, act: str) -> None:
+    """Refuse an act that nobody can do yet with a network that has a recipe.
+
+    Raises
+    ------
+    Refused
+        `recipe`, with the act.
+    """
+    if contract.recipe is not None:
+        detail = f"a network that nnU-Net planned cannot be {act} yet; it can serve as it was imported"
+        raise Refused("recipe", detail, {"act": act})
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,11 @@ def to_model_grid(volume: Volume, spacing_mm: Sequence[float], antialias: bool =
     Volume
         int16 Hounsfield units on `model_grid`; `AIR_HU` where nothing was scanned.
     """
-    target = model_grid(volume.geometry, spacing_mm)
+    return on_grid(volume, model_grid(volume.geometry, spacing_mm), antialias)
+
+
+def on_grid(volume: Volume, target: Geometry, antialias: bool = True) -> Volume:
+    """Resample a CT onto any grid; parameters and what is returned as `to_model_grid`."""
     # A scanner's padding must not bleed into the patient.
     resampled = resample(volume.hu, volume.geometry, target, AIR_HU, antialias, lowest=AIR_HU)
     np.clip(np.rint(resampled, out=resampled), AIR_HU, np.iinfo(np.int16).max, out=resampled)

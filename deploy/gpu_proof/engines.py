@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ServingRejected
+from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.inference.served_windows import serve_windows
 from models.inference.windows import Predict
@@ -39,13 +40,19 @@ class OnnxSegmenter:
         self._profile = f"{provider[0].removesuffix('ExecutionProvider').lower()}/{device}/fp32/in-process"
         self._engines: dict[int, tuple[Release, Predict]] = {}
 
-    def segment(self, hu: NDArray[np.int16], release: int, sampled: bool = False) -> Segmentation:
-        """See `services.inference.port.Segmenter`; features are not sampled."""
+    def segment(
+        self,
+        hu: NDArray[np.int16] | NDArray[np.float32],
+        release: int,
+        sampled: bool = False,
+        ct: Geometry | None = None,
+    ) -> Segmentation:
+        """See `services.inference.port.Segmenter`; features are not sampled, networks have no recipe."""
         check_volume(hu)
-        if sampled:
-            raise ServingRejected("This engine samples no features.")
+        if sampled or ct is not None:
+            raise ServingRejected("This engine samples no features, and is asked about model grids.")
         known, predict = self.engine(release)
-        return serve_windows(hu, known.contract, predict, known.digest)
+        return serve_windows(hu.astype(np.int16, copy=False), known.contract, predict, known.digest)
 
     def profile(self, release: int) -> str:
         """See `services.inference.port.Segmenter`."""

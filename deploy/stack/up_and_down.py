@@ -39,6 +39,7 @@ SERVED_CODE = (
     "deploy/triton/organ_segmenter/model.py",
     "models/*.py",
     "models/inference/*.py",
+    "models/nnunet/*.py",
     "services/inference/*.py",
 )
 """What a Triton keeps in memory of the project, as patterns under its root."""

@@ -22,7 +22,7 @@ from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.masks import BoxedMask
 from models.metrics.dsc import dsc
-from models.release import Release
+from models.release import Release, require_no_recipe
 from models.resampling import model_grid, patch_on_ct, resample, to_model_grid
 from models.volume import Volume
 from services.cases.store import CaseContent
@@ -169,6 +169,7 @@ def study_case(
     contract
         Organs and thresholds.
     """
+    require_no_recipe(contract, "calibrated")
     organs = {}
     for channel, (probability, organ) in enumerate(zip(answer.probability, contract.organs, strict=True)):
         if organ not in truth:

@@ -33,7 +33,7 @@ from models.findings import StudyFindings
 from models.judgement.assess import assess
 from models.organs import CATALOGUE
 from models.release import Release
-from models.resampling import to_model_grid
+from models.resampling import on_grid, to_model_grid
 from models.series.terms import MODALITIES, term, uid_or_length
 from models.series.verdict import Code
 from models.uids import StudyUid
@@ -255,11 +255,13 @@ def _make(
             said = replace(series.verdict, notes=(*series.verdict.notes, *asked.notes))
             series = replace(series, verdict=said)
     organs = chosen.contract.organs if asked.organs is None else asked.organs
+    recipe = chosen.contract.recipe
     with watch.step("resample"):
-        model_volume = to_model_grid(series.volume, chosen.contract.spacing_mm, chosen.contract.antialias)
+        asked_about = series.volume
+        if recipe is None:
+            asked_about = to_model_grid(series.volume, chosen.contract.spacing_mm, chosen.contract.antialias)
     with watch.step("serve"):
         progress(f"asking release {chosen.number}: {series.volume.geometry.shape} voxels")
-        hu = model_volume.hu.astype(np.int16, copy=False)
         prove_served(
             chosen,
             services.segmenter,
@@ -269,14 +271,21 @@ def _make(
             services.records,
             progress,
         )
-        answer = services.segmenter.segment(hu, chosen.number, services.settings.keep_features_days > 0)
+        sampled = recipe is None and services.settings.keep_features_days > 0
+        ct = None if recipe is None else series.volume.geometry
+        answer = services.segmenter.segment(asked_about.hu, chosen.number, sampled, ct)
         profile = services.segmenter.profile(chosen.number)
-        keep_features(services.cases, services.records, series, chosen, hu, answer, progress)
+        if sampled:
+            hu = asked_about.hu.astype(np.int16, copy=False)
+            keep_features(services.cases, services.records, series, chosen, hu, answer, progress)
     with watch.step("assess"):
         audited = is_drawn(series.study_uid, services.cases, services.settings.audit_share)
         grid, doubted = series.volume.geometry, series.verdict.doubted
+        model_volume = asked_about
+        if answer.drawn is not None:
+            model_volume = on_grid(series.volume, answer.drawn.geometry)
         findings = assess(answer, model_volume, grid, chosen, profile, organs, audited, doubted)
-        del answer, model_volume, hu  # what is written takes as much again
+        del answer, model_volume, asked_about  # what is written takes as much again
     with watch.step("write"):
         progress("writing and proving the DICOM objects")
         settings = settings_digest(profile, organs, audited)

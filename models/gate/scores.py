@@ -20,7 +20,7 @@ from models.masks import BoxedMask
 from models.metrics.dsc import dsc, outcome
 from models.metrics.surface import surface_agreement
 from models.organs import organ as catalogue_entry
-from models.release import Release, sha256_hex
+from models.release import Release, require_no_recipe, sha256_hex
 from models.volume import Volume
 
 
@@ -60,6 +60,7 @@ def score_organs(
     InvalidRelease
         If another release answered.
     """
+    require_no_recipe(release.contract, "scored")
     answer.require(release)
     organs = release.contract.organs
     found = {

@@ -72,6 +72,21 @@ class Segmentation:
     samples: SampledFeatures | None = None
     drawn: Drawn | None = None
 
+    def inside(self, channel: int, threshold: float) -> NDArray[np.bool_]:
+        """Return the voxels of an organ on the grid of its probabilities, axes (k, j, i).
+
+        Parameters
+        ----------
+        channel
+            Of the organ.
+        threshold
+            Of the organ; where masks are `drawn` they decide.
+        """
+        if self.drawn is not None:
+            return self.drawn.on_grid[channel].dense()
+        over: NDArray[np.bool_] = self.probability[channel] >= threshold
+        return over
+
     def require(self, release: Release) -> None:
         """Require that this release answered; a number alone says nothing, for every home counts from 1.
 

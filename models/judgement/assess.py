@@ -85,6 +85,7 @@ def organ_result(
     model: Geometry,
     ct: Geometry,
     band_probability: float | None = None,
+    drawn: BoxedMask | None = None,
 ) -> OrganResult:
     """Bring one organ from the model grid to the CT grid and measure it.
 
@@ -98,15 +99,21 @@ def organ_result(
         The two geometries.
     band_probability
         `models.calibration.OrganCalibration.band_probability`.
+    drawn
+        Its mask on the CT grid, where that does not follow from the threshold.
     """
+    if drawn is not None and band_probability is None:
+        return OrganResult(drawn, measure(drawn.inside, drawn.box, ct), None)
     patch, box = patch_on_ct(probability, model, ct)
-    inside = patch >= threshold
+    inside = patch >= threshold if drawn is None else drawn.within(box)
     band = None
     if band_probability is not None:  # slice by slice: a patch may be as large as the CT
         beside = (slice_ >= band_probability for slice_ in patch)
         voxels = sum(np.count_nonzero(near & ~own) for near, own in zip(beside, inside, strict=True))
         band = voxels * ct.voxel_ml
     del patch  # what is measured takes as much again
+    if drawn is not None:
+        return OrganResult(drawn, measure(drawn.inside, drawn.box, ct), band)
     return OrganResult(BoxedMask.part(inside, box, ct.shape), measure(inside, box, ct), band)
 
 
@@ -210,6 +217,7 @@ def assess(
             model.geometry,
             ct_geometry,
             known[organ].band_probability if organ in known else None,
+            None if segmentation.drawn is None else segmentation.drawn.on_ct[channel[organ]],
         )
         for organ in organs
     }
@@ -264,7 +272,7 @@ def _doubts(
     channel: Mapping[str, int],
     known: Mapping[str, OrganCalibration],
 ) -> dict[str, OrganDoubt]:
-    masks = {organ: segmentation.probability[n] >= thresholds[organ] for organ, n in channel.items()}
+    masks = {organ: segmentation.inside(n, thresholds[organ]) for organ, n in channel.items()}
     disputed = disputed_voxels(masks)
     return {
         organ: organ_doubt(

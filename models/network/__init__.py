@@ -6,6 +6,6 @@
 - `starter`: how the shipped release was made, and is evaluated
 
 Outside a room lies what a network is made of: `trunk`, `trunk_kinds`, `imported_trunks`,
-`nnunet_networks`, `norm`, `voxel_taps`, `heads`, `members`, `weights` (its bytes), `prediction`, `export`
-(ONNX).
+`nnunet_networks` and `planned_trunk` (one of them as a trunk), `norm`, `voxel_taps`, `heads`, `members`,
+`weights` (its bytes), `prediction`, `export` (ONNX).
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,8 @@ class PlannedTrunk(Trunk):
             eps,
             slope,
         )
-        self.spec = spec_of(architecture, classes)
+        said = asdict(architecture)
+        self.spec = {"kind": "nnunet", "classes": classes, "network": said.pop("kind"), **said}
         self.feature_channels = architecture.features[0]
         self.coarse_channels = ()
         self.global_channels = 2 + architecture.features[-1]
@@ -77,17 +78,21 @@ class PlannedTrunk(Trunk):
 
 def planned_trunk(network: NnunetTrunk, head: nn.Conv3d) -> PlannedTrunk:
     """Return a network that was read, as a trunk; weights are shared."""
-    spec = spec_of(network.architecture, len(head.weight))
-    del spec["kind"]
-    trunk = PlannedTrunk(**spec)
+    a = network.architecture
+    trunk = PlannedTrunk(
+        len(head.weight),
+        a.kind,
+        a.features,
+        a.kernels,
+        a.strides,
+        a.encoder,
+        a.decoder,
+        a.bias,
+        a.eps,
+        a.slope,
+    )
     trunk.network, trunk.head = network, head
     return trunk.requires_grad_(False).eval()
-
-
-def spec_of(architecture: NnunetArchitecture, classes: int) -> dict[str, Any]:
-    """Return what `models.network.trunk_kinds.build_trunk` builds it of again."""
-    said = asdict(architecture)
-    return {"kind": "nnunet", "classes": classes, "network": said.pop("kind"), **said}
 
 
 def _axes(sides: Sequence[int]) -> Axes:

@@ -82,6 +82,8 @@ def answer(
             )
         if next(asked) % images == 0:  # of each window, not of its mirror images
             features.append(found.global_feature)
+        if not own:
+            return found.frozen
         return np.concatenate([found.frozen, *(found.logits[c : c + 1] for c in own.values())])
 
     if ct is None:
@@ -90,17 +92,17 @@ def answer(
     whole = evaluate(hu, ct, recipe, spacing, contract.window_shape, network, tuple(own), votes)
     shown = _Shown(whole.grid)
     channel = {n: contract.organs.index(organ) for n, organ in recipe.organs.items()}
-    probability, disagreement = _fields(whole, votes)
+    probability, disagreement = _fields(whole, votes, shown)
     return Segmentation(
-        np.stack([shown.field(values) for values in probability]),
-        np.stack([shown.field(values) for values in disagreement]),
+        probability,
+        disagreement,
         np.stack(features),
         votes.origins(whole.grid.shape),
         release_digest,
         drawn=Drawn(
             shown.geometry,
             {channel[n]: mask for n, mask in whole.masks().items()},
-            {channel[n]: BoxedMask.of(shown.field(mask)) for n, mask in whole.on_grid().items()},
+            {channel[n]: shown.mask(mask) for n, mask in whole.on_grid().items()},
         ),
     )
 
@@ -115,12 +117,16 @@ class _Shown:
         self._turn = Turn.between(own, CANONICAL)
         self.geometry = self._turn.geometry(own)
 
-    def field(self, values: NDArray) -> NDArray:
-        """Return a field of the network's grid, zero in what was cut away; axes (k, j, i)."""
-        if self._whole:
-            inside, values = values, np.zeros(self._grid.turned_shape, dtype=values.dtype)
-            values[self._grid.box] = inside
-        return self._turn.apply(values)
+    def on_network(self, field: NDArray) -> NDArray:
+        """Return the view of a field that has the network's grid and axes."""
+        turned = self._turn.undo(field)
+        return turned[self._grid.box] if self._whole else turned
+
+    def mask(self, inside: NDArray[np.bool_]) -> BoxedMask:
+        """Return a mask of the network's grid."""
+        field = np.zeros(self.geometry.shape, dtype=np.bool_)
+        self.on_network(field)[...] = inside
+        return BoxedMask.of(field)
 
 
 def _canonical(spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
@@ -129,16 +135,18 @@ def _canonical(spacing_mm: tuple[float, float, float]) -> NDArray[np.float64]:
     return affine
 
 
-def _fields(whole: Evaluated, votes: Votes) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
-    """Return probability and disagreement of each organ, axes (organ, k, j, i), on the network's grid."""
-    shape = whole.grid.shape
-    probability = np.zeros((len(whole.recipe.organs), *shape), dtype=np.float16)
-    disagreement = np.zeros_like(probability)
+def _fields(whole: Evaluated, votes: Votes, shown: _Shown) -> tuple[NDArray[np.float16], NDArray[np.float16]]:
+    """Return probability and disagreement of each organ, axes (organ, k, j, i), as others see them."""
+    probability = np.zeros((len(whole.recipe.organs), *shown.geometry.shape), dtype=np.float16)
+    disagreement = np.zeros(
+        probability.shape, dtype=np.float16
+    )  # pages that nothing is written to cost nothing
     for n, (number, own) in enumerate(whole.probabilities()):
-        probability[n] = stepped(own, 1.0, FLOOR_PROBABILITY)
-        box = bounding_box(probability[n] > 0)
+        box = bounding_box(own > np.float32(FLOOR_PROBABILITY))
         if box is None:
             continue
-        spread = stepped(votes.spread(number, box, shape), DISAGREEMENT_RANGE)
-        disagreement[n][box] = np.where(probability[n][box] > 0, spread, 0)
+        steps = stepped(own[box], 1.0, FLOOR_PROBABILITY)
+        spread = stepped(votes.spread(number, box, whole.grid.shape), DISAGREEMENT_RANGE)
+        shown.on_network(probability[n])[box] = steps
+        shown.on_network(disagreement[n])[box] = np.where(steps > 0, spread, 0)
     return probability, disagreement

@@ -27,7 +27,7 @@ Watch = Callable[[Origin, NDArray[np.float32]], None]
 """Told the first voxel of each window, in a volume no smaller than one, and its logits, not to be changed."""
 
 Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""The network: a window, float32 (1, 1, k, j, i), to its logits, float32 (class, k, j, i)."""
+"""The network: a window, float32 (1, 1, k, j, i), to its logits, float32 (class, k, j, i), read at once."""
 
 
 def starts(size: int, window: int, step: float) -> tuple[int, ...]:
@@ -98,21 +98,21 @@ def blended_logits(
     for origin in origins(padded.shape, window, step):
         here = tuple(slice(a, a + side) for a, side in zip(origin, window, strict=True))
         logits = _answered(padded[here], network, mirrored)
-        if logits.shape != (classes, *window) or not np.isfinite(logits).all():
+        if logits.shape != (classes, *window) or not all(np.isfinite(logit).all() for logit in logits):
             raise InvalidRelease(f"the network answered {logits.shape}, or what are no finite numbers")
         if watch is not None:
             watch(origin, logits)
         for channel, logit in enumerate(logits):
-            logit *= weights
-            logit += sums[channel][here]
-            sums[channel][here] = logit
+            weighted = logit * weights
+            weighted += sums[channel][here]
+            sums[channel][here] = weighted
         total[here] += half
     seen = total[own].astype(np.float32)
-    result = np.empty((classes, *volume.shape), dtype=np.float16)
-    for channel in range(classes):
-        result[channel] = sums[channel][own].astype(np.float32) / seen
-    if not np.isfinite(result).all():
-        raise InvalidRelease("the network's logits are too large to be summed as float16")
+    result = sums[(slice(None), *own)]
+    for logit in result:
+        logit[...] = logit.astype(np.float32) / seen
+        if not np.isfinite(logit).all():
+            raise InvalidRelease("the network's logits are too large to be summed as float16")
     return result
 
 
@@ -124,11 +124,12 @@ def origins(shape: Sequence[int], window: Sequence[int], step: float) -> Iterato
 
 def _answered(window: NDArray[np.float32], network: Logits, mirrored: Sequence[int]) -> NDArray[np.float32]:
     """Return a window's logits, mean of those of its mirror images."""
-    turns = chain.from_iterable(combinations(mirrored, n + 1) for n in range(len(mirrored)))
-    logits = np.array(network(window[None, None]), dtype=np.float32)
-    for axes in turns:
+    logits = network(window[None, None])
+    if not mirrored:
+        return logits
+    logits = np.array(logits)
+    for axes in chain.from_iterable(combinations(mirrored, n + 1) for n in range(len(mirrored))):
         image = np.ascontiguousarray(np.flip(window, axes))
         logits += np.flip(network(image[None, None]), tuple(axis + 1 for axis in axes))
-    if mirrored:
-        logits /= np.float32(2 ** len(mirrored))
+    logits /= np.float32(2 ** len(mirrored))
     return logits

@@ -108,7 +108,7 @@ def _check_organ(
     channel: int, organ: str, threshold: float, expected: Segmentation, served: Segmentation, where: str
 ) -> tuple[int, int]:
     ours, theirs = (one.probability[channel].astype(np.float32) for one in (expected, served))
-    mask, other = ours >= threshold, theirs >= threshold
+    mask, other = (one.inside(channel, threshold) for one in (expected, served))
     flipped, voxels = int(np.count_nonzero(mask != other)), int(np.count_nonzero(mask | other))
     if flipped > FLIP_LIMIT * voxels:
         raise InvalidRelease(

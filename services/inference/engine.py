@@ -12,7 +12,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,14 +20,15 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_GLOBAL
+from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_FROZEN, TRUNK_GLOBAL
 from models.errors import InvalidRelease, ServingUnavailable
+from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
-from models.inference.served_windows import serve_windows
 from models.inference.windows import Prediction
 from models.release import Release, sha256_hex
 from services.inference.networks import Compiler, HeadNetwork, TrunkNetwork
 from services.inference.port import check_volume
+from services.inference.segmenting import segment
 
 RELEASE_FILE = "release.json"
 TRUNK_FILE = "trunk.onnx"
@@ -109,8 +110,14 @@ class OpenVinoEngine:
         self._threads = threads
         self._trunk = TrunkNetwork(compiler, trunk, contract.window_shape)
         lean = room > LEAN_BYTES if lean is None else lean
+        if (contract.recipe is None) == (TRUNK_FROZEN in self._trunk.shapes):
+            raise InvalidRelease("trunk and contract disagree on whether the network has logits of its own")
+        imported = {} if contract.recipe is None else contract.recipe.imported
+        self.tuned = frozenset(o for o in contract.organs if release.heads[o] != imported.get(o))
         self._heads = [
-            HeadNetwork(compiler, organ, heads[organ], self._trunk.shapes, lean) for organ in contract.organs
+            (channel, HeadNetwork(compiler, organ, heads[organ], self._trunk.shapes, lean))
+            for channel, organ in enumerate(contract.organs)
+            if organ in self.tuned
         ]
 
     @classmethod
@@ -148,16 +155,14 @@ class OpenVinoEngine:
         """
         trunk, shape = self._trunk, window.shape[2:]
         trunk.infer(window)
-        logits = np.empty((len(self._heads), *shape), dtype=np.float32)
+        frozen, logits = self._logits(shape)
         spreads = {
-            channel: np.empty(shape, dtype=np.float32)
-            for channel, head in enumerate(self._heads)
-            if head.has_members
+            channel: np.empty(shape, dtype=np.float32) for channel, head in self._heads if head.has_members
         }
         running: deque[HeadNetwork] = deque()
         try:
             for first in range(shape[0]):  # slice by slice, so that heads find the features in the cache
-                for channel, head in enumerate(self._heads):
+                for channel, head in self._heads:
                     if first % head.depth:
                         continue
                     while running and (len(running) == self._threads or head in running or not head.sliced):
@@ -173,17 +178,34 @@ class OpenVinoEngine:
                 with contextlib.suppress(RuntimeError):
                     head.wait()
         feature = trunk.given(TRUNK_GLOBAL, last=True).data[0].copy()
-        return Prediction(logits, feature, spreads)
+        return Prediction(logits, feature, spreads, frozen)
+
+    def _logits(self, window: Sequence[int]) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
+        """Return the logits of a network with a recipe, and an array for those of all organs.
+
+        Heads that nobody tuned answer with the network's own, to the bit: theirs are in it already.
+        """
+        recipe = self.contract.recipe
+        if recipe is None:
+            return None, np.empty((len(self._heads), *window), dtype=np.float32)
+        frozen, organs = np.array(self._trunk.map(TRUNK_FROZEN)), list(recipe.organs)
+        if self._heads or organs[-1] - organs[0] >= len(organs):
+            return frozen, frozen[organs]
+        return frozen, frozen[organs[0] : organs[-1] + 1]
 
     def maps(self) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """Return what the trunk gave for the window last predicted, until the next one; `windows.Maps`."""
         coarse = [TRUNK_COARSE.format(level) for level in range(1, len(self.contract.coarse_channels) + 1)]
         return self._trunk.map(TRUNK_FEATURES), [self._trunk.map(name) for name in coarse]
 
-    def segment(self, hu: NDArray[np.int16], sampled: bool = False) -> Segmentation:
-        """Segment a volume; as `models.inference.served_windows.serve_windows`."""
-        maps = self.maps if sampled else None
-        return serve_windows(hu, self.contract, self.predict, self.release_digest, maps)
+    def segment(
+        self,
+        hu: NDArray[np.int16] | NDArray[np.float32],
+        sampled: bool = False,
+        ct: Geometry | None = None,
+    ) -> Segmentation:
+        """Segment a volume; as `services.inference.segmenting.segment`."""
+        return segment(self, hu, sampled, ct)
 
 
 def _written(folder: Path) -> dict[str, str] | None:
@@ -221,11 +243,17 @@ class InProcessSegmenter:
         self._engines: dict[int, OpenVinoEngine] = {}
         self._lock = threading.Lock()  # an engine's requests hold one window at a time
 
-    def segment(self, hu: NDArray[np.int16], release: int, sampled: bool = False) -> Segmentation:
+    def segment(
+        self,
+        hu: NDArray[np.int16] | NDArray[np.float32],
+        release: int,
+        sampled: bool = False,
+        ct: Geometry | None = None,
+    ) -> Segmentation:
         """See `services.inference.port.Segmenter`."""
-        check_volume(hu)
+        check_volume(hu, ct)
         with self._lock:
-            return self._engine(release).segment(hu, sampled)
+            return self._engine(release).segment(hu, sampled, ct)
 
     def profile(self, release: int) -> str:
         """See `services.inference.port.Segmenter`."""

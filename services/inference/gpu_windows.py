@@ -65,6 +65,7 @@ class TritonWindows:
         self.contract = release.contract
         self.release_digest = release.digest
         self.profile = profile
+        self.tuned = frozenset(release.contract.organs)
         self._outputs = outputs
         self._server = server
         self._model = WINDOW_MODEL.format(release.number)

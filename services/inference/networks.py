@@ -18,7 +18,14 @@ import openvino
 from numpy.typing import NDArray
 from openvino import Tensor
 
-from models.contract import HEAD_LOGIT, HEAD_SPREAD, TRUNK_FEATURES, TRUNK_GLOBAL, TRUNK_INPUT
+from models.contract import (
+    HEAD_LOGIT,
+    HEAD_SPREAD,
+    TRUNK_FEATURES,
+    TRUNK_FROZEN,
+    TRUNK_GLOBAL,
+    TRUNK_INPUT,
+)
 from models.errors import InvalidRelease
 from services.inference.graphs import channels_last, cut_to_slices, only_convolved
 
@@ -76,8 +83,8 @@ class TrunkNetwork:
                 raise InvalidRelease(
                     f"the trunk gives {sorted(self.shapes)}, not {TRUNK_FEATURES} and {TRUNK_GLOBAL}"
                 )
-            maps = [name for name, shape in self.shapes.items() if len(shape) == 5]
-            self._request = compiler.compile(channels_last(model, outputs=maps)).create_infer_request()
+            self._last = [n for n, shape in self.shapes.items() if len(shape) == 5 and n != TRUNK_FROZEN]
+            self._request = compiler.compile(channels_last(model, outputs=self._last)).create_infer_request()
         self._plain: dict[str, Tensor] = {}
 
     def infer(self, window: NDArray[np.float32]) -> None:
@@ -91,15 +98,16 @@ class TrunkNetwork:
     def given(self, name: str, last: bool) -> Tensor:
         """Return what it gave; a map with its channels last, or in plain order by one copy a window."""
         tensor = self._request.get_tensor(name)
-        if last or len(self.shapes[name]) < 5:
+        if last or name not in self._last:
             return tensor
         if name not in self._plain:
             self._plain[name] = Tensor(np.ascontiguousarray(np.moveaxis(tensor.data, -1, 1)))
         return self._plain[name]
 
     def map(self, name: str) -> NDArray[np.float32]:
-        """Return a map: a view with axes (channel, k, j, i)."""
-        return np.moveaxis(self._request.get_tensor(name).data[0], -1, 0)
+        """Return a map: a view with axes (channel, k, j, i), that holds until the next window."""
+        given = self._request.get_tensor(name).data[0]
+        return np.moveaxis(given, -1, 0) if name in self._last else given
 
 
 class HeadNetwork:

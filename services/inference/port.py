@@ -8,28 +8,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ServingRejected
+from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 
 
 class Segmenter(Protocol):
     """Answers a volume with per-organ probabilities, always for a named release."""
 
-    def segment(self, hu: NDArray[np.int16], release: int, sampled: bool = False) -> Segmentation:
+    def segment(
+        self,
+        hu: NDArray[np.int16] | NDArray[np.float32],
+        release: int,
+        sampled: bool = False,
+        ct: Geometry | None = None,
+    ) -> Segmentation:
         """Segment one volume.
 
         Parameters
         ----------
         hu
-            Hounsfield units on the model grid of the release's contract, axes (k, j, i), int16.
+            Hounsfield units on the model grid of the release's contract, axes (k, j, i), int16. Of a CT,
+            where a grid is given: int16, or float32 where a rescale makes fractions of them.
         release
             Number of the release that must answer; there is no default and no "latest".
         sampled
             Whether to sample features for the case store; what is not asked for costs nothing.
+        ct
+            The CT's grid; only of a release whose contract has a recipe, which then resamples it itself.
 
         Returns
         -------
         Segmentation
-            On the same grid; the bits repeat within one serving profile.
+            On the same grid, or of a CT on that which it says; the bits repeat within one serving profile.
 
         Raises
         ------
@@ -90,13 +100,16 @@ class Endpoint(Segmenter, Protocol):
         ...
 
 
-def check_volume(hu: NDArray[Any]) -> None:
+def check_volume(hu: NDArray[Any], ct: Geometry | None = None) -> None:
     """Check the question before it is asked.
 
     Raises
     ------
     ServingRejected
-        If the volume is not int16 with three axes.
+        If the volume is not int16, or float32 of a CT, with three axes; or not on the CT's grid.
     """
-    if hu.dtype != np.int16 or hu.ndim != 3:
+    wanted = (np.int16,) if ct is None else (np.int16, np.float32)
+    if hu.dtype not in wanted or hu.ndim != 3:
         raise ServingRejected(f"the volume must be int16 (k, j, i), not {hu.dtype} with {hu.ndim} axes")
+    if ct is not None and ct.shape != hu.shape:
+        raise ServingRejected(f"the volume is {hu.shape}, its grid {ct.shape}")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract import ModelContract
 from models.inference.compact import pack, unpack
 from models.inference.segmentation import Segmentation
 from models.inference.windows import Predict, Prediction, segment_windows
 from models.network.export import export_head, export_trunk
 from models.network.prediction import torch_predict
 from models.network.weights import head_from_bytes, trunk_from_bytes
+from models.nnunet.answer import answer
 from models.proof.parity import OrganParity, check_parity
 from models.proof.served_parity import check_served, parity_volume, parity_windows
 from models.release import Release
@@ -68,7 +71,7 @@ def export_release(
     predict = _asked_once(torch_predict(trunk, heads, contract))
     parity = check_parity(predict, contract, engine.predict, parity_windows(contract))
     hu = parity_volume(contract)
-    expected = segment_windows(hu, contract, predict)
+    expected = _segmented(hu, contract, predict, engine.tuned)
     labels = check_served(contract, expected, _travelled(engine.segment(hu)), engine.profile)
     parity = tuple(
         replace(one, served_flipped=flipped, served_voxels=voxels)
@@ -77,6 +80,15 @@ def export_release(
     for digest, onnx in exports.items():
         store.add_export(digest, onnx)
     return parity
+
+
+def _segmented(
+    hu: NDArray[np.int16], contract: ModelContract, predict: Predict, tuned: Collection[str]
+) -> Segmentation:
+    """Return what torch answers about a volume on the model grid."""
+    if contract.recipe is None:
+        return segment_windows(hu, contract, predict)
+    return answer(hu, None, contract, predict, tuned=tuned)
 
 
 def _asked_once(predict: Predict) -> Predict:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from models.contract import (
     DISAGREEMENT_OUTPUT,
     GLOBAL_FEATURE_OUTPUT,
+    GRID_OUTPUT,
+    MASK_OUTPUTS,
     MEMBER_DISAGREEMENT_OUTPUT,
     MEMBER_ORGAN_OUTPUT,
     PROBABILITY_OUTPUT,
@@ -18,9 +20,11 @@ from models.contract import (
     WINDOW_ORIGIN_OUTPUT,
 )
 from models.errors import ServingRejected
+from models.geometry import Geometry
 from models.inference.compact import DISAGREEMENT_RANGE, PARTS, PackedField, unpack
+from models.inference.drawn_masks import unpack_masks
 from models.inference.sampled_features import SampledFeatures
-from models.inference.segmentation import Segmentation
+from models.inference.segmentation import Drawn, Segmentation
 
 Get = Callable[[str], NDArray | None]
 """The array of an output; None where the answer has none of that name."""
@@ -32,6 +36,7 @@ def requested_outputs(sampled: bool) -> list[str]:
     """Return the outputs to ask for; what is not named is not computed."""
     packed = [name.format(part) for name in (*_FIELDS, MEMBER_DISAGREEMENT_OUTPUT) for part in PARTS]
     plain = [MEMBER_ORGAN_OUTPUT, GLOBAL_FEATURE_OUTPUT, WINDOW_ORIGIN_OUTPUT, RELEASE_DIGEST_OUTPUT]
+    plain += [GRID_OUTPUT, *MASK_OUTPUTS]
     return [*packed, *plain, *(SAMPLE_OUTPUTS if sampled else ())]
 
 
@@ -59,8 +64,10 @@ def segmentation_in(get: Get, shape: tuple[int, int, int], sampled: bool) -> Seg
     digest = _given(get, RELEASE_DIGEST_OUTPUT, np.uint8)
     if feature.ndim != 2 or origin.shape != (len(feature), 3):
         raise ServingRejected(f"the server answered {feature.shape} features for {origin.shape} windows")
-    probability = _field(get, PROBABILITY_OUTPUT, shape, 1.0)
-    disagreement = _field(get, DISAGREEMENT_OUTPUT, shape, DISAGREEMENT_RANGE)
+    drawn = _drawn(get, shape)
+    on = shape if drawn is None else drawn.geometry.shape
+    probability = _field(get, PROBABILITY_OUTPUT, on, 1.0)
+    disagreement = _field(get, DISAGREEMENT_OUTPUT, on, DISAGREEMENT_RANGE)
     if disagreement.shape != probability.shape:
         raise ServingRejected(f"the server answered {probability.shape} and {disagreement.shape}")
     return Segmentation(
@@ -71,7 +78,29 @@ def segmentation_in(get: Get, shape: tuple[int, int, int], sampled: bool) -> Seg
         digest.tobytes().hex(),
         _members(get, probability.shape),
         _samples(get) if sampled else None,
+        drawn,
     )
+
+
+def _drawn(get: Get, shape: tuple[int, int, int]) -> Drawn | None:
+    """Return the masks that were decided on the server; None of a release without a recipe."""
+    if get(GRID_OUTPUT) is None:
+        return None
+    grid = _given(get, GRID_OUTPUT, np.float64)
+    types = (np.int32, np.uint8, np.int32, np.uint8)
+    box, bits, grid_box, grid_bits = (
+        _typed(get, name, dtype) for name, dtype in zip(MASK_OUTPUTS, types, strict=True)
+    )
+    try:
+        k, j, i, _ = grid[4].astype(int).tolist()
+        geometry = Geometry((k, j, i), grid[:4])
+        on_ct = unpack_masks(box, bits, shape)
+        on_grid = unpack_masks(grid_box, grid_bits, geometry.shape)
+    except (ValueError, IndexError) as error:
+        raise ServingRejected(f"the server's masks: {error}") from error
+    if on_ct.keys() != on_grid.keys():
+        raise ServingRejected("the server's masks on the CT and beside it are of other organs")
+    return Drawn(geometry, on_ct, on_grid)
 
 
 def _field(get: Get, name: str, shape: tuple[int, int, int], full: float) -> NDArray[np.float16]:

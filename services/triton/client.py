@@ -22,8 +22,9 @@ from tritonclient.grpc import (
 )
 from tritonclient.utils import InferenceServerException
 
-from models.contract import MESSAGE_BYTES, SEGMENTER, VOLUME_INPUT
+from models.contract import AFFINE_INPUT, FRACTIONS_INPUT, MESSAGE_BYTES, SEGMENTER, VOLUME_INPUT
 from models.errors import ServingFailed, ServingRejected, ServingTimedOut, ServingUnavailable
+from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from services.inference.gpu_windows import DEVICE_PARAMETER, WINDOW_MODEL
 from services.inference.port import check_volume
@@ -113,20 +114,30 @@ class TritonSegmenter:
         if keys:
             self._client.register_plugin(_Keys(keys))
 
-    def segment(self, hu: NDArray[np.int16], release: int, sampled: bool = False) -> Segmentation:
+    def segment(
+        self,
+        hu: NDArray[np.int16] | NDArray[np.float32],
+        release: int,
+        sampled: bool = False,
+        ct: Geometry | None = None,
+    ) -> Segmentation:
         """See `services.inference.port.Segmenter`."""
-        check_volume(hu)
-        hu = np.ascontiguousarray(hu)
+        check_volume(hu, ct)
+        whole, voxels = hu.dtype == np.int16, np.ascontiguousarray(hu)
         outputs = [InferRequestedOutput(name) for name in requested_outputs(sampled)]
 
         def infer(timeout: float) -> InferResult:
-            volume = InferInput(VOLUME_INPUT, list(hu.shape), "INT16")
+            name, kind = (VOLUME_INPUT, "INT16") if whole else (FRACTIONS_INPUT, "FP32")
+            volume, inputs = InferInput(name, list(hu.shape), kind), []
+            if ct is not None:
+                inputs.append(InferInput(AFFINE_INPUT, [4, 4], "FP64"))
+                inputs[0].set_data_from_numpy(np.ascontiguousarray(ct.affine))
             end = time.monotonic() + timeout
             with contextlib.ExitStack() as until_answered:
-                compression = self._hand_over(hu, volume, timeout, until_answered)
+                compression = self._hand_over(voxels, volume, timeout, until_answered)
                 return self._client.infer(
                     SEGMENTER,
-                    [volume],
+                    [volume, *inputs],
                     str(release),
                     outputs,
                     client_timeout=max(end - time.monotonic(), 0.001),
@@ -137,7 +148,7 @@ class TritonSegmenter:
         return segmentation_in(answer.as_numpy, hu.shape, sampled)
 
     def _hand_over(
-        self, hu: NDArray[np.int16], volume: InferInput, timeout: float, stack: contextlib.ExitStack
+        self, hu: NDArray[Any], volume: InferInput, timeout: float, stack: contextlib.ExitStack
     ) -> str | None:
         """Put the volume into a request, or into memory that the server shares; how to compress."""
         if self._transport is Transport.SHARED_MEMORY or self._tries_memory:

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from models.contract import (
+    AFFINE_INPUT,
     DISAGREEMENT_OUTPUT,
+    FRACTIONS_INPUT,
     GLOBAL_FEATURE_OUTPUT,
+    GRID_OUTPUT,
     HEAD_LOGIT,
     HEAD_SPREAD,
+    MASK_OUTPUTS,
     MEMBER_DISAGREEMENT_OUTPUT,
     MEMBER_ORGAN_OUTPUT,
     PROBABILITY_OUTPUT,
@@ -61,7 +65,11 @@ backend: "python"
 max_batch_size: 0
 
 # -1: the grid of each study, the organs and windows of each release, and what is worth sending differ.
-input [ {{ name: "{VOLUME_INPUT}" data_type: TYPE_INT16 dims: [ -1, -1, -1 ] }} ]  # HU (k, j, i)
+input [
+  {{ name: "{VOLUME_INPUT}" data_type: TYPE_INT16 dims: [ -1, -1, -1 ] optional: true }},  # HU (k, j, i)
+  {{ name: "{FRACTIONS_INPUT}" data_type: TYPE_FP32 dims: [ -1, -1, -1 ] optional: true }},  # in its place
+  {{ name: "{AFFINE_INPUT}" data_type: TYPE_FP64 dims: [ 4, 4 ] optional: true }}  # where it is a whole CT
+]
 output [
 {_segmenter_outputs()}
 ]
@@ -92,6 +100,10 @@ def _segmenter_outputs() -> str:
         (WINDOW_ORIGIN_OUTPUT, "INT32", "-1, 3", "(window, 3)"),
         (RELEASE_DIGEST_OUTPUT, "UINT8", "32", "SHA-256 of release.json"),
     ]
+    tensors.append((GRID_OUTPUT, "FP64", "5, 4", "where probabilities of a CT lie: affine, then shape"))
+    for name in MASK_OUTPUTS:
+        kind = ("INT32", "-1, 6") if name.endswith("box") else ("UINT8", "-1")
+        tensors.append((name, *kind, "masks that were decided on the server"))
     kinds = (("INT32", "-1"), ("INT32", "-1"), ("FP32", "-1"), ("FP16", "-1, -1"))
     for name, kind_dims in zip(SAMPLE_OUTPUTS, kinds, strict=True):
         tensors.append((name, *kind_dims, "for tuning, only where asked for by name"))

@@ -1,8 +1,8 @@
 """Triton's Python model: one version is one release, one volume in, per-organ results out.
 
 Copied into every version folder. It holds no logic of its own: the engine (`services.inference.engine`,
-on a GPU server `services.inference.gpu_windows`) and the sliding window (`models.inference.windows`) are
-found on the server's PYTHONPATH.
+on a GPU server `services.inference.gpu_windows`) and what is done round it (`services.inference.segmenting`)
+are found on the server's PYTHONPATH.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from models.contract import (
+    AFFINE_INPUT,
     DISAGREEMENT_OUTPUT,
+    FRACTIONS_INPUT,
     GLOBAL_FEATURE_OUTPUT,
+    GRID_OUTPUT,
+    MASK_OUTPUTS,
     MEMBER_DISAGREEMENT_OUTPUT,
     MEMBER_ORGAN_OUTPUT,
     PROBABILITY_OUTPUT,
@@ -27,11 +31,12 @@ from models.contract import (
     WINDOW_ORIGIN_OUTPUT,
 )
 from models.errors import OrganloopError, ServingUnavailable
+from models.geometry import Geometry
 from models.inference.compact import DISAGREEMENT_RANGE, pack
-from models.inference.served_windows import serve_windows
-from models.inference.windows import Prediction
+from models.inference.drawn_masks import pack_masks
 from services.inference.gpu_device import gpu_device
 from services.inference.gpu_windows import DEVICE_PARAMETER, TritonWindows
+from services.inference.segmenting import segment
 
 
 class TritonPythonModel:
@@ -50,19 +55,21 @@ class TritonPythonModel:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
-        def predict(window: NDArray[np.float32]) -> Prediction:
+        def before_window() -> None:
             if request.is_cancelled():  # nobody waits any more: leave the cores to others
                 raise InterruptedError("the client has gone")
-            return self._engine.predict(window)
 
-        hu = pb_utils.get_input_tensor_by_name(request, VOLUME_INPUT).as_numpy()
-        maps = None
-        if SAMPLE_OUTPUTS[0] in request.requested_output_names():
-            maps = getattr(self._engine, "maps", None)
-            if maps is None:
-                return _error("this target gives no features to sample", pb_utils.TritonError.UNSUPPORTED)
+        sampled = SAMPLE_OUTPUTS[0] in request.requested_output_names()
+        given = {name: _given(request, name) for name in (VOLUME_INPUT, FRACTIONS_INPUT, AFFINE_INPUT)}
+        volumes = [hu for hu in (given[VOLUME_INPUT], given[FRACTIONS_INPUT]) if hu is not None]
+        if len(volumes) != 1:
+            return _error(f"{len(volumes)} volumes in one request, not one", pb_utils.TritonError.INVALID_ARG)
+        hu, affine = volumes[0], given[AFFINE_INPUT]
         try:
-            result = serve_windows(hu, self._engine.contract, predict, self._engine.release_digest, maps)
+            ct = None if affine is None else Geometry(hu.shape, affine)
+            result = segment(self._engine, hu, sampled, ct, before_window)
+        except ValueError as error:
+            return _error(str(error), pb_utils.TritonError.INVALID_ARG)
         except ServingUnavailable as error:  # on a GPU: out of memory, or a model is just loaded anew
             return _error(str(error), pb_utils.TritonError.UNAVAILABLE)
         except OrganloopError as error:
@@ -84,6 +91,11 @@ class TritonPythonModel:
             samples = result.samples
             arrays = (samples.window, samples.index, samples.weight, samples.taps)
             outputs |= dict(zip(SAMPLE_OUTPUTS, arrays, strict=True))
+        if result.drawn is not None:
+            drawn = result.drawn
+            outputs[GRID_OUTPUT] = np.vstack([drawn.geometry.affine, [*drawn.geometry.shape, 0]])
+            masks = (*pack_masks(drawn.on_ct), *pack_masks(drawn.on_grid))
+            outputs |= dict(zip(MASK_OUTPUTS, masks, strict=True))
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])
 
 
@@ -102,6 +114,11 @@ def _open(folder: Path, claimed: dict[str, str]) -> Any:
         if found == wanted:
             return engine
     raise RuntimeError(f"this server answers in {found}, the repository says {wanted}")
+
+
+def _given(request: Any, name: str) -> NDArray[Any] | None:
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    return None if tensor is None else tensor.as_numpy()
 
 
 def _error(sentence: str, code: int) -> Any:

@@ -27,6 +27,7 @@ OUTSIDE = {
     },
     "models/network": {
         **dict.fromkeys(("export", "heads", "imported_trunks", "members", "nnunet_networks"), OF_ONE_NETWORK),
+        "planned_trunk": OF_ONE_NETWORK,
         **dict.fromkeys(("norm", "prediction", "trunk", "trunk_kinds"), OF_ONE_NETWORK),
         **dict.fromkeys(("voxel_taps", "weights"), OF_ONE_NETWORK),
     },
