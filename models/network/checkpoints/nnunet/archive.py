@@ -136,7 +136,7 @@ def _require_form(members: list[zipfile.ZipInfo], content: bytes) -> None:
     roots = {match[1] for match in found if match is not None}
     kinds = [match[2] for match in found if match is not None]
     if odd or len(roots) != 1 or len(set(kinds)) != len(kinds) or "data.pkl" not in kinds:
-        detail = "the archive is none of PyTorch: its members have other names, or one twice"
+        detail = "the archive is none of PyTorch; unpack it first if a results folder is in it"
         raise Refused("unreadable-checkpoint", detail, {"members": odd[:6]})
     largest = next(one.file_size for one in members if one.filename.endswith("/data.pkl"))
     if largest > MOST_VALUES:
