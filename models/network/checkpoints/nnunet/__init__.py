@@ -5,6 +5,7 @@
 - `archive`: the checkpoint's bytes, as plain values and tensors
 - `documents`: JSON, typed strictly
 - `plans`, `architecture`, `labels`: what these say
+- `trainers`: which are known to build the network of their plans
 - `weights`: the state dict without its aliases, put into a network
 
 What is not known to be read exactly is refused with a code. What nnU-Net's own predictor does not read (how

@@ -89,31 +89,44 @@ def read_archive(path: Path) -> Archive:
             "unreadable-checkpoint",
             "the file is no archive of PyTorch; save it again with PyTorch 2 if it is an older checkpoint",
         )
-    _prove(content)
     with torch.serialization.safe_globals([(Inert, name) for name in _NUMPY]):
-        values = load_values(BytesIO(content))
+        values = load_values(_proved(content))
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise Refused("unreadable-checkpoint", "the file holds no values by name")
     return Archive(values, hashlib.sha256(content).hexdigest())
 
 
-def _prove(content: bytes) -> None:
-    """Require an archive as ``torch.save`` writes it, every member of which is what its checksum says."""
+def _proved(content: bytes) -> BytesIO:
+    """Return an archive anew, of members each of which is what its checksum says.
+
+    PyTorch has a reader of its own, and what it makes of an archive's tables is not always what Python does:
+    a member that is marked as a folder it takes for empty, and leaves its numbers to chance.
+    """
+    anew = BytesIO()
     try:
-        with zipfile.ZipFile(BytesIO(content)) as archive:
+        with zipfile.ZipFile(BytesIO(content)) as archive, zipfile.ZipFile(anew, "w") as written:
             members = sorted(archive.infolist(), key=lambda member: member.header_offset)
             _require_form(members, content)
-            wrong = archive.testzip()
-            order = [archive.read(one) for one in members if one.filename.endswith("/byteorder")]
+            for member in members:
+                written.writestr(member.filename, _whole(archive, member))
     except Refused:
         raise
     except Exception as error:  # a damaged archive fails anywhere in its reader
         raise Refused("damaged-checkpoint", "the archive is cut off or damaged; copy it again") from error
-    if wrong is not None:
-        detail = f"{wrong} is not what its checksum says; copy the file again"
-        raise Refused("damaged-checkpoint", detail, {"member": wrong})
-    if order not in ([], [b"little"]):
+    anew.seek(0)
+    return anew
+
+
+def _whole(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Return a member's bytes, which its checksum proves."""
+    try:
+        content = archive.read(member)
+    except zipfile.BadZipFile as error:
+        detail = f"{member.filename} is not what its checksum says; copy the file again"
+        raise Refused("damaged-checkpoint", detail, {"member": member.filename}) from error
+    if member.filename.endswith("/byteorder") and content != b"little":
         raise Refused("unreadable-checkpoint", "its numbers are not written with the least byte first")
+    return content
 
 
 def _require_form(members: list[zipfile.ZipInfo], content: bytes) -> None:
@@ -123,7 +136,7 @@ def _require_form(members: list[zipfile.ZipInfo], content: bytes) -> None:
     roots = {match[1] for match in found if match is not None}
     kinds = [match[2] for match in found if match is not None]
     if odd or len(roots) != 1 or len(set(kinds)) != len(kinds) or "data.pkl" not in kinds:
-        detail = "the archive is none of PyTorch: its members have other names, or one twice"
+        detail = "the archive is none of PyTorch; unpack it first if a results folder is in it"
         raise Refused("unreadable-checkpoint", detail, {"members": odd[:6]})
     largest = next(one.file_size for one in members if one.filename.endswith("/data.pkl"))
     if largest > MOST_VALUES:

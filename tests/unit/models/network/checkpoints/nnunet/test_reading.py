@@ -96,8 +96,9 @@ def test_the_head_is_linear_in_the_last_features_row_by_row(genuine: Path) -> No
     with torch.inference_mode():
         features = network.trunk(window)
     assert features.shape == (1, 4, 8, 8, 8)
-    rows = network.head.weight.flatten(1)
-    summed = torch.einsum("oc,bczyx->bozyx", rows, features) + network.head.bias.view(1, -1, 1, 1, 1)
+    rows, bias = network.head.weight.flatten(1), network.head.bias
+    assert bias is not None
+    summed = torch.einsum("oc,bczyx->bozyx", rows, features) + bias.view(1, -1, 1, 1, 1)
     torch.testing.assert_close(summed, network.logits(window), rtol=1e-4, atol=1e-5)
 
 
