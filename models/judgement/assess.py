@@ -7,6 +7,7 @@ very thing to look at. What lies in surplus pieces is told (`fragmented`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -230,6 +231,7 @@ def assess(
     served = {organ: doubt.mask for organ, doubt in doubts.items()}
     beside = broken_relations(relate(served, body, model.geometry))
     outside, strange = domain_of(calibration, segmentation.global_feature, model, ct_geometry, body, served)
+    near = _near(doubted, ct_geometry, model.geometry)
     findings = []
     for organ in (organ for organ in KEYS if organ in ORGANS or organ in contract.organs):
         if organ not in results:
@@ -239,7 +241,7 @@ def assess(
             continue
         reasons = [*broken[organ], *beside.get(organ, ())]
         reasons += [Reason.OUT_OF_DOMAIN] * outside + [Reason.RANDOM_AUDIT] * audited
-        reasons += [Reason.DOUBTFUL_SLICES] * bool(results[organ].mask.by_slice()[list(doubted)].any())
+        reasons += [Reason.DOUBTFUL_SLICES] * bool(results[organ].mask.by_slice()[near].any())
         findings.append(_finding(organ, results[organ], doubts[organ], reasons, known.get(organ)))
     regions: list[ReviewRegion] = []
     for finding in findings:
@@ -263,6 +265,18 @@ def assess(
         audited=audited,
         strange=strange,
     )
+
+
+def _near(doubted: Sequence[int], ct: Geometry, model: Geometry) -> NDArray[np.bool_]:
+    """Return which slices of the CT are doubted, or so near to one that they share a voxel of the model grid.
+
+    An organ that ends beside a doubted slice may end there because of it.
+    """
+    reach = max(1, math.ceil(max(model.spacing_mm) / ct.spacing_mm[0]))
+    near = np.zeros(ct.shape[0], dtype=np.bool_)
+    for k in doubted:
+        near[max(0, k - reach) : k + reach + 1] = True
+    return near
 
 
 def _doubts(

@@ -1,7 +1,8 @@
 """How unlike the pictures of slices are, and where the way from each to the next is longer than it need be.
 
 Anatomy is continuous: what lies two steps apart differs more than what lies one step apart. So the way from
-picture to picture is never much longer than the way that leaves some out, or takes some in reverse.
+picture to picture is never much longer than the way that leaves some out, takes some in reverse, or turns
+some over.
 """
 
 from __future__ import annotations
@@ -31,11 +32,17 @@ AROUND = 5
 MOST_JUMPS = 64
 """So many of the longest are looked at; a series with more of them has no order."""
 
+REVERSED_ENDS = range(3, 6)
+"""So many slices at either end are looked at in reverse: their way begins or ends with one jump alone."""
+
 LONGEST_PART = 2
 """What is out of place is at most the half of a series."""
 
 Pictures = NDArray[np.float32]
-"""Axes (slice, field), HU."""
+"""Axes (slice, down, across), HU."""
+
+TURNED = (np.s_[..., ::-1, :], np.s_[..., ::-1], np.s_[..., ::-1, ::-1])
+"""How a picture is turned over: upside down, mirrored, both."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,30 @@ class Detour:
     times: float
 
 
+@dataclass(frozen=True)
+class Step:
+    """The way from a slice to the next.
+
+    Parameters
+    ----------
+    to
+        The slice that it leads to, from 0.
+    times
+        How many times as long it is as most of those around.
+    over
+        How many times as long it is as the longer of the ways that begin before it or end behind it.
+    turned
+        How many times as long it is as if all from here on were turned over.
+    """
+
+    to: int
+    times: float
+    over: float
+    turned: float
+
+
 def picture_of(hu: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the means of a slice, axes (row, column), HU, over fields of equal size.
+    """Return the means of a slice, axes (row, column), HU, over fields of equal size, axes (down, across).
 
     Rows and columns that fill no field are left out.
     """
@@ -68,12 +97,12 @@ def picture_of(hu: NDArray[Any]) -> NDArray[np.float32]:
     total = np.int32 if np.issubdtype(hu.dtype, np.integer) else np.float64
     lines = kept.reshape(down, high, across * wide).sum(axis=1, dtype=total)
     fields = lines.reshape(down, across, wide).sum(axis=2, dtype=total)
-    return np.asarray(fields.ravel() / (high * wide), dtype=np.float32)
+    return np.asarray(fields / (high * wide), dtype=np.float32)
 
 
 def apart(one: Pictures, other: Pictures) -> NDArray[np.float32]:
     """Return how far pictures lie from others, HU: the mean difference of their fields."""
-    return np.asarray(np.abs(one - other).mean(axis=-1))
+    return np.asarray(np.abs(one - other).mean(axis=(-2, -1)))
 
 
 def left_out(pictures: Pictures) -> Iterator[Detour]:
@@ -87,20 +116,33 @@ def left_out(pictures: Pictures) -> Iterator[Detour]:
             yield Detour(a + 1, b, float((steps[a] + steps[b]) / without))
 
 
-def breaks(pictures: Pictures) -> Iterator[tuple[int, float]]:
-    """Yield for each slice but the first how many times as far as usual it lies from the one before."""
-    steps = apart(pictures[1:], pictures[:-1])
-    for n, (step, usual) in enumerate(zip(steps, _usual(steps), strict=True), 1):
-        yield n, float(step / (usual + NOTHING_HU))
+def steps_of(pictures: Pictures) -> Iterator[Step]:
+    """Yield the step to each slice but the first."""
+    steps, twos = apart(pictures[1:], pictures[:-1]), apart(pictures[2:], pictures[:-2])
+    times = steps / (_usual(steps) + NOTHING_HU)
+    over = steps / (np.maximum(np.append(twos, 0), np.insert(twos, 0, 0)) + NOTHING_HU)
+    turned = np.min([apart(pictures[1:][way], pictures[:-1]) for way in TURNED], axis=0)
+    turned = steps / (turned + NOTHING_HU)
+    for n, measured in enumerate(zip(times.tolist(), over.tolist(), turned.tolist(), strict=True), 1):
+        yield Step(n, *measured)
 
 
 def reversed_(pictures: Pictures) -> Iterator[Detour]:
-    """Yield for slices between two jumps how much shorter the way is with these in reverse."""
-    steps = apart(pictures[1:], pictures[:-1])
-    for a, b in _pairs(steps):
-        if b > a + 1:
-            other = apart(pictures[a], pictures[b]) + apart(pictures[a + 1], pictures[b + 1])
-            yield Detour(a + 1, b, float((steps[a] + steps[b]) / (other + NOTHING_HU)))
+    """Yield how much shorter the way is with some in reverse.
+
+    Looked at are neighbours, a few slices at either end, and those between two jumps.
+    """
+    count, steps = len(pictures), apart(pictures[1:], pictures[:-1])
+    some = [(k, k + 1) for k in range(count - 1)]
+    some += [(0, n - 1) for n in REVERSED_ENDS] + [(count - n, count - 1) for n in REVERSED_ENDS]
+    some += [(a + 1, b) for a, b in _pairs(steps) if b > a + 2]
+    for first, last in some:
+        way, other = 0.0, NOTHING_HU
+        if first > 0:
+            way, other = float(steps[first - 1]), other + apart(pictures[first - 1], pictures[last])
+        if last < count - 1:
+            way, other = way + steps[last], other + apart(pictures[first], pictures[last + 1])
+        yield Detour(first, last, float(way / other))
 
 
 def _pairs(steps: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
@@ -126,7 +168,7 @@ def alternation(pictures: Pictures) -> tuple[float, float]:
     What is new is the difference from the mean of both neighbours. Noise gives -2/3 and 1/6; two passes
     that alternate -1 and 1.
     """
-    soft = np.clip(pictures, -200, 300)
+    soft = np.clip(pictures.reshape(len(pictures), -1), -200, 300)
     new = soft[1:-1] - (soft[2:] + soft[:-2]) / 2
     size = float((new**2).sum())
     if size < NOTHING_HU**2 * new.size:

@@ -6,7 +6,7 @@ neighbours cannot contradict, a slice of air beside air or a series of noise, is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from models.errors import Refused
 from models.series.passes import named
-from models.series.pictures import Detour, Pictures, alternation, breaks, left_out, picture_of, reversed_
+from models.series.pictures import (
+    Detour,
+    Pictures,
+    Step,
+    alternation,
+    left_out,
+    picture_of,
+    reversed_,
+    steps_of,
+)
 from models.series.slice_facts import SliceFacts
 from models.series.verdict import Code
 
@@ -29,14 +38,21 @@ Pictures that have nothing in common lie equally far from each other, and reach 
 thin slices may reach 10: what may be so is told, and not refused.
 """
 
-BREAK = 3.5
-"""So many times as long as those around a single step may be: 1.7 in real axial series."""
+BREAK, UNRELATED = 2.0, 0.75
+"""Beyond both, what lies behind a step does not go on from what lies before it: 1.7 and 0.7 in real series.
+
+The first is how long it is beside those around, the second beside the ways that begin before it or end behind
+it: these are longer, where anatomy goes on.
+"""
 
 FEW = 5
 """So many slices beyond a break are what is in doubt; where there are more, nobody can say which side is."""
 
-OUT_OF_ORDER = 1.3
-"""So many times a way may be as long as one that takes some slices in reverse: 0.93 in real series."""
+NO_BETTER, OUT_OF_ORDER = 1.0, 1.3
+"""So many times a way may be as long as one that takes some slices in reverse, or turns them over.
+
+In real series 0.93 and 0.71, in noise 1: beyond the first is told, beyond the second refused.
+"""
 
 OPPOSITE, SAME = -0.7, 0.4
 """Beyond both, two passes alternate: -0.61 and 0.07 in real series, -2/3 and 1/6 in noise."""
@@ -88,7 +104,7 @@ class SliceContents:
         if len(self._pictures) < FEWEST_SLICES:
             return Doubts(notes=(NOT_JUDGED,))
         pictures = np.array(self._pictures)
-        blank = np.ptp(pictures, axis=1) == 0
+        blank = np.ptp(pictures, axis=(1, 2)) == 0
         if blank.all():
             raise self._refused(0, len(blank) - 1, "hold one value each: nothing was scanned", {})
         first, last = np.flatnonzero(~blank)[[0, -1]].tolist()
@@ -99,16 +115,18 @@ class SliceContents:
         if len(inner) < FEWEST_SLICES:
             return Doubts(tuple(sorted(slices)), (*notes, NOT_JUDGED))
         self._refuse_alternating(inner)
-        for one in self._strange(inner, first):
+        steps = list(steps_of(inner))
+        self._refuse_turned(steps, first)
+        for one, unlike in self._strange(inner, first):
             slices |= set(range(one.first, one.last + 1))
-            notes.append(f"{self._named(one.first, one.last)} {_unlike(one)}: it may not be of its place.")
-        for n, times in breaks(inner):
-            before, after = first + n - 1, first + n
-            if times > BREAK and not {before, after} & slices:
-                slices |= _beyond(n, len(inner), first)
+            notes.append(f"{self._named(one.first, one.last)} {unlike}: it may not be of its place.")
+        for step in steps:
+            before, after, broken = first + step.to - 1, first + step.to, _break_at(step)
+            if broken and not {before, after} & slices:
+                slices |= _beyond(step.to, len(inner), first)
                 notes.append(
                     f"From slice {before + 1} to {after + 1} ({named(self._facts[before : after + 1])}) the "
-                    f"pictures change {times:.1f} times as much as around: one side may not be of its place."
+                    f"pictures {broken}: one side may not be of its place."
                 )
         return Doubts(tuple(sorted(slices)), tuple(notes))
 
@@ -146,20 +164,34 @@ class SliceContents:
                 {"alike_next": round(next_one, 2), "alike_next_but_one": round(next_but_one, 2)},
             )
 
-    def _strange(self, pictures: Pictures, offset: int) -> list[Detour]:
-        """Return the detours that are strange, none within another; refuse what is impossible."""
-        for one in reversed_(pictures):
+    def _refuse_turned(self, steps: Sequence[Step], offset: int) -> None:
+        for step in steps:
+            if step.turned > OUT_OF_ORDER:
+                detail = "would be more alike with one of them turned over: upside down, mirrored or both"
+                k = step.to + offset
+                raise self._refused(k - 1, k, detail, {"times": round(step.turned, 2)})
+
+    def _strange(self, pictures: Pictures, offset: int) -> list[tuple[Detour, str]]:
+        """Return the detours that are strange and what they are; refuse what is impossible."""
+        reverse = [_placed(one, offset) for one in reversed_(pictures) if one.times > NO_BETTER]
+        for one in reverse:
             if one.times > OUT_OF_ORDER:
                 detail = "would follow the others better in reverse order"
-                raise self._refused(one.first + offset, one.last + offset, detail, _measured(one))
+                raise self._refused(one.first, one.last, detail, _measured(one))
         found: list[Detour] = []
         for one in sorted(left_out(pictures), key=lambda one: -one.times):
-            placed = Detour(one.first + offset, one.last + offset, one.times)
+            placed = _placed(one, offset)
             if one.times > IMPOSSIBLE:
                 raise self._refused(placed.first, placed.last, _unlike(one), _measured(one))
             if one.times > STRANGE and not any(_meet(placed, other) for other in found):
                 found.append(placed)
-        return sorted(found, key=lambda one: one.first)
+        told = [(one, _unlike(one)) for one in found]
+        told += [
+            (one, "may be in reverse order")
+            for one in reverse
+            if not any(_within(one, other) for other in found)
+        ]
+        return sorted(told, key=lambda each: each[0].first)
 
     def _refused(self, first: int, last: int, detail: str, measured: Mapping[str, object]) -> Refused:
         where = {
@@ -176,6 +208,13 @@ class SliceContents:
         return f"Slices {first + 1} to {last + 1} ({named([self._facts[first], self._facts[last]])})"
 
 
+def _break_at(step: Step) -> str:
+    """Return how a slice does not go on from the one before; empty where it does."""
+    if step.times > BREAK and step.over > UNRELATED:
+        return f"change {step.times:.1f} times as much as around"
+    return "are more alike with one side turned over" if step.turned > NO_BETTER else ""
+
+
 def _beyond(n: int, count: int, offset: int) -> set[int]:
     """Return which of so many slices are in doubt where slice n does not follow the one before it."""
     if n <= FEW:
@@ -190,6 +229,14 @@ def _unlike(one: Detour) -> str:
 
 def _measured(one: Detour) -> dict[str, object]:
     return {"times": round(one.times, 2)}
+
+
+def _placed(one: Detour, offset: int) -> Detour:
+    return Detour(one.first + offset, one.last + offset, one.times)
+
+
+def _within(one: Detour, other: Detour) -> bool:
+    return other.first <= one.first and one.last <= other.last
 
 
 def _meet(one: Detour, other: Detour) -> bool:

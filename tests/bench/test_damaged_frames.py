@@ -24,7 +24,8 @@ from services.dicom.compressed.damage import FrameShape
 from services.dicom.compressed.frames import frames_of
 from services.dicom.ct.headers import facts_of, read_header
 from services.dicom.ct.pixels import hounsfield
-from tests.support.damaged_frames import ENCODERS, Generator, Slice, made, picture, read, with_frames
+from tests.support.changed_bytes import CHANGES, Change, Generator
+from tests.support.damaged_frames import ENCODERS, Slice, made, picture, read, with_frames
 
 SHAPE, TRIALS = (192, 192), 150
 FULL, SLICES = (512, 512), 300
@@ -40,34 +41,6 @@ TABLES = (dct_blocks._steps, dct_blocks._ac_steps, huffman_bits._bits_by_differe
 
 SEGMENT_CPU_SECONDS = 5.0
 """Of a CT of 300 x 512 x 512 behind its loading: Triton and client, organ SEG and SR (BENCHMARKS.md)."""
-
-
-def bit_flipped(frame: bytes, rng: Generator) -> bytes:
-    at, changed = int(rng.integers(2, len(frame) - 2)), bytearray(frame)
-    changed[at] ^= 1 << int(rng.integers(8))
-    return bytes(changed)
-
-
-def overwritten(count: int) -> Callable[[bytes, Generator], bytes]:
-    def change(frame: bytes, rng: Generator) -> bytes:
-        at = int(rng.integers(2, len(frame) - count - 2))
-        return frame[:at] + rng.bytes(count) + frame[at + count :]
-
-    return change
-
-
-def taken_out(frame: bytes, rng: Generator) -> bytes:
-    at = int(rng.integers(2, len(frame) - 66))
-    return frame[:at] + frame[at + int(rng.integers(1, 64)) :]
-
-
-DAMAGES: dict[str, Callable[[bytes, Generator], bytes]] = {
-    "one bit": bit_flipped,
-    "1 byte": overwritten(1),
-    "8 bytes": overwritten(8),
-    "64 bytes": overwritten(64),
-    "up to 63 bytes taken out": taken_out,
-}
 
 
 def cut_and_made_to_fit(frame: bytes, rng: Generator) -> bytes:
@@ -96,9 +69,7 @@ class Outcomes:
         return f"{told} | {voxels:.2g} (up to {max(self.voxels):.2g}) | {hu:.0f} (up to {max(self.hu):.0f}) |"
 
 
-def tried(
-    whole: Slice, change: Callable[[bytes, Generator], bytes], rng: Generator, folder: Path
-) -> Outcomes:
+def tried(whole: Slice, change: Change, rng: Generator, folder: Path) -> Outcomes:
     outcomes = Outcomes()
     for _ in range(TRIALS):
         path = with_frames(whole.dataset(), [change(whole.frame, rng)], folder / "changed.dcm")
@@ -123,7 +94,7 @@ def test_the_curve_of_detection(tmp_path, capsys):
         print("|---|---|---|---|---|---|---|")
         for name, encode in ENCODERS.items():
             whole = made(tmp_path, picture("tissue", rng, SHAPE), encode)
-            damages = dict(DAMAGES)
+            damages = dict(CHANGES)
             if whole.syntax in JPEG2000TransferSyntaxes:
                 damages["cut, and made to fit"] = cut_and_made_to_fit
             for what, change in damages.items():

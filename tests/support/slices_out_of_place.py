@@ -80,13 +80,27 @@ STRANGE: dict[str, Callable[[Stack, int], Stack]] = {
     "second half reversed": lambda s, k: np.concatenate((s[:k], s[k:][::-1])),
     "last four from the other end": lambda s, k: np.concatenate((s[:-4], s[8:4:-1] + 1)),
     "last upside down": lambda s, k: put(s, last_of(s), s[last_of(s)][::-1]),
+    "last mirrored": lambda s, k: put(s, last_of(s), s[last_of(s)][:, ::-1]),
+    "last two swapped": lambda s, k: ordered(s, last_of(s) - 1, last_of(s), last_of(s) - 1),
+    "last three reversed": lambda s, k: ordered(s, last_of(s) - 2, *range(last_of(s), last_of(s) - 3, -1)),
+    "first upside down": lambda s, k: put(s, first_of(s), s[first_of(s)][::-1]),
+    "first from the middle": lambda s, k: put(s, first_of(s), s[k] + 1),
 }
 """Pictures that are told, and may differ too little from those that belong there to be impossible."""
 
 
+def first_of(stack: Stack) -> int:
+    """Return the first slice that holds something."""
+    return int(_holding(stack)[0])
+
+
 def last_of(stack: Stack) -> int:
     """Return the last slice that holds something."""
-    return int(np.flatnonzero(np.ptp(stack, axis=(1, 2)) > 400)[-1])
+    return int(_holding(stack)[-1])
+
+
+def _holding(stack: Stack) -> NDArray[np.intp]:
+    return np.flatnonzero(np.ptp(stack, axis=(1, 2)) > 400)
 
 
 def two_passes(stack: Stack) -> Stack:

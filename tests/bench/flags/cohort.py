@@ -10,7 +10,6 @@ import io
 import math
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -25,13 +24,11 @@ from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.organs import ORGANS
 from models.phantom.case import make_case
-from models.release import Release
 from models.resampling import to_model_grid
 from models.volume import Volume
-from services.inference.engine import OpenVinoEngine
-from services.releases.exporter import export_release
 from services.releases.store import ReleaseStore
 from tests.bench.flags.damage import DAMAGES, damaged
+from tests.support.claimed_bounds import starter
 
 BUILD = Path(__file__).resolve().parents[3] / "build" / "flags"
 SEEDS = {"A": range(620_000, 620_200), "B": range(620_000, 620_260)}
@@ -39,9 +36,6 @@ SEEDS = {"A": range(620_000, 620_200), "B": range(620_000, 620_260)}
 
 DAMAGED_SEEDS = range(630_000, 630_012)
 """Phantoms of site A for each kind of damage."""
-
-THREADS = 2
-"""As in the serving profile the shipped calibration belongs to."""
 
 
 @dataclass(frozen=True)
@@ -98,20 +92,6 @@ def sites() -> list[Study]:
 def damages() -> list[Study]:
     """Return the studies that no scanner should have sent, one of each kind in turn."""
     return [Study(kind, seed) for seed in DAMAGED_SEEDS for kind in DAMAGES]
-
-
-def starter() -> tuple[Release, OpenVinoEngine]:
-    """Return the shipped release and its engine, in the serving profile."""
-    shipped = ReleaseStore(STARTER)
-    release = shipped.release(1)
-    with tempfile.TemporaryDirectory() as folder:
-        store = ReleaseStore(Path(folder))
-        store.add_trunk(shipped.trunk(release.trunk))
-        for digest in release.heads.values():
-            store.add_head(shipped.head(digest))
-        export_release(release, store, threads=THREADS)
-        heads = {organ: store.export(digest) for organ, digest in release.heads.items()}
-        return release, OpenVinoEngine(release, store.export(release.trunk), heads, THREADS)
 
 
 def compute(studies: Iterable[Study], seconds: float = math.inf) -> None:

@@ -27,11 +27,11 @@ from services.releases.store import ReleaseStore
 from tests.bench.flags.cohort import (
     BUILD,
     STARTER,
-    THREADS,
     Answered,
     Study,
     read,
 )
+from tests.support.claimed_bounds import THREADS
 
 TOP = (1, 2, 5)
 """How many regions a reader corrects."""

@@ -136,11 +136,31 @@ def test_an_uncalibrated_release_claims_nothing(answer):
 def test_an_organ_in_doubted_slices_is_for_review_without_a_bound_and_no_other(answer):
     sure = assess(answer, MODEL, CT, release(), PROFILE)
     held = {organ: np.flatnonzero(mask.by_slice()) for organ, mask in sure.masks.items()}
-    top = int(held["spleen"].max())
-    for f in assess(answer, MODEL, CT, release(), PROFILE, doubted=(top, top + 1)).organs:
-        touched = bool(np.isin((top, top + 1), held[f.organ]).any())
+    doubted = (int(held["spleen"].max()), int(held["spleen"].max()) + 1)
+    beside = range(doubted[0] - 1, doubted[-1] + 2)  # one slice of 5 mm is more than a voxel of the model
+    for f in assess(answer, MODEL, CT, release(), PROFILE, doubted=doubted).organs:
+        touched = bool(np.isin(beside, held[f.organ]).any())
         assert (f.reasons, f.dsc_lower_bound is None) == (("doubtful-slices",) * touched, touched)
-    assert {organ for organ in held if top in held[organ]} < set(held), "some organ lies elsewhere"
+    assert {organ for organ in held if np.isin(beside, held[organ]).any()} < set(held), (
+        "some organ lies elsewhere"
+    )
+
+
+@pytest.mark.parametrize(("thinner", "reach"), [(1, 1), (5, 3)])
+def test_an_organ_that_ends_beside_a_doubted_slice_may_end_there_because_of_it(answer, thinner, reach):
+    """Within a voxel of the model, 3 mm: one slice of 5 mm, three of 1 mm."""
+    affine = CT.affine.copy()
+    affine[:3, 0] /= thinner
+    ct = Geometry((CT.shape[0] * thinner, *CT.shape[1:]), affine)
+    spleen = assess(answer, MODEL, ct, release(), PROFILE).masks["spleen"].by_slice()
+    end = int(np.flatnonzero(spleen).max())
+
+    def reasons(k: int) -> tuple[str, ...]:
+        found = assess(answer, MODEL, ct, release(), PROFILE, asked=["spleen"], doubted=(k,)).organs
+        return next(f.reasons for f in found if f.organ == "spleen")
+
+    assert reasons(end + reach) == ("doubtful-slices",)
+    assert reasons(end + reach + 1) == ()
 
 
 def test_out_of_domain_every_organ_is_for_review_without_a_bound(answer):

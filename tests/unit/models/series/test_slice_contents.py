@@ -9,9 +9,18 @@ import pytest
 
 from models.errors import Refused
 from models.phantom.case import make_case
-from models.series.slice_contents import FEWEST_SLICES, NOT_JUDGED, SMALLEST_SIDE, Doubts
+from models.series.slice_contents import FEWEST_SLICES, NOT_JUDGED, OUT_OF_ORDER, SMALLEST_SIDE, Doubts
 from models.series.verdict import Code
-from tests.support.slices_out_of_place import OUT_OF_PLACE, STRANGE, Stack, judged, put, told_of, two_passes
+from tests.support.slices_out_of_place import (
+    OUT_OF_PLACE,
+    STRANGE,
+    Stack,
+    judged,
+    ordered,
+    put,
+    told_of,
+    two_passes,
+)
 
 
 @cache
@@ -48,9 +57,29 @@ def test_what_may_not_be_of_its_place_is_told(kind: str, seed: int) -> None:
 def test_of_slices_beyond_a_break_the_few_are_doubted_or_all_where_there_are_many() -> None:
     stack = phantom(0)
     k, end = len(stack) // 2, len(stack) - 1
-    assert judged(STRANGE["second half mirrored"](stack, k)).slices == tuple(range(len(stack)))
+    moved = np.concatenate((stack[:k], np.roll(stack[k:], stack.shape[2] // 10, axis=2)))
+    assert judged(moved).slices == tuple(range(len(stack)))
     few = judged(STRANGE["last four from the other end"](stack, k)).slices
     assert set(range(end - 3, end + 1)) <= set(few) <= set(range(end - 6, end + 1))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "kind",
+    ["last upside down", "first upside down", "upside down", "second half mirrored", "last three reversed"],
+)
+def test_what_is_turned_over_or_in_reverse_is_refused_at_an_end_too(kind: str, seed: int) -> None:
+    """There it has one neighbour, from which it may differ little where slices are thick."""
+    stack = make_case("AB"[seed % 2], seed, spacing_mm=(8.0, 4.0, 4.0)).volume.hu
+    with pytest.raises(Refused, match=r"turned over|in reverse") as refusal:
+        judged(STRANGE[kind](stack, len(stack) // 2))
+    assert refusal.value.measured["times"] > OUT_OF_ORDER
+
+
+@pytest.mark.parametrize("k", range(2, 46, 4))
+def test_neighbours_that_are_swapped_are_told_wherever_they_are(k: int) -> None:
+    stack = phantom(1)
+    assert told_of(ordered(stack, k, k + 1, k)) in ("noted", "refused")
 
 
 @pytest.mark.parametrize("seed", range(4))
