@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -179,6 +180,22 @@ ORGANS: tuple[str, ...] = tuple(organ.key for organ in _NINE)
 """The nine: those of the demonstration weights and the phantoms, and the first of every result."""
 
 _BY_KEY = {organ.key: organ for organ in CATALOGUE}
+
+
+ALIASES: Mapping[str, str] = {
+    "kidney_right": "right_kidney",
+    "kidney_left": "left_kidney",
+    "esophagus": "oesophagus",
+    "inferior_vena_cava": "postcava",
+    "portal_vein_and_splenic_vein": "portal_and_splenic_vein",
+    "adrenal_gland_right": "right_adrenal_gland",
+    "adrenal_gland_left": "left_adrenal_gland",
+    "lung_right": "right_lung",
+    "lung_left": "left_lung",
+    "small_bowel": "intestine",
+    "urinary_bladder": "bladder",
+}
+"""Keys by the names that other networks have for their classes; TotalSegmentator's among them."""
 
 
 def organ(key: str) -> Organ:

@@ -1,0 +1,42 @@
+"""What nnU-Net's own predictor said of a CT (`tests/fixtures/nnunet`), as the files a hospital has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from models.geometry import Geometry, ras_affine
+
+AXES = {"plain": "RPI", "anisotropic": "LPS"}
+"""Where x, y and z of the files lead that the networks were trained on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A CT and its labels, axes (k, j, i), and the files."""
+
+    hu: NDArray[np.int16]
+    labels: NDArray[np.uint8]
+    geometry: Geometry
+    ct_file: Path
+    labels_file: Path
+
+
+def answered(folder: Path, kind: str, to: Path) -> Answered:
+    """Write the CT and the labels of a kind as NIfTI files."""
+    with np.load(folder / kind / "ct.npz") as told:
+        hu, labels, spacing = told["hu"], told["labels"], told["spacing_mm"]
+        direction, origin = told["direction"].reshape(3, 3), told["origin"]
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = direction[:, ::-1] * spacing, origin
+    geometry = Geometry(hu.shape, affine)
+    to.mkdir(exist_ok=True)
+    files = [to / f"{kind}-ct.nii.gz", to / f"{kind}-labels.nii.gz"]
+    for file, array in zip(files, (hu, labels), strict=True):
+        columns = ras_affine(geometry)[:, [2, 1, 0, 3]]
+        nibabel.save(nibabel.Nifti1Image(array.T, columns), file)
+    return Answered(hu, labels, geometry, *files)
