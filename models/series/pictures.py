@@ -139,10 +139,10 @@ def reversed_(pictures: Pictures) -> Iterator[Detour]:
     for first, last in some:
         way, other = 0.0, NOTHING_HU
         if first > 0:
-            way, other = float(steps[first - 1]), other + apart(pictures[first - 1], pictures[last])
+            way, other = float(steps[first - 1]), other + float(apart(pictures[first - 1], pictures[last]))
         if last < count - 1:
-            way, other = way + steps[last], other + apart(pictures[first], pictures[last + 1])
-        yield Detour(first, last, float(way / other))
+            way, other = way + float(steps[last]), other + float(apart(pictures[first], pictures[last + 1]))
+        yield Detour(first, last, way / other)
 
 
 def _pairs(steps: NDArray[np.float32]) -> Iterator[tuple[int, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import count
@@ -227,10 +227,12 @@ SPACINGS_MM = ((3.0, 3.0, 3.0), (1.0, 4.0, 9.0), (12.0, 12.0, 12.0), (60.0, 60.0
 """Of the releases, by number from 1."""
 
 
-def site_at(home: Path, profile: str = "ohif") -> Services:
-    """Return a site with releases of several model grids, every second one calibrated."""
+def site_at(
+    home: Path, profile: str = "ohif", spacings_mm: Sequence[tuple[float, float, float]] = SPACINGS_MM
+) -> Services:
+    """Return a site with releases of some model grids, the first and every second one calibrated."""
     services = connect_in_process(Settings(home=home, seg_profile=profile, audit_share=0))
-    for number, spacing in enumerate(SPACINGS_MM, start=1):
+    for number, spacing in enumerate(spacings_mm, start=1):
         contract = tiny_contract(tuple(ORGANS), WINDOW, spacing)
         calibration = _calibration(services, contract) if number % 2 else None
         release = publish_tiny(services.releases, number, ORGANS, contract=contract, calibration=calibration)
