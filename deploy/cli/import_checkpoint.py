@@ -1,15 +1,21 @@
-"""The verb `import-checkpoint`: a public checkpoint becomes a candidate release."""
+"""The verb `import-checkpoint`: a public checkpoint, or a network of nnU-Net, becomes a candidate release."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deploy.cli.console import Json, Outcome, answer, progress
+from models.errors import Refused
 from services.settings import Settings
+
+if TYPE_CHECKING:
+    from flows.training.import_checkpoint import Imported
+    from flows.training.import_nnunet import ImportedNnunet
+    from services.wiring import Services
 
 
 def register(app: typer.Typer) -> None:
@@ -20,15 +26,49 @@ def register(app: typer.Typer) -> None:
 def import_checkpoint(
     file: Annotated[
         Path,
-        typer.Argument(help="Checkpoint of torch.save; nothing in it is run.", exists=True, dir_okay=False),
+        typer.Argument(
+            help="Checkpoint of torch.save, or a results folder of nnU-Net v2; nothing in it is run.",
+            exists=True,
+        ),
     ],
     organs: Annotated[
         str | None,
         typer.Option(
-            help="Keys of the file's classes in its order, separated by commas; - leaves a class of a "
-            "text-driven network out. Default: the 32 of the published ones; a SegResNet has none."
+            help="Keys of the file's classes in its order, separated by commas; - leaves a class out, not of "
+            "a SegResNet. Default: the 32 of the published ones; of nnU-Net those whose names are known here."
         ),
     ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            help="Of nnU-Net, whose files do not say it: where x, y and z of the images lead that it was "
+            "trained on, as RAS."
+        ),
+    ] = None,
+    reference: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            help="Of nnU-Net: a CT, and the labels that your own program gave of it; NIfTI. Without, the "
+            "release is for demonstration only."
+        ),
+    ] = None,
+    made_by: Annotated[
+        str, typer.Option(help="How those labels were made: program, version, device, folds, mirroring.")
+    ] = "",
+    licence: Annotated[str, typer.Option(help="Of the weights of nnU-Net.")] = "",
+    origin: Annotated[str, typer.Option(help="Where the weights of nnU-Net come from.")] = "",
+    fold: Annotated[str | None, typer.Option(help="Of nnU-Net, where there are several: 0 or all.")] = None,
+    step: Annotated[
+        float,
+        typer.Option(help="Of nnU-Net: share of a window to the next one; TotalSegmentator's total has 0.8."),
+    ] = 0.5,
+    mirroring: Annotated[
+        bool, typer.Option(help="Of nnU-Net: mirror windows if it was trained so; up to 8 times the time.")
+    ] = True,
+    totalsegmentator: Annotated[
+        bool,
+        typer.Option(help="Answer as TotalSegmentator does with it: its own grid; use --step 0.8 with it."),
+    ] = False,
     first: Annotated[
         bool,
         typer.Option(help="Let it serve: as the first release of a home where none serves. Needs a name."),
@@ -40,21 +80,27 @@ def import_checkpoint(
     """Take a public checkpoint apart into trunk and private heads, and publish it as a candidate.
 
     Text-driven U-Net and Swin UNETR, or MONAI's SegResNet; RAS, 1.5 mm voxels, -175 to 250 HU, windows of
-    96 voxels. It is uncalibrated, and serves nobody unless it is let to. Exit 3 if the file is not what it
-    should be, or a release serves already.
+    96 voxels. Or a network of nnU-Net v2, as its plans say, proven against your own labels. It is
+    uncalibrated, and serves nobody unless it is let to. Exit 3 if the file is not what it should be, if its
+    labels are not those of the reference, or a release serves already.
     """
 
     def verb() -> Outcome:
         from flows.training.import_checkpoint import keep_checkpoint, make_first, require_first
+        from flows.training.import_nnunet import ImportedNnunet
         from services.wiring import connect_in_process
 
         keys = [key.strip() for key in organs.split(",")] if organs else None
         services = connect_in_process(Settings())
         if first:  # before the work, which takes minutes
             require_first(services.records, approver, reason)
-        document = keep_checkpoint(
-            file, services.releases, services.records, services.settings.threads, keys, progress
-        )
+        document: Imported | ImportedNnunet
+        if axes is not None or file.is_dir():
+            document = nnunet(services, keys)
+        else:
+            document = keep_checkpoint(
+                file, services.releases, services.records, services.settings.threads, keys, progress
+            )
         if first:
             make_first(document.release, services.releases, services.records, approver, reason)
             document = replace(document, state="promoted")
@@ -62,8 +108,47 @@ def import_checkpoint(
         lines = [
             f"{document.state}: release {document.release}, {document.kind}, {len(document.organs)} classes",
             f"the engine's logits differ from torch's by at most {worst:.1e}",
-            document.said,
+            *(_said_of_nnunet(document) if isinstance(document, ImportedNnunet) else [document.said]),
         ]
         return Outcome(document, lines)
 
+    def nnunet(services: Services, keys: list[str] | None) -> ImportedNnunet:
+        from flows.training.import_nnunet import Reference, keep_nnunet
+        from models.network.checkpoints.nnunet.release import Asked
+
+        if axes is None:
+            raise Refused("unknown-axes", "say with --axes how the files lie that it was trained on", {})
+        return keep_nnunet(
+            file,
+            services.releases,
+            services.records,
+            services.settings.threads,
+            Asked(axes, step, mirroring, "totalsegmentator" if totalsegmentator else "none"),
+            licence=licence,
+            origin=origin,
+            organs=keys,
+            fold=fold,
+            reference=Reference(*reference, made_by) if reference else None,
+            progress=progress,
+        )
+
     answer(verb, as_json)
+
+
+def _said_of_nnunet(document: ImportedNnunet) -> list[str]:
+    """Return what whoever lets it serve must know."""
+    lines = [f"licence: {document.licence}; origin: {document.origin}"]
+    if document.left_out:
+        lines.append(f"not shown, but in competition: {', '.join(document.left_out)}")
+    if document.proven is None:
+        return [*lines, "not proven against any reference: the release is for demonstration only"]
+    agreement = document.proven.agreement
+    if agreement.identical:
+        lines.append(f"identical: not one of {agreement.voxels} voxels differs from the reference")
+    else:
+        worst = min(one.dsc for one in agreement.classes.values() if one.dsc is not None)
+        off = f"{agreement.differing} of {agreement.voxels} voxels differ from the reference"
+        lines.append(f"{off}; least DSC {worst:.4f}")
+    if agreement.unproven:
+        lines.append(f"unproven, the reference has too little of them: {', '.join(agreement.unproven)}")
+    return lines

@@ -25,6 +25,7 @@ from flows.promotion.promote import Promoted
 from flows.promotion.roll_back import Declined, RolledBack
 from flows.segmentation.document import Segmented
 from flows.training.import_checkpoint import Imported
+from flows.training.import_nnunet import ImportedNnunet
 from flows.tuning.tonight import Tonight
 from models.documents import schema
 from models.errors import Refusal
@@ -49,7 +50,7 @@ ANSWERS: Mapping[str, object] = {
     "decline": Declined,
     "doctor": Health,
     "gate": Gated,
-    "import-checkpoint": Imported,
+    "import-checkpoint": Imported | ImportedNnunet,
     "ingest": Ingested | NotTaken,
     "promote": Promoted,
     "rollback": RolledBack,
