@@ -11,7 +11,7 @@ from models.bounds.domain import FEWEST_STUDIES
 from models.corrections.ledger import INDEPENDENT
 from models.errors import Refused
 from models.network.training.train import TrainingSettings
-from models.release import Release, sha256_hex
+from models.release import Release, require_no_recipe, sha256_hex
 from services.cases.disagreements import ReadersDisagree
 from services.cases.training_evidence import accumulated
 from services.cases.tuning_evidence import LabelledCase
@@ -87,11 +87,12 @@ def plan(services: Services, begin: Begin, settings: TrainingSettings) -> Traini
     Raises
     ------
     Refused
-        `too-few-cases` with their number.
+        `too-few-cases` with their number; `recipe` if the network has one.
     InvalidRelease
         If there is no incumbent.
     """
     parent = current(services.releases, services.records)
+    require_no_recipe(parent.contract, "trained")
     policy = ReadersDisagree(services.settings.readers_disagree)
     labelled = accumulated(services.records, services.cases, parent.contract.organs, policy)
     if len(labelled) < FEWEST_CASES:

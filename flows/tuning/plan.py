@@ -12,7 +12,7 @@ from flows.serving.serve import current
 from models.bounds.conformal import CONFIDENCE, fewest_cases
 from models.errors import Refused
 from models.organs import KEYS
-from models.release import Release, sha256_hex
+from models.release import Release, require_no_recipe, sha256_hex
 from models.tuning.document import NoCost, TuningDocument, TuningReport
 from models.tuning.settings import Level, TuningSettings
 from services.cases.disagreements import ReadersDisagree, teaching_words, valid_words
@@ -157,9 +157,13 @@ def plan(
     ------
     ValueError, InvalidRelease
         As `tune`.
+    Refused
+        `recipe` if organs are named of a network with a recipe; unasked, there is nothing to learn for it.
     """
     parent = current(services.releases, services.records)
     contract = parent.contract
+    if organs or new_organs:
+        require_no_recipe(contract, "tuned")
     unknown = sorted(set(organs or ()) - set(contract.organs))
     if unknown:
         raise ValueError(f"no such organ: {', '.join(unknown)}; there are {', '.join(contract.organs)}")
@@ -167,7 +171,7 @@ def plan(
     if had:
         raise ValueError(f"no new organ of the catalogue: {', '.join(had)}; tuning is for those there are")
     new = tuple(dict.fromkeys(new_organs))
-    every = organs is None and not new
+    every = organs is None and not new and contract.recipe is None
     asked = [organ for organ in contract.organs if every or organ in (organs or ())] + list(new)
     learnt = set(_learnt(parent, services.releases, services.records))
     profile = serving_profile(services.settings.threads)

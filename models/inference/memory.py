@@ -11,12 +11,14 @@ The figures are of the largest arrays held at the same time, rounded up from pea
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.contract import MESSAGE_BYTES, ModelContract
 from models.errors import Refused
 from models.geometry import Geometry
 from models.inference.sampled_features import BUDGET_BYTES
+from models.recipe import DIRECTIONS, NnunetRecipe
 from models.resampling import model_grid
 from models.series.verdict import Code
 
@@ -51,6 +53,8 @@ class Need:
         Of the run that segments it.
     server
         Of the segmenter that answers it, beside the networks.
+    question
+        Of the message in which it is asked.
     answer
         Of the message in which it does, where few values lie on no step (`models.inference.compact`).
     seg
@@ -61,6 +65,7 @@ class Need:
 
     worker: int
     server: int
+    question: int
     answer: int
     seg: int
     voxels: int
@@ -101,14 +106,43 @@ def need(ct: Geometry, voxel_bytes: int, contract: ModelContract, every_frame: b
     depth = min(contract.window_shape[0] + 2, model[0])
     slab = 12 * organs * depth * model[1] * model[2]
     server = answer + slab + (10 * organs + 24) * cells
+    drawn = 0
+    if contract.recipe is not None:
+        server = _server_with_recipe(voxels, voxel_bytes, model, contract, contract.recipe)
+        drawn = organs * (voxels + cells) // 8  # masks are decided there, and sent
     return Need(
-        worker=held + math.ceil(max(steps.values())),
+        worker=held + math.ceil(max(steps.values())) + drawn,
         server=server,
-        answer=3 * organs * cells + BUDGET_BYTES,
+        question=voxel_bytes * voxels if contract.recipe is not None else 2 * cells,
+        answer=3 * organs * cells + BUDGET_BYTES + drawn,
         seg=written * voxels // 8,
         voxels=voxels,
         model_voxels=cells,
     )
+
+
+def _server_with_recipe(
+    voxels: int, voxel_bytes: int, model: Sequence[int], contract: ModelContract, recipe: NnunetRecipe
+) -> int:
+    """Return what `models.nnunet` takes of the segmenter's memory: the CT is resampled and labelled there."""
+    window, cells = contract.window_shape, math.prod(model)
+    along = [model[2 - DIRECTIONS[letter][0]] for letter in recipe.axes]
+    padded = math.prod(max(n, side) for n, side in zip(along, window, strict=True))
+    windows = math.prod(
+        math.ceil(max(n - side, 0) / (side * recipe.step)) + 1 for n, side in zip(along, window, strict=True)
+    )
+    classes, organs = len(recipe.classes), min(len(recipe.organs), FILLED)
+    vote = 2 if recipe.rule == "softmax" else math.ceil(classes / 8)
+    logits = 2 * (classes + 1) * padded + vote * windows * math.prod(window)
+    steps = {
+        # The CT as float32 and as a spline's coefficients; what becomes of it, twice.
+        "resample": 12 * voxels + 12 * cells,
+        # Of one window all logits: the engine's, and a copy.
+        "blend": logits + 4 * padded + (8 * classes + 16) * math.prod(window),
+        # Labels on the CT; winners and their margins, and what is served, on the network's grid.
+        "decide": logits + 3 * voxels + (4 * organs + 24) * cells,
+    }
+    return voxel_bytes * voxels + max(steps.values())
 
 
 @dataclass(frozen=True)
@@ -152,6 +186,7 @@ class StudyMemory:
                 self.server,
                 _MORE.format("SERVING"),
             ),
+            ("question", wanted.question, MESSAGE_BYTES, "Send a shorter field."),
             ("answer", wanted.answer, MESSAGE_BYTES, "Send a shorter field."),
             ("organ SEG", wanted.seg, PIXEL_DATA_BYTES, "Send thicker slices."),
         ):

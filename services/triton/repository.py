@@ -35,7 +35,7 @@ from pathlib import Path
 
 from models.contract import SEGMENTER
 from models.errors import InvalidRelease
-from models.release import Release, sha256_hex
+from models.release import Release, require_no_recipe, sha256_hex
 from services.files import appear, folder_aside, replace, storage_errors, write_flushed
 from services.inference.engine import EXPORTS_FILE, HEAD_FILE, RELEASE_FILE, TRUNK_FILE
 from services.releases.store import ReleaseStore
@@ -147,6 +147,8 @@ class TritonRepository:
                 )
             if other:
                 _log.warning("version %d is written anew, damaged: %s", release.number, ", ".join(other))
+        if self._gpu is not None:
+            require_no_recipe(release.contract, "served on a GPU")
         files = self._files(pinned)
         if self._gpu is not None:
             for name, part in self._gpu.parts(release, store).items():

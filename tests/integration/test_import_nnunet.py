@@ -1,0 +1,238 @@
+"""A network that nnU-Net trained, imported: it is served with its labels, voxel for voxel, or refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+from deploy.cli.main import app
+from flows.calibration.measure import study_case
+from flows.segmentation.segment import segment
+from flows.training.import_checkpoint import make_first
+from flows.training.import_nnunet import ImportedNnunet, Reference, keep_nnunet
+from flows.training.plan import Begin
+from flows.training.train import train_release, training_settings
+from flows.tuning.tune import tune
+from models.errors import InvalidRelease, Refused
+from models.gate.scores import score_organs
+from models.geometry import Geometry
+from models.inference.segmentation import Segmentation
+from models.network.checkpoints.nnunet.release import Asked
+from models.nnunet.turn import Turn
+from models.phantom.case import PhantomCase
+from models.proof import reference as proof
+from models.volume import Volume
+from services.dicom.ct.phantom_series import write_phantom_series
+from services.inference.engine import InProcessSegmenter
+from services.releases.engine import open_engine
+from services.settings import Settings
+from services.triton.client import TritonSegmenter
+from services.triton.repository import TritonRepository
+from services.wiring import Services, connect_in_process
+from tests.support.ct_files import ACQUISITION
+from tests.support.nnunet import unpacked
+from tests.support.nnunet_references import AXES, Answered, answered
+from tests.support.serving import MODEL, THREADS, server_at, thrown_away
+from tests.support.waiting import GUARD_SECONDS
+
+KINDS = tuple(AXES)
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home with both networks, what became of each, and the CT that each was asked about."""
+
+    folder: Path
+    results: Path
+    documents: dict[str, ImportedNnunet]
+    answers: dict[str, Answered]
+
+    def services(self) -> Services:
+        """Return its services, in this process."""
+        return connect_in_process(Settings(home=self.folder))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """Import both networks, each against the labels of nnU-Net's own predictor."""
+    folder = tmp_path_factory.mktemp("nnunet")
+    results = unpacked(folder / "results")
+    answers = {kind: answered(results, kind, folder / "reference") for kind in KINDS}
+    made = Home(folder / "home", results, {}, answers)
+    services = made.services()
+    for kind in KINDS:
+        made.documents[kind] = imported(services, results / kind, kind, answers[kind])
+    return made
+
+
+def imported(services: Services, path: Path, kind: str, told: Answered, **changes: object) -> ImportedNnunet:
+    asked = {"axes": AXES[kind]} | {k: v for k, v in changes.items() if k in Asked.__dataclass_fields__}
+    return keep_nnunet(
+        path,
+        services.releases,
+        services.records,
+        THREADS,
+        Asked(**asked),
+        licence="Apache-2.0",
+        origin="made for tests",
+        reference=Reference(told.ct_file, told.labels_file, "nnunetv2 2.8.1, cpu, one fold, mirrored"),
+    )
+
+
+def painted(answer: Segmentation, classes: int) -> NDArray[np.int64]:
+    assert answer.drawn is not None
+    labels = np.zeros(answer.drawn.on_ct[0].shape, dtype=np.int64)
+    for channel in range(classes):
+        labels[answer.drawn.on_ct[channel].dense()] = channel + 1
+    return labels
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_identical_to_what_nnunets_own_predictor_said(home: Home, kind: str) -> None:
+    document = home.documents[kind]
+    assert document.proven is not None
+    assert document.proven.agreement.identical
+    assert document.proven.agreement.differing == 0
+    assert {one.dsc for one in document.proven.agreement.classes.values()} == {1.0}
+    assert document.organs == ("liver", "spleen", "aorta")
+    release = home.services().releases.release(document.release)
+    assert not release.demonstration
+    assert "Apache-2.0" in release.note
+    assert "nnunetv2 2.8.1" in release.note
+    assert "checkpoint_final.pth" in release.note
+
+
+def test_it_is_served_by_triton_with_the_same_labels_and_as_in_process(home: Home, tmp_path: Path) -> None:
+    services = home.services()
+    repository = TritonRepository(tmp_path / "repository", MODEL, THREADS)
+    for document in home.documents.values():
+        repository.write_version(services.releases.release(document.release), services.releases)
+    with thrown_away(server_at(tmp_path)) as process:
+        client = TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS)
+        here = InProcessSegmenter(repository.versions_folder, THREADS)
+        for kind, document in home.documents.items():
+            told, number = home.answers[kind], document.release
+            for hu in (told.hu, told.hu.astype(np.float32)):
+                served = client.segment(hu, number, ct=told.geometry)
+                served.require(services.releases.release(number))
+                assert np.count_nonzero(painted(served, 3) != told.labels) == 0
+            own = here.segment(told.hu, number, ct=told.geometry)
+            assert np.array_equal(served.probability, own.probability)
+            assert np.array_equal(served.disagreement, own.disagreement)
+            assert served.drawn is not None
+            assert own.drawn is not None
+            assert served.drawn.on_grid == own.drawn.on_grid
+            assert served.drawn.geometry.same_grid(own.drawn.geometry, 1e-9)
+        client.close()
+
+
+def test_it_serves_as_the_first_release_and_its_masks_are_written_on_the_ct(
+    home: Home, tmp_path: Path
+) -> None:
+    shutil.copytree(home.folder, tmp_path / "home")
+    services = connect_in_process(Settings(home=tmp_path / "home"))
+    number = home.documents["plain"].release
+    make_first(number, services.releases, services.records, "Dr. No", "a first release")
+    services.repository.write_version(services.releases.release(number), services.releases)
+    told = home.answers["plain"]
+    turn = Turn.between(told.geometry, "SPL")  # as a scanner's slices lie
+    grid, hu = turn.geometry(told.geometry), np.ascontiguousarray(turn.apply(told.hu))
+    folder = tmp_path / "ct"
+    folder.mkdir()
+    write_phantom_series(PhantomCase(Volume(hu, grid), {}, "A", 1, dict(ACQUISITION)), folder)
+    found = segment(folder, tmp_path / "out", services)
+    labels = turn.apply(told.labels)
+    for number, organ in enumerate(("liver", "spleen", "aorta"), 1):
+        assert np.array_equal(found.findings.masks[organ].dense(), labels == number)
+    flags = {one.organ: (one.flag, one.reasons) for one in found.findings.organs if one.organ == "liver"}
+    assert flags["liver"][0] == "review"
+    assert "uncalibrated" in flags["liver"][1]
+
+
+@pytest.mark.parametrize(
+    ("axes", "code"), [("LPI", "wrong-axes"), ("RPS", "wrong-axes"), ("RAI", "wrong-axes")]
+)
+def test_axes_that_are_not_the_trainings_are_refused(
+    home: Home, tmp_path: Path, axes: str, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = connect_in_process(Settings(home=tmp_path / "home"))
+    monkeypatch.setattr(proof, "COUNTED_VOXELS", 500)
+    with pytest.raises(Refused) as refused:
+        imported(services, home.results / "plain", "plain", home.answers["plain"], axes=axes)
+    assert refused.value.code in (code, "reference-differs")
+    assert services.records.release_states() == {}
+
+
+def test_windows_that_are_not_mirrored_as_they_were_are_refused(home: Home, tmp_path: Path) -> None:
+    services = connect_in_process(Settings(home=tmp_path / "home"))
+    with pytest.raises(Refused, match="DSC aorta") as refused:
+        imported(services, home.results / "plain", "plain", home.answers["plain"], mirrored=False)
+    assert refused.value.code == "reference-differs"
+
+
+def test_a_label_map_with_swapped_numbers_is_refused(home: Home, tmp_path: Path) -> None:
+    told = home.answers["plain"]
+    image = nibabel.load(told.labels_file)
+    numbers = np.array([0, 1, 3, 2], dtype=np.uint8)
+    nibabel.save(nibabel.Nifti1Image(numbers[np.asarray(image.dataobj)], image.affine), tmp_path / "l.nii.gz")
+    services = connect_in_process(Settings(home=tmp_path / "home"))
+    with pytest.raises(Refused, match="where") as refused:
+        imported(services, home.results / "plain", "plain", replace(told, labels_file=tmp_path / "l.nii.gz"))
+    assert refused.value.code == "wrong-axes"
+    assert services.records.release_states() == {}
+
+
+def test_what_cannot_be_done_with_it_yet_is_refused_and_a_night_finds_nothing_to_learn(
+    home: Home, tmp_path: Path
+) -> None:
+    shutil.copytree(home.folder, tmp_path / "home")
+    services = connect_in_process(Settings(home=tmp_path / "home"))
+    number = home.documents["plain"].release
+    make_first(number, services.releases, services.records, "Dr. No", "a first release")
+    assert tune(services).release is None
+    for act in (
+        lambda: tune(services, ("liver",)),
+        lambda: tune(services, new_organs=("colon",)),
+        lambda: train_release(services, Begin.SCRATCH, training_settings(Begin.SCRATCH, 1)),
+    ):
+        with pytest.raises(Refused, match="nnU-Net planned") as refused:
+            act()
+        assert refused.value.code == "recipe"
+    release, told = services.releases.release(number), home.answers["plain"]
+    engine = open_engine(release, services.releases, THREADS)
+    with pytest.raises(InvalidRelease, match="not sampled"):
+        engine.segment(told.hu, sampled=True, ct=told.geometry)
+    grid = Geometry((24, 24, 24), np.diag([3.0, 3, 3, 1])[[2, 1, 0, 3]])
+    volume = Volume(np.full(grid.shape, 40, dtype=np.int16), grid)
+    answer = engine.segment(volume.hu)
+    assert answer.probability.shape == (3, *grid.shape)
+    with pytest.raises(Refused, match="cannot be scored yet"):
+        score_organs(answer, release, volume, grid, {}, "a profile")
+    with pytest.raises(Refused, match="cannot be calibrated yet"):
+        study_case(answer, volume, grid, {}, release.contract)
+
+
+def test_the_verb_says_what_was_proven_and_asks_for_what_no_file_says(home: Home, tmp_path: Path) -> None:
+    told, run = home.answers["plain"], CliRunner()
+    environment = {"ORGANLOOP_HOME": str(tmp_path / "home")}
+    words = ["import-checkpoint", str(home.results / "plain")]
+    refused = run.invoke(app, [*words, "--json"], env=environment)
+    assert refused.exit_code == 3
+    assert json.loads(refused.stdout)["code"] == "unknown-axes"
+    words += ["--axes", "RPI"]
+    refused = run.invoke(app, [*words, "--json"], env=environment)
+    assert json.loads(refused.stdout)["code"] == "no-licence"
+    words += ["--licence", "Apache-2.0", "--origin", "made for tests"]
+    words += ["--reference", str(told.ct_file), str(told.labels_file), "--made-by", "nnunetv2 2.8.1"]
+    done = run.invoke(app, words, env=environment)
+    assert done.exit_code == 0, done.output
+    assert "identical: not one of 10296 voxels differs" in done.output
+    assert "unproven, the reference has too little of them: liver, spleen" in done.output
