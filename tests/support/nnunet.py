@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from models.network.checkpoints.nnunet.reading import NnunetNetwork
 from tests.conftest import ROOT
 
 ARCHIVE = ROOT / "tests" / "fixtures" / "nnunet" / "2.8.1.tar.xz"
@@ -72,3 +73,10 @@ def repacked(content: bytes, change: Callable[[str, bytes], bytes | None]) -> by
             if made is not None:
                 new.writestr(member.filename, made)
     return out.getvalue()
+
+
+def said(network: NnunetNetwork) -> tuple[object, ...]:
+    """Return all that an answer depends on."""
+    weights = {**network.trunk.state_dict(), **network.head.state_dict()}
+    bits = {name: tensor.numpy().tobytes() for name, tensor in weights.items()}
+    return network.plan, network.labels, network.mirrored, bits

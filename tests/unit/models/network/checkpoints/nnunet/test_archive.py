@@ -16,18 +16,11 @@ import torch
 from models.errors import Refused
 from models.network.checkpoints.nnunet import archive
 from models.network.checkpoints.nnunet.archive import Inert, read_archive
-from models.network.checkpoints.nnunet.reading import NnunetNetwork, read_nnunet
-from tests.support.nnunet import FINAL, repacked, saved_values
+from models.network.checkpoints.nnunet.reading import read_nnunet
+from tests.support.nnunet import FINAL, repacked, said, saved_values
 
 FLIPS, CUTS = 150, 40
 DAMAGE = {"damaged-checkpoint", "unreadable-checkpoint", "unsafe-checkpoint"}
-
-
-def said(network: NnunetNetwork) -> tuple[object, ...]:
-    """Return all that an answer depends on."""
-    weights = {**network.trunk.state_dict(), **network.head.state_dict()}
-    bits = {name: tensor.numpy().tobytes() for name, tensor in weights.items()}
-    return network.plan, network.labels, network.mirrored, bits
 
 
 @pytest.fixture
