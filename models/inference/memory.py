@@ -36,6 +36,12 @@ A_FRAME = 12_000
 FILLED = 9
 """The boxes round all organs take together no more than so many fields: organs lie beside each other."""
 
+SERVER_AT_WORK = 64 * MIB
+"""Of the segmenter that answers a network with a recipe, beside the arrays that are counted."""
+
+SPLINE_MARGIN = 24
+"""Voxels that scipy puts round a volume, on both sides of an axis together, before it fits splines."""
+
 REGIONS = 10
 """The most segments of a review SEG, each of as many frames as there are slices."""
 
@@ -108,7 +114,7 @@ def need(ct: Geometry, voxel_bytes: int, contract: ModelContract, every_frame: b
     server = answer + slab + (10 * organs + 24) * cells
     drawn = 0
     if contract.recipe is not None:
-        server = _server_with_recipe(voxels, voxel_bytes, model, contract, contract.recipe)
+        server = _server_with_recipe(ct, voxel_bytes, model, contract, contract.recipe)
         drawn = organs * (voxels + cells) // 8  # masks are decided there, and sent
     return Need(
         worker=held + math.ceil(max(steps.values())) + drawn,
@@ -122,10 +128,10 @@ def need(ct: Geometry, voxel_bytes: int, contract: ModelContract, every_frame: b
 
 
 def _server_with_recipe(
-    voxels: int, voxel_bytes: int, model: Sequence[int], contract: ModelContract, recipe: NnunetRecipe
+    ct: Geometry, voxel_bytes: int, model: Sequence[int], contract: ModelContract, recipe: NnunetRecipe
 ) -> int:
     """Return what `models.nnunet` takes of the segmenter's memory: the CT is resampled and labelled there."""
-    window, cells = contract.window_shape, math.prod(model)
+    window, cells, voxels = contract.window_shape, math.prod(model), math.prod(ct.shape)
     along = [model[2 - DIRECTIONS[letter][0]] for letter in recipe.axes]
     padded = math.prod(max(n, side) for n, side in zip(along, window, strict=True))
     windows = math.prod(
@@ -135,14 +141,14 @@ def _server_with_recipe(
     vote = 2 if recipe.rule == "softmax" else math.ceil(classes / 8)
     logits = 2 * (classes + 1) * padded + vote * windows * math.prod(window)
     steps = {
-        # The CT as float32 and as a spline's coefficients; what becomes of it, twice.
-        "resample": 12 * voxels + 12 * cells,
+        # The CT as float32, again with a spline's margin, and its coefficients; what becomes of it, twice.
+        "resample": 4 * voxels + 12 * math.prod(side + SPLINE_MARGIN for side in ct.shape) + 12 * cells,
         # Of one window all logits: the engine's, and a copy.
         "blend": logits + 4 * padded + (8 * classes + 16) * math.prod(window),
         # Labels on the CT; winners and their margins, and what is served, on the network's grid.
         "decide": logits + 3 * voxels + (4 * organs + 24) * cells,
     }
-    return voxel_bytes * voxels + max(steps.values())
+    return SERVER_AT_WORK + voxel_bytes * voxels + max(steps.values())
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Votes:
         """Take one window's vote; `models.nnunet.windows.Watch`."""
         frozen, tuned = logits[: self._classes], logits[self._classes :]
         own = {n: logit > self._rival(n, frozen) for n, logit in zip(self._tuned, tuned, strict=True)}
-        winner = np.packbits(frozen > 0, axis=0) if self._regions else frozen.argmax(axis=0).astype(np.uint16)
+        winner = np.packbits(frozen > 0, axis=0) if self._regions else _largest(frozen)
         self._votes.append(_Vote(origin, winner, own))
 
     def origins(self, shape: Sequence[int]) -> NDArray[np.int32]:
@@ -87,3 +87,13 @@ class Votes:
             return (eight >> (7 - number % 8) & 1).astype(np.bool_)
         mine: NDArray[np.bool_] = vote.said[inside] == number
         return mine
+
+
+def _largest(logits: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return the class of the largest logit, the lowest of equal ones; numpy's argmax copies all of them."""
+    best, winner = logits[0].copy(), np.zeros(logits.shape[1:], dtype=np.uint16)
+    for number, logit in enumerate(logits[1:], 1):
+        over = logit > best
+        np.copyto(best, logit, where=over)
+        winner[over] = number
+    return winner

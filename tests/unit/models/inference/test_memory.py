@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.contract import ModelContract
 from models.errors import Refused
 from models.geometry import Geometry
 from models.inference.memory import AT_REST, FILLED, StudyMemory, need
 from models.organs import KEYS, ORGANS
+from models.recipe import NnunetRecipe
 from models.series.verdict import Code, Verdict
 from services.settings import Settings
 from tests.support.paper_releases import paper_contract
@@ -109,3 +111,28 @@ def test_the_verdict_asks_last_and_with_what_a_voxel_takes():
     assert judged(regular(slope=0.5), require=require).verdict.verdict is Verdict.OK
     assert judged(regular(rows=60_000), require=require).verdict.code is Code.TOO_LARGE
     assert asked == [((6, 16, 20), 2), ((6, 16, 20), 4)]
+
+
+def fast() -> ModelContract:
+    """Return a contract as of TotalSegmentator's fast network: 118 classes, of which 20 are shown."""
+    organs = KEYS[:20]
+    recipe = NnunetRecipe("SAR", None, (None, *organs, *[None] * 97))
+    contract = paper_contract(organs, spacing_mm=3.0)
+    return replace(contract, window_shape=(112, 112, 128), recipe=recipe)
+
+
+def test_a_network_with_a_recipe_takes_memory_for_all_its_classes_where_it_answers():
+    usual, without = need(USUAL, 2, fast()), need(USUAL, 2, replace(fast(), recipe=None))
+    assert 2.3 * GIB < usual.server < 2.4 * GIB
+    assert usual.server > 3 * without.server
+    assert usual.question == 2 * usual.voxels
+    assert without.question == 2 * without.model_voxels
+    fewer = replace(fast(), recipe=replace(fast().recipe, classes=(None, *KEYS[:20])))
+    assert need(USUAL, 2, fewer).server < 0.6 * usual.server
+    assert need(USUAL, 4, fast()).server == usual.server + 2 * usual.voxels
+
+
+def test_what_no_message_holds_is_not_asked():
+    room = StudyMemory(64 * GIB, 64 * GIB, fast())
+    with pytest.raises(Refused, match="The question may take 2"):
+        room.require(axial(2200, 512, 0.9, 0.5), 4)
