@@ -119,7 +119,7 @@ def tell(
             continue
         counts["organs touched"] += 1
         claimed = claim.clear or claim.bound is not None
-        if (slices & doubted).any() and claimed:
+        if (claim.slices & doubted).any() and claimed:
             tally.unflagged.append(f"{name}: {organ}")
         if was[organ].holds_exactly and claim.clear and not claim.holds_exactly:
             tally.crossed.append(f"{name}: {organ}, undamaged {was[organ]}, damaged {claim}")
@@ -182,11 +182,8 @@ def test_no_bound_is_broken_by_damage_that_is_let_pass(
             print(f"\n{n + 1} phantoms, organs undamaged: {dict(undamaged)}")
             for family, tally in tallies.items():
                 print(f"  {family}: {dict(tally.counts)}")
-                print(
-                    *(f"    {one}" for one in tally.broken + tally.crossed + tally.unflagged),
-                    sep="\n",
-                    end="",
-                )
+                for one in tally.broken + tally.crossed + tally.unflagged:
+                    print(f"    {one}")
     assert sum(tally.counts["clear, holds"] for tally in tallies.values()) > PHANTOMS
     assert [one for tally in tallies.values() for one in tally.unflagged] == []
     assert [one for tally in tallies.values() for one in tally.broken] == []
