@@ -261,7 +261,7 @@ def assess(
 
 
 def _in_doubt(mask: BoxedMask, doubted: Sequence[int], ct: Geometry, model: Geometry) -> bool:
-    """Tell whether a slice is doubted from an organ's first to its last, or within a voxel of the model beside.
+    """Tell whether a slice is doubted from an organ's first to its last, or a voxel of the model beside.
 
     An organ that has a hole in a doubted slice, or ends beside one, may do so because of it.
     """
