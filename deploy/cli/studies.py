@@ -155,13 +155,15 @@ def _verdict_lines(one: dict[str, Any]) -> str:
 
 
 def _organ_table(document: Segmented) -> Table:
+    from services.dicom.results.wording import floored
+
     rows = [
         (
             one.organ,
             one.presence,
             f"{one.volume_ml:.0f}",
             one.flag,
-            None if one.dsc_lower_bound is None else f"{one.dsc_lower_bound:.2f}",
+            None if one.dsc_lower_bound is None else f"{floored(one.dsc_lower_bound):.2f}",
             ", ".join(one.reasons),
         )
         for one in document.organs

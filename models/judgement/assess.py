@@ -231,7 +231,6 @@ def assess(
     served = {organ: doubt.mask for organ, doubt in doubts.items()}
     beside = broken_relations(relate(served, body, model.geometry))
     outside, strange = domain_of(calibration, segmentation.global_feature, model, ct_geometry, body, served)
-    near = _near(doubted, ct_geometry, model.geometry)
     findings = []
     for organ in (organ for organ in KEYS if organ in ORGANS or organ in contract.organs):
         if organ not in results:
@@ -241,7 +240,9 @@ def assess(
             continue
         reasons = [*broken[organ], *beside.get(organ, ())]
         reasons += [Reason.OUT_OF_DOMAIN] * outside + [Reason.RANDOM_AUDIT] * audited
-        reasons += [Reason.DOUBTFUL_SLICES] * bool(results[organ].mask.by_slice()[near].any())
+        reasons += [Reason.DOUBTFUL_SLICES] * _in_doubt(
+            results[organ].mask, doubted, ct_geometry, model.geometry
+        )
         findings.append(_finding(organ, results[organ], doubts[organ], reasons, known.get(organ)))
     regions: list[ReviewRegion] = []
     for finding in findings:
@@ -267,16 +268,16 @@ def assess(
     )
 
 
-def _near(doubted: Sequence[int], ct: Geometry, model: Geometry) -> NDArray[np.bool_]:
-    """Return which slices of the CT are doubted, or so near to one that they share a voxel of the model grid.
+def _in_doubt(mask: BoxedMask, doubted: Sequence[int], ct: Geometry, model: Geometry) -> bool:
+    """Tell whether a slice is doubted from an organ's first to its last, or a voxel of the model beside.
 
-    An organ that ends beside a doubted slice may end there because of it.
+    An organ that has a hole in a doubted slice, or ends beside one, may do so because of it.
     """
+    held = np.flatnonzero(mask.by_slice())
+    if not held.size:
+        return False
     reach = max(1, math.ceil(max(model.spacing_mm) / ct.spacing_mm[0]))
-    near = np.zeros(ct.shape[0], dtype=np.bool_)
-    for k in doubted:
-        near[max(0, k - reach) : k + reach + 1] = True
-    return near
+    return any(held[0] - reach <= k <= held[-1] + reach for k in doubted)
 
 
 def _doubts(

@@ -32,7 +32,7 @@ class Reason(StrEnum):
 
 _SENTENCES: dict[Reason, str] = {
     Reason.OUT_OF_DOMAIN: "This CT is unlike those the release was calibrated on; check every organ.",
-    Reason.DOUBTFUL_SLICES: "Slices through or beside the organ may not be of their place; look there.",
+    Reason.DOUBTFUL_SLICES: "Slices in or beside the organ may not be of their place; compare with the CT.",
     Reason.NOT_FOUND: "The organ was not found although its surroundings were; it is missed or removed.",
     Reason.WRONG_SIDE: "What was found lies on the wrong side of the body.",
     Reason.OUTSIDE_BODY: "Part of what was found lies outside the body.",

@@ -27,7 +27,8 @@ from tests.support.claimed_bounds import Claim, calibrated_on, claims_of, starte
 from tests.support.damage_let_pass import CHANGES, ENCODERS, WHOLE, change_frames, missed
 from tests.support.slices_out_of_place import OUT_OF_PLACE, STRANGE, Stack, two_passes
 
-SEED, PHANTOMS = 650_000, 24
+SEED, PHANTOMS = 650_000, 18
+SITES = "AAB"
 CALIBRATING = range(651_000, 651_040)
 """Of site B."""
 
@@ -44,10 +45,23 @@ PICTURES = (
 
 @dataclass
 class Tally:
-    """Counts of studies and of the organs that damage touches in those let pass, and what is broken."""
+    """What became of studies, and of the organs that damage touches in those let pass.
+
+    Parameters
+    ----------
+    counts
+        By outcome.
+    broken
+        Organs that are clear with a bound that does not hold and does without the damage.
+    crossed
+        The same of bounds as they are computed, before they are rounded down.
+    unflagged
+        Organs in doubted slices of which something is claimed.
+    """
 
     counts: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
+    crossed: list[str] = field(default_factory=list)
     unflagged: list[str] = field(default_factory=list)
 
 
@@ -81,7 +95,7 @@ def out_of_place(case: PhantomCase, n: int, rng: np.random.Generator) -> Iterato
         yield family, kind, PICTURES[kind](stack, len(stack) // 2)
     found = list(missed(case, rng, PLACES))
     for kind, made in [found[m] for m in {n % len(found), (n + 1) % len(found)}] if found else []:
-        yield "looked for till missed", kind, made
+        yield f"looked for till missed, {kind}", kind, made
 
 
 def tell(
@@ -105,8 +119,10 @@ def tell(
             continue
         counts["organs touched"] += 1
         claimed = claim.clear or claim.bound is not None
-        if (slices & doubted).any() and claimed:
+        if (claim.slices & doubted).any() and claimed:
             tally.unflagged.append(f"{name}: {organ}")
+        if was[organ].holds_exactly and claim.clear and not claim.holds_exactly:
+            tally.crossed.append(f"{name}: {organ}, undamaged {was[organ]}, damaged {claim}")
         if not claim.clear:
             counts["flagged"] += 1
         elif claim.holds:
@@ -134,7 +150,7 @@ def test_no_bound_is_broken_by_damage_that_is_let_pass(
     undamaged: Counter[str] = Counter()
     tallies: dict[str, Tally] = {}
     for n in range(PHANTOMS):
-        case, rng = make_case("AB"[n % 2], SEED + n), np.random.default_rng(n)
+        case, rng = make_case(SITES[n % len(SITES)], SEED + n), np.random.default_rng(n)
         write_phantom_series(case, whole)
 
         def now(series: CTSeries, case: PhantomCase = case) -> dict[str, Claim]:
@@ -165,7 +181,9 @@ def test_no_bound_is_broken_by_damage_that_is_let_pass(
         with capsys.disabled():
             print(f"\n{n + 1} phantoms, organs undamaged: {dict(undamaged)}")
             for family, tally in tallies.items():
-                print(f"  {family}: {dict(tally.counts)}", *tally.broken, *tally.unflagged, sep="\n    ")
+                print(f"  {family}: {dict(tally.counts)}")
+                for one in tally.broken + tally.crossed + tally.unflagged:
+                    print(f"    {one}")
     assert sum(tally.counts["clear, holds"] for tally in tallies.values()) > PHANTOMS
     assert [one for tally in tallies.values() for one in tally.unflagged] == []
     assert [one for tally in tallies.values() for one in tally.broken] == []

@@ -17,8 +17,8 @@ PHANTOMS = 500
 SPACINGS = ((2.5, 3.0, 3.0), (4.0, 3.0, 3.0), (5.0, 3.0, 3.0), (8.0, 3.0, 3.0))
 """Voxels, (k, j, i) millimetres, in turn."""
 
-MISSED = 0.01
-"""The most of a kind that may differ too little to be told: pictures so alike that little is wrong of it."""
+MISSED = {"last mirrored": 0.03}
+"""The most of a kind that may be missed: an end has one neighbour, and may be much the same mirrored."""
 
 SERIES = ("ct-abdomen-series", "ct-series-empty-uids", "ct-sarcoma-6", "ohif-correction")
 
@@ -40,8 +40,7 @@ def test_phantoms_are_not_strange_and_what_is_out_of_place_is_told(
         for kind, counts in outcomes.items():
             print(f"  {kind}: {dict(counts)}")
     missed = {kind: counts["missed"] for kind, counts in outcomes.items() if counts["missed"]}
-    assert missed.keys() <= set(STRANGE)
-    assert all(count <= MISSED * PHANTOMS for count in missed.values()), missed
+    assert all(count <= MISSED.get(kind, 0.0) * PHANTOMS for kind, count in missed.items()), missed
 
 
 def test_no_real_series_is_strange(test_data, capsys: pytest.CaptureFixture[str]) -> None:

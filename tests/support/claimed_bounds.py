@@ -21,6 +21,7 @@ from models.phantom.case import PhantomCase
 from models.release import Release
 from models.resampling import to_model_grid
 from services.dicom.ct.loaded import CTSeries
+from services.dicom.results.wording import floored
 from services.inference.engine import OpenVinoEngine
 from services.releases.engine import open_engine
 from services.releases.exporter import export_release
@@ -63,7 +64,12 @@ class Claim:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing is claimed that is not true."""
+        """Whether nothing is said that is not true: in words a bound has two decimals, rounded down."""
+        return self.bound is None or (self.dsc is not None and self.dsc >= floored(self.bound))
+
+    @property
+    def holds_exactly(self) -> bool:
+        """Whether the bound holds as it was computed; the SR bears four decimals of it."""
         return self.bound is None or (self.dsc is not None and self.dsc >= self.bound)
 
 

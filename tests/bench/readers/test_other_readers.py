@@ -21,9 +21,6 @@ from tests.bench.readers.programs import PROGRAMS, Answer
 SEEDS = range(3)
 POINTS = 2000
 
-PASSED = {"last upside down"}
-"""What we still let pass: at the end of a series a picture has one neighbour."""
-
 RIGHT, REFUSED_WRONGLY, WRONG = "right", "refused wrongly", "silently wrong"
 
 
@@ -78,4 +75,4 @@ def test_what_becomes_of_each_kind(tmp_path: Path, capsys: pytest.CaptureFixture
             if counts[RIGHT] < counts.total():
                 print(f"  {program}: {family}, {kind}: {dict(counts)}")
     wrong = {kind for (_, kind, program), counts in kinds.items() if program == "Organloop" and counts[WRONG]}
-    assert wrong <= PASSED
+    assert wrong == set()

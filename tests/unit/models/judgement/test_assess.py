@@ -163,6 +163,18 @@ def test_an_organ_that_ends_beside_a_doubted_slice_may_end_there_because_of_it(a
     assert reasons(end + reach + 1) == ()
 
 
+def test_an_organ_with_a_hole_round_a_doubted_slice_is_in_doubt(answer):
+    k = 27  # of 54 slices; all of the aorta's
+    height = world(GRID)[:, 0, 0, 2] - CT.to_lps((k, 0, 0))[2]
+    aorta = answer.probability[ORGANS.index("aorta")].copy()
+    aorta[np.abs(height) < 25] = 0
+    found = assess(changed(answer, "aorta", aorta), MODEL, CT, release(), PROFILE, doubted=(k,))
+    assert not found.masks["aorta"].by_slice()[k - 3 : k + 4].any()
+    (said,) = (f for f in found.organs if f.organ == "aorta")
+    assert "doubtful-slices" in said.reasons
+    assert said.dsc_lower_bound is None
+
+
 def test_out_of_domain_every_organ_is_for_review_without_a_bound(answer):
     strange = replace(answer, global_feature=answer.global_feature + 20)
     for f in assess(strange, MODEL, CT, release(), PROFILE).organs:
