@@ -15,7 +15,8 @@ from services.settings import Settings
 if TYPE_CHECKING:
     from flows.training.import_checkpoint import Imported
     from flows.training.import_nnunet import ImportedNnunet
-    from services.wiring import Services
+    from services.records.port import Records
+    from services.releases.store import ReleaseStore
 
 
 def register(app: typer.Typer) -> None:
@@ -96,7 +97,7 @@ def import_checkpoint(
             require_first(services.records, approver, reason)
         document: Imported | ImportedNnunet
         if axes is not None or file.is_dir():
-            document = nnunet(services, keys)
+            document = nnunet(services.releases, services.records, services.settings.threads, keys)
         else:
             document = keep_checkpoint(
                 file, services.releases, services.records, services.settings.threads, keys, progress
@@ -112,7 +113,7 @@ def import_checkpoint(
         ]
         return Outcome(document, lines)
 
-    def nnunet(services: Services, keys: list[str] | None) -> ImportedNnunet:
+    def nnunet(store: ReleaseStore, records: Records, threads: int, keys: list[str] | None) -> ImportedNnunet:
         from flows.training.import_nnunet import Reference, keep_nnunet
         from models.network.checkpoints.nnunet.release import Asked
 
@@ -120,9 +121,9 @@ def import_checkpoint(
             raise Refused("unknown-axes", "say with --axes how the files lie that it was trained on", {})
         return keep_nnunet(
             file,
-            services.releases,
-            services.records,
-            services.settings.threads,
+            store,
+            records,
+            threads,
             Asked(axes, step, mirroring, "totalsegmentator" if totalsegmentator else "none"),
             licence=licence,
             origin=origin,
