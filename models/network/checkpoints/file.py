@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from models.errors import Refused
+from models.network.checkpoints.proved import BEGINS, proved
 
 _FLOATS = ("float32", "float16", "bfloat16", "float64")
 """What weights may be; whole numbers would be quantised ones, whose scale is not with them."""
@@ -27,9 +29,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     Refused
-        `unsafe-checkpoint`, `unreadable-checkpoint`.
+        `unsafe-checkpoint`, `unreadable-checkpoint`, `damaged-checkpoint`. A file of PyTorch before 1.6
+        has no checksums that could tell.
     """
-    content = load_values(path)
+    archive = path.read_bytes()
+    content = load_values(proved(archive) if archive.startswith(BEGINS) else BytesIO(archive))
     inner = content.get("net", content) if isinstance(content, dict) else None
     if not isinstance(inner, dict) or not inner or not all(isinstance(t, Tensor) for t in inner.values()):
         raise Refused("unreadable-checkpoint", "the file holds no tensors by name, alone or under `net`")
@@ -41,7 +45,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def load_values(source: Path | BinaryIO) -> object:
+def load_values(source: BinaryIO) -> object:
     """Return what a file of ``torch.save`` holds, tensors in memory; no code of the file is run.
 
     Raises

@@ -185,11 +185,34 @@ def test_a_plain_pickle_that_runs_code_is_refused(tmp_path):
     assert not written.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04"])
-def test_what_is_no_checkpoint_is_refused(content, tmp_path):
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "unreadable-checkpoint"),
+        (b"text", "unreadable-checkpoint"),
+        (b"PK\x03\x04", "damaged-checkpoint"),
+    ],
+)
+def test_what_is_no_checkpoint_is_refused(content, code, tmp_path):
     (tmp_path / "file.pth").write_bytes(content)
-    with pytest.raises(Refused, match="unreadable-checkpoint"):
+    with pytest.raises(Refused, match=code):
         import_checkpoint(tmp_path / "file.pth")
+
+
+def test_of_a_file_in_which_a_bit_was_flipped_no_other_weights_are_read(tmp_path):
+    """PyTorch itself compares no checksums: it reads 1.5 for 1.0 without a word."""
+    whole = saved(tmp_path, {f"a{n}": torch.ones(40) for n in range(3)}).read_bytes()
+    path, random, codes = tmp_path / "flipped.pth", np.random.default_rng(1), set()
+    for _ in range(300):
+        flipped = bytearray(whole)
+        flipped[random.integers(len(whole))] ^= 1 << int(random.integers(8))
+        path.write_bytes(flipped)
+        try:
+            assert all(torch.equal(tensor, torch.ones(40)) for tensor in read_tensors(path).values())
+        except Refused as refusal:
+            codes.add(refusal.code)
+    assert "damaged-checkpoint" in codes
+    assert codes <= {"damaged-checkpoint", "unreadable-checkpoint"}
 
 
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path):
