@@ -24,6 +24,8 @@ class Flag(StrEnum):
     CLEAR = "clear"
     REVIEW = "review"
     REJECT = "reject"
+    NOT_JUDGED = "not-judged"
+    """How exact it must be nobody has established: it is shown, and nothing is said of it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class OrganFinding:
     volume_ml
         Volume on the CT grid in millilitres; 0 when absent.
     flag
-        Clear, review or reject; None exactly when not asked for, of which nothing is said.
+        Clear, review, reject or not judged; None exactly when not asked for, of which nothing is said.
     reasons
         Reason codes behind the flag, most important first; empty when clear or not asked for.
     dsc_lower_bound

@@ -1,4 +1,4 @@
-"""From bound and reasons to what the reader is told: clear, review or reject."""
+"""From bound and reasons to what the reader is told: clear, review, reject, or nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def flag(organ: str, bound: float | None, reasons: Iterable[Reason]) -> tuple[Fl
     reasons
         Broken rules (of an absent organ there is always one), `uncalibrated`, `out-of-domain`,
         `doubtful-slices` and `random-audit`, as they hold. A structure of which the catalogue has no
-        target gets `no-target`.
+        target gets `no-target`, and is not judged: it would be for review in every study.
 
     Returns
     -------
@@ -29,7 +29,7 @@ def flag(organ: str, bound: float | None, reasons: Iterable[Reason]) -> tuple[Fl
         `reject` when the bound is under half the organ's target or a rule contradicts presence;
         `review` for any other reason, a bound under the target among them; else `clear`. Out of domain
         everything is for review and nothing is rejected: what the rules rest on, the other organs,
-        is then itself in doubt.
+        is then itself in doubt. `not-judged` without a target, whatever the reasons.
     reasons : tuple of Reason
         All of them, most important first; empty exactly when clear.
 
@@ -50,6 +50,8 @@ def flag(organ: str, bound: float | None, reasons: Iterable[Reason]) -> tuple[Fl
         elif bound < target:
             held.add(Reason.BOUND_UNDER_TARGET)
     ordered = tuple(reason for reason in Reason if reason in held)
+    if target is None:
+        return Flag.NOT_JUDGED, ordered
     if not ordered:
         return Flag.CLEAR, ()
     fatal = CONTRADICTS_PRESENCE | {Reason.BOUND_UNDER_HALF_TARGET}

@@ -45,7 +45,7 @@ _SENTENCES: dict[Reason, str] = {
     Reason.FRAGMENTED: "The organ is in more pieces than it should be.",
     Reason.VOLUME_OUT_OF_RANGE: "The volume is outside the plausible range of an adult.",
     Reason.BOUND_UNDER_TARGET: "The outline may be less exact than asked for.",
-    Reason.NO_TARGET: "How exact this must be is not established; look at it whatever is said of it.",
+    Reason.NO_TARGET: "How exact this must be is not established; nothing is said of it.",
     Reason.UNCALIBRATED: "The release has not been calibrated on this organ; its accuracy is unknown.",
     Reason.RANDOM_AUDIT: "Drawn at random to check the release; nothing seems amiss.",
 }

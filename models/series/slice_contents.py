@@ -48,10 +48,11 @@ it: these are longer, where anatomy goes on.
 FEW = 5
 """So many slices beyond a break are what is in doubt; where there are more, nobody can say which side is."""
 
-NO_BETTER, OUT_OF_ORDER = 1.0, 1.3
+NO_BETTER, OUT_OF_ORDER = 1.05, 1.3
 """So many times a way may be as long as one that takes some slices in reverse, or turns them over.
 
-In real series 0.93 and 0.71, in noise 1: beyond the first is told, beyond the second refused.
+In real series 0.93 and 0.71, in slices that differ in noise of 60 HU alone 1.034: beyond the first is told,
+beyond the second refused.
 """
 
 OPPOSITE, SAME = -0.7, 0.4

@@ -13,7 +13,7 @@ from models.uids import SopUid
 
 SOFTWARE_VERSION = version("organloop")
 WRITER_VERSION = "/".join(
-    ("5", *(f"{package}-{version(package)}" for package in ("organloop", "highdicom", "pydicom")))
+    ("6", *(f"{package}-{version(package)}" for package in ("organloop", "highdicom", "pydicom")))
 )
 """Changes whenever the same results would be written as other bytes; part of every UID."""
 

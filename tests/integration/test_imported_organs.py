@@ -97,10 +97,16 @@ def test_the_organ_seg_has_a_segment_for_each_of_the_32_classes_with_its_codes(r
     assert len(found) >= 5
 
 
-def test_every_finding_is_told_and_none_is_clear(result: Result) -> None:
+def test_every_finding_is_told_none_is_clear_and_what_has_no_target_is_not_judged(result: Result) -> None:
     organs = to_json(result.study.document)["organs"]
     assert [one["organ"] for one in organs] == list(KEYS)
-    assert {one["flag"] for one in organs} <= {"review", "reject"}
+    judged = [one for one in organs if organ(one["organ"]).dsc_target is not None]
+    assert {one["flag"] for one in judged} <= {"review", "reject"}
+    assert [one["flag"] for one in organs if one not in judged] == ["not-judged"] * 9
+    assert organs[-9:] == [one for one in organs if one not in judged]
+    assert result.seg.SeriesDescription.endswith("; 9 not judged")
+    regions = {region.organ for region in result.study.findings.regions}
+    assert regions <= {one["organ"] for one in judged}
     report = dcmread(result.out / "report-sr.dcm")
     assert str(report.to_json()).count('"no-target"') == 0  # codes, not words
     assert str(report.to_json()).count("NO-TARGET") == 9

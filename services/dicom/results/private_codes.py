@@ -44,6 +44,7 @@ FLAGS: dict[Flag, Code] = {
     Flag.CLEAR: _code("CLEAR", "clear"),
     Flag.REVIEW: _code("REVIEW", "to be reviewed"),
     Flag.REJECT: _code("REJECT", "rejected"),
+    Flag.NOT_JUDGED: _code("NOT-JUDGED", "not judged"),
 }
 REASONS: dict[Reason, Code] = {
     Reason.OUT_OF_DOMAIN: _code("OUT-OF-DOMAIN", "CT unlike those the release was calibrated on"),

@@ -22,23 +22,27 @@ def organs_description(findings: StudyFindings) -> str:
     as many names as fit: ``Organs r2: check 5 organs: liver, stomach, ...``. All is clear only where
     every organ was asked for; else those that are clear are named. Of a study drawn for the random audit
     every organ is for review; named are those with a reason of their own: ``Organs r2 audit: check all``.
+    Those that are not judged are counted: ``Organs r2: check liver; 9 not judged``.
     """
     flagged = sorted(
         (finding for finding in findings.organs if finding.flagged),
         key=lambda finding: finding.flag is not Flag.REJECT,
     )
+    unjudged = sum(finding.flag is Flag.NOT_JUDGED for finding in findings.organs)
+    tail = f"; {unjudged} not judged" if unjudged else ""
     head = f"Organs r{findings.release}: "
     if findings.audited:
         head = f"Organs r{findings.release} audit: "
         flagged = [finding for finding in flagged if finding.reasons != (Reason.RANDOM_AUDIT,)]
         if not flagged:
-            return _series_description(findings, head + "check all")
-    asked = [finding for finding in findings.organs if finding.flag is not None]
-    if not flagged and len(asked) < len(findings.organs):
-        return _fitting_list(findings, head + "clear ", [organ(f.organ).label.lower() for f in asked])
-    if not flagged:
+            return _series_description(findings, head + "check all" + tail)
+    clear = [finding for finding in findings.organs if finding.flag is Flag.CLEAR]
+    if not flagged and clear and len(clear) == len(findings.organs):
         return _series_description(findings, head + "all clear")
-    return _fitting_list(findings, head + "check ", [organ(f.organ).label.lower() for f in flagged])
+    if not flagged and not clear:
+        return _series_description(findings, f"{head}{unjudged} not judged")
+    word, named = ("check ", flagged) if flagged else ("clear ", clear)
+    return _fitting_list(findings, head + word, [organ(f.organ).label.lower() for f in named], tail)
 
 
 def review_description(findings: StudyFindings) -> str:
@@ -145,16 +149,16 @@ def _series_description(findings: StudyFindings, text: str) -> str:
     return f"{DEMONSTRATION} {text}" if findings.demonstration else text
 
 
-def _fitting_list(findings: StudyFindings, head: str, names: list[str]) -> str:
-    whole = _series_description(findings, head + ", ".join(names))
+def _fitting_list(findings: StudyFindings, head: str, names: list[str], tail: str = "") -> str:
+    whole = _series_description(findings, head + ", ".join(names) + tail)
     if len(whole) <= SERIES_DESCRIPTION_LENGTH:
         return whole
     count = f"{head.rstrip()} {len(names)} organs"
     for shown in range(len(names) - 1, 0, -1):
-        text = _series_description(findings, f"{count}: {', '.join(names[:shown])}, ...")
+        text = _series_description(findings, f"{count}: {', '.join(names[:shown])}, ...{tail}")
         if len(text) <= SERIES_DESCRIPTION_LENGTH:
             return text
-    return _series_description(findings, count)
+    return _series_description(findings, count + tail)
 
 
 def _segment_description(said: list[str], findings: StudyFindings, repair: str = "") -> str:

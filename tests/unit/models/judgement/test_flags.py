@@ -47,7 +47,11 @@ def test_a_bound_that_cannot_be_claimed_is_refused(reason):
         flag("liver", 0.9, [reason])
 
 
-def test_a_structure_without_a_target_is_always_for_review_and_no_bound_is_claimed():
-    assert flag("liver_tumour", None, ()) == (Flag.REVIEW, (Reason.NO_TARGET,))
+def test_a_structure_without_a_target_is_not_judged_whatever_holds_and_no_bound_is_claimed():
+    assert flag("liver_tumour", None, ()) == (Flag.NOT_JUDGED, (Reason.NO_TARGET,))
+    for reason in Reason:
+        told, reasons = flag("liver_tumour", None, (reason,))
+        assert told is Flag.NOT_JUDGED
+        assert set(reasons) == {reason, Reason.NO_TARGET}
     with pytest.raises(ValueError, match="no bound can be claimed for liver_tumour"):
         flag("liver_tumour", 0.9, ())

@@ -89,6 +89,15 @@ def test_two_passes_half_a_step_apart_are_told_by_their_pictures(seed: int) -> N
     assert refusal.value.code == Code.MULTI_PHASE
 
 
+@pytest.mark.parametrize("deviation_hu", [20, 60])
+def test_slices_that_differ_in_noise_alone_are_in_no_doubt(deviation_hu: float) -> None:
+    """Each lies as far from the next as from any other: any order is as good."""
+    stack = phantom(0)
+    for seed in range(4):
+        noise = np.random.default_rng(seed).normal(0, deviation_hu, (80, *stack.shape[1:]))
+        assert judged(np.rint(stack[len(stack) // 2] + noise).astype(np.int16)) == Doubts(), seed
+
+
 def test_few_or_small_slices_are_not_judged_and_that_is_said() -> None:
     stack = phantom(0)
     few, small = stack[: FEWEST_SLICES - 1], stack[:, : SMALLEST_SIDE - 1]

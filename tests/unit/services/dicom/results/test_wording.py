@@ -67,6 +67,20 @@ def test_all_is_clear_only_where_every_organ_was_asked_for():
     assert len(text) <= 64
 
 
+def test_what_is_not_judged_is_counted_once():
+    said = findings(flagged=("liver",))
+    unjudged = tuple(
+        replace(f, flag=Flag.NOT_JUDGED, reasons=("no-target",)) if f.organ in ("aorta", "postcava") else f
+        for f in said.organs
+    )
+    assert organs_description(replace(said, organs=unjudged)) == "Organs r2: check liver; 2 not judged"
+    clear = tuple(replace(f, flag=Flag.CLEAR, reasons=()) if f.organ == "liver" else f for f in unjudged)
+    assert organs_description(replace(said, organs=clear)).endswith(", ...; 2 not judged")
+    assert organs_description(replace(said, organs=clear)).startswith("Organs r2: clear 7 organs: spleen")
+    none = tuple(replace(f, flag=Flag.NOT_JUDGED, reasons=("no-target",)) for f in said.organs)
+    assert organs_description(replace(said, organs=none)) == "Organs r2: 9 not judged"
+
+
 def test_an_audited_study_says_so_and_names_organs_with_a_reason_of_their_own():
     said = findings(flagged=())
     drawn = tuple(replace(f, flag=Flag.REVIEW, reasons=("random-audit",)) for f in said.organs)
