@@ -23,7 +23,8 @@ def heads() -> dict[str, bytes]:
 def test_the_engine_answers_as_onnx_runtime_does() -> None:
     window = np.random.default_rng(0).random((1, 1, 16, 16, 16), dtype=np.float32)
     trunk, head = tiny_trunk(CONTRACT, 0), heads()
-    logits, feature, members = OpenVinoEngine(RELEASE, trunk, head, threads=1).predict(window)
+    answer = OpenVinoEngine(RELEASE, trunk, head, threads=1).predict(window)
+    logits, feature, members = answer.logits, answer.global_feature, answer.member_spread
     session = onnxruntime.InferenceSession(trunk)
     outputs = dict(
         zip([o.name for o in session.get_outputs()], session.run(None, {TRUNK_INPUT: window}), strict=True)
