@@ -193,6 +193,42 @@ def test_a_label_map_with_swapped_numbers_is_refused(home: Home, tmp_path: Path)
     assert services.records.release_states() == {}
 
 
+def test_a_reference_that_proves_nothing_is_refused_by_its_code(home: Home, tmp_path: Path) -> None:
+    services = connect_in_process(Settings(home=tmp_path / "home"))
+    told = home.answers["plain"]
+    image = nibabel.load(told.labels_file)
+    labels, affine = np.asarray(image.dataobj), image.affine
+
+    def saved(name: str, array: NDArray, at: NDArray | None = affine) -> Path:
+        nibabel.save(nibabel.Nifti1Image(array, at), tmp_path / f"{name}.nii.gz")
+        return tmp_path / f"{name}.nii.gz"
+
+    (tmp_path / "text.nii.gz").write_text("no image")
+    files = {
+        "unreadable-reference": [
+            tmp_path / "text.nii.gz",
+            tmp_path / "nothing.nii.gz",
+            saved("nowhere", labels, None),
+            saved("flat", labels[0]),
+        ],
+        "other-grid": [
+            saved("elsewhere", labels, affine + np.diag([1, 0, 0, 0.0])),
+            saved("cut", labels[1:]),
+        ],
+        "other-labels": [
+            saved("unknown", np.where(labels == 3, 9, labels).astype(np.uint8)),
+            saved("fractions", labels + np.float32(0.5)),
+        ],
+        "empty-reference": [saved("empty", np.zeros_like(labels))],
+    }
+    for code, paths in files.items():
+        for path in paths:
+            with pytest.raises(Refused) as refused:
+                imported(services, home.results / "plain", "plain", replace(told, labels_file=path))
+            assert (refused.value.code, path.name) == (code, path.name)
+    assert services.records.release_states() == {}
+
+
 def test_what_cannot_be_done_with_it_yet_is_refused_and_a_night_finds_nothing_to_learn(
     home: Home, tmp_path: Path
 ) -> None:

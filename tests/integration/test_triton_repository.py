@@ -15,7 +15,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from models.contract import SEGMENTER, VOLUME_INPUT
+from models.contract import AFFINE_INPUT, FRACTIONS_INPUT, SEGMENTER, VOLUME_INPUT
 from models.errors import InvalidRelease, StorageFailed
 from services.inference.engine import OpenVinoEngine, serving_profile
 from services.releases.store import ReleaseStore
@@ -264,8 +264,10 @@ def test_the_configuration_is_what_triton_reads() -> None:
     assert config.name == SEGMENTER
     assert config.backend == "python"
     assert config.max_batch_size == 0
-    assert [(i.name, i.data_type, list(i.dims)) for i in config.input] == [
-        (VOLUME_INPUT, model_config_pb2.TYPE_INT16, [-1, -1, -1])
+    assert [(i.name, i.data_type, list(i.dims), i.optional) for i in config.input] == [
+        (VOLUME_INPUT, model_config_pb2.TYPE_INT16, [-1, -1, -1], True),
+        (FRACTIONS_INPUT, model_config_pb2.TYPE_FP32, [-1, -1, -1], True),
+        (AFFINE_INPUT, model_config_pb2.TYPE_FP64, [4, 4], True),
     ]
     assert {o.name for o in config.output} == set(requested_outputs(sampled=True))
     assert config.version_policy.WhichOneof("policy_choice") == "all"
