@@ -155,6 +155,7 @@ def _verdict_lines(one: dict[str, Any]) -> str:
 
 
 def _organ_table(document: Segmented) -> Table:
+    from models.findings import Flag
     from services.dicom.results.wording import floored
 
     rows = [
@@ -166,7 +167,7 @@ def _organ_table(document: Segmented) -> Table:
             None if one.dsc_lower_bound is None else f"{floored(one.dsc_lower_bound):.2f}",
             ", ".join(one.reasons),
         )
-        for one in document.organs
+        for one in sorted(document.organs, key=lambda one: one.flag == Flag.NOT_JUDGED)  # these last
     ]
     sides = {"organ": "left", "presence": "left", "ml": "right", "flag": "left", "DSC at least": "right"}
     return table(sides | {"reasons": "left"}, rows)

@@ -103,7 +103,6 @@ def test_every_finding_is_told_none_is_clear_and_what_has_no_target_is_not_judge
     judged = [one for one in organs if organ(one["organ"]).dsc_target is not None]
     assert {one["flag"] for one in judged} <= {"review", "reject"}
     assert [one["flag"] for one in organs if one not in judged] == ["not-judged"] * 9
-    assert organs[-9:] == [one for one in organs if one not in judged]
     assert result.seg.SeriesDescription.endswith("; 9 not judged")
     regions = {region.organ for region in result.study.findings.regions}
     assert regions <= {one["organ"] for one in judged}

@@ -158,7 +158,10 @@ def _fitting_list(findings: StudyFindings, head: str, names: list[str], tail: st
         text = _series_description(findings, f"{count}: {', '.join(names[:shown])}, ...{tail}")
         if len(text) <= SERIES_DESCRIPTION_LENGTH:
             return text
-    return _series_description(findings, count + tail)
+    for text in (count + tail, f"{head.rstrip()} {len(names)}{tail}"):
+        if len(whole := _series_description(findings, text)) <= SERIES_DESCRIPTION_LENGTH:
+            return whole
+    return _series_description(findings, count)
 
 
 def _segment_description(said: list[str], findings: StudyFindings, repair: str = "") -> str:

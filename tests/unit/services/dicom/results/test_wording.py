@@ -77,6 +77,11 @@ def test_what_is_not_judged_is_counted_once():
     clear = tuple(replace(f, flag=Flag.CLEAR, reasons=()) if f.organ == "liver" else f for f in unjudged)
     assert organs_description(replace(said, organs=clear)).endswith(", ...; 2 not judged")
     assert organs_description(replace(said, organs=clear)).startswith("Organs r2: clear 7 organs: spleen")
+    demonstration = findings(flagged=ORGANS, demonstration=True, release=12)
+    further = tuple(replace(f, flag=Flag.NOT_JUDGED) for f in unjudged * 5)
+    text = organs_description(replace(demonstration, organs=(*demonstration.organs, *further)))
+    assert text == "DEMO NOT FOR CLINICAL USE Organs r12: check 9; 45 not judged"
+    assert len(text) <= 64
     none = tuple(replace(f, flag=Flag.NOT_JUDGED, reasons=("no-target",)) for f in said.organs)
     assert organs_description(replace(said, organs=none)) == "Organs r2: 9 not judged"
 
