@@ -20,7 +20,7 @@ ROUNDED = 2.0**-10
 """Two means of float16 may become equal where they differ by no more of their size than this."""
 
 LEAST = 2.0**-24
-"""The smallest float16 over 0."""
+"""The smallest float16 over 0. Of it the sigmoid, as float32, is 1/2 still: no region begins there."""
 
 AT_ONCE = 2**18
 """Voxels of the CT whose logits are interpolated at the same time."""
@@ -106,7 +106,7 @@ def wins(own: NDArray[np.float16], logits: NDArray[np.float16], number: int) -> 
 
 
 def region_masks(logits: NDArray[np.float16], grid: NetworkGrid) -> Iterator[NDArray[np.bool_]]:
-    """Yield, for each channel, where its logit is over 0; axes (k, j, i) of the CT.
+    """Yield, for each channel, where the sigmoid of its logit is over 1/2; axes (k, j, i) of the CT.
 
     Parameters
     ----------
@@ -115,12 +115,12 @@ def region_masks(logits: NDArray[np.float16], grid: NetworkGrid) -> Iterator[NDA
     """
     for logit in logits:
         mask = np.zeros(grid.turned_shape, dtype=np.bool_)
-        inside, over = mask[grid.box], logit > 0
+        inside, over = mask[grid.box], logit > LEAST
         everywhere = np.ones(over.shape, dtype=np.bool_)
         for k, plane in enumerate(_planes(grid)):
             inside[k], agreed = plane.decided(over, everywhere)
             for part in _parts(~agreed):
-                inside[k][part] = _interpolated(logit, plane.corners(*part)) > 0
+                inside[k][part] = _interpolated(logit, plane.corners(*part)) > LEAST
         yield grid.turn.undo(mask)
 
 

@@ -15,7 +15,7 @@ from models.masks import BoxedMask
 from models.nnunet.grid import NetworkGrid, network_grid, network_volume
 from models.nnunet.totalsegmentator import CoarseCT, coarse_ct
 from models.nnunet.turn import Turn
-from models.nnunet.way_back import Labels, class_labels, private_mask, region_masks, winners, wins
+from models.nnunet.way_back import LEAST, Labels, class_labels, private_mask, region_masks, winners, wins
 from models.nnunet.windows import Logits, Watch, blended_logits
 from models.recipe import NnunetRecipe
 
@@ -51,7 +51,7 @@ class Evaluated:
     def on_grid(self) -> dict[int, NDArray[np.bool_]]:
         """Return by class where each organ of the recipe is on the network's grid, by the same rule."""
         if self.recipe.rule == "regions":
-            return {n: self.own.get(n, self.logits[n]) > 0 for n in self.recipe.organs}
+            return {n: self.own.get(n, self.logits[n]) > LEAST for n in self.recipe.organs}
         winner, _ = winners(self.logits)
         return {
             n: wins(self.own[n], self.logits, n) if n in self.own else winner == n for n in self.recipe.organs

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import TimeoutError as NothingShown
 
 from deploy.stack.local_process import NotInstalled
 from deploy.stack.viewer import ViewerServer, installed
@@ -100,16 +101,37 @@ def viewer_url(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> It
         yield server.start(archive.dicomweb_url, archive.reader).url
 
 
+WINDOWS = 3
+"""In which a study is opened at most, one after the other."""
+
+
+def _opened(browser: Browser, url: str, study: Study, asked: set[str]) -> Page:
+    """Return a window that shows the study.
+
+    After minutes without a window Chromium now and then draws nothing in the next one, whatever it shows; a
+    reader would open it anew, and so it is done here, some times.
+    """
+    for window in range(1, WINDOWS + 1):
+        page = browser.contexts[0].new_page()
+        page.on("request", lambda request: asked.add(request.url))
+        try:
+            Viewer(page, url).open_study(study.ct.study_uid)
+        except NothingShown:
+            page.close()
+            if window == WINDOWS:
+                raise
+            continue
+        return page
+    raise AssertionError("no window was tried")
+
+
 @contextmanager
 def reading(browser: Browser, url: str, study: Study) -> Iterator[Viewer]:
     """Open the study, which the archive holds, in a window of its own, signed in as the fixtures' reader."""
-    page = browser.contexts[0].new_page()
     asked: set[str] = set()
-    page.on("request", lambda request: asked.add(request.url))
+    page = _opened(browser, url, study, asked)
     try:
-        viewer = Viewer(page, url)
-        viewer.open_study(study.ct.study_uid)
-        yield viewer
+        yield Viewer(page, url)
         assert [one for one in sorted(asked) if not one.startswith((url, "blob:", "data:"))] == []
     finally:
         page.close()

@@ -24,6 +24,7 @@ FLAGS = (
 )  # fmt: skip
 SIZE = {"width": 1280, "height": 800}
 PATIENCE_MS = 150_000
+OPEN_MS = 75_000
 SETTLE_MS = 300
 """For what the viewer does after an answer and gives no sign of."""
 
@@ -63,7 +64,7 @@ class Viewer:
         """Open a study in the editor; return what its series are called."""
         self.page.goto(f"{self._url}/segmentation?StudyInstanceUIDs={study_uid}")
         self.page.wait_for_function(
-            "() => window.cornerstone?.getEnabledElements()[0]?.viewport.getImageData()"
+            "() => window.cornerstone?.getEnabledElements()[0]?.viewport.getImageData()", timeout=OPEN_MS
         )
         return [label.inner_text() for label in self._series_labels().all()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -78,11 +79,12 @@ def test_a_head_of_its_own_takes_what_it_has_more_of_than_every_frozen_class(
 
 
 @settings(max_examples=40)
-@given(seed=st.integers(0, 2**32 - 1), network=SIDES, ct=SIDES)
-def test_regions_are_where_the_long_ways_logits_are_over_zero(seed, network, ct):
-    logits = np.random.default_rng(seed).normal(0, 1, (3, *network)).astype(np.float16)
+@given(seed=st.integers(0, 2**32 - 1), network=SIDES, ct=SIDES, size=st.sampled_from([1e-7, 1.0]))
+def test_regions_are_where_the_sigmoid_of_the_long_ways_logits_is_over_a_half(seed, network, ct, size):
+    logits = np.random.default_rng(seed).normal(0, size, (3, *network)).astype(np.float16)
     found = np.stack(list(region_masks(logits, between(network, ct))))
-    assert np.array_equal(found, long_way(logits, ct) > 0)
+    sigmoid = torch.from_numpy(long_way(logits, ct)).float().sigmoid().numpy()
+    assert np.array_equal(found, sigmoid > 0.5)
 
 
 def test_more_classes_than_a_byte_counts_keep_their_numbers():
