@@ -94,5 +94,5 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return an object whose names are all different: of two, nobody knows which is meant."""
     names = dict(pairs)
     if len(names) != len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise ValueError("a name stands twice in one object; which of the two is meant is not known")
     return names

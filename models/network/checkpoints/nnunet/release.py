@@ -81,7 +81,8 @@ def take_apart(network: NnunetNetwork, asked: Asked, organs: Sequence[str] | Non
     Raises
     ------
     Refused
-        `unknown-organ`, `unknown-classes` if the list is none of its classes; `unknown-axes`.
+        `unknown-organ`, `unknown-classes` if the list is none of its classes; `other-organ` if it calls a
+        class by another key than the one its name is known by; `unknown-axes`.
     """
     names = [channel.name for channel in network.labels.channels]
     own = [name for name in names if name != BACKGROUND]
@@ -98,6 +99,7 @@ def take_apart(network: NnunetNetwork, asked: Asked, organs: Sequence[str] | Non
             f"{len(set(shown))} different organs",
             {"classes": own, "named": len(keys), "organs": len(set(shown))},
         )
+    _require_own_names(own, keys)
     named = iter(keys)
     classes = tuple(None if name == BACKGROUND or (key := next(named)) == LEFT_OUT else key for name in names)
     plan = network.plan
@@ -145,6 +147,18 @@ def with_heads(contract: ModelContract, digests: Mapping[str, str]) -> ModelCont
 
 def _key(name: str) -> str:
     return name if name in KEYS else ALIASES.get(name, LEFT_OUT)
+
+
+def _require_own_names(names: Sequence[str], keys: Sequence[str]) -> None:
+    """Require that no class is called by the key of another: the reference knows its number, not its key."""
+    other = {
+        name: key
+        for name, key in zip(names, keys, strict=True)
+        if key != LEFT_OUT and _key(name) not in (LEFT_OUT, key)
+    }
+    if other:
+        told = ", ".join(f"{name} is {_key(name)}, not {key}" for name, key in other.items())
+        raise Refused("other-organ", f"{told}; name the keys in the network's order", {"organs": other})
 
 
 def _axes(files: str, transpose: Sequence[int]) -> str:

@@ -8,10 +8,21 @@ import numpy as np
 import pytest
 import torch
 
+from models.errors import Refused
 from models.network.checkpoints.nnunet.reading import read_nnunet
 from models.network.checkpoints.nnunet.release import Asked, take_apart
 from models.nnunet.whole import evaluate
 from tests.support.nnunet_references import AXES, answered, most_differing
+
+
+def test_a_class_is_not_called_by_the_key_of_another_organ(genuine):
+    network = read_nnunet(genuine / "plain")
+    kept = take_apart(network, Asked("RAS"), ["liver", "-", "aorta"])
+    assert kept.left_out == ("spleen",)
+    with pytest.raises(Refused, match="liver is liver, not spleen") as refused:
+        take_apart(network, Asked("RAS"), ["spleen", "liver", "aorta"])
+    assert refused.value.code == "other-organ"
+    assert refused.value.measured == {"organs": {"liver": "spleen", "spleen": "liver"}}
 
 
 @pytest.mark.parametrize("kind", AXES)
