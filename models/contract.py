@@ -53,6 +53,9 @@ class ModelContract:
         as the network was taught.
     recipe
         What lies round the network, where it is not our own.
+    imported
+        Whether the weights were made elsewhere. Contracts that were imported before there was this field do
+        not say it.
     """
 
     organs: tuple[str, ...]
@@ -67,6 +70,12 @@ class ModelContract:
     trunk: Mapping[str, Any] = field(default_factory=dict)
     antialias: bool = True
     recipe: NnunetRecipe | None = None
+    imported: bool = False
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the network was made elsewhere: what the catalogue asks of organs is not shown of it."""
+        return self.imported or self.recipe is not None
 
     def __post_init__(self) -> None:
         if set(self.thresholds) != set(self.organs):
@@ -93,6 +102,8 @@ class ModelContract:
         values = asdict(self)
         if self.antialias:
             del values["antialias"]
+        if not self.imported:
+            del values["imported"]
         if self.recipe is None:
             del values["recipe"]
         else:

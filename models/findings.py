@@ -142,6 +142,8 @@ class StudyFindings:
         Whether the study was drawn at random for review.
     strange
         Acquisition facts unlike those of the calibration studies; empty when none is.
+    targets
+        SHA-256 of what the site had established of organs; None where the catalogue alone counts.
     """
 
     release: int
@@ -153,6 +155,7 @@ class StudyFindings:
     regions: tuple[ReviewRegion, ...]
     audited: bool = False
     strange: tuple[StrangeFact, ...] = ()
+    targets: str | None = None
 
     @property
     def importance_ml(self) -> float:

@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from models.series.choice import SeriesRules
+from models.targets import Targets
 
 SECRETS = Path("/run/secrets")
 """Where a container finds what is secret as files."""
@@ -189,6 +190,11 @@ class Settings(BaseSettings):
         None,
         description="File of rules that choose the series of a study. Unset: models/series/choice.toml.",
     )
+    targets: Path | None = Field(
+        None,
+        description="File of DSC targets and gate margins that the site has established. Unset: the "
+        "catalogue's, and none of a network that was made elsewhere.",
+    )
     witness_file: Path | None = Field(
         None,
         description="File, on a volume that is not the home's or the database's, to which the log's head is "
@@ -241,7 +247,7 @@ class Settings(BaseSettings):
                 raise ValueError("no address, e.g. http://host:port")
         return url
 
-    @field_validator("witness_file", "witness_syslog", "witness_ca_file", mode="before")
+    @field_validator("targets", "witness_file", "witness_syslog", "witness_ca_file", mode="before")
     @classmethod
     def _nothing_is_unset(cls, value: object) -> object:
         """Take an empty variable, as Compose passes one on, for none."""
@@ -264,6 +270,17 @@ class Settings(BaseSettings):
                 SeriesRules.read(path)
             except OSError as error:
                 raise ValueError(f"the file cannot be read: {error.strerror}") from None
+        return path
+
+    @field_validator("targets")
+    @classmethod
+    def _can_judge(cls, path: Path | None) -> Path | None:
+        """Refuse at the start a file of targets by which nothing could be judged later."""
+        if path is not None:
+            try:
+                Targets.read(path)
+            except OSError as error:
+                raise ValueError(f"{path}: the file cannot be read: {error.strerror}") from None
         return path
 
     @property

@@ -105,7 +105,11 @@ def calibrate_release(services: Services, progress: Progress = silent) -> Calibr
         kept = (services.cases.read(case) for case in cases)
         try:
             calibration = calibrate_kept(
-                parent, engine, kept, lambda done: progress(f"calibration case {done} of {len(cases)}")
+                parent,
+                engine,
+                kept,
+                lambda done: progress(f"calibration case {done} of {len(cases)}"),
+                services.targets,
             )
         except ValueError as error:
             raise Refused("cases-say-nothing", str(error), {"patients": len(cases)}) from error

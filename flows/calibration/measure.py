@@ -24,6 +24,7 @@ from models.masks import BoxedMask
 from models.metrics.dsc import dsc
 from models.release import Release, require_no_recipe
 from models.resampling import model_grid, patch_on_ct, resample, to_model_grid
+from models.targets import FROM_THE_CATALOGUE, Targets
 from models.volume import Volume
 from services.cases.store import CaseContent
 
@@ -46,6 +47,7 @@ def calibrate(
     engine: Engine,
     cases: Iterable[tuple[Volume, Truth]],
     progress: Callable[[int], None] = lambda _: None,
+    targets: Targets = FROM_THE_CATALOGUE,
 ) -> Calibration:
     """Calibrate a release on cases it has learnt nothing from.
 
@@ -59,6 +61,8 @@ def calibrate(
         CT volumes with independent truth, one study of one patient each.
     progress
         Told the number of cases done.
+    targets
+        What the site has established.
 
     Returns
     -------
@@ -81,7 +85,9 @@ def calibrate(
         ((model, volume.geometry, truth) for model, volume, truth in grids),
         progress,
     )
-    return fit_calibration(engine.profile, list(measured), release.contract.thresholds)
+    return fit_calibration(
+        engine.profile, list(measured), release.contract.thresholds, targets.dsc_targets(release.contract)
+    )
 
 
 def calibrate_kept(
@@ -89,6 +95,7 @@ def calibrate_kept(
     engine: Engine,
     cases: Iterable[CaseContent],
     progress: Callable[[int], None] = lambda _: None,
+    targets: Targets = FROM_THE_CATALOGUE,
 ) -> Calibration:
     """Calibrate a release on kept cases; as `calibrate`.
 
@@ -100,7 +107,9 @@ def calibrate_kept(
         If there are too few cases.
     """
     measured = _measured(release, engine, _kept(cases, release.contract), progress)
-    return fit_calibration(engine.profile, list(measured), release.contract.thresholds)
+    return fit_calibration(
+        engine.profile, list(measured), release.contract.thresholds, targets.dsc_targets(release.contract)
+    )
 
 
 def calibrate_organs(
@@ -109,6 +118,7 @@ def calibrate_organs(
     organs: Collection[str],
     cases: Iterable[CaseContent],
     within: Calibration | None = None,
+    targets: Targets = FROM_THE_CATALOGUE,
 ) -> dict[str, OrganCalibration]:
     """Calibrate some organs of a release on kept cases it has learnt nothing from.
 
@@ -125,6 +135,8 @@ def calibrate_organs(
     within
         Calibration that is kept for the other organs: a case out of its domain does not count, for a
         study like it would get no bound.
+    targets
+        What the site has established.
 
     Returns
     -------
@@ -143,7 +155,9 @@ def calibrate_organs(
         for case in _measured(release, engine, kept, lambda _: None)
         if within is None or not _outside(case, within)
     ]
-    return fit_organs(measured, thresholds, len(release.contract.organs))
+    return fit_organs(
+        measured, thresholds, targets.dsc_targets(release.contract), len(release.contract.organs)
+    )
 
 
 def _outside(case: StudyCase, calibration: Calibration) -> bool:

@@ -102,6 +102,10 @@ BY_CODE = {
         "Tune it without --level, so that some patients only judge it, or add gate cases with truth of it "
         "(organloop cases add --purpose gate, cases freeze), then gate again."
     ),
+    "no-margin": (
+        "Establish a margin: organloop calibrate --propose FILE, then the file that ORGANLOOP_TARGETS names; "
+        "gate again."
+    ),
     "bound-not-held": "Calibrate on cases like these (organloop calibrate).",
     **dict.fromkeys(
         (
@@ -179,7 +183,7 @@ def _new_row(one: OrganGate) -> tuple[object, ...]:
     new = one.new
     if new is None:
         raise ValueError(f"{one.organ} is not new")
-    bound = "claimed" if new.bounded else "none: always for review"
+    bound = "claimed" if new.bounded else "none: always for review" if new.target else "none: not judged"
     return (
         organ(one.organ).label, new.cases, new.drawn, new.patients, new.mean, new.least, new.missed,
         new.hallucinated, new.target, new.estimate, bound, _taken(one),

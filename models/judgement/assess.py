@@ -34,6 +34,7 @@ from models.masks import BoxedMask
 from models.organs import KEYS, ORGANS
 from models.release import Release
 from models.resampling import patch_on_ct
+from models.targets import FROM_THE_CATALOGUE, Targets
 from models.volume import Volume
 
 
@@ -164,6 +165,7 @@ def assess(
     asked: Collection[str] | None = None,
     audited: bool = False,
     doubted: Sequence[int] = (),
+    targets: Targets = FROM_THE_CATALOGUE,
 ) -> StudyFindings:
     """Say everything that is said about one CT series.
 
@@ -185,6 +187,8 @@ def assess(
         Whether the study was drawn at random: then every organ is for review, whatever its flag says.
     doubted
         Slices of the CT, from 0 in k order, that may not be of their place.
+    targets
+        What the site has established.
 
     Returns
     -------
@@ -243,7 +247,8 @@ def assess(
         reasons += [Reason.DOUBTFUL_SLICES] * _in_doubt(
             results[organ].mask, doubted, ct_geometry, model.geometry
         )
-        findings.append(_finding(organ, results[organ], doubts[organ], reasons, known.get(organ)))
+        target = targets.required(organ, contract).dsc_target
+        findings.append(_finding(organ, target, results[organ], doubts[organ], reasons, known.get(organ)))
     regions: list[ReviewRegion] = []
     for finding in findings:
         if finding.flagged:
@@ -265,6 +270,7 @@ def assess(
         regions=rank_regions(regions),
         audited=audited,
         strange=strange,
+        targets=targets.digest_for(contract),
     )
 
 
@@ -310,6 +316,7 @@ def _widest(windows: NDArray[np.float16], members: NDArray[np.float16] | None) -
 
 def _finding(
     organ: str,
+    target: float | None,
     result: OrganResult,
     doubt: OrganDoubt,
     reasons: list[Reason],
@@ -319,9 +326,10 @@ def _finding(
         reasons.append(Reason.UNCALIBRATED)
     bound = confidence = None
     found = result.shape is not None  # what lies between two slices of the CT is on the model grid alone
-    if found and doubt.expected is not None and calibration is not None and not NO_BOUND & set(reasons):
+    claimable = target is not None and not NO_BOUND & set(reasons)
+    if found and doubt.expected is not None and calibration is not None and claimable:
         bound, confidence = lower_bound(doubt.expected, calibration), calibration.confidence
-    told, ordered = flag(organ, bound, reasons)
+    told, ordered = flag(target, bound, reasons)
     return OrganFinding(
         organ=organ,
         presence=Presence.FOUND if found else Presence.ABSENT,

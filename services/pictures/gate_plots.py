@@ -91,7 +91,8 @@ def bootstraps(report: GateDocument) -> bytes | None:
         axes.axvline(found.mean, color="black", linewidth=1.0)
         if found.lower_bound is not None:
             axes.axvline(found.lower_bound, color="black", linestyle="dashed", linewidth=1.0)
-        axes.axvline(-one.margin, color="#a4161a", linestyle="dotted", linewidth=1.2)
+        if one.margin is not None:
+            axes.axvline(-one.margin, color="#a4161a", linestyle="dotted", linewidth=1.2)
         axes.set_title(organ(one.organ).label, fontsize=9)
         axes.set_xlabel("mean DSC difference", fontsize=8)
         axes.set_yticks([])
@@ -122,7 +123,7 @@ def _draw(axes: Axes, one: OrganGate, colours: Mapping[str, str]) -> None:
     for name, level, style, colour in (
         ("mean", found.mean if found else None, "solid", "black"),
         ("lower bound", found.lower_bound if found else None, "dashed", "black"),
-        ("margin", -one.margin, "dotted", "#a4161a"),
+        ("margin", None if one.margin is None else -one.margin, "dotted", "#a4161a"),
     ):
         if level is not None:
             axes.axhline(level, color=colour, linestyle=style, linewidth=1.0, label=name)

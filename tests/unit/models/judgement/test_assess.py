@@ -17,6 +17,7 @@ from models.judgement.review_regions import REGIONS_PER_ORGAN, REGIONS_PER_STUDY
 from models.organs import ORGANS
 from models.release import Release
 from models.resampling import model_grid, to_model_grid
+from models.targets import Established, Targets
 from models.volume import Volume
 from tests.support.paper_releases import paper_contract, paper_release
 
@@ -359,3 +360,19 @@ def test_a_calibration_from_another_serving_profile_claims_nothing(answer):
     findings = assess(answer, MODEL, CT, release(), "python/test/cpu/f32/4-threads")
     assert {f.reasons for f in findings.organs} == {("uncalibrated",)}
     assert {f.dsc_lower_bound for f in findings.organs} == {None}
+
+
+def test_of_a_network_made_elsewhere_nothing_is_judged_though_it_is_calibrated(answer):
+    foreign = release()
+    foreign = replace(foreign, contract=replace(foreign.contract, imported=True))
+    nothing = assess(answer, MODEL, CT, foreign, PROFILE)
+    assert {f.flag for f in nothing.organs} == {Flag.NOT_JUDGED}
+    assert {f.dsc_lower_bound for f in nothing.organs} == {None}
+    assert nothing.regions == ()
+    said = Established(0.6, None, "Dr Example", "2026-11-30", "calibration set", 40, (0.8, 0.9))
+    targets = Targets({"liver": said})
+    judged = assess(answer, MODEL, CT, foreign, PROFILE, targets=targets)
+    flags = {f.organ: f.flag for f in judged.organs}
+    assert flags == dict.fromkeys(ORGANS, Flag.NOT_JUDGED) | {"liver": Flag.CLEAR}
+    assert (nothing.targets, judged.targets) == (Targets().digest, targets.digest)
+    assert assess(answer, MODEL, CT, release(), PROFILE).targets is None
