@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -106,10 +106,23 @@ def calibrate_kept(
     ValueError
         If there are too few cases.
     """
-    measured = _measured(release, engine, _kept(cases, release.contract), progress)
-    return fit_calibration(
-        engine.profile, list(measured), release.contract.thresholds, targets.dsc_targets(release.contract)
-    )
+    return fitted(release, engine.profile, measure_kept(release, engine, cases, progress), targets)
+
+
+def measure_kept(
+    release: Release,
+    engine: Engine,
+    cases: Iterable[CaseContent],
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[StudyCase]:
+    """Measure a release on kept cases; as `calibrate_kept`, which fits what is measured."""
+    return list(_measured(release, engine, _kept(cases, release.contract), progress))
+
+
+def fitted(release: Release, profile: str, measured: Sequence[StudyCase], targets: Targets) -> Calibration:
+    """Return what may be claimed of a release in a profile by measured cases; raises as `calibrate_kept`."""
+    contract = release.contract
+    return fit_calibration(profile, measured, contract.thresholds, targets.dsc_targets(contract))
 
 
 def calibrate_organs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,10 +16,13 @@ from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.flows import polled, registered
 from deploy.doctor.machine import described, memory_of, privacy, room, write_speed
 from deploy.doctor.records import backup, freed, watched
-from deploy.doctor.serving import calibrated
+from deploy.doctor.serving import calibrated, judged
 from models.documents import to_json
 from models.errors import PacsFailed
+from models.targets import FROM_THE_CATALOGUE
 from services.records.entries.arrivals import Watch
+from tests.support.established import established
+from tests.support.paper_releases import paper_contract, paper_release
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD, WARNING, BAD = State.GOOD, State.WARNING, State.BAD
@@ -161,3 +165,12 @@ def test_a_home_that_every_user_may_enter_is_a_fault(tmp_path, mode, state):
     found = privacy(home)
     assert (found.state, found.measured) == (state, {"mode": f"{mode:04o}"})
     assert bool(found.remedy) == (state is State.BAD)
+
+
+def test_organs_that_nobody_can_judge_are_named():
+    own = paper_release(paper_contract(("liver", "aorta")))
+    foreign = replace(own, contract=replace(own.contract, imported=True))
+    assert judged(own, FROM_THE_CATALOGUE).state is GOOD
+    found = judged(foreign, established({"liver": (0.9, None)}))
+    assert (found.state, found.measured) == (WARNING, {"organs": 2, "without_target": 1})
+    assert "not judged: aorta" in found.detail

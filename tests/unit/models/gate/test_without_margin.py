@@ -12,8 +12,9 @@ from models.gate.decide import gate
 from models.gate.document import GateDocument
 from models.gate.report import Decision, GateReport
 from models.organs import organ
-from models.targets import FROM_THE_CATALOGUE, Established, Targets
+from models.targets import FROM_THE_CATALOGUE, Targets
 from services.releases.gate_reports import Trial, margins
+from tests.support.established import established as of_site
 from tests.unit.models.gate.test_decide import (
     CANDIDATE,
     FAST,
@@ -30,8 +31,7 @@ TUNED = replace(FOREIGN, number=2, parent=1, heads=CANDIDATE.heads)
 
 
 def established(target: float | None = None, margin: float | None = None) -> Targets:
-    one = Established(target, margin, "Dr Example", "2026-11-30", "calibration set", 40, (0.8, 0.9))
-    return Targets({"stomach": one})
+    return of_site({"stomach": (target, margin)})
 
 
 def decide(

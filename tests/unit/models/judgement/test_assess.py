@@ -17,8 +17,9 @@ from models.judgement.review_regions import REGIONS_PER_ORGAN, REGIONS_PER_STUDY
 from models.organs import ORGANS
 from models.release import Release
 from models.resampling import model_grid, to_model_grid
-from models.targets import Established, Targets
+from models.targets import Targets
 from models.volume import Volume
+from tests.support.established import established
 from tests.support.paper_releases import paper_contract, paper_release
 
 # An abdomen of ellipsoids: centre and radii in LPS mm (x left, y back, z head).
@@ -369,8 +370,7 @@ def test_of_a_network_made_elsewhere_nothing_is_judged_though_it_is_calibrated(a
     assert {f.flag for f in nothing.organs} == {Flag.NOT_JUDGED}
     assert {f.dsc_lower_bound for f in nothing.organs} == {None}
     assert nothing.regions == ()
-    said = Established(0.6, None, "Dr Example", "2026-11-30", "calibration set", 40, (0.8, 0.9))
-    targets = Targets({"liver": said})
+    targets = established({"liver": (0.6, None)})
     judged = assess(answer, MODEL, CT, foreign, PROFILE, targets=targets)
     flags = {f.organ: f.flag for f in judged.organs}
     assert flags == dict.fromkeys(ORGANS, Flag.NOT_JUDGED) | {"liver": Flag.CLEAR}
