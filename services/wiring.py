@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import PacsFailed, ServingUnavailable
+from models.organ_rows import known_organs
 from models.targets import FROM_THE_CATALOGUE, Targets
 from services.cases.store import CaseStore
 from services.inference.engine import InProcessSegmenter
@@ -121,7 +122,9 @@ def connect_in_process(settings: Settings) -> Services:
 
 def targets_of(settings: Settings) -> Targets:
     """Return what the site has established of organs: without a file, nothing beyond the catalogue."""
-    return FROM_THE_CATALOGUE if settings.targets is None else Targets.read(settings.targets)
+    if settings.targets is None:
+        return FROM_THE_CATALOGUE
+    return Targets.read(settings.targets, known_organs(settings.organs))
 
 
 def triton_at(

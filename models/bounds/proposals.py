@@ -26,7 +26,7 @@ from models.organs import CATALOGUE
 SMALL_EFFECT = 0.2
 """Share of the standard deviation that counts as small."""
 
-MOST_MARGIN = max(entry.gate_margin for entry in CATALOGUE)
+MOST_MARGIN = max(entry.gate_margin or 0.0 for entry in CATALOGUE)
 """The widest margin that is proposed."""
 
 RESAMPLES = 4999

@@ -31,7 +31,7 @@ from models.judgement.reasons import NO_BOUND, Reason
 from models.judgement.review_regions import organ_regions, rank_regions
 from models.judgement.shape_and_side import Shape, broken_rules, measure
 from models.masks import BoxedMask
-from models.organs import KEYS, ORGANS
+from models.organs import ORGANS
 from models.release import Release
 from models.resampling import patch_on_ct
 from models.targets import FROM_THE_CATALOGUE, Targets
@@ -182,7 +182,7 @@ def assess(
     profile
         The serving profile it answered in: a calibration made in another one claims nothing here.
     asked
-        Organs asked for, keys of the catalogue; None: all that the release segments.
+        Organs asked for, by key; None: all that the release segments.
     audited
         Whether the study was drawn at random: then every organ is for review, whatever its flag says.
     doubted
@@ -206,14 +206,14 @@ def assess(
     segmentation.require(release)
     contract = release.contract
     asked = contract.organs if asked is None else asked
-    unknown = sorted(set(asked) - (set(contract.organs) & set(KEYS)))
+    unknown = sorted(set(asked) - (set(contract.organs) & set(contract.known)))
     if unknown:
         raise ValueError(f"release {release.number} does not segment {', '.join(unknown)}")
     if segmentation.probability.shape != (len(contract.organs), *model.geometry.shape):
         raise ValueError(f"answer {segmentation.probability.shape} does not fit {model.geometry.shape}")
     calibration = calibration_in(release, profile)
     known = calibration.organs if calibration else {}
-    organs = [organ for organ in KEYS if organ in asked]
+    organs = [organ for organ in contract.known if organ in asked]
     channel = {organ: contract.organs.index(organ) for organ in organs}
     results = {
         organ: organ_result(
@@ -236,7 +236,7 @@ def assess(
     beside = broken_relations(relate(served, body, model.geometry))
     outside, strange = domain_of(calibration, segmentation.global_feature, model, ct_geometry, body, served)
     findings = []
-    for organ in (organ for organ in KEYS if organ in ORGANS or organ in contract.organs):
+    for organ in (organ for organ in contract.known if organ in ORGANS or organ in contract.organs):
         if organ not in results:
             findings.append(
                 OrganFinding(organ, Presence.NOT_ASKED, False, 0.0, None, (), None, None, None, None)
@@ -271,6 +271,7 @@ def assess(
         audited=audited,
         strange=strange,
         targets=targets.digest_for(contract),
+        further=() if contract.further is None else contract.further.organs,
     )
 
 

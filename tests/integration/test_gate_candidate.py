@@ -23,6 +23,7 @@ from services.releases import gate_reports
 from services.releases.gate_reports import PICTURED
 from services.settings import Settings
 from services.wiring import Services
+from tests.support.established import established
 from tests.support.killed import Killed
 from tests.support.log import lines
 from tests.support.promotion import (
@@ -336,10 +337,11 @@ def test_a_changed_margin_or_policy_asks_for_a_new_decision(site, monkeypatch: p
     keys = {trial_of(2, services).key}
     strict = services.settings.model_copy(update={"approval_required": True})
     keys.add(trial_of(2, replace(services, settings=strict)).key)
-    spleen = replace(organ("spleen"), gate_margin=0.5)
+    keys.add(trial_of(2, replace(services, targets=established({"spleen": (None, 0.05)}))).key)
+    spleen = replace(organ("spleen"), nsd_tolerance_mm=4.0)
     monkeypatch.setattr(gate_reports, "organ", lambda key: spleen if key == "spleen" else organ(key))
     keys.add(trial_of(2, services).key)
-    assert len(keys) == 3
+    assert len(keys) == 4
 
 
 def test_the_decision_on_record_names_the_digest_of_the_report(site) -> None:
