@@ -225,11 +225,7 @@ def _against_catalogue(row: Row) -> list[Fault]:
         detail = f"it is {known} of the catalogue, with {said}: leave the row out, or call it otherwise"
         return [row.fault(OrganFileCode.IN_CATALOGUE, detail)]
     for entry in CATALOGUE:
-        own = _codes(entry)
-        alike = row.codes == own
-        if not own[2]:  # a SEG that comes back may say no more than type and side
-            alike = row.type == own[0] and own[1] in ("", row.side)
-        if alike or row.label.casefold() == entry.label.casefold():
+        if row.codes == _codes(entry) or row.label.casefold() == entry.label.casefold():
             detail = f"label or codes are those of {entry.key} in the catalogue: name that key instead"
             return [row.fault(OrganFileCode.IN_CATALOGUE, detail)]
     return []

@@ -203,6 +203,18 @@ def catalogued(key: str) -> Organ | None:
     return _BY_KEY.get(key)
 
 
+def agreement_of(key: str) -> float:
+    """Return the DSC from which two readers count as agreed; of an organ outside the catalogue as without target."""
+    entry = _BY_KEY.get(key)
+    return 1.0 if entry is None else entry.agreement
+
+
+def name_of(key: str) -> str:
+    """Return an organ's label, for a page; one outside the catalogue is called by its key."""
+    entry = _BY_KEY.get(key)
+    return key.replace("_", " ").capitalize() if entry is None else entry.label
+
+
 def organ(key: str) -> Organ:
     """Return the catalogue entry of a key.
 

@@ -16,7 +16,6 @@ from models.body import body_mask
 from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import ReadFailed, Refused
 from models.masks import BoxedMask
-from models.organs import KEYS
 from models.resampling import to_model_grid
 from models.uids import SeriesUid, StudyUid
 from services.cases.store import CaseContent
@@ -119,7 +118,7 @@ def add_case(
         ct=ct.volume.geometry,
         sent={},
         # What the release that serves does not know yet, a candidate with a new organ is measured by.
-        labels={o: HybridLabel(masks[o], Provenance.READER) for o in KEYS if o in masks},
+        labels={o: HybridLabel(masks[o], Provenance.READER) for o in contract.known if o in masks},
     )
     progress("keeping the case")
     where = site_of(ct) if site is None else site

@@ -14,6 +14,7 @@ from pydicom.sr._concepts_dict import concepts
 from models.further_organs import FurtherOrgans, further_organ
 from models.organ_rows import SIDES, Fault, OrganFileCode, Row, read_rows, refuse, sides_named
 from models.organs import ALTERED_STRUCTURE, Code, Organ
+from services.dicom.seg.names import organ_by_code, organ_by_label
 
 SNOMED = "SCT"
 CATEGORIES = 7150
@@ -127,6 +128,10 @@ def _faults(row: Row) -> list[Fault]:
     ):
         if code:
             faults += _meaning_faults(row, what, code, said)
+    known = organ_by_code(_term(row.type, row.type_meaning), SIDES[row.side]) or organ_by_label(row.label)
+    if known is not None:
+        detail = f"in a SEG that comes back its label or codes would be taken for {known}: change them"
+        faults.append(row.fault(OrganFileCode.IN_CATALOGUE, detail))
     return [*faults, *_side_faults(row)]
 
 

@@ -16,7 +16,7 @@ from models.documents import from_json, to_json
 from models.errors import InvalidRelease, StorageFailed
 from models.gate.document import GateDocument
 from models.gate.report import GatePolicy, OrganGate
-from models.organs import KEYS, organ
+from models.organs import KEYS
 from models.release import Release, sha256_hex
 from models.targets import FROM_THE_CATALOGUE, Targets
 from services.files import replace, storage_errors, write_once
@@ -82,7 +82,7 @@ def margins(release: Release, targets: Targets) -> dict[str, dict[str, float | N
     return {
         key: {
             "margin": targets.required(key, contract).gate_margin,
-            "nsd_tolerance_mm": organ(key).nsd_tolerance_mm,
+            "nsd_tolerance_mm": contract.entry(key).nsd_tolerance_mm,
         }
         for key in contract.organs
     }

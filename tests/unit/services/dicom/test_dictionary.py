@@ -103,13 +103,28 @@ REFUSED = {
     ),
     "codes of an organ": (
         "organ-in-catalogue",
-        "those of liver",
+        "would be taken for liver",
         ["hepar,Hepar,91723000,10200004,,,54735007,,#101010"],
     ),
     "label of an organ": (
         "organ-in-catalogue",
         "those of liver",
         ["hepar,liver,91723000,54735007,,,,,#101010"],
+    ),
+    "all codes of a structure": (
+        "organ-in-catalogue",
+        "those of liver_tumour",
+        ["mass,Mass,49755003,108369006,,,10200004,,#101010"],
+    ),
+    "a label that is read as an organ's": (
+        "organ-in-catalogue",
+        "would be taken for pancreas",
+        ["head,Pancreas (head),91723000,54735007,,,,,#101010"],
+    ),
+    "a code of organ and side in one": (
+        "organ-in-catalogue",
+        "would be taken for left_kidney",
+        ["ren,Ren sinister,91723000,18639004,Left kidney,,,,#101010"],
     ),
     "another meaning": (
         "organ-meaning",
