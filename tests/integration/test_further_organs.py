@@ -22,6 +22,10 @@ from services.dicom.ct.loaded import CTSeries
 from services.dicom.ct.phantom_series import write_phantom_series
 from services.dicom.dictionary import read_organ_file
 from services.dicom.results.write import write_results
+from services.dicom.returned.answers import Answers
+from services.dicom.returned.claims import Doubt
+from services.dicom.returned.understand import Status, understand
+from services.dicom.seg.reader import SegObject, read_seg
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.conftest import ROOT
@@ -104,6 +108,33 @@ def test_regions_and_the_report_speak_of_them_too(written: Path) -> None:
 @pytest.mark.parametrize("name", ["organ-seg.dcm", "review-seg.dcm", "report-sr.dcm"])
 def test_dciodvfy_finds_no_error(written: Path, name: str) -> None:
     assert errors(written / name) == []
+
+
+def test_a_correction_beside_them_is_taken_in_and_a_change_of_one_is_asked_about(written: Path) -> None:
+    series = ct_series(AFFINES["axial"])
+    sent, grid = read_seg(written / "organ-seg.dcm", series), series.volume.geometry
+    assert understand(sent, sent, grid).status is Status.UNCHANGED
+
+    def edited(label: str, **dropped: object) -> SegObject:
+        """Return what was sent, one segment without its last slice and drawn by a person."""
+        segments = []
+        for one in sent.segments:
+            if one.label == label:
+                mask = one.mask.dense()
+                mask[np.flatnonzero(mask.any(axis=(1, 2)))[-1]] = False
+                one = replace(one, mask=BoxedMask.of(mask), algorithm_type="MANUAL", **dropped)
+            segments.append(one)
+        return replace(sent, segments=tuple(segments))
+
+    liver = understand(edited("Liver"), sent, grid)
+    assert (liver.status, liver.questions) == (Status.CORRECTION, ())
+    assert liver.returned["liver"] != liver.sent["liver"]
+    assert not set(liver.sent) & set(FILE.organs)
+    for dropped in ({}, {"tracking_uid": None, "tracking_id": None}):
+        (asked,) = understand(edited("Left femur", **dropped), sent, grid).questions
+        assert (asked.label, asked.candidates, asked.why) == ("Left femur", (), Doubt.NOT_RECOGNISED)
+        answered_ = understand(edited("Left femur", **dropped), sent, grid, Answers({asked.segment: None}))
+        assert answered_.status is Status.UNCHANGED
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,14 @@ from deploy.doctor.clock import clock
 from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.flows import polled, registered
 from deploy.doctor.machine import described, memory_of, privacy, room, write_speed
+from deploy.doctor.organs import organs
 from deploy.doctor.records import backup, freed, watched
 from deploy.doctor.serving import calibrated, judged
 from models.documents import to_json
-from models.errors import PacsFailed
+from models.errors import PacsFailed, Refused
 from models.targets import FROM_THE_CATALOGUE
 from services.records.entries.arrivals import Watch
+from tests.conftest import ROOT
 from tests.support.established import established
 from tests.support.paper_releases import paper_contract, paper_release
 
@@ -174,3 +176,17 @@ def test_organs_that_nobody_can_judge_are_named():
     found = judged(foreign, established({"liver": (0.9, None)}))
     assert (found.state, found.measured) == (WARNING, {"organs": 2, "without_target": 1})
     assert "not judged: aorta" in found.detail
+
+
+def test_a_file_of_organs_is_read_as_an_import_would_read_it(tmp_path):
+    (found,) = organs(ROOT / "deploy" / "site" / "organs.csv")
+    assert (found.state, found.measured) == (WARNING, {"organs": 7, "unverified": 1})
+    assert "rib_left_1" in found.detail
+    text = (ROOT / "deploy" / "site" / "organs.csv").read_text()
+    path = tmp_path / "organs.csv"
+    path.write_text("\n".join(line for line in text.splitlines() if not line.startswith("rib_")))
+    (found,) = organs(path)
+    assert found.state is GOOD
+    path.write_text(text.replace("sacrum,Sacrum,91723000", "sacrum,Sacrum,123037004"))
+    with pytest.raises(Refused, match="organ-category"):
+        list(organs(path))
