@@ -7,12 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from flows.gate.gate_candidate import organ_rows
+from flows.gate.page import what_to_do
 from models.documents import from_json, to_json
 from models.gate.decide import gate
 from models.gate.document import GateDocument
 from models.gate.report import Decision, GateReport
 from models.organs import organ
 from models.targets import FROM_THE_CATALOGUE, Targets
+from services.pictures.gate_plots import bootstraps, differences
 from services.releases.gate_reports import Trial, margins
 from tests.support.established import established as of_site
 from tests.unit.models.gate.test_decide import (
@@ -99,3 +102,14 @@ def test_a_decision_holds_for_the_margins_it_was_made_by():
     assert replace(trial, targets=established(margin=organ("stomach").gate_margin)).key == trial.key
     assert replace(trial, targets=established(margin=0.05)).key != trial.key
     assert margins(FOREIGN, FROM_THE_CATALOGUE)["liver"] == {"margin": None, "nsd_tolerance_mm": 5.0}
+
+
+def test_plots_and_table_of_an_organ_without_a_margin_are_drawn():
+    document = GateDocument.of(decide(), (2, 1), None)
+    for picture in (differences(document), bootstraps(document)):
+        assert picture is not None
+        assert picture.startswith(b"\x89PNG")
+    (row,) = (row for row in organ_rows(document) if row["organ"] == "stomach")
+    assert (row["decision"], row["tuned"]) == ("insufficient-evidence", "tuned")
+    (reason,) = document.organs[1].reasons
+    assert "organloop calibrate --propose" in what_to_do(reason)
