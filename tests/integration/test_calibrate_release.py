@@ -18,6 +18,7 @@ from models.errors import Refused
 from models.masks import BoxedMask
 from models.phantom.case import make_case
 from models.resampling import to_model_grid
+from models.targets import FROM_THE_CATALOGUE, Targets
 from services.cases.store import CaseContent
 from services.records.entries.cases import Purpose
 from services.records.entries.corrections import Correction
@@ -122,6 +123,20 @@ def test_proposals_go_into_a_new_file_only(site, tmp_path):
         result = CliRunner().invoke(app, ["calibrate", "--propose", str(path)], env=home)
         assert result.exit_code == 2
     assert there.read_text() == "# signed"
+
+
+def test_the_verb_writes_proposals_that_are_not_in_force(site, tmp_path):
+    keep(site, 9)
+    path = tmp_path / "proposed.toml"
+    home = {"ORGANLOOP_HOME": str(site.services.settings.home), "ORGANLOOP_THREADS": str(THREADS)}
+    result = CliRunner().invoke(app, ["calibrate", "--propose", str(path)], env=home)
+    assert result.exit_code == 0, result.output
+    assert "proposed, not in force" in result.output
+    text = path.read_text()
+    assert f"# What {FEWEST} calibration cases propose of release 1" in text
+    missing = f"{FEWEST} cases with independent truth; 22 are the fewest"
+    assert all(f"# {organ}: {missing}" in text for organ in ORGANS)
+    assert Targets.read(path) == FROM_THE_CATALOGUE, "too few cases propose nothing"
 
 
 def test_the_verb_refuses_with_the_numbers(site):
