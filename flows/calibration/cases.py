@@ -42,7 +42,7 @@ def untaught(cases: Collection[Case], store: CaseStore, kept: Cases) -> list[Cas
 def measurable(
     cases: Collection[Case], release: Release, store: CaseStore, kept: Cases, progress: Progress
 ) -> list[Case]:
-    """Leave out, too, the cases kept for a release of another model grid, and the damaged; say how many.
+    """Leave out, too, the cases kept for a release asked on another grid, and the damaged; say how many.
 
     Raises
     ------
@@ -54,8 +54,7 @@ def measurable(
         progress(
             f"{len(cases) - len(kept_for_it)} calibration cases left out: damaged, or kept for tuning too"
         )
-    grid = release.contract.spacing_mm
-    found = [case for case in kept_for_it if store.other_spacing(case, grid) is None]
+    found = [case for case in kept_for_it if store.other_grid(case, release.contract) is None]
     if len(found) < len(kept_for_it):
         progress(f"{len(kept_for_it) - len(found)} calibration cases left out: other-grid")
     return found

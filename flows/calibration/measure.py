@@ -19,11 +19,18 @@ from models.calibration import Calibration, OrganCalibration
 from models.contract import ModelContract
 from models.errors import Refused
 from models.geometry import Geometry
+from models.inference.question import (
+    answered_volume,
+    asked_grid,
+    asked_volume,
+    is_asked_grid,
+    told_grid,
+)
 from models.inference.segmentation import Segmentation
 from models.masks import BoxedMask
 from models.metrics.dsc import dsc
-from models.release import Release, require_no_recipe
-from models.resampling import model_grid, patch_on_ct, resample, to_model_grid
+from models.release import Release
+from models.resampling import patch_on_ct, resample
 from models.targets import FROM_THE_CATALOGUE, Targets
 from models.volume import Volume
 from services.cases.store import CaseContent
@@ -37,8 +44,13 @@ class Engine(Protocol):
 
     profile: str
 
-    def segment(self, hu: NDArray[np.int16]) -> Segmentation:
-        """Segment a volume on the model grid."""
+    def segment(
+        self,
+        hu: NDArray[np.int16] | NDArray[np.float32],
+        sampled: bool = False,
+        ct: Geometry | None = None,
+    ) -> Segmentation:
+        """Segment a volume; as `services.inference.port.Segmenter`."""
         ...
 
 
@@ -75,19 +87,9 @@ def calibrate(
         If there are too few cases to know where they lie (`models.bounds.domain.FEWEST_STUDIES`).
     """
     contract = release.contract
-    grids = (
-        (to_model_grid(volume, contract.spacing_mm, contract.antialias), volume, truth)
-        for volume, truth in cases
-    )
-    measured = _measured(
-        release,
-        engine,
-        ((model, volume.geometry, truth) for model, volume, truth in grids),
-        progress,
-    )
-    return fit_calibration(
-        engine.profile, list(measured), release.contract.thresholds, targets.dsc_targets(release.contract)
-    )
+    questions = ((asked_volume(volume, contract), volume.geometry, truth) for volume, truth in cases)
+    measured = list(_measured(release, engine, questions, progress))
+    return fitted(release, engine.profile, measured, targets)
 
 
 def calibrate_kept(
@@ -179,16 +181,16 @@ def _outside(case: StudyCase, calibration: Calibration) -> bool:
 
 
 def study_case(
-    answer: Segmentation, model: Volume, ct: Geometry, truth: Truth, contract: ModelContract
+    answer: Segmentation, asked: Volume, ct: Geometry, truth: Truth, contract: ModelContract
 ) -> StudyCase:
     """Measure one answered case against its truth.
 
     Parameters
     ----------
     answer
-        On the model grid.
-    model
-        The CT on the model grid.
+        What was answered.
+    asked
+        What was asked about.
     ct
         The CT grid.
     truth
@@ -196,14 +198,21 @@ def study_case(
     contract
         Organs and thresholds.
     """
-    require_no_recipe(contract, "calibrated")
+    model = answered_volume(asked, answer)
+    served = {
+        organ: answer.inside(channel, contract.thresholds[organ])
+        for channel, organ in enumerate(contract.organs)
+    }
     organs = {}
     for channel, (probability, organ) in enumerate(zip(answer.probability, contract.organs, strict=True)):
         if organ not in truth:
             continue
         patch, box = patch_on_ct(probability, model.geometry, ct)
         mask, drawn = np.zeros(ct.shape, dtype=bool), truth[organ].dense()
-        mask[box] = patch >= contract.thresholds[organ]
+        if answer.drawn is not None:
+            mask = answer.drawn.on_ct[channel].dense()
+        else:
+            mask[box] = patch >= contract.thresholds[organ]
         near = drawn[box]
         elsewhere = truth[organ].voxels - int(np.count_nonzero(near))
         fraction = resample(drawn, ct, model.geometry, outside=0.0)
@@ -212,12 +221,8 @@ def study_case(
             dsc=dsc(mask, drawn),
             missed=missed(patch, near, elsewhere),
             agreement=member_agreement(probability, answer.member_disagreement.get(channel)),
-            entropy=entropy_near(probability, probability >= contract.thresholds[organ]),
+            entropy=entropy_near(probability, served[organ]),
         )
-    served = {
-        organ: probability >= contract.thresholds[organ]
-        for probability, organ in zip(answer.probability, contract.organs, strict=True)
-    }
     facts = acquisition_facts(model, ct, filled_body(model.hu), served)
     return StudyCase(organs, study_feature(answer.global_feature), facts)
 
@@ -228,9 +233,9 @@ def _measured(
     cases: Iterable[tuple[Volume, Geometry, Truth]],
     progress: Callable[[int], None],
 ) -> Iterator[StudyCase]:
-    for done, (model, ct, truth) in enumerate(cases, 1):
-        answer = engine.segment(model.hu.astype(np.int16, copy=False))
-        yield study_case(answer, model, ct, truth, release.contract)
+    for done, (asked, ct, truth) in enumerate(cases, 1):
+        answer = engine.segment(asked.hu, ct=told_grid(asked, release.contract))
+        yield study_case(answer, asked, ct, truth, release.contract)
         progress(done)
 
 
@@ -239,8 +244,8 @@ def _kept(
 ) -> Iterator[tuple[Volume, Geometry, Truth]]:
     """Yield volume, CT grid and truth of kept cases, checked to lie on the contract's grid."""
     for content in cases:
-        expected, found = model_grid(content.ct, contract.spacing_mm), content.volume.geometry
-        if not found.same_grid(expected):
+        expected, found = asked_grid(content.ct, contract), content.volume.geometry
+        if not is_asked_grid(found, content.ct, contract):
             raise Refused(
                 "other-grid",
                 "a calibration case was kept on another grid than the release's; add it again",

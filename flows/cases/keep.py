@@ -15,8 +15,8 @@ from flows.serving.serve import current
 from models.body import body_mask
 from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import ReadFailed, Refused
+from models.inference.question import asked_volume
 from models.masks import BoxedMask
-from models.resampling import to_model_grid
 from models.uids import SeriesUid, StudyUid
 from services.cases.store import CaseContent
 from services.dicom.ct.chosen import choose_series
@@ -111,7 +111,7 @@ def add_case(
     if missing and purpose is Purpose.GATE:
         detail = f"a gate case needs truth of every organ; there is none of {', '.join(missing)}"
         raise Refused("truth-incomplete", detail, {"missing": missing})
-    volume = to_model_grid(ct.volume, contract.spacing_mm, contract.antialias)
+    volume = asked_volume(ct.volume, contract)
     body_mask(volume.hu)  # no release could answer it: gate and calibration would end there, every time
     content = CaseContent(
         volume=volume,

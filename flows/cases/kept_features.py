@@ -22,7 +22,7 @@ def keep_features(
     known: Cases,
     series: CTSeries,
     release: Release,
-    hu: NDArray[np.int16],
+    hu: NDArray[np.int16] | NDArray[np.float32],
     answer: Segmentation,
     progress: Progress,
 ) -> bool:

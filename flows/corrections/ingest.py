@@ -88,11 +88,10 @@ def memory_of(settings: Settings) -> Memory | None:
     return Memory(
         records=records,
         cases=CaseStore(settings.case_store),
-        spacing_mm=contract.spacing_mm,
+        contract=contract,
         archive=archive_of(settings),
         work=settings.work_folder,
         policy=ReadersDisagree(settings.readers_disagree),
-        antialias=contract.antialias,
     )
 
 

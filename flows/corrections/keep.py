@@ -11,10 +11,10 @@ from flows.corrections.returned_seg import Memory
 from models.corrections.ledger import HybridLabel, OrganState, Provenance, hybrid_labels, origin_of
 from models.corrections.scopes import Scope
 from models.errors import Refused
+from models.inference.question import asked_volume
 from models.masks import BoxedMask
 from models.metrics.dsc import dsc
 from models.organs import agreement_of
-from models.resampling import to_model_grid
 from models.uids import SeriesUid
 from services.cases.disagreements import teaching_words, valid_words
 from services.cases.store import CaseContent
@@ -143,7 +143,7 @@ def _keep_case(correction: Correction, understood: Understood, memory: Memory) -
     if patient is None:
         return _keep_out(correction, NO_PATIENT, memory)
     content = CaseContent(
-        volume=to_model_grid(ct.volume, memory.spacing_mm, memory.antialias),
+        volume=asked_volume(ct.volume, memory.contract),
         ct=ct.volume.geometry,
         sent=answer.sent,
         labels=hybrid_labels(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.contract import ModelContract
 from models.corrections.scopes import Scope
 from models.errors import PacsFailed, Refused
 from models.masks import BoxedMask
@@ -43,25 +44,22 @@ class Memory:
         What happened; also says which release's result was corrected, and what readers accepted.
     cases
         Volumes and labels for tuning.
-    spacing_mm
-        Voxel size of the model grid along (k, j, i), millimetres.
+    contract
+        Of the incumbent: a case is kept as it is asked about.
     archive
         Where studies and results lie; None where everything is named.
     work
         Folder for what is fetched; None without an archive.
     policy
         What teaches where readers disagree.
-    antialias
-        Of the incumbent's contract.
     """
 
     records: Records
     cases: CaseStore
-    spacing_mm: tuple[float, float, float]
+    contract: ModelContract
     archive: Archive | None = None
     work: Path | None = None
     policy: ReadersDisagree = ReadersDisagree.ASK
-    antialias: bool = True
 
 
 @dataclass(frozen=True, eq=False)

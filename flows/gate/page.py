@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import numpy as np
-
 from flows.gate.views import Views
 from models.gate.document import GateDocument
 from models.gate.paired import MeanDifference
 from models.gate.report import Decision, GateReason, OrganGate
 from models.gate.serving_cost import ServingCost
+from models.inference.question import asked_mask, told_grid
 from models.masks import BoxedMask
 from models.organs import name_of
 from models.release import Release
@@ -299,17 +298,15 @@ def _masks(
     segmenter: Segmenter,
     views: Views,
 ) -> dict[str, BoxedMask]:
-    """Return what a release found of those organs that it has in a case, by organ on the model grid."""
+    """Return what a release found of those organs that it has in a case, by organ on the kept volume."""
     keys = [key for key in keys if key in release.contract.organs]
     seen = {key: mask for key in keys if (mask := views.mask(key, case, release.number)) is not None}
     if len(seen) == len(keys):
         return seen
-    hu = content.volume.hu.astype(np.int16, copy=False)
-    answer, contract = segmenter.segment(hu, release.number), release.contract
-    return {
-        key: BoxedMask.of(answer.probability[contract.organs.index(key)] >= contract.thresholds[key])
-        for key in keys
-    }
+    contract = release.contract
+    ct = told_grid(content.volume, contract)
+    answer = segmenter.segment(content.volume.hu, release.number, ct=ct)
+    return {key: asked_mask(answer, contract.organs.index(key), contract.thresholds[key]) for key in keys}
 
 
 def _pictures(
@@ -327,10 +324,11 @@ def _pictures(
         truth = {key: BoxedMask.of(drawn >= 0.5)}
         apart = found.changed_by_slice(truth[key])
     k = int(apart.argmax())
+    where = "" if content.volume.geometry.same_grid(content.ct) else " on the model grid"
     for number, masks in answers.items():
         if key in masks:
             picture = slices.axial(content.volume, k, {key: masks[key]}, truth=truth)
-            yield picture, f"Release {number}, slice {k + 1} of {len(apart)} on the model grid"
+            yield picture, f"Release {number}, slice {k + 1} of {len(apart)}{where}"
 
 
 def _fixed(page: Page, document: GateDocument) -> None:

@@ -15,21 +15,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from flows.gate.views import Masks, Views
 from flows.lineage import always_held
 from flows.progress import Progress, silent
 from models.corrections.ledger import INDEPENDENT
 from models.errors import Refused
 from models.gate.evidence import OrganEvidence
-from models.gate.rescan import RESCANS, scan_again
+from models.gate.rescan import A_VOXEL, HALF_A_VOXEL, RESCANS, scan_again
 from models.gate.scores import OrganScore, pair, score_organs
+from models.inference.question import answered_volume, asked_mask, is_asked_grid, told_grid
 from models.inference.segmentation import Segmentation
-from models.masks import BoxedMask
 from models.proof.canary import answer_faults
 from models.release import Release, sha256_hex
-from models.resampling import model_grid
 from models.volume import Volume
 from services.cases.store import CaseContent, CaseStore
 from services.inference.port import Segmenter
@@ -171,8 +168,8 @@ def _keep(
 def _masks(release: Release, answer: Segmentation) -> Masks:
     contract = release.contract
     return {
-        organ: BoxedMask.of(probability >= contract.thresholds[organ])
-        for organ, probability in zip(contract.organs, answer.probability, strict=True)
+        organ: asked_mask(answer, channel, contract.thresholds[organ])
+        for channel, organ in enumerate(contract.organs)
     }
 
 
@@ -219,17 +216,16 @@ def _answer(
     """Ask a release about a case, or a further scan of it; what comes back is checked."""
     content, contract = store.read(case), release.contract
     volume = content.volume
-    if not model_grid(content.ct, contract.spacing_mm).same_grid(volume.geometry):
+    if not is_asked_grid(volume.geometry, content.ct, contract):
         raise Refused("case-off-grid", f"case {case.case_id} was kept on another grid than the contract's")
     missing = sorted(set(needed) - set(content.labels))
     if missing:
         raise Refused("truth-incomplete", f"case {case.case_id} has no truth of {', '.join(missing)}")
-    hu = volume.hu.astype(np.int16, copy=False)
     if again:
-        hu, grid = scan_again(hu, volume.geometry, case.digest, again)
-        volume = Volume(hu, grid)
-    answer = segmenter.segment(hu, release.number)
-    faults = answer_faults(release, answer, hu.shape)
+        step = HALF_A_VOXEL if contract.recipe is None else A_VOXEL
+        volume = Volume(*scan_again(volume.hu, volume.geometry, case.digest, again, step))
+    answer = segmenter.segment(volume.hu, release.number, ct=told_grid(volume, contract))
+    faults = answer_faults(release, answer, answered_volume(volume, answer).geometry.shape)
     if faults:
         told = "; ".join(f"{fault}: {', '.join(organs)}" for fault, organs in faults.items())
         measured = {fault: list(organs) for fault, organs in faults.items()}

@@ -10,7 +10,7 @@ from models.masks import BoxedMask
 from services.releases.gate_reports import PICTURED
 
 Masks = Mapping[str, BoxedMask]
-"""By organ, on the model grid."""
+"""By organ, on the grid of the case's volume."""
 
 
 @dataclass

@@ -9,8 +9,6 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
-
 from flows.arrivals.archived_study import (
     fetch,
     is_archived,
@@ -30,10 +28,10 @@ from flows.serving.proof import prove_served
 from flows.serving.serve import incumbent
 from models.errors import Refused, StoredDiffers
 from models.findings import StudyFindings
+from models.inference.question import answered_volume, asked_volume, told_grid
 from models.judgement.assess import assess
 from models.organs import CATALOGUE
 from models.release import Release
-from models.resampling import on_grid, to_model_grid
 from models.series.terms import MODALITIES, term, uid_or_length
 from models.series.verdict import Code
 from models.uids import StudyUid
@@ -256,11 +254,8 @@ def _make(
             said = replace(series.verdict, notes=(*series.verdict.notes, *asked.notes))
             series = replace(series, verdict=said)
     organs = chosen.contract.organs if asked.organs is None else asked.organs
-    recipe = chosen.contract.recipe
     with watch.step("resample"):
-        asked_about = series.volume
-        if recipe is None:
-            asked_about = to_model_grid(series.volume, chosen.contract.spacing_mm, chosen.contract.antialias)
+        asked_about = asked_volume(series.volume, chosen.contract)
     with watch.step("serve"):
         progress(f"asking release {chosen.number}: {series.volume.geometry.shape} voxels")
         prove_served(
@@ -272,19 +267,16 @@ def _make(
             services.records,
             progress,
         )
-        sampled = recipe is None and services.settings.keep_features_days > 0
-        ct = None if recipe is None else series.volume.geometry
+        sampled = services.settings.keep_features_days > 0
+        ct = told_grid(asked_about, chosen.contract)
         answer = services.segmenter.segment(asked_about.hu, chosen.number, sampled, ct)
         profile = services.segmenter.profile(chosen.number)
         if sampled:
-            hu = asked_about.hu.astype(np.int16, copy=False)
-            keep_features(services.cases, services.records, series, chosen, hu, answer, progress)
+            keep_features(services.cases, services.records, series, chosen, asked_about.hu, answer, progress)
     with watch.step("assess"):
         audited = is_drawn(series.study_uid, services.cases, services.settings.audit_share)
         grid, doubted = series.volume.geometry, series.verdict.doubted
-        model_volume = asked_about
-        if answer.drawn is not None:
-            model_volume = on_grid(series.volume, answer.drawn.geometry)
+        model_volume = answered_volume(asked_about, answer)
         findings = assess(
             answer, model_volume, grid, chosen, profile, organs, audited, doubted, services.targets
         )

@@ -73,7 +73,7 @@ def sift(cases: CaseStore, run: TuningRun, progress: Progress = silent) -> Sifte
 def on_grid(
     cases: CaseStore, labelled: Sequence[LabelledCase], release: Release
 ) -> tuple[tuple[LabelledCase, ...], tuple[RefusedLabel, ...]]:
-    """Take the cases out that were kept for a release of another model grid.
+    """Take the cases out that were kept for a release that is asked on another grid.
 
     Returns
     -------
@@ -81,13 +81,14 @@ def on_grid(
         The others, and the labels of these, with the code `other-grid`.
     """
     kept, refused = [], []
-    grid = release.contract.spacing_mm
+    contract = release.contract
+    asked = f"model grid is {_millimetres(contract.spacing_mm)}" if contract.recipe is None else "is the CT's"
     for one in labelled:
-        other = cases.other_spacing(one.case, grid)
+        other = cases.other_grid(one.case, contract)
         if other is None:
             kept.append(one)
             continue
-        detail = f"kept at {_millimetres(other)}, where the incumbent's model grid is {_millimetres(grid)}"
+        detail = f"kept at {_millimetres(other.spacing_mm)}, where the incumbent's {asked}"
         refused += [RefusedLabel(organ, one.case.case_id, "other-grid", detail) for organ in one.organs]
     return tuple(kept), tuple(refused)
 

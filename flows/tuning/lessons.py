@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from flows.progress import Progress
 from flows.tuning.believed_labels import NEVER_SHOWN, believed, on_grid, only, sift
 from flows.tuning.plan import TuningRun
+from models.inference.question import told_grid
 from models.inference.segmentation import Segmentation
 from models.network.tuning.samples import TuningStudy
 from models.release import Release
@@ -124,7 +123,8 @@ class _Incumbent:
         """Return its answer for a case."""
         if self._engine is None:
             self._engine = open_engine(self._release, self._store, self._threads)
-        return self._engine.segment(np.ascontiguousarray(content.volume.hu, dtype=np.int16))
+        ct = told_grid(content.volume, self._release.contract)
+        return self._engine.segment(content.volume.hu, ct=ct)
 
 
 def taught_organs(cases: Sequence[LabelledCase]) -> dict[str, tuple[str, ...]]:

@@ -158,12 +158,12 @@ def plan(
     ValueError, InvalidRelease
         As `tune`.
     Refused
-        `recipe` if organs are named of a network with a recipe; unasked, there is nothing to learn for it.
+        `recipe` if a network with a recipe is to get a new organ: its classes are what it was taught.
     """
     parent = current(services.releases, services.records)
     contract = parent.contract
-    if organs or new_organs:
-        require_no_recipe(contract, "tuned")
+    if new_organs:
+        require_no_recipe(contract, "given a new organ")
     unknown = sorted(set(organs or ()) - set(contract.organs))
     if unknown:
         raise ValueError(f"no such organ: {', '.join(unknown)}; there are {', '.join(contract.organs)}")
@@ -171,7 +171,7 @@ def plan(
     if had:
         raise ValueError(f"no new organ of the catalogue: {', '.join(had)}; tuning is for those there are")
     new = tuple(dict.fromkeys(new_organs))
-    every = organs is None and not new and contract.recipe is None
+    every = organs is None and not new
     asked = [organ for organ in contract.organs if every or organ in (organs or ())] + list(new)
     learnt = set(_learnt(parent, services.releases, services.records))
     profile = serving_profile(services.settings.threads)

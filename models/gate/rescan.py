@@ -23,8 +23,19 @@ NOISE_HU = 10.0
 """Standard deviation of the noise added, Hounsfield units: what an abdominal CT has at 3 to 5 mm."""
 
 
+HALF_A_VOXEL = 0.5
+"""Of the model grid. Where masks are drawn on the CT's grid they move with it, and it is `A_VOXEL`."""
+
+A_VOXEL = 1.0
+"""Of the CT's grid: masks lie on whole voxels, and the grid between the network and the CT moves by less."""
+
+
 def scan_again(
-    hu: NDArray[np.int16], geometry: Geometry, case: str, time: int
+    hu: NDArray[np.int16] | NDArray[np.float32],
+    geometry: Geometry,
+    case: str,
+    time: int,
+    step: float = HALF_A_VOXEL,
 ) -> tuple[NDArray[np.int16], Geometry]:
     """Return a case as a further scan would show it.
 
@@ -36,15 +47,17 @@ def scan_again(
         Its identifier; the same case and time are the same voxels.
     time
         1, 2, …: which further scan.
+    step
+        How far off it is, voxels.
 
     Returns
     -------
     tuple
-        The volume and its grid: half a voxel farther or nearer along each axis, in the same patient space.
+        The volume and its grid: a step farther or nearer along each axis, in the same patient space.
     """
     digest = hashlib.sha256(f"{case} {time}".encode()).digest()
     random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-    offset = random.choice((-0.5, 0.5), size=3)
+    offset = random.choice((-step, step), size=3)
     moved = ndimage.shift(hu.astype(np.float32), -offset, order=1, mode="nearest")
     noisy = np.rint(moved + random.normal(0, NOISE_HU, hu.shape).astype(np.float32))
     affine = np.array(geometry.affine)

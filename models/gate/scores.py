@@ -14,19 +14,24 @@ from models.calibration import OrganCalibration
 from models.gate.organ_score import LACKING, OrganScore
 from models.gate.paired import PairedScore
 from models.geometry import Geometry
+from models.inference.question import answered_volume
 from models.inference.segmentation import Segmentation
 from models.judgement.assess import organ_result
 from models.masks import BoxedMask
 from models.metrics.dsc import dsc, outcome
 from models.metrics.surface import surface_agreement
-from models.release import Release, require_no_recipe, sha256_hex
+from models.release import Release, sha256_hex
+from models.resampling import patch_on_ct
 from models.volume import Volume
+
+HALF = 0.5
+"""Of a voxel: from here on it belongs to a mask that was moved."""
 
 
 def score_organs(
     answer: Segmentation,
     release: Release,
-    model: Volume,
+    asked: Volume,
     ct: Geometry,
     truth: Mapping[str, BoxedMask],
     profile: str,
@@ -39,8 +44,8 @@ def score_organs(
         What the release answered.
     release
         The release that was asked; its contract gives organs and thresholds.
-    model
-        The volume it answered.
+    asked
+        The volume that it was asked about.
     ct
         The grid of the truth.
     truth
@@ -59,18 +64,18 @@ def score_organs(
     InvalidRelease
         If another release answered.
     """
-    require_no_recipe(release.contract, "scored")
     answer.require(release)
     organs = release.contract.organs
-    found = {
-        organ: organ_result(probability, release.contract.thresholds[organ], model.geometry, ct)
-        for probability, organ in zip(answer.probability, organs, strict=True)
+    model = answered_volume(asked, answer)
+    masks = {
+        organ: _mask(answer, channel, release.contract.thresholds[organ], asked.geometry, ct)
+        for channel, organ in enumerate(organs)
     }
-    shared = _overlaps({organ: one.mask for organ, one in found.items()})
+    shared = _overlaps(masks)
     claimed = _claimed(answer, release, model, ct, profile)
     scores = {}
     for channel, (probability, organ) in enumerate(zip(answer.probability, organs, strict=True)):
-        mask = found[organ].mask
+        mask = masks[organ]
         digest = sha256_hex(np.ascontiguousarray(probability).tobytes() + b"".join(mask.packed()))
         if organ not in truth:
             scores[organ] = OrganScore(digest, dsc=None, outcome=None, overlaps=shared[organ])
@@ -91,6 +96,17 @@ def score_organs(
     return scores
 
 
+def _mask(answer: Segmentation, channel: int, threshold: float, asked: Geometry, ct: Geometry) -> BoxedMask:
+    """Return the mask of an organ on the grid of the truth."""
+    if answer.drawn is None:
+        return organ_result(answer.probability[channel], threshold, asked, ct).mask
+    drawn = answer.drawn.on_ct[channel]
+    if asked.same_grid(ct):
+        return drawn
+    patch, box = patch_on_ct(drawn.dense(), asked, ct)  # of a further scan: whole voxels off
+    return BoxedMask.part(patch >= HALF, box, ct.shape)
+
+
 def _claimed(
     answer: Segmentation, release: Release, model: Volume, ct: Geometry, profile: str
 ) -> Mapping[str, OrganCalibration]:
@@ -100,8 +116,8 @@ def _claimed(
         return {}
     thresholds = release.contract.thresholds
     served = {
-        organ: probability >= thresholds[organ]
-        for probability, organ in zip(answer.probability, release.contract.organs, strict=True)
+        organ: answer.inside(channel, thresholds[organ])
+        for channel, organ in enumerate(release.contract.organs)
     }
     outside, _ = domain_of(calibration, answer.global_feature, model, ct, filled_body(model.hu), served)
     return {} if outside else calibration.organs
@@ -114,7 +130,7 @@ def _expected(
     organ, probability = release.contract.organs[channel], answer.probability[channel]
     if organ not in claimed:
         return None
-    mask = probability >= release.contract.thresholds[organ]
+    mask = answer.inside(channel, release.contract.thresholds[organ])
     members = answer.member_disagreement.get(channel)
     signs = signs_of(probability, mask, claimed[organ].reliability, members)
     return None if signs is None else expected_dsc(signs, claimed[organ].expectation)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +102,24 @@ def tap_channels(contract: ModelContract) -> int:
     return NEIGHBOURS * contract.feature_channels + sum(contract.coarse_channels)
 
 
+class Told(NamedTuple):
+    """What is predicted in one window; axes (k, j, i), bool.
+
+    Parameters
+    ----------
+    band
+        On either side of where an organ ends.
+    doubt
+        An organ is neither likely nor unlikely there.
+    organ
+        Of any organ.
+    """
+
+    band: NDArray[np.bool_]
+    doubt: NDArray[np.bool_]
+    organ: NDArray[np.bool_]
+
+
 class FeatureSampler:
     """Draws voxels of one study, window by window.
 
@@ -145,13 +164,24 @@ class FeatureSampler:
         coarse
             Each with axes (channel, k, j, i): the coarser maps, finest first.
         """
+        self.add_told(origin, shape, told_by(logits, self._limits), features, coarse)
+
+    def add_told(
+        self,
+        origin: Sequence[int],
+        shape: Sequence[int],
+        told: Told,
+        features: NDArray[np.float32],
+        coarse: Sequence[NDArray[np.float32]],
+    ) -> None:
+        """Draw from the next window by what is predicted there; parameters as `add`."""
         low = [max(-o, 0) for o in origin]
         high = [n - o for o, n in zip(origin, shape, strict=True)]
-        scanned = np.zeros(logits.shape[1:], dtype=np.bool_)
+        scanned = np.zeros(told.organ.shape, dtype=np.bool_)
         scanned[tuple(slice(*pair) for pair in zip(low, high, strict=True))] = True
         number = len(self._parts)
         random = np.random.Generator(np.random.PCG64([self._seed, number, *map(abs, origin)]))
-        index, weight = draw(logits, self._limits, scanned, self.voxels, random)
+        index, weight = draw(told, scanned, self.voxels, random)
         taps = gather(features, coarse, index)
         self._parts.append((np.full(len(index), number, np.int32), index.astype(np.int32), weight, taps))
 
@@ -161,14 +191,8 @@ class FeatureSampler:
         return SampledFeatures(window, index, weight, taps)
 
 
-def draw(
-    logits: NDArray[np.float32],
-    limits: NDArray[np.float32],
-    scanned: NDArray[np.bool_],
-    count: int,
-    random: np.random.Generator,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Draw voxels of one window, stratified by what is predicted there.
+def told_by(logits: NDArray[np.float32], limits: NDArray[np.float32]) -> Told:
+    """Return what is predicted in one window.
 
     Parameters
     ----------
@@ -176,6 +200,32 @@ def draw(
         Axes (organ, k, j, i).
     limits
         Shape (organ,): logit at and above which a voxel belongs to the organ.
+    """
+    band, organ, doubt = (np.zeros(logits.shape[1:], dtype=np.bool_) for _ in range(3))
+    for logit, limit in zip(logits, limits, strict=True):
+        add_mask(logit >= limit, organ, band)
+        doubt |= np.abs(logit) < UNCERTAIN_LOGIT
+    return Told(band, doubt, organ)
+
+
+def add_mask(mask: NDArray[np.bool_], organ: NDArray[np.bool_], band: NDArray[np.bool_]) -> None:
+    """Add an organ's voxels, and those on either side of where it ends; axes (k, j, i), in place."""
+    box = bounding_box(mask, margin=1)
+    if box is not None:  # outside it nothing begins or ends
+        part = mask[box]
+        organ[box] |= part
+        band[box] |= ndimage.binary_dilation(part) & ~ndimage.binary_erosion(part, border_value=1)
+
+
+def draw(
+    told: Told, scanned: NDArray[np.bool_], count: int, random: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Draw voxels of one window, stratified by what is predicted there.
+
+    Parameters
+    ----------
+    told
+        That.
     scanned
         Axes (k, j, i): voxels that lie in the volume; no other is drawn.
     count
@@ -190,17 +240,8 @@ def draw(
     weight : ndarray
         float32, one over the probability with which each was drawn; in all as many as were scanned.
     """
-    band, organ, doubt = (np.zeros(scanned.shape, dtype=np.bool_) for _ in range(3))
-    for logit, limit in zip(logits, limits, strict=True):
-        mask = logit >= limit
-        box = bounding_box(mask, margin=1)
-        if box is not None:  # outside it nothing begins or ends
-            part = mask[box]
-            organ[box] |= part
-            band[box] |= ndimage.binary_dilation(part) & ~ndimage.binary_erosion(part, border_value=1)
-        doubt |= np.abs(logit) < UNCERTAIN_LOGIT
-    near = ndimage.maximum_filter(organ, 2 * NEAR_VOXELS + 1)
-    kind = np.select((~scanned, band, doubt, organ, near), (5, 0, 1, 2, 3), 4).ravel()
+    near = ndimage.maximum_filter(told.organ, 2 * NEAR_VOXELS + 1)
+    kind = np.select((~scanned, told.band, told.doubt, told.organ, near), (5, 0, 1, 2, 3), 4).ravel()
     index, weight = draw_strata([kind == stratum for stratum in range(len(SHARES))], SHARES, count, random)
     order = np.argsort(index)
     return index[order], weight[order]

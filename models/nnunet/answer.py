@@ -16,13 +16,16 @@ from models.contract import ModelContract
 from models.errors import InvalidRelease
 from models.geometry import Geometry
 from models.inference.compact import DISAGREEMENT_RANGE, FLOOR_PROBABILITY, stepped
+from models.inference.sampled_features import FeatureSampler
 from models.inference.segmentation import Drawn, Segmentation
-from models.inference.windows import Predict
+from models.inference.windows import Maps, Predict
 from models.masks import BoxedMask, bounding_box
 from models.nnunet.grid import NetworkGrid
+from models.nnunet.predicted import predicted
 from models.nnunet.turn import Turn
 from models.nnunet.votes import Votes
-from models.nnunet.whole import Evaluated, evaluate
+from models.nnunet.whole import Evaluated, evaluate_view, network_view
+from models.nnunet.windows import placed
 
 CANONICAL = "SPL"
 """The axes of every model grid: to the head, posterior, to the left."""
@@ -35,6 +38,7 @@ def answer(
     predict: Predict,
     release_digest: str | None = None,
     tuned: Collection[str] = (),
+    maps: Maps | None = None,
 ) -> Segmentation:
     """Segment a CT.
 
@@ -52,6 +56,8 @@ def answer(
         Of the release the network belongs to, if it belongs to one.
     tuned
         Organs whose heads are no longer the network's own.
+    maps
+        Where features shall be sampled for tuning: what the network saw of the window it answered last.
 
     Returns
     -------
@@ -69,10 +75,15 @@ def answer(
     if recipe is None:
         raise InvalidRelease("the contract has no recipe of nnU-Net")
     own = {n: contract.organs.index(organ) for n, organ in recipe.organs.items() if organ in tuned}
+    if ct is None:
+        ct = Geometry(hu.shape, _canonical(contract.spacing_mm))
+    view = network_view(hu, ct, recipe, recipe.along(contract.spacing_mm))
+    places = placed(view.volume.shape, contract.window_shape, recipe.step)
     votes = Votes(recipe, contract.window_shape, tuple(own))
     features: list[NDArray[np.float32]] = []
     images = 2 ** len(recipe.mirrored)
     asked = count()
+    sampler = None if maps is None else FeatureSampler(contract, len(places), release_digest or "")
 
     def network(window: NDArray[np.float32]) -> NDArray[np.float32]:
         found = predict(window)
@@ -81,15 +92,15 @@ def answer(
                 f"the network answered no logits of its own, or a feature of {found.global_feature.shape}"
             )
         if next(asked) % images == 0:  # of each window, not of its mirror images
+            if sampler is not None and maps is not None:
+                told = predicted(found.frozen, recipe, {n: found.logits[c] for n, c in own.items()})
+                sampler.add_told(places[len(features)], view.volume.shape, told, *maps())
             features.append(found.global_feature)
         if not own:
             return found.frozen
         return np.concatenate([found.frozen, *(found.logits[c : c + 1] for c in own.values())])
 
-    if ct is None:
-        ct = Geometry(hu.shape, _canonical(contract.spacing_mm))
-    spacing = recipe.along(contract.spacing_mm)
-    whole = evaluate(hu, ct, recipe, spacing, contract.window_shape, network, tuple(own), votes)
+    whole = evaluate_view(view, recipe, contract.window_shape, network, tuple(own), votes)
     shown = _Shown(whole.grid)
     channel = {n: contract.organs.index(organ) for n, organ in recipe.organs.items()}
     probability, disagreement = _fields(whole, votes, shown)
@@ -99,6 +110,7 @@ def answer(
         np.stack(features),
         votes.origins(whole.grid.shape),
         release_digest,
+        samples=None if sampler is None else sampler.result(),
         drawn=Drawn(
             shown.geometry,
             {channel[n]: mask for n, mask in whole.masks().items()},

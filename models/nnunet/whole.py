@@ -109,6 +109,42 @@ def _log_sum_exp(logits: NDArray[np.float16], classes: Sequence[int]) -> NDArray
     return most + np.log(total)
 
 
+@dataclass(frozen=True, eq=False)
+class NetworkView:
+    """A CT as the network sees it.
+
+    Parameters
+    ----------
+    volume
+        `models.nnunet.grid.network_volume`.
+    grid
+        Where it lies: in the CT, or in what TotalSegmentator makes of it.
+    coarse
+        What it makes of it; None without that wrapping.
+    """
+
+    volume: NDArray[np.float32]
+    grid: NetworkGrid
+    coarse: CoarseCT | None
+
+
+def network_view(
+    hu: NDArray[np.int16] | NDArray[np.float32],
+    ct: Geometry,
+    recipe: NnunetRecipe,
+    spacing_mm: Sequence[float],
+) -> NetworkView:
+    """Return a CT as a network sees it; parameters as of `evaluate`."""
+    coarse = None
+    if recipe.wrapping == "totalsegmentator":
+        coarse = coarse_ct(hu, ct, recipe.axes, spacing_mm)
+        hu, ct = coarse.hu, coarse.geometry
+        # As many voxels as there are: nothing is resampled twice.
+        spacing_mm = [ct.spacing_mm[axis] for axis in Turn.between(ct, recipe.axes).order]
+    grid = network_grid(hu, ct, recipe.axes, spacing_mm)
+    return NetworkView(network_volume(hu, grid, recipe), grid, coarse)
+
+
 def evaluate(
     hu: NDArray[np.int16] | NDArray[np.float32],
     ct: Geometry,
@@ -143,17 +179,21 @@ def evaluate(
     InvalidRelease
         As `models.nnunet.windows.blended_logits`.
     """
-    coarse = None
-    if recipe.wrapping == "totalsegmentator":
-        coarse = coarse_ct(hu, ct, recipe.axes, spacing_mm)
-        hu, ct = coarse.hu, coarse.geometry
-        # As many voxels as there are: nothing is resampled twice.
-        spacing_mm = [ct.spacing_mm[axis] for axis in Turn.between(ct, recipe.axes).order]
-    grid = network_grid(hu, ct, recipe.axes, spacing_mm)
-    volume = network_volume(hu, grid, recipe)
+    return evaluate_view(network_view(hu, ct, recipe, spacing_mm), recipe, window, network, tuned, watch)
+
+
+def evaluate_view(
+    view: NetworkView,
+    recipe: NnunetRecipe,
+    window: Sequence[int],
+    network: Logits,
+    tuned: Sequence[int] = (),
+    watch: Watch | None = None,
+) -> Evaluated:
+    """Ask a network about a CT as it sees it; as `evaluate`."""
     classes = len(recipe.classes)
     logits = blended_logits(
-        volume, window, recipe.step, network, classes + len(tuned), recipe.mirrored, watch
+        view.volume, window, recipe.step, network, classes + len(tuned), recipe.mirrored, watch
     )
     own = dict(zip(tuned, logits[classes:], strict=True))
-    return Evaluated(recipe, logits[:classes], grid, coarse, own)
+    return Evaluated(recipe, logits[:classes], view.grid, view.coarse, own)

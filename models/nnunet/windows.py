@@ -135,6 +135,14 @@ def origins(shape: Sequence[int], window: Sequence[int], step: float) -> Iterato
     yield from product(k, j, i)
 
 
+def placed(shape: Sequence[int], window: Sequence[int], step: float) -> tuple[Origin, ...]:
+    """Return where windows lie in a volume of such a shape: negative where they reach out before it."""
+    sides = [max(n, side) for n, side in zip(shape, window, strict=True)]
+    before = [(side - n) // 2 for side, n in zip(sides, shape, strict=True)]
+    k, j, i = before
+    return tuple((a - k, b - j, c - i) for a, b, c in origins(sides, window, step))
+
+
 def _answered(window: NDArray[np.float32], network: Logits, mirrored: Sequence[int]) -> NDArray[np.float32]:
     """Return a window's logits, mean of those of its mirror images."""
     logits = network(window[None, None])

@@ -55,7 +55,12 @@ class FeatureStore:
         self._folder = folder or cases.folder / "features"
 
     def keep(
-        self, patient: str, series_uid: SeriesUid, release: Release, hu: NDArray[np.int16], kept: KeptFeatures
+        self,
+        patient: str,
+        series_uid: SeriesUid,
+        release: Release,
+        hu: NDArray[np.int16] | NDArray[np.float32],
+        kept: KeptFeatures,
     ) -> None:
         """Keep the features of a served series.
 
@@ -68,7 +73,7 @@ class FeatureStore:
         release
             Which served: its trunk made the features.
         hu
-            Axes (k, j, i), int16: the Hounsfield units that were served.
+            Axes (k, j, i): the Hounsfield units that the release was asked about.
         kept
             The features.
 
@@ -83,7 +88,11 @@ class FeatureStore:
         replace(path, kept.to_bytes())
 
     def find(
-        self, patient: str, series_uid: SeriesUid, release: Release, hu: NDArray[np.int16]
+        self,
+        patient: str,
+        series_uid: SeriesUid,
+        release: Release,
+        hu: NDArray[np.int16] | NDArray[np.float32],
     ) -> KeptFeatures | None:
         """Return what was kept of a series; None if nothing was, or not by this trunk on these voxels.
 
@@ -169,10 +178,19 @@ class FeatureStore:
                 continue  # another process was first
         return gone
 
-    def _path(self, patient: str, series_uid: SeriesUid, release: Release, hu: NDArray[np.int16]) -> Path:
+    def _path(
+        self,
+        patient: str,
+        series_uid: SeriesUid,
+        release: Release,
+        hu: NDArray[np.int16] | NDArray[np.float32],
+    ) -> Path:
         voxels = hashlib.sha256(repr(hu.shape).encode() + np.ascontiguousarray(hu).tobytes()).hexdigest()
         contract = release.contract
         seen = [release.trunk, *map(int, contract.window_shape), *map(float, contract.hu_window)]
+        if contract.recipe is not None:  # where windows lie, and what is seen in them
+            recipe = {k: v for k, v in contract.recipe.to_json().items() if k not in ("classes", "imported")}
+            seen += [contract.spacing_mm, recipe]
         trunk = hashlib.sha256(repr(seen).encode()).hexdigest()
         name = f"{self._named(series_uid)}-{trunk[:NAMED_BY]}-{voxels[:NAMED_BY]}.npz"
         return self._folder / patient / name

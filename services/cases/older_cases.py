@@ -117,14 +117,11 @@ def choose_replayed(
 
 
 def _measured(answer: Segmentation, contract: ModelContract) -> Measured:
-    inside = np.stack(
-        [answer.probability[n] >= contract.thresholds[organ] for n, organ in enumerate(contract.organs)]
-    )
+    inside = np.stack([answer.inside(n, contract.thresholds[o]) for n, o in enumerate(contract.organs)])
     shared = inside.sum(axis=0) > 1
+    spacing = contract.spacing_mm if answer.drawn is None else answer.drawn.geometry.spacing_mm
     volumes = {
-        organ: importance_ml(
-            answer.probability[n], answer.disagreement[n], inside[n] & shared, contract.spacing_mm
-        )
+        organ: importance_ml(answer.probability[n], answer.disagreement[n], inside[n] & shared, spacing)
         for n, organ in enumerate(contract.organs)
     }
     return Measured(volumes, tuple(answer.global_feature.astype(float).mean(axis=0).round(6).tolist()))

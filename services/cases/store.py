@@ -3,7 +3,7 @@
 ::
 
     site.key                          secret of the site, made on first use, readable by its owner only
-    <case>/volume.nii.gz              Hounsfield units at model spacing
+    <case>/volume.nii.gz              Hounsfield units as a release is asked about them
     <case>/sent/<organ>.nii.gz        the served result on the CT grid, 0 and 1
     <case>/labels/<organ>.nii.gz      the hybrid label on the CT grid: 2 x provenance + inside
 
@@ -19,7 +19,7 @@ import hmac
 import secrets
 import shutil
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -28,9 +28,11 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract import ModelContract
 from models.corrections.ledger import HybridLabel
 from models.errors import Refused, StorageFailed
 from models.geometry import Geometry, geometry_from_ras, ras_affine
+from models.inference.question import is_asked_grid
 from models.masks import BoxedMask
 from models.series.acquisition import Acquisition
 from models.volume import Volume
@@ -48,7 +50,7 @@ class CaseContent:
     Parameters
     ----------
     volume
-        The CT at model spacing.
+        The CT as a release is asked about it (`models.inference.question`).
     ct
         The CT grid.
     sent
@@ -212,28 +214,27 @@ class CaseStore:
             return hashlib.sha256((self.folder / case.case_id / "volume.nii.gz").read_bytes()).hexdigest()
         return None
 
-    def other_spacing(self, case: Case, spacing_mm: Sequence[float]) -> tuple[float, float, float] | None:
-        """Return the voxel size of a case's volume, by its header, if it is another than that asked for.
+    def other_grid(self, case: Case, contract: ModelContract) -> Geometry | None:
+        """Return the grid of a case's volume, by its header, if a release is asked about volumes on another.
 
         Parameters
         ----------
         case
-            What was kept, maybe for a release of another model grid.
-        spacing_mm
-            (k, j, i), millimetres.
+            What was kept, maybe for a release that is asked on another grid.
+        contract
+            Of the release.
 
         Returns
         -------
-        tuple or None
-            (k, j, i), millimetres; None where it is the same, and where `read` says what is wrong.
+        Geometry or None
+            None where it is the grid, and where `read` says what is wrong.
         """
+        folder = self.folder / case.case_id
         try:
-            image = nibabel.Nifti1Image.from_filename(self.folder / case.case_id / "volume.nii.gz")
-        except (OSError, EOFError, zlib.error, nibabel.filebasedimages.ImageFileError):
+            kept, ct = _grid(folder / "volume.nii.gz"), _grid(min((folder / "labels").glob("*.nii.gz")))
+        except (OSError, EOFError, ValueError, zlib.error, nibabel.filebasedimages.ImageFileError):
             return None
-        first, second, third = image.shape
-        found = geometry_from_ras((first, second, third), image.affine).spacing_mm
-        return None if np.allclose(found, spacing_mm, atol=1e-3) else found
+        return None if is_asked_grid(kept, ct, contract) else kept
 
     def _files(self, case: Case) -> dict[str, bytes]:
         folder = self.folder / case.case_id
@@ -296,6 +297,13 @@ def _decode(data: bytes) -> tuple[NDArray, Geometry]:
     image = nibabel.Nifti1Image.from_bytes(gzip.decompress(data))
     array = np.asanyarray(image.dataobj)
     return array, geometry_from_ras(array.shape, image.affine)
+
+
+def _grid(path: Path) -> Geometry:
+    """Return the grid of an image, by its header."""
+    image = nibabel.Nifti1Image.from_filename(path)
+    k, j, i = image.shape
+    return geometry_from_ras((k, j, i), image.affine)
 
 
 def _organs(files: Mapping[str, bytes], folder: str) -> Iterator[tuple[str, NDArray, Geometry]]:

@@ -63,11 +63,9 @@ def segment(
             before_window()
         return networks.predict(window)
 
+    maps = networks.maps if sampled else None
     if contract.recipe is not None:
-        if sampled:
-            raise InvalidRelease("features of a network with a recipe are not sampled yet: it is not tuned")
-        return answer(hu, ct, contract, predict, networks.release_digest, networks.tuned)
+        return answer(hu, ct, contract, predict, networks.release_digest, networks.tuned, maps)
     if ct is not None or hu.dtype != np.int16:
         raise InvalidRelease("a release without a recipe is asked about int16 volumes on its model grid")
-    maps = networks.maps if sampled else None
     return serve_windows(hu.astype(np.int16, copy=False), contract, predict, networks.release_digest, maps)

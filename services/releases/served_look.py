@@ -36,12 +36,14 @@ def served_look(release: Release, organs: Collection[str], store: ReleaseStore, 
     """
     contract = release.contract
     known = tuple(organ for organ in contract.organs if organ in organs)
-    few = replace(
-        release,
-        contract=replace(contract, organs=known, thresholds={o: contract.thresholds[o] for o in known}),
-        heads={organ: release.heads[organ] for organ in known},
-        calibration=None,
-    )
+    few = release  # of a network with a recipe, heads that nobody tuned cost nothing
+    if contract.recipe is None:
+        few = replace(
+            release,
+            contract=replace(contract, organs=known, thresholds={o: contract.thresholds[o] for o in known}),
+            heads={organ: release.heads[organ] for organ in known},
+            calibration=None,
+        )
     engines: list[OpenVinoEngine] = []
 
     def sees(window: NDArray[np.float32]) -> Seen:
@@ -54,7 +56,8 @@ def served_look(release: Release, organs: Collection[str], store: ReleaseStore, 
             torch.from_numpy(features[None]),
             tuple(torch.from_numpy(maps[None]) for maps in coarse),
             torch.from_numpy(answer.global_feature[None]),
+            None if answer.frozen is None else torch.from_numpy(answer.frozen[None]),
         )
-        return output, dict(zip(known, answer.logits, strict=True))
+        return output, dict(zip(few.contract.organs, answer.logits, strict=True))
 
     return sees

@@ -10,6 +10,7 @@ from services.cases.store import CaseStore
 from services.records.entries.cases import Purpose
 from services.records.store import open_records
 from tests.corrections import PATIENT
+from tests.support.paper_releases import paper_contract
 from tests.support.returned_segs import altered, put_on_record, without_spleen
 
 AS_WRITER = True
@@ -18,7 +19,7 @@ AS_WRITER = True
 
 def test_a_correction_is_kept_answered_compared_withdrawn_and_its_patient_erased(url, tmp_path, ohif):
     records = open_records(url)
-    memory = Memory(records, CaseStore(tmp_path / "cases"), (6.0, 6.0, 6.0))
+    memory = Memory(records, CaseStore(tmp_path / "cases"), paper_contract(("liver",), 6.0))
     put_on_record(records, ohif / "sent.dcm", ohif / "ct")
 
     def take_in(seg, *answers):

@@ -146,9 +146,10 @@ def memory(tmp_path: Path) -> Iterator[Memory]:
     from flows.corrections.returned_seg import Memory
     from services.cases.store import CaseStore
     from services.records.store import open_records
+    from tests.support.paper_releases import paper_contract
 
     records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    yield Memory(records, CaseStore(tmp_path / "cases"), (5.0, 5.0, 5.0))
+    yield Memory(records, CaseStore(tmp_path / "cases"), paper_contract(("liver",), 5.0))
     records.close()
 
 

@@ -22,6 +22,7 @@ from services.records.store import open_records
 from tests.corrections import KIDNEY_OVERPAINTED, LIVER_ADDED
 from tests.support.dcmqi import slicer_saves
 from tests.support.log import lines
+from tests.support.paper_releases import paper_contract
 from tests.support.returned_segs import UNTOUCHED, altered, changes, everything, put_on_record, without_spleen
 
 SPACING = (5.0, 5.0, 5.0)
@@ -30,7 +31,7 @@ SPACING = (5.0, 5.0, 5.0)
 @pytest.fixture
 def memory(tmp_path):
     records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    yield Memory(records, CaseStore(tmp_path / "cases"), SPACING)
+    yield Memory(records, CaseStore(tmp_path / "cases"), paper_contract(("liver",), 5.0))
     records.close()
 
 

@@ -18,6 +18,7 @@ from services.settings import Settings
 from services.wiring import archive_of
 from tests.corrections import LIVER_ADDED
 from tests.support.archive import Archive
+from tests.support.paper_releases import paper_contract
 from tests.support.returned_segs import (
     altered,
     changes,
@@ -38,7 +39,8 @@ SPACING = (5.0, 5.0, 5.0)
 def memory(tmp_path, clean_archive: Archive):
     records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
     pacs = archive_of(Settings(home=tmp_path, **clean_archive.named))
-    yield Memory(records, CaseStore(tmp_path / "cases"), SPACING, pacs, tmp_path / "work")
+    contract = paper_contract(("liver",), 5.0)
+    yield Memory(records, CaseStore(tmp_path / "cases"), contract, pacs, tmp_path / "work")
     records.close()
 
 
@@ -217,6 +219,6 @@ def test_between_equal_results_one_put_on_record_after_the_save_came_is_not_it(
 
 def test_an_archive_that_is_away_is_no_stranger(ohif, memory, tmp_path):
     away = archive_of(Settings(home=tmp_path, orthanc_url="http://127.0.0.1:9", archive_deadline_seconds=0.2))
-    there = Memory(memory.records, memory.cases, SPACING, away, tmp_path / "work")
+    there = Memory(memory.records, memory.cases, memory.contract, away, tmp_path / "work")
     with pytest.raises(PacsFailed):
         ingest("2.25.1", memory=there)

@@ -31,6 +31,7 @@ from services.releases.store import ReleaseStore
 from tests.conftest import ROOT
 from tests.corrections import LIVER_ADDED, SAVED_BY_OHIF_AT
 from tests.support.log import lines
+from tests.support.paper_releases import paper_contract
 from tests.support.returned_segs import altered, changes, erase_rows, put_on_record, repainted, without_spleen
 
 SPACING = (5.0, 5.0, 5.0)
@@ -245,7 +246,7 @@ def test_the_time_to_save_is_from_our_result_to_the_readers_save(ohif, tmp_path)
     records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
     records.first_written("key", written)
     put_on_record(records, ohif / "sent.dcm", ohif / "ct")
-    memory = Memory(records, CaseStore(tmp_path / "cases"), SPACING)
+    memory = Memory(records, CaseStore(tmp_path / "cases"), paper_contract(("liver",), 5.0))
     for uid, day, zone, hours in (
         ("1.2.3", "20261122", "+0200", 1.5),
         ("1.2.4", "20261122", None, 3.5),
@@ -268,7 +269,7 @@ def _killed(*_: object, **__: object) -> None:
 
 STEPS = [
     (SqlRecords, "record_correction"),
-    (keep_correction, "to_model_grid"),
+    (keep_correction, "asked_volume"),
     (CaseStore, "add"),
     (SqlRecords, "add_case"),
     (SqlRecords, "erased"),
@@ -326,6 +327,7 @@ from flows.corrections.returned_seg import Memory
 from services.cases import store
 from services.cases.store import CaseStore
 from services.records.store import open_records
+from tests.support.paper_releases import paper_contract
 
 home, ohif = Path(sys.argv[1]), Path(sys.argv[2])
 write, files = store.replace, []
@@ -338,7 +340,7 @@ def write_some(path, data):
 
 store.replace = write_some
 records = open_records(f"sqlite:///{home / 'records.sqlite'}")
-memory = Memory(records, CaseStore(home / "cases"), (5.0, 5.0, 5.0))
+memory = Memory(records, CaseStore(home / "cases"), paper_contract(("liver",), 5.0))
 ingest(ohif / "saved-by-ohif.dcm", ohif / "ct", ohif / "sent.dcm", memory)
 """
 

@@ -121,7 +121,7 @@ def test_a_run_is_not_taken_up_with_other_features_than_it_began_with(corrected,
 
 def test_a_run_that_was_killed_goes_on_with_the_features_it_began_with(corrected, tmp_path, monkeypatch):
     (whole, killed) = (corrected.copy(tmp_path / name).services for name in ("whole", "killed"))
-    nothing = lambda _, __, content: np.zeros(content.volume.hu.shape, bool)  # noqa: E731
+    nothing = lambda _, __, ___, grid: np.zeros(grid.shape, bool)  # noqa: E731
     monkeypatch.setattr(samples, "FEWEST_KEPT", 1)  # small windows hold little
     monkeypatch.setattr(tuning_study, "_edited", nothing)  # a reader's brush touched every small window
     expected = tune_document(whole, settings=TUNING)

@@ -24,6 +24,7 @@ from services.wiring import archive_of
 from tests.integration.test_kept_corrections import teaching
 from tests.support.archive import Archive
 from tests.support.log import lines
+from tests.support.paper_releases import paper_contract
 from tests.support.returned_segs import (
     altered,
     erase_rows,
@@ -42,7 +43,9 @@ TAKEN_BACK, NOTHING = "saved as it was sent after a correction", "no reader chan
 def memory(tmp_path: Path, clean_archive: Archive) -> Iterator[Memory]:
     records = open_records(f"sqlite:///{tmp_path / 'records.sqlite'}")
     pacs = archive_of(Settings(home=tmp_path, **clean_archive.named))
-    yield Memory(records, CaseStore(tmp_path / "cases"), (5.0, 5.0, 5.0), pacs, tmp_path / "work")
+    yield Memory(
+        records, CaseStore(tmp_path / "cases"), paper_contract(("liver",), 5.0), pacs, tmp_path / "work"
+    )
     records.close()
 
 

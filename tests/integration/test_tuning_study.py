@@ -17,6 +17,7 @@ from models.volume import Volume
 from services.cases.store import CaseContent
 from services.cases.tuning_study import tuning_study
 from tests.support.learning import ORGANS, small_release
+from tests.support.paper_releases import paper_contract
 
 
 def _content(*labels: HybridLabel) -> CaseContent:
@@ -35,7 +36,7 @@ def test_only_a_readers_word_is_labelled_and_overpaint_counts_little():
     provenance[:3] = Provenance.OVERPAINT
     ours = np.full((7, 7, 7), Provenance.MODEL, np.uint8)
     content = _content(HybridLabel.of(inside, ours), HybridLabel.of(inside, provenance))
-    study = tuning_study(content, ORGANS)
+    study = tuning_study(content, ORGANS, paper_contract(ORGANS, 8.0))
     assert set(study.truth) == set(study.weight) == {"stomach"}
     assert study.truth["stomach"][2, 2].tolist() == [255, 252, 56, 0]
     assert study.weight["stomach"][:, 0, 0].tolist() == [64, 105, 253, 255]
@@ -55,7 +56,7 @@ def test_a_model_voxel_learns_only_what_was_vouched_for_of_its_ct_voxels(provena
     content = CaseContent(
         Volume(np.zeros((4, 4, 4), np.int16), model), ct, {}, {"liver": HybridLabel.of(inside, whose)}
     )
-    study = tuning_study(content, ["liver"])
+    study = tuning_study(content, ["liver"], paper_contract(["liver"], 3.0))
     truth, weight = study.truth["liver"], study.weight["liver"]
     assert 60 < weight[2, 0, 0] < 128, "part of the voxel is vouched for"
     assert truth[2, 0].tolist() == [0, 0, 0, 0], "that part is background; the rest is our own result"
@@ -69,7 +70,7 @@ class _TellsTheTruth:
 
     profile = "any"
 
-    def segment(self, hu):
+    def segment(self, hu, sampled=False, ct=None):
         probability = np.zeros((len(ORGANS), *hu.shape), np.float16)
         probability[..., :2] = 0.8
         nothing = np.zeros((1, 3))

@@ -111,19 +111,20 @@ def draw_tiles(
     prediction, label, random
         As `draw_sample`; a tile belongs to the first stratum that it has a voxel of.
     count
-        Tiles to draw at most.
+        Tiles to draw at most. Of a window whose sides are no multiples of `TILE`, what is left over at its
+        ends is not drawn: other windows see most of it.
 
     Returns
     -------
     VoxelSample
         `TILE` ** 3 voxels of each tile in (k, j, i) order, all with one over the tile's probability.
     """
-    shape = label.shape
-    grid = [side // TILE for side in shape]
-    places = np.arange(label.size).reshape(shape)
+    grid = [side // TILE for side in label.shape]
+    whole = tuple(slice(0, n * TILE) for n in grid)
+    places = np.arange(label.size).reshape(label.shape)
 
     def tiled(field: NDArray) -> NDArray:
-        cubes = field.reshape(grid[0], TILE, grid[1], TILE, grid[2], TILE).transpose(0, 2, 4, 1, 3, 5)
+        cubes = field[whole].reshape(grid[0], TILE, grid[1], TILE, grid[2], TILE).transpose(0, 2, 4, 1, 3, 5)
         return cubes.reshape(-1, TILE**3)
 
     organ = prediction | label

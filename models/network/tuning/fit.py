@@ -162,7 +162,7 @@ def fit(
 
         def loss_of(seen: VoxelTaps = seen, index: Tensor = index) -> Tensor:
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                logits = head.members_on_voxels(seen)
+                logits = voxels.odds(head.members_on_voxels(seen), index)
             loss = segmentation_loss(logits, truth[index][:, None].expand_as(logits), weight[index][:, None])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -248,9 +248,10 @@ def study_dsc(
             seen = voxels.seen(taps, part)
             name = f"judge {head.spec} {len(part)} {seen.windows}"
             logits.append(tally.run(name, partial(head.on_voxels, seen)))
-    logit = torch.cat(logits).double() if logits else torch.zeros(0, dtype=torch.float64)
+    logit = torch.cat(logits) if logits else torch.zeros(0)
+    odds, margin = voxels.odds(logit[:, None], rows)[:, 0].double(), voxels.margin(logit, rows).double()
     truth, weight, study = voxels.truth[rows], voxels.weight[rows].double(), voxels.study[rows]
-    answer = torch.sigmoid(logit) if soft else (logit >= limit).double()
+    answer = torch.sigmoid(odds) if soft else (margin >= limit).double()
     label = truth.double() if soft else (truth >= threshold).double()
     found: dict[int, float | None] = {}
     for number in studies:

@@ -78,4 +78,5 @@ def _through(trunk: Trunk, window: NDArray[np.float32], device: torch.device) ->
         output.features.float().cpu(),
         tuple(maps.float().cpu() for maps in output.coarse),
         output.global_feature.float().cpu(),
+        None if output.frozen is None else output.frozen.float().cpu(),
     )

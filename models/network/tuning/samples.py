@@ -14,13 +14,15 @@ from torch import Tensor
 
 from models.contract import ModelContract
 from models.inference.kept_features import KeptFeatures
-from models.inference.windows import Origin, cut, network_input, study_origins
+from models.inference.windows import Origin
 from models.network.heads import Head, HeadSpec
 from models.network.training.sampling import draw_sample, draw_tiles, gather_taps, gather_tiles, kept_taps
 from models.network.training.train import cut_truth
 from models.network.trunk import Trunk, TrunkOutput
+from models.network.tuning.competitors import Rivals, competitors
 from models.network.tuning.flops import FlopTally
 from models.network.tuning.looking import Sees, looking, nobody
+from models.network.tuning.seen_windows import Seen, window_at, window_origins
 from models.network.voxel_taps import TILE, VoxelTaps, given
 from models.tuning.settings import Cost, TuningSettings
 
@@ -41,12 +43,13 @@ FEWEST_TILES = 8
 
 @dataclass(frozen=True, eq=False)
 class TuningStudy:
-    """One study to learn from, on the model grid.
+    """One study to learn from, on the grid that the network sees.
 
     Parameters
     ----------
-    hu
-        Hounsfield units, axes (k, j, i), int16.
+    seen
+        Axes (k, j, i): int16 Hounsfield units on the model grid; or, of a network with a recipe, float32 as
+        that normalises them, along the network's axes.
     truth
         By organ, axes (k, j, i), uint8: 255 x the fraction of the voxel that the organ fills. Only
         organs that are labelled in this study; of the others nothing is learnt, neither presence nor
@@ -65,13 +68,18 @@ class TuningStudy:
         The features kept while it was served; None if there are none.
     """
 
-    hu: NDArray[np.int16]
+    seen: Seen
     truth: Mapping[str, NDArray[np.uint8]]
     weight: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     patient: str = ""
     replayed: bool = False
     edited: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     warm: KeptFeatures | None = None
+
+    @property
+    def hu(self) -> NDArray[np.int16]:
+        """Return the Hounsfield units on the model grid, of a network without a recipe."""
+        return self.seen.astype(np.int16, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +96,15 @@ class OrganVoxels:
         Axes (voxel,), float32: how far it counts, over the probability with which it was drawn.
     study
         Axes (voxel,), int64: place among the studies given, ascending.
+    rivals
+        What a head's logit must exceed; None where that is 0.
     """
 
     taps: VoxelTaps
     truth: Tensor
     weight: Tensor
     study: Tensor
+    rivals: Rivals | None = None
 
     @property
     def unit(self) -> int:
@@ -152,6 +163,14 @@ class OrganVoxels:
             self.taps.surround if spec.block or spec.neighbourhood else None,
         )
 
+    def odds(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Return the log-odds of the organ by a head's logits, axes (voxel, member), at some rows."""
+        return logits if self.rivals is None else logits - self.rivals.together[rows][:, None]
+
+    def margin(self, logit: Tensor, rows: Tensor) -> Tensor:
+        """Return what is over 0 where a head's logit, axes (voxel,), decides for the organ, at some rows."""
+        return logit if self.rivals is None else logit - self.rivals.largest[rows]
+
     def weighing(self, factor: Mapping[int, float]) -> OrganVoxels:
         """Return the same with the voxels of some studies counting so much more or less."""
         weight = self.weight.clone()
@@ -162,7 +181,11 @@ class OrganVoxels:
     def to(self, device: torch.device) -> OrganVoxels:
         """Return the same on a device."""
         return OrganVoxels(
-            self.taps.to(device), self.truth.to(device), self.weight.to(device), self.study.to(device)
+            self.taps.to(device),
+            self.truth.to(device),
+            self.weight.to(device),
+            self.study.to(device),
+            None if self.rivals is None else self.rivals.mapped(lambda tensor: tensor.to(device)),
         )
 
 
@@ -206,49 +229,64 @@ def extract(
     """
     began = time.monotonic()
     look = looking(trunk, incumbents, torch.device(settings.device), tally, sees)
-    parts: dict[str, list[tuple[VoxelTaps, Tensor, Tensor, int]]] = {organ: [] for organ in specs}
+    others = competitors(trunk, contract)
+    parts: dict[str, list[OrganVoxels]] = {organ: [] for organ in specs}
     extracted = warm = 0
     with torch.inference_mode():
         for number, study in enumerate(studies):
             organs = [organ for organ in specs if organ in study.truth]
             scarce = _scarce(study, study.warm, organs, contract) if study.warm else frozenset()
-            for origin in study_origins(study.hu, contract) if organs else ():
+            for origin in window_origins(study.seen, contract) if organs else ():
                 labels = {organ: _labels(study, organ, origin, contract) for organ in organs}
                 there = [organ for organ in organs if organ not in scarce or not _holds(labels[organ][0])]
                 kept = _kept(study, study.warm, origin, there, specs, contract) if study.warm else {}
                 cold = [organ for organ in organs if organ not in kept]
                 warm, extracted = warm + bool(kept), extracted + bool(cold)
                 if cold:
-                    window = network_input(cut(study.hu, origin, contract.window_shape), contract)
-                    output, logits = look(window, cold)
+                    output, logits = look(window_at(study.seen, origin, contract), cold)
                 for organ in organs:
                     truth, weight = labels[organ]
                     if organ in cold:
                         random = np.random.default_rng(
                             [settings.seed, number, *map(abs, origin), key_of(organ)]
                         )
+                        logit = logits.get(organ)
+                        if logit is not None and others is not None:
+                            logit = others.margin(organ, logit, output.frozen)
                         taps, index, drawn = _drawn(
-                            output, logits.get(organ), specs[organ], truth,
+                            output, logit, specs[organ], truth,
                             contract.thresholds.get(organ, 0.5), settings.window_voxels, random,
                         )  # fmt: skip
                     else:
                         taps, index, drawn = kept[organ]
                     share = weight[index] / np.float32(255)
                     parts[organ].append(
-                        (taps, torch.from_numpy(truth[index]).float() / 255,
-                         torch.from_numpy(drawn * share), number)
-                    )  # fmt: skip
+                        OrganVoxels(
+                            taps,
+                            torch.from_numpy(truth[index]).float() / 255,
+                            torch.from_numpy(drawn * share),
+                            torch.full((len(index),), number),
+                            None if others is None else others.at(organ, taps.features),
+                        )
+                    )
             looked(number + 1, len(studies))
     cost = Cost(extracted, warm, time.monotonic() - began, tally.total)
     return {organ: _joined(organ, found) for organ, found in parts.items()}, cost
 
 
-def _joined(organ: str, parts: Sequence[tuple[VoxelTaps, Tensor, Tensor, int]]) -> OrganVoxels:
+def _joined(organ: str, parts: Sequence[OrganVoxels]) -> OrganVoxels:
     if not parts:
         raise ValueError(f"{organ} is labelled in no study")
-    taps, truth, weight, numbers = zip(*parts, strict=True)
-    study = torch.cat([torch.full((len(t),), n) for t, n in zip(truth, numbers, strict=True)])
-    return OrganVoxels(VoxelTaps.joined(taps), torch.cat(truth), torch.cat(weight), study)
+    rivals = [part.rivals for part in parts if part.rivals is not None]
+    return OrganVoxels(
+        VoxelTaps.joined([part.taps for part in parts]),
+        torch.cat([part.truth for part in parts]),
+        torch.cat([part.weight for part in parts]),
+        torch.cat([part.study for part in parts]),
+        Rivals(torch.cat([r.together for r in rivals]), torch.cat([r.largest for r in rivals]))
+        if rivals
+        else None,
+    )
 
 
 def _drawn(

@@ -150,7 +150,7 @@ def tune_heads(
     specs = {organ: level_spec(highest, head.spec, contract) for organ, head in first.items()}
     tally = FlopTally(count_flops)
     voxels, cost = extract(trunk, incumbents, specs, studies, contract, settings, tally, sees, looked)
-    fits = len(organs) * (1 if settings.level else len(settings.ladder) + 1)
+    fits = len(organs) * (1 if settings.level else len(_rungs(contract, settings)) + 1)
     told = _Told(report, began, fits * settings.steps)
     tuned, curve, ladders, doubts = {}, [], {}, []
     fitting = time.monotonic()
@@ -169,6 +169,12 @@ def tune_heads(
         cost, fit_seconds=time.monotonic() - fitting, fit_flops=tally.total - cost.extraction_flops
     )
     return TuningResult(tuned, tuple(curve), ladders, tuple(doubts), cost)
+
+
+def _rungs(contract: ModelContract, settings: TuningSettings) -> tuple[Level, ...]:
+    """Return the levels that are tried; where the trunk shows no coarser maps, they are none."""
+    coarse = bool(contract.coarse_channels)
+    return tuple(level for level in settings.ladder if coarse or level is not Level.COARSE)
 
 
 class _Told:
@@ -223,7 +229,7 @@ class _Climb:
         before = self._before(judges)
         rungs: list[Rung] = []
         if self.settings.level is None and judges:
-            for level in self.settings.ladder:
+            for level in _rungs(self.contract, self.settings):
                 rung, head = self._rung(level, judges)
                 if not self.doubts and self._doubt(head):
                     judges = self._judges()

@@ -16,6 +16,7 @@ from models.inference.sampled_features import (
     draw,
     gather,
     tap_channels,
+    told_by,
 )
 from models.network.heads import HeadSpec
 from models.network.training.sampling import VoxelSample, gather_taps
@@ -80,14 +81,14 @@ def test_taps_are_what_tuning_gathers() -> None:
 def test_half_lies_where_the_organ_ends_or_is_uncertain_and_weights_stand_for_all_voxels() -> None:
     limits = np.array([0.0, -0.85], np.float32)
     scanned = np.ones(WINDOW, dtype=bool)
-    index, weight = draw(blobs(), limits, scanned, 400, np.random.default_rng(0))
+    index, weight = draw(told_by(blobs(), limits), scanned, 400, np.random.default_rng(0))
     assert (np.diff(index) > 0).all()
     radius = 6 - blobs()[0].ravel()[index]
     assert 0.45 < (np.abs(radius - 6) < 1.8).mean() < 0.75
     assert weight.sum() == pytest.approx(scanned.size, rel=1e-5)
     estimates = []
     for seed in range(60):
-        index, weight = draw(blobs(), limits, scanned, 400, np.random.default_rng(seed))
+        index, weight = draw(told_by(blobs(), limits), scanned, 400, np.random.default_rng(seed))
         estimates.append((weight * blobs()[0].ravel()[index]).sum())
     assert np.mean(estimates) == pytest.approx(blobs()[0].sum(dtype=np.float64), rel=0.01)
 
