@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from models.further_organs import FurtherOrgans, entry_of
+from models.organs import KEYS, Organ
 from models.recipe import NnunetRecipe
 
 LEAST_THRESHOLD = 0.05
@@ -28,7 +30,7 @@ class ModelContract:
     Parameters
     ----------
     organs
-        Keys of the catalogue, in channel order.
+        Keys of the catalogue or of `further`, in channel order.
     spacing_mm
         Voxel size of the model grid along (k, j, i), millimetres.
     hu_window
@@ -53,6 +55,11 @@ class ModelContract:
         as the network was taught.
     recipe
         What lies round the network, where it is not our own.
+    imported
+        Whether the weights were made elsewhere. Contracts that were imported before there was this field do
+        not say it.
+    further
+        Organs outside the catalogue.
     """
 
     organs: tuple[str, ...]
@@ -67,6 +74,28 @@ class ModelContract:
     trunk: Mapping[str, Any] = field(default_factory=dict)
     antialias: bool = True
     recipe: NnunetRecipe | None = None
+    imported: bool = False
+    further: FurtherOrgans | None = None
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Keys of the catalogue, and of the further organs behind them."""
+        return KEYS if self.further is None else (*KEYS, *(entry.key for entry in self.further.organs))
+
+    def entry(self, organ: str) -> Organ:
+        """Return what is known of an organ: the catalogue's entry, or the row that the release carries.
+
+        Raises
+        ------
+        KeyError
+            If it is neither in the catalogue nor carried.
+        """
+        return entry_of(organ, () if self.further is None else self.further.organs)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the network was made elsewhere: what the catalogue asks of organs is not shown of it."""
+        return self.imported or self.recipe is not None
 
     def __post_init__(self) -> None:
         if set(self.thresholds) != set(self.organs):
@@ -79,6 +108,8 @@ class ModelContract:
             raise ValueError(f"window sides must be multiples of {WINDOW_STRIDE}")
         if not 0 <= self.overlap < 1:
             raise ValueError("overlap must be in [0, 1)")
+        if self.further is not None and not {one.key for one in self.further.organs} <= set(self.organs):
+            raise ValueError("a release carries the further organs that it has, and no others")
         if self.hu_window[0] >= self.hu_window[1]:
             raise ValueError("the HU window must be ordered, lower first")
 
@@ -93,6 +124,12 @@ class ModelContract:
         values = asdict(self)
         if self.antialias:
             del values["antialias"]
+        if not self.imported:
+            del values["imported"]
+        if self.further is None:
+            del values["further"]
+        else:
+            values["further"] = self.further.to_json()
         if self.recipe is None:
             del values["recipe"]
         else:
@@ -106,6 +143,8 @@ class ModelContract:
         values: dict = {name: tuple(value) if name in tuples else value for name, value in data.items()}
         if "recipe" in values:
             values["recipe"] = NnunetRecipe.from_json(values["recipe"])
+        if "further" in values:
+            values["further"] = FurtherOrgans.from_json(values["further"])
         return cls(**values)
 
 

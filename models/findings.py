@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from models.bounds.acquisition_facts import StrangeFact
+from models.further_organs import entry_of
 from models.geometry import Geometry
 from models.masks import BoxedMask
+from models.organs import Organ
 
 
 class Presence(StrEnum):
@@ -30,12 +32,12 @@ class Flag(StrEnum):
 
 @dataclass(frozen=True)
 class OrganFinding:
-    """The result for one organ of the catalogue.
+    """The result for one organ.
 
     Parameters
     ----------
     organ
-        Key in the catalogue.
+        Its key.
     presence
         Found, absent (asked for, nothing found) or not asked.
     cut_by_field_of_view
@@ -135,13 +137,17 @@ class StudyFindings:
         By organ key, in catalogue order, on the CT grid. Organs may overlap.
         An absent organ has an empty mask; an organ not asked for has none.
     organs
-        One finding per organ of the catalogue, in its order.
+        One finding per organ of the catalogue, in its order, then of the further ones.
     regions
         Review regions in order of rank; empty when nothing is flagged.
     audited
         Whether the study was drawn at random for review.
     strange
         Acquisition facts unlike those of the calibration studies; empty when none is.
+    targets
+        SHA-256 of what the site had established of organs; None where the catalogue alone counts.
+    further
+        Organs outside the catalogue that the release carries.
     """
 
     release: int
@@ -153,6 +159,18 @@ class StudyFindings:
     regions: tuple[ReviewRegion, ...]
     audited: bool = False
     strange: tuple[StrangeFact, ...] = ()
+    targets: str | None = None
+    further: tuple[Organ, ...] = ()
+
+    def entry(self, organ: str) -> Organ:
+        """Return what is known of an organ: its name, codes and colour.
+
+        Raises
+        ------
+        KeyError
+            If it is neither in the catalogue nor one of the further ones.
+        """
+        return entry_of(organ, self.further)
 
     @property
     def importance_ml(self) -> float:

@@ -49,7 +49,7 @@ class Organ:
         DSC below which a reader should look. None: how exact is exact enough is not established; a
         reader looks always, and no bound is claimed.
     gate_margin
-        Mean DSC a candidate may lose and still count as not worse: a choice, not a fact.
+        Mean DSC a candidate may lose and still count as not worse: a choice, not a fact. None: nobody made it.
     nsd_tolerance_mm
         Tolerance of the normalised surface distance, millimetres: a choice too.
     region
@@ -67,7 +67,7 @@ class Organ:
     volume_range_ml: tuple[float, float] | None
     components: int | None
     dsc_target: float | None
-    gate_margin: float
+    gate_margin: float | None
     nsd_tolerance_mm: float
     region: Code | None = None
     within: tuple[str, ...] = ()
@@ -196,6 +196,23 @@ ALIASES: Mapping[str, str] = {
     "urinary_bladder": "bladder",
 }
 """Keys by the names that other networks have for their classes; TotalSegmentator's among them."""
+
+
+def catalogued(key: str) -> Organ | None:
+    """Return the catalogue entry of a key; None for an organ outside of it, of which no rule knows."""
+    return _BY_KEY.get(key)
+
+
+def agreement_of(key: str) -> float:
+    """Return the DSC from which two readers count as agreed; of an organ outside the catalogue as without target."""
+    entry = _BY_KEY.get(key)
+    return 1.0 if entry is None else entry.agreement
+
+
+def name_of(key: str) -> str:
+    """Return an organ's label, for a page; one outside the catalogue is called by its key."""
+    entry = _BY_KEY.get(key)
+    return key.replace("_", " ").capitalize() if entry is None else entry.label
 
 
 def organ(key: str) -> Organ:

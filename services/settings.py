@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from models.errors import Refused
+from models.organ_rows import known_organs, read_rows
 from models.series.choice import SeriesRules
+from models.targets import Targets
 
 SECRETS = Path("/run/secrets")
 """Where a container finds what is secret as files."""
@@ -189,6 +192,16 @@ class Settings(BaseSettings):
         None,
         description="File of rules that choose the series of a study. Unset: models/series/choice.toml.",
     )
+    organs: Path | None = Field(
+        None,
+        description="File of codes and colours of organs outside the catalogue, for networks that are "
+        "imported. Unset: none.",
+    )
+    targets: Path | None = Field(
+        None,
+        description="File of DSC targets and gate margins that the site has established. Unset: the "
+        "catalogue's, and none of a network that was made elsewhere.",
+    )
     witness_file: Path | None = Field(
         None,
         description="File, on a volume that is not the home's or the database's, to which the log's head is "
@@ -241,7 +254,7 @@ class Settings(BaseSettings):
                 raise ValueError("no address, e.g. http://host:port")
         return url
 
-    @field_validator("witness_file", "witness_syslog", "witness_ca_file", mode="before")
+    @field_validator("organs", "targets", "witness_file", "witness_syslog", "witness_ca_file", mode="before")
     @classmethod
     def _nothing_is_unset(cls, value: object) -> object:
         """Take an empty variable, as Compose passes one on, for none."""
@@ -264,6 +277,30 @@ class Settings(BaseSettings):
                 SeriesRules.read(path)
             except OSError as error:
                 raise ValueError(f"the file cannot be read: {error.strerror}") from None
+        return path
+
+    @field_validator("organs")
+    @classmethod
+    def _can_be_named(cls, path: Path | None) -> Path | None:
+        """Refuse at the start a file of organs that no import could read later."""
+        if path is not None:
+            try:
+                read_rows(path)
+            except Refused as refused:
+                raise ValueError(refused.detail) from None
+            except OSError as error:
+                raise ValueError(f"{path}: the file cannot be read: {error.strerror}") from None
+        return path
+
+    @field_validator("targets")
+    @classmethod
+    def _can_judge(cls, path: Path | None, known: ValidationInfo) -> Path | None:
+        """Refuse at the start a file of targets by which nothing could be judged later."""
+        if path is not None and "organs" in known.data:  # else that file is what is wrong
+            try:
+                Targets.read(path, known_organs(known.data["organs"]))
+            except OSError as error:
+                raise ValueError(f"{path}: the file cannot be read: {error.strerror}") from None
         return path
 
     @property

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import PacsFailed, ServingUnavailable
+from models.organ_rows import known_organs
+from models.targets import FROM_THE_CATALOGUE, Targets
 from services.cases.store import CaseStore
 from services.inference.engine import InProcessSegmenter
 from services.inference.port import Endpoint, Segmenter
@@ -56,6 +58,8 @@ class Services:
         Tells what came to the archive; None where it has no feed.
     source
         The PACS from which studies are queried; None where they are only pushed.
+    targets
+        How exact organs must be, as the site has established it.
     """
 
     settings: Settings
@@ -68,6 +72,7 @@ class Services:
     archive: Archive | None = None
     feed: ChangeFeed | None = None
     source: QuerySource | None = None
+    targets: Targets = FROM_THE_CATALOGUE
 
 
 def connect(settings: Settings) -> Services:
@@ -92,6 +97,7 @@ def connect(settings: Settings) -> Services:
         archive=archive,
         feed=_feed_of(archive),
         source=source_of(settings, archive),
+        targets=targets_of(settings),
     )
 
 
@@ -110,7 +116,15 @@ def connect_in_process(settings: Settings) -> Services:
         archive=archive,
         feed=_feed_of(archive),
         source=source_of(settings, archive),
+        targets=targets_of(settings),
     )
+
+
+def targets_of(settings: Settings) -> Targets:
+    """Return what the site has established of organs: without a file, nothing beyond the catalogue."""
+    if settings.targets is None:
+        return FROM_THE_CATALOGUE
+    return Targets.read(settings.targets, known_organs(settings.organs))
 
 
 def triton_at(

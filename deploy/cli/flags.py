@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -21,22 +22,41 @@ def register(app: typer.Typer) -> None:
     app.command()(bounds)
 
 
-def calibrate(as_json: Json = False) -> None:
+def calibrate(
+    propose: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="A new file for targets and margins that the cases propose; nothing uses it until a person "
+            "has signed it.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Calibrate the incumbent on the site's cases into a candidate of the same weights.
 
     Numbers are in DSC (0 to 1). Exit 3 with fewer than 10 patients with independent truth.
     """
+    if propose is not None and (propose.exists() or not propose.parent.is_dir()):
+        raise typer.BadParameter(f"{propose} is there already, or has no folder; name a new file")
 
     def verb() -> Outcome:
         from flows.calibration.calibrate import calibrate_release
+        from flows.calibration.proposals import proposal_file
+        from services.files import replace
         from services.wiring import connect_in_process
 
         document = calibrate_release(connect_in_process(Settings()), progress)
+        parts: tuple[Table | str, ...] = ()
+        if propose is not None:
+            text = proposal_file(document.proposals, document.cases, document.parent, document.profile)
+            replace(propose, text.encode())
+            parts = (_proposal_table(document), f"proposed, not in force: {propose}")
         candidate = (
             f"candidate: release {document.release}, release {document.parent} calibrated on "
             f"{document.cases} cases ({document.seconds['total']:.0f} s)"
         )
-        return Outcome(document, (_calibration_table(document), candidate))
+        return Outcome(document, (_calibration_table(document), *parts, candidate))
 
     answer(verb, as_json)
 
@@ -63,6 +83,14 @@ def _calibration_table(document: Calibrated) -> Table:
 
     rows = calibration_rows(document)
     sides = {name: "left" if name in ("organ", "state") else "right" for name in rows[0]}
+    return table(sides, [tuple(row.values()) for row in rows])
+
+
+def _proposal_table(document: Calibrated) -> Table:
+    from flows.calibration.proposals import proposal_rows
+
+    rows = proposal_rows(document.proposals)
+    sides = {name: "left" if name in ("organ", "missing") else "right" for name in rows[0]}
     return table(sides, [tuple(row.values()) for row in rows])
 
 

@@ -97,7 +97,7 @@ def import_checkpoint(
             require_first(services.records, approver, reason)
         document: Imported | ImportedNnunet
         if axes is not None or file.is_dir():
-            document = nnunet(services.releases, services.records, services.settings.threads, keys)
+            document = nnunet(services.releases, services.records, services.settings, keys)
         else:
             document = keep_checkpoint(
                 file, services.releases, services.records, services.settings.threads, keys, progress
@@ -113,9 +113,14 @@ def import_checkpoint(
         ]
         return Outcome(document, lines)
 
-    def nnunet(store: ReleaseStore, records: Records, threads: int, keys: list[str] | None) -> ImportedNnunet:
+    def nnunet(
+        store: ReleaseStore, records: Records, settings: Settings, keys: list[str] | None
+    ) -> ImportedNnunet:
         from flows.training.import_nnunet import Reference, keep_nnunet
         from models.network.checkpoints.nnunet.release import Asked
+        from services.dicom.dictionary import NO_FILE, read_organ_file
+
+        table = settings.organs
 
         if axes is None:
             raise Refused("unknown-axes", "say with --axes how the files lie that it was trained on", {})
@@ -123,11 +128,12 @@ def import_checkpoint(
             file,
             store,
             records,
-            threads,
+            settings.threads,
             Asked(axes, step, mirroring, "totalsegmentator" if totalsegmentator else "none"),
             licence=licence,
             origin=origin,
             organs=keys,
+            organ_file=NO_FILE if table is None else read_organ_file(table),
             fold=fold,
             reference=Reference(*reference, made_by) if reference else None,
             progress=progress,
@@ -141,6 +147,9 @@ def _said_of_nnunet(document: ImportedNnunet) -> list[str]:
     lines = [f"licence: {document.licence}; origin: {document.origin}"]
     if document.left_out:
         lines.append(f"not shown, but in competition: {', '.join(document.left_out)}")
+    if document.unverified:
+        codes = ", ".join(document.unverified)
+        lines.append(f"codes that DICOM's dictionaries do not hold, unverified: {codes}")
     if document.proven is None:
         return [*lines, "not proven against any reference: the release is for demonstration only"]
     agreement = document.proven.agreement

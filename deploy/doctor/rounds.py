@@ -12,6 +12,7 @@ from deploy.doctor.archive import encryption, orthanc, queries, stores
 from deploy.doctor.clinical import site_is_clinical
 from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.flows import flows
+from deploy.doctor.organs import organs
 from deploy.doctor.records import records
 from deploy.doctor.roles import role
 from deploy.doctor.serving import serving
@@ -51,6 +52,7 @@ def rounds(settings: Settings, *, store: bool, progress: Callable[[str], None]) 
             _RECORDS,
         ),
         *_role_checks(settings),
+        *_organ_checks(settings),
         Check("log, witness", lambda: witnessed(settings), _RECORDS),
         *_archive_checks(settings, store),
         Check("segmenter", lambda: _serving(settings), "`organloop status`, and the segmenter's log."),
@@ -66,6 +68,13 @@ def _role_checks(settings: Settings) -> list[Check]:
         return []  # who has the file has it
     look = partial(_role, settings)
     return [Check("database, role", look, _RECORDS)]
+
+
+def _organ_checks(settings: Settings) -> list[Check]:
+    table = settings.organs
+    if table is None:
+        return []
+    return [Check("organs", lambda: organs(table), "Mend the rows; deploy/site/organs.csv is a sample.")]
 
 
 def _role(settings: Settings) -> Iterator[Finding]:

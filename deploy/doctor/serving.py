@@ -10,6 +10,8 @@ from deploy.doctor.finding import Finding, State
 from flows.serving.proof import unproven
 from models.errors import ServingFailed
 from models.proof.canary import answer_faults, canary_volume
+from models.release import Release
+from models.targets import Targets
 from services.inference.port import Endpoint
 from services.triton.client import TritonSegmenter
 from services.wiring import Services
@@ -44,6 +46,7 @@ def serving(services: Services) -> Iterator[Finding]:
         yield Finding("release", State.WARNING, f"{detail}: for demonstration only", "Not for clinical use.")
     else:
         yield Finding("release", State.GOOD, detail)
+    yield judged(release, services.targets)
     asked = [(endpoint, _away(endpoint, number)) for endpoint in services.endpoints]
     away = [why for _, why in asked if why]
     for why in away:
@@ -84,6 +87,18 @@ def _away(endpoint: Endpoint, number: int) -> str:
         return "" if endpoint.ready(number) else f"release {number} is not loaded on {endpoint.url}"
     except ServingFailed as error:
         return str(error)
+
+
+def judged(release: Release, targets: Targets) -> Finding:
+    """Tell of which organs of a release something may be said: those that have a target."""
+    found = targets.dsc_targets(release.contract)
+    without = [organ for organ, target in found.items() if target is None]
+    measured = {"organs": len(found), "without_target": len(without)}
+    if not without:
+        return Finding("targets", State.GOOD, "every organ has one", measured=measured)
+    detail = f"{len(without)} of {len(found)} organs have none and are not judged: {', '.join(without)}"
+    remedy = "`organloop calibrate --propose FILE`; what is agreed to into the file ORGANLOOP_TARGETS names."
+    return Finding("targets", State.WARNING, detail, remedy, measured)
 
 
 def calibrated(served: str, calibrated_in: str | None) -> Finding:

@@ -13,11 +13,13 @@ from typing import Annotated
 from pydantic import PlainSerializer
 
 from flows.calibration.cases import untaught, usable
-from flows.calibration.measure import calibrate_kept
+from flows.calibration.measure import fitted, measure_kept
+from flows.calibration.proposals import proposed
 from flows.candidates import publish_candidate, record_candidate
 from flows.progress import Progress, silent
 from flows.serving.serve import current
 from models.bounds.domain import FEWEST_STUDIES
+from models.bounds.proposals import Proposal
 from models.calibration import OrganCalibration
 from models.errors import Refused
 from models.release import Release
@@ -47,6 +49,8 @@ class Calibrated:
         How many count, and how many do not, by why.
     organs
         What is claimed by organ; None where it is uncalibrated.
+    proposals
+        What the cases propose as target and margin, by organ; nothing of it is in force.
     seconds
         By step.
     """
@@ -58,6 +62,7 @@ class Calibrated:
     cases: int
     left_out: Mapping[str, int]
     organs: Mapping[str, AsKept | None]
+    proposals: Mapping[str, Proposal]
     seconds: Mapping[str, float]
 
 
@@ -104,9 +109,10 @@ def calibrate_release(services: Services, progress: Progress = silent) -> Calibr
         engine = open_engine(parent, services.releases, services.settings.threads)
         kept = (services.cases.read(case) for case in cases)
         try:
-            calibration = calibrate_kept(
+            measured = measure_kept(
                 parent, engine, kept, lambda done: progress(f"calibration case {done} of {len(cases)}")
             )
+            calibration = fitted(parent, engine.profile, measured, services.targets)
         except ValueError as error:
             raise Refused("cases-say-nothing", str(error), {"patients": len(cases)}) from error
     with watch.step("publish"):
@@ -128,6 +134,7 @@ def calibrate_release(services: Services, progress: Progress = silent) -> Calibr
         cases=len(cases),
         left_out=left_out,
         organs={organ: calibration.organs.get(organ) for organ in parent.contract.organs},
+        proposals=proposed(measured, parent.contract.organs),
         seconds=watch.seconds(),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -31,6 +31,7 @@ from models.masks import BoxedMask
 from models.metrics.dsc import dsc
 from models.release import Release
 from models.resampling import patch_on_ct, resample
+from models.targets import FROM_THE_CATALOGUE, Targets
 from models.volume import Volume
 from services.cases.store import CaseContent
 
@@ -58,6 +59,7 @@ def calibrate(
     engine: Engine,
     cases: Iterable[tuple[Volume, Truth]],
     progress: Callable[[int], None] = lambda _: None,
+    targets: Targets = FROM_THE_CATALOGUE,
 ) -> Calibration:
     """Calibrate a release on cases it has learnt nothing from.
 
@@ -71,6 +73,8 @@ def calibrate(
         CT volumes with independent truth, one study of one patient each.
     progress
         Told the number of cases done.
+    targets
+        What the site has established.
 
     Returns
     -------
@@ -84,8 +88,8 @@ def calibrate(
     """
     contract = release.contract
     questions = ((asked_volume(volume, contract), volume.geometry, truth) for volume, truth in cases)
-    measured = _measured(release, engine, questions, progress)
-    return fit_calibration(engine.profile, list(measured), release.contract.thresholds)
+    measured = list(_measured(release, engine, questions, progress))
+    return fitted(release, engine.profile, measured, targets)
 
 
 def calibrate_kept(
@@ -93,6 +97,7 @@ def calibrate_kept(
     engine: Engine,
     cases: Iterable[CaseContent],
     progress: Callable[[int], None] = lambda _: None,
+    targets: Targets = FROM_THE_CATALOGUE,
 ) -> Calibration:
     """Calibrate a release on kept cases; as `calibrate`.
 
@@ -103,8 +108,23 @@ def calibrate_kept(
     ValueError
         If there are too few cases.
     """
-    measured = _measured(release, engine, _kept(cases, release.contract), progress)
-    return fit_calibration(engine.profile, list(measured), release.contract.thresholds)
+    return fitted(release, engine.profile, measure_kept(release, engine, cases, progress), targets)
+
+
+def measure_kept(
+    release: Release,
+    engine: Engine,
+    cases: Iterable[CaseContent],
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[StudyCase]:
+    """Measure a release on kept cases; as `calibrate_kept`, which fits what is measured."""
+    return list(_measured(release, engine, _kept(cases, release.contract), progress))
+
+
+def fitted(release: Release, profile: str, measured: Sequence[StudyCase], targets: Targets) -> Calibration:
+    """Return what may be claimed of a release in a profile by measured cases; raises as `calibrate_kept`."""
+    contract = release.contract
+    return fit_calibration(profile, measured, contract.thresholds, targets.dsc_targets(contract))
 
 
 def calibrate_organs(
@@ -113,6 +133,7 @@ def calibrate_organs(
     organs: Collection[str],
     cases: Iterable[CaseContent],
     within: Calibration | None = None,
+    targets: Targets = FROM_THE_CATALOGUE,
 ) -> dict[str, OrganCalibration]:
     """Calibrate some organs of a release on kept cases it has learnt nothing from.
 
@@ -129,6 +150,8 @@ def calibrate_organs(
     within
         Calibration that is kept for the other organs: a case out of its domain does not count, for a
         study like it would get no bound.
+    targets
+        What the site has established.
 
     Returns
     -------
@@ -147,7 +170,9 @@ def calibrate_organs(
         for case in _measured(release, engine, kept, lambda _: None)
         if within is None or not _outside(case, within)
     ]
-    return fit_organs(measured, thresholds, len(release.contract.organs))
+    return fit_organs(
+        measured, thresholds, targets.dsc_targets(release.contract), len(release.contract.organs)
+    )
 
 
 def _outside(case: StudyCase, calibration: Calibration) -> bool:

@@ -17,7 +17,6 @@ from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import ReadFailed, Refused
 from models.inference.question import asked_volume
 from models.masks import BoxedMask
-from models.organs import KEYS
 from models.uids import SeriesUid, StudyUid
 from services.cases.store import CaseContent
 from services.dicom.ct.chosen import choose_series
@@ -119,7 +118,7 @@ def add_case(
         ct=ct.volume.geometry,
         sent={},
         # What the release that serves does not know yet, a candidate with a new organ is measured by.
-        labels={o: HybridLabel(masks[o], Provenance.READER) for o in KEYS if o in masks},
+        labels={o: HybridLabel(masks[o], Provenance.READER) for o in contract.known if o in masks},
     )
     progress("keeping the case")
     where = site_of(ct) if site is None else site

@@ -143,6 +143,7 @@ def _asked(
         served_sites(services.records),
         serving_cost(incumbent, candidate, cases, services.cases, services.releases, services.segmenter),
         looks(trial, services.records),
+        trial.targets,
     )
     return report, found.views
 
@@ -159,7 +160,8 @@ def _document(
     program: Mapping[str, object] | None = None,
 ) -> GateDocument:
     cases = None if frozen is None else GateSet(frozen.version, frozen.digest, len(frozen.manifest))
-    return GateDocument.of(report, (trial.candidate.number, trial.incumbent.number), cases, program)
+    targets = trial.targets.digest_for(trial.candidate.contract)
+    return GateDocument.of(report, (trial.candidate.number, trial.incumbent.number), cases, program, targets)
 
 
 def _has_golden(trial: Trial, records: Records, folder: Path) -> bool:

@@ -11,7 +11,7 @@ from models.gate.report import Decision, GateReason, OrganGate
 from models.gate.serving_cost import ServingCost
 from models.inference.question import asked_mask, told_grid
 from models.masks import BoxedMask
-from models.organs import organ
+from models.organs import name_of
 from models.release import Release
 from models.resampling import resample
 from services.cases.store import CaseContent
@@ -67,7 +67,7 @@ def page_of(document: GateDocument, trial: Trial, read: Read, segmenter: Segment
 def _reasons(page: Page, document: GateDocument) -> None:
     page.heading("Reasons")
     rows = [("release", *_words(reason)) for reason in document.reasons]
-    rows += [(organ(one.organ).label, *_words(reason)) for one in document.organs for reason in one.reasons]
+    rows += [(name_of(one.organ), *_words(reason)) for one in document.organs for reason in one.reasons]
     if rows:
         page.table(("of", "leads to", "code", "what was found", "what to do"), rows)
     else:
@@ -101,6 +101,10 @@ BY_CODE = {
         "Tune it without --level, so that some patients only judge it, or add gate cases with truth of it "
         "(organloop cases add --purpose gate, cases freeze), then gate again."
     ),
+    "no-margin": (
+        "Establish a margin: organloop calibrate --propose FILE, then the file that ORGANLOOP_TARGETS names; "
+        "gate again."
+    ),
     "bound-not-held": "Calibrate on cases like these (organloop calibrate).",
     **dict.fromkeys(
         (
@@ -119,7 +123,7 @@ BY_CODE = {
 def _organs(page: Page, document: GateDocument) -> None:
     tuned = [one for one in document.organs if one.tuned]
     new = [one for one in document.organs if one.new]
-    same = [organ(one.organ).label for one in document.organs if not one.tuned and one not in new]
+    same = [name_of(one.organ) for one in document.organs if not one.tuned and one not in new]
     if same:
         page.sentence(f"Untouched, compared bit for bit: {', '.join(same)}.")
     if new:
@@ -152,7 +156,7 @@ def _organs(page: Page, document: GateDocument) -> None:
     page.table(
         ("organ", "origin", "patients", "difference", "at least"),
         [
-            (organ(one.organ).label, origin, found.patients, _signed(found.mean), _low(found))
+            (name_of(one.organ), origin, found.patients, _signed(found.mean), _low(found))
             for one in tuned
             for origin, found in one.origins.items()
         ],
@@ -178,16 +182,16 @@ def _new_row(one: OrganGate) -> tuple[object, ...]:
     new = one.new
     if new is None:
         raise ValueError(f"{one.organ} is not new")
-    bound = "claimed" if new.bounded else "none: always for review"
+    bound = "claimed" if new.bounded else "none: always for review" if new.target else "none: not judged"
     return (
-        organ(one.organ).label, new.cases, new.drawn, new.patients, new.mean, new.least, new.missed,
+        name_of(one.organ), new.cases, new.drawn, new.patients, new.mean, new.least, new.missed,
         new.hallucinated, new.target, new.estimate, bound, _taken(one),
     )  # fmt: skip
 
 
 def _taken(one: OrganGate) -> str:
     taken = sorted(one.taken_voxels.items(), key=lambda item: -item[1])
-    return ", ".join(f"{organ(key).label} {count}" for key, count in taken) or "none"
+    return ", ".join(f"{name_of(key)} {count}" for key, count in taken) or "none"
 
 
 def _signed(value: float | None) -> str:
@@ -201,7 +205,7 @@ def _low(found: MeanDifference | None) -> str:
 def _mean_row(one: OrganGate) -> tuple[object, ...]:
     found, surface, target = one.gate_set, one.surface, one.target
     return (
-        organ(one.organ).label,
+        name_of(one.organ),
         found.patients if found else 0,
         found.incumbent if found else None,
         found.candidate if found else None,
@@ -220,7 +224,7 @@ def _case_row(one: OrganGate) -> tuple[object, ...]:
     before, after = one.presence["incumbent"], one.presence["candidate"]
     distance, bound, noise = one.hd95_mm, one.bound, one.noise
     return (
-        organ(one.organ).label,
+        name_of(one.organ),
         noise.may_lose if noise else None,
         f"{before.missed} → {after.missed}",
         f"{before.hallucinated} → {after.hallucinated}",
@@ -233,7 +237,7 @@ def _case_row(one: OrganGate) -> tuple[object, ...]:
 def _groups(page: Page, document: GateDocument) -> None:
     rows = [
         (
-            organ(one.organ).label, fact, group, found.patients, _signed(found.mean), _low(found),
+            name_of(one.organ), fact, group, found.patients, _signed(found.mean), _low(found),
         )
         for one in document.organs
         for fact, groups in {"site": one.sites, **one.groups}.items()
@@ -270,7 +274,7 @@ def _worst(
         answers = {one.number: _masks(one, keys, case_id, content, segmenter, views) for one in _both(trial)}
         for key, case, score in shown:
             if case == case_id:
-                page.subheading(f"{organ(key).label}, case {case[:12]}: {score}")
+                page.subheading(f"{name_of(key)}, case {case[:12]}: {score}")
                 for picture, caption in _pictures(key, content, answers):
                     page.picture(picture, caption)
 

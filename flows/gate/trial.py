@@ -58,6 +58,7 @@ def trial_of(number: int, services: Services) -> Trial:
         gate_set=frozen.digest if frozen else None,
         profile=services.segmenter.profile(incumbent.number),
         policy=policy(services.settings, candidate),
+        targets=services.targets,
     )
     before = replace(trial, timed=True)
     decided = services.records.all(GateDecided, release=number)

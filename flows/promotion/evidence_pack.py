@@ -16,6 +16,7 @@ from models.documents import to_json
 from models.gate.document import GateDocument
 from models.gate.report import Decision
 from models.release import Release
+from models.targets import FROM_THE_CATALOGUE
 from services.program import program
 from services.records.entries.cases import Purpose
 from services.records.events.candidates import CandidateCalibrated, CandidateTrained, CandidateTuned
@@ -150,9 +151,18 @@ def _protocol(
             {"version": one.version, "digest": one.digest, "manifest": list(one.manifest)} for one in frozen
         ],
         "policy": None if report is None else dict(report.policy),
-        "margins": margins(release),
+        "margins": _margins(release, report),
+        **({} if report is None or report.targets is None else {"targets": report.targets}),
         "serving_profile": None if report is None else report.profile,
     }
+
+
+def _margins(release: Release, report: GateDocument | None) -> dict[str, dict[str, float | None]]:
+    """Return what was fixed of each organ: as the gate was told it, where it asked any case."""
+    fixed = margins(release, FROM_THE_CATALOGUE)
+    for one in () if report is None else report.organs:
+        fixed[one.organ]["margin"] = one.margin
+    return fixed
 
 
 def _impact(

@@ -24,7 +24,7 @@ from flows.serving.serve import serve
 from flows.steps import Step, at_once
 from models.contract import ModelContract
 from models.errors import OrganloopError, Refused, ServingTimedOut, ServingUnavailable, StorageFailed
-from models.organs import organ
+from models.organs import name_of
 from models.proof.canary import Faults, canary_faults, canary_volume
 from services.records.chain import chain_faults
 from services.records.entries.releases import ReleaseState
@@ -105,8 +105,8 @@ def promote(
         progress("asking for the gate's decision")
         incumbent = step("gate's decision", lambda: require_passed(number, services), False)
         release, before = services.releases.release(number), services.releases.release(incumbent)
-        for new in (organ(key) for key in release.contract.organs if key not in before.contract.organs):
-            progress(f"release {incumbent} has no {new.label.lower()}: it was compared with nothing")
+        for key in (key for key in release.contract.organs if key not in before.contract.organs):
+            progress(f"release {incumbent} has no {name_of(key).lower()}: it was compared with nothing")
         step("load", lambda: serve(release, services, progress), True)
         progress("asking both releases about the canary study")
         step("canary", lambda: require_canary(number, incumbent, services, canary), True)
@@ -332,7 +332,7 @@ def promotion_page(done: Promoted, store: ReleaseStore) -> str:
     """Return the dashboard's page of a promotion, Markdown; a new organ is named."""
     before = () if done.replaced is None else store.release(done.replaced).contract.organs
     organs = store.release(done.release).contract.organs
-    new = [organ(key).label for key in organs if before and key not in before]
+    new = [name_of(key) for key in organs if before and key not in before]
     return (
         f"# Release {done.release} serves\n\n"
         f"It replaced release {done.replaced}. {done.approver}: {done.reason}\n\n"

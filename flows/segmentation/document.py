@@ -100,6 +100,9 @@ class Segmented:
         What of its acquisition is unusual.
     seconds
         By step, and ``total``.
+    targets
+        SHA-256 of what the site has established of organs (`models.targets`); left out where the catalogue
+        alone counts.
     """
 
     study_uid: StudyUid
@@ -114,6 +117,7 @@ class Segmented:
     importance_ml: float
     strange: tuple[StrangeFact, ...]
     seconds: Mapping[str, float]
+    targets: Annotated[str | None, LEFT_OUT] = None
 
     def path_of(self, kind: str) -> Path | None:
         """Return where an object of a kind was stored; None if there is none."""
@@ -157,6 +161,7 @@ def document_of(
         importance_ml=findings.importance_ml,
         strange=tuple(StrangeFact(one.name, one.value, tuple(one.usual)) for one in findings.strange),
         seconds=seconds,
+        targets=findings.targets,
     )
 
 

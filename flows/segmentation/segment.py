@@ -117,6 +117,7 @@ class _Made:
             seconds=seconds,
             flags={one.organ: one.flag for one in self.findings.organs},
             result=self.key,
+            targets=self.findings.targets,
         )
         log.record(event, who="segment_study", key=event.key(self.key))
 
@@ -276,11 +277,13 @@ def _make(
         audited = is_drawn(series.study_uid, services.cases, services.settings.audit_share)
         grid, doubted = series.volume.geometry, series.verdict.doubted
         model_volume = answered_volume(asked_about, answer)
-        findings = assess(answer, model_volume, grid, chosen, profile, organs, audited, doubted)
+        findings = assess(
+            answer, model_volume, grid, chosen, profile, organs, audited, doubted, services.targets
+        )
         del answer, model_volume, asked_about  # what is written takes as much again
     with watch.step("write"):
         progress("writing and proving the DICOM objects")
-        settings = settings_digest(profile, organs, audited)
+        settings = settings_digest(profile, organs, audited, findings.targets)
         key = result_key(series, chosen, services.settings.seg_profile, settings)
         written_at = services.records.first_written(key, asked.now())
         objects = write_results(
@@ -332,7 +335,9 @@ def _segmented(made: _Made, out: Path | None, log: Log, watch: Stopwatch) -> Seg
     return SegmentedStudy(made.series, made.findings, made.objects, document)
 
 
-def settings_digest(serving_profile: str, organs: Collection[str], audited: bool = False) -> str:
+def settings_digest(
+    serving_profile: str, organs: Collection[str], audited: bool = False, targets: str | None = None
+) -> str:
     """Return the digest of all that may change the objects beside images, release and SEG profile.
 
     Other bits are served in another profile; other rules, words, codes or colours come with another
@@ -346,9 +351,13 @@ def settings_digest(serving_profile: str, organs: Collection[str], audited: bool
         Organs asked for; their order says nothing.
     audited
         Whether the study was drawn for the random audit.
+    targets
+        Digest of what the site has established; None where the catalogue alone counts.
     """
     drawn = ["audited"] if audited else []
-    return digest([serving_profile, version("organloop"), repr(CATALOGUE), *sorted(organs), *drawn])
+    judged_by = [] if targets is None else [f"targets {targets}"]
+    words = [serving_profile, version("organloop"), repr(CATALOGUE), *sorted(organs), *drawn, *judged_by]
+    return digest(words)
 
 
 def result_key(series: CTSeries, release: Release, seg_profile: str, settings: str) -> str:

@@ -19,8 +19,10 @@ from models.network.checkpoints.nnunet.reading import NnunetNetwork, read_nnunet
 from models.network.checkpoints.nnunet.release import Asked, take_apart, with_heads
 from models.network.weights import head_to_bytes, trunk_to_bytes
 from models.nnunet.whole import evaluate
+from models.organs import KEYS
 from models.proof.reference import Agreement, require_agreement
 from models.release import Release
+from services.dicom.dictionary import NO_FILE, OrganFile
 from services.inference.engine import OpenVinoEngine
 from services.records.events.candidates import CheckpointImported
 from services.records.port import Records
@@ -98,6 +100,8 @@ class ImportedNnunet:
         None without a reference: the release is for demonstration only.
     seconds
         By step, and ``total``.
+    unverified
+        Codes of organs outside the catalogue that DICOM's dictionaries do not hold.
     """
 
     release: int
@@ -114,6 +118,7 @@ class ImportedNnunet:
     axes: str
     parity: Mapping[str, Parity]
     seconds: Mapping[str, float]
+    unverified: tuple[str, ...] = ()
     proven: Annotated[Proven | None, LEFT_OUT] = None
 
 
@@ -129,6 +134,7 @@ def keep_nnunet(
     organs: Sequence[str] | None = None,
     fold: str | None = None,
     reference: Reference | None = None,
+    organ_file: OrganFile = NO_FILE,
     progress: Progress = silent,
 ) -> ImportedNnunet:
     """Import a network of nnU-Net and publish the candidate that comes of it; once, however often repeated.
@@ -153,6 +159,8 @@ def keep_nnunet(
         Which of several.
     reference
         What it is proven against; None: the release is for demonstration only.
+    organ_file
+        Organs outside the catalogue that the site has codes for; the release carries those it has.
     progress
         Told each step.
 
@@ -173,7 +181,8 @@ def keep_nnunet(
     with watch.step("read"):
         progress(f"reading {path}; nothing of it is run")
         network = read_nnunet(path, fold)
-        apart = take_apart(network, asked, organs)
+        apart = take_apart(network, asked, organs, (*KEYS, *organ_file.organs))
+        contract = replace(apart.contract, further=organ_file.carried(apart.contract.organs))
         given = None if reference is None else _read(reference)
     with watch.step("keep"):
         heads = {organ: store.add_head(head_to_bytes(head)) for organ, head in apart.heads.items()}
@@ -182,7 +191,7 @@ def keep_nnunet(
             parent=None,
             trunk=store.add_trunk(trunk_to_bytes(apart.trunk, exact=True)),
             heads=heads,
-            contract=with_heads(apart.contract, heads),
+            contract=with_heads(contract, heads),
             demonstration=reference is None,
             note=_note(network, licence, origin, reference),
         )
@@ -211,6 +220,7 @@ def keep_nnunet(
         origin=origin,
         organs=candidate.contract.organs,
         left_out=apart.left_out,
+        unverified=() if contract.further is None else contract.further.unverified,
         axes=candidate.contract.recipe.axes if candidate.contract.recipe else "",
         parity={one.organ: Parity(one.max_logit_difference, one.flipped, one.voxels) for one in parity},
         seconds=watch.seconds(),

@@ -37,6 +37,7 @@ from models.network.trunk import Trunk
 from models.network.trunk_kinds import IMPORTED
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes, trunk_to_bytes
 from models.release import Release, sha256_hex
+from models.targets import Targets
 from models.tuning.document import RefusedLabel
 from models.tuning.training_document import Labelled, Trained
 from services.cases.store import CaseStore
@@ -135,6 +136,7 @@ def train_release(
                 services.releases,
                 services.settings.threads,
                 progress,
+                services.targets,
             ),
         )
     with watch.step("publish"):
@@ -332,6 +334,7 @@ def _calibration(
     releases: ReleaseStore,
     threads: int,
     progress: Progress,
+    targets: Targets,
 ) -> Calibration | None:
     """Measure what may be claimed of the new network; None where the calibration set is too small."""
     kept_for_it = measurable(run.calibration_cases, run.parent, store, kept_cases, progress)
@@ -342,7 +345,7 @@ def _calibration(
     cases = (store.read(case) for case in kept_for_it)
     try:
         return calibrate_kept(
-            draft, engine, cases, lambda done: progress(f"calibration case {done} of {count}")
+            draft, engine, cases, lambda done: progress(f"calibration case {done} of {count}"), targets
         )
     except ValueError as error:
         progress(f"no bound is claimed: {error}")

@@ -33,6 +33,7 @@ from models.network.training.train import Progress as TrainingProgress
 from models.network.tuning.tune import TuningResult, tune_heads
 from models.network.weights import head_from_bytes, head_to_bytes, trunk_from_bytes
 from models.release import Release
+from models.targets import Targets
 from models.tuning.document import TuningDocument, TuningReport
 from models.tuning.settings import TuningSettings
 from services.cases.disagreements import ReadersDisagree
@@ -154,6 +155,7 @@ def tune(
                 services.releases,
                 services.settings.threads,
                 progress,
+                services.targets,
             ),
         )
     with watch.step("publish"):
@@ -310,6 +312,7 @@ def _calibration(
     releases: ReleaseStore,
     threads: int,
     progress: Progress,
+    targets: Targets,
 ) -> Calibration | None:
     """Return the parent's calibration with that of the tuned organs measured again, or left out.
 
@@ -328,7 +331,7 @@ def _calibration(
         cases = (store.read(case) for case in kept_for_it)
         measured = {
             organ: fitted if organ in shared else replace(fitted, certificate=None)
-            for organ, fitted in calibrate_organs(draft, engine, organs, cases, old).items()
+            for organ, fitted in calibrate_organs(draft, engine, organs, cases, old, targets).items()
         }
     kept = {organ: known for organ, known in old.organs.items() if organ not in organs}
     return replace(old, organs={**kept, **measured})

@@ -28,7 +28,6 @@ from models.bounds.reliability import (
     pooled,
 )
 from models.calibration import AS_SERVED, Calibration, OrganCalibration, Reliability
-from models.organs import organ as catalogue_entry
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +83,7 @@ class StudyCase:
 
 
 def fit_organ(
-    organ: str,
+    target: float | None,
     cases: Sequence[OrganCase],
     threshold: float,
     confidence: float = CONFIDENCE,
@@ -94,8 +93,8 @@ def fit_organ(
 
     Parameters
     ----------
-    organ
-        Key in the catalogue.
+    target
+        DSC below which a reader should look (`models.targets`); None: nobody has established it.
     cases
         With truth that is independent of the release's own result, one patient each.
     threshold
@@ -108,10 +107,8 @@ def fit_organ(
     Returns
     -------
     OrganCalibration or None
-        None when the organ was found in fewer than `fewest_cases`, or the catalogue has no target for it: it
-        stays uncalibrated.
+        None when the organ was found in fewer than `fewest_cases`, or has no target: it stays uncalibrated.
     """
-    target = catalogue_entry(organ).dsc_target
     if target is None:
         return None
     scored = [case for case in cases if case.dsc is not None and case.signs(threshold, AS_SERVED) is not None]
@@ -143,6 +140,7 @@ def fit_calibration(
     profile: str,
     cases: Sequence[StudyCase],
     thresholds: Mapping[str, float],
+    targets: Mapping[str, float | None],
     confidence: float = CONFIDENCE,
 ) -> Calibration:
     """Calibrate a release in one serving profile.
@@ -155,6 +153,8 @@ def fit_calibration(
         One study of one patient each; at least `models.bounds.domain.FEWEST_STUDIES`.
     thresholds
         By organ of the contract.
+    targets
+        By organ, as of `fit_organ`.
     confidence
         Probability with which each organ's bound is to hold.
 
@@ -170,7 +170,7 @@ def fit_calibration(
     """
     return Calibration(
         profile=profile,
-        organs=fit_organs(cases, thresholds, len(thresholds), confidence),
+        organs=fit_organs(cases, thresholds, targets, len(thresholds), confidence),
         domain=fit_domain([case.feature for case in cases]),
         facts=fit_facts([case.facts for case in cases]),
     )
@@ -179,6 +179,7 @@ def fit_calibration(
 def fit_organs(
     cases: Sequence[StudyCase],
     thresholds: Mapping[str, float],
+    targets: Mapping[str, float | None],
     claims: int,
     confidence: float = CONFIDENCE,
 ) -> dict[str, OrganCalibration]:
@@ -190,7 +191,7 @@ def fit_organs(
     fitted = {}
     for organ, threshold in thresholds.items():
         with_truth = [case.organs[organ] for case in cases if organ in case.organs]
-        calibration = fit_organ(organ, with_truth, threshold, confidence, DELTA / claims)
+        calibration = fit_organ(targets[organ], with_truth, threshold, confidence, DELTA / claims)
         if calibration is not None:
             fitted[organ] = calibration
     return fitted

@@ -5,8 +5,12 @@ patients: not worse by its margin on the gate set, better where it was meant to 
 site or kind of acquisition paying for another (`models.gate.rules`). Every reason names its consequence;
 the gravest decides. No reason: promote.
 
+Of a tuned organ whose margin nobody has established, no loss can be called small: all else is measured and
+may refuse it, and at best there is insufficient evidence, which names what is missing. So a candidate that
+changes such an organ does not pass. One that leaves it untouched does: the same bits need no margin.
+
 An organ the incumbent lacks has nothing to be compared with: a person decides on it
-(`models.gate.new_organs`).
+(`models.gate.new_organs`), and is told where it has no target.
 
 Only independent truth decides: truth edited or accepted from a release favours that release. It is shown.
 """
@@ -40,6 +44,7 @@ from models.gate.rules import (
     enough_to_see,
     looked_before,
     losses_allowed,
+    margin_missing,
     mean_hd95,
     needed_patients,
     no_case_lost,
@@ -48,8 +53,8 @@ from models.gate.rules import (
     presence,
 )
 from models.gate.serving_cost import ServingCost
-from models.organs import organ as catalogue_entry
 from models.release import Release
+from models.targets import FROM_THE_CATALOGUE, Required, Targets
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ def gate(
     served: Collection[str] = (),
     cost: ServingCost | None = None,
     looks: int = 0,
+    targets: Targets = FROM_THE_CATALOGUE,
 ) -> GateReport:
     """Decide on a candidate.
 
@@ -109,6 +115,8 @@ def gate(
         What either costs the server; None where nobody counted it.
     looks
         How often the gate has decided on this candidate before, on other sets or by other rules.
+    targets
+        What the site has established.
 
     Raises
     ------
@@ -145,14 +153,18 @@ def gate(
         ),
         bound=tail_share(1 - policy.confidence, sum(check is not None for check in bounds.values())),
     )
+    required = {organ: targets.required(organ, candidate.contract) for organ in organs}
     findings = tuple(
-        _tuned(organ, evidence[organ], groups[organ], bounds[organ], shares, policy)
+        _tuned(organ, required[organ], evidence[organ], groups[organ], bounds[organ], shares, policy)
         if organ in changed
-        else _untouched(organ, evidence[organ], incumbent, candidate, bounds[organ], shares)
+        else _untouched(
+            organ, required[organ].gate_margin, evidence[organ], incumbent, candidate, bounds[organ], shares
+        )
         for organ in incumbent.contract.organs
     ) + tuple(
         new_organ(
             organ,
+            required[organ],
             evidence[organ],
             tuning.estimates.get(organ),
             _calibration(candidate, organ) is not None,
@@ -233,6 +245,7 @@ def _comparisons(evidence: Mapping[str, OrganEvidence], changed: Collection[str]
 
 def _untouched(
     organ: str,
+    margin: float | None,
     evidence: OrganEvidence,
     incumbent: Release,
     candidate: Release,
@@ -257,7 +270,7 @@ def _untouched(
     return OrganGate(
         organ=organ,
         tuned=False,
-        margin=catalogue_entry(organ).gate_margin,
+        margin=margin,
         decision=gravest(reasons),
         reasons=in_order(reasons),
         bound=bound,
@@ -266,6 +279,7 @@ def _untouched(
 
 def _tuned(
     organ: str,
+    required: Required,
     evidence: OrganEvidence,
     groups: Groups,
     bound: BoundCheck | None,
@@ -277,16 +291,20 @@ def _tuned(
         independent(evidence.target),
         evidence.deciding,
     )
-    margin = catalogue_entry(organ).gate_margin
-    surface_margin = margin * policy.surface_factor
+    margin = required.gate_margin
     on_gate, on_target = _difference(gate_set, policy), _difference(target, policy)
     on_surface = _difference(gate_set, policy, Metric.NSD)
     allowed = {metric: losses_allowed(deciding, metric, shares.case, policy) for metric in Metric}
-    needed = needed_patients(on_gate, margin, policy)
-    equal = not_worse(on_gate, margin, needed, Metric.DSC, policy)
+    if margin is None:
+        needed, equal = policy.fewest_patients, margin_missing(on_gate, required, policy)
+    else:
+        needed = needed_patients(on_gate, margin, policy)
+        equal = [
+            *not_worse(on_gate, margin, needed, Metric.DSC, policy),
+            *_surface_not_worse(on_surface, margin * policy.surface_factor, policy),
+        ]
     reasons = [
         *equal,
-        *_surface_not_worse(on_surface, surface_margin, policy),
         *better(on_target, policy),
         *organ_covered(gate_set, policy),
         *no_group_pays(groups, margin, shares.group, policy),

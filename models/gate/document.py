@@ -46,6 +46,9 @@ class GateDocument:
         The set that was asked about; None while it is not frozen.
     program
         Which program decided; left out where nothing was asked.
+    targets
+        SHA-256 of what the site has established (`models.targets`); left out where the catalogue alone
+        counts.
     """
 
     release: int
@@ -60,6 +63,7 @@ class GateDocument:
     cost: ServingCost | TimedCost | None = None
     gate_set: GateSet | None = None
     program: Annotated[Mapping[str, object] | None, LEFT_OUT] = None
+    targets: Annotated[str | None, LEFT_OUT] = None
 
     @classmethod
     def of(
@@ -68,6 +72,7 @@ class GateDocument:
         numbers: tuple[int, int],
         gate_set: GateSet | None,
         program: Mapping[str, object] | None = None,
+        targets: str | None = None,
     ) -> GateDocument:
         """Return the document of a report; the numbers are candidate's and incumbent's."""
         return cls(
@@ -83,6 +88,7 @@ class GateDocument:
             cost=report.cost,
             gate_set=gate_set,
             program=program,
+            targets=targets,
         )
 
     @property

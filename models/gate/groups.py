@@ -47,7 +47,7 @@ def grouped(
     return found
 
 
-def no_group_pays(groups: Groups, margin: float, share: float, policy: GatePolicy) -> list[GateReason]:
+def no_group_pays(groups: Groups, margin: float | None, share: float, policy: GatePolicy) -> list[GateReason]:
     """No site loses more than the margin, no other group collapses; where it may be chance, a person looks.
 
     Parameters
@@ -55,18 +55,21 @@ def no_group_pays(groups: Groups, margin: float, share: float, policy: GatePolic
     groups
         Of one organ.
     margin
-        Mean DSC the organ may lose.
+        Mean DSC the organ may lose; None: not established, and a site may lose as any other group.
     share
         Chance that a group that loses nothing is refused: `models.gate.noise.tail_share` over all groups
         of all tuned organs.
     policy
         What was fixed before.
     """
+    at_a_site = policy.group_loss if margin is None else margin
     return [
         reason
         for fact, of_fact in groups.items()
         for group, found in of_fact.items()
-        for reason in _pays(fact, group, found, margin if fact == SITE else policy.group_loss, share, policy)
+        for reason in _pays(
+            fact, group, found, at_a_site if fact == SITE else policy.group_loss, share, policy
+        )
     ]
 
 

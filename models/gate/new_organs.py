@@ -15,6 +15,7 @@ from models.gate.paired import PairedScore
 from models.gate.report import BoundCheck, Decision, GateReason, NewOrgan, OrganGate, gravest, in_order
 from models.metrics.dsc import Outcome
 from models.organs import organ as catalogue_entry
+from models.targets import Required
 
 POOR_SHARE = 0.5
 """Share of an organ's target under which a DSC is poor: as far down a single result is rejected."""
@@ -25,6 +26,7 @@ SHOWN = 5
 
 def new_organ(
     organ: str,
+    required: Required,
     evidence: OrganEvidence,
     estimate: float | None,
     bounded: bool,
@@ -37,6 +39,8 @@ def new_organ(
     ----------
     organ
         Key in the catalogue.
+    required
+        What is established of it.
     evidence
         The candidate's scores; cases of which nobody drew the organ say only what it shares with others.
     estimate
@@ -52,7 +56,7 @@ def new_organ(
         `needs-approval` at best.
     """
     entry = catalogue_entry(organ)
-    found = _found(evidence, entry.dsc_target, estimate, bounded)
+    found = _found(evidence, required.dsc_target, estimate, bounded)
     measured = found.estimate if found.mean is None else found.mean
     reasons = [
         GateReason("new-organ", Decision.NEEDS_APPROVAL, _told(entry.label, found)),
@@ -61,14 +65,14 @@ def new_organ(
     if measured is None:
         detail = "No gate case has it by independent truth, and tuning judged it on no patient."
         reasons.append(GateReason("new-organ-unmeasured", Decision.INSUFFICIENT_EVIDENCE, detail))
-    elif measured <= 0 or measured < POOR_SHARE * (entry.dsc_target or 0):
-        half = "" if entry.dsc_target is None else f", under half its target of {entry.dsc_target:.2f}"
+    elif measured <= 0 or measured < POOR_SHARE * (found.target or 0):
+        half = "" if found.target is None else f", under half its target of {found.target:.2f}"
         detail = f"Its DSC is {measured:.3f}{half}; no person's word makes that good enough."
         reasons.append(GateReason("new-organ-poor", Decision.REFUSE, detail))
     return OrganGate(
         organ=organ,
         tuned=False,
-        margin=entry.gate_margin,
+        margin=required.gate_margin,
         decision=gravest(reasons),
         reasons=in_order(reasons),
         bound=bound,
@@ -128,7 +132,9 @@ def _told(label: str, found: NewOrgan) -> str:
         said.append(
             f"Tuning itself estimated a DSC of {found.estimate:.3f}{under}, on patients that only judged."
         )
-    if not found.bounded:
+    if found.target is None:
+        said.append("Results of it will not be judged.")
+    elif not found.bounded:
         said.append("It has no bound: every result of it will be for review.")
     return " ".join(said)
 

@@ -225,7 +225,8 @@ class NewOrgan:
     estimate
         DSC that tuning itself estimated, by sampled voxels of patients that only judged; None: none.
     bounded
-        Whether the candidate claims a bound of DSC for it; else every result of it is for review.
+        Whether the candidate claims a bound of DSC for it; else every result of it is for review, or not
+        judged where it has no target.
     shown
         Case and DSC of those to look at: the worst, then such as nobody drew it in (None).
     """
@@ -254,7 +255,7 @@ class OrganGate:
     tuned
         Whether its head was meant to change and did.
     margin
-        Mean DSC it may lose on the gate set, fixed in the catalogue.
+        Mean DSC it may lose on the gate set (`models.targets`); None: nobody has established it.
     decision
         The gravest of its reasons; `promote` with none.
     reasons
@@ -292,7 +293,7 @@ class OrganGate:
 
     organ: str
     tuned: bool
-    margin: float
+    margin: float | None
     decision: Decision
     reasons: tuple[GateReason, ...]
     gate_set: MeanDifference | None = None

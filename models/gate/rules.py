@@ -17,6 +17,7 @@ from models.gate.paired import MeanDifference, Metric, PairedScore, patients_nee
 from models.gate.report import Decision, GatePolicy, GateReason, Noise, Presence
 from models.gate.serving_cost import ServingCost
 from models.metrics.dsc import Outcome
+from models.targets import Required
 
 SHOWN = 5
 """Cases named in one sentence."""
@@ -42,6 +43,18 @@ def not_worse(
         return [GateReason(codes[0], Decision.REFUSE, f"{detail}; the margin is {margin}.")]
     detail += f" does not rule out a loss of {margin}; {would_do}"
     return [GateReason(codes[1], Decision.INSUFFICIENT_EVIDENCE, detail)]
+
+
+def margin_missing(found: MeanDifference | None, required: Required, policy: GatePolicy) -> list[GateReason]:
+    """No margin, no non-inferiority: say what is missing, and how many patients there are."""
+    missing = "margin" if required.dsc_target is not None else "margin and no target"
+    patients = found.patients if found else 0
+    detail = (
+        f"Nobody has established how much DSC it may lose: it has no {missing}. {patients} patients with "
+        f"independent truth; {policy.fewest_patients} are the fewest. `organloop calibrate --propose FILE` "
+        "proposes both; what a person agrees to belongs in the file that ORGANLOOP_TARGETS names."
+    )
+    return [GateReason("no-margin", Decision.INSUFFICIENT_EVIDENCE, detail)]
 
 
 def enough_to_see(scores: Collection[PairedScore], policy: GatePolicy) -> list[GateReason]:

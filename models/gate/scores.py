@@ -20,7 +20,6 @@ from models.judgement.assess import organ_result
 from models.masks import BoxedMask
 from models.metrics.dsc import dsc, outcome
 from models.metrics.surface import surface_agreement
-from models.organs import organ as catalogue_entry
 from models.release import Release, sha256_hex
 from models.resampling import patch_on_ct
 from models.volume import Volume
@@ -82,7 +81,9 @@ def score_organs(
             scores[organ] = OrganScore(digest, dsc=None, outcome=None, overlaps=shared[organ])
             continue
         ours, theirs = mask.dense(), truth[organ].dense()
-        surface = surface_agreement(ours, theirs, ct.spacing_mm, catalogue_entry(organ).nsd_tolerance_mm)
+        surface = surface_agreement(
+            ours, theirs, ct.spacing_mm, release.contract.entry(organ).nsd_tolerance_mm
+        )
         scores[organ] = OrganScore(
             digest=digest,
             dsc=dsc(ours, theirs),

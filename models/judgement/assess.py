@@ -31,9 +31,10 @@ from models.judgement.reasons import NO_BOUND, Reason
 from models.judgement.review_regions import organ_regions, rank_regions
 from models.judgement.shape_and_side import Shape, broken_rules, measure
 from models.masks import BoxedMask
-from models.organs import KEYS, ORGANS
+from models.organs import ORGANS
 from models.release import Release
 from models.resampling import patch_on_ct
+from models.targets import FROM_THE_CATALOGUE, Targets
 from models.volume import Volume
 
 
@@ -164,6 +165,7 @@ def assess(
     asked: Collection[str] | None = None,
     audited: bool = False,
     doubted: Sequence[int] = (),
+    targets: Targets = FROM_THE_CATALOGUE,
 ) -> StudyFindings:
     """Say everything that is said about one CT series.
 
@@ -180,11 +182,13 @@ def assess(
     profile
         The serving profile it answered in: a calibration made in another one claims nothing here.
     asked
-        Organs asked for, keys of the catalogue; None: all that the release segments.
+        Organs asked for, by key; None: all that the release segments.
     audited
         Whether the study was drawn at random: then every organ is for review, whatever its flag says.
     doubted
         Slices of the CT, from 0 in k order, that may not be of their place.
+    targets
+        What the site has established.
 
     Returns
     -------
@@ -202,14 +206,14 @@ def assess(
     segmentation.require(release)
     contract = release.contract
     asked = contract.organs if asked is None else asked
-    unknown = sorted(set(asked) - (set(contract.organs) & set(KEYS)))
+    unknown = sorted(set(asked) - (set(contract.organs) & set(contract.known)))
     if unknown:
         raise ValueError(f"release {release.number} does not segment {', '.join(unknown)}")
     if segmentation.probability.shape != (len(contract.organs), *model.geometry.shape):
         raise ValueError(f"answer {segmentation.probability.shape} does not fit {model.geometry.shape}")
     calibration = calibration_in(release, profile)
     known = calibration.organs if calibration else {}
-    organs = [organ for organ in KEYS if organ in asked]
+    organs = [organ for organ in contract.known if organ in asked]
     channel = {organ: contract.organs.index(organ) for organ in organs}
     results = {
         organ: organ_result(
@@ -232,7 +236,7 @@ def assess(
     beside = broken_relations(relate(served, body, model.geometry))
     outside, strange = domain_of(calibration, segmentation.global_feature, model, ct_geometry, body, served)
     findings = []
-    for organ in (organ for organ in KEYS if organ in ORGANS or organ in contract.organs):
+    for organ in (organ for organ in contract.known if organ in ORGANS or organ in contract.organs):
         if organ not in results:
             findings.append(
                 OrganFinding(organ, Presence.NOT_ASKED, False, 0.0, None, (), None, None, None, None)
@@ -243,7 +247,8 @@ def assess(
         reasons += [Reason.DOUBTFUL_SLICES] * _in_doubt(
             results[organ].mask, doubted, ct_geometry, model.geometry
         )
-        findings.append(_finding(organ, results[organ], doubts[organ], reasons, known.get(organ)))
+        target = targets.required(organ, contract).dsc_target
+        findings.append(_finding(organ, target, results[organ], doubts[organ], reasons, known.get(organ)))
     regions: list[ReviewRegion] = []
     for finding in findings:
         if finding.flagged:
@@ -265,6 +270,8 @@ def assess(
         regions=rank_regions(regions),
         audited=audited,
         strange=strange,
+        targets=targets.digest_for(contract),
+        further=() if contract.further is None else contract.further.organs,
     )
 
 
@@ -310,6 +317,7 @@ def _widest(windows: NDArray[np.float16], members: NDArray[np.float16] | None) -
 
 def _finding(
     organ: str,
+    target: float | None,
     result: OrganResult,
     doubt: OrganDoubt,
     reasons: list[Reason],
@@ -319,9 +327,10 @@ def _finding(
         reasons.append(Reason.UNCALIBRATED)
     bound = confidence = None
     found = result.shape is not None  # what lies between two slices of the CT is on the model grid alone
-    if found and doubt.expected is not None and calibration is not None and not NO_BOUND & set(reasons):
+    claimable = target is not None and not NO_BOUND & set(reasons)
+    if found and doubt.expected is not None and calibration is not None and claimable:
         bound, confidence = lower_bound(doubt.expected, calibration), calibration.confidence
-    told, ordered = flag(organ, bound, reasons)
+    told, ordered = flag(target, bound, reasons)
     return OrganFinding(
         organ=organ,
         presence=Presence.FOUND if found else Presence.ABSENT,

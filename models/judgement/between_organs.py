@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.geometry import Geometry
 from models.judgement.reasons import Reason
 from models.masks import BoxedMask
-from models.organs import organ as catalogue_entry
+from models.organs import catalogued
 from models.surfaces import nearest_mm, surface_voxels
 
 OUTSIDE_SHARE = 0.05
@@ -100,10 +100,15 @@ def disputed_voxels(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray
     for organ, mask in masks.items():
         others = claims
         for other in masks:
-            if other in catalogue_entry(organ).within or organ in catalogue_entry(other).within:
+            if other in _within(organ) or organ in _within(other):
                 others = others - masks[other]
         disputed[organ] = mask & (others > 1)
     return disputed
+
+
+def _within(organ: str) -> tuple[str, ...]:
+    entry = catalogued(organ)
+    return () if entry is None else entry.within
 
 
 def broken_relations(relations: Mapping[str, Relations]) -> dict[str, tuple[Reason, ...]]:

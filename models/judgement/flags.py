@@ -6,22 +6,23 @@ from collections.abc import Iterable
 
 from models.findings import Flag
 from models.judgement.reasons import CONTRADICTS_PRESENCE, NO_BOUND, Reason
-from models.organs import organ as catalogue_entry
 
 
-def flag(organ: str, bound: float | None, reasons: Iterable[Reason]) -> tuple[Flag, tuple[Reason, ...]]:
+def flag(
+    target: float | None, bound: float | None, reasons: Iterable[Reason]
+) -> tuple[Flag, tuple[Reason, ...]]:
     """Decide one organ's flag.
 
     Parameters
     ----------
-    organ
-        Key in the catalogue.
+    target
+        The organ's target of DSC (`models.targets`), 0..1; None: nobody has established it.
     bound
         Lower bound of DSC, 0..1; None when none can be claimed.
     reasons
         Broken rules (of an absent organ there is always one), `uncalibrated`, `out-of-domain`,
-        `doubtful-slices` and `random-audit`, as they hold. A structure of which the catalogue has no
-        target gets `no-target`, and is not judged: it would be for review in every study.
+        `doubtful-slices` and `random-audit`, as they hold. An organ without a target gets `no-target`, and
+        is not judged: it would be for review in every study.
 
     Returns
     -------
@@ -39,12 +40,11 @@ def flag(organ: str, bound: float | None, reasons: Iterable[Reason]) -> tuple[Fl
         If a bound is claimed with one of `NO_BOUND`, or for an organ without a target.
     """
     held = set(reasons)
-    target = catalogue_entry(organ).dsc_target
     if target is None:
         held.add(Reason.NO_TARGET)
     if bound is not None:
         if target is None or held & NO_BOUND:
-            raise ValueError(f"no bound can be claimed for {organ}: {sorted(held)}")
+            raise ValueError(f"no bound can be claimed: {sorted(held)}")
         if bound < target / 2:
             held.add(Reason.BOUND_UNDER_HALF_TARGET)
         elif bound < target:

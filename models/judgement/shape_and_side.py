@@ -18,7 +18,7 @@ from models.body import region_sizes
 from models.geometry import Geometry
 from models.judgement.reasons import Reason
 from models.masks import Box
-from models.organs import organ as catalogue_entry
+from models.organs import catalogued
 
 EDGE_MM = 2.0
 """An organ this close to a face of the scanned volume, or in its outermost voxels, is cut by it."""
@@ -157,17 +157,17 @@ def _midline_mm(found: Mapping[str, Shape], geometry: Geometry) -> float:
 
 
 def _fragmented(organ: str, shape: Shape) -> bool:
-    components = catalogue_entry(organ).components
-    if components is None:
+    entry = catalogued(organ)
+    if entry is None or entry.components is None:
         return False
-    surplus = sum(shape.pieces_ml[components:])
+    surplus = sum(shape.pieces_ml[entry.components :])
     return surplus > FRAGMENT_SHARE * shape.volume_ml
 
 
 def _implausible_volume(organ: str, shape: Shape) -> bool:
     """Tell whether the volume is implausible; a cut organ may be as small as its visible part."""
-    plausible = catalogue_entry(organ).volume_range_ml
-    if plausible is None:
+    entry = catalogued(organ)
+    if entry is None or entry.volume_range_ml is None:
         return False
-    smallest, largest = plausible
+    smallest, largest = entry.volume_range_ml
     return shape.volume_ml > largest or (shape.volume_ml < smallest and not shape.cut)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import combinations
 
 from models.corrections.ledger import OrganLedger, OrganState
-from models.organs import organ
+from models.organs import agreement_of
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries.corrections import Agreement, Correction
 
@@ -191,6 +191,6 @@ def _farthest_apart(
         if pair not in measured:
             return _Apart(None)
         dsc = measured[pair]
-        if dsc is not None and dsc < organ(key).agreement and (worst is None or dsc < (worst.dsc or 0)):
+        if dsc is not None and dsc < agreement_of(key) and (worst is None or dsc < (worst.dsc or 0)):
             worst = _Apart(dsc)
     return worst

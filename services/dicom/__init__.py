@@ -7,7 +7,8 @@
 - `returned`: which result a SEG that came back was made from, and which organ each segment is
 - `results`: organ SEG, review SEG and SR out, each proven by reading it back
 
-`identity`, the UIDs of what is written, lies outside: readers of returned SEGs know ours by it.
+`identity`, the UIDs of what is written, lies outside: readers of returned SEGs know ours by it. So does
+`dictionary`: what DICOM says of the codes in a site's file of organs.
 
 What is wrong with a file is said here by codes and UIDs. The libraries below would repeat the values they
 stumble over, names among them, in warnings that end in logs: they are not asked.

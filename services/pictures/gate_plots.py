@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from models.corrections.ledger import INDEPENDENT
 from models.gate.document import GateDocument
 from models.gate.report import GateCase, OrganGate
-from models.organs import organ
+from models.organs import name_of
 from services.pictures import slices as pictures
 
 Dot = tuple[float, GateCase]
@@ -91,8 +91,9 @@ def bootstraps(report: GateDocument) -> bytes | None:
         axes.axvline(found.mean, color="black", linewidth=1.0)
         if found.lower_bound is not None:
             axes.axvline(found.lower_bound, color="black", linestyle="dashed", linewidth=1.0)
-        axes.axvline(-one.margin, color="#a4161a", linestyle="dotted", linewidth=1.2)
-        axes.set_title(organ(one.organ).label, fontsize=9)
+        if one.margin is not None:
+            axes.axvline(-one.margin, color="#a4161a", linestyle="dotted", linewidth=1.2)
+        axes.set_title(name_of(one.organ), fontsize=9)
         axes.set_xlabel("mean DSC difference", fontsize=8)
         axes.set_yticks([])
         axes.tick_params(labelsize=8)
@@ -122,10 +123,10 @@ def _draw(axes: Axes, one: OrganGate, colours: Mapping[str, str]) -> None:
     for name, level, style, colour in (
         ("mean", found.mean if found else None, "solid", "black"),
         ("lower bound", found.lower_bound if found else None, "dashed", "black"),
-        ("margin", -one.margin, "dotted", "#a4161a"),
+        ("margin", None if one.margin is None else -one.margin, "dotted", "#a4161a"),
     ):
         if level is not None:
             axes.axhline(level, color=colour, linestyle=style, linewidth=1.0, label=name)
-    axes.set_title(organ(one.organ).label, fontsize=9)
+    axes.set_title(name_of(one.organ), fontsize=9)
     axes.set_xlabel("cases, sorted", fontsize=8)
     axes.tick_params(labelsize=8)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.geometry import Geometry
 from models.masks import BoxedMask
-from models.organs import ORGANS, organ
+from models.organs import ORGANS, catalogued, name_of
 from models.volume import Volume
 
 matplotlib.use("Agg")
@@ -38,8 +38,9 @@ def srgb(cielab: tuple[float, float, float]) -> tuple[float, float, float]:
 
 
 def colour(key: str) -> tuple[float, float, float]:
-    """Return the catalogue's colour of an organ as sRGB in 0..1."""
-    return srgb(organ(key).cielab)
+    """Return the catalogue's colour of an organ as sRGB in 0..1; one outside of it is grey."""
+    entry = catalogued(key)
+    return srgb((60.0, 0.0, 0.0) if entry is None else entry.cielab)
 
 
 def best_slice(masks: Mapping[str, BoxedMask]) -> int:
@@ -96,7 +97,7 @@ def legend(further: Iterable[str] = ()) -> bytes:
     axes = figure.add_subplot()
     axes.set_axis_off()
     for key in (*ORGANS, *(key for key in further if key not in ORGANS)):
-        axes.plot([], [], color=colour(key), linewidth=3, label=organ(key).label)
+        axes.plot([], [], color=colour(key), linewidth=3, label=name_of(key))
     axes.legend(loc="center", ncol=5, fontsize=7, frameon=False)
     return png(figure)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from models.organs import organ
+from models.organs import name_of
 from services.pictures.slices import colour, png
 
 
@@ -21,7 +21,7 @@ def tuning_curves(curve: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
     figure = Figure(figsize=(6, 3), dpi=90, layout="tight")
     axes = figure.add_subplot()
     for key, points in curve.items():
-        axes.plot(*zip(*points, strict=True), color=colour(key), label=organ(key).label)
+        axes.plot(*zip(*points, strict=True), color=colour(key), label=name_of(key))
     axes.set_xlabel("step")
     axes.set_ylabel("loss (BCE + soft Dice)")
     axes.legend(fontsize=8)

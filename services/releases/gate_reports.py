@@ -16,8 +16,9 @@ from models.documents import from_json, to_json
 from models.errors import InvalidRelease, StorageFailed
 from models.gate.document import GateDocument
 from models.gate.report import GatePolicy, OrganGate
-from models.organs import KEYS, organ
+from models.organs import KEYS
 from models.release import Release, sha256_hex
+from models.targets import FROM_THE_CATALOGUE, Targets
 from services.files import replace, storage_errors, write_once
 from services.releases.store import verified
 
@@ -38,6 +39,8 @@ class Trial:
         What was fixed before.
     timed
         Whether it was decided by an earlier version, which weighed seconds in place of what is counted.
+    targets
+        What the site has established.
     """
 
     candidate: Release
@@ -46,6 +49,7 @@ class Trial:
     profile: str
     policy: GatePolicy
     timed: bool = False
+    targets: Targets = FROM_THE_CATALOGUE
 
     @property
     def key(self) -> str:
@@ -56,21 +60,31 @@ class Trial:
             "gate_set": self.gate_set,
             "profile": self.profile,
             "policy": self.policy.timed() if self.timed else asdict(self.policy),
-            "margins": margins(self.incumbent),
+            "margins": margins(self.incumbent, self.targets),
         }
-        before, after = self.incumbent.contract.organs, self.candidate.contract.organs
-        new = {key: organ(key).dsc_target for key in after if key not in before and key in KEYS}
+        before, after = self.incumbent.contract.organs, self.candidate.contract
+        new = {
+            key: self.targets.required(key, after).dsc_target
+            for key in after.organs
+            if key not in before and key in KEYS
+        }
         if new:
             fixed["targets"] = new
         return sha256_hex(json.dumps(fixed, sort_keys=True).encode())
 
 
-def margins(release: Release) -> dict[str, dict[str, float]]:
-    """Return by organ what is fixed of it before: mean DSC it may lose, tolerance of its surface in mm."""
-    entries = {key: organ(key) for key in release.contract.organs}
+def margins(release: Release, targets: Targets) -> dict[str, dict[str, float | None]]:
+    """Return by organ what is fixed of it before: mean DSC it may lose, tolerance of its surface in mm.
+
+    The first is None where nobody has established it.
+    """
+    contract = release.contract
     return {
-        key: {"margin": entry.gate_margin, "nsd_tolerance_mm": entry.nsd_tolerance_mm}
-        for key, entry in entries.items()
+        key: {
+            "margin": targets.required(key, contract).gate_margin,
+            "nsd_tolerance_mm": contract.entry(key).nsd_tolerance_mm,
+        }
+        for key in contract.organs
     }
 
 

@@ -18,6 +18,7 @@ from models.errors import Refused
 from models.masks import BoxedMask
 from models.phantom.case import make_case
 from models.resampling import to_model_grid
+from models.targets import FROM_THE_CATALOGUE, Targets
 from services.cases.store import CaseContent
 from services.records.entries.cases import Purpose
 from services.records.entries.corrections import Correction
@@ -79,6 +80,9 @@ def test_what_is_claimed_anew_is_a_candidate_of_the_same_weights(site):
     assert to_json(document)["organs"] == to_json(
         {organ: candidate.calibration.to_json()["organs"].get(organ) for organ in ORGANS}
     )
+    assert {one.missing for one in document.proposals.values()} == {
+        f"{FEWEST} cases with independent truth; 22 are the fewest that show anything"
+    }
     assert site.services.records.incumbent() == 1, "promotion is an act with a name"
     assert site.services.records.release_states()[2] is ReleaseState.CANDIDATE
     (event,) = lines(site.services.records, "candidate-calibrated")
@@ -109,6 +113,30 @@ def test_images_that_are_kept_for_tuning_under_another_patient_do_not_count(site
     with pytest.raises(Refused, match="too-few-cases") as refused:
         calibrate_release(services)
     assert refused.value.measured["same_images"] == 1
+
+
+def test_proposals_go_into_a_new_file_only(site, tmp_path):
+    there = tmp_path / "targets.toml"
+    there.write_text("# signed")
+    for path in (there, tmp_path / "nowhere" / "targets.toml"):
+        home = {"ORGANLOOP_HOME": str(site.services.settings.home)}
+        result = CliRunner().invoke(app, ["calibrate", "--propose", str(path)], env=home)
+        assert result.exit_code == 2
+    assert there.read_text() == "# signed"
+
+
+def test_the_verb_writes_proposals_that_are_not_in_force(site, tmp_path):
+    keep(site, 9)
+    path = tmp_path / "proposed.toml"
+    home = {"ORGANLOOP_HOME": str(site.services.settings.home), "ORGANLOOP_THREADS": str(THREADS)}
+    result = CliRunner().invoke(app, ["calibrate", "--propose", str(path)], env=home)
+    assert result.exit_code == 0, result.output
+    assert "proposed, not in force" in result.output
+    text = path.read_text()
+    assert f"# What {FEWEST} calibration cases propose of release 1" in text
+    missing = f"{FEWEST} cases with independent truth; 22 are the fewest"
+    assert all(f"# {organ}: {missing}" in text for organ in ORGANS)
+    assert Targets.read(path) == FROM_THE_CATALOGUE, "too few cases propose nothing"
 
 
 def test_the_verb_refuses_with_the_numbers(site):

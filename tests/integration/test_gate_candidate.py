@@ -15,14 +15,13 @@ from flows.gate.trial import policy, trial_of
 from flows.serving.serve import write
 from models.errors import Refused
 from models.gate.rescan import RESCANS
-from models.organs import organ
 from models.release import Release, sha256_hex
 from services.records.entries.cases import Purpose
 from services.records.entries.releases import ReleaseState
-from services.releases import gate_reports
 from services.releases.gate_reports import PICTURED
 from services.settings import Settings
 from services.wiring import Services
+from tests.support.established import established
 from tests.support.killed import Killed
 from tests.support.log import lines
 from tests.support.promotion import (
@@ -329,16 +328,14 @@ def test_a_frozen_set_that_is_not_what_was_frozen_decides_nothing(site) -> None:
     assert lines(services.records, "gate-decided") == ()
 
 
-def test_a_changed_margin_or_policy_asks_for_a_new_decision(site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_margin_or_policy_asks_for_a_new_decision(site) -> None:
     services, _ = site
     add_candidate(services, 2, BETTER)
     gate_set(site, 12, spleen_truth=2)
     keys = {trial_of(2, services).key}
     strict = services.settings.model_copy(update={"approval_required": True})
     keys.add(trial_of(2, replace(services, settings=strict)).key)
-    spleen = replace(organ("spleen"), gate_margin=0.5)
-    monkeypatch.setattr(gate_reports, "organ", lambda key: spleen if key == "spleen" else organ(key))
-    keys.add(trial_of(2, services).key)
+    keys.add(trial_of(2, replace(services, targets=established({"spleen": (None, 0.05)}))).key)
     assert len(keys) == 3
 
 

@@ -29,6 +29,7 @@ from models.network.checkpoints.nnunet.release import Asked
 from models.nnunet.turn import Turn
 from models.phantom.case import PhantomCase
 from models.proof import reference as proof
+from models.targets import Targets
 from models.volume import Volume
 from services.dicom.ct.phantom_series import write_phantom_series
 from services.inference.engine import InProcessSegmenter
@@ -38,6 +39,7 @@ from services.triton.client import TritonSegmenter
 from services.triton.repository import TritonRepository
 from services.wiring import Services, connect_in_process
 from tests.support.ct_files import ACQUISITION
+from tests.support.established import established
 from tests.support.nnunet import unpacked
 from tests.support.nnunet_references import AXES, Answered, answered, most_differing
 from tests.support.serving import MODEL, THREADS, server_at, thrown_away
@@ -155,9 +157,17 @@ def test_it_serves_as_the_first_release_and_its_masks_are_written_on_the_ct(
     for number, organ in enumerate(("liver", "spleen", "aorta"), 1):
         off = np.count_nonzero(found.findings.masks[organ].dense() != (labels == number))
         assert off <= most_differing(home.results, "plain")
-    flags = {one.organ: (one.flag, one.reasons) for one in found.findings.organs if one.organ == "liver"}
-    assert flags["liver"][0] == "review"
-    assert "uncalibrated" in flags["liver"][1]
+    drawn = [one for one in found.findings.organs if one.presence != "not-asked"]
+    assert {one.flag for one in drawn} == {"not-judged"}, "nobody has established how exact they must be"
+    assert all("no-target" in one.reasons for one in drawn)
+    assert found.document.targets == Targets().digest
+    site = replace(services, targets=established({"liver": (0.9, None)}))
+    judged = segment(folder, tmp_path / "judged", site)
+    flags = {one.organ: one.flag for one in judged.findings.organs if one.presence != "not-asked"}
+    assert flags == dict.fromkeys(flags, "not-judged") | {"liver": "review"}
+    assert judged.document.targets == site.targets.digest
+    uids = [{one.uid for one in said.document.objects} for said in (found, judged)]
+    assert not uids[0] & uids[1], "another result, under UIDs of its own"
 
 
 @pytest.mark.parametrize(

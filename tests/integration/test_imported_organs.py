@@ -29,6 +29,7 @@ from services.settings import Settings
 from services.triton.client import TritonSegmenter
 from services.wiring import Services, connect_in_process
 from tests.support.ct_files import case as small_case
+from tests.support.established import AS_THE_CATALOGUE
 from tests.support.imported import Imported
 from tests.support.learning import SAVED_AT
 from tests.support.log import lines
@@ -72,7 +73,7 @@ def result(imported: Imported, tmp_path_factory: pytest.TempPathFactory) -> Iter
         server_at(folder / "home" / "triton") as process,
         closing(TritonSegmenter(process.url, deadline_seconds=GUARD_SECONDS)) as client,
     ):
-        served = replace(services, segmenter=client, endpoints=(client,))
+        served = replace(services, segmenter=client, endpoints=(client,), targets=AS_THE_CATALOGUE)
         ct, out = ct_series(folder / "ct"), folder / "out"
         yield Result(services, ct, out, segment(ct, out, served, now=lambda: SAVED_AT))
 

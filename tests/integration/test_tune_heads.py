@@ -191,6 +191,7 @@ def test_an_organ_that_was_new_once_gets_no_share_of_the_certificates_by_tuning(
         services.releases,
         services.settings.threads,
         lambda _: None,
+        services.targets,
     )
     assert made.organs["aorta"].certificate == fitted.certificate
     assert made.organs["spleen"] == replace(fitted, certificate=None)

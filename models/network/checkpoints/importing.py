@@ -267,6 +267,7 @@ def _contract(trunk: Trunk, organs: tuple[str, ...]) -> ModelContract:
         global_channels=trunk.global_channels,
         trunk=trunk.spec,
         antialias=False,  # their CTs were sampled between voxels
+        imported=True,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from models.findings import Presence, StudyFindings
-from models.organs import organ
 from models.series.verdict import GeometryVerdict
 from services.dicom.identity import Identity
 from services.dicom.results.seg_writer import Segment
@@ -42,13 +41,13 @@ def organ_segments(
             raise ValueError(f"{key} is said to be {said[key].presence} against its mask")
     return tuple(
         Segment(
-            label=organ(key).label,
+            label=findings.entry(key).label,
             description=organ_description(said[key], findings, verdict),
-            category=organ(key).category,
-            type=organ(key).type,
-            laterality=organ(key).laterality,
-            site=organ(key).site if organ(key).region else None,
-            cielab=organ(key).cielab,
+            category=findings.entry(key).category,
+            type=findings.entry(key).type,
+            laterality=findings.entry(key).laterality,
+            site=findings.entry(key).site if findings.entry(key).region else None,
+            cielab=findings.entry(key).cielab,
             tracking_id=key,
             tracking_uid=identity.tracking_uid(key),
             mask=findings.masks[key],

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from models.errors import ProofFailed
 from models.findings import OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.judgement.reasons import Reason
-from models.organs import Code, Organ, organ
+from models.organs import Code, Organ
 from models.uids import SopUid
 from services.dicom.ct.loaded import CTSeries
 from services.dicom.identity import tracking_uid
@@ -90,7 +90,7 @@ def _meant(
     meant = {}
     number = 0
     for finding in findings.organs:
-        entry = organ(finding.organ)
+        entry = findings.entry(finding.organ)
         number += finding.presence is not Presence.NOT_ASKED
         is_found = finding.presence is Presence.FOUND
         meant[finding.organ] = Statement(
@@ -119,7 +119,7 @@ def _region(
         template="1411",
         category=SPATIAL_CONCEPT.value,
         type=SELECTED_REGION.value,
-        site=_site(organ(region.organ)),
+        site=_site(findings.entry(region.organ)),
         version=f"release {findings.release}",
         evaluations=(),
         numbers=(

@@ -20,7 +20,7 @@ from pydicom.sr.coding import Code
 
 from models.findings import OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.judgement.reasons import Reason
-from models.organs import Organ, organ
+from models.organs import Organ
 from models.series.verdict import GeometryVerdict
 from models.uids import SeriesUid, SopUid
 from services.dicom.ct.loaded import CTSeries
@@ -84,7 +84,8 @@ def write_report(
     ]
     for review_seg in review_segs:
         groups += [
-            _region_group(series, region, identity, heading, review_seg) for region in findings.regions
+            _region_group(series, findings, region, identity, heading, review_seg)
+            for region in findings.regions
         ]
     document = sr.Comprehensive3DSR(
         evidence=[
@@ -150,7 +151,7 @@ def _organ_group(
     seg: Reference,
     number: int | None,
 ) -> Group:
-    entry = organ(finding.organ)
+    entry = findings.entry(finding.organ)
     common: dict[str, Any] = {
         **_common(entry.key, identity.tracking_uid(entry.key), entry, heading),
         "finding_category": code(entry.category),
@@ -178,7 +179,12 @@ def _organ_group(
 
 
 def _region_group(
-    series: CTSeries, region: ReviewRegion, identity: Identity, heading: Heading, seg: Reference
+    series: CTSeries,
+    findings: StudyFindings,
+    region: ReviewRegion,
+    identity: Identity,
+    heading: Heading,
+    seg: Reference,
 ) -> Group:
     first, last = region.slices
     tracking_id = region_tracking_id(region)
@@ -198,7 +204,7 @@ def _region_group(
             _volume(region.volume_ml),
             sr.Measurement(own.EXPECTED_ERROR, round(region.expected_error_ml, DECIMALS), MILLILITRE),
         ],
-        **_common(tracking_id, region_tracking_uid(region, identity), organ(region.organ), heading),
+        **_common(tracking_id, region_tracking_uid(region, identity), findings.entry(region.organ), heading),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.findings import ReviewRegion, StudyFindings
-from models.organs import Code, organ
+from models.organs import Code
 from services.dicom.ct.headers import instance_number_of
 from services.dicom.ct.loaded import CTSeries
 from services.dicom.identity import Identity
@@ -31,13 +31,13 @@ def review_segments(series: CTSeries, findings: StudyFindings, identity: Identit
     numbers = [instance_number_of(image) for image in series.images]
     return tuple(
         Segment(
-            label=REVIEW_PREFIX + organ(region.organ).label,
+            label=REVIEW_PREFIX + findings.entry(region.organ).label,
             description=region_description(region, image_range(region.slices, numbers), findings),
             category=SPATIAL_CONCEPT,
             type=SELECTED_REGION,
             laterality=None,
-            site=organ(region.organ).site,
-            cielab=organ(region.organ).cielab,
+            site=findings.entry(region.organ).site,
+            cielab=findings.entry(region.organ).cielab,
             tracking_id=region_tracking_id(region),
             tracking_uid=region_tracking_uid(region, identity),
             mask=region.mask,

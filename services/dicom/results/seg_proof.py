@@ -14,7 +14,7 @@ from models.errors import ProofFailed
 from models.findings import StudyFindings
 from models.geometry import Geometry
 from models.masks import BoxedMask, MaskByPlanes
-from models.organs import CATALOGUE, Code, organ
+from models.organs import CATALOGUE, Code
 from models.series.limits import off_corner_mm, off_grid_mm
 from models.uids import SopUid
 from services.dicom.ct.loaded import CTSeries
@@ -69,7 +69,7 @@ def prove_organ_seg(content: bytes, series: CTSeries, findings: StudyFindings, h
             tracking_id=entry.key,
             tracking_uid=tracking_uid(entry.key, (SopUid(str(i.SOPInstanceUID)) for i in series.images)),
         )
-        for entry in CATALOGUE
+        for entry in (*CATALOGUE, *findings.further)
         if entry.key in findings.masks
     ]
     _prove(content, series, meant, heading)
@@ -87,7 +87,7 @@ def prove_review_seg(content: bytes, series: CTSeries, findings: StudyFindings, 
     same("number of ranks", len(regions), len(findings.regions))
     meant = []
     for rank, region in sorted(regions.items()):
-        entry = organ(region.organ)
+        entry = findings.entry(region.organ)
         meant.append(
             Meant(
                 label=f"Check: {entry.label}",

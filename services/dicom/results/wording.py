@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from models.findings import Flag, OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.judgement.reasons import Reason
-from models.organs import organ
 from models.series.verdict import GeometryVerdict
 
 SERIES_DESCRIPTION_LENGTH = 64  # VR LO, PS3.5 6.2
@@ -42,12 +41,12 @@ def organs_description(findings: StudyFindings) -> str:
     if not flagged and not clear:
         return _series_description(findings, f"{head}{unjudged} not judged")
     word, named = ("check ", flagged) if flagged else ("clear ", clear)
-    return _fitting_list(findings, head + word, [organ(f.organ).label.lower() for f in named], tail)
+    return _fitting_list(findings, head + word, [findings.entry(f.organ).label.lower() for f in named], tail)
 
 
 def review_description(findings: StudyFindings) -> str:
     """Return the SeriesDescription of the review SEG, at most 64 characters, organs by rank."""
-    names = list(dict.fromkeys(organ(region.organ).label.lower() for region in findings.regions))
+    names = list(dict.fromkeys(findings.entry(region.organ).label.lower() for region in findings.regions))
     return _fitting_list(findings, f"Check r{findings.release}: ", names)
 
 
@@ -114,7 +113,7 @@ def region_description(region: ReviewRegion, images: str, findings: StudyFinding
         The study's findings, for the release.
     """
     said = [
-        f"{organ(region.organ).label}: expected error {region.expected_error_ml:.1f} ml "
+        f"{findings.entry(region.organ).label}: expected error {region.expected_error_ml:.1f} ml "
         f"in {region.volume_ml:.1f} ml",
         images,
         f"rank {region.rank}",

@@ -6,12 +6,14 @@ nothing is learnt from that segment.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from models.errors import Refused
 from models.geometry import Geometry
+from models.organs import KEYS
 from services.dicom.returned.sides import OTHER_SIDE, Region, beyond_partner, doubtful_side
 from services.dicom.seg.frames import SegCode
 from services.dicom.seg.names import (
@@ -91,11 +93,24 @@ def identities(theirs: Theirs, ours: Mapping[str, SentOrgan]) -> list[Claim]:
     return without_doubtful_sides(claims, theirs, ours)
 
 
+def is_further(segment: ReadSegment) -> bool:
+    """Tell by its TrackingID whether a segment that we sent is of an organ outside the catalogue."""
+    if segment.tracking_uid is None or _catalogued(segment) is not None:
+        return False
+    key = segment.tracking_id or ""
+    return key not in KEYS and re.fullmatch(r"[a-z]\w*", key, re.ASCII) is not None
+
+
 def sent_organs(sent: SegObject, geometry: Geometry) -> dict[str, SentOrgan]:
-    """Return what was sent, by organ. Our own SEG names its organs; one that does not is not ours."""
+    """Return what was sent, by organ of the catalogue.
+
+    Our own SEG names its organs, also those outside of it; one that does not is not ours.
+    """
     organs: dict[str, SentOrgan] = {}
     for segment in sent.segments:
-        key = organ_by_code(segment.type, segment.laterality) or organ_by_label(segment.label)
+        if is_further(segment):
+            continue
+        key = _catalogued(segment)
         if key is None or key in organs:
             raise Refused(
                 SegCode.UNKNOWN_ORGAN, "the SEG that was sent does not name each organ of the catalogue once",
@@ -103,6 +118,10 @@ def sent_organs(sent: SegObject, geometry: Geometry) -> dict[str, SentOrgan]:
             )  # fmt: skip
         organs[key] = SentOrgan(segment, Region(segment.mask, geometry))
     return organs
+
+
+def _catalogued(segment: ReadSegment) -> str | None:
+    return organ_by_code(segment.type, segment.laterality) or organ_by_label(segment.label)
 
 
 def _claim(segment: ReadSegment, region: Region, ours: Mapping[str, SentOrgan]) -> Claim:

@@ -25,6 +25,7 @@ from services.dicom.returned.claims import (
     without_changes_by_no_person,
     without_swapped_sides,
 )
+from services.dicom.returned.further import set_apart
 from services.dicom.returned.sides import Region
 from services.dicom.seg.frames import SegCode
 from services.dicom.seg.reader import SegObject
@@ -101,8 +102,8 @@ def understand(
     theirs = [(segment, Region(segment.mask, geometry)) for segment in returned.segments]
     if not any(region.voxels for _, region in theirs) and any(organ.region.voxels for organ in ours.values()):
         raise Refused(SegCode.EMPTY, "nothing is drawn in the SEG")
-    claims = identities(theirs, ours)
-    if theirs and all(not isinstance(claim, str) and _not_recognised(claim) for claim in claims):
+    claims = set_apart(identities(theirs, ours), theirs, sent)
+    if theirs and ours and all(not isinstance(claim, str) and _not_recognised(claim) for claim in claims):
         raise Refused(SegCode.NOT_OURS, "no segment has anything to do with what was sent")
     settled = _settled(without_changes_by_no_person(claims, theirs, ours), theirs, ours, answers)
     masks = {

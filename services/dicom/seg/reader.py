@@ -55,6 +55,8 @@ class ReadSegment:
         SegmentAlgorithmType, empty if missing.
     mask
         On the CT grid.
+    tracking_id
+        TrackingID, None if missing.
     """
 
     number: int
@@ -64,6 +66,7 @@ class ReadSegment:
     tracking_uid: str | None
     algorithm_type: str
     mask: BoxedMask
+    tracking_id: str | None = None
 
     @property
     def automatic(self) -> bool:
@@ -240,6 +243,7 @@ def _segment(number: int, item: Dataset, mask: BoxedMask) -> ReadSegment:
         tracking_uid=str(tracking) if tracking else None,
         algorithm_type=_text(item, "SegmentAlgorithmType"),
         mask=mask,
+        tracking_id=_text(item, "TrackingID") or None,
     )
 
 

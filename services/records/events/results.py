@@ -46,6 +46,8 @@ class StudySegmented(Event):
     seconds: Mapping[str, float]
     flags: Mapping[str, str | None]
     result: str = ""
+    targets: Annotated[str | None, LEFT_OUT] = None
+    """SHA-256 of what the site had established of organs; None where the catalogue alone counts."""
 
 
 @dataclass(frozen=True)

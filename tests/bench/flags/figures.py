@@ -87,7 +87,9 @@ def judged(studies: Sequence[Measured], organs: Mapping[str, OrganCalibration]) 
             assert row.importance_ml is not None
             assert row.members is not None
             bound = lower_bound(expected_dsc(signs, fitted.expectation), fitted)
-            told, _ = flag(organ, bound, [r for r in map(Reason, row.reasons) if r in RULES])
+            told, _ = flag(
+                catalogue_entry(organ).dsc_target, bound, [r for r in map(Reason, row.reasons) if r in RULES]
+            )
             scores = {
                 "flag": 2.0 * SUREST_LAST.index(told) + bound - target,
                 "bound": bound - target,
@@ -178,7 +180,9 @@ def coverages(
         order = rng.permutation(len(studies))
         chosen, rest = order[:calibrating], order[calibrating:]
         for organ in ORGANS:
-            fitted = fit_organ(organ, [studies[n].case.organs[organ] for n in chosen], THRESHOLD)
+            fitted = fit_organ(
+                catalogue_entry(organ).dsc_target, [studies[n].case.organs[organ] for n in chosen], THRESHOLD
+            )
             assert fitted is not None
             tested = [case for n in rest if (case := studies[n].case.organs[organ]).dsc is not None]
             held = [hold for case in tested if (hold := holds(case, fitted)) is not None]

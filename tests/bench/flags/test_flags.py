@@ -15,6 +15,7 @@ import pytest
 from models.bounds.fit import fit_calibration
 from models.calibration import Calibration
 from models.organs import ORGANS
+from models.organs import organ as catalogue_entry
 from models.release import Release
 from tests.bench.flags.cohort import BUILD, compute, damages, sites
 from tests.bench.flags.damage import DAMAGES
@@ -71,7 +72,8 @@ def studies(release: Release) -> dict[str, list[Measured]]:
 def calibrations(studies, release) -> dict[str, Calibration]:
     """What is shipped, and the calibration on the first 60 studies of site B."""
     cases = [one.case for one in studies["B"][:CALIBRATING]]
-    own = fit_calibration("bench", cases, dict.fromkeys(ORGANS, THRESHOLD))
+    targets = {key: catalogue_entry(key).dsc_target for key in ORGANS}
+    own = fit_calibration("bench", cases, dict.fromkeys(ORGANS, THRESHOLD), targets)
     return {"A": release.calibration, "B": own}
 
 

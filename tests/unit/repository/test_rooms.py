@@ -22,8 +22,9 @@ FOR_ALL_FLOWS = "flows of several rooms share it"
 OUTSIDE = {
     "models": {
         **dict.fromkeys(("body", "calibration", "contract", "documents", "errors", "findings"), SPOKEN_OF),
+        **dict.fromkeys(("further_organs", "organ_rows"), SPOKEN_OF),
         **dict.fromkeys(("geometry", "masks", "organs", "recipe", "release", "resampling"), SPOKEN_OF),
-        **dict.fromkeys(("surfaces", "uids", "volume", "words"), SPOKEN_OF),
+        **dict.fromkeys(("surfaces", "targets", "uids", "volume", "words"), SPOKEN_OF),
     },
     "models/network": {
         **dict.fromkeys(("export", "heads", "imported_trunks", "members", "nnunet_networks"), OF_ONE_NETWORK),
@@ -36,7 +37,10 @@ OUTSIDE = {
         "program": "which code runs is of no adapter",
         "wiring": "it makes all of them",
     },
-    "services/dicom": {"identity": "what is written and what comes back are known by the same UIDs"},
+    "services/dicom": {
+        "dictionary": "codes are asked about before anything is read or written",
+        "identity": "what is written and what comes back are known by the same UIDs",
+    },
     "flows": dict.fromkeys(
         ("acts", "candidates", "launching", "lineage", "progress", "retries", "steps"), FOR_ALL_FLOWS
     ),

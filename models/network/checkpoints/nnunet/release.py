@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -65,7 +65,12 @@ class TakenApart:
     left_out: tuple[str, ...]
 
 
-def take_apart(network: NnunetNetwork, asked: Asked, organs: Sequence[str] | None = None) -> TakenApart:
+def take_apart(
+    network: NnunetNetwork,
+    asked: Asked,
+    organs: Sequence[str] | None = None,
+    known: Collection[str] = KEYS,
+) -> TakenApart:
     """Take a network apart; it answers as it did.
 
     Parameters
@@ -76,7 +81,9 @@ def take_apart(network: NnunetNetwork, asked: Asked, organs: Sequence[str] | Non
         What its files do not say.
     organs
         Key of each class in the network's order, background left out; `LEFT_OUT` for one that is not shown.
-        None: those whose names the catalogue has, or has another name for.
+        None: those whose names are known, or that the catalogue has another name for.
+    known
+        Keys of the catalogue, and of the further organs that the site has codes for.
 
     Raises
     ------
@@ -86,10 +93,13 @@ def take_apart(network: NnunetNetwork, asked: Asked, organs: Sequence[str] | Non
     """
     names = [channel.name for channel in network.labels.channels]
     own = [name for name in names if name != BACKGROUND]
-    keys = [_key(name) for name in own] if organs is None else list(organs)
-    unknown = sorted(set(keys) - {*KEYS, LEFT_OUT})
+    keys = [_key(name, known) for name in own] if organs is None else list(organs)
+    unknown = sorted(set(keys) - {*known, LEFT_OUT})
     if unknown:
-        detail = f"the catalogue has no {', '.join(map(repr, unknown))}; it has {', '.join(KEYS)}"
+        detail = (
+            f"neither the catalogue nor the file of ORGANLOOP_ORGANS has {', '.join(map(repr, unknown))}; "
+            f"there are {', '.join(known)}"
+        )
         raise Refused("unknown-organ", detail, {"organs": unknown})
     shown = [key for key in keys if key != LEFT_OUT]
     if len(keys) != len(own) or len(set(shown)) != len(shown) or not shown:
@@ -99,7 +109,7 @@ def take_apart(network: NnunetNetwork, asked: Asked, organs: Sequence[str] | Non
             f"{len(set(shown))} different organs",
             {"classes": own, "named": len(keys), "organs": len(set(shown))},
         )
-    _require_own_names(own, keys)
+    _require_own_names(own, keys, known)
     named = iter(keys)
     classes = tuple(None if name == BACKGROUND or (key := next(named)) == LEFT_OUT else key for name in names)
     plan = network.plan
@@ -145,19 +155,19 @@ def with_heads(contract: ModelContract, digests: Mapping[str, str]) -> ModelCont
     return replace(contract, recipe=replace(contract.recipe, imported=dict(digests)))
 
 
-def _key(name: str) -> str:
-    return name if name in KEYS else ALIASES.get(name, LEFT_OUT)
+def _key(name: str, known: Collection[str]) -> str:
+    return name if name in known else ALIASES.get(name, LEFT_OUT)
 
 
-def _require_own_names(names: Sequence[str], keys: Sequence[str]) -> None:
+def _require_own_names(names: Sequence[str], keys: Sequence[str], known: Collection[str]) -> None:
     """Require that no class is called by the key of another: the reference knows its number, not its key."""
     other = {
         name: key
         for name, key in zip(names, keys, strict=True)
-        if key != LEFT_OUT and _key(name) not in (LEFT_OUT, key)
+        if key != LEFT_OUT and _key(name, known) not in (LEFT_OUT, key)
     }
     if other:
-        told = ", ".join(f"{name} is {_key(name)}, not {key}" for name, key in other.items())
+        told = ", ".join(f"{name} is {_key(name, known)}, not {key}" for name, key in other.items())
         raise Refused("other-organ", f"{told}; name the keys in the network's order", {"organs": other})
 
 

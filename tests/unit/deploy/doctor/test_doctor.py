@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,11 +15,16 @@ from deploy.doctor.clock import clock
 from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.flows import polled, registered
 from deploy.doctor.machine import described, memory_of, privacy, room, write_speed
+from deploy.doctor.organs import organs
 from deploy.doctor.records import backup, freed, watched
-from deploy.doctor.serving import calibrated
+from deploy.doctor.serving import calibrated, judged
 from models.documents import to_json
-from models.errors import PacsFailed
+from models.errors import PacsFailed, Refused
+from models.targets import FROM_THE_CATALOGUE
 from services.records.entries.arrivals import Watch
+from tests.conftest import ROOT
+from tests.support.established import established
+from tests.support.paper_releases import paper_contract, paper_release
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD, WARNING, BAD = State.GOOD, State.WARNING, State.BAD
@@ -161,3 +167,26 @@ def test_a_home_that_every_user_may_enter_is_a_fault(tmp_path, mode, state):
     found = privacy(home)
     assert (found.state, found.measured) == (state, {"mode": f"{mode:04o}"})
     assert bool(found.remedy) == (state is State.BAD)
+
+
+def test_organs_that_nobody_can_judge_are_named():
+    own = paper_release(paper_contract(("liver", "aorta")))
+    foreign = replace(own, contract=replace(own.contract, imported=True))
+    assert judged(own, FROM_THE_CATALOGUE).state is GOOD
+    found = judged(foreign, established({"liver": (0.9, None)}))
+    assert (found.state, found.measured) == (WARNING, {"organs": 2, "without_target": 1})
+    assert "not judged: aorta" in found.detail
+
+
+def test_a_file_of_organs_is_read_as_an_import_would_read_it(tmp_path):
+    (found,) = organs(ROOT / "deploy" / "site" / "organs.csv")
+    assert (found.state, found.measured) == (WARNING, {"organs": 7, "unverified": 1})
+    assert "rib_left_1" in found.detail
+    text = (ROOT / "deploy" / "site" / "organs.csv").read_text()
+    path = tmp_path / "organs.csv"
+    path.write_text("\n".join(line for line in text.splitlines() if not line.startswith("rib_")))
+    (found,) = organs(path)
+    assert found.state is GOOD
+    path.write_text(text.replace("sacrum,Sacrum,91723000", "sacrum,Sacrum,123037004"))
+    with pytest.raises(Refused, match="organ-category"):
+        list(organs(path))

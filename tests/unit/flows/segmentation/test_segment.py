@@ -44,3 +44,10 @@ def test_the_key_of_a_result_knows_its_settings() -> None:
     release = Release(1, None, "t", {"liver": "l", "spleen": "s"}, tiny_contract())
     keys = {result_key(series, release, "ohif", settings_digest(p, ["liver"])) for p in (PROFILE, "other")}
     assert len(keys) == 2
+
+
+def test_a_result_under_other_targets_is_another_result():
+    first = settings_digest(PROFILE, ["liver"])
+    assert settings_digest(PROFILE, ["liver"], False, None) == first
+    under = {settings_digest(PROFILE, ["liver"], False, digest * 64) for digest in "01"}
+    assert len(under | {first}) == 3

@@ -32,7 +32,7 @@ def study(rng: np.random.Generator, *organs: str) -> StudyCase:
 
 def test_after_calibration_the_confidence_is_the_dsc_and_little_is_subtracted():
     rng = np.random.default_rng(0)
-    fitted = fit_organ("liver", [organ_case(rng) for _ in range(40)], 0.5)
+    fitted = fit_organ(0.92, [organ_case(rng) for _ in range(40)], 0.5)
     assert fitted.reliability.slope == pytest.approx(0.5, abs=0.02)
     assert fitted.reliability.bias == pytest.approx(0.0, abs=0.02)
     assert abs(fitted.quantile) < 0.02
@@ -45,8 +45,8 @@ def test_an_organ_found_too_rarely_stays_uncalibrated():
     rng = np.random.default_rng(1)
     cases = [organ_case(rng) for _ in range(9)]
     nowhere = OrganCase(count_voxels(np.zeros(9, np.float16), np.zeros(9)), 0.0, np.ones(49))
-    assert fit_organ("liver", cases, 0.5) is not None
-    assert fit_organ("liver", [*cases[1:], *[nowhere] * 30], 0.5) is None
+    assert fit_organ(0.92, cases, 0.5) is not None
+    assert fit_organ(0.92, [*cases[1:], *[nowhere] * 30], 0.5) is None
 
 
 def test_a_certificate_needs_22_cases_and_a_band_19():
@@ -54,17 +54,19 @@ def test_a_certificate_needs_22_cases_and_a_band_19():
     cases = [organ_case(rng) for _ in range(22)]
     # These organs have a DSC near 0.88: over the pancreas's target, under the liver's.
     assert fewest_certified() == 22
-    assert fit_organ("pancreas", cases, 0.5).certificate.cases == 22
-    assert fit_organ("pancreas", cases[1:], 0.5).certificate is None
-    assert fit_organ("liver", cases, 0.5).certificate is None
-    assert fit_organ("pancreas", cases[:20], 0.5).band_probability is not None
-    assert fit_organ("pancreas", cases[:18], 0.5).band_probability is None
+    assert fit_organ(0.75, cases, 0.5).certificate.cases == 22
+    assert fit_organ(0.75, cases[1:], 0.5).certificate is None
+    assert fit_organ(0.92, cases, 0.5).certificate is None
+    assert fit_organ(0.75, cases[:20], 0.5).band_probability is not None
+    assert fit_organ(0.75, cases[:18], 0.5).band_probability is None
 
 
 def test_a_calibration_survives_json_and_names_only_organs_with_enough_cases():
     rng = np.random.default_rng(3)
     cases = [study(rng, "pancreas", *["gallbladder"] * (n < 8)) for n in range(30)]
-    calibration = fit_calibration("python/cpu", cases, {"pancreas": 0.5, "gallbladder": 0.5})
+    calibration = fit_calibration(
+        "python/cpu", cases, {"pancreas": 0.5, "gallbladder": 0.5}, {"pancreas": 0.75, "gallbladder": 0.75}
+    )
     assert list(calibration.organs) == ["pancreas"]
     certificate = calibration.organs["pancreas"].certificate
     assert certificate.delta == 0.05, "two organs share the probability that any certificate is wrong"
@@ -74,7 +76,7 @@ def test_a_calibration_survives_json_and_names_only_organs_with_enough_cases():
 def test_a_calibration_made_before_there_were_facts_reads_as_it_was_written():
     rng = np.random.default_rng(4)
     cases = [study(rng, "pancreas") for _ in range(12)]
-    new = fit_calibration("python/cpu", cases, {"pancreas": 0.5}).to_json()
+    new = fit_calibration("python/cpu", cases, {"pancreas": 0.5}, {"pancreas": 0.75}).to_json()
     old = {"profile": "p", "organs": {"liver": {"quantile": 0.1, "confidence": 0.9, "cases": 20}}}
     old["domain"] = new["domain"]
     read = Calibration.from_json(old)

@@ -17,7 +17,9 @@ from models.judgement.review_regions import REGIONS_PER_ORGAN, REGIONS_PER_STUDY
 from models.organs import ORGANS
 from models.release import Release
 from models.resampling import model_grid, to_model_grid
+from models.targets import Targets
 from models.volume import Volume
+from tests.support.established import established
 from tests.support.paper_releases import paper_contract, paper_release
 
 # An abdomen of ellipsoids: centre and radii in LPS mm (x left, y back, z head).
@@ -359,3 +361,18 @@ def test_a_calibration_from_another_serving_profile_claims_nothing(answer):
     findings = assess(answer, MODEL, CT, release(), "python/test/cpu/f32/4-threads")
     assert {f.reasons for f in findings.organs} == {("uncalibrated",)}
     assert {f.dsc_lower_bound for f in findings.organs} == {None}
+
+
+def test_of_a_network_made_elsewhere_nothing_is_judged_though_it_is_calibrated(answer):
+    foreign = release()
+    foreign = replace(foreign, contract=replace(foreign.contract, imported=True))
+    nothing = assess(answer, MODEL, CT, foreign, PROFILE)
+    assert {f.flag for f in nothing.organs} == {Flag.NOT_JUDGED}
+    assert {f.dsc_lower_bound for f in nothing.organs} == {None}
+    assert nothing.regions == ()
+    targets = established({"liver": (0.6, None)})
+    judged = assess(answer, MODEL, CT, foreign, PROFILE, targets=targets)
+    flags = {f.organ: f.flag for f in judged.organs}
+    assert flags == dict.fromkeys(ORGANS, Flag.NOT_JUDGED) | {"liver": Flag.CLEAR}
+    assert (nothing.targets, judged.targets) == (Targets().digest, targets.digest)
+    assert assess(answer, MODEL, CT, release(), PROFILE).targets is None
