@@ -40,6 +40,15 @@ def always_held(release: Release, store: ReleaseStore) -> frozenset[str]:
     return frozenset.intersection(*(frozenset(one.contract.organs) for one in lineage(release, store)))
 
 
+def truth_needed(release: Release, store: ReleaseStore) -> frozenset[str]:
+    """Return the organs of which a gate case must have truth.
+
+    None of a network that came with many organs: nobody draws 117 of them. Each is then weighed by the cases
+    that have its truth, and one that was changed and has too few is not let pass.
+    """
+    return frozenset() if release.contract.recipe is not None else always_held(release, store)
+
+
 def learnt_from(patient: str, log: Log) -> set[int]:
     """Return the releases that learnt from a patient or were calibrated on it."""
     return {one.said.release for one in log.all(*MADE) if patient in one.said.patients}

@@ -19,7 +19,7 @@ def sha256_hex(content: bytes) -> str:
 
 
 def require_no_recipe(contract: ModelContract, act: str) -> None:
-    """Refuse an act that nobody can do yet with a network that has a recipe.
+    """Refuse an act that nobody can do with a network that has a recipe.
 
     Raises
     ------
@@ -27,7 +27,7 @@ def require_no_recipe(contract: ModelContract, act: str) -> None:
         `recipe`, with the act.
     """
     if contract.recipe is not None:
-        detail = f"a network that nnU-Net planned cannot be {act} yet; it can serve as it was imported"
+        detail = f"a network that nnU-Net planned cannot be {act}; it can serve, and its heads can be tuned"
         raise Refused("recipe", detail, {"act": act})
 
 

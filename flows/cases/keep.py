@@ -108,8 +108,10 @@ def add_case(
         raise Refused("missing-patient-id", "the CT names no patient, who may be in another set")
     contract = current(services.releases, services.records).contract
     missing = [organ for organ in contract.organs if organ not in masks]
-    if missing and purpose is Purpose.GATE:
-        detail = f"a gate case needs truth of every organ; there is none of {', '.join(missing)}"
+    some = contract.recipe is not None and len(missing) < len(contract.organs)
+    if missing and purpose is Purpose.GATE and not some:
+        which = "every organ" if contract.recipe is None else "one organ at least"
+        detail = f"a gate case needs truth of {which}; there is none of {', '.join(missing)}"
         raise Refused("truth-incomplete", detail, {"missing": missing})
     volume = asked_volume(ct.volume, contract)
     body_mask(volume.hu)  # no release could answer it: gate and calibration would end there, every time

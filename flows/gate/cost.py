@@ -8,10 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from models.contract import ModelContract
 from models.gate.serving_cost import ReleaseCost, ServingCost, Timing
 from models.inference.windows import study_origins
+from models.nnunet.whole import window_count
 from models.proof.canary import probe_volume
 from models.release import Release
+from models.volume import Volume
 from services.cases.store import CaseStore
 from services.inference.graph_cost import window_cost
 from services.inference.port import Segmenter
@@ -50,9 +53,7 @@ def serving_cost(
     InvalidRelease
         If an export is missing or damaged, or holds an operator of which nobody knows what it costs.
     """
-    windows = sum(
-        len(study_origins(store.read(case).volume.hu.astype(np.int16), candidate.contract)) for case in cases
-    )
+    windows = sum(_windows(store.read(case).volume, candidate.contract) for case in cases)
     timed = _timed((incumbent.number, candidate.number), probe_volume(candidate.contract), segmenter)
     return ServingCost(
         studies=len(cases),
@@ -61,6 +62,15 @@ def serving_cost(
         candidate=_counted(candidate, windows, len(cases), releases),
         timed={"incumbent": timed[incumbent.number], "candidate": timed[candidate.number]},
     )
+
+
+def _windows(volume: Volume, contract: ModelContract) -> int:
+    """Return how many windows a release with this contract is asked about for a kept volume."""
+    recipe = contract.recipe
+    if recipe is None:
+        return len(study_origins(volume.hu.astype(np.int16, copy=False), contract))
+    spacing = recipe.along(contract.spacing_mm)
+    return window_count(volume.hu, volume.geometry, recipe, spacing, contract.window_shape)
 
 
 def _timed(numbers: Sequence[int], hu: NDArray[np.int16], segmenter: Segmenter) -> dict[int, Timing]:
@@ -79,13 +89,16 @@ def _timed(numbers: Sequence[int], hu: NDArray[np.int16], segmenter: Segmenter) 
 
 def _counted(release: Release, windows: int, studies: int, store: ReleaseStore) -> ReleaseCost:
     trunk = store.export(release.trunk)
-    heads = [store.export(release.heads[organ]) for organ in release.contract.organs]
+    recipe = release.contract.recipe
+    idle = {} if recipe is None else recipe.imported  # heads that nobody tuned: the trunk answers for them
+    running = {o: release.heads[o] for o in release.contract.organs if release.heads[o] != idle.get(o)}
+    heads = {organ: store.export(head) for organ, head in running.items()}
     cost = window_cost(release.contract, trunk, heads)
     return ReleaseCost(
         window_flops=cost.flops,
         window_moved_bytes=cost.moved_bytes,
         live_bytes=cost.live_bytes,
-        network_bytes=len(trunk) + sum(map(len, heads)),
+        network_bytes=len(trunk) + sum(map(len, heads.values())),
         study_flops=cost.flops * windows // max(studies, 1),
         study_moved_bytes=cost.moved_bytes * windows // max(studies, 1),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flows.gate.scores import score_case, score_store
-from flows.lineage import always_held
+from flows.lineage import truth_needed
 from models.errors import Refused
 from models.gate.scores import OrganScore
 from models.release import Release
@@ -72,7 +72,7 @@ def golden_faults(release: Release, services: Services) -> tuple[tuple[str, ...]
     profile = services.segmenter.profile(release.number)
     scores = score_store(services.records, services.settings.score_store)
     studies = golden_cases(release, profile, scores, services.records)
-    needed = always_held(release, services.releases)
+    needed = truth_needed(release, services.releases)
     differing: dict[str, set[str]] = {}
     for case, seen in studies:
         for endpoint in services.endpoints:

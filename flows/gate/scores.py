@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from flows.gate.views import Masks, Views
-from flows.lineage import always_held
+from flows.lineage import truth_needed
 from flows.progress import Progress, silent
 from models.corrections.ledger import INDEPENDENT
 from models.errors import Refused
@@ -77,7 +77,7 @@ def measure(
         Loaded releases of one contract; the candidate may have further organs. Further scans are asked
         about only where a head differs and the truth decides: they say what a case may lose.
     cases
-        Cases with truth of every organ that was not new once (`always_held`).
+        Cases with truth of every organ that was not new once (`truth_needed`).
     profile
         Serving profile they answer in.
     services
@@ -100,7 +100,7 @@ def measure(
     total = sum(map(len, asks.values()))
     done, begin = 0, time.monotonic()
     jobs = [(case, ask) for case in cases for ask in asks[case.case_id]]
-    needed = {release.number: always_held(release, services.releases) for release in (incumbent, candidate)}
+    needed = {release.number: truth_needed(release, services.releases) for release in (incumbent, candidate)}
     answers = _ahead(
         [
             partial(_answer, case, *ask, needed[ask[0].number], services.cases, services.segmenter)
@@ -188,7 +188,7 @@ def score_case(
     release, case
         Which is asked about what.
     needed
-        Organs of which the case must have truth (`flows.lineage.always_held`).
+        Organs of which the case must have truth (`flows.lineage.truth_needed`).
     store
         Holds the case.
     segmenter

@@ -16,7 +16,7 @@ from models.nnunet.grid import NetworkGrid, network_grid, network_volume
 from models.nnunet.totalsegmentator import CoarseCT, coarse_ct
 from models.nnunet.turn import Turn
 from models.nnunet.way_back import LEAST, Labels, class_labels, private_mask, region_masks, winners, wins
-from models.nnunet.windows import Logits, Watch, blended_logits
+from models.nnunet.windows import Logits, Watch, blended_logits, placed
 from models.recipe import NnunetRecipe
 
 
@@ -135,14 +135,36 @@ def network_view(
     spacing_mm: Sequence[float],
 ) -> NetworkView:
     """Return a CT as a network sees it; parameters as of `evaluate`."""
+    grid, coarse = _grid(hu, ct, recipe, spacing_mm)
+    hu = hu if coarse is None else coarse.hu
+    return NetworkView(network_volume(hu, grid, recipe), grid, coarse)
+
+
+def window_count(
+    hu: NDArray[np.int16] | NDArray[np.float32],
+    ct: Geometry,
+    recipe: NnunetRecipe,
+    spacing_mm: Sequence[float],
+    window: Sequence[int],
+) -> int:
+    """Return how many windows the network is asked about for a CT, mirrored ones too; as `evaluate`."""
+    grid, _ = _grid(hu, ct, recipe, spacing_mm)
+    return len(placed(grid.shape, window, recipe.step)) * 2 ** len(recipe.mirrored)
+
+
+def _grid(
+    hu: NDArray[np.int16] | NDArray[np.float32],
+    ct: Geometry,
+    recipe: NnunetRecipe,
+    spacing_mm: Sequence[float],
+) -> tuple[NetworkGrid, CoarseCT | None]:
     coarse = None
     if recipe.wrapping == "totalsegmentator":
         coarse = coarse_ct(hu, ct, recipe.axes, spacing_mm)
         hu, ct = coarse.hu, coarse.geometry
         # As many voxels as there are: nothing is resampled twice.
         spacing_mm = [ct.spacing_mm[axis] for axis in Turn.between(ct, recipe.axes).order]
-    grid = network_grid(hu, ct, recipe.axes, spacing_mm)
-    return NetworkView(network_volume(hu, grid, recipe), grid, coarse)
+    return network_grid(hu, ct, recipe.axes, spacing_mm), coarse
 
 
 def evaluate(

@@ -17,7 +17,7 @@ Reshapes only name the same bytes anew: they are free. An operator without a for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import openvino
@@ -91,7 +91,7 @@ class GraphCost:
     answer_bytes: int
 
 
-def window_cost(contract: ModelContract, trunk: bytes, heads: Iterable[bytes]) -> GraphCost:
+def window_cost(contract: ModelContract, trunk: bytes, heads: Mapping[str, bytes]) -> GraphCost:
     """Count one window: the trunk, then one head after another on what the trunk gave.
 
     Parameters
@@ -99,7 +99,7 @@ def window_cost(contract: ModelContract, trunk: bytes, heads: Iterable[bytes]) -
     contract
         Gives the window's shape.
     trunk, heads
-        Exported graphs; a head of every organ, in the contract's order.
+        Exported graphs; by organ, in the contract's order, the heads that run.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def window_cost(contract: ModelContract, trunk: bytes, heads: Iterable[bytes]) -
     flops, products, moved, answered = first.flops, first.products, first.moved_bytes, 0
     given = 4 * math.prod(window)  # float32
     most = given + first.live_bytes
-    for organ, head in zip(contract.organs, heads, strict=True):
+    for organ, head in heads.items():
         cost = graph_cost(head, first.answers, f"the head of {organ}")
         most = max(most, given + first.answer_bytes + answered + cost.live_bytes)
         answered += cost.answer_bytes

@@ -14,16 +14,13 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from flows.calibration.measure import study_case
 from flows.segmentation.segment import segment
 from flows.training.import_checkpoint import make_first
 from flows.training.import_nnunet import ImportedNnunet, Reference, keep_nnunet
 from flows.training.plan import Begin
 from flows.training.train import train_release, training_settings
 from flows.tuning.tune import tune
-from models.errors import InvalidRelease, Refused
-from models.gate.scores import score_organs
-from models.geometry import Geometry
+from models.errors import Refused
 from models.inference.segmentation import Segmentation
 from models.network.checkpoints.nnunet.release import Asked
 from models.nnunet.turn import Turn
@@ -33,7 +30,6 @@ from models.targets import Targets
 from models.volume import Volume
 from services.dicom.ct.phantom_series import write_phantom_series
 from services.inference.engine import InProcessSegmenter
-from services.releases.engine import open_engine
 from services.settings import Settings
 from services.triton.client import TritonSegmenter
 from services.triton.repository import TritonRepository
@@ -239,7 +235,7 @@ def test_a_reference_that_proves_nothing_is_refused_by_its_code(home: Home, tmp_
     assert services.records.release_states() == {}
 
 
-def test_what_cannot_be_done_with_it_yet_is_refused_and_a_night_finds_nothing_to_learn(
+def test_what_cannot_be_done_with_it_is_refused_and_a_night_without_corrections_learns_nothing(
     home: Home, tmp_path: Path
 ) -> None:
     shutil.copytree(home.folder, tmp_path / "home")
@@ -247,26 +243,16 @@ def test_what_cannot_be_done_with_it_yet_is_refused_and_a_night_finds_nothing_to
     number = home.documents["plain"].release
     make_first(number, services.releases, services.records, "Dr. No", "a first release")
     assert tune(services).release is None
+    document = tune(services, ("liver",))
+    assert document.release is None
+    assert "too-few-studies" in document.left_out["liver"]
     for act in (
-        lambda: tune(services, ("liver",)),
         lambda: tune(services, new_organs=("colon",)),
         lambda: train_release(services, Begin.SCRATCH, training_settings(Begin.SCRATCH, 1)),
     ):
         with pytest.raises(Refused, match="nnU-Net planned") as refused:
             act()
         assert refused.value.code == "recipe"
-    release, told = services.releases.release(number), home.answers["plain"]
-    engine = open_engine(release, services.releases, THREADS)
-    with pytest.raises(InvalidRelease, match="not sampled"):
-        engine.segment(told.hu, sampled=True, ct=told.geometry)
-    grid = Geometry((24, 24, 24), np.diag([3.0, 3, 3, 1])[[2, 1, 0, 3]])
-    volume = Volume(np.full(grid.shape, 40, dtype=np.int16), grid)
-    answer = engine.segment(volume.hu)
-    assert answer.probability.shape == (3, *grid.shape)
-    with pytest.raises(Refused, match="cannot be scored yet"):
-        score_organs(answer, release, volume, grid, {}, "a profile")
-    with pytest.raises(Refused, match="cannot be calibrated yet"):
-        study_case(answer, volume, grid, {}, release.contract)
 
 
 def test_the_verb_says_what_was_proven_and_asks_for_what_no_file_says(home: Home, tmp_path: Path) -> None:

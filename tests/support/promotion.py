@@ -89,11 +89,17 @@ class InProcessEndpoint(InProcessSegmenter):
         if failed:
             raise ServingRejected("; ".join(failed))
 
-    def segment(self, hu: NDArray[np.int16], release: int) -> Segmentation:
+    def segment(
+        self,
+        hu: NDArray[np.int16] | NDArray[np.float32],
+        release: int,
+        sampled: bool = False,
+        ct: Geometry | None = None,
+    ) -> Segmentation:
         if not self.ready(release):
             raise ServingUnavailable(f"release {release} is not loaded")
         self.asked.append(release)
-        return super().segment(hu, release)
+        return super().segment(hu, release, sampled, ct)
 
 
 def in_process_site(

@@ -250,7 +250,7 @@ def test_a_window_is_the_trunk_and_every_head_on_what_it_gave() -> None:
     trunk, heads = tiny_trunk(contract, 0), [tiny_head(contract, 1, coarse=True), tiny_head(contract, 2)]
     voxels = 16**3
     maps = {TRUNK_FEATURES: (1, 4, 16, 16, 16), "coarse_1": (1, 6, 8, 8, 8), "global": (1, 6)}
-    whole = window_cost(contract, trunk, heads)
+    whole = window_cost(contract, trunk, dict(zip(contract.organs, heads, strict=True)))
     parts = [
         graph_cost(trunk, {TRUNK_INPUT: (1, 1, 16, 16, 16)}, "trunk"),
         *(graph_cost(head, maps, "head") for head in heads),
@@ -274,7 +274,8 @@ def test_another_process_counts_the_same() -> None:
         "from tests.support.tiny_networks import *\n"
         "from services.inference.graph_cost import window_cost\n"
         "c = tiny_contract()\n"
-        "print(window_cost(c, tiny_trunk(c, 0), [tiny_head(c, 1, True), tiny_head(c, 2)]))"
+        "heads = dict(zip(c.organs, [tiny_head(c, 1, True), tiny_head(c, 2)]))\n"
+        "print(window_cost(c, tiny_trunk(c, 0), heads))"
     )
     found = {
         subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
@@ -282,4 +283,6 @@ def test_another_process_counts_the_same() -> None:
     }
     contract = tiny_contract()
     heads = [tiny_head(contract, 1, True), tiny_head(contract, 2)]
-    assert found == {f"{window_cost(contract, tiny_trunk(contract, 0), heads)}\n"}
+    assert found == {
+        f"{window_cost(contract, tiny_trunk(contract, 0), dict(zip(contract.organs, heads, strict=True)))}\n"
+    }
