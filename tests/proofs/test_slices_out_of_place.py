@@ -17,8 +17,9 @@ PHANTOMS = 500
 SPACINGS = ((2.5, 3.0, 3.0), (4.0, 3.0, 3.0), (5.0, 3.0, 3.0), (8.0, 3.0, 3.0))
 """Voxels, (k, j, i) millimetres, in turn."""
 
-MISSED = {"last mirrored": 0.03}
-"""The most of a kind that may be missed: an end has one neighbour, and may be much the same mirrored."""
+MISSED = {"last mirrored": 0.03, "from elsewhere": 0.002}
+"""The most of a kind that may be missed: an end has one neighbour, and may be much the same mirrored; a slice
+from half as far up may be much like the one whose place it takes."""
 
 SERIES = ("ct-abdomen-series", "ct-series-empty-uids", "ct-sarcoma-6", "ohif-correction")
 
