@@ -100,6 +100,8 @@ class Segmented:
         What of its acquisition is unusual.
     seconds
         By step, and ``total``.
+    silent
+        Whether the site was silent: then what would have gone to the archive is kept in the home.
     """
 
     study_uid: StudyUid
@@ -114,6 +116,7 @@ class Segmented:
     importance_ml: float
     strange: tuple[StrangeFact, ...]
     seconds: Mapping[str, float]
+    silent: bool = False
 
     def path_of(self, kind: str) -> Path | None:
         """Return where an object of a kind was stored; None if there is none."""
@@ -127,6 +130,8 @@ def document_of(
     set_aside: tuple[NotUsed, ...],
     out: Path | None,
     seconds: Mapping[str, float],
+    *,
+    silent_site: bool = False,
 ) -> Segmented:
     """Return what is said of a study.
 
@@ -140,6 +145,8 @@ def document_of(
         Folder the objects were written to, if any.
     seconds
         By step.
+    silent_site
+        Whether that folder is in place of the archive, because the site is silent.
     """
     return Segmented(
         study_uid=series.study_uid,
@@ -157,6 +164,7 @@ def document_of(
         importance_ml=findings.importance_ml,
         strange=tuple(StrangeFact(one.name, one.value, tuple(one.usual)) for one in findings.strange),
         seconds=seconds,
+        silent=silent_site,
     )
 
 
