@@ -9,6 +9,7 @@ from typing import Annotated
 from models.documents import LEFT_OUT
 from models.gate.report import Decision, GateReason, GateReport, OrganGate
 from models.gate.serving_cost import ServingCost
+from models.gate.silent_results import SilentResults
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class GateDocument:
         The set that was asked about; None while it is not frozen.
     program
         Which program decided; left out where nothing was asked.
+    silent
+        What the site's labels said of results made in silence, when it was decided; left out if it spoke.
     """
 
     release: int
@@ -60,6 +63,7 @@ class GateDocument:
     cost: ServingCost | TimedCost | None = None
     gate_set: GateSet | None = None
     program: Annotated[Mapping[str, object] | None, LEFT_OUT] = None
+    silent: Annotated[SilentResults | None, LEFT_OUT] = None
 
     @classmethod
     def of(
