@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
 
+from models.documents import from_json, to_json
 from models.errors import ReadFailed
 from models.geometry import Geometry
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.dicom.ct.loaded import CTSeries
-
-_OF_ALL = ("ImageOrientationPatient", "PixelSpacing")
-"""The same of every slice of a series that was found fit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,21 +54,23 @@ class PlacedSeries:
         )
 
     def to_bytes(self) -> bytes:
-        """Return it as JSON; numbers as they are written in the headers, those of the affine exact."""
+        """Return it as JSON; numbers as the headers write them, those of the affine exact."""
         first = self.images[0]
-        document = {
-            "study_uid": self.study_uid,
-            "series_uid": self.series_uid,
-            "frame_of_reference_uid": self.frame_of_reference_uid,
-            "names_frame_of_reference": self.names_frame_of_reference,
-            "shape": [int(count) for count in self.geometry.shape],
-            "affine": self.geometry.affine.tolist(),
-            **{keyword: list(map(str, first[keyword].value)) for keyword in _OF_ALL},
-            "slices": [
-                [str(image.SOPInstanceUID), *map(str, image.ImagePositionPatient)] for image in self.images
-            ],
-        }
-        return json.dumps(document, indent=0).encode()
+        said = _Said(
+            study_uid=self.study_uid,
+            series_uid=self.series_uid,
+            frame_of_reference_uid=self.frame_of_reference_uid,
+            names_frame_of_reference=self.names_frame_of_reference,
+            shape=self.geometry.shape,
+            affine=tuple(map(tuple, self.geometry.affine.tolist())),
+            orientation=tuple(map(str, first.ImageOrientationPatient)),
+            spacing=tuple(map(str, first.PixelSpacing)),
+            slices=tuple(
+                _Slice(SopUid(str(image.SOPInstanceUID)), tuple(map(str, image.ImagePositionPatient)))
+                for image in self.images
+            ),
+        )
+        return json.dumps(to_json(said), indent=0).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> PlacedSeries:
@@ -83,25 +82,41 @@ class PlacedSeries:
             If it wrote no such thing.
         """
         try:
-            said: dict[str, Any] = json.loads(content)
-            shape = tuple(map(int, said["shape"]))
-            geometry = Geometry(shape, np.array(said["affine"], np.float64))  # type: ignore[arg-type]
+            said = from_json(_Said, json.loads(content))
             return cls(
-                StudyUid(said["study_uid"]),
-                SeriesUid(said["series_uid"]),
-                str(said["frame_of_reference_uid"]),
-                bool(said["names_frame_of_reference"]),
-                geometry,
-                tuple(_slice(one, said, geometry) for one in said["slices"]),
+                said.study_uid,
+                said.series_uid,
+                said.frame_of_reference_uid,
+                said.names_frame_of_reference,
+                Geometry(said.shape, np.array(said.affine, np.float64)),
+                tuple(_image(one, said) for one in said.slices),
             )
-        except (ValueError, LookupError, TypeError) as error:
+        except ValueError as error:
             raise ReadFailed("what is kept of where the slices lie cannot be read") from error
 
 
-def _slice(one: list[str], said: Mapping[str, Any], geometry: Geometry) -> Dataset:
+@dataclass(frozen=True)
+class _Slice:
+    sop_instance_uid: SopUid
+    position: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Said:
+    study_uid: StudyUid
+    series_uid: SeriesUid
+    frame_of_reference_uid: str
+    names_frame_of_reference: bool
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, ...], ...]
+    orientation: tuple[str, ...]
+    spacing: tuple[str, ...]
+    slices: tuple[_Slice, ...]
+
+
+def _image(one: _Slice, said: _Said) -> Dataset:
     image = Dataset()
-    image.SOPInstanceUID, image.ImagePositionPatient = one[0], one[1:]
-    image.Rows, image.Columns = geometry.shape[1:]
-    for keyword in _OF_ALL:
-        setattr(image, keyword, said[keyword])
+    image.SOPInstanceUID, image.ImagePositionPatient = one.sop_instance_uid, list(one.position)
+    _, image.Rows, image.Columns = said.shape
+    image.ImageOrientationPatient, image.PixelSpacing = list(said.orientation), list(said.spacing)
     return image
