@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import time
@@ -252,3 +253,26 @@ def test_kept_results_go_with_their_time_or_their_patient_and_stay_with_a_label(
     assert kept_in(hospital), "made again"
     erase(hospital.study_uid, "Dr A", "asked for", services)
     assert kept_in(hospital) == []
+
+
+def test_what_shares_no_organ_or_is_not_on_record_is_named_by_its_code(
+    site: Site, clean_archive: Archive, tmp_path: Path
+) -> None:
+    ct = tmp_path / "ct"
+    case = make_case("B", 1, spacing_mm=SPACING)
+    write_phantom_series(case, ct)
+    other = dataclasses.replace(case, truth={"gallbladder": case.truth["gallbladder"]})
+    write_truth(other, tmp_path / "truth.npz")
+    hospital = open_hospital(site, clean_archive, ct, tmp_path, waits=False)
+    services = hospital.services
+    be_silent(*QUIET, services.records)
+    hospital.push()
+    hospital.segmented()
+    add_case(ct, tmp_path / "truth.npz", Purpose.CALIBRATION, INDEPENDENT, services)
+    unsent = UnsentResults(services.settings.unsent_store)
+    codes = [one.code for one in compared(services.records, services.cases, unsent).not_compared]
+    assert codes == ["no-common-organ"]
+    [folder] = {one.parent for one in kept_in(hospital)}
+    folder.rename(folder.with_name("f" * 64))
+    codes = [one.code for one in compared(services.records, services.cases, unsent).not_compared]
+    assert codes == ["not-on-record"]
