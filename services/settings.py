@@ -175,6 +175,12 @@ class Settings(BaseSettings):
         description="How long features are kept that were sampled while serving, for tuning without the "
         "trunk, days. 0: none are kept.",
     )
+    keep_unsent_days: float = Field(
+        30.0,
+        ge=0,
+        description="How long results are kept that were made while the site was silent, days; those of a "
+        "series with a case (`cases add`), as long as the case.",
+    )
     image_digest: str | None = Field(
         None,
         description="Digest of the container image this runs in, as evidence packs shall name it. "
@@ -312,6 +318,11 @@ class Settings(BaseSettings):
     def case_store(self) -> Path:
         """Folder of the cases for tuning, calibration and the gate."""
         return self.home / "cases"
+
+    @property
+    def unsent_store(self) -> Path:
+        """Folder of the results that were made while the site was silent."""
+        return self.home / "unsent"
 
     @property
     def score_store(self) -> Path:

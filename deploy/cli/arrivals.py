@@ -45,19 +45,23 @@ def arrivals(as_json: Json = False) -> None:
     """
 
     def verb() -> Outcome:
+        from flows.speech.speech import speech_of
         from services.records.store import open_records
 
+        records = open_records(Settings().records_url)
         rows = [
             Came(
                 one.uid, one.study_uid, str(one.state), one.code, one.detail, one.attempts, one.urgent,
                 since=one.changed_at.isoformat(timespec="seconds") if one.changed_at else None,
             )
-            for one in open_records(Settings().records_url).arrivals()
+            for one in records.arrivals()
         ]  # fmt: skip
+        speech = speech_of(records).words
         if not rows:
-            return Outcome(rows, ("nothing came yet",))
+            return Outcome(rows, ("nothing came yet", speech))
         shown = ("uid", "state", "code", "attempts", "urgent", "since", "detail")
         sides = {name: "right" if name == "attempts" else "left" for name in shown}
-        return Outcome(rows, (table(sides, [[getattr(one, name) for name in shown] for one in rows]),))
+        shown_rows = [[getattr(one, name) for name in shown] for one in rows]
+        return Outcome(rows, (table(sides, shown_rows), speech))
 
     answer(verb, as_json)

@@ -24,11 +24,13 @@ from flows.gate.gate_candidate import Gated
 from flows.promotion.promote import Promoted
 from flows.promotion.roll_back import Declined, RolledBack
 from flows.segmentation.document import Segmented
+from flows.speech.speech import Speech
 from flows.training.import_checkpoint import Imported
 from flows.training.import_nnunet import ImportedNnunet
 from flows.tuning.tonight import Tonight
 from models.documents import schema
 from models.errors import Refusal
+from models.gate.silent_results import SilentResults
 from models.tuning.document import TuningDocument
 from models.tuning.training_document import Trained
 from services.records.entries.cases import Case
@@ -45,6 +47,7 @@ ANSWERS: Mapping[str, object] = {
     "calibrate": Calibrated,
     "cases add": Case,
     "cases erase": Erased,
+    "compared": SilentResults,
     "cases freeze": Frozen,
     "corrections": Sums,
     "decline": Declined,
@@ -55,6 +58,8 @@ ANSWERS: Mapping[str, object] = {
     "promote": Promoted,
     "rollback": RolledBack,
     "segment": Segmented,
+    "silence": Speech,
+    "speak": Speech,
     "tonight": Tonight,
     "train": Trained,
     "tune": TuningDocument,

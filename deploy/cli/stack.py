@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
@@ -48,9 +50,23 @@ def status(as_json: Json = False) -> None:
     def verb() -> Outcome:
         from deploy.stack import up_and_down as stack
 
-        return _parts(stack.status(Settings()))
+        settings = Settings()
+        found = _parts(stack.status(settings))
+        return replace(found, text=(*found.text, *_speech(settings)))
 
     answer(verb, as_json)
+
+
+def _speech(settings: Settings) -> tuple[str, ...]:
+    """Return whether results go to the archive; nothing where there are no records yet."""
+    from flows.speech.speech import speech_of
+    from services.backup.dump import holds_records
+    from services.records.store import open_records
+
+    if not holds_records(settings.records_url):
+        return ()
+    with closing(open_records(settings.records_url)) as records:
+        return (speech_of(records).words,)
 
 
 def _parts(parts: tuple[Part, ...], wrong: str = "down") -> Outcome:

@@ -74,7 +74,8 @@ def segment(
 ) -> None:
     """Segment a CT study: organ SEG, review SEG and SR, each proven by reading it back.
 
-    Results of a study of the archive are stored there, once however often it is repeated.
+    Results of a study of the archive are stored there, once however often it is repeated; while the site is
+    silent they are kept in the home, under unsent, and nothing is sent.
     """
 
     def verb() -> Outcome:
@@ -91,7 +92,10 @@ def segment(
             progress=progress,
         )
         document = study.document
-        return Outcome(document, (_organ_table(document), *(one.place for one in document.objects)))
+        places = [one.place for one in document.objects]
+        if document.silent:
+            places.append("the site is silent: these were kept, and nothing was sent (`organloop speak`)")
+        return Outcome(document, (_organ_table(document), *places))
 
     answer(verb, as_json)
 

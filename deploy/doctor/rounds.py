@@ -16,8 +16,10 @@ from deploy.doctor.organs import organs
 from deploy.doctor.records import records
 from deploy.doctor.roles import role
 from deploy.doctor.serving import serving
+from deploy.doctor.speech import site_speaks, speech
 from deploy.doctor.witnesses import witnessed
 from deploy.stack.prefect import Access
+from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.orthanc import OrthancArchive
 from services.settings import Settings
 from services.wiring import archive_of, connect
@@ -54,6 +56,7 @@ def rounds(settings: Settings, *, store: bool, progress: Callable[[str], None]) 
         *_role_checks(settings),
         *_organ_checks(settings),
         Check("log, witness", lambda: witnessed(settings), _RECORDS),
+        Check("speech", lambda: speech(settings), _RECORDS),
         *_archive_checks(settings, store),
         Check("segmenter", lambda: _serving(settings), "`organloop status`, and the segmenter's log."),
         Check(
@@ -98,13 +101,21 @@ def _archive_checks(settings: Settings, store: bool) -> list[Check]:
         checks.append(Check("archive, Orthanc", lambda: orthanc(archive, asked), _ARCHIVE))
     checks.append(Check("archive, query (QIDO)", lambda: queries(archive), _ARCHIVE))
     if store:
-        checks.append(
-            Check("archive, store (STOW)", lambda: stores(archive), "May this account store? " + _ARCHIVE)
-        )
+        look = partial(_stores, settings, archive)
+        checks.append(Check("archive, store (STOW)", look, "May this account store? " + _ARCHIVE))
     else:
         left_out = Finding("archive, store (STOW)", State.SKIPPED, "left out, as asked")
         checks.append(Check("archive, store (STOW)", lambda: [left_out], ""))
     return checks
+
+
+def _stores(settings: Settings, archive: DicomwebArchive) -> Iterator[Finding]:
+    """Store a test object, unless the site is silent: then nothing is sent to an archive."""
+    if site_speaks(settings):
+        yield from stores(archive)
+    else:
+        detail = "left out: the site is silent, and nothing is sent to the archive"
+        yield Finding("archive, store (STOW)", State.SKIPPED, detail)
 
 
 def _serving(settings: Settings) -> Iterator[Finding]:

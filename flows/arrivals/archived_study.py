@@ -247,6 +247,11 @@ def note_segmented(study: ArchivedStudy, cases: CaseStore, arrivals: Arrivals) -
     _settle(study, arrivals, patient=patient, state=ArrivalState.SEGMENTED, code="", detail="")
 
 
+def note_made(study: ArchivedStudy, code: str, detail: str, arrivals: Arrivals) -> None:
+    """Put on record that results of this version were made and are kept here, unless they are archived."""
+    _settle(study, arrivals, state=ArrivalState.MADE, code=code, detail=detail)
+
+
 def note_refused(study: ArchivedStudy, refused: Refused, arrivals: Arrivals) -> None:
     """Put on record that this version was refused, and why."""
     _settle(study, arrivals, refused, state=ArrivalState.REFUSED, code=refused.code, detail=refused.detail)
@@ -268,6 +273,9 @@ def _settle(study: ArchivedStudy, arrivals: Arrivals, refused: Refused | None = 
     while True:
         before = arrivals.arrival(uid)
         after = by_this_program(before or Arrival(uid, uid), study)
+        sent = after.state is ArrivalState.SEGMENTED and after.version == version
+        if sent and settled["state"] is ArrivalState.MADE:
+            return
         if after.version in ("", version):
             after = replace(after, **settled, version=version)
         else:

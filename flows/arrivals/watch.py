@@ -26,7 +26,7 @@ from services.cases.store import CaseStore
 from services.inference.port import Endpoint
 from services.pacs.incoming import is_uid
 from services.pacs.port import Archive, ArchivedStudy, ChangeFeed, Changes, QuerySource
-from services.records.entries.arrivals import Arrival, ArrivalState
+from services.records.entries.arrivals import ANSWERED, Arrival, ArrivalState
 from services.records.events.arrivals import (
     CorrectionRefused,
     FeedBeganAgain,
@@ -38,10 +38,10 @@ from services.records.port import Arrivals, Log, Records, Releases, Results
 from services.wiring import Services
 
 DAYS_WATCHED = 30
-"""Once a day segmented studies that came in so many days are looked at again: deleted ones tell nobody."""
+"""Once a day studies with results that came in so many days are looked at again: deleted ones tell nobody."""
 
 LOOK_SECONDS = 2.0
-"""No further segmented study is looked at after so long; the next watch goes on. Nothing new waits longer."""
+"""No further study with results is looked at after so long: the next watch does. Nothing new waits longer."""
 
 UNFINISHED = (ARRIVING, INCOMPLETE)
 """Codes of studies of which more may come."""
@@ -156,8 +156,8 @@ def look(
     unanswered: list[str] = []
     end = monotonic() + LOOK_SECONDS
     for before in _new_first(services.records.open_arrivals()):
-        if before.state is ArrivalState.SEGMENTED and monotonic() > end:
-            progress("the other segmented studies are looked at by the next watch")
+        if before.state in ANSWERED and monotonic() > end:
+            progress("the other studies that have results are looked at by the next watch")
             break
         after = before
         if before.state is ArrivalState.SUBMITTED:
@@ -180,9 +180,9 @@ def look(
 
 
 def _new_first(arrivals: Sequence[Arrival]) -> list[Arrival]:
-    """Return what is to be done as it came, then what is segmented, the newest first."""
-    segmented = [one for one in arrivals if one.state is ArrivalState.SEGMENTED]
-    return [*(one for one in arrivals if one.state is not ArrivalState.SEGMENTED), *reversed(segmented)]
+    """Return what is to be done as it came, then what has results, the newest first."""
+    answered = [one for one in arrivals if one.state in ANSWERED]
+    return [*(one for one in arrivals if one.state not in ANSWERED), *reversed(answered)]
 
 
 def _change(before: Arrival, after: Arrival, arrivals: Arrivals) -> bool:

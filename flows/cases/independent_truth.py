@@ -6,6 +6,7 @@ tell. No two drawings of an organ are the same to the voxel on slice after slice
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,18 @@ CODE = "not-independent"
 
 
 def require_independent(
-    seg: SegObject, ct: CTSeries, study: Path, records: Records, archive: Archive | None, work: Path
+    seg: SegObject,
+    ct: CTSeries,
+    study: Path,
+    records: Records,
+    archive: Archive | None,
+    kept: Iterable[Path],
+    work: Path,
 ) -> None:
     """Refuse a SEG that is a result of ours, refers to one, or has its voxels.
 
-    Every result on record of the series is read, from the study's folder or the archive.
+    Every result on record of the series is read: from where it was kept in silence, from the study's folder,
+    or from the archive.
 
     Parameters
     ----------
@@ -44,6 +52,8 @@ def require_independent(
         Folder with the study's files.
     records, archive
         What is on record of the series, and where it may be stored.
+    kept
+        Folders of the series' results that were made in silence, each named by its key.
     work
         Folder in which what is fetched lies meanwhile.
 
@@ -65,11 +75,11 @@ def require_independent(
     if not results:
         return
     unread = 0
-    members = members_of(study)
+    members, there = members_of(study), {one.name: one / f"{ORGAN_SEG}.dcm" for one in kept}
     with work_folder(work) as into:
         for result in results:
             uid = result.objects[ORGAN_SEG]
-            path = members.get(uid)
+            path = there.get(result.key) or members.get(uid)
             if path is None and archive is not None:
                 path = archive.fetch_instance(uid, into)
             ours = None if path is None else _read(path, ct)
@@ -80,8 +90,8 @@ def require_independent(
     if unread:
         detail = (
             "results of ours of this series are on record and cannot be read, so nobody can tell whether "
-            "the SEG was made from one: name the archive that holds them, or put their files into the "
-            "study's folder"
+            "the SEG was made from one: name the archive that holds them, put their files into the study's "
+            "folder, or have those that were made in silence made again (`organloop segment`)"
         )
         raise Refused(CODE, detail, {"on_record": len(results), "unread": unread})
 

@@ -36,6 +36,7 @@ from services.dicom.seg.bounded import open_seg
 from services.dicom.seg.files import cited_series, find_seg
 from services.dicom.seg.names import organ_by_code, organ_by_label, type_may_be
 from services.dicom.seg.reader import ReadSegment, SegObject, read_seg
+from services.pacs.unsent import UnsentResults
 from services.records.entries.cases import Case, Purpose
 from services.records.port import Records
 from services.releases.store import ReleaseStore
@@ -98,8 +99,11 @@ def add_case(
         ct = load(cited_series(readings, opened))
         seg = read_seg(opened, ct)
         if origin == INDEPENDENT:
+            kept = UnsentResults(services.settings.unsent_store).of_series(
+                services.cases.pseudonym(patient_of(ct) or ""), services.cases.pseudonym(ct.series_uid)
+            )
             require_independent(
-                seg, ct, source, services.records, services.archive, services.settings.work_folder
+                seg, ct, source, services.records, services.archive, kept, services.settings.work_folder
             )
         masks = _drawn_in_seg(seg, origin)
         _require_sides(seg, masks, ct)

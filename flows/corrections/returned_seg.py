@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.speech.speech import is_unsent
 from models.contract import ModelContract
 from models.corrections.scopes import Scope
 from models.errors import PacsFailed, Refused
@@ -238,13 +239,18 @@ class Finder:
         """Return the results of a series that a SEG may be made from, the likeliest of equal ones last.
 
         That is the one put on record last before the archive told of the save; of a save of which it did not
-        tell yet, the last one. All are compared, since the archive may tell late.
+        tell yet, the last one. All are compared, since the archive may tell late; but not what was made in
+        silence and never sent: no reader can have it from the archive.
         """
         if self.memory is None:
             raise Refused("no-result", "no release has served from this home: name the SEG that was sent")
-        found = [one for one in self.memory.records.results_of_series(series_uid) if ORGAN_SEG in one.objects]
+        written = [
+            one for one in self.memory.records.results_of_series(series_uid) if ORGAN_SEG in one.objects
+        ]
+        found = [one for one in written if not is_unsent(one.key, self.memory.records)]
         if not found:
-            raise Refused("no-result", f"no result of series {series_uid} is on record")
+            why = ": what is on record of it was made in silence, and not sent" if written else ""
+            raise Refused("no-result", f"no result of series {series_uid} was sent, by the records{why}")
         study_uid = found[0].study_uid
         told = self.memory.records.place_of_save(study_uid, save)
         recorded: dict[str, int] = {}

@@ -18,13 +18,18 @@ from flows.gate.trial import frozen_cases, learnt_patients, looks, made, served_
 from flows.gate.views import Views
 from flows.progress import Progress, silent
 from flows.serving.serve import serve, take_out
+from flows.speech.compared import compared
+from flows.speech.speech import speaks
 from models.errors import Refused
 from models.gate.decide import decide_without_cases, gate
 from models.gate.document import GateDocument, GateSet
 from models.gate.paired import MeanDifference
 from models.gate.release_faults import release_faults
 from models.gate.report import Decision, GateReason, GateReport, NewOrgan, Noise
+from models.gate.silent_results import SilentResults
 from models.release import sha256_hex
+from services.cases.store import CaseStore
+from services.pacs.unsent import UnsentResults
 from services.program import program
 from services.records.entries.cases import Case, FrozenSet, Purpose
 from services.records.entries.releases import ReleaseState
@@ -88,7 +93,9 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
     if trial.gate_set is None:
         reasons = [*faults, _not_frozen(len(services.records.cases(Purpose.GATE)))]
         decided = decide_without_cases(incumbent, candidate, reasons, profile, trial.policy)
-        document = _document(trial, decided, None)
+        unsent = UnsentResults(services.settings.unsent_store)
+        silent_results = _silent(services.records, services.cases, unsent, progress)
+        document = replace(_document(trial, decided, None), silent=silent_results)
         return _decided(trial, document, None, None, services.records, services.repository)
     reports = GateReports(services.releases.folder)
     known, views = reports.find(trial), Views()
@@ -99,7 +106,9 @@ def gate_candidate(number: int, services: Services, progress: Progress = silent)
         else:
             decided, views = _asked(trial, cases, services, progress)
         ran = program(repository_root(), services.settings.image_digest)
-        document = _document(trial, decided, frozen, ran)
+        unsent = UnsentResults(services.settings.unsent_store)
+        silent_results = _silent(services.records, services.cases, unsent, progress)
+        document = replace(_document(trial, decided, frozen, ran), silent=silent_results)
         known = reports.keep(trial, document)
     elif known.document.decision in PASSED and not _has_golden(
         trial, services.records, services.settings.score_store
@@ -146,6 +155,13 @@ def _asked(
         trial.targets,
     )
     return report, found.views
+
+
+def _silent(
+    records: Records, cases: CaseStore, unsent: UnsentResults, progress: Progress
+) -> SilentResults | None:
+    """Return what the site's labels say of results made in silence; None while it speaks. No verdict."""
+    return None if speaks(records) else compared(records, cases, unsent, progress)
 
 
 def _not_frozen(cases: int) -> GateReason:

@@ -30,6 +30,8 @@ from models.gate.document import GateDocument
 from models.tuning.document import TuningDocument
 from services.cases.features import FeatureStore
 from services.cases.training_runs import give_up_runs
+from services.pacs.unsent import UnsentResults
+from services.records.entries.cases import Purpose
 from services.settings import Settings
 from services.wiring import connect_in_process
 
@@ -143,6 +145,9 @@ def decide_task(level: str) -> TuningDocument | None:
     services = connect_in_process(settings)
     forgotten = FeatureStore(services.cases).forget(settings.keep_features_days)
     print(f"kept features of {forgotten} studies are forgotten")
+    labelled = [case.case_id for purpose in Purpose for case in services.records.cases(purpose)]
+    forgotten = UnsentResults(settings.unsent_store).forget(settings.keep_unsent_days, labelled)
+    print(f"{forgotten} results that were made in silence are forgotten")
     run = plan(services, None, tuning_settings(level, settings))
     print(f"unfinished runs given up: {give_up_runs(settings.home, run.key)}")
     for organ, why in run.evidence.left_out.items():

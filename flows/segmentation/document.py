@@ -103,6 +103,8 @@ class Segmented:
     targets
         SHA-256 of what the site has established of organs (`models.targets`); left out where the catalogue
         alone counts.
+    silent
+        Whether the site was silent: then what would have gone to the archive is kept in the home.
     """
 
     study_uid: StudyUid
@@ -118,6 +120,7 @@ class Segmented:
     strange: tuple[StrangeFact, ...]
     seconds: Mapping[str, float]
     targets: Annotated[str | None, LEFT_OUT] = None
+    silent: bool = False
 
     def path_of(self, kind: str) -> Path | None:
         """Return where an object of a kind was stored; None if there is none."""
@@ -131,6 +134,8 @@ def document_of(
     set_aside: tuple[NotUsed, ...],
     out: Path | None,
     seconds: Mapping[str, float],
+    *,
+    silent_site: bool = False,
 ) -> Segmented:
     """Return what is said of a study.
 
@@ -144,6 +149,8 @@ def document_of(
         Folder the objects were written to, if any.
     seconds
         By step.
+    silent_site
+        Whether that folder is in place of the archive, because the site is silent.
     """
     return Segmented(
         study_uid=series.study_uid,
@@ -162,6 +169,7 @@ def document_of(
         strange=tuple(StrangeFact(one.name, one.value, tuple(one.usual)) for one in findings.strange),
         seconds=seconds,
         targets=findings.targets,
+        silent=silent_site,
     )
 
 

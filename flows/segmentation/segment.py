@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -13,20 +13,20 @@ from flows.arrivals.archived_study import (
     fetch,
     is_archived,
     note_refused,
-    note_segmented,
     require_all_read,
     required,
     what_changed,
 )
 from flows.arrivals.one_run import one_run
-from flows.calibration.random_audit import is_drawn, record_audit
+from flows.calibration.random_audit import is_drawn
 from flows.cases.kept_features import keep_features
 from flows.progress import Progress, silent
+from flows.segmentation.delivery import Made, deliver
 from flows.segmentation.document import NotUsed, Segmented, document_of
 from flows.segmentation.memory import study_memory
 from flows.serving.proof import prove_served
 from flows.serving.serve import incumbent
-from models.errors import Refused, StoredDiffers
+from models.errors import Refused
 from models.findings import StudyFindings
 from models.inference.question import answered_volume, asked_volume, told_grid
 from models.judgement.assess import assess
@@ -37,15 +37,14 @@ from models.series.verdict import Code
 from models.uids import StudyUid
 from services.dicom.ct.chosen import choose_series
 from services.dicom.ct.loaded import CTSeries, load
-from services.dicom.ct.provenance import site_of
 from services.dicom.ct.series import SeriesReading, read_series
 from services.dicom.foreign.listing import ListedFile
 from services.dicom.identity import WRITER_VERSION
 from services.dicom.results.write import ResultObject, write_results
 from services.pacs.folder import FolderPacs
 from services.pacs.kinds import CT
-from services.pacs.port import Archive, ArchivedStudy
-from services.records.events.results import ResultDiffers, StudySegmented
+from services.pacs.port import ArchivedStudy
+from services.pacs.unsent import UnsentResults
 from services.records.port import Log, Records
 from services.stopwatch import Stopwatch
 from services.wiring import Services
@@ -74,54 +73,6 @@ class SegmentedStudy:
     document: Segmented
 
 
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """Proven objects that are stored nowhere yet."""
-
-    series: CTSeries
-    findings: StudyFindings
-    objects: tuple[ResultObject, ...]
-    set_aside: tuple[NotUsed, ...]
-    key: str
-
-    def record(self, records: Records) -> None:
-        records.record_result(
-            self.key,
-            study_uid=self.series.study_uid,
-            series_uid=self.series.series_uid,
-            release=self.findings.release,
-            objects={item.kind: item.sop_instance_uid for item in self.objects},
-            site=site_of(self.series),
-        )
-        record_audit(records, self.key, self.series.study_uid, self.series.series_uid, self.findings)
-
-    def store(self, archive: Archive, log: Log) -> None:
-        """Store the objects in the archive; if it holds another in the place of one, put that on record."""
-        try:
-            archive.store(self.objects)
-        except StoredDiffers as differs:
-            event = ResultDiffers(
-                result=self.key,
-                study_uid=self.series.study_uid,
-                release=self.findings.release,
-                sop_instance_uid=differs.sop_instance_uid,
-            )
-            log.record(event, who="segment_study")
-            raise
-
-    def record_cost(self, seconds: Mapping[str, float], log: Log) -> None:
-        """Record what the result cost, once; written again it counts no second time."""
-        event = StudySegmented(
-            study_uid=self.series.study_uid,
-            release=self.findings.release,
-            seconds=seconds,
-            flags={one.organ: one.flag for one in self.findings.organs},
-            result=self.key,
-            targets=self.findings.targets,
-        )
-        log.record(event, who="segment_study", key=event.key(self.key))
-
-
 def segment(
     source: str | Path,
     out: Path | None,
@@ -142,8 +93,9 @@ def segment(
         archive. What is there as a path is a path.
     out
         Folder for the results, in place of the archive; a new one appears with all of them, see
-        `FolderPacs.store`. By default results of an archived study go to the archive, those of a folder to
-        a folder of this result's own, ``results/<study UID>/<key>`` in the home folder.
+        `FolderPacs.store`. By default results of an archived study go to the archive, or are kept in the home
+        while the site is silent (`flows.segmentation.delivery`). Those of a folder go to a folder of this
+        result's own, ``results/<study UID>/<key>`` in the home.
     services
         What to work with.
     release
@@ -201,7 +153,7 @@ def _segment_archived(
     watch: Stopwatch,
     progress: Progress,
 ) -> SegmentedStudy:
-    """Fetch, make and store; raises as `segment`."""
+    """Fetch, make and deliver; raises as `segment`."""
     archive = required(services.archive)
     with work_folder(services.settings.work_folder) as work:
         with watch.step("fetch"):
@@ -216,11 +168,9 @@ def _segment_archived(
             note_refused(study, refused, services.records)
             raise
     with watch.step("store"):
-        progress("storing the objects in the archive")
-        made.record(services.records)  # first: no SEG of ours in the archive may pass for a stranger's
-        made.store(archive, services.records)
-        note_segmented(study, services.cases, services.records)
-    return _segmented(made, None, services.records, watch)
+        unsent = UnsentResults(services.settings.unsent_store)
+        kept = deliver(made, study, archive, unsent, services.cases, services.records, progress)
+    return _segmented(made, kept, services.records, watch, silent_site=kept is not None)
 
 
 @dataclass(frozen=True)
@@ -239,7 +189,7 @@ def _make(
     asked: _Question,
     watch: Stopwatch,
     progress: Progress,
-) -> _Made:
+) -> Made:
     """Read, serve, assess, write and prove; raises as `segment`."""
     chosen = services.releases.release(
         incumbent(services.records) if asked.release is None else asked.release
@@ -293,7 +243,7 @@ def _make(
             written_at=written_at,
             settings_digest=settings,
         )
-    return _Made(series, findings, objects, tuple(_not_used(chosen_series, asked.archived)), key)
+    return Made(series, findings, objects, tuple(_not_used(chosen_series, asked.archived)), key)
 
 
 def _not_used(reading: SeriesReading, archived: ArchivedStudy | None) -> Iterator[NotUsed]:
@@ -321,16 +271,20 @@ def _chosen(
     return chosen
 
 
-def _into_folder(made: _Made, out: Path, records: Records, watch: Stopwatch) -> SegmentedStudy:
+def _into_folder(made: Made, out: Path, records: Records, watch: Stopwatch) -> SegmentedStudy:
     with watch.step("store"):
         FolderPacs(out).store(made.objects)
         made.record(records)
     return _segmented(made, out, records, watch)
 
 
-def _segmented(made: _Made, out: Path | None, log: Log, watch: Stopwatch) -> SegmentedStudy:
+def _segmented(
+    made: Made, out: Path | None, log: Log, watch: Stopwatch, *, silent_site: bool = False
+) -> SegmentedStudy:
     seconds = watch.seconds()
-    document = document_of(made.series, made.findings, made.objects, made.set_aside, out, seconds)
+    document = document_of(
+        made.series, made.findings, made.objects, made.set_aside, out, seconds, silent_site=silent_site
+    )
     made.record_cost(seconds, log)
     return SegmentedStudy(made.series, made.findings, made.objects, document)
 

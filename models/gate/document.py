@@ -9,6 +9,7 @@ from typing import Annotated
 from models.documents import LEFT_OUT
 from models.gate.report import Decision, GateReason, GateReport, OrganGate
 from models.gate.serving_cost import ServingCost
+from models.gate.silent_results import SilentResults
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class GateDocument:
     targets
         SHA-256 of what the site has established (`models.targets`); left out where the catalogue alone
         counts.
+    silent
+        What the site's labels said of results made in silence, when it was decided; left out if it spoke.
     """
 
     release: int
@@ -64,6 +67,7 @@ class GateDocument:
     gate_set: GateSet | None = None
     program: Annotated[Mapping[str, object] | None, LEFT_OUT] = None
     targets: Annotated[str | None, LEFT_OUT] = None
+    silent: Annotated[SilentResults | None, LEFT_OUT] = None
 
     @classmethod
     def of(

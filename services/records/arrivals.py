@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from models.uids import SopUid, StudyUid
 from models.words import storable
-from services.records.entries.arrivals import Arrival, ArrivalState, Watch
+from services.records.entries.arrivals import ANSWERED, Arrival, ArrivalState, Watch
 from services.records.events.arrivals import ArrivalEvent
 from services.records.tables import ArrivalRow, FeedRow, WatchRow
 from services.records.transactions import Transactions, insert_new
@@ -60,14 +60,14 @@ class SqlArrivals(Transactions):
             return None if row is None else Watch(row.at, row.trouble)
 
     def sweep(self, day: date, came_after: datetime) -> int:
-        """Have the segmented studies that came lately looked at again, once a day; return how many."""
+        """Have the studies answered that came lately looked at again, once a day; return how many."""
         with self._transaction() as session:
             insert_new(session, FeedRow, id=FEED, cursor=0, swept_on="")
             feed = session.get_one(FeedRow, FEED)
             if feed.swept_on == day.isoformat():
                 return 0
             feed.swept_on = day.isoformat()
-            rows = session.scalars(select(ArrivalRow).filter_by(state=ArrivalState.SEGMENTED))
+            rows = session.scalars(select(ArrivalRow).where(ArrivalRow.state.in_(ANSWERED)))
             late = [row for row in rows if row.came_at > came_after]
             for row in late:
                 row.touched, row.revision = True, row.revision + 1
@@ -90,6 +90,12 @@ class SqlArrivals(Transactions):
         with self._transaction() as session:
             counted = select(ArrivalRow.state, func.count()).group_by(ArrivalRow.state)
             return {ArrivalState(state): count for state, count in session.execute(counted).tuples()}
+
+    def has_sent(self) -> bool:
+        """Tell whether results of any study were ever stored in the archive."""
+        sent = select(ArrivalRow.uid).where(ArrivalRow.patient != "").limit(1)
+        with self._transaction() as session:
+            return session.scalar(sent) is not None
 
     def open_arrivals(self) -> tuple[Arrival, ...]:
         """Return the arrivals that something is to be done about, in order of coming."""

@@ -247,6 +247,9 @@ class Arrivals(Protocol):
     def arrivals_by_state(self) -> Mapping[ArrivalState, int]:
         """Return how many arrivals are in each state that any is in."""
 
+    def has_sent(self) -> bool:
+        """Tell whether results of any study were ever stored in the archive."""
+
     def open_arrivals(self) -> tuple[Arrival, ...]:
         """Return the arrivals that something is to be done about, in order of coming.
 

@@ -35,6 +35,7 @@ OTHERS = {
     "settings.segProfile": "slicer",
     "settings.auditShare": 0.5,
     "settings.keepFeaturesDays": 7,
+    "settings.keepUnsentDays": 8,
     "images.pullPolicy": "Always",
     "gateway.dimse.serviceType": "LoadBalancer",
     "viewer.serviceType": "ClusterIP",

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from deploy.stack.archive import ArchiveServer
 from deploy.stack.local_process import NotInstalled
 from deploy.stack.prefect import Access
 from deploy.stack.worker import Worker
+from flows.speech.speech import speak
+from services.records.store import open_records
 from services.settings import Settings
 from tests.support.waiting import end_at_once
 
@@ -88,6 +91,8 @@ def organloop(
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_WORKER_QUERY_SECONDS", "1")  # no test waits for a poll
         stack.up(settings, lambda _: None)
+    with closing(open_records(settings.records_url)) as records:
+        speak("test", "results go to the archive, unless a test is about silence", records)
     yield Command(home, registered(stack.prefect(settings).start()))
     end_at_once(Worker(home).process)
     end_at_once(stack.triton_server(settings).process)

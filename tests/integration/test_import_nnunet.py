@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -14,22 +15,31 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
-from flows.segmentation.segment import segment
+from flows.cases.keep import add_case
+from flows.progress import silent
+from flows.segmentation.delivery import Made, deliver
+from flows.segmentation.segment import SegmentedStudy, segment
+from flows.speech.compared import compared
 from flows.training.import_checkpoint import make_first
 from flows.training.import_nnunet import ImportedNnunet, Reference, keep_nnunet
 from flows.training.plan import Begin
 from flows.training.train import train_release, training_settings
 from flows.tuning.tune import tune
+from models.corrections.ledger import INDEPENDENT
 from models.errors import Refused
 from models.inference.segmentation import Segmentation
+from models.metrics.dsc import dsc
 from models.network.checkpoints.nnunet.release import Asked
 from models.nnunet.turn import Turn
 from models.phantom.case import PhantomCase
 from models.proof import reference as proof
 from models.targets import Targets
 from models.volume import Volume
-from services.dicom.ct.phantom_series import write_phantom_series
+from services.dicom.ct.phantom_series import write_phantom_series, write_truth
 from services.inference.engine import InProcessSegmenter
+from services.pacs.port import ArchivedStudy
+from services.pacs.unsent import UnsentResults
+from services.records.entries.cases import Purpose
 from services.settings import Settings
 from services.triton.client import TritonSegmenter
 from services.triton.repository import TritonRepository
@@ -150,7 +160,8 @@ def test_it_serves_as_the_first_release_and_its_masks_are_written_on_the_ct(
     write_phantom_series(PhantomCase(Volume(hu, grid), {}, "A", 1, dict(ACQUISITION)), folder)
     found = segment(folder, tmp_path / "out", services)
     labels = turn.apply(told.labels)
-    for number, organ in enumerate(("liver", "spleen", "aorta"), 1):
+    organs = ("liver", "spleen", "aorta")
+    for number, organ in enumerate(organs, 1):
         off = np.count_nonzero(found.findings.masks[organ].dense() != (labels == number))
         assert off <= most_differing(home.results, "plain")
     drawn = [one for one in found.findings.organs if one.presence != "not-asked"]
@@ -164,6 +175,28 @@ def test_it_serves_as_the_first_release_and_its_masks_are_written_on_the_ct(
     assert judged.document.targets == site.targets.digest
     uids = [{one.uid for one in said.document.objects} for said in (found, judged)]
     assert not uids[0] & uids[1], "another result, under UIDs of its own"
+    require_compared_in_silence(found, {k: labels == n for n, k in enumerate(organs, 1)}, services, tmp_path)
+
+
+def require_compared_in_silence(
+    found: SegmentedStudy, truth: dict[str, NDArray], services: Services, folder: Path
+) -> None:
+    """Demand that what such a network made in silence is kept, and compared with labels of the CT."""
+    unsent = UnsentResults(services.settings.unsent_store)
+    [result] = services.records.results_of_series(found.series.series_uid)
+    made = Made(found.series, found.findings, found.objects, (), result.key)
+    study = ArchivedStudy(found.series.study_uid, ("1",), stable=True, urgent=False, series=())
+    never: Any = object()  # an archive that cannot even be asked
+    assert deliver(made, study, never, unsent, services.cases, services.records, silent) is not None
+    phantom = PhantomCase(found.series.volume, truth, "A", 1, dict(ACQUISITION))
+    write_truth(phantom, folder / "truth.npz")
+    case = (folder / "ct", folder / "truth.npz", Purpose.CALIBRATION, INDEPENDENT)
+    add_case(*case, services)
+    summary = compared(services.records, services.cases, unsent)
+    assert (summary.studies, summary.not_compared) == (1, ())
+    scores = {one.organ: one.median_dsc for one in summary.organs}
+    assert scores == {organ: dsc(found.findings.masks[organ].dense(), truth[organ]) for organ in truth}
+    assert min(scores.values()) > 0.99
 
 
 @pytest.mark.parametrize(

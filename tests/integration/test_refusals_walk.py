@@ -27,6 +27,7 @@ from flows.promotion.roll_back import decline
 from flows.promotion.standing import standings
 from flows.segmentation import flow as segmentation
 from flows.segmentation.flow import publish_task
+from flows.speech.speech import speak
 from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import Refused
 from models.geometry import Geometry
@@ -60,6 +61,7 @@ ADD = ("--purpose", "gate", "--origin", "independent", "--truth", "TRUTH.npz")
 NEVER = {
     "phantom", "up", "down", "status", "doctor", "prepare", "register", "metrics", "bounds", "releases",
     "arrivals", "tonight", "backup", "audit verify", "audit export", "audit witness", "cases list", "tune",
+    "compared",
 }  # fmt: skip
 """Verbs that refuse nothing before they work: they fail, or answer."""
 
@@ -99,6 +101,9 @@ CASES: list[tuple[str, tuple[str, ...]]] = [
     ("no-name", ("withdraw", "1.2.3", "--reader", " ", "--reason", "x")),
     ("unknown-correction", ("corrections", "1.2.99")),
     ("not-a-backup", ("restore", "FOLDER")),
+    ("no-name", ("speak", *NOBODY)),
+    ("speaks-already", ("speak", *WHO)),
+    ("no-name", ("silence", *NOBODY)),
 ]
 
 
@@ -159,6 +164,7 @@ def home(gated: Gated, tmp_path_factory: pytest.TempPathFactory) -> Home:
             f"{number}" * 64, study_uid="1.5", series_uid=series, release=1, objects=objects
         )
     erase("gate patient 0", *FIRST, services)
+    speak(*FIRST, records)
     records.freeze(Purpose.GATE)
     (folder / "FOLDER").mkdir()
     for file in (folder / "FILE", folder / "FOLDER" / "notes.txt"):

@@ -18,6 +18,7 @@ from flows.corrections.ingest import ingest, memory_of
 from flows.corrections.report import Ingested, NotTaken
 from flows.segmentation.segment import segment
 from flows.serving.serve import write
+from flows.speech.speech import speak
 from flows.tuning.tune import tune
 from models.calibration import Calibration, DomainReference, OrganCalibration
 from models.contract import ModelContract
@@ -133,6 +134,7 @@ def _first_site(spacing_mm: float) -> Site:
     services.releases.publish(release)
     write(release, services)
     services.records.set_incumbent(1, approver="test", reason="first")
+    speak("test", "results go to the archive, unless a test is about silence", services.records)
     services.segmenter.profile(1)  # compiled
     return Site(services, folder)
 

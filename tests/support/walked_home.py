@@ -77,6 +77,7 @@ def walk_every_verb(was: EarlierHome, restored: str | None, tmp_path: Path) -> N
         assert night == {"stomach", "aorta"}, "what the night that was cut short had begun"
         assert organloop("bounds")["drawn"] == len(was.studies_in("audit-drawn"))
         assert "organloop_" in organloop("metrics", "--once")
+        assert organloop("compared")["studies"] == 0
         organloop("register", ends=2)  # no Prefect server is named
         assert organloop("doctor", "--no-store", ends=1)["findings"]  # nor does one run
         assert organloop("audit", "verify")["events"] == before, "who only looks changes nothing"
@@ -140,6 +141,8 @@ def walk_every_verb(was: EarlierHome, restored: str | None, tmp_path: Path) -> N
             5: "candidate",
             6: "candidate",
         }
+        assert organloop("silence", *BY)["speaks"] is False
+        assert organloop("speak", *BY)["speaks"] is True
         organloop("backup", "--out", tmp_path / "backups")
     [backup] = (one for one in (tmp_path / "backups").iterdir() if one.is_dir())
     organloop.site = replace(was, home=tmp_path / "restored", database=restored)

@@ -17,6 +17,8 @@ class ArrivalState(StrEnum):
     SUBMITTED = "submitted"
     SEGMENTED = "segmented"
     """Results are in the archive."""
+    MADE = "made"
+    """Results were made while the site was silent: they are kept here, and were not sent."""
     INGESTED = "ingested"
     """A SEG of a reader's was read; the code says what came of it, empty if an earlier version read it."""
     REFUSED = "refused"
@@ -27,6 +29,10 @@ class ArrivalState(StrEnum):
     """Nothing for us."""
     GONE = "gone"
     """No longer in the archive."""
+
+
+ANSWERED = (ArrivalState.SEGMENTED, ArrivalState.MADE)
+"""Results of its version were made, wherever they are."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,9 @@ class Arrival:
     run
         The last flow run; empty before.
     code, detail
-        Why it waits, was refused, failed or is ignored; of a SEG, what `ingest` said of it.
+        Why it waits, was refused, failed, is ignored or was not sent; of a SEG, what `ingest` said of it.
     patient
-        HMAC of the patient under whom results were stored; empty before.
+        HMAC of the patient under whom results were stored in the archive; empty before.
     touched
         Whether something came since it was last looked at.
     came_at, changed_at

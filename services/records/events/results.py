@@ -1,4 +1,4 @@
-"""What was said of a study, and what it cost."""
+"""What was said of a study, whether it was sent, and what it cost."""
 
 from __future__ import annotations
 
@@ -21,6 +21,43 @@ class ResultRecorded(RowsChanged):
     release: int
     objects: Mapping[str, str]
     site: Annotated[str | None, LEFT_OUT] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechChanged(Event):
+    """A person had the site speak, or be silent: whether results are sent to its archive from then on."""
+
+    what: ClassVar[str] = "speech-changed"
+
+    speaks: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultKept(Event):
+    """A result was made while the site was silent, and sent nowhere; SHA-256 of each file kept, by its name.
+
+    `unseen` says that none of its key was on record before: nobody can have it from the archive.
+    """
+
+    what: ClassVar[str] = "result-kept"
+
+    result: Annotated[str, called("key")]
+    study_uid: str
+    release: int
+    files: Mapping[str, str]
+    unseen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptResultSent(Event):
+    """A result that was made while the site was silent goes to the archive, because somebody asked again."""
+
+    what: ClassVar[str] = "kept-result-sent"
+
+    result: Annotated[str, called("key")]
+    study_uid: str
+    release: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,172 @@
+"""A result on its way out: to the archive if the site speaks, else into the home.
+
+This is the one place from which anything of ours is sent to an archive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.arrivals.archived_study import note_made, note_segmented
+from flows.calibration.random_audit import record_audit
+from flows.progress import Progress
+from flows.segmentation.document import NotUsed
+from flows.speech.speech import SILENCE, SILENT, is_unsent, speaks
+from models.errors import StoredDiffers
+from models.findings import StudyFindings
+from services.cases.store import CaseStore
+from services.dicom.ct.loaded import CTSeries
+from services.dicom.ct.placed import PlacedSeries
+from services.dicom.ct.provenance import patient_of, site_of
+from services.dicom.results.organ_seg import KIND as ORGAN_SEG
+from services.dicom.results.write import ResultObject
+from services.pacs.port import Archive, ArchivedStudy
+from services.pacs.unsent import UnsentResults
+from services.records.events.results import KeptResultSent, ResultDiffers, ResultKept, StudySegmented
+from services.records.port import Log, Records
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """Proven objects that are stored nowhere yet.
+
+    Parameters
+    ----------
+    series, findings, objects
+        As of `flows.segmentation.segment.SegmentedStudy`.
+    set_aside
+        What else bears the UID of the series.
+    key
+        Of the result.
+    """
+
+    series: CTSeries
+    findings: StudyFindings
+    objects: tuple[ResultObject, ...]
+    set_aside: tuple[NotUsed, ...]
+    key: str
+
+    def record(self, records: Records, *, may_be_read: bool = True) -> None:
+        """Record the result; where a reader may look at it also whether it was drawn for the audit."""
+        records.record_result(
+            self.key,
+            study_uid=self.series.study_uid,
+            series_uid=self.series.series_uid,
+            release=self.findings.release,
+            objects={item.kind: item.sop_instance_uid for item in self.objects},
+            site=site_of(self.series),
+        )
+        if may_be_read:
+            record_audit(records, self.key, self.series.study_uid, self.series.series_uid, self.findings)
+
+    def record_cost(self, seconds: Mapping[str, float], log: Log) -> None:
+        """Record what the result cost, once; written again it counts no second time."""
+        event = StudySegmented(
+            study_uid=self.series.study_uid,
+            release=self.findings.release,
+            seconds=seconds,
+            flags={one.organ: one.flag for one in self.findings.organs},
+            result=self.key,
+            targets=self.findings.targets,
+        )
+        log.record(event, who="segment_study", key=event.key(self.key))
+
+
+def deliver(
+    made: Made,
+    study: ArchivedStudy,
+    archive: Archive,
+    unsent: UnsentResults,
+    cases: CaseStore,
+    records: Records,
+    progress: Progress,
+) -> Path | None:
+    """Send a result of an archived study to the archive; while the site is silent, keep it in the home.
+
+    Parameters
+    ----------
+    made
+        The result.
+    study
+        As the archive lists it.
+    archive, unsent
+        Where results go, and where they are kept.
+    cases
+        The site's key makes the pseudonyms.
+    records
+        Say whether the site speaks.
+    progress
+        Told where the result goes.
+
+    Returns
+    -------
+    Path or None
+        The folder where it is kept; None if it was sent.
+
+    Raises
+    ------
+    StoredDiffers
+        If the archive holds another object in the place of one of the result's; that is on record.
+    StorageFailed
+        If it can be neither stored nor kept.
+    PacsFailed
+        If the archive answered with an error, or not at all.
+    """
+    if speaks(records):
+        progress("storing the objects in the archive")
+        _note_sent(made, records)
+        made.record(records)  # first: no SEG of ours in the archive may pass for a stranger's
+        _store(made, archive, records)
+        note_segmented(study, cases, records)
+        return None
+    progress(SILENCE)
+    folder = _kept(made, unsent, cases, records)
+    where = folder.relative_to(unsent.folder.parent)
+    detail = f"Results were made and not sent: the site is silent. They lie in {where} of the home."
+    note_made(study, SILENT, detail, records)
+    return folder
+
+
+def _kept(made: Made, unsent: UnsentResults, cases: CaseStore, records: Records) -> Path:
+    """Keep a result in the home and put it on record; return its folder."""
+    patient = cases.pseudonym(patient_of(made.series) or "")
+    series = cases.pseudonym(made.series.series_uid)
+    slices = PlacedSeries.of(made.series).to_bytes()
+    folder, files = unsent.keep(patient, series, made.key, made.objects, slices)
+    organ_seg = next(one.sop_instance_uid for one in made.objects if one.kind == ORGAN_SEG)
+    event = ResultKept(
+        result=made.key,
+        study_uid=made.series.study_uid,
+        release=made.findings.release,
+        files=files,
+        unseen=records.find_result(organ_seg) is None,
+    )
+    records.record(event, who="segment_study", key=event.key(made.key))
+    made.record(records, may_be_read=False)  # after it: a result that is only kept is known to be
+    return folder
+
+
+def _note_sent(made: Made, log: Log) -> None:
+    """Put on record that a result which was only kept goes to the archive."""
+    if is_unsent(made.key, log):
+        event = KeptResultSent(
+            result=made.key, study_uid=made.series.study_uid, release=made.findings.release
+        )
+        log.record(event, who="segment_study", key=event.key(made.key))
+
+
+def _store(made: Made, archive: Archive, log: Log) -> None:
+    """Store the objects in the archive; if it holds another in the place of one, put that on record."""
+    try:
+        archive.store(made.objects)
+    except StoredDiffers as differs:
+        event = ResultDiffers(
+            result=made.key,
+            study_uid=made.series.study_uid,
+            release=made.findings.release,
+            sop_instance_uid=differs.sop_instance_uid,
+        )
+        log.record(event, who="segment_study")
+        raise
