@@ -183,7 +183,7 @@ def require_compared_in_silence(
 ) -> None:
     """Demand that what such a network made in silence is kept, and compared with labels of the CT."""
     unsent = UnsentResults(services.settings.unsent_store)
-    [result] = services.records.results_of_series(found.series.series_uid)
+    result, *_ = services.records.results_of_series(found.series.series_uid)
     made = Made(found.series, found.findings, found.objects, (), result.key)
     study = ArchivedStudy(found.series.study_uid, ("1",), stable=True, urgent=False, series=())
     never: Any = object()  # an archive that cannot even be asked
