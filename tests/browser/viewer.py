@@ -182,9 +182,7 @@ class Viewer:
 
     def save(self, name: str | None = None) -> None:
         """Store the segmentation in the archive: as the dialog proposes, or as a new series of a name."""
-        self.page.get_by_role("combobox").first.locator("xpath=preceding-sibling::button").click()
-        self.page.get_by_role("menuitem", name="Download & Export").click()
-        self.page.get_by_role("menuitem", name="DICOM SEG").last.click()  # the first one downloads
+        self._export()
         dialog = self.page.get_by_role("dialog")
         if name is not None:
             dialog.get_by_role("combobox").click()
@@ -193,6 +191,21 @@ class Viewer:
         with self.page.expect_response(_is_store) as stored:
             dialog.get_by_role("button", name="Save").click()
         assert stored.value.status == 200, stored.value.text()
+
+    def _export(self) -> None:
+        """Choose where to save; a menu that closes itself meanwhile is opened once more."""
+        for last in (False, False, True):
+            self.page.get_by_role("combobox").first.locator("xpath=preceding-sibling::button").click()
+            try:
+                self.page.get_by_role("menuitem", name="Download & Export").click(timeout=PATIENCE_MS / 10)
+                stored = self.page.get_by_role("menuitem", name="DICOM SEG").last  # the first one downloads
+                stored.click(timeout=PATIENCE_MS / 10)
+                return
+            except TimeoutError:
+                if last:
+                    raise
+                self.page.keyboard.press("Escape")
+                self.page.keyboard.press("Escape")
 
     def _choose(self, row: Locator, action: str) -> None:
         """Choose from a row's menu, which closes itself when the list is drawn anew: then once more."""

@@ -114,9 +114,9 @@ def test_who_else_uses_the_processor_decides_nothing(site, monkeypatch: pytest.M
     gate_set(site, 12, spleen_truth=2)
     answers = endpoint.segment
 
-    def slow(hu, release):
+    def slow(hu, release, sampled=False, ct=None):
         now[0] += {1: 10.0, 2: seconds}[release]
-        return answers(hu, release)
+        return answers(hu, release, sampled, ct)
 
     now = [0.0]
     monkeypatch.setattr(endpoint, "segment", slow)
@@ -259,15 +259,17 @@ def test_killed_at_any_case_it_goes_on_where_it_was(site) -> None:
 
     def killed_every_third_time(message: str) -> None:
         told.append(message)
-        if len(told) % 3 == 0:
+        if len(told) % 3 == 0 and "gate case" in message:
             raise Killed
 
     report = None
-    while report is None:
+    for _ in range(20):
         try:
             report = gate_document(2, services, killed_every_third_time)
         except Killed:
             continue
+        break
+    assert report is not None
     assert 12 + PROBES <= endpoint.asked.count(2) <= 12 + PROBES + 2, "the worst two may be asked again"
     assert report["decision"] == "needs-approval"
     assert len(lines(services.records, "gate-decided")) == 1

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from flows.gate.trial import STUDIES_OF_A_SITE, learnt_patients, served_sites
 from flows.serving.serve import write
 from models.errors import Refused, StorageFailed
+from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from services.records.entries.cases import Purpose, manifest_digest
 from services.records.events.candidates import CandidateTuned
@@ -150,8 +151,8 @@ def test_an_answer_that_is_no_probability_is_refused_where_the_mask_would_not_sh
 ) -> None:
     answered = services.endpoints[0].segment
 
-    def not_a_number(hu: NDArray[np.int16], release: int) -> Segmentation:
-        answer = answered(hu, release)
+    def not_a_number(hu: NDArray[np.int16], release: int, ct: Geometry | None = None) -> Segmentation:
+        answer = answered(hu, release, ct=ct)
         if release == 2:
             probability = answer.probability.copy()
             probability[1, 0, 0, 0] = np.nan  # outside every organ

@@ -22,6 +22,7 @@ from models.errors import InvalidRelease, Refused, ServingFailed, ServingTimedOu
 from models.gate.decide import decide_without_cases
 from models.gate.document import GateDocument
 from models.gate.report import Decision, GateReason
+from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.release import sha256_hex
 from services.records.chain import chain_faults
@@ -64,8 +65,14 @@ class Tampered(InProcessEndpoint):
         super().__init__(versions)
         self._change = change
 
-    def segment(self, hu: NDArray[np.int16], release: int) -> Segmentation:
-        answer = super().segment(hu, release)
+    def segment(
+        self,
+        hu: NDArray[np.int16] | NDArray[np.float32],
+        release: int,
+        sampled: bool = False,
+        ct: Geometry | None = None,
+    ) -> Segmentation:
+        answer = super().segment(hu, release, sampled, ct)
         if release == 2 and self._change == "one bit of the liver":
             answer.disagreement[0, 5, 5, 5] += np.float16(0.001)
         if release == 2 and self._change == "no spleen":
@@ -299,10 +306,10 @@ def test_golden_studies_nobody_answers_in_time_say_nothing_of_the_release(
     (endpoint,) = services.endpoints
     answers = endpoint.segment
 
-    def late(hu: NDArray[np.int16], release: int) -> Segmentation:
+    def late(hu: NDArray[np.int16], release: int, ct: Geometry | None = None) -> Segmentation:
         if release == 2 and hu.shape == SHAPE:
             raise failure("no answer in 120 s")
-        return answers(hu, release)
+        return answers(hu, release, ct=ct)
 
     with monkeypatch.context() as patched:
         patched.setattr(endpoint, "segment", late)

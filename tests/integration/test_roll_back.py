@@ -19,6 +19,7 @@ from flows.promotion import promote as promote_release
 from flows.promotion.roll_back import Declined, decline, rollback
 from models.documents import to_json
 from models.errors import Refused, ServingFailed, ServingRejected, ServingTimedOut, ServingUnavailable
+from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from services.records.entries.releases import ReleaseState
 from services.triton.client import TritonSegmenter
@@ -207,10 +208,10 @@ def test_what_cannot_be_asked_the_golden_studies_does_not_go_on_serving(
 ) -> None:
     endpoint, answered = services.endpoints[0], services.endpoints[0].segment
 
-    def dies(hu: NDArray, release: int) -> Segmentation:
+    def dies(hu: NDArray, release: int, ct: Geometry | None = None) -> Segmentation:
         if release == 2 and hu.shape == SHAPE:
             raise error
-        return answered(hu, release)
+        return answered(hu, release, ct=ct)
 
     monkeypatch.setattr(endpoint, "segment", dies)
     with pytest.raises(type(error), match="release 1 serves again: promote it again later"):

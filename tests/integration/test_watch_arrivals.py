@@ -14,6 +14,7 @@ from pydicom.uid import MRImageStorage, generate_uid
 
 from flows.arrivals.watch import take_in
 from flows.launching import INGEST, SEGMENT, RunState
+from flows.segmentation import delivery
 from flows.segmentation import segment as segment_study
 from flows.segmentation.segment import segment
 from models.documents import to_json
@@ -131,7 +132,7 @@ def steps(services: Services) -> dict[str, tuple[Any, str]]:
         "before they are recorded": (type(services.records), "record_result"),
         "before they are stored": (services.archive, "store"),
         "while they are stored": (services.archive, "_store_one"),
-        "before the outcome is noted": (segment_study, "note_segmented"),
+        "before the outcome is noted": (delivery, "note_segmented"),
     }
 
 
