@@ -9,20 +9,24 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
+from deploy.demo.simulated_reader import save_like_ohif
 from deploy.doctor.rounds import rounds
 from flows.cases.erase import erase
 from flows.cases.independent_truth import CODE
 from flows.cases.keep import add_case
+from flows.corrections.ingest import ingest, memory_of
 from flows.segmentation.segment import segment
 from flows.speech.compared import compared
 from flows.speech.speech import be_silent, is_unsent, speak, speech_of
 from models.corrections.ledger import INDEPENDENT
 from models.errors import Refused
 from models.metrics.dsc import dsc
+from models.organs import organ
 from models.phantom.case import make_case
 from services.dicom.ct.loaded import load
 from services.dicom.ct.phantom_series import write_phantom_series, write_truth
@@ -35,7 +39,7 @@ from services.records.events.results import SpeechChanged
 from services.records.store import open_records
 from tests.support.archive import Archive
 from tests.support.arrivals import Hospital, open_hospital, write_short_phantom
-from tests.support.learning import ORGANS, SPACING, Site, open_site
+from tests.support.learning import ORGANS, SAVED_AT, SPACING, Site, open_site
 from tests.support.log import lines
 
 QUIET = ("Dr A", "a new network")
@@ -132,6 +136,35 @@ def test_what_was_made_in_silence_is_sent_when_it_is_asked_for_again_and_not_bef
     be_silent(*QUIET, records)
     segment(hospital.study_uid, None, hospital.services, organs=ORGANS)
     assert hospital.arrival.state is ArrivalState.SEGMENTED, "it is in the archive, whatever came since"
+
+
+def test_what_was_only_made_in_silence_stands_in_no_corrections_way(
+    hospital: Hospital, tmp_path: Path
+) -> None:
+    hospital.push()
+    records, settings = hospital.services.records, hospital.services.settings
+    segment(hospital.study_uid, None, hospital.services, organs=ORGANS[:2])
+    [silent] = records.results_of_study(hospital.study_uid)
+    series, told = load(read_series(hospital.ct)[0]), memory_of(settings)
+
+    def saved(sent: bytes) -> Path:
+        painted = np.zeros(series.volume.geometry.shape, dtype=bool)
+        painted[:, 5:9, 5:9] = True
+        found = save_like_ohif(sent, series, {organ("liver").label: painted}, written_at=SAVED_AT)
+        (tmp_path / "saved.dcm").write_bytes(found)
+        return tmp_path / "saved.dcm"
+
+    seg = next(one for one in kept_in(hospital) if "organ-seg" in one.name)
+    with pytest.raises(Refused, match="made in silence, and not sent") as refused:
+        ingest(saved(seg.read_bytes()), hospital.ct, memory=told)
+    assert refused.value.code == "no-result"
+    speak(*LOUD, records)
+    segment(hospital.study_uid, None, hospital.services, organs=ORGANS)
+    [sent] = [one for one in records.results_of_study(hospital.study_uid) if one.key != silent.key]
+    assert is_unsent(silent.key, records)
+    document = ingest(saved(hospital.archive.bytes_of(sent.objects["organ-seg"])), hospital.ct, memory=told)
+    assert document.status == "correction", document
+    assert {one.organ: one.state for one in document.organs}["liver"] == "edited"
 
 
 def test_a_late_slice_in_silence_is_made_anew_and_kept(hospital: Hospital) -> None:
