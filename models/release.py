@@ -78,6 +78,16 @@ class Release:
         """SHA-256 over everything the release pins."""
         return sha256_hex(self.to_bytes())
 
+    @property
+    def running_heads(self) -> tuple[str, ...]:
+        """Organs whose heads run, in the contract's order.
+
+        Of a network with a recipe those that were tuned: for the others its trunk answers.
+        """
+        recipe = self.contract.recipe
+        imported = {} if recipe is None else recipe.imported
+        return tuple(o for o in self.contract.organs if self.heads[o] != imported.get(o))
+
     def to_bytes(self) -> bytes:
         """Return the bytes of ``release.json``: sorted keys, so equal releases are equal bytes."""
         document = {

@@ -89,10 +89,7 @@ def _timed(numbers: Sequence[int], hu: NDArray[np.int16], segmenter: Segmenter) 
 
 def _counted(release: Release, windows: int, studies: int, store: ReleaseStore) -> ReleaseCost:
     trunk = store.export(release.trunk)
-    recipe = release.contract.recipe
-    idle = {} if recipe is None else recipe.imported  # heads that nobody tuned: the trunk answers for them
-    running = {o: release.heads[o] for o in release.contract.organs if release.heads[o] != idle.get(o)}
-    heads = {organ: store.export(head) for organ, head in running.items()}
+    heads = {organ: store.export(release.heads[organ]) for organ in release.running_heads}
     cost = window_cost(release.contract, trunk, heads)
     return ReleaseCost(
         window_flops=cost.flops,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from flows.gate.silent_section import add_silent_results
 from flows.gate.views import Views
 from models.gate.document import GateDocument
 from models.gate.paired import MeanDifference
@@ -59,7 +60,7 @@ def page_of(document: GateDocument, trial: Trial, read: Read, segmenter: Segment
         if plot:
             page.picture(plot, caption)
     _groups(page, document)
-    _silent(page, document)
+    add_silent_results(page, document.silent)
     _worst(page, document, trial, read, segmenter, views)
     _fixed(page, document)
     return page.to_bytes()
@@ -249,38 +250,6 @@ def _groups(page: Page, document: GateDocument) -> None:
         page.heading("Subgroups")
         page.sentence("Facts that are the same of all cases are left out. At least: by Student's t.")
         page.table(("organ", "by", "group", "patients", "difference", "at least"), rows)
-
-
-def _silent(page: Page, document: GateDocument) -> None:
-    """Add what the site's labels say of the results that were made in silence."""
-    found = document.silent
-    if found is None:
-        return
-    page.heading("Results made in silence, against the site's labels")
-    page.sentence(
-        f"The site was silent when this was decided. {found.studies} results, each as it is written in its "
-        "SEG, were compared with independent truth on the CT's grid. It decides nothing here."
-    )
-    if found.organs:
-        page.table(
-            (
-                "organ", "release", "studies", "median DSC", "worst DSC", "median HD95 mm", "missed",
-                "hallucinated", "worst cases",
-            ),
-            [
-                (
-                    name_of(one.organ), one.release, one.studies, one.median_dsc, one.worst[0].dsc,
-                    f"{one.median_hd95_mm:.1f}", one.missed, one.hallucinated,
-                    ", ".join(f"{case.case[:12]} {case.dsc:.3f}" for case in one.worst),
-                )
-                for one in found.organs
-            ],
-        )  # fmt: skip
-    if found.not_compared:
-        page.table(
-            ("case", "not compared", "why"),
-            [(one.case[:12], one.code, one.detail) for one in found.not_compared],
-        )
 
 
 def _worst(

@@ -16,6 +16,7 @@ def study_memory(settings: Settings, release: Release) -> StudyMemory:
         settings.serving_memory_mib * MIB,
         release.contract,
         every_frame=settings.seg_profile == "slicer",
+        tuned=len(release.running_heads),
     )
 
 

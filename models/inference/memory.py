@@ -78,7 +78,9 @@ class Need:
     model_voxels: int
 
 
-def need(ct: Geometry, voxel_bytes: int, contract: ModelContract, every_frame: bool = False) -> Need:
+def need(
+    ct: Geometry, voxel_bytes: int, contract: ModelContract, every_frame: bool = False, tuned: int = 0
+) -> Need:
     """Return what a series takes while a release segments it.
 
     Parameters
@@ -91,6 +93,8 @@ def need(ct: Geometry, voxel_bytes: int, contract: ModelContract, every_frame: b
         Of the release.
     every_frame
         Whether the organ SEG holds the frames in which nothing is, too.
+    tuned
+        Heads of a network with a recipe that are no longer its own.
     """
     slices, segments = ct.shape[0], len(contract.organs)
     voxels, organs = math.prod(ct.shape), min(segments, FILLED)
@@ -114,7 +118,7 @@ def need(ct: Geometry, voxel_bytes: int, contract: ModelContract, every_frame: b
     server = answer + slab + (10 * organs + 24) * cells
     drawn = 0
     if contract.recipe is not None:
-        server = _server_with_recipe(ct, voxel_bytes, model, contract, contract.recipe)
+        server = _server_with_recipe(ct, voxel_bytes, model, contract, contract.recipe, tuned)
         drawn = organs * (voxels + cells) // 8  # masks are decided there, and sent
     return Need(
         worker=held + math.ceil(max(steps.values())) + drawn,
@@ -128,7 +132,12 @@ def need(ct: Geometry, voxel_bytes: int, contract: ModelContract, every_frame: b
 
 
 def _server_with_recipe(
-    ct: Geometry, voxel_bytes: int, model: Sequence[int], contract: ModelContract, recipe: NnunetRecipe
+    ct: Geometry,
+    voxel_bytes: int,
+    model: Sequence[int],
+    contract: ModelContract,
+    recipe: NnunetRecipe,
+    tuned: int,
 ) -> int:
     """Return what `models.nnunet` takes of the segmenter's memory: the CT is resampled and labelled there."""
     window, cells, voxels = contract.window_shape, math.prod(model), math.prod(ct.shape)
@@ -138,13 +147,16 @@ def _server_with_recipe(
         math.ceil(max(n - side, 0) / (side * recipe.step)) + 1 for n, side in zip(along, window, strict=True)
     )
     classes, organs = len(recipe.classes), min(len(recipe.organs), FILLED)
-    vote = 2 if recipe.rule == "softmax" else math.ceil(classes / 8)
-    logits = 2 * (classes + 1) * padded + vote * windows * math.prod(window)
+    vote = tuned + (2 if recipe.rule == "softmax" else math.ceil(classes / 8))
+    logits = 2 * (classes + tuned + 1) * padded + vote * windows * math.prod(window)
     steps = {
         # The CT as float32, again with a spline's margin, and its coefficients; what becomes of it, twice.
         "resample": 4 * voxels + 12 * math.prod(side + SPLINE_MARGIN for side in ct.shape) + 12 * cells,
-        # Of one window all logits: the engine's, and a copy.
-        "blend": logits + 4 * padded + (8 * classes + 16) * math.prod(window),
+        # Of one window all logits: the engine's, and a copy; with tuned heads once more, and theirs. What is
+        # predicted there, for the features that are kept.
+        "blend": logits
+        + 4 * padded
+        + (8 * classes + 32 + (4 * classes + 12 * tuned if tuned else 0)) * math.prod(window),
         # Labels on the CT; winners and their margins, and what is served, on the network's grid.
         "decide": logits + 3 * voxels + (4 * organs + 24) * cells,
     }
@@ -161,7 +173,7 @@ class StudyMemory:
         Bytes, as of `Need`.
     contract
         Of the release.
-    every_frame
+    every_frame, tuned
         As of `need`.
     """
 
@@ -169,6 +181,7 @@ class StudyMemory:
     server: int
     contract: ModelContract
     every_frame: bool = False
+    tuned: int = 0
 
     def require(self, ct: Geometry, voxel_bytes: int) -> None:
         """Refuse a series that may take more.
@@ -183,7 +196,7 @@ class StudyMemory:
         Refused
             `too-large`, with what it takes and what there is.
         """
-        wanted = need(ct, voxel_bytes, self.contract, self.every_frame)
+        wanted = need(ct, voxel_bytes, self.contract, self.every_frame, self.tuned)
         for what, takes, has, remedy in (
             ("worker", wanted.worker, self.worker, _MORE.format("STUDY")),
             (

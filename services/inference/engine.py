@@ -112,8 +112,7 @@ class OpenVinoEngine:
         lean = room > LEAN_BYTES if lean is None else lean
         if (contract.recipe is None) == (TRUNK_FROZEN in self._trunk.shapes):
             raise InvalidRelease("trunk and contract disagree on whether the network has logits of its own")
-        imported = {} if contract.recipe is None else contract.recipe.imported
-        self.tuned = frozenset(o for o in contract.organs if release.heads[o] != imported.get(o))
+        self.tuned = frozenset(release.running_heads)
         self._heads = [
             (channel, HeadNetwork(compiler, organ, heads[organ], self._trunk.shapes, lean))
             for channel, organ in enumerate(contract.organs)

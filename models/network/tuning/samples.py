@@ -22,7 +22,7 @@ from models.network.trunk import Trunk, TrunkOutput
 from models.network.tuning.competitors import Rivals, competitors
 from models.network.tuning.flops import FlopTally
 from models.network.tuning.looking import Sees, looking, nobody
-from models.network.tuning.seen_windows import Seen, window_at, window_origins
+from models.network.tuning.seen_windows import Seen, hounsfield, window_at, window_origins
 from models.network.voxel_taps import TILE, VoxelTaps, given
 from models.tuning.settings import Cost, TuningSettings
 
@@ -78,8 +78,14 @@ class TuningStudy:
 
     @property
     def hu(self) -> NDArray[np.int16]:
-        """Return the Hounsfield units on the model grid, of a network without a recipe."""
-        return self.seen.astype(np.int16, copy=False)
+        """Return the Hounsfield units on the model grid.
+
+        Raises
+        ------
+        ValueError
+            If the study is that of a network with a recipe, which sees none.
+        """
+        return hounsfield(self.seen)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,10 +14,17 @@ Seen = NDArray[np.int16] | NDArray[np.float32]
 network with a recipe, `models.nnunet.whole.NetworkView.volume`."""
 
 
+def hounsfield(seen: Seen) -> NDArray[np.int16]:
+    """Return what is seen as Hounsfield units; raises ValueError where it was normalised."""
+    if seen.dtype != np.int16:
+        raise ValueError(f"Hounsfield units are int16, and this study is {seen.dtype}: it was normalised")
+    return seen.astype(np.int16, copy=False)
+
+
 def window_origins(seen: Seen, contract: ModelContract) -> tuple[Origin, ...]:
     """Return the first voxel of every window that serving evaluates, negative where it reaches out."""
     if contract.recipe is None:
-        return study_origins(seen.astype(np.int16, copy=False), contract)
+        return study_origins(hounsfield(seen), contract)
     return placed(seen.shape, contract.window_shape, contract.recipe.step)
 
 
@@ -25,7 +32,7 @@ def window_at(seen: Seen, origin: Origin, contract: ModelContract) -> NDArray[np
     """Return one window as the network is given it, axes (k, j, i)."""
     shape = contract.window_shape
     if contract.recipe is None:
-        return network_input(cut(seen.astype(np.int16, copy=False), origin, shape), contract)
+        return network_input(cut(hounsfield(seen), origin, shape), contract)
     window = np.zeros(shape, dtype=np.float32)
     part = seen[tuple(slice(max(o, 0), o + side) for o, side in zip(origin, shape, strict=True))]
     first = [max(-o, 0) for o in origin]

@@ -12,6 +12,7 @@ from models.network.planned_trunk import PlannedTrunk
 from models.network.training.sampling import draw_tiles
 from models.network.trunk_kinds import build_trunk
 from models.network.tuning.competitors import Competitors, competitors
+from models.network.tuning.samples import TuningStudy
 from models.network.tuning.seen_windows import window_at, window_origins
 from models.recipe import NnunetRecipe
 
@@ -96,3 +97,12 @@ def test_tiles_of_a_window_that_is_no_multiple_of_them_lie_in_it() -> None:
     assert (k.max(), j.max(), i.max()) == (15, 7, 23)
     assert len(np.unique(sample.index)) == len(sample.index) == 16 * 8 * 24
     assert (sample.weight == 1).all()
+
+
+def test_what_was_normalised_is_no_hounsfield_units() -> None:
+    with pytest.raises(ValueError, match="it was normalised"):
+        _ = TuningStudy(np.zeros((4, 4, 4), dtype=np.float32), {}).hu
+    with pytest.raises(ValueError, match="it was normalised"):
+        window_origins(
+            np.zeros((8, 8, 8), dtype=np.float32), contract(recipe=None, window_shape=(8, 8, 8))
+        )
