@@ -241,7 +241,7 @@ class _Trial:
             begin = time.perf_counter()
             answer = predict(window)
             seconds.append(time.perf_counter() - begin)
-            off = max(off, float(np.abs(answer.logits - engine.predict(window).logits).max()))
+            off = max(off, float(np.abs(np.subtract(answer.logits, engine.predict(window).logits)).max()))
         hu, profile = parity_volume(contract), segmenter.profile(release.number)
         labels = check_served(contract, engine.segment(hu), segmenter.segment(hu, release.number), profile)
         flipped, voxels = (sum(column) for column in zip(*labels, strict=True))

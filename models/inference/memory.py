@@ -152,11 +152,9 @@ def _server_with_recipe(
     steps = {
         # The CT as float32, again with a spline's margin, and its coefficients; what becomes of it, twice.
         "resample": 4 * voxels + 12 * math.prod(side + SPLINE_MARGIN for side in ct.shape) + 12 * cells,
-        # Of one window all logits: the engine's, and a copy; with tuned heads once more, and theirs. What is
-        # predicted there, for the features that are kept.
-        "blend": logits
-        + 4 * padded
-        + (8 * classes + 32 + (4 * classes + 12 * tuned if tuned else 0)) * math.prod(window),
+        # Of one window all logits: the engine's, and a copy; those of tuned heads. What is predicted there,
+        # for the features that are kept.
+        "blend": logits + 4 * padded + (8 * classes + 8 * tuned + 32) * math.prod(window),
         # Labels on the CT; winners and their margins, and what is served, on the network's grid.
         "decide": logits + 3 * voxels + (4 * organs + 24) * cells,
     }

@@ -39,13 +39,17 @@ LOGIT_LIMIT = 60.0
 Origin = tuple[int, int, int]
 
 
+WindowLogits = NDArray[np.float32] | Sequence[NDArray[np.float32]]
+"""Of one window, channel by channel, axes (k, j, i)."""
+
+
 class Prediction(NamedTuple):
     """What the network answers for one window.
 
     Parameters
     ----------
     logits
-        Axes (organ, k, j, i), float32.
+        By organ, axes (k, j, i), float32: one array, but for a network with a recipe.
     global_feature
         Shape (feature,), float32.
     member_spread
@@ -55,7 +59,7 @@ class Prediction(NamedTuple):
         Axes (class, k, j, i), float32: the logits of a network with a recipe, as it was imported.
     """
 
-    logits: NDArray[np.float32]
+    logits: WindowLogits
     global_feature: NDArray[np.float32]
     member_spread: Mapping[int, NDArray[np.float32]] = MappingProxyType({})
     frozen: NDArray[np.float32] | None = None
@@ -268,7 +272,7 @@ def blend_windows(
             slab.add(answer, weight, origin)
             features.append(answer.global_feature)
             if maps is not None and sampler is not None:
-                sampler.add(origin, hu.shape, answer.logits, *maps())
+                sampler.add(origin, hu.shape, np.asarray(answer.logits), *maps())
     slab.move(crop[0].stop)
     return Segmentation(
         slab.probability,
@@ -284,14 +288,14 @@ def blend_windows(
 def _check(answer: Prediction, contract: ModelContract) -> None:
     logits, feature, spreads, _ = answer
     expected = (len(contract.organs), *contract.window_shape)
-    if logits.shape != expected or feature.shape != (contract.global_channels,):
+    if np.shape(logits) != expected or feature.shape != (contract.global_channels,):
         raise InvalidRelease(
-            f"the network answered {logits.shape} and {feature.shape}, "
+            f"the network answered {np.shape(logits)} and {feature.shape}, "
             f"the contract says {expected} and {(contract.global_channels,)}"
         )
     if any(spread.shape != expected[1:] for spread in spreads.values()):
         raise InvalidRelease(f"members answered other shapes than the contract's {expected[1:]}")
-    if not all(np.isfinite(values).all() for values in (logits, feature, *spreads.values())):
+    if not all(np.isfinite(values).all() for values in (*logits, feature, *spreads.values())):
         raise InvalidRelease("the network answered with values that are no finite numbers")
 
 

@@ -18,7 +18,7 @@ from models.geometry import Geometry
 from models.inference.compact import DISAGREEMENT_RANGE, FLOOR_PROBABILITY, stepped
 from models.inference.sampled_features import FeatureSampler
 from models.inference.segmentation import Drawn, Segmentation
-from models.inference.windows import Maps, Predict
+from models.inference.windows import Maps, Predict, WindowLogits
 from models.masks import BoxedMask, bounding_box
 from models.nnunet.grid import NetworkGrid
 from models.nnunet.predicted import predicted
@@ -85,7 +85,7 @@ def answer(
     asked = count()
     sampler = None if maps is None else FeatureSampler(contract, len(places), release_digest or "")
 
-    def network(window: NDArray[np.float32]) -> NDArray[np.float32]:
+    def network(window: NDArray[np.float32]) -> WindowLogits:
         found = predict(window)
         if found.frozen is None or found.global_feature.shape != (contract.global_channels,):
             raise InvalidRelease(
@@ -98,7 +98,7 @@ def answer(
             features.append(found.global_feature)
         if not own:
             return found.frozen
-        return np.concatenate([found.frozen, *(found.logits[c : c + 1] for c in own.values())])
+        return [*found.frozen, *(found.logits[c] for c in own.values())]
 
     whole = evaluate_view(view, recipe, contract.window_shape, network, tuple(own), votes)
     shown = _Shown(whole.grid)

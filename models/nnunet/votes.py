@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.inference.windows import WindowLogits
 from models.masks import Box
 from models.nnunet.windows import Origin, weight
 from models.recipe import NnunetRecipe
@@ -41,11 +43,11 @@ class Votes:
         self._tuned = tuple(tuned)
         self._votes: list[_Vote] = []
 
-    def __call__(self, origin: Origin, logits: NDArray[np.float32]) -> None:
+    def __call__(self, origin: Origin, logits: WindowLogits) -> None:
         """Take one window's vote; `models.nnunet.windows.Watch`."""
         frozen, tuned = logits[: self._classes], logits[self._classes :]
         own = {n: logit > self._rival(n, frozen) for n, logit in zip(self._tuned, tuned, strict=True)}
-        winner = np.packbits(frozen > 0, axis=0) if self._regions else _largest(frozen)
+        winner = np.packbits(np.asarray(frozen) > 0, axis=0) if self._regions else _largest(frozen)
         self._votes.append(_Vote(origin, winner, own))
 
     def origins(self, shape: Sequence[int]) -> NDArray[np.int32]:
@@ -76,8 +78,10 @@ class Votes:
         """Return how far a window reaches out before a volume that is smaller: it lies in the middle."""
         return np.maximum(np.subtract(self._weight.shape, shape), 0).astype(np.int32) // 2
 
-    def _rival(self, number: int, frozen: NDArray[np.float32]) -> NDArray[np.float32] | float:
-        return 0.0 if self._regions else np.delete(frozen, number, axis=0).max(axis=0)
+    def _rival(self, number: int, frozen: WindowLogits) -> NDArray[np.float32] | float:
+        if self._regions:
+            return 0.0
+        return reduce(np.maximum, (logit for n, logit in enumerate(frozen) if n != number))
 
     def _is_for(self, vote: _Vote, number: int, inside: tuple[slice, ...]) -> NDArray[np.bool_]:
         if number in vote.own:
@@ -89,9 +93,9 @@ class Votes:
         return mine
 
 
-def _largest(logits: NDArray[np.float32]) -> NDArray[np.uint16]:
+def _largest(logits: WindowLogits) -> NDArray[np.uint16]:
     """Return the class of the largest logit, the lowest of equal ones; numpy's argmax copies all of them."""
-    best, winner = logits[0].copy(), np.zeros(logits.shape[1:], dtype=np.uint16)
+    best, winner = logits[0].copy(), np.zeros(logits[0].shape, dtype=np.uint16)
     for number, logit in enumerate(logits[1:], 1):
         over = logit > best
         np.copyto(best, logit, where=over)

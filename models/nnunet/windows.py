@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from models.errors import InvalidRelease
+from models.inference.windows import WindowLogits
 
 SIGMA = 1 / 8
 """Of the Gaussian, of a window's side."""
@@ -25,11 +26,11 @@ HALF_NORMAL = np.float32(2.0**-14)
 
 Origin = tuple[int, int, int]
 
-Watch = Callable[[Origin, NDArray[np.float32]], None]
+Watch = Callable[[Origin, WindowLogits], None]
 """Told the first voxel of each window, in a volume no smaller than one, and its logits, not to be changed."""
 
-Logits = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""The network: a window, float32 (1, 1, k, j, i), to its logits, float32 (class, k, j, i), read at once."""
+Logits = Callable[[NDArray[np.float32]], WindowLogits]
+"""The network: a window, float32 (1, 1, k, j, i), to its logits, class by class (k, j, i), read at once."""
 
 
 def starts(size: int, window: int, step: float) -> tuple[int, ...]:
@@ -99,8 +100,10 @@ def blended_logits(
     for origin in origins(padded.shape, window, step):
         here = tuple(slice(a, a + side) for a, side in zip(origin, window, strict=True))
         logits = _answered(padded[here], network, mirrored)
-        if logits.shape != (classes, *window) or not all(np.isfinite(logit).all() for logit in logits):
-            raise InvalidRelease(f"the network answered {logits.shape}, or what are no finite numbers")
+        shapes = [logit.shape for logit in logits]
+        if shapes != [tuple(window)] * classes or not all(np.isfinite(logit).all() for logit in logits):
+            said = f"{len(shapes)} logits of {sorted(set(shapes))}, not {classes} of {tuple(window)}"
+            raise InvalidRelease(f"the network answered {said}, or what are no finite numbers")
         if watch is not None:
             watch(origin, logits)
         for channel in range(classes):
@@ -143,14 +146,15 @@ def placed(shape: Sequence[int], window: Sequence[int], step: float) -> tuple[Or
     return tuple((a - k, b - j, c - i) for a, b, c in origins(sides, window, step))
 
 
-def _answered(window: NDArray[np.float32], network: Logits, mirrored: Sequence[int]) -> NDArray[np.float32]:
+def _answered(window: NDArray[np.float32], network: Logits, mirrored: Sequence[int]) -> WindowLogits:
     """Return a window's logits, mean of those of its mirror images."""
     logits = network(window[None, None])
     if not mirrored:
         return logits
-    logits = np.array(logits)
+    mean = np.array(logits)
     for axes in chain.from_iterable(combinations(mirrored, n + 1) for n in range(len(mirrored))):
         image = np.ascontiguousarray(np.flip(window, axes))
-        logits += np.flip(network(image[None, None]), tuple(axis + 1 for axis in axes))
-    logits /= np.float32(2 ** len(mirrored))
-    return logits
+        for logit, other in zip(mean, network(image[None, None]), strict=True):  # no copy of all of them
+            logit += np.flip(other, axes)
+    mean /= np.float32(2 ** len(mirrored))
+    return mean

@@ -24,7 +24,7 @@ from models.contract import TRUNK_COARSE, TRUNK_FEATURES, TRUNK_FROZEN, TRUNK_GL
 from models.errors import InvalidRelease, ServingUnavailable
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
-from models.inference.windows import Prediction
+from models.inference.windows import Prediction, WindowLogits
 from models.release import Release, sha256_hex
 from services.inference.networks import Compiler, HeadNetwork, TrunkNetwork
 from services.inference.port import check_volume
@@ -179,18 +179,20 @@ class OpenVinoEngine:
         feature = trunk.given(TRUNK_GLOBAL, last=True).data[0].copy()
         return Prediction(logits, feature, spreads, frozen)
 
-    def _logits(self, window: Sequence[int]) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
-        """Return the logits of a network with a recipe, and an array for those of all organs.
+    def _logits(self, window: Sequence[int]) -> tuple[NDArray[np.float32] | None, WindowLogits]:
+        """Return the logits of a network with a recipe, and arrays for those of all organs.
 
-        Heads that nobody tuned answer with the network's own, to the bit: theirs are in it already.
+        Heads that nobody tuned answer with the network's own, to the bit: theirs are in it already, and are
+        not copied, for all classes of a window take hundreds of megabytes.
         """
         recipe = self.contract.recipe
         if recipe is None:
             return None, np.empty((len(self._heads), *window), dtype=np.float32)
-        frozen, organs = np.array(self._trunk.map(TRUNK_FROZEN)), list(recipe.organs)
-        if self._heads or organs[-1] - organs[0] >= len(organs):
-            return frozen, frozen[organs]
-        return frozen, frozen[organs[0] : organs[-1] + 1]
+        frozen = np.array(self._trunk.map(TRUNK_FROZEN))
+        logits = [frozen[number] for number in recipe.organs]
+        for channel, _ in self._heads:
+            logits[channel] = np.empty(window, dtype=np.float32)
+        return frozen, logits
 
     def maps(self) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
         """Return what the trunk gave for the window last predicted, until the next one; `windows.Maps`."""

@@ -132,7 +132,7 @@ def test_a_network_with_a_recipe_takes_memory_for_all_its_classes_where_it_answe
     assert need(USUAL, 4, fast()).server == usual.server + 2 * usual.voxels
     five, ten = (need(USUAL, 2, fast(), tuned=tuned).server - usual.server for tuned in (5, 10))
     assert five > 5 * 2 * usual.model_voxels, "each tuned head has logits of its own"
-    assert ten > 1.5 * five
+    assert ten == 2 * five
 
 
 def test_what_no_message_holds_is_not_asked():

@@ -103,6 +103,4 @@ def test_what_was_normalised_is_no_hounsfield_units() -> None:
     with pytest.raises(ValueError, match="it was normalised"):
         _ = TuningStudy(np.zeros((4, 4, 4), dtype=np.float32), {}).hu
     with pytest.raises(ValueError, match="it was normalised"):
-        window_origins(
-            np.zeros((8, 8, 8), dtype=np.float32), contract(recipe=None, window_shape=(8, 8, 8))
-        )
+        window_origins(np.zeros((8, 8, 8), dtype=np.float32), contract(recipe=None, window_shape=(8, 8, 8)))
