@@ -29,8 +29,8 @@ from tests.support.archive import Archive
 from tests.support.result_cases import findings_of
 
 FLAGGED = ("stomach", "aorta")
-ORGANS_SEG = "Organs r2: check stomach, aorta"
-REVIEW_SEG = "Check r2: stomach, aorta"
+ORGANS_SEG = "CHECK stomach, aorta; r2"
+REVIEW_SEG = "Regions: stomach, aorta; r2"
 PICTURES = ROOT / "build" / "browser"
 
 

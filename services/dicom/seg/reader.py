@@ -30,6 +30,7 @@ from services.dicom.seg.frames import (
     unknown_image,
 )
 from services.dicom.seg.masks import Masks, fill
+from services.dicom.seg.names import plain_label
 
 DRAWN_BY_A_PERSON = frozenset({"MANUAL", "SEMIAUTOMATIC"})
 """SegmentAlgorithmTypes that say a person drew, or helped to draw, a segment (PS3.3 C.8.20.4)."""
@@ -44,7 +45,7 @@ class ReadSegment:
     number
         SegmentNumber.
     label
-        SegmentLabel, empty if missing.
+        SegmentLabel without the mark of a flag (`plain_label`), empty if missing.
     type
         Segmented property type, None if missing.
     laterality
@@ -237,7 +238,7 @@ def _segment(number: int, item: Dataset, mask: BoxedMask) -> ReadSegment:
     tracking = item.get("TrackingUID")
     return ReadSegment(
         number=number,
-        label=_text(item, "SegmentLabel"),
+        label=plain_label(_text(item, "SegmentLabel")),
         type=_code(kinds),
         laterality=_code(kinds[0].get("SegmentedPropertyTypeModifierCodeSequence")) if kinds else None,
         tracking_uid=str(tracking) if tracking else None,
