@@ -105,8 +105,9 @@ def read_seg(seg: Path | OpenedSeg, ct: ReferencedSeries) -> SegObject:
     """Read a SEG onto the grid of the CT series it refers to.
 
     BINARY (frames need not start at a byte), FRACTIONAL (a voxel belongs from `FRACTION_INSIDE` of the
-    maximum on) and LABELMAP; frames sparse, in any order, mirrored in plane; every transfer syntax that
-    pydicom decodes. A grid of its own is taken over where nothing is lost on the way (`OwnGrid`).
+    maximum on) and LABELMAP (several frames on a slice are layers, and united); frames sparse, in any order,
+    mirrored in plane; every transfer syntax that pydicom decodes. A grid of its own is taken over where
+    nothing is lost on the way (`OwnGrid`).
 
     Parameters
     ----------
