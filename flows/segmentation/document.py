@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from flows.segmentation.first_look import FirstLook, first_look
 from models.documents import LEFT_OUT
 from models.findings import OrganFinding, StudyFindings
 from models.uids import SeriesUid, SopUid, StudyUid
@@ -105,6 +106,9 @@ class Segmented:
         alone counts.
     silent
         Whether the site was silent: then what would have gone to the archive is kept in the home.
+    first_look
+        Where a reader should look first; left out where nothing is flagged, or nothing was sent to the
+        archive, where a viewer finds it.
     """
 
     study_uid: StudyUid
@@ -121,6 +125,7 @@ class Segmented:
     seconds: Mapping[str, float]
     targets: Annotated[str | None, LEFT_OUT] = None
     silent: bool = False
+    first_look: Annotated[FirstLook | None, LEFT_OUT] = None
 
     def path_of(self, kind: str) -> Path | None:
         """Return where an object of a kind was stored; None if there is none."""
@@ -170,6 +175,7 @@ def document_of(
         seconds=seconds,
         targets=findings.targets,
         silent=silent_site,
+        first_look=first_look(series, findings, objects[0].series_uid) if out is None else None,
     )
 
 

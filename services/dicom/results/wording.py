@@ -20,8 +20,7 @@ SHORT_NAMES = {
     "postcava": "IVC",
     "right_adrenal_gland": "right adrenal",
     "left_adrenal_gland": "left adrenal",
-    "right_femoral_head": "right femur",
-    "left_femoral_head": "left femur",
+    "right_femoral_head": "right femur head",
 }
 """Of organs whose own name would not fit such a list."""
 
@@ -30,7 +29,7 @@ def organs_description(findings: StudyFindings) -> str:
     """Return the SeriesDescription of the organ SEG, at most 64 characters: what matters most comes first.
 
     Within the first `SHOWN_IN_A_LIST` characters stands what is unusable, else what to look at:
-    ``STOP stomach; CHECK 2``, ``CHECK stomach, aorta``, ``CHECK spleen +8`` (eight more are for review).
+    ``STOP stomach; check 2``, ``CHECK stomach, aorta``, ``CHECK spleen +8`` (eight more are for review).
     A study drawn for the random audit says ``CHECK all``, behind what is unusable. Without a flag it is
     ``No flag on 9 organs``. Behind that stand the mark of a demonstration, how many organs are not judged,
     and, where there is room for it, the release.
@@ -167,9 +166,9 @@ def _marked(findings: StudyFindings, tail: str) -> str:
 def _stop(rejected: Sequence[str], review: Sequence[str], audited: bool, room: int) -> str:
     """Return what is unusable, and behind it what to look at: by name, else by number."""
     if audited:
-        tails = ["; CHECK all"]
+        tails = ["; check all"]
     else:
-        tails = [f"; CHECK {', '.join(review)}", f"; CHECK {len(review)}"] if review else [""]
+        tails = [f"; check {', '.join(review)}", f"; check {len(review)}"] if review else [""]
     for tail in tails[:-1]:
         text = f"STOP {', '.join(rejected)}{tail}"
         if len(text) <= room:
