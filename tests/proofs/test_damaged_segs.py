@@ -8,7 +8,7 @@ import pytest
 
 from services.dicom.ct.loaded import load
 from services.dicom.ct.series import read_series
-from tests.support.seg_damage import damage, judge, ohif_base, plain_bases
+from tests.support.seg_damage import damage, judge, layers_base, ohif_base, plain_bases
 
 CORRUPTIONS = 2000
 
@@ -16,7 +16,8 @@ CORRUPTIONS = 2000
 @pytest.mark.filterwarnings("ignore")  # pydicom warns of the damage before it meets it
 def test_two_thousand_corruptions_crash_nothing_and_give_no_wrong_ledger(ohif, tmp_path, capsys):
     (reading,) = read_series(ohif / "ct")
-    bases = [ohif_base(ohif, load(reading)), *plain_bases()]
+    ct = load(reading)
+    bases = [ohif_base(ohif, ct), layers_base(ohif, ct), *plain_bases()]
     outcomes = Counter()
     for seed in range(1000, 1000 + CORRUPTIONS):  # others than the suite tries
         base = bases[seed % len(bases)]
