@@ -259,6 +259,11 @@ class Settings(BaseSettings):
         description="Token made on the pages, which proves for an hour who acts on the command line. Unset: "
         "acts are unproven.",
     )
+    own_corrections: Literal["refused", "allowed"] = Field(
+        "refused",
+        description="What becomes of a promotion by somebody who corrected what the release has learnt from: "
+        "`refused`, a second person promotes; `allowed`, for a site of one.",
+    )
     unproven_acts: Literal["allowed", "refused"] = Field(
         "allowed",
         description="What becomes of an act on the command line under a name that is only typed: `allowed`, "
