@@ -10,6 +10,7 @@ import pytest
 
 from deploy.stack.local_process import free_port
 from deploy.stack.pages import PagesServer
+from tests.support.nginx import nginx_at
 from tests.support.oidc import CLIENT, SECRET, provider_of, sign_in
 
 ACCOUNTS = {
@@ -101,3 +102,46 @@ def test_a_provider_that_is_away_is_told(site, tmp_path, monkeypatch) -> None:
         told = httpx2.get(f"{server.start(tmp_path).url}/sign-in", headers={"accept": "text/html"})
         assert told.status_code == 503
         assert "is away" in told.text
+
+
+PROXY = """
+daemon off; pid /tmp/nginx.pid;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path /tmp/body; proxy_temp_path /tmp/proxy;
+    fastcgi_temp_path /tmp/fastcgi; uwsgi_temp_path /tmp/uwsgi; scgi_temp_path /tmp/scgi;
+    server {{
+        listen 3000;
+        location / {{
+            auth_basic "the hospital"; auth_basic_user_file "{users}";
+            proxy_pass {pages};
+            proxy_set_header Host $http_host;
+            proxy_set_header Authorization "";
+            proxy_set_header Remote-User $remote_user;
+            proxy_set_header Remote-Name "Dr. $remote_user";
+            proxy_set_header Remote-Groups "staff,radiology";
+        }}
+    }}
+}}
+"""
+
+
+def test_a_real_proxy_signs_people_in_and_what_a_browser_adds_is_replaced(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("ORGANLOOP_TRUSTED_PROXIES", "127.0.0.1")
+    monkeypatch.setenv("ORGANLOOP_READER_GROUPS", "radiology")
+    users = tmp_path / "users"
+    users.write_text("weber:{PLAIN}a-password\n")
+    with PagesServer(tmp_path / "pages", free_port(0)) as server:
+        text = PROXY.format(users=users, pages=server.start(tmp_path).url)
+        with nginx_at(tmp_path, text) as port:
+            front = f"http://127.0.0.1:{port}"
+            assert httpx2.get(f"{front}/session").status_code == 401
+            forged = {"remote-user": "root", "remote-groups": "ai-board"}
+            told = httpx2.get(f"{front}/session", auth=("weber", "a-password"), headers=forged).json()
+            assert told == {
+                "subject": "weber",
+                "issuer": "proxy",
+                "name": "Dr. weber",
+                "roles": ["reader"],
+            }
