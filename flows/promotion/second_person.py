@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from models.errors import Refused
 from models.release import Release
+from services.records.entries.corrections import Correction
 from services.records.events.serving import IncumbentChanged
 from services.records.port import Corrections, Log
 from services.releases.store import ReleaseStore
