@@ -10,6 +10,7 @@ from models.further_organs import entry_of
 from models.geometry import Geometry
 from models.masks import BoxedMask
 from models.organs import Organ
+from models.weights_source import WeightsSource
 
 
 class Presence(StrEnum):
@@ -148,6 +149,8 @@ class StudyFindings:
         SHA-256 of what the site had established of organs; None where the catalogue alone counts.
     further
         Organs outside the catalogue that the release carries.
+    weights
+        Whose weights the release has; None where nobody said so.
     """
 
     release: int
@@ -161,6 +164,7 @@ class StudyFindings:
     strange: tuple[StrangeFact, ...] = ()
     targets: str | None = None
     further: tuple[Organ, ...] = ()
+    weights: WeightsSource | None = None
 
     def entry(self, organ: str) -> Organ:
         """Return what is known of an organ: its name, codes and colour.

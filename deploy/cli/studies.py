@@ -93,6 +93,8 @@ def segment(
         )
         document = study.document
         places = [one.place for one in document.objects]
+        if document.weights is not None:
+            places.append(f"weights: {document.weights.licence}; origin: {document.weights.origin}")
         if document.silent:
             places.append("the site is silent: these were kept, and nothing was sent (`organloop speak`)")
         return Outcome(document, (_organ_table(document), *places))

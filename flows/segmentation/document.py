@@ -10,6 +10,7 @@ from typing import Annotated
 from models.documents import LEFT_OUT
 from models.findings import OrganFinding, StudyFindings
 from models.uids import SeriesUid, SopUid, StudyUid
+from models.weights_source import WeightsSource
 from services.dicom.ct.loaded import CTSeries
 from services.dicom.results.write import ResultObject
 
@@ -105,6 +106,8 @@ class Segmented:
         alone counts.
     silent
         Whether the site was silent: then what would have gone to the archive is kept in the home.
+    weights
+        Whose weights the release has; left out where nobody said so.
     """
 
     study_uid: StudyUid
@@ -121,6 +124,7 @@ class Segmented:
     seconds: Mapping[str, float]
     targets: Annotated[str | None, LEFT_OUT] = None
     silent: bool = False
+    weights: Annotated[WeightsSource | None, LEFT_OUT] = None
 
     def path_of(self, kind: str) -> Path | None:
         """Return where an object of a kind was stored; None if there is none."""
@@ -170,6 +174,7 @@ def document_of(
         seconds=seconds,
         targets=findings.targets,
         silent=silent_site,
+        weights=findings.weights,
     )
 
 

@@ -272,6 +272,7 @@ def assess(
         strange=strange,
         targets=targets.digest_for(contract),
         further=() if contract.further is None else contract.further.organs,
+        weights=contract.weights,
     )
 
 

@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydicom import dcmread
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
@@ -35,6 +36,7 @@ from models.phantom.case import PhantomCase
 from models.proof import reference as proof
 from models.targets import Targets
 from models.volume import Volume
+from models.weights_source import WeightsSource
 from services.dicom.ct.phantom_series import write_phantom_series, write_truth
 from services.inference.engine import InProcessSegmenter
 from services.pacs.port import ArchivedStudy
@@ -168,6 +170,12 @@ def test_it_serves_as_the_first_release_and_its_masks_are_written_on_the_ct(
     assert {one.flag for one in drawn} == {"not-judged"}, "nobody has established how exact they must be"
     assert all("no-target" in one.reasons for one in drawn)
     assert found.document.targets == Targets().digest
+    assert found.document.weights == WeightsSource("Apache-2.0", "made for tests")
+    report = dcmread(tmp_path / "out" / "report-sr.dcm")
+    assert [item.TextValue for item in report.ContentSequence[-1].ContentSequence][-2:] == [
+        "Apache-2.0",
+        "made for tests",
+    ]
     site = replace(services, targets=established({"liver": (0.9, None)}))
     judged = segment(folder, tmp_path / "judged", site)
     flags = {one.organ: one.flag for one in judged.findings.organs if one.presence != "not-asked"}
@@ -298,6 +306,8 @@ def test_the_verb_says_what_was_proven_and_asks_for_what_no_file_says(home: Home
     words += ["--axes", "RPI"]
     refused = run.invoke(app, [*words, "--json"], env=environment)
     assert json.loads(refused.stdout)["code"] == "no-licence"
+    bad = run.invoke(app, [*words, "--licence", "MIT", "--origin", "Universität", "--json"], env=environment)
+    assert json.loads(bad.stdout)["code"] == "bad-licence"
     words += ["--licence", "Apache-2.0", "--origin", "made for tests"]
     words += ["--reference", str(told.ct_file), str(told.labels_file), "--made-by", "nnunetv2 2.8.1"]
     done = run.invoke(app, words, env=environment)

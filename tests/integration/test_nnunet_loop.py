@@ -36,6 +36,7 @@ from services.cases.tuning_evidence import LabelledCase, gather
 from services.cases.tuning_study import read_tuning_study
 from services.dicom.ct.phantom_series import write_phantom_series, write_truth
 from services.records.entries.cases import Purpose
+from services.releases.evidence_packs import EvidencePacks
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
 from tests.support.nnunet_site import THREADS, NnunetSite, open_nnunet_site
@@ -236,6 +237,9 @@ def test_a_candidate_is_gated_promoted_and_rolled_back_as_any_other(learnt: Lear
     assert document.decision is Decision.NEEDS_APPROVAL
     promoted = promote(learnt.candidate.number, services, "Dr. No", "it learnt")
     assert services.records.incumbent() == learnt.candidate.number, promoted
+    pack = EvidencePacks(services.releases.folder).read(promoted.evidence)
+    said = pack["description_of_modifications"]["weights"]
+    assert said == {"licence": "Apache-2.0", "origin": "made for tests"}, "tuned heads stand on them"
     rollback(None, services, "Dr. No", "back")
     assert services.records.incumbent() == 1
 
