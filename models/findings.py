@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from models.bounds.acquisition_facts import StrangeFact
@@ -151,6 +152,8 @@ class StudyFindings:
         Organs outside the catalogue that the release carries.
     weights
         Whose weights the release has; None where nobody said so.
+    shared_voxels
+        By organ, the voxels that it shares with each other organ; those that share none are left out.
     """
 
     release: int
@@ -165,6 +168,7 @@ class StudyFindings:
     targets: str | None = None
     further: tuple[Organ, ...] = ()
     weights: WeightsSource | None = None
+    shared_voxels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def entry(self, organ: str) -> Organ:
         """Return what is known of an organ: its name, codes and colour.

@@ -70,6 +70,14 @@ def import_checkpoint(
         bool,
         typer.Option(help="Answer as TotalSegmentator does with it: its own grid; use --step 0.8 with it."),
     ] = False,
+    yields: Annotated[
+        bool,
+        typer.Option(
+            "--yield",
+            help="Of nnU-Net: an organ that is tuned later leaves voxels that another had at import. "
+            "Without, both have them, and they are counted.",
+        ),
+    ] = False,
     first: Annotated[
         bool,
         typer.Option(help="Let it serve: as the first release of a home where none serves. Needs a name."),
@@ -129,7 +137,13 @@ def import_checkpoint(
             store,
             records,
             settings.threads,
-            Asked(axes, step, mirroring, "totalsegmentator" if totalsegmentator else "none"),
+            Asked(
+                axes,
+                step,
+                mirroring,
+                "totalsegmentator" if totalsegmentator else "none",
+                "yield" if yields else "overlap",
+            ),
             licence=licence,
             origin=origin,
             organs=keys,

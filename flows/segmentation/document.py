@@ -31,7 +31,10 @@ class WrittenObject:
 
 @dataclass(frozen=True)
 class FoundOrgan:
-    """What is said of one organ; fields as `models.findings.OrganFinding`, the volume to 0.01 ml."""
+    """What is said of one organ; fields as `models.findings.OrganFinding`, the volume to 0.01 ml.
+
+    Of `shared_voxels`, by organ, those of the CT that another organ has too.
+    """
 
     organ: str
     presence: str
@@ -45,6 +48,7 @@ class FoundOrgan:
     member_disagreement: float | None
     importance_ml: float | None
     band_ml: float | None
+    shared_voxels: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,18 @@ class Segmented:
     silent: bool = False
     weights: Annotated[WeightsSource | None, LEFT_OUT] = None
 
+    @property
+    def conflicts(self) -> tuple[tuple[str, str, int], ...]:
+        """Two organs, and how many voxels both have; the most first."""
+        order = [one.organ for one in self.organs]
+        pairs = [
+            (one.organ, other, voxels)
+            for n, one in enumerate(self.organs)
+            for other, voxels in one.shared_voxels.items()
+            if order.index(other) > n
+        ]
+        return tuple(sorted(pairs, key=lambda pair: -pair[2]))
+
     def path_of(self, kind: str) -> Path | None:
         """Return where an object of a kind was stored; None if there is none."""
         return next((Path(one.path) for one in self.objects if one.kind == kind and one.path), None)
@@ -167,7 +183,7 @@ def document_of(
             WrittenObject(one.kind, one.sop_instance_uid, None if out is None else str(out / one.file_name))
             for one in objects
         ),
-        organs=tuple(map(_organ, findings.organs)),
+        organs=tuple(_organ(one, findings.shared_voxels.get(one.organ, {})) for one in findings.organs),
         audited=findings.audited,
         importance_ml=findings.importance_ml,
         strange=tuple(StrangeFact(one.name, one.value, tuple(one.usual)) for one in findings.strange),
@@ -178,7 +194,7 @@ def document_of(
     )
 
 
-def _organ(found: OrganFinding) -> FoundOrgan:
+def _organ(found: OrganFinding, shared: Mapping[str, int]) -> FoundOrgan:
     return FoundOrgan(
         organ=found.organ,
         presence=found.presence,
@@ -192,4 +208,5 @@ def _organ(found: OrganFinding) -> FoundOrgan:
         member_disagreement=found.member_disagreement,
         importance_ml=found.importance_ml,
         band_ml=found.band_ml,
+        shared_voxels=dict(shared),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +105,22 @@ def disputed_voxels(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray
                 others = others - masks[other]
         disputed[organ] = mask & (others > 1)
     return disputed
+
+
+def shared_voxels(masks: Mapping[str, BoxedMask]) -> dict[str, dict[str, int]]:
+    """Return by organ how many voxels it shares with each other organ; those that share none are left out.
+
+    Parameters
+    ----------
+    masks
+        By organ, on one grid.
+    """
+    shared: dict[str, dict[str, int]] = {organ: {} for organ in masks}
+    for one, other in combinations(masks, 2):
+        count = (masks[one] & masks[other]).voxels
+        if count:
+            shared[one][other] = shared[other][one] = count
+    return shared
 
 
 def _within(organ: str) -> tuple[str, ...]:

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploy.cli.studies import said_below
 from flows.calibration import measure
 from flows.cases.keep import add_case
 from flows.gate.gate_candidate import gate_candidate
 from flows.promotion.promote import promote
 from flows.promotion.roll_back import rollback
+from flows.segmentation.segment import segment
 from flows.serving.serve import write
 from flows.tuning.believed_labels import on_grid
 from flows.tuning.tune import tune
@@ -134,6 +136,22 @@ def test_two_organs_may_claim_a_voxel_and_the_gate_counts_it(learnt: Learnt) -> 
     masks = dict(zip(learnt.candidate.contract.organs, answer.drawn.on_ct.values(), strict=True))
     counted = {o: (masks[ORGAN] & masks[o]).voxels for o in masks if o != ORGAN}
     assert shared == {organ: count for organ, count in counted.items() if count}
+    assert shared
+
+
+def test_each_study_says_which_organs_claim_the_same_voxels(learnt: Learnt, tmp_path: Path) -> None:
+    services = replace(_copy(learnt, tmp_path), segmenter=learnt.endpoint)
+    write_phantom_series(learnt.site.case(UNSEEN[0]), tmp_path / "ct")
+    before, after = (
+        segment(tmp_path / "ct", tmp_path / f"out-{number}", services, release=number).document
+        for number in (1, learnt.candidate.number)
+    )
+    assert before.conflicts == ()
+    _, scores = learnt.scores(UNSEEN[0])
+    said = {one.organ: one.shared_voxels for one in after.organs if one.shared_voxels}
+    assert said == {organ: score.overlaps for organ, score in scores.items() if score.overlaps}
+    (line,) = [line for line in said_below(after) if line.startswith("voxels that two organs claim: ")]
+    assert all(str(voxels) in line for voxels in said[ORGAN].values())
 
 
 def test_windows_are_learnt_from_as_they_are_served_and_kept_features_are_theirs(learnt: Learnt) -> None:

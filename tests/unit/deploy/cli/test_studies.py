@@ -9,7 +9,9 @@ from flows.segmentation.document import FoundOrgan
 def test_a_bound_is_shown_in_two_decimals_and_never_above_itself() -> None:
     none = {"entropy": None, "disagreement": None, "member_disagreement": None, "importance_ml": None}
     organs = [
-        FoundOrgan("liver", "found", False, 1400.0, "clear", (), bound, **none, band_ml=None)
+        FoundOrgan(
+            "liver", "found", False, 1400.0, "clear", (), bound, **none, band_ml=None, shared_voxels={}
+        )
         for bound in (0.9399, 0.93, None)
     ]
     shown = _organ_table(SimpleNamespace(organs=organs))  # type: ignore[arg-type]
