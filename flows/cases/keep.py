@@ -15,7 +15,7 @@ from flows.serving.serve import current
 from models.body import body_mask
 from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import ReadFailed, Refused
-from models.inference.question import asked_volume
+from models.inference.question import asked_volume, told_of_axes
 from models.masks import BoxedMask
 from models.uids import SeriesUid, StudyUid
 from services.cases.store import CaseContent
@@ -117,6 +117,7 @@ def add_case(
         which = "every organ" if contract.recipe is None else "one organ at least"
         detail = f"a gate case needs truth of {which}; there is none of {', '.join(missing)}"
         raise Refused("truth-incomplete", detail, {"missing": missing})
+    told_of_axes(ct.volume.geometry, contract)  # what no result is made of is no case
     volume = asked_volume(ct.volume, contract)
     body_mask(volume.hu)  # no release could answer it: gate and calibration would end there, every time
     content = CaseContent(

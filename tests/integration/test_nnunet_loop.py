@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from scipy.spatial.transform import Rotation
 
 from deploy.cli.studies import said_below
 from flows.calibration import measure
@@ -16,7 +18,7 @@ from flows.cases.keep import add_case
 from flows.gate.gate_candidate import gate_candidate
 from flows.promotion.promote import promote
 from flows.promotion.roll_back import rollback
-from flows.segmentation.segment import segment
+from flows.segmentation.segment import SegmentedStudy, segment
 from flows.serving.serve import write
 from flows.tuning.believed_labels import on_grid
 from flows.tuning.tune import tune
@@ -24,6 +26,7 @@ from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import Refused
 from models.gate.report import Decision
 from models.gate.scores import OrganScore, score_organs
+from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.masks import BoxedMask
 from models.network.tuning.seen_windows import window_at, window_origins
@@ -31,6 +34,7 @@ from models.release import Release
 from models.resampling import to_model_grid
 from models.targets import Targets
 from models.tuning.settings import Level, TuningSettings
+from models.volume import Volume
 from services.cases.disagreements import ReadersDisagree
 from services.cases.features import FeatureStore
 from services.cases.store import CaseContent
@@ -152,6 +156,33 @@ def test_each_study_says_which_organs_claim_the_same_voxels(learnt: Learnt, tmp_
     assert said == {organ: score.overlaps for organ, score in scores.items() if score.overlaps}
     (line,) = [line for line in said_below(after) if line.startswith("voxels that two organs claim: ")]
     assert all(str(voxels) in line for voxels in said[ORGAN].values())
+
+
+def test_a_leaning_ct_is_asked_along_its_own_axes_and_the_reader_is_told(
+    learnt: Learnt, tmp_path: Path
+) -> None:
+    services = replace(_copy(learnt, tmp_path), segmenter=learnt.endpoint)
+    case = learnt.site.case(UNSEEN[0])
+
+    def segmented(degrees: float) -> SegmentedStudy:
+        affine = np.eye(4)
+        affine[:3, :3] = Rotation.from_rotvec([degrees, 0, 0], degrees=True).as_matrix()
+        grid = Geometry(case.volume.geometry.shape, affine @ case.volume.geometry.affine)
+        folder = tmp_path / f"ct {degrees}"
+        write_phantom_series(replace(case, volume=Volume(case.volume.hu, grid)), folder)
+        return segment(folder, tmp_path / f"out {degrees}", services, release=1)
+
+    upright, leaning = segmented(0), segmented(17.3)
+    (always,) = upright.document.notes
+    assert leaning.findings.masks == upright.findings.masks, "as nnU-Net, which sees an array"
+    (note,) = set(leaning.document.notes) - {always}
+    assert "lean 17.3 17.3 0.0 degrees" in note
+    report = dcmread(tmp_path / "out 17.3" / "report-sr.dcm")
+    assert note in [item.TextValue for item in report.ContentSequence[-1].ContentSequence]
+    with pytest.raises(Refused, match=r"lean 45\.0 45\.0 0\.0") as refused:
+        segmented(45)
+    assert refused.value.code == "askew-axes"
+    assert not (tmp_path / "out 45").exists()
 
 
 def test_windows_are_learnt_from_as_they_are_served_and_kept_features_are_theirs(learnt: Learnt) -> None:
