@@ -18,6 +18,7 @@ from models.findings import Presence, StudyFindings
 from models.release import Release
 from models.uids import SeriesUid, StudyUid
 from services.cases.disagreements import (
+    Policy,
     ReadersDisagree,
     SeriesOrgan,
     Word,
@@ -201,7 +202,7 @@ def _audited(log: Log) -> dict[tuple[StudyUid, int], tuple[AuditDrawn, bool]]:
 def _latest(corrections: Corrections, release: int) -> Mapping[SeriesOrgan, Word]:
     """Return the word on each organ of a release's results that came last, where that is known."""
     of_release = [one for one in corrections.corrections() if one.release == release]
-    latest, _ = teaching_words(valid_words(of_release), (), ReadersDisagree.LATEST)
+    latest, _ = teaching_words(valid_words(of_release), (), Policy(ReadersDisagree.LATEST))
     return latest
 
 

@@ -21,6 +21,7 @@ from flows.promotion.roll_back import rollback
 from flows.segmentation.segment import SegmentedStudy, segment
 from flows.serving.serve import write
 from flows.tuning.believed_labels import on_grid
+from flows.tuning.plan import plan
 from flows.tuning.tune import tune
 from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import Refused
@@ -33,9 +34,10 @@ from models.network.tuning.seen_windows import window_at, window_origins
 from models.release import Release
 from models.resampling import to_model_grid
 from models.targets import Targets
+from models.tuning.ladder import ANY_TARGET
 from models.tuning.settings import Level, TuningSettings
 from models.volume import Volume
-from services.cases.disagreements import ReadersDisagree
+from services.cases.disagreements import Policy
 from services.cases.features import FeatureStore
 from services.cases.store import CaseContent
 from services.cases.tuning_evidence import LabelledCase, gather
@@ -45,6 +47,7 @@ from services.records.entries.cases import Purpose
 from services.releases.evidence_packs import EvidencePacks
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
+from tests.support.established import established
 from tests.support.nnunet_site import THREADS, NnunetSite, open_nnunet_site
 from tests.support.promotion import InProcessEndpoint
 
@@ -143,6 +146,14 @@ def test_two_organs_may_claim_a_voxel_and_the_gate_counts_it(learnt: Learnt) -> 
     assert shared
 
 
+def test_the_ladder_of_an_imported_network_aims_at_nothing_that_nobody_established(learnt: Learnt) -> None:
+    services = learnt.site.services
+    organs = learnt.incumbent.contract.organs
+    assert plan(services, None, TUNING).settings.targets == dict.fromkeys(organs, ANY_TARGET)
+    site = replace(services, targets=established({ORGAN: (0.71, None)}))
+    assert plan(site, (ORGAN,), TUNING).settings.targets == {ORGAN: 0.71}
+
+
 def test_each_study_says_which_organs_claim_the_same_voxels(learnt: Learnt, tmp_path: Path) -> None:
     services = replace(_copy(learnt, tmp_path), segmenter=learnt.endpoint)
     write_phantom_series(learnt.site.case(UNSEEN[0]), tmp_path / "ct")
@@ -187,7 +198,7 @@ def test_a_leaning_ct_is_asked_along_its_own_axes_and_the_reader_is_told(
 
 def test_windows_are_learnt_from_as_they_are_served_and_kept_features_are_theirs(learnt: Learnt) -> None:
     services, release = learnt.site.services, learnt.incumbent
-    evidence = gather(services.records, services.cases, set(), [ORGAN], ReadersDisagree.ASK)
+    evidence = gather(services.records, services.cases, set(), [ORGAN], Policy())
     store = FeatureStore(services.cases)
     assert len(evidence.corrected) == len(CORRECTED)
     for one in evidence.corrected:
