@@ -160,7 +160,7 @@ def sums(records: Records, policy: Policy) -> Sums:
         corrections=len(corrections),
         organs=tuple(
             _organ(key, of_organ, sum(one.organ == key for one in disagreements))
-            for key in KEYS
+            for key in (*KEYS, *sorted({word.entry.organ for word in said} - set(KEYS)))
             if (of_organ := [word for word in said if word.entry.organ == key])
         ),
         readers=_reviews(ReaderSum, found, lambda one: one.reader or UNKNOWN, hours),
