@@ -9,6 +9,7 @@ from typing import Annotated
 
 from models.documents import LEFT_OUT
 from models.findings import OrganFinding, StudyFindings
+from models.judgement.between_organs import is_part
 from models.uids import SeriesUid, SopUid, StudyUid
 from models.weights_source import WeightsSource
 from services.dicom.ct.loaded import CTSeries
@@ -132,13 +133,13 @@ class Segmented:
 
     @property
     def conflicts(self) -> tuple[tuple[str, str, int], ...]:
-        """Two organs, and how many voxels both have; the most first."""
+        """Two organs, and how many voxels both have; the most first. A part of the other is none."""
         order = [one.organ for one in self.organs]
         pairs = [
             (one.organ, other, voxels)
             for n, one in enumerate(self.organs)
             for other, voxels in one.shared_voxels.items()
-            if order.index(other) > n
+            if order.index(other) > n and not is_part(one.organ, other)
         ]
         return tuple(sorted(pairs, key=lambda pair: -pair[2]))
 

@@ -101,7 +101,7 @@ def disputed_voxels(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray
     for organ, mask in masks.items():
         others = claims
         for other in masks:
-            if other in _within(organ) or organ in _within(other):
+            if is_part(organ, other):
                 others = others - masks[other]
         disputed[organ] = mask & (others > 1)
     return disputed
@@ -121,6 +121,11 @@ def shared_voxels(masks: Mapping[str, BoxedMask]) -> dict[str, dict[str, int]]:
         if count:
             shared[one][other] = shared[other][one] = count
     return shared
+
+
+def is_part(one: str, other: str) -> bool:
+    """Tell whether an organ is drawn as part of another, as a tumour of the liver is, or that of it."""
+    return other in _within(one) or one in _within(other)
 
 
 def _within(organ: str) -> tuple[str, ...]:
