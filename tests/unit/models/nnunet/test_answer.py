@@ -155,6 +155,10 @@ def test_a_tuned_head_that_yields_leaves_every_voxel_that_another_organ_had_at_i
         assert left[channel] == meant
         assert left[channel].voxels > before[channel].voxels, "it still takes what nobody had"
     assert np.array_equal(tuned[0].probability, tuned[1].probability)
+    others = [n for n in range(len(plain.disagreement)) if n != channel]
+    assert np.array_equal(tuned[1].disagreement[others], plain.disagreement[others])
+    votes = [one.disagreement[channel] for one in tuned]
+    assert not np.array_equal(*votes), "a window, too, votes for what it claims"
 
 
 def test_an_answer_of_another_shape_is_refused():
