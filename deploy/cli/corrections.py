@@ -51,11 +51,11 @@ def corrections(
 
 def _sums() -> Outcome:
     from flows.corrections.sums import sums
-    from services.cases.disagreements import ReadersDisagree
     from services.records.store import open_records
+    from services.wiring import policy_of
 
     settings = Settings()
-    document = sums(open_records(settings.records_url), ReadersDisagree(settings.readers_disagree))
+    document = sums(open_records(settings.records_url), policy_of(settings))
     return Outcome(document, _text(document))
 
 
@@ -92,13 +92,13 @@ def withdraw(
 
     def verb() -> Outcome:
         from flows.corrections.withdraw import withdraw as run
-        from services.cases.disagreements import ReadersDisagree
         from services.records.store import open_records
         from services.releases.store import ReleaseStore
+        from services.wiring import policy_of
 
         settings = Settings()
         releases = ReleaseStore(settings.release_store)
-        policy = ReadersDisagree(settings.readers_disagree)
+        policy = policy_of(settings)
         act = acting(reader, Role.READER, settings, "--reader")
         uid, records = SopUid(sop_instance_uid), act.in_records(open_records(settings.records_url))
         document = run(uid, act.name, reason, records, releases, policy)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from services.releases.store import ReleaseStore
 
 
+STEP = 0.5
+"""Share of a window to the next one, as nnU-Net has it."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb to the command."""
     app.command("import-checkpoint")(import_checkpoint)
@@ -64,13 +68,21 @@ def import_checkpoint(
     step: Annotated[
         float,
         typer.Option(help="Of nnU-Net: share of a window to the next one; TotalSegmentator's total has 0.8."),
-    ] = 0.5,
+    ] = STEP,
     mirroring: Annotated[
         bool, typer.Option(help="Of nnU-Net: mirror windows if it was trained so; up to 8 times the time.")
     ] = True,
     totalsegmentator: Annotated[
         bool,
         typer.Option(help="Answer as TotalSegmentator does with it: its own grid; use --step 0.8 with it."),
+    ] = False,
+    yields: Annotated[
+        bool,
+        typer.Option(
+            "--yield",
+            help="Of nnU-Net: an organ that is tuned later leaves voxels that another had at import. "
+            "Without, both have them, and they are counted.",
+        ),
     ] = False,
     first: Annotated[
         bool,
@@ -91,6 +103,7 @@ def import_checkpoint(
     def verb() -> Outcome:
         from flows.training.import_checkpoint import keep_checkpoint, make_first, require_first
         from flows.training.import_nnunet import ImportedNnunet
+        from models.network.checkpoints.nnunet.archive import is_of_nnunet
         from services.wiring import connect_in_process
 
         keys = [key.strip() for key in organs.split(",")] if organs else None
@@ -101,9 +114,10 @@ def import_checkpoint(
             services, name = act.connected(connect_in_process), act.name
             require_first(services.records, name, reason)
         document: Imported | ImportedNnunet
-        if axes is not None or file.is_dir():
+        if axes is not None or file.is_dir() or is_of_nnunet(file):
             document = nnunet(services.releases, services.records, services.settings, keys)
         else:
+            require_none_of_nnunet()
             document = keep_checkpoint(
                 file, services.releases, services.records, services.settings.threads, keys, progress
             )
@@ -117,6 +131,22 @@ def import_checkpoint(
             *(_said_of_nnunet(document) if isinstance(document, ImportedNnunet) else [document.said]),
         ]
         return Outcome(document, lines)
+
+    def require_none_of_nnunet() -> None:
+        given = {
+            "--reference": reference is not None,
+            "--made-by": bool(made_by),
+            "--licence": bool(licence),
+            "--origin": bool(origin),
+            "--fold": fold is not None,
+            "--step": step != STEP,
+            "--no-mirroring": not mirroring,
+            "--totalsegmentator": totalsegmentator,
+            "--yield": yields,
+        }
+        if options := [name for name, is_given in given.items() if is_given]:
+            detail = f"{', '.join(options)}: of nnU-Net only, and {file.name} is no checkpoint of it"
+            raise Refused("not-nnunet", f"{detail}; leave them out", {"options": options})
 
     def nnunet(
         store: ReleaseStore, records: Records, settings: Settings, keys: list[str] | None
@@ -134,7 +164,13 @@ def import_checkpoint(
             store,
             records,
             settings.threads,
-            Asked(axes, step, mirroring, "totalsegmentator" if totalsegmentator else "none"),
+            Asked(
+                axes,
+                step,
+                mirroring,
+                "totalsegmentator" if totalsegmentator else "none",
+                "yield" if yields else "overlap",
+            ),
             licence=licence,
             origin=origin,
             organs=keys,

@@ -118,7 +118,7 @@ def tune(
 ) -> None:
     """Tune the heads of corrected organs into a candidate release; nothing else changes."""
     asked = None if organs is None else [organ.strip() for organ in organs.split(",")]
-    unknown = sorted({*(asked or ()), *(new_organ or ())} - set(KEYS))
+    unknown = sorted(set(new_organ or ()) - set(KEYS))
     if unknown:
         raise typer.BadParameter(f"no such organ: {', '.join(unknown)}; there are {', '.join(KEYS)}")
     if level not in LEVELS:
@@ -132,7 +132,11 @@ def tune(
 
         settings = Settings()
         services, how = connect_in_process(settings), tuning_settings(level, settings)
-        had = set(new_organ or ()) & set(current(services.releases, services.records).contract.organs)
+        serves = services.records.incumbent() is not None
+        there = current(services.releases, services.records).contract.organs if serves else KEYS
+        if unknown := sorted(set(asked or ()) - set(there)):
+            raise typer.BadParameter(f"no such organ: {', '.join(unknown)}; there are {', '.join(there)}")
+        had = set(new_organ or ()) & set(there)
         if had:
             raise typer.BadParameter(f"not new: {', '.join(sorted(had))}; tune it by --organs")
         document = run(services, asked, how, progress, new_organ or ())

@@ -111,6 +111,7 @@ def _modifications(
     tuned = _made(CandidateTuned, release, change, log)
     trained = _made(CandidateTrained, release, change, log)
     calibrated = _made(CandidateCalibrated, release, change, log)
+    weights = release.contract.weights
     changed = {
         organ: {"before": replaced.heads.get(organ), "after": digest}
         for organ, digest in release.heads.items()
@@ -120,6 +121,7 @@ def _modifications(
         "release": {"number": release.number, "digest": release.digest, "parent": release.parent},
         "replaced": {"number": replaced.number, "digest": replaced.digest},
         "trunk": {"before": replaced.trunk, "after": release.trunk},
+        **({} if weights is None else {"weights": weights.to_json()}),
         "heads": changed,
         "new_organs": [organ for organ in release.contract.organs if organ not in replaced.heads],
         "unchanged_heads": sorted(set(release.heads) - set(changed)),
