@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from deploy.cli.acting import Reader, Reason, acting
 from deploy.cli.console import Json, Outcome, answer, progress, table
+from models.people import Role
 from models.uids import SopUid
 from services.settings import Settings
 
@@ -79,8 +81,8 @@ def _fate(one: Fate) -> tuple[str | Table, ...]:
 
 def withdraw(
     sop_instance_uid: Annotated[str, typer.Argument(metavar="SOP_UID", help="Of the correction.")],
-    reader: Annotated[str, typer.Option(help="Name of the person whose act this is; kept on record.")],
-    reason: Annotated[str, typer.Option(help="Why; kept on record.")],
+    reason: Reason,
+    reader: Reader = "",
     as_json: Json = False,
 ) -> None:
     """Take a correction out of all tuning to come; nothing is deleted.
@@ -97,8 +99,9 @@ def withdraw(
         settings = Settings()
         releases = ReleaseStore(settings.release_store)
         policy = policy_of(settings)
-        uid, records = SopUid(sop_instance_uid), open_records(settings.records_url)
-        document = run(uid, reader, reason, records, releases, policy)
+        act = acting(reader, Role.READER, settings, "--reader")
+        uid, records = SopUid(sop_instance_uid), act.in_records(open_records(settings.records_url))
+        document = run(uid, act.name, reason, records, releases, policy)
         learnt = [str(number) for number in (*document.releases, *document.inherited)]
         return Outcome(
             document,

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.cli.acting import acting
 from deploy.cli.console import Json, Outcome, answer, progress
 from models.errors import Refused
+from models.people import Role
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,9 +107,12 @@ def import_checkpoint(
         from services.wiring import connect_in_process
 
         keys = [key.strip() for key in organs.split(",")] if organs else None
-        services = connect_in_process(Settings())
+        settings = Settings()
+        services, name = connect_in_process(settings), approver
         if first:  # before the work, which takes minutes
-            require_first(services.records, approver, reason)
+            act = acting(approver, Role.APPROVER, settings)
+            services, name = act.connected(connect_in_process), act.name
+            require_first(services.records, name, reason)
         document: Imported | ImportedNnunet
         if axes is not None or file.is_dir() or is_of_nnunet(file):
             document = nnunet(services.releases, services.records, services.settings, keys)
@@ -117,7 +122,7 @@ def import_checkpoint(
                 file, services.releases, services.records, services.settings.threads, keys, progress
             )
         if first:
-            make_first(document.release, services.releases, services.records, approver, reason)
+            make_first(document.release, services.releases, services.records, name, reason)
             document = replace(document, state="promoted")
         worst = max(one.max_logit_difference for one in document.parity.values())
         lines = [

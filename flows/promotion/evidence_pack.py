@@ -10,6 +10,7 @@ Source: FDA 2024, Marketing Submission Recommendations for a Predetermined Chang
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from typing import TypeVar
 
 from models.documents import to_json
@@ -80,6 +81,7 @@ def keep_pack(
             "approver": change.who,
             "reason": change.said.reason,
             "at": change.at.isoformat(),
+            **({} if change.proof is None else {"proof": asdict(change.proof)}),
         },
         "program": program(repository_root(), image),
         "audit": {"number": change.number, "digest": change.digest},
