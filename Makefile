@@ -8,6 +8,7 @@ VENV := .venv
 TRITON_VENV := .venv-triton
 VIEWER := deploy/viewer
 CHART := helm
+PROVIDER := tests/support/oidc
 BIN := $(VENV)/bin
 WORKERS ?= 2
 GPU_PYTHON ?= $(BIN)/python
@@ -15,7 +16,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup viewer chart bundle images-check compose-check lint test test-packages test-viewer demo gpu-proofs starter proofs bench clean
+.PHONY: help setup viewer provider chart bundle images-check compose-check lint test test-packages test-viewer demo gpu-proofs starter proofs bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## ?/  \1\t/' | expand -t 17
@@ -74,6 +75,12 @@ lint: $(VENV)/.ready  ## Style (ruff), types (mypy), import direction (import-li
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+provider: $(PROVIDER)/node_modules/.ready  ## Get the OpenID Connect provider that the tests sign in with (needs npm)
+
+$(PROVIDER)/node_modules/.ready: $(PROVIDER)/package-lock.json $(PROVIDER)/package.json
+	@cd $(PROVIDER) && npm ci --silent --ignore-scripts
+	@touch $@
+
 test: setup test-viewer  ## All tests, with a real Triton, Prefect, archive, viewer and DICOM judges inside
 	$(BIN)/pytest -n $(WORKERS)
 
@@ -81,8 +88,8 @@ test-packages:  # Debian packages the tests use; elsewhere say what is left out
 	@deploy/test_packages.sh
 
 test-viewer: test-packages
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory viewer $(CHART)/node_modules/.ready; \
-	else echo "test: no npm here: leaving out the viewer and the chart"; fi
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory viewer provider $(CHART)/node_modules/.ready; \
+	else echo "test: no npm here: leaving out the viewer, the chart and the provider"; fi
 
 demo: setup  ## The whole loop on phantoms; STUDY=<folder> segments a CT of your own
 	@$(BIN)/python -m deploy.demo $(if $(STUDY),--study "$(STUDY)")
@@ -104,5 +111,5 @@ clean:  ## Remove environments, state and caches
 	@for home in .organloop .organloop/demo-loop; do \
 	    if [ -d $$home ]; then ORGANLOOP_HOME=$$home $(BIN)/organloop down || true; fi; \
 	done
-	rm -rf $(VENV) $(TRITON_VENV) $(VIEWER)/node_modules $(CHART)/node_modules .organloop build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(TRITON_VENV) $(VIEWER)/node_modules $(CHART)/node_modules $(PROVIDER)/node_modules .organloop build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -17,7 +17,8 @@ In the order in which a study meets them:
 
 Outside a room lies what all of them speak of: `geometry`, `volume`, `resampling`, `body` (which voxels are
 the patient), `organs` (the catalogue), `organ_rows` and `further_organs` (outside of it), `contract`, its
-`recipe` and `release` (what a model is), `calibration`, `targets` (how exact an organ must be), `findings`,
-`documents` (what is said in JSON), `masks` (what is drawn, by its box) and their `surfaces`, `uids`, `words`
-(what others wrote, as it can be kept), `errors`.
+`recipe`, `weights_source` and `release` (what a model is), `calibration`, `targets` (how exact an organ must
+be), `findings`, `documents` (what is said in JSON), `people` (who somebody is, and what roles let them do),
+`masks` (what is drawn, by its box) and their `surfaces`, `uids`, `words` (what others wrote, as it can be
+kept), `errors`.
 """

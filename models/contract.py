@@ -9,6 +9,7 @@ from typing import Any
 from models.further_organs import FurtherOrgans, entry_of
 from models.organs import KEYS, Organ
 from models.recipe import NnunetRecipe
+from models.weights_source import WeightsSource
 
 LEAST_THRESHOLD = 0.05
 """Nearer to 0 a mask would depend on probabilities that are served, and resampled, as 0."""
@@ -60,6 +61,9 @@ class ModelContract:
         not say it.
     further
         Organs outside the catalogue.
+    weights
+        Whose weights they were that were imported; kept where heads are tuned. Contracts that were imported
+        before there was this field do not say it.
     """
 
     organs: tuple[str, ...]
@@ -76,6 +80,7 @@ class ModelContract:
     recipe: NnunetRecipe | None = None
     imported: bool = False
     further: FurtherOrgans | None = None
+    weights: WeightsSource | None = None
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -130,6 +135,8 @@ class ModelContract:
             del values["further"]
         else:
             values["further"] = self.further.to_json()
+        if self.weights is None:
+            del values["weights"]
         if self.recipe is None:
             del values["recipe"]
         else:
@@ -145,6 +152,8 @@ class ModelContract:
             values["recipe"] = NnunetRecipe.from_json(values["recipe"])
         if "further" in values:
             values["further"] = FurtherOrgans.from_json(values["further"])
+        if "weights" in values:
+            values["weights"] = WeightsSource.from_json(values["weights"])
         return cls(**values)
 
 

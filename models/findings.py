@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from models.bounds.acquisition_facts import StrangeFact
@@ -10,6 +11,7 @@ from models.further_organs import entry_of
 from models.geometry import Geometry
 from models.masks import BoxedMask
 from models.organs import Organ
+from models.weights_source import WeightsSource
 
 
 class Presence(StrEnum):
@@ -148,6 +150,10 @@ class StudyFindings:
         SHA-256 of what the site had established of organs; None where the catalogue alone counts.
     further
         Organs outside the catalogue that the release carries.
+    weights
+        Whose weights the release has; None where nobody said so.
+    shared_voxels
+        By organ, the voxels that it shares with each other organ; those that share none are left out.
     """
 
     release: int
@@ -161,6 +167,8 @@ class StudyFindings:
     strange: tuple[StrangeFact, ...] = ()
     targets: str | None = None
     further: tuple[Organ, ...] = ()
+    weights: WeightsSource | None = None
+    shared_voxels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def entry(self, organ: str) -> Organ:
         """Return what is known of an organ: its name, codes and colour.

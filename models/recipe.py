@@ -23,6 +23,10 @@ Rule = Literal["softmax", "regions"]
 Wrapping = Literal["none", "totalsegmentator"]
 """nnU-Net alone; or what TotalSegmentator does round it: `models.nnunet.totalsegmentator`."""
 
+Conflicts = Literal["overlap", "yield"]
+"""What becomes of a voxel that a tuned organ claims and the imported network gave to another organ: both have
+it; or the tuned organ leaves it. The other organ never loses it, so that only a tuned organ's bits change."""
+
 DIRECTIONS = {"R": (0, -1), "L": (0, 1), "A": (1, -1), "P": (1, 1), "I": (2, -1), "S": (2, 1)}
 """Where an axis leads: the axis of LPS, and which way along it."""
 
@@ -76,6 +80,9 @@ class NnunetRecipe:
         What is done round nnU-Net.
     imported
         SHA-256 of each organ's head as it was imported: such a head answers with the network's own logit.
+    conflicts
+        What becomes of a voxel that a tuned organ claims, and another had at import. Two tuned organs may
+        share what neither had. Recipes that do not say it are those of ``overlap``.
     """
 
     axes: str
@@ -86,6 +93,7 @@ class NnunetRecipe:
     mirrored: tuple[int, ...] = ()
     wrapping: Wrapping = "none"
     imported: Mapping[str, str] = field(default_factory=dict)
+    conflicts: Conflicts = "overlap"
 
     def __post_init__(self) -> None:
         known = [DIRECTIONS[letter][0] for letter in self.axes if letter in DIRECTIONS]
@@ -106,11 +114,19 @@ class NnunetRecipe:
             raise ValueError(f"no such rule or wrapping: {self.rule}, {self.wrapping}")
         if self.wrapping == "totalsegmentator" and (self.rule != "softmax" or self.mirrored):
             raise ValueError("TotalSegmentator's networks have a softmax and are not mirrored")
+        if self.conflicts not in get_args(Conflicts):
+            raise ValueError(f"no such rule of conflicts: {self.conflicts}")
+        if self.conflicts == "yield" and self.rule != "softmax":
+            raise ValueError("regions lie in each other from the first: only organs of a softmax yield")
 
     @property
     def organs(self) -> dict[int, str]:
         """The organs by their class, ascending."""
         return {n: organ for n, organ in enumerate(self.classes) if organ is not None}
+
+    def yields_to(self, number: int) -> tuple[int, ...]:
+        """Return the classes whose voxels, as the network was imported, a tuned head of a class leaves."""
+        return () if self.conflicts == "overlap" else tuple(n for n in self.organs if n != number)
 
     def along(self, spacing_mm: tuple[float, float, float]) -> tuple[float, float, float]:
         """Return millimetres along (head, posterior, left) as they are along the network's axes."""
@@ -128,8 +144,11 @@ class NnunetRecipe:
         return values
 
     def to_json(self) -> dict[str, object]:
-        """Return plain JSON values, with the recipe's name."""
-        return {"kind": NNUNET} | asdict(self)
+        """Return plain JSON values, with the recipe's name; what older recipes do not say is left out."""
+        values = {"kind": NNUNET} | asdict(self)
+        if self.conflicts == "overlap":
+            del values["conflicts"]
+        return values
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> NnunetRecipe:

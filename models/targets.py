@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from models.contract import ModelContract
-from models.organs import KEYS
+from models.organs import KEYS, agreement_of
 from models.organs import organ as catalogue_entry
 
 KEYS_OF_AN_ORGAN = ("dsc_target", "gate_margin", "by", "on", "from", "cases", "interval")
@@ -114,6 +114,15 @@ class Targets:
             target if own.dsc_target is None else own.dsc_target,
             margin if own.gate_margin is None else own.gate_margin,
         )
+
+    def agreement(self, organ: str) -> float:
+        """Return the DSC from which two readers count as agreed on an organ.
+
+        It is about readers, whichever network they corrected: the catalogue's target counts where the site
+        has none. Without either only the same voxels do.
+        """
+        own = self.organs.get(organ)
+        return agreement_of(organ) if own is None or own.dsc_target is None else own.dsc_target
 
     def dsc_targets(self, contract: ModelContract) -> dict[str, float | None]:
         """Return the target of every organ of a contract."""

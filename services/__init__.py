@@ -10,6 +10,7 @@ In the order in which a study meets them:
 - `witnesses`: places elsewhere that remember the head of that chain
 - `cases`: cases with truth, and what is learnt from them
 - `releases`: releases, exports, gate reports, scores and evidence on disk
+- `people`: who somebody is: the site's key, tokens, the local account
 - `pictures`: pictures and pages for people
 - `metrics`: what Prometheus is told
 - `backup`: copies of what cannot be made again

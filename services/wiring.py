@@ -9,6 +9,7 @@ from pathlib import Path
 from models.errors import PacsFailed, ServingUnavailable
 from models.organ_rows import known_organs
 from models.targets import FROM_THE_CATALOGUE, Targets
+from services.cases.disagreements import Policy, ReadersDisagree
 from services.cases.store import CaseStore
 from services.inference.engine import InProcessSegmenter
 from services.inference.port import Endpoint, Segmenter
@@ -74,6 +75,11 @@ class Services:
     source: QuerySource | None = None
     targets: Targets = FROM_THE_CATALOGUE
 
+    @property
+    def policy(self) -> Policy:
+        """When readers agree, and what teaches where they do not."""
+        return Policy(ReadersDisagree(self.settings.readers_disagree), self.targets)
+
 
 def connect(settings: Settings) -> Services:
     """Return the services of one process; nothing is asked of a server yet.
@@ -125,6 +131,11 @@ def targets_of(settings: Settings) -> Targets:
     if settings.targets is None:
         return FROM_THE_CATALOGUE
     return Targets.read(settings.targets, known_organs(settings.organs))
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return when readers agree, and what teaches where they do not."""
+    return Policy(ReadersDisagree(settings.readers_disagree), targets_of(settings))
 
 
 def triton_at(

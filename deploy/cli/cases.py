@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.cli.acting import Approver, Reader, Reason, acting
 from deploy.cli.console import Json, Outcome, answer, progress, table
+from models.people import Role
 from models.uids import SeriesUid, StudyUid
 from services.records.entries.cases import Purpose
 from services.settings import Settings
@@ -115,8 +117,8 @@ def erase(
             help="PatientID (ISSUER\\ID where an issuer is named), or a study of the patient: folder or UID.",
         ),
     ],
-    approver: Annotated[str, typer.Option(help="Name of the person whose act this is; kept on record.")],
-    reason: Annotated[str, typer.Option(help="Why; kept on record.")],
+    reason: Reason,
+    approver: Approver = "",
     as_json: Json = False,
 ) -> None:
     """Take a patient out of cases, sets and scores, and name the releases that learnt from the patient.
@@ -128,7 +130,9 @@ def erase(
         from flows.cases.erase import erase as run
         from services.wiring import connect_in_process
 
-        document = run(patient, approver, reason, connect_in_process(Settings()))
+        settings = Settings()
+        act = acting(approver, Role.APPROVER, settings)
+        document = run(patient, act.name, reason, act.connected(connect_in_process))
         return Outcome(document, _erased(document))
 
     answer(verb, as_json)
@@ -150,7 +154,7 @@ def _erased(document: Erased) -> tuple[str, ...]:
 def accept(
     study: Annotated[str, typer.Argument(help="StudyInstanceUID, or a folder with the study's DICOM files.")],
     organs: Annotated[str, typer.Option(help="Organs accepted as they are, by comma.")],
-    reader: Annotated[str, typer.Option(help="Name of the reader whose act this is; kept on record.")],
+    reader: Reader = "",
     series: Annotated[
         str | None, typer.Option(help="SeriesInstanceUID of the CT, if several of the study have results.")
     ] = None,
@@ -168,8 +172,10 @@ def accept(
         uid = choose_series(read_series(folder)).study_uid if folder.is_dir() else StudyUid(study)
         named = [organ.strip() for organ in organs.split(",") if organ.strip()]
         ct = None if series is None else SeriesUid(series)
-        services = connect_in_process(Settings())
-        document = run(uid, named, reader, services.records, services.releases, ct)
+        settings = Settings()
+        act = acting(reader, Role.READER, settings, "--reader")
+        services = act.connected(connect_in_process)
+        document = run(uid, named, act.name, services.records, services.releases, ct)
         line = f"release {document.release}: accepted are {', '.join(document.organs)}"
         return Outcome(document, (line,))
 

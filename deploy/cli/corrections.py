@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from deploy.cli.acting import Reader, Reason, acting
 from deploy.cli.console import Json, Outcome, answer, progress, table
+from models.people import Role
 from models.uids import SopUid
 from services.settings import Settings
 
@@ -49,11 +51,11 @@ def corrections(
 
 def _sums() -> Outcome:
     from flows.corrections.sums import sums
-    from services.cases.disagreements import ReadersDisagree
     from services.records.store import open_records
+    from services.wiring import policy_of
 
     settings = Settings()
-    document = sums(open_records(settings.records_url), ReadersDisagree(settings.readers_disagree))
+    document = sums(open_records(settings.records_url), policy_of(settings))
     return Outcome(document, _text(document))
 
 
@@ -79,8 +81,8 @@ def _fate(one: Fate) -> tuple[str | Table, ...]:
 
 def withdraw(
     sop_instance_uid: Annotated[str, typer.Argument(metavar="SOP_UID", help="Of the correction.")],
-    reader: Annotated[str, typer.Option(help="Name of the person whose act this is; kept on record.")],
-    reason: Annotated[str, typer.Option(help="Why; kept on record.")],
+    reason: Reason,
+    reader: Reader = "",
     as_json: Json = False,
 ) -> None:
     """Take a correction out of all tuning to come; nothing is deleted.
@@ -90,15 +92,16 @@ def withdraw(
 
     def verb() -> Outcome:
         from flows.corrections.withdraw import withdraw as run
-        from services.cases.disagreements import ReadersDisagree
         from services.records.store import open_records
         from services.releases.store import ReleaseStore
+        from services.wiring import policy_of
 
         settings = Settings()
         releases = ReleaseStore(settings.release_store)
-        policy = ReadersDisagree(settings.readers_disagree)
-        uid, records = SopUid(sop_instance_uid), open_records(settings.records_url)
-        document = run(uid, reader, reason, records, releases, policy)
+        policy = policy_of(settings)
+        act = acting(reader, Role.READER, settings, "--reader")
+        uid, records = SopUid(sop_instance_uid), act.in_records(open_records(settings.records_url))
+        document = run(uid, act.name, reason, records, releases, policy)
         learnt = [str(number) for number in (*document.releases, *document.inherited)]
         return Outcome(
             document,

@@ -71,6 +71,10 @@ def bounds(as_json: Json = False) -> None:
         services = connect_in_process(Settings())
         document = check_bounds(services.records, services.releases)
         said = [f"{document.drawn} studies drawn, {document.reviewed} reviewed"]
+        if document.unsent:
+            said.append(
+                f"{document.unsent} of them were made in silence and not sent: no reader can review them"
+            )
         said += [f"waiting: study {one.study_uid}" for one in document.waiting]
         alerts = [f"the bound of {organ} holds less often than promised" for organ in document.alerts]
         return Outcome(document, (_bounds_table(document), *said, *alerts), EXIT_FAILED if alerts else 0)

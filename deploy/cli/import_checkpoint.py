@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.cli.acting import acting
 from deploy.cli.console import Json, Outcome, answer, progress
 from models.errors import Refused
+from models.people import Role
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
     from flows.training.import_nnunet import ImportedNnunet
     from services.records.port import Records
     from services.releases.store import ReleaseStore
+
+
+STEP = 0.5
+"""Share of a window to the next one, as nnU-Net has it."""
 
 
 def register(app: typer.Typer) -> None:
@@ -62,13 +68,21 @@ def import_checkpoint(
     step: Annotated[
         float,
         typer.Option(help="Of nnU-Net: share of a window to the next one; TotalSegmentator's total has 0.8."),
-    ] = 0.5,
+    ] = STEP,
     mirroring: Annotated[
         bool, typer.Option(help="Of nnU-Net: mirror windows if it was trained so; up to 8 times the time.")
     ] = True,
     totalsegmentator: Annotated[
         bool,
         typer.Option(help="Answer as TotalSegmentator does with it: its own grid; use --step 0.8 with it."),
+    ] = False,
+    yields: Annotated[
+        bool,
+        typer.Option(
+            "--yield",
+            help="Of nnU-Net: an organ that is tuned later leaves voxels that another had at import. "
+            "Without, both have them, and they are counted.",
+        ),
     ] = False,
     first: Annotated[
         bool,
@@ -89,21 +103,26 @@ def import_checkpoint(
     def verb() -> Outcome:
         from flows.training.import_checkpoint import keep_checkpoint, make_first, require_first
         from flows.training.import_nnunet import ImportedNnunet
+        from models.network.checkpoints.nnunet.archive import is_of_nnunet
         from services.wiring import connect_in_process
 
         keys = [key.strip() for key in organs.split(",")] if organs else None
-        services = connect_in_process(Settings())
+        settings = Settings()
+        services, name = connect_in_process(settings), approver
         if first:  # before the work, which takes minutes
-            require_first(services.records, approver, reason)
+            act = acting(approver, Role.APPROVER, settings)
+            services, name = act.connected(connect_in_process), act.name
+            require_first(services.records, name, reason)
         document: Imported | ImportedNnunet
-        if axes is not None or file.is_dir():
+        if axes is not None or file.is_dir() or is_of_nnunet(file):
             document = nnunet(services.releases, services.records, services.settings, keys)
         else:
+            require_none_of_nnunet()
             document = keep_checkpoint(
                 file, services.releases, services.records, services.settings.threads, keys, progress
             )
         if first:
-            make_first(document.release, services.releases, services.records, approver, reason)
+            make_first(document.release, services.releases, services.records, name, reason)
             document = replace(document, state="promoted")
         worst = max(one.max_logit_difference for one in document.parity.values())
         lines = [
@@ -112,6 +131,22 @@ def import_checkpoint(
             *(_said_of_nnunet(document) if isinstance(document, ImportedNnunet) else [document.said]),
         ]
         return Outcome(document, lines)
+
+    def require_none_of_nnunet() -> None:
+        given = {
+            "--reference": reference is not None,
+            "--made-by": bool(made_by),
+            "--licence": bool(licence),
+            "--origin": bool(origin),
+            "--fold": fold is not None,
+            "--step": step != STEP,
+            "--no-mirroring": not mirroring,
+            "--totalsegmentator": totalsegmentator,
+            "--yield": yields,
+        }
+        if options := [name for name, is_given in given.items() if is_given]:
+            detail = f"{', '.join(options)}: of nnU-Net only, and {file.name} is no checkpoint of it"
+            raise Refused("not-nnunet", f"{detail}; leave them out", {"options": options})
 
     def nnunet(
         store: ReleaseStore, records: Records, settings: Settings, keys: list[str] | None
@@ -129,7 +164,13 @@ def import_checkpoint(
             store,
             records,
             settings.threads,
-            Asked(axes, step, mirroring, "totalsegmentator" if totalsegmentator else "none"),
+            Asked(
+                axes,
+                step,
+                mirroring,
+                "totalsegmentator" if totalsegmentator else "none",
+                "yield" if yields else "overlap",
+            ),
             licence=licence,
             origin=origin,
             organs=keys,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
+from deploy.cli.acting import Reader, acting
 from deploy.cli.console import EXIT_REFUSED, Json, Outcome, answer, progress, table
 from models.organs import KEYS
+from models.people import Role
 from models.tuning.document import Climb, NoCost, TuningDocument
 from services.settings import Settings
 
@@ -54,7 +56,7 @@ def ingest(
             help="Answer to a question: SEGMENT=ORGAN, SEGMENT=none, ORGAN=deleted or ORGAN=not-reviewed.",
         ),
     ] = None,
-    reader: Annotated[str, typer.Option(help="Name of who answers; kept on record.")] = "",
+    reader: Reader = "",
     scope: Annotated[
         str | None,
         typer.Option(help=f"Where it is truth: {', '.join(SCOPES)}. Default: as on record, at first organ."),
@@ -68,8 +70,6 @@ def ingest(
     """
     if scope is not None and scope not in SCOPES:
         raise typer.BadParameter(f"no such scope: {scope}; there are {', '.join(SCOPES)}")
-    if answers and not reader.strip():
-        raise typer.BadParameter("an answer is an act with a name: --reader")
 
     def verb() -> Outcome:
         from flows.corrections.ingest import Said, memory_of
@@ -78,9 +78,15 @@ def ingest(
         from models.corrections.scopes import Scope
         from services.dicom.returned.answers import WrongAnswer
 
-        said = Said(tuple(answers or ()), reader, None if scope is None else Scope(scope))
+        settings = Settings()
+        memory, name = memory_of(settings), reader
+        if answers:  # an act with a name
+            act = acting(reader, Role.READER, settings, "--reader")
+            memory = memory and replace(memory, records=act.in_records(memory.records))
+            name = act.name
+        said = Said(tuple(answers or ()), name, None if scope is None else Scope(scope))
         try:
-            document = run(source, study, sent, memory_of(Settings()), said=said)
+            document = run(source, study, sent, memory, said=said)
         except WrongAnswer as error:
             raise typer.BadParameter(str(error)) from error
         if isinstance(document, NotTaken):
@@ -112,7 +118,7 @@ def tune(
 ) -> None:
     """Tune the heads of corrected organs into a candidate release; nothing else changes."""
     asked = None if organs is None else [organ.strip() for organ in organs.split(",")]
-    unknown = sorted({*(asked or ()), *(new_organ or ())} - set(KEYS))
+    unknown = sorted(set(new_organ or ()) - set(KEYS))
     if unknown:
         raise typer.BadParameter(f"no such organ: {', '.join(unknown)}; there are {', '.join(KEYS)}")
     if level not in LEVELS:
@@ -126,7 +132,11 @@ def tune(
 
         settings = Settings()
         services, how = connect_in_process(settings), tuning_settings(level, settings)
-        had = set(new_organ or ()) & set(current(services.releases, services.records).contract.organs)
+        serves = services.records.incumbent() is not None
+        there = current(services.releases, services.records).contract.organs if serves else KEYS
+        if unknown := sorted(set(asked or ()) - set(there)):
+            raise typer.BadParameter(f"no such organ: {', '.join(unknown)}; there are {', '.join(there)}")
+        had = set(new_organ or ()) & set(there)
         if had:
             raise typer.BadParameter(f"not new: {', '.join(sorted(had))}; tune it by --organs")
         document = run(services, asked, how, progress, new_organ or ())

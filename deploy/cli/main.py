@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from deploy import logs
 from deploy.cli import (
+    account,
     arrivals,
     audit,
     backup,
@@ -45,6 +46,7 @@ app = typer.Typer(
 for verbs in (
     studies,
     stack,
+    account,
     learning,
     corrections,
     cases,

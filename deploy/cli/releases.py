@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from deploy.cli.acting import Approver, Reason, acting
 from deploy.cli.console import Json, Outcome, answer, progress, table
+from models.people import Role
 from models.release import Release
 from services.settings import Settings
 
@@ -17,9 +19,6 @@ if TYPE_CHECKING:  # they would import what a quick verb does without
     from flows.promotion.promote import Promoted
     from flows.promotion.roll_back import RolledBack
     from models.gate.document import GateDocument
-
-Approver = Annotated[str, typer.Option(help="Name of the person whose act this is; kept on record.")]
-Reason = Annotated[str, typer.Option(help="Why, in one sentence; kept on record.")]
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ def gate(
 
 def promote(
     number: Annotated[int, typer.Argument(min=1, help="The release that shall serve.")],
-    approver: Approver,
     reason: Reason,
+    approver: Approver = "",
     as_json: Json = False,
 ) -> None:
     """Make a release the incumbent, if the gate let it pass and it answers the canary study.
@@ -108,15 +107,17 @@ def promote(
         from flows.promotion.promote import promote as run
         from services.wiring import connect
 
-        return _changed(run(number, connect(Settings()), approver, reason, progress))
+        settings = Settings()
+        act = acting(approver, Role.APPROVER, settings)
+        return _changed(run(number, act.connected(connect), act.name, reason, progress))
 
     answer(verb, as_json)
 
 
 def decline(
     number: Annotated[int, typer.Argument(min=1, help="The candidate that shall never serve.")],
-    approver: Approver,
     reason: Reason,
+    approver: Approver = "",
     as_json: Json = False,
 ) -> None:
     """Decide against a candidate, whatever the gate said; final.
@@ -129,8 +130,10 @@ def decline(
         from flows.promotion.roll_back import decline as run
         from services.wiring import connect_in_process
 
-        services = connect_in_process(Settings())
-        document = run(number, approver, reason, services.records, services.releases, services.repository)
+        settings = Settings()
+        act = acting(approver, Role.APPROVER, settings)
+        services = act.connected(connect_in_process)
+        document = run(number, act.name, reason, services.records, services.releases, services.repository)
         line = f"release {number} is declined ({document.approver}: {document.reason})"
         return Outcome(document, (line,))
 
@@ -138,12 +141,12 @@ def decline(
 
 
 def rollback(
-    approver: Approver,
     reason: Reason,
     number: Annotated[
         int | None,
         typer.Argument(min=1, help="An earlier incumbent. Default: the one the incumbent replaced."),
     ] = None,
+    approver: Approver = "",
     as_json: Json = False,
 ) -> None:
     """Go back to an earlier incumbent; it is loaded still, so this takes a fraction of a second.
@@ -157,7 +160,9 @@ def rollback(
         from flows.promotion.roll_back import rollback as run
         from services.wiring import connect
 
-        done = run(number, connect(Settings()), approver, reason, progress)
+        settings = Settings()
+        act = acting(approver, Role.APPROVER, settings)
+        done = run(number, act.connected(connect), act.name, reason, progress)
         return _changed(done, done.not_reached)
 
     answer(verb, as_json)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
 
+from deploy.cli.acting import Approver, Reason, acting
 from deploy.cli.console import Json, Outcome, answer, progress, table
+from models.people import Role
 from services.settings import Settings
 
 if TYPE_CHECKING:
     from flows.speech.speech import Speech
     from models.gate.silent_results import SilentResults
-
-Approver = Annotated[str, typer.Option(help="Name of the person whose act this is; kept on record.")]
-Reason = Annotated[str, typer.Option(help="Why, in one sentence; kept on record.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +23,7 @@ def register(app: typer.Typer) -> None:
         app.command()(verb)
 
 
-def speak(approver: Approver, reason: Reason, as_json: Json = False) -> None:
+def speak(reason: Reason, approver: Approver = "", as_json: Json = False) -> None:
     """Have results sent to the archive from now on; a new site is silent until then.
 
     What was made in silence is not sent by this: `organloop segment STUDY` makes and sends one. Exit 3 if the
@@ -35,12 +34,15 @@ def speak(approver: Approver, reason: Reason, as_json: Json = False) -> None:
         from flows.speech import speech
         from services.records.store import open_records
 
-        return _changed(speech.speak(approver, reason, open_records(Settings().records_url)))
+        settings = Settings()
+        act = acting(approver, Role.APPROVER, settings)
+        records = act.in_records(open_records(settings.records_url))
+        return _changed(speech.speak(act.name, reason, records))
 
     answer(verb, as_json)
 
 
-def silence(approver: Approver, reason: Reason, as_json: Json = False) -> None:
+def silence(reason: Reason, approver: Approver = "", as_json: Json = False) -> None:
     """Have results kept in the home from now on, and none sent to the archive.
 
     For a new network before it is promoted. What is being stored at this moment may still arrive. Exit 3 if
@@ -51,7 +53,11 @@ def silence(approver: Approver, reason: Reason, as_json: Json = False) -> None:
         from flows.speech import speech
         from services.records.store import open_records
 
-        return _changed(speech.be_silent(approver, reason, open_records(Settings().records_url)))
+        settings = Settings()
+        act = acting(approver, Role.APPROVER, settings)
+        return _changed(
+            speech.be_silent(act.name, reason, act.in_records(open_records(settings.records_url)))
+        )
 
     answer(verb, as_json)
 

@@ -13,6 +13,7 @@ from services.settings import Settings
 
 if TYPE_CHECKING:
     from deploy.stack.up_and_down import Part
+    from flows.speech.speech import Speech
 
 
 def register(app: typer.Typer) -> None:
@@ -45,32 +46,39 @@ def down(as_json: Json = False) -> None:
 
 
 def status(as_json: Json = False) -> None:
-    """Say what of the local stack runs where; exit 1 if a part does not run."""
+    """Say what of the local stack runs where; exit 1 if a part does not run.
+
+    With --json the archive's entry says whether the site is `silent`: then no result is sent to it.
+    """
 
     def verb() -> Outcome:
         from deploy.stack import up_and_down as stack
 
         settings = Settings()
-        found = _parts(stack.status(settings))
-        return replace(found, text=(*found.text, *_speech(settings)))
+        found = stack.status(settings)
+        speech = _speech(settings)
+        if speech is None:
+            return _parts(found)
+        said = _parts(found, silent=not speech.speaks)
+        return replace(said, text=(*said.text, speech.words))
 
     answer(verb, as_json)
 
 
-def _speech(settings: Settings) -> tuple[str, ...]:
-    """Return whether results go to the archive; nothing where there are no records yet."""
+def _speech(settings: Settings) -> Speech | None:
+    """Return whether results go to the archive; None where there are no records yet."""
     from flows.speech.speech import speech_of
     from services.backup.dump import holds_records
     from services.records.store import open_records
 
     if not holds_records(settings.records_url):
-        return ()
+        return None
     with closing(open_records(settings.records_url)) as records:
-        return (speech_of(records).words,)
+        return speech_of(records)
 
 
-def _parts(parts: tuple[Part, ...], wrong: str = "down") -> Outcome:
-    """Return what runs where; a part in the wrong state is a failure."""
+def _parts(parts: tuple[Part, ...], wrong: str = "down", silent: bool | None = None) -> Outcome:
+    """Return what runs where; a part in the wrong state is a failure. `silent`, if that is known."""
     rows = [(part.name, part.state, part.address, part.detail) for part in parts]
     document = [
         {
@@ -80,6 +88,7 @@ def _parts(parts: tuple[Part, ...], wrong: str = "down") -> Outcome:
             "address": part.address,
             "detail": part.detail,
         }
+        | ({"silent": silent} if silent is not None and part.name == "archive" else {})
         for part in parts
     ]
     failed = any(part.state == wrong for part in parts)

@@ -92,11 +92,8 @@ def segment(
             progress=progress,
         )
         document = study.document
-        places = [one.place for one in document.objects]
-        if document.silent:
-            places.append("the site is silent: these were kept, and nothing was sent (`organloop speak`)")
-        places += _viewer_lines(settings, document)
-        return Outcome(document, (_organ_table(document), *places))
+        said = (*said_below(document), *_viewer_lines(settings, document))
+        return Outcome(document, (_organ_table(document), *said))
 
     answer(verb, as_json)
 
@@ -168,6 +165,19 @@ def _verdict_lines(one: dict[str, Any]) -> str:
         lines.append(f"{voxels} voxels of {spacing} mm (slice, row, column)")
     lines += [text for text in (one["detail"], *one["notes"]) if text]
     return "\n          ".join(lines)
+
+
+def said_below(document: Segmented) -> list[str]:
+    """Return what stands under the table of organs: where the objects are, and what is true of the whole."""
+    said = [one.place for one in document.objects]
+    if document.conflicts:
+        pairs = (f"{one} and {other} {voxels}" for one, other, voxels in document.conflicts)
+        said.append(f"voxels that two organs claim: {', '.join(pairs)}")
+    if document.weights is not None:
+        said.append(f"weights: {document.weights.licence}; origin: {document.weights.origin}")
+    if document.silent:
+        said.append("the site is silent: these were kept, and nothing was sent (`organloop speak`)")
+    return said
 
 
 def _organ_table(document: Segmented) -> Table:

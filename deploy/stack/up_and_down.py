@@ -21,6 +21,7 @@ from deploy.stack.archive import ArchiveServer
 from deploy.stack.credentials import close_to_others
 from deploy.stack.local_process import NotInstalled
 from deploy.stack.loopback import is_open_to_others
+from deploy.stack.pages import PagesServer
 from deploy.stack.prefect import USER, PrefectServer
 from deploy.stack.triton import TritonServer
 from deploy.stack.viewer import ViewerServer
@@ -28,6 +29,7 @@ from deploy.stack.worker import Worker
 from models.release import sha256_hex
 from services.files import replace
 from services.pacs.accounts import Account
+from services.people.local_account import LocalAccount
 from services.records.events.operations import RunFreed
 from services.records.store import open_records
 from services.settings import Settings
@@ -102,6 +104,11 @@ def viewer(settings: Settings) -> ViewerServer:
     return ViewerServer(settings.home / "viewer", settings.viewer_port, ca_file=settings.archive_ca_file)
 
 
+def pages(settings: Settings) -> PagesServer:
+    """Return the pages of this home, running or not."""
+    return PagesServer(settings.home / "pages", settings.pages_port)
+
+
 def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
     """Start what is not running yet and say what runs where; a second call changes nothing.
 
@@ -128,6 +135,7 @@ def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
     worker = Worker(settings.home)
     worker.start(access)
     worker.await_online(access, progress)
+    open_pages(settings, progress)
     return status(settings)
 
 
@@ -138,7 +146,8 @@ def down(settings: Settings, progress: Callable[[str], None]) -> None:
     prefect(settings).stop()
     progress("stopping Triton")
     triton_server(settings).stop()
-    progress("stopping the viewer and the archive")
+    progress("stopping the pages, the viewer and the archive")
+    pages(settings).stop()
     viewer(settings).stop()
     archive(settings).stop()
     settings.stack_file.unlink(missing_ok=True)
@@ -153,6 +162,7 @@ def status(settings: Settings) -> tuple[Part, ...]:
     return (
         _archive_part(settings),
         _viewer_part(settings),
+        _pages_part(settings),
         _triton_part(settings, process.url if process else None),
         Part("prefect", State.UP, api, dashboard) if api else Part("prefect", State.DOWN, "", NOT_RUNNING),
         _worker_part(settings, api),
@@ -184,6 +194,13 @@ def _viewer_part(settings: Settings) -> Part:
     if missing is None and remote_archive(settings) is None and _missing(archive_server.installed):
         missing = "has no archive to show"
     return _not_running("viewer", missing)
+
+
+def _pages_part(settings: Settings) -> Part:
+    url = pages(settings).url
+    if url is None:
+        return Part("pages", State.DOWN, "", NOT_RUNNING)
+    return Part("pages", State.UP, url, f"who you are, and a token for the command: open {url} in a browser")
 
 
 def _not_running(name: str, missing: str | None) -> Part:
@@ -278,6 +295,23 @@ def open_archive(settings: Settings, progress: Callable[[str], None]) -> None:
             progress("starting the viewer")
         asks = remote_archive(settings) is None or settings.archive_user is not None
         viewer(settings).start(dicomweb_url, reader_of(settings), archive_asks=asks)
+
+
+def open_pages(settings: Settings, progress: Callable[[str], None]) -> None:
+    """Start the pages, and make their local account where nobody else signs people in.
+
+    Raises
+    ------
+    StartFailed, StorageFailed
+        As `up`.
+    """
+    if settings.oidc_issuer is None and settings.trusted_proxies is None:
+        first = LocalAccount(settings.people_folder / "account.json").make()
+        if first is not None:
+            progress(f"first password of the pages, shown once: {first}")
+    if pages(settings).url is None:
+        progress("starting the pages")
+    pages(settings).start(settings.home)
 
 
 def serve_incumbent(settings: Settings, progress: Callable[[str], None]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from flows.speech.speech import is_unsent
 from models.bounds.random_audit import Coverage, coverage, drawn
 from models.corrections.ledger import OrganState
 from models.errors import StorageFailed
@@ -17,6 +18,7 @@ from models.findings import Presence, StudyFindings
 from models.release import Release
 from models.uids import SeriesUid, StudyUid
 from services.cases.disagreements import (
+    Policy,
     ReadersDisagree,
     SeriesOrgan,
     Word,
@@ -96,6 +98,9 @@ class Bounds:
         The incumbent; None where none serves.
     drawn, reviewed
         Studies, and how many of them a reader has edited or accepted an organ of.
+    unsent
+        How many of them no reader can have: their results were made while the site was silent, and are in no
+        archive. They wait for nobody; sent later, they do.
     organs
         By organ how often its bound held.
     waiting
@@ -110,6 +115,7 @@ class Bounds:
     organs: Mapping[str, Looked]
     waiting: tuple[Waiting, ...]
     alerts: tuple[str, ...]
+    unsent: int = 0
 
 
 def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
@@ -135,7 +141,7 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
     reviewed = set()
     same: dict[int, frozenset[str]] = {}
     latest: dict[int, Mapping[SeriesOrgan, Word]] = {}
-    for (study_uid, number), claimed in audited.items():
+    for (study_uid, number), (claimed, _) in audited.items():
         if number not in same:
             same[number] = _same_organs(releases.release(number), release)
             latest[number] = _latest(records, number)
@@ -154,6 +160,8 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
             reviewed.add(study_uid)
             held = measured is None or measured >= claim.bound
             seen.setdefault(organ, []).append((held, claim.confidence))
+    seen_by_nobody = {uid for (uid, _), (_, in_silence) in audited.items() if in_silence}
+    unsent = seen_by_nobody - {uid for (uid, _), (_, in_silence) in audited.items() if not in_silence}
     bounds = len(release.contract.organs)
     organs = {organ: _coverage(found, bounds) for organ, found in seen.items()}
     alerts = tuple(sorted(organ for organ, found in organs.items() if found.broken))
@@ -172,25 +180,29 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
         },
         waiting=tuple(
             Waiting(uid, number, claimed.importance_ml)
-            for (uid, number), claimed in sorted(
-                audited.items(), key=lambda item: (-item[1].importance_ml, item[0])
+            for (uid, number), (claimed, _) in sorted(
+                audited.items(), key=lambda item: (-item[1][0].importance_ml, item[0])
             )
-            if uid not in reviewed
+            if uid not in reviewed | unsent
         ),
         alerts=alerts,
+        unsent=len(unsent),
     )
 
 
-def _audited(log: Log) -> dict[tuple[StudyUid, int], AuditDrawn]:
-    """Return the newest claims by study and release."""
-    drawings = (one.said for one in log.all(AuditDrawn))
-    return {(StudyUid(one.study_uid), one.release): one for one in drawings}
+def _audited(log: Log) -> dict[tuple[StudyUid, int], tuple[AuditDrawn, bool]]:
+    """Return the newest claims by study and release, and whether they were made in silence and never sent."""
+    found = {}
+    for one in log.all(AuditDrawn):
+        result = (one.key or "").removeprefix(AuditDrawn.key(""))
+        found[StudyUid(one.said.study_uid), one.said.release] = one.said, is_unsent(result, log)
+    return found
 
 
 def _latest(corrections: Corrections, release: int) -> Mapping[SeriesOrgan, Word]:
     """Return the word on each organ of a release's results that came last, where that is known."""
     of_release = [one for one in corrections.corrections() if one.release == release]
-    latest, _ = teaching_words(valid_words(of_release), (), ReadersDisagree.LATEST)
+    latest, _ = teaching_words(valid_words(of_release), (), Policy(ReadersDisagree.LATEST))
     return latest
 
 

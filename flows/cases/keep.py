@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -15,8 +15,9 @@ from flows.serving.serve import current
 from models.body import body_mask
 from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import ReadFailed, Refused
-from models.inference.question import asked_volume
+from models.inference.question import asked_volume, told_of_axes
 from models.masks import BoxedMask
+from models.organs import LEFT, RIGHT, Organ
 from models.uids import SeriesUid, StudyUid
 from services.cases.store import CaseContent
 from services.dicom.ct.chosen import choose_series
@@ -31,10 +32,18 @@ from services.dicom.returned.claims import (
     without_doubtful_sides,
     without_swapped_sides,
 )
+from services.dicom.returned.further import lies_crosswise
 from services.dicom.returned.sides import Region
 from services.dicom.seg.bounded import open_seg
 from services.dicom.seg.files import cited_series, find_seg
-from services.dicom.seg.names import organ_by_code, organ_by_label, type_may_be
+from services.dicom.seg.names import (
+    further_by_code,
+    further_by_label,
+    further_may_be,
+    organ_by_code,
+    organ_by_label,
+    type_may_be,
+)
 from services.dicom.seg.reader import ReadSegment, SegObject, read_seg
 from services.pacs.unsent import UnsentResults
 from services.records.entries.cases import Case, Purpose
@@ -89,6 +98,8 @@ def add_case(
     """
     if not ORIGIN.fullmatch(origin):
         raise Refused("unknown-origin", "a truth is independent, edited-from-N or accepted-from-N")
+    contract = current(services.releases, services.records).contract
+    further = () if contract.further is None else contract.further.organs
     progress(f"reading {source}")
     readings = read_series(source)
     if truth.suffix == ".npz":
@@ -105,18 +116,19 @@ def add_case(
             require_independent(
                 seg, ct, source, services.records, services.archive, kept, services.settings.work_folder
             )
-        masks = _drawn_in_seg(seg, origin)
+        masks = _drawn_in_seg(seg, origin, further)
         _require_sides(seg, masks, ct)
+        _require_sides_of(further, masks, ct)
     patient = patient_of(ct)
     if patient is None:
         raise Refused("missing-patient-id", "the CT names no patient, who may be in another set")
-    contract = current(services.releases, services.records).contract
     missing = [organ for organ in contract.organs if organ not in masks]
     some = contract.recipe is not None and len(missing) < len(contract.organs)
     if missing and purpose is Purpose.GATE and not some:
         which = "every organ" if contract.recipe is None else "one organ at least"
         detail = f"a gate case needs truth of {which}; there is none of {', '.join(missing)}"
         raise Refused("truth-incomplete", detail, {"missing": missing})
+    told_of_axes(ct.volume.geometry, contract)  # what no result is made of is no case
     volume = asked_volume(ct.volume, contract)
     body_mask(volume.hu)  # no release could answer it: gate and calibration would end there, every time
     content = CaseContent(
@@ -148,11 +160,11 @@ def _written_truth(path: Path, ct: CTSeries) -> dict[str, BoxedMask]:
     return masks
 
 
-def _drawn_in_seg(seg: SegObject, origin: str) -> dict[str, BoxedMask]:
+def _drawn_in_seg(seg: SegObject, origin: str, further: Sequence[Organ]) -> dict[str, BoxedMask]:
     """Return the mask of each organ that a SEG names, on the CT grid."""
     masks: dict[str, BoxedMask] = {}
     for segment in seg.segments:
-        organ = _organ_of(segment)
+        organ = _organ_of(segment, further)
         if organ is None:
             continue  # a SEG may hold more than our organs
         if organ in masks:
@@ -162,7 +174,7 @@ def _drawn_in_seg(seg: SegObject, origin: str) -> dict[str, BoxedMask]:
             raise Refused("not-independent", detail, {"segment": segment.number})
         masks[organ] = segment.mask
     if not masks:
-        raise Refused("truth-unreadable", "no segment names an organ of the catalogue")
+        raise Refused("truth-unreadable", "no segment names an organ of the catalogue or the release")
     return masks
 
 
@@ -177,8 +189,31 @@ def _require_sides(seg: SegObject, masks: Mapping[str, BoxedMask], ct: CTSeries)
             raise Refused(Doubt.SIDES_SWAPPED, detail, {"segment": found.segment})
 
 
-def _organ_of(segment: ReadSegment) -> str | None:
+def _require_sides_of(further: Sequence[Organ], masks: Mapping[str, BoxedMask], ct: CTSeries) -> None:
+    """Refuse an organ outside the catalogue that lies on the wrong side of its partner, if both are drawn."""
+    drawn = {
+        (entry.type, entry.region, entry.laterality): (entry.key, Region(mask, ct.volume.geometry))
+        for entry in further
+        if (mask := masks.get(entry.key)) is not None
+    }
+    for (type_, region, side), (key, right) in drawn.items():
+        if side != RIGHT or (type_, region, LEFT) not in drawn:
+            continue
+        other, left = drawn[type_, region, LEFT]
+        if lies_crosswise(right, left):
+            detail = f"the {key} lies to the left of the {other}"
+            raise Refused(Doubt.SIDES_SWAPPED, detail, {"right_x_mm": right.x_mm, "left_x_mm": left.x_mm})
+
+
+def _organ_of(segment: ReadSegment, further: Sequence[Organ]) -> str | None:
     """Return the organ that code and label of a segment agree on; there are no voxels here to settle it."""
+    own = further_by_label(segment.label, further)
+    if own is not None and not further_may_be(own, segment.type, segment.laterality):
+        detail = f"a segment is labelled as the {own.key} and coded as something else"
+        raise Refused("truth-unreadable", detail, {"segment": segment.number})
+    own = own or further_by_code(segment.type, segment.laterality, further)
+    if own is not None and organ_by_label(segment.label) is None:
+        return own.key
     by_label = organ_by_label(segment.label)
     if by_label is not None and not type_may_be(by_label, segment.type, segment.laterality):
         detail = f"a segment is labelled as the {by_label} and coded as something else"

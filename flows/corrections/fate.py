@@ -18,7 +18,6 @@ from models.tuning.settings import TuningSettings
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.cases.disagreements import (
     UNCHANGED,
-    ReadersDisagree,
     SeriesOrgan,
     Word,
     teaches,
@@ -168,7 +167,7 @@ class _Known:
         records = services.records
         self._services, self._settings, self._progress = services, settings, progress
         self._words = valid_words(every)
-        policy = ReadersDisagree(services.settings.readers_disagree)
+        policy = services.policy
         self._teaching, _ = teaching_words(self._words, records.agreements(), policy)
         self._kept = {case.case_id for case in records.cases(Purpose.TUNING)}
         self._kept_out = {

@@ -19,7 +19,7 @@ from models.corrections.scopes import Scope
 from models.errors import Refused
 from models.masks import BoxedMask
 from models.uids import SopUid, is_uid
-from services.cases.disagreements import UNCHANGED, ReadersDisagree, takes_back
+from services.cases.disagreements import UNCHANGED, takes_back
 from services.cases.store import CaseStore
 from services.dicom.ct.headers import instance_number_of
 from services.dicom.returned.answers import Answers, WrongAnswer
@@ -34,7 +34,7 @@ from services.records.port import Corrections, Records
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
-from services.wiring import archive_of
+from services.wiring import archive_of, policy_of
 
 NOTHING_CHANGED = "ours-unchanged: no reader changed anything"
 NO_STRANGER = ("no-result", "sent-not-archived", "ambiguous-result", "no-review-regions")
@@ -91,7 +91,7 @@ def memory_of(settings: Settings) -> Memory | None:
         contract=contract,
         archive=archive_of(settings),
         work=settings.work_folder,
-        policy=ReadersDisagree(settings.readers_disagree),
+        policy=policy_of(settings),
     )
 
 

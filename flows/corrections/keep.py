@@ -14,7 +14,6 @@ from models.errors import Refused
 from models.inference.question import asked_volume
 from models.masks import BoxedMask
 from models.metrics.dsc import dsc
-from models.organs import agreement_of
 from models.uids import SeriesUid
 from services.cases.disagreements import teaching_words, valid_words
 from services.cases.store import CaseContent
@@ -209,7 +208,7 @@ def _dsc_of_truths(one: HybridLabel, two: HybridLabel) -> float | None:
 
 
 def _record_agreement(agreement: Agreement, memory: Memory) -> None:
-    if agreement.dsc is not None and agreement.dsc < agreement_of(agreement.organ):
+    if agreement.dsc is not None and agreement.dsc < memory.policy.targets.agreement(agreement.organ):
         names = (agreement.first, agreement.second)
         event = ReadersDisagree(corrections=names, organ=agreement.organ, dsc=round(agreement.dsc, 4))
         memory.records.record(event, who="ingest_correction", key=event.key(*names, agreement.organ))

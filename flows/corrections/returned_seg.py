@@ -14,7 +14,7 @@ from models.corrections.scopes import Scope
 from models.errors import PacsFailed, Refused
 from models.masks import BoxedMask
 from models.uids import SeriesUid, SopUid, StudyUid
-from services.cases.disagreements import ReadersDisagree
+from services.cases.disagreements import ASK, Policy
 from services.cases.store import CaseStore
 from services.dicom.ct.loaded import CTSeries, load
 from services.dicom.ct.series import read_series
@@ -60,7 +60,7 @@ class Memory:
     contract: ModelContract
     archive: Archive | None = None
     work: Path | None = None
-    policy: ReadersDisagree = ReadersDisagree.ASK
+    policy: Policy = ASK
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from models.organs import KEYS
 from models.uids import SopUid, StudyUid
 from services.cases.disagreements import (
     OpenDisagreement,
-    ReadersDisagree,
+    Policy,
     Word,
     teaches,
     teaching_words,
@@ -148,7 +148,7 @@ class Sums:
     not_kept: tuple[NotKept, ...]
 
 
-def sums(records: Records, policy: ReadersDisagree) -> Sums:
+def sums(records: Records, policy: Policy) -> Sums:
     """Sum up each reader's latest words that were not withdrawn."""
     words = valid_words(records.corrections())
     said = [word for of_organ in words.values() for word in of_organ]
@@ -160,7 +160,7 @@ def sums(records: Records, policy: ReadersDisagree) -> Sums:
         corrections=len(corrections),
         organs=tuple(
             _organ(key, of_organ, sum(one.organ == key for one in disagreements))
-            for key in KEYS
+            for key in (*KEYS, *sorted({word.entry.organ for word in said} - set(KEYS)))
             if (of_organ := [word for word in said if word.entry.organ == key])
         ),
         readers=_reviews(ReaderSum, found, lambda one: one.reader or UNKNOWN, hours),

@@ -10,7 +10,7 @@ from flows.corrections.outcome import Outcome, note
 from flows.corrections.sums import edited_by_reader
 from flows.lineage import tuned_from
 from models.uids import SopUid, StudyUid
-from services.cases.disagreements import UNCHANGED, ReadersDisagree, teaches, teaching_words, valid_words
+from services.cases.disagreements import ASK, UNCHANGED, Policy, teaches, teaching_words, valid_words
 from services.records.entries.arrivals import ArrivalState
 from services.records.entries.corrections import Correction
 from services.records.events.corrections import CorrectionWithdrawn
@@ -61,7 +61,7 @@ def withdraw(
     reason: str,
     records: Records,
     releases: ReleaseStore,
-    policy: ReadersDisagree = ReadersDisagree.ASK,
+    policy: Policy = ASK,
 ) -> Withdrawn:
     """Take a correction out of all tuning to come; it stays on record, and so does who took it back.
 
@@ -94,7 +94,7 @@ def withdraw(
     )
 
 
-def _instead(taken: Sequence[Correction], records: Records, policy: ReadersDisagree) -> tuple[Instead, ...]:
+def _instead(taken: Sequence[Correction], records: Records, policy: Policy) -> tuple[Instead, ...]:
     """Return whose word counts of the organs that a withdrawn correction names."""
     spoken = {
         entry.organ for one in taken for entry in one.organs if teaches(entry) or one.status == UNCHANGED

@@ -10,6 +10,7 @@ Source: FDA 2024, Marketing Submission Recommendations for a Predetermined Chang
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from typing import TypeVar
 
 from models.documents import to_json
@@ -80,6 +81,7 @@ def keep_pack(
             "approver": change.who,
             "reason": change.said.reason,
             "at": change.at.isoformat(),
+            **({} if change.proof is None else {"proof": asdict(change.proof)}),
         },
         "program": program(repository_root(), image),
         "audit": {"number": change.number, "digest": change.digest},
@@ -109,6 +111,7 @@ def _modifications(
     tuned = _made(CandidateTuned, release, change, log)
     trained = _made(CandidateTrained, release, change, log)
     calibrated = _made(CandidateCalibrated, release, change, log)
+    weights = release.contract.weights
     changed = {
         organ: {"before": replaced.heads.get(organ), "after": digest}
         for organ, digest in release.heads.items()
@@ -118,6 +121,7 @@ def _modifications(
         "release": {"number": release.number, "digest": release.digest, "parent": release.parent},
         "replaced": {"number": replaced.number, "digest": replaced.digest},
         "trunk": {"before": replaced.trunk, "after": release.trunk},
+        **({} if weights is None else {"weights": weights.to_json()}),
         "heads": changed,
         "new_organs": [organ for organ in release.contract.organs if organ not in replaced.heads],
         "unchanged_heads": sorted(set(release.heads) - set(changed)),

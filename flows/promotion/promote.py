@@ -20,6 +20,7 @@ from flows.gate.scores import score_store
 from flows.gate.trial import trial_of
 from flows.progress import Progress, silent
 from flows.promotion.evidence_pack import keep_pack
+from flows.promotion.second_person import require_second_person
 from flows.serving.serve import serve
 from flows.steps import Step, at_once
 from models.contract import ModelContract
@@ -92,8 +93,9 @@ def promote(
     ------
     Refused
         `log-broken`, `declined`, `refused-by-gate`, `gate-report-changed`, `other-profile`,
-        `refused-by-canary`, `refused-by-golden-study`, `incumbent-changed`, `no-name`; `is-incumbent` if
-        it serves by another act than this one, whose promotion is completed all the same.
+        `refused-by-canary`, `refused-by-golden-study`, `incumbent-changed`, `no-name`,
+        `own-corrections`; `is-incumbent` if it serves by another act than this one, whose promotion is
+        completed all the same.
     InvalidRelease
         If there is no such release, or it cannot be loaded.
     ServingFailed
@@ -102,6 +104,10 @@ def promote(
     require_name(approver, reason)
     records = services.records
     if records.incumbent() != number:
+        if services.settings.own_corrections == "refused":
+            require_second_person(
+                services.releases.release(number), approver, records, records, services.releases
+            )
         progress("asking for the gate's decision")
         incumbent = step("gate's decision", lambda: require_passed(number, services), False)
         release, before = services.releases.release(number), services.releases.release(incumbent)

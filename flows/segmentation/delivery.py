@@ -48,8 +48,8 @@ class Made:
     set_aside: tuple[NotUsed, ...]
     key: str
 
-    def record(self, records: Records, *, may_be_read: bool = True) -> None:
-        """Record the result; where a reader may look at it also whether it was drawn for the audit."""
+    def record(self, records: Records) -> None:
+        """Record the result, and what was claimed of it if it was drawn for the audit."""
         records.record_result(
             self.key,
             study_uid=self.series.study_uid,
@@ -58,8 +58,7 @@ class Made:
             objects={item.kind: item.sop_instance_uid for item in self.objects},
             site=site_of(self.series),
         )
-        if may_be_read:
-            record_audit(records, self.key, self.series.study_uid, self.series.series_uid, self.findings)
+        record_audit(records, self.key, self.series.study_uid, self.series.series_uid, self.findings)
 
     def record_cost(self, seconds: Mapping[str, float], log: Log) -> None:
         """Record what the result cost, once; written again it counts no second time."""
@@ -144,7 +143,7 @@ def _kept(made: Made, unsent: UnsentResults, cases: CaseStore, records: Records)
         unseen=records.find_result(organ_seg) is None,
     )
     records.record(event, who="segment_study", key=event.key(made.key))
-    made.record(records, may_be_read=False)  # after it: a result that is only kept is known to be
+    made.record(records)  # after it: a result that is only kept is known to be
     return folder
 
 

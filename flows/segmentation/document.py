@@ -10,7 +10,9 @@ from typing import Annotated
 from flows.segmentation.first_look import FirstLook, first_look
 from models.documents import LEFT_OUT
 from models.findings import OrganFinding, StudyFindings
+from models.judgement.between_organs import is_part
 from models.uids import SeriesUid, SopUid, StudyUid
+from models.weights_source import WeightsSource
 from services.dicom.ct.loaded import CTSeries
 from services.dicom.results.write import ResultObject
 
@@ -31,7 +33,10 @@ class WrittenObject:
 
 @dataclass(frozen=True)
 class FoundOrgan:
-    """What is said of one organ; fields as `models.findings.OrganFinding`, the volume to 0.01 ml."""
+    """What is said of one organ; fields as `models.findings.OrganFinding`, the volume to 0.01 ml.
+
+    Of `shared_voxels`, by organ, those of the CT that another organ has too.
+    """
 
     organ: str
     presence: str
@@ -45,6 +50,7 @@ class FoundOrgan:
     member_disagreement: float | None
     importance_ml: float | None
     band_ml: float | None
+    shared_voxels: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ class Segmented:
     first_look
         Where a reader should look first; left out where nothing is flagged, or nothing was sent to the
         archive, where a viewer finds it.
+    weights
+        Whose weights the release has; left out where nobody said so.
     """
 
     study_uid: StudyUid
@@ -126,6 +134,19 @@ class Segmented:
     targets: Annotated[str | None, LEFT_OUT] = None
     silent: bool = False
     first_look: Annotated[FirstLook | None, LEFT_OUT] = None
+    weights: Annotated[WeightsSource | None, LEFT_OUT] = None
+
+    @property
+    def conflicts(self) -> tuple[tuple[str, str, int], ...]:
+        """Two organs, and how many voxels both have; the most first. A part of the other is none."""
+        order = [one.organ for one in self.organs]
+        pairs = [
+            (one.organ, other, voxels)
+            for n, one in enumerate(self.organs)
+            for other, voxels in one.shared_voxels.items()
+            if order.index(other) > n and not is_part(one.organ, other)
+        ]
+        return tuple(sorted(pairs, key=lambda pair: -pair[2]))
 
     def path_of(self, kind: str) -> Path | None:
         """Return where an object of a kind was stored; None if there is none."""
@@ -168,7 +189,7 @@ def document_of(
             WrittenObject(one.kind, one.sop_instance_uid, None if out is None else str(out / one.file_name))
             for one in objects
         ),
-        organs=tuple(map(_organ, findings.organs)),
+        organs=tuple(_organ(one, findings.shared_voxels.get(one.organ, {})) for one in findings.organs),
         audited=findings.audited,
         importance_ml=findings.importance_ml,
         strange=tuple(StrangeFact(one.name, one.value, tuple(one.usual)) for one in findings.strange),
@@ -176,10 +197,11 @@ def document_of(
         targets=findings.targets,
         silent=silent_site,
         first_look=first_look(series, findings, objects[0].series_uid) if out is None else None,
+        weights=findings.weights,
     )
 
 
-def _organ(found: OrganFinding) -> FoundOrgan:
+def _organ(found: OrganFinding, shared: Mapping[str, int]) -> FoundOrgan:
     return FoundOrgan(
         organ=found.organ,
         presence=found.presence,
@@ -193,4 +215,5 @@ def _organ(found: OrganFinding) -> FoundOrgan:
         member_disagreement=found.member_disagreement,
         importance_ml=found.importance_ml,
         band_ml=found.band_ml,
+        shared_voxels=dict(shared),
     )

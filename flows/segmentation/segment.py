@@ -28,7 +28,7 @@ from flows.serving.proof import prove_served
 from flows.serving.serve import incumbent
 from models.errors import Refused
 from models.findings import StudyFindings
-from models.inference.question import answered_volume, asked_volume, told_grid
+from models.inference.question import answered_volume, asked_volume, told_grid, told_of_axes
 from models.judgement.assess import assess
 from models.organs import CATALOGUE
 from models.release import Release
@@ -112,8 +112,8 @@ def segment(
     Raises
     ------
     Refused
-        If no series of the study can be segmented safely, with code and measured numbers; of an archived
-        study also as `flows.arrivals.archived_study.fetch`.
+        If no series of the study can be segmented safely, with code and measured numbers; `askew-axes`; of an
+        archived study also as `flows.arrivals.archived_study.fetch`.
     InvalidRelease
         If the release asked for is not in the store, or a GPU server answers otherwise than was proven.
     ServingFailed
@@ -200,8 +200,9 @@ def _make(
         readings = read_series(images, makes_identifiers=asked.makes_identifiers, require=room.require)
         chosen_series = _chosen(readings, services.settings.series_rules, asked.archived)
         series = load(chosen_series)
-        if asked.notes:
-            said = replace(series.verdict, notes=(*series.verdict.notes, *asked.notes))
+        leaning = told_of_axes(series.volume.geometry, chosen.contract)
+        if notes := (*asked.notes, *filter(None, (leaning,))):
+            said = replace(series.verdict, notes=(*series.verdict.notes, *notes))
             series = replace(series, verdict=said)
     organs = chosen.contract.organs if asked.organs is None else asked.organs
     with watch.step("resample"):

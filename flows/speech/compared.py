@@ -21,7 +21,6 @@ from models.gate.silent_results import (
     summed,
 )
 from models.masks import BoxedMask
-from models.organs import KEYS, organ
 from services.cases.store import CaseContent, CaseStore
 from services.dicom.ct.placed import PlacedSeries
 from services.dicom.results.organ_seg import KIND as ORGAN_SEG
@@ -30,9 +29,6 @@ from services.pacs.unsent import SLICES, UnsentResults, kept_file
 from services.records.entries.cases import Case, Purpose
 from services.records.events.results import ResultKept
 from services.records.port import Records
-
-ORGAN_OF = {organ(key).label: key for key in KEYS}
-"""By the label that our SEG bears, which was proven when it was written."""
 
 
 def compared(
@@ -85,7 +81,8 @@ def _compared(case: Case, folder: Path, records: Records, cases: CaseStore) -> S
     if not series.geometry.same_grid(content.ct):
         raise Refused("case-off-grid", "the labels lie on another grid than the result")
     seg = read_seg(folder / name, series)
-    masks = {ORGAN_OF[one.label]: one.mask for one in seg.segments if one.label in ORGAN_OF}
+    # Our own SEG has each organ's key as its TrackingID, which was proven when it was written.
+    masks = {one.tracking_id: one.mask for one in seg.segments if one.tracking_id is not None}
     shared = [key for key in content.labels if key in masks]
     if not shared:
         raise Refused("no-common-organ", "result and labels have no organ in common")

@@ -22,6 +22,7 @@ from models.nnunet.whole import evaluate
 from models.organs import KEYS
 from models.proof.reference import Agreement, require_agreement
 from models.release import Release
+from models.weights_source import WeightsSource
 from services.dicom.dictionary import NO_FILE, OrganFile
 from services.inference.engine import OpenVinoEngine
 from services.records.events.candidates import CheckpointImported
@@ -152,7 +153,7 @@ def keep_nnunet(
     asked
         What no file of nnU-Net says.
     licence, origin
-        Of the weights; both are kept with the release.
+        Of the weights; both are kept with the release, and said on its results.
     organs
         As `models.network.checkpoints.nnunet.release.take_apart`.
     fold
@@ -168,21 +169,21 @@ def keep_nnunet(
     ------
     Refused
         As `models.network.checkpoints.nnunet.reading.read_nnunet`, `take_apart` and
-        `models.proof.reference.require_agreement`; `no-licence`; `other-grid` if the reference's files do not
-        lie on one grid.
+        `models.proof.reference.require_agreement`; `no-licence`, `bad-licence`; `other-grid` if the
+        reference's files do not lie on one grid.
     InvalidRelease
         If the serving engine does not answer as torch does. Nothing is published then, or when it is refused.
     StorageFailed, ReadFailed
         If the disk is full or not writable, or a file cannot be read.
     """
-    if not licence.strip() or not origin.strip():
-        raise Refused("no-licence", "say the licence of the weights, and where they come from", {})
+    weights = _source(licence, origin)
     watch = Stopwatch()
     with watch.step("read"):
         progress(f"reading {path}; nothing of it is run")
         network = read_nnunet(path, fold)
         apart = take_apart(network, asked, organs, (*KEYS, *organ_file.organs))
-        contract = replace(apart.contract, further=organ_file.carried(apart.contract.organs))
+        further = organ_file.carried(apart.contract.organs)
+        contract = replace(apart.contract, further=further, weights=weights)
         given = None if reference is None else _read(reference)
     with watch.step("keep"):
         heads = {organ: store.add_head(head_to_bytes(head)) for organ, head in apart.heads.items()}
@@ -193,7 +194,7 @@ def keep_nnunet(
             heads=heads,
             contract=with_heads(contract, heads),
             demonstration=reference is None,
-            note=_note(network, licence, origin, reference),
+            note=_note(network, weights, reference),
         )
     progress(f"{len(heads)} of {len(network.labels.channels)} classes; proving the export in the engine")
     with watch.step("export"):
@@ -216,8 +217,8 @@ def keep_nnunet(
         files=network.source.digests,
         trainer=network.source.trainer,
         fold=network.source.fold,
-        licence=licence,
-        origin=origin,
+        licence=weights.licence,
+        origin=weights.origin,
         organs=candidate.contract.organs,
         left_out=apart.left_out,
         unverified=() if contract.further is None else contract.further.unverified,
@@ -235,6 +236,16 @@ def keep_nnunet(
     )
     record_candidate(candidate, event, "import_checkpoint", event.key(candidate.digest), records)
     return document
+
+
+def _source(licence: str, origin: str) -> WeightsSource:
+    """Return whose weights they are; refuses with `no-licence` or `bad-licence`."""
+    if not licence.strip() or not origin.strip():
+        raise Refused("no-licence", "say the licence of the weights, and where they come from", {})
+    try:
+        return WeightsSource(licence.strip(), origin.strip())
+    except ValueError as bad:
+        raise Refused("bad-licence", f"{bad}; results carry it in the character set of the CT", {}) from bad
 
 
 def _read(reference: Reference) -> tuple[ReferenceFile, ReferenceFile]:
@@ -281,7 +292,7 @@ def _labels(
     return painted
 
 
-def _note(network: NnunetNetwork, licence: str, origin: str, reference: Reference | None) -> str:
+def _note(network: NnunetNetwork, weights: WeightsSource, reference: Reference | None) -> str:
     files = ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(network.source.digests.items()))
     proof = (
         f"Proven against labels made by {reference.made_by}."
@@ -291,5 +302,5 @@ def _note(network: NnunetNetwork, licence: str, origin: str, reference: Referenc
     return (
         f"Imported from nnU-Net: {network.plan.dataset}, {network.plan.plans}, {network.plan.configuration}, "
         f"{network.source.trainer}, fold {network.source.fold}; SHA-256 {files}. "
-        f"Licence: {licence}. Origin: {origin}. {proof}"
+        f"Licence: {weights.licence}. Origin: {weights.origin}. {proof}"
     )

@@ -12,7 +12,6 @@ from models.corrections.ledger import INDEPENDENT
 from models.errors import Refused
 from models.network.training.train import TrainingSettings
 from models.release import Release, require_no_recipe, sha256_hex
-from services.cases.disagreements import ReadersDisagree
 from services.cases.training_evidence import accumulated
 from services.cases.tuning_evidence import LabelledCase
 from services.inference.engine import serving_profile
@@ -93,7 +92,7 @@ def plan(services: Services, begin: Begin, settings: TrainingSettings) -> Traini
     """
     parent = current(services.releases, services.records)
     require_no_recipe(parent.contract, "trained")
-    policy = ReadersDisagree(services.settings.readers_disagree)
+    policy = services.policy
     labelled = accumulated(services.records, services.cases, parent.contract.organs, policy)
     if len(labelled) < FEWEST_CASES:
         raise Refused(

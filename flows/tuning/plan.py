@@ -10,12 +10,16 @@ from flows.calibration.cases import usable
 from flows.lineage import lineage
 from flows.serving.serve import current
 from models.bounds.conformal import CONFIDENCE, fewest_cases
+from models.contract import ModelContract
 from models.errors import Refused
 from models.organs import KEYS
+from models.organs import organ as catalogue_entry
 from models.release import Release, require_no_recipe, sha256_hex
+from models.targets import Targets
 from models.tuning.document import NoCost, TuningDocument, TuningReport
+from models.tuning.ladder import ANY_TARGET
 from models.tuning.settings import Level, TuningSettings
-from services.cases.disagreements import ReadersDisagree, teaching_words, valid_words
+from services.cases.disagreements import Policy, teaching_words, valid_words
 from services.cases.tuning_evidence import Evidence, LabelledCase, gather
 from services.inference.engine import serving_profile
 from services.records.entries.cases import Case, Purpose
@@ -185,18 +189,31 @@ def plan(
             services.cases,
             learnt,
             asked,
-            ReadersDisagree(services.settings.readers_disagree),
+            services.policy,
         ),
         calibration_cases=tuple(independent) if enough else (),
-        settings=settings,
+        settings=replace(settings, targets=_aims(services.targets, contract, asked) | dict(settings.targets)),
         profile=profile,
         new_organs=new,
     )
 
 
-def refuse_taken_back(
-    learnt_from: Collection[LabelledCase], records: Corrections, policy: ReadersDisagree
-) -> None:
+def _aims(targets: Targets, contract: ModelContract, organs: Collection[str]) -> dict[str, float]:
+    """Return the DSC at which the ladder stops, of organs for which that is not the catalogue's.
+
+    What is as it always was is not said, so that a run of a site without a file keeps its key.
+    """
+    aims = {}
+    for organ in organs:
+        required = targets.required(organ, contract).dsc_target
+        aim = ANY_TARGET if required is None else required
+        known = catalogue_entry(organ).dsc_target if organ in KEYS else None
+        if aim != (ANY_TARGET if known is None else known):
+            aims[organ] = aim
+    return aims
+
+
+def refuse_taken_back(learnt_from: Collection[LabelledCase], records: Corrections, policy: Policy) -> None:
     """Refuse a candidate that has learnt what no longer teaches: nobody is to learn it after all.
 
     Raises

@@ -36,7 +36,7 @@ from models.release import Release
 from models.targets import Targets
 from models.tuning.document import TuningDocument, TuningReport
 from models.tuning.settings import TuningSettings
-from services.cases.disagreements import ReadersDisagree
+from services.cases.disagreements import Policy
 from services.cases.store import CaseStore
 from services.cases.training_runs import give_up_runs, tuning_folder
 from services.program import learning_program
@@ -107,7 +107,7 @@ def tune(
         )
         shutil.rmtree(tuning_folder(services.settings.home, run.key), ignore_errors=True)
         return replace(before, seconds=watch.seconds())
-    policy = ReadersDisagree(services.settings.readers_disagree)
+    policy = services.policy
     folder = tuning_folder(services.settings.home, run.key)
     give_up_runs(services.settings.home, run.key)
     with pinned_threads(services.settings.threads):
@@ -201,7 +201,7 @@ def refuse_erased(learnt_from: Sequence[Case], known: Cases, folder: Path) -> No
 
 
 def _refuse_gone(
-    lessons: Lessons, learnt_from: Sequence[Case], records: Records, policy: ReadersDisagree, folder: Path
+    lessons: Lessons, learnt_from: Sequence[Case], records: Records, policy: Policy, folder: Path
 ) -> None:
     """Refuse a candidate that has seen what nobody is to learn any more; its run is deleted."""
     refuse_erased(learnt_from, records, folder)

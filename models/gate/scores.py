@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from models.geometry import Geometry
 from models.inference.question import answered_volume
 from models.inference.segmentation import Segmentation
 from models.judgement.assess import organ_result
+from models.judgement.between_organs import shared_voxels
 from models.masks import BoxedMask
 from models.metrics.dsc import dsc, outcome
 from models.metrics.surface import surface_agreement
@@ -71,7 +71,7 @@ def score_organs(
         organ: _mask(answer, channel, release.contract.thresholds[organ], asked.geometry, ct)
         for channel, organ in enumerate(organs)
     }
-    shared = _overlaps(masks)
+    shared = shared_voxels(masks)
     claimed = _claimed(answer, release, model, ct, profile)
     scores = {}
     for channel, (probability, organ) in enumerate(zip(answer.probability, organs, strict=True)):
@@ -134,16 +134,6 @@ def _expected(
     members = answer.member_disagreement.get(channel)
     signs = signs_of(probability, mask, claimed[organ].reliability, members)
     return None if signs is None else expected_dsc(signs, claimed[organ].expectation)
-
-
-def _overlaps(masks: Mapping[str, BoxedMask]) -> dict[str, dict[str, int]]:
-    """Count the voxels every two masks share."""
-    shared: dict[str, dict[str, int]] = {organ: {} for organ in masks}
-    for one, other in combinations(masks, 2):
-        count = (masks[one] & masks[other]).voxels
-        if count:
-            shared[one][other] = shared[other][one] = count
-    return shared
 
 
 def pair(

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
+from models.further_organs import TOLERANCE_MM
 from models.masks import BoxedMask
 from models.metrics.dsc import Outcome, dsc, outcome
 from models.metrics.surface import surface_agreement
-from models.organs import KEYS, organ
+from models.organs import KEYS, catalogued
 
 WORST = 5
 """Cases named of each organ."""
@@ -102,7 +103,7 @@ class SilentResults:
     studies
         Results that were compared.
     organs
-        By release and organ, in the catalogue's order.
+        By release and organ, in the catalogue's order, then those outside of it by key.
     not_compared
         Cases of independent truth that no result could be compared with.
     """
@@ -120,14 +121,16 @@ def organ_agreement(
     Parameters
     ----------
     key
-        Of the organ in the catalogue, which gives the surface's tolerance.
+        Of the organ; the catalogue gives the surface's tolerance of its own.
     result, label
         On one grid.
     spacing_mm
         Of its voxels, along (k, j, i), millimetres.
     """
     ours, theirs = result.dense(), label.dense()
-    surface = surface_agreement(ours, theirs, spacing_mm, organ(key).nsd_tolerance_mm)
+    entry = catalogued(key)
+    tolerance_mm = TOLERANCE_MM if entry is None else entry.nsd_tolerance_mm
+    surface = surface_agreement(ours, theirs, spacing_mm, tolerance_mm)
     agreed = outcome(predicted=result.any(), true=label.any())
     return OrganAgreement(key, agreed, dsc(ours, theirs), surface.hd95_mm if surface else None)
 
@@ -141,7 +144,8 @@ def summed(studies: Iterable[StudyAgreement], not_compared: Iterable[NotCompared
             if one.dsc is not None and one.hd95_mm is not None:
                 scored = WorstCase(study.case, one.dsc, one.hd95_mm)
                 found[study.release, one.organ].append((scored, one.outcome))
-    order = sorted(found, key=lambda which: (which[0], KEYS.index(which[1])))
+    places = {key: place for place, key in enumerate(KEYS)}
+    order = sorted(found, key=lambda which: (which[0], places.get(which[1], len(places)), which[1]))
     return SilentResults(
         len(all_studies), tuple(_organ(*which, found[which]) for which in order), tuple(not_compared)
     )

@@ -9,11 +9,48 @@ from __future__ import annotations
 import numpy as np
 
 from models.contract import ModelContract
+from models.errors import Refused
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.masks import BoxedMask
 from models.resampling import model_grid, on_grid, to_model_grid
 from models.volume import Volume
+
+LEANS_DEGREES = 0.1
+"""From here on a reader is told; less is what decimals of a header leave."""
+
+ASKEW_DEGREES = 45.0
+"""From here on an axis is as near to another direction of the body, and which is meant is a guess."""
+
+
+def told_of_axes(ct: Geometry, contract: ModelContract) -> str | None:
+    """Return what a reader is told of a CT whose axes lean from the body's; None where there is nothing.
+
+    A network with a recipe sees the CT along its own axes: nnU-Net turns by whole axes only. One without sees
+    it on a model grid, upright.
+
+    Raises
+    ------
+    Refused
+        `askew-axes`, with the measured degrees, where nobody can tell which axis runs along which.
+    """
+    if contract.recipe is None:
+        return None
+    leans = ct.lean_degrees
+    along = np.abs(ct.affine[:3, :3] / ct.spacing_mm).argmax(axis=0)
+    told = " ".join(f"{degrees:.1f}" for degrees in leans)
+    if max(leans) >= ASKEW_DEGREES or len(set(along.tolist())) < 3:
+        detail = (
+            f"the axes of the CT (slice, row, column) lean {told} degrees from those of the body: which runs "
+            "along which is a guess, and the imported network is asked along them; resample the CT upright"
+        )
+        raise Refused("askew-axes", detail, {"lean_degrees": [round(degrees, 3) for degrees in leans]})
+    if max(leans) < LEANS_DEGREES:
+        return None
+    return (
+        f"The axes of the CT (slice, row, column) lean {told} degrees from those of the body. The imported "
+        "network was asked along them as they lie, as nnU-Net's own predictor does."
+    )
 
 
 def asked_volume(ct: Volume, contract: ModelContract) -> Volume:

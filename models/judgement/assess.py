@@ -24,7 +24,7 @@ from models.calibration import AS_SERVED, OrganCalibration
 from models.findings import OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
-from models.judgement.between_organs import broken_relations, disputed_voxels, relate
+from models.judgement.between_organs import broken_relations, disputed_voxels, relate, shared_voxels
 from models.judgement.flags import flag
 from models.judgement.importance import importance_ml
 from models.judgement.reasons import NO_BOUND, Reason
@@ -272,6 +272,8 @@ def assess(
         strange=strange,
         targets=targets.digest_for(contract),
         further=() if contract.further is None else contract.further.organs,
+        weights=contract.weights,
+        shared_voxels=shared_voxels({organ: result.mask for organ, result in results.items()}),
     )
 
 

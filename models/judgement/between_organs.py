@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,10 +101,31 @@ def disputed_voxels(masks: Mapping[str, NDArray[np.bool_]]) -> dict[str, NDArray
     for organ, mask in masks.items():
         others = claims
         for other in masks:
-            if other in _within(organ) or organ in _within(other):
+            if is_part(organ, other):
                 others = others - masks[other]
         disputed[organ] = mask & (others > 1)
     return disputed
+
+
+def shared_voxels(masks: Mapping[str, BoxedMask]) -> dict[str, dict[str, int]]:
+    """Return by organ how many voxels it shares with each other organ; those that share none are left out.
+
+    Parameters
+    ----------
+    masks
+        By organ, on one grid.
+    """
+    shared: dict[str, dict[str, int]] = {organ: {} for organ in masks}
+    for one, other in combinations(masks, 2):
+        count = (masks[one] & masks[other]).voxels
+        if count:
+            shared[one][other] = shared[other][one] = count
+    return shared
+
+
+def is_part(one: str, other: str) -> bool:
+    """Tell whether an organ is drawn as part of another, as a tumour of the liver is, or that of it."""
+    return other in _within(one) or one in _within(other)
 
 
 def _within(organ: str) -> tuple[str, ...]:

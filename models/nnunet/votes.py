@@ -37,6 +37,7 @@ class Votes:
     """
 
     def __init__(self, recipe: NnunetRecipe, window: Sequence[int], tuned: Sequence[int] = ()) -> None:
+        self._recipe = recipe
         self._regions = recipe.rule == "regions"
         self._classes = len(recipe.classes)
         self._weight = weight(window).astype(np.float32)
@@ -46,8 +47,11 @@ class Votes:
     def __call__(self, origin: Origin, logits: WindowLogits) -> None:
         """Take one window's vote; `models.nnunet.windows.Watch`."""
         frozen, tuned = logits[: self._classes], logits[self._classes :]
-        own = {n: logit > self._rival(n, frozen) for n, logit in zip(self._tuned, tuned, strict=True)}
         winner = np.packbits(np.asarray(frozen) > 0, axis=0) if self._regions else _largest(frozen)
+        own = {n: logit > self._rival(n, frozen) for n, logit in zip(self._tuned, tuned, strict=True)}
+        for n, won in own.items():
+            if left := self._recipe.yields_to(n):
+                won &= ~np.isin(winner, left)
         self._votes.append(_Vote(origin, winner, own))
 
     def origins(self, shape: Sequence[int]) -> NDArray[np.int32]:

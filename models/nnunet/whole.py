@@ -54,7 +54,8 @@ class Evaluated:
             return {n: self.own.get(n, self.logits[n]) > LEAST for n in self.recipe.organs}
         winner, _ = winners(self.logits)
         return {
-            n: wins(self.own[n], self.logits, n) if n in self.own else winner == n for n in self.recipe.organs
+            n: self._claimed(n, wins(self.own[n], self.logits, n), winner) if n in self.own else winner == n
+            for n in self.recipe.organs
         }
 
     def probabilities(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -81,18 +82,24 @@ class Evaluated:
                 yield number, BoxedMask.of(mask)
 
     def _classes(self) -> Iterator[tuple[int, BoxedMask]]:
-        labels = self._on_ct(class_labels(self.logits, self.grid))
+        decided = class_labels(self.logits, self.grid)
+        labels = self._on_ct(decided)
         boxes = dict(enumerate(ndimage.find_objects(labels), 1))
         for number in self.recipe.organs:
             if number in self.own:
                 mask = private_mask(self.own[number], self.logits, number, self.grid)
-                yield number, BoxedMask.of(self._on_ct(mask))
+                yield number, BoxedMask.of(self._on_ct(self._claimed(number, mask, decided)))
             elif number == 0:  # no box is found for it
                 yield number, BoxedMask.of(labels == 0)
             elif (box := boxes.get(number)) is None:
                 yield number, BoxedMask.empty(labels.shape)
             else:
                 yield number, BoxedMask.part(labels[box] == number, box, labels.shape)
+
+    def _claimed(self, number: int, won: NDArray[np.bool_], decided: Labels) -> NDArray[np.bool_]:
+        """Return what a tuned head claims of what it won, where the network was imported with such labels."""
+        left = self.recipe.yields_to(number)
+        return won & ~np.isin(decided, left) if left else won
 
     def _on_ct(self, labels: Labels | NDArray[np.bool_]) -> NDArray:
         return labels if self.coarse is None else self.coarse.to_ct(labels)

@@ -11,6 +11,9 @@ from models.tuning.settings import LEVELS, LadderEnd, Rung
 FORGETS = 0.02
 """Most DSC that a level may lose on studies of the old sites and still meet the target."""
 
+ANY_TARGET = 0.8
+"""DSC aimed at for an organ of which nobody has established one."""
+
 LEVEL_WORTH = 0.005
 """DSC that a higher level must gain over a lower one to be worth its cost."""
 

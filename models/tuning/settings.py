@@ -52,7 +52,8 @@ class TuningSettings:
     device
         `cpu` or `cuda`; on CUDA products are taken in bfloat16.
     targets
-        DSC by organ at which the ladder stops; the catalogue's for an organ that is not named.
+        DSC by organ at which the ladder stops; the catalogue's for an organ that is not named. What a site
+        has established is named (`flows.tuning.plan`).
     """
 
     level: Level | None = None

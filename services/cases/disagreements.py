@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import combinations
 
 from models.corrections.ledger import OrganLedger, OrganState
-from models.organs import agreement_of
+from models.targets import FROM_THE_CATALOGUE, Targets
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries.corrections import Agreement, Correction
 
@@ -18,6 +18,26 @@ class ReadersDisagree(StrEnum):
 
     ASK = "ask"
     LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When readers agree, and what teaches where they do not.
+
+    Parameters
+    ----------
+    apart
+        What teaches where they do not.
+    targets
+        What the site has established: how far two may be apart.
+    """
+
+    apart: ReadersDisagree = ReadersDisagree.ASK
+    targets: Targets = FROM_THE_CATALOGUE
+
+
+ASK = Policy()
+"""Of a site that has established nothing."""
 
 
 @dataclass(frozen=True)
@@ -151,23 +171,24 @@ def _may_be_one(one: Correction, other: Correction) -> bool:
 def teaching_words(
     words: Mapping[SeriesOrgan, tuple[Word, ...]],
     agreements: Collection[Agreement],
-    policy: ReadersDisagree,
+    policy: Policy,
 ) -> tuple[dict[SeriesOrgan, Word], tuple[OpenDisagreement, ...]]:
     """Return the one word on each organ that teaches, and the disagreements that keep one from it.
 
-    Readers agree when the Dice coefficient between their organs reaches the organ's ``dsc_target``; then the
-    latest word teaches. By the policy `latest` it always does, where it is known which one that is.
+    Readers agree when the Dice coefficient between their organs reaches the organ's target, the site's before
+    the catalogue's (`Targets.agreement`); then the latest word teaches. By the policy `latest` it always
+    does, where it is known which one that is.
     """
     measured = {(frozenset((one.first, one.second)), one.organ): one.dsc for one in agreements}
     teaching: dict[SeriesOrgan, Word] = {}
     open_: list[OpenDisagreement] = []
     for (series_uid, key), said in words.items():
-        apart = _farthest_apart(said, key, measured)
+        apart = _farthest_apart(said, policy.targets.agreement(key), key, measured)
         if apart is not None:
             names = tuple(word.correction.name for word in said)
             study_uid = said[-1].correction.study_uid
             open_.append(OpenDisagreement(series_uid, study_uid, key, names, apart.dsc))
-        if apart is None or (policy is ReadersDisagree.LATEST and _latest_is_known(said)):
+        if apart is None or (policy.apart is ReadersDisagree.LATEST and _latest_is_known(said)):
             teaching[series_uid, key] = said[-1]
     return teaching, tuple(open_)
 
@@ -182,7 +203,10 @@ class _Apart:
 
 
 def _farthest_apart(
-    said: tuple[Word, ...], key: str, measured: Mapping[tuple[frozenset[str], str], float | None]
+    said: tuple[Word, ...],
+    agreed: float,
+    key: str,
+    measured: Mapping[tuple[frozenset[str], str], float | None],
 ) -> _Apart | None:
     """Return the worst of the pairs that do not agree, one that was not measured first; None if all do."""
     worst: _Apart | None = None
@@ -191,6 +215,6 @@ def _farthest_apart(
         if pair not in measured:
             return _Apart(None)
         dsc = measured[pair]
-        if dsc is not None and dsc < agreement_of(key) and (worst is None or dsc < (worst.dsc or 0)):
+        if dsc is not None and dsc < agreed and (worst is None or dsc < (worst.dsc or 0)):
             worst = _Apart(dsc)
     return worst

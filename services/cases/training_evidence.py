@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.cases.disagreements import ReadersDisagree, teaching_words, valid_words
+from services.cases.disagreements import ASK, Policy, teaching_words, valid_words
 from services.cases.store import CaseStore
 from services.cases.tuning_evidence import LabelledCase
 from services.records.entries.cases import Purpose
@@ -12,7 +12,7 @@ from services.records.port import Records
 
 
 def accumulated(
-    records: Records, cases: CaseStore, asked: Sequence[str], policy: ReadersDisagree = ReadersDisagree.ASK
+    records: Records, cases: CaseStore, asked: Sequence[str], policy: Policy = ASK
 ) -> tuple[LabelledCase, ...]:
     """Return every kept case with the organs that a reader's standing word teaches there.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from models.corrections.label_doubts import TINY_ML
 from models.corrections.ledger import OrganState
 from models.uids import SeriesUid, StudyUid
-from services.cases.disagreements import ReadersDisagree, teaching_words, valid_words
+from services.cases.disagreements import ASK, Policy, teaching_words, valid_words
 from services.cases.store import CaseStore
 from services.records.entries.cases import Case, Purpose
 from services.records.port import Records
@@ -88,7 +88,7 @@ def gather(
     cases: CaseStore,
     learnt: Collection[tuple[str, str]],
     asked: Sequence[str],
-    policy: ReadersDisagree = ReadersDisagree.ASK,
+    policy: Policy = ASK,
 ) -> Evidence:
     """Look through the records for what there is to learn from.
 

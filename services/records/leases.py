@@ -52,7 +52,7 @@ class SqlLeases(Transactions):
 
     def fenced(self, lease: Lease) -> Self:
         """Return these records, every transaction of which first makes sure that nobody took the lease."""
-        return type(self)(self._engine, self._now, lambda session: require(session, lease))
+        return type(self)(self._engine, self._now, lambda session: require(session, lease), self._person)
 
 
 def require(session: Session, lease: Lease) -> LeaseRow:

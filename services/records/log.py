@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Text, func, literal_column, select
 from sqlalchemy.orm import Session
 
-from models.documents import name_of
+from models.documents import from_json, name_of
 from models.errors import StorageFailed
 from models.uids import StudyUid
 from services.records.entries.log import Line
-from services.records.events.event import E_co, Event, Recorded, kinds
+from services.records.events.event import PROOF, E_co, Event, Proof, Recorded, kinds
 from services.records.events.results import ResultRecorded
 from services.records.tables import EventRow, said
 from services.records.transactions import Transactions
@@ -91,9 +91,10 @@ def recorded(line: Line) -> Recorded[Event] | None:
 def _recorded(line: Line) -> Recorded[E_co]:
     try:
         event = kinds()[line.what].from_payload(line.payload)
+        proof = None if PROOF not in line.payload else from_json(Proof, line.payload[PROOF])
     except ValueError as error:
         raise StorageFailed(f"event {line.number} of the log cannot be read: {error}") from error
-    return Recorded(line.number, line.at, line.who, event, line.key, line.digest)  # type: ignore[arg-type]
+    return Recorded(line.number, line.at, line.who, event, line.key, line.digest, proof)  # type: ignore[arg-type]
 
 
 def _wanted(

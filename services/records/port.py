@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import date, datetime
 from typing import Protocol, Self
 
+from models.people import Person
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries.arrivals import Arrival, ArrivalState, Watch
 from services.records.entries.cases import Case, Erasure, FrozenSet, Purpose
@@ -394,6 +395,13 @@ class Records(
     Results, Corrections, Saves, Releases, Cases, Arrivals, Leases, Log, Seals, Witnessed, Protocol
 ):
     """All of them, in one database."""
+
+    def signed(self, person: Person) -> Self:
+        """Return these records for a person whose name is proven.
+
+        What is recorded under that name from then on says by whom it was proven; what flows record beside,
+        under their own names, does not.
+        """
 
     def fenced(self, lease: Lease) -> Self:
         """Return these records for the holder of a lease, however late it comes.

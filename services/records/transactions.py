@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Engine, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -14,9 +14,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models.errors import StorageFailed
+from models.people import Person
 from models.words import storable
 from services.records.chain import FIRST, link
-from services.records.events.event import Event, RowsChanged
+from services.records.events.event import PROOF, Event, RowsChanged
 from services.records.guarded import RowKey, sealed_now
 from services.records.tables import EventRow, Table
 
@@ -39,14 +40,25 @@ class Transactions:
         Gives the times on record; they keep their offset from UTC.
     guard
         Asked first in every transaction; what it raises ends it.
+    person
+        Whose acts these are; None where no name is proven.
     """
 
     def __init__(
-        self, engine: Engine, clock: Clock = local_now, guard: Callable[[Session], object] | None = None
+        self,
+        engine: Engine,
+        clock: Clock = local_now,
+        guard: Callable[[Session], object] | None = None,
+        person: Person | None = None,
     ) -> None:
         self._engine = engine
         self._now = clock
         self._guard = guard
+        self._person = person
+
+    def signed(self, person: Person) -> Self:
+        """Return these records for a person: what is recorded under that name bears the proof of it."""
+        return type(self)(self._engine, self._now, self._guard, person)
 
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
@@ -73,6 +85,9 @@ class Transactions:
             return
         if isinstance(event, RowsChanged):
             event = replace(event, rows=event.rows or sealed_now(session, changed))
+        payload = storable(event.payload())
+        if self._person is not None and who == storable(self._person.name):
+            payload[PROOF] = storable({"subject": self._person.subject, "issuer": self._person.issuer})
         newest = select(EventRow.number, EventRow.digest).order_by(EventRow.number.desc()).limit(1)
         number, previous = session.execute(newest).tuples().first() or (0, FIRST)
         row = EventRow(
@@ -80,7 +95,7 @@ class Transactions:
             at=self._now(),
             what=event.what,
             who=who,
-            payload=storable(event.payload()),
+            payload=payload,
             key=key,
             previous=previous,
         )

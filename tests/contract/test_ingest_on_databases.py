@@ -5,7 +5,7 @@ from __future__ import annotations
 from flows.corrections.ingest import Said, ingest
 from flows.corrections.returned_seg import Memory
 from flows.corrections.sums import sums
-from services.cases.disagreements import ReadersDisagree
+from services.cases.disagreements import Policy
 from services.cases.store import CaseStore
 from services.records.entries.cases import Purpose
 from services.records.store import open_records
@@ -39,7 +39,7 @@ def test_a_correction_is_kept_answered_compared_withdrawn_and_its_patient_erased
     ]  # fmt: skip
     assert answered.teaches == ("liver",)
     records.withdraw("1.2.4", reader="Dr A", reason="wrong phase")
-    document = sums(records, ReadersDisagree.ASK)
+    document = sums(records, Policy())
     assert [(one.reader, one.corrections) for one in document.readers] == [("Dr A", 1)]
     erasure = records.erase_patient(memory.cases.pseudonym(PATIENT), who="Dr A", reason="consent withdrawn")
     assert len(erasure.cases) == 3

@@ -10,7 +10,7 @@ import pytest
 from flows.corrections.flow import ingest_task
 from flows.corrections.keep import Disagreement
 from flows.corrections.withdraw import Instead
-from services.cases.disagreements import ReadersDisagree
+from services.cases.disagreements import Policy, ReadersDisagree
 from tests.integration.test_kept_corrections import take_back, teaching
 from tests.support.returned_segs import altered, erase_rows, repainted
 from tests.support.zones import site_in
@@ -28,7 +28,7 @@ def test_a_reader_takes_a_correction_back_by_saving_as_it_was_sent(ohif, memory,
     document = take_in(reverted)
     assert (document.status, document.kept, document.version) == ("ours-unchanged", False, 1)
     assert (document.teaches, document.disagreements) == ((), ())
-    assert teaching(memory) == teaching(memory, ReadersDisagree.LATEST) == {}
+    assert teaching(memory) == teaching(memory, Policy(ReadersDisagree.LATEST)) == {}
     assert take_in(reverted) == document
     assert [one.name for one in memory.records.corrections()] == [uid, "1.2.5"]
     taken = take_back(memory, "1.2.5", "saved by mistake")

@@ -11,7 +11,9 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from pydicom import dcmread
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
@@ -35,6 +37,7 @@ from models.phantom.case import PhantomCase
 from models.proof import reference as proof
 from models.targets import Targets
 from models.volume import Volume
+from models.weights_source import WeightsSource
 from services.dicom.ct.phantom_series import write_phantom_series, write_truth
 from services.inference.engine import InProcessSegmenter
 from services.pacs.port import ArchivedStudy
@@ -46,7 +49,7 @@ from services.triton.repository import TritonRepository
 from services.wiring import Services, connect_in_process
 from tests.support.ct_files import ACQUISITION
 from tests.support.established import established
-from tests.support.nnunet import unpacked
+from tests.support.nnunet import changed_copy, unpacked
 from tests.support.nnunet_references import AXES, Answered, answered, most_differing
 from tests.support.serving import MODEL, THREADS, server_at, thrown_away
 from tests.support.waiting import GUARD_SECONDS
@@ -168,6 +171,12 @@ def test_it_serves_as_the_first_release_and_its_masks_are_written_on_the_ct(
     assert {one.flag for one in drawn} == {"not-judged"}, "nobody has established how exact they must be"
     assert all("no-target" in one.reasons for one in drawn)
     assert found.document.targets == Targets().digest
+    assert found.document.weights == WeightsSource("Apache-2.0", "made for tests")
+    report = dcmread(tmp_path / "out" / "report-sr.dcm")
+    assert [item.TextValue for item in report.ContentSequence[-1].ContentSequence][-2:] == [
+        "Apache-2.0",
+        "made for tests",
+    ]
     site = replace(services, targets=established({"liver": (0.9, None)}))
     judged = segment(folder, tmp_path / "judged", site)
     flags = {one.organ: one.flag for one in judged.findings.organs if one.presence != "not-asked"}
@@ -268,6 +277,22 @@ def test_a_reference_that_proves_nothing_is_refused_by_its_code(home: Home, tmp_
     assert services.records.release_states() == {}
 
 
+def test_an_unknown_trainer_is_refused_though_the_labels_are_those_of_the_reference(
+    home: Home, tmp_path: Path
+) -> None:
+    folder = changed_copy(home.results / "plain", tmp_path / "copy", checkpoint=unknown_trainer)
+    services = connect_in_process(Settings(home=tmp_path / "home"))
+    with pytest.raises(Refused, match="STUNetTrainer") as refused:
+        imported(services, folder, "plain", home.answers["plain"])
+    assert refused.value.code == "unknown-trainer"
+    assert services.records.release_states() == {}
+
+
+def unknown_trainer(values: dict[str, Any]) -> None:
+    """Say that a trainer of one's own made it, and leave all else as it is."""
+    values["trainer_name"] = "STUNetTrainer"
+
+
 def test_what_cannot_be_done_with_it_is_refused_and_a_night_without_corrections_learns_nothing(
     home: Home, tmp_path: Path
 ) -> None:
@@ -295,9 +320,19 @@ def test_the_verb_says_what_was_proven_and_asks_for_what_no_file_says(home: Home
     refused = run.invoke(app, [*words, "--json"], env=environment)
     assert refused.exit_code == 3
     assert json.loads(refused.stdout)["code"] == "unknown-axes"
+    alone = [words[0], str(home.results / "plain" / "fold_0" / "checkpoint_final.pth"), "--json"]
+    refused = run.invoke(app, alone, env=environment)
+    assert json.loads(refused.stdout)["code"] == "unknown-axes", "not that it asks to run something"
+    other = tmp_path / "other.pth"
+    torch.save({"net": {"weight": torch.zeros(3)}}, other)
+    refused = run.invoke(app, [words[0], str(other), "--licence", "MIT", "--step", "0.8", "--json"])
+    assert json.loads(refused.stdout)["code"] == "not-nnunet"
+    assert json.loads(refused.stdout)["measured"] == {"options": ["--licence", "--step"]}
     words += ["--axes", "RPI"]
     refused = run.invoke(app, [*words, "--json"], env=environment)
     assert json.loads(refused.stdout)["code"] == "no-licence"
+    bad = run.invoke(app, [*words, "--licence", "MIT", "--origin", "Universität", "--json"], env=environment)
+    assert json.loads(bad.stdout)["code"] == "bad-licence"
     words += ["--licence", "Apache-2.0", "--origin", "made for tests"]
     words += ["--reference", str(told.ct_file), str(told.labels_file), "--made-by", "nnunetv2 2.8.1"]
     done = run.invoke(app, words, env=environment)

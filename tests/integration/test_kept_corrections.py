@@ -20,7 +20,7 @@ from models.corrections.scopes import Scope
 from models.documents import to_json
 from models.errors import Refused, StorageFailed
 from services.cases import store as case_files
-from services.cases.disagreements import ReadersDisagree
+from services.cases.disagreements import ASK, Policy, ReadersDisagree
 from services.cases.store import CaseStore
 from services.cases.tuning_evidence import gather
 from services.dicom.returned.answers import WrongAnswer
@@ -37,7 +37,7 @@ from tests.support.returned_segs import altered, changes, erase_rows, put_on_rec
 SPACING = (5.0, 5.0, 5.0)
 
 
-def teaching(memory: Memory, policy: ReadersDisagree = ReadersDisagree.ASK) -> dict[str, tuple[str, ...]]:
+def teaching(memory: Memory, policy: Policy = ASK) -> dict[str, tuple[str, ...]]:
     """Return the organs that would teach, by correction, were one study of one patient enough."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("services.cases.tuning_evidence.FEWEST_EDITED_STUDIES", 1)
@@ -168,7 +168,7 @@ def test_where_readers_disagree_none_teaches_until_one_is_withdrawn(memory, two_
     (event,) = lines(memory.records, "readers-disagree")
     assert event.payload == {"corrections": [first, second], "organ": "liver", "dsc": round(measured, 4)}
     assert teaching(memory) == {second: ("spleen",)}, "the liver waits"
-    assert teaching(memory, ReadersDisagree.LATEST) == {second: ("liver", "spleen")}
+    assert teaching(memory, Policy(ReadersDisagree.LATEST)) == {second: ("liver", "spleen")}
     document = take_in(tmp_path / "b.dcm")
     assert document.teaches == ("spleen",)
     assert to_json(document.disagreements) == [
@@ -228,7 +228,7 @@ def test_an_answer_that_fits_no_more_is_asked_again(ohif, memory, take_in, tmp_p
 
 def test_sums_say_which_organ_needs_tuning_and_what_review_costs(ohif, memory, two_readers):
     two_readers(rows=0)
-    document = sums(memory.records, ReadersDisagree.ASK)
+    document = sums(memory.records, Policy())
     organs = {one.organ: one for one in document.organs}
     assert organs.keys() == {"spleen", "liver"}, "a neighbour's brush is no word on the kidney"
     assert (organs["liver"].edited, organs["liver"].readers, organs["liver"].releases) == (1, 2, (1,))
@@ -258,7 +258,7 @@ def test_the_time_to_save_is_from_our_result_to_the_readers_save(ohif, tmp_path)
             tags["TimezoneOffsetFromUTC"] = zone
         saved = altered(ohif / "saved-by-ohif.dcm", tmp_path / f"{uid}.dcm", **tags)
         ingest(saved, ohif / "ct", ohif / "sent.dcm", memory)
-        readers = {one.reader: one for one in sums(records, ReadersDisagree.ASK).readers}
+        readers = {one.reader: one for one in sums(records, Policy()).readers}
         assert readers[uid].hours_to_save == hours
     records.close()
 

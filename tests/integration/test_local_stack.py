@@ -95,14 +95,14 @@ def states(settings: Settings) -> dict[str, tuple[str, str]]:
 def test_every_part_runs_at_one_address_on_this_machine(organloop: Command) -> None:
     answer = organloop("status")
     parts = {one["part"]: one for one in answer.document}
-    assert list(parts) == ["archive", "viewer", "triton", "prefect", "worker"]
+    assert list(parts) == ["archive", "viewer", "pages", "triton", "prefect", "worker"]
     for name in ("archive", "viewer"):
         if parts.pop(name)["state"] == State.MISSING:
             pytest.skip(f"the {name} is not installed here")
     assert answer.exit_code == 0
     assert all(one["running"] for one in answer.document)
     addresses = [one["address"].removeprefix("http://") for one in answer.document if one["address"]]
-    assert len(set(addresses)) == 4
+    assert len(set(addresses)) == 5
     [socket] = [address for address in addresses if address.startswith("unix:/")]
     assert all(address.startswith("127.0.0.1:") for address in addresses if address != socket)
 

@@ -9,35 +9,45 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydicom import dcmread
+from scipy.spatial.transform import Rotation
 
+from deploy.cli.studies import said_below
 from flows.calibration import measure
 from flows.cases.keep import add_case
 from flows.gate.gate_candidate import gate_candidate
 from flows.promotion.promote import promote
 from flows.promotion.roll_back import rollback
+from flows.segmentation.segment import SegmentedStudy, segment
 from flows.serving.serve import write
 from flows.tuning.believed_labels import on_grid
+from flows.tuning.plan import plan
 from flows.tuning.tune import tune
 from models.corrections.ledger import INDEPENDENT, HybridLabel, Provenance
 from models.errors import Refused
 from models.gate.report import Decision
 from models.gate.scores import OrganScore, score_organs
+from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.masks import BoxedMask
 from models.network.tuning.seen_windows import window_at, window_origins
 from models.release import Release
 from models.resampling import to_model_grid
 from models.targets import Targets
+from models.tuning.ladder import ANY_TARGET
 from models.tuning.settings import Level, TuningSettings
-from services.cases.disagreements import ReadersDisagree
+from models.volume import Volume
+from services.cases.disagreements import Policy
 from services.cases.features import FeatureStore
 from services.cases.store import CaseContent
 from services.cases.tuning_evidence import LabelledCase, gather
 from services.cases.tuning_study import read_tuning_study
 from services.dicom.ct.phantom_series import write_phantom_series, write_truth
 from services.records.entries.cases import Purpose
+from services.releases.evidence_packs import EvidencePacks
 from services.settings import Settings
 from services.wiring import Services, connect_in_process
+from tests.support.established import established
 from tests.support.nnunet_site import THREADS, NnunetSite, open_nnunet_site
 from tests.support.promotion import InProcessEndpoint
 
@@ -133,11 +143,62 @@ def test_two_organs_may_claim_a_voxel_and_the_gate_counts_it(learnt: Learnt) -> 
     masks = dict(zip(learnt.candidate.contract.organs, answer.drawn.on_ct.values(), strict=True))
     counted = {o: (masks[ORGAN] & masks[o]).voxels for o in masks if o != ORGAN}
     assert shared == {organ: count for organ, count in counted.items() if count}
+    assert shared
+
+
+def test_the_ladder_of_an_imported_network_aims_at_nothing_that_nobody_established(learnt: Learnt) -> None:
+    services = learnt.site.services
+    organs = learnt.incumbent.contract.organs
+    assert plan(services, None, TUNING).settings.targets == dict.fromkeys(organs, ANY_TARGET)
+    site = replace(services, targets=established({ORGAN: (0.71, None)}))
+    assert plan(site, (ORGAN,), TUNING).settings.targets == {ORGAN: 0.71}
+
+
+def test_each_study_says_which_organs_claim_the_same_voxels(learnt: Learnt, tmp_path: Path) -> None:
+    services = replace(_copy(learnt, tmp_path), segmenter=learnt.endpoint)
+    write_phantom_series(learnt.site.case(UNSEEN[0]), tmp_path / "ct")
+    before, after = (
+        segment(tmp_path / "ct", tmp_path / f"out-{number}", services, release=number).document
+        for number in (1, learnt.candidate.number)
+    )
+    assert before.conflicts == ()
+    _, scores = learnt.scores(UNSEEN[0])
+    said = {one.organ: one.shared_voxels for one in after.organs if one.shared_voxels}
+    assert said == {organ: score.overlaps for organ, score in scores.items() if score.overlaps}
+    (line,) = [line for line in said_below(after) if line.startswith("voxels that two organs claim: ")]
+    assert all(str(voxels) in line for voxels in said[ORGAN].values())
+
+
+def test_a_leaning_ct_is_asked_along_its_own_axes_and_the_reader_is_told(
+    learnt: Learnt, tmp_path: Path
+) -> None:
+    services = replace(_copy(learnt, tmp_path), segmenter=learnt.endpoint)
+    case = learnt.site.case(UNSEEN[0])
+
+    def segmented(degrees: float) -> SegmentedStudy:
+        affine = np.eye(4)
+        affine[:3, :3] = Rotation.from_rotvec([degrees, 0, 0], degrees=True).as_matrix()
+        grid = Geometry(case.volume.geometry.shape, affine @ case.volume.geometry.affine)
+        folder = tmp_path / f"ct {degrees}"
+        write_phantom_series(replace(case, volume=Volume(case.volume.hu, grid)), folder)
+        return segment(folder, tmp_path / f"out {degrees}", services, release=1)
+
+    upright, leaning = segmented(0), segmented(17.3)
+    (always,) = upright.document.notes
+    assert leaning.findings.masks == upright.findings.masks, "as nnU-Net, which sees an array"
+    (note,) = set(leaning.document.notes) - {always}
+    assert "lean 17.3 17.3 0.0 degrees" in note
+    report = dcmread(tmp_path / "out 17.3" / "report-sr.dcm")
+    assert note in [item.TextValue for item in report.ContentSequence[-1].ContentSequence]
+    with pytest.raises(Refused, match=r"lean 45\.0 45\.0 0\.0") as refused:
+        segmented(45)
+    assert refused.value.code == "askew-axes"
+    assert not (tmp_path / "out 45").exists()
 
 
 def test_windows_are_learnt_from_as_they_are_served_and_kept_features_are_theirs(learnt: Learnt) -> None:
     services, release = learnt.site.services, learnt.incumbent
-    evidence = gather(services.records, services.cases, set(), [ORGAN], ReadersDisagree.ASK)
+    evidence = gather(services.records, services.cases, set(), [ORGAN], Policy())
     store = FeatureStore(services.cases)
     assert len(evidence.corrected) == len(CORRECTED)
     for one in evidence.corrected:
@@ -236,6 +297,9 @@ def test_a_candidate_is_gated_promoted_and_rolled_back_as_any_other(learnt: Lear
     assert document.decision is Decision.NEEDS_APPROVAL
     promoted = promote(learnt.candidate.number, services, "Dr. No", "it learnt")
     assert services.records.incumbent() == learnt.candidate.number, promoted
+    pack = EvidencePacks(services.releases.folder).read(promoted.evidence)
+    said = pack["description_of_modifications"]["weights"]
+    assert said == {"licence": "Apache-2.0", "origin": "made for tests"}, "tuned heads stand on them"
     rollback(None, services, "Dr. No", "back")
     assert services.records.incumbent() == 1
 

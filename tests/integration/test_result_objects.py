@@ -24,8 +24,10 @@ from models.geometry import Geometry
 from models.masks import BoxedMask
 from models.organs import ORGANS, organ
 from models.series.verdict import Code, GeometryVerdict, Verdict
+from models.weights_source import WeightsSource
 from services.dicom.ct.loaded import load
 from services.dicom.ct.series import read_series
+from services.dicom.results.heading import parameters_in
 from services.dicom.results.write import write_results
 from tests.support.ct_files import edit
 from tests.support.result_cases import AFFINES, affine, ct_series, findings_of, organ_masks
@@ -249,6 +251,30 @@ def test_the_reader_is_told_of_repair_and_notes_in_report_and_segments(tmp_path)
     ]
     for segment in dcmread(paths["organ-seg"]).SegmentSequence:
         assert "series repaired: gantry-tilt" in segment.SegmentDescription
+
+
+@pytest.mark.parametrize("profile", ["ohif", "slicer"])
+def test_results_of_imported_weights_say_their_licence_and_origin(profile, tmp_path):
+    series = ct_series(AFFINES["axial"])
+    weights = WeightsSource("CC-BY-NC-4.0", "https://example.org/weights?id=7&part=100%25, fold 0")
+    findings = findings_of(series, organ_masks(SHAPE), weights=weights)
+    paths = written(tmp_path, series, findings, profile)
+    assert {kind: errors(path) for kind, path in paths.items()} == {kind: [] for kind in paths}
+    for kind in ("organ-seg", "review-seg"):
+        for segment in dcmread(paths[kind]).SegmentSequence:
+            algorithm = highdicom.AlgorithmIdentificationSequence.from_sequence(
+                segment.SegmentationAlgorithmIdentificationSequence
+            )
+            assert parameters_in(algorithm[0].AlgorithmParameters) == {
+                "release digest": findings.release_digest,
+                "weights licence": weights.licence,
+                "weights origin": weights.origin,
+            }
+            assert len(algorithm.parameters) == 3, "highdicom reads each as one"
+    section = dcmread(paths["report-sr"]).ContentSequence[-1]
+    assert [
+        (item.ConceptNameCodeSequence[0].CodeMeaning, item.TextValue) for item in section.ContentSequence
+    ] == [("Licence of the weights", weights.licence), ("Origin of the weights", weights.origin)]
 
 
 def test_what_is_told_of_the_series_makes_another_object_and_only_where_it_is_told():

@@ -13,6 +13,7 @@ from pydicom import Dataset, dcmread
 
 from models.errors import ProofFailed
 from models.series.verdict import Code, GeometryVerdict, Verdict
+from models.weights_source import WeightsSource
 from services.dicom.identity import Identity
 from services.dicom.results import organ_seg, report_sr, review_seg
 from services.dicom.results.heading import Heading, to_bytes
@@ -30,7 +31,8 @@ VERDICT = GeometryVerdict(
     notes=("3 of 7 slices went through lossy compression.",),
 )
 SERIES = replace(ct_series(AFFINES["oblique"]), verdict=VERDICT)
-FINDINGS = findings_of(SERIES, organ_masks(SHAPE))
+WEIGHTS = WeightsSource("CC-BY-4.0", "a hospital, 2026")
+FINDINGS = findings_of(SERIES, organ_masks(SHAPE), weights=WEIGHTS)
 IDENTITY = Identity.of((i.SOPInstanceUID for i in SERIES.images), FINDINGS.release_digest, "ohif", "")
 REFERENCES = [
     Reference(sop_class_uid(Profile.OHIF), IDENTITY.uid(kind, "instance"), IDENTITY.uid(kind, "series"))
@@ -40,7 +42,8 @@ REFERENCES = [
 
 def heading(kind: str) -> Heading:
     uids = IDENTITY.uid(kind, "instance"), IDENTITY.uid(kind, "series")
-    return Heading(*uids, 5001, kind, FINDINGS.release, FINDINGS.release_digest, datetime(2026, 11, 22))
+    told = FINDINGS.release, FINDINGS.release_digest, datetime(2026, 11, 22), FINDINGS.weights
+    return Heading(*uids, 5001, kind, *told)
 
 
 @cache
@@ -167,6 +170,11 @@ def change_patient(seg: Dataset) -> None:
     seg.PatientID = "P-2"
 
 
+def change_licence(seg: Dataset) -> None:
+    (algorithm,) = seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+    algorithm.AlgorithmParameters = algorithm.AlgorithmParameters.replace("CC-BY-4.0", "CC0-1.0")
+
+
 def change_frame_of_reference(seg: Dataset) -> None:
     seg.FrameOfReferenceUID = "2.25.99"
 
@@ -191,6 +199,7 @@ FAULTS = [
     (lose_patient_value, "PatientAge is not that of the CT images"),
     (change_patient, "PatientID is not that of the CT images"),
     (change_frame_of_reference, "FrameOfReferenceUID"),
+    (change_licence, r"segment 1 \(Spleen\): parameters"),
 ]
 
 
@@ -294,28 +303,33 @@ def lost_image_of_a_region(report: Dataset) -> None:
     group.ContentSequence.remove(item_of(group, "121233"))
 
 
-def section_of_the_series(report: Dataset) -> Dataset:
+def section_of_the_whole(report: Dataset) -> Dataset:
     return item_of(report, "C0034375")
 
 
 def lost_repair(report: Dataset) -> None:
-    del section_of_the_series(report).ContentSequence[0]
+    del section_of_the_whole(report).ContentSequence[0]
 
 
 def changed_note(report: Dataset) -> None:
-    section_of_the_series(report).ContentSequence[
+    section_of_the_whole(report).ContentSequence[
         1
     ].TextValue = "1 of 7 slices went through lossy compression."
 
 
 def lost_section(report: Dataset) -> None:
-    report.ContentSequence.remove(section_of_the_series(report))
+    report.ContentSequence.remove(section_of_the_whole(report))
+
+
+def changed_origin(report: Dataset) -> None:
+    item_of(section_of_the_whole(report), "WEIGHTS-ORIGIN").TextValue = "elsewhere"
 
 
 REPORT_FAULTS = [
-    (lost_repair, "the series"),
-    (changed_note, "the series"),
-    (lost_section, "the series"),
+    (changed_origin, "said of the whole"),
+    (lost_repair, "said of the whole"),
+    (changed_note, "said of the whole"),
+    (lost_section, "said of the whole"),
     (changed_flag, "stomach: evaluations"),
     (lost_reason, "stomach: evaluations"),
     (changed_volume, "liver: numbers"),

@@ -14,7 +14,7 @@ from flows.corrections.ingest import Said, ingest
 from flows.corrections.report import Ingested, NotTaken
 from flows.corrections.returned_seg import Memory
 from models.errors import PacsFailed
-from services.cases.disagreements import ReadersDisagree
+from services.cases.disagreements import Policy, ReadersDisagree
 from services.cases.store import CaseStore
 from services.pacs.dicomweb import DicomwebArchive
 from services.records.entries.arrivals import Arrival, ArrivalState
@@ -82,7 +82,7 @@ def test_a_save_that_takes_back_does_so_though_it_is_read_before_what_it_takes_b
     assert NOTHING in take_in("2.25.2", memory).why
     late = take_in("2.25.3", memory)
     assert (late.kept, late.teaches, late.disagreements) == (True, (), ())
-    assert teaching(memory) == teaching(memory, ReadersDisagree.LATEST) == {}
+    assert teaching(memory) == teaching(memory, Policy(ReadersDisagree.LATEST)) == {}
     assert TAKEN_BACK in take_in("2.25.2", memory).why
 
 
@@ -175,7 +175,7 @@ def test_where_dicomweb_alone_is_asked_saves_first_seen_together_wait_and_one_se
     document = take_in("2.25.3", web)
     assert (document.kept, document.teaches) == (True, ())
     assert [one.corrections for one in document.disagreements] == [("2.25.3", "2.25.2")]
-    assert teaching(memory) == teaching(memory, ReadersDisagree.LATEST) == {}
+    assert teaching(memory) == teaching(memory, Policy(ReadersDisagree.LATEST)) == {}
     for source, uid in ((correction, "2.25.7"), (as_sent, "2.25.6")):
         archived.put(new_uid(altered(source, tmp_path / f"{uid}.dcm"), uid))
         look_at(study_uid, web)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from deploy.demo.simulated_reader import save_like_ohif
 from deploy.doctor.rounds import rounds
+from flows.calibration.random_audit import check_bounds
 from flows.cases.erase import erase
 from flows.cases.independent_truth import CODE
 from flows.cases.keep import add_case
@@ -106,6 +108,16 @@ def test_in_silence_nothing_reaches_the_archive_by_any_way(hospital: Hospital, t
     assert event.payload["files"].items() >= digests.items()
     for verb in ("arrivals", "status"):
         assert "the site is silent" in the_command_of_any_end(hospital, verb)
+    assert archive_of_status(hospital)["silent"] is True
+    speak(*LOUD, hospital.services.records)
+    assert archive_of_status(hospital)["silent"] is False
+
+
+def archive_of_status(hospital: Hospital) -> dict[str, Any]:
+    """Return what `status --json` says of the archive."""
+    environment = {"ORGANLOOP_HOME": str(hospital.services.settings.home)} | hospital.archive.variables
+    parts = json.loads(CliRunner().invoke(app, ["status", "--json"], env=environment).stdout)
+    return {one["part"]: one for one in parts}["archive"]
 
 
 def the_command_of_any_end(hospital: Hospital, verb: str) -> str:
@@ -136,6 +148,27 @@ def test_what_was_made_in_silence_is_sent_when_it_is_asked_for_again_and_not_bef
     be_silent(*QUIET, records)
     segment(hospital.study_uid, None, hospital.services, organs=ORGANS)
     assert hospital.arrival.state is ArrivalState.SEGMENTED, "it is in the archive, whatever came since"
+
+
+def test_a_study_drawn_for_the_audit_in_silence_is_on_record_and_waits_for_nobody_until_it_is_sent(
+    hospital: Hospital,
+) -> None:
+    hospital.push()
+    records, releases = hospital.services.records, hospital.services.releases
+    settings = hospital.services.settings.model_copy(update={"audit_share": 1.0})
+    services = dataclasses.replace(hospital.services, settings=settings)
+    segment(hospital.study_uid, None, services, organs=ORGANS)
+    [drawn] = lines(records, "audit-drawn")
+    assert drawn.payload["study_uid"] == hospital.study_uid
+    found = check_bounds(records, releases)
+    assert (found.drawn, found.unsent, found.waiting) == (1, 1, ())
+    assert "made in silence and not sent" in the_command(hospital, "bounds")
+    speak(*LOUD, records)
+    segment(hospital.study_uid, None, services, organs=ORGANS)
+    assert len(lines(records, "audit-drawn")) == 1
+    found = check_bounds(records, releases)
+    assert (found.drawn, found.unsent) == (1, 0)
+    assert [one.study_uid for one in found.waiting] == [hospital.study_uid]
 
 
 def test_what_was_only_made_in_silence_stands_in_no_corrections_way(

@@ -219,7 +219,7 @@ def test_what_teaches_where_readers_disagree_is_a_setting(settings):
         chosen = settings.model_copy(update={"readers_disagree": str(policy)})
         memory = memory_of(chosen)
         assert memory is not None
-        assert memory.policy is policy
+        assert memory.policy.apart is policy
     assert Settings().readers_disagree == "ask"
 
 

@@ -25,6 +25,7 @@ from services.cases.tuning_study import read_tuning_study
 from services.records.entries.cases import Case, Purpose
 from services.records.events.candidates import CandidateTuned
 from services.records.store import SqlRecords
+from tests.support.established import established
 from tests.support.learning import ORGANS, TUNING, tune_document
 
 
@@ -39,6 +40,18 @@ def test_our_own_seg_sent_back_teaches_nothing(corrected):
     document = ingest(sent, ct, sent, memory_of(corrected.services.settings))
     assert document.status == "ours-unchanged"
     assert plan(corrected.services, None, TUNING).key == before
+
+
+def test_the_ladder_aims_at_what_the_site_has_established(corrected):
+    services = corrected.services
+    as_ever = plan(services, None, TUNING)
+    assert as_ever.settings.targets == {}, "the catalogue's; runs of a site without a file keep their keys"
+    site = replace(services, targets=established({"aorta": (0.7, None), "liver": (None, 0.01)}))
+    run = plan(site, None, TUNING)
+    assert run.settings.targets == {"aorta": 0.7}
+    assert run.key != as_ever.key, "another target is another run"
+    asked = plan(site, None, replace(TUNING, targets={"aorta": 0.5}))
+    assert asked.settings.targets == {"aorta": 0.5}
 
 
 def test_too_few_corrections_are_no_error(corrected, monkeypatch):

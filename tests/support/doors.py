@@ -69,7 +69,13 @@ ARCHIVE = (
     Question("POST", "/tools/find", '{"Level": "Patient", "Query": {}}'),
     Question("POST", "/tools/execute-script", "return 1"),
 )
-EVERY = (*PREFECT, *TRITON, *ARCHIVE, Question("GET", "/metrics"))
+PAGES = (
+    Question("GET", "/session"),
+    Question("GET", "/session/check/reader"),
+    Question("POST", "/token"),
+    Question("GET", "/openapi.json"),
+)
+EVERY = (*PREFECT, *TRITON, *ARCHIVE, *PAGES, Question("GET", "/metrics"))
 SOCKETS = (
     "/api/events/in",
     "/api/events/out",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from flows.corrections.report import Ingested, NotTaken
 from flows.segmentation.segment import segment
 from flows.serving.serve import write
 from flows.training.import_checkpoint import make_first
-from flows.training.import_nnunet import keep_nnunet
+from flows.training.import_nnunet import Reference, keep_nnunet
 from models.geometry import Geometry
 from models.network.checkpoints.nnunet.release import Asked
 from models.organs import organ
@@ -60,10 +61,11 @@ class NnunetSite:
     services: Services
     folder: Path
     key: str
+    draw: Callable[[int], PhantomCase]
 
     def case(self, seed: int) -> PhantomCase:
         """Return a patient's CT with its truth."""
-        return part("B", seed, self.key)
+        return self.draw(seed)
 
     def study(self, seed: int) -> tuple[Path, Path]:
         """Write a CT and segment it; return its folder and the organ SEG."""
@@ -86,11 +88,23 @@ def open_nnunet_site(
     folder: Path, kind: str, axes: str, key: str, organs: Sequence[str] | None = None
 ) -> NnunetSite:
     """Import a network of ``tests/fixtures/nnunet`` without its mirroring, and let it serve."""
-    services = connect_in_process(Settings(home=folder / "home", threads=THREADS))
-    asked = Asked(axes=axes, mirrored=False)
     path = unpacked(folder / "results") / kind
+    return open_site(folder, path, Asked(axes=axes, mirrored=False), key, partial(part, "B", key=key), organs)
+
+
+def open_site(
+    folder: Path,
+    network: Path,
+    asked: Asked,
+    key: str,
+    draw: Callable[[int], PhantomCase],
+    organs: Sequence[str] | None = None,
+    reference: Reference | None = None,
+) -> NnunetSite:
+    """Import a network and let it serve patients that are drawn by their seeds."""
+    services = connect_in_process(Settings(home=folder / "home", threads=THREADS))
     document = keep_nnunet(
-        path,
+        network,
         services.releases,
         services.records,
         THREADS,
@@ -98,7 +112,8 @@ def open_nnunet_site(
         licence="Apache-2.0",
         origin="made for tests",
         organs=organs,
+        reference=reference,
     )
     make_first(document.release, services.releases, services.records, "Dr. No", "a first release")
     write(services.releases.release(document.release), services)
-    return NnunetSite(services, folder, key)
+    return NnunetSite(services, folder, key, draw)

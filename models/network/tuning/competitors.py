@@ -19,6 +19,7 @@ from models.contract import ModelContract
 from models.errors import InvalidRelease
 from models.network.planned_trunk import PlannedTrunk
 from models.network.trunk import Trunk
+from models.recipe import NnunetRecipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class Rivals:
     together
         Axes (voxel,), float32: the logarithm of the sum of their exponentials.
     largest
-        Axes (voxel,), float32.
+        Axes (voxel,), float32; infinite where the organ yields whatever its head says.
     """
 
     together: Tensor
@@ -48,14 +49,15 @@ class Competitors:
     ----------
     trunk
         Holds it.
-    numbers
-        Class of each organ.
+    recipe
+        Has the class of each organ, and says which voxels its head leaves to others.
     """
 
-    def __init__(self, trunk: PlannedTrunk, numbers: dict[str, int]) -> None:
+    def __init__(self, trunk: PlannedTrunk, recipe: NnunetRecipe) -> None:
         self._weight = trunk.head.weight.detach().cpu().flatten(1)
         self._bias = None if trunk.head.bias is None else trunk.head.bias.detach().cpu()
-        self._numbers = numbers
+        self._numbers = {organ: number for number, organ in recipe.organs.items()}
+        self._left = {organ: recipe.yields_to(number) for organ, number in self._numbers.items()}
 
     def at(self, organ: str, features: Tensor) -> Rivals:
         """Return the rivals of an organ.
@@ -68,8 +70,12 @@ class Competitors:
             Axes (voxel, channel): the trunk's last features.
         """
         logits = functional.linear(features.float().cpu(), self._weight, self._bias)
+        others = [n for n in range(logits.shape[1]) if n not in self._left[organ]]
+        theirs = logits[:, list(self._left[organ])].amax(1) if self._left[organ] else None
+        left = None if theirs is None else theirs > logits[:, others].amax(1)
         logits[:, self._numbers[organ]] = -torch.inf
-        return Rivals(logits.logsumexp(1), logits.amax(1))
+        largest = logits.amax(1)
+        return Rivals(logits.logsumexp(1), largest if left is None else largest.masked_fill(left, torch.inf))
 
     def margin(self, organ: str, logit: NDArray[np.float32], frozen: Tensor | None) -> NDArray[np.float32]:
         """Return by how much an organ's logit is over its rivals', axes (k, j, i).
@@ -88,11 +94,14 @@ class Competitors:
         """
         if frozen is None:
             raise InvalidRelease("the trunk answered no logits of its own")
-        largest = np.full(logit.shape, -np.inf, dtype=np.float32)
+        own, left = self._numbers[organ], self._left[organ]
+        largest, theirs, others = (np.full(logit.shape, -np.inf, dtype=np.float32) for _ in range(3))
         for number, rival in enumerate(frozen[0].numpy()):  # one by one: all of them are gigabytes
-            if number != self._numbers[organ]:
+            if number != own:
                 np.maximum(largest, rival, out=largest)
-        return logit - largest
+            side = theirs if number in left else others
+            np.maximum(side, rival, out=side)
+        return np.where(theirs > others, np.float32(-np.inf), logit - largest)
 
 
 def competitors(trunk: Trunk, contract: ModelContract) -> Competitors | None:
@@ -107,4 +116,4 @@ def competitors(trunk: Trunk, contract: ModelContract) -> Competitors | None:
         return None
     if not isinstance(trunk, PlannedTrunk):
         raise InvalidRelease("a network with a softmax has its own last layer in the trunk")
-    return Competitors(trunk, {organ: number for number, organ in contract.recipe.organs.items()})
+    return Competitors(trunk, contract.recipe)

@@ -21,7 +21,7 @@ from models.network.tuning.looking import Sees, nobody
 from models.network.tuning.samples import OrganVoxels, TuningStudy, extract, key_of
 from models.organs import KEYS
 from models.organs import organ as catalogued
-from models.tuning.ladder import choose, meets, split, worth_keeping
+from models.tuning.ladder import ANY_TARGET, choose, meets, split, worth_keeping
 from models.tuning.settings import Cost, Doubt, Ladder, LadderEnd, Level, Rung, TuningSettings
 
 BLOCK_CHANNELS = 16
@@ -38,9 +38,6 @@ CONTRADICTING_WEIGHT = 0.25
 
 FEWEST_TO_AGREE = 4
 """Studies below which none is said to contradict the others."""
-
-ANY_TARGET = 0.8
-"""DSC aimed at for an organ for which the catalogue names no target."""
 
 
 @dataclass(frozen=True)

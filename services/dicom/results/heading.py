@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
+from string import printable
 from typing import Any
+from urllib.parse import quote, unquote
 
 import highdicom
 from pydicom.dataset import Dataset
@@ -13,6 +15,7 @@ from pydicom.sr.codedict import codes
 from pydicom.valuerep import DT
 
 from models.uids import SeriesUid, SopUid
+from models.weights_source import WeightsSource
 from services.dicom.identity import SOFTWARE_VERSION
 
 MANUFACTURER = "Organloop"
@@ -43,6 +46,8 @@ class Heading:
         The release that answered.
     written_at
         Date and time of content, series and instance: local time of the site, as modalities write it.
+    weights
+        Whose weights the release has; None where nobody said so.
     """
 
     sop_instance_uid: SopUid
@@ -52,6 +57,7 @@ class Heading:
     release: int
     release_digest: str
     written_at: datetime
+    weights: WeightsSource | None = None
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments that every highdicom constructor here takes.
@@ -76,14 +82,36 @@ class Heading:
         }
 
     def algorithm(self) -> highdicom.AlgorithmIdentificationSequence:
-        """Return the algorithm of automatic segments: its version is the release."""
+        """Return the algorithm of automatic segments: its version is the release.
+
+        Licence and origin of the weights are parameters (0066,0032): Algorithm Source (0024,0202) holds 64
+        characters, and is who made the program.
+        """
         return highdicom.AlgorithmIdentificationSequence(
             name=MANUFACTURER,
             family=codes.DCM.ArtificialIntelligence,
             version=f"release {self.release}",
             source=MANUFACTURER,
-            parameters={"release digest": self.release_digest},
+            parameters={name: _quoted(value) for name, value in self.parameters().items()},
         )
+
+    def parameters(self) -> dict[str, str]:
+        """Return what the algorithm worked with, by name."""
+        said = {"release digest": self.release_digest}
+        if self.weights is not None:
+            said |= {"weights licence": self.weights.licence, "weights origin": self.weights.origin}
+        return said
+
+
+def parameters_in(text: str) -> dict[str, str]:
+    """Read AlgorithmParameters back, as `Heading.algorithm` writes them."""
+    pairs = (pair.partition("=") for pair in text.split(","))
+    return {name: unquote(value) for name, _, value in pairs}
+
+
+def _quoted(value: str) -> str:
+    """Return a value without what parts one parameter from the next, and its name from it."""
+    return quote(value, safe="".join(set(printable) - set(",=%")))
 
 
 def without_patient(image: Dataset) -> Dataset:

@@ -33,6 +33,8 @@ EXPECTED_ERROR = _code("EXPECTED-ERROR", "Expected volume of wrong voxels")
 SERIES_REPAIR = _code("SERIES-REPAIR", "Repair of the geometry of the series")
 SERIES_NOTE = _code("SERIES-NOTE", "Note on the series")
 WEIGHTS = _code("WEIGHTS", "Purpose of the weights")
+WEIGHTS_LICENCE = _code("WEIGHTS-LICENCE", "Licence of the weights")
+WEIGHTS_ORIGIN = _code("WEIGHTS-ORIGIN", "Origin of the weights")
 
 # Values of content items.
 PRESENCES: dict[Presence, Code] = {

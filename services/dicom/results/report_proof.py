@@ -17,7 +17,7 @@ from services.dicom.identity import tracking_uid
 from services.dicom.results import private_codes as own
 from services.dicom.results.heading import Heading
 from services.dicom.results.proof import read_back, same
-from services.dicom.results.report_sr import DECIMALS, SERIES_SECTION, Reference, floored, series_statements
+from services.dicom.results.report_sr import DECIMALS, WHOLE_SECTION, Reference, floored, statements
 from services.dicom.results.review_seg import SELECTED_REGION, SPATIAL_CONCEPT, region_tracking_id
 
 _TITLE = Code("126000", "DCM", "Imaging Measurement Report")
@@ -76,10 +76,12 @@ def prove_report(
     told = [
         (_name(text), str(text.TextValue))
         for item in dataset.ContentSequence
-        if _name(item) == SERIES_SECTION.value
+        if _name(item) == WHOLE_SECTION.value
         for text in item.ContentSequence
     ]
-    same("the series", told, [(name.value, text) for name, text in series_statements(series.verdict)])
+    same(
+        "said of the whole", told, [(name.value, text) for name, text in statements(series.verdict, findings)]
+    )
     _prove_evidence(dataset, found)
 
 

@@ -37,7 +37,7 @@ from services.dicom.results.review_seg import (
 from services.dicom.results.seg_writer import code
 
 KIND = "report-sr"
-SERIES_SECTION = Code("C0034375", "UMLS", "Qualitative Evaluations")
+WHOLE_SECTION = Code("C0034375", "UMLS", "Qualitative Evaluations")
 """The container TID 1500 has for what is said of the whole (PS3.16)."""
 
 MILLILITRE = Code("ml", "UCUM", "milliliter")
@@ -93,7 +93,7 @@ def write_report(
             *series.images[1:],
             *(_evidence(reference, series) for reference in references),
         ],
-        content=_report(groups, series.verdict, heading),
+        content=_report(groups, statements(series.verdict, findings), heading),
         is_complete=True,
         coding_schemes=[own.scheme_identification()],
         **heading.arguments(),
@@ -113,7 +113,17 @@ def series_statements(verdict: GeometryVerdict) -> tuple[tuple[Code, str], ...]:
     return (*repair, *((own.SERIES_NOTE, note) for note in verdict.notes))
 
 
-def _report(groups: Sequence[Group], verdict: GeometryVerdict, heading: Heading) -> sr.MeasurementReport:
+def statements(verdict: GeometryVerdict, findings: StudyFindings) -> tuple[tuple[Code, str], ...]:
+    """Return what the report says of the whole: of the series, then whose weights answered."""
+    said = series_statements(verdict)
+    if (weights := findings.weights) is None:
+        return said
+    return (*said, (own.WEIGHTS_LICENCE, weights.licence), (own.WEIGHTS_ORIGIN, weights.origin))
+
+
+def _report(
+    groups: Sequence[Group], said: Sequence[tuple[Code, str]], heading: Heading
+) -> sr.MeasurementReport:
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=hashed_uid("device", heading.release_digest),
         name=MANUFACTURER,
@@ -129,14 +139,9 @@ def _report(groups: Sequence[Group], verdict: GeometryVerdict, heading: Heading)
         imaging_measurements=list(groups),
         title=codes.DCM.ImagingMeasurementReport,
     )
-    texts = [
-        sr.TextContentItem(name, text, sr.RelationshipTypeValues.CONTAINS)
-        for name, text in series_statements(verdict)
-    ]
+    texts = [sr.TextContentItem(name, text, sr.RelationshipTypeValues.CONTAINS) for name, text in said]
     if texts:
-        section = sr.ContainerContentItem(
-            SERIES_SECTION, relationship_type=sr.RelationshipTypeValues.CONTAINS
-        )
+        section = sr.ContainerContentItem(WHOLE_SECTION, relationship_type=sr.RelationshipTypeValues.CONTAINS)
         section.ContentSequence = sr.ContentSequence(texts)
         report[0].ContentSequence.append(section)
     return report

@@ -19,7 +19,7 @@ from models.series.limits import off_corner_mm, off_grid_mm
 from models.uids import SopUid
 from services.dicom.ct.loaded import CTSeries
 from services.dicom.identity import tracking_uid
-from services.dicom.results.heading import Heading
+from services.dicom.results.heading import Heading, parameters_in
 from services.dicom.results.organ_seg import organ_label
 from services.dicom.results.proof import read_back, same
 from services.dicom.results.review_seg import SELECTED_REGION, SPATIAL_CONCEPT, region_tracking_id
@@ -146,6 +146,7 @@ def _prove_segment(item: Dataset, number: int, meant: Meant, heading: Heading) -
     same(f"{name}: algorithm", (item.SegmentAlgorithmType, item.SegmentAlgorithmName), _ALGORITHM)
     (algorithm,) = item.SegmentationAlgorithmIdentificationSequence
     same(f"{name}: version", algorithm.AlgorithmVersion, f"release {heading.release}")
+    same(f"{name}: parameters", parameters_in(algorithm.AlgorithmParameters), heading.parameters())
     colour = np.array(item.RecommendedDisplayCIELabValue) / 65535 * (100, 255, 255) - (0, 128, 128)
     if np.abs(colour - meant.cielab).max() > 0.01:
         raise ProofFailed(f"{name}: colour was read back as {colour} and meant as {meant.cielab}")

@@ -118,6 +118,7 @@ def write_results(
             release=findings.release,
             release_digest=findings.release_digest,
             written_at=written_at,
+            weights=findings.weights,
         )
 
     def segmentation(

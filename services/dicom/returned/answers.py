@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from models.organs import KEYS
+from services.dicom.returned.further import KEY
 
 NONE = "none"
-"""The answer for a segment that is no organ of the catalogue, or of which nothing is to be learnt."""
+"""The answer for a segment that is no organ that is known, or of which nothing is to be learnt."""
 
 
 class Fate(StrEnum):
@@ -37,7 +38,7 @@ class Answers:
     Raises
     ------
     WrongAnswer
-        If an organ is not in the catalogue, or is the answer for two segments, or for a segment and
+        If what shall be an organ is no key of one, or is the answer for two segments, or for a segment and
         as one that did not come back.
     """
 
@@ -47,8 +48,8 @@ class Answers:
     def __post_init__(self) -> None:
         named = [organ for organ in self.segments.values() if organ is not None]
         for organ in (*named, *self.organs):
-            if organ not in KEYS:
-                raise WrongAnswer(f"no organ {organ!r} in the catalogue; it has {', '.join(KEYS)}")
+            if not KEY.fullmatch(organ) or organ in list(Fate):
+                raise WrongAnswer(f"{organ!r} is no key of an organ; the catalogue has {', '.join(KEYS)}")
         for organ in named:
             if named.count(organ) > 1:
                 raise WrongAnswer(f"two segments cannot both be the {organ}")

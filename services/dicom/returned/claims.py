@@ -6,7 +6,6 @@ nothing is learnt from that segment.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +13,7 @@ from enum import StrEnum
 from models.errors import Refused
 from models.geometry import Geometry
 from models.organs import KEYS
+from services.dicom.returned.further import further_key, lies_crosswise, partners
 from services.dicom.returned.sides import OTHER_SIDE, Region, beyond_partner, doubtful_side
 from services.dicom.seg.frames import SegCode
 from services.dicom.seg.names import (
@@ -93,27 +93,17 @@ def identities(theirs: Theirs, ours: Mapping[str, SentOrgan]) -> list[Claim]:
     return without_doubtful_sides(claims, theirs, ours)
 
 
-def is_further(segment: ReadSegment) -> bool:
-    """Tell by its TrackingID whether a segment that we sent is of an organ outside the catalogue."""
-    if segment.tracking_uid is None or _catalogued(segment) is not None:
-        return False
-    key = segment.tracking_id or ""
-    return key not in KEYS and re.fullmatch(r"[a-z]\w*", key, re.ASCII) is not None
-
-
 def sent_organs(sent: SegObject, geometry: Geometry) -> dict[str, SentOrgan]:
-    """Return what was sent, by organ of the catalogue.
+    """Return what was sent, by organ: of the catalogue, or outside of it by its TrackingID.
 
-    Our own SEG names its organs, also those outside of it; one that does not is not ours.
+    Our own SEG names its organs; one that does not is not ours.
     """
     organs: dict[str, SentOrgan] = {}
     for segment in sent.segments:
-        if is_further(segment):
-            continue
-        key = _catalogued(segment)
+        key = _catalogued(segment) or further_key(segment)
         if key is None or key in organs:
             raise Refused(
-                SegCode.UNKNOWN_ORGAN, "the SEG that was sent does not name each organ of the catalogue once",
+                SegCode.UNKNOWN_ORGAN, "the SEG that was sent does not name each organ once",
                 {"segment": segment.number},
             )  # fmt: skip
         organs[key] = SentOrgan(segment, Region(segment.mask, geometry))
@@ -140,14 +130,14 @@ def _claim(segment: ReadSegment, region: Region, ours: Mapping[str, SentOrgan]) 
         return doubt(Doubt.NOT_RECOGNISED)
     if len(names) > 1:
         return there if there in names else doubt(Doubt.NAMES_DISAGREE, *names)
-    typed = [name for name in names if type_may_be(name, segment.type, segment.laterality)]
+    typed = [name for name in names if _type_may_be(name, segment, ours)]
     if names_another_structure(segment.type) and not typed:
         return doubt(Doubt.NAMES_DISAGREE if names else Doubt.NOT_RECOGNISED, *names)
     if not names:
         return there or doubt(Doubt.NOT_RECOGNISED)
     (name,) = names
     if there is not None and there != name:
-        swapped = there == OTHER_SIDE.get(name)
+        swapped = there == OTHER_SIDE.get(name) or {there, name} in _pairs(ours)
         return doubt(Doubt.SIDES_SWAPPED if swapped else Doubt.OVERLAP_DISAGREES, name)
     if not region.voxels or (name in ours and not _was_found(name, ours)):
         # Nothing to overlap with: the name must then be one that we gave it, or a code.
@@ -156,6 +146,18 @@ def _claim(segment: ReadSegment, region: Region, ours: Mapping[str, SentOrgan]) 
         return name if organ_by_code(segment.type, segment.laterality) else doubt(Doubt.NOT_RECOGNISED, name)
     agrees = overlap[name] > 0 if names[name] else there == name
     return name if agrees else doubt(Doubt.NO_OVERLAP, name)
+
+
+def _type_may_be(name: str, segment: ReadSegment, ours: Mapping[str, SentOrgan]) -> bool:
+    """Tell whether type and side may be those of an organ: of one outside the catalogue, those sent."""
+    if name in KEYS:
+        return type_may_be(name, segment.type, segment.laterality)
+    sent = ours[name].segment
+    return segment.type == sent.type and segment.laterality in (None, sent.laterality)
+
+
+def _pairs(ours: Mapping[str, SentOrgan]) -> list[set[str]]:
+    return [set(pair) for pair in partners({key: organ.segment for key, organ in ours.items()})]
 
 
 def _was_found(organ: str, ours: Mapping[str, SentOrgan]) -> bool:
@@ -195,11 +197,18 @@ def without_swapped_sides(claims: list[Claim], theirs: Theirs, ours: Mapping[str
     questioned: it is our result, right or wrong.
     """
     regions = {key: organ.region for key, organ in ours.items()} | _certain(claims, theirs)
+    sent = {key: organ.segment for key, organ in ours.items()}
+    crosswise = {
+        one: other
+        for pair in partners(sent)
+        if lies_crosswise(*(regions[key] for key in pair))
+        for one, other in (pair, pair[::-1])
+    }
     return [
-        _swapped(segment, claim)
+        _swapped(segment, claim, crosswise)
         if isinstance(claim, str)
         and not as_sent(claim, region, ours)
-        and beyond_partner(claim, region, regions)
+        and (claim in crosswise or beyond_partner(claim, region, regions))
         else claim
         for claim, (segment, region) in zip(claims, theirs, strict=True)
     ]
@@ -224,7 +233,7 @@ def without_doubtful_sides(claims: list[Claim], theirs: Theirs, ours: Mapping[st
         if not region.voxels and OTHER_SIDE.get(organ) in in_question and not as_sent(organ, region, ours)
     }
     return [
-        _swapped(segment, claim) if isinstance(claim, str) and claim in doubtful else claim
+        _swapped(segment, claim, OTHER_SIDE) if isinstance(claim, str) and claim in doubtful else claim
         for claim, (segment, _) in zip(claims, theirs, strict=True)
     ]
 
@@ -235,8 +244,9 @@ def _certain(claims: list[Claim], theirs: Theirs) -> dict[str, Region]:
     }
 
 
-def _swapped(segment: ReadSegment, claim: str) -> Question:
-    return Question(segment.number, segment.label, (claim, OTHER_SIDE[claim]), Doubt.SIDES_SWAPPED)
+def _swapped(segment: ReadSegment, claim: str, partner: Mapping[str, str]) -> Question:
+    other = partner.get(claim) or OTHER_SIDE[claim]
+    return Question(segment.number, segment.label, (claim, other), Doubt.SIDES_SWAPPED)
 
 
 def without_changes_by_no_person(

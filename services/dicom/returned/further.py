@@ -1,33 +1,41 @@
-"""Segments of organs outside the catalogue: ours by TrackingID, shown to readers, and no lesson yet.
+"""Organs outside the catalogue in a SEG of ours, and whether a pair of them lies crosswise.
 
-What comes back of one as it was sent says nothing. One that was changed is asked about, for nothing can be
-learnt from it yet: the only answer is that it is none of the catalogue's.
+What names one that comes back is what we gave it: TrackingUID, or where a viewer dropped that its label. Its
+type must be its own, or say nothing. As with any organ the voxels must agree.
 """
 
 from __future__ import annotations
 
-from services.dicom.returned.claims import Claim, Doubt, Question, Theirs, is_further
-from services.dicom.seg.reader import ReadSegment, SegObject
+import re
+from collections.abc import Iterator, Mapping
+
+from models.organs import KEYS, LEFT, RIGHT
+from services.dicom.returned.sides import Region
+from services.dicom.seg.reader import ReadSegment
+
+KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
+"""How the key of an organ is written."""
 
 
-def set_apart(claims: list[Claim], theirs: Theirs, sent: SegObject) -> list[Claim]:
-    """Return the claims without any of a segment that is an organ outside the catalogue.
-
-    It is one by its TrackingUID, or where a viewer dropped that by label and type.
-    """
-    further = [segment for segment in sent.segments if is_further(segment)]
-    apart = list(claims)
-    for n, (segment, _) in enumerate(theirs):
-        own = next((one for one in further if _is_same(segment, one)), None)
-        if own is not None:
-            unchanged = segment.mask == own.mask
-            apart[n] = (
-                None if unchanged else Question(segment.number, segment.label, (), Doubt.NOT_RECOGNISED)
-            )
-    return apart
+def further_key(segment: ReadSegment) -> str | None:
+    """Return the key of the organ outside the catalogue that a segment of ours is, by its TrackingID."""
+    key = segment.tracking_id or ""
+    there = segment.tracking_uid is not None and key not in KEYS
+    return key if there and KEY.fullmatch(key) else None
 
 
-def _is_same(segment: ReadSegment, own: ReadSegment) -> bool:
-    if segment.tracking_uid is not None:
-        return segment.tracking_uid == own.tracking_uid
-    return (segment.label, segment.type) == (own.label, own.type)
+def partners(sent: Mapping[str, ReadSegment]) -> Iterator[tuple[str, str]]:
+    """Yield the right and the left organ of each pair outside the catalogue: one type, and no third of it."""
+    by_type: dict[object, list[str]] = {}
+    for key, segment in sent.items():
+        if key not in KEYS and segment.laterality is not None:
+            by_type.setdefault(segment.type, []).append(key)
+    for keys in by_type.values():
+        sides = {sent[key].laterality: key for key in keys}
+        if len(keys) == 2 and sides.keys() == {LEFT, RIGHT}:
+            yield sides[RIGHT], sides[LEFT]
+
+
+def lies_crosswise(right: Region, left: Region) -> bool:
+    """Tell whether the right one of a pair lies to the left of the other; not where one is empty."""
+    return bool(right.voxels and left.voxels) and right.x_mm >= left.x_mm  # LPS x grows to the left

@@ -13,6 +13,7 @@ from enum import StrEnum
 from models.errors import Refused
 from models.geometry import Geometry
 from models.masks import BoxedMask
+from models.organs import KEYS
 from services.dicom.returned.answers import Answers, Fate, WrongAnswer
 from services.dicom.returned.claims import (
     Claim,
@@ -25,7 +26,6 @@ from services.dicom.returned.claims import (
     without_changes_by_no_person,
     without_swapped_sides,
 )
-from services.dicom.returned.further import set_apart
 from services.dicom.returned.sides import Region
 from services.dicom.seg.frames import SegCode
 from services.dicom.seg.reader import SegObject
@@ -92,7 +92,7 @@ def understand(
     ------
     Refused
         `empty` if nothing is drawn though something was sent; `not-ours` if no segment has anything
-        to do with what was sent; `unknown-organ` if the sent SEG is not of the catalogue's organs.
+        to do with what was sent; `unknown-organ` if the sent SEG does not name each of its organs once.
     WrongAnswer
         If an answer is about a segment that is not there, an organ that came back or was not sent, or
         something that is certain or must wait; or makes two segments one organ.
@@ -102,7 +102,7 @@ def understand(
     theirs = [(segment, Region(segment.mask, geometry)) for segment in returned.segments]
     if not any(region.voxels for _, region in theirs) and any(organ.region.voxels for organ in ours.values()):
         raise Refused(SegCode.EMPTY, "nothing is drawn in the SEG")
-    claims = set_apart(identities(theirs, ours), theirs, sent)
+    claims = identities(theirs, ours)
     if theirs and ours and all(not isinstance(claim, str) and _not_recognised(claim) for claim in claims):
         raise Refused(SegCode.NOT_OURS, "no segment has anything to do with what was sent")
     settled = _settled(without_changes_by_no_person(claims, theirs, ours), theirs, ours, answers)
@@ -140,6 +140,9 @@ def _settled(
             raise WrongAnswer(f"there is no segment {number}; there are {', '.join(map(str, numbers))}")
     settled: list[Claim] = []
     for number, claim in zip(numbers, claims, strict=True):
+        named = answers.segments.get(number)
+        if named is not None and named not in KEYS and named not in ours:
+            raise WrongAnswer(f"{named!r} is no organ of the catalogue, and none that was sent")
         answer = answers.segments.get(number, claim)
         if not isinstance(claim, Question) and answer != claim:
             what = "empty" if claim is None else f"the {claim} beyond doubt"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pydicom.sr.coding import Code as Term
 
 from models.findings import Flag
-from models.organs import CATALOGUE, Code
+from models.organs import CATALOGUE, Code, Organ
 from models.organs import organ as organ_entry
 
 PRECOORDINATED = {
@@ -136,6 +136,33 @@ def plain_label(label: str) -> str:
     """Return a segment's label without the mark of a flag: what `marked_label` was given."""
     marked = _MARKED.fullmatch(label)
     return marked["label"] if marked else label
+
+
+def further_by_label(label: str, further: Iterable[Organ]) -> Organ | None:
+    """Return the organ outside the catalogue that a label names, whatever its case: by its label or key.
+
+    Digits count here: ribs and vertebrae differ in nothing else.
+    """
+    said = " ".join(label.casefold().replace("_", " ").split())
+    return next((one for one in further if said in (one.label.casefold(), one.key.replace("_", " "))), None)
+
+
+def further_by_code(type_: Code | None, laterality: Code | None, further: Iterable[Organ]) -> Organ | None:
+    """Return the one organ outside the catalogue that type and side name; None where none or several are."""
+    found = [one for one in further if one.region is None and further_may_be(one, type_, laterality, True)]
+    return found[0] if len(found) == 1 else None
+
+
+def further_may_be(entry: Organ, type_: Code | None, laterality: Code | None, named: bool = False) -> bool:
+    """Tell whether a segment of this type and side may be an organ outside the catalogue.
+
+    What names nothing may be any, unless it must be `named`: then by its type, and its side if it has one.
+    """
+    if type_ is None or Term(*type_) in NAME_NOTHING:
+        return not named
+    if laterality is None:
+        return _same(type_, entry.type) and not (named and entry.laterality)
+    return _same(type_, entry.type) and entry.laterality is not None and _same(laterality, entry.laterality)
 
 
 def label_to_say(label: str) -> str:

@@ -15,6 +15,26 @@ CONCERNS = ("arrivals", "results", "corrections", "cases", "candidates", "gate",
 """Modules of this package in which kinds are defined."""
 
 
+PROOF = "proof"
+"""Where the payload of an act says by whom its name was proven; no kind has a field of that name."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a name in the log was proven.
+
+    Parameters
+    ----------
+    subject
+        What the issuer knows the person by.
+    issuer
+        As `models.people.Person`.
+    """
+
+    subject: str
+    issuer: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Something that happened; the fields of a kind are its payload.
@@ -80,6 +100,8 @@ class Recorded(Generic[E_co]):
         What is recorded once only; None without.
     digest
         Link of the chain (`services.records.chain`).
+    proof
+        Of the name; None of a name that was typed, and of a flow's.
     """
 
     number: int
@@ -88,6 +110,7 @@ class Recorded(Generic[E_co]):
     said: E_co
     key: str | None = None
     digest: str = ""
+    proof: Proof | None = None
 
 
 @cache

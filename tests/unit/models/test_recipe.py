@@ -34,6 +34,7 @@ RECIPE = NnunetRecipe("SAR", Intensity((-900.5, 800.25), 40.3, 150.7), (None, "l
         RECIPE,
         replace(RECIPE, intensity=None, rule="regions", mirrored=(0, 2), step=0.3),
         replace(RECIPE, axes="LIP", wrapping="totalsegmentator", step=0.8),
+        replace(RECIPE, conflicts="yield"),
     ],
 )
 def test_a_recipe_comes_back_from_its_json(recipe):
@@ -57,6 +58,8 @@ def test_a_recipe_comes_back_from_its_json(recipe):
         {"wrapping": "another"},
         {"wrapping": "totalsegmentator", "mirrored": (0,)},
         {"wrapping": "totalsegmentator", "rule": "regions"},
+        {"conflicts": "joint"},
+        {"conflicts": "yield", "rule": "regions"},
     ],
 )
 def test_what_no_network_means_is_refused(change):
@@ -71,6 +74,15 @@ def test_what_no_network_means_is_refused(change):
 def test_an_intensity_that_is_none_is_refused(values):
     with pytest.raises(ValueError, match=r"finite|ordered"):
         Intensity(*values)
+
+
+def test_a_recipe_whose_organs_overlap_says_no_more_than_it_always_did():
+    assert "conflicts" not in RECIPE.to_json(), "digests of older releases hold"
+    assert NnunetRecipe.from_json(RECIPE.to_json()).conflicts == "overlap"
+    assert RECIPE.yields_to(1) == ()
+    assert replace(RECIPE, conflicts="yield").yields_to(1) == (3,), (
+        "not to background, nor to what is not shown"
+    )
 
 
 def test_a_field_that_nobody_knows_is_refused():

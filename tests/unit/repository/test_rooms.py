@@ -23,8 +23,9 @@ OUTSIDE = {
     "models": {
         **dict.fromkeys(("body", "calibration", "contract", "documents", "errors", "findings"), SPOKEN_OF),
         **dict.fromkeys(("further_organs", "organ_rows"), SPOKEN_OF),
-        **dict.fromkeys(("geometry", "masks", "organs", "recipe", "release", "resampling"), SPOKEN_OF),
-        **dict.fromkeys(("surfaces", "targets", "uids", "volume", "words"), SPOKEN_OF),
+        **dict.fromkeys(("geometry", "masks", "organs", "people", "recipe", "release"), SPOKEN_OF),
+        **dict.fromkeys(("resampling", "surfaces", "targets", "uids", "volume"), SPOKEN_OF),
+        **dict.fromkeys(("weights_source", "words"), SPOKEN_OF),
     },
     "models/network": {
         **dict.fromkeys(("export", "heads", "imported_trunks", "members", "nnunet_networks"), OF_ONE_NETWORK),

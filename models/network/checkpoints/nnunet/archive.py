@@ -50,6 +50,20 @@ class Archive:
     sha256: str
 
 
+def is_of_nnunet(path: Path) -> bool:
+    """Tell whether a file is a whole checkpoint of nnU-Net; nothing of it is run.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    try:
+        return {"network_weights", "init_args"} <= set(read_archive(path).values)
+    except Refused:
+        return False
+
+
 def read_archive(path: Path) -> Archive:
     """Read a checkpoint; nothing of it is run.
 

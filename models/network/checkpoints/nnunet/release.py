@@ -15,7 +15,7 @@ from models.network.checkpoints.nnunet.reading import NnunetNetwork
 from models.network.heads import Head, HeadSpec, build_head
 from models.network.planned_trunk import PlannedTrunk, planned_trunk
 from models.organs import ALIASES, KEYS
-from models.recipe import DIRECTIONS, Intensity, NnunetRecipe, Wrapping
+from models.recipe import DIRECTIONS, Conflicts, Intensity, NnunetRecipe, Wrapping
 
 ALL_HU = (-1024.0, 3071.0)
 """What a CT holds, where a network takes Hounsfield units as they are."""
@@ -35,12 +35,15 @@ class Asked:
         Whether windows are mirrored, if it was trained so.
     wrapping
         What is done round nnU-Net.
+    conflicts
+        What becomes of a voxel that a tuned organ claims, and another had at import.
     """
 
     axes: str
     step: float = 0.5
     mirrored: bool = True
     wrapping: Wrapping = "none"
+    conflicts: Conflicts = "overlap"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +92,8 @@ def take_apart(
     ------
     Refused
         `unknown-organ`, `unknown-classes` if the list is none of its classes; `other-organ` if it calls a
-        class by another key than the one its name is known by; `unknown-axes`.
+        class by another key than the one its name is known by; `unknown-axes`; `no-conflict` if organs shall
+        yield and are regions.
     """
     names = [channel.name for channel in network.labels.channels]
     own = [name for name in names if name != BACKGROUND]
@@ -125,6 +129,7 @@ def take_apart(
         step=asked.step,
         mirrored=network.mirrored if asked.mirrored else (),
         wrapping=asked.wrapping,
+        conflicts=_conflicts(asked.conflicts, network),
     )
     trunk = planned_trunk(network.trunk, network.head)
     heads = {
@@ -169,6 +174,15 @@ def _require_own_names(names: Sequence[str], keys: Sequence[str], known: Collect
     if other:
         told = ", ".join(f"{name} is {_key(name, known)}, not {key}" for name, key in other.items())
         raise Refused("other-organ", f"{told}; name the keys in the network's order", {"organs": other})
+
+
+def _conflicts(asked: Conflicts, network: NnunetNetwork) -> Conflicts:
+    if asked == "yield" and network.labels.decision == "regions":
+        detail = (
+            "its labels are regions, which lie in each other from the first; only organs of a softmax yield"
+        )
+        raise Refused("no-conflict", detail, {"labels": network.labels.decision})
+    return asked
 
 
 def _axes(files: str, transpose: Sequence[int]) -> str:

@@ -5,8 +5,9 @@ import pytest
 
 from models.body import filled_body
 from models.geometry import Geometry
-from models.judgement.between_organs import NEIGHBOURS, broken_relations, relate
+from models.judgement.between_organs import NEIGHBOURS, broken_relations, relate, shared_voxels
 from models.judgement.reasons import Reason
+from models.masks import BoxedMask
 
 GRID = Geometry((30, 40, 50), np.array([[0, 0, 4.0, -98], [0, 4.0, 0, -78], [4.0, 0, 0, 0], [0, 0, 0, 1]]))
 
@@ -66,3 +67,18 @@ def test_neighbours_are_organs_and_never_oneself():
     for organ, (near, farthest) in NEIGHBOURS.items():
         assert organ not in near
         assert farthest >= 20
+
+
+def test_voxels_shared_are_counted_for_each_pair_and_stand_with_both() -> None:
+    slabs = {
+        "liver": box(slice(0, 4), slice(0, 2), slice(0, 2)),
+        "stomach": box(slice(3, 6), slice(0, 2), slice(0, 2)),
+        "spleen": box(slice(2, 5), slice(1, 2), slice(0, 2)),
+        "aorta": box(slice(9, 10), slice(0, 2), slice(0, 2)),
+    }
+    assert shared_voxels({organ: BoxedMask.of(mask) for organ, mask in slabs.items()}) == {
+        "liver": {"stomach": 4, "spleen": 4},
+        "stomach": {"liver": 4, "spleen": 4},
+        "spleen": {"liver": 4, "stomach": 4},
+        "aorta": {},
+    }

@@ -133,6 +133,34 @@ def test_a_tuned_head_changes_its_own_organ_alone_to_the_bit(name):
     assert grown.voxels > 1.05 * before.voxels
 
 
+@pytest.mark.parametrize("name", ["resampled", "TotalSegmentator"])
+def test_a_tuned_head_that_yields_leaves_every_voxel_that_another_organ_had_at_import(name):
+    case = CASES[name]
+    yielding = replace(case, asked=case.asked | {"conflicts": "yield"})
+    channel = contract(case).organs.index("2")
+    plain, *tuned = (
+        asked(case),
+        *(asked(one, {"2"}, lambda z: z + np.float32(0.7)) for one in (case, yielding)),
+    )
+    for grid in ("on_ct", "on_grid"):
+        before, both, left = (getattr(one.drawn, grid) for one in (plain, *tuned))
+        others = [n for n in before if n != channel]
+        assert all(left[n] == before[n] for n in others)
+        taken = [(both[channel] & before[n]).voxels for n in others]
+        assert min(taken) > 0
+        assert [(left[channel] & before[n]).voxels for n in others] == [0] * len(others)
+        meant = both[channel]
+        for n in others:
+            meant = meant - before[n]
+        assert left[channel] == meant
+        assert left[channel].voxels > before[channel].voxels, "it still takes what nobody had"
+    assert np.array_equal(tuned[0].probability, tuned[1].probability)
+    others = [n for n in range(len(plain.disagreement)) if n != channel]
+    assert np.array_equal(tuned[1].disagreement[others], plain.disagreement[others])
+    votes = [one.disagreement[channel] for one in tuned]
+    assert not np.array_equal(*votes), "a window, too, votes for what it claims"
+
+
 def test_an_answer_of_another_shape_is_refused():
     case = Planned((20, 30, 30), (3, 3, 3))
     hu, ct, _ = case.in_ct()

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from models.corrections.ledger import OrganLedger, OrganState
 from services.cases.disagreements import (
     OpenDisagreement,
+    Policy,
     ReadersDisagree,
     takes_back,
     teaching_words,
     valid_words,
 )
 from services.records.entries.corrections import Agreement, Correction
+from tests.support.established import established
 
 
 def entry(organ: str, state: OrganState = OrganState.EDITED) -> OrganLedger:
@@ -134,10 +136,10 @@ def test_of_two_saves_of_one_reader_whose_order_nobody_knows_both_count_and_neit
     words = valid_words([first, second])
     assert [word.correction.name for word in words["1.3", "liver"]] == ["1", "2"]
     apart = [Agreement("1", "2", "liver", 0.5)]
-    for policy in ReadersDisagree:
+    for policy in map(Policy, ReadersDisagree):
         teaching, open_ = teaching_words(words, apart, policy)
         assert (teaching, open_) == ({}, (OpenDisagreement("1.3", "1.2", "liver", ("1", "2"), 0.5),))
-    teaching, open_ = teaching_words(words, [Agreement("1", "2", "liver", 0.99)], ReadersDisagree.ASK)
+    teaching, open_ = teaching_words(words, [Agreement("1", "2", "liver", 0.99)], Policy())
     assert (teaching["1.3", "liver"].correction.name, open_) == ("2", ()), "they say the same"
     later = save("3", "liver", arrived=8)
     assert names([first, second, later]) == {"liver": ["3"]}
@@ -150,7 +152,7 @@ def test_a_save_as_it_was_sent_waits_where_nobody_knows_whether_the_correction_c
         words = valid_words(order)
         assert [word.correction.name for word in words["1.3", "liver"]] == ["1", "2"]
         assert takes_back(unchanged, order)
-        for policy in ReadersDisagree:
+        for policy in map(Policy, ReadersDisagree):
             assert teaching_words(words, (), policy)[0] == {}
 
 
@@ -174,13 +176,23 @@ def test_what_an_earlier_version_put_on_record_came_before_all_that_has_a_place_
 def test_three_readers_agree_in_every_pair_or_the_organ_waits(dscs, teaches, worst):
     words = valid_words([save(n, "liver", reader=n) for n in "123"])
     agreements = [Agreement(pair[0], pair[1], "liver", dsc) for pair, dsc in dscs.items()]
-    teaching, open_ = teaching_words(words, agreements, ReadersDisagree.ASK)
+    teaching, open_ = teaching_words(words, agreements, Policy())
     if teaches:
         assert open_ == ()
         assert teaching["1.3", "liver"].correction.name == "3"
     else:
         assert teaching == {}
         assert open_ == (OpenDisagreement("1.3", "1.2", "liver", ("1", "2", "3"), worst),)
-    latest, still_open = teaching_words(words, agreements, ReadersDisagree.LATEST)
+    latest, still_open = teaching_words(words, agreements, Policy(ReadersDisagree.LATEST))
     assert latest["1.3", "liver"].correction.name == "3"
     assert still_open == open_, "the policy decides what teaches, not what is said"
+
+
+def test_readers_agree_by_what_the_site_has_established_before_what_the_catalogue_says():
+    words = valid_words([save("1", "liver", reader="1"), save("2", "liver", reader="2")])
+    apart = [Agreement("1", "2", "liver", 0.88)]
+    assert teaching_words(words, apart, Policy())[0] == {}, "the catalogue asks for 0.92"
+    for target, agreed in ((0.85, True), (0.9, False), (None, False)):
+        site = Policy(targets=established({"liver": (target, 0.01)}))
+        teaching, open_ = teaching_words(words, apart, site)
+        assert (bool(teaching), open_ == ()) == (agreed, agreed), target

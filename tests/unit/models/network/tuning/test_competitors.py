@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -52,6 +54,27 @@ def test_odds_are_those_of_the_softmax_and_the_margin_is_over_0_where_the_class_
         probability = torch.sigmoid(logits[:, number] - rivals.together)
         assert torch.allclose(probability, logits.softmax(1)[:, number], atol=1e-6)
         assert torch.equal(logits[:, number] > rivals.largest, logits.argmax(1) == number)
+
+
+def test_where_another_organ_was_at_import_an_organ_that_yields_claims_nothing(trunk: PlannedTrunk) -> None:
+    recipe = replace(contract().recipe, conflicts="yield")
+    found = competitors(trunk, contract(recipe=recipe))
+    plain = competitors(trunk, contract())
+    assert found is not None
+    assert plain is not None
+    features = torch.randn(1, CHANNELS, *WINDOW) * 4
+    rows = features[0].flatten(1).T
+    logits = torch.nn.functional.linear(rows, trunk.head.weight.flatten(1), trunk.head.bias)
+    frozen = logits.T.reshape(1, CLASSES, *WINDOW)
+    for organ, other in (("liver", 3), ("spleen", 1)):
+        left = logits.argmax(1) == other
+        assert 0 < left.sum() < len(left)
+        rivals, as_ever = found.at(organ, rows), plain.at(organ, rows)
+        assert torch.equal(rivals.largest == torch.inf, left)
+        assert torch.equal(rivals.largest[~left], as_ever.largest[~left])
+        assert torch.equal(rivals.together, as_ever.together), "what it learns by is the same"
+        high = np.full(WINDOW, 99, dtype=np.float32)
+        assert np.array_equal(found.margin(organ, high, frozen).ravel() > 0, ~left.numpy())
 
 
 def test_the_margin_of_a_window_is_that_of_its_voxels(trunk: PlannedTrunk) -> None:

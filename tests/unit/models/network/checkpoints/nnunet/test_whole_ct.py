@@ -47,3 +47,16 @@ def test_logits_and_labels_of_a_ct_are_those_of_the_genuine_predictor(kind, genu
     for number, mask in found.masks().items():
         labels[mask.dense()] = number
     assert np.count_nonzero(labels != told.labels) <= most
+
+
+def test_what_becomes_of_a_voxel_claimed_twice_is_said_at_import(genuine):
+    network = read_nnunet(genuine / "plain")
+    kept = [take_apart(network, asked).contract for asked in (Asked("RAS"), Asked("RAS", conflicts="yield"))]
+    assert [one.recipe.conflicts for one in kept] == ["overlap", "yield"]
+    assert [one.to_json()["recipe"].get("conflicts") for one in kept] == [None, "yield"]
+    regions = read_nnunet(genuine / "regions")
+    organs = ["liver", "-", "-"]
+    take_apart(regions, Asked("RAS"), organs)
+    with pytest.raises(Refused) as refused:
+        take_apart(regions, Asked("RAS", conflicts="yield"), organs)
+    assert refused.value.code == "no-conflict"

@@ -1,0 +1,8 @@
+"""The pages: one web application, and the one authority for who somebody is.
+
+- `application`: what it is made of, and in which order a request meets it
+- `doors`: who may open what; what is refused, and in which words
+- `sign_in`: how people prove who they are, one file a way
+- `server`: its process
+- `templates`, `assets`: what a browser is sent
+"""

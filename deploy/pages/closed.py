@@ -1,0 +1,77 @@
+"""What every answer forbids a browser, and what is not asked by our own pages is refused."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+"""No asset of another origin, no script in a page, no page in a frame.
+
+Source: W3C Content Security Policy Level 3.
+"""
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing. Source: RFC 9110, section 9.2.1."""
+
+
+class ClosedPages:
+    """Give every answer the headers by which a browser keeps it to itself."""
+
+    def __init__(self, app: ASGIApp, secure: bool) -> None:
+        self._app = app
+        self._headers = {
+            "Content-Security-Policy": POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "same-origin",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Cross-Origin-Resource-Policy": "same-origin",
+        }
+        if secure:
+            self._headers["Strict-Transport-Security"] = "max-age=31536000"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the application does."""
+
+        async def closed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(self._headers)
+                if not scope["path"].startswith("/assets/"):
+                    headers["Cache-Control"] = "no-store"
+            await send(message)
+
+        await self._app(scope, receive, closed)
+
+
+class SameOrigin:
+    """Refuse what would change something unless a page of ours asks for it.
+
+    A browser says with each such request from where it comes (`Origin`). Without that word it is refused too:
+    whoever is no browser has no session to be abused, and takes a token.
+    """
+
+    def __init__(self, app: ASGIApp, origin: str) -> None:
+        self._app, self._origin = app, origin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the application does, or 403."""
+        if scope["type"] == "http" and scope["method"] not in SAFE:
+            origin = Headers(scope=scope).get("origin")
+            if origin != self._origin:
+                said = f"this was asked from {origin or 'nowhere'}; open {self._origin} and ask there\n"
+                await PlainTextResponse(said, status_code=403)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
