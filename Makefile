@@ -41,9 +41,9 @@ $(TRITON_VENV)/.ready: constraints-triton.txt deploy/make_venv.sh
 
 viewer: $(VIEWER)/node_modules/.ready  ## Get OHIF, the viewer of the local stack (needs npm, no root)
 
-$(VIEWER)/node_modules/.ready: $(VIEWER)/package-lock.json $(VIEWER)/package.json
+$(VIEWER)/node_modules/.ready: $(VIEWER)/package-lock.json $(VIEWER)/package.json $(VIEWER)/mend.mjs
 	@echo "viewer: OHIF (200 MB)"
-	@cd $(VIEWER) && npm ci --silent
+	@cd $(VIEWER) && npm ci --silent && node mend.mjs node_modules/@ohif/app/dist
 	@touch $@
 
 chart: $(CHART)/node_modules/.ready $(VENV)/.ready  ## Write the chart's values table, lint it strictly and package it into build/chart

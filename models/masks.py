@@ -266,6 +266,20 @@ class MaskByPlanes:
             self._box = _hull(self._box, at) if self._box != NOWHERE else at
         return True
 
+    def unite(self, k: int, plane: BoxedMask) -> None:
+        """Lay a plane on slice k, over what is there.
+
+        Raises
+        ------
+        ValueError
+            If the plane is of another size.
+        """
+        before = self._planes.pop(k, None)
+        if before is not None:
+            self._held -= before.nbytes + PLANE_BYTES
+            plane = before | plane
+        self.lay(k, plane)
+
     def whole(self) -> BoxedMask:
         """Return the mask."""
         if self._box == NOWHERE:

@@ -196,6 +196,11 @@ class Settings(BaseSettings):
     seg_profile: Literal["ohif", "slicer", "labelmap"] = Field(
         "ohif", description="How the organ SEG is encoded, by the viewer that will open it."
     )
+    seg_label_flags: bool = Field(
+        False,
+        description="Whether the names of the organ SEG's segments tell the flags too: `Stomach (check)`, "
+        "`Aorta (STOP)`.",
+    )
     series_rules: Path | None = Field(
         None,
         description="File of rules that choose the series of a study. Unset: models/series/choice.toml.",

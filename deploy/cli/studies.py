@@ -92,7 +92,8 @@ def segment(
             progress=progress,
         )
         document = study.document
-        return Outcome(document, (_organ_table(document), *said_below(document)))
+        said = (*said_below(document), *_viewer_lines(settings, document))
+        return Outcome(document, (_organ_table(document), *said))
 
     answer(verb, as_json)
 
@@ -129,6 +130,17 @@ def phantom(
         return Outcome(written, [f"{one['ct']}  {one['images']} images" for one in written])
 
     answer(verb, as_json)
+
+
+def _viewer_lines(settings: Settings, document: Segmented) -> list[str]:
+    """Return the address that opens what was stored in the archive, where the local viewer runs."""
+    from deploy.stack.up_and_down import viewer
+    from deploy.stack.viewer import study_path
+
+    url = viewer(settings).url
+    if url is None or document.first_look is None:
+        return []
+    return [f"open {url}{study_path(document.study_uid, document.first_look)}"]
 
 
 def _memory_here() -> StudyMemory | None:

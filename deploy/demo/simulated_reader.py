@@ -20,6 +20,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 from services.dicom.ct.loaded import CTSeries
 from services.dicom.foreign.objects import object_in
 from services.dicom.identity import hashed_uid
+from services.dicom.seg.names import plain_label
 
 _COPIED = (
     "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName",
@@ -40,8 +41,8 @@ def save_like_ohif(
     series
         The CT series it refers to.
     painted
-        By SegmentLabel, the mask the reader left, axes (k, j, i). As with OHIF's brush, voxels
-        added to a painted segment are taken from every segment that is not painted.
+        By SegmentLabel without the mark of a flag, the mask the reader left, axes (k, j, i). As with OHIF's
+        brush, voxels added to a painted segment are taken from every segment that is not painted.
     written_at
         Date and time of saving, local.
 
@@ -87,7 +88,7 @@ def _masks(seg: Dataset, series: CTSeries) -> list[NDArray[np.bool_]]:
 def _painted(
     seg: Dataset, masks: list[NDArray[np.bool_]], painted: Mapping[str, NDArray[np.bool_]]
 ) -> list[NDArray[np.bool_]]:
-    labels = [str(item.SegmentLabel) for item in seg.SegmentSequence]
+    labels = [plain_label(str(item.SegmentLabel)) for item in seg.SegmentSequence]
     for label in painted:
         if labels.count(label) != 1:
             raise ValueError(f"{label!r} is not the label of exactly one of {labels}")

@@ -68,6 +68,7 @@ gateway)
     nginx -v >/tmp/version 2>&1 || fail "nginx does not run"
     grep -q /dicom-web /usr/share/ohif/app-config.js || fail "OHIF is not configured"
     [ -f /usr/share/ohif/index.html ] || fail "no OHIF"
+    grep -q 'sourceByte >> sourceBitIndex & 1' /usr/share/ohif/app.bundle.*.js || fail "OHIF is not mended: make viewer"
     touch /var/lib/orthanc/organloop/written || fail "its user may not write the archive's folder"
     ;;
 *)

@@ -1,4 +1,4 @@
-"""The local stack's viewer: OHIF as its makers built it, served by Debian's nginx beside the archive."""
+"""The local stack's viewer: OHIF, mended in one place (`mend.mjs`), served by nginx beside the archive."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from deploy.stack import local_process
 from deploy.stack.local_process import LocalProcess, NotInstalled
 from deploy.stack.local_server import LocalServer, answer_of
 from models.release import sha256_hex
+from models.uids import StudyUid
 from services.files import replace
 from services.pacs.accounts import Account
+
+if TYPE_CHECKING:
+    from flows.segmentation.first_look import FirstLook
 
 FOLDER = Path(__file__).resolve().parents[1] / "viewer"
 CONFIGURATION = tuple(FOLDER / name for name in ("nginx.conf", "requests.conf", "archive.conf"))
@@ -53,6 +59,29 @@ class ViewerProcess(LocalProcess):
     def link(self, reader: Account | None) -> str:
         """Return the address that signs a reader in and shows the list of studies."""
         return f"http://{reader.user}:{reader.password}@127.0.0.1:{self.port}/open" if reader else self.url
+
+
+def study_path(study_uid: StudyUid, look: FirstLook | None) -> str:
+    """Return the address, on the viewer's origin, of a study with our SEG loaded for editing at an image.
+
+    Parameters
+    ----------
+    study_uid
+        Its StudyInstanceUID.
+    look
+        The SEG, the image to show and the segment to paint; None opens the study alone.
+
+    Notes
+    -----
+    ``image`` and ``segment`` are ours (``deploy/viewer/app-config.js``). OHIF's editor asks for the series
+    named in an address only under its default hanging protocol.
+    """
+    asked = {"StudyInstanceUIDs": str(study_uid)}
+    if look is not None:
+        asked |= {"initialSeriesInstanceUID": look.seg_series_uid, "hangingProtocolId": "default"}
+        asked |= {"image": look.image_uid} if look.image_uid else {}
+        asked |= {"segment": str(look.segment)}
+    return f"/segmentation?{urlencode(asked)}"
 
 
 class ViewerServer(LocalServer[ViewerProcess]):

@@ -1,4 +1,35 @@
-// OHIF for the local stack: one archive, on the same origin, read and written by DICOMweb.
+// OHIF for readers: one archive, on the same origin, read and written by DICOMweb.
+
+// The address of a study may name an image by its SOP Instance UID (`image`) and a SegmentNumber (`segment`): when our
+// SEG is loaded for editing, that image is shown and that segment is the one that is painted. OHIF's own
+// `initialSopInstanceUID` shows the image without the SEG. OHIF sets up a SEG in several steps, each of which may
+// show another image, so each is followed; from the reader's first act on, nothing is.
+const openAt = enter =>
+  function (context) {
+    const entered = enter.call(this, context);
+    const asked = new URLSearchParams(window.location.search);
+    const [image, segment] = [asked.get('image'), Number(asked.get('segment'))];
+    const { segmentationService } = context.servicesManager.services;
+    const { unsubscribe } = segmentationService.subscribe(
+      segmentationService.EVENTS.SEGMENTATION_REPRESENTATION_MODIFIED,
+      ({ segmentationId }) => {
+        if (segment > 0) {
+          segmentationService.setActiveSegment(segmentationId, segment);
+        }
+        for (const { viewport } of window.cornerstone.getEnabledElements()) {
+          const index = viewport.getImageIds().findIndex(id => id.includes(`/instances/${image}/`));
+          if (index >= 0) {
+            viewport.setImageIdIndex(index);
+          }
+        }
+      }
+    );
+    for (const act of ['pointerdown', 'wheel', 'keydown']) {
+      window.addEventListener(act, unsubscribe, { capture: true, once: true });
+    }
+    return entered;
+  };
+
 window.config = {
   name: 'organloop',
   routerBasename: '/',
@@ -8,6 +39,8 @@ window.config = {
   showWarningMessageForCrossOrigin: false,
   showCPUFallbackMessage: true,
   investigationalUseDialog: { option: 'never' },
+  disableConfirmationPrompts: true,
+  modesConfiguration: { '@ohif/mode-segmentation': { onModeEnter: { $apply: openAt } } },
   defaultDataSourceName: 'archive',
   dataSources: [
     {

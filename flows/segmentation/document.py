@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from flows.segmentation.first_look import FirstLook, first_look
 from models.documents import LEFT_OUT
 from models.findings import OrganFinding, StudyFindings
 from models.judgement.between_organs import is_part
@@ -111,6 +112,9 @@ class Segmented:
         alone counts.
     silent
         Whether the site was silent: then what would have gone to the archive is kept in the home.
+    first_look
+        Where a reader should look first; left out where nothing is flagged, or nothing was sent to the
+        archive, where a viewer finds it.
     weights
         Whose weights the release has; left out where nobody said so.
     """
@@ -129,6 +133,7 @@ class Segmented:
     seconds: Mapping[str, float]
     targets: Annotated[str | None, LEFT_OUT] = None
     silent: bool = False
+    first_look: Annotated[FirstLook | None, LEFT_OUT] = None
     weights: Annotated[WeightsSource | None, LEFT_OUT] = None
 
     @property
@@ -191,6 +196,7 @@ def document_of(
         seconds=seconds,
         targets=findings.targets,
         silent=silent_site,
+        first_look=first_look(series, findings, objects[0].series_uid) if out is None else None,
         weights=findings.weights,
     )
 

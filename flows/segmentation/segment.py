@@ -40,7 +40,7 @@ from services.dicom.ct.loaded import CTSeries, load
 from services.dicom.ct.series import SeriesReading, read_series
 from services.dicom.foreign.listing import ListedFile
 from services.dicom.identity import WRITER_VERSION
-from services.dicom.results.write import ResultObject, write_results
+from services.dicom.results.write import ResultObject, receiver, write_results
 from services.pacs.folder import FolderPacs
 from services.pacs.kinds import CT
 from services.pacs.port import ArchivedStudy
@@ -235,12 +235,14 @@ def _make(
     with watch.step("write"):
         progress("writing and proving the DICOM objects")
         settings = settings_digest(profile, organs, audited, findings.targets)
-        key = result_key(series, chosen, services.settings.seg_profile, settings)
+        seg_profile, flags_in_labels = services.settings.seg_profile, services.settings.seg_label_flags
+        key = result_key(series, chosen, receiver(seg_profile, flags_in_labels=flags_in_labels), settings)
         written_at = services.records.first_written(key, asked.now())
         objects = write_results(
             series,
             findings,
-            profile=services.settings.seg_profile,
+            profile=seg_profile,
+            flags_in_labels=flags_in_labels,
             written_at=written_at,
             settings_digest=settings,
         )
@@ -325,7 +327,7 @@ def result_key(series: CTSeries, release: Release, seg_profile: str, settings: s
     release
         Which was asked.
     seg_profile
-        Profile of the organ SEG.
+        Profile of the organ SEG, with its option (`receiver`).
     settings
         As of `settings_digest`.
     """

@@ -14,7 +14,7 @@ from pydicom.sr._concepts_dict import concepts
 from models.further_organs import FurtherOrgans, further_organ
 from models.organ_rows import SIDES, Fault, OrganFileCode, Row, read_rows, refuse, sides_named
 from models.organs import ALTERED_STRUCTURE, Code, Organ
-from services.dicom.seg.names import organ_by_code, organ_by_label
+from services.dicom.seg.names import FLAG_MARKS, organ_by_code, organ_by_label, plain_label
 
 SNOMED = "SCT"
 CATEGORIES = 7150
@@ -132,6 +132,11 @@ def _faults(row: Row) -> list[Fault]:
     if known is not None:
         detail = f"in a SEG that comes back its label or codes would be taken for {known}: change them"
         faults.append(row.fault(OrganFileCode.IN_CATALOGUE, detail))
+    if plain_label(row.label) != row.label:
+        marks = " or ".join(FLAG_MARKS.values())
+        faults.append(
+            row.fault(OrganFileCode.BAD_VALUE, f"a label that ends in {marks} says a flag: change it")
+        )
     return [*faults, *_side_faults(row)]
 
 

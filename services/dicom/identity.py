@@ -13,7 +13,7 @@ from models.uids import SopUid
 
 SOFTWARE_VERSION = version("organloop")
 WRITER_VERSION = "/".join(
-    ("6", *(f"{package}-{version(package)}" for package in ("organloop", "highdicom", "pydicom")))
+    ("7", *(f"{package}-{version(package)}" for package in ("organloop", "highdicom", "pydicom")))
 )
 """Changes whenever the same results would be written as other bytes; part of every UID."""
 
@@ -59,7 +59,7 @@ class Identity:
     release_digest
         Digest of the release that answered.
     profile
-        Profile of the organ SEG: ``ohif``, ``slicer`` or ``labelmap``.
+        Profile of the organ SEG, with its option: what `services.dicom.results.write.receiver` names.
     settings_digest
         Digest of all settings that may change the result.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,9 +15,12 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import TimeoutError as NothingShown
 
 from deploy.stack.local_process import NotInstalled
-from deploy.stack.viewer import ViewerServer, installed
+from deploy.stack.viewer import ViewerServer, installed, study_path
+from flows.segmentation.first_look import FirstLook, first_look
+from models.geometry import Geometry
 from models.organs import organ
-from models.phantom.case import make_case
+from models.phantom.case import PhantomCase, make_case
+from models.volume import Volume
 from services.dicom.ct.loaded import CTSeries, load
 from services.dicom.ct.phantom_series import write_phantom_series
 from services.dicom.ct.series import read_series
@@ -29,8 +32,8 @@ from tests.support.archive import Archive
 from tests.support.result_cases import findings_of
 
 FLAGGED = ("stomach", "aorta")
-ORGANS_SEG = "Organs r2: check stomach, aorta"
-REVIEW_SEG = "Check r2: stomach, aorta"
+ORGANS_SEG = "CHECK stomach, aorta; DEMO NOT FOR CLINICAL USE; r2"
+REVIEW_SEG = "Regions: stomach, aorta; DEMO NOT FOR CLINICAL USE; r2"
 PICTURES = ROOT / "build" / "browser"
 
 
@@ -48,12 +51,15 @@ class Study:
         The results, proven.
     truth
         Mask of each organ by its label, axes (k, j, i).
+    look
+        Where a reader is to look first.
     """
 
     folder: Path
     ct: CTSeries
     objects: Sequence[ResultObject]
     truth: Mapping[str, NDArray[np.bool_]]
+    look: FirstLook
 
     @property
     def images(self) -> list[str]:
@@ -68,14 +74,32 @@ class Study:
 @pytest.fixture(scope="package")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """Write a phantom and its results."""
-    case, folder = make_case("A", 4), tmp_path_factory.mktemp("study")
+    return written(make_case("A", 4), tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="package")
+def odd_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Write a phantom of odd rows and columns: frames of its SEG begin within a byte."""
+    case = make_case("A", 5)
+    _, rows, columns = case.volume.geometry.shape
+    odd = (slice(None), slice(rows - 1 + rows % 2), slice(columns - 1 + columns % 2))
+    hu = np.ascontiguousarray(case.volume.hu[odd])
+    volume = Volume(hu, Geometry(hu.shape, case.volume.geometry.affine))
+    truth = {key: np.ascontiguousarray(mask[odd]) for key, mask in case.truth.items()}
+    return written(replace(case, volume=volume, truth=truth), tmp_path_factory.mktemp("odd"))
+
+
+def written(case: PhantomCase, folder: Path) -> Study:
+    """Write a phantom and its results into a folder."""
     write_phantom_series(case, folder / "ct")
     [reading] = read_series(folder / "ct")
     ct = load(reading)
-    findings = findings_of(ct, dict(case.truth), flagged=FLAGGED)
+    findings = findings_of(ct, dict(case.truth), flagged=FLAGGED, demonstration=True)
     objects = write_results(ct, findings, written_at=datetime(2026, 1, 1, 12))
     FolderPacs(folder / "results").store(objects)
-    return Study(folder, ct, objects, {organ(key).label: mask for key, mask in case.truth.items()})
+    look = first_look(ct, findings, objects[0].series_uid)
+    assert look is not None
+    return Study(folder, ct, objects, {organ(key).label: mask for key, mask in case.truth.items()}, look)
 
 
 @pytest.fixture(scope="package")
@@ -105,8 +129,8 @@ WINDOWS = 3
 """In which a study is opened at most, one after the other."""
 
 
-def _opened(browser: Browser, url: str, study: Study, asked: set[str]) -> Page:
-    """Return a window that shows the study.
+def _opened(browser: Browser, url: str, path: str, asked: set[str]) -> Page:
+    """Return a window that shows the study of an address.
 
     After minutes without a window Chromium now and then draws nothing in the next one, whatever it shows; a
     reader would open it anew, and so it is done here, some times.
@@ -115,7 +139,7 @@ def _opened(browser: Browser, url: str, study: Study, asked: set[str]) -> Page:
         page = browser.contexts[0].new_page()
         page.on("request", lambda request: asked.add(request.url))
         try:
-            Viewer(page, url).open_study(study.ct.study_uid)
+            Viewer(page, url).follow(path)
         except NothingShown:
             page.close()
             if window == WINDOWS:
@@ -126,10 +150,13 @@ def _opened(browser: Browser, url: str, study: Study, asked: set[str]) -> Page:
 
 
 @contextmanager
-def reading(browser: Browser, url: str, study: Study) -> Iterator[Viewer]:
-    """Open the study, which the archive holds, in a window of its own, signed in as the fixtures' reader."""
+def reading(browser: Browser, url: str, study: Study, look: FirstLook | None = None) -> Iterator[Viewer]:
+    """Open the study, which the archive holds, in a window of its own, signed in as the fixtures' reader.
+
+    Alone, or with our SEG at the place where to look first.
+    """
     asked: set[str] = set()
-    page = _opened(browser, url, study, asked)
+    page = _opened(browser, url, study_path(study.ct.study_uid, look), asked)
     try:
         yield Viewer(page, url)
         assert [one for one in sorted(asked) if not one.startswith((url, "blob:", "data:"))] == []

@@ -15,6 +15,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 from models.organs import CATALOGUE, ORGANS
 from tests.browser.conftest import ORGANS_SEG, PICTURES, REVIEW_SEG, Study, reading
 from tests.browser.viewer import Viewer
+from tests.browser.voxels import changes, masks_of
 from tests.support.archive import Archive
 
 HUES = {
@@ -23,6 +24,8 @@ HUES = {
 """By label, 0..1, from the colour we declare."""
 HUE_TOLERANCE = 10 / 360
 """A fill over grey, rounded twice."""
+SCROLL_BAR = slice(200, None)
+"""Columns of the CT over some of which OHIF draws where in the series it is; no organ is there."""
 GREY = 0.06
 """Saturation times value under which a pixel has no colour."""
 
@@ -55,10 +58,16 @@ def apart(hue: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.fl
     return np.abs((hue - other + 0.5) % 1 - 0.5)
 
 
+def test_a_flagged_study_is_told_at_the_first_look(viewer: Viewer) -> None:
+    """Nothing is clicked, and nothing is loaded yet."""
+    assert viewer.at_first_look(ORGANS_SEG).startswith("CHECK stomach, aorta")
+    assert viewer.at_first_look(REVIEW_SEG).startswith("Regions: stomach, aorta")
+
+
 def test_summary_and_flags_can_be_read(viewer: Viewer, study: Study) -> None:
     rows = viewer.load_seg(ORGANS_SEG)
     assert [row.label for row in rows] == [one.label for one in CATALOGUE[: len(ORGANS)]]
-    assert viewer.tooltip(ORGANS_SEG) == ORGANS_SEG  # in full, however narrow the list
+    assert viewer.loaded() == ORGANS_SEG
     viewer.picture(PICTURES / "summary.png")
     said = viewer.tags(ORGANS_SEG, "REVIEW", PICTURES / "flags-and-reasons.png")
     assert said.count("REVIEW: volume-out-of-range, bound-under-target; DSC at least 0.86 with 90 %") == 2
@@ -76,6 +85,8 @@ def test_every_organ_has_its_colour_and_lies_where_it_is(viewer: Viewer, study: 
             named[mask[k]] = number
         # Next to an edge an outline may be drawn on either side: every other voxel must be right.
         inner = maximum_filter(named, 5) == minimum_filter(named, 5)
+        assert not named[:, SCROLL_BAR].any()
+        inner[:, SCROLL_BAR] = False
         plain = colours[..., 1] * colours[..., 2] < GREY
         assert inner.mean() > 0.8
         assert (plain == (named == 0))[inner].mean() == pytest.approx(1, abs=0.001)
@@ -100,3 +111,27 @@ def test_the_page_may_ask_its_own_address_and_nobody_else(viewer: Viewer) -> Non
         })"""
     )
     assert refused == ["connect-src", "https://models.example.org/network.onnx"]
+
+
+def test_one_address_opens_the_seg_at_the_image_with_the_organ_to_be_painted(
+    browser: Browser, viewer_url: str, archive: Archive, odd_study: Study
+) -> None:
+    """What is shown is what was sent, though its frames are no whole bytes: saved, nothing has changed."""
+    archive.put(odd_study.folder)
+    look = odd_study.look
+    with reading(browser, viewer_url, odd_study, look) as linked:
+        assert linked.loaded() == ORGANS_SEG
+        assert [row.label for row in linked.segments()] == [one.label for one in CATALOGUE[: len(ORGANS)]]
+        assert linked.active() == "Stomach"
+        linked.picture(PICTURES / "opened-by-its-address.png")
+        uid = linked.image_on_show()
+        assert uid == look.image_uid
+        assert odd_study.truth["Stomach"][odd_study.images.index(uid)].any()
+        linked.select("Aorta")
+        assert linked.active() == "Aorta"  # the reader's own choice stands
+        linked.save()
+    sent = {item.sop_instance_uid for item in odd_study.objects}
+    held = archive.instances(Modality="SEG", StudyInstanceUID=odd_study.ct.study_uid)
+    [saved] = {str(one["SOPInstanceUID"]) for one in held} - sent
+    before, after = odd_study.organ_seg.read_bytes(), archive.bytes_of(saved)
+    assert changes(masks_of(before, odd_study.images), masks_of(after, odd_study.images)) == {}

@@ -62,22 +62,25 @@ class Viewer:
 
     def open_study(self, study_uid: str) -> list[str]:
         """Open a study in the editor; return what its series are called."""
-        self.page.goto(f"{self._url}/segmentation?StudyInstanceUIDs={study_uid}")
+        return self.follow(f"/segmentation?StudyInstanceUIDs={study_uid}")
+
+    def follow(self, path: str) -> list[str]:
+        """Open an address of a study in the editor; return what its series are called."""
+        self.page.goto(f"{self._url}{path}")
         self.page.wait_for_function(
             "() => window.cornerstone?.getEnabledElements()[0]?.viewport.getImageData()", timeout=OPEN_MS
         )
         return [label.inner_text() for label in self._series_labels().all()]
 
     def load_seg(self, description: str) -> list[Row]:
-        """Load a SEG by its series' name, as asked to confirm; return the list of segments."""
+        """Load a SEG by its series' name; return the list of segments."""
         self._series_labels().get_by_text(description, exact=True).dblclick()
-        self.page.get_by_role("button", name="Yes", exact=True).click()
         self._selector(description).wait_for()
-        self._rows().first.wait_for()
         return self.segments()
 
     def segments(self) -> list[Row]:
-        """Return the list of segments, top down."""
+        """Return the list of segments, top down, once it is there."""
+        self._rows().first.wait_for()
         return [Row(row.inner_text().split("\n")[-1], _rgb(row)) for row in self._rows().all()]
 
     def tags(self, description: str, search: str, picture: Path | None = None) -> str:
@@ -100,14 +103,52 @@ class Viewer:
             return shown if search in shown and NEVER_SEARCHED not in shown else ""
 
         text = until(searched, lambda: f"no tag holds {search!r} alone: {dialog.inner_text()}")
+        dialog.evaluate(
+            "shown => Promise.all(shown.getAnimations({ subtree: true }).map(one => one.finished))"
+        )
         self.picture(picture)
         self.page.keyboard.press("Escape")
         return text
 
-    def tooltip(self, description: str) -> str:
-        """Return what is shown when the mouse rests on a series' name."""
-        self._series_labels().get_by_text(description, exact=True).hover()
-        return self.page.get_by_role("tooltip").inner_text()
+    def at_first_look(self, description: str) -> str:
+        """Return as much of a series' name as the list of series shows: the rest is cut off."""
+        return str(
+            self._series_labels()
+            .get_by_text(description, exact=True)
+            .evaluate(
+                """label => {
+                    const text = label.innerText;
+                    const canvas = document.createElement('canvas').getContext('2d');
+                    canvas.font = getComputedStyle(label).font;
+                    const fits = (shown, mark) => canvas.measureText(shown + mark).width <= label.clientWidth;
+                    if (fits(text, '')) return text;
+                    let end = text.length;
+                    while (!fits(text.slice(0, end), '…')) end--;
+                    return text.slice(0, end);
+                }"""
+            )
+        )
+
+    def loaded(self) -> str:
+        """Return the name of the SEG whose segments are listed."""
+        return self.page.locator('[data-cy="segmentation-select-value-Labelmap"]').inner_text()
+
+    def active(self) -> str:
+        """Return the label of the segment that is painted."""
+        return str(
+            self.page.evaluate(
+                """() => {
+                    const viewport = cornerstone.getEnabledElements()[0].viewport.id;
+                    const { segmentationService } = services;
+                    return segmentationService.getActiveSegment(viewport).label;
+                }"""
+            )
+        )
+
+    def image_on_show(self) -> str:
+        """Return the SOP Instance UID of the image that is shown."""
+        image = self.page.evaluate("() => cornerstone.getEnabledElements()[0].viewport.getCurrentImageId()")
+        return str(image).partition("/instances/")[2].partition("/")[0]
 
     def show(self, sop_instance_uid: str) -> None:
         """Scroll to an image of the series on show."""
@@ -175,10 +216,10 @@ class Viewer:
         self._row(label).wait_for()
 
     def delete_segment(self, label: str) -> None:
-        """Delete a segment."""
-        row = self._row(label)
-        self._choose(row, "Delete")
-        row.wait_for(state="detached")
+        """Delete a segment, and let the list be drawn anew: a row that is added before is lost from it."""
+        self._choose(self._row(label), "Delete")
+        self._row(label).wait_for(state="detached")
+        self.page.wait_for_timeout(3 * SETTLE_MS)
 
     def save(self, name: str | None = None) -> None:
         """Store the segmentation in the archive: as the dialog proposes, or as a new series of a name."""
@@ -189,17 +230,16 @@ class Viewer:
             self.page.get_by_role("option", name="Create new series").click()
             dialog.get_by_role("textbox").fill(name)
         with self.page.expect_response(_is_store) as stored:
-            dialog.get_by_role("button", name="Save").click()
+            dialog.get_by_role("button", name="Save", exact=True).click()
         assert stored.value.status == 200, stored.value.text()
 
     def _export(self) -> None:
-        """Choose where to save; a menu that closes itself meanwhile is opened once more."""
+        """Choose what to save; a menu that closes itself meanwhile is opened once more."""
         for last in (False, False, True):
-            self.page.get_by_role("combobox").first.locator("xpath=preceding-sibling::button").click()
+            self.page.locator('[data-cy="segmentation-collapsed-more-btn-Labelmap"]').click()
             try:
-                self.page.get_by_role("menuitem", name="Download & Export").click(timeout=PATIENCE_MS / 10)
-                stored = self.page.get_by_role("menuitem", name="DICOM SEG").last  # the first one downloads
-                stored.click(timeout=PATIENCE_MS / 10)
+                self.page.get_by_role("menuitem", name="Export").click(timeout=PATIENCE_MS / 10)
+                self.page.get_by_role("menuitem", name="DICOM SEG").click(timeout=PATIENCE_MS / 10)
                 return
             except TimeoutError:
                 if last:

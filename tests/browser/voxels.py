@@ -1,4 +1,4 @@
-"""A SEG read by hand, apart from every reader of ours: bits, the segment and the image of each frame."""
+"""A SEG read by hand, apart from every reader of ours: bits or labels, and the image of each frame."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 
 @dataclass(frozen=True)
@@ -25,23 +25,40 @@ def masks_of(content: bytes, images: Sequence[str]) -> dict[str, NDArray[np.bool
     Parameters
     ----------
     content
-        A SEG file, BINARY and not compressed.
+        A SEG file: BINARY and not compressed, as 3.12 of OHIF writes it and we do, or LABELMAP, as 3.13 does.
     images
         SOP Instance UIDs of the CT images, in the order of the slices.
     """
     seg = dcmread(io.BytesIO(content))
-    assert (seg.SegmentationType, seg.BitsAllocated) == ("BINARY", 1)
     labels = {int(item.SegmentNumber): str(item.SegmentLabel) for item in seg.SegmentSequence}
     assert len(set(labels.values())) == len(labels)
-    size = seg.Rows * seg.Columns
-    bits = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")
     masks = {label: np.zeros((len(images), seg.Rows, seg.Columns), np.bool_) for label in labels.values()}
-    for n, frame in enumerate(seg.PerFrameFunctionalGroupsSequence):
-        number = int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+    planes = _labels(seg) if seg.SegmentationType == "LABELMAP" else _bits(seg)
+    for frame, plane in zip(seg.PerFrameFunctionalGroupsSequence, planes, strict=True):
         source = frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
-        plane = bits[n * size : (n + 1) * size].reshape(seg.Rows, seg.Columns).astype(np.bool_)
-        masks[labels[number]][images.index(str(source))] |= plane
+        k = images.index(str(source))
+        if seg.SegmentationType == "LABELMAP":
+            for number in set(np.unique(plane).tolist()) - {0}:
+                masks[labels[number]][k] |= plane == number
+        else:
+            number = int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+            masks[labels[number]][k] |= plane.astype(np.bool_)
     return masks
+
+
+def _labels(seg: Dataset) -> NDArray[np.integer]:
+    """Return the label of each pixel, axes (frame, row, column)."""
+    assert seg.BitsAllocated in (8, 16)
+    labels: NDArray[np.integer] = seg.pixel_array.reshape(-1, seg.Rows, seg.Columns)
+    return labels
+
+
+def _bits(seg: Dataset) -> NDArray[np.uint8]:
+    """Return each frame of a BINARY SEG, axes (frame, row, column)."""
+    assert (seg.SegmentationType, seg.BitsAllocated) == ("BINARY", 1)
+    bits = np.unpackbits(np.frombuffer(seg.PixelData, np.uint8), bitorder="little")
+    voxels = int(seg.NumberOfFrames) * seg.Rows * seg.Columns
+    return bits[:voxels].reshape(-1, seg.Rows, seg.Columns)
 
 
 def changes(

@@ -1,11 +1,12 @@
-"""Make ``phantom/`` anew: a phantom's CT, our SEG of it, and what the real OHIF and dcmqi saved.
+"""Make ``phantom/`` anew: a phantom's CT, our SEGs of it, and what the real OHIF and dcmqi saved.
 
     python -m tests.corrections.make_corrections FOLDER
 
 It takes what `make test-viewer` installs (Chromium, Orthanc, nginx, OHIF), dcmqi, and some minutes. It
 prints what changed in each file, by segment, counted apart from every reader of ours; the figures in
-`tests/corrections/__init__.py` are copied from there. What a viewer saved has other UIDs and another
-date each time; the CT and `sent.dcm` are the same bytes.
+`tests/integration/test_phantom_corrections.py` are copied from there. What a viewer saved has other UIDs and
+another date each time; the voxels of the CT and of what was sent are the same. The files of OHIF 3.12 are
+kept as that version saved them: it is not installed any more.
 """
 
 from __future__ import annotations
@@ -68,21 +69,30 @@ def sent_masks(case: PhantomCase) -> dict[str, NDArray[np.bool_]]:
     return masks
 
 
+def overlapping_masks(case: PhantomCase) -> dict[str, NDArray[np.bool_]]:
+    """Return what was sent, but for three organs that reach into their neighbours, as a network's may."""
+    masks = sent_masks(case)
+    for key, voxels, axis in (("stomach", -4, 2), ("spleen", -5, 2), ("right_kidney", -3, 1)):
+        masks[key] |= np.roll(masks[key], voxels, axis)
+    return masks
+
+
 def largest(mask: NDArray[np.bool_]) -> int:
     """Return the slice on which an organ is largest, but no end of the series."""
     return int(mask[1:-1].sum(axis=(1, 2)).argmax()) + 1
 
 
 def write_sent(case: PhantomCase, folder: Path) -> CTSeries:
-    """Write ``ct/`` and ``sent.dcm``; return the series as read."""
+    """Write ``ct/``, ``sent.dcm`` and ``sent-overlapping.dcm``; return the series as read."""
     for path in write_phantom_series(case, folder / "ct"):
         image = dcmread(path)
         image.PatientName = NAME
         image.save_as(path)
     [reading] = read_series(folder / "ct")
     ct = load(reading)
-    organ_seg, *_ = write_results(ct, findings_of(ct, sent_masks(case), flagged=()), written_at=SENT_AT)
-    (folder / "sent.dcm").write_bytes(organ_seg.content)
+    for name, masks in (("sent", sent_masks(case)), ("sent-overlapping", overlapping_masks(case))):
+        organ_seg, *_ = write_results(ct, findings_of(ct, masks, flagged=()), written_at=SENT_AT)
+        (folder / f"{name}.dcm").write_bytes(organ_seg.content)
     return ct
 
 
@@ -125,33 +135,24 @@ class Reader:
         spleen = self.middle("spleen", k)
         self.paint(viewer, "Spleen", "Eraser", k, 10, spleen, np.add(spleen, (0, 25, 0)))
 
-    def segments(self, viewer: Viewer) -> None:
-        """Delete the right kidney, add a lesion behind the left one."""
-        k = largest(self.truth["left_kidney"])
-        behind = np.add(self.middle("left_kidney", k), (0, 55, 0))
-        viewer.delete_segment("Right kidney")
-        viewer.add_segment("Lesion")
-        self.paint(viewer, "Lesion", "Brush", k, 10, behind)
-
-    def untouched(self, _: Viewer) -> None:
-        """Look, and save."""
-
 
 def saved(
-    browser: Browser, url: str, archive: Archive, folder: Path, reader: Reader, act: Callable[[Viewer], None]
+    browser: Browser, url: str, archive: Archive, sent: Path, reader: Reader, act: Callable[[Viewer], None]
 ) -> bytes:
     """Open the study in a new window, load our SEG, act, save; return the file as OHIF stored it."""
     archive.empty()
-    archive.put(folder / "ct", folder / "sent.dcm")
+    archive.put(sent.parent / "ct", sent)
     [ours] = archive.instances(Modality="SEG")
     [series] = archive.instances("Series", Modality="SEG")
-    page = browser.new_context().new_page()
+    account = archive.reader
+    context = browser.new_context(http_credentials={"username": account.user, "password": account.password})
+    page = context.new_page()
     viewer = Viewer(page, url)
     viewer.open_study(reader.ct.study_uid)
     viewer.load_seg(series["SeriesDescription"])
     act(viewer)
     viewer.save()
-    page.context.close()
+    context.close()
     [uid] = {one["SOPInstanceUID"] for one in archive.instances(Modality="SEG")} - {ours["SOPInstanceUID"]}
     return archive.bytes_of(uid)
 
@@ -172,17 +173,15 @@ def make(folder: Path) -> None:
     ct = write_sent(case, folder)
     reader = Reader(case, ct)
     acts = {
-        "saved-by-ohif": reader.painted,
-        "erased-in-ohif": reader.erased,
-        "segments-in-ohif": reader.segments,
-        "untouched-in-ohif": reader.untouched,
+        "painted-in-ohif-3-13": ("sent", reader.painted),
+        "layers-in-ohif-3-13": ("sent-overlapping", reader.erased),
     }
     with tempfile.TemporaryDirectory() as home, archive_at(Path(home) / "archive") as archive:
         with ViewerServer(Path(home) / "viewer") as server, sync_playwright() as playwright:
-            url = server.start(archive.dicomweb_url, archive.reader).link(archive.reader)
+            url = server.start(archive.dicomweb_url, archive.reader).url
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-            for name, act in acts.items():
-                content = saved(browser, url, archive, folder, reader, act)
+            for name, (sent, act) in acts.items():
+                content = saved(browser, url, archive, folder / f"{sent}.dcm", reader, act)
                 (folder / f"{name}.dcm").write_bytes(content)
                 print(f"{name}: saved", file=sys.stderr, flush=True)
             browser.close()
@@ -193,9 +192,11 @@ def make(folder: Path) -> None:
             SegmentAlgorithmType="MANUAL",
         )  # fmt: skip
         (folder / "saved-by-dcmqi.dcm").write_bytes(by_dcmqi.read_bytes())
-    before = masks_of((folder / "sent.dcm").read_bytes(), reader.images)
-    for path in sorted(folder.glob("*-*.dcm")):
-        print(path.name, changes(before, masks_of(path.read_bytes(), reader.images)))
+    for name, sent in {**{name: sent for name, (sent, _) in acts.items()}, "saved-by-dcmqi": "sent"}.items():
+        before, after = (
+            masks_of((folder / f"{one}.dcm").read_bytes(), reader.images) for one in (sent, name)
+        )
+        print(name, changes(before, after))
 
 
 if __name__ == "__main__":

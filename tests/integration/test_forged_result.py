@@ -32,7 +32,7 @@ def test_a_forged_object_first_under_a_results_uid_is_an_event_and_an_alarm(
     hospital.push()
     ours = segment(hospital.study_uid, tmp_path / "out", services, organs=ORGANS).objects[0]
     forgery = dcmread(BytesIO(ours.content))
-    forgery.SeriesDescription = "Organs r1: all clear"
+    forgery.SeriesDescription = "No flag on 9 organs; r1"
     content = BytesIO()
     forgery.save_as(content)
     archive.put(content.getvalue())

@@ -395,6 +395,7 @@ def test_the_same_result_written_twice_is_the_same_bytes_and_any_other_input_oth
     uids = {result.sop_instance_uid for result in first}
     others = [
         write_results(series, findings, written_at=WRITTEN_AT, profile="slicer"),
+        write_results(series, findings, written_at=WRITTEN_AT, flags_in_labels=True),
         write_results(series, findings, written_at=WRITTEN_AT, settings_digest="other"),
         write_results(
             series, findings_of(series, organ_masks(SHAPE), release_digest="f" * 64), written_at=WRITTEN_AT

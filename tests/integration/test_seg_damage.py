@@ -8,13 +8,14 @@ import pytest
 
 from services.dicom.ct.loaded import load
 from services.dicom.ct.series import read_series
-from tests.support.seg_damage import damage, judge, ohif_base, plain_bases
+from tests.support.seg_damage import damage, judge, layers_base, ohif_base, plain_bases
 
 
 @pytest.fixture(scope="module")
 def bases(ohif):
     (reading,) = read_series(ohif / "ct")
-    return [ohif_base(ohif, load(reading)), *plain_bases()]
+    ct = load(reading)
+    return [ohif_base(ohif, ct), layers_base(ohif, ct), *plain_bases()]
 
 
 def test_what_is_not_damaged_gives_the_right_ledger(bases, tmp_path):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime
+from io import BytesIO
 
 import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from deploy.demo.simulated_reader import save_like_ohif
 from models.errors import Refused
+from models.findings import Flag
+from models.organs import ORGANS, organ
 from services.dicom.results.write import write_results
 from services.dicom.returned.understand import Status, understand
 from services.dicom.seg.frames import SegCode
@@ -213,3 +218,29 @@ def test_our_own_organ_seg_is_read_as_it_was_meant_and_is_unchanged(placed, prof
     assert answer.sent.keys() == masks.keys()
     for key, mask in masks.items():
         assert np.array_equal(answer.sent[key].dense(), mask), key
+
+
+@pytest.mark.parametrize("flags_in_labels", [True, False])
+def test_flags_in_labels_come_back_in_no_ones_way(flags_in_labels, tmp_path):
+    """An organ flagged in one result and not in another is one, also where a viewer keeps labels only."""
+    series = ct_series(AFFINES["axial"])
+    shape = series.volume.geometry.shape
+    findings = findings_of(series, organ_masks(shape), flagged=("stomach",))
+    rejected = tuple(replace(f, flag=Flag.REJECT) if f.organ == "aorta" else f for f in findings.organs)
+    results = []
+    for said, marked in ((replace(findings, organs=rejected), True), (findings, flags_in_labels)):
+        sent, *_ = write_results(
+            series, said, flags_in_labels=marked, written_at=datetime(2026, 3, 1, 12, tzinfo=UTC)
+        )
+        results.append(sent)
+    first, second = results
+    assert (first.sop_instance_uid == second.sop_instance_uid) == flags_in_labels
+    labels = {str(item.SegmentLabel) for item in dcmread(BytesIO(first.content)).SegmentSequence}
+    assert labels >= {"Stomach (check)", "Aorta (STOP)", "Spleen"}
+    saved = tmp_path / "saved.dcm"
+    saved.write_bytes(save_like_ohif(first.content, series, {}, written_at=datetime(2026, 3, 2)))
+    (tmp_path / "second.dcm").write_bytes(second.content)
+    back, sent = read_seg(saved, series), read_seg(tmp_path / "second.dcm", series)
+    assert [one.label for one in back.segments] == [organ(key).label for key in ORGANS]
+    answer = understand(back, sent, series.volume.geometry)
+    assert (answer.status, answer.questions) == (Status.UNCHANGED, ())

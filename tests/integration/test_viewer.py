@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ import pytest
 from deploy.stack import viewer as viewer_server
 from deploy.stack.local_process import NotInstalled
 from deploy.stack.local_server import basic
-from deploy.stack.viewer import ViewerProcess, ViewerServer, installed
+from deploy.stack.viewer import ViewerProcess, ViewerServer, installed, study_path
+from flows.segmentation.first_look import FirstLook
+from models.uids import SeriesUid, SopUid, StudyUid
 from services.pacs.accounts import Account
 from tests.support.archive import Archive
 from tests.support.waiting import GUARD_SECONDS
@@ -58,6 +61,16 @@ def test_pages_archive_and_a_study_s_address_come_from_one_origin(
     assert b"<title>OHIF" in page
     assert b"'/dicom-web'" in get(f"{url}/app-config.js")
     assert isinstance(json.loads(get(f"{url}/dicom-web/studies?limit=1", archive.reader)), list)
+
+
+def test_the_address_of_a_study_names_seg_image_and_segment() -> None:
+    look = FirstLook("stomach", SeriesUid("1.2.3.1"), 6, SopUid("1.2.3.4"))
+    assert study_path(StudyUid("1.2.3"), look) == (
+        "/segmentation?StudyInstanceUIDs=1.2.3&initialSeriesInstanceUID=1.2.3.1&hangingProtocolId=default"
+        "&image=1.2.3.4&segment=6"
+    )
+    assert study_path(StudyUid("1.2.3"), None) == "/segmentation?StudyInstanceUIDs=1.2.3"
+    assert "image" not in study_path(StudyUid("1.2.3"), replace(look, image_uid=None))
 
 
 def test_the_address_that_is_printed_signs_in_and_nobody_else_sees_a_patient(

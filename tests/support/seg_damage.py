@@ -30,6 +30,7 @@ from services.dicom.returned.understand import Status, understand
 from services.dicom.seg.frames import SegCode
 from services.dicom.seg.names import organ_by_label
 from services.dicom.seg.reader import ReadSegment, SegObject, read_seg
+from tests.browser.voxels import masks_of
 from tests.support.result_cases import AFFINES, ct_series
 from tests.support.seg_cases import plain_seg
 
@@ -70,6 +71,15 @@ def ohif_base(folder: Path, series) -> Base:
     )
     sent = read_seg(folder / "sent.dcm", series)
     return _base("ohif", path.read_bytes(), series, series.volume.geometry, sent, places, seg)
+
+
+def layers_base(folder: Path, series) -> Base:
+    """What OHIF 3.13 saved of organs that overlap: a label map with three frames on each slice."""
+    path = folder / "layers-in-ohif-3-13.dcm"
+    content, images = path.read_bytes(), [str(image.SOPInstanceUID) for image in series.images]
+    sent = read_seg(folder / "sent-overlapping.dcm", series)
+    saved, grid = masks_of(content, images), series.volume.geometry
+    return _base("layers", content, series, grid, sent, (), dcmread(path), saved)
 
 
 def plain_bases() -> list[Base]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from models.findings import Presence, StudyFindings
+from models.findings import OrganFinding, Presence, StudyFindings
+from models.organs import Organ
 from models.series.verdict import GeometryVerdict
 from services.dicom.identity import Identity
 from services.dicom.results.seg_writer import Segment
 from services.dicom.results.wording import organ_description
+from services.dicom.seg.names import marked_label
 
 KIND = "organ-seg"
 
@@ -25,10 +27,17 @@ def organs_asked(findings: StudyFindings) -> tuple[str, ...]:
     return asked
 
 
+def organ_label(entry: Organ, finding: OrganFinding, *, flags_in_labels: bool) -> str:
+    """Return an organ's SegmentLabel."""
+    return marked_label(entry.label, finding.flag) if flags_in_labels else entry.label
+
+
 def organ_segments(
-    findings: StudyFindings, identity: Identity, verdict: GeometryVerdict
+    findings: StudyFindings, identity: Identity, verdict: GeometryVerdict, *, flags_in_labels: bool = False
 ) -> tuple[Segment, ...]:
     """Return the segments of the organ SEG; an absent organ is one with an empty mask.
+
+    Labels bear the marks of flags where the receiver is told them there too (`marked_label`).
 
     Raises
     ------
@@ -41,7 +50,7 @@ def organ_segments(
             raise ValueError(f"{key} is said to be {said[key].presence} against its mask")
     return tuple(
         Segment(
-            label=findings.entry(key).label,
+            label=organ_label(findings.entry(key), said[key], flags_in_labels=flags_in_labels),
             description=organ_description(said[key], findings, verdict),
             category=findings.entry(key).category,
             type=findings.entry(key).type,

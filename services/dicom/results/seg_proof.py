@@ -20,6 +20,7 @@ from models.uids import SopUid
 from services.dicom.ct.loaded import CTSeries
 from services.dicom.identity import tracking_uid
 from services.dicom.results.heading import Heading, parameters_in
+from services.dicom.results.organ_seg import organ_label
 from services.dicom.results.proof import read_back, same
 from services.dicom.results.review_seg import SELECTED_REGION, SPATIAL_CONCEPT, region_tracking_id
 from services.dicom.results.wording import repair_notice
@@ -44,7 +45,14 @@ class Meant(NamedTuple):
     tracking_uid: str | None
 
 
-def prove_organ_seg(content: bytes, series: CTSeries, findings: StudyFindings, heading: Heading) -> None:
+def prove_organ_seg(
+    content: bytes,
+    series: CTSeries,
+    findings: StudyFindings,
+    heading: Heading,
+    *,
+    flags_in_labels: bool = False,
+) -> None:
     """Compare an organ SEG, read back, with the findings and the catalogue.
 
     Raises
@@ -55,7 +63,7 @@ def prove_organ_seg(content: bytes, series: CTSeries, findings: StudyFindings, h
     said = {finding.organ: finding for finding in findings.organs}
     meant = [
         Meant(
-            label=entry.label,
+            label=organ_label(entry, said[entry.key], flags_in_labels=flags_in_labels),
             property=(entry.category, entry.type, entry.laterality),
             region=entry.site if entry.region else None,
             cielab=entry.cielab,

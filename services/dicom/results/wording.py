@@ -11,48 +11,57 @@ from models.series.verdict import GeometryVerdict
 
 SERIES_DESCRIPTION_LENGTH = 64  # VR LO, PS3.5 6.2
 SEGMENT_DESCRIPTION_LENGTH = 1024  # VR ST, PS3.5 6.2
+SHOWN_IN_A_LIST = 23
+"""Characters of a SeriesDescription that are read at the first look: OHIF's list of series cuts the rest."""
+
 DEMONSTRATION = "DEMO NOT FOR CLINICAL USE"
+
+SHORT_NAMES = {
+    "postcava": "IVC",
+    "right_adrenal_gland": "right adrenal",
+    "left_adrenal_gland": "left adrenal",
+    "right_femoral_head": "right femur head",
+}
+"""Of organs whose own name would not fit such a list."""
 
 
 def organs_description(findings: StudyFindings) -> str:
-    """Return the SeriesDescription of the organ SEG, at most 64 characters.
+    """Return the SeriesDescription of the organ SEG, at most 64 characters: what matters most comes first.
 
-    All flagged organs are named, rejected ones first; where the names do not fit, their number and
-    as many names as fit: ``Organs r2: check 5 organs: liver, stomach, ...``. All is clear only where
-    every organ was asked for; else those that are clear are named. Of a study drawn for the random audit
-    every organ is for review; named are those with a reason of their own: ``Organs r2 audit: check all``.
-    Those that are not judged are counted: ``Organs r2: check liver; 9 not judged``.
+    Within the first `SHOWN_IN_A_LIST` characters stands what is unusable, else what to look at:
+    ``STOP stomach; check 2``, ``CHECK stomach, aorta``, ``CHECK spleen +8`` (eight more are for review).
+    A study drawn for the random audit says ``CHECK all``, behind what is unusable. Without a flag it is
+    ``No flag on 9 organs``. Behind that stand the mark of a demonstration, how many organs are not judged,
+    and, where there is room for it, the release.
     """
-    flagged = sorted(
-        (finding for finding in findings.organs if finding.flagged),
-        key=lambda finding: finding.flag is not Flag.REJECT,
-    )
     unjudged = sum(finding.flag is Flag.NOT_JUDGED for finding in findings.organs)
     tail = f"; {unjudged} not judged" if unjudged else ""
-    head = f"Organs r{findings.release}: "
-    if findings.audited:
-        head = f"Organs r{findings.release} audit: "
-        flagged = [finding for finding in flagged if finding.reasons != (Reason.RANDOM_AUDIT,)]
-        if not flagged:
-            return _series_description(findings, head + "check all" + tail)
-    clear = [finding for finding in findings.organs if finding.flag is Flag.CLEAR]
-    if not flagged and clear and len(clear) == len(findings.organs):
-        return _series_description(findings, head + "all clear")
-    if not flagged and not clear:
-        return _series_description(findings, f"{head}{unjudged} not judged")
-    word, named = ("check ", flagged) if flagged else ("clear ", clear)
-    return _fitting_list(findings, head + word, [findings.entry(f.organ).label.lower() for f in named], tail)
+    room = min(SHOWN_IN_A_LIST, SERIES_DESCRIPTION_LENGTH - len(_marked(findings, tail)))
+    rejected, review = (
+        [_listed_name(findings, finding.organ) for finding in findings.organs if finding.flag is flag]
+        for flag in (Flag.REJECT, Flag.REVIEW)
+    )
+    if rejected:
+        return _series_description(findings, _stop(rejected, review, findings.audited, room), tail)
+    if findings.audited and review:
+        return _series_description(findings, "CHECK all", tail)
+    if review:
+        return _series_description(findings, _naming("CHECK", review, room), tail)
+    clear = sum(finding.flag is Flag.CLEAR for finding in findings.organs)
+    if clear:
+        return _series_description(findings, f"No flag on {_organs(clear)}", tail)
+    return _series_description(findings, f"{_organs(unjudged)} not judged")
 
 
 def review_description(findings: StudyFindings) -> str:
     """Return the SeriesDescription of the review SEG, at most 64 characters, organs by rank."""
-    names = list(dict.fromkeys(findings.entry(region.organ).label.lower() for region in findings.regions))
-    return _fitting_list(findings, f"Check r{findings.release}: ", names)
+    names = list(dict.fromkeys(_listed_name(findings, region.organ) for region in findings.regions))
+    return _series_description(findings, _naming("Regions:", names, SHOWN_IN_A_LIST))
 
 
 def report_description(findings: StudyFindings) -> str:
     """Return the SeriesDescription of the SR, at most 64 characters."""
-    return _series_description(findings, f"Organ report r{findings.release}")
+    return _series_description(findings, "Organ report")
 
 
 def repair_notice(verdict: GeometryVerdict) -> str:
@@ -144,23 +153,45 @@ def floored(fraction: float) -> float:
     return math.floor(round(fraction * 100, 6)) / 100
 
 
-def _series_description(findings: StudyFindings, text: str) -> str:
-    return f"{DEMONSTRATION} {text}" if findings.demonstration else text
+def _series_description(findings: StudyFindings, lead: str, tail: str = "") -> str:
+    text = lead + _marked(findings, tail)
+    named = f"{text}; r{findings.release}"
+    return named if len(named) <= SERIES_DESCRIPTION_LENGTH else text
 
 
-def _fitting_list(findings: StudyFindings, head: str, names: list[str], tail: str = "") -> str:
-    whole = _series_description(findings, head + ", ".join(names) + tail)
-    if len(whole) <= SERIES_DESCRIPTION_LENGTH:
-        return whole
-    count = f"{head.rstrip()} {len(names)} organs"
-    for shown in range(len(names) - 1, 0, -1):
-        text = _series_description(findings, f"{count}: {', '.join(names[:shown])}, ...{tail}")
-        if len(text) <= SERIES_DESCRIPTION_LENGTH:
+def _marked(findings: StudyFindings, tail: str) -> str:
+    return f"; {DEMONSTRATION}{tail}" if findings.demonstration else tail
+
+
+def _stop(rejected: Sequence[str], review: Sequence[str], audited: bool, room: int) -> str:
+    """Return what is unusable, and behind it what to look at: by name, else by number."""
+    if audited:
+        tails = ["; check all"]
+    else:
+        tails = [f"; check {', '.join(review)}", f"; check {len(review)}"] if review else [""]
+    for tail in tails[:-1]:
+        text = f"STOP {', '.join(rejected)}{tail}"
+        if len(text) <= room:
             return text
-    for text in (count + tail, f"{head.rstrip()} {len(names)}{tail}"):
-        if len(whole := _series_description(findings, text)) <= SERIES_DESCRIPTION_LENGTH:
-            return whole
-    return _series_description(findings, count)
+    return _naming("STOP", rejected, room - len(tails[-1])) + tails[-1]
+
+
+def _naming(word: str, names: Sequence[str], room: int) -> str:
+    """Return a word and the names, or as many of them as fit and how many more there are."""
+    named = [f"{word} {', '.join(names)}"]
+    named += [f"{word} {', '.join(names[:n])} +{len(names) - n}" for n in range(len(names) - 1, 0, -1)]
+    if len(names) > 1:
+        named += [f"{word} {name} +{len(names) - 1}" for name in names]
+    named.append(f"{word} {_organs(len(names))}")
+    return next((text for text in named if len(text) <= room), f"{word} {len(names)}")
+
+
+def _listed_name(findings: StudyFindings, organ: str) -> str:
+    return SHORT_NAMES.get(organ, findings.entry(organ).label.lower())
+
+
+def _organs(count: int) -> str:
+    return f"{count} organ" if count == 1 else f"{count} organs"
 
 
 def _segment_description(said: list[str], findings: StudyFindings, repair: str = "") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from pydicom.config import disable_value_validation
 
@@ -56,6 +57,7 @@ def write_results(
     findings: StudyFindings,
     *,
     profile: str = Profile.OHIF,
+    flags_in_labels: bool = False,
     written_at: datetime,
     settings_digest: str = "",
 ) -> tuple[ResultObject, ...]:
@@ -71,6 +73,8 @@ def write_results(
         What is said about it, on the same grid.
     profile
         For which receiver: ``ohif``, ``slicer`` or ``labelmap``.
+    flags_in_labels
+        Whether the labels of the organ SEG's segments tell it the flags too: ``Stomach (check)``.
     written_at
         Time of writing, local to the site. Keep the first one: a step repeated with it makes the
         same bytes.
@@ -98,7 +102,7 @@ def write_results(
     identity = Identity.of(
         (SopUid(str(image.SOPInstanceUID)) for image in series.images),
         findings.release_digest,
-        chosen,
+        receiver(chosen, flags_in_labels=flags_in_labels),
         settings_digest,
     )
 
@@ -130,8 +134,9 @@ def write_results(
 
     with disable_value_validation():  # values copied from the archive are not ours to judge
         head = heading(organ_seg.KIND, organs_description(findings), repair)
-        organs = organ_seg.organ_segments(findings, identity, series.verdict)
-        results = [segmentation(head, organ_seg.KIND, organs, prove_organ_seg, chosen)]
+        organs = organ_seg.organ_segments(findings, identity, series.verdict, flags_in_labels=flags_in_labels)
+        prove = partial(prove_organ_seg, flags_in_labels=flags_in_labels)
+        results = [segmentation(head, organ_seg.KIND, organs, prove, chosen)]
         references = [Reference(sop_class_uid(chosen), head.sop_instance_uid, head.series_instance_uid)]
         if findings.regions:
             head = heading(review_seg.KIND, review_description(findings))
@@ -148,6 +153,11 @@ def write_results(
         content = write_report(series, findings, identity, head, references)
         prove_report(content, series, findings, head, references)
         return (*results, _result(report_sr.KIND, head, content))
+
+
+def receiver(profile: str, *, flags_in_labels: bool) -> str:
+    """Return the name of a receiver's profile with its option, as it counts in UIDs and keys of results."""
+    return f"{profile}, flags in labels" if flags_in_labels else str(profile)
 
 
 def _result(kind: str, heading: Heading, content: bytes) -> ResultObject:

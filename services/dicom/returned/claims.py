@@ -52,7 +52,7 @@ class Question:
     segment
         SegmentNumber; None when an organ that was sent did not come back (deleted, or left out?).
     label
-        SegmentLabel as it came, or as it was sent.
+        SegmentLabel as it came, or as it was sent, without the mark of a flag.
     candidates
         Organs it may be, likeliest first; may be empty.
     why

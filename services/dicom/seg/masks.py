@@ -41,11 +41,16 @@ class Masks:
         self._drawn: dict[int, MaskByPlanes] = {}
         self._bytes = 0
 
-    def write(self, number: int, k: int, plane: BoxedMask) -> None:
-        """Lay one plane down; refuse another one in the same place, and more than fits the memory."""
+    def write(self, number: int, k: int, plane: BoxedMask, *, layered: bool = False) -> None:
+        """Lay one plane down; refuse another one in the same place, and more than fits the memory.
+
+        Where the frames of a slice are layers, what is laid is the union.
+        """
         mask = self._drawn.setdefault(number, MaskByPlanes(self._shape))
         before = mask.nbytes
-        if not mask.lay(k, plane):
+        if layered:
+            mask.unite(k, plane)
+        elif not mask.lay(k, plane):
             raise Refused(SegCode.MALFORMED, "two frames of one segment on one slice differ")
         self._bytes += mask.nbytes - before
         if self._bytes > MAX_MASK_BYTES:
@@ -94,7 +99,7 @@ def fill(
         raise Refused(SegCode.MALFORMED, "the SEG does not say how its pixels are to be read")
     # Every frame has its place and its segment before the first is decoded: refusing is cheap.
     places = _places(seg, frames, slices)
-    most = len(slices.origin) * (1 if kind == "LABELMAP" else max(1, len(masks.numbers)))
+    most = len(slices.origin) * max(1, len(masks.numbers))
     if sum(place.k is not None for place in places) > most:
         raise Refused(
             SegCode.MALFORMED, "there are more frames than slices and segments",
@@ -108,6 +113,7 @@ def fill(
         if padding is not None and int(padding) in declared:
             raise Refused(SegCode.MALFORMED, "a segment has the number of the background")
         nothing = background | {0} | ({int(padding)} if padding is not None else set())
+        layers = _layers(frames, places)
     maximum = float(seg.MaximumFractionalValue) if kind == "FRACTIONAL" else 0.0
     if maximum >= 2 ** int(seg.BitsAllocated):
         raise Refused(SegCode.MALFORMED, "MaximumFractionalValue is more than a pixel can hold")
@@ -122,7 +128,7 @@ def fill(
         pixels = place.on_ct(stored)
         if kind == "LABELMAP":
             for number, plane in _label_planes(pixels, declared, nothing):
-                masks.write(number, place.k, plane)
+                masks.write(number, place.k, plane, layered=place.k in layers)
         else:
             inside = pixels >= maximum * FRACTION_INSIDE if maximum else pixels > 0
             masks.write(numbers[n], place.k, BoxedMask.of(inside[None]))
@@ -148,6 +154,27 @@ def _places(seg: Dataset, frames: Sequence[Frame], slices: CTSlices) -> list[Pla
         )  # fmt: skip
     grid = OwnGrid(seg, frames, slices)
     return [grid.place(frame) for frame in frames]
+
+
+def _layers(frames: Sequence[Frame], places: Sequence[Place]) -> frozenset[int]:
+    """Return the slices on which a label map has several frames, each of which says twice where it lies.
+
+    OHIF 3.13 writes segments that overlap so: one frame for each layer, on which none overlap. One segment
+    may be on two of them. A frame that names its image or its position alone may have strayed there, and is
+    no layer.
+    """
+    on_slice: dict[int, list[Frame]] = {}
+    for frame, place in zip(frames, places, strict=True):
+        if place.k is not None:
+            on_slice.setdefault(place.k, []).append(frame)
+    return frozenset(
+        k for k, layers in on_slice.items() if len(layers) > 1 and all(map(_placed_twice, layers))
+    )
+
+
+def _placed_twice(frame: Frame) -> bool:
+    position = frame.value("PlanePositionSequence", "ImagePositionPatient")
+    return len(frame.cited()) == 1 and position is not None
 
 
 def _require_indices_agree(seg: Dataset, frames: Sequence[Frame], numbers: Sequence[int]) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydicom.sr.coding import Code as Term
 
+from models.findings import Flag
 from models.organs import CATALOGUE, Code, Organ
 from models.organs import organ as organ_entry
 
@@ -58,6 +59,14 @@ _OF_ONE_CODE = tuple(entry for entry in CATALOGUE if entry.region is None)
 REVIEW_PREFIX = "Check: "
 """Before an organ's label: a region of it to look at, in our review SEG."""
 
+FLAG_MARKS: Mapping[Flag | None, str] = {Flag.REVIEW: "(check)", Flag.REJECT: "(STOP)"}
+"""Behind an organ's label in our SEG, where the receiver is told flags there too."""
+
+LABEL_LENGTH = 64
+"""SegmentLabel is LO (PS3.5 6.2)."""
+
+_MARKED = re.compile(rf"(?P<label>.*?)\s*({'|'.join(map(re.escape, FLAG_MARKS.values()))})", re.DOTALL)
+
 SELECTED_REGION = ("111099", "DCM")
 """Type of such a region, value and scheme."""
 
@@ -104,6 +113,29 @@ def organ_by_label(label: str) -> str | None:
     """Return the organ a label names, whatever its case, brackets and punctuation."""
     words = re.sub(r"\(.*?\)|\[.*?\]", " ", label.casefold())
     return _NAMES.get(" ".join(re.findall(r"[^\W\d_]+", words)))
+
+
+def marked_label(label: str, flag: Flag | None) -> str:
+    """Return a segment's label with the mark of its flag behind it: ``Stomach (check)``.
+
+    Parameters
+    ----------
+    label
+        The organ's own, which bears no mark; at most 57 characters, as a site's file may have.
+    flag
+        What the reader is told of it; one that asks for nothing has no mark.
+    """
+    mark = FLAG_MARKS.get(flag)
+    if mark is None:
+        return label
+    spaced = f"{label} {mark}"
+    return spaced if len(spaced) <= LABEL_LENGTH else label + mark
+
+
+def plain_label(label: str) -> str:
+    """Return a segment's label without the mark of a flag: what `marked_label` was given."""
+    marked = _MARKED.fullmatch(label)
+    return marked["label"] if marked else label
 
 
 def further_by_label(label: str, further: Iterable[Organ]) -> Organ | None:

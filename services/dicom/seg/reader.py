@@ -30,6 +30,7 @@ from services.dicom.seg.frames import (
     unknown_image,
 )
 from services.dicom.seg.masks import Masks, fill
+from services.dicom.seg.names import plain_label
 
 DRAWN_BY_A_PERSON = frozenset({"MANUAL", "SEMIAUTOMATIC"})
 """SegmentAlgorithmTypes that say a person drew, or helped to draw, a segment (PS3.3 C.8.20.4)."""
@@ -44,7 +45,7 @@ class ReadSegment:
     number
         SegmentNumber.
     label
-        SegmentLabel, empty if missing.
+        SegmentLabel without the mark of a flag (`plain_label`), empty if missing.
     type
         Segmented property type, None if missing.
     laterality
@@ -104,8 +105,9 @@ def read_seg(seg: Path | OpenedSeg, ct: ReferencedSeries) -> SegObject:
     """Read a SEG onto the grid of the CT series it refers to.
 
     BINARY (frames need not start at a byte), FRACTIONAL (a voxel belongs from `FRACTION_INSIDE` of the
-    maximum on) and LABELMAP; frames sparse, in any order, mirrored in plane; every transfer syntax that
-    pydicom decodes. A grid of its own is taken over where nothing is lost on the way (`OwnGrid`).
+    maximum on) and LABELMAP (several frames on a slice are layers, and united); frames sparse, in any order,
+    mirrored in plane; every transfer syntax that pydicom decodes. A grid of its own is taken over where
+    nothing is lost on the way (`OwnGrid`).
 
     Parameters
     ----------
@@ -237,7 +239,7 @@ def _segment(number: int, item: Dataset, mask: BoxedMask) -> ReadSegment:
     tracking = item.get("TrackingUID")
     return ReadSegment(
         number=number,
-        label=_text(item, "SegmentLabel"),
+        label=plain_label(_text(item, "SegmentLabel")),
         type=_code(kinds),
         laterality=_code(kinds[0].get("SegmentedPropertyTypeModifierCodeSequence")) if kinds else None,
         tracking_uid=str(tracking) if tracking else None,

@@ -122,6 +122,22 @@ def test_planes_in_any_order_make_the_mask_and_say_what_it_takes(one: list[np.nd
     assert growing.nbytes == max(whole.nbytes, held)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(arrays(bool, (3, 4, 9)), min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_planes_laid_over_each_other_are_the_union_and_cost_what_it_costs(
+    layers: list[np.ndarray], random
+) -> None:
+    united, once = MaskByPlanes((3, 4, 9)), MaskByPlanes((3, 4, 9))
+    planes = [(k, layer[k]) for layer in layers for k in range(3)]
+    for k, plane in random.sample(planes, len(planes)):
+        united.unite(k, BoxedMask.of(plane[None]))
+    dense = np.any(layers, axis=0)
+    for k in range(3):
+        once.lay(k, BoxedMask.of(dense[k][None]))
+    assert united.whole() == BoxedMask.of(dense)
+    assert united.nbytes == once.nbytes
+
+
 def test_a_mask_costs_what_it_draws_and_not_the_grid() -> None:
     shape = (300, 512, 512)
     inside = np.ones((20, 24, 24), dtype=bool)

@@ -186,9 +186,9 @@ def test_a_bill_of_materials_names_every_package_once_with_version_licence_and_p
 
 def test_a_bill_of_materials_names_what_npm_brought(tmp_path):
     package = tmp_path / "package.json"
-    package.write_text('{"name": "@ohif/app", "version": "3.12.10", "license": "MIT"}')
+    package.write_text('{"name": "@ohif/app", "version": "3.13.2", "license": "MIT"}')
     component = sbom.npm_component(package)
-    assert component["purl"] == "pkg:npm/%40ohif/app@3.12.10"
+    assert component["purl"] == "pkg:npm/%40ohif/app@3.13.2"
     assert component["licenses"] == [{"license": {"name": "MIT"}}]
 
 

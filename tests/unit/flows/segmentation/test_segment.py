@@ -11,6 +11,7 @@ import flows.segmentation.segment as flow_module
 from flows.segmentation.segment import result_key, settings_digest
 from models.organs import CATALOGUE
 from models.release import Release
+from services.dicom.results.write import receiver
 from tests.support.tiny_networks import tiny_contract
 
 PROFILE = "python/test/cpu/f32/2-threads"
@@ -44,6 +45,14 @@ def test_the_key_of_a_result_knows_its_settings() -> None:
     release = Release(1, None, "t", {"liver": "l", "spleen": "s"}, tiny_contract())
     keys = {result_key(series, release, "ohif", settings_digest(p, ["liver"])) for p in (PROFILE, "other")}
     assert len(keys) == 2
+
+
+def test_the_key_of_a_result_knows_whether_labels_bear_flags() -> None:
+    series = SimpleNamespace(images=[SimpleNamespace(SOPInstanceUID="1.2")])
+    release = Release(1, None, "t", {"liver": "l", "spleen": "s"}, tiny_contract())
+    names = [receiver("ohif", flags_in_labels=flags) for flags in (False, True)]
+    assert names[0] == "ohif"  # as it was before there was such an option
+    assert len({result_key(series, release, name, "settings") for name in names}) == 2
 
 
 def test_a_result_under_other_targets_is_another_result():

@@ -106,6 +106,11 @@ REFUSED = {
         "would be taken for liver",
         ["hepar,Hepar,91723000,10200004,,,54735007,,#101010"],
     ),
+    "a flag in a label": (
+        "organ-bad-value",
+        "says a flag",
+        ["bone,Bone (STOP),91723000,54735007,,,,,#101010"],
+    ),
     "label of an organ": (
         "organ-in-catalogue",
         "those of liver",

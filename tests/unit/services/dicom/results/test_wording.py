@@ -6,13 +6,13 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from models.bounds.acquisition_facts import StrangeFact
-from models.findings import Flag
+from models.findings import Flag, StudyFindings
 from models.judgement.reasons import Reason
-from models.organs import ORGANS
+from models.organs import KEYS, ORGANS
 from models.series.verdict import Code, GeometryVerdict, Verdict
 from services.dicom.identity import Identity, hashed_uid
 from services.dicom.results import private_codes
@@ -21,6 +21,7 @@ from services.dicom.results.wording import (
     organ_description,
     organs_description,
     region_description,
+    report_description,
     review_description,
 )
 from tests.support.result_cases import AFFINES, ct_series, findings_of, organ_masks
@@ -34,67 +35,120 @@ def findings(flagged=("stomach", "aorta"), **overrides):
     return findings_of(SERIES, MASKS, flagged=flagged, **overrides)
 
 
+def flagged_as(**flags: Flag) -> StudyFindings:
+    """Return findings in which the organs named are flagged so, and the others are clear."""
+    said = findings(flagged=())
+    return replace(said, organs=tuple(replace(f, flag=flags.get(f.organ, f.flag)) for f in said.organs))
+
+
+REVIEW, REJECT, UNJUDGED = Flag.REVIEW, Flag.REJECT, Flag.NOT_JUDGED
+DEMO = "; DEMO NOT FOR CLINICAL USE"
+
+
 @pytest.mark.parametrize(
-    ("flagged", "overrides", "text"),
+    ("flags", "overrides", "text"),
     [
-        ((), {"release": 1}, "Organs r1: all clear"),
-        (("stomach", "aorta"), {}, "Organs r2: check stomach, aorta"),
+        ({}, {"release": 1}, "No flag on 9 organs; r1"),
+        ({"stomach": REVIEW, "aorta": REVIEW}, {}, "CHECK stomach, aorta; r2"),
+        ({"stomach": REVIEW, "aorta": REVIEW}, {"demonstration": True}, f"CHECK stomach, aorta{DEMO}; r2"),
+        ({"stomach": REJECT}, {}, "STOP stomach; r2"),
+        ({"liver": REJECT, "aorta": REVIEW}, {}, "STOP liver; check aorta; r2"),
+        ({"stomach": REJECT, "aorta": REVIEW}, {}, "STOP stomach; check 1; r2"),
+        ({"stomach": REJECT, "liver": REJECT}, {}, "STOP liver, stomach; r2"),
+        ({"pancreas": REJECT, "stomach": REJECT, "aorta": REVIEW}, {}, "STOP 2 organs; check 1; r2"),
+        ({"spleen": REJECT, "stomach": REJECT, "aorta": REVIEW}, {}, "STOP spleen +1; check 1; r2"),
+        (dict.fromkeys(ORGANS, REVIEW), {}, "CHECK spleen +8; r2"),
+        (dict.fromkeys(ORGANS, REVIEW), {"demonstration": True}, f"CHECK spleen +8{DEMO}; r2"),
+        (dict.fromkeys(ORGANS, REJECT), {"release": 12345678}, "STOP spleen +8; r12345678"),
+        ({"postcava": REVIEW}, {}, "CHECK IVC; r2"),
+        ({"right_kidney": REVIEW, "left_kidney": REVIEW}, {}, "CHECK right kidney +1; r2"),
+        ({"liver": REVIEW, "aorta": UNJUDGED, "postcava": UNJUDGED}, {}, "CHECK liver; 2 not judged; r2"),
+        ({"aorta": UNJUDGED, "postcava": UNJUDGED}, {}, "No flag on 7 organs; 2 not judged; r2"),
+        (dict.fromkeys(ORGANS, UNJUDGED), {}, "9 organs not judged; r2"),
         (
-            ("stomach", "aorta"),
+            {"stomach": REVIEW, "aorta": REVIEW, "liver": UNJUDGED},
             {"demonstration": True},
-            "DEMO NOT FOR CLINICAL USE Organs r2: check stomach, aorta",
-        ),
-        (ORGANS, {}, "Organs r2: check 9 organs: spleen, right kidney, ..."),
-        (ORGANS, {"demonstration": True}, "DEMO NOT FOR CLINICAL USE Organs r2: check 9 organs: spleen, ..."),
-        (
-            ORGANS,
-            {"demonstration": True, "release": 12345678},
-            "DEMO NOT FOR CLINICAL USE Organs r12345678: check 9 organs",
+            f"CHECK stomach, aorta{DEMO}; 1 not judged",
         ),
     ],
 )
-def test_the_series_description_sums_up_the_flags_in_64_characters(flagged, overrides, text):
-    assert organs_description(findings(flagged, **overrides)) == text
-    assert len(text) <= 64
+def test_the_series_description_begins_with_what_matters_most(flags, overrides, text):
+    assert organs_description(replace(flagged_as(**flags), **overrides)) == text
 
 
-def test_all_is_clear_only_where_every_organ_was_asked_for():
+def test_every_organ_that_may_be_flagged_by_itself_is_named_within_23_characters():
+    template, counted = findings(flagged=()).organs[0], set()
+    for key in KEYS:
+        organs = (replace(template, organ=key, flag=REVIEW),)
+        lead = organs_description(replace(findings(flagged=()), organs=organs)).removesuffix("; r2")
+        assert len(lead) <= 23
+        if lead == "CHECK 1 organ":
+            counted.add(key)
+    assert counted == {"hepatic_vessel_tumour", "portal_and_splenic_vein"}  # these have no target
+
+
+def test_an_audited_study_says_to_check_all_behind_what_is_unusable():
+    audited = replace(flagged_as(**dict.fromkeys(ORGANS, REVIEW)), audited=True)
+    assert organs_description(audited) == "CHECK all; r2"
+    liver = flagged_as(**(dict.fromkeys(ORGANS, REVIEW) | {"stomach": REJECT}))
+    assert organs_description(replace(liver, audited=True)) == "STOP stomach; check all; r2"
+    pancreas = flagged_as(**(dict.fromkeys(ORGANS, REVIEW) | {"pancreas": REJECT}))
+    assert organs_description(replace(pancreas, audited=True)) == "STOP 1 organ; check all; r2"
+
+
+def test_what_is_clear_is_counted_where_not_every_organ_was_asked_for():
     asked = {key: MASKS[key] for key in ("spleen", "liver")}
-    assert organs_description(findings_of(SERIES, asked, flagged=())) == "Organs r2: clear spleen, liver"
-    many = {key: MASKS[key] for key in ORGANS[:8]}
-    text = organs_description(findings_of(SERIES, many, flagged=(), demonstration=True))
-    assert text == "DEMO NOT FOR CLINICAL USE Organs r2: clear 8 organs: spleen, ..."
-    assert len(text) <= 64
-
-
-def test_what_is_not_judged_is_counted_once():
-    said = findings(flagged=("liver",))
-    unjudged = tuple(
-        replace(f, flag=Flag.NOT_JUDGED, reasons=("no-target",)) if f.organ in ("aorta", "postcava") else f
-        for f in said.organs
+    assert organs_description(findings_of(SERIES, asked, flagged=())) == "No flag on 2 organs; r2"
+    assert organs_description(findings_of(SERIES, {"liver": MASKS["liver"]}, flagged=())).startswith(
+        "No flag on 1 organ; "
     )
-    assert organs_description(replace(said, organs=unjudged)) == "Organs r2: check liver; 2 not judged"
-    clear = tuple(replace(f, flag=Flag.CLEAR, reasons=()) if f.organ == "liver" else f for f in unjudged)
-    assert organs_description(replace(said, organs=clear)).endswith(", ...; 2 not judged")
-    assert organs_description(replace(said, organs=clear)).startswith("Organs r2: clear 7 organs: spleen")
-    demonstration = findings(flagged=ORGANS, demonstration=True, release=12)
-    further = tuple(replace(f, flag=Flag.NOT_JUDGED) for f in unjudged * 5)
-    text = organs_description(replace(demonstration, organs=(*demonstration.organs, *further)))
-    assert text == "DEMO NOT FOR CLINICAL USE Organs r12: check 9; 45 not judged"
-    assert len(text) <= 64
-    none = tuple(replace(f, flag=Flag.NOT_JUDGED, reasons=("no-target",)) for f in said.organs)
-    assert organs_description(replace(said, organs=none)) == "Organs r2: 9 not judged"
 
 
-def test_an_audited_study_says_so_and_names_organs_with_a_reason_of_their_own():
-    said = findings(flagged=())
-    drawn = tuple(replace(f, flag=Flag.REVIEW, reasons=("random-audit",)) for f in said.organs)
-    audited = replace(said, organs=drawn, audited=True)
-    assert organs_description(audited) == "Organs r2 audit: check all"
-    liver = tuple(
-        replace(f, reasons=("fragmented", "random-audit")) if f.organ == "liver" else f for f in drawn
+@given(
+    st.dictionaries(st.sampled_from(KEYS), st.sampled_from([f for f in Flag if f is not Flag.REJECT])),
+    st.dictionaries(st.sampled_from(KEYS), st.just(Flag.REJECT)),
+    st.booleans(),
+    st.booleans(),
+    st.integers(1, 10**6),
+)
+def test_whatever_is_flagged_its_numbers_can_be_told_from_23_characters(
+    some, rejected, demonstration, audited, release
+):
+    flags = some | rejected
+    assume(flags)
+    template = findings(flagged=()).organs[0]
+    organs = tuple(replace(template, organ=key, flag=flag) for key, flag in flags.items())
+    said = replace(
+        findings(flagged=()), organs=organs, demonstration=demonstration, audited=audited, release=release
     )
-    assert organs_description(replace(audited, organs=liver)) == "Organs r2 audit: check liver"
+    text = organs_description(said)
+    assert len(text) <= 64
+    assert text.isascii()
+    assert "\\" not in text
+    assert demonstration == ("DEMO NOT FOR CLINICAL USE" in text)
+    lead, *rest = re.split(r"; (?=DEMO|\d|r\d)", text)
+    assert len(lead) <= 23
+    count = {flag: list(flags.values()).count(flag) for flag in Flag}
+    stop, check = (told(word, lead) for word in ("STOP", "CHECK"))
+    assert stop == count[Flag.REJECT]
+    if audited and count[Flag.REVIEW] + count[Flag.REJECT]:
+        assert lead.lower().endswith("check all")
+    else:
+        assert check == count[Flag.REVIEW]
+    unjudged = count[Flag.NOT_JUDGED]
+    assert f"{unjudged} not judged" in rest or f"{unjudged} organ" in lead or not unjudged
+
+
+def told(word: str, lead: str) -> int:
+    """Return how many organs a word is said of."""
+    part = next((part for part in lead.split("; ") if part.upper().startswith(word)), None)
+    if part is None:
+        return 0
+    names = part[len(word) + 1 :]
+    if number := re.fullmatch(r"(\d+)( organs?)?", names):
+        return int(number[1])
+    names, _, more = names.partition(" +")
+    return len(names.split(", ")) + int(more or 0)
 
 
 def test_a_segment_says_what_is_unusual_about_the_ct_or_how_wide_the_band_is():
@@ -116,17 +170,15 @@ def test_an_organ_not_asked_for_has_no_segment_to_describe():
         organ_description(said.organs[0], said, SERIES.verdict)
 
 
-def test_rejected_organs_are_named_first():
-    said = findings(("spleen", "liver"))
-    organs = tuple(replace(f, flag=Flag.REJECT) if f.organ == "liver" else f for f in said.organs)
-    assert organs_description(replace(said, organs=organs)) == "Organs r2: check liver, spleen"
-
-
 def test_the_review_series_names_organs_by_rank_once():
-    assert review_description(findings()) == "Check r2: stomach, aorta"
-    twice = findings()
+    assert review_description(findings()) == "Regions: stomach, aorta; r2"
+    twice = findings(demonstration=True)
     regions = (*twice.regions, replace(twice.regions[0], rank=3))
-    assert review_description(replace(twice, regions=regions)) == "Check r2: stomach, aorta"
+    assert review_description(replace(twice, regions=regions)) == f"Regions: stomach, aorta{DEMO}; r2"
+
+
+def test_the_report_says_what_it_is_and_of_what_weights():
+    assert report_description(findings(demonstration=True)) == f"Organ report{DEMO}; r2"
 
 
 def test_a_segment_says_flag_reasons_bound_volume_and_release():

@@ -6,15 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from models.errors import Refused
+from models.findings import Flag
 from models.geometry import Geometry
 from models.masks import BoxedMask
-from models.organs import LEFT, RIGHT, Code, organ
+from models.organs import CATALOGUE, LEFT, RIGHT, Code, organ
 from services.dicom.returned.answers import Answers, WrongAnswer
 from services.dicom.returned.claims import Doubt, Question
 from services.dicom.returned.understand import ReturnedSeg, Status, understand
-from services.dicom.seg.names import organ_by_code, organ_by_label
+from services.dicom.seg.names import marked_label, organ_by_code, organ_by_label, plain_label
 from services.dicom.seg.reader import ReadSegment, SegObject
 
 SHAPE = (3, 12, 12)
@@ -357,3 +360,13 @@ def test_labels_name_organs_through_case_brackets_and_other_words():
     assert organ_by_label("Right_Kidney") == "right_kidney"
     assert organ_by_label("inferior vena cava") == organ_by_label("IVC") == "postcava"
     assert organ_by_label("Check: Liver") is None
+
+
+@given(st.sampled_from([one.label for one in CATALOGUE]) | st.text(max_size=57), st.sampled_from(Flag))
+def test_a_label_that_bears_a_flag_is_read_back_as_the_organs_own(label, flag):
+    assume(plain_label(label) == label == label.strip())  # a site's file may name none that says a flag
+    marked = marked_label(label, flag)
+    assert plain_label(marked) == label
+    assert organ_by_label(marked) == organ_by_label(label)
+    assert len(marked) <= 64
+    assert (marked == label) == (flag in (Flag.CLEAR, Flag.NOT_JUDGED))
