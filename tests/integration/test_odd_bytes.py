@@ -172,12 +172,23 @@ def require_same_seg(path: Path, ohif: Path) -> None:
         assert one.mask == other.mask, one.label
 
 
-@pytest.mark.parametrize("name", ["preamble: TIFF, little endian", "behind: 3 zeros", "behind: 512 zeros"])
-def test_a_seg_is_the_same_whatever_stands_before_or_behind_its_data_set(
-    ohif: Path, saved: Path, name: str
-) -> None:
-    saved.write_bytes(ODD[name](saved.read_bytes()))
+def test_a_seg_is_the_same_whatever_stands_before_its_data_set(ohif: Path, saved: Path) -> None:
+    saved.write_bytes(ODD["preamble: TIFF, little endian"](saved.read_bytes()))
     require_same_seg(saved, ohif)
+
+
+@pytest.mark.parametrize("more", [1, 4, 16])
+def test_bytes_that_were_repeated_push_no_pixels_of_a_seg_out_unseen(
+    ohif: Path, saved: Path, more: int
+) -> None:
+    """What is pushed out of the pixel data is zero, as padding is; all pixels before it lie elsewhere."""
+    content = saved.read_bytes()
+    pixels = content.index(dcmread(saved).PixelData)
+    assert not any(content[-more:])
+    saved.write_bytes(content[: pixels + more] + content[pixels:])
+    with pytest.raises(Refused, match="something follows the pixel data") as refused:
+        read_seg(saved, read_headers(ohif / "ct"))
+    assert refused.value.code == "malformed-seg"
 
 
 def spaced(seg: Dataset) -> None:

@@ -6,14 +6,12 @@ Source: PS3.5 8.1.1: a receiver is prepared for excess padding at the end of Pix
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import BinaryIO
 
 from pydicom import Dataset
 from pydicom.dataelem import RawDataElement
 
 from services.dicom.foreign.head import PIXEL_DATA
 
-_CHUNK_BYTES = 64 * 1024
 _WORD_BYTES = 8
 """Writers fill up to words of so many bytes at most, besides whole blocks."""
 
@@ -81,11 +79,3 @@ class BehindPixels:
         """Tell whether the parser stops before an element."""
         met, self._met = self._met, self._met or int(tag) == PIXEL_DATA
         return met
-
-
-def only_zeros(file: BinaryIO) -> bool:
-    """Read a file to its end; tell whether there are only zeros."""
-    while chunk := file.read(_CHUNK_BYTES):
-        if any(chunk):
-            return False
-    return True

@@ -16,7 +16,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from services.dicom.foreign.bounded_file import BoundedBytes, BoundedFile, Bounds, InflatedFile, TooLargeFile
-from services.dicom.foreign.excess import only_zeros, without_excess
+from services.dicom.foreign.excess import without_excess
 from services.dicom.foreign.head import (
     META_START,
     PIXEL_DATA,
@@ -87,7 +87,7 @@ class OpenedObject:
                 ended = True
                 if isinstance(pixels, RawDataElement) and pixels.length != _UNDEFINED:
                     source.seek(pixels.value_tell + len(pixels.value or b""))
-                    ended = only_zeros(source)
+                    ended = not source.read(1)
                 source.read()
         whole = _joined(self.header, rest)
         without_excess(whole)
@@ -103,7 +103,8 @@ class WholeObject:
     dataset
         All its elements, with the file meta information.
     ends_with_pixels
-        Whether nothing but zeros follows native pixels: writers and archives fill up blocks with them.
+        Whether nothing follows native pixels. Zeros may be the last pixels: bytes that a disk repeated push
+        them out of their element, and every pixel before them lies elsewhere.
     """
 
     dataset: FileDataset
