@@ -75,9 +75,8 @@ def acting(typed: str, role: Role, settings: Settings, option: str = "--approver
     ------
     Refused
         `token-expired`, `token-unknown`; `other-name` if another name was typed than is proven; `not-allowed`
-        without the role; `unproven` where the site takes no typed name.
-    typer.BadParameter
-        If there is neither a token nor a name.
+        without the role; `unproven` where the site takes no typed name; `no-name` if there is neither a token
+        nor a name.
     """
     if settings.token is not None:
         from services.people.key import signing_key
@@ -95,6 +94,7 @@ def acting(typed: str, role: Role, settings: Settings, option: str = "--approver
         detail = "this site takes no typed names: make a token on the pages, and set ORGANLOOP_TOKEN to it"
         raise Refused("unproven", detail)
     if not typed.strip():
-        raise typer.BadParameter(f"an act has a name: {option}, or a token of the pages in ORGANLOOP_TOKEN")
+        detail = f"an act has a name: {option}, or a token of the pages in ORGANLOOP_TOKEN"
+        raise Refused("no-name", detail)
     progress(f"on record as unproven: nobody has proven that this is {typed.strip()}")
     return Acting(typed, None, settings)

@@ -61,7 +61,7 @@ ADD = ("--purpose", "gate", "--origin", "independent", "--truth", "TRUTH.npz")
 NEVER = {
     "phantom", "up", "down", "status", "doctor", "prepare", "register", "metrics", "bounds", "releases",
     "arrivals", "tonight", "backup", "audit verify", "audit export", "audit witness", "cases list", "tune",
-    "compared",
+    "compared", "account",
 }  # fmt: skip
 """Verbs that refuse nothing before they work: they fail, or answer."""
 

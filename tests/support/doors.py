@@ -73,7 +73,6 @@ PAGES = (
     Question("GET", "/session"),
     Question("GET", "/session/check/reader"),
     Question("POST", "/token"),
-    Question("GET", "/openapi.json"),
 )
 EVERY = (*PREFECT, *TRITON, *ARCHIVE, *PAGES, Question("GET", "/metrics"))
 SOCKETS = (

@@ -52,6 +52,7 @@ def told(folder: Path) -> dict[str, tuple[object, ...]]:
         "prepare": (),
         "up": (),
         "status": (),
+        "account": ("--reset",),
         "register": (),
         "phantom": ("--out", folder / "phantoms", "--site", "B", "--seed", 7),
         "check": (made,),

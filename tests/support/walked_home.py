@@ -141,6 +141,7 @@ def walk_every_verb(was: EarlierHome, restored: str | None, tmp_path: Path) -> N
             5: "candidate",
             6: "candidate",
         }
+        assert organloop("account")["name"] is None
         assert organloop("silence", *BY)["speaks"] is False
         assert organloop("speak", *BY)["speaks"] is True
         organloop("backup", "--out", tmp_path / "backups")

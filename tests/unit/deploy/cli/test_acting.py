@@ -77,9 +77,9 @@ def test_a_token_proves_no_other_name_and_no_other_role(site, monkeypatch) -> No
 
 
 def test_without_a_token_a_name_is_asked_for(site) -> None:
-    code, _, told = spoken(site)
-    assert code == 2
-    assert "--approver" in told
+    code, said, _ = spoken(site, "--json")
+    assert (code, json.loads(said)["code"]) == (3, "no-name")
+    assert "--approver, or a token" in json.loads(said)["detail"]
 
 
 def test_account_says_whom_the_token_proves(site, monkeypatch) -> None:
