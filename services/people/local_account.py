@@ -82,6 +82,11 @@ class LocalAccount:
         """Whether nobody has signed in with the first password yet; True where there is no account."""
         return not self._path.exists() or not self._kept().name
 
+    @property
+    def mark(self) -> str:
+        """What changes with the password: a session of an earlier one is over."""
+        return self._kept().salt
+
     def knows(self, password: str) -> bool:
         """Tell whether this is the password that holds."""
         kept = self._kept()

@@ -22,7 +22,10 @@ PAUSE_SECONDS = 1.0
 """After a wrong password; one is tried at a time, so that guessing takes longer than the sun burns."""
 
 FIRST = "first"
-"""Where a session holds that the first password was given, and no name yet."""
+"""Where a session holds which first password was given, and no name yet."""
+
+PASSWORD = "password"
+"""Where a session holds which password was given: its mark, not itself."""
 
 
 class ByAccount:
@@ -39,8 +42,14 @@ class ByAccount:
         self._trying = threading.Lock()
 
     def person(self, request: Request) -> Person | None:
-        """Return who signed in."""
-        return of_session(request)
+        """Return who signed in, by the password that holds now."""
+        who = of_session(request)
+        return who if who is not None and request.session.get(PASSWORD) == self.account.mark else None
+
+    def enter(self, request: Request, owner: Person) -> None:
+        """Begin a session, which ends with the password."""
+        enter(request, owner)
+        request.session[PASSWORD] = self.account.mark
 
     def knows(self, password: str) -> bool:
         """Tell whether this is the password; after a wrong one everybody waits a second."""
@@ -67,9 +76,9 @@ def sign_in(
         return page(request, "sign_in.html", 403, next=own_page(next), wrong=True)
     if way.account.unused:
         request.session.clear()
-        request.session[FIRST] = True
+        request.session[FIRST] = way.account.mark
         return page(request, "choose.html", next=own_page(next), why=None)
-    enter(request, way.account.owner)
+    way.enter(request, way.account.owner)
     return RedirectResponse(own_page(next), 303)
 
 
@@ -82,11 +91,11 @@ def choose(
 ) -> Response:
     """Take the owner's name and password in place of the first one."""
     way: ByAccount = request.app.state.way
-    if not request.session.get(FIRST) or not way.account.unused:
+    if request.session.get(FIRST) != way.account.mark or not way.account.unused:
         return RedirectResponse("/sign-in", 303)
     try:
         owner = way.account.choose(name, password)
     except Refused as refusal:
         return page(request, "choose.html", 422, next=own_page(next), why=refusal.detail)
-    enter(request, owner)
+    way.enter(request, owner)
     return RedirectResponse(own_page(next), 303)

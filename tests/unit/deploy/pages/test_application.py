@@ -138,6 +138,19 @@ def test_a_session_of_another_site_is_none_here(browser, first, tmp_path) -> Non
         assert other.get("/session").status_code == 401
 
 
+def test_another_password_ends_every_session_of_the_one_before(browser, first, settings, app) -> None:
+    account = LocalAccount(settings.people_folder / "account.json")
+    with TestClient(app, base_url=HERE, follow_redirects=False) as early:
+        early.post("/sign-in", data={"password": first}, headers=OURS)
+        signed_in(browser, first)
+        account.reset()
+        assert browser.get("/session").status_code == 401
+        chosen = {"name": "Eve", "password": "e" * 12}
+        told = early.post("/sign-in/choose", data=chosen, headers=OURS)
+        assert told.headers["location"] == "/sign-in", "it knows another first password"
+        assert account.unused
+
+
 def test_signing_out_ends_the_session(browser, first) -> None:
     signed_in(browser, first)
     assert browser.post("/sign-out", headers=OURS).headers["location"] == "/signed-out"
