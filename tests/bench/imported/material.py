@@ -33,7 +33,7 @@ CLASSES = (
 )  # fmt: skip
 """In the order of the network's outputs; with the background there are 17."""
 
-LEARNT_FROM, STEPS, WINDOW, FEATURES = 12, 500, 64, 8
+LEARNT_FROM, STEPS, WINDOW, FEATURES = 12, 1000, 64, 8
 THREADS = 2
 
 
