@@ -81,6 +81,23 @@ def test_a_frame_that_says_its_place_once_may_have_strayed_and_is_no_layer() -> 
         assert refusal(seg) == SegCode.MALFORMED
 
 
+@pytest.mark.parametrize("other", [2, 0], ids=["another segment", "nothing"])
+@pytest.mark.parametrize("unsaid", ["PlanePositionSequence", "DerivationImageSequence"])
+def test_nor_may_a_strayed_frame_bring_another_segment_or_hide_that_there_is_none(
+    unsaid: str, other: int
+) -> None:
+    """Frames of one slice that are no layers say the same, or one of them is of another slice."""
+    here, strayed = np.zeros(SHAPE[1:], np.uint8), np.zeros(SHAPE[1:], np.uint8)
+    here[0], strayed[2] = 1, other
+    for frames in ([(1, here), (1, strayed)], [(1, strayed), (1, here)]):
+        seg = label_map(frames)
+        delattr(seg.PerFrameFunctionalGroupsSequence[1], unsaid)
+        assert refusal(seg) == SegCode.MALFORMED
+    seg = label_map([(1, here), (1, here)])
+    delattr(seg.PerFrameFunctionalGroupsSequence[1], unsaid)
+    assert [mask.sum() for mask in read(seg)] == [SHAPE[2], 0, 0]
+
+
 def test_a_layer_whose_position_is_not_that_of_its_image_is_refused() -> None:
     seg = two_layers()
     beside = SERIES.images[2].ImagePositionPatient

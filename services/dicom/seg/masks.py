@@ -117,6 +117,7 @@ def fill(
     maximum = float(seg.MaximumFractionalValue) if kind == "FRACTIONAL" else 0.0
     if maximum >= 2 ** int(seg.BitsAllocated):
         raise Refused(SegCode.MALFORMED, "MaximumFractionalValue is more than a pixel can hold")
+    on_slice: dict[int, frozenset[int]] = {}  # segments of a label map's slices that are no layers
     other = 0  # the one value besides 0 that stands for the segment in a BINARY SEG
     for n, (place, stored) in enumerate(zip(places, stored_frames(seg, len(frames)), strict=True)):
         if kind == "FRACTIONAL" and not (maximum > 0 and stored.max() <= maximum):
@@ -127,7 +128,10 @@ def fill(
             continue
         pixels = place.on_ct(stored)
         if kind == "LABELMAP":
-            for number, plane in _label_planes(pixels, declared, nothing):
+            planes = dict(_label_planes(pixels, declared, nothing))
+            if place.k not in layers and on_slice.setdefault(place.k, frozenset(planes)) != set(planes):
+                raise Refused(SegCode.MALFORMED, "two frames on one slice hold different segments")
+            for number, plane in planes.items():
                 masks.write(number, place.k, plane, layered=place.k in layers)
         else:
             inside = pixels >= maximum * FRACTION_INSIDE if maximum else pixels > 0
@@ -161,7 +165,7 @@ def _layers(frames: Sequence[Frame], places: Sequence[Place]) -> frozenset[int]:
 
     OHIF 3.13 writes segments that overlap so: one frame for each layer, on which none overlap. One segment
     may be on two of them. A frame that names its image or its position alone may have strayed there, and is
-    no layer.
+    no layer: such frames of one slice must hold the same.
     """
     on_slice: dict[int, list[Frame]] = {}
     for frame, place in zip(frames, places, strict=True):
