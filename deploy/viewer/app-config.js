@@ -41,6 +41,9 @@ window.config = {
   investigationalUseDialog: { option: 'never' },
   disableConfirmationPrompts: true,
   modesConfiguration: { '@ohif/mode-segmentation': { onModeEnter: { $apply: openAt } } },
+  // OHIF counts each segment's volume some time after a stroke, then puts back the list of segments as it was before:
+  // a segment that was added or chosen meanwhile is lost, and the reader paints another one.
+  customizationService: [{ 'panelSegmentation.disableUpdateSegmentationStats': { $set: true } }],
   defaultDataSourceName: 'archive',
   dataSources: [
     {

@@ -138,7 +138,8 @@ def test_a_deleted_and_an_added_segment_are_asked_about_and_not_learnt(
     k = largest(study, "Left kidney")
     outside = np.add(middle(study, "Left kidney", k), (0, 75, 0))  # behind the kidney: muscle
     viewer.delete_segment("Pancreas")
-    viewer.add_segment("Lesion")
+    viewer.add_segment("Lesion")  # at once: no late count of volumes puts the list of segments back
+    assert viewer.counts_no_volumes()
     viewer.select("Lesion")
     viewer.show(study.images[k])
     viewer.tool("Brush", radius_mm=6)

@@ -145,6 +145,11 @@ class Viewer:
             )
         )
 
+    def counts_no_volumes(self) -> bool:
+        """Whether the viewer leaves out the count that puts an older list of segments back."""
+        named = "panelSegmentation.disableUpdateSegmentationStats"
+        return bool(self.page.evaluate(f"services.customizationService.getCustomization('{named}')"))
+
     def image_on_show(self) -> str:
         """Return the SOP Instance UID of the image that is shown."""
         image = self.page.evaluate("() => cornerstone.getEnabledElements()[0].viewport.getCurrentImageId()")
@@ -183,9 +188,17 @@ class Viewer:
         return np.rint(255 * imread(io.BytesIO(png))[..., :3]).astype(np.uint8)
 
     def select(self, label: str) -> None:
-        """Make a segment the one that is painted; the viewer jumps to its middle."""
-        self._row(label).get_by_text(label, exact=True).click()
-        self.page.wait_for_timeout(SETTLE_MS)
+        """Make a segment the one that is painted; the viewer jumps to its middle.
+
+        A list that is drawn anew meanwhile loses the click: then once more.
+        """
+
+        def chosen() -> bool:
+            self._row(label).get_by_text(label, exact=True).click()
+            self.page.wait_for_timeout(SETTLE_MS)
+            return self.active() == label
+
+        until(chosen, lambda: f"{label} is not painted but {self.active()}")
 
     def tool(self, name: str, radius_mm: float) -> None:
         """Take up ``Brush`` or ``Eraser``, round, of a radius in millimetres."""
@@ -216,10 +229,9 @@ class Viewer:
         self._row(label).wait_for()
 
     def delete_segment(self, label: str) -> None:
-        """Delete a segment, and let the list be drawn anew: a row that is added before is lost from it."""
+        """Delete a segment."""
         self._choose(self._row(label), "Delete")
         self._row(label).wait_for(state="detached")
-        self.page.wait_for_timeout(3 * SETTLE_MS)
 
     def save(self, name: str | None = None) -> None:
         """Store the segmentation in the archive: as the dialog proposes, or as a new series of a name."""
