@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from models.errors import Refused
 from models.organ_rows import known_organs, read_rows
-from models.people import Role
 from models.series.choice import SeriesRules
 from models.targets import Targets
+from services.people.settings import PeopleSettings
 
 SECRETS = Path("/run/secrets")
 """Where a container finds what is secret as files."""
 
 
-class Settings(BaseSettings):
+class Settings(PeopleSettings):
     """The settings of one process; frozen once read.
 
     A field ``triton_url`` is set by the variable ``ORGANLOOP_TRITON_URL``, and so on; where there is no such
@@ -228,52 +227,6 @@ class Settings(BaseSettings):
     witness_ca_file: Path | None = Field(
         None, description="Certificates that the receiver's TLS is checked against. Unset: the system's."
     )
-    pages_address: str | None = Field(
-        None,
-        description="Address at which people open the pages, https://host. Unset: the local stack's, on "
-        "127.0.0.1.",
-    )
-    session_key: SecretStr | None = Field(
-        None,
-        description="Key that sessions and tokens are signed with, the same for all processes of a site: 32 "
-        "characters or more. Unset: one that is made in the home folder.",
-    )
-    oidc_issuer: str | None = Field(
-        None,
-        description="OpenID Connect provider that signs people in, https://host/path. Unset: a trusted "
-        "proxy does, or there is one local account.",
-    )
-    oidc_client: str | None = Field(None, description="Client identifier of the pages at the provider.")
-    oidc_client_secret: SecretStr | None = Field(
-        None, description="Secret of that client. Unset: a public client; PKCE is used either way."
-    )
-    oidc_groups_claim: str = Field(
-        "groups", description="Claim of the provider's that holds a person's groups."
-    )
-    trusted_proxies: str | None = Field(
-        None,
-        description="Addresses, with commas between, of proxies whose headers Remote-User, Remote-Name and "
-        "Remote-Groups say who somebody is; nobody else is answered then. Unset: none.",
-    )
-    reader_groups: str = Field("", description="Groups, with commas between, whose members are readers.")
-    approver_groups: str = Field("", description="Groups whose members may promote, decline and roll back.")
-    operator_groups: str = Field("", description="Groups whose members may start and stop flows.")
-    auditor_groups: str = Field("", description="Groups whose members may look at everything.")
-    token: SecretStr | None = Field(
-        None,
-        description="Token made on the pages, which proves for an hour who acts on the command line. Unset: "
-        "acts are unproven.",
-    )
-    own_corrections: Literal["refused", "allowed"] = Field(
-        "refused",
-        description="What becomes of a promotion by somebody who corrected what the release has learnt from: "
-        "`refused`, a second person promotes; `allowed`, for a site of one.",
-    )
-    unproven_acts: Literal["allowed", "refused"] = Field(
-        "allowed",
-        description="What becomes of an act on the command line under a name that is only typed: `allowed`, "
-        "on record as unproven; `refused`.",
-    )
     log_format: Literal["text", "json"] = Field(
         "text", description="Form of the command's log on stderr: lines for a person, or JSON documents."
     )
@@ -303,42 +256,6 @@ class Settings(BaseSettings):
             except ArgumentError:
                 raise ValueError("no SQLAlchemy address, e.g. postgresql+psycopg://host/name") from None
         return url
-
-    @field_validator("pages_address", "oidc_issuer", "trusted_proxies", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: object) -> object:
-        """Take an empty variable, as Compose passes one on, for none."""
-        return None if value == "" else value
-
-    @field_validator("pages_address", "oidc_issuer")
-    @classmethod
-    def _is_encrypted(cls, address: str | None) -> str | None:
-        """Refuse at the start an address over which sessions and names would travel in the clear."""
-        if address is not None:
-            parts = urlsplit(address)
-            here = parts.hostname in ("127.0.0.1", "localhost")
-            if parts.scheme != "https" and not (parts.scheme == "http" and here):
-                raise ValueError("no address of https, e.g. https://host")
-        return address
-
-    @field_validator("session_key")
-    @classmethod
-    def _is_long(cls, key: SecretStr | None) -> SecretStr | None:
-        """Refuse at the start a key that can be guessed."""
-        if key is not None and len(key.get_secret_value()) < 32:
-            raise ValueError("shorter than 32 characters")
-        return key
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _are_addresses(cls, proxies: str | None) -> str | None:
-        """Refuse at the start what would trust nobody, or everybody."""
-        for proxy in (proxies or "").split(",") if proxies else ():
-            try:
-                ip_address(proxy.strip())
-            except ValueError:
-                raise ValueError(f"{proxy.strip()!r} is no address of one machine, e.g. 10.1.2.3") from None
-        return proxies
 
     @field_validator("orthanc_url", "dicomweb_url")
     @classmethod
@@ -400,17 +317,6 @@ class Settings(BaseSettings):
             except OSError as error:
                 raise ValueError(f"{path}: the file cannot be read: {error.strerror}") from None
         return path
-
-    @property
-    def groups(self) -> dict[Role, tuple[str, ...]]:
-        """Groups that give each role."""
-        said = {
-            Role.READER: self.reader_groups,
-            Role.APPROVER: self.approver_groups,
-            Role.OPERATOR: self.operator_groups,
-            Role.AUDITOR: self.auditor_groups,
-        }
-        return {role: tuple(filter(None, map(str.strip, names.split(",")))) for role, names in said.items()}
 
     @property
     def people_folder(self) -> Path:

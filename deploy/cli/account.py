@@ -60,7 +60,9 @@ def account(
         if settings.token is None:
             said = "nobody: acts on this command line are unproven. The pages make a token, good for an hour."
             return Outcome(Account(None, None, None, ()), (said,))
-        who = person_of(settings.token.get_secret_value(), signing_key(settings))
+        who = person_of(
+            settings.token.get_secret_value(), signing_key(settings.session_key, settings.people_folder)
+        )
         roles = tuple(sorted(who.roles))
         said = f"{who.name} ({who.subject}, by {who.issuer}): {', '.join(roles) or 'no role'}"
         return Outcome(Account(who.name, who.subject, who.issuer, roles), (said,))

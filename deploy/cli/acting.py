@@ -82,7 +82,9 @@ def acting(typed: str, role: Role, settings: Settings, option: str = "--approver
         from services.people.key import signing_key
         from services.people.tokens import person_of
 
-        person = person_of(settings.token.get_secret_value(), signing_key(settings))
+        person = person_of(
+            settings.token.get_secret_value(), signing_key(settings.session_key, settings.people_folder)
+        )
         if typed.strip() not in ("", person.name):
             detail = f"the token proves {person.name}; {option} says {typed.strip()}: leave it out"
             raise Refused("other-name", detail, {"proven": person.name, "typed": typed.strip()})

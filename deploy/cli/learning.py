@@ -80,7 +80,11 @@ def ingest(
 
         settings = Settings()
         memory, name = memory_of(settings), reader
-        if answers:  # an act with a name
+        if answers and settings.token is None and not reader.strip():
+            raise typer.BadParameter(
+                "an answer is an act with a name: --reader, or a token in ORGANLOOP_TOKEN"
+            )
+        if answers:
             act = acting(reader, Role.READER, settings, "--reader")
             memory = memory and replace(memory, records=act.in_records(memory.records))
             name = act.name

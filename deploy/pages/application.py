@@ -46,7 +46,7 @@ def application(settings: Settings, address: str) -> FastAPI:
     StorageFailed
         If the site's key can be neither read nor made.
     """
-    parts, key = urlsplit(address), signing_key(settings)
+    parts, key = urlsplit(address), signing_key(settings.session_key, settings.people_folder)
     secure = parts.scheme == "https"
     app = FastAPI(
         title="Organloop",

@@ -41,7 +41,7 @@ def require_second_person(
     if own:
         detail = (
             f"{approver} corrected {len(own)} of the {len(learnt)} studies that release {release.number} has "
-            "learnt from: a second person promotes it"
+            "learnt from: a second person promotes it, or at a site of one ORGANLOOP_OWN_CORRECTIONS=allowed"
         )
         raise Refused("own-corrections", detail, {"own": len(own), "learnt": len(learnt)})
 

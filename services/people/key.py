@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
+
+from pydantic import SecretStr
 
 from models.errors import StorageFailed
 from services.files import storage_errors, write_first
-from services.settings import Settings
 
 BYTES = 32
 
 
-def signing_key(settings: Settings) -> bytes:
-    """Return the site's key: that of the settings, else one that is made in the home once.
+def signing_key(given: SecretStr | None, folder: Path) -> bytes:
+    """Return the site's key: the one that is given, else one that is made in a folder once.
 
     No other user of the machine may read it.
+
+    Parameters
+    ----------
+    given
+        Of the settings.
+    folder
+        `Settings.people_folder`.
 
     Raises
     ------
     StorageFailed
         If it cannot be written or read, or is too short to be one.
     """
-    if settings.session_key is not None:
-        return settings.session_key.get_secret_value().encode()
-    path = settings.people_folder / "session-key"
+    if given is not None:
+        return given.get_secret_value().encode()
+    path = folder / "session-key"
     with storage_errors(path.name):
         write_first(path, secrets.token_hex(BYTES).encode(), mode=0o600)
         key = path.read_bytes().strip()

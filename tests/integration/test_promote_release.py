@@ -24,7 +24,7 @@ from models.gate.document import GateDocument
 from models.gate.report import Decision, GateReason
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
-from models.people import Person, Role
+from models.people import Person
 from models.release import sha256_hex
 from services.records.chain import chain_faults
 from services.records.entries.cases import Purpose
@@ -123,25 +123,22 @@ def kept(services: Services) -> dict[str, Any]:
 
 
 def test_a_release_that_passed_serves_beside_the_old_one(services: Services) -> None:
-    document = promote(2, services, *WHO)
+    proven = replace(services, records=services.records.signed(Person("b-2", "https://id.hospital", "Dr B")))
+    document = promote(2, proven, *WHO)
     evidence = document.evidence
     assert document == Promoted(2, 1, "Dr B", "better spleens at site B", evidence)
     assert evidence is not None
-    assert EvidencePacks(services.releases.folder).read(evidence)["approval"]["approver"] == "Dr B"
+    approval = EvidencePacks(services.releases.folder).read(evidence)["approval"]
+    assert approval["approver"] == "Dr B"
+    proof = {"subject": "b-2", "issuer": "https://id.hospital"}
+    assert approval["proof"] == proof
     after = kept(services)
     assert (after["incumbent"], after["ready"]) == (2, [True, True])
     assert after["states"][2] is ReleaseState.PROMOTED
-    assert after["promotions"] == [{**to_json(document), "digest": services.releases.release(2).digest}]
+    digest = services.releases.release(2).digest
+    assert after["promotions"] == [{**to_json(document), "digest": digest, "proof": proof}]
     assert promote(2, services, *WHO) == document
     assert kept(services) == after
-
-
-def test_the_evidence_of_a_proven_approver_says_by_whom_the_name_was_proven(services: Services) -> None:
-    person = Person("b-2", "https://id.hospital", "Dr B", frozenset({Role.APPROVER}))
-    document = promote(2, replace(services, records=services.records.signed(person)), *WHO)
-    assert document.evidence is not None
-    approval = EvidencePacks(services.releases.folder).read(document.evidence)["approval"]
-    assert approval["proof"] == {"subject": "b-2", "issuer": "https://id.hospital"}
 
 
 @pytest.mark.parametrize("step", range(STEPS))

@@ -18,6 +18,14 @@ ACCOUNTS = {
     "ito": {"name": "Dr. Ito", "groups": ["ai-board"]},
     "guest": {"name": "A guest", "groups": []},
 }
+SAID = {
+    "ORGANLOOP_OIDC_ISSUER": "",
+    "ORGANLOOP_OIDC_CLIENT": CLIENT,
+    "ORGANLOOP_OIDC_CLIENT_SECRET": SECRET,
+    "ORGANLOOP_OIDC_SCOPES": "openid profile groups",
+    "ORGANLOOP_READER_GROUPS": "radiology",
+    "ORGANLOOP_APPROVER_GROUPS": "ai-board",
+}
 
 
 @dataclass(frozen=True)
@@ -32,13 +40,7 @@ class Site:
 def site(tmp_path_factory) -> Iterator[Site]:
     home, port = tmp_path_factory.mktemp("home"), free_port(0)
     with provider_of(f"http://127.0.0.1:{port}/sign-in/back", ACCOUNTS) as provider:
-        said = {
-            "ORGANLOOP_OIDC_ISSUER": provider,
-            "ORGANLOOP_OIDC_CLIENT": CLIENT,
-            "ORGANLOOP_OIDC_CLIENT_SECRET": SECRET,
-            "ORGANLOOP_READER_GROUPS": "radiology",
-            "ORGANLOOP_APPROVER_GROUPS": "ai-board",
-        }
+        said = {**SAID, "ORGANLOOP_OIDC_ISSUER": provider}
         with pytest.MonkeyPatch.context() as patch, PagesServer(home / "pages", port) as server:
             for name, value in said.items():
                 patch.setenv(name, value)
@@ -128,6 +130,8 @@ http {{
 
 
 def test_a_real_proxy_signs_people_in_and_what_a_browser_adds_is_replaced(tmp_path, monkeypatch) -> None:
+    for name in SAID:
+        monkeypatch.delenv(name, raising=False)  # the provider of the other tests
     monkeypatch.setenv("ORGANLOOP_TRUSTED_PROXIES", "127.0.0.1")
     monkeypatch.setenv("ORGANLOOP_READER_GROUPS", "radiology")
     users = tmp_path / "users"

@@ -23,7 +23,6 @@ router = APIRouter()
 
 NEXT = "next"
 METADATA = "/.well-known/openid-configuration"
-SCOPE = "openid profile email groups"
 
 
 class ByProvider:
@@ -44,7 +43,7 @@ class ByProvider:
             client_secret=None if secret is None else secret.get_secret_value(),
             server_metadata_url=issuer.rstrip("/") + METADATA,
             client_kwargs={
-                "scope": SCOPE,
+                "scope": settings.oidc_scopes,
                 "code_challenge_method": "S256",
                 "token_endpoint_auth_method": "none" if secret is None else "client_secret_basic",
             },

@@ -45,6 +45,11 @@ def genuine_python() -> str:
     return python
 
 
+def results() -> Path:
+    """Return where the network is kept: one that was trained in another way is another one."""
+    return KEPT / f"results-{LEARNT_FROM}-copies-{STEPS}-steps-{WINDOW}-voxels-{FEATURES}-features"
+
+
 def network(organs: Path) -> Path:
     """Return the results folder; the library plans and trains it once.
 
@@ -53,7 +58,7 @@ def network(organs: Path) -> Path:
     organs
         Folder of the CT that is bent.
     """
-    folder = KEPT / "results"
+    folder = results()
     if not (folder / "fold_0" / "checkpoint_final.pth").exists():
         raw = KEPT / "Dataset911_copies"
         if not raw.exists():

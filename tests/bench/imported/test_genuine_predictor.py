@@ -40,6 +40,7 @@ from tests.bench.imported.material import (
     cts,
     genuine_python,
     network,
+    results,
 )
 from tests.bench.serving.roles import cpu_seconds, peak_bytes
 from tests.conftest import ROOT
@@ -147,7 +148,7 @@ def _worst(labels: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> float:
 
 def genuine(files: Mapping[str, Path], names: Sequence[str]) -> dict[str, Answered]:
     """Ask the genuine predictor."""
-    command = [genuine_python(), str(TOOLS / "predict.py"), str(KEPT / "results")]
+    command = [genuine_python(), str(TOOLS / "predict.py"), str(results())]
     return _asked(command, files, names)
 
 

@@ -37,7 +37,9 @@ def spoken(settings: Settings, *words: str) -> tuple[int, str, str]:
 
 
 def as_person(monkeypatch, settings: Settings, person: Person) -> None:
-    monkeypatch.setenv("ORGANLOOP_TOKEN", token_of(person, signing_key(settings)))
+    monkeypatch.setenv(
+        "ORGANLOOP_TOKEN", token_of(person, signing_key(settings.session_key, settings.people_folder))
+    )
 
 
 def test_a_token_says_who_acts_and_the_log_bears_the_proof(site, monkeypatch) -> None:
@@ -100,5 +102,6 @@ def test_another_first_password_is_made_where_there_is_a_local_account(site, mon
     told = json.loads(CliRunner().invoke(app, ["account", "--reset", "--json"]).stdout)
     assert len(told["first_password"]) >= 12
     monkeypatch.setenv("ORGANLOOP_OIDC_ISSUER", "https://id.hospital")
+    monkeypatch.setenv("ORGANLOOP_OIDC_CLIENT", "organloop")
     refused = CliRunner().invoke(app, ["account", "--reset", "--json"])
     assert (refused.exit_code, json.loads(refused.stdout)["code"]) == (3, "no-local-account")

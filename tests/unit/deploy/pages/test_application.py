@@ -161,7 +161,9 @@ def test_a_token_proves_on_the_command_line_who_made_it(browser, first, settings
     signed_in(browser, first)
     made = browser.post("/token", headers=OURS)
     token = made.text.split("ORGANLOOP_TOKEN=")[1].split("<")[0]
-    assert person_of(token, signing_key(settings)) == Person("owner", "local", "Dr. Wéber", frozenset(Role))
+    assert person_of(token, signing_key(settings.session_key, settings.people_folder)) == Person(
+        "owner", "local", "Dr. Wéber", frozenset(Role)
+    )
     assert made.headers["cache-control"] == "no-store"
 
 

@@ -57,16 +57,16 @@ def test_a_token_is_good_for_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_key_is_made_once_and_read_by_its_owner_only(tmp_path) -> None:
     settings = Settings(home=tmp_path)
-    key = signing_key(settings)
+    key = signing_key(settings.session_key, settings.people_folder)
     assert len(key) == 2 * BYTES
-    assert signing_key(settings) == key
+    assert signing_key(settings.session_key, settings.people_folder) == key
     (made,) = settings.people_folder.iterdir()
     assert made.stat().st_mode & 0o777 == 0o600
     made.write_text("short")
     with pytest.raises(StorageFailed, match="is no key"):
-        signing_key(settings)
+        signing_key(settings.session_key, settings.people_folder)
     given = Settings(home=tmp_path / "elsewhere", session_key="s" * 32)
-    assert signing_key(given) == b"s" * 32
+    assert signing_key(given.session_key, given.people_folder) == b"s" * 32
     assert not given.people_folder.exists()
 
 
