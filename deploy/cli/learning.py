@@ -79,11 +79,10 @@ def ingest(
         from services.dicom.returned.answers import WrongAnswer
 
         settings = Settings()
-        memory, name = memory_of(settings), reader
         if answers and settings.token is None and not reader.strip():
-            raise typer.BadParameter(
-                "an answer is an act with a name: --reader, or a token in ORGANLOOP_TOKEN"
-            )
+            detail = "an answer is an act with a name: --reader, or a token in ORGANLOOP_TOKEN"
+            raise typer.BadParameter(detail)
+        memory, name = memory_of(settings), reader
         if answers:
             act = acting(reader, Role.READER, settings, "--reader")
             memory = memory and replace(memory, records=act.in_records(memory.records))

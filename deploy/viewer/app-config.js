@@ -41,8 +41,8 @@ window.config = {
   investigationalUseDialog: { option: 'never' },
   disableConfirmationPrompts: true,
   modesConfiguration: { '@ohif/mode-segmentation': { onModeEnter: { $apply: openAt } } },
-  // OHIF counts each segment's volume some time after a stroke, then puts back the list of segments as it was before:
-  // a segment that was added or chosen meanwhile is lost, and the reader paints another one.
+  // OHIF counts volumes some time after a segment was changed or deleted, then puts back the list of segments as it was
+  // when the count began: a segment that was added meanwhile is lost, and nothing says so.
   customizationService: [{ 'panelSegmentation.disableUpdateSegmentationStats': { $set: true } }],
   defaultDataSourceName: 'archive',
   dataSources: [

@@ -70,7 +70,10 @@ class PeopleSettings(BaseSettings):
         "on record as unproven; `refused`.",
     )
 
-    @field_validator("pages_address", "oidc_issuer", "trusted_proxies", mode="before")
+    @field_validator(
+        "pages_address", "oidc_issuer", "oidc_client", "oidc_client_secret", "trusted_proxies", "token",
+        mode="before",
+    )  # fmt: skip
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         """Take an empty variable, as Compose passes one on, for none."""
@@ -84,7 +87,9 @@ class PeopleSettings(BaseSettings):
             parts = urlsplit(address)
             here = parts.hostname in ("127.0.0.1", "localhost")
             if parts.scheme != "https" and not (parts.scheme == "http" and here):
-                raise ValueError("the address is not one of https, e.g. https://host")
+                raise ValueError(
+                    "names would travel in the clear: use an address of https, e.g. https://host"
+                )
         return address
 
     @field_validator("session_key")
@@ -110,8 +115,8 @@ class PeopleSettings(BaseSettings):
     def _there_is_one_way_in(self) -> Self:
         """Refuse at the start two ways to sign in, one of which would go unused, and half of one."""
         if self.oidc_issuer is not None and self.trusted_proxies is not None:
-            raise ValueError("people sign in by a provider or by a proxy: unset one of them")
-        if self.oidc_issuer is not None and not self.oidc_client:
+            raise ValueError("a provider and a proxy both sign people in: unset one of them")
+        if self.oidc_issuer is not None and self.oidc_client is None:
             raise ValueError("the provider knows no client: set ORGANLOOP_OIDC_CLIENT")
         return self
 

@@ -190,7 +190,7 @@ class Viewer:
     def select(self, label: str) -> None:
         """Make a segment the one that is painted; the viewer jumps to its middle.
 
-        A list that is drawn anew meanwhile loses the click: then once more.
+        While it sets up a SEG it may choose the first segment after the click: then once more.
         """
 
         def chosen() -> bool:
@@ -235,8 +235,7 @@ class Viewer:
 
     def save(self, name: str | None = None) -> None:
         """Store the segmentation in the archive: as the dialog proposes, or as a new series of a name."""
-        self._export()
-        dialog = self.page.get_by_role("dialog")
+        dialog = self._export()
         if name is not None:
             dialog.get_by_role("combobox").click()
             self.page.get_by_role("option", name="Create new series").click()
@@ -245,19 +244,22 @@ class Viewer:
             dialog.get_by_role("button", name="Save", exact=True).click()
         assert stored.value.status == 200, stored.value.text()
 
-    def _export(self) -> None:
-        """Choose what to save; a menu that closes itself meanwhile is opened once more."""
+    def _export(self) -> Locator:
+        """Choose what to save; return the dialog. A menu that closes itself meanwhile is opened once more."""
+        dialog = self.page.get_by_role("dialog")
         for last in (False, False, True):
             self.page.locator('[data-cy="segmentation-collapsed-more-btn-Labelmap"]').click()
             try:
                 self.page.get_by_role("menuitem", name="Export").click(timeout=PATIENCE_MS / 10)
                 self.page.get_by_role("menuitem", name="DICOM SEG").click(timeout=PATIENCE_MS / 10)
-                return
+                dialog.wait_for(timeout=PATIENCE_MS if last else PATIENCE_MS / 5)
+                return dialog
             except TimeoutError:
                 if last:
                     raise
                 self.page.keyboard.press("Escape")
                 self.page.keyboard.press("Escape")
+        raise AssertionError("nothing was chosen")
 
     def _choose(self, row: Locator, action: str) -> None:
         """Choose from a row's menu, which closes itself when the list is drawn anew: then once more."""

@@ -14,13 +14,15 @@ PROVIDER = {"oidc_issuer": "https://id.hospital", "oidc_client": "organloop"}
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        ({"pages_address": "http://organloop.hospital"}, "not one of https"),
-        ({"oidc_issuer": "http://id.hospital", "oidc_client": "organloop"}, "not one of https"),
+        ({"pages_address": "http://organloop.hospital"}, "use an address of https"),
+        ({"oidc_issuer": "http://id.hospital", "oidc_client": "organloop"}, "use an address of https"),
         ({"oidc_issuer": "https://id.hospital"}, "ORGANLOOP_OIDC_CLIENT"),
+        ({"oidc_issuer": "https://id.hospital", "oidc_client": ""}, "ORGANLOOP_OIDC_CLIENT"),
         (PROVIDER | {"trusted_proxies": "10.1.2.3"}, "unset one of them"),
         ({"trusted_proxies": "10.1.2.0/24"}, "no address of one machine"),
         ({"trusted_proxies": "10.1.2.3,"}, "no address of one machine"),
         ({"session_key": "k" * 31}, "shorter than 32"),
+        ({"session_key": ""}, "shorter than 32"),
     ],
 )
 def test_what_would_let_nobody_in_or_anybody_is_refused_at_the_start(said, why) -> None:
@@ -28,9 +30,15 @@ def test_what_would_let_nobody_in_or_anybody_is_refused_at_the_start(said, why) 
         Settings(**said)
 
 
-def test_an_empty_variable_is_none_and_this_machine_needs_no_encryption() -> None:
-    settings = Settings(pages_address="http://127.0.0.1:8500", oidc_issuer="", trusted_proxies="")
-    assert (settings.oidc_issuer, settings.trusted_proxies) == (None, None)
+@pytest.mark.parametrize(
+    "name", ["oidc_issuer", "oidc_client", "oidc_client_secret", "trusted_proxies", "token"]
+)
+def test_an_empty_variable_is_none(name) -> None:
+    assert getattr(Settings(**{name: ""}), name) is None
+
+
+def test_this_machine_needs_no_encryption_and_groups_that_are_not_named_give_no_role() -> None:
+    settings = Settings(pages_address="http://127.0.0.1:8500")
     assert settings.groups == dict.fromkeys(Role, ())
 
 
