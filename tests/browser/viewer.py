@@ -190,7 +190,7 @@ class Viewer:
     def select(self, label: str) -> None:
         """Make a segment the one that is painted; the viewer jumps to its middle.
 
-        While it sets up a SEG it may choose the first segment after the click: then once more.
+        A click that chose nothing, or another, is made once more.
         """
 
         def chosen() -> bool:
