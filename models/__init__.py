@@ -7,8 +7,9 @@ In the order in which a study meets them:
 - `nnunet`: the same as nnU-Net does it, to the label
 - `proof`: whether a release answers as it was made to: parity of engines, the canary
 - `bounds`: what may be claimed of a DSC nobody measured, and where nothing may
-- `judgement`: what is said of a study: sides and shapes that cannot be, flags, places to review
-- `corrections`: what a reader changed, where it is truth, which labels are in doubt
+- `judgement`: what is said of a study: sides and shapes that cannot be, flags, places to review, the order
+  of reading
+- `corrections`: what a reader changed or said, where it is truth, which labels are in doubt
 - `tuning`: how much of a head is tuned, when climbing ends, which older cases are replayed
 - `network`: the only torch: trunk and heads, their training, tuning and export
 - `metrics`: Dice and surface distances of two masks

@@ -96,6 +96,7 @@ def erase(source: str, approver: str, reason: str, services: Services) -> Erased
         typed
         and not records.erased(patient)
         and not any(case.patient == patient for purpose in Purpose for case in records.cases(purpose))
+        and not records.listed_of_patient(patient)
     ):
         detail = (
             r"no case of that patient is kept; where headers name an issuer, write ISSUER\ID; a patient "
@@ -108,6 +109,7 @@ def erase(source: str, approver: str, reason: str, services: Services) -> Erased
     _note_erased(erasure, services.cases, records)
     FeatureStore(services.cases).erase(patient)
     UnsentResults(services.settings.unsent_store).erase(patient)
+    records.forget_reading(patient, who=approver)
     erase_runs(services.settings.home, [case.case_id for case in erasure.cases])
     scores = 0
     for case in erasure.cases:

@@ -5,72 +5,22 @@ This is the one place from which anything of ours is sent to an archive.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from flows.arrivals.archived_study import note_made, note_segmented
-from flows.calibration.random_audit import record_audit
 from flows.progress import Progress
-from flows.segmentation.document import NotUsed
+from flows.segmentation.listing import list_for_readers
+from flows.segmentation.made import Made
 from flows.speech.speech import SILENCE, SILENT, is_unsent, speaks
 from models.errors import StoredDiffers
-from models.findings import StudyFindings
 from services.cases.store import CaseStore
-from services.dicom.ct.loaded import CTSeries
 from services.dicom.ct.placed import PlacedSeries
-from services.dicom.ct.provenance import patient_of, site_of
+from services.dicom.ct.provenance import patient_of
 from services.dicom.results.organ_seg import KIND as ORGAN_SEG
-from services.dicom.results.write import ResultObject
 from services.pacs.port import Archive, ArchivedStudy
 from services.pacs.unsent import UnsentResults
-from services.records.events.results import KeptResultSent, ResultDiffers, ResultKept, StudySegmented
+from services.records.events.results import KeptResultSent, ResultDiffers, ResultKept
 from services.records.port import Log, Records
-
-
-@dataclass(frozen=True, eq=False)
-class Made:
-    """Proven objects that are stored nowhere yet.
-
-    Parameters
-    ----------
-    series, findings, objects
-        As of `flows.segmentation.segment.SegmentedStudy`.
-    set_aside
-        What else bears the UID of the series.
-    key
-        Of the result.
-    """
-
-    series: CTSeries
-    findings: StudyFindings
-    objects: tuple[ResultObject, ...]
-    set_aside: tuple[NotUsed, ...]
-    key: str
-
-    def record(self, records: Records) -> None:
-        """Record the result, and what was claimed of it if it was drawn for the audit."""
-        records.record_result(
-            self.key,
-            study_uid=self.series.study_uid,
-            series_uid=self.series.series_uid,
-            release=self.findings.release,
-            objects={item.kind: item.sop_instance_uid for item in self.objects},
-            site=site_of(self.series),
-        )
-        record_audit(records, self.key, self.series.study_uid, self.series.series_uid, self.findings)
-
-    def record_cost(self, seconds: Mapping[str, float], log: Log) -> None:
-        """Record what the result cost, once; written again it counts no second time."""
-        event = StudySegmented(
-            study_uid=self.series.study_uid,
-            release=self.findings.release,
-            seconds=seconds,
-            flags={one.organ: one.flag for one in self.findings.organs},
-            result=self.key,
-            targets=self.findings.targets,
-        )
-        log.record(event, who="segment_study", key=event.key(self.key))
 
 
 def deliver(
@@ -118,6 +68,7 @@ def deliver(
         _note_sent(made, records)
         made.record(records)  # first: no SEG of ours in the archive may pass for a stranger's
         _store(made, archive, records)
+        list_for_readers(made, cases, records, urgent=study.urgent)  # once the archive can show it
         note_segmented(study, cases, records)
         return None
     progress(SILENCE)

@@ -21,8 +21,9 @@ from flows.arrivals.one_run import one_run
 from flows.calibration.random_audit import is_drawn
 from flows.cases.kept_features import keep_features
 from flows.progress import Progress, silent
-from flows.segmentation.delivery import Made, deliver
+from flows.segmentation.delivery import deliver
 from flows.segmentation.document import NotUsed, Segmented, document_of
+from flows.segmentation.made import Made
 from flows.segmentation.memory import study_memory
 from flows.serving.proof import prove_served
 from flows.serving.serve import incumbent

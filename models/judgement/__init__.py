@@ -1,1 +1,1 @@
-"""What is said of a segmented study: findings that cannot be, flags and why, places to review."""
+"""What is said of a segmented study: findings that cannot be, flags and why, places to review, the order."""

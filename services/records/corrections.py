@@ -21,6 +21,7 @@ from services.records.events.corrections import (
     OrgansAccepted,
 )
 from services.records.guarded import RowKey
+from services.records.reading import settle
 from services.records.saves import places_of
 from services.records.tables import (
     AcceptanceRow,
@@ -74,6 +75,7 @@ class SqlCorrections(Transactions):
             changed: list[RowKey] = [(CorrectionRow, (row.id,))]
             changed += [(OrganLedgerRow, (row.id, entry.organ)) for entry in organs]
             self._add_event(session, event, new.reader or UNKNOWN_READER, changed=changed)
+            settle(session, new.study_uid)
             return _corrections(session, sop_instance_uid=new.sop_instance_uid)[-1]
 
     def corrections(
@@ -111,6 +113,7 @@ class SqlCorrections(Transactions):
                 )
                 changed = [(WithdrawalRow, (sop_instance_uid, content)) for content in fresh]
                 self._add_event(session, event, reader, changed=changed)
+                settle(session, known[-1].study_uid)
             return tuple(replace(one, withdrawn=True) for one in known)
 
     def record_agreement(self, agreement: Agreement) -> None:
@@ -154,6 +157,7 @@ class SqlCorrections(Transactions):
                 )
                 changed = [(AcceptanceRow, (series_uid, release, organ, reader)) for organ in new]
                 self._add_event(session, event, reader, changed=changed)
+                settle(session, study_uid)
 
     def accepted_organs(self, series_uid: SeriesUid, release: int) -> frozenset[str]:
         """Return the organs that readers accepted of a release's result on a CT series."""

@@ -21,6 +21,7 @@ from services.records.entries.releases import ReleaseState
 from services.records.entries.results import Result
 from services.records.events.arrivals import ArrivalEvent
 from services.records.events.event import E_co, Event, Recorded
+from services.records.reading_port import Reading
 
 
 class Results(Protocol):
@@ -392,7 +393,18 @@ class Witnessed(Protocol):
 
 
 class Records(
-    Results, Corrections, Saves, Releases, Cases, Arrivals, Leases, Log, Seals, Witnessed, Protocol
+    Results,
+    Reading,
+    Corrections,
+    Saves,
+    Releases,
+    Cases,
+    Arrivals,
+    Leases,
+    Log,
+    Seals,
+    Witnessed,
+    Protocol,
 ):
     """All of them, in one database."""
 

@@ -20,9 +20,11 @@ from services.records.database import connect, upgrade
 from services.records.tables import Table
 from services.records.transactions import as_storage_failure
 
-CHANGED = frozenset({"arrivals", "feed", "incumbent", "leases", "releases", "watch", "witnesses"})
+CHANGED = frozenset(
+    {"arrivals", "feed", "incumbent", "leases", "reading_times", "releases", "watch", "witnesses", "worklist"}
+)
 """Tables in which the writer changes rows."""
-TAKEN_OUT = frozenset({"cases", "patients"})
+TAKEN_OUT = frozenset({"cases", "findings", "opinions", "patients", "reading_times", "worklist"})
 """Tables from which the writer takes rows: a patient who is erased."""
 OURS = (*Table.metadata.tables, "alembic_version")
 """The project's tables; others may lie beside them."""

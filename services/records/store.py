@@ -8,6 +8,7 @@ from services.records.corrections import SqlCorrections
 from services.records.database import connect, upgrade
 from services.records.leases import SqlLeases
 from services.records.log import SqlLog
+from services.records.reading import SqlReading
 from services.records.releases import SqlReleases
 from services.records.results import SqlResults
 from services.records.saves import SqlSaves
@@ -18,6 +19,7 @@ from services.records.witnessed import SqlWitnessed
 
 class SqlRecords(
     SqlResults,
+    SqlReading,
     SqlCorrections,
     SqlSaves,
     SqlReleases,

@@ -312,6 +312,84 @@ class ArrivalRow(Table):
     revision: Mapped[int]
 
 
+class ListedRow(Table):
+    """A study on the worklist, and how far it has come with the readers."""
+
+    __tablename__ = "worklist"
+    __table_args__ = (Index("ix_worklist_place", "state", "rank", "minus_doubt_ml", "came_ms", "study_uid"),)
+
+    study_uid: Mapped[StudyUid] = mapped_column(UID, primary_key=True)
+    series_uid: Mapped[SeriesUid] = mapped_column(UID)
+    result: Mapped[str] = mapped_column(DIGEST)
+    release: Mapped[int]
+    seg_series_uid: Mapped[SeriesUid] = mapped_column(UID)
+    page: Mapped[str] = mapped_column(WORD, unique=True)
+    patient: Mapped[str] = mapped_column(DIGEST, index=True)
+    site: Mapped[str]
+    rank: Mapped[int]
+    minus_doubt_ml: Mapped[float]
+    """The more doubt the sooner: all of an index goes one way."""
+    audited: Mapped[bool]
+    came_ms: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[str] = mapped_column(WORD)
+    holder: Mapped[str]
+    holder_name: Mapped[str]
+    held_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class FindingRow(Table):
+    """What was said of one organ of a listed result; between `reasons` are blanks."""
+
+    __tablename__ = "findings"
+
+    result: Mapped[str] = mapped_column(ForeignKey("results.key"), primary_key=True)
+    organ: Mapped[str] = mapped_column(WORD, primary_key=True)
+    position: Mapped[int]
+    patient: Mapped[str] = mapped_column(DIGEST, index=True)
+    presence: Mapped[str] = mapped_column(WORD)
+    flag: Mapped[str | None] = mapped_column(WORD)
+    reasons: Mapped[str]
+    cut_by_field_of_view: Mapped[bool]
+    volume_ml: Mapped[float]
+    dsc_lower_bound: Mapped[float | None]
+    confidence: Mapped[float | None]
+    band_ml: Mapped[float | None]
+    importance_ml: Mapped[float | None]
+    segment: Mapped[int | None]
+
+
+class OpinionRow(Table):
+    """What a reader said of an organ without drawing; the last word of each reader holds."""
+
+    __tablename__ = "opinions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    result: Mapped[str] = mapped_column(ForeignKey("results.key"), index=True)
+    study_uid: Mapped[StudyUid] = mapped_column(UID, index=True)
+    patient: Mapped[str] = mapped_column(DIGEST, index=True)
+    organ: Mapped[str] = mapped_column(WORD)
+    opinion: Mapped[str] = mapped_column(WORD)
+    why: Mapped[str] = mapped_column(WORD)
+    seen: Mapped[str] = mapped_column(WORD)
+    together: Mapped[int]
+    reader: Mapped[str]
+    subject: Mapped[str]
+    issuer: Mapped[str]
+    at: Mapped[datetime]
+
+
+class ReadingTimeRow(Table):
+    """How long somebody had a result open, without the idle time."""
+
+    __tablename__ = "reading_times"
+
+    result: Mapped[str] = mapped_column(ForeignKey("results.key"), primary_key=True)
+    holder: Mapped[str] = mapped_column(primary_key=True)
+    patient: Mapped[str] = mapped_column(DIGEST, index=True)
+    seconds: Mapped[float]
+    last_ms: Mapped[int] = mapped_column(BigInteger)
+
+
 class LeaseRow(Table):
     """Who may do a thing now; the row outlives its holders, so that the token only grows."""
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import JSON, Column, Float, Integer, delete, insert, select, text, update
+from sqlalchemy import JSON, Boolean, Column, Float, Integer, delete, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from models.corrections.ledger import OrganLedger, OrganState
+from models.corrections.opinions import Opinion, Seen
 from models.errors import StorageFailed
 from services.records.chain import chain_faults
 from services.records.entries.cases import Case, Purpose
@@ -26,6 +27,7 @@ from services.records.log import as_line, recorded
 from services.records.seals import sealed_rows
 from services.records.store import SqlRecords, open_records
 from services.records.tables import EventRow, Instant, Table
+from tests.support.listed import WEBER, listed, said
 from tests.support.postgresql import new_database
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -35,6 +37,8 @@ HOW_FAR_THE_WORK_HAS_COME = {
     "watch": "when the archive was watched last",
     "witnesses": "when a witness was told last; what it was told, it keeps itself",
     "leases": "who works on what now",
+    "worklist": "the queue of the readers: what was listed and said are rows of their own",
+    "reading_times": "how long somebody had a result open: told to that person, and in sums",
 }
 """Tables of which nothing is learnt, promoted or shown."""
 
@@ -71,6 +75,8 @@ def fill(records: SqlRecords) -> None:
         saved_at="2026-03-01T12:00:00",
     )
     records.record_correction(first)
+    records.list_study(listed(1, result="k", study_uid="1.2"), (said("liver", "review", "fragmented"),))
+    records.give_opinion("k", ["liver"], Opinion.WRONG, reader=WEBER, why="missed", seen=Seen.PICTURES)
     records.record_agreement(Agreement("1.5", "1.6", "liver", 0.9))
     records.withdraw("1.5", reader="Dr A", reason="wrong patient")
     records.record_acceptance("1.2", "1.2.1", 1, ["spleen"], "Dr A")
@@ -136,6 +142,8 @@ def other(column: Column[Any], value: Any) -> Any:
         return datetime(2020, 1, 1, tzinfo=UTC)
     if isinstance(column.type, JSON):
         return [{"another": 1}] if isinstance(value, list) else {"another": 1}
+    if isinstance(column.type, Boolean):
+        return not value
     if isinstance(column.type, Integer):
         return (value or 0) + 1000
     if isinstance(column.type, Float):

@@ -14,12 +14,15 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from models.corrections.ledger import OrganLedger, OrganState
+from models.corrections.opinions import Opinion, Seen
 from models.errors import Refused
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries.arrivals import Arrival
 from services.records.entries.corrections import Correction
+from services.records.entries.reading import ReadingState
 from services.records.port import Records
 from services.records.store import open_records
+from tests.support.listed import LANG, WEBER, listed, said
 from tests.support.log import lines
 
 AS_WRITER = True
@@ -64,6 +67,13 @@ def records(url: str) -> Iterator[Records]:
         opened.first_written(f"of {study}", NOON)
         opened.record_result(f"of {study}", study_uid=study, series_uid=series, release=1, objects=objects)
         opened.record_acceptance(study, series, 1, [f"organ of {series}"], "Dr A")
+    for number, study in enumerate((STUDY, OTHER_STUDY)):
+        organs = (said("liver"), said("aorta"))[: number + 1]
+        uids = {"study_uid": study, "series_uid": (SERIES, OTHER_SERIES)[number]}
+        opened.list_study(listed(number, result=f"of {study}", **uids), organs)
+        names = [one.organ for one in organs]
+        opened.give_opinion(f"of {study}", names, Opinion.WRONG, reader=WEBER, seen=Seen.PICTURES)
+        opened.hold(study, WEBER)
     for correction in (CORRECTION, OTHER):
         opened.record_correction(correction)
     yield opened
@@ -91,6 +101,20 @@ def withdrawn(records: Records, uid: SopUid) -> Any:
         return () if refused.code == "unknown-correction" else refused
 
 
+def held(records: Records, uid: StudyUid) -> Any:
+    try:
+        return records.hold(uid, LANG).holder_name
+    except Refused as refused:
+        return () if refused.code == "not-listed" else refused
+
+
+def let_go(records: Records, uid: StudyUid) -> Any:
+    before = {one.study_uid: one.holder for one in records.worklist(ReadingState.CLEAR)}
+    records.let_go(uid, WEBER)
+    freed = [one for one in records.worklist(ReadingState.CLEAR) if one.holder != before[one.study_uid]]
+    return None if not freed else [one.study_uid for one in freed]
+
+
 ASKED = (
     Asked("find_result", "sop_instance_uid", lambda records, uid: series_of(records.find_result(uid)),
           {SENT: SERIES, REPORT: SERIES, OTHER_SENT: OTHER_SERIES}),
@@ -116,6 +140,13 @@ ASKED = (
           {SAVED: True, OTHER_SAVED: True}),
     Asked("arrival", "uid", lambda records, uid: (found := records.arrival(uid)) and found.study_uid,
           {STUDY: STUDY, OTHER_STUDY: OTHER_STUDY, SAVED: STUDY}),
+    Asked("opinions", "study_uid", lambda records, uid: [one.organ for one in records.opinions(uid)],
+          {STUDY: ["liver"], OTHER_STUDY: ["liver", "aorta"]}),
+    Asked("answered_organs", "study_uid", lambda records, uid: records.answered_organs(uid),
+          {STUDY: {"liver", f"organ of {SERIES}"},
+           OTHER_STUDY: {"liver", "aorta", f"organ of {OTHER_SERIES}"}}),
+    Asked("hold", "study_uid", held, {STUDY: "Dr. Weber", OTHER_STUDY: "Dr. Weber"}),
+    Asked("let_go", "study_uid", let_go, {STUDY: [STUDY], OTHER_STUDY: [OTHER_STUDY]}),
     Asked("withdraw", "sop_instance_uid", withdrawn, {SAVED: [SAVED], OTHER_SAVED: [OTHER_SAVED]}),
 )  # fmt: skip
 """Every question of the records that is asked by a UID; to withdraw changes what is there, and comes last."""

@@ -20,7 +20,8 @@ from flows.corrections.ingest import ingest, memory_of
 from flows.corrections.report import Ingested
 from flows.corrections.sums import sums
 from flows.progress import silent
-from flows.segmentation.delivery import Made, deliver
+from flows.segmentation.delivery import deliver
+from flows.segmentation.made import Made
 from flows.segmentation.segment import SegmentedStudy, segment
 from flows.speech.compared import compared
 from flows.tuning.tune import tune

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from flows.cases.keep import add_case
 from flows.progress import silent
-from flows.segmentation.delivery import Made, deliver
+from flows.segmentation.delivery import deliver
+from flows.segmentation.made import Made
 from flows.segmentation.segment import SegmentedStudy, segment
 from flows.speech.compared import compared
 from flows.training.import_checkpoint import make_first

@@ -11,7 +11,17 @@ from typing import Annotated, ClassVar, Generic, Self, TypeVar
 
 from models.documents import LEFT_OUT, from_json, to_json
 
-CONCERNS = ("arrivals", "results", "corrections", "cases", "candidates", "gate", "serving", "operations")
+CONCERNS = (
+    "arrivals",
+    "results",
+    "reading",
+    "corrections",
+    "cases",
+    "candidates",
+    "gate",
+    "serving",
+    "operations",
+)
 """Modules of this package in which kinds are defined."""
 
 

@@ -1,0 +1,325 @@
+"""What waits for a reader, what was said of it, and what readers said."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, fields
+
+from sqlalchemy import ColumnElement, and_, delete, exists, false, literal, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from models.corrections.ledger import OrganState
+from models.corrections.opinions import Opinion
+from models.errors import Refused
+from models.findings import Flag
+from models.people import Person
+from models.uids import StudyUid
+from models.words import storable
+from services.records.entries.reading import (
+    Given,
+    Listed,
+    Narrowed,
+    OrganSaid,
+    Place,
+    ReadingState,
+    holder_of,
+)
+from services.records.events.reading import OpinionGiven, ReadingForgotten, StudyListed
+from services.records.guarded import RowKey
+from services.records.tables import (
+    AcceptanceRow,
+    CorrectionRow,
+    FindingRow,
+    ListedRow,
+    OpinionRow,
+    OrganLedgerRow,
+    ReadingTimeRow,
+    WithdrawalRow,
+)
+from services.records.transactions import Transactions
+
+FLAGGED = (Flag.REVIEW.value, Flag.REJECT.value)
+HELD_MS = 600_000
+"""A study is free again so long after the last sign of life of who has it open, milliseconds."""
+
+IDLE_MS = 60_000
+"""After so long without a sign of life nobody has been reading, milliseconds."""
+
+_OTHERWISE = frozenset({"doubt_ml", "came_ms", "state", "holder", "holder_name", "held_ms"})
+"""Fields of `Listed` that the table has otherwise, or that the records say."""
+
+
+class SqlReading(Transactions):
+    """What waits for a reader, and what readers said."""
+
+    def list_study(self, listed: Listed, organs: Collection[OrganSaid]) -> None:
+        """Put a result on the worklist in place of an earlier one of its study; told again, nothing."""
+        listed = storable(listed)
+        with self._transaction() as session:
+            known = session.get(ListedRow, listed.study_uid)
+            if known is not None and known.result == listed.result:
+                return
+            values = {name: one for name, one in asdict(listed).items() if name not in _OTHERWISE}
+            values |= {"minus_doubt_ml": -listed.doubt_ml}
+            free = {"holder": "", "holder_name": "", "held_ms": 0, "state": ReadingState.WAITING.value}
+            came_ms = self._now_ms() if known is None else known.came_ms
+            session.merge(ListedRow(**values, **free, came_ms=came_ms))
+            changed: list[RowKey] = []
+            if not _findings(session, listed.result):
+                for position, said in enumerate(organs):
+                    row = {**asdict(said), "reasons": " ".join(said.reasons), "patient": listed.patient}
+                    session.add(FindingRow(result=listed.result, position=position, **row))
+                    changed.append((FindingRow, (listed.result, said.organ)))
+            session.flush()
+            settle(session, listed.study_uid)
+            event = StudyListed(
+                result=listed.result,
+                study_uid=listed.study_uid,
+                release=listed.release,
+                findings=len(organs),
+            )
+            self._add_event(session, event, "segment_study", changed=changed)
+
+    def worklist(
+        self,
+        state: ReadingState = ReadingState.WAITING,
+        *,
+        behind: Place | None = None,
+        at_most: int = 50,
+        narrowed: Narrowed | None = None,
+    ) -> tuple[Listed, ...]:
+        """Return studies of a state in the order in which they are to be read."""
+        order = (ListedRow.rank, ListedRow.minus_doubt_ml, ListedRow.came_ms, ListedRow.study_uid)
+        wanted = select(ListedRow).where(ListedRow.state == state.value, *_narrow(narrowed or Narrowed()))
+        if behind is not None:
+            wanted = wanted.where(_behind(behind))
+        with self._transaction() as session:
+            rows = session.scalars(wanted.order_by(*order).limit(at_most))
+            return tuple(map(_listed, rows))
+
+    def waiting(self, at_most: int = 501) -> int:
+        """Return how many studies wait, counted no further than told."""
+        some = select(ListedRow.study_uid).where(ListedRow.state == ReadingState.WAITING.value)
+        with self._transaction() as session:
+            return len(session.scalars(some.limit(at_most)).all())
+
+    def listed(self, page: str) -> Listed | None:
+        """Return the study of that name on the pages; None if there is none."""
+        with self._transaction() as session:
+            row = session.scalars(select(ListedRow).filter_by(page=page)).one_or_none()
+            return None if row is None else _listed(row)
+
+    def listed_of_patient(self, patient: str) -> tuple[Listed, ...]:
+        """Return the listed studies of a patient, by its keyed hash, in the order of listing."""
+        with self._transaction() as session:
+            rows = session.scalars(select(ListedRow).filter_by(patient=patient).order_by(ListedRow.came_ms))
+            return tuple(map(_listed, rows))
+
+    def findings(self, results: Collection[str]) -> dict[str, tuple[OrganSaid, ...]]:
+        """Return what was said of the organs of listed results, by result and in their order."""
+        with self._transaction() as session:
+            return {result: _findings(session, result) for result in results}
+
+    def give_opinion(
+        self,
+        result: str,
+        organs: Collection[str],
+        opinion: Opinion,
+        *,
+        reader: Person,
+        why: str = "",
+        seen: str,
+    ) -> None:
+        """Put on record what a reader says of organs of a listed result, in one act."""
+        reader = storable(reader)
+        with self._transaction() as session:
+            row = _current(session, result)
+            known = {said.organ for said in _findings(session, result)}
+            if unknown := sorted(set(organs) - known):
+                raise Refused("unknown-organ", f"nothing was said of {', '.join(unknown)}")
+            given = [
+                OpinionRow(
+                    result=result,
+                    study_uid=row.study_uid,
+                    patient=row.patient,
+                    organ=organ,
+                    opinion=opinion.value,
+                    why=why,
+                    seen=seen,
+                    together=len(organs),
+                    reader=reader.name,
+                    subject=reader.subject,
+                    issuer=reader.issuer,
+                    at=self._now(),
+                )
+                for organ in organs
+            ]
+            session.add_all(given)
+            session.flush()
+            settle(session, row.study_uid)
+            event = OpinionGiven(
+                result=result,
+                study_uid=row.study_uid,
+                release=row.release,
+                organs=tuple(organs),
+                opinion=opinion.value,
+                why=why,
+                seen=seen,
+            )
+            changed: list[RowKey] = [(OpinionRow, (one.id,)) for one in given]
+            self._add_event(session, event, reader.name, changed=changed)
+
+    def opinions(self, study_uid: StudyUid) -> tuple[Given, ...]:
+        """Return what readers said of a study's results without drawing, in order."""
+        names = [one.name for one in fields(Given)]
+        with self._transaction() as session:
+            rows = session.scalars(select(OpinionRow).filter_by(study_uid=study_uid).order_by(OpinionRow.id))
+            return tuple(Given(**{name: getattr(row, name) for name in names}) for row in rows)
+
+    def answered_organs(self, study_uid: StudyUid) -> frozenset[str]:
+        """Return the organs of a listed study's result that a reader has answered, in whatever way."""
+        with self._transaction() as session:
+            row = session.get(ListedRow, study_uid)
+            return frozenset() if row is None else _answered(session, row)
+
+    def hold(self, study_uid: StudyUid, reader: Person, *, take_over: bool = False) -> Listed:
+        """Reserve a listed study for who opens it, or give a sign of life; return it as it is then."""
+        reader, now = storable(reader), self._now_ms()
+        holder = holder_of(reader)
+        with self._transaction() as session:
+            row = session.get(ListedRow, study_uid)
+            if row is None:
+                raise Refused("not-listed", "the study is on the worklist no more")
+            if take_over or row.holder in ("", holder) or now - row.held_ms > HELD_MS:
+                row.holder, row.holder_name, row.held_ms = holder, reader.name, now
+                _read_for(session, row, holder, now)
+            session.flush()
+            return _listed(row)
+
+    def let_go(self, study_uid: StudyUid, reader: Person) -> None:
+        """Free a study that this reader holds; what another holds stays so."""
+        mine = and_(ListedRow.study_uid == study_uid, ListedRow.holder == storable(holder_of(reader)))
+        with self._transaction() as session:
+            session.execute(update(ListedRow).where(mine).values(holder="", holder_name="", held_ms=0))
+
+    def forget_reading(self, patient: str, *, who: str) -> int:
+        """Take out what was said of a patient, and what readers said."""
+        with self._transaction() as session:
+            findings = session.scalars(select(FindingRow).filter_by(patient=patient)).all()
+            opinions = session.scalars(select(OpinionRow).filter_by(patient=patient)).all()
+            changed: list[RowKey] = [(FindingRow, (row.result, row.organ)) for row in findings]
+            changed += [(OpinionRow, (row.id,)) for row in opinions]
+            for table in (FindingRow, OpinionRow, ReadingTimeRow, ListedRow):
+                session.execute(delete(table).filter_by(patient=patient))
+            if changed:
+                event = ReadingForgotten(patient=patient, findings=len(findings), opinions=len(opinions))
+                self._add_event(session, event, storable(who), changed=changed)
+            return len(changed)
+
+    def seconds_read(self, result: str, reader: Person) -> float:
+        """Return how long this reader had a result open, without the idle time."""
+        with self._transaction() as session:
+            row = session.get(ReadingTimeRow, (result, storable(holder_of(reader))))
+            return 0.0 if row is None else row.seconds
+
+    def _now_ms(self) -> int:
+        return int(self._now().timestamp() * 1000)
+
+
+def settle(session: Session, study_uid: StudyUid) -> None:
+    """Say how far a listed study has come: called wherever a reader's word on it is recorded."""
+    session.flush()
+    row = session.get(ListedRow, study_uid)
+    if row is None:
+        return
+    asked = {
+        said.organ
+        for said in _findings(session, row.result)
+        if said.flag in FLAGGED or (row.audited and said.flag is not None)
+    }
+    state = ReadingState.WAITING
+    if not asked:
+        state = ReadingState.CLEAR
+    elif asked <= _answered(session, row):
+        state = ReadingState.READ
+    row.state = state.value
+
+
+def _answered(session: Session, row: ListedRow) -> frozenset[str]:
+    """Return the organs on which the last word of some reader stands, or that were accepted or corrected."""
+    last: dict[tuple[str, str, str], str] = {}
+    for one in session.scalars(select(OpinionRow).filter_by(result=row.result).order_by(OpinionRow.id)):
+        last[one.organ, one.issuer, one.subject] = one.opinion
+    said = {organ for (organ, _, _), opinion in last.items() if opinion != Opinion.TAKEN_BACK}
+    of_result = {"series_uid": row.series_uid, "release": row.release}
+    said |= set(session.scalars(select(AcceptanceRow.organ).filter_by(**of_result)))
+    taken_back = select(WithdrawalRow.content).where(
+        WithdrawalRow.sop_instance_uid == CorrectionRow.sop_instance_uid,
+        WithdrawalRow.content == CorrectionRow.content,
+    )
+    corrected = (
+        select(OrganLedgerRow.organ)
+        .join(CorrectionRow, CorrectionRow.id == OrganLedgerRow.correction_id)
+        .where(CorrectionRow.series_uid == row.series_uid, CorrectionRow.release == row.release)
+        .where(OrganLedgerRow.state != OrganState.NOT_REVIEWED.value, ~exists(taken_back))
+    )
+    return frozenset(said | set(session.scalars(corrected)))
+
+
+def _current(session: Session, result: str) -> ListedRow:
+    """Return the listed study whose result this is; refuse what an answer to an earlier outline is."""
+    row = session.scalars(select(ListedRow).filter_by(result=result)).one_or_none()
+    if row is None:
+        detail = "another result stands in its place: look at the study again; your answer is not on record"
+        raise Refused("drawn-anew", detail)
+    return row
+
+
+def _read_for(session: Session, row: ListedRow, holder: str, now: int) -> None:
+    """Add the time since the last sign of life, unless it was idle."""
+    time_row = session.get(ReadingTimeRow, (row.result, holder))
+    if time_row is None:
+        session.add(
+            ReadingTimeRow(result=row.result, holder=holder, patient=row.patient, seconds=0.0, last_ms=now)
+        )
+        return
+    since = now - time_row.last_ms
+    if 0 < since <= IDLE_MS:
+        time_row.seconds += since / 1000
+    time_row.last_ms = now
+
+
+def _behind(place: Place) -> ColumnElement[bool]:
+    columns = (ListedRow.rank, ListedRow.minus_doubt_ml, ListedRow.came_ms, ListedRow.study_uid)
+    values = (place.rank, -place.doubt_ml, place.came_ms, place.study_uid)
+    return tuple_(*columns) > tuple_(*map(literal, values))
+
+
+def _narrow(narrowed: Narrowed) -> Iterable[ColumnElement[bool]]:
+    if narrowed.site:
+        yield ListedRow.site == narrowed.site
+    of_organ: list[ColumnElement[bool]] = []
+    if narrowed.flag:
+        of_organ.append(FindingRow.flag == narrowed.flag)
+    if narrowed.organ:
+        of_organ += [FindingRow.organ == narrowed.organ, FindingRow.flag.in_(FLAGGED)]
+    if narrowed.reason:
+        words = literal(" ") + FindingRow.reasons + " "
+        of_organ.append(words.contains(f" {narrowed.reason} ", autoescape=True))
+    if of_organ:
+        yield ListedRow.audited == false()
+        yield exists(select(FindingRow.organ).where(FindingRow.result == ListedRow.result, *of_organ))
+
+
+def _findings(session: Session, result: str) -> tuple[OrganSaid, ...]:
+    rows = session.scalars(select(FindingRow).filter_by(result=result).order_by(FindingRow.position))
+    names = [one.name for one in fields(OrganSaid) if one.name != "reasons"]
+    return tuple(
+        OrganSaid(reasons=tuple(row.reasons.split()), **{name: getattr(row, name) for name in names})
+        for row in rows
+    )
+
+
+def _listed(row: ListedRow) -> Listed:
+    values = {one.name: getattr(row, one.name) for one in fields(Listed) if one.name != "doubt_ml"}
+    return Listed(**values | {"doubt_ml": -row.minus_doubt_ml, "state": ReadingState(row.state)})
