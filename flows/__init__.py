@@ -6,6 +6,7 @@ Each room that is a flow has one ``flow.py``, the only kind of file here that im
 - `arrivals`: what came to the archive, complete or not, and which run it becomes
 - `segmentation`: a CT in; organ SEG, review SEG and SR out
 - `speech`: whether results go to the archive; what was made while the site was silent, and how good it is
+- `reading`: what a reader is shown of a study, and what an answer is worth
 - `serving`: a release brought to the servers, and proven there
 - `corrections`: a corrected SEG comes back: understood, kept, its fate, taken back
 - `cases`: cases with truth: added, accepted, frozen, erased

@@ -45,6 +45,8 @@ HELD_MS = 600_000
 IDLE_MS = 60_000
 """After so long without a sign of life nobody has been reading, milliseconds."""
 
+GONE = "the study is on the worklist no more"
+
 _OTHERWISE = frozenset({"doubt_ml", "came_ms", "state", "holder", "holder_name", "held_ms"})
 """Fields of `Listed` that the table has otherwise, or that the records say."""
 
@@ -189,12 +191,29 @@ class SqlReading(Transactions):
         with self._transaction() as session:
             row = session.get(ListedRow, study_uid)
             if row is None:
-                raise Refused("not-listed", "the study is on the worklist no more")
+                raise Refused("not-listed", GONE)
             if take_over or row.holder in ("", holder) or now - row.held_ms > HELD_MS:
                 row.holder, row.holder_name, row.held_ms = holder, reader.name, now
                 _read_for(session, row, holder, now)
             session.flush()
             return _listed(row)
+
+    def note_viewer(self, study_uid: StudyUid, reader: Person) -> None:
+        """Note that this reader opens a listed study's result in the viewer."""
+        holder = holder_of(storable(reader))
+        with self._transaction() as session:
+            row = session.get(ListedRow, study_uid)
+            if row is None:
+                raise Refused("not-listed", GONE)
+            _read_for(session, row, holder, self._now_ms())
+            session.flush()
+            session.get_one(ReadingTimeRow, (row.result, holder)).viewer = True
+
+    def opened_viewer(self, result: str, reader: Person) -> bool:
+        """Tell whether this reader has opened a result in the viewer."""
+        with self._transaction() as session:
+            row = session.get(ReadingTimeRow, (result, storable(holder_of(reader))))
+            return row is not None and row.viewer
 
     def let_go(self, study_uid: StudyUid, reader: Person) -> None:
         """Free a study that this reader holds; what another holds stays so."""
@@ -280,7 +299,14 @@ def _read_for(session: Session, row: ListedRow, holder: str, now: int) -> None:
     time_row = session.get(ReadingTimeRow, (row.result, holder))
     if time_row is None:
         session.add(
-            ReadingTimeRow(result=row.result, holder=holder, patient=row.patient, seconds=0.0, last_ms=now)
+            ReadingTimeRow(
+                result=row.result,
+                holder=holder,
+                patient=row.patient,
+                seconds=0.0,
+                viewer=False,
+                last_ms=now,
+            )
         )
         return
     since = now - time_row.last_ms

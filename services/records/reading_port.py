@@ -95,6 +95,12 @@ class Reading(Protocol):
             `not-listed` if the study is not on the list any more.
         """
 
+    def note_viewer(self, study_uid: StudyUid, reader: Person) -> None:
+        """Note that this reader opens a listed study's result in the viewer; raises as `hold`."""
+
+    def opened_viewer(self, result: str, reader: Person) -> bool:
+        """Tell whether this reader has opened a result in the viewer."""
+
     def let_go(self, study_uid: StudyUid, reader: Person) -> None:
         """Free a study that this reader holds; what another holds stays so."""
 

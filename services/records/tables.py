@@ -379,7 +379,7 @@ class OpinionRow(Table):
 
 
 class ReadingTimeRow(Table):
-    """How long somebody had a result open, without the idle time."""
+    """How long somebody had a result open, without the idle time, and whether in the viewer."""
 
     __tablename__ = "reading_times"
 
@@ -387,6 +387,7 @@ class ReadingTimeRow(Table):
     holder: Mapped[str] = mapped_column(primary_key=True)
     patient: Mapped[str] = mapped_column(DIGEST, index=True)
     seconds: Mapped[float]
+    viewer: Mapped[bool]
     last_ms: Mapped[int] = mapped_column(BigInteger)
 
 

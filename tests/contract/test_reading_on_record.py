@@ -230,6 +230,19 @@ def test_who_opens_a_study_holds_it_until_ten_minutes_of_silence_or_it_is_taken_
     assert refused.value.code == "not-listed"
 
 
+def test_who_opens_the_viewer_is_known_to_have_for_that_result_alone(records) -> None:
+    study = StudyUid("1.2.1")
+    put_on_list(records, listed(1), STOMACH)
+    records.note_viewer(study, WEBER)
+    assert records.opened_viewer("result-1", WEBER)
+    assert not records.opened_viewer("result-1", LANG)
+    put_on_list(records, replace(listed(1), result="later"), STOMACH)
+    assert not records.opened_viewer("later", WEBER)
+    with pytest.raises(Refused) as refused:
+        records.note_viewer(StudyUid("1.2.9"), WEBER)
+    assert refused.value.code == "not-listed"
+
+
 def test_reading_time_is_what_lies_between_signs_of_life_less_the_idle_time(records, clock) -> None:
     study = StudyUid("1.2.1")
     put_on_list(records, listed(1), STOMACH)

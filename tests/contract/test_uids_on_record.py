@@ -108,6 +108,14 @@ def held(records: Records, uid: StudyUid) -> Any:
         return () if refused.code == "not-listed" else refused
 
 
+def viewed(records: Records, uid: StudyUid) -> Any:
+    try:
+        records.note_viewer(uid, LANG)
+    except Refused as refused:
+        return () if refused.code == "not-listed" else refused
+    return records.opened_viewer(f"of {uid}", LANG)
+
+
 def let_go(records: Records, uid: StudyUid) -> Any:
     before = {one.study_uid: one.holder for one in records.worklist(ReadingState.CLEAR)}
     records.let_go(uid, WEBER)
@@ -146,6 +154,7 @@ ASKED = (
           {STUDY: {"liver", f"organ of {SERIES}"},
            OTHER_STUDY: {"liver", "aorta", f"organ of {OTHER_SERIES}"}}),
     Asked("hold", "study_uid", held, {STUDY: "Dr. Weber", OTHER_STUDY: "Dr. Weber"}),
+    Asked("note_viewer", "study_uid", viewed, {STUDY: True, OTHER_STUDY: True}),
     Asked("let_go", "study_uid", let_go, {STUDY: [STUDY], OTHER_STUDY: [OTHER_STUDY]}),
     Asked("withdraw", "sop_instance_uid", withdrawn, {SAVED: [SAVED], OTHER_SAVED: [OTHER_SAVED]}),
 )  # fmt: skip

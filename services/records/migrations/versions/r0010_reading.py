@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("holder", sa.String(), nullable=False),
         sa.Column("patient", DIGEST, nullable=False),
         sa.Column("seconds", sa.Double(), nullable=False),
+        sa.Column("viewer", sa.Boolean(), nullable=False),
         sa.Column("last_ms", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["result"], ["results.key"], name=op.f("fk_reading_times_result_results")),
         sa.PrimaryKeyConstraint("result", "holder", name=op.f("pk_reading_times")),

@@ -1,0 +1,89 @@
+"""What a reader's answer is worth, and whether it may be given.
+
+Pictures show single slices. What is said from them is put on record and counts as looked at; it enters no
+calibration, gate or audit, never counts as proof that a bound held, and teaches nothing. An acceptance after
+the viewer was opened is one as `flows.cases.keep.accept` knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from flows.cases.keep import accept
+from flows.reading.shown import listed
+from models.corrections.opinions import Opinion, Seen, Wrong
+from models.errors import Refused
+from models.people import Person
+from models.uids import SeriesUid
+from services.records.port import Records
+from services.releases.store import ReleaseStore
+
+
+def answer(
+    page: str,
+    result: str,
+    organs: Collection[str],
+    opinion: Opinion,
+    who: Person,
+    records: Records,
+    releases: ReleaseStore,
+    *,
+    why: Wrong | None = None,
+) -> None:
+    """Record what a reader says of organs of a study, in one act.
+
+    Parameters
+    ----------
+    page
+        Name of the study on the pages.
+    result
+        Key of the result that the reader has seen.
+    organs
+        Of which.
+    opinion
+        What is said.
+    who
+        Whose act it is.
+    records
+        Where it goes; the act bears the proof of the name.
+    releases
+        Which organs the release has.
+    why
+        In which way it is wrong; None exactly of another opinion.
+
+    Raises
+    ------
+    Refused
+        `no-such-study`; `drawn-anew` if the result is not the one that was seen; `needs-viewer` of a study of
+        the random audit that this reader has not opened in the viewer; `no-organ`, `unknown-organ`;
+        `why-wrong`; `accepted-in-viewer` where an acceptance that counts would be taken back.
+    """
+    if not organs:
+        raise Refused("no-organ", "no organ is named: say of which the answer is")
+    if (opinion is Opinion.WRONG) is (why is None):
+        raise Refused("why-wrong", "of a wrong outline say in which way it is wrong, and of no other answer")
+    study = listed(page, records)
+    if study.result != result:
+        detail = "a later result stands here now: look at it, your answer to the earlier one is not on record"
+        raise Refused("drawn-anew", detail)
+    in_viewer = records.opened_viewer(result, who)
+    if study.audited and not in_viewer and opinion is not Opinion.TAKEN_BACK:
+        detail = "this study is a random check: open it in the viewer, pictures show too little of it"
+        raise Refused("needs-viewer", detail)
+    if opinion is Opinion.TAKEN_BACK:
+        _refuse_accepted(organs, study.series_uid, study.release, records)
+    records = records.signed(who)
+    seen = Seen.VIEWER if in_viewer else Seen.PICTURES
+    if opinion is Opinion.ACCEPT and in_viewer:
+        accept(study.study_uid, organs, who.name, records, releases, study.series_uid)
+    records.give_opinion(result, organs, opinion, reader=who, why=why.value if why else "", seen=seen)
+
+
+def _refuse_accepted(organs: Collection[str], series_uid: SeriesUid, release: int, records: Records) -> None:
+    accepted = sorted(records.accepted_organs(series_uid, release) & set(organs))
+    if accepted:
+        detail = (
+            f"{', '.join(accepted)}: accepted after a look in the viewer, and that counts already; what is "
+            "wrong there is corrected in the viewer"
+        )
+        raise Refused("accepted-in-viewer", detail, {"organs": accepted})
