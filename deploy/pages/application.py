@@ -18,8 +18,12 @@ from starlette.staticfiles import StaticFiles
 
 from deploy.pages import doors, you
 from deploy.pages.closed import ClosedPages, SameOrigin
+from deploy.pages.reading import live, study, worklist
+from deploy.pages.reading.live import Changes
+from deploy.pages.reading.names import Names
 from deploy.pages.sign_in import local, provider, proxy
 from deploy.pages.sign_in.way import Way
+from deploy.pages.site import Site
 from deploy.pages.templates import failed, refused
 from models.errors import OrganloopError, Refused
 from services.people.key import signing_key
@@ -67,8 +71,11 @@ def application(settings: Settings, address: str) -> FastAPI:
         ],
     )
     app.state.settings, app.state.key, app.state.address = settings, key, address
+    app.state.site = site = Site(settings)
+    app.state.names, app.state.changes = Names(site), Changes(site)
     app.state.way = way_of(settings, app)
-    app.include_router(you.router)
+    for room in (you, worklist, study, live):
+        app.include_router(room.router)
     app.mount("/assets", StaticFiles(directory=ASSETS), name="assets")
     app.add_exception_handler(doors.NotSignedIn, _to_sign_in)
     app.add_exception_handler(Refused, _refused)

@@ -9,7 +9,6 @@ from models.corrections.opinions import Opinion
 from models.errors import Refused
 from models.findings import Flag
 from models.people import Person
-from models.targets import Required
 from services.records.entries.corrections import Correction
 from services.records.entries.reading import Given, Listed, OrganSaid, holder_of
 from services.records.port import Corrections
@@ -108,7 +107,7 @@ def listed(page: str, records: Reading) -> Listed:
     return found
 
 
-def shown(study: Listed, who: Person, records: _Records, wanted: Mapping[str, Required]) -> StudyShown:
+def shown(study: Listed, who: Person, records: _Records, wanted: Mapping[str, float | None]) -> StudyShown:
     """Return what a reader is shown of a study.
 
     Parameters
@@ -120,7 +119,7 @@ def shown(study: Listed, who: Person, records: _Records, wanted: Mapping[str, Re
     records
         What was said.
     wanted
-        How exact organs must be, by organ.
+        DSC under which a reader should look, by organ; None where nobody has established it.
     """
     before = _before(study, records)
     findings = records.findings([study.result, *([before.result] if before else [])])
@@ -131,7 +130,7 @@ def shown(study: Listed, who: Person, records: _Records, wanted: Mapping[str, Re
         OrganShown(
             said=said,
             asked=_is_asked(said, audited=study.audited),
-            wanted=wanted[said.organ].dsc_target if said.organ in wanted else None,
+            wanted=wanted.get(said.organ),
             earlier=_earlier(earlier.get(said.organ), before),
             opinions=(last := _last_words(words, said.organ)),
             mine=next((one for one in last if _is_of(one, who)), None),

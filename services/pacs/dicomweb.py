@@ -35,6 +35,7 @@ from services.pacs.qido import (
     SERIES_UID,
     SOP_CLASS_UID,
     SOP_UID,
+    PatientOfStudy,
     Searches,
     place_of,
 )
@@ -112,6 +113,20 @@ class DicomwebArchive:
             If the archive answered with an error, or not at all.
         """
         return self._searches.counted_since(day)
+
+    def patients_of(self, study_uids: Collection[StudyUid]) -> dict[StudyUid, PatientOfStudy]:
+        """Return whose studies these are; those it does not hold, or that are two patients', are left out.
+
+        Raises
+        ------
+        PacsFailed
+            If the archive answered with an error, or not at all.
+        """
+        return self._searches.patients_of([uid for uid in study_uids if is_uid(uid)])
+
+    def studies_of(self, name: str, at_most: int) -> tuple[StudyUid, ...]:
+        """Return studies of patients whose name holds these letters; raises as `patients_of`."""
+        return self._searches.studies_of(name, at_most)
 
     def fetch_study(self, source: StudyUid | Path, into: Path) -> Path:
         """Write a study's images to the folder under `into` that bears its UID, a file each; see `Pacs`.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -10,6 +11,7 @@ from dicomweb_client import DICOMwebClient
 
 from models.errors import PacsFailed
 from models.uids import SopUid, StudyUid
+from models.words import header_words
 from services.pacs.http import Http
 
 PAGE = 1000
@@ -25,6 +27,27 @@ Row = dict[str, str]
 STUDY_UID, SERIES_UID, SOP_UID = "0020000D", "0020000E", "00080018"
 MODALITY, PATIENT_ID, ISSUER, INSTANCES = "00080060", "00100020", "00100021", "00201208"
 SOP_CLASS_UID = "00080016"
+NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
+PATIENT_NAME, BIRTH_DATE, STUDY_DATE, STUDY_TIME = "00100010", "00100030", "00080020", "00080030"
+
+
+@dataclass(frozen=True)
+class PatientOfStudy:
+    """Whose a study is, as the archive says it; what it does not say is empty.
+
+    Parameters
+    ----------
+    name
+        PatientName as people read it: ``MEIER, Anna``.
+    born
+        Year.
+    made
+        StudyDate and StudyTime, ``29.11.2026 11:40``.
+    """
+
+    name: str
+    born: str
+    made: str
 
 
 class Searches:
@@ -71,6 +94,30 @@ class Searches:
             uid = StudyUid(row[STUDY_UID])
             counted[uid] = f"{counted[uid]}+{row[INSTANCES]}" if uid in counted else row[INSTANCES]
         return counted
+
+    def patients_of(self, study_uids: Collection[StudyUid]) -> dict[StudyUid, PatientOfStudy]:
+        """Return whose studies these are; one that lies under two patients is nobody's."""
+        rows = self._search(
+            self._client.search_for_studies,
+            (STUDY_UID, NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
+PATIENT_NAME, BIRTH_DATE, STUDY_DATE, STUDY_TIME),
+            search_filters={STUDY_UID: ",".join(study_uids)},
+        )
+        found: dict[StudyUid, set[PatientOfStudy]] = {}
+        for row in rows:
+            found.setdefault(StudyUid(row[STUDY_UID]), set()).add(_patient(row))
+        wanted = set(study_uids)
+        return {uid: one for uid, (one, *more) in found.items() if uid in wanted and not more}
+
+    def studies_of(self, name: str, at_most: int) -> tuple[StudyUid, ...]:
+        """Return studies of patients whose name holds these letters, in whatever case."""
+        letters = name.replace("*", "").replace("?", "").strip()
+        found = self._http.ask(
+            lambda: self._client.search_for_studies(
+                search_filters={PATIENT_NAME: f"*{letters}*"}, fields=(STUDY_UID,), limit=at_most
+            )
+        )
+        return tuple(StudyUid(_row(one, (STUDY_UID,))[STUDY_UID]) for one in found)
 
     def places(self, sop_instance_uid: SopUid) -> list[str]:
         """Return the path of each copy of an object below the DICOMweb root."""
@@ -141,7 +188,26 @@ def place_of(study_uid: str, series_uid: str, sop_instance_uid: str) -> str:
     return f"/studies/{study_uid}/series/{series_uid}/instances/{sop_instance_uid}"
 
 
+def _patient(row: Row) -> PatientOfStudy:
+    """Return a patient as people read one: components of the name in their order, dates with points."""
+    family, _, rest = row[PATIENT_NAME].partition("^")
+    given = " ".join(rest.replace("^", " ").split())
+    name = f"{family}, {given}" if given else family
+    day, clock = row[STUDY_DATE], row[STUDY_TIME]
+    made = f"{day[6:8]}.{day[4:6]}.{day[:4]}" if len(day) == 8 and day.isdecimal() else ""
+    if made and len(clock) >= 4 and clock[:4].isdecimal():
+        made = f"{made} {clock[:2]}:{clock[2:4]}"
+    return PatientOfStudy(header_words(name), row[BIRTH_DATE][:4] if row[BIRTH_DATE][:4].isdecimal() else "", made)
+
+
 def _row(result: dict[str, Any], tags: Sequence[str]) -> Row:
     """Return the first value of each element as text; empty where there is none."""
     values = {tag: (result.get(tag, {}).get("Value") or [None])[0] for tag in tags}
-    return {tag: "" if value is None else str(value) for tag, value in values.items()}
+    return {tag: _text(value) for tag, value in values.items()}
+
+
+def _text(value: object) -> str:
+    """Return one value as text; a name as its letters, or what stands for them (PS3.18 F.2.2)."""
+    if isinstance(value, dict):
+        return str(next((value[group] for group in NAME_GROUPS if value.get(group)), ""))
+    return "" if value is None else str(value)

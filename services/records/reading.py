@@ -45,6 +45,8 @@ HELD_MS = 600_000
 IDLE_MS = 60_000
 """After so long without a sign of life nobody has been reading, milliseconds."""
 
+_PLACE = (ListedRow.rank, ListedRow.minus_doubt_ml, ListedRow.came_ms, ListedRow.study_uid)
+
 GONE = "the study is on the worklist no more"
 
 _OTHERWISE = frozenset({"doubt_ml", "came_ms", "state", "holder", "holder_name", "held_ms"})
@@ -91,12 +93,11 @@ class SqlReading(Transactions):
         narrowed: Narrowed | None = None,
     ) -> tuple[Listed, ...]:
         """Return studies of a state in the order in which they are to be read."""
-        order = (ListedRow.rank, ListedRow.minus_doubt_ml, ListedRow.came_ms, ListedRow.study_uid)
         wanted = select(ListedRow).where(ListedRow.state == state.value, *_narrow(narrowed or Narrowed()))
         if behind is not None:
             wanted = wanted.where(_behind(behind))
         with self._transaction() as session:
-            rows = session.scalars(wanted.order_by(*order).limit(at_most))
+            rows = session.scalars(wanted.order_by(*_PLACE).limit(at_most))
             return tuple(map(_listed, rows))
 
     def waiting(self, at_most: int = 501) -> int:
@@ -110,6 +111,12 @@ class SqlReading(Transactions):
         with self._transaction() as session:
             row = session.scalars(select(ListedRow).filter_by(page=page)).one_or_none()
             return None if row is None else _listed(row)
+
+    def listed_studies(self, study_uids: Collection[StudyUid]) -> tuple[Listed, ...]:
+        """Return those of these studies that are listed, in the order of reading."""
+        wanted = select(ListedRow).where(ListedRow.study_uid.in_(study_uids))
+        with self._transaction() as session:
+            return tuple(map(_listed, session.scalars(wanted.order_by(*_PLACE))))
 
     def listed_of_patient(self, patient: str) -> tuple[Listed, ...]:
         """Return the listed studies of a patient, by its keyed hash, in the order of listing."""
@@ -316,9 +323,8 @@ def _read_for(session: Session, row: ListedRow, holder: str, now: int) -> None:
 
 
 def _behind(place: Place) -> ColumnElement[bool]:
-    columns = (ListedRow.rank, ListedRow.minus_doubt_ml, ListedRow.came_ms, ListedRow.study_uid)
     values = (place.rank, -place.doubt_ml, place.came_ms, place.study_uid)
-    return tuple_(*columns) > tuple_(*map(literal, values))
+    return tuple_(*_PLACE) > tuple_(*map(literal, values))
 
 
 def _narrow(narrowed: Narrowed) -> Iterable[ColumnElement[bool]]:

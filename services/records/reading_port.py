@@ -51,6 +51,9 @@ class Reading(Protocol):
     def listed(self, page: str) -> Listed | None:
         """Return the study of that name on the pages; None if there is none."""
 
+    def listed_studies(self, study_uids: Collection[StudyUid]) -> tuple[Listed, ...]:
+        """Return those of these studies that are listed, in whatever state, in the order of reading."""
+
     def listed_of_patient(self, patient: str) -> tuple[Listed, ...]:
         """Return the listed studies of a patient, by its keyed hash, in the order of listing."""
 

@@ -11,9 +11,11 @@ from starlette.templating import Jinja2Templates
 
 from models.documents import to_json
 from models.errors import Refused
+from models.organs import name_of
 
 _TEMPLATES = Jinja2Templates(directory=Path(__file__).parent)
 _TEMPLATES.env.undefined = StrictUndefined
+_TEMPLATES.env.filters["organ_name"] = name_of
 _TEMPLATES.env.trim_blocks = _TEMPLATES.env.lstrip_blocks = True
 
 FORBIDDEN = frozenset({"not-allowed", "not-the-proxy", "two-names"})

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from models.judgement.reading_order import NOT_URGENT
 from models.people import Person
 from models.uids import SeriesUid, StudyUid
 
@@ -91,6 +92,11 @@ class Listed:
     holder: str = ""
     holder_name: str = ""
     held_ms: int = 0
+
+    @property
+    def urgent(self) -> bool:
+        """Whether it goes before all that are not."""
+        return self.rank < NOT_URGENT
 
     @property
     def place(self) -> Place:

@@ -1,0 +1,32 @@
+"""Who may look at studies, and who may answer."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from deploy.pages.doors import having
+from deploy.pages.reading.names import Names
+from deploy.pages.site import Site
+from models.people import Person, Role
+
+Looking = Annotated[Person, Depends(having(Role.READER, Role.AUDITOR))]
+"""Who looks at studies: readers, and auditors, who change nothing."""
+
+Answering = Annotated[Person, Depends(having(Role.READER))]
+"""Who answers."""
+
+
+def _site(request: Request) -> Site:
+    site: Site = request.app.state.site
+    return site
+
+
+def _names(request: Request) -> Names:
+    names: Names = request.app.state.names
+    return names
+
+
+OfSite = Annotated[Site, Depends(_site)]
+OfNames = Annotated[Names, Depends(_names)]

@@ -1,0 +1,106 @@
+"""What is said of an organ, in a reader's words, and when something was."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from flows.reading.shown import OrganShown
+from models.corrections.opinions import Opinion, Wrong
+from models.findings import Flag
+from models.judgement.reasons import Reason
+from services.records.entries.reading import Given, OrganSaid
+
+VERDICTS = {
+    Flag.REJECT: "Do not use",
+    Flag.REVIEW: "Please look",
+    Flag.CLEAR: "Nothing against it",
+    Flag.NOT_JUDGED: "Not judged",
+}
+WRONG = {
+    Wrong.TOO_SMALL: "too small",
+    Wrong.TOO_LARGE: "too large",
+    Wrong.WRONG_PLACE: "wrong place",
+    Wrong.OTHER_ORGAN: "another organ",
+    Wrong.MISSED: "missed",
+    Wrong.OTHER: "something else",
+}
+OPINIONS = {
+    Opinion.ACCEPT: "accepted",
+    Opinion.WRONG: "called wrong",
+    Opinion.CANNOT_SAY: "could not say",
+}
+CHECK = "Random check. Judge it as if it were new."
+IN_TEN = 10
+
+
+def verdict(said: OrganSaid) -> str:
+    """Return what to do with an organ, in two or three words."""
+    return "" if said.flag is None else VERDICTS[Flag(said.flag)]
+
+
+def sentences(organ: OrganShown) -> list[str]:
+    """Return why an organ is flagged, most important first, each a sentence."""
+    return [_sentence(Reason(one), organ) for one in organ.said.reasons if one != Reason.RANDOM_AUDIT]
+
+
+def short(said: OrganSaid) -> str:
+    """Return the verdict on an organ as it stands in a row of the worklist."""
+    return "do not use" if said.flag == Flag.REJECT else "look"
+
+
+def volume(organ: OrganShown) -> str:
+    """Return an organ's volume, and what it was before; empty where it was not found."""
+    said = organ.said
+    if said.presence != "found":
+        return "not found"
+    now = f"{said.volume_ml:,.0f} ml" if said.volume_ml >= IN_TEN else f"{said.volume_ml:.1f} ml"
+    if said.cut_by_field_of_view:
+        now += ", cut by the edge of the scan"
+    if organ.earlier is None:
+        return now
+    return f"{now} ({organ.earlier.volume_ml:,.0f} ml on {day(organ.earlier.listed_ms)})"
+
+
+def bound(organ: OrganShown) -> str:
+    """Return what may be claimed of an outline; empty where nothing may."""
+    said = organ.said
+    if said.dsc_lower_bound is None or said.confidence is None:
+        return ""
+    times = round(said.confidence * IN_TEN)
+    claimed = (
+        f"agreement with a reader (Dice): at least {said.dsc_lower_bound:.2f} in {times} of 10 such cases"
+    )
+    return claimed if organ.wanted is None else f"{claimed}; {organ.wanted:.2f} is wanted"
+
+
+def opinion(given: Given) -> str:
+    """Return an opinion with who gave it: ``Dr. Weber called it wrong, too small``."""
+    what = OPINIONS[Opinion(given.opinion)]
+    why = f", {WRONG[Wrong(given.why)]}" if given.why else ""
+    where = " after a look in the viewer" if given.seen == "viewer" else ""
+    many = f", with {given.together - 1} others" if given.together > 1 else ""
+    return f"{given.reader}: {what}{why}{where}{many}"
+
+
+def day(ms: int) -> str:
+    """Return the day of a time, in the site's zone, as 02.03.2026."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC).astimezone():%d.%m.%Y}"
+
+
+def moment(ms: int) -> str:
+    """Return a time in the site's zone, as 02.03. 11:40."""
+    return f"{datetime.fromtimestamp(ms / 1000, UTC).astimezone():%d.%m. %H:%M}"
+
+
+def minutes_ago(ms: int) -> int:
+    """Return how many whole minutes ago a time is."""
+    return max(0, int((time.time() * 1000 - ms) // 60_000))
+
+
+def _sentence(reason: Reason, organ: OrganShown) -> str:
+    if reason is Reason.BOUND_UNDER_TARGET:
+        return "The outline may be less exact than wanted."
+    if reason is Reason.VOLUME_OUT_OF_RANGE:
+        return f"It measures {organ.said.volume_ml:,.0f} ml, which is outside what adults have."
+    return reason.sentence
