@@ -182,6 +182,12 @@ class Settings(PeopleSettings):
         description="How long results are kept that were made while the site was silent, days; those of a "
         "series with a case (`cases add`), as long as the case.",
     )
+    keep_pictures_days: float = Field(
+        30.0,
+        ge=0,
+        description="How long pictures of organs are kept, by which readers judge studies on the pages, "
+        "days. 0: none are made.",
+    )
     image_digest: str | None = Field(
         None,
         description="Digest of the container image this runs in, as evidence packs shall name it. "
@@ -337,6 +343,11 @@ class Settings(PeopleSettings):
     def unsent_store(self) -> Path:
         """Folder of the results that were made while the site was silent."""
         return self.home / "unsent"
+
+    @property
+    def pictures_folder(self) -> Path:
+        """Folder of the pictures of organs that readers are shown."""
+        return self.home / "pictures"
 
     @property
     def score_store(self) -> Path:

@@ -22,6 +22,7 @@ from services.dicom.ct.series import read_series
 from services.dicom.foreign.listing import read_failures
 from services.pacs.port import Archive, ArchivedStudy
 from services.pacs.unsent import UnsentResults
+from services.pictures.kept import StudyPictures
 from services.records.entries.arrivals import ArrivalState
 from services.records.entries.cases import Erasure, Purpose
 from services.records.events.cases import LearntFromErased, PatientErased
@@ -64,8 +65,8 @@ def erase(source: str, approver: str, reason: str, services: Services) -> Erased
     r"""Take a patient out of all that is learnt from and judged by; refused for it from then on.
 
     The act goes on record before a file is deleted: killed in between, the same call completes it.
-    Results that were made in silence go too. Other results, the archive, and the numbers of corrections on
-    record stay.
+    Results that were made in silence go too, and pictures of organs. Other results, the archive, and the
+    numbers of corrections on record stay.
 
     Parameters
     ----------
@@ -109,6 +110,7 @@ def erase(source: str, approver: str, reason: str, services: Services) -> Erased
     _note_erased(erasure, services.cases, records)
     FeatureStore(services.cases).erase(patient)
     UnsentResults(services.settings.unsent_store).erase(patient)
+    StudyPictures(services.settings.pictures_folder).erase(patient)
     records.forget_reading(patient, who=approver)
     erase_runs(services.settings.home, [case.case_id for case in erasure.cases])
     scores = 0

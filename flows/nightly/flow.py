@@ -31,6 +31,7 @@ from models.tuning.document import TuningDocument
 from services.cases.features import FeatureStore
 from services.cases.training_runs import give_up_runs
 from services.pacs.unsent import UnsentResults
+from services.pictures.kept import StudyPictures
 from services.records.entries.cases import Purpose
 from services.settings import Settings
 from services.wiring import connect_in_process
@@ -148,6 +149,8 @@ def decide_task(level: str) -> TuningDocument | None:
     labelled = [case.case_id for purpose in Purpose for case in services.records.cases(purpose)]
     forgotten = UnsentResults(settings.unsent_store).forget(settings.keep_unsent_days, labelled)
     print(f"{forgotten} results that were made in silence are forgotten")
+    forgotten = StudyPictures(settings.pictures_folder).forget(settings.keep_pictures_days)
+    print(f"pictures of {forgotten} results are forgotten")
     run = plan(services, None, tuning_settings(level, settings))
     print(f"unfinished runs given up: {give_up_runs(settings.home, run.key)}")
     for organ, why in run.evidence.left_out.items():

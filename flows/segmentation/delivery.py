@@ -5,12 +5,14 @@ This is the one place from which anything of ours is sent to an archive.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.arrivals.archived_study import note_made, note_segmented
 from flows.progress import Progress
 from flows.segmentation.listing import list_for_readers
 from flows.segmentation.made import Made
+from flows.segmentation.pictures import keep_pictures
 from flows.speech.speech import SILENCE, SILENT, is_unsent, speaks
 from models.errors import StoredDiffers
 from services.cases.store import CaseStore
@@ -19,20 +21,44 @@ from services.dicom.ct.provenance import patient_of
 from services.dicom.results.organ_seg import KIND as ORGAN_SEG
 from services.pacs.port import Archive, ArchivedStudy
 from services.pacs.unsent import UnsentResults
+from services.pictures.kept import StudyPictures
 from services.records.events.results import KeptResultSent, ResultDiffers, ResultKept
 from services.records.port import Log, Records
+from services.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the results of archived studies go.
+
+    Parameters
+    ----------
+    archive
+        To which they are sent.
+    unsent
+        Where they are kept while the site is silent.
+    pictures
+        Where pictures of those that are sent are kept; None where none are.
+    """
+
+    archive: Archive
+    unsent: UnsentResults
+    pictures: StudyPictures | None
 
 
 def deliver(
     made: Made,
     study: ArchivedStudy,
-    archive: Archive,
-    unsent: UnsentResults,
+    places: Places,
     cases: CaseStore,
     records: Records,
+    watch: Stopwatch,
     progress: Progress,
 ) -> Path | None:
     """Send a result of an archived study to the archive; while the site is silent, keep it in the home.
+
+    Pictures come after the objects: a disk that is full keeps no result from the archive. The study is not
+    done without them, and the same call completes it.
 
     Parameters
     ----------
@@ -40,12 +66,14 @@ def deliver(
         The result.
     study
         As the archive lists it.
-    archive, unsent
+    places
         Where results go, and where they are kept.
     cases
         The site's key makes the pseudonyms.
     records
         Say whether the site speaks.
+    watch
+        Times the steps `store` and `picture`.
     progress
         Told where the result goes.
 
@@ -59,21 +87,27 @@ def deliver(
     StoredDiffers
         If the archive holds another object in the place of one of the result's; that is on record.
     StorageFailed
-        If it can be neither stored nor kept.
+        If it can be neither stored nor kept, or its pictures cannot be kept.
     PacsFailed
         If the archive answered with an error, or not at all.
     """
     if speaks(records):
-        progress("storing the objects in the archive")
-        _note_sent(made, records)
-        made.record(records)  # first: no SEG of ours in the archive may pass for a stranger's
-        _store(made, archive, records)
+        with watch.step("store"):
+            progress("storing the objects in the archive")
+            _note_sent(made, records)
+            made.record(records)  # first: no SEG of ours in the archive may pass for a stranger's
+            _store(made, places.archive, records)
+        if places.pictures is not None:
+            with watch.step("picture"):
+                progress("making pictures of the organs")
+                keep_pictures(made.key, made.series, made.findings, places.pictures, cases, records)
         list_for_readers(made, cases, records, urgent=study.urgent)  # once the archive can show it
         note_segmented(study, cases, records)
         return None
     progress(SILENCE)
-    folder = _kept(made, unsent, cases, records)
-    where = folder.relative_to(unsent.folder.parent)
+    with watch.step("store"):
+        folder = _kept(made, places.unsent, cases, records)
+    where = folder.relative_to(places.unsent.folder.parent)
     detail = f"Results were made and not sent: the site is silent. They lie in {where} of the home."
     note_made(study, SILENT, detail, records)
     return folder

@@ -21,7 +21,7 @@ from flows.arrivals.one_run import one_run
 from flows.calibration.random_audit import is_drawn
 from flows.cases.kept_features import keep_features
 from flows.progress import Progress, silent
-from flows.segmentation.delivery import deliver
+from flows.segmentation.delivery import Places, deliver
 from flows.segmentation.document import NotUsed, Segmented, document_of
 from flows.segmentation.made import Made
 from flows.segmentation.memory import study_memory
@@ -46,6 +46,7 @@ from services.pacs.folder import FolderPacs
 from services.pacs.kinds import CT
 from services.pacs.port import ArchivedStudy
 from services.pacs.unsent import UnsentResults
+from services.pictures.kept import StudyPictures
 from services.records.port import Log, Records
 from services.stopwatch import Stopwatch
 from services.wiring import Services
@@ -168,9 +169,10 @@ def _segment_archived(
         except Refused as refused:
             note_refused(study, refused, services.records)
             raise
-    with watch.step("store"):
-        unsent = UnsentResults(services.settings.unsent_store)
-        kept = deliver(made, study, archive, unsent, services.cases, services.records, progress)
+    settings = services.settings
+    pictures = StudyPictures(settings.pictures_folder) if settings.keep_pictures_days > 0 else None
+    places = Places(archive, UnsentResults(settings.unsent_store), pictures)
+    kept = deliver(made, study, places, services.cases, services.records, watch, progress)
     return _segmented(made, kept, services.records, watch, silent_site=kept is not None)
 
 

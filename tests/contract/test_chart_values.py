@@ -36,6 +36,7 @@ OTHERS = {
     "settings.auditShare": 0.5,
     "settings.keepFeaturesDays": 7,
     "settings.keepUnsentDays": 8,
+    "settings.keepPicturesDays": 9,
     "images.pullPolicy": "Always",
     "gateway.dimse.serviceType": "LoadBalancer",
     "viewer.serviceType": "ClusterIP",

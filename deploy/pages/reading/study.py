@@ -115,7 +115,9 @@ def viewer(name: str, who: Looking, site: OfSite, organ: str = "") -> Response:
     one = listed(name, site.records)
     if who.has(Role.READER):
         site.records.note_viewer(one.study_uid, who)
-    said = next((said for said in site.records.findings([one.result])[one.result] if said.organ == organ), None)
+    said = next(
+        (said for said in site.records.findings([one.result])[one.result] if said.organ == organ), None
+    )
     pictures = (look for look in site.pictures.of(one.result) if look.organ == organ and look.image_uid)
     image = next(pictures, None)
     path = viewer_path(

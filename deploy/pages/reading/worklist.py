@@ -119,7 +119,9 @@ def search(
 
 
 @router.post("/worklist/names")
-def names(who: Looking, site: OfSite, known: OfNames, pages: Annotated[str, Form(max_length=4000)]) -> Response:
+def names(
+    who: Looking, site: OfSite, known: OfNames, pages: Annotated[str, Form(max_length=4000)]
+) -> Response:
     """Return whose studies these are, by their names on the pages: for what is on the screen only."""
     wanted = [one for one in (site.records.listed(name) for name in pages.split(",")[:FOUND]) if one]
     of = known.of([one.study_uid for one in wanted])

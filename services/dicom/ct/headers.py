@@ -6,7 +6,7 @@ absent here, and the rules decide what its absence means; nothing is put in its 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,19 @@ def facts_of(header: Dataset, known: Known | None = None) -> SliceFacts:
 def instance_number_of(header: Dataset) -> int | None:
     """Return InstanceNumber; None where it is missing or no whole number."""
     return _Attributes(header, {}).whole("InstanceNumber")
+
+
+def image_numbers(images: Sequence[Dataset]) -> tuple[int, ...]:
+    """Return how a reader finds each image: by InstanceNumber; counted from 1 where that tells none apart."""
+    numbers = [instance_number_of(image) for image in images]
+    if tell_apart(numbers):
+        return tuple(number for number in numbers if number is not None)
+    return tuple(range(1, len(images) + 1))
+
+
+def tell_apart(instance_numbers: Sequence[int | None]) -> bool:
+    """Tell whether every image has an InstanceNumber of its own."""
+    return None not in instance_numbers and len(set(instance_numbers)) == len(instance_numbers)
 
 
 @as_written()

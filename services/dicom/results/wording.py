@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from models.findings import Flag, OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.judgement.reasons import Reason
 from models.series.verdict import GeometryVerdict
+from services.dicom.ct.headers import tell_apart
 
 SERIES_DESCRIPTION_LENGTH = 64  # VR LO, PS3.5 6.2
 SEGMENT_DESCRIPTION_LENGTH = 1024  # VR ST, PS3.5 6.2
@@ -142,7 +143,7 @@ def image_range(slices: tuple[int, int], instance_numbers: Sequence[int | None])
     """
     ends = [instance_numbers[k] for k in slices]
     word = "images"
-    if None in instance_numbers or len(set(instance_numbers)) < len(instance_numbers):
+    if not tell_apart(instance_numbers):
         ends, word = [k + 1 for k in slices], "slices"
     first, last = ends
     return f"{word} {first}-{last}"
