@@ -15,6 +15,7 @@ from models.corrections.opinions import Opinion, Seen, Wrong
 from models.errors import Refused
 from models.people import Person
 from models.uids import SeriesUid
+from services.records.entries.reading import holder_of
 from services.records.port import Records
 from services.releases.store import ReleaseStore
 
@@ -55,8 +56,9 @@ def answer(
     ------
     Refused
         `no-such-study`; `drawn-anew` if the result is not the one that was seen; `needs-viewer` of a study of
-        the random audit that this reader has not opened in the viewer; `no-organ`, `unknown-organ`;
-        `why-wrong`; `accepted-in-viewer` where an acceptance that counts would be taken back.
+        the random audit that this reader has not opened in the viewer; `held` while another has it open;
+        `no-organ`, `unknown-organ`; `why-wrong`; `accepted-in-viewer` where an acceptance that counts would
+        be taken back.
     """
     if not organs:
         raise Refused("no-organ", "no organ is named: say of which the answer is")
@@ -66,6 +68,9 @@ def answer(
     if study.result != result:
         detail = "a later result stands here now: look at it, your answer to the earlier one is not on record"
         raise Refused("drawn-anew", detail)
+    held = records.hold(study.study_uid, who)
+    if held.holder != holder_of(who):
+        raise Refused("held", f"{held.holder_name} has this study open: take it over first, or look only")
     in_viewer = records.opened_viewer(result, who)
     if study.audited and not in_viewer and opinion is not Opinion.TAKEN_BACK:
         detail = "this study is a random check: open it in the viewer, pictures show too little of it"

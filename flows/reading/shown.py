@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from models.corrections.opinions import Opinion
 from models.errors import Refused
@@ -89,7 +90,7 @@ class StudyShown:
         return next((one for one in self.organs if one.said.organ == key), None)
 
 
-class _Records(Reading, Corrections):
+class _Records(Reading, Corrections, Protocol):
     """What is asked here."""
 
 

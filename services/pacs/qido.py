@@ -99,8 +99,7 @@ class Searches:
         """Return whose studies these are; one that lies under two patients is nobody's."""
         rows = self._search(
             self._client.search_for_studies,
-            (STUDY_UID, NAME_GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
-PATIENT_NAME, BIRTH_DATE, STUDY_DATE, STUDY_TIME),
+            (STUDY_UID, PATIENT_NAME, BIRTH_DATE, STUDY_DATE, STUDY_TIME),
             search_filters={STUDY_UID: ",".join(study_uids)},
         )
         found: dict[StudyUid, set[PatientOfStudy]] = {}
@@ -197,7 +196,8 @@ def _patient(row: Row) -> PatientOfStudy:
     made = f"{day[6:8]}.{day[4:6]}.{day[:4]}" if len(day) == 8 and day.isdecimal() else ""
     if made and len(clock) >= 4 and clock[:4].isdecimal():
         made = f"{made} {clock[:2]}:{clock[2:4]}"
-    return PatientOfStudy(header_words(name), row[BIRTH_DATE][:4] if row[BIRTH_DATE][:4].isdecimal() else "", made)
+    year = row[BIRTH_DATE][:4]
+    return PatientOfStudy(header_words(name), year if year.isdecimal() else "", made)
 
 
 def _row(result: dict[str, Any], tags: Sequence[str]) -> Row:

@@ -100,7 +100,8 @@ def worklist(
         state=state,
         states=STATES,
         counted=counted(site),
-        given={name: value for name, value in given.items() if value},
+        given=given,
+        asked={name: value for name, value in given.items() if value},
         organs=[(key, name_of(key)) for key in site.organs()],
         reasons=[(one.value, one.sentence) for one in Reason if one is not Reason.RANDOM_AUDIT],
         flags=[(one, words.VERDICTS[one]) for one in (Flag.REJECT, Flag.REVIEW)],
@@ -111,7 +112,7 @@ def worklist(
 def search(
     request: Request, who: Looking, site: OfSite, name: Annotated[str, Form(max_length=64)] = ""
 ) -> Response:
-    """Show the listed studies of patients with such a name; the archive knows them, and no address holds it."""
+    """Show the listed studies of patients with such a name, which stands in no address."""
     found: tuple[Listed, ...] = ()
     if name.strip():
         found = site.records.listed_studies(site.archive.studies_of(name, FOUND))

@@ -19,6 +19,8 @@ _TEMPLATES.env.filters["organ_name"] = name_of
 _TEMPLATES.env.trim_blocks = _TEMPLATES.env.lstrip_blocks = True
 
 FORBIDDEN = frozenset({"not-allowed", "not-the-proxy", "two-names"})
+STATUS = {"no-such-study": 404, **dict.fromkeys(FORBIDDEN, 403)}
+"""Of a refusal; of any other it is 409."""
 
 
 def page(request: Request, name: str, status: int = 200, **values: object) -> Response:
@@ -36,7 +38,7 @@ def failed(request: Request, status: int, title: str, said: str) -> Response:
 
 def refused(request: Request, refusal: Refused) -> Response:
     """Return a refusal: its code, what happened and what to do."""
-    status = 403 if refusal.code in FORBIDDEN else 409
+    status = STATUS.get(refusal.code, 409)
     if "text/html" not in request.headers.get("accept", ""):
         return JSONResponse(to_json(refusal.said), status)
     title = "You may not do this" if status == 403 else "This was refused"

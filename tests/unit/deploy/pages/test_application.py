@@ -63,7 +63,7 @@ def signed_in(browser: TestClient, first: str) -> TestClient:
 def test_who_has_not_signed_in_is_given_nothing(app, browser) -> None:
     asked = 0
     for path, methods in app.openapi()["paths"].items():
-        address = path.replace("{role}", "reader")
+        address = path.format(role="reader", name="0" * 16, picture="liver-coronal")
         for method in () if path in FREE else methods:
             told = browser.request(method, address, headers={"origin": HERE})
             assert (told.status_code, told.text) == (401, "sign in first\n"), path

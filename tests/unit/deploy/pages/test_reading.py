@@ -1,0 +1,265 @@
+"""The reader's pages on a home whose studies are listed without any image."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from deploy.pages.application import application
+from deploy.pages.site import Site
+from models.people import Person, Role
+from models.uids import SeriesUid, StudyUid
+from services.pictures.kept import StudyPictures
+from services.pictures.picture import Drawn, Picture, Plane
+from services.records.entries.reading import ReadingState
+from services.records.events.reading import OpinionGiven
+from services.records.port import Records
+from services.settings import Settings
+from tests.conftest import ROOT
+from tests.support.listed import LANG, WEBER, listed, put_on_list, said
+
+HERE = "http://127.0.0.1:8500"
+OURS = {"accept": "text/html", "origin": HERE}
+AUDITOR = Person("a1", "https://id.example", "Ms. Roth", frozenset({Role.AUDITOR}))
+OPERATOR = Person("o1", "https://id.example", "Mr. Ito", frozenset({Role.OPERATOR}))
+SPLEEN, STOMACH, LIVER = (
+    said(
+        "spleen", "reject", "wrong-side", "bound-under-half-target", dsc_lower_bound=0.44, importance_ml=9.0
+    ),
+    said("stomach", "review", "fragmented", segment=2),
+    said("liver", volume_ml=1500.0, segment=3),
+)
+
+
+class AsIs:
+    """A way to sign in by which whoever a test says is there: which way it was is not tested here."""
+
+    who: Person | None = WEBER
+
+    def person(self, request: object) -> Person | None:
+        return self.who
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    settings = Settings(home=tmp_path)
+    shutil.copytree(ROOT / "models" / "starter", settings.release_store)
+    return settings
+
+
+@pytest.fixture
+def app(settings) -> FastAPI:
+    app = application(settings, HERE)
+    app.state.way = AsIs()
+    return app
+
+
+@pytest.fixture
+def records(app) -> Records:
+    site: Site = app.state.site
+    return site.records
+
+
+@pytest.fixture
+def browser(app) -> Iterator[TestClient]:
+    with TestClient(app, base_url=HERE, follow_redirects=False, headers=OURS) as client:
+        yield client
+
+
+def page_of(number: int) -> str:
+    return f"{number:016x}"
+
+
+def answer(browser: TestClient, number: int, *organs: str, opinion: str = "accept", **more: str):
+    fields = {"result": f"result-{number}", "opinion": opinion, "organ": list(organs)} | more
+    return browser.post(f"/studies/{page_of(number)}/answers", data=fields)
+
+
+def rows(text: str) -> list[int]:
+    return [int(one, 16) for one in re.findall(r'<tr id="([0-9a-f]{16})"', text)]
+
+
+def test_the_list_says_what_is_flagged_worst_first_and_names_nobody(browser, records) -> None:
+    put_on_list(records, listed(1, rank=12, doubt_ml=4.0), (STOMACH, LIVER))
+    put_on_list(records, listed(2, rank=10, doubt_ml=11.0), (LIVER, STOMACH, SPLEEN))
+    put_on_list(records, listed(3, rank=2), (STOMACH,))
+    put_on_list(records, listed(4, rank=19), (LIVER,))
+    told = browser.get("/worklist").text
+    assert rows(told) == [3, 2, 1]
+    assert "<h1>3 waiting</h1>" in told
+    assert "Spleen: do not use. Stomach: look" in told
+    assert "11 ml" in told
+    assert "1.2.2" not in told
+    assert rows(browser.get("/worklist?state=clear").text) == [4]
+    assert rows(browser.get("/worklist?organ=spleen").text) == [2]
+
+
+def test_a_random_check_tells_nothing_of_its_flags(browser, records) -> None:
+    put_on_list(records, listed(1, audited=True, doubt_ml=7.5), (SPLEEN, LIVER))
+    told = browser.get("/worklist").text
+    assert "Random check" in told
+    assert "ml</td>" not in told
+    assert "rejected" not in told
+    shown = browser.get(f"/studies/{page_of(1)}").text
+    assert "Random check" in shown
+    assert "Do not use" not in shown
+    assert "wrong side" not in shown
+    assert "at least 0.44" not in shown
+    assert shown.index('id="liver"') > 0
+
+
+def test_the_list_goes_on_where_a_page_ends(browser, records, monkeypatch) -> None:
+    monkeypatch.setattr("deploy.pages.reading.worklist.AT_ONCE", 2)
+    for number in range(1, 6):
+        put_on_list(records, listed(number, doubt_ml=10.0 - number), (STOMACH,))
+    seen, address = [], "/worklist?organ=stomach"
+    while address:
+        told = browser.get(address).text
+        seen.append(rows(told))
+        more = re.search(r'href="(/worklist\?[^"]*)">Rows below', told)
+        address = more and more[1].replace("&amp;", "&")
+    assert seen == [[1, 2], [3, 4], [5]]
+
+
+def test_a_study_shows_the_worst_organ_first_with_verdict_reasons_bound_and_volume(browser, records) -> None:
+    early, late = listed(1, patient="p" * 64), listed(2, patient="p" * 64)
+    put_on_list(records, early, (replace(SPLEEN, volume_ml=284.0),))
+    put_on_list(records, late, (STOMACH, SPLEEN, LIVER))
+    told = browser.get(f"/studies/{page_of(2)}").text
+    assert re.findall(r'id="(spleen|stomach|liver)"', told) == ["spleen", "stomach", "liver"]
+    assert "Do not use" in told
+    assert "What was found lies on the wrong side of the body." in told
+    assert re.search(r"at least 0\.44 in 9 of 10 such cases; 0\.\d\d is wanted", told)
+    assert re.search(r"100 ml \(284 ml on \d\d\.\d\d\.\d{4}\)", told)
+    assert "<title>Study, 2 organs to look at" in told
+    assert "There are no pictures of it." in told
+
+
+def test_answers_are_acts_of_who_signed_in_and_the_study_leaves_the_list(browser, records) -> None:
+    put_on_list(records, listed(1), (SPLEEN, STOMACH, LIVER))
+    given = answer(browser, 1, "spleen", opinion="wrong", why="too-small")
+    assert (given.status_code, given.headers["location"]) == (303, f"/studies/{page_of(1)}#spleen")
+    told = browser.get(f"/studies/{page_of(1)}").text
+    assert "Dr. Weber: called wrong, too small" in told
+    assert records.listed(page_of(1)).state is ReadingState.WAITING
+    answer(browser, 1, "stomach", "liver")
+    assert records.listed(page_of(1)).state is ReadingState.READ
+    assert "Dr. Weber: accepted, with 1 others" in browser.get(f"/studies/{page_of(1)}").text
+    acts = records.all(OpinionGiven)
+    assert [(one.who, one.proof.subject, one.said.seen) for one in acts] == [
+        ("Dr. Weber", "w1", "pictures")
+    ] * 2
+    assert records.accepted_organs(SeriesUid("1.3.1"), 1) == frozenset(), "pictures accept nothing"
+    answer(browser, 1, "stomach", opinion="taken-back")
+    assert records.listed(page_of(1)).state is ReadingState.WAITING
+
+
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [
+        ({"opinion": "wrong"}, "why-wrong"),
+        ({"opinion": "accept", "why": "missed"}, "why-wrong"),
+        ({"organ": "tail"}, "unknown-organ"),
+        ({"result": "an-earlier-one"}, "drawn-anew"),
+    ],
+)
+def test_an_answer_that_cannot_be_is_refused_and_leaves_nothing(browser, records, fields, code) -> None:
+    put_on_list(records, listed(1), (STOMACH,))
+    given = {"result": "result-1", "opinion": "accept", "organ": "stomach"} | fields
+    told = browser.post(f"/studies/{page_of(1)}/answers", data=given)
+    assert (told.status_code, code in told.text) == (409, True)
+    assert records.all(OpinionGiven) == ()
+
+
+def test_a_random_check_is_answered_after_a_look_in_the_viewer_and_then_it_counts(browser, records) -> None:
+    put_on_list(records, listed(1, audited=True), (LIVER,))
+    assert "needs-viewer" in answer(browser, 1, "liver").text
+    assert "Accept (a)" not in browser.get(f"/studies/{page_of(1)}").text
+    sent = browser.get(f"/studies/{page_of(1)}/viewer?organ=liver")
+    assert sent.status_code == 303
+    assert "Accept (a)" in browser.get(f"/studies/{page_of(1)}").text
+    assert answer(browser, 1, "liver").status_code == 303
+    assert records.accepted_organs(SeriesUid("1.3.1"), 1) == {"liver"}
+    assert records.listed(page_of(1)).state is ReadingState.READ
+    assert "accepted-in-viewer" in answer(browser, 1, "liver", opinion="taken-back").text
+
+
+def test_the_viewer_opens_with_our_seg_at_the_image_and_the_organ(browser, records, settings) -> None:
+    result = "e" * 64
+    put_on_list(records, listed(1, result=result), (STOMACH,))
+    drawn = Picture("stomach-axial-1", "stomach", Plane.AXIAL, 4, 3, 1.0, "M 0 0 Z", "", "1.9.7", 41)
+    StudyPictures(settings.pictures_folder).keep("f" * 64, result, [Drawn(drawn, b"PNG of a stomach")])
+    sent = browser.get(f"/studies/{page_of(1)}/viewer?organ=stomach").headers["location"]
+    assert sent == (
+        "/viewer/segmentation?StudyInstanceUIDs=1.2.1&initialSeriesInstanceUID=1.4.1"
+        "&hangingProtocolId=default&image=1.9.7&segment=2"
+    )
+    told = browser.get(f"/studies/{page_of(1)}").text
+    assert 'alt="Stomach, axial, image 41"' in told
+    address = f"/studies/{page_of(1)}/pictures/stomach-axial-1"
+    assert browser.get(address).content == b"PNG of a stomach"
+    assert browser.get(f"{address}0").status_code == 404
+    assert browser.get(f"/studies/{page_of(1)}/pictures/..%2Fpictures").status_code == 404
+
+
+def test_a_study_that_another_has_open_can_be_looked_at_and_taken_over(app, browser, records) -> None:
+    put_on_list(records, listed(1), (STOMACH,))
+    records.hold(StudyUid("1.2.1"), LANG)
+    told = browser.get(f"/studies/{page_of(1)}").text
+    assert "Dr. Lang has had this study open" in told
+    assert "Accept (a)" not in told
+    assert "Dr. Lang" in browser.get("/worklist").text
+    assert "held" in answer(browser, 1, "stomach").text
+    assert browser.post(f"/studies/{page_of(1)}/here").json() == {
+        "mine": False, "holder": "Dr. Lang", "result": "result-1",
+    }  # fmt: skip
+    assert browser.post(f"/studies/{page_of(1)}/take-over").status_code == 303
+    assert "Accept (a)" in browser.get(f"/studies/{page_of(1)}").text
+    assert browser.post(f"/studies/{page_of(1)}/leave").status_code == 204
+    assert records.listed(page_of(1)).holder == ""
+
+
+def test_next_goes_to_the_first_that_nobody_has_open_frees_this_one_and_ends_at_the_list(
+    browser, records
+) -> None:
+    for number in (1, 2, 3):
+        put_on_list(records, listed(number, doubt_ml=10.0 - number), (STOMACH,))
+    records.hold(StudyUid("1.2.2"), LANG)
+    browser.get(f"/studies/{page_of(1)}")
+    assert browser.get(f"/studies/next?behind={page_of(1)}").headers["location"] == f"/studies/{page_of(3)}"
+    assert records.listed(page_of(1)).holder == ""
+    assert browser.get(f"/studies/next?behind={page_of(3)}").headers["location"] == f"/studies/{page_of(1)}"
+    for number in (1, 3):
+        answer(browser, number, "stomach")
+    assert browser.get(f"/studies/next?behind={page_of(3)}").headers["location"] == "/worklist"
+
+
+def test_an_auditor_sees_and_cannot_act_and_others_see_nothing(app, browser, records) -> None:
+    put_on_list(records, listed(1), (STOMACH,))
+    app.state.way.who = AUDITOR
+    told = browser.get(f"/studies/{page_of(1)}")
+    assert (told.status_code, "Accept (a)" in told.text) == (200, False)
+    assert records.listed(page_of(1)).holder == "", "who looks holds nothing"
+    refused = answer(browser, 1, "stomach")
+    assert (refused.status_code, "not-allowed" in refused.text) == (403, True)
+    app.state.way.who = OPERATOR
+    for address in ("/worklist", f"/studies/{page_of(1)}", "/changes", f"/studies/{page_of(1)}/pictures/a"):
+        assert browser.get(address).status_code == 403, address
+    assert records.all(OpinionGiven) == ()
+
+
+def test_a_study_that_is_not_listed_is_not_there(browser) -> None:
+    told = browser.get(f"/studies/{page_of(9)}")
+    assert (told.status_code, "no-such-study" in told.text) == (404, True)
+
+
+def test_pages_of_studies_are_kept_in_no_cache(browser, records) -> None:
+    put_on_list(records, listed(1), (STOMACH,))
+    for address in ("/worklist", f"/studies/{page_of(1)}"):
+        assert browser.get(address).headers["cache-control"] == "no-store"
