@@ -16,6 +16,9 @@ class Role(StrEnum):
     AUDITOR = "auditor"
 
 
+LOOKING = (Role.READER, Role.APPROVER, Role.AUDITOR)
+"""Who may look at studies."""
+
 MAY: Mapping[Role, str] = {
     Role.READER: "look at studies, correct and accept results, answer questions",
     Role.APPROVER: "promote, decline and roll back releases",

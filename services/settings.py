@@ -248,6 +248,10 @@ class Settings(PeopleSettings):
     pages_port: PositiveInt = Field(
         8500, description="Port of the local pages on 127.0.0.1; a free one if it is taken."
     )
+    dashboard_port: PositiveInt = Field(
+        4300,
+        description="Port of the door to Prefect's dashboard on 127.0.0.1; a free one if it is taken.",
+    )
     prefect_port: PositiveInt = Field(
         4200, description="Port of the local Prefect server on 127.0.0.1; a free one if it is taken."
     )

@@ -240,6 +240,48 @@ def archive_of(settings: Settings) -> OrthancArchive | DicomwebArchive | None:
     return DicomwebArchive(_connection(settings, dicomweb_url, account), limits)
 
 
+@dataclass(frozen=True)
+class ReadersArchive:
+    """The archive as those who look and save reach it.
+
+    Parameters
+    ----------
+    dicomweb_url
+        Where.
+    account
+        Theirs there, which no browser learns; None where there is none.
+    asks
+        Without an account: whether it asks for a password, which the browser then has to know.
+    """
+
+    dicomweb_url: str
+    account: Account | None
+    asks: bool
+
+
+def readers_archive(settings: Settings) -> ReadersArchive | None:
+    """Return the archive of the settings, else the local stack's, for readers; None if there is neither."""
+    if settings.dicomweb_url is not None or settings.orthanc_url is not None:
+        url = settings.dicomweb_url or f"{str(settings.orthanc_url).rstrip('/')}/dicom-web"
+        return ReadersArchive(url.rstrip("/"), None, settings.archive_user is not None)
+    local, accounts = _stack_address(settings, "dicomweb_url"), Accounts.of(settings.archive_home)
+    if local is None or accounts is None:
+        return None
+    return ReadersArchive(local.rstrip("/"), accounts.reader, True)
+
+
+def viewer_address(settings: Settings) -> str | None:
+    """Return where people open the viewer; None where none is known."""
+    address = settings.viewer_address or _stack_address(settings, "viewer_url")
+    return address.rstrip("/") if address else None
+
+
+def dashboard_address(settings: Settings) -> str | None:
+    """Return where operators open Prefect's dashboard; None where none is known."""
+    address = settings.dashboard_address or _stack_address(settings, "dashboard_url")
+    return address.rstrip("/") if address else None
+
+
 def _feed_of(archive: OrthancArchive | DicomwebArchive | None) -> ChangeFeed | None:
     if archive is None or isinstance(archive, OrthancArchive):
         return archive

@@ -16,7 +16,7 @@ from starlette.middleware.sessions import SessionMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.staticfiles import StaticFiles
 
-from deploy.pages import doors, you
+from deploy.pages import doors, passage, saves, you
 from deploy.pages.closed import ClosedPages, SameOrigin
 from deploy.pages.reading import live, study, worklist
 from deploy.pages.reading.live import Changes
@@ -28,6 +28,7 @@ from deploy.pages.templates import failed, refused
 from models.errors import OrganloopError, Refused
 from services.people.key import signing_key
 from services.settings import Settings
+from services.wiring import viewer_address
 
 SESSION_SECONDS = 12 * 3600
 """A session ends so long after its sign-in, whatever was done in it: a day's work."""
@@ -58,9 +59,13 @@ def application(settings: Settings, address: str) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         middleware=[
-            Middleware(ClosedPages, secure=secure),
+            Middleware(ClosedPages, address=address),
             Middleware(TrustedHostMiddleware, allowed_hosts=[parts.hostname or "", "127.0.0.1"]),
-            Middleware(SameOrigin, origin=f"{parts.scheme}://{parts.netloc}"),
+            Middleware(
+                SameOrigin,
+                origin=f"{parts.scheme}://{parts.netloc}",
+                doors={saves.UNDER: lambda: viewer_address(settings)},
+            ),
             Middleware(
                 SessionMiddleware,
                 secret_key=key.decode(),
@@ -74,7 +79,7 @@ def application(settings: Settings, address: str) -> FastAPI:
     app.state.site = site = Site(settings)
     app.state.names, app.state.changes = Names(site), Changes(site)
     app.state.way = way_of(settings, app)
-    for room in (you, worklist, study, live):
+    for room in (you, passage, saves, worklist, study, live):
         app.include_router(room.router)
     app.mount("/assets", StaticFiles(directory=ASSETS), name="assets")
     app.add_exception_handler(doors.NotSignedIn, _to_sign_in)

@@ -51,11 +51,16 @@ def having(*roles: Role) -> Callable[[Person], Person]:
     """
 
     def required(request: Request, who: Signed) -> Person:
-        if not who.has(*roles):
-            raise not_allowed(request, roles)
-        return who
+        return require(request, who, roles)
 
     return required  # type: ignore[return-value]
+
+
+def require(request: Request, who: Person, roles: tuple[Role, ...]) -> Person:
+    """Return somebody who has one of these roles; raises as `having`."""
+    if not who.has(*roles):
+        raise not_allowed(request, roles)
+    return who
 
 
 def not_allowed(request: Request, roles: tuple[Role, ...]) -> Refused:

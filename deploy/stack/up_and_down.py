@@ -1,4 +1,4 @@
-"""The local stack on 127.0.0.1, without root or Docker: archive, viewer, Triton, Prefect and a worker.
+"""The local stack on 127.0.0.1, without root or Docker: archive, pages, viewer, Triton, Prefect and a worker.
 
 Archive and viewer are Debian's and npm's: where one is not installed the rest runs without it.
 """
@@ -16,25 +16,33 @@ from enum import StrEnum
 
 from deploy.preparation import prepare
 from deploy.stack import archive as archive_server
+from deploy.stack import nginx
 from deploy.stack import viewer as viewer_server
 from deploy.stack.archive import ArchiveServer
 from deploy.stack.credentials import close_to_others
-from deploy.stack.local_process import NotInstalled
+from deploy.stack.dashboard import DashboardServer
+from deploy.stack.local_process import NotInstalled, StartFailed
 from deploy.stack.loopback import is_open_to_others
+from deploy.stack.nginx import SignIn
 from deploy.stack.pages import PagesServer
-from deploy.stack.prefect import USER, PrefectServer
+from deploy.stack.prefect import USER, Access, PrefectServer
 from deploy.stack.triton import TritonServer
 from deploy.stack.viewer import ViewerServer
 from deploy.stack.worker import Worker
 from models.release import sha256_hex
 from services.files import replace
-from services.pacs.accounts import Account
 from services.people.local_account import LocalAccount
 from services.records.events.operations import RunFreed
 from services.records.store import open_records
 from services.settings import Settings
 from services.triton.config import triton_config
-from services.wiring import connect_in_process, repository_root, triton_at, triton_repository
+from services.wiring import (
+    connect_in_process,
+    readers_archive,
+    repository_root,
+    triton_at,
+    triton_repository,
+)
 
 TRITON_ENVIRONMENT = repository_root() / ".venv-triton"
 SERVED_CODE = (
@@ -101,7 +109,19 @@ def archive(settings: Settings) -> ArchiveServer:
 
 def viewer(settings: Settings) -> ViewerServer:
     """Return the viewer of this home, running or not."""
-    return ViewerServer(settings.home / "viewer", settings.viewer_port, ca_file=settings.archive_ca_file)
+    return ViewerServer(
+        settings.home / "viewer",
+        settings.viewer_port,
+        address=settings.viewer_address,
+        ca_file=settings.archive_ca_file,
+    )
+
+
+def dashboard(settings: Settings) -> DashboardServer:
+    """Return the door to the dashboard of this home, open or not."""
+    return DashboardServer(
+        settings.home / "dashboard", settings.dashboard_port, address=settings.dashboard_address
+    )
 
 
 def pages(settings: Settings) -> PagesServer:
@@ -126,6 +146,8 @@ def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
     """
     close_to_others(settings.home)
     open_archive(settings, progress)
+    open_pages(settings, progress)
+    open_viewer(settings, progress)
     if prefect(settings).access is None:
         progress("starting the Prefect server")
     with ThreadPoolExecutor(1) as beside:  # it wants nothing of the releases, and may take as long as they do
@@ -135,7 +157,7 @@ def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
     worker = Worker(settings.home)
     worker.start(access)
     worker.await_online(access, progress)
-    open_pages(settings, progress)
+    open_dashboard(settings, access, progress)
     return status(settings)
 
 
@@ -146,9 +168,10 @@ def down(settings: Settings, progress: Callable[[str], None]) -> None:
     prefect(settings).stop()
     progress("stopping Triton")
     triton_server(settings).stop()
-    progress("stopping the pages, the viewer and the archive")
-    pages(settings).stop()
+    progress("stopping the pages, the dashboard's door, the viewer and the archive")
+    dashboard(settings).stop()
     viewer(settings).stop()
+    pages(settings).stop()
     archive(settings).stop()
     settings.stack_file.unlink(missing_ok=True)
 
@@ -158,13 +181,14 @@ def status(settings: Settings) -> tuple[Part, ...]:
     server = prefect(settings)
     api = server.url
     process = triton_server(settings).process
-    dashboard = f"dashboard: the same address without /api; asks for {USER}:<{server.password_file}>"
+    password = f"the interface, which asks for {USER}:<{server.password_file}>"
     return (
         _archive_part(settings),
         _viewer_part(settings),
         _pages_part(settings),
         _triton_part(settings, process.url if process else None),
-        Part("prefect", State.UP, api, dashboard) if api else Part("prefect", State.DOWN, "", NOT_RUNNING),
+        Part("prefect", State.UP, api, password) if api else Part("prefect", State.DOWN, "", NOT_RUNNING),
+        _dashboard_part(settings),
         _worker_part(settings, api),
     )
 
@@ -188,8 +212,7 @@ def _archive_part(settings: Settings) -> Part:
 def _viewer_part(settings: Settings) -> Part:
     running = viewer(settings).process
     if running is not None and viewer(settings).url is not None:
-        link = running.link(reader_of(settings))
-        return Part("viewer", State.UP, running.url, f"OHIF: open {link} in a browser")
+        return Part("viewer", State.UP, running.url, f"OHIF: open {_door(settings, 'viewer')} in a browser")
     missing = _missing(viewer_server.installed)
     if missing is None and remote_archive(settings) is None and _missing(archive_server.installed):
         missing = "has no archive to show"
@@ -201,6 +224,19 @@ def _pages_part(settings: Settings) -> Part:
     if url is None:
         return Part("pages", State.DOWN, "", NOT_RUNNING)
     return Part("pages", State.UP, url, f"who you are, and a token for the command: open {url} in a browser")
+
+
+def _dashboard_part(settings: Settings) -> Part:
+    url = dashboard(settings).url
+    if url is None:
+        return _not_running("dashboard", _missing(nginx.program))
+    said = f"Prefect's, to look at: open {_door(settings, 'dashboard')} in a browser"
+    return Part("dashboard", State.UP, url, said)
+
+
+def _door(settings: Settings, name: str) -> str:
+    """Return the page by which people come to a server behind the sign-in."""
+    return f"{settings.pages_address or pages(settings).url or '<pages, which do not run>'}/{name}"
 
 
 def _not_running(name: str, missing: str | None) -> Part:
@@ -262,39 +298,80 @@ def remote_archive(settings: Settings) -> str | None:
     return settings.dicomweb_url or f"{str(settings.orthanc_url).rstrip('/')}/dicom-web"
 
 
-def reader_of(settings: Settings) -> Account | None:
-    """Return whom the viewer asks for a password; None where a named archive asks itself."""
-    if remote_archive(settings) is not None and settings.archive_user is not None:
-        return None
-    return archive(settings).accounts.reader
-
-
 def open_archive(settings: Settings, progress: Callable[[str], None]) -> None:
-    """Start archive and viewer, each where it is installed; the viewer shows the archive of the settings.
+    """Start the archive where it is installed and the settings name no other.
 
     Raises
     ------
     StartFailed, StorageFailed
         As `up`.
     """
-    dicomweb_url = remote_archive(settings)
-    wanted = (viewer_server,) if dicomweb_url else (archive_server, viewer_server)
-    without = {part: _missing(part.installed) for part in wanted}
-    for missing in filter(None, without.values()):
-        progress(f"going on without it: {missing}")
-    if dicomweb_url is not None:
+    if remote_archive(settings) is not None:
         archive(settings).stop()
-    elif not without[archive_server]:
-        if archive(settings).url is None:
-            progress("starting the archive")
-        running = archive(settings).start()
-        dicomweb_url = running.dicomweb_url
-        _note(settings, orthanc_url=running.url, dicomweb_url=dicomweb_url)
-    if dicomweb_url is not None and not without[viewer_server]:
-        if viewer(settings).url is None:
-            progress("starting the viewer")
-        asks = remote_archive(settings) is None or settings.archive_user is not None
-        viewer(settings).start(dicomweb_url, reader_of(settings), archive_asks=asks)
+        return
+    missing = _missing(archive_server.installed)
+    if missing:
+        progress(f"going on without it: {missing}")
+        return
+    if archive(settings).url is None:
+        progress("starting the archive")
+    running = archive(settings).start()
+    _note(settings, orthanc_url=running.url, dicomweb_url=running.dicomweb_url)
+
+
+def open_viewer(settings: Settings, progress: Callable[[str], None]) -> None:
+    """Start the viewer where it is installed, on the archive of the settings; the pages run.
+
+    Raises
+    ------
+    StartFailed, StorageFailed
+        As `up`.
+    """
+    missing = _missing(viewer_server.installed)
+    if missing:
+        progress(f"going on without it: {missing}")
+    there = remote_archive(settings) is not None or archive(settings).url is not None
+    shown = readers_archive(settings) if there else None
+    if missing or shown is None:
+        return
+    if viewer(settings).url is None:
+        progress("starting the viewer")
+    running = viewer(settings).start(
+        shown.dicomweb_url, sign_in(settings), shown.account, archive_asks=shown.asks
+    )
+    _note(settings, viewer_url=running.url)
+
+
+def open_dashboard(settings: Settings, access: Access, progress: Callable[[str], None]) -> None:
+    """Open the door to Prefect's dashboard where nginx is installed; the pages run.
+
+    Raises
+    ------
+    StartFailed, StorageFailed
+        As `up`.
+    """
+    missing = _missing(nginx.program)
+    if missing:
+        progress(f"going on without the dashboard's door: {missing}")
+        return
+    if dashboard(settings).url is None:
+        progress("opening the dashboard's door")
+    running = dashboard(settings).start(access, sign_in(settings))
+    _note(settings, dashboard_url=running.url)
+
+
+def sign_in(settings: Settings) -> SignIn:
+    """Return where the pages of this home are asked, and opened.
+
+    Raises
+    ------
+    StartFailed
+        If they do not answer.
+    """
+    url = pages(settings).url
+    if url is None:
+        raise StartFailed("the pages do not answer, and nobody else lets people in: organloop up")
+    return SignIn(url, (settings.pages_address or url).rstrip("/"))
 
 
 def open_pages(settings: Settings, progress: Callable[[str], None]) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-from deploy.stack import local_process
+from deploy.stack import local_process, nginx
 from deploy.stack.local_process import LocalProcess, NotInstalled
 from deploy.stack.local_server import LocalServer, answer_of
+from deploy.stack.nginx import SignIn
+from models.people import LOOKING
 from models.release import sha256_hex
 from models.uids import StudyUid
 from services.files import replace
@@ -22,15 +22,12 @@ from services.pacs.accounts import Account
 if TYPE_CHECKING:
     from flows.segmentation.first_look import FirstLook
 
-FOLDER = Path(__file__).resolve().parents[1] / "viewer"
-CONFIGURATION = tuple(FOLDER / name for name in ("nginx.conf", "requests.conf", "archive.conf"))
+FOLDER = nginx.FOLDER
+TEMPLATES = {"nginx.conf": FOLDER / "nginx.conf", "people.conf": nginx.PEOPLE}
+WAY = FOLDER / "archive.conf"
 PAGES = FOLDER / "node_modules" / "@ohif" / "app" / "dist"
-
-
-class _NginxTemplate(Template):
-    """A template whose marks are ``@name``: a dollar is nginx's own."""
-
-    delimiter = "@"
+DOOR = "viewer"
+"""The page that lets people on to it, after the sign-in."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +50,8 @@ class ViewerProcess(LocalProcess):
 
     @property
     def url(self) -> str:
-        """Where its pages are; what they show, it asks a password for."""
+        """Where its pages are; who is not signed in is sent to the sign-in."""
         return f"http://127.0.0.1:{self.port}"
-
-    def link(self, reader: Account | None) -> str:
-        """Return the address that signs a reader in and shows the list of studies."""
-        return f"http://{reader.user}:{reader.password}@127.0.0.1:{self.port}/open" if reader else self.url
 
 
 def study_path(study_uid: StudyUid, look: FirstLook | None) -> str:
@@ -93,6 +86,8 @@ class ViewerServer(LocalServer[ViewerProcess]):
         Folder for its configuration, log and state file.
     port
         Wanted port; None, or one in use, takes a free one.
+    address
+        Where people open it, if not at that port of this machine.
     ca_file
         Certificates that the archive's TLS is checked against; None takes the system's.
     """
@@ -100,13 +95,16 @@ class ViewerServer(LocalServer[ViewerProcess]):
     name = "The viewer"
     kind = ViewerProcess
 
-    def __init__(self, home: Path, port: int | None = None, *, ca_file: Path | None = None) -> None:
+    def __init__(
+        self, home: Path, port: int | None = None, *, address: str | None = None, ca_file: Path | None = None
+    ) -> None:
         super().__init__(home)
         self._port = port
+        self._address = address
         self._ca_file = ca_file or Path(ssl.get_default_verify_paths().openssl_cafile)
 
     def start(
-        self, dicomweb_url: str, reader: Account | None = None, *, archive_asks: bool = True
+        self, dicomweb_url: str, sign_in: SignIn, reader: Account | None = None, *, archive_asks: bool = True
     ) -> ViewerProcess:
         """Start the viewer on an archive, or find it running; one that shows another is started again.
 
@@ -114,10 +112,12 @@ class ViewerServer(LocalServer[ViewerProcess]):
         ----------
         dicomweb_url
             The archive.
+        sign_in
+            Who is asked whether somebody may look; without an answer nobody may.
         reader
-            Who may look; None leaves it to the archive to ask for a password.
+            The archive's account of those who look, which no browser learns; None where there is none.
         archive_asks
-            Whether the archive knows the reader too; else it is not told of him.
+            Without a reader: whether the archive asks for a password, which the browser then has to know.
 
         Raises
         ------
@@ -128,15 +128,31 @@ class ViewerServer(LocalServer[ViewerProcess]):
         StorageFailed
             If the home is not writable.
         """
-        running, doors = self.process, _doors(reader, archive_asks)
+        authorization = nginx.given(reader) if reader else "" if archive_asks else nginx.withheld()
+        running, doors = self.process, self._doors(sign_in, authorization)
         wanted = (dicomweb_url, doors)
         if running and (running.dicomweb_url, running.doors) == wanted and self._answers(running):
             return running
-        program = installed()
+        installed()
         self.stop()
         port = local_process.free_port(self._port or 0)
-        configuration = self._configure(port, dicomweb_url, reader, archive_asks)
-        command = [program, "-p", str(self._home), "-e", str(self.log), "-c", str(configuration)]
+        replace(self._home / WAY.name, WAY.read_bytes())
+        configuration = nginx.configure(
+            self._home,
+            TEMPLATES,
+            port=port,
+            address=self._address,
+            authorization=authorization,
+            pages=sign_in.place,
+            door=DOOR,
+            roles=",".join(LOOKING),
+            ohif=PAGES,
+            configuration=FOLDER / "app-config.js",
+            dicomweb=dicomweb_url.rstrip("/"),
+            certificates=self._ca_file,
+            sign_in=sign_in.address,
+        )
+        command = nginx.command(self._home, self.log, configuration)
         return self._await(self._launch(command, os.environ, port, dicomweb_url, doors))
 
     def _answers(self, process: ViewerProcess) -> bool:
@@ -145,33 +161,11 @@ class ViewerServer(LocalServer[ViewerProcess]):
     def __enter__(self) -> ViewerServer:
         return self
 
-    def _configure(self, port: int, dicomweb_url: str, reader: Account | None, archive_asks: bool) -> Path:
-        (self._home / "temporary").mkdir(parents=True, exist_ok=True)
-        template, *included = CONFIGURATION
-        for file in included:
-            replace(self._home / file.name, file.read_bytes())
-        readers = self._home / "readers"
-        replace(readers, f"{reader.user}:{{PLAIN}}{reader.password}\n".encode() if reader else b"", 0o600)
-        text = _NginxTemplate(template.read_text()).substitute(
-            user="user root root;" if os.geteuid() == 0 else "",  # its workers are who started it
-            home=self._home,
-            port=port,
-            pages=PAGES,
-            configuration=FOLDER / "app-config.js",
-            dicomweb=dicomweb_url.rstrip("/"),
-            certificates=self._ca_file,
-            sign_in=f'auth_basic "Organloop"; auth_basic_user_file "{readers}";' if reader else "",
-            authorization="" if archive_asks else 'proxy_set_header Authorization "";',
-        )
-        path = self._home / template.name
-        replace(path, text.encode())
-        return path
-
-
-def _doors(reader: Account | None, archive_asks: bool) -> str:
-    """Return a digest of what is opened to whom."""
-    said = f"{reader and reader.password} {archive_asks}".encode()
-    return sha256_hex(b"\0".join((*(file.read_bytes() for file in CONFIGURATION), said)))
+    def _doors(self, sign_in: SignIn, authorization: str) -> str:
+        """Return a digest of what is opened to whom."""
+        said = f"{sign_in} {self._address} {authorization}".encode()
+        files = (*TEMPLATES.values(), nginx.REQUESTS, WAY)
+        return sha256_hex(b"\0".join((*(file.read_bytes() for file in files), said)))
 
 
 def installed() -> str:
@@ -182,9 +176,7 @@ def installed() -> str:
     NotInstalled
         If it or OHIF's pages are not on this machine.
     """
-    program = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-    if program is None:
-        raise NotInstalled("nginx is not installed: apt-get install nginx-light")
+    program = nginx.program()
     if not (PAGES / "index.html").exists():
         raise NotInstalled("OHIF is not installed: make viewer (needs npm)")
     return program

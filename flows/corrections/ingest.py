@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flows.arrivals.archived_study import is_archived
 from flows.arrivals.one_run import one_run
+from flows.arrivals.savers import saver_of
 from flows.corrections.keep import Understood, keep, put_on_record, standing
 from flows.corrections.outcome import note_outcome, note_refused_save
 from flows.corrections.report import Ingested, NotTaken, document_of, question_of, refusal
@@ -205,6 +206,7 @@ def _ingested(
         try:
             seg = open_seg(found.seg(source))
             saving = saving_of(seg)
+            memory, saving = _with_its_saver(source, saving, memory, said)
             study_uid = study_uid or (saving.study_uid if is_uid(saving.study_uid) else None)
             compared = _compared(found, seg, saving, named, memory, said)
         except Refused as refused:
@@ -265,6 +267,24 @@ def _took_nothing_back(sop_instance_uid: SopUid, known: Records) -> bool:
     arrival = known.arrival(sop_instance_uid)
     read = arrival is not None and arrival.code == UNCHANGED
     return read and not known.corrections(sop_instance_uid=sop_instance_uid)
+
+
+def _with_its_saver(
+    source: str | Path, saving: Saving, memory: Memory | None, said: Said
+) -> tuple[Memory | None, Saving]:
+    """Put who is proven to have saved it in place of whom it names, and have the act bear the proof.
+
+    What a person answers now is that person's act, and bears no proof of another's name. Of a file that is no
+    object of the archive nobody knows who saved it.
+    """
+    if memory is None or not is_archived(source):
+        return memory, saving
+    saver = saver_of(SopUid(str(source)), memory.records)
+    if saver is None:
+        return memory, saving
+    if said == Said():
+        memory = replace(memory, records=memory.records.signed(saver))
+    return memory, replace(saving, reader=saver.name)
 
 
 def _reader(saving: Saving, said: Said, before: Correction | None) -> str:

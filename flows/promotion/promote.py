@@ -105,9 +105,8 @@ def promote(
     records = services.records
     if records.incumbent() != number:
         if services.settings.own_corrections == "refused":
-            require_second_person(
-                services.releases.release(number), approver, records, records, services.releases
-            )
+            release = services.releases.release(number)
+            require_second_person(release, approver, records, services.releases)
         progress("asking for the gate's decision")
         incumbent = step("gate's decision", lambda: require_passed(number, services), False)
         release, before = services.releases.release(number), services.releases.release(incumbent)

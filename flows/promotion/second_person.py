@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from flows.arrivals.savers import is_by, savers_of
 from models.errors import Refused
+from models.people import Person
 from models.release import Release
 from services.records.entries.corrections import Correction
 from services.records.events.serving import IncumbentChanged
-from services.records.port import Corrections, Log
+from services.records.port import Log, Records
 from services.releases.store import ReleaseStore
 
 
-def require_second_person(
-    release: Release, approver: str, corrections: Corrections, log: Log, releases: ReleaseStore
-) -> None:
+def require_second_person(release: Release, approver: str, records: Records, releases: ReleaseStore) -> None:
     """Refuse an approver who corrected what a release has learnt from, since one last came to serve.
 
-    People are told apart by their names on record. A save that names nobody is nobody's.
+    People are told apart by what one issuer knows them by, where it has proven both; else by their names on
+    record. A save that names nobody is nobody's.
 
     Parameters
     ----------
@@ -24,19 +25,22 @@ def require_second_person(
         looked at when it came to serve.
     approver
         Whose act it is.
-    corrections, log, releases
-        Who corrected what, which releases have served, and what each has learnt from.
+    records
+        Who corrected what, and which releases have served; those of a person, where the name is proven.
+    releases
+        What each has learnt from.
 
     Raises
     ------
     Refused
         `own-corrections`, with how many.
     """
-    learnt = set(_learnt(release, log, releases))
+    learnt = set(_learnt(release, records, releases))
+    proven = records.person if records.person and records.person.name == approver else None
     own = {
         one.sop_instance_uid
-        for one in corrections.corrections()
-        if one.name in learnt and any(_same(name, approver) for name in _named(one))
+        for one in records.corrections()
+        if one.name in learnt and _is_by(one, approver, proven, records)
     }
     if own:
         detail = (
@@ -44,6 +48,21 @@ def require_second_person(
             "learnt from: a second person promotes it, or at a site of one ORGANLOOP_OWN_CORRECTIONS=allowed"
         )
         raise Refused("own-corrections", detail, {"own": len(own), "learnt": len(learnt)})
+
+
+def _is_by(correction: Correction, approver: str, proven: Person | None, log: Log) -> bool:
+    """Tell whether somebody saved a correction, or said what it means."""
+    savers = savers_of(correction.sop_instance_uid, log)
+    for saver in savers:
+        if proven is not None and saver.proof is not None and saver.proof.issuer == proven.issuer:
+            if is_by(saver, proven):
+                return True
+        elif _same(saver.who, approver):
+            return True
+    told = {saver.who for saver in savers}
+    drew = () if correction.reader in told else (correction.reader,)
+    names = (*drew, *(answer.reader for answer in correction.answers))
+    return any(_same(name, approver) for name in names if name.strip())
 
 
 def _learnt(release: Release, log: Log, releases: ReleaseStore) -> list[str]:
@@ -54,12 +73,6 @@ def _learnt(release: Release, log: Log, releases: ReleaseStore) -> list[str]:
         names += newest.corrections
         newest = None if newest.parent is None else releases.release(newest.parent)
     return names
-
-
-def _named(correction: Correction) -> list[str]:
-    """Return who saved a correction, and who said what it means."""
-    names = (correction.reader, *(answer.reader for answer in correction.answers))
-    return [name for name in names if name.strip()]
 
 
 def _same(one: str, other: str) -> bool:

@@ -6,9 +6,13 @@ Source: PS3.18 section 10.5.3 and annex I; the meaning of the codes is PS3.7 ann
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from xml.etree import ElementTree
 
+from models.uids import SopUid, StudyUid, is_uid
 from services.pacs.http import BUSY, REFUSED_CREDENTIALS
 
 ACCEPT = "application/dicom+json"
@@ -33,6 +37,8 @@ _AGAIN = frozenset({0x0110, 0x0213, 0xA700})
 
 _FAILED, _OTHERS, _STORED = "00081198", "0008119A", "00081199"
 _FAILURE_REASON, _WARNING_REASON = "00081197", "00081196"
+_UID, _ADDRESS = "00081155", "00081190"
+_STUDY = re.compile(r"/studies/([0-9.]+)(?:/|$)")
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,86 @@ def outcome(status: int, content: bytes) -> Outcome | None:
     warnings = [_number(item, _WARNING_REASON) for item in _values(said, _STORED)]
     codes = [code for code in warnings if code is not None]
     return Outcome(None, warning=_words(codes[0], _WARNINGS.get(codes[0])) if codes else None)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object that the archive took in.
+
+    Parameters
+    ----------
+    sop_instance_uid
+        SOP Instance UID.
+    study_uid
+        Its study, where the archive gave an address of it.
+    """
+
+    sop_instance_uid: SopUid
+    study_uid: StudyUid | None
+
+
+def stored(content: bytes) -> tuple[Stored, ...] | None:
+    """Return what an archive took in of a request, by its answer.
+
+    Parameters
+    ----------
+    content
+        The answer's body, DICOM JSON or XML (PS3.18 annex F, PS3.19 annex A).
+
+    Returns
+    -------
+    tuple of Stored, or None
+        As the archive lists them; None where the body is no such answer.
+    """
+    said = _read(content) or _read_xml(content)
+    if not said:
+        return None
+    whole = _text(said, _ADDRESS)
+    found: list[Stored] = []
+    for item in _values(said, _STORED):
+        uid = _text(item, _UID)
+        if not is_uid(uid):
+            return None
+        study = _STUDY.search(_text(item, _ADDRESS)) or _STUDY.search(whole)
+        named = study is not None and is_uid(study.group(1))
+        found.append(Stored(SopUid(uid), StudyUid(study.group(1)) if study and named else None))
+    return tuple(found)
+
+
+def _read_xml(content: bytes) -> dict[str, Any]:
+    """Return the same as DICOM JSON has it; nothing of what is no such document, or declares entities."""
+    if b"<!" in content:
+        return {}
+    try:
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError):
+        return {}
+    return _attributes(root) if _bare(root) == "NativeDicomModel" else {}
+
+
+def _attributes(node: ElementTree.Element) -> dict[str, Any]:
+    return {
+        str(one.get("tag")): {"Value": list(_xml_values(one))}
+        for one in node
+        if _bare(one) == "DicomAttribute"
+    }
+
+
+def _xml_values(node: ElementTree.Element) -> Iterator[Any]:
+    for one in node:
+        if _bare(one) == "Item":
+            yield _attributes(one)
+        elif _bare(one) == "Value" and one.text:  # Orthanc puts an empty one behind the items of a sequence
+            yield one.text.strip()
+
+
+def _bare(node: ElementTree.Element) -> str:
+    return node.tag.rpartition("}")[2]
+
+
+def _text(item: Any, tag: str) -> str:
+    values = _values(item, tag) if isinstance(item, dict) else []
+    return str(values[0]).strip() if values and isinstance(values[0], str) else ""
 
 
 def _failure(code: int | None) -> Outcome:

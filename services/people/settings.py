@@ -11,6 +11,9 @@ from pydantic_settings import BaseSettings
 
 from models.people import Role
 
+LOCAL = "http://127.0.0.1"
+"""Where the local stack is opened, at ports of its own."""
+
 LEAST_KEY = 32
 """Characters of a key."""
 
@@ -22,6 +25,16 @@ class PeopleSettings(BaseSettings):
         None,
         description="Address at which people open the pages, https://host. Unset: the local stack's, on "
         "127.0.0.1.",
+    )
+    viewer_address: str | None = Field(
+        None,
+        description="Address at which people open the viewer, of the pages' own host: a session is of one "
+        "host, whatever the port. Unset: the local stack's, on 127.0.0.1.",
+    )
+    dashboard_address: str | None = Field(
+        None,
+        description="Address at which operators open Prefect's dashboard, of the pages' own host. Unset: the "
+        "local stack's, on 127.0.0.1.",
     )
     session_key: SecretStr | None = Field(
         None,
@@ -71,15 +84,15 @@ class PeopleSettings(BaseSettings):
     )
 
     @field_validator(
-        "pages_address", "oidc_issuer", "oidc_client", "oidc_client_secret", "trusted_proxies", "token",
-        mode="before",
+        "pages_address", "viewer_address", "dashboard_address", "oidc_issuer", "oidc_client",
+        "oidc_client_secret", "trusted_proxies", "token", mode="before",
     )  # fmt: skip
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         """Take an empty variable, as Compose passes one on, for none."""
         return None if value == "" else value
 
-    @field_validator("pages_address", "oidc_issuer")
+    @field_validator("pages_address", "viewer_address", "dashboard_address", "oidc_issuer")
     @classmethod
     def _is_encrypted(cls, address: str | None) -> str | None:
         """Refuse at the start an address over which sessions and names would travel in the clear."""
@@ -110,6 +123,21 @@ class PeopleSettings(BaseSettings):
             except ValueError:
                 raise ValueError(f"{proxy.strip()!r} is no address of one machine, e.g. 10.1.2.3") from None
         return proxies
+
+    @model_validator(mode="after")
+    def _sessions_reach_every_door(self) -> Self:
+        """Refuse at the start a door to which no browser carries the session: it would ask for ever."""
+        pages = urlsplit(self.pages_address or LOCAL)
+        for name in ("viewer_address", "dashboard_address"):
+            door = urlsplit(getattr(self, name) or f"{pages.scheme}://{pages.hostname}")
+            if (door.scheme, door.hostname) != (pages.scheme, pages.hostname):
+                raise ValueError(
+                    f"no browser carries the session there: ORGANLOOP_{name.upper()} is to begin with "
+                    f"{pages.scheme}://{pages.hostname}, as ORGANLOOP_PAGES_ADDRESS does"
+                )
+            if door.path not in ("", "/") or door.query or door.fragment:
+                raise ValueError(f"ORGANLOOP_{name.upper()} is to end with the host or port: no path")
+        return self
 
     @model_validator(mode="after")
     def _there_is_one_way_in(self) -> Self:

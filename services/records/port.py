@@ -408,6 +408,10 @@ class Records(
 ):
     """All of them, in one database."""
 
+    @property
+    def person(self) -> Person | None:
+        """Whose acts these are; None where no name is proven."""
+
     def signed(self, person: Person) -> Self:
         """Return these records for a person whose name is proven.
 

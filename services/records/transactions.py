@@ -60,6 +60,11 @@ class Transactions:
         """Return these records for a person: what is recorded under that name bears the proof of it."""
         return type(self)(self._engine, self._now, self._guard, person)
 
+    @property
+    def person(self) -> Person | None:
+        """Whose acts these are; None where no name is proven."""
+        return self._person
+
     @contextmanager
     def _transaction(self) -> Iterator[Session]:
         with as_storage_failure(), Session(self._engine, autoflush=True) as session, session.begin():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from models.documents import LEFT_OUT
 from services.records.events.event import Event, RowsChanged
 
 
@@ -80,3 +81,13 @@ class ReadersDisagree(Event):
     corrections: tuple[str, ...]
     organ: str
     dsc: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedInViewer(Event):
+    """Somebody who had signed in saved an object in the viewer; the study, where the archive named it."""
+
+    what: ClassVar[str] = "saved-in-viewer"
+
+    sop_instance_uid: str
+    study_uid: Annotated[str | None, LEFT_OUT] = None

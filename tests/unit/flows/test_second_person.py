@@ -66,7 +66,7 @@ def store(tmp_path: Path) -> ReleaseStore:
 
 def refusal(release: Release, name: str, records: SqlRecords, store: ReleaseStore) -> Refused | None:
     try:
-        require_second_person(release, name, records, records, store)
+        require_second_person(release, name, records, store)
     except Refused as refused:
         return refused
     return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from deploy.pages import doors
+from deploy.pages import doors, saves
 from deploy.pages.application import SESSION_SECONDS, application
 from deploy.pages.sign_in import local
 from models.people import MAY, Person, Role
@@ -19,6 +20,7 @@ from services.people.tokens import person_of
 from services.settings import Settings
 
 HERE = "http://127.0.0.1:8500"
+VIEWER = "http://127.0.0.1:3000"
 PAGE = {"accept": "text/html"}
 OURS = PAGE | {"origin": HERE}
 FREE = {"/sign-in", "/sign-in/choose", "/signed-out", "/sign-out", "/healthz"}
@@ -33,7 +35,7 @@ def quick(monkeypatch) -> None:
 
 @pytest.fixture
 def settings(tmp_path) -> Settings:
-    return Settings(home=tmp_path, approver_groups="ai-board, heads")
+    return Settings(home=tmp_path, approver_groups="ai-board, heads", viewer_address=VIEWER)
 
 
 @pytest.fixture
@@ -63,16 +65,18 @@ def signed_in(browser: TestClient, first: str) -> TestClient:
 def test_who_has_not_signed_in_is_given_nothing(app, browser) -> None:
     asked = 0
     for path, methods in app.openapi()["paths"].items():
-        address = path.format(role="reader", name="0" * 16, picture="liver-coronal")
+        given = {"roles": "reader,auditor", "path": "segmentation", "study_uid": "1.2.3"}
+        address = path.replace(":path", "").format(name="0" * 16, picture="liver-coronal", **given)
+        origin = VIEWER if path.startswith(saves.UNDER) else HERE
         for method in () if path in FREE else methods:
-            told = browser.request(method, address, headers={"origin": HERE})
+            told = browser.request(method, address, headers={"origin": origin})
             assert (told.status_code, told.text) == (401, "sign in first\n"), path
             asked += 1
             if method == "get":
                 sent = browser.get(f"{address}?a=b", headers=PAGE)
-                where = f"/sign-in?next={address.replace('/', '%2F')}%3Fa%3Db"
+                where = f"/sign-in?next={quote(address, safe='')}%3Fa%3Db"
                 assert (sent.status_code, sent.headers["location"]) == (303, where)
-    assert asked >= 4
+    assert asked >= 10
 
 
 def test_the_first_password_leads_to_a_name_and_another_password(browser, first) -> None:
@@ -239,3 +243,57 @@ def test_who_is_no_trusted_proxy_is_believed_nothing(tmp_path, asking) -> None:
         headers = {"remote-user": "w17", "remote-groups": "radiology", "x-forwarded-for": PROXY}
         told = browser.get("/session", headers=headers)
         assert (told.status_code, told.json()["code"]) == (403, "not-the-proxy")
+
+
+def test_one_of_several_roles_is_enough_and_no_other_word_is_one(browser, first, app) -> None:
+    signed_in(browser, first)
+    app.state.way.person = lambda request: Person(
+        "a-1", "https://id", "An auditor", frozenset({Role.AUDITOR})
+    )
+    asked = ("reader,approver,auditor", "auditor", "reader,approver", "reader", "king", "auditor,king", ",")
+    told = [browser.get(f"/session/check/{roles}").status_code for roles in asked]
+    assert told == [204, 204, 403, 403, 404, 404, 404]
+
+
+@pytest.mark.parametrize(
+    ("asked", "led"),
+    [
+        ("/viewer", "/"),
+        ("/viewer/", "/"),
+        (
+            "/viewer/segmentation?StudyInstanceUIDs=1.2.3&image=4",
+            "/segmentation?StudyInstanceUIDs=1.2.3&image=4",
+        ),
+        ("/viewer//evil.example/", "/evil.example/"),
+        ("/viewer/@evil.example", "/@evil.example"),
+        ("/viewer/a%20b%3fc", "/a%20b%3Fc"),
+    ],
+)
+def test_who_may_look_is_led_on_to_the_viewer_and_nowhere_else(browser, first, asked, led) -> None:
+    signed_in(browser, first)
+    sent = browser.get(asked, headers=PAGE)
+    assert (sent.status_code, sent.headers["location"]) == (303, VIEWER + led)
+
+
+def test_who_may_not_look_is_told_whom_to_ask_and_where_nothing_runs_it_is_said(browser, first, app) -> None:
+    signed_in(browser, first)
+    away = browser.get("/dashboard", headers=PAGE)
+    assert (away.status_code, "organloop up" in away.text) == (503, True)
+    app.state.way.person = lambda request: Person("o-1", "https://id", "Op", frozenset({Role.OPERATOR}))
+    told = browser.get("/viewer/", headers=PAGE)
+    assert (told.status_code, "who manages the group ai-board or heads" in told.text) == (403, True)
+    assert browser.get("/dashboard", headers=PAGE).status_code == 503
+
+
+@pytest.mark.parametrize("origin", [HERE, "http://127.0.0.1:3001", "http://localhost:3000", "null", None])
+def test_only_a_page_of_the_viewer_saves(browser, first, origin) -> None:
+    signed_in(browser, first)
+    headers = {} if origin is None else {"origin": origin}
+    assert browser.post("/archive/studies", headers=headers).status_code == 403
+    at_viewer = browser.post("/archive/studies", headers={"origin": VIEWER})
+    assert (at_viewer.status_code, at_viewer.text) == (503, "no archive is known here: organloop up\n")
+
+
+def test_a_form_of_ours_may_lead_to_this_host_alone(browser) -> None:
+    policy = browser.get("/sign-in").headers["content-security-policy"]
+    assert "form-action 'self' http://127.0.0.1:*" in policy.split("; ")
