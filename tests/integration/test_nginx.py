@@ -6,18 +6,21 @@ import http.client
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from deploy.stack import local_process, viewer
 from deploy.stack.viewer import ViewerServer
+from services.pacs.accounts import Account, Accounts
 from tests.conftest import ROOT
 from tests.support.chart import ALL, of_kind, render
 from tests.support.nginx import certificate, nginx_at, placed
+from tests.support.pages import Pages, know_archive, pages_at
 from tests.support.waiting import GUARD_SECONDS
 
 SEARCH = "/dicom-web/studies?PatientName=MUSTERMANN*&PatientBirthDate=19500101"
@@ -37,15 +40,19 @@ class Served:
         What its TLS is checked against; None without TLS.
     folder
         All that it writes.
+    pages
+        Who know the reader that asks it; None where nobody is asked.
     """
 
     port: int
     certificate: Path | None
     folder: Path
+    pages: Pages | None = None
 
     def ask(self, method: str, path: str, body: bytes | None = None, **heads: str) -> int:
         """Return the status of an answer."""
         named = {name.replace("_", "-"): value for name, value in heads.items()}
+        named |= self.pages.signed_in if self.pages else {}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=GUARD_SECONDS)
         if self.certificate is not None:
             context = ssl.create_default_context(cafile=str(self.certificate))
@@ -57,20 +64,42 @@ class Served:
             connection.close()
 
     @property
+    def origin(self) -> str:
+        """Of its own pages."""
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
+
+    @property
     def said(self) -> str:
-        """All that any file of it says, but its configuration."""
-        files = [one for one in self.folder.rglob("*") if one.is_file() and one.suffix != ".conf"]
+        """All that any file of it says, but its configuration; what the pages say that it asks, too."""
+        folders = [self.folder, *([self.pages.home] if self.pages else [])]
+        found = [one for folder in folders for one in folder.rglob("*")]
+        files = [one for one in found if one.is_file() and one.suffix != ".conf"]
         return "\n".join(one.read_text(errors="replace") for one in files)
 
 
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    with pages_at(tmp_path_factory.mktemp("pages")) as pages:
+        yield pages
+
+
+@pytest.fixture
+def served(pages: Pages) -> Callable[[str, Path, int], AbstractContextManager[Served]]:
+    """Return what runs one of the four, its archive at a port of this machine; of `up`, a reader asks it."""
+    return partial(_served, pages)
+
+
 @contextmanager
-def served(kind: str, folder: Path, archive_port: int) -> Iterator[Served]:
-    """Run one of the four, its archive at a port of this machine."""
+def _served(pages: Pages, kind: str, folder: Path, archive_port: int) -> Iterator[Served]:
     folder.mkdir()
     if kind == "up":
-        with pytest.MonkeyPatch.context() as patch, ViewerServer(folder) as server:
+        address = f"http://127.0.0.1:{archive_port}/dicom-web"
+        accounts = Accounts(Account("worker", "word"), Account("reader", "word"), "SENDER")
+        know_archive(pages.home, address, accounts)
+        with pytest.MonkeyPatch.context() as patch, ViewerServer(folder, pages.viewer_port) as server:
             patch.setattr(viewer, "installed", lambda: "/usr/sbin/nginx")
-            yield Served(server.start(f"http://127.0.0.1:{archive_port}/dicom-web").port, None, folder)
+            port = server.start(address, pages.sign_in, accounts.reader).port
+            yield Served(port, None, folder, pages)
         return
     if kind == "compose":
         text = (ROOT / "deploy" / "compose" / "nginx.conf").read_text()
@@ -117,7 +146,7 @@ def hostile() -> Iterator[tuple[int, list[bytes]]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_name_of_a_patient_is_written_whatever_fails(kind: str, tmp_path: Path) -> None:
+def test_no_name_of_a_patient_is_written_whatever_fails(kind: str, served, tmp_path: Path) -> None:
     away = local_process.free_port(0)
     with served(kind, tmp_path / kind, away) as nginx:
         assert nginx.ask("GET", SEARCH) == 502
@@ -130,19 +159,19 @@ def test_no_name_of_a_patient_is_written_whatever_fails(kind: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_nor_where_the_archive_speaks_nonsense(kind: str, tmp_path: Path) -> None:
+def test_nor_where_the_archive_speaks_nonsense(kind: str, served, tmp_path: Path) -> None:
     with hostile() as (port, _), served(kind, tmp_path / kind, port) as nginx:
         assert nginx.ask("GET", SEARCH) == 502
-        assert nginx.ask("POST", SEARCH, b"MUSTERMANN" * 10) == 502
+        assert nginx.ask("POST", SEARCH, b"MUSTERMANN" * 10, Origin=nginx.origin) == 502
         assert "MUSTERMANN" not in nginx.said
 
 
 @pytest.mark.parametrize("kind", ["up", "compose", "gateway"])
-def test_a_body_s_encoding_does_not_reach_the_archive_nor_does_an_origin(kind: str, tmp_path: Path) -> None:
+def test_a_body_s_encoding_does_not_reach_the_archive_nor_does_an_origin(
+    kind: str, served, tmp_path: Path
+) -> None:
     with hostile() as (port, heard), served(kind, tmp_path / kind, port) as nginx:
-        scheme = "http" if nginx.certificate is None else "https"
-        origin = f"{scheme}://127.0.0.1:{nginx.port}"
-        nginx.ask("POST", "/dicom-web/studies", b"x", Content_Encoding="gzip", Origin=origin)
+        nginx.ask("POST", "/dicom-web/studies", b"x", Content_Encoding="gzip", Origin=nginx.origin)
         [asked] = [one for one in heard if one]
         assert asked.startswith(b"POST /dicom-web/studies HTTP/1.1\r\n")
         assert b"encoding" not in asked.lower().replace(b"accept-encoding", b"")
@@ -150,11 +179,16 @@ def test_a_body_s_encoding_does_not_reach_the_archive_nor_does_an_origin(kind: s
 
 
 @pytest.mark.parametrize("kind", VIEWERS)
-def test_readers_reach_studies_series_and_instances_and_nothing_else(kind: str, tmp_path: Path) -> None:
+def test_readers_reach_studies_series_and_instances_and_nothing_else(
+    kind: str, served, tmp_path: Path
+) -> None:
     """An archive that is away answers 502 where the way leads to it."""
     with served(kind, tmp_path / kind, local_process.free_port(0)) as nginx:
         for path in ("studies", "series", "instances", "studies/1.2/series/3.4/metadata"):
-            assert {nginx.ask(method, f"/dicom-web/{path}") for method in ("GET", "POST")} == {502}
+            assert nginx.ask("GET", f"/dicom-web/{path}") == 502
+            saves = kind != "up" or path == "studies"  # of `up` the pages take saves, and no other POST
+            said = nginx.ask("POST", f"/dicom-web/{path}", Origin=nginx.origin)
+            assert said == (502 if saves else 404), path
             assert {nginx.ask(method, f"/dicom-web/{path}") for method in ("PUT", "DELETE", "OPTIONS")} == {
                 403
             }
@@ -186,7 +220,7 @@ def test_readers_reach_studies_series_and_instances_and_nothing_else(kind: str, 
     ids=lambda heads: "-".join(heads.values()),
 )
 def test_a_page_from_elsewhere_does_not_reach_the_archive(
-    kind: str, heads: dict[str, str], tmp_path: Path
+    kind: str, heads: dict[str, str], served, tmp_path: Path
 ) -> None:
     with served(kind, tmp_path / kind, local_process.free_port(0)) as nginx:
         assert nginx.ask("GET", "/dicom-web/studies", **heads) == 403

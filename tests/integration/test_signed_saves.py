@@ -71,7 +71,7 @@ class Room:
 def room(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     installed()
     home = tmp_path_factory.mktemp("home")
-    know_archive(home, archive)
+    know_archive(home, archive.dicomweb_url, archive.server.accounts)
     with pages_at(home, **BY_PROXY) as pages, ViewerServer(home / "viewer", pages.viewer_port) as server:
         yield Room(home, pages, server.start(archive.dicomweb_url, pages.sign_in, archive.reader).url)
 

@@ -17,10 +17,9 @@ from deploy.stack.nginx import SignIn
 from deploy.stack.pages import PagesServer
 from models.documents import to_json
 from models.people import Person, Role
-from services.pacs.accounts import FILE
+from services.pacs.accounts import FILE, Accounts
 from services.people.local_account import LocalAccount
 from services.settings import Settings
-from tests.support.archive import Archive
 
 PASSWORD = "a long enough one"
 NAME = "Dr. Wéber"
@@ -34,6 +33,8 @@ class Pages:
 
     Parameters
     ----------
+    home
+        Whose.
     url
         Where.
     cookie
@@ -44,6 +45,7 @@ class Pages:
         Where those doors are to listen.
     """
 
+    home: Path
     url: str
     cookie: str = field(repr=False)
     pid: int
@@ -98,15 +100,15 @@ def pages_at(home: Path, **variables: str) -> Iterator[Pages]:
             patch.setenv(name, value)
         process = server.start(home)
         cookie = own_cookie(process.url, first) if first else ""
-        yield Pages(process.url, cookie, process.pid, **doors)
+        yield Pages(home, process.url, cookie, process.pid, **doors)
 
 
-def know_archive(home: Path, archive: Archive) -> None:
+def know_archive(home: Path, dicomweb_url: str, accounts: Accounts) -> None:
     """Have a home know an archive as that of its own stack: where it is, and the accounts that open it."""
     settings = Settings(home=home)
     settings.archive_home.mkdir(parents=True, exist_ok=True)
-    (settings.archive_home / FILE).write_text(json.dumps(to_json(archive.server.accounts)))
-    settings.stack_file.write_text(json.dumps({"dicomweb_url": archive.dicomweb_url}))
+    (settings.archive_home / FILE).write_text(json.dumps(to_json(accounts)))
+    settings.stack_file.write_text(json.dumps({"dicomweb_url": dicomweb_url}))
 
 
 BY_PROXY = {
