@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
-from threading import Lock
 from typing import Annotated
 
 import httpx2
@@ -16,13 +15,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse, Response
 
 from deploy.pages.doors import having
+from deploy.pages.site import Site
 from flows.arrivals.savers import note_saver
 from models.errors import StorageFailed
 from models.people import Person, Role
 from models.uids import is_uid
 from services.pacs import stow
-from services.records.port import Records
-from services.records.store import open_records
 from services.settings import Settings
 from services.wiring import ReadersArchive, readers_archive
 
@@ -44,8 +42,6 @@ PASSED_ON = ("content-type", "accept", "forwarded", "content-length")
 """What the archive is told of a request; addresses in its answer lead where `forwarded` says."""
 
 NOBODYS = "It is in the archive, but under nobody's name: {why}. Save again, or tell who runs Organloop.\n"
-
-_opening = Lock()
 
 
 class TooLarge(Exception):
@@ -120,16 +116,6 @@ async def _counted(request: Request) -> AsyncIterator[bytes]:
 
 def _note(request: Request, taken_in: tuple[stow.Stored, ...], who: Person) -> None:
     """Put on record whose these objects are; raises as `note_saver`."""
-    records = _records(request)
+    site: Site = request.app.state.site
     for one in taken_in:
-        note_saver(one.sop_instance_uid, one.study_uid, who, records)
-
-
-def _records(request: Request) -> Records:
-    """Return the site's records, opened at the first save."""
-    state = request.app.state
-    with _opening:
-        if not hasattr(state, "records"):
-            state.records = open_records(state.settings.records_url)
-        records: Records = state.records
-        return records
+        note_saver(one.sop_instance_uid, one.study_uid, who, site.records)

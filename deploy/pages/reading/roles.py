@@ -9,9 +9,9 @@ from fastapi import Depends, Request
 from deploy.pages.doors import having
 from deploy.pages.reading.names import Names
 from deploy.pages.site import Site
-from models.people import Person, Role
+from models.people import LOOKING, Person, Role
 
-Looking = Annotated[Person, Depends(having(Role.READER, Role.AUDITOR))]
+Looking = Annotated[Person, Depends(having(*LOOKING))]
 """Who looks at studies: readers, and auditors, who change nothing."""
 
 Answering = Annotated[Person, Depends(having(Role.READER))]
