@@ -206,6 +206,11 @@ class Settings(PeopleSettings):
         description="Whether the names of the organ SEG's segments tell the flags too: `Stomach (check)`, "
         "`Aorta (STOP)`.",
     )
+    secondary_capture: bool = Field(
+        False,
+        description="Whether a page goes with the results as a Secondary Capture image, for a PACS that "
+        "shows no SEG: flags, volumes, bounds and pictures of what is flagged.",
+    )
     series_rules: Path | None = Field(
         None,
         description="File of rules that choose the series of a study. Unset: models/series/choice.toml.",

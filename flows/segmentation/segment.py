@@ -47,6 +47,7 @@ from services.pacs.kinds import CT
 from services.pacs.port import ArchivedStudy
 from services.pacs.unsent import UnsentResults
 from services.pictures.kept import StudyPictures
+from services.pictures.summary_page import summary_page
 from services.records.port import Log, Records
 from services.stopwatch import Stopwatch
 from services.wiring import Services
@@ -239,13 +240,16 @@ def _make(
         progress("writing and proving the DICOM objects")
         settings = settings_digest(profile, organs, audited, findings.targets)
         seg_profile, flags_in_labels = services.settings.seg_profile, services.settings.seg_label_flags
-        key = result_key(series, chosen, receiver(seg_profile, flags_in_labels=flags_in_labels), settings)
+        page = summary_page(series, findings) if services.settings.secondary_capture else None
+        to = receiver(seg_profile, flags_in_labels=flags_in_labels, summary=page is not None)
+        key = result_key(series, chosen, to, settings)
         written_at = services.records.first_written(key, asked.now())
         objects = write_results(
             series,
             findings,
             profile=seg_profile,
             flags_in_labels=flags_in_labels,
+            page=page,
             written_at=written_at,
             settings_digest=settings,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,9 @@ OTHERS = Window(350, 40)
 """Window of an organ that has none of its own."""
 
 
-def organ_views(series: CTSeries, findings: StudyFindings) -> Iterator[Drawn]:
+def organ_views(
+    series: CTSeries, findings: StudyFindings, organs: Collection[str] | None = None
+) -> Iterator[Drawn]:
     """Draw the pictures of each organ, in the order of the findings.
 
     Of each organ: axial planes at the middle of its review regions, the largest expected error first. With
@@ -55,6 +57,8 @@ def organ_views(series: CTSeries, findings: StudyFindings) -> Iterator[Drawn]:
         The CT, any orientation; planes are those of its grid.
     findings
         What is said about it.
+    organs
+        Of which pictures are wanted; None: of all.
 
     Yields
     ------
@@ -63,7 +67,7 @@ def organ_views(series: CTSeries, findings: StudyFindings) -> Iterator[Drawn]:
     """
     ct = _UprightCT(series)
     for finding in findings.organs:
-        if finding.organ not in findings.masks:
+        if finding.organ not in (findings.masks if organs is None else organs):
             continue
         regions = [ct.mask(one.mask) for one in findings.regions if one.organ == finding.organ]
         yield from _views(finding.organ, ct.mask(findings.masks[finding.organ]), regions, ct)

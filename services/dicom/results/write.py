@@ -6,14 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from hashlib import sha256
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.config import disable_value_validation
 
 from models.findings import StudyFindings
 from models.uids import SeriesUid, SopUid
 from services.dicom.ct.loaded import CTSeries
 from services.dicom.identity import Identity
-from services.dicom.results import organ_seg, report_sr, review_seg
+from services.dicom.results import organ_seg, report_sr, review_seg, summary_sc
 from services.dicom.results.heading import Heading
 from services.dicom.results.report_proof import prove_report
 from services.dicom.results.report_sr import Reference, series_statements, write_report
@@ -26,7 +29,12 @@ from services.dicom.results.wording import (
     review_description,
 )
 
-_SERIES_NUMBERS = {organ_seg.KIND: 5001, review_seg.KIND: 5002, report_sr.KIND: 5003}
+_SERIES_NUMBERS = {
+    organ_seg.KIND: 5001,
+    review_seg.KIND: 5002,
+    report_sr.KIND: 5003,
+    summary_sc.KIND: 5004,
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,7 @@ class ResultObject:
     Parameters
     ----------
     kind
-        ``organ-seg``, ``review-seg`` or ``report-sr``.
+        ``organ-seg``, ``review-seg``, ``report-sr`` or ``summary-sc``.
     sop_instance_uid, series_uid
         Its UIDs.
     content
@@ -58,10 +66,11 @@ def write_results(
     *,
     profile: str = Profile.OHIF,
     flags_in_labels: bool = False,
+    page: NDArray[np.uint8] | None = None,
     written_at: datetime,
     settings_digest: str = "",
 ) -> tuple[ResultObject, ...]:
-    """Write organ SEG, review SEG (only if there are regions) and SR, and prove each of them.
+    """Write organ SEG, review SEG (only if there are regions), SR and a page if given; prove each of them.
 
     The same arguments give the same bytes.
 
@@ -75,6 +84,8 @@ def write_results(
         For which receiver: ``ohif``, ``slicer`` or ``labelmap``.
     flags_in_labels
         Whether the labels of the organ SEG's segments tell it the flags too: ``Stomach (check)``.
+    page
+        Of a summary for a receiver that shows no SEG, axes (row, column, channel), RGB; None: it gets none.
     written_at
         Time of writing, local to the site. Keep the first one: a step repeated with it makes the
         same bytes.
@@ -84,7 +95,7 @@ def write_results(
     Returns
     -------
     tuple of ResultObject
-        In the order organ SEG, review SEG, SR.
+        In the order organ SEG, review SEG, summary, SR.
 
     Raises
     ------
@@ -102,7 +113,7 @@ def write_results(
     identity = Identity.of(
         (SopUid(str(image.SOPInstanceUID)) for image in series.images),
         findings.release_digest,
-        receiver(chosen, flags_in_labels=flags_in_labels),
+        receiver(chosen, flags_in_labels=flags_in_labels, summary=page is not None),
         settings_digest,
     )
 
@@ -145,6 +156,12 @@ def write_results(
             references.append(
                 Reference(sop_class_uid(Profile.OHIF), head.sop_instance_uid, head.series_instance_uid)
             )
+        if page is not None:  # pixels of other fonts are another object
+            pixels = sha256(page.tobytes()).hexdigest()
+            head = heading(summary_sc.KIND, organs_description(findings), [pixels])
+            content = summary_sc.write_summary(series, page, head)
+            summary_sc.prove_summary(content, series, page, head)
+            results.append(_result(summary_sc.KIND, head, content))
         head = heading(
             report_sr.KIND,
             report_description(findings),
@@ -155,9 +172,10 @@ def write_results(
         return (*results, _result(report_sr.KIND, head, content))
 
 
-def receiver(profile: str, *, flags_in_labels: bool) -> str:
-    """Return the name of a receiver's profile with its option, as it counts in UIDs and keys of results."""
-    return f"{profile}, flags in labels" if flags_in_labels else str(profile)
+def receiver(profile: str, *, flags_in_labels: bool, summary: bool = False) -> str:
+    """Return the name of a receiver's profile with its options, as it counts in UIDs and keys of results."""
+    options = [", flags in labels"] * flags_in_labels + [", summary"] * summary
+    return "".join((str(profile), *options))
 
 
 def _result(kind: str, heading: Heading, content: bytes) -> ResultObject:

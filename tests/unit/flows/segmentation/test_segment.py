@@ -55,6 +55,13 @@ def test_the_key_of_a_result_knows_whether_labels_bear_flags() -> None:
     assert len({result_key(series, release, name, "settings") for name in names}) == 2
 
 
+def test_the_key_of_a_result_knows_whether_a_summary_goes_with_it() -> None:
+    series = SimpleNamespace(images=[SimpleNamespace(SOPInstanceUID="1.2")])
+    release = Release(1, None, "t", {"liver": "l", "spleen": "s"}, tiny_contract())
+    names = [receiver("ohif", flags_in_labels=flags, summary=page) for flags in (0, 1) for page in (0, 1)]
+    assert len({result_key(series, release, name, "settings") for name in names}) == 4
+
+
 def test_a_result_under_other_targets_is_another_result():
     first = settings_digest(PROFILE, ["liver"])
     assert settings_digest(PROFILE, ["liver"], False, None) == first
