@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
+from flows.arrivals.savers import note_saver
 from flows.corrections.ingest import Said, ingest
 from flows.corrections.returned_seg import Memory
+from models.corrections.scopes import Scope
 from models.errors import PacsFailed, Refused
+from models.people import Person
 from services.cases.store import CaseStore
 from services.records.entries.cases import Purpose
+from services.records.events.corrections import CorrectionRecorded
+from services.records.events.event import Proof
 from services.records.store import open_records
 from services.settings import Settings
 from services.wiring import archive_of
@@ -33,6 +38,8 @@ from tests.support.returned_segs import (
 )
 
 SPACING = (5.0, 5.0, 5.0)
+WEBER = Person("w-17", "https://id.hospital", "Dr. Wéber")
+LANG = Person("l-3", "https://id.hospital", "Dr. Lang")
 
 
 @pytest.fixture
@@ -222,3 +229,47 @@ def test_an_archive_that_is_away_is_no_stranger(ohif, memory, tmp_path):
     there = Memory(memory.records, memory.cases, memory.contract, away, tmp_path / "work")
     with pytest.raises(PacsFailed):
         ingest("2.25.1", memory=there)
+
+
+@pytest.fixture
+def saved(ohif, archived, tmp_path) -> str:
+    """A correction in the archive that says it is Dr. Roth's."""
+    path = altered(ohif / "saved-by-ohif.dcm", tmp_path / "saved.dcm", ContentCreatorName="Roth")
+    archived.put(path)
+    return uid_of(path)
+
+
+def recorded(memory: Memory) -> list[tuple[str, Proof | None]]:
+    return [(one.who, one.proof) for one in memory.records.all(CorrectionRecorded)]
+
+
+def test_who_is_proven_to_have_saved_it_corrected_it_whatever_the_file_says(saved, memory, tmp_path):
+    note_saver(saved, None, WEBER, memory.records)
+    ingest(saved, memory=memory)
+    [kept] = memory.records.corrections()
+    assert kept.reader == "Dr. Wéber"
+    assert recorded(memory) == [("Dr. Wéber", Proof("w-17", "https://id.hospital"))]
+    ingest(saved, memory=memory)
+    assert len(recorded(memory)) == 1, "told twice, it is kept once"
+
+
+def test_a_save_of_nobody_or_of_two_is_whom_the_file_names_and_unproven(saved, memory):
+    ingest(saved, memory=memory)
+    assert recorded(memory) == [("Roth", None)]
+    for person in (WEBER, LANG):
+        note_saver(saved, None, person, memory.records)
+    ingest(saved, memory=memory)
+    assert recorded(memory) == [("Roth", None)]
+
+
+def test_a_file_is_nobody_s_proven_save_though_it_has_the_uid_of_one(ohif, saved, memory, tmp_path):
+    note_saver(saved, None, WEBER, memory.records)
+    ingest(str(tmp_path / "saved.dcm"), memory=memory)
+    assert recorded(memory) == [("Roth", None)]
+
+
+def test_what_a_person_says_of_a_proven_save_bears_no_proof_of_the_saver(saved, memory):
+    note_saver(saved, None, WEBER, memory.records)
+    ingest(saved, memory=memory)
+    ingest(saved, memory=memory, said=Said(reader="Dr. Roth", scope=Scope.SLICES))
+    assert recorded(memory) == [("Dr. Wéber", Proof("w-17", "https://id.hospital")), ("Dr. Wéber", None)]

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from flows.arrivals.savers import note_saver
 from flows.promotion.second_person import require_second_person
 from models.corrections.ledger import OrganLedger, OrganState
 from models.errors import Refused
+from models.people import Person
 from models.release import Release
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries.corrections import Answer, Correction
@@ -96,3 +98,46 @@ def test_once_a_release_has_served_it_counts_no_more(records, store) -> None:
     records.set_incumbent(2, approver="Dr. Roth", reason="better")
     assert refusal(store.release(3), "Dr. Weber", records, store) is None
     assert refusal(store.release(3), "Dr. Lang", records, store) is not None
+
+
+PROVEN = Person("w-1", "https://id", "Dr. Weber")
+
+
+def saved(records: SqlRecords, uid: str, person: Person) -> None:
+    note_saver(SopUid(uid), None, person, records)
+
+
+@pytest.mark.parametrize(
+    ("approver", "refused"),
+    [
+        (PROVEN, True),
+        (Person("w-1", "https://id", "Dr. Weber-Lang"), True),  # married since
+        (Person("w-2", "https://id", "Dr. Weber"), False),  # another of that name
+        (Person("w-9", "https://other", "Dr. Weber"), True),  # nobody can tell: by the name
+        (Person("r-1", "https://id", "Dr. Roth"), False),
+    ],
+)
+def test_two_proven_by_one_issuer_are_told_apart_by_what_it_knows_them_by(
+    records, store, approver, refused
+) -> None:
+    saved(records, "1.2.9", PROVEN)
+    told = refusal(store.release(2), approver.name, records.signed(approver), store)
+    assert (told is not None) == refused
+
+
+def test_a_typed_name_is_compared_with_the_proven_one_and_a_proven_one_with_what_was_typed(
+    records, store
+) -> None:
+    saved(records, "1.2.9", PROVEN)
+    assert refusal(store.release(2), "dr. weber", records, store) is not None
+    other = Person("l-1", "https://id", "Dr. Lang")
+    assert refusal(store.release(3), other.name, records.signed(other), store) is not None
+    signed = records.signed(Person("w-2", "https://id", "Dr. Weber"))
+    assert refusal(store.release(2), "Dr. Lang", signed, store) is None, "the proof is of another name"
+
+
+def test_who_saved_it_beside_another_counts_too(records, store) -> None:
+    for person in (PROVEN, Person("r-1", "https://id", "Dr. Roth")):
+        saved(records, "1.2.11", person)
+    for name in ("Dr. Weber", "Dr. Roth"):
+        assert refusal(store.release(2), name, records, store) is not None
