@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from playwright.sync_api import TimeoutError as NothingShown
 
 from deploy.stack.local_process import NotInstalled
-from deploy.stack.viewer import ViewerServer, installed, study_path
+from deploy.stack.viewer import installed, study_path
 from flows.segmentation.first_look import FirstLook, first_look
 from models.geometry import Geometry
 from models.organs import organ
@@ -29,6 +29,7 @@ from services.pacs.folder import FolderPacs
 from tests.browser.viewer import CHROMIUM, FLAGS, Viewer
 from tests.conftest import ROOT
 from tests.support.archive import Archive
+from tests.support.pages import PASSWORD, ReadingRoom
 from tests.support.result_cases import findings_of
 
 FLAGGED = ("stomach", "aorta")
@@ -103,26 +104,39 @@ def written(case: PhantomCase, folder: Path) -> Study:
 
 
 @pytest.fixture(scope="package")
-def browser(archive: Archive) -> Iterator[Browser]:
-    """Run Chromium without a screen, a reader signed in; only these tests live beside its event loop."""
-    if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        reader = archive.reader
-        browser.new_context(http_credentials={"username": reader.user, "password": reader.password})
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="package")
-def viewer_url(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def room(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReadingRoom]:
     try:
         installed()
     except NotInstalled as error:
         pytest.skip(str(error))
-    with ViewerServer(tmp_path_factory.mktemp("viewer")) as server:
-        yield server.start(archive.dicomweb_url, archive.reader).url
+    with ReadingRoom(archive, tmp_path_factory.mktemp("room")).opened() as room:
+        yield room
+
+
+@pytest.fixture(scope="package")
+def viewer_url(room: ReadingRoom) -> str:
+    return room.viewer_url
+
+
+@pytest.fixture(scope="package")
+def browser(room: ReadingRoom) -> Iterator[Browser]:
+    """Run Chromium without a screen, a reader signed in; only these tests live beside its event loop.
+
+    The viewer's address is opened, as anybody would; that leads to the sign-in, and back.
+    """
+    if not CHROMIUM.exists():
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        page = browser.new_context().new_page()
+        page.goto(f"{room.viewer_url}/")
+        assert page.url.startswith(f"{room.pages_url}/sign-in")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{room.viewer_url}/**")
+        page.close()
+        yield browser
+        browser.close()
 
 
 WINDOWS = 3

@@ -15,14 +15,18 @@ from flows.launching import INGEST, SEGMENT
 from models.corrections.ledger import OrganLedger, OrganState
 from models.organs import organ
 from services.cases.disagreements import valid_words
+from services.records.chain import chain_faults
 from services.records.entries.arrivals import ArrivalState
 from services.records.entries.cases import Purpose
+from services.records.events.corrections import CorrectionRecorded, SavedInViewer
+from services.records.events.event import Proof
 from tests.browser.conftest import ORGANS_SEG, Study, reading
 from tests.browser.viewer import Point, Viewer
 from tests.browser.voxels import Change, changes, masks_of
 from tests.support.archive import Archive
 from tests.support.arrivals import Hospital, open_hospital
 from tests.support.learning import Site, open_site
+from tests.support.pages import NAME, ReadingRoom
 from tests.support.returned_segs import put_on_record
 
 
@@ -100,8 +104,15 @@ def largest(study: Study, label: str) -> int:
     return int(study.truth[label].sum(axis=(1, 2)).argmax())
 
 
-def test_what_is_painted_and_erased_is_what_is_learnt(
-    viewer: Viewer, study: Study, hospital: Hospital
+@pytest.fixture
+def on_record(room: ReadingRoom, hospital: Hospital) -> Iterator[None]:
+    """What is saved goes on the hospital's own record."""
+    with room.records_of(hospital.services.settings.home):
+        yield
+
+
+def test_what_is_painted_and_erased_is_what_is_learnt_and_who_saved_it_is_proven(
+    on_record: None, viewer: Viewer, study: Study, hospital: Hospital
 ) -> None:
     k = largest(study, "Stomach")
     stomach, liver = (np.array(middle(study, label, k)) for label in ("Stomach", "Liver"))
@@ -119,6 +130,9 @@ def test_what_is_painted_and_erased_is_what_is_learnt(
     [kept] = hospital.services.records.corrections()
     assert (kept.sop_instance_uid, kept.sent_uid) == (uid, study.objects[0].sop_instance_uid)
     assert (kept.release, kept.status, kept.questions) == (2, "correction", ())
+    acts = [hospital.services.records.last(kind) for kind in (SavedInViewer, CorrectionRecorded)]
+    assert [(one.who, one.proof) for one in acts if one] == 2 * [(NAME, Proof("owner", "local"))]
+    assert (kept.reader, chain_faults(hospital.services.records.lines())) == (NAME, [])
     assert told(kept.organs) == difference
     [case] = hospital.services.records.cases(Purpose.TUNING)
     assert case.case_id == hospital.services.cases.pseudonym(kept.name)

@@ -24,7 +24,6 @@ from playwright.sync_api import Browser, sync_playwright
 from pydicom import dcmread
 from scipy.ndimage import center_of_mass
 
-from deploy.stack.viewer import ViewerServer
 from models.geometry import Geometry
 from models.organs import organ
 from models.phantom.case import PhantomCase, make_case
@@ -35,8 +34,9 @@ from services.dicom.ct.series import read_series
 from services.dicom.results.write import write_results
 from tests.browser.viewer import CHROMIUM, FLAGS, Viewer
 from tests.browser.voxels import changes, masks_of
-from tests.support.archive import Archive, archive_at
+from tests.support.archive import archive_at
 from tests.support.dcmqi import slicer_saves
+from tests.support.pages import ReadingRoom
 from tests.support.result_cases import findings_of
 
 SITE, SEED, SPACING_MM = "A", 6, 5.0
@@ -137,17 +137,18 @@ class Reader:
 
 
 def saved(
-    browser: Browser, url: str, archive: Archive, sent: Path, reader: Reader, act: Callable[[Viewer], None]
+    browser: Browser, room: ReadingRoom, sent: Path, reader: Reader, act: Callable[[Viewer], None]
 ) -> bytes:
     """Open the study in a new window, load our SEG, act, save; return the file as OHIF stored it."""
+    archive = room.archive
     archive.empty()
     archive.put(sent.parent / "ct", sent)
     [ours] = archive.instances(Modality="SEG")
     [series] = archive.instances("Series", Modality="SEG")
-    account = archive.reader
-    context = browser.new_context(http_credentials={"username": account.user, "password": account.password})
-    page = context.new_page()
-    viewer = Viewer(page, url)
+    name, _, value = room.cookie.partition("=")
+    context = browser.new_context()
+    context.add_cookies([{"name": name, "value": value, "url": room.pages_url}])
+    viewer = Viewer(context.new_page(), room.viewer_url)
     viewer.open_study(reader.ct.study_uid)
     viewer.load_seg(series["SeriesDescription"])
     act(viewer)
@@ -177,11 +178,10 @@ def make(folder: Path) -> None:
         "layers-in-ohif-3-13": ("sent-overlapping", reader.erased),
     }
     with tempfile.TemporaryDirectory() as home, archive_at(Path(home) / "archive") as archive:
-        with ViewerServer(Path(home) / "viewer") as server, sync_playwright() as playwright:
-            url = server.start(archive.dicomweb_url, archive.reader).url
+        with ReadingRoom(archive, Path(home) / "room").opened() as room, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
             for name, (sent, act) in acts.items():
-                content = saved(browser, url, archive, folder / f"{sent}.dcm", reader, act)
+                content = saved(browser, room, folder / f"{sent}.dcm", reader, act)
                 (folder / f"{name}.dcm").write_bytes(content)
                 print(f"{name}: saved", file=sys.stderr, flush=True)
             browser.close()

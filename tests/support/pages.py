@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import httpx2
 import pytest
@@ -15,11 +16,13 @@ from itsdangerous import TimestampSigner
 from deploy.stack.local_process import free_port
 from deploy.stack.nginx import SignIn
 from deploy.stack.pages import PagesServer
+from deploy.stack.viewer import ViewerServer
 from models.documents import to_json
 from models.people import Person, Role
 from services.pacs.accounts import FILE, Accounts
 from services.people.local_account import LocalAccount
 from services.settings import Settings
+from tests.support.archive import Archive
 
 PASSWORD = "a long enough one"
 NAME = "Dr. Wéber"
@@ -125,3 +128,53 @@ def by_proxy(name: str, *roles: Role) -> dict[str, str]:
         "Remote-Name": f"Dr. {name}",
         "Remote-Groups": ",".join(f"{r}s" for r in roles),
     }
+
+
+@dataclass
+class ReadingRoom:
+    """A viewer on an archive behind the sign-in of pages, which may be those of another home next.
+
+    Parameters
+    ----------
+    archive
+        What it shows.
+    first
+        Home of the pages at first; its owner's account is every later home's, so that one sign-in is enough.
+    viewer_url
+        Where people open it.
+    pages_url
+        Where the pages are, whichever home's.
+    cookie
+        Of the owner's session, ``name=value``.
+    """
+
+    archive: Archive
+    first: Path
+    viewer_url: str = ""
+    pages_url: str = ""
+    cookie: str = field(default="", repr=False)
+
+    @contextmanager
+    def opened(self) -> Iterator[Self]:
+        """Run pages and viewer."""
+        with pages_at(self.first) as pages, ViewerServer(self.first / "viewer", pages.viewer_port) as viewer:
+            know_archive(self.first, self.archive.dicomweb_url, self.archive.server.accounts)
+            viewer.start(self.archive.dicomweb_url, pages.sign_in, self.archive.reader)
+            self.pages_url, self.viewer_url = pages.url, f"http://127.0.0.1:{pages.viewer_port}"
+            self.cookie = pages.cookie
+            yield self
+
+    @contextmanager
+    def records_of(self, home: Path) -> Iterator[None]:
+        """Have what is saved go on the record of another home."""
+        account = home / "people" / "account.json"
+        account.parent.mkdir(exist_ok=True)
+        account.write_bytes((self.first / "people" / account.name).read_bytes())
+        know_archive(home, self.archive.dicomweb_url, self.archive.server.accounts)
+        port = int(self.pages_url.rpartition(":")[2])
+        own = PagesServer(self.first / "pages", port)
+        own.stop()
+        with PagesServer(home / "pages", port) as server:
+            assert server.start(home).url == self.pages_url
+            yield
+        own.start(self.first)
