@@ -35,6 +35,9 @@ _WARNINGS = {
 }
 _AGAIN = frozenset({0x0110, 0x0213, 0xA700})
 
+Attributes = dict[str, dict[str, list[Any]]]
+"""Of a data set: by tag its `Value`, as DICOM JSON has them (PS3.18 F.2)."""
+
 _FAILED, _OTHERS, _STORED = "00081198", "0008119A", "00081199"
 _FAILURE_REASON, _WARNING_REASON = "00081197", "00081196"
 _UID, _ADDRESS = "00081155", "00081190"
@@ -127,7 +130,7 @@ def stored(content: bytes) -> tuple[Stored, ...] | None:
     return tuple(found)
 
 
-def _read_xml(content: bytes) -> dict[str, Any]:
+def _read_xml(content: bytes) -> Attributes:
     """Return the same as DICOM JSON has it; nothing of what is no such document, or declares entities."""
     if b"<!" in content:
         return {}
@@ -138,7 +141,7 @@ def _read_xml(content: bytes) -> dict[str, Any]:
     return _attributes(root) if _bare(root) == "NativeDicomModel" else {}
 
 
-def _attributes(node: ElementTree.Element) -> dict[str, Any]:
+def _attributes(node: ElementTree.Element) -> Attributes:
     return {
         str(one.get("tag")): {"Value": list(_xml_values(one))}
         for one in node

@@ -1,4 +1,4 @@
-"""The reader's pages in a real browser: twenty studies are cleared by keyboard, and every act has its name."""
+"""The reader's pages in a real browser: twenty studies are cleared by keyboard, each act under its name."""
 
 from __future__ import annotations
 

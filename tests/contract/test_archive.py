@@ -15,6 +15,7 @@ from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, ImplicitVRLi
 from models.errors import Refused, StorageFailed, StoredDiffers
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.port import Archive as Port
+from services.pacs.qido import PatientOfStudy
 from services.pacs.read_back import came_back
 from tests.support.archive import Archive
 from tests.support.encodings import LOSSLESS, LOSSY
@@ -183,6 +184,26 @@ def test_a_study_requested_at_once_is_urgent(
     study = pacs.study(objects[0].study_uid)
     assert study is not None
     assert study.urgent is urgent
+
+
+def test_whose_studies_these_are_is_told_as_people_read_it(pacs: DicomwebArchive, archive: Archive) -> None:
+    named = {"PatientBirthDate": "19510203", "StudyDate": "20261129", "StudyTime": "114003"}
+    [first, *_] = held(
+        archive, ct_study(2, PatientName="MEIER^Anna^Maria", PatientID=generate_uid(), **named)
+    )
+    [second, *_] = held(archive, ct_study(1, PatientName="ROTH", PatientID="b", StudyDate="", StudyTime=""))
+    [third, *_] = held(archive, ct_study(1, PatientName="ONE", PatientID="c"))
+    held(archive, ct_study(1, study_uid=third.study_uid, PatientName="TWO", PatientID="d"))
+    found = pacs.patients_of([first.study_uid, second.study_uid, third.study_uid, NOBODY, "no-uid"])
+    assert found == {
+        first.study_uid: PatientOfStudy("MEIER, Anna Maria", "1951", "29.11.2026 11:40"),
+        second.study_uid: PatientOfStudy("ROTH", "", ""),
+    }, "a study that lies under two patients is nobody's"
+    assert pacs.patients_of([]) == {}
+    assert first.study_uid in pacs.studies_of("meier", 10)
+    assert second.study_uid not in pacs.studies_of("meier", 10)
+    assert set(pacs.studies_of("O", 10)) >= {second.study_uid, third.study_uid}
+    assert pacs.studies_of("*", 10) == pacs.studies_of("  ", 10) == ()
 
 
 def test_one_object_is_fetched(pacs: Port, archive: Archive, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from models.errors import StorageFailed
 from services.backup.backup import take
 from services.pictures.kept import StudyPictures
 from services.records.entries.arrivals import ArrivalState
+from services.records.entries.reading import ReadingState
 from tests.support.archive import Archive
 from tests.support.arrivals import Hospital, open_hospital, write_short_phantom
 from tests.support.learning import ORGANS, Site, open_site
@@ -82,12 +83,32 @@ def test_a_sent_result_has_pictures_of_each_organ_found_and_a_repeated_step_the_
     assert str(image.PatientID) not in text
 
 
+def test_a_sent_result_is_on_the_worklist_with_what_was_said_of_each_organ(hospital: Hospital) -> None:
+    hospital.push()
+    records, cases = hospital.services.records, hospital.services.cases
+    said = segment(hospital.study_uid, None, hospital.services, organs=ORGANS).document
+    [listed] = [one for state in ReadingState for one in records.worklist(state)]
+    flags = {one.flag for one in said.organs}
+    assert listed.state is (ReadingState.WAITING if flags & {"review", "reject"} else ReadingState.CLEAR)
+    assert (listed.study_uid, listed.result) == (hospital.study_uid, the_key(hospital))
+    assert listed.seg_series_uid == said.first_look.seg_series_uid
+    assert listed.page == cases.pseudonym(f"page {hospital.study_uid}")[:16]
+    findings = records.findings([listed.result])[listed.result]
+    told = [(one.organ, one.flag, one.reasons, one.importance_ml) for one in findings]
+    assert told == [(one.organ, one.flag, one.reasons, one.importance_ml) for one in said.organs]
+    assert [one.segment for one in findings if one.segment] == list(range(1, len(ORGANS) + 1))
+    erase(hospital.study_uid, "Dr A", "asked for", hospital.services)
+    assert [one for state in ReadingState for one in records.worklist(state)] == []
+    assert records.findings([listed.result])[listed.result] == ()
+
+
 def test_a_silent_site_makes_none_until_the_result_is_sent(hospital: Hospital) -> None:
     be_silent("Dr A", "a new network", hospital.services.records)
     hospital.push()
     hospital.segmented()
     assert kept(hospital) == []
     speak("Dr C", "figures read again", hospital.services.records)
+    assert [one for state in ReadingState for one in hospital.services.records.worklist(state)] == []
     segment(hospital.study_uid, None, hospital.services, organs=ORGANS)
     assert pictures_of(hospital).of(the_key(hospital))
 
