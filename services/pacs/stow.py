@@ -35,9 +35,6 @@ _WARNINGS = {
 }
 _AGAIN = frozenset({0x0110, 0x0213, 0xA700})
 
-Attributes = dict[str, dict[str, list[Any]]]
-"""Of a data set: by tag its `Value`, as DICOM JSON has them (PS3.18 F.2)."""
-
 _FAILED, _OTHERS, _STORED = "00081198", "0008119A", "00081199"
 _FAILURE_REASON, _WARNING_REASON = "00081197", "00081196"
 _UID, _ADDRESS = "00081155", "00081190"
@@ -115,46 +112,50 @@ def stored(content: bytes) -> tuple[Stored, ...] | None:
     tuple of Stored, or None
         As the archive lists them; None where the body is no such answer.
     """
-    said = _read(content) or _read_xml(content)
-    if not said:
+    said = _read(content)
+    whole, named = (_text(said, _ADDRESS), _in_json(said)) if said else _in_xml(content)
+    if named is None:
         return None
-    whole = _text(said, _ADDRESS)
     found: list[Stored] = []
-    for item in _values(said, _STORED):
-        uid = _text(item, _UID)
+    for uid, address in named:
         if not is_uid(uid):
             return None
-        study = _STUDY.search(_text(item, _ADDRESS)) or _STUDY.search(whole)
-        named = study is not None and is_uid(study.group(1))
-        found.append(Stored(SopUid(uid), StudyUid(study.group(1)) if study and named else None))
+        study = _STUDY.search(address) or _STUDY.search(whole)
+        known = study is not None and is_uid(study.group(1))
+        found.append(Stored(SopUid(uid), StudyUid(study.group(1)) if study and known else None))
     return tuple(found)
 
 
-def _read_xml(content: bytes) -> Attributes:
-    """Return the same as DICOM JSON has it; nothing of what is no such document, or declares entities."""
+_Named = list[tuple[str, str]] | None
+"""SOP Instance UID and address of each object that was taken in; None where none are listed."""
+
+
+def _in_json(said: Any) -> _Named:
+    return [(_text(item, _UID), _text(item, _ADDRESS)) for item in _values(said, _STORED)]
+
+
+def _in_xml(content: bytes) -> tuple[str, _Named]:
+    """Return the address of all, and the objects, of DICOM XML; nothing of what declares entities."""
     if b"<!" in content:
-        return {}
+        return "", None
     try:
         root = ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError):
-        return {}
-    return _attributes(root) if _bare(root) == "NativeDicomModel" else {}
+        return "", None
+    if _bare(root) != "NativeDicomModel":
+        return "", None
+    # Orthanc puts an empty value behind the items of a sequence.
+    items = [item for one in _elements(root, _STORED) for item in one if _bare(item) == "Item"]
+    return _value(root, _ADDRESS), [(_value(item, _UID), _value(item, _ADDRESS)) for item in items]
 
 
-def _attributes(node: ElementTree.Element) -> Attributes:
-    return {
-        str(one.get("tag")): {"Value": list(_xml_values(one))}
-        for one in node
-        if _bare(one) == "DicomAttribute"
-    }
+def _elements(node: ElementTree.Element, tag: str) -> Iterator[ElementTree.Element]:
+    return (one for one in node if _bare(one) == "DicomAttribute" and one.get("tag") == tag)
 
 
-def _xml_values(node: ElementTree.Element) -> Iterator[Any]:
-    for one in node:
-        if _bare(one) == "Item":
-            yield _attributes(one)
-        elif _bare(one) == "Value" and one.text:  # Orthanc puts an empty one behind the items of a sequence
-            yield one.text.strip()
+def _value(node: ElementTree.Element, tag: str) -> str:
+    texts = (one.text for element in _elements(node, tag) for one in element if _bare(one) == "Value")
+    return next((text.strip() for text in texts if text), "")
 
 
 def _bare(node: ElementTree.Element) -> str:

@@ -104,6 +104,7 @@ def test_who_has_no_session_of_this_site_sees_nothing(
         {},
         {"Cookie": guessed},
         {"Cookie": pages.cookie.partition("=")[0] + "="},
+        pages.expired,
         pages.forged(*Role),  # signed by the site, and no session of its account
         pages.forged(*Role, key="another site's key, as long as it is"),
         by_proxy("root", *Role),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,12 +71,22 @@ class Pages:
 
         The local account knows one person only: as `by_proxy` does for others, this makes what is no session.
         """
-        import base64
-
         person = Person("x-1", "https://evil.example", "Eve", frozenset(roles))
         said = base64.b64encode(json.dumps({"person": to_json(person)}).encode())
         name = self.cookie.partition("=")[0]
         return {"Cookie": f"{name}={TimestampSigner(key).sign(said).decode()}"}
+
+    @property
+    def expired(self) -> dict[str, str]:
+        """Return headers of the owner's session as it was signed a day ago."""
+        name, _, value = self.cookie.partition("=")
+        said = TimestampSigner(KEY).unsign(value)
+        return {"Cookie": f"{name}={_YesterdaysSigner(KEY).sign(said).decode()}"}
+
+
+class _YesterdaysSigner(TimestampSigner):
+    def get_timestamp(self) -> int:
+        return super().get_timestamp() - 24 * 3600
 
 
 def own_cookie(url: str, first: str) -> str:
