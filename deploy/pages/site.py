@@ -7,6 +7,7 @@ from functools import cached_property
 
 from models.errors import PacsFailed
 from models.targets import Targets
+from services.cases.store import CaseStore
 from services.pacs.dicomweb import DicomwebArchive
 from services.pictures.kept import StudyPictures
 from services.records.port import Records
@@ -28,6 +29,7 @@ class Site:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.releases = ReleaseStore(settings.release_store)
+        self.cases = CaseStore(settings.case_store)
         self.pictures = StudyPictures(settings.pictures_folder)
         self._opening = threading.Lock()
         self._records: Records | None = None

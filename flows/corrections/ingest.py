@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,8 +10,10 @@ from pathlib import Path
 from flows.arrivals.archived_study import is_archived
 from flows.arrivals.one_run import one_run
 from flows.arrivals.savers import saver_of
+from flows.corrections.asked_pictures import keep_asked
 from flows.corrections.keep import Understood, keep, put_on_record, standing
 from flows.corrections.outcome import note_outcome, note_refused_save
+from flows.corrections.questions import answered_on_pages
 from flows.corrections.report import Ingested, NotTaken, document_of, question_of, refusal
 from flows.corrections.returned_seg import Finder, Memory, Placed, finder
 from flows.retries import STILL_ARRIVING
@@ -29,6 +31,7 @@ from services.dicom.seg.bounded import OpenedSeg, open_seg
 from services.dicom.seg.reader import SegObject, read_seg
 from services.dicom.seg.saving import Saving, content_digest, saving_of
 from services.pictures.changes import most_changed_slice, picture_of_changes
+from services.pictures.kept import StudyPictures
 from services.records.entries.corrections import Answer, Correction
 from services.records.entries.results import Result
 from services.records.port import Corrections, Records
@@ -93,6 +96,7 @@ def memory_of(settings: Settings) -> Memory | None:
         archive=archive_of(settings),
         work=settings.work_folder,
         policy=policy_of(settings),
+        pictures=StudyPictures(settings.pictures_folder) if settings.keep_pictures_days > 0 else None,
     )
 
 
@@ -170,8 +174,8 @@ class _Compared:
         Digest of that.
     ours, result
         What was sent, and the result it belongs to, if that is on record.
-    before
-        The last version on record of the same content.
+    acts
+        What was answered before about the same content.
     said
         What a person answers, with what is on record.
     answer
@@ -186,7 +190,7 @@ class _Compared:
     content: str
     ours: SegObject
     result: Result | None
-    before: Correction | None
+    acts: tuple[Answer, ...]
     said: Said
     answer: ReturnedSeg
     regions: Mapping[str, BoxedMask]
@@ -221,6 +225,8 @@ def _ingested(
     if memory is None:
         return document_of(understood.correction, NO_RELEASE)
     correction, why = keep(understood, memory)
+    if correction.questions:
+        keep_asked(compared.content, compared.placed.ct, compared.theirs, answer, memory)
     return document_of(correction, why, standing(correction, memory))
 
 
@@ -233,7 +239,8 @@ def _compared(
     content = content_digest(theirs)
     before = None if memory is None else _latest(theirs.sop_instance_uid, content, memory.records)
     ours, result = found.corrected(theirs, placed, before.sent_uid if before else None)
-    told = _with_what_is_on_record(said, before, ours)
+    acts = _answered(before, ours, memory)
+    told = _with_what_is_on_record(said, before, acts)
     regions = found.regions(told.scope or Scope.ORGAN, result, placed)
     as_ours, grid = _as_ours(theirs, ours, memory), placed.ct.volume.geometry
     try:
@@ -244,7 +251,7 @@ def _compared(
         told = replace(told, answers=())  # it is read otherwise by now: asked again
         answer = understand(as_ours, ours, grid)
     saving = replace(saving, reader=_reader(saving, said, before))
-    return _Compared(placed, saving, theirs, content, ours, result, before, told, answer, regions)
+    return _Compared(placed, saving, theirs, content, ours, result, acts, told, answer, regions)
 
 
 def _unchanged(understood: Understood, memory: Memory | None) -> Ingested:
@@ -302,14 +309,20 @@ def _as_ours(theirs: SegObject, ours: SegObject, memory: Memory | None) -> SegOb
     return ours if known and theirs.sop_instance_uid != ours.sop_instance_uid else theirs
 
 
-def _with_what_is_on_record(said: Said, before: Correction | None, ours: SegObject) -> Said:
-    """Add what was said before about the same content: what was answered once stays answered.
+def _answered(before: Correction | None, ours: SegObject, memory: Memory | None) -> tuple[Answer, ...]:
+    """Return what was answered about the same content, with an earlier version or on the pages since.
 
     Answers are about what was sent: made from another one, it is asked anew.
     """
+    if before is None or memory is None or before.sent_uid != ours.sop_instance_uid:
+        return ()
+    return (*before.answers, *answered_on_pages(before, memory.records))
+
+
+def _with_what_is_on_record(said: Said, before: Correction | None, acts: Collection[Answer]) -> Said:
+    """Add what was said before about the same content: what was answered once stays answered."""
     if before is None:
         return said
-    acts = before.answers if before.sent_uid == ours.sop_instance_uid else ()
     answers = {_asked(act.answer): act.answer for act in acts}
     answers |= {_asked(word): word for word in said.answers}
     return Said(tuple(answers.values()), said.reader, said.scope or Scope(before.scope))
@@ -329,7 +342,7 @@ def _understood(read: _Compared, memory: Memory | None) -> Understood:
     ct, answer, release = read.placed.ct, read.answer, read.result.release if read.result else None
     accepted = memory.records.accepted_organs(ct.series_uid, release) if memory and release else frozenset()
     entries = ledger(answer.sent, answer.returned, ct.volume.geometry, accepted - _in_doubt(answer))
-    acts = {act.answer: act for act in (read.before.answers if read.before else ())}
+    acts = {act.answer: act for act in read.acts}
     words = Answers.parse(read.said.answers).words
     correction = Correction(
         sop_instance_uid=read.theirs.sop_instance_uid,

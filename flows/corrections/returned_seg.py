@@ -27,6 +27,7 @@ from services.dicom.seg.bounded import OpenedSeg, open_seg
 from services.dicom.seg.files import cited_series, find_seg, members_of
 from services.dicom.seg.reader import SegObject, read_seg
 from services.pacs.port import Archive
+from services.pictures.kept import StudyPictures
 from services.records.entries.results import Result
 from services.records.events.results import ResultRecorded
 from services.records.port import Records
@@ -53,6 +54,8 @@ class Memory:
         Folder for what is fetched; None without an archive.
     policy
         What teaches where readers disagree.
+    pictures
+        Where pictures of what is asked about go; None where none are kept.
     """
 
     records: Records
@@ -61,6 +64,7 @@ class Memory:
     archive: Archive | None = None
     work: Path | None = None
     policy: Policy = ASK
+    pictures: StudyPictures | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,6 +73,28 @@ def organ_views(
         yield from _views(finding.organ, ct.mask(findings.masks[finding.organ]), regions, ct)
 
 
+def asked_views(
+    series: CTSeries, name: str, drawn: BoxedMask | None, sent: BoxedMask | None
+) -> Iterator[Drawn]:
+    """Draw what a person is asked about: what came back as the region, what was sent as the outline.
+
+    Parameters
+    ----------
+    series
+        The CT.
+    name
+        Of what is asked about, first in the names of the pictures: ``segment_3``, ``liver``.
+    drawn
+        The segment that came back; None of an organ that did not.
+    sent
+        What was sent of the organ that it may be; None where it may be none.
+    """
+    ct = _UprightCT(series)
+    nothing = BoxedMask.empty(series.volume.geometry.shape)
+    places = [ct.mask(drawn)] if drawn is not None and drawn.any() else []
+    yield from _views(name, ct.mask(nothing if sent is None else sent), places, ct)
+
+
 @dataclass(frozen=True, eq=False)
 class _UprightMask:
     """A mask with the axes of `AXES`: its box, and its voxels in that."""

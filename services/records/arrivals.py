@@ -85,6 +85,12 @@ class SqlArrivals(Transactions):
             rows = session.scalars(select(ArrivalRow).order_by(ArrivalRow.came_at, ArrivalRow.uid))
             return tuple(_arrival(row) for row in rows)
 
+    def arrivals_of_code(self, code: str, at_most: int) -> tuple[Arrival, ...]:
+        """Return arrivals of a code, in order of coming."""
+        wanted = select(ArrivalRow).filter_by(code=code).order_by(ArrivalRow.came_at, ArrivalRow.uid)
+        with self._transaction() as session:
+            return tuple(map(_arrival, session.scalars(wanted.limit(at_most))))
+
     def arrivals_by_state(self) -> Mapping[ArrivalState, int]:
         """Return how many arrivals are in each state that any is in."""
         with self._transaction() as session:

@@ -246,6 +246,9 @@ class Arrivals(Protocol):
     def arrivals(self) -> tuple[Arrival, ...]:
         """Return all arrivals, in order of coming."""
 
+    def arrivals_of_code(self, code: str, at_most: int) -> tuple[Arrival, ...]:
+        """Return arrivals of a code, in order of coming, so many at most."""
+
     def arrivals_by_state(self) -> Mapping[ArrivalState, int]:
         """Return how many arrivals are in each state that any is in."""
 

@@ -303,7 +303,7 @@ class ArrivalRow(Table):
     attempts: Mapped[int]
     interrupted: Mapped[int] = mapped_column(server_default="0")
     run: Mapped[str] = mapped_column(WORD)
-    code: Mapped[str] = mapped_column(WORD)
+    code: Mapped[str] = mapped_column(WORD, index=True)
     detail: Mapped[str]
     patient: Mapped[str] = mapped_column(DIGEST)
     touched: Mapped[bool] = mapped_column(index=True)

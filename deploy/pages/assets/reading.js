@@ -100,10 +100,11 @@ function listen() {
 
 // Keys ----------------------------------------------------------------------------------------------------
 
-const focused = () => document.activeElement?.closest("[data-organ], tr[data-study]");
+const PLACES = "[data-organ], tr[data-study]";
+const focused = () => document.activeElement?.closest(PLACES);
 
 function step(by) {
-  const places = all("[data-organ], tr[data-study]");
+  const places = all(PLACES);
   if (!places.length) return;
   const at = places.indexOf(focused());
   const next = places[Math.min(Math.max(at + by, 0), places.length - 1)];
@@ -136,12 +137,20 @@ const KEYS = {
 document.addEventListener("keydown", (event) => {
   lastSign = Date.now();
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.matches("input:not([type=checkbox]), select, textarea")) return;
+  if (event.target.matches("input:not([type=checkbox], [type=radio]), select, textarea")) return;
   if (event.key === "Enter" && again) {
     event.preventDefault();
     return again();
   }
   if (event.key.length !== 1 || localStorage.getItem("keys") === "off") return;
+  const asked = find("[data-question]");
+  if (asked && /^[1-9]$/.test(event.key)) {
+    const open = all("fieldset", asked).find((one) => !find(":checked", one)) ?? find("fieldset", asked);
+    const choice = find(`[data-number="${event.key}"]`, open);
+    choice?.focus();
+    choice?.click();
+    return;
+  }
   if (KEYS[event.key]) {
     event.preventDefault();
     KEYS[event.key]();

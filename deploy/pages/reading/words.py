@@ -9,6 +9,9 @@ from flows.reading.shown import OrganShown
 from models.corrections.opinions import Opinion, Wrong
 from models.findings import Flag
 from models.judgement.reasons import Reason
+from models.organs import name_of
+from services.dicom.returned.claims import Doubt
+from services.records.entries.corrections import OpenQuestion
 from services.records.entries.reading import Given, OrganSaid
 
 VERDICTS = {
@@ -30,6 +33,19 @@ OPINIONS = {
     Opinion.WRONG: "called wrong",
     Opinion.CANNOT_SAY: "could not say",
 }
+DOUBTS = {
+    Doubt.NOT_RECOGNISED: "is called like none of the organs that were sent.",
+    Doubt.NAMES_DISAGREE: "is called one organ and coded as another.",
+    Doubt.OVERLAP_DISAGREES: "is called {organ} and lies where another organ was sent.",
+    Doubt.NO_OVERLAP: "is called {organ} and lies nowhere near it.",
+    Doubt.SIDES_SWAPPED: "is called {organ} and lies on the other side.",
+    Doubt.CLAIMED_TWICE: "is called {organ}, and so is another one.",
+    Doubt.AUTOMATIC: "says that no person drew it.",
+    Doubt.DRAWER_UNKNOWN: "does not say whether a person drew it.",
+    Doubt.NOT_RETURNED: "did not come back.",
+}
+"""Why it is not certain which organ a segment is."""
+
 CHECK = "Random check. Judge it as if it were new."
 IN_TEN = 10
 
@@ -81,6 +97,15 @@ def opinion(given: Given) -> str:
     where = " after a look in the viewer" if given.seen == "viewer" else ""
     many = f", with {given.together - 1} others" if given.together > 1 else ""
     return f"{given.reader}: {what}{why}{where}{many}"
+
+
+def question(asked: OpenQuestion) -> str:
+    """Return a question that `ingest` asks."""
+    organ = name_of(asked.candidates[0]) if asked.candidates else ""
+    if asked.segment is None:
+        return f"{organ} is missing from what was saved. Erased on purpose, or left out?"
+    called = f"Segment {asked.segment}" + (f", {asked.label}," if asked.label else "")
+    return f"{called} {DOUBTS[Doubt(asked.why)].format(organ=organ or 'any organ that was sent')} What is it?"
 
 
 def day(ms: int) -> str:

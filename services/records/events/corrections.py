@@ -37,6 +37,18 @@ class CorrectionWithdrawn(RowsChanged):
 
 
 @dataclass(frozen=True, kw_only=True)
+class QuestionsAnswered(Event):
+    """A person answered on the pages what was asked about a SEG of that content: ``3=stomach``."""
+
+    what: ClassVar[str] = "questions-answered"
+
+    study_uid: str
+    sop_instance_uid: str
+    content: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrgansAccepted(RowsChanged):
     """A reader accepts these organs of a release's result as they are."""
 

@@ -13,6 +13,7 @@ UID = DIGEST = WORD = sa.String(length=64)
 
 def upgrade() -> None:
     """Make the tables; an older program does without, and what it segments is not listed."""
+    op.create_index(op.f("ix_arrivals_code"), "arrivals", ["code"])  # questions that are open
     _worklist()
     _findings()
     _opinions()
