@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from models.errors import PacsFailed
 from services.pacs.accounts import Accounts
@@ -16,7 +16,7 @@ from services.pacs.orthanc import OrthancArchive
 from services.pacs.queried_feed import QueriedFeed
 from services.pacs.query_retrieve import OrthancQuerySource
 from services.settings import Settings
-from services.wiring import archive_of, connect_in_process, source_of
+from services.wiring import ReadersArchive, archive_of, connect_in_process, readers_archive, source_of
 
 
 @pytest.fixture
@@ -109,3 +109,19 @@ def test_what_is_no_address_stops_at_the_start_and_is_not_repeated(name: str, ur
     with pytest.raises(ValidationError, match=f"{name}\n.*(http|ORGANLOOP_ARCHIVE_USER)") as refused:
         Settings(**{name: url})
     assert "secret" not in str(refused.value)
+
+
+def test_readers_ask_the_local_archive_by_their_own_account_and_another_by_none_of_ours(stack: Path) -> None:
+    settings = Settings(home=stack)
+    assert readers_archive(settings) is None, "there are no accounts"
+    accounts = Accounts.made(settings.archive_home)
+    local = ReadersArchive("http://127.0.0.1:2/dicom-web", accounts.reader, True)
+    assert readers_archive(settings) == local
+    password = SecretStr("word")
+    asking = Settings(
+        home=stack, orthanc_url="https://pacs:8042/", archive_user="organloop", archive_password=password
+    )
+    assert readers_archive(asking) == ReadersArchive("https://pacs:8042/dicom-web", None, True)
+    silent = Settings(home=stack, dicomweb_url="https://pacs/rs/")
+    assert readers_archive(silent) == ReadersArchive("https://pacs/rs", None, False)
+    assert readers_archive(Settings(home=stack / "other")) is None

@@ -7,7 +7,9 @@ from pydantic import ValidationError
 
 from models.people import Role
 from services.settings import Settings
+from services.wiring import dashboard_address, viewer_address
 
+SITE = {"pages_address": "https://organloop.hospital"}
 PROVIDER = {"oidc_issuer": "https://id.hospital", "oidc_client": "organloop"}
 
 
@@ -21,6 +23,11 @@ PROVIDER = {"oidc_issuer": "https://id.hospital", "oidc_client": "organloop"}
         (PROVIDER | {"trusted_proxies": "10.1.2.3"}, "unset one of them"),
         ({"trusted_proxies": "10.1.2.0/24"}, "no address of one machine"),
         ({"trusted_proxies": "10.1.2.3,"}, "no address of one machine"),
+        ({"viewer_address": "http://reading.hospital"}, "use an address of https"),
+        ({"viewer_address": "https://reading.hospital"}, "begin with http://127.0.0.1"),
+        (SITE | {"viewer_address": "https://reading.hospital"}, "begin with https://organloop.hospital"),
+        (SITE | {"dashboard_address": "http://127.0.0.1:9443"}, "begin with https://organloop.hospital"),
+        (SITE | {"viewer_address": "https://organloop.hospital/ohif"}, "no path"),
         ({"session_key": "k" * 31}, "shorter than 32"),
         ({"session_key": ""}, "shorter than 32"),
     ],
@@ -31,7 +38,16 @@ def test_what_would_let_nobody_in_or_anybody_is_refused_at_the_start(said, why) 
 
 
 @pytest.mark.parametrize(
-    "name", ["oidc_issuer", "oidc_client", "oidc_client_secret", "trusted_proxies", "token"]
+    "name",
+    [
+        "oidc_issuer",
+        "oidc_client",
+        "oidc_client_secret",
+        "trusted_proxies",
+        "token",
+        "viewer_address",
+        "dashboard_address",
+    ],
 )
 def test_an_empty_variable_is_none(name) -> None:
     assert getattr(Settings(**{name: ""}), name) is None
@@ -45,3 +61,13 @@ def test_this_machine_needs_no_encryption_and_groups_that_are_not_named_give_no_
 def test_groups_are_named_with_commas_between() -> None:
     settings = Settings(**PROVIDER, approver_groups=" ai-board, heads ,")
     assert settings.groups[Role.APPROVER] == ("ai-board", "heads")
+
+
+def test_doors_are_ports_of_the_pages_host() -> None:
+    doors = {
+        "viewer_address": "https://organloop.hospital:8443/",
+        "dashboard_address": "https://organloop.hospital:9443",
+    }
+    settings = Settings(**SITE, **doors)
+    assert viewer_address(settings) == "https://organloop.hospital:8443"
+    assert dashboard_address(settings) == "https://organloop.hospital:9443"
