@@ -179,7 +179,13 @@ def test_a_backup_is_taken_by_its_role_and_restored_by_the_owner(own_site: Site,
 
 
 def test_a_writer_before_the_owner_is_told_what_to_do(own_site: Site) -> None:
-    own_site.does("organloop", "UPDATE alembic_version SET version_num = '0007'", "DROP TABLE witnesses")
+    later = "witnesses, worklist, findings, opinions, reading_times"
+    own_site.does(
+        "organloop",
+        "UPDATE alembic_version SET version_num = '0007'",
+        f"DROP TABLE {later}",
+        "DROP INDEX ix_arrivals_code",
+    )
     with pytest.raises(StorageFailed, match=r"writer_role may not change them: run `organloop prepare`"):
         open_records(own_site.settings.records_url)
     bring_up(own_site.settings, lambda _: None)
