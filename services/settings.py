@@ -88,6 +88,12 @@ class Settings(PeopleSettings):
     )
     archive_user: str | None = Field(None, description="User name at Orthanc and DICOMweb.")
     archive_password: SecretStr | None = Field(None, description="Password at Orthanc and DICOMweb.")
+    archive_reader_user: str | None = Field(
+        None,
+        description="User name of those who look and save, at that DICOMweb. Unset: where there is one for "
+        "`ORGANLOOP_ARCHIVE_USER`, the browser asks for theirs.",
+    )
+    archive_reader_password: SecretStr | None = Field(None, description="Password of that user.")
     archive_ca_file: Path | None = Field(
         None, description="Certificates that the archive's TLS is checked against. Unset: the system's."
     )

@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from models.errors import PacsFailed, ServingUnavailable
 from models.organ_rows import known_organs
 from models.targets import FROM_THE_CATALOGUE, Targets
@@ -263,7 +265,8 @@ def readers_archive(settings: Settings) -> ReadersArchive | None:
     """Return the archive of the settings, else the local stack's, for readers; None if there is neither."""
     if settings.dicomweb_url is not None or settings.orthanc_url is not None:
         url = settings.dicomweb_url or f"{str(settings.orthanc_url).rstrip('/')}/dicom-web"
-        return ReadersArchive(url.rstrip("/"), None, settings.archive_user is not None)
+        account = _named(settings.archive_reader_user, settings.archive_reader_password)
+        return ReadersArchive(url.rstrip("/"), account, settings.archive_user is not None)
     local, accounts = _stack_address(settings, "dicomweb_url"), Accounts.of(settings.archive_home)
     if local is None or accounts is None:
         return None
@@ -316,10 +319,11 @@ def witnesses_of(settings: Settings) -> tuple[Witness, ...]:
 
 def _account(settings: Settings) -> Account | None:
     """Return the account at the archive that the settings name; None where they name none."""
-    if settings.archive_user is None:
-        return None
-    password = settings.archive_password
-    return Account(settings.archive_user, password.get_secret_value() if password else "")
+    return _named(settings.archive_user, settings.archive_password)
+
+
+def _named(user: str | None, password: SecretStr | None) -> Account | None:
+    return None if user is None else Account(user, password.get_secret_value() if password else "")
 
 
 def _connection(settings: Settings, url: str, account: Account | None) -> Http:

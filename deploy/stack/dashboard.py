@@ -15,11 +15,9 @@ from models.people import Role
 from models.release import sha256_hex
 from services.pacs.accounts import Account
 
-TEMPLATES = {"dashboard.conf": nginx.FOLDER / "dashboard.conf", "people.conf": nginx.PEOPLE}
+TEMPLATE = nginx.FOLDER / "dashboard.conf"
 SAID = nginx.FOLDER / "ui-settings.json"
 """What the dashboard is told in place of Prefect's word, by which it would ask for a password of its own."""
-DOOR = "dashboard"
-"""The page that lets people on to it, after the sign-in."""
 
 
 @dataclass(frozen=True)
@@ -92,12 +90,11 @@ class DashboardServer(LocalServer[DashboardProcess]):
         user, _, password = prefect.auth.partition(":")
         configuration = nginx.configure(
             self._home,
-            TEMPLATES,
+            TEMPLATE,
             port=port,
             address=self._address,
             authorization=nginx.given(Account(user, password)),
             pages=sign_in.place,
-            door=DOOR,
             roles=Role.OPERATOR,
             said=SAID,
             prefect=prefect.url.removesuffix("/api"),
@@ -114,5 +111,5 @@ class DashboardServer(LocalServer[DashboardProcess]):
 
     def _doors(self, prefect: Access, sign_in: SignIn) -> str:
         said = f"{sign_in} {self._address} {prefect.url} {prefect.auth}".encode()
-        files = (*TEMPLATES.values(), nginx.REQUESTS, SAID)
+        files = (TEMPLATE, *nginx.INCLUDED, SAID)
         return sha256_hex(b"\0".join((*(file.read_bytes() for file in files), said)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -16,7 +16,8 @@ from services.files import replace
 from services.pacs.accounts import Account
 
 FOLDER = Path(__file__).resolve().parents[1] / "viewer"
-PEOPLE, REQUESTS = FOLDER / "people.conf", FOLDER / "requests.conf"
+INCLUDED = (FOLDER / "people.conf", FOLDER / "requests.conf")
+"""What the servers have in common, as it stands; Compose includes it too."""
 ACCOUNT = "account.conf"
 """Holds a password: its owner alone reads it."""
 ADDRESSES = "addresses.conf"
@@ -70,21 +71,24 @@ def command(home: Path, log: Path, configuration: Path) -> list[str]:
 
 def configure(
     home: Path,
-    templates: Mapping[str, Path],
+    template: Path,
+    included: Iterable[Path] = (),
     *,
     port: int,
     address: str | None,
     authorization: str,
     **values: object,
 ) -> Path:
-    """Write a server's configuration into its home; return the first file.
+    """Write a server's configuration into its home; return its first file.
 
     Parameters
     ----------
     home
         Folder of all that it writes.
-    templates
-        Files by the names they are to have; marks in them are replaced.
+    template
+        That file; marks in it are replaced.
+    included
+        Files that it includes beside those of all servers.
     port
         On 127.0.0.1.
     address
@@ -92,7 +96,7 @@ def configure(
     authorization
         Line of nginx that says with which account the server behind is asked, `given` or `withheld`.
     values
-        Of the templates' other marks.
+        Of the template's other marks.
 
     Raises
     ------
@@ -107,14 +111,14 @@ def configure(
         "port": port,
         "host": own.hostname or "",
     }
-    for name, template in templates.items():
-        text = _NginxTemplate(template.read_text()).substitute(known | values)
-        replace(home / name, text.encode())
-    replace(home / REQUESTS.name, REQUESTS.read_bytes())
+    text = _NginxTemplate(template.read_text()).substitute(known | values)
+    replace(home / template.name, text.encode())
+    for file in (*INCLUDED, *included):
+        replace(home / file.name, file.read_bytes())
     origin = f'"{own.netloc}" "{own.scheme}://{own.netloc}";\n' if address else ""
     replace(home / ADDRESSES, origin.encode())
     replace(home / ACCOUNT, authorization.encode(), 0o600)
-    return home / next(iter(templates))
+    return home / template.name
 
 
 def given(account: Account) -> str:

@@ -16,18 +16,15 @@ from deploy.stack.nginx import SignIn
 from models.people import LOOKING
 from models.release import sha256_hex
 from models.uids import StudyUid
-from services.files import replace
 from services.pacs.accounts import Account
 
 if TYPE_CHECKING:
     from flows.segmentation.first_look import FirstLook
 
 FOLDER = nginx.FOLDER
-TEMPLATES = {"nginx.conf": FOLDER / "nginx.conf", "people.conf": nginx.PEOPLE}
-WAY = FOLDER / "archive.conf"
+TEMPLATE = FOLDER / "nginx.conf"
+INCLUDED = (FOLDER / "archive.conf", FOLDER / "saves.conf")
 PAGES = FOLDER / "node_modules" / "@ohif" / "app" / "dist"
-DOOR = "viewer"
-"""The page that lets people on to it, after the sign-in."""
 
 
 @dataclass(frozen=True)
@@ -136,15 +133,14 @@ class ViewerServer(LocalServer[ViewerProcess]):
         installed()
         self.stop()
         port = local_process.free_port(self._port or 0)
-        replace(self._home / WAY.name, WAY.read_bytes())
         configuration = nginx.configure(
             self._home,
-            TEMPLATES,
+            TEMPLATE,
+            INCLUDED,
             port=port,
             address=self._address,
             authorization=authorization,
             pages=sign_in.place,
-            door=DOOR,
             roles=",".join(LOOKING),
             ohif=PAGES,
             configuration=FOLDER / "app-config.js",
@@ -164,7 +160,7 @@ class ViewerServer(LocalServer[ViewerProcess]):
     def _doors(self, sign_in: SignIn, authorization: str) -> str:
         """Return a digest of what is opened to whom."""
         said = f"{sign_in} {self._address} {authorization}".encode()
-        files = (*TEMPLATES.values(), nginx.REQUESTS, WAY)
+        files = (TEMPLATE, *INCLUDED, *nginx.INCLUDED)
         return sha256_hex(b"\0".join((*(file.read_bytes() for file in files), said)))
 
 

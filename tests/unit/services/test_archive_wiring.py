@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from models.errors import PacsFailed
-from services.pacs.accounts import Accounts
+from services.pacs.accounts import Account, Accounts
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.orthanc import OrthancArchive
 from services.pacs.queried_feed import QueriedFeed
@@ -122,6 +122,10 @@ def test_readers_ask_the_local_archive_by_their_own_account_and_another_by_none_
         home=stack, orthanc_url="https://pacs:8042/", archive_user="organloop", archive_password=password
     )
     assert readers_archive(asking) == ReadersArchive("https://pacs:8042/dicom-web", None, True)
+    given = asking.model_copy(update={"archive_reader_user": "reader", "archive_reader_password": password})
+    assert readers_archive(given) == ReadersArchive(
+        "https://pacs:8042/dicom-web", Account("reader", "word"), True
+    )
     silent = Settings(home=stack, dicomweb_url="https://pacs/rs/")
     assert readers_archive(silent) == ReadersArchive("https://pacs/rs", None, False)
     assert readers_archive(Settings(home=stack / "other")) is None
