@@ -7,8 +7,8 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
+from deploy.pages.reading.viewer_path import viewer_path
 from deploy.stack import local_process, nginx
 from deploy.stack.local_process import LocalProcess, NotInstalled
 from deploy.stack.local_server import LocalServer, answer_of
@@ -60,18 +60,10 @@ def study_path(study_uid: StudyUid, look: FirstLook | None) -> str:
         Its StudyInstanceUID.
     look
         The SEG, the image to show and the segment to paint; None opens the study alone.
-
-    Notes
-    -----
-    ``image`` and ``segment`` are ours (``deploy/viewer/app-config.js``). OHIF's editor asks for the series
-    named in an address only under its default hanging protocol.
     """
-    asked = {"StudyInstanceUIDs": str(study_uid)}
-    if look is not None:
-        asked |= {"initialSeriesInstanceUID": look.seg_series_uid, "hangingProtocolId": "default"}
-        asked |= {"image": look.image_uid} if look.image_uid else {}
-        asked |= {"segment": str(look.segment)}
-    return f"/segmentation?{urlencode(asked)}"
+    if look is None:
+        return viewer_path(study_uid)
+    return viewer_path(study_uid, look.seg_series_uid, look.segment, look.image_uid)
 
 
 class ViewerServer(LocalServer[ViewerProcess]):
