@@ -77,6 +77,10 @@ class Site:
         """
         return self.targets.dsc_targets(self.releases.release(release).contract)
 
+    def demonstration(self, release: int | None) -> bool:
+        """Tell whether a release's weights are not for clinical use; raises as `wanted`."""
+        return release is not None and self.releases.release(release).demonstration
+
     def organs(self) -> tuple[str, ...]:
         """Return the organs of the release that serves; none before the first."""
         incumbent = self.records.incumbent()

@@ -168,4 +168,5 @@ def _page(request: Request, one: Listed, who: Person, site: Site) -> Response:
         wrongs=list(words.WRONG.items()),
         name_of=name_of,
         check=words.CHECK if one.audited else "",
+        mark=words.DEMONSTRATION if site.demonstration(one.release) else "",
     )

@@ -46,6 +46,7 @@ DOUBTS = {
 }
 """Why it is not certain which organ a segment is."""
 
+DEMONSTRATION = "Demonstration: these weights were trained on phantoms. Not for clinical use."
 CHECK = "Random check. Judge it as if it were new."
 IN_TEN = 10
 

@@ -100,6 +100,7 @@ def worklist(
         state=state,
         states=STATES,
         counted=counted(site),
+        mark=words.DEMONSTRATION if site.demonstration(site.records.incumbent()) else "",
         given=given,
         asked={name: value for name, value in given.items() if value},
         organs=[(key, name_of(key)) for key in site.organs()],

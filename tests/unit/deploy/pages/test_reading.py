@@ -93,6 +93,8 @@ def test_the_list_says_what_is_flagged_worst_first_and_names_nobody(browser, rec
     told = browser.get("/worklist").text
     assert rows(told) == [3, 2, 1]
     assert "<h1>3 waiting</h1>" in told
+    records.set_incumbent(1, approver="Dr. Ito", reason="first")
+    assert "Not for clinical use." in browser.get("/worklist").text
     assert "Spleen: do not use. Stomach: look" in told
     assert "11 ml" in told
     assert "1.2.2" not in told
@@ -139,6 +141,7 @@ def test_a_study_shows_the_worst_organ_first_with_verdict_reasons_bound_and_volu
     assert re.search(r"100 ml \(284 ml on \d\d\.\d\d\.\d{4}\)", told)
     assert "<title>Study, 2 organs to look at" in told
     assert "There are no pictures of it." in told
+    assert "Not for clinical use." in told
 
 
 def test_answers_are_acts_of_who_signed_in_and_the_study_leaves_the_list(browser, records) -> None:
