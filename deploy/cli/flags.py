@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,6 +72,8 @@ def bounds(as_json: Json = False) -> None:
         services = connect_in_process(Settings())
         document = check_bounds(services.records, services.releases)
         said = [f"{document.drawn} studies drawn, {document.reviewed} reviewed"]
+        if document.called_wrong:
+            said.append(f"called wrong, without a drawing: {_times(document.called_wrong)}")
         if document.unsent:
             said.append(
                 f"{document.unsent} of them were made in silence and not sent: no reader can review them"
@@ -80,6 +83,10 @@ def bounds(as_json: Json = False) -> None:
         return Outcome(document, (_bounds_table(document), *said, *alerts), EXIT_FAILED if alerts else 0)
 
     answer(verb, as_json)
+
+
+def _times(by_organ: Mapping[str, int]) -> str:
+    return ", ".join(f"{organ} {times} times" for organ, times in by_organ.items())
 
 
 def _calibration_table(document: Calibrated) -> Table:

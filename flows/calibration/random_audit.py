@@ -7,12 +7,16 @@ head and calibration are the same, so older releases' audits count for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 from flows.speech.speech import is_unsent
 from models.bounds.random_audit import Coverage, coverage, drawn
 from models.corrections.ledger import OrganState
+from models.corrections.opinions import Opinion
+from models.documents import LEFT_OUT
 from models.errors import StorageFailed
 from models.findings import Presence, StudyFindings
 from models.release import Release
@@ -27,6 +31,7 @@ from services.cases.disagreements import (
     valid_words,
 )
 from services.cases.store import CaseStore
+from services.records.entries.reading import Given
 from services.records.events.results import AuditDrawn, BoundBroken, Claim
 from services.records.port import Corrections, Log, Records
 from services.releases.store import ReleaseStore
@@ -101,6 +106,9 @@ class Bounds:
     unsent
         How many of them no reader can have: their results were made while the site was silent, and are in no
         archive. They wait for nobody; sent later, they do.
+    called_wrong
+        By organ, in how many drawn studies a reader called it wrong and drew nothing; left out where none
+        did. Such a study counts as reviewed. Nobody knows how far off the organ is: no bound is judged by it.
     organs
         By organ how often its bound held.
     waiting
@@ -116,6 +124,7 @@ class Bounds:
     waiting: tuple[Waiting, ...]
     alerts: tuple[str, ...]
     unsent: int = 0
+    called_wrong: Annotated[Mapping[str, int] | None, LEFT_OUT] = None
 
 
 def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
@@ -138,7 +147,8 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
     audited = _audited(records)
     seen: dict[str, list[tuple[bool, float]]] = {}
     accepted: dict[str, int] = {}
-    reviewed = set()
+    reviewed: set[StudyUid] = set()
+    wrong: Counter[str] = Counter()
     same: dict[int, frozenset[str]] = {}
     latest: dict[int, Mapping[SeriesOrgan, Word]] = {}
     for (study_uid, number), (claimed, _) in audited.items():
@@ -147,6 +157,10 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
             latest[number] = _latest(records, number)
         series_uid = SeriesUid(claimed.series_uid)
         taken = records.accepted_organs(series_uid, number)
+        drawn_anew = {organ for uid, organ in latest[number] if uid == series_uid}
+        called_wrong = called_wrong_in(records.opinions(study_uid), number) - drawn_anew
+        wrong.update(called_wrong & claimed.organs.keys())
+        reviewed.update({study_uid} if called_wrong else ())
         for organ, claim in claimed.organs.items():
             if claim.bound is None or organ not in same[number]:
                 continue
@@ -187,7 +201,14 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
         ),
         alerts=alerts,
         unsent=len(unsent),
+        called_wrong=dict(sorted(wrong.items())) or None,
     )
+
+
+def called_wrong_in(opinions: Collection[Given], release: int) -> frozenset[str]:
+    """Return the organs of a study that the last word of some reader on a release's result calls wrong."""
+    last = {(one.organ, one.issuer, one.subject): one.opinion for one in opinions if one.release == release}
+    return frozenset(organ for (organ, _, _), opinion in last.items() if opinion == Opinion.WRONG)
 
 
 def _audited(log: Log) -> dict[tuple[StudyUid, int], tuple[AuditDrawn, bool]]:

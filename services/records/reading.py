@@ -150,6 +150,7 @@ class SqlReading(Transactions):
                 OpinionRow(
                     result=result,
                     study_uid=row.study_uid,
+                    release=row.release,
                     patient=row.patient,
                     organ=organ,
                     opinion=opinion.value,

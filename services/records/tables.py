@@ -366,6 +366,7 @@ class OpinionRow(Table):
     id: Mapped[int] = mapped_column(primary_key=True)
     result: Mapped[str] = mapped_column(ForeignKey("results.key"), index=True)
     study_uid: Mapped[StudyUid] = mapped_column(UID, index=True)
+    release: Mapped[int]
     patient: Mapped[str] = mapped_column(DIGEST, index=True)
     organ: Mapped[str] = mapped_column(WORD)
     opinion: Mapped[str] = mapped_column(WORD)

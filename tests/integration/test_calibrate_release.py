@@ -13,6 +13,7 @@ from flows.calibration.cases import untaught
 from flows.calibration.random_audit import check_bounds
 from flows.cases.keep import accept
 from models.corrections.ledger import HybridLabel, OrganLedger, OrganState, Provenance
+from models.corrections.opinions import Opinion, Seen
 from models.documents import to_json
 from models.errors import Refused
 from models.masks import BoxedMask
@@ -26,6 +27,7 @@ from services.records.entries.releases import ReleaseState
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.support.learning import ORGANS, SPACING, THREADS, Site, open_site
+from tests.support.listed import WEBER, listed, put_on_list, said
 from tests.support.log import lines, write_line
 
 FEWEST = 10
@@ -197,6 +199,28 @@ def test_what_readers_accept_of_an_audited_study_counts_as_held(site, monkeypatc
     assert (found.drawn, found.reviewed, found.alerts, found.waiting) == (1, 1, (), ())
     (row,) = found.organs.values()
     assert (row.held, row.looked_at, row.accepted) == (1, 1, 1)
+
+
+def test_what_a_reader_calls_wrong_without_drawing_is_reviewed_and_judges_no_bound(site):
+    records = site.services.records
+    claim = {"bound": 0.8, "confidence": 0.9, "volume_ml": 100.0, "reasons": []}
+    claimed = {"study_uid": "1.2.1", "series_uid": "1.3.1", "release": 1, "importance_ml": 5.0}
+    payload = {**claimed, "organs": dict.fromkeys(("stomach", "liver"), claim)}
+    write_line(records, "audit-drawn", who="segment_study", payload=payload)
+    organs = [said(one, "clear", "random-audit") for one in ("stomach", "liver", "aorta")]
+    put_on_list(records, listed(1, audited=True), organs)
+    wrong = {"reader": WEBER, "why": "too-small", "seen": Seen.VIEWER}
+    records.give_opinion("result-1", ["stomach", "aorta"], Opinion.WRONG, **wrong)
+    records.give_opinion("result-1", ["liver"], Opinion.CANNOT_SAY, reader=WEBER, seen=Seen.VIEWER)
+    found = check_bounds(records, site.services.releases)
+    assert (found.reviewed, found.waiting, found.organs) == (1, (), {})
+    assert found.called_wrong == {"stomach": 1}, "of the aorta nothing was claimed"
+    drawn = OrganLedger("stomach", OrganState.EDITED, 1, 1, 0, 10.0, 20.0, 2.0)
+    records.record_correction(
+        Correction("1.5.7", "1.5.8", "1.2.1", "1.3.1", 1, "correction", "Dr A", "", (drawn,))
+    )
+    found = check_bounds(records, site.services.releases)
+    assert (found.reviewed, found.called_wrong, found.organs["stomach"].looked_at) == (1, None, 1)
 
 
 def test_only_what_readers_make_of_the_series_that_was_drawn_is_a_word_on_its_claim(site):

@@ -139,7 +139,7 @@ class Given:
 
     Parameters
     ----------
-    result, study_uid
+    result, study_uid, release
         Of what.
     organ
         Of which organ.
@@ -157,6 +157,7 @@ class Given:
 
     result: str
     study_uid: StudyUid
+    release: int
     organ: str
     opinion: str
     why: str

@@ -88,6 +88,7 @@ def _opinions() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("result", DIGEST, nullable=False),
         sa.Column("study_uid", UID, nullable=False),
+        sa.Column("release", sa.Integer(), nullable=False),
         sa.Column("patient", DIGEST, nullable=False),
         sa.Column("organ", WORD, nullable=False),
         sa.Column("opinion", WORD, nullable=False),
