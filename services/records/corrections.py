@@ -21,8 +21,8 @@ from services.records.events.corrections import (
     OrgansAccepted,
 )
 from services.records.guarded import RowKey
-from services.records.reading import settle
 from services.records.saves import places_of
+from services.records.settled import settle
 from services.records.tables import (
     AcceptanceRow,
     AgreementRow,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import asdict, fields
 
-from sqlalchemy import ColumnElement, and_, delete, exists, false, literal, select, tuple_, update
+from sqlalchemy import and_, delete, select, update
 from sqlalchemy.orm import Session
 
-from models.corrections.ledger import OrganState
 from models.corrections.opinions import Opinion
 from models.errors import Refused
-from models.findings import Flag
 from models.people import Person
 from models.uids import StudyUid
 from models.words import storable
@@ -26,26 +24,21 @@ from services.records.entries.reading import (
 )
 from services.records.events.reading import OpinionGiven, ReadingForgotten, StudyListed
 from services.records.guarded import RowKey
+from services.records.narrowed import ORDER, behind_of, conditions_of
+from services.records.settled import answered, findings_of, settle
 from services.records.tables import (
-    AcceptanceRow,
-    CorrectionRow,
     FindingRow,
     ListedRow,
     OpinionRow,
-    OrganLedgerRow,
     ReadingTimeRow,
-    WithdrawalRow,
 )
 from services.records.transactions import Transactions
 
-FLAGGED = (Flag.REVIEW.value, Flag.REJECT.value)
 HELD_MS = 600_000
 """A study is free again so long after the last sign of life of who has it open, milliseconds."""
 
 IDLE_MS = 60_000
 """After so long without a sign of life nobody has been reading, milliseconds."""
-
-_PLACE = (ListedRow.rank, ListedRow.minus_doubt_ml, ListedRow.came_ms, ListedRow.study_uid)
 
 GONE = "the study is on the worklist no more"
 
@@ -69,7 +62,7 @@ class SqlReading(Transactions):
             came_ms = self._now_ms() if known is None else known.came_ms
             session.merge(ListedRow(**values, **free, came_ms=came_ms))
             changed: list[RowKey] = []
-            if not _findings(session, listed.result):
+            if not findings_of(session, listed.result):
                 for position, said in enumerate(organs):
                     row = {**asdict(said), "reasons": " ".join(said.reasons), "patient": listed.patient}
                     session.add(FindingRow(result=listed.result, position=position, **row))
@@ -93,11 +86,13 @@ class SqlReading(Transactions):
         narrowed: Narrowed | None = None,
     ) -> tuple[Listed, ...]:
         """Return studies of a state in the order in which they are to be read."""
-        wanted = select(ListedRow).where(ListedRow.state == state.value, *_narrow(narrowed or Narrowed()))
+        wanted = select(ListedRow).where(
+            ListedRow.state == state.value, *conditions_of(narrowed or Narrowed())
+        )
         if behind is not None:
-            wanted = wanted.where(_behind(behind))
+            wanted = wanted.where(behind_of(behind))
         with self._transaction() as session:
-            rows = session.scalars(wanted.order_by(*_PLACE).limit(at_most))
+            rows = session.scalars(wanted.order_by(*ORDER).limit(at_most))
             return tuple(map(_listed, rows))
 
     def waiting(self, at_most: int = 501) -> int:
@@ -116,7 +111,7 @@ class SqlReading(Transactions):
         """Return those of these studies that are listed, in the order of reading."""
         wanted = select(ListedRow).where(ListedRow.study_uid.in_(study_uids))
         with self._transaction() as session:
-            return tuple(map(_listed, session.scalars(wanted.order_by(*_PLACE))))
+            return tuple(map(_listed, session.scalars(wanted.order_by(*ORDER))))
 
     def listed_of_patient(self, patient: str) -> tuple[Listed, ...]:
         """Return the listed studies of a patient, by its keyed hash, in the order of listing."""
@@ -127,7 +122,7 @@ class SqlReading(Transactions):
     def findings(self, results: Collection[str]) -> dict[str, tuple[OrganSaid, ...]]:
         """Return what was said of the organs of listed results, by result and in their order."""
         with self._transaction() as session:
-            return {result: _findings(session, result) for result in results}
+            return {result: findings_of(session, result) for result in results}
 
     def give_opinion(
         self,
@@ -143,7 +138,7 @@ class SqlReading(Transactions):
         reader = storable(reader)
         with self._transaction() as session:
             row = _current(session, result)
-            known = {said.organ for said in _findings(session, result)}
+            known = {said.organ for said in findings_of(session, result)}
             if unknown := sorted(set(organs) - known):
                 raise Refused("unknown-organ", f"nothing was said of {', '.join(unknown)}")
             given = [
@@ -190,7 +185,7 @@ class SqlReading(Transactions):
         """Return the organs of a listed study's result that a reader has answered, in whatever way."""
         with self._transaction() as session:
             row = session.get(ListedRow, study_uid)
-            return frozenset() if row is None else _answered(session, row)
+            return frozenset() if row is None else answered(session, row)
 
     def hold(self, study_uid: StudyUid, reader: Person, *, take_over: bool = False) -> Listed:
         """Reserve a listed study for who opens it, or give a sign of life; return it as it is then."""
@@ -253,46 +248,6 @@ class SqlReading(Transactions):
         return int(self._now().timestamp() * 1000)
 
 
-def settle(session: Session, study_uid: StudyUid) -> None:
-    """Say how far a listed study has come: called wherever a reader's word on it is recorded."""
-    session.flush()
-    row = session.get(ListedRow, study_uid)
-    if row is None:
-        return
-    asked = {
-        said.organ
-        for said in _findings(session, row.result)
-        if said.flag in FLAGGED or (row.audited and said.flag is not None)
-    }
-    state = ReadingState.WAITING
-    if not asked:
-        state = ReadingState.CLEAR
-    elif asked <= _answered(session, row):
-        state = ReadingState.READ
-    row.state = state.value
-
-
-def _answered(session: Session, row: ListedRow) -> frozenset[str]:
-    """Return the organs on which the last word of some reader stands, or that were accepted or corrected."""
-    last: dict[tuple[str, str, str], str] = {}
-    for one in session.scalars(select(OpinionRow).filter_by(result=row.result).order_by(OpinionRow.id)):
-        last[one.organ, one.issuer, one.subject] = one.opinion
-    said = {organ for (organ, _, _), opinion in last.items() if opinion != Opinion.TAKEN_BACK}
-    of_result = {"series_uid": row.series_uid, "release": row.release}
-    said |= set(session.scalars(select(AcceptanceRow.organ).filter_by(**of_result)))
-    taken_back = select(WithdrawalRow.content).where(
-        WithdrawalRow.sop_instance_uid == CorrectionRow.sop_instance_uid,
-        WithdrawalRow.content == CorrectionRow.content,
-    )
-    corrected = (
-        select(OrganLedgerRow.organ)
-        .join(CorrectionRow, CorrectionRow.id == OrganLedgerRow.correction_id)
-        .where(CorrectionRow.series_uid == row.series_uid, CorrectionRow.release == row.release)
-        .where(OrganLedgerRow.state != OrganState.NOT_REVIEWED.value, ~exists(taken_back))
-    )
-    return frozenset(said | set(session.scalars(corrected)))
-
-
 def _current(session: Session, result: str) -> ListedRow:
     """Return the listed study whose result this is; refuse what an answer to an earlier outline is."""
     row = session.scalars(select(ListedRow).filter_by(result=result)).one_or_none()
@@ -321,36 +276,6 @@ def _read_for(session: Session, row: ListedRow, holder: str, now: int) -> None:
     if 0 < since <= IDLE_MS:
         time_row.seconds += since / 1000
     time_row.last_ms = now
-
-
-def _behind(place: Place) -> ColumnElement[bool]:
-    values = (place.rank, -place.doubt_ml, place.came_ms, place.study_uid)
-    return tuple_(*_PLACE) > tuple_(*map(literal, values))
-
-
-def _narrow(narrowed: Narrowed) -> Iterable[ColumnElement[bool]]:
-    if narrowed.site:
-        yield ListedRow.site == narrowed.site
-    of_organ: list[ColumnElement[bool]] = []
-    if narrowed.flag:
-        of_organ.append(FindingRow.flag == narrowed.flag)
-    if narrowed.organ:
-        of_organ += [FindingRow.organ == narrowed.organ, FindingRow.flag.in_(FLAGGED)]
-    if narrowed.reason:
-        words = literal(" ") + FindingRow.reasons + " "
-        of_organ.append(words.contains(f" {narrowed.reason} ", autoescape=True))
-    if of_organ:
-        yield ListedRow.audited == false()
-        yield exists(select(FindingRow.organ).where(FindingRow.result == ListedRow.result, *of_organ))
-
-
-def _findings(session: Session, result: str) -> tuple[OrganSaid, ...]:
-    rows = session.scalars(select(FindingRow).filter_by(result=result).order_by(FindingRow.position))
-    names = [one.name for one in fields(OrganSaid) if one.name != "reasons"]
-    return tuple(
-        OrganSaid(reasons=tuple(row.reasons.split()), **{name: getattr(row, name) for name in names})
-        for row in rows
-    )
 
 
 def _listed(row: ListedRow) -> Listed:

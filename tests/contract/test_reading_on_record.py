@@ -11,7 +11,7 @@ import pytest
 from models.corrections.ledger import OrganLedger, OrganState
 from models.corrections.opinions import Opinion, Seen
 from models.errors import Refused
-from models.uids import SopUid, StudyUid
+from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries.corrections import Correction
 from services.records.entries.reading import Narrowed, ReadingState
 from services.records.events.reading import OpinionGiven, ReadingForgotten, StudyListed
@@ -211,6 +211,22 @@ def test_a_study_is_narrowed_by_flag_organ_reason_and_site_and_the_audit_tells_n
         (Narrowed(site="North"), [1]),
     ):
         assert sorted(pages(records, narrowed=narrowed)) == found, narrowed
+
+
+def test_what_is_called_wrong_waits_to_be_drawn_until_it_is_or_the_word_is_taken_back(records) -> None:
+    for number in (1, 2, 3):
+        put_on_list(records, listed(number, doubt_ml=float(number)), STOMACH)
+        answer(records, number, "stomach", opinion=Opinion.WRONG, why="missed")
+    answer(records, 1, "stomach", opinion=Opinion.ACCEPT, reader=LANG)
+    answer(records, 2, "stomach", opinion=Opinion.ACCEPT)
+    wrong = Narrowed(called_wrong=True)
+    assert pages(records, ReadingState.READ, narrowed=wrong) == [3, 1]
+    drawn = OrganLedger("stomach", OrganState.EDITED, 10, 5, 1, 0.1, 0.05, 1.5)
+    uids = SopUid("1.5"), SopUid("1.4.3.1"), StudyUid("1.2.3"), SeriesUid("1.3.3")
+    records.record_correction(Correction(*uids, 1, "correction", "Dr A", "", (drawn,)))
+    assert pages(records, ReadingState.READ, narrowed=wrong) == [1]
+    records.withdraw(SopUid("1.5"), reader="Dr A", reason="wrong patient")
+    assert pages(records, ReadingState.READ, narrowed=wrong) == [3, 1]
 
 
 def test_who_opens_a_study_holds_it_until_ten_minutes_of_silence_or_it_is_taken_over(records, clock) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request
@@ -18,7 +19,8 @@ from models.judgement.reasons import Reason
 from models.organs import name_of
 from models.people import Person
 from services.records.entries.reading import Listed, Narrowed, ReadingState, holder_of
-from services.records.reading import FLAGGED, HELD_MS
+from services.records.reading import HELD_MS
+from services.records.settled import FLAGGED
 
 router = APIRouter()
 
@@ -31,11 +33,24 @@ COUNTED = 500
 FOUND = 50
 """Studies that a search for a name looks at."""
 
-STATES = {
-    ReadingState.WAITING: "waiting",
-    ReadingState.READ: "read",
-    ReadingState.CLEAR: "nothing against them",
+
+class Kind(StrEnum):
+    """Which studies are shown."""
+
+    WAITING = "waiting"
+    WRONG = "called-wrong"
+    READ = "read"
+    CLEAR = "clear"
+
+
+KINDS = {
+    Kind.WAITING: "waiting",
+    Kind.WRONG: "called wrong, to be drawn",
+    Kind.READ: "read",
+    Kind.CLEAR: "nothing against them",
 }
+STATES = {Kind.WAITING: ReadingState.WAITING, Kind.CLEAR: ReadingState.CLEAR}
+"""Of studies of a kind; of the others it is `ReadingState.READ`."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,7 @@ def worklist(
     request: Request,
     who: Looking,
     site: OfSite,
-    state: ReadingState = ReadingState.WAITING,
+    kind: Annotated[Kind, Query(alias="state")] = Kind.WAITING,
     flag: str = "",
     organ: str = "",
     reason: str = "",
@@ -84,7 +99,8 @@ def worklist(
     behind: str = "",
 ) -> Response:
     """Show the studies of a state, from a place on, narrowed as the address says."""
-    narrowed = Narrowed(flag, organ, reason, scanned_at)
+    narrowed = Narrowed(flag, organ, reason, scanned_at, called_wrong=kind is Kind.WRONG)
+    state = STATES.get(kind, ReadingState.READ)
     before = site.records.listed(behind)
     place = None if before is None else before.place
     found = site.records.worklist(state, behind=place, at_most=AT_ONCE + 1, narrowed=narrowed)
@@ -97,8 +113,8 @@ def worklist(
         rows=rows_of(shown, site, who),
         older=shown[-1].page if len(found) > AT_ONCE else "",
         first=place is None,
-        state=state,
-        states=STATES,
+        kind=kind,
+        kinds=KINDS,
         counted=counted(site),
         mark=words.DEMONSTRATION if site.demonstration(site.records.incumbent()) else "",
         given=given,

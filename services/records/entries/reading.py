@@ -125,12 +125,15 @@ class Narrowed:
         flags are hidden, are left out.
     site
         Where it was scanned.
+    called_wrong
+        A reader's last word calls an organ wrong, and nobody has drawn it since: to be corrected.
     """
 
     flag: str = ""
     organ: str = ""
     reason: str = ""
     site: str = ""
+    called_wrong: bool = False
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,8 @@ def test_answers_are_acts_of_who_signed_in_and_the_study_leaves_the_list(browser
     assert records.listed(page_of(1)).state is ReadingState.WAITING
     answer(browser, 1, "stomach", "liver")
     assert records.listed(page_of(1)).state is ReadingState.READ
+    assert rows(browser.get("/worklist?state=called-wrong").text) == [1]
+    assert rows(browser.get("/worklist?state=read").text) == [1]
     assert "Dr. Weber: accepted, with 1 others" in browser.get(f"/studies/{page_of(1)}").text
     acts = records.all(OpinionGiven)
     assert [(one.who, one.proof.subject, one.said.seen) for one in acts] == [
