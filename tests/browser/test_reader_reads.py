@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +12,19 @@ from playwright.sync_api import Browser, Page
 
 from deploy.stack.local_process import free_port
 from deploy.stack.pages import PagesServer
+from models.corrections.ledger import OrganLedger, OrganState
 from models.corrections.opinions import Opinion, Seen
 from models.findings import StudyFindings
 from models.organs import ORGANS, name_of
+from models.uids import SeriesUid, SopUid, StudyUid
 from services.people.local_account import LocalAccount
 from services.pictures.kept import StudyPictures
 from services.pictures.organ_views import organ_views
+from services.pictures.picture import Drawn
+from services.records.entries.arrivals import Arrival, ArrivalState
+from services.records.entries.corrections import Correction, OpenQuestion
 from services.records.entries.reading import OrganSaid, ReadingState
+from services.records.events.corrections import QuestionsAnswered
 from services.records.events.reading import OpinionGiven
 from services.records.store import SqlRecords, open_records
 from services.settings import Settings
@@ -32,6 +38,7 @@ from tests.support.result_cases import findings_of
 __all__ = ["chromium"]
 
 STUDIES = 20
+SAVED, CONTENT = SopUid("1.5.1"), "c" * 64
 NAME, PASSWORD = "Dr. Weber", "a long enough one"
 
 
@@ -72,12 +79,33 @@ def room(study: Study, tmp_path: Path) -> Iterator[Room]:
         result = f"{number:064x}"
         pictures.keep(f"{number:064x}", result, drawn)
         put_on_list(records, listed(number, result=result, doubt_ml=30.0 - number), organs_of(findings))
+    ask(records, pictures, drawn)
     first = LocalAccount(settings.people_folder / "account.json").make()
     assert first is not None
     with PagesServer(tmp_path / "pages", free_port(0)) as server, pytest.MonkeyPatch.context() as patch:
         patch.setenv("ORGANLOOP_HOME", str(tmp_path))
         yield Room(server.start(tmp_path).url, first, records)
     records.close()
+
+
+def ask(records: SqlRecords, pictures: StudyPictures, drawn: list[Drawn]) -> None:
+    """Have a saved SEG on record that leaves a question open; its segment looks like the stomach."""
+    question = OpenQuestion(10, "Lesion", ("stomach", "pancreas"), "not-recognised")
+    uids = SAVED, SopUid("1.4.1.1.64"), StudyUid("1.2.1"), SeriesUid("1.3.1")
+    edited = OrganLedger("liver", OrganState.EDITED, 10, 5, 1, 0.1, 0.05, 1.5)
+    said_so = {"questions": (question,), "content": CONTENT}
+    records.record_correction(Correction(*uids, 1, "correction", "", "OHIF", (edited,), **said_so))
+    records.change_arrival(None, Arrival(SAVED, uids[2], ArrivalState.INGESTED, code="question-open"))
+    stomach = [one for one in drawn if one.picture.organ == "stomach"]
+    names = [one.picture.name.replace("stomach", "segment_10") for one in stomach]
+    pictures.keep(
+        CONTENT,
+        CONTENT,
+        [
+            replace(one, picture=replace(one.picture, name=name, organ="segment_10"))
+            for one, name in zip(stomach, names, strict=True)
+        ],
+    )
 
 
 def sign_in(page: Page, room: Room) -> None:
@@ -133,6 +161,15 @@ def test_a_reader_clears_twenty_studies_by_keyboard_and_each_act_has_the_proven_
         page.wait_for_url(lambda url, before=before: url != before)
     page.get_by_text("Nothing waits.").wait_for()
     accessible(page, "nothing-waits")
+    page.get_by_role("link", name="Questions").click()
+    page.get_by_text("Segment 10, Lesion, is called like none of the organs that were sent.").wait_for()
+    accessible(page, "questions")
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    page.get_by_text("Nothing is asked.").wait_for()
+    answered = room.records.last(QuestionsAnswered)
+    assert (answered.who, answered.proof.issuer, answered.said.answers) == (NAME, "local", ("10=stomach",))
+    assert room.records.arrival(SAVED).state is ArrivalState.WAITING, "the ingest goes on"
     assert room.records.worklist() == ()
     assert len(room.records.worklist(ReadingState.READ)) == STUDIES
     acts = room.records.all(OpinionGiven)
