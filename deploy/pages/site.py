@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from functools import cached_property
 
-from models.errors import PacsFailed
+from models.errors import InvalidRelease, PacsFailed
 from models.targets import Targets
 from services.cases.store import CaseStore
 from services.pacs.dicomweb import DicomwebArchive
@@ -70,16 +71,22 @@ class Site:
     def wanted(self, release: int) -> dict[str, float | None]:
         """Return the DSC under which a reader should look, by organ of a release.
 
-        Raises
-        ------
-        InvalidRelease
-            If the release is not in the store.
+        Of a release that is not in the store (any more) nothing is known.
         """
-        return self.targets.dsc_targets(self.releases.release(release).contract)
+        try:
+            return self.targets.dsc_targets(self.releases.release(release).contract)
+        except InvalidRelease:
+            return {}
 
-    def demonstration(self, release: int | None) -> bool:
-        """Tell whether a release's weights are not for clinical use; raises as `wanted`."""
-        return release is not None and self.releases.release(release).demonstration
+    def demonstration(self, releases: Iterable[int | None]) -> bool:
+        """Tell whether weights of one of these releases are not for clinical use, or nobody knows."""
+        return any(self._demonstration(one) for one in set(releases) if one is not None)
+
+    def _demonstration(self, release: int) -> bool:
+        try:
+            return self.releases.release(release).demonstration
+        except InvalidRelease:
+            return True
 
     def organs(self) -> tuple[str, ...]:
         """Return the organs of the release that serves; none before the first."""

@@ -161,6 +161,7 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
         called_wrong = called_wrong_in(records.opinions(study_uid), number) - drawn_anew
         wrong.update(called_wrong & claimed.organs.keys())
         reviewed.update({study_uid} if called_wrong else ())
+        taken -= called_wrong
         for organ, claim in claimed.organs.items():
             if claim.bound is None or organ not in same[number]:
                 continue

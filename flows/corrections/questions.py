@@ -108,9 +108,8 @@ def answer_questions(
         content=content,
         answers=words,
     )
-    records.signed(who).record(event, who=who.name)
     again = replace(arrival, state=ArrivalState.WAITING, code="", detail="", run="", touched=True)
-    if not records.change_arrival(arrival, again):
+    if not records.signed(who).change_arrival(arrival, again, event=event, who=who.name):
         raise Refused("no-question", "somebody has just answered it: look at the list again")
 
 

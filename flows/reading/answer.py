@@ -2,22 +2,20 @@
 
 Pictures show single slices. What is said from them is put on record and counts as looked at; it enters no
 calibration, gate or audit, never counts as proof that a bound held, and teaches nothing. An acceptance after
-the viewer was opened is one as `flows.cases.keep.accept` knows it.
+the viewer was opened, of one organ at a time, counts as one of `organloop accept` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from flows.cases.keep import accept
-from flows.reading.shown import listed
+from flows.reading.shown import is_of, listed
 from models.corrections.opinions import Opinion, Seen, Wrong
 from models.errors import Refused
 from models.people import Person
-from models.uids import SeriesUid
+from models.uids import StudyUid
 from services.records.entries.reading import holder_of
 from services.records.port import Records
-from services.releases.store import ReleaseStore
 
 
 def answer(
@@ -27,7 +25,6 @@ def answer(
     opinion: Opinion,
     who: Person,
     records: Records,
-    releases: ReleaseStore,
     *,
     why: Wrong | None = None,
 ) -> None:
@@ -47,8 +44,6 @@ def answer(
         Whose act it is.
     records
         Where it goes; the act bears the proof of the name.
-    releases
-        Which organs the release has.
     why
         In which way it is wrong; None exactly of another opinion.
 
@@ -71,24 +66,34 @@ def answer(
     held = records.hold(study.study_uid, who)
     if held.holder != holder_of(who):
         raise Refused("held", f"{held.holder_name} has this study open: take it over first, or look only")
-    in_viewer = records.opened_viewer(result, who)
+    in_viewer = records.opened_viewer(result, who) and len(set(organs)) == 1
     if study.audited and not in_viewer and opinion is not Opinion.TAKEN_BACK:
-        detail = "this study is a random check: open it in the viewer, pictures show too little of it"
+        detail = (
+            "this study is a random check: open it in the viewer, pictures show too little of it, and answer "
+            "for one organ at a time"
+        )
         raise Refused("needs-viewer", detail)
-    if opinion is Opinion.TAKEN_BACK:
-        _refuse_accepted(organs, study.series_uid, study.release, records)
+    if opinion is not Opinion.ACCEPT:
+        _refuse_accepted(organs, result, study.study_uid, who, records)
     records = records.signed(who)
-    seen = Seen.VIEWER if in_viewer else Seen.PICTURES
     if opinion is Opinion.ACCEPT and in_viewer:
-        accept(study.study_uid, organs, who.name, records, releases, study.series_uid)
+        where = (study.study_uid, study.series_uid, study.release)
+        records.record_acceptance(*where, organs, who.name, result=result)
+        return
+    seen = Seen.VIEWER if in_viewer else Seen.PICTURES
     records.give_opinion(result, organs, opinion, reader=who, why=why.value if why else "", seen=seen)
 
 
-def _refuse_accepted(organs: Collection[str], series_uid: SeriesUid, release: int, records: Records) -> None:
-    accepted = sorted(records.accepted_organs(series_uid, release) & set(organs))
+def _refuse_accepted(
+    organs: Collection[str], result: str, study_uid: StudyUid, who: Person, records: Records
+) -> None:
+    """Refuse to take back, by another word, an acceptance of one's own that counts."""
+    own = [one for one in records.opinions(study_uid) if one.result == result and is_of(one, who)]
+    last = {one.organ: (one.opinion, one.seen) for one in own}
+    accepted = [organ for organ in organs if last.get(organ) == (Opinion.ACCEPT, Seen.VIEWER)]
     if accepted:
         detail = (
-            f"{', '.join(accepted)}: accepted after a look in the viewer, and that counts already; what is "
-            "wrong there is corrected in the viewer"
+            f"{', '.join(accepted)}: you accepted it after a look in the viewer, and that counts already; "
+            "correct in the viewer what is wrong"
         )
         raise Refused("accepted-in-viewer", detail, {"organs": accepted})

@@ -66,7 +66,8 @@ class StudyShown:
     listed
         Where it stands.
     organs
-        What is asked first, worst first; then the rest, in the order of the result.
+        What is asked first, worst first; then the rest, in the order of the result. Of a random check all
+        are in that order.
     corrections
         What came back of this CT series, as it is on record.
     """
@@ -134,18 +135,23 @@ def shown(study: Listed, who: Person, records: _Records, wanted: Mapping[str, fl
             wanted=wanted.get(said.organ),
             earlier=_earlier(earlier.get(said.organ), before),
             opinions=(last := _last_words(words, said.organ)),
-            mine=next((one for one in last if _is_of(one, who)), None),
+            mine=next((one for one in last if is_of(one, who)), None),
             answered=said.organ in answered,
         )
         for said in findings[study.result]
     ]
-    return StudyShown(
-        study, tuple(sorted(organs, key=_worst_first)), records.corrections(series_uid=study.series_uid)
-    )
+    order = _asked_first if study.audited else _worst_first
+    corrections = records.corrections(series_uid=study.series_uid)
+    return StudyShown(study, tuple(sorted(organs, key=order)), corrections)
 
 
 def _is_asked(said: OrganSaid, *, audited: bool) -> bool:
     return said.flag in ORDER or (audited and said.flag is not None)
+
+
+def _asked_first(organ: OrganShown) -> tuple[bool, int, float]:
+    """Leave a random check in the order of the result, which says nothing of its flags."""
+    return not organ.asked, 0, 0.0
 
 
 def _worst_first(organ: OrganShown) -> tuple[bool, int, float]:
@@ -177,5 +183,6 @@ def _last_words(words: Collection[Given], organ: str) -> tuple[Given, ...]:
     return tuple(one for one in last.values() if one.opinion != Opinion.TAKEN_BACK)
 
 
-def _is_of(given: Given, who: Person) -> bool:
+def is_of(given: Given, who: Person) -> bool:
+    """Tell whether an opinion is this person's."""
     return f"{given.issuer} {given.subject}" == holder_of(who)

@@ -39,7 +39,7 @@ def list_for_readers(made: Made, cases: CaseStore, records: Records, *, urgent: 
         release=findings.release,
         seg_series_uid=made.objects[0].series_uid,
         page=page,
-        patient=cases.pseudonym(patient_of(series) or ""),
+        patient=cases.pseudonym(patient_of(series) or f"nobody's {series.study_uid}"),
         site=site_of(series),
         rank=rank.rank,
         doubt_ml=rank.doubt_ml,

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from models.uids import SopUid, StudyUid
 from models.words import storable
 from services.records.entries.arrivals import ANSWERED, Arrival, ArrivalState, Watch
-from services.records.events.arrivals import ArrivalEvent
+from services.records.events.event import Event
 from services.records.tables import ArrivalRow, FeedRow, WatchRow
 from services.records.transactions import Transactions, insert_new
 
@@ -120,8 +120,9 @@ class SqlArrivals(Transactions):
         before: Arrival | None,
         after: Arrival,
         *,
-        event: ArrivalEvent | None = None,
+        event: Event | None = None,
         key: str | None = None,
+        who: str = "arrivals",
     ) -> bool:
         """Put one arrival in another's place, with its event, unless it has changed meanwhile."""
         after = storable(after)
@@ -138,7 +139,7 @@ class SqlArrivals(Transactions):
                 changed = update(ArrivalRow).where(unchanged).values(**values).returning(ArrivalRow.uid)
                 done = session.execute(changed).first() is not None
             if done and event is not None:
-                self._add_event(session, event, "arrivals", key)
+                self._add_event(session, event, storable(who), key)
             return done
 
     def _insert(self, session: Session, arrival: Arrival) -> bool:

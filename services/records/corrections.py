@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models.corrections.ledger import OrganLedger, OrganState, origin_of
+from models.corrections.opinions import Seen
 from models.documents import from_json, to_json
 from models.errors import Refused
 from models.uids import SeriesUid, SopUid, StudyUid
@@ -22,11 +23,19 @@ from services.records.events.corrections import (
 )
 from services.records.guarded import RowKey
 from services.records.saves import places_of
-from services.records.settled import settle
+from services.records.settled import (
+    DRAWN_ANEW,
+    Word,
+    accepted_in_viewer,
+    findings_of,
+    put_opinions,
+    settle,
+)
 from services.records.tables import (
     AcceptanceRow,
     AgreementRow,
     CorrectionRow,
+    ListedRow,
     OrganLedgerRow,
     WithdrawalRow,
 )
@@ -132,11 +141,21 @@ class SqlCorrections(Transactions):
             return tuple(Agreement(row.first, row.second, row.organ, row.dsc) for row in rows)
 
     def record_acceptance(
-        self, study_uid: StudyUid, series_uid: SeriesUid, release: int, organs: Collection[str], reader: str
+        self,
+        study_uid: StudyUid,
+        series_uid: SeriesUid,
+        release: int,
+        organs: Collection[str],
+        reader: str,
+        *,
+        result: str = "",
     ) -> None:
         """Record that a reader accepts these organs of a release's result on a CT series as they are."""
         reader = storable(reader)
         with self._transaction() as session:
+            listed = session.get(ListedRow, study_uid)
+            if result and (listed is None or listed.result != result):
+                raise Refused("drawn-anew", DRAWN_ANEW)
             new = [
                 organ
                 for organ in organs
@@ -151,13 +170,26 @@ class SqlCorrections(Transactions):
                     accepted_at=self._now(),
                 )
             ]
-            if new:
+            changed: list[RowKey] = [(AcceptanceRow, (series_uid, release, organ, reader)) for organ in new]
+            if listed is not None and (listed.series_uid, listed.release) == (series_uid, release):
+                changed += self._said_of_the_listed(session, listed, organs, reader)
+            if changed:
                 event = OrgansAccepted(
                     study_uid=study_uid, series_uid=series_uid, release=release, organs=tuple(new)
                 )
-                changed = [(AcceptanceRow, (series_uid, release, organ, reader)) for organ in new]
                 self._add_event(session, event, reader, changed=changed)
                 settle(session, study_uid)
+
+    def _said_of_the_listed(
+        self, session: Session, listed: ListedRow, organs: Collection[str], reader: str
+    ) -> list[RowKey]:
+        """Write an acceptance as the reader's word on the listed result, where it is not that already."""
+        proof = (self._person.subject, self._person.issuer) if self._person else ("", "")
+        word = Word(reader, *proof, self._now())
+        known = {one.organ for one in findings_of(session, listed.result)}
+        stands = accepted_in_viewer(session, listed.result, word)
+        said = [organ for organ in dict.fromkeys(organs) if organ in known - stands]
+        return put_opinions(session, listed, said, word, seen=Seen.VIEWER)
 
     def accepted_organs(self, series_uid: SeriesUid, release: int) -> frozenset[str]:
         """Return the organs that readers accepted of a release's result on a CT series."""

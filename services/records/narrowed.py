@@ -54,7 +54,7 @@ def _called_wrong() -> ColumnElement[bool]:
         )
     )
     drawn = exists(
-        edited(ListedRow.series_uid, ListedRow.release)
+        edited(ListedRow.result)
         .where(OrganLedgerRow.organ == OpinionRow.organ)
         .correlate(ListedRow, OpinionRow)
     )

@@ -19,7 +19,6 @@ from services.records.entries.leases import Lease
 from services.records.entries.log import GuardedRow, Line, WitnessNote
 from services.records.entries.releases import ReleaseState
 from services.records.entries.results import Result
-from services.records.events.arrivals import ArrivalEvent
 from services.records.events.event import E_co, Event, Recorded
 from services.records.reading_port import Reading
 
@@ -92,9 +91,24 @@ class Corrections(Protocol):
         """Return how far readers agree, wherever two have a word on the same organ."""
 
     def record_acceptance(
-        self, study_uid: StudyUid, series_uid: SeriesUid, release: int, organs: Collection[str], reader: str
+        self,
+        study_uid: StudyUid,
+        series_uid: SeriesUid,
+        release: int,
+        organs: Collection[str],
+        reader: str,
+        *,
+        result: str = "",
     ) -> None:
-        """Record that a reader accepts these organs of a release's result on a CT series as they are."""
+        """Record that a reader accepts these organs of a release's result on a CT series as they are.
+
+        It is the reader's word on the result that is listed, too.
+
+        Raises
+        ------
+        Refused
+            `drawn-anew` if the key of a result is given, and another is listed by now.
+        """
 
     def accepted_organs(self, series_uid: SeriesUid, release: int) -> frozenset[str]:
         """Return the organs that readers accepted of a release's result on a CT series."""
@@ -267,8 +281,9 @@ class Arrivals(Protocol):
         before: Arrival | None,
         after: Arrival,
         *,
-        event: ArrivalEvent | None = None,
+        event: Event | None = None,
         key: str | None = None,
+        who: str = "arrivals",
     ) -> bool:
         """Put one arrival in another's place, with its event, unless it has changed meanwhile.
 
@@ -280,6 +295,8 @@ class Arrivals(Protocol):
             What it becomes; its times and revision are not looked at.
         event, key
             What happened, if it is worth an event; with a key, it is on record once only.
+        who
+            Whose act it is.
 
         Returns
         -------

@@ -25,8 +25,9 @@ from services.records.entries.reading import (
 from services.records.events.reading import OpinionGiven, ReadingForgotten, StudyListed
 from services.records.guarded import RowKey
 from services.records.narrowed import ORDER, behind_of, conditions_of
-from services.records.settled import answered, findings_of, settle
+from services.records.settled import DRAWN_ANEW, Word, answered, findings_of, put_opinions, settle
 from services.records.tables import (
+    ErasedPatientRow,
     FindingRow,
     ListedRow,
     OpinionRow,
@@ -55,6 +56,8 @@ class SqlReading(Transactions):
         with self._transaction() as session:
             known = session.get(ListedRow, listed.study_uid)
             if known is not None and known.result == listed.result:
+                return
+            if session.get(ErasedPatientRow, listed.patient) is not None:
                 return
             values = {name: one for name, one in asdict(listed).items() if name not in _OTHERWISE}
             values |= {"minus_doubt_ml": -listed.doubt_ml}
@@ -135,32 +138,14 @@ class SqlReading(Transactions):
         seen: str,
     ) -> None:
         """Put on record what a reader says of organs of a listed result, in one act."""
-        reader = storable(reader)
+        reader, organs = storable(reader), tuple(dict.fromkeys(organs))
         with self._transaction() as session:
             row = _current(session, result)
             known = {said.organ for said in findings_of(session, result)}
             if unknown := sorted(set(organs) - known):
                 raise Refused("unknown-organ", f"nothing was said of {', '.join(unknown)}")
-            given = [
-                OpinionRow(
-                    result=result,
-                    study_uid=row.study_uid,
-                    release=row.release,
-                    patient=row.patient,
-                    organ=organ,
-                    opinion=opinion.value,
-                    why=why,
-                    seen=seen,
-                    together=len(organs),
-                    reader=reader.name,
-                    subject=reader.subject,
-                    issuer=reader.issuer,
-                    at=self._now(),
-                )
-                for organ in organs
-            ]
-            session.add_all(given)
-            session.flush()
+            word = Word(reader.name, reader.subject, reader.issuer, self._now())
+            changed = put_opinions(session, row, organs, word, seen=seen, opinion=opinion, why=why)
             settle(session, row.study_uid)
             event = OpinionGiven(
                 result=result,
@@ -171,7 +156,6 @@ class SqlReading(Transactions):
                 why=why,
                 seen=seen,
             )
-            changed: list[RowKey] = [(OpinionRow, (one.id,)) for one in given]
             self._add_event(session, event, reader.name, changed=changed)
 
     def opinions(self, study_uid: StudyUid) -> tuple[Given, ...]:
@@ -252,8 +236,7 @@ def _current(session: Session, result: str) -> ListedRow:
     """Return the listed study whose result this is; refuse what an answer to an earlier outline is."""
     row = session.scalars(select(ListedRow).filter_by(result=result)).one_or_none()
     if row is None:
-        detail = "another result stands in its place: look at the study again; your answer is not on record"
-        raise Refused("drawn-anew", detail)
+        raise Refused("drawn-anew", DRAWN_ANEW)
     return row
 
 

@@ -20,6 +20,8 @@ class Reading(Protocol):
     def list_study(self, listed: Listed, organs: Collection[OrganSaid]) -> None:
         """Put a result on the worklist in place of an earlier one of its study; told again, nothing.
 
+        Of a patient who was taken out nothing is listed.
+
         Answers to the earlier one stay on record and count for it alone. The study is free again.
         """
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from datetime import datetime
 
 from sqlalchemy import Select, exists, select
 from sqlalchemy.orm import Session
 
 from models.corrections.ledger import OrganState
-from models.corrections.opinions import Opinion
+from models.corrections.opinions import Opinion, Seen
 from models.findings import Flag
 from models.uids import StudyUid
 from services.records.entries.reading import OrganSaid, ReadingState
+from services.records.guarded import RowKey
 from services.records.tables import (
-    AcceptanceRow,
     CorrectionRow,
     FindingRow,
     ListedRow,
     OpinionRow,
     OrganLedgerRow,
+    ResultObjectRow,
     WithdrawalRow,
 )
 
+DRAWN_ANEW = "a later result stands here now: look at it, your answer to the earlier one is not on record"
 FLAGGED = (Flag.REVIEW.value, Flag.REJECT.value)
 
 
@@ -45,18 +49,68 @@ def settle(session: Session, study_uid: StudyUid) -> None:
 
 
 def answered(session: Session, row: ListedRow) -> frozenset[str]:
-    """Return the organs on which the last word of some reader stands, or that were accepted or corrected."""
-    last: dict[tuple[str, str, str], str] = {}
+    """Return the organs of the listed result on which some reader's last word stands, or that were drawn."""
+    last: dict[tuple[str, str, str, str], str] = {}
     for one in session.scalars(select(OpinionRow).filter_by(result=row.result).order_by(OpinionRow.id)):
-        last[one.organ, one.issuer, one.subject] = one.opinion
-    said = {organ for (organ, _, _), opinion in last.items() if opinion != Opinion.TAKEN_BACK}
-    of_result = {"series_uid": row.series_uid, "release": row.release}
-    said |= set(session.scalars(select(AcceptanceRow.organ).filter_by(**of_result)))
-    corrected = edited(row.series_uid, row.release)
-    return frozenset(said | set(session.scalars(corrected)))
+        last[one.organ, one.issuer, one.subject, one.reader] = one.opinion
+    said = {organ for (organ, *_), opinion in last.items() if opinion != Opinion.TAKEN_BACK}
+    return frozenset(said | set(session.scalars(edited(row.result))))
 
 
-def edited(series_uid: object, release: object) -> Select[tuple[str]]:
+@dataclass(frozen=True)
+class Word:
+    """Whose word it is, how the name was proven (both empty if it was typed), and when."""
+
+    reader: str
+    subject: str
+    issuer: str
+    at: datetime
+
+
+def accepted_in_viewer(session: Session, result: str, word: Word) -> frozenset[str]:
+    """Return the organs of a result of which this reader's last word is an acceptance that counts."""
+    own = {"result": result, "reader": word.reader, "subject": word.subject, "issuer": word.issuer}
+    rows = session.scalars(select(OpinionRow).filter_by(**own).order_by(OpinionRow.id))
+    last = {row.organ: (row.opinion, row.seen) for row in rows}
+    counts = (Opinion.ACCEPT.value, Seen.VIEWER.value)
+    return frozenset(organ for organ, said in last.items() if said == counts)
+
+
+def put_opinions(
+    session: Session,
+    row: ListedRow,
+    organs: Collection[str],
+    word: Word,
+    *,
+    seen: str,
+    opinion: Opinion = Opinion.ACCEPT,
+    why: str = "",
+) -> list[RowKey]:
+    """Write what a reader says of organs of a listed result, and return the rows."""
+    given = [
+        OpinionRow(
+            result=row.result,
+            study_uid=row.study_uid,
+            release=row.release,
+            patient=row.patient,
+            organ=organ,
+            opinion=opinion.value,
+            why=why,
+            seen=seen,
+            together=len(organs),
+            reader=word.reader,
+            subject=word.subject,
+            issuer=word.issuer,
+            at=word.at,
+        )
+        for organ in organs
+    ]
+    session.add_all(given)
+    session.flush()
+    return [(OpinionRow, (one.id,)) for one in given]
+
+
+def edited(result: object) -> Select[tuple[str]]:
     """Return the question for the organs that corrections of a result speak of, but what was taken back."""
     taken_back = select(WithdrawalRow.content).where(
         WithdrawalRow.sop_instance_uid == CorrectionRow.sop_instance_uid,
@@ -65,7 +119,8 @@ def edited(series_uid: object, release: object) -> Select[tuple[str]]:
     return (
         select(OrganLedgerRow.organ)
         .join(CorrectionRow, CorrectionRow.id == OrganLedgerRow.correction_id)
-        .where(CorrectionRow.series_uid == series_uid, CorrectionRow.release == release)
+        .join(ResultObjectRow, ResultObjectRow.sop_instance_uid == CorrectionRow.sent_uid)
+        .where(ResultObjectRow.result_key == result)
         .where(OrganLedgerRow.state != OrganState.NOT_REVIEWED.value, ~exists(taken_back))
     )
 

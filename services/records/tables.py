@@ -320,7 +320,7 @@ class ListedRow(Table):
 
     study_uid: Mapped[StudyUid] = mapped_column(UID, primary_key=True)
     series_uid: Mapped[SeriesUid] = mapped_column(UID)
-    result: Mapped[str] = mapped_column(DIGEST)
+    result: Mapped[str] = mapped_column(DIGEST, index=True)
     release: Mapped[int]
     seg_series_uid: Mapped[SeriesUid] = mapped_column(UID)
     page: Mapped[str] = mapped_column(WORD, unique=True)

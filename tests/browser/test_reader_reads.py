@@ -150,6 +150,17 @@ def test_a_reader_clears_twenty_studies_by_keyboard_and_each_act_has_the_proven_
     page.keyboard.press("v")
     page.screenshot(path=PICTURES / "pages-study-all.png", full_page=True)
     page.keyboard.press("v")
+    page.keyboard.press("a")
+    page.get_by_text("Choose an organ first").wait_for()
+    page.keyboard.press("j")
+    for _ in range(5):
+        page.keyboard.down("a")  # held: the second and later ones repeat
+    page.keyboard.up("a")
+    page.get_by_text("Saved.").wait_for()
+    assert page.locator(".given").count() == 1, "a key that is held answers for one organ"
+    page.keyboard.press("k")
+    press(page, "u")
+    assert page.locator(".given").count() == 0
     pressed = 3
     for number in range(1, STUDIES + 1):
         stomach = page.locator("[data-organ=stomach]")
@@ -175,7 +186,7 @@ def test_a_reader_clears_twenty_studies_by_keyboard_and_each_act_has_the_proven_
     acts = room.records.all(OpinionGiven)
     assert {(one.who, one.proof and one.proof.issuer) for one in acts} == {(NAME, "local")}
     opinions = [one.said.opinion for one in acts]
-    assert (opinions.count("accept"), opinions.count("wrong")) == (38, 2)
+    assert (opinions.count("accept"), opinions.count("wrong"), opinions.count("taken-back")) == (39, 2, 1)
     assert pressed <= 4 * STUDIES + 6
     assert [one for one in asked if not one.startswith(f"{room.url}/")] == []
     assert [one for one in errors if "/worklist/names" not in one and "503" not in one] == []

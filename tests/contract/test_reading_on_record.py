@@ -151,11 +151,13 @@ def test_an_acceptance_and_a_correction_are_words_too_until_they_are_withdrawn(r
     put_on_list(records, listed(1), organs)
     records.record_acceptance("1.2.1", "1.3.1", 1, ["liver"], "Dr. Weber")
     assert pages(records) == [1]
+    [word] = records.opinions(StudyUid("1.2.1"))
+    assert (word.organ, word.opinion, word.seen, word.reader) == ("liver", "accept", "viewer", "Dr. Weber")
     drawn = OrganLedger("stomach", OrganState.EDITED, 10, 5, 1, 0.1, 0.05, 1.5)
     left = OrganLedger("liver", OrganState.NOT_REVIEWED, 0, 0, 0, 0.0, 0.0, None)
     correction = Correction(
         SopUid("1.5"),
-        SopUid("1.4.1.1"),
+        SopUid("1.4.1.1.8"),
         StudyUid("1.2.1"),
         "1.3.1",
         1,
@@ -194,6 +196,15 @@ def test_nothing_is_said_of_an_organ_of_which_nothing_was_said(records) -> None:
         answer(records, 1, "stomach", "tail")
     assert refused.value.code == "unknown-organ"
     assert records.opinions(StudyUid("1.2.1")) == ()
+    answer(records, 1, "stomach", "stomach")
+    assert [one.together for one in records.opinions(StudyUid("1.2.1"))] == [1]
+
+
+def test_of_a_patient_who_was_taken_out_nothing_is_listed(records) -> None:
+    records.erase_patient(f"{1:064x}", who="IT", reason="asked for it")
+    put_on_list(records, listed(1), STOMACH)
+    assert pages(records) == []
+    assert records.findings(["result-1"]) == {"result-1": ()}
 
 
 def test_a_study_is_narrowed_by_flag_organ_reason_and_site_and_the_audit_tells_nothing(records) -> None:
@@ -222,7 +233,7 @@ def test_what_is_called_wrong_waits_to_be_drawn_until_it_is_or_the_word_is_taken
     wrong = Narrowed(called_wrong=True)
     assert pages(records, ReadingState.READ, narrowed=wrong) == [3, 1]
     drawn = OrganLedger("stomach", OrganState.EDITED, 10, 5, 1, 0.1, 0.05, 1.5)
-    uids = SopUid("1.5"), SopUid("1.4.3.1"), StudyUid("1.2.3"), SeriesUid("1.3.3")
+    uids = SopUid("1.5"), SopUid("1.4.3.1.8"), StudyUid("1.2.3"), SeriesUid("1.3.3")
     records.record_correction(Correction(*uids, 1, "correction", "Dr A", "", (drawn,)))
     assert pages(records, ReadingState.READ, narrowed=wrong) == [1]
     records.withdraw(SopUid("1.5"), reader="Dr A", reason="wrong patient")

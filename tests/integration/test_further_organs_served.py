@@ -20,7 +20,7 @@ from flows.corrections.ingest import ingest, memory_of
 from flows.corrections.report import Ingested
 from flows.corrections.sums import sums
 from flows.progress import silent
-from flows.segmentation.delivery import deliver
+from flows.segmentation.delivery import Places, deliver
 from flows.segmentation.made import Made
 from flows.segmentation.segment import SegmentedStudy, segment
 from flows.speech.compared import compared
@@ -43,6 +43,7 @@ from services.pacs.port import ArchivedStudy
 from services.pacs.unsent import UnsentResults
 from services.records.entries.cases import Purpose
 from services.settings import Settings
+from services.stopwatch import Stopwatch
 from services.wiring import Services, connect_in_process
 from tests.integration.test_further_organs import FILE, SAMPLE, WRITTEN_AT
 from tests.support.ct_files import ACQUISITION
@@ -174,7 +175,7 @@ def test_truth_of_one_comes_as_a_seg_and_is_compared_with_what_was_made_in_silen
     made = Made(home.found.series, home.found.findings, home.found.objects, (), result.key)
     study = ArchivedStudy(home.found.series.study_uid, ("1",), stable=True, urgent=False, series=())
     never: Any = object()  # an archive that cannot even be asked
-    deliver(made, study, never, unsent, services.cases, services.records, silent)
+    deliver(made, study, Places(never, unsent, None), services.cases, services.records, Stopwatch(), silent)
     summary = compared(services.records, services.cases, unsent)
     assert (summary.studies, summary.not_compared) == (1, ())
     ours = home.found.findings.masks

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from flows.cases.keep import add_case
 from flows.progress import silent
-from flows.segmentation.delivery import deliver
+from flows.segmentation.delivery import Places, deliver
 from flows.segmentation.made import Made
 from flows.segmentation.segment import SegmentedStudy, segment
 from flows.speech.compared import compared
@@ -45,6 +45,7 @@ from services.pacs.port import ArchivedStudy
 from services.pacs.unsent import UnsentResults
 from services.records.entries.cases import Purpose
 from services.settings import Settings
+from services.stopwatch import Stopwatch
 from services.triton.client import TritonSegmenter
 from services.triton.repository import TritonRepository
 from services.wiring import Services, connect_in_process
@@ -197,7 +198,12 @@ def require_compared_in_silence(
     made = Made(found.series, found.findings, found.objects, (), result.key)
     study = ArchivedStudy(found.series.study_uid, ("1",), stable=True, urgent=False, series=())
     never: Any = object()  # an archive that cannot even be asked
-    assert deliver(made, study, never, unsent, services.cases, services.records, silent) is not None
+    assert (
+        deliver(
+            made, study, Places(never, unsent, None), services.cases, services.records, Stopwatch(), silent
+        )
+        is not None
+    )
     phantom = PhantomCase(found.series.volume, truth, "A", 1, dict(ACQUISITION))
     write_truth(phantom, folder / "truth.npz")
     case = (folder / "ct", folder / "truth.npz", Purpose.CALIBRATION, INDEPENDENT)

@@ -48,33 +48,53 @@ function show(within, patient) {
 // Answers -------------------------------------------------------------------------------------------------
 
 let again = null;
+let saving = false;
 
 async function answer(form, button) {
-  const fields = new FormData(form, button);
+  if (saving) return;  // one act at a time: a second press is not meant for the next organ
+  saving = true;
+  again = null;
   say("Saving…");
   try {
-    const answered = await post(form.action, fields);
-    const told = new DOMParser().parseFromString(await answered.text(), "text/html");
-    if (!answered.ok) {
-      const why = find("main p", told)?.textContent.trim();
-      say(`Not saved. ${why || "Enter tries again."}`, true);
-      again = answered.status >= 500 ? () => answer(form, button) : null;
-      return;
-    }
-    again = null;
-    const place = focused()?.dataset.organ;
-    const open = find("#others")?.open;
-    take(told);
-    if (open) find("#others").open = true;
-    const done = find("#status").textContent;
-    say(done ? `Saved. ${done}` : "Saved.");
-    const next = all("[data-organ]").find((one) => !find(".given", one));
-    (next ?? (place && document.getElementById(place)))?.focus({ preventScroll: !next });
-    next?.scrollIntoView({ block: "nearest" });
+    const fields = new FormData(form, button);
+    const answered = await fetch(form.action, {
+      method: "POST", body: new URLSearchParams(fields), headers: { accept: "text/html" }, redirect: "manual",
+    });
+    if (answered.type !== "opaqueredirect") await refuse(answered, form, button);
+    else await saved();
   } catch {
     say("Not saved. Enter tries again.", true);
     again = () => answer(form, button);
+  } finally {
+    saving = false;
   }
+}
+
+async function refuse(answered, form, button) {
+  if (answered.status === 401) return say("Not saved. You are signed out: load the page again.", true);
+  const told = new DOMParser().parseFromString(await answered.text(), "text/html");
+  const why = find("main p", told)?.textContent.trim();
+  const tries = answered.status >= 500;
+  say(`Not saved. ${why ?? ""} ${tries ? "Enter tries again." : ""}`, true);
+  if (tries) again = () => answer(form, button);
+}
+
+async function saved() {
+  const place = focused()?.dataset.organ;
+  const open = find("#others")?.open;
+  try {
+    const page = await fetch(location.pathname, { headers: { accept: "text/html" } });
+    if (!page.ok) throw new Error(page.statusText);
+    take(new DOMParser().parseFromString(await page.text(), "text/html"));
+  } catch {
+    return say("Saved. The page cannot be shown anew now: load it again.", true);
+  }
+  if (open) find("#others").open = true;
+  const done = find("#status").textContent;
+  say(done ? `Saved. ${done}` : "Saved.");
+  const next = all("[data-organ]").find((one) => !find(".given", one));
+  (next ?? (place && document.getElementById(place)))?.focus({ preventScroll: !next });
+  next?.scrollIntoView({ block: "nearest" });
 }
 
 function take(told) {
@@ -112,13 +132,22 @@ function step(by) {
   next.scrollIntoView({ block: "nearest" });
 }
 
+function onScreen(element) {
+  const { top, bottom } = element.getBoundingClientRect();
+  return bottom > 0 && top < innerHeight;
+}
+
 function press(key) {
-  const within = focused() ?? find("[data-organ]");
+  const within = focused();
   const open = within && find(".wrong-how[open]", within);
-  const marked = (place) => all(`[data-key="${CSS.escape(key)}"]`, place).find((one) => one.checkVisibility());
-  const target = (within && marked(within)) ?? (/[1-6auws]/.test(key) ? null : marked(document));
-  if (key === "A" && !find("#others")?.open) return say("Look at them first: v opens them.");
+  if (key === "A" && find("#others") && !find("#others").open) return say("Look at them first: v opens them.");
   if (/[1-6]/.test(key) && !open) return;
+  if (/[1-6auwse]/.test(key)) {
+    if (!find("[data-organ]")) return;
+    if (!within?.matches("[data-organ]") || !onScreen(within)) return say("Choose an organ first: j and k.");
+  }
+  const marked = (place) => all(`[data-key="${CSS.escape(key)}"]`, place).find((one) => one.checkVisibility());
+  const target = /[1-6auwse]/.test(key) ? marked(within) : marked(document);
   target?.click();
   if (target?.matches("summary")) find("button", target.parentElement)?.focus();
 }
@@ -136,9 +165,9 @@ const KEYS = {
 
 document.addEventListener("keydown", (event) => {
   lastSign = Date.now();
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   if (event.target.matches("input:not([type=checkbox], [type=radio]), select, textarea")) return;
-  if (event.key === "Enter" && again) {
+  if (event.key === "Enter" && again && !event.target.matches("a, button, summary")) {
     event.preventDefault();
     return again();
   }
@@ -179,7 +208,7 @@ function follow() {
   const changes = new EventSource("/changes");
   changes.addEventListener("message", (event) => {
     heard = Date.now();
-    if (told !== null && told !== event.data) changed();
+    if (told !== event.data) changed();  // the first time too: something may have come since the page was made
     told = event.data;
   });
   changes.addEventListener("open", () => (heard = Date.now()));
@@ -209,6 +238,7 @@ async function changed() {
 
 setInterval(() => {
   here();
+  if (!document.hidden) changed();  // who opens a study is no event of the log
   if (find("#rows") && Date.now() - heard > STALE_MS) {
     say(`Not up to date since ${new Date(heard).toLocaleTimeString([], { timeStyle: "short" })}. Trying again.`, true);
   }
@@ -222,4 +252,5 @@ addEventListener("pagehide", () => {
 find("#show-new")?.addEventListener("click", () => location.reload());
 listen();
 askNames();
+here();  // a page that is loaded again has given the study back behind this one's opening
 if (find("#narrow")) follow();

@@ -32,24 +32,25 @@ class Changes:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._number = 0
+        self._number: int | None = None
         self._moved = asyncio.Condition()
         self._open = 0
         self._asking: asyncio.Task[None] | None = None
 
     async def numbers(self) -> AsyncIterator[int]:
         """Yield the number of the last event, at once, after each change, and as a sign of life."""
+        told: int | None = None
         self._open += 1
-        if self._asking is None:
-            self._number = await self._last()
-            self._asking = asyncio.create_task(self._ask())
         try:
             while True:
-                told = self._number
-                yield told
+                if self._asking is None or self._asking.done():
+                    self._asking = asyncio.create_task(self._ask())
                 with suppress(TimeoutError):
                     async with asyncio.timeout(HEARTBEAT_SECONDS), self._moved:
-                        await self._moved.wait_for(lambda told=told: self._number != told)  # type: ignore[misc]
+                        await self._moved.wait_for(lambda told=told: self._number not in (None, told))  # type: ignore[misc]
+                        told = self._number
+                if told is not None:
+                    yield told
         finally:
             self._open -= 1
             if self._open == 0 and self._asking is not None:
@@ -58,16 +59,12 @@ class Changes:
 
     async def _ask(self) -> None:
         while True:
-            await asyncio.sleep(EVERY_SECONDS)
             with suppress(StorageFailed):  # pages say themselves that they hear nothing
-                number = await self._last()
+                line = await run_in_threadpool(lambda: self._site.records.head())
                 async with self._moved:
-                    self._number = number
+                    self._number = 0 if line is None else line.number
                     self._moved.notify_all()
-
-    async def _last(self) -> int:
-        line = await run_in_threadpool(lambda: self._site.records.head())
-        return 0 if line is None else line.number
+            await asyncio.sleep(EVERY_SECONDS)
 
 
 @router.get("/changes")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from fastapi import APIRouter, Request
+from fastapi import Path as PathParameter
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, Response
 
 from deploy.pages.reading import words
@@ -16,12 +19,15 @@ from flows.corrections.asked_pictures import asked_name
 from flows.corrections.questions import Asked, answer_questions, open_questions, what_is_asked
 from models.errors import Refused
 from models.organs import name_of
-from models.people import Role
+from models.people import Person, Role
 from services.dicom.returned.answers import NONE, Fate
 from services.pictures.picture import Picture
 from services.records.entries.corrections import OpenQuestion
 
 router = APIRouter(prefix="/questions")
+
+Content = Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$")]
+"""Digest of a SEG that came back: it names no patient, and nobody guesses it."""
 
 AT_ONCE = 20
 """SEGs of a page."""
@@ -55,49 +61,44 @@ class Shown:
 @router.get("")
 def questions(request: Request, who: Looking, site: OfSite) -> Response:
     """Show what is asked, the longest waiting first."""
-    found = open_questions(site.records, AT_ONCE)
+    found = open_questions(site.records, AT_ONCE + 1)
     known = site.organs()
-    shown = [(name_on_pages(one, site), one, _shown(one, site, known)) for one in found]
     return page(
-        request, "questions.html", who=who, asked=shown, may_answer=who.has(Role.READER), name_of=name_of
+        request,
+        "questions.html",
+        who=who,
+        asked=[(one.correction.content, one, _shown(one, site, known)) for one in found[:AT_ONCE]],
+        more=len(found) > AT_ONCE,
+        may_answer=who.has(Role.READER),
+        mark=words.mark(site.demonstration(one.correction.release for one in found)),
     )
 
 
-@router.post("/{name}")
-async def give(request: Request, name: str, who: Answering, site: OfSite) -> Response:
+@router.post("/{content}")
+async def give(request: Request, content: Content, who: Answering, site: OfSite) -> Response:
     """Take answers; the worker goes on with them."""
     given = await request.form()
-    answers = [f"{about}={value}" for about, value in given.items() if value and about != "content"]
-    uid = _found(name, site).correction.sop_instance_uid
-    answer_questions(uid, str(given.get("content", "")), answers, who, site.records)
+    answers = [f"{about}={value}" for about, value in given.items() if value]
+    await run_in_threadpool(_take, content, answers, who, site)
     return RedirectResponse("/questions", 303)
 
 
-@router.get("/{name}/pictures/{picture}")
-def picture(name: str, picture: str, who: Looking, site: OfSite) -> Response:
+@router.get("/{content}/pictures/{picture}")
+def picture(content: Content, picture: str, who: Looking, site: OfSite) -> Response:
     """Give a picture of what is asked about."""
-    content = _found(name, site).correction.content
     try:
         return Response(site.pictures.png(content, picture), media_type="image/png")
     except KeyError:
         return Response("there is no such picture\n", 404, media_type="text/plain")
 
 
-def name_on_pages(asked: Asked, site: Site) -> str:
-    """Return what a SEG is called on the pages: a keyed hash, no UID."""
-    return site.cases.pseudonym(f"question {asked.correction.sop_instance_uid}")[:16]
-
-
-def _found(name: str, site: Site) -> Asked:
-    for one in _open(site):
-        if name_on_pages(one, site) == name:
-            return one
-    detail = "nothing is asked about it any more: somebody has answered it, or taken it back"
+def _take(content: str, answers: list[str], who: Person, site: Site) -> None:
+    for one in open_questions(site.records, COUNTED):
+        if one.correction.content == content:
+            uid = one.correction.sop_instance_uid
+            return answer_questions(uid, content, answers, who, site.records)
+    detail = "nothing is asked about it any more: somebody has answered it, or it was saved anew"
     raise Refused("no-question", detail)
-
-
-def _open(site: Site) -> tuple[Asked, ...]:
-    return open_questions(site.records, COUNTED)
 
 
 def _shown(asked: Asked, site: Site, known: tuple[str, ...]) -> tuple[Shown, ...]:

@@ -12,7 +12,7 @@ from deploy.pages.reading.roles import Answering, Looking, OfNames, OfSite
 from deploy.pages.reading.viewer_path import viewer_path
 from deploy.pages.reading.worklist import held_by
 from deploy.pages.site import Site
-from deploy.pages.templates import page
+from deploy.pages.templates import failed, page
 from flows.reading.answer import answer
 from flows.reading.shown import StudyShown, listed, shown
 from models.corrections.opinions import Opinion, Wrong
@@ -20,7 +20,7 @@ from models.organs import name_of
 from models.people import Person, Role
 from services.records.entries.reading import Listed, ReadingState, holder_of
 from services.records.port import Records
-from services.wiring import connect_in_process
+from services.wiring import connect_in_process, viewer_address
 
 router = APIRouter(prefix="/studies")
 
@@ -86,7 +86,7 @@ def give(
     why: Annotated[Wrong | None, Form()] = None,
 ) -> Response:
     """Take an answer, and show the study as it is then."""
-    answer(name, result, organ, opinion, who, site.records, site.releases, why=why)
+    answer(name, result, organ, opinion, who, site.records, why=why)
     return RedirectResponse(f"/studies/{name}#{organ[0]}", 303)
 
 
@@ -110,10 +110,13 @@ def picture(name: str, picture: str, who: Looking, site: OfSite) -> Response:
 
 
 @router.get("/{name}/viewer")
-def viewer(name: str, who: Looking, site: OfSite, organ: str = "") -> Response:
+def viewer(request: Request, name: str, who: Looking, site: OfSite, organ: str = "") -> Response:
     """Go to the study in the viewer, our SEG loaded, at the image of an organ's largest doubt."""
     one = listed(name, site.records)
-    if who.has(Role.READER):
+    if viewer_address(site.settings) is None:
+        return failed(request, 503, "The viewer does not run here", "Ask who runs Organloop.")
+    asked_here = request.headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+    if who.has(Role.READER) and asked_here:
         site.records.note_viewer(one.study_uid, who)
     said = next(
         (said for said in site.records.findings([one.result])[one.result] if said.organ == organ), None
@@ -133,12 +136,14 @@ def viewer(name: str, who: Looking, site: OfSite, organ: str = "") -> Response:
 def became(request: Request, name: str, who: Looking, site: OfSite) -> Response:
     """Show what became of each correction of a study: in which release it is learnt, or why not."""
     from flows.corrections.fate import fates
-    from models.tuning.settings import TuningSettings
+    from flows.tuning.plan import AUTO, tuning_settings
 
     one = listed(name, site.records)
     services = connect_in_process(site.settings)
-    found = fates(one.study_uid, services, TuningSettings()) if _came_back(one, site.records) else []
-    return page(request, "became.html", who=who, study=one, fates=found, name_of=name_of)
+    settings = tuning_settings(AUTO, site.settings)
+    found = fates(one.study_uid, services, settings) if _came_back(one, site.records) else []
+    mark = words.mark(site.demonstration([one.release]))
+    return page(request, "became.html", who=who, study=one, fates=found, name_of=name_of, mark=mark)
 
 
 def _came_back(one: Listed, records: Records) -> bool:
@@ -168,5 +173,5 @@ def _page(request: Request, one: Listed, who: Person, site: Site) -> Response:
         wrongs=list(words.WRONG.items()),
         name_of=name_of,
         check=words.CHECK if one.audited else "",
-        mark=words.DEMONSTRATION if site.demonstration(one.release) else "",
+        mark=words.mark(site.demonstration([one.release])),
     )

@@ -51,6 +51,11 @@ CHECK = "Random check. Judge it as if it were new."
 IN_TEN = 10
 
 
+def mark(demonstration: bool) -> str:
+    """Return what stands on a page that shows what demonstration weights drew."""
+    return DEMONSTRATION if demonstration else ""
+
+
 def verdict(said: OrganSaid) -> str:
     """Return what to do with an organ, in two or three words."""
     return "" if said.flag is None else VERDICTS[Flag(said.flag)]
@@ -76,7 +81,8 @@ def volume(organ: OrganShown) -> str:
         now += ", cut by the edge of the scan"
     if organ.earlier is None:
         return now
-    return f"{now} ({organ.earlier.volume_ml:,.0f} ml on {day(organ.earlier.listed_ms)})"
+    before = f"{organ.earlier.volume_ml:,.0f} ml in the study listed on {day(organ.earlier.listed_ms)}"
+    return f"{now} ({before})"
 
 
 def bound(organ: OrganShown) -> str:
@@ -96,7 +102,8 @@ def opinion(given: Given) -> str:
     what = OPINIONS[Opinion(given.opinion)]
     why = f", {WRONG[Wrong(given.why)]}" if given.why else ""
     where = " after a look in the viewer" if given.seen == "viewer" else ""
-    many = f", with {given.together - 1} others" if given.together > 1 else ""
+    others = given.together - 1
+    many = f", with {others} {'other' if others == 1 else 'others'}" if others else ""
     return f"{given.reader}: {what}{why}{where}{many}"
 
 

@@ -116,7 +116,7 @@ def worklist(
         kind=kind,
         kinds=KINDS,
         counted=counted(site),
-        mark=words.DEMONSTRATION if site.demonstration(site.records.incumbent()) else "",
+        mark=words.mark(site.demonstration([site.records.incumbent(), *(one.release for one in shown)])),
         given=given,
         asked={name: value for name, value in given.items() if value},
         organs=[(key, name_of(key)) for key in site.organs()],
@@ -133,7 +133,8 @@ def search(
     found: tuple[Listed, ...] = ()
     if name.strip():
         found = site.records.listed_studies(site.archive.studies_of(name, FOUND))
-    return page(request, "found.html", who=who, rows=rows_of(found, site, who))
+    mark = words.mark(site.demonstration([one.release for one in found]))
+    return page(request, "found.html", who=who, rows=rows_of(found, site, who), mark=mark, looked_at=FOUND)
 
 
 @router.post("/worklist/names")

@@ -57,6 +57,7 @@ def _worklist() -> None:
         "ix_worklist_place", "worklist", ["state", "rank", "minus_doubt_ml", "came_ms", "study_uid"]
     )
     op.create_index(op.f("ix_worklist_patient"), "worklist", ["patient"])
+    op.create_index(op.f("ix_worklist_result"), "worklist", ["result"])
 
 
 def _findings() -> None:

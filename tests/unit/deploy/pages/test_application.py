@@ -66,7 +66,9 @@ def test_who_has_not_signed_in_is_given_nothing(app, browser) -> None:
     asked = 0
     for path, methods in app.openapi()["paths"].items():
         given = {"roles": "reader,auditor", "path": "segmentation", "study_uid": "1.2.3"}
-        address = path.replace(":path", "").format(name="0" * 16, picture="liver-coronal", **given)
+        address = path.replace(":path", "").format(
+            name="0" * 16, content="c" * 64, picture="liver-coronal", **given
+        )
         origin = VIEWER if path.startswith(saves.UNDER) else HERE
         for method in () if path in FREE else methods:
             told = browser.request(method, address, headers={"origin": origin})

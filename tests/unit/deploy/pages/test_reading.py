@@ -13,6 +13,10 @@ from starlette.testclient import TestClient
 
 from deploy.pages.application import application
 from deploy.pages.site import Site
+from flows.calibration.random_audit import called_wrong_in
+from flows.reading.answer import answer as answer_of
+from models.corrections.opinions import Opinion
+from models.errors import Refused
 from models.people import Person, Role
 from models.uids import SeriesUid, StudyUid
 from services.pictures.kept import StudyPictures
@@ -54,7 +58,8 @@ def settings(tmp_path) -> Settings:
 
 
 @pytest.fixture
-def app(settings) -> FastAPI:
+def app(settings, monkeypatch) -> FastAPI:
+    monkeypatch.setattr("deploy.pages.reading.study.viewer_address", lambda settings: "http://127.0.0.1:3000")
     app = application(settings, HERE)
     app.state.way = AsIs()
     return app
@@ -103,7 +108,7 @@ def test_the_list_says_what_is_flagged_worst_first_and_names_nobody(browser, rec
 
 
 def test_a_random_check_tells_nothing_of_its_flags(browser, records) -> None:
-    put_on_list(records, listed(1, audited=True, doubt_ml=7.5), (SPLEEN, LIVER))
+    put_on_list(records, listed(1, audited=True, doubt_ml=7.5), (LIVER, SPLEEN))
     told = browser.get("/worklist").text
     assert "Random check" in told
     assert "ml</td>" not in told
@@ -113,7 +118,7 @@ def test_a_random_check_tells_nothing_of_its_flags(browser, records) -> None:
     assert "Do not use" not in shown
     assert "wrong side" not in shown
     assert "at least 0.44" not in shown
-    assert shown.index('id="liver"') > 0
+    assert re.findall(r'id="(spleen|liver)"', shown) == ["liver", "spleen"], "in the order of the result"
 
 
 def test_the_list_goes_on_where_a_page_ends(browser, records, monkeypatch) -> None:
@@ -138,7 +143,7 @@ def test_a_study_shows_the_worst_organ_first_with_verdict_reasons_bound_and_volu
     assert "Do not use" in told
     assert "What was found lies on the wrong side of the body." in told
     assert re.search(r"at least 0\.44 in 9 of 10 such cases; 0\.\d\d is wanted", told)
-    assert re.search(r"100 ml \(284 ml on \d\d\.\d\d\.\d{4}\)", told)
+    assert re.search(r"100 ml \(284 ml in the study listed on \d\d\.\d\d\.\d{4}\)", told)
     assert "<title>Study, 2 organs to look at" in told
     assert "There are no pictures of it." in told
     assert "Not for clinical use." in told
@@ -155,7 +160,7 @@ def test_answers_are_acts_of_who_signed_in_and_the_study_leaves_the_list(browser
     assert records.listed(page_of(1)).state is ReadingState.READ
     assert rows(browser.get("/worklist?state=called-wrong").text) == [1]
     assert rows(browser.get("/worklist?state=read").text) == [1]
-    assert "Dr. Weber: accepted, with 1 others" in browser.get(f"/studies/{page_of(1)}").text
+    assert "Dr. Weber: accepted, with 1 other" in browser.get(f"/studies/{page_of(1)}").text
     acts = records.all(OpinionGiven)
     assert [(one.who, one.proof.subject, one.said.seen) for one in acts] == [
         ("Dr. Weber", "w1", "pictures")
@@ -182,6 +187,13 @@ def test_an_answer_that_cannot_be_is_refused_and_leaves_nothing(browser, records
     assert records.all(OpinionGiven) == ()
 
 
+def test_an_answer_for_no_organ_is_none(records) -> None:
+    put_on_list(records, listed(1), (STOMACH,))
+    with pytest.raises(Refused) as refused:
+        answer_of(page_of(1), "result-1", [], Opinion.ACCEPT, WEBER, records)
+    assert refused.value.code == "no-organ"
+
+
 def test_a_random_check_is_answered_after_a_look_in_the_viewer_and_then_it_counts(browser, records) -> None:
     put_on_list(records, listed(1, audited=True), (LIVER,))
     assert "needs-viewer" in answer(browser, 1, "liver").text
@@ -193,6 +205,44 @@ def test_a_random_check_is_answered_after_a_look_in_the_viewer_and_then_it_count
     assert records.accepted_organs(SeriesUid("1.3.1"), 1) == {"liver"}
     assert records.listed(page_of(1)).state is ReadingState.READ
     assert "accepted-in-viewer" in answer(browser, 1, "liver", opinion="taken-back").text
+
+
+def test_what_was_accepted_in_the_viewer_stands_for_its_reader_and_others_may_call_it_wrong(
+    app, browser, records
+) -> None:
+    put_on_list(records, listed(1), (STOMACH, LIVER))
+    browser.get(f"/studies/{page_of(1)}/viewer?organ=stomach")
+    assert answer(browser, 1, "stomach").status_code == 303
+    for opinion, why in (("wrong", {"why": "missed"}), ("cannot-say", {}), ("taken-back", {})):
+        assert "accepted-in-viewer" in answer(browser, 1, "stomach", opinion=opinion, **why).text
+    answer(browser, 1, "stomach", "liver")
+    assert records.accepted_organs(SeriesUid("1.3.1"), 1) == {"stomach"}, "several at once are from pictures"
+    browser.post(f"/studies/{page_of(1)}/leave")
+    app.state.way.who = LANG
+    assert answer(browser, 1, "stomach", opinion="wrong", why="missed").status_code == 303
+    assert called_wrong_in(records.opinions(StudyUid("1.2.1")), 1) == {"stomach"}
+
+
+def test_an_acceptance_of_an_earlier_outline_is_no_word_on_a_later_one(browser, records) -> None:
+    put_on_list(records, listed(1), (STOMACH,))
+    browser.get(f"/studies/{page_of(1)}/viewer?organ=stomach")
+    answer(browser, 1, "stomach")
+    assert records.listed(page_of(1)).state is ReadingState.READ
+    put_on_list(records, replace(listed(1), result="later"), (STOMACH,))
+    assert records.listed(page_of(1)).state is ReadingState.WAITING
+    browser.get(f"/studies/{page_of(1)}/viewer?organ=stomach")
+    fields = {"result": "later", "opinion": "accept", "organ": "stomach"}
+    browser.post(f"/studies/{page_of(1)}/answers", data=fields)
+    assert records.listed(page_of(1)).state is ReadingState.READ
+
+
+def test_a_viewer_that_does_not_run_was_not_looked_into(browser, records, monkeypatch) -> None:
+    put_on_list(records, listed(1, audited=True), (LIVER,))
+    foreign = {"sec-fetch-site": "cross-site"}
+    assert browser.get(f"/studies/{page_of(1)}/viewer?organ=liver", headers=foreign).status_code == 303
+    monkeypatch.setattr("deploy.pages.reading.study.viewer_address", lambda settings: None)
+    assert browser.get(f"/studies/{page_of(1)}/viewer?organ=liver").status_code == 503
+    assert "needs-viewer" in answer(browser, 1, "liver").text
 
 
 def test_the_viewer_opens_with_our_seg_at_the_image_and_the_organ(browser, records, settings) -> None:
