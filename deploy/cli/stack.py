@@ -12,7 +12,7 @@ from deploy.cli.console import EXIT_FAILED, Json, Outcome, answer, progress, tab
 from services.settings import Settings
 
 if TYPE_CHECKING:
-    from deploy.stack.up_and_down import Part
+    from deploy.stack.status import Part
     from flows.speech.speech import Speech
 
 

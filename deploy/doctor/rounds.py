@@ -123,7 +123,7 @@ def _serving(settings: Settings) -> Iterator[Finding]:
 
 
 def _access(settings: Settings) -> Access | None:
-    from deploy.stack.up_and_down import prefect  # the local one
+    from deploy.stack.servers import prefect  # the local one
 
     return Access.from_environment() or prefect(settings).access
 

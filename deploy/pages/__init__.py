@@ -2,6 +2,10 @@
 
 - `application`: what it is made of, and in which order a request meets it
 - `doors`: who may open what; what is refused, and in which words
+- `reading`: the readers' worklist, studies, answers and questions
+- `saves`: what is saved in the viewer, on its way to the archive
+- `passage`: the way on to viewer and dashboard
+- `site`: what the pages work with
 - `sign_in`: how people prove who they are, one file a way
 - `server`: its process
 - `templates`, `assets`: what a browser is sent

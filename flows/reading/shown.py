@@ -13,7 +13,7 @@ from models.people import Person
 from services.records.entries.corrections import Correction
 from services.records.entries.reading import Given, Listed, OrganSaid, holder_of
 from services.records.port import Corrections
-from services.records.reading_port import Reading
+from services.records.ports.reading import Reading
 
 ORDER = {Flag.REJECT.value: 0, Flag.REVIEW.value: 1}
 

@@ -171,25 +171,28 @@ class SqlCorrections(Transactions):
                 )
             ]
             changed: list[RowKey] = [(AcceptanceRow, (series_uid, release, organ, reader)) for organ in new]
+            said: list[str] = []
             if listed is not None and (listed.series_uid, listed.release) == (series_uid, release):
-                changed += self._said_of_the_listed(session, listed, organs, reader)
+                said, rows = self._said_of_the_listed(session, listed, organs, reader)
+                changed += rows
             if changed:
+                told = tuple(organ for organ in dict.fromkeys(organs) if organ in {*new, *said})
                 event = OrgansAccepted(
-                    study_uid=study_uid, series_uid=series_uid, release=release, organs=tuple(new)
+                    study_uid=study_uid, series_uid=series_uid, release=release, organs=told
                 )
                 self._add_event(session, event, reader, changed=changed)
                 settle(session, study_uid)
 
     def _said_of_the_listed(
         self, session: Session, listed: ListedRow, organs: Collection[str], reader: str
-    ) -> list[RowKey]:
+    ) -> tuple[list[str], list[RowKey]]:
         """Write an acceptance as the reader's word on the listed result, where it is not that already."""
         proof = (self._person.subject, self._person.issuer) if self._person else ("", "")
         word = Word(reader, *proof, self._now())
         known = {one.organ for one in findings_of(session, listed.result)}
         stands = accepted_in_viewer(session, listed.result, word)
         said = [organ for organ in dict.fromkeys(organs) if organ in known - stands]
-        return put_opinions(session, listed, said, word, seen=Seen.VIEWER)
+        return said, put_opinions(session, listed, said, word, seen=Seen.VIEWER)
 
     def accepted_organs(self, series_uid: SeriesUid, release: int) -> frozenset[str]:
         """Return the organs that readers accepted of a release's result on a CT series."""

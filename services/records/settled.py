@@ -111,7 +111,10 @@ def put_opinions(
 
 
 def edited(result: object) -> Select[tuple[str]]:
-    """Return the question for the organs that corrections of a result speak of, but what was taken back."""
+    """Return the question for the organs that corrections of a result have drawn, but what was taken back.
+
+    What a ledger calls accepted is not meant: that may have been said of an earlier result of the release.
+    """
     taken_back = select(WithdrawalRow.content).where(
         WithdrawalRow.sop_instance_uid == CorrectionRow.sop_instance_uid,
         WithdrawalRow.content == CorrectionRow.content,
@@ -121,7 +124,7 @@ def edited(result: object) -> Select[tuple[str]]:
         .join(CorrectionRow, CorrectionRow.id == OrganLedgerRow.correction_id)
         .join(ResultObjectRow, ResultObjectRow.sop_instance_uid == CorrectionRow.sent_uid)
         .where(ResultObjectRow.result_key == result)
-        .where(OrganLedgerRow.state != OrganState.NOT_REVIEWED.value, ~exists(taken_back))
+        .where(OrganLedgerRow.state == OrganState.EDITED.value, ~exists(taken_back))
     )
 
 

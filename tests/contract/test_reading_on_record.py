@@ -14,6 +14,7 @@ from models.errors import Refused
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries.corrections import Correction
 from services.records.entries.reading import Narrowed, ReadingState
+from services.records.events.corrections import OrgansAccepted
 from services.records.events.reading import OpinionGiven, ReadingForgotten, StudyListed
 from services.records.store import SqlRecords, open_records
 from tests.support.listed import LANG, NOON, WEBER, listed, put_on_list, said
@@ -155,6 +156,7 @@ def test_an_acceptance_and_a_correction_are_words_too_until_they_are_withdrawn(r
     assert (word.organ, word.opinion, word.seen, word.reader) == ("liver", "accept", "viewer", "Dr. Weber")
     drawn = OrganLedger("stomach", OrganState.EDITED, 10, 5, 1, 0.1, 0.05, 1.5)
     left = OrganLedger("liver", OrganState.NOT_REVIEWED, 0, 0, 0, 0.0, 0.0, None)
+    assert records.answered_organs(StudyUid("1.2.1")) == {"liver"}
     correction = Correction(
         SopUid("1.5"),
         SopUid("1.4.1.1.8"),
@@ -188,6 +190,22 @@ def test_a_later_result_takes_the_place_and_answers_to_the_earlier_one_count_for
         answer(records, 1, "stomach")
     assert refused.value.code == "drawn-anew"
     assert len(records.opinions(StudyUid("1.2.1"))) == 1
+
+
+def test_what_was_accepted_of_an_earlier_result_is_accepted_anew_and_not_by_a_ledger(records) -> None:
+    organs = (said("liver", "review", "fragmented"), said("stomach", "review", "fragmented"))
+    put_on_list(records, listed(1), organs)
+    records.record_acceptance("1.2.1", "1.3.1", 1, ["liver", "stomach"], "Dr. Weber")
+    put_on_list(records, replace(listed(1), result="later"), organs)
+    assert records.answered_organs(StudyUid("1.2.1")) == frozenset()
+    by_ledger = OrganLedger("liver", OrganState.ACCEPTED, 0, 0, 0, 0.0, 0.0, None)
+    uids = SopUid("1.5"), SopUid("1.4.1.1.5"), StudyUid("1.2.1"), SeriesUid("1.3.1")
+    records.record_correction(Correction(*uids, 1, "correction", "Dr A", "", (by_ledger,)))
+    assert records.answered_organs(StudyUid("1.2.1")) == frozenset(), "that was said of another outline"
+    for _ in range(2):
+        records.record_acceptance("1.2.1", "1.3.1", 1, ["stomach"], "Dr. Weber")
+    assert records.answered_organs(StudyUid("1.2.1")) == {"stomach"}
+    assert [one.said.organs for one in records.all(OrgansAccepted)] == [("liver", "stomach"), ("stomach",)]
 
 
 def test_nothing_is_said_of_an_organ_of_which_nothing_was_said(records) -> None:

@@ -16,7 +16,7 @@ from deploy.stack import up_and_down as stack
 from deploy.stack import viewer as viewer_server
 from deploy.stack.local_process import NotInstalled
 from deploy.stack.local_server import basic
-from deploy.stack.up_and_down import State
+from deploy.stack.status import State
 from services.pacs.accounts import Account
 from services.people.local_account import LocalAccount
 from services.settings import Settings

@@ -12,7 +12,7 @@ from deploy.pages.site import Site
 from models.people import LOOKING, Person, Role
 
 Looking = Annotated[Person, Depends(having(*LOOKING))]
-"""Who looks at studies: readers, and auditors, who change nothing."""
+"""Who looks at studies: readers; approvers and auditors change nothing there."""
 
 Answering = Annotated[Person, Depends(having(Role.READER))]
 """Who answers."""

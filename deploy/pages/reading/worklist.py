@@ -71,7 +71,7 @@ class Row:
     came
         When it was listed.
     holder
-        Who has it open, and for how many minutes; empty where nobody has.
+        Who has it open; empty where nobody has.
     mine
         Whether that is who looks.
     """
@@ -178,7 +178,7 @@ def rows_of(found: Collection[Listed], site: Site, who: Person) -> list[Row]:
 
 
 def held_by(one: Listed) -> str:
-    """Return who has a study open, and for how long no sign of life came; empty where nobody has."""
+    """Return who has a study open; empty where nobody has, or gave no sign of life for long."""
     minutes = words.minutes_ago(one.held_ms)
     return "" if not one.holder or minutes * 60_000 >= HELD_MS else one.holder_name
 

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from deploy.stack.up_and_down import triton_server
+from deploy.stack.servers import triton_server
 from flows.serving.serve import write
 from flows.training.import_checkpoint import make_first
 from flows.training.import_nnunet import ImportedNnunet, Reference, keep_nnunet

@@ -1,0 +1,1 @@
+"""Parts of `services.records.port` that are long, a concern a file; what holds there holds here."""
