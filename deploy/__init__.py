@@ -2,7 +2,7 @@
 
 - `cli`: the command `organloop`, a file per group of verbs
 - `stack`: the local stack on 127.0.0.1
-- `pages`: the web application, which knows who somebody is
+- `pages`: the web application, which knows who somebody is; `doors`: nginx before it, viewer and dashboard
 - `runs`: flow runs at Prefect: deployments, the worker, runs that died
 - `containers`: what starts inside a container, and what its probes ask
 - `triton`: Triton's flags, its Python model, the engines of a GPU

@@ -273,6 +273,17 @@ def readers_archive(settings: Settings) -> ReadersArchive | None:
     return ReadersArchive(local.rstrip("/"), accounts.reader, True)
 
 
+def searched_archive(settings: Settings) -> DicomwebArchive | None:
+    """Return the archive as the pages search it: by the readers' account where there is one, else by ours."""
+    found = readers_archive(settings)
+    if found is None:
+        return None
+    limits = StudyLimits(settings.study_limit_objects, settings.study_limit_mib)
+    return DicomwebArchive(
+        _connection(settings, found.dicomweb_url, found.account or _account(settings)), limits
+    )
+
+
 def viewer_address(settings: Settings) -> str | None:
     """Return where people open the viewer; None where none is known."""
     address = settings.viewer_address or _stack_address(settings, "viewer_url")

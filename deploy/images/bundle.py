@@ -32,11 +32,8 @@ DEPLOYED = (
     "compose/make-secrets",
     "compose/orthanc.json",
     "compose/modalities.json",
-    "compose/nginx.conf",
     "stack/orthanc/doors.lua",
     "stack/orthanc/room.lua",
-    "viewer/requests.conf",
-    "viewer/archive.conf",
 )
 RESOLVE_SECONDS = 60
 

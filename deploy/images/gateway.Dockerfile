@@ -24,19 +24,21 @@ RUN apt-get update -qq \
     && groupadd --gid 10001 organloop \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin organloop \
     && install --directory --owner 10001 --group 10001 --mode 755 /var/lib/orthanc /var/lib/orthanc/organloop \
-    && install --directory /etc/organloop/orthanc /etc/organloop/nginx
+    && install --directory /etc/organloop/orthanc /etc/organloop/nginx \
+    && ln --symbolic /usr/bin/python3.13 /usr/local/bin/python3
 COPY deploy/viewer/node_modules/@ohif/app/LICENSE deploy/viewer/node_modules/@ohif/app/package.json /usr/share/doc/ohif/
 COPY deploy/viewer/node_modules/@ohif/app/dist /usr/share/ohif
 COPY deploy/viewer/app-config.js /usr/share/ohif/app-config.js
+COPY deploy/doors /opt/organloop/deploy/doors
 COPY deploy/images/sbom.py /tmp/sbom.py
-RUN install --directory /opt/organloop \
-    && python3.13 /tmp/sbom.py organloop-gateway "${VERSION}" /opt/organloop/sbom.cdx.json \
+RUN python3.13 /tmp/sbom.py organloop-gateway "${VERSION}" /opt/organloop/sbom.cdx.json \
         --npm /usr/share/doc/ohif/package.json \
     && rm /tmp/sbom.py
 # TCP_NODELAY is DCMTK's: without it each image that is sent waits 40 ms for the kernel's acknowledgement.
-ENV PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/tmp LANG=C.UTF-8 TCP_NODELAY=1
+ENV PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/tmp LANG=C.UTF-8 TCP_NODELAY=1 \
+    PYTHONPATH=/opt/organloop PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
-EXPOSE 4242 8042 8443
+EXPOSE 3000 4200 4242 8042 8443 8500
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 \
     CMD ["curl", "--silent", "--show-error", "--noproxy", "*", "--output", "/dev/null", "http://127.0.0.1:8042/system"]
 STOPSIGNAL SIGTERM

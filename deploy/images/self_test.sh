@@ -69,6 +69,7 @@ gateway)
     grep -q /dicom-web /usr/share/ohif/app-config.js || fail "OHIF is not configured"
     [ -f /usr/share/ohif/index.html ] || fail "no OHIF"
     grep -q 'sourceByte >> sourceBitIndex & 1' /usr/share/ohif/app.bundle.*.js || fail "OHIF is not mended: make viewer"
+    python3 -c "import deploy.doors.open" || fail "no doors"
     touch /var/lib/orthanc/organloop/written || fail "its user may not write the archive's folder"
     ;;
 *)

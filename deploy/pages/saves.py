@@ -30,7 +30,7 @@ UNDER = "/archive/"
 """Only pages of the viewer ask what lies under it."""
 
 MOST_BYTES = 1024**3
-"""Of a save: as `client_max_body_size` (deploy/viewer/requests.conf)."""
+"""Of a save: as `client_max_body_size` (deploy/doors/requests.conf)."""
 
 MOST_ANSWER_BYTES = 16 * 1024**2
 """Of what the archive says to it; a save of OHIF's is answered in some hundred."""

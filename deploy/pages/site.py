@@ -15,7 +15,7 @@ from services.records.port import Records
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
-from services.wiring import archive_of, targets_of
+from services.wiring import searched_archive, targets_of
 
 
 class Site:
@@ -58,7 +58,7 @@ class Site:
         PacsFailed
             If none is known.
         """
-        found = archive_of(self.settings)
+        found = searched_archive(self.settings)
         if found is None:
             raise PacsFailed("no archive is known: set ORGANLOOP_ORTHANC_URL or ORGANLOOP_DICOMWEB_URL")
         return found

@@ -6,18 +6,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.doors.configuration import DASHBOARD_TOLD, Door, SignIn, files
 from deploy.stack import local_process, nginx
 from deploy.stack.local_process import LocalProcess
 from deploy.stack.local_server import LocalServer, answer_of
-from deploy.stack.nginx import SignIn
 from deploy.stack.prefect import Access
-from models.people import Role
 from models.release import sha256_hex
 from services.pacs.accounts import Account
-
-TEMPLATE = nginx.FOLDER / "dashboard.conf"
-SAID = nginx.FOLDER / "ui-settings.json"
-"""What the dashboard is told in place of Prefect's word, by which it would ask for a password of its own."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +83,14 @@ class DashboardServer(LocalServer[DashboardProcess]):
         self.stop()
         port = local_process.free_port(self._port or 0)
         user, _, password = prefect.auth.partition(":")
-        configuration = nginx.configure(
-            self._home,
-            TEMPLATE,
-            port=port,
-            address=self._address,
-            authorization=nginx.given(Account(user, password)),
-            pages=sign_in.place,
-            roles=Role.OPERATOR,
-            said=SAID,
-            prefect=prefect.url.removesuffix("/api"),
-            sign_in=sign_in.address,
+        door = Door(
+            "dashboard",
+            f"127.0.0.1:{port}",
+            self._address,
+            nginx.given(Account(user, password)),
+            {"said": DASHBOARD_TOLD, "prefect": prefect.url.removesuffix("/api")},
         )
+        configuration = nginx.configure(self._home, door, sign_in)
         command = nginx.command(self._home, self.log, configuration)
         return self._await(self._launch(command, os.environ, port, doors))
 
@@ -111,5 +102,4 @@ class DashboardServer(LocalServer[DashboardProcess]):
 
     def _doors(self, prefect: Access, sign_in: SignIn) -> str:
         said = f"{sign_in} {self._address} {prefect.url} {prefect.auth}".encode()
-        files = (TEMPLATE, *nginx.INCLUDED, SAID)
-        return sha256_hex(b"\0".join((*(file.read_bytes() for file in files), said)))
+        return sha256_hex(b"\0".join((*files(), said)))

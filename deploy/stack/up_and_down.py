@@ -11,13 +11,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+from deploy.doors.configuration import SignIn
 from deploy.preparation import prepare
 from deploy.stack import archive as archive_server
 from deploy.stack import nginx
 from deploy.stack import viewer as viewer_server
 from deploy.stack.credentials import close_to_others
 from deploy.stack.local_process import StartFailed
-from deploy.stack.nginx import SignIn
 from deploy.stack.prefect import Access
 from deploy.stack.servers import (
     archive,

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploy.doors.configuration import Door, SignIn, files, withheld
 from deploy.pages.reading.viewer_path import viewer_path
 from deploy.stack import local_process, nginx
 from deploy.stack.local_process import LocalProcess, NotInstalled
 from deploy.stack.local_server import LocalServer, answer_of
-from deploy.stack.nginx import SignIn
-from models.people import LOOKING
 from models.release import sha256_hex
 from models.uids import StudyUid
 from services.pacs.accounts import Account
@@ -21,9 +20,7 @@ from services.pacs.accounts import Account
 if TYPE_CHECKING:
     from flows.segmentation.first_look import FirstLook
 
-FOLDER = nginx.FOLDER
-TEMPLATE = FOLDER / "nginx.conf"
-INCLUDED = (FOLDER / "archive.conf", FOLDER / "saves.conf")
+FOLDER = Path(__file__).resolve().parents[1] / "viewer"
 PAGES = FOLDER / "node_modules" / "@ohif" / "app" / "dist"
 
 
@@ -117,7 +114,7 @@ class ViewerServer(LocalServer[ViewerProcess]):
         StorageFailed
             If the home is not writable.
         """
-        authorization = nginx.given(reader) if reader else "" if archive_asks else nginx.withheld()
+        authorization = nginx.given(reader) if reader else "" if archive_asks else withheld()
         running, doors = self.process, self._doors(sign_in, authorization)
         wanted = (dicomweb_url, doors)
         if running and (running.dicomweb_url, running.doors) == wanted and self._answers(running):
@@ -125,21 +122,14 @@ class ViewerServer(LocalServer[ViewerProcess]):
         installed()
         self.stop()
         port = local_process.free_port(self._port or 0)
-        configuration = nginx.configure(
-            self._home,
-            TEMPLATE,
-            INCLUDED,
-            port=port,
-            address=self._address,
-            authorization=authorization,
-            pages=sign_in.place,
-            roles=",".join(LOOKING),
-            ohif=PAGES,
-            configuration=FOLDER / "app-config.js",
-            dicomweb=dicomweb_url.rstrip("/"),
-            certificates=self._ca_file,
-            sign_in=sign_in.address,
-        )
+        marks = {
+            "ohif": PAGES,
+            "configuration": FOLDER / "app-config.js",
+            "dicomweb": dicomweb_url.rstrip("/"),
+            "certificates": self._ca_file,
+        }
+        door = Door("viewer", f"127.0.0.1:{port}", self._address, authorization, marks)
+        configuration = nginx.configure(self._home, door, sign_in)
         command = nginx.command(self._home, self.log, configuration)
         return self._await(self._launch(command, os.environ, port, dicomweb_url, doors))
 
@@ -152,8 +142,7 @@ class ViewerServer(LocalServer[ViewerProcess]):
     def _doors(self, sign_in: SignIn, authorization: str) -> str:
         """Return a digest of what is opened to whom."""
         said = f"{sign_in} {self._address} {authorization}".encode()
-        files = (TEMPLATE, *INCLUDED, *nginx.INCLUDED)
-        return sha256_hex(b"\0".join((*(file.read_bytes() for file in files), said)))
+        return sha256_hex(b"\0".join((*files(), said)))
 
 
 def installed() -> str:

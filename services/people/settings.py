@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_network
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
@@ -60,8 +60,8 @@ class PeopleSettings(BaseSettings):
     )
     trusted_proxies: str | None = Field(
         None,
-        description="Addresses, with commas between, of proxies whose headers Remote-User, Remote-Name and "
-        "Remote-Groups say who somebody is; nobody else is answered then. Unset: none.",
+        description="Addresses or networks, with commas between, of proxies whose headers Remote-User, "
+        "Remote-Name and Remote-Groups say who somebody is; nobody else is answered then. Unset: none.",
     )
     reader_groups: str = Field("", description="Groups, with commas between, whose members are readers.")
     approver_groups: str = Field("", description="Groups whose members may promote, decline and roll back.")
@@ -119,9 +119,12 @@ class PeopleSettings(BaseSettings):
         """Refuse at the start what would trust nobody, or everybody."""
         for proxy in (proxies or "").split(",") if proxies else ():
             try:
-                ip_address(proxy.strip())
+                named = ip_network(proxy.strip())
             except ValueError:
-                raise ValueError(f"{proxy.strip()!r} is no address of one machine, e.g. 10.1.2.3") from None
+                said = f"{proxy.strip()!r} is no address or network, e.g. 10.1.2.3 or 10.1.2.0/28"
+                raise ValueError(said) from None
+            if named.prefixlen == 0:
+                raise ValueError(f"{proxy.strip()!r} is everybody: anybody could say who they are")
         return proxies
 
     @model_validator(mode="after")

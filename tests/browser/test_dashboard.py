@@ -13,10 +13,11 @@ import httpx2
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from deploy.stack.dashboard import SAID, DashboardServer
+from deploy.doors.configuration import DASHBOARD_TOLD, SignIn
+from deploy.stack.dashboard import DashboardServer
 from deploy.stack.local_process import NotInstalled, free_port
 from deploy.stack.local_server import basic
-from deploy.stack.nginx import SignIn, program
+from deploy.stack.nginx import program
 from deploy.stack.prefect import Access, PrefectServer
 from models.people import Role
 from services.pacs.accounts import Account
@@ -210,7 +211,7 @@ def test_what_the_dashboard_is_told_differs_from_prefect_s_word_in_address_and_p
     said = httpx2.get(dashboard.access.url.removesuffix("/api") + "/ui-settings").json()
     assert (said["api_url"], said["auth"]) == (dashboard.access.url, "BASIC")
     told = httpx2.get(f"{dashboard.url}/ui-settings", headers=OPERATOR).json()
-    assert told == said | {"api_url": "/api", "auth": None} == json.loads(SAID.read_text())
+    assert told == said | {"api_url": "/api", "auth": None} == json.loads(DASHBOARD_TOLD.read_text())
 
 
 @pytest.fixture(scope="module")

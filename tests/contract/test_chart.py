@@ -247,8 +247,8 @@ def test_alerts_on_room_are_about_the_volumes_of_the_release():
     [
         "deploy/stack/orthanc/doors.lua",
         "deploy/stack/orthanc/room.lua",
-        "deploy/viewer/requests.conf",
-        "deploy/viewer/archive.conf",
+        "deploy/doors/requests.conf",
+        "deploy/doors/archive.conf",
     ],
 )
 def test_what_orthanc_and_nginx_open_is_the_same_everywhere(source):

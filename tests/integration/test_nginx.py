@@ -1,4 +1,4 @@
-"""Every nginx of the project, as local stack, Compose and chart configure it, the archive away or hostile."""
+"""Every nginx of the project, as local stack, containers and gateway have it, the archive away or hostile."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import pytest
 from deploy.stack import local_process, viewer
 from deploy.stack.viewer import ViewerServer
 from services.pacs.accounts import Account, Accounts
-from tests.conftest import ROOT
 from tests.support.chart import ALL, of_kind, render
-from tests.support.nginx import certificate, nginx_at, placed
+from tests.support.nginx import certificate, doors_at, nginx_at, placed
 from tests.support.pages import Pages, know_archive, pages_at
 from tests.support.waiting import GUARD_SECONDS
 
+READER = Account("reader", "word")
 SEARCH = "/dicom-web/studies?PatientName=MUSTERMANN*&PatientBirthDate=19500101"
-KINDS = ("up", "compose", "viewer", "gateway")
-VIEWERS = KINDS[:3]
+KINDS = ("up", "container", "gateway")
+VIEWERS = KINDS[:2]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
 
 @pytest.fixture
 def served(pages: Pages) -> Callable[[str, Path, int], AbstractContextManager[Served]]:
-    """Return what runs one of the four, its archive at a port of this machine; of `up`, a reader asks it."""
+    """Return what runs one of them, its archive at a port of this machine; a reader asks the viewers."""
     return partial(_served, pages)
 
 
@@ -94,28 +94,38 @@ def _served(pages: Pages, kind: str, folder: Path, archive_port: int) -> Iterato
     folder.mkdir()
     if kind == "up":
         address = f"http://127.0.0.1:{archive_port}/dicom-web"
-        accounts = Accounts(Account("worker", "word"), Account("reader", "word"), "SENDER")
+        accounts = Accounts(Account("worker", "word"), READER, "SENDER")
         know_archive(pages.home, address, accounts)
         with pytest.MonkeyPatch.context() as patch, ViewerServer(folder, pages.viewer_port) as server:
             patch.setattr(viewer, "installed", lambda: "/usr/sbin/nginx")
             port = server.start(address, pages.sign_in, accounts.reader).port
             yield Served(port, None, folder, pages)
         return
-    if kind == "compose":
-        text = (ROOT / "deploy" / "compose" / "nginx.conf").read_text()
-        with nginx_at(folder, placed(text, {"archive:8042": f"127.0.0.1:{archive_port}"})) as port:
-            yield Served(port, None, folder)
+    if kind == "container":
+        address = f"http://127.0.0.1:{archive_port}/dicom-web"
+        know_archive(pages.home, address, Accounts(Account("worker", "word"), READER, "SENDER"))
+        ports = {
+            "pages": local_process.free_port(0),
+            "viewer": pages.viewer_port,
+            "dashboard": pages.dashboard_port,
+        }
+        variables = {
+            "DOORS_PAGES": pages.url.removeprefix("http://"),
+            "DOORS_ARCHIVE": address,
+            "DOORS_PREFECT": "http://127.0.0.1:1",
+            "ORGANLOOP_PAGES_ADDRESS": pages.url,
+            "ORGANLOOP_VIEWER_ADDRESS": f"http://127.0.0.1:{ports['viewer']}",
+            "ORGANLOOP_DASHBOARD_ADDRESS": f"http://127.0.0.1:{ports['dashboard']}",
+            "ORGANLOOP_ARCHIVE_READER_USER": READER.user,
+            "ORGANLOOP_ARCHIVE_READER_PASSWORD": READER.password,
+            "PREFECT_API_AUTH_STRING": "organloop:word",
+        }
+        with doors_at(folder, variables, folder / "no-secrets", ports):
+            yield Served(ports["viewer"], None, folder, pages)
         return
     tls = certificate(folder.with_name(f"{kind}-tls"))
     data = of_kind(render(ALL), "ConfigMap")[f"organloop-{kind}"]["data"]
-    places = {"/etc/organloop/tls": str(tls)}
-    if kind == "viewer":
-        places |= {
-            "organloop-gateway:8443": f"localhost:{archive_port}",
-            "/etc/organloop/trust/archive.crt": str(tls / "ca.crt"),
-        }
-    else:
-        places |= {"127.0.0.1:8042": f"127.0.0.1:{archive_port}"}
+    places = {"/etc/organloop/tls": str(tls), "127.0.0.1:8042": f"127.0.0.1:{archive_port}"}
     with nginx_at(folder, placed(data["nginx.conf"], places), data) as port:
         yield Served(port, tls / "tls.crt", folder)
 
@@ -166,7 +176,7 @@ def test_nor_where_the_archive_speaks_nonsense(kind: str, served, tmp_path: Path
         assert "MUSTERMANN" not in nginx.said
 
 
-@pytest.mark.parametrize("kind", ["up", "compose", "gateway"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_body_s_encoding_does_not_reach_the_archive_nor_does_an_origin(
     kind: str, served, tmp_path: Path
 ) -> None:
@@ -186,7 +196,7 @@ def test_readers_reach_studies_series_and_instances_and_nothing_else(
     with served(kind, tmp_path / kind, local_process.free_port(0)) as nginx:
         for path in ("studies", "series", "instances", "studies/1.2/series/3.4/metadata"):
             assert nginx.ask("GET", f"/dicom-web/{path}") == 502
-            saves = kind != "up" or path == "studies"  # of `up` the pages take saves, and no other POST
+            saves = path == "studies"  # the pages take saves, and no other POST
             said = nginx.ask("POST", f"/dicom-web/{path}", Origin=nginx.origin)
             assert said == (502 if saves else 404), path
             assert {nginx.ask(method, f"/dicom-web/{path}") for method in ("PUT", "DELETE", "OPTIONS")} == {

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from deploy.doors.configuration import SignIn
 from deploy.stack import viewer as viewer_server
 from deploy.stack.local_process import NotInstalled, free_port
 from deploy.stack.local_server import basic
-from deploy.stack.nginx import SignIn
 from deploy.stack.viewer import ViewerProcess, ViewerServer, installed, study_path
 from flows.segmentation.first_look import FirstLook
 from models.people import Role

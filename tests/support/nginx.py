@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from deploy.doors.open import configured
 from deploy.stack import local_process
 from tests.conftest import ROOT
 from tests.support.waiting import until
 
 INCLUDED = ("requests.conf", "archive.conf")
+OHIF = {"index.html": "OHIF", "app-config.js": "'/dicom-web'"}
+"""What stands for its pages."""
 
 
 def installed() -> str:
@@ -44,24 +47,42 @@ def nginx_at(folder: Path, text: str, included: Mapping[str, str] | None = None)
     """
     port = local_process.free_port(0)
     (folder / "tmp").mkdir(exist_ok=True)
-    (folder / "pages").mkdir(exist_ok=True)
-    (folder / "pages" / "index.html").write_text("OHIF")
-    (folder / "pages" / "app-config.js").write_text("'/dicom-web'")
-    text = text.replace(" /tmp/", f" {folder}/tmp/").replace("/usr/share/ohif", str(folder / "pages"))
-    text = re.sub(r"listen (3000|8443)", f"listen 127.0.0.1:{port}", text)
+    text = re.sub(r"listen (3000|8443)", f"listen 127.0.0.1:{port}", text.replace(" /tmp/", f" {folder}/tmp/"))
     if os.geteuid() == 0:  # in a container its workers are who started it
         text = f"user root root;\n{text}"
     (folder / "nginx.conf").write_text(text)
     for name in INCLUDED:
-        source = (included or {}).get(name) or (ROOT / "deploy" / "viewer" / name).read_text()
+        source = (included or {}).get(name) or (ROOT / "deploy" / "doors" / name).read_text()
         (folder / name).write_text(source)
+    with _running(folder, folder / "nginx.conf", port):
+        yield port
+
+
+@contextmanager
+def doors_at(
+    folder: Path, variables: Mapping[str, str], secrets: Path, ports: Mapping[str, int]
+) -> Iterator[None]:
+    """Run the doors of a container, as its program configures them, at ports of this machine.
+
+    What nginx says goes to ``folder/log``.
+    """
+    ohif = folder / "ohif"
+    ohif.mkdir(parents=True)
+    for name, text in OHIF.items():
+        (ohif / name).write_text(text)
+    listens = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    with _running(folder, configured(variables, folder / "doors", ohif, secrets, listens), ports["viewer"]):
+        yield
+
+
+@contextmanager
+def _running(folder: Path, configuration: Path, port: int) -> Iterator[None]:
+    command = [installed(), "-p", str(configuration.parent), "-e", "stderr", "-c", str(configuration)]
     with (folder / "log").open("a") as log:
-        server = subprocess.Popen(
-            [installed(), "-e", "stderr", "-c", str(folder / "nginx.conf")], stdout=log, stderr=log
-        )
+        server = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             until(lambda: _listens(port), lambda: (folder / "log").read_text()[-2000:])
-            yield port
+            yield
         finally:
             server.terminate()
             server.wait(30)

@@ -14,8 +14,8 @@ import httpx2
 import pytest
 from itsdangerous import TimestampSigner
 
+from deploy.doors.configuration import SignIn
 from deploy.stack.local_process import free_port
-from deploy.stack.nginx import SignIn
 from deploy.stack.pages import PagesServer
 from deploy.stack.viewer import ViewerServer
 from models.documents import to_json

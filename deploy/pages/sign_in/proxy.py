@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from fastapi import Request
 
@@ -20,12 +20,12 @@ class BehindProxy:
     Parameters
     ----------
     settings
-        With the proxies' addresses, and the groups that give each role.
+        With the proxies' addresses or networks, and the groups that give each role.
     """
 
     def __init__(self, settings: Settings) -> None:
         named = (settings.trusted_proxies or "").split(",")
-        self._proxies = {ip_address(one.strip()) for one in named}
+        self._proxies = tuple(ip_network(one.strip()) for one in named)
         self._groups = settings.groups
 
     def person(self, request: Request) -> Person | None:
@@ -38,7 +38,7 @@ class BehindProxy:
             `two-names` if a header came twice: one may be what a browser sent through.
         """
         asking = "nowhere" if request.client is None else request.client.host
-        if request.client is None or ip_address(asking) not in self._proxies:
+        if request.client is None or not any(ip_address(asking) in one for one in self._proxies):
             detail = f"{asking} is no proxy of this site: open the pages by their own address"
             raise Refused("not-the-proxy", detail, {"address": asking})
         twice = [name for name in (USER, NAME, GROUPS) if len(request.headers.getlist(name)) > 1]

@@ -39,7 +39,9 @@ def test_every_setting_it_sets_exists():
 def test_its_secrets_are_settings_or_another_programs_and_files_git_leaves_alone():
     files = {name: secret["file"] for name, secret in COMPOSE["secrets"].items()}
     settings = {name.removeprefix("organloop_") for name in files if name.startswith("organloop_")}
-    wanted = {"database_url", "archive_password", "triton_serving_key", "triton_release_key"}
+    wanted = {
+        "database_url", "archive_password", "oidc_client_secret", "triton_serving_key", "triton_release_key",
+    }  # fmt: skip
     assert settings == wanted <= set(Settings.model_fields)
     assert all(file.startswith("./compose/secrets/") for file in files.values())
     assert "deploy/compose/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
@@ -78,6 +80,8 @@ def test_a_service_is_given_the_secrets_it_asks_with_and_no_others():
     wanted = {
         "database": {"database_password"},
         "archive": {"archive_users"},
+        "pages": {writer, "archive_reader_password", "organloop_oidc_client_secret"},
+        "doors": {"archive_reader_password", "prefect_auth"},
         "prefect": {"prefect_auth"},
         "register": {"prefect_auth"},
         "prepare": {owner, writer, "database_reader_url", "database_backup_url"},
@@ -96,7 +100,7 @@ def test_a_service_is_given_the_secrets_it_asks_with_and_no_others():
 
 def test_who_asks_prefect_or_is_it_has_its_password_from_the_file():
     asking = {name for name, one in SERVICES.items() if "prefect_auth" in one.get("secrets", ())}
-    for name in asking:
+    for name in asking - {"doors"}:
         assert SERVICES[name]["command"][:3] == ["python", "-m", "deploy.containers.with_prefect_password"]
 
 
@@ -150,7 +154,7 @@ def test_nobody_but_who_prepares_and_restores_has_the_owner_s_password():
         held = secrets_of(name)
         owner = [target for target, source in held.items() if source == "organloop_database_url"]
         assert owner == (["organloop_database_owner_url"] if name in ("prepare", "restore") else []), name
-        if name in ("worker", "tuner", "prepare", "restore"):
+        if name in ("pages", "worker", "tuner", "prepare", "restore"):
             assert held["organloop_database_url"] == "database_writer_url", name
     assert {f"organloop_database_{kind}_url" for kind in ("owner", "reader", "backup")} <= secrets_of(
         "prepare"
@@ -177,13 +181,14 @@ def test_what_is_waited_for_can_come():
 
 def test_nothing_is_published_beyond_this_machine_unless_a_person_says_so():
     published = {port for service in SERVICES.values() for port in service.get("ports", ())}
-    assert len(published) == 3
+    assert len(published) == 4
     for port in published:
         assert port.startswith(("127.0.0.1:", "${ORGANLOOP_ADDRESS:-127.0.0.1}:")), port
 
 
 ASKS = {
-    "viewer": {"archive"},
+    "doors": {"archive", "pages", "prefect"},
+    "pages": {"archive", "database"},
     "worker": {"archive", "database", "prefect", "segmenter"},
     "tuner": {"database", "prefect"},
     "register": {"prefect"},
@@ -204,10 +209,14 @@ def test_only_those_who_ask_each_other_reach_each_other():
     assert reached == {frozenset((one, other)) for one, others in ASKS.items() for other in others}
 
 
-def test_only_what_is_published_has_a_way_out_and_each_one_of_its_own():
+ASKS_OUTSIDE = {"pages"}
+"""An OpenID Connect provider, where one signs people in."""
+
+
+def test_only_what_is_published_or_asks_outside_has_a_way_out_and_each_one_of_its_own():
     ways_out = {name for name, network in COMPOSE["networks"].items() if not network.get("internal")}
     published = {name for name, service in SERVICES.items() if "ports" in service}
-    assert ways_out == {f"{name}-outside" for name in published}
+    assert ways_out == {f"{name}-outside" for name in published | ASKS_OUTSIDE}
     for name, service in SERVICES.items():
         assert ways_out & set(service["networks"]) <= {f"{name}-outside"}, name
 
@@ -242,11 +251,12 @@ def test_secrets_are_made_once_and_fit_each_other(tmp_path):
             "organloop_triton_serving_key",
             "organloop_triton_release_key",
             "archive_reader_password",
+            "organloop_oidc_client_secret",
             "archive_users.json",
         )
     ]
     used = {secret["file"].rsplit("/", 1)[1] for secret in COMPOSE["secrets"].values()}
-    assert used == set(first) - {"archive_reader_password"}, "which a person types"
+    assert used == set(first)
     users = json.loads(first["archive_users.json"])["RegisteredUsers"]
     assert users == {
         "organloop": first["organloop_archive_password"],

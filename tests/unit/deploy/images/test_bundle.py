@@ -142,7 +142,7 @@ def test_there_is_no_bundle_without_its_chart(tmp_path):
 
 def test_the_project_lists_every_file_compose_mounts():
     mounted = (ROOT / "deploy" / "compose.yaml").read_text()
-    for name in ("orthanc.json", "modalities.json", "nginx.conf"):
+    for name in ("orthanc.json", "modalities.json"):
         assert f"./compose/{name}:" in mounted
         assert f"compose/{name}" in bundle.DEPLOYED
 
