@@ -158,7 +158,7 @@ def test_no_browser_learns_the_archive_s_password_and_no_other_user_reads_it(
     holding = [
         one for one in tmp_path.rglob("*") if one.is_file() and word in one.read_text(errors="replace")
     ]
-    assert [one.name for one in holding] == ["account.conf"]
+    assert [one.name for one in holding] == ["viewer-account.conf"]
     assert stat.S_IMODE(holding[0].stat().st_mode) == 0o600
 
 

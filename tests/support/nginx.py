@@ -47,7 +47,9 @@ def nginx_at(folder: Path, text: str, included: Mapping[str, str] | None = None)
     """
     port = local_process.free_port(0)
     (folder / "tmp").mkdir(exist_ok=True)
-    text = re.sub(r"listen (3000|8443)", f"listen 127.0.0.1:{port}", text.replace(" /tmp/", f" {folder}/tmp/"))
+    text = re.sub(
+        r"listen (3000|8443)", f"listen 127.0.0.1:{port}", text.replace(" /tmp/", f" {folder}/tmp/")
+    )
     if os.geteuid() == 0:  # in a container its workers are who started it
         text = f"user root root;\n{text}"
     (folder / "nginx.conf").write_text(text)
