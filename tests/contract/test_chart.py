@@ -105,8 +105,30 @@ IMPOSSIBLE = {
         HOSPITAL,
         {"gateway__enabled": "false", "archive__orthancUrl": "https://a"},
     ),
-    "viewer.tlsSecret": (HOSPITAL, {"viewer__tlsSecret": ""}),
-    "viewer.readers": (HOSPITAL, {"viewer__readers": "null"}),
+    "doors.host": (HOSPITAL, {"doors__host": ""}),
+    "doors.tlsSecret": (HOSPITAL, {"doors__tlsSecret": ""}),
+    "doors.networks": (HOSPITAL, {"doors__networks": "null"}),
+    "doors.ports names one port twice": (HOSPITAL, {"doors__ports__viewer": "443"}),
+    "people.client is empty": (HOSPITAL, {"people__client": ""}),
+    "people.issuer is empty and people.client is set": (HOSPITAL, {"people__issuer": ""}),
+    "people.issuer is empty and people.caSecret is set": (
+        HOSPITAL,
+        {"people__issuer": "", "people__client": ""},
+    ),
+    "people.issuer and people.trustedProxies": (HOSPITAL, {"people__trustedProxies": "{10.20.0.5}"}),
+    "people.groups.reader": (HOSPITAL, {"people__groups__reader": "null"}),
+    "people.networks": (HOSPITAL, {"people__networks": "null"}),
+    "archive.caSecret is empty and people.caSecret is set": (
+        HOSPITAL,
+        {
+            "gateway__enabled": "false",
+            "gateway__queryFrom": "",
+            "gateway__forwardTo": "",
+            "archive__orthancUrl": "https://a",
+            "archive__networks": "{10.1.2.3/32}",
+        },
+    ),
+    "people.unprovenActs is refused": (MINIMAL, {"people__unprovenActs": "refused"}),
     "database.networks": (HOSPITAL, {"database__networks": "null"}),
     "witness.networks": (HOSPITAL, {"witness__networks": "null"}),
     "archive.networks": (
@@ -176,6 +198,11 @@ def test_a_value_that_is_not_there_is_refused(value):
         ("gateway__aet", "A_TITLE_OF_SEVENTEEN"),
         ("timezone", "a b"),
         ("gateway__modalities__ct__host", "ct.example"),
+        ("people__issuer", "http://login.example"),  # names would travel in the clear
+        ("people__scopes", "profile email"),
+        ("people__trustedProxies", "{0.0.0.0/0}"),  # everybody
+        ("people__groups__reader", "{cn=readers\\,ou=ct}"),  # a comma parts two groups
+        ("doors__host", "https://organloop.example"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused(value, bad):

@@ -48,12 +48,16 @@ def test_the_paths_inside_are_these_and_open_at_both_ends(found):
         *((one, "prefect", 4200) for one in ("worker", "register", "launcher", "tuning-job", "test")),
         ("worker", "triton", 8001),
         ("test", "triton", 8080),
-        *((one, "gateway", 8443) for one in ("worker", "viewer", "test")),
+        *((one, "gateway", 8443) for one in ("worker", "test")),
     }
+    if "doors" in components:
+        wanted |= {("doors", "pages", 8500), ("doors", "prefect", 4200)}
+        wanted |= {("doors", "gateway", 8443), ("pages", "gateway", 8443)}
+        wanted |= {("test", "doors", port) for port in (8500, 3000, 4200)}
     if "metrics" in components:
         wanted |= {("metrics", "triton", 8001)}
     if "database" in components:
-        users = {"worker", "triton", "prefect", "tuning-job", "backup", "metrics"} & components
+        users = {"worker", "triton", "prefect", "tuning-job", "backup", "metrics", "pages"} & components
         wanted |= {(one, "database", 5432) for one in users}
     assert out == wanted
 
@@ -99,13 +103,14 @@ def test_the_ways_out_and_in_are_the_ones_the_values_name():
         ("gateway", "ingress", "10.0.6.11/32", 4242),
         ("gateway", "egress", "10.0.5.20/32", 11112),
         ("gateway", "egress", "10.0.6.11/32", 104),
-        ("viewer", "ingress", "10.20.0.0/16", 8443),
+        *(("doors", "ingress", "10.20.0.0/16", port) for port in (8500, 3000, 4200)),
+        ("pages", "egress", "10.0.8.4/32", 443),
         ("worker", "egress", "10.0.7.9/32", 6514),
         ("launcher", "egress", "10.0.1.0/29", 443),
         ("launcher", "egress", "10.0.1.0/29", 6443),
         *(
             (one, "egress", "10.0.5.7/32", 5432)
-            for one in ("worker", "triton", "prefect", "tuning-job", "backup", "metrics")
+            for one in ("worker", "triton", "prefect", "tuning-job", "backup", "metrics", "pages")
         ),
     }
     namespace = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
@@ -169,4 +174,5 @@ def test_the_witness_is_told_by_the_worker_over_tls_with_its_own_certificate():
         for v in of_kind(found, "Deployment")["organloop-worker"]["spec"]["template"]["spec"]["volumes"]
         if v["name"] == "trust"
     ]
-    assert [one["secret"]["items"][0]["path"] for one in trust["projected"]["sources"]][-1] == "witness.crt"
+    trusted = [one["secret"]["items"][0]["path"] for one in trust["projected"]["sources"]]
+    assert trusted == ["archive.crt", "database.crt", "witness.crt", "provider.crt"]

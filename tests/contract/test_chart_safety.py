@@ -138,8 +138,11 @@ def test_a_container_is_given_the_passwords_it_asks_with_and_no_others():
     writer, reader, backup = ({f"database-{role}-password"} for role in ("writer", "reader", "backup"))
     owner = {"database-password"}
     serving, release = {"triton-serving-key"}, {"triton-release-key"}
+    readers, session = {"reader-user", "reader-password"}, {"session-key"}
     wanted = {
-        "worker": prefect | writer | archive | serving | release,
+        "worker": prefect | writer | archive | serving | release | session,
+        "pages": writer | readers | session | {"oidc-client-secret"},
+        "doors": prefect | readers,
         "triton": serving | release,
         "prefect-job": prefect | writer,
         "launcher": prefect,
@@ -151,7 +154,7 @@ def test_a_container_is_given_the_passwords_it_asks_with_and_no_others():
         "metrics": reader | serving,
         "backup": backup,
         "postgres": owner | own,
-        "orthanc": archive | {"reader-user", "reader-password"},
+        "orthanc": archive | readers,
         "forwarder": archive,
     }
     given: dict[str, set[str]] = {}
@@ -179,9 +182,9 @@ def test_no_key_reaches_what_only_checks_certificates(found):
     for pod in pods(found):
         for volume in pod.spec.get("volumes", ()):
             for source in volume.get("projected", {}).get("sources") or ():
-                assert [item["key"] for item in source["secret"]["items"]] == ["ca.crt"]
+                assert [item["key"] for item in source["secret"]["items"]] in (["ca.crt"], ["tls.crt"])
             if "secret" in volume:
-                assert pod.component in ("gateway", "viewer")
+                assert pod.component in ("gateway", "doors")
 
 
 def test_variables_of_services_are_not_taken_for_settings(found):
@@ -277,9 +280,17 @@ def test_triton_is_ready_when_it_answers_for_the_incumbent(found):
 def test_what_has_more_than_one_replica_is_drained_one_at_a_time(found):
     budgets = of_kind(found, "PodDisruptionBudget").values()
     guarded = {one["spec"]["selector"]["matchLabels"]["app.kubernetes.io/component"] for one in budgets}
-    served = {pod.component for pod in pods(found) if pod.component in ("triton", "worker", "viewer")}
+    served = {pod.component for pod in pods(found) if pod.component in ("triton", "worker", "doors", "pages")}
     assert guarded == served
     assert all(one["spec"]["maxUnavailable"] == 1 for one in budgets)
+
+
+def test_an_upgrade_takes_no_way_in_away_before_another_is_ready():
+    found = of_kind(render(HOSPITAL), "Deployment")
+    for name in ("organloop-doors", "organloop-pages"):
+        assert found[name]["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+        [container] = found[name]["spec"]["template"]["spec"]["containers"]
+        assert container["lifecycle"]["preStop"] == {"exec": {"command": ["sleep", "5"]}}
 
 
 def test_an_upgrade_takes_no_worker_away_before_another_is_ready_and_runs_may_end(found):
@@ -329,7 +340,7 @@ def test_a_job_that_does_something_else_has_another_name():
     def name(**values):
         return next(iter(of_kind(render(MINIMAL, **values), "Job")))
 
-    assert name() == name(viewer__replicas=3)
+    assert name() == name(doors__replicas=3)
     assert (
         len({name(), name(timezone="Europe/Zurich"), name(images__tag="two"), name(tuning__jobsAtOnce=2)})
         == 4
@@ -380,5 +391,5 @@ def test_another_release_name_is_used_throughout():
     )
     assert not first & second
     text = template(ALL, release="second").stdout
-    assert not re.search(r"organloop-(worker|triton|gateway|prefect|store|settings|tuning)\b(?![:@/])", text)
+    assert not re.search(r"organloop-(worker|triton|gateway|doors|pages|prefect|store|settings|tuning)\b(?![:@/])", text)
     assert NAMESPACE in text

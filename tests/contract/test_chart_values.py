@@ -24,6 +24,7 @@ def leaves(values, path=""):
 OUTSIDE = {
     "gateway": {"enabled": False, "queryFrom": "", "forwardTo": ""},
     "archive": {"orthancUrl": "https://a:1", "networks": ["192.0.2.1/32"]},
+    "people": {"caSecret": ""},
 }
 """An archive of the hospital's own, in place of the gateway."""
 OWN_DATABASE = {"database": {"bundled": False, "host": "db", "caSecret": "ca", "networks": ["192.0.2.2/32"]}}
@@ -39,7 +40,9 @@ OTHERS = {
     "settings.keepPicturesDays": 9,
     "images.pullPolicy": "Always",
     "gateway.dimse.serviceType": "LoadBalancer",
-    "viewer.serviceType": "ClusterIP",
+    "doors.serviceType": "ClusterIP",
+    "people.ownCorrections": "allowed",
+    "people.unprovenActs": "refused",
     "triton.precision": "fp32",
     "store.accessModes": ["ReadWriteMany", "ReadWriteOnce"],
     "gateway.queryFrom": "ct-1",
@@ -65,6 +68,7 @@ ELSEWHERE = {
     "images.digests.": {"triton": {"target": "python", "device": ""}},
     "images.digests.segmenter-gpu": {"images": {}},
     "images.database.digest": {"images": {}},
+    "people.trustedProxies": {"people": {"issuer": "", "client": "", "caSecret": ""}},
 }
 """Where a value counts that does not among all of ci/all-values.yaml."""
 
@@ -129,7 +133,11 @@ def marker(path, value, number):
         "triton.threads": 171,
         "tuning.gpus": 13,
         "tuning.jobsAtOnce": 53,
-        "viewer.replicas": 11,
+        "doors.replicas": 11,
+        "pages.replicas": 12,
+        "people.issuer": "https://marked.example",
+        "people.scopes": "openid marked",
+        "people.trustedProxies": [f"203.0.113.{number}"],
         "backup.keep": 777,
     }
     if path in special:
@@ -138,7 +146,9 @@ def marker(path, value, number):
         return f"sha256:{number:064d}"
     if last == "dnsPorts":
         return [20000 + number]
-    if last in ("networks", "readers", "kubernetesApi", "dnsNetworks"):
+    if path.startswith("people.groups."):
+        return [f"marked-{number}"]
+    if last in ("networks", "kubernetesApi", "dnsNetworks"):
         return [f"203.0.113.{number}/32"]
     if last == "pullSecrets":
         return [f"marked-{number}"]

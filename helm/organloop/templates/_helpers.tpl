@@ -130,6 +130,29 @@ env: {{ . | nindent 2 }}
 - name: ORGANLOOP_ARCHIVE_PASSWORD
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: archive-password}}
 {{- end }}
+{{- if has "readers" .secrets }}
+- name: ORGANLOOP_ARCHIVE_READER_USER
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: reader-user}}
+- name: ORGANLOOP_ARCHIVE_READER_PASSWORD
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: reader-password}}
+{{- end }}
+{{- if has "session" .secrets }}
+- name: ORGANLOOP_SESSION_KEY  # without one, the first that needs it makes one in the store for all
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: session-key, optional: true}}
+{{- end }}
+{{- if has "provider" .secrets }}
+{{- if .root.Values.people.caSecret }}
+- {name: SSL_CERT_FILE, value: /etc/organloop/trust/provider.crt}
+{{- end }}
+- name: ORGANLOOP_OIDC_CLIENT_SECRET  # none: a public client
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: oidc-client-secret, optional: true}}
+{{- end }}
+{{- end }}
+
+{{/* Where people open a door: `"door" "pages"`. Browsers leave out the port of https. */}}
+{{- define "organloop.address" -}}
+{{- $port := index .root.Values.doors.ports .door | int -}}
+https://{{ .root.Values.doors.host }}{{ if ne $port 443 }}:{{ $port }}{{ end }}
 {{- end }}
 
 {{/* The records' address, as one user; without a password where the drivers find it. */}}
@@ -175,7 +198,7 @@ postgresql+psycopg://{{ .user }}{{ with .password }}:{{ . }}{{ end }}@{{ include
   emptyDir: {sizeLimit: {{ .root.Values.work.size }}}
 {{- end }}
 
-{{/* The certificates that archive, database and witness are checked against; never a key. */}}
+{{/* The certificates that archive, database, witness and provider are checked against; never a key. */}}
 {{- define "organloop.trust.mounts" -}}
 - {name: trust, mountPath: /etc/organloop/trust, readOnly: true}
 {{- end }}
@@ -199,7 +222,13 @@ postgresql+psycopg://{{ .user }}{{ with .password }}:{{ . }}{{ end }}@{{ include
           name: {{ . }}
           items: [{key: ca.crt, path: witness.crt}]
 {{- end }}
-{{- if not (or (include "organloop.archiveSecret" .) .root.Values.database.caSecret .root.Values.witness.caSecret) }} []{{ end }}
+{{- with .root.Values.people.caSecret }}
+      - secret:
+          name: {{ . }}
+          items: [{key: ca.crt, path: provider.crt}]
+{{- end }}
+{{- $v := .root.Values }}
+{{- if not (or (include "organloop.archiveSecret" .) $v.database.caSecret $v.witness.caSecret $v.people.caSecret) }} []{{ end }}
 {{- end }}
 
 {{/* The secret whose ca.crt the archive's TLS is checked against; empty: the system's certificates. */}}
