@@ -3,120 +3,26 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from deploy.stack import local_process
 from models.errors import PacsFailed
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive
 from tests.conftest import ROOT
-from tests.support.chart import ALL, of_kind, render
+from tests.support.gateway import ACCOUNTS, PASSWORD, READER, USER, Gateway, running
 from tests.support.instances import ct_study
-from tests.support.nginx import certificate, nginx_at, placed
-from tests.support.orthanc import orthanc_at, program, refuses_when_full
-from tests.support.waiting import GUARD_SECONDS, until
-
-USER, PASSWORD = "organloop", "0123456789abcdef"
-READER = ("readers", "fedcba9876543210")
-ACCOUNTS = {
-    "ARCHIVE_USER": USER,
-    "ARCHIVE_PASSWORD": PASSWORD,
-    "READER_USER": READER[0],
-    "READER_PASSWORD": READER[1],
-}
-
-
-@dataclass(frozen=True)
-class Gateway:
-    """A running gateway."""
-
-    https: int
-    http: int
-    dimse: int
-    certificate: Path
-    key: Path
-
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.https}"
-
-    def client(self, password: str = PASSWORD) -> OrthancArchive:
-        rest, web = (
-            Http(f"{self.url}{path}", USER, password, self.certificate) for path in ("", "/dicom-web")
-        )
-        return OrthancArchive(rest, web)
-
-    def echo(self, title: str, *options: str, called: str = "ORGANLOOP") -> bool:
-        """Tell whether a C-ECHO of this title is answered."""
-        command = ["echoscu", "-to", "5", "-ta", "5", "-aet", title, "-aec", called, *options]
-        done = subprocess.run(
-            [*command, "127.0.0.1", str(self.dimse)], capture_output=True, timeout=GUARD_SECONDS
-        )
-        return done.returncode == 0
-
-    @property
-    def tls(self) -> list[str]:
-        return ["+tls", str(self.key), str(self.certificate), "+cf", str(self.certificate)]
+from tests.support.orthanc import program, refuses_when_full
+from tests.support.waiting import GUARD_SECONDS
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with running(tmp_path_factory.mktemp("gateway"), ACCOUNTS) as made:
         yield made
-
-
-@contextmanager
-def running(home: Path, accounts: dict[str, str]) -> Iterator[Gateway]:
-    """Run Orthanc and nginx as the pod does, with the passwords of its secret."""
-    if shutil.which("echoscu") is None:
-        pytest.skip("DCMTK is not installed")
-    tls = certificate(home / "tls", "organloop-gateway")
-    for name in ("studies", "orthanc", "nginx"):
-        (home / name).mkdir()
-    values = {f"gateway__modalities__{name}__host": "127.0.0.1" for name in ("pacs", "ct-1")}
-    values["gateway__modalities__pacs__mayQuery"] = "true"
-    data = of_kind(render(ALL, **values), "ConfigMap")["organloop-gateway"]["data"]
-    http, dimse = (local_process.free_port(0) for _ in range(2))
-    places = {
-        "/etc/organloop/tls": str(tls),
-        "/etc/organloop/orthanc": str(home / "orthanc"),
-        "/var/lib/orthanc/organloop": str(home / "studies"),
-        '"HttpPort": 8042': f'"HttpPort": {http}',
-        '"DicomPort": 4242': f'"DicomPort": {dimse}',
-    }
-    if not refuses_when_full():
-        places['"MaximumStorageSize": 460800'] = '"MaximumStorageSize": 0'
-    (home / "orthanc" / "orthanc.json").write_text(placed(data["orthanc.json"], places))
-    for name in ("doors.lua", "room.lua"):
-        (home / "orthanc" / name).write_text(data[name])
-    places = {"/etc/organloop/tls": str(tls), "127.0.0.1:8042": f"127.0.0.1:{http}"}
-    with (
-        nginx_at(home / "nginx", placed(data["nginx.conf"], places), data) as https,
-        orthanc_at(home / "orthanc", accounts) as log,
-    ):
-        made = Gateway(https, http, dimse, tls / "tls.crt", tls / "tls.key")
-        until(lambda: ready(made), lambda: log.read_text()[-2000:])
-        yield made
-
-
-def ready(gateway: Gateway) -> bool:
-    """Ask as a cluster's probe does."""
-    import ssl
-
-    context = ssl.create_default_context(cafile=str(gateway.certificate))
-    try:
-        with urllib.request.urlopen(f"{gateway.url}/ready", timeout=5, context=context) as answer:
-            return answer.status == 200 and answer.read() == b"Orthanc answers\n"
-    except OSError:
-        return False
 
 
 def test_dicomweb_and_rest_answer_by_tls_with_the_password_only(gateway: Gateway) -> None:
@@ -130,29 +36,6 @@ def test_dicomweb_and_rest_answer_by_tls_with_the_password_only(gateway: Gateway
     )
     with pytest.raises(PacsFailed, match="refused the user name or password"):
         gateway.client("wrong").changes(0)
-
-
-def test_the_viewers_way_to_the_archive_is_checked_and_asks_for_the_reader_s_password(
-    gateway: Gateway, tmp_path: Path
-) -> None:
-    """The viewer's nginx as rendered, with a page of ours in OHIF's place."""
-    data = of_kind(render(ALL), "ConfigMap")["organloop-viewer"]["data"]
-    places = {
-        "organloop-gateway:8443": f"localhost:{gateway.https}",
-        "/etc/organloop/trust/archive.crt": str(gateway.certificate),
-        "/etc/organloop/tls": str(gateway.certificate.parent),
-    }
-    with nginx_at(tmp_path, placed(data["nginx.conf"], places), data) as port:
-        page = Http(f"https://127.0.0.1:{port}", ca_file=gateway.certificate, attempts=6)
-        read = page.stream("/segmentation", lambda answer: answer.text)
-        assert read == "OHIF"
-        with pytest.raises(PacsFailed, match="refused the user name or password"):
-            page.json("/dicom-web/studies", list)
-        gateway.client().store(ct_study(1))
-        reader = Http(f"https://127.0.0.1:{port}", *READER, gateway.certificate)
-        assert reader.json("/dicom-web/studies?limit=1", lambda studies: len(studies)) == 1
-        with pytest.raises(PacsFailed, match="HTTP 405"):  # pages only: Orthanc's REST is not there
-            reader.json("/tools/find", list, body={})
 
 
 def test_a_reader_who_reaches_the_gateway_itself_reads_and_administrates_nothing(gateway: Gateway) -> None:

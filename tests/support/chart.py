@@ -6,7 +6,7 @@ import asyncio
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -110,6 +110,30 @@ class Pod:
     @property
     def containers(self) -> list[Manifest]:
         return [*self.spec.get("initContainers", ()), *self.spec["containers"]]
+
+
+def environment(
+    container: Manifest, found: tuple[Manifest, ...], secret: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the variables of a container, with these keys of its secret.
+
+    Raises
+    ------
+    KeyError
+        If a key that it needs is not in the secret: Kubernetes would not start it.
+    """
+    configured = of_kind(found, "ConfigMap")
+    given: dict[str, str] = {}
+    for one in container.get("envFrom", ()):
+        given |= configured[one["configMapRef"]["name"]]["data"]
+    for one in container.get("env", ()):
+        if "value" in one:
+            given[one["name"]] = one["value"]
+            continue
+        key = one["valueFrom"]["secretKeyRef"]
+        if key["key"] in secret or not key.get("optional"):
+            given[one["name"]] = secret[key["key"]]
+    return given
 
 
 def pods(found: tuple[Manifest, ...]) -> Iterator[Pod]:
