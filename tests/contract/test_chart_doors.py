@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from models.people import Role
 from services.settings import Settings
 from tests.support.chart import (
     ALL,
+    CHART,
     HOSPITAL,
+    KUBERNETES,
     Manifest,
     Pod,
     environment,
     failure,
+    helm,
+    manifests,
     of_kind,
     pods,
     render,
@@ -65,10 +70,8 @@ def test_the_pages_settings_are_ones_that_the_program_takes(monkeypatch: pytest.
     assert (read.pages_address, read.viewer_address, read.dashboard_address) == (
         host, f"{host}:8443", f"{host}:9443",
     )  # fmt: skip
-    assert (read.oidc_issuer, read.oidc_client) == (
-        "https://login.hospital.example/realms/hospital",
-        "organloop",
-    )
+    assert read.oidc_issuer == "https://login.hospital.example/realms/hospital"
+    assert read.oidc_client == "organloop"
     assert read.oidc_client_secret is not None
     assert read.oidc_client_secret.get_secret_value() == SECRET["oidc-client-secret"]
     assert (read.oidc_scopes, read.oidc_groups_claim) == ("openid profile email", "groups")
@@ -95,19 +98,33 @@ def test_a_proxy_or_a_local_account_signs_people_in_where_the_values_say_so(
     assert not {"ORGANLOOP_OIDC_CLIENT_SECRET", "SSL_CERT_FILE"} & set(local)
     alone = settings(monkeypatch, local)
     assert (alone.trusted_proxies, alone.oidc_issuer) == (None, None)
-    assert "account --reset" in notes(HOSPITAL, **LOCAL)
-    assert "account --reset" not in notes(HOSPITAL)
 
 
-def notes(*files: Path, **values: Any) -> str:
-    """Return what Helm tells who installs it."""
-    from tests.support.chart import CHART, helm
+def test_who_installs_it_is_told_where_people_open_it_and_how_they_first_sign_in(tmp_path: Path) -> None:
+    """The notes, rendered as a manifest: Helm shows them only where it has a cluster to ask."""
+    shutil.copytree(CHART, tmp_path / "chart")
+    said = (CHART / "templates" / "NOTES.txt").read_text()
+    manifest = 'kind: Notes\nmetadata: {name: notes}\nsaid: {{ include "notes" . | quote }}\n'
+    wrapped = f'{{{{- define "notes" }}}}{said}{{{{- end }}}}\n{manifest}'
+    (tmp_path / "chart" / "templates" / "notes.yaml").write_text(wrapped)
 
-    options = [option for file in files for option in ("-f", file)]
-    top = [option for name, one in values.items() for option in ("--set", f"{name.replace('__', '.')}={one}")]
-    said = helm("install", "organloop", CHART, "--dry-run=client", "--kube-version", "1.35.0", *options, *top)
-    assert said.returncode == 0, said.stderr
-    return said.stdout.partition("NOTES:")[2]
+    def notes(**values: str) -> str:
+        options = [option for name, one in values.items() for option in ("--set", f"{name}={one}")]
+        where = ("-f", HOSPITAL, "--kube-version", KUBERNETES, "-s", "templates/notes.yaml")
+        rendered = helm("template", "organloop", tmp_path / "chart", *where, *options)
+        assert rendered.returncode == 0, rendered.stderr
+        [one] = manifests(rendered.stdout)
+        return str(one["said"])
+
+    by_provider = notes()
+    for port in ("", ":8443", ":9443"):
+        assert f"https://organloop.hospital.example{port}" in by_provider
+    assert "account --reset" not in by_provider
+    alone = {name.replace("__", "."): value for name, value in LOCAL.items()}
+    assert "deploy/organloop-pages -c pages -- organloop account --reset" in notes(**alone)
+    closed = notes(**{"doors.enabled": "false", "people.unprovenActs": "allowed"})
+    assert "port-forward svc/organloop-prefect" in closed
+    assert "https://" not in closed
 
 
 def test_the_doors_program_reads_every_variable_that_it_is_given_and_is_given_what_it_needs(
@@ -188,11 +205,8 @@ def test_tokens_that_pages_make_are_checked_by_the_worker_with_the_same_key() ->
     for component in ("pages", "worker"):
         [container] = pod_of(render(HOSPITAL), component).spec["containers"]
         [key] = [one for one in container["env"] if one["name"] == "ORGANLOOP_SESSION_KEY"]
-        assert key["valueFrom"]["secretKeyRef"] == {
-            "name": "organloop",
-            "key": "session-key",
-            "optional": True,
-        }
+        wanted = {"name": "organloop", "key": "session-key", "optional": True}
+        assert key["valueFrom"]["secretKeyRef"] == wanted
         places = {mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "store"}
         assert "/var/lib/organloop" in places
 

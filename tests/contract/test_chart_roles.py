@@ -35,7 +35,8 @@ def test_each_works_in_the_records_as_a_role_of_its_own_and_only_who_prepares_is
         {(f"organloop_{role}", f"database-{role}-password")} for role in ("writer", "reader", "backup")
     )
     assert databases_of(found) == {
-        "worker": writer, "pages": writer, "prefect-job": writer, "ready": reader, "metrics": reader, "backup": backup,
+        "worker": writer, "pages": writer, "prefect-job": writer,
+        "ready": reader, "metrics": reader, "backup": backup,
     }  # fmt: skip
     for pod in pods(found):
         for container in pod.containers:

@@ -391,5 +391,6 @@ def test_another_release_name_is_used_throughout():
     )
     assert not first & second
     text = template(ALL, release="second").stdout
-    assert not re.search(r"organloop-(worker|triton|gateway|doors|pages|prefect|store|settings|tuning)\b(?![:@/])", text)
+    parts = "worker|triton|gateway|doors|pages|prefect|store|settings|tuning"
+    assert not re.search(rf"organloop-({parts})\b(?![:@/])", text)
     assert NAMESPACE in text
