@@ -33,6 +33,31 @@ class Flag(StrEnum):
 
 
 @dataclass(frozen=True)
+class Figure:
+    """A number that was measured behind a reason.
+
+    Parameters
+    ----------
+    reason
+        Its code.
+    what
+        What was measured, with its unit: ``pieces``, ``gap_mm``, ``outside_ml``.
+    value
+        What it came to.
+    usual
+        What is expected: one number, or the ends of a range; empty where nothing is.
+    organ
+        The other organ that it was measured to, by key; empty where there is none.
+    """
+
+    reason: str
+    what: str
+    value: float
+    usual: tuple[float, ...] = ()
+    organ: str = ""
+
+
+@dataclass(frozen=True)
 class OrganFinding:
     """The result for one organ.
 
@@ -68,6 +93,8 @@ class OrganFinding:
         lies (`models.bounds.band`), millilitres; None when nothing is known of it.
     member_disagreement
         As `disagreement`, over the members of the head; None for a head of one, and when not found.
+    figures
+        The numbers behind the reasons, in their order; behind some there are none.
     """
 
     organ: str
@@ -83,6 +110,7 @@ class OrganFinding:
     importance_ml: float | None = None
     band_ml: float | None = None
     member_disagreement: float | None = None
+    figures: tuple[Figure, ...] = ()
 
     @property
     def flagged(self) -> bool:

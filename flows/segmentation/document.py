@@ -9,7 +9,7 @@ from typing import Annotated
 
 from flows.segmentation.first_look import FirstLook, first_look
 from models.documents import LEFT_OUT
-from models.findings import OrganFinding, StudyFindings
+from models.findings import Figure, OrganFinding, StudyFindings
 from models.judgement.between_organs import is_part
 from models.uids import SeriesUid, SopUid, StudyUid
 from models.weights_source import WeightsSource
@@ -51,6 +51,7 @@ class FoundOrgan:
     importance_ml: float | None
     band_ml: float | None
     shared_voxels: Mapping[str, int]
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -216,4 +217,5 @@ def _organ(found: OrganFinding, shared: Mapping[str, int]) -> FoundOrgan:
         importance_ml=found.importance_ml,
         band_ml=found.band_ml,
         shared_voxels=dict(shared),
+        figures=found.figures,
     )

@@ -68,4 +68,5 @@ def _organ(finding: OrganFinding, segment: int | None) -> OrganSaid:
         band_ml=finding.band_ml,
         importance_ml=finding.importance_ml,
         segment=segment,
+        figures=finding.figures,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,12 @@ from models.findings import OrganFinding, Presence, ReviewRegion, StudyFindings
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.judgement.between_organs import broken_relations, disputed_voxels, relate, shared_voxels
+from models.judgement.figures import Seen, figures
 from models.judgement.flags import flag
 from models.judgement.importance import importance_ml
 from models.judgement.reasons import NO_BOUND, Reason
 from models.judgement.review_regions import organ_regions, rank_regions
-from models.judgement.shape_and_side import Shape, broken_rules, measure
+from models.judgement.shape_and_side import Shape, beyond, broken_rules, measure
 from models.masks import BoxedMask
 from models.organs import ORGANS
 from models.release import Release
@@ -233,7 +234,9 @@ def assess(
     shapes = {organ: result.shape for organ, result in results.items()}
     broken = broken_rules(shapes, ct_geometry)
     served = {organ: doubt.mask for organ, doubt in doubts.items()}
-    beside = broken_relations(relate(served, body, model.geometry))
+    relations = relate(served, body, model.geometry)
+    beside = broken_relations(relations)
+    shared = shared_voxels({organ: result.mask for organ, result in results.items()})
     outside, strange = domain_of(calibration, segmentation.global_feature, model, ct_geometry, body, served)
     findings = []
     for organ in (organ for organ in contract.known if organ in ORGANS or organ in contract.organs):
@@ -244,11 +247,18 @@ def assess(
             continue
         reasons = [*broken[organ], *beside.get(organ, ())]
         reasons += [Reason.OUT_OF_DOMAIN] * outside + [Reason.RANDOM_AUDIT] * audited
-        reasons += [Reason.DOUBTFUL_SLICES] * _in_doubt(
-            results[organ].mask, doubted, ct_geometry, model.geometry
+        in_doubt = _in_doubt(results[organ].mask, doubted, ct_geometry, model.geometry)
+        reasons += [Reason.DOUBTFUL_SLICES] * (in_doubt > 0)
+        seen_of = Seen(
+            shapes,
+            relations.get(organ),
+            beyond(organ, shapes, ct_geometry),
+            {other: voxels * ct_geometry.voxel_ml for other, voxels in shared[organ].items()},
+            in_doubt,
+            target=targets.required(organ, contract).dsc_target,
+            strange=strange,
         )
-        target = targets.required(organ, contract).dsc_target
-        findings.append(_finding(organ, target, results[organ], doubts[organ], reasons, known.get(organ)))
+        findings.append(_finding(organ, seen_of, results[organ], doubts[organ], reasons, known.get(organ)))
     regions: list[ReviewRegion] = []
     for finding in findings:
         if finding.flagged:
@@ -273,20 +283,20 @@ def assess(
         targets=targets.digest_for(contract),
         further=() if contract.further is None else contract.further.organs,
         weights=contract.weights,
-        shared_voxels=shared_voxels({organ: result.mask for organ, result in results.items()}),
+        shared_voxels=shared,
     )
 
 
-def _in_doubt(mask: BoxedMask, doubted: Sequence[int], ct: Geometry, model: Geometry) -> bool:
-    """Tell whether a slice is doubted from an organ's first to its last, or a voxel of the model beside.
+def _in_doubt(mask: BoxedMask, doubted: Sequence[int], ct: Geometry, model: Geometry) -> int:
+    """Return how many slices are doubted from an organ's first to its last, or a voxel of the model beside.
 
     An organ that has a hole in a doubted slice, or ends beside one, may do so because of it.
     """
     held = np.flatnonzero(mask.by_slice())
     if not held.size:
-        return False
+        return 0
     reach = max(1, math.ceil(max(model.spacing_mm) / ct.spacing_mm[0]))
-    return any(held[0] - reach <= k <= held[-1] + reach for k in doubted)
+    return sum(bool(held[0] - reach <= k <= held[-1] + reach) for k in doubted)
 
 
 def _doubts(
@@ -319,7 +329,7 @@ def _widest(windows: NDArray[np.float16], members: NDArray[np.float16] | None) -
 
 def _finding(
     organ: str,
-    target: float | None,
+    seen: Seen,
     result: OrganResult,
     doubt: OrganDoubt,
     reasons: list[Reason],
@@ -329,10 +339,10 @@ def _finding(
         reasons.append(Reason.UNCALIBRATED)
     bound = confidence = None
     found = result.shape is not None  # what lies between two slices of the CT is on the model grid alone
-    claimable = target is not None and not NO_BOUND & set(reasons)
+    claimable = seen.target is not None and not NO_BOUND & set(reasons)
     if found and doubt.expected is not None and calibration is not None and claimable:
         bound, confidence = lower_bound(doubt.expected, calibration), calibration.confidence
-    told, ordered = flag(target, bound, reasons)
+    told, ordered = flag(seen.target, bound, reasons)
     return OrganFinding(
         organ=organ,
         presence=Presence.FOUND if found else Presence.ABSENT,
@@ -347,4 +357,5 @@ def _finding(
         member_disagreement=doubt.near.members if found and doubt.near else None,
         importance_ml=doubt.importance_ml if found else None,
         band_ml=result.band_ml if found else None,
+        figures=figures(organ, ordered, replace(seen, bound=bound)),
     )

@@ -50,11 +50,17 @@ class Relations:
     gap_mm
         Least distance to the nearest of its `NEIGHBOURS` that was found, between voxel centres; None
         when none was.
+    outside_ml
+        What lies outside the body, millilitres.
+    nearest
+        That neighbour, by key; empty when none was found.
     """
 
     outside_share: float
     overlap_share: float
     gap_mm: float | None
+    outside_ml: float = 0.0
+    nearest: str = ""
 
 
 def relate(
@@ -77,11 +83,19 @@ def relate(
     related = {}
     for organ, mask in found.items():
         near, _ = NEIGHBOURS.get(organ, ((), 0.0))
-        gaps = [float(nearest_mm(surfaces[organ], surfaces[other]).min()) for other in near if other in found]
+        gaps = {
+            other: float(nearest_mm(surfaces[organ], surfaces[other]).min())
+            for other in near
+            if other in found
+        }
+        nearest = min(gaps, key=lambda other: gaps[other], default="")
+        outside = ~body[mask]
         related[organ] = Relations(
-            outside_share=float(np.mean(~body[mask])),
+            outside_share=float(np.mean(outside)),
             overlap_share=float(np.mean(disputed[organ][mask])),
-            gap_mm=min(gaps, default=None),
+            gap_mm=gaps.get(nearest),
+            outside_ml=float(np.count_nonzero(outside) * geometry.voxel_ml),
+            nearest=nearest,
         )
     return related
 

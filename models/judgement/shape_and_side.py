@@ -68,6 +68,22 @@ class Shape:
     cut: bool
 
 
+@dataclass(frozen=True)
+class Beyond:
+    """How far an organ lies on the wrong side.
+
+    Parameters
+    ----------
+    mm
+        Millimetres of its centre beyond the middle of the body, or beyond the other kidney.
+    organ
+        That kidney, by key; empty for the middle.
+    """
+
+    mm: float
+    organ: str = ""
+
+
 def measure(mask: NDArray[np.bool_], box: Box, geometry: Geometry) -> Shape | None:
     """Measure one organ.
 
@@ -126,7 +142,7 @@ def broken_rules(shapes: Mapping[str, Shape | None], geometry: Geometry) -> dict
             rules = {Reason.NOT_FOUND: expected, Reason.PRESENCE_NOT_CHECKED: not expected}
         else:
             rules = {
-                Reason.WRONG_SIDE: _wrong_side(organ, found, middle),
+                Reason.WRONG_SIDE: _beyond(organ, found, middle) is not None,
                 Reason.FRAGMENTED: _fragmented(organ, shape),
                 Reason.VOLUME_OUT_OF_RANGE: _implausible_volume(organ, shape),
             }
@@ -139,13 +155,30 @@ def _surroundings_found(organ: str, found: Mapping[str, Shape]) -> bool:
     return bool(near) and all(other in found and not found[other].cut for other in near)
 
 
-def _wrong_side(organ: str, found: Mapping[str, Shape], middle: float) -> bool:
-    """Tell whether an organ lies beyond the midline, or a kidney beyond the other kidney."""
+def beyond(organ: str, shapes: Mapping[str, Shape | None], geometry: Geometry) -> Beyond | None:
+    """Return how far an organ lies on the wrong side; None where it does not, or was not found.
+
+    Parameters
+    ----------
+    organ
+        Which.
+    shapes, geometry
+        As `broken_rules`.
+    """
+    found = {key: shape for key, shape in shapes.items() if shape is not None}
+    return _beyond(organ, found, _midline_mm(found, geometry)) if organ in found else None
+
+
+def _beyond(organ: str, found: Mapping[str, Shape], middle: float) -> Beyond | None:
+    """Return how far an organ lies beyond the midline, or a kidney beyond the other kidney."""
     if organ not in SIDE:
-        return False
+        return None
     if {"right_kidney", "left_kidney"} <= found.keys() and organ.endswith("_kidney"):
-        return found["right_kidney"].centre_lps_mm[0] >= found["left_kidney"].centre_lps_mm[0]
-    return SIDE[organ] * (found[organ].centre_lps_mm[0] - middle) < -MIDLINE_MM
+        apart = found["right_kidney"].centre_lps_mm[0] - found["left_kidney"].centre_lps_mm[0]
+        other = "left_kidney" if organ == "right_kidney" else "right_kidney"
+        return Beyond(apart, other) if apart >= 0 else None
+    over = SIDE[organ] * (middle - found[organ].centre_lps_mm[0])
+    return Beyond(over) if over > MIDLINE_MM else None
 
 
 def _midline_mm(found: Mapping[str, Shape], geometry: Geometry) -> float:

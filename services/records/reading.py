@@ -9,6 +9,7 @@ from sqlalchemy import and_, delete, select, update
 from sqlalchemy.orm import Session
 
 from models.corrections.opinions import Opinion
+from models.documents import to_json
 from models.errors import Refused
 from models.people import Person
 from models.uids import StudyUid
@@ -68,6 +69,7 @@ class SqlReading(Transactions):
             if not findings_of(session, listed.result):
                 for position, said in enumerate(organs):
                     row = {**asdict(said), "reasons": " ".join(said.reasons), "patient": listed.patient}
+                    row["figures"] = to_json(said.figures)
                     session.add(FindingRow(result=listed.result, position=position, **row))
                     changed.append((FindingRow, (listed.result, said.organ)))
             session.flush()

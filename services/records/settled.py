@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from models.corrections.ledger import OrganState
 from models.corrections.opinions import Opinion, Seen
-from models.findings import Flag
+from models.documents import from_json
+from models.findings import Figure, Flag
 from models.uids import StudyUid
 from services.records.entries.reading import OrganSaid, ReadingState
 from services.records.guarded import RowKey
@@ -131,8 +132,12 @@ def edited(result: object) -> Select[tuple[str]]:
 def findings_of(session: Session, result: str) -> tuple[OrganSaid, ...]:
     """Return what was said of the organs of a listed result, in their order."""
     rows = session.scalars(select(FindingRow).filter_by(result=result).order_by(FindingRow.position))
-    names = [one.name for one in fields(OrganSaid) if one.name != "reasons"]
+    names = [one.name for one in fields(OrganSaid) if one.name not in ("reasons", "figures")]
     return tuple(
-        OrganSaid(reasons=tuple(row.reasons.split()), **{name: getattr(row, name) for name in names})
+        OrganSaid(
+            reasons=tuple(row.reasons.split()),
+            figures=tuple(from_json(Figure, one) for one in row.figures or ()),
+            **{name: getattr(row, name) for name in names},
+        )
         for row in rows
     )

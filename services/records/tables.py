@@ -356,6 +356,8 @@ class FindingRow(Table):
     band_ml: Mapped[float | None]
     importance_ml: Mapped[float | None]
     segment: Mapped[int | None]
+    figures: Mapped[list[Json] | None] = mapped_column(JSON(none_as_null=True))
+    """Empty where an earlier version listed it."""
 
 
 class OpinionRow(Table):

@@ -11,18 +11,26 @@ import pytest
 from models.corrections.ledger import OrganLedger, OrganState
 from models.corrections.opinions import Opinion, Seen
 from models.errors import Refused
+from models.findings import Figure
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries.corrections import Correction
 from services.records.entries.reading import Narrowed, ReadingState
 from services.records.events.corrections import OrgansAccepted
 from services.records.events.reading import OpinionGiven, ReadingForgotten, StudyListed
+from services.records.guarded import row_digest
 from services.records.store import SqlRecords, open_records
+from services.records.tables import FindingRow
 from tests.support.listed import LANG, NOON, WEBER, listed, put_on_list, said
 
 AS_WRITER = True
 """On PostgreSQL the writer's rights are enough."""
 
-STOMACH = (said("liver"), said("stomach", "review", "fragmented"), said("aorta", None, segment=None))
+PIECES = (Figure("fragmented", "pieces", 3, (1,)), Figure("fragmented", "largest_share", 0.84))
+STOMACH = (
+    said("liver"),
+    said("stomach", "review", "fragmented", figures=PIECES),
+    said("aorta", None, segment=None),
+)
 
 
 class Clock:
@@ -88,6 +96,19 @@ def test_what_is_told_twice_is_listed_once(records) -> None:
         put_on_list(records, listed(1), STOMACH)
     assert len(records.all(StudyListed)) == 1
     assert records.findings(["result-1"])["result-1"] == STOMACH
+
+
+def test_a_finding_that_an_earlier_version_wrote_has_no_numbers_and_is_sealed_as_it_was(records) -> None:
+    put_on_list(records, listed(1), STOMACH)
+    columns = [one.name for one in FindingRow.__table__.columns if one.name != "figures"]
+    copied = ", ".join("'pancreas'" if one == "organ" else one for one in columns)
+    names, found = ", ".join(columns), "FROM findings WHERE organ = 'stomach'"
+    with records._engine.begin() as connection:
+        connection.exec_driver_sql(f"INSERT INTO findings ({names}) SELECT {copied} {found}")
+    figures = {one.organ: one.figures for one in records.findings(["result-1"])["result-1"]}
+    assert (figures["stomach"], figures["pancreas"]) == (PIECES, ())
+    [older] = [row for row in records.guarded_rows() if row.name == 'findings:["result-1", "pancreas"]']
+    assert older.digest == row_digest({name: older.values[name] for name in columns})
 
 
 @pytest.mark.parametrize(

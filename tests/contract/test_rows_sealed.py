@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from models.corrections.ledger import OrganLedger, OrganState
 from models.corrections.opinions import Opinion, Seen
 from models.errors import StorageFailed
+from models.findings import Figure
 from services.records.chain import chain_faults
 from services.records.entries.cases import Case, Purpose
 from services.records.entries.corrections import Agreement, Answer, Correction, OpenQuestion
@@ -50,6 +51,9 @@ COLUMNS = [
 ]
 
 
+FLAGGED = (said("liver", "review", "fragmented", figures=(Figure("fragmented", "pieces", 3, (1,)),)),)
+
+
 def fill(records: SqlRecords) -> None:
     """Have something in every table that the log guards, and in every column of it."""
     records.record_release(1, "d" * 64, ReleaseState.PROMOTED)
@@ -75,7 +79,7 @@ def fill(records: SqlRecords) -> None:
         saved_at="2026-03-01T12:00:00",
     )
     records.record_correction(first)
-    records.list_study(listed(1, result="k", study_uid="1.2"), (said("liver", "review", "fragmented"),))
+    records.list_study(listed(1, result="k", study_uid="1.2"), FLAGGED)
     records.give_opinion("k", ["liver"], Opinion.WRONG, reader=WEBER, why="missed", seen=Seen.PICTURES)
     records.record_agreement(Agreement("1.5", "1.6", "liver", 0.9))
     records.withdraw("1.5", reader="Dr A", reason="wrong patient")

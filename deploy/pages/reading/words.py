@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+from deploy.pages.reading import reasons
 from flows.reading.shown import OrganShown
 from models.corrections.opinions import Opinion, Wrong
 from models.findings import Flag
@@ -63,7 +64,9 @@ def verdict(said: OrganSaid) -> str:
 
 def sentences(organ: OrganShown) -> list[str]:
     """Return why an organ is flagged, most important first, each a sentence."""
-    return [_sentence(Reason(one), organ) for one in organ.said.reasons if one != Reason.RANDOM_AUDIT]
+    return [
+        reasons.sentence(Reason(one), organ.said) for one in organ.said.reasons if one != Reason.RANDOM_AUDIT
+    ]
 
 
 def short(said: OrganSaid) -> str:
@@ -129,11 +132,3 @@ def moment(ms: int) -> str:
 def minutes_ago(ms: int) -> int:
     """Return how many whole minutes ago a time is."""
     return max(0, int((time.time() * 1000 - ms) // 60_000))
-
-
-def _sentence(reason: Reason, organ: OrganShown) -> str:
-    if reason is Reason.BOUND_UNDER_TARGET:
-        return "The outline may be less exact than wanted."
-    if reason is Reason.VOLUME_OUT_OF_RANGE:
-        return f"It measures {organ.said.volume_ml:,.0f} ml, which is outside what adults have."
-    return reason.sentence

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from models.findings import Figure
 from models.judgement.reading_order import NOT_URGENT
 from models.people import Person
 from models.uids import SeriesUid, StudyUid
@@ -31,6 +32,8 @@ class OrganSaid:
     ----------
     segment
         SegmentNumber in our organ SEG; None of an organ that was not asked for.
+    figures
+        The numbers behind the reasons; empty where an earlier version of the program kept none.
     """
 
     organ: str
@@ -44,6 +47,7 @@ class OrganSaid:
     band_ml: float | None
     importance_ml: float | None
     segment: int | None
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from flows.calibration.random_audit import called_wrong_in
 from flows.reading.answer import answer as answer_of
 from models.corrections.opinions import Opinion
 from models.errors import Refused
+from models.findings import Figure
 from models.people import Person, Role
 from models.uids import SeriesUid, StudyUid
 from services.pictures.kept import StudyPictures
@@ -147,6 +148,56 @@ def test_a_study_shows_the_worst_organ_first_with_verdict_reasons_bound_and_volu
     assert "<title>Study, 2 organs to look at" in told
     assert "There are no pictures of it." in told
     assert "Not for clinical use." in told
+
+
+SAID_WITH_NUMBERS = [
+    (
+        "fragmented",
+        "In more pieces|in more pieces",
+        "It is in 3 pieces, the largest 84% of it; one is expected.",
+    ),
+    (
+        "volume-out-of-range",
+        "It measures 100 ml, which",
+        "It measures 2,950 ml; adults have 800 to 2,500 ml.",
+    ),
+    ("not-adjacent", "farther from its neighbours", "34 mm from the liver; at most 20 mm are usual."),
+    ("outside-body", "lies outside the body", "12 ml of it lie outside the skin."),
+    ("overlapping", "Another organ claims", "9.0 ml as liver"),
+    ("wrong-side", "wrong side of the body", "on the wrong side, 23 mm beyond the middle of the body."),
+    ("not-found", "The organ was not found", "although liver (1,500 ml) and left kidney (180 ml) were"),
+    ("doubtful-slices", "Slices in or beside", "2 slices in or beside it may not be of their place"),
+    (
+        "out-of-domain",
+        "unlike those the release",
+        "slice thickness 7.5 mm, usual 1.0 to 5.0 mm. Check every organ.",
+    ),
+]
+NUMBERS = (
+    Figure("fragmented", "pieces", 3, (1,)),
+    Figure("fragmented", "largest_share", 0.84),
+    Figure("volume-out-of-range", "volume_ml", 2950.0, (800.0, 2500.0)),
+    Figure("not-adjacent", "gap_mm", 34.2, (0.0, 20.0), "liver"),
+    Figure("outside-body", "outside_ml", 12.0),
+    Figure("overlapping", "shared_ml", 9.0, (), "liver"),
+    Figure("wrong-side", "beyond_mm", 23.0),
+    Figure("not-found", "volume_ml", 1500.0, (), "liver"),
+    Figure("not-found", "volume_ml", 180.0, (), "left_kidney"),
+    Figure("doubtful-slices", "slices", 2),
+    Figure("out-of-domain", "slice_mm", 7.5, (1.0, 5.0)),
+)
+
+
+@pytest.mark.parametrize(("reason", "without", "with_numbers"), SAID_WITH_NUMBERS)
+def test_a_reason_is_told_with_its_numbers_and_one_of_an_earlier_version_in_plain_words(
+    browser, records, reason, without, with_numbers
+) -> None:
+    put_on_list(records, listed(1), (said("stomach", "review", reason, figures=NUMBERS),))
+    put_on_list(records, listed(2), (said("stomach", "review", reason),))
+    told = browser.get(f"/studies/{page_of(1)}").text
+    assert with_numbers in told
+    assert not re.search(without, told)
+    assert re.search(without, browser.get(f"/studies/{page_of(2)}").text)
 
 
 def test_answers_are_acts_of_who_signed_in_and_the_study_leaves_the_list(browser, records) -> None:

@@ -8,7 +8,7 @@ import pytest
 from models.bounds.domain import fit_domain
 from models.calibration import Calibration, Expectation, OrganCalibration
 from models.errors import InvalidRelease
-from models.findings import Flag, Presence, StudyFindings
+from models.findings import Figure, Flag, Presence, StudyFindings
 from models.geometry import Geometry
 from models.inference.segmentation import Segmentation
 from models.judgement import assess as study
@@ -215,6 +215,46 @@ def test_an_absent_organ_is_declared_with_an_empty_mask(answer):
     assert (stomach.flag, stomach.reasons) == (Flag.REJECT, ("not-found",))
     assert (stomach.volume_ml, stomach.dsc_lower_bound) == (0.0, None)
     assert not findings.masks["stomach"].any()
+
+
+def behind(findings: StudyFindings, organ: str) -> dict[tuple[str, str, str], Figure]:
+    return {(one.reason, one.what, one.organ): one for one in findings.organs[ORGANS.index(organ)].figures}
+
+
+def test_the_numbers_behind_each_reason_stand_with_it_and_behind_no_other(answer):
+    nothing = changed(answer, "stomach", np.zeros(GRID.shape))
+    findings = assess(nothing, MODEL, CT, release(), PROFILE)
+    volumes = {one.organ: one.volume_ml for one in findings.organs}
+    told = behind(findings, "stomach")
+    assert {key[2] for key in told} == {"spleen", "left_kidney"}
+    for (reason, what, other), one in told.items():
+        assert (reason, what, one.value) == ("not-found", "volume_ml", round(volumes[other], 4))
+    assert all(one.figures == () for one in findings.organs if not one.reasons)
+    far = changed(answer, "gallbladder", answer.probability[ORGANS.index("spleen")])
+    told = behind(assess(far, MODEL, CT, release(), PROFILE), "gallbladder")
+    beyond = told["wrong-side", "beyond_mm", ""]
+    assert beyond.value == pytest.approx(95 + (15 - 10) / 2, abs=2)
+    shared = told["overlapping", "shared_ml", "spleen"]
+    assert shared.value == pytest.approx(volumes["spleen"], rel=0.01)
+    gap = told["not-adjacent", "gap_mm", "liver"]
+    assert (gap.usual, gap.value > 20) == ((0.0, 20.0), True)
+    large = changed(answer, "gallbladder", answer.probability[ORGANS.index("liver")])
+    told = behind(assess(large, MODEL, CT, release(), PROFILE), "gallbladder")
+    volume = told["volume-out-of-range", "volume_ml", ""]
+    assert volume.usual[1] < volume.value == pytest.approx(volumes["liver"], rel=0.01)
+
+
+def test_pieces_and_what_lies_outside_are_measured(answer):
+    parts = answer.probability[ORGANS.index("liver")].copy()
+    parts[20:36, 55:75, 70:85] = 1
+    body = np.full(GRID.shape, 40, np.int16)
+    body[:, :, :18] = -1000
+    findings = assess(changed(answer, "liver", parts), Volume(body, GRID), CT, release(), PROFILE)
+    told = behind(findings, "liver")
+    pieces, largest = told["fragmented", "pieces", ""], told["fragmented", "largest_share", ""]
+    assert (pieces.value, pieces.usual) == (2, (1.0,))
+    assert 0.5 < largest.value < 0.96
+    assert told["outside-body", "outside_ml", ""].value > 10
 
 
 def test_organs_not_asked_for_have_no_mask_and_no_opinion(answer):
