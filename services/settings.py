@@ -204,6 +204,11 @@ class Settings(PeopleSettings):
         description="What teaches where readers disagree on an organ: `ask`, nothing until one of them is "
         "withdrawn; `latest`, the correction that came last.",
     )
+    teach_from_pictures: bool = Field(
+        False,
+        description="Whether acceptances given from pictures on the pages teach heads, at half the weight, "
+        "in studies in which a reader drew another organ. They enter no calibration, gate or audit.",
+    )
     seg_profile: Literal["ohif", "slicer", "labelmap"] = Field(
         "ohif", description="How the organ SEG is encoded, by the viewer that will open it."
     )

@@ -80,7 +80,8 @@ class Services:
     @property
     def policy(self) -> Policy:
         """When readers agree, and what teaches where they do not."""
-        return Policy(ReadersDisagree(self.settings.readers_disagree), self.targets)
+        settings = self.settings
+        return Policy(ReadersDisagree(settings.readers_disagree), self.targets, settings.teach_from_pictures)
 
 
 def connect(settings: Settings) -> Services:
@@ -137,7 +138,9 @@ def targets_of(settings: Settings) -> Targets:
 
 def policy_of(settings: Settings) -> Policy:
     """Return when readers agree, and what teaches where they do not."""
-    return Policy(ReadersDisagree(settings.readers_disagree), targets_of(settings))
+    return Policy(
+        ReadersDisagree(settings.readers_disagree), targets_of(settings), settings.teach_from_pictures
+    )
 
 
 def triton_at(

@@ -24,6 +24,7 @@ from services.cases.disagreements import (
     teaching_words,
     valid_words,
 )
+from services.cases.from_pictures import words_that_teach
 from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.entries.cases import Purpose
 from services.records.entries.corrections import Correction
@@ -34,6 +35,7 @@ from services.releases.store import ReleaseStore
 from services.wiring import Services
 
 LEARNT, TONIGHT, REPLACED, DISAGREE = "learnt", "tonight", "replaced", "readers-disagree"
+FROM_PICTURES = "from-pictures"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class OrganFate:
     organ
         Key in the catalogue.
     said
-        `edited`, `accepted` or `not-reviewed`.
+        `edited`, `accepted`, `accepted-from-pictures` or `not-reviewed`.
     code, detail
         `learnt`, `tonight` (the next night learns it), or why not.
     learnt
@@ -168,7 +170,9 @@ class _Known:
         self._services, self._settings, self._progress = services, settings, progress
         self._words = valid_words(every)
         policy = services.policy
-        self._teaching, _ = teaching_words(self._words, records.agreements(), policy)
+        self._teaching, _ = teaching_words(
+            words_that_teach(every, policy, records), records.agreements(), policy
+        )
         self._kept = {case.case_id for case in records.cases(Purpose.TUNING)}
         self._kept_out = {
             (one.said.sop_instance_uid, one.said.version): one.said.why
@@ -235,6 +239,8 @@ class _Known:
         if one.name not in standing:
             return REPLACED, f"{', '.join(standing) or 'a save as it was sent'} stands for it"
         word: Word | None = self._teaching.get(key)
+        if entry.state is OrganState.ACCEPTED_FROM_PICTURES and (word is None or word.entry != entry):
+            return FROM_PICTURES, "accepted from pictures: it does not teach here, or no longer stands"
         if word is None:
             return DISAGREE, f"between {', '.join(standing)}: none teaches until one is withdrawn"
         if word.correction.name != one.name:

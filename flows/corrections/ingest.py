@@ -23,6 +23,7 @@ from models.errors import Refused
 from models.masks import BoxedMask
 from models.uids import SopUid, is_uid
 from services.cases.disagreements import UNCHANGED, takes_back
+from services.cases.from_pictures import accepted_of
 from services.cases.store import CaseStore
 from services.dicom.ct.headers import instance_number_of
 from services.dicom.returned.answers import Answers, WrongAnswer
@@ -341,7 +342,10 @@ def _asked(answer: str) -> str:
 def _understood(read: _Compared, memory: Memory | None) -> Understood:
     ct, answer, release = read.placed.ct, read.answer, read.result.release if read.result else None
     accepted = memory.records.accepted_organs(ct.series_uid, release) if memory and release else frozenset()
-    entries = ledger(answer.sent, answer.returned, ct.volume.geometry, accepted - _in_doubt(answer))
+    doubted, seen = _in_doubt(answer), _accepted_from_pictures(read, memory)
+    entries = ledger(
+        answer.sent, answer.returned, ct.volume.geometry, accepted - doubted, from_pictures=seen - doubted
+    )
     acts = {act.answer: act for act in read.acts}
     words = Answers.parse(read.said.answers).words
     correction = Correction(
@@ -361,6 +365,13 @@ def _understood(read: _Compared, memory: Memory | None) -> Understood:
         saved_at=read.saving.saved_at,
     )
     return Understood(correction, answer, ct, Scope(correction.scope), read.regions)
+
+
+def _accepted_from_pictures(read: _Compared, memory: Memory | None) -> frozenset[str]:
+    """Return the organs that readers accepted from pictures, where the site lets such answers teach."""
+    if memory is None or not memory.policy.from_pictures:
+        return frozenset()
+    return accepted_of(read.ours.sop_instance_uid, memory.records)
 
 
 def _in_doubt(answer: ReturnedSeg) -> frozenset[str]:

@@ -16,6 +16,7 @@ from models.masks import BoxedMask
 from models.metrics.dsc import dsc
 from models.uids import SeriesUid
 from services.cases.disagreements import teaching_words, valid_words
+from services.cases.from_pictures import words_that_teach
 from services.cases.store import CaseContent
 from services.dicom.ct.loaded import CTSeries
 from services.dicom.ct.provenance import acquisition_of, patient_of, site_of
@@ -217,7 +218,8 @@ def _record_agreement(agreement: Agreement, memory: Memory) -> None:
 
 def standing(correction: Correction, memory: Memory) -> Standing:
     """Return what of a correction teaches now, and where readers of its series disagree."""
-    words = valid_words(memory.records.corrections(series_uid=correction.series_uid))
+    corrections = memory.records.corrections(series_uid=correction.series_uid)
+    words = words_that_teach(corrections, memory.policy, memory.records)
     teaching, disagreements = teaching_words(words, memory.records.agreements(), memory.policy)
     kept = {case.case_id for case in memory.records.cases(Purpose.TUNING)}
     there = memory.cases.pseudonym(correction.name) in kept

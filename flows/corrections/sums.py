@@ -17,8 +17,8 @@ from services.cases.disagreements import (
     Word,
     teaches,
     teaching_words,
-    valid_words,
 )
+from services.cases.from_pictures import words_that_teach
 from services.dicom.seg.viewer_clocks import with_zone
 from services.records.entries.arrivals import ArrivalState
 from services.records.entries.corrections import Correction, OpenQuestion
@@ -149,8 +149,9 @@ class Sums:
 
 
 def sums(records: Records, policy: Policy) -> Sums:
-    """Sum up each reader's latest words that were not withdrawn."""
-    words = valid_words(records.corrections())
+    """Sum up each reader's latest words that were not withdrawn; what was said from pictures is none."""
+    in_full = replace(policy, from_pictures=False)
+    words = words_that_teach(records.corrections(), in_full, records)
     said = [word for of_organ in words.values() for word in of_organ]
     corrections = {word.correction.name: word.correction for word in said}
     _, disagreements = teaching_words(words, records.agreements(), policy)

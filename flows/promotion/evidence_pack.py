@@ -127,10 +127,15 @@ def _modifications(
         "unchanged_heads": sorted(set(release.heads) - set(changed)),
         "calibration_changed": release.calibration != replaced.calibration,
         "corrections": list(release.corrections),
-        "tuning": None if tuned is None else _facts(tuned, TUNED_FACTS),
+        "tuning": None if tuned is None else _tuning(tuned),
         "training": None if trained is None else _facts(trained, TRAINED_FACTS),
         "calibrated_on": None if calibrated is None else list(calibrated.cases),
     }
+
+
+def _tuning(tuned: CandidateTuned) -> dict[str, object]:
+    said = _facts(tuned, TUNED_FACTS)
+    return said if tuned.from_pictures is None else said | {"from_pictures": dict(tuned.from_pictures)}
 
 
 def _facts(event: Event, names: Collection[str]) -> dict[str, object]:

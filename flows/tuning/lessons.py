@@ -130,3 +130,13 @@ class _Incumbent:
 def taught_organs(cases: Sequence[LabelledCase]) -> dict[str, tuple[str, ...]]:
     """Return by correction the organs it taught, as events of candidates say it."""
     return {one.correction: one.organs for one in cases if one.correction}
+
+
+def taught_from_pictures(cases: Sequence[LabelledCase]) -> dict[str, tuple[str, ...]] | None:
+    """Return by correction the organs that were accepted from pictures; None where none was."""
+    found: dict[str, tuple[str, ...]] = {}
+    for one in cases:
+        organs = tuple(organ for organ in one.organs if organ in one.from_pictures)
+        if one.correction and organs:
+            found[one.correction] = organs
+    return found or None

@@ -19,13 +19,14 @@ from models.targets import Targets
 from models.tuning.document import NoCost, TuningDocument, TuningReport
 from models.tuning.ladder import ANY_TARGET
 from models.tuning.settings import Level, TuningSettings
-from services.cases.disagreements import Policy, teaching_words, valid_words
+from services.cases.disagreements import Policy, teaching_words
+from services.cases.from_pictures import words_that_teach
 from services.cases.tuning_evidence import Evidence, LabelledCase, gather
 from services.inference.engine import serving_profile
 from services.records.entries.cases import Case, Purpose
 from services.records.entries.releases import ReleaseState
 from services.records.events.candidates import CandidateTrained, CandidateTuned, TuningDeclined
-from services.records.port import Corrections, Log, Records
+from services.records.port import Log, Records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import Services
@@ -213,7 +214,7 @@ def _aims(targets: Targets, contract: ModelContract, organs: Collection[str]) ->
     return aims
 
 
-def refuse_taken_back(learnt_from: Collection[LabelledCase], records: Corrections, policy: Policy) -> None:
+def refuse_taken_back(learnt_from: Collection[LabelledCase], records: Records, policy: Policy) -> None:
     """Refuse a candidate that has learnt what no longer teaches: nobody is to learn it after all.
 
     Raises
@@ -222,7 +223,8 @@ def refuse_taken_back(learnt_from: Collection[LabelledCase], records: Correction
         `correction-taken-back` with the number of words that were withdrawn, said anew or put in doubt
         by another reader since the run began.
     """
-    words, _ = teaching_words(valid_words(records.corrections()), records.agreements(), policy)
+    said_words = words_that_teach(records.corrections(), policy, records)
+    words, _ = teaching_words(said_words, records.agreements(), policy)
     standing = {(word.correction.name, organ) for (_, organ), word in words.items()}
     said = {(one.correction, organ) for one in learnt_from if one.correction for organ in one.organs}
     gone = len(said - standing)

@@ -24,7 +24,7 @@ from flows.candidates import publish_candidate, record_candidate
 from flows.lineage import always_held
 from flows.progress import Progress, silent
 from flows.tuning.believed_labels import CASE_DAMAGED
-from flows.tuning.lessons import Lessons, lessons_of, taught_organs
+from flows.tuning.lessons import Lessons, lessons_of, taught_from_pictures, taught_organs
 from flows.tuning.plan import AUTO, TuningRun, document, known, plan, refuse_taken_back
 from flows.tuning.report import report_of
 from models.calibration import Calibration, OrganCalibration
@@ -354,6 +354,7 @@ def _record(
         organs=report.organs,
         level=str(run.settings.level or AUTO),
         taught=taught_organs(lessons.cases),
+        from_pictures=taught_from_pictures(lessons.cases),
         cases=tuple(dict.fromkeys(case.case_id for case in learnt_from)),
         patients=tuple(sorted({case.patient for case in learnt_from})),
         sites=tuple(sorted({one.case.site for one in lessons.corrected if one.case.site})),

@@ -24,6 +24,8 @@ class OrganState(StrEnum):
 
     EDITED = "edited"
     ACCEPTED = "accepted"
+    ACCEPTED_FROM_PICTURES = "accepted-from-pictures"
+    """On the pages, which show single slices: it may teach, and proves nothing."""
     NOT_REVIEWED = "not-reviewed"
 
 
@@ -31,13 +33,15 @@ class Provenance(IntEnum):
     """Whose word a voxel's label is.
 
     `MODEL` is the served result and no truth. `READER` and `ACCEPTED` are truth. `OVERPAINT` was
-    lost to a neighbour's brush: probably meant, never looked at.
+    lost to a neighbour's brush: probably meant, never looked at. `PICTURES` was accepted by who saw single
+    slices.
     """
 
     MODEL = 0
     READER = 1
     OVERPAINT = 2
     ACCEPTED = 3
+    PICTURES = 4
 
 
 LABEL_WEIGHT: Mapping[Provenance, float] = {
@@ -45,6 +49,7 @@ LABEL_WEIGHT: Mapping[Provenance, float] = {
     Provenance.READER: 1.0,
     Provenance.OVERPAINT: 0.25,
     Provenance.ACCEPTED: 1.0,
+    Provenance.PICTURES: 0.5,
 }
 """Weight of a voxel in tuning, 0..1. Our own result weighs nothing: it never becomes truth by itself."""
 
@@ -58,7 +63,8 @@ class OrganLedger:
     organ
         Key in the catalogue.
     state
-        `edited` if any voxel changed; else `accepted` if a reader said so; else `not-reviewed`.
+        `edited` if any voxel changed; else `accepted` if a reader said so; else `accepted-from-pictures` if
+        one did who saw no more; else `not-reviewed`.
     added_voxels, removed_voxels
         Voxels on the CT grid that came into the organ, and that left it.
     by_overpaint_voxels
@@ -141,6 +147,7 @@ def ledger(
     returned: Mapping[str, BoxedMask],
     geometry: Geometry,
     accepted: AbstractSet[str] = frozenset(),
+    from_pictures: AbstractSet[str] = frozenset(),
 ) -> tuple[OrganLedger, ...]:
     """Compare what was sent with what came back.
 
@@ -155,6 +162,8 @@ def ledger(
         The CT grid.
     accepted
         Organs that a reader accepted by an act; it counts where no voxel changed.
+    from_pictures
+        Organs that a reader accepted from pictures; it counts where nothing else does.
 
     Returns
     -------
@@ -178,7 +187,8 @@ def ledger(
         removed = before - after
         added_voxels, removed_voxels = (after - before).voxels, removed.voxels
         edited = added_voxels + removed_voxels > 0
-        unchanged = OrganState.ACCEPTED if organ in accepted else OrganState.NOT_REVIEWED
+        seen = OrganState.ACCEPTED_FROM_PICTURES if organ in from_pictures else OrganState.NOT_REVIEWED
+        unchanged = OrganState.ACCEPTED if organ in accepted else seen
         entries.append(
             OrganLedger(
                 organ=organ,
@@ -229,7 +239,11 @@ def hybrid_labels(
     for entry in entries:
         after = returned[entry.organ] if entry.organ in returned else sent[entry.organ]
         before = sent[entry.organ] if entry.organ in sent else BoxedMask.empty(after.shape)
-        whole = {OrganState.EDITED: Provenance.READER, OrganState.ACCEPTED: Provenance.ACCEPTED}
+        whole = {
+            OrganState.EDITED: Provenance.READER,
+            OrganState.ACCEPTED: Provenance.ACCEPTED,
+            OrganState.ACCEPTED_FROM_PICTURES: Provenance.PICTURES,
+        }
         ground = Provenance.MODEL if entry.only_overpainted else whole.get(entry.state, Provenance.MODEL)
         overpainted = _in_any(before - after, gained)
         others = {Provenance.OVERPAINT: overpainted}
@@ -245,7 +259,9 @@ def hybrid_labels(
 
 
 def origin_of(state: OrganState, release: int) -> str | None:
-    """Return the origin of the truth an organ's state gives: ``edited-from-N``, ``accepted-from-N`` or None.
+    """Return the origin of the truth an organ's state gives; None where nobody said anything of it.
+
+    It is ``edited-from-N``, ``accepted-from-N`` or ``accepted-from-pictures-from-N``.
 
     Parameters
     ----------

@@ -30,10 +30,13 @@ class Policy:
         What teaches where they do not.
     targets
         What the site has established: how far two may be apart.
+    from_pictures
+        Whether an acceptance that was given from pictures teaches, where nothing else is said of the organ.
     """
 
     apart: ReadersDisagree = ReadersDisagree.ASK
     targets: Targets = FROM_THE_CATALOGUE
+    from_pictures: bool = False
 
 
 ASK = Policy()
@@ -98,7 +101,8 @@ def valid_words(corrections: Iterable[Correction]) -> dict[SeriesOrgan, tuple[Wo
     later correction by the same reader replaces an earlier one organ by organ: an organ it says nothing
     about keeps its word. What was withdrawn counts as never said. Saves that name no reader may be anyone's:
     each is a word of its own. A save as it was sent takes the same reader's earlier words back; where either
-    names no reader, or nobody knows which came first, it stands against them.
+    names no reader, or nobody knows which came first, it stands against them. What was accepted from pictures
+    replaces nothing, and stands only where there is no other word.
 
     Parameters
     ----------
@@ -106,16 +110,21 @@ def valid_words(corrections: Iterable[Correction]) -> dict[SeriesOrgan, tuple[Wo
         All there are, in the order of record.
     """
     words: dict[SeriesOrgan, list[Word]] = {}
+    weaker: dict[SeriesOrgan, Word] = {}
     for correction in _as_they_came(corrections):
         for entry in correction.organs:
             said = words.setdefault((correction.series_uid, entry.organ), [])
             unchanged = correction.status == UNCHANGED
             if not unchanged and not teaches(entry):
                 continue
+            if not unchanged and entry.state is OrganState.ACCEPTED_FROM_PICTURES:
+                weaker[correction.series_uid, entry.organ] = Word(correction, entry)
+                continue
             said[:] = [word for word in said if not _replaces(correction, word.correction)]
             if not unchanged or any(_may_be_one(word.correction, correction) for word in said):
                 said.append(Word(correction, entry))
-    return {key: tuple(said) for key, said in words.items() if said}
+    strong = {key: tuple(said) for key, said in words.items() if said}
+    return {key: (word,) for key, word in weaker.items() if key not in strong} | strong
 
 
 def takes_back(unchanged: Correction, corrections: Iterable[Correction]) -> bool:
@@ -180,6 +189,7 @@ def teaching_words(
     does, where it is known which one that is.
     """
     measured = {(frozenset((one.first, one.second)), one.organ): one.dsc for one in agreements}
+    words = {key: said for key, said in words.items() if policy.from_pictures or not _from_pictures(said)}
     teaching: dict[SeriesOrgan, Word] = {}
     open_: list[OpenDisagreement] = []
     for (series_uid, key), said in words.items():
@@ -191,6 +201,10 @@ def teaching_words(
         if apart is None or (policy.apart is ReadersDisagree.LATEST and _latest_is_known(said)):
             teaching[series_uid, key] = said[-1]
     return teaching, tuple(open_)
+
+
+def _from_pictures(said: tuple[Word, ...]) -> bool:
+    return all(word.entry.state is OrganState.ACCEPTED_FROM_PICTURES for word in said)
 
 
 def _latest_is_known(said: tuple[Word, ...]) -> bool:

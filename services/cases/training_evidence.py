@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from services.cases.disagreements import ASK, Policy, teaching_words, valid_words
 from services.cases.store import CaseStore
@@ -25,7 +26,7 @@ def accumulated(
     asked
         Organs that may be learnt.
     policy
-        What teaches where readers disagree.
+        What teaches where readers disagree. What was accepted from pictures teaches heads only, never this.
 
     Returns
     -------
@@ -35,7 +36,8 @@ def accumulated(
     """
     kept = {case.case_id: case for case in records.cases(Purpose.TUNING)}
     known = {cases.pseudonym(one.name): one for one in records.corrections()} if kept else {}
-    teaching, _ = teaching_words(valid_words(known.values()), records.agreements(), policy)
+    seen_in_full = replace(policy, from_pictures=False)
+    teaching, _ = teaching_words(valid_words(known.values()), records.agreements(), seen_in_full)
     taught: dict[str, set[str]] = {}
     for (_, organ), word in teaching.items():
         taught.setdefault(cases.pseudonym(word.correction.name), set()).add(organ)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from models.corrections.label_doubts import TINY_ML
 from models.corrections.ledger import OrganState
 from models.uids import SeriesUid, StudyUid
-from services.cases.disagreements import ASK, Policy, teaching_words, valid_words
+from services.cases.disagreements import ASK, Policy, teaching_words
+from services.cases.from_pictures import words_that_teach
 from services.cases.store import CaseStore
 from services.records.entries.cases import Case, Purpose
 from services.records.port import Records
@@ -37,12 +38,15 @@ class LabelledCase:
         Name of the correction it came from; None for a case added otherwise.
     series_uid
         SeriesInstanceUID of its CT; None where no correction says it.
+    from_pictures
+        Those of its organs that were accepted from pictures, by nobody who saw more.
     """
 
     case: Case
     organs: tuple[str, ...]
     correction: str | None
     series_uid: SeriesUid | None = None
+    from_pictures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,9 @@ def gather(
     """
     kept = {case.case_id: case for case in records.cases(Purpose.TUNING)}
     known = {cases.pseudonym(one.name): one for one in records.corrections()} if kept else {}
-    teaching, _ = teaching_words(valid_words(known.values()), records.agreements(), policy)
+    words = words_that_teach(known.values(), policy, records)
+    teaching, _ = teaching_words(words, records.agreements(), policy)
+    from_pictures: dict[str, set[str]] = {}
     organs_of: dict[str, set[str]] = {}
     edited: dict[str, dict[str, tuple[StudyUid, str]]] = {organ: {} for organ in asked}
     tiny = dict.fromkeys(asked, 0)
@@ -120,6 +126,8 @@ def gather(
         if case_id not in kept:
             continue
         organs_of.setdefault(case_id, set()).add(organ)
+        if word.entry.state is OrganState.ACCEPTED_FROM_PICTURES:
+            from_pictures.setdefault(case_id, set()).add(organ)
         if organ in edited and word.entry.state is OrganState.EDITED:
             if (correction.name, organ) in learnt:
                 continue
@@ -142,7 +150,8 @@ def gather(
         organs = tuple(
             organ for organ in enough if organ in taught and ((correction.name, organ) not in learnt) is fresh
         )
-        return LabelledCase(case, organs, correction.name, correction.series_uid)
+        seen_less = tuple(organ for organ in organs if organ in from_pictures.get(case.case_id, ()))
+        return LabelledCase(case, organs, correction.name, correction.series_uid, seen_less)
 
     corrected = _with_organs(labelled(kept[case_id], True) for case_id in known if case_id in kept)
     older = _with_organs(labelled(case, False) for case in kept.values())

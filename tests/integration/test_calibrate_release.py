@@ -227,10 +227,11 @@ def test_only_what_readers_make_of_the_series_that_was_drawn_is_a_word_on_its_cl
     records = site.services.records
     claim = {"bound": 0.8, "confidence": 0.9, "volume_ml": 100.0, "reasons": []}
     claimed = {"study_uid": "1.2", "series_uid": "1.2.1", "release": 1, "importance_ml": 5.0}
-    payload = {**claimed, "organs": dict.fromkeys(("stomach", "liver"), claim)}
+    payload = {**claimed, "organs": dict.fromkeys(("stomach", "liver", "spleen"), claim)}
     write_line(records, "audit-drawn", who="segment_study", payload=payload)
     edited = OrganLedger("stomach", OrganState.EDITED, 1, 1, 0, 10.0, 20.0, 2.0)
-    of_it = Correction("1.2.7", "1.2.8", "1.2", "1.2.1", 1, "correction", "Dr A", "", (edited,))
+    seen_less = OrganLedger("spleen", OrganState.ACCEPTED_FROM_PICTURES, 0, 0, 0, 0.0, 0.0, 0.0)
+    of_it = Correction("1.2.7", "1.2.8", "1.2", "1.2.1", 1, "correction", "Dr A", "", (edited, seen_less))
     of_another = replace(of_it, sop_instance_uid="1.2.9", series_uid="1.2.2")
     records.record_correction(of_another)
     records.record_acceptance("1.2", "1.2.2", 1, ["liver"], "Dr A")

@@ -41,13 +41,17 @@ class CandidateTaught(CandidateMade):
 
 @dataclass(frozen=True, kw_only=True)
 class CandidateTuned(CandidateTaught):
-    """Heads were tuned at a level; `report` is the `tune` verb's of it."""
+    """Heads were tuned at a level; `report` is the `tune` verb's of it.
+
+    `from_pictures` are those organs of `taught` that readers accepted from pictures, by nobody who saw more.
+    """
 
     what: ClassVar[str] = "candidate-tuned"
 
     level: str = ""
     report: TuningReport = field(default_factory=TuningReport)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    from_pictures: Annotated[Mapping[str, tuple[str, ...]] | None, LEFT_OUT] = None
 
 
 @dataclass(frozen=True, kw_only=True)
