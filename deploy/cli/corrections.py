@@ -138,6 +138,14 @@ def _text(document: Sums) -> tuple[str | Table, ...]:
             for group, one in groups
         ]
         shown.append(table({name: "left"} | dict.fromkeys(costs, "right"), of_group))
+    if document.reading:
+        opened = ("readings", "median seconds", "seconds together")
+        times = [
+            (one.week, one.site, one.flag, one.readings, one.median_seconds, one.seconds)
+            for one in document.reading
+        ]
+        sides = dict.fromkeys(("week", "site", "told"), "left") | dict.fromkeys(opened, "right")
+        shown.append(table(sides, times))
     shown += [
         f"readers disagree on {one.organ} of series {one.series_uid}: DSC {one.dsc}"
         for one in document.disagreements

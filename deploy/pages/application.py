@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 from deploy.pages import doors, passage, saves, you
 from deploy.pages.closed import ClosedPages, SameOrigin
-from deploy.pages.reading import live, questions, study, worklist
+from deploy.pages.reading import live, questions, study, times, worklist
 from deploy.pages.reading.live import Changes
 from deploy.pages.reading.names import Names
 from deploy.pages.sign_in import local, provider, proxy
@@ -79,7 +79,7 @@ def application(settings: Settings, address: str) -> FastAPI:
     app.state.site = site = Site(settings)
     app.state.names, app.state.changes = Names(site), Changes(site)
     app.state.way = way_of(settings, app)
-    for room in (you, passage, saves, worklist, study, questions, live):
+    for room in (you, passage, saves, worklist, study, questions, times, live):
         app.include_router(room.router)
     app.mount("/assets", StaticFiles(directory=ASSETS), name="assets")
     app.add_exception_handler(doors.NotSignedIn, _to_sign_in)

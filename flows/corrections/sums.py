@@ -8,6 +8,7 @@ from datetime import datetime
 from statistics import median
 from typing import TypeVar
 
+from flows.reading.times import ReadingSum, reading_sums
 from models.corrections.ledger import OrganLedger, OrganState
 from models.organs import KEYS
 from models.uids import SopUid, StudyUid
@@ -136,6 +137,8 @@ class Sums:
         Open ones by name of the correction.
     not_taken, not_kept
         What teaches nothing, and why.
+    reading
+        How long readers had studies open, by nobody's name.
     """
 
     corrections: int
@@ -146,6 +149,7 @@ class Sums:
     questions: Mapping[str, tuple[OpenQuestion, ...]]
     not_taken: tuple[SaveNotTaken, ...]
     not_kept: tuple[NotKept, ...]
+    reading: tuple[ReadingSum, ...] = ()
 
 
 def sums(records: Records, policy: Policy) -> Sums:
@@ -174,6 +178,7 @@ def sums(records: Records, policy: Policy) -> Sums:
             if not one.is_study and one.state in (ArrivalState.REFUSED, ArrivalState.FAILED)
         ),
         not_kept=tuple(_kept_out(records)),
+        reading=reading_sums(records),
     )
 
 

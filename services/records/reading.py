@@ -11,28 +11,32 @@ from sqlalchemy.orm import Session
 from models.corrections.opinions import Opinion
 from models.documents import to_json
 from models.errors import Refused
+from models.findings import Flag
 from models.people import Person
 from models.uids import StudyUid
 from models.words import storable
 from services.records.entries.reading import (
+    RANDOM_CHECK,
     Given,
     Listed,
     Narrowed,
     OrganSaid,
     Place,
     ReadingState,
+    ReadingTime,
     holder_of,
 )
 from services.records.events.reading import OpinionGiven, ReadingForgotten, StudyListed
 from services.records.guarded import RowKey
 from services.records.narrowed import ORDER, behind_of, conditions_of
-from services.records.settled import DRAWN_ANEW, Word, answered, findings_of, put_opinions, settle
+from services.records.settled import DRAWN_ANEW, FLAGGED, Word, answered, findings_of, put_opinions, settle
 from services.records.tables import (
     ErasedPatientRow,
     FindingRow,
     ListedRow,
     OpinionRow,
     ReadingTimeRow,
+    ResultRow,
 )
 from services.records.transactions import Transactions
 
@@ -230,8 +234,36 @@ class SqlReading(Transactions):
             row = session.get(ReadingTimeRow, (result, storable(holder_of(reader))))
             return 0.0 if row is None else row.seconds
 
+    def reading_times(self, since_ms: int) -> tuple[ReadingTime, ...]:
+        """Return how long readers had studies open that are listed, and of whom nothing is said."""
+        columns = (ReadingTimeRow.result, ReadingTimeRow.seconds, ReadingTimeRow.last_ms)
+        wanted = (
+            select(ListedRow.site, ListedRow.audited, *columns)
+            .join(ResultRow, ResultRow.key == ReadingTimeRow.result)
+            .join(ListedRow, ListedRow.study_uid == ResultRow.study_uid)
+            .where(ReadingTimeRow.last_ms > since_ms, ReadingTimeRow.seconds > 0)
+        )
+        with self._transaction() as session:
+            rows = session.execute(wanted).all()
+            flags = _worst_flags(session, {row.result for row in rows if not row.audited})
+        return tuple(
+            ReadingTime(row.site, flags.get(row.result, RANDOM_CHECK), row.seconds, row.last_ms)
+            for row in rows
+        )
+
     def _now_ms(self) -> int:
         return int(self._now().timestamp() * 1000)
+
+
+def _worst_flags(session: Session, results: Collection[str]) -> dict[str, str]:
+    """Return the worst flag of each of these results; nothing was asked of one that is clear."""
+    flags = dict.fromkeys(results, Flag.CLEAR.value)
+    flagged = select(FindingRow.result, FindingRow.flag).where(FindingRow.flag.in_(FLAGGED)).distinct()
+    of_these = flagged.join(ReadingTimeRow, ReadingTimeRow.result == FindingRow.result)
+    for result, flag in session.execute(of_these):
+        if result in flags and flags[result] != Flag.REJECT:
+            flags[result] = flag
+    return flags
 
 
 def _current(session: Session, result: str) -> ListedRow:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
+from flows.reading.times import reading_sums
 from models.corrections.ledger import OrganLedger, OrganState
 from models.corrections.opinions import Opinion, Seen
 from models.errors import Refused
 from models.findings import Figure
+from models.people import Person
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries.corrections import Correction
 from services.records.entries.reading import Narrowed, ReadingState
@@ -317,6 +320,38 @@ def test_reading_time_is_what_lies_between_signs_of_life_less_the_idle_time(reco
         records.hold(study, WEBER)
     assert records.seconds_read("result-1", WEBER) == 65.0
     assert records.seconds_read("result-1", LANG) == 0.0
+
+
+def test_times_are_told_by_site_and_worst_flag_and_never_by_name(records, clock) -> None:
+    kinds = {
+        1: STOMACH,
+        2: (said("spleen", "reject"), said("liver", "review")),
+        3: (said("liver"),),
+        4: STOMACH,
+    }
+    for number, organs in kinds.items():
+        put_on_list(records, listed(number, site="North", audited=number == 4), organs)
+        for reader, seconds in ((WEBER, 10 * number), (LANG, 5)):
+            records.hold(StudyUid(f"1.2.{number}"), reader, take_over=True)
+            clock.later(seconds=seconds)
+            records.hold(StudyUid(f"1.2.{number}"), reader)
+    records.hold(StudyUid("1.2.1"), Person("n1", "https://id.example", "Dr. New"), take_over=True)
+    found = records.reading_times(0)
+    times = sorted((one.flag, one.seconds) for one in found)
+    assert times == [
+        ("clear", 5.0), ("clear", 30.0), ("random-check", 5.0), ("random-check", 40.0),
+        ("reject", 5.0), ("reject", 20.0), ("review", 5.0), ("review", 10.0),
+    ]  # fmt: skip
+    assert {one.site for one in found} == {"North"}
+    assert records.reading_times(max(one.last_ms for one in found)) == ()
+    put_on_list(records, replace(listed(1, site="North"), result="later"), STOMACH)
+    assert len(records.reading_times(0)) == 8, "of an earlier outline too"
+    [review, *_] = [one for one in reading_sums(records) if one.flag == "review"]
+    assert (review.week, review.site, review.readings) == ("2026-W09", "North", 2)
+    assert (review.median_seconds, review.seconds) == (7.5, 15.0)
+    assert not re.search("Weber|Lang|w1|l1", repr((found, reading_sums(records))))
+    records.forget_reading(f"{2:064x}", who="IT")
+    assert "reject" not in {one.flag for one in records.reading_times(0)}
 
 
 def test_a_patient_is_taken_out_of_list_findings_opinions_and_times_and_nobody_else_is(

@@ -13,7 +13,7 @@ from models.judgement.reasons import Reason
 from models.organs import name_of
 from services.dicom.returned.claims import Doubt
 from services.records.entries.corrections import OpenQuestion
-from services.records.entries.reading import Given, OrganSaid
+from services.records.entries.reading import RANDOM_CHECK, Given, OrganSaid
 
 VERDICTS = {
     Flag.REJECT: "Do not use",
@@ -127,6 +127,18 @@ def day(ms: int) -> str:
 def moment(ms: int) -> str:
     """Return a time in the site's zone, as 02.03. 11:40."""
     return f"{datetime.fromtimestamp(ms / 1000, UTC).astimezone():%d.%m. %H:%M}"
+
+
+def told(flag: str) -> str:
+    """Return what a study told its readers, in words."""
+    return "Random check" if flag == RANDOM_CHECK else VERDICTS[Flag(flag)]
+
+
+def minutes(seconds: float) -> str:
+    """Return a time as 1:05, or as 2:00:00 from an hour on."""
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
 def minutes_ago(ms: int) -> int:

@@ -176,6 +176,32 @@ class Given:
     at: datetime
 
 
+RANDOM_CHECK = "random-check"
+"""Kind of a study that was drawn at random, in place of its worst flag."""
+
+
+@dataclass(frozen=True)
+class ReadingTime:
+    """How long some reader had a study open; nothing here says who.
+
+    Parameters
+    ----------
+    site
+        Where it was scanned; empty if not known.
+    flag
+        The worst that was said of an organ, or `RANDOM_CHECK`.
+    seconds
+        Without the idle time.
+    last_ms
+        The last sign of life, milliseconds since 1970.
+    """
+
+    site: str
+    flag: str
+    seconds: float
+    last_ms: int
+
+
 def holder_of(person: Person) -> str:
     """Return what a person who holds a study is known by."""
     return f"{person.issuer} {person.subject}"

@@ -11,7 +11,15 @@ from typing import Protocol
 from models.corrections.opinions import Opinion
 from models.people import Person
 from models.uids import StudyUid
-from services.records.entries.reading import Given, Listed, Narrowed, OrganSaid, Place, ReadingState
+from services.records.entries.reading import (
+    Given,
+    Listed,
+    Narrowed,
+    OrganSaid,
+    Place,
+    ReadingState,
+    ReadingTime,
+)
 
 
 class Reading(Protocol):
@@ -117,3 +125,12 @@ class Reading(Protocol):
 
     def seconds_read(self, result: str, reader: Person) -> float:
         """Return how long this reader had a result open, without the idle time, seconds."""
+
+    def reading_times(self, since_ms: int) -> tuple[ReadingTime, ...]:
+        """Return how long readers had studies open that are listed, and of whom nothing is said.
+
+        Parameters
+        ----------
+        since_ms
+            Those whose last sign of life came later, milliseconds since 1970.
+        """

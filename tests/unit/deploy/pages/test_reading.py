@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import sqlite3
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -358,6 +360,22 @@ def test_an_auditor_sees_and_cannot_act_and_others_see_nothing(app, browser, rec
     for address in ("/worklist", f"/studies/{page_of(1)}", "/changes", f"/studies/{page_of(1)}/pictures/a"):
         assert browser.get(address).status_code == 403, address
     assert records.all(OpinionGiven) == ()
+
+
+def test_sums_of_reading_times_are_for_who_runs_or_audits_the_site_and_name_nobody(
+    app, browser, records
+) -> None:
+    put_on_list(records, listed(1, site="North"), (STOMACH,))
+    with sqlite3.connect(app.state.settings.records_file) as database:
+        now = int(time.time() * 1000)
+        row = "INSERT INTO reading_times VALUES ('result-1', ?, 'p', ?, false, ?)"
+        database.executemany(row, [("https://id.example w1", 65.0, now), ("https://id.example l1", 5.0, now)])
+    for who, status in ((WEBER, 403), (OPERATOR, 200), (AUDITOR, 200)):
+        app.state.way.who = who
+        told = browser.get("/reading-times")
+        assert told.status_code == status, who
+    assert re.search(r"North</td><td>Please look</td>\s*<td[^>]*>2</td><td[^>]*>0:35<.*>1:10<", told.text)
+    assert not re.search("Weber|w1|l1|1.2.1", told.text)
 
 
 def test_a_study_that_is_not_listed_is_not_there(browser) -> None:
