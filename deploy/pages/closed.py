@@ -41,7 +41,8 @@ class ClosedPages:
             "Content-Security-Policy": f"{POLICY}; {forms}",
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "same-origin",
-            "Cross-Origin-Opener-Policy": "same-origin",
+            # A study's page knows the viewer's window that it opened; who opens a page of ours knows nothing.
+            "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
             "Cross-Origin-Resource-Policy": "same-origin",
         }
         if parts.scheme == "https":

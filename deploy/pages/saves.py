@@ -115,7 +115,9 @@ async def _counted(request: Request) -> AsyncIterator[bytes]:
 
 
 def _note(request: Request, taken_in: tuple[stow.Stored, ...], who: Person) -> None:
-    """Put on record whose these objects are; raises as `note_saver`."""
+    """Put on record whose these objects are, a sign of life of their study; raises as `note_saver`."""
     site: Site = request.app.state.site
     for one in taken_in:
         note_saver(one.sop_instance_uid, one.study_uid, who, site.records)
+        if one.study_uid is not None:
+            site.records.still_held(one.study_uid, who)

@@ -30,6 +30,22 @@ const openAt = enter =>
     return entered;
   };
 
+// The page that opened this window is told that something happens here, and never what: it keeps the study reserved.
+const TELL_EVERY_MS = 5000;
+let toldAt = 0;
+for (const act of ['pointerdown', 'pointermove', 'wheel', 'keydown']) {
+  window.addEventListener(
+    act,
+    () => {
+      if (window.opener && Date.now() - toldAt > TELL_EVERY_MS) {
+        toldAt = Date.now();
+        window.opener.postMessage('organloop-viewer-act', '*');
+      }
+    },
+    { capture: true, passive: true }
+  );
+}
+
 window.config = {
   name: 'organloop',
   routerBasename: '/',

@@ -177,7 +177,9 @@ class SqlReading(Transactions):
             row = session.get(ListedRow, study_uid)
             return frozenset() if row is None else answered(session, row)
 
-    def hold(self, study_uid: StudyUid, reader: Person, *, take_over: bool = False) -> Listed:
+    def hold(
+        self, study_uid: StudyUid, reader: Person, *, take_over: bool = False, reading: bool = True
+    ) -> Listed:
         """Reserve a listed study for who opens it, or give a sign of life; return it as it is then."""
         reader, now = storable(reader), self._now_ms()
         holder = holder_of(reader)
@@ -187,9 +189,19 @@ class SqlReading(Transactions):
                 raise Refused("not-listed", GONE)
             if take_over or row.holder in ("", holder) or now - row.held_ms > HELD_MS:
                 row.holder, row.holder_name, row.held_ms = holder, reader.name, now
-                _read_for(session, row, holder, now)
+                if reading:
+                    _read_for(session, row, holder, now)
             session.flush()
             return _listed(row)
+
+    def still_held(self, study_uid: StudyUid, reader: Person) -> None:
+        """Take a sign of life of a study that this reader holds; of another nothing happens."""
+        holder = holder_of(storable(reader))
+        with self._transaction() as session:
+            row = session.get(ListedRow, study_uid)
+            if row is not None and row.holder == holder:
+                row.held_ms = self._now_ms()
+                _read_for(session, row, holder, row.held_ms)
 
     def note_viewer(self, study_uid: StudyUid, reader: Person) -> None:
         """Note that this reader opens a listed study's result in the viewer."""

@@ -322,6 +322,35 @@ def test_reading_time_is_what_lies_between_signs_of_life_less_the_idle_time(reco
     assert records.seconds_read("result-1", LANG) == 0.0
 
 
+def test_a_window_in_which_nothing_happens_keeps_the_study_and_is_no_reading_time(records, clock) -> None:
+    study = StudyUid("1.2.1")
+    put_on_list(records, listed(1), STOMACH)
+    records.hold(study, WEBER)
+    for _ in range(3):
+        clock.later(minutes=8)
+        records.hold(study, WEBER, reading=False)
+    assert records.hold(study, LANG).holder_name == "Dr. Weber"
+    clock.later(seconds=20)
+    records.hold(study, WEBER)
+    assert records.seconds_read("result-1", WEBER) == 0.0, "idle for 24 minutes"
+
+
+def test_a_save_is_a_sign_of_life_of_who_has_the_study_and_reserves_none(records, clock) -> None:
+    study = StudyUid("1.2.1")
+    put_on_list(records, listed(1), STOMACH)
+    records.still_held(study, WEBER)
+    assert records.listed(f"{1:016x}").holder == ""
+    records.hold(study, WEBER)
+    clock.later(minutes=9)
+    records.still_held(study, LANG)
+    records.still_held(StudyUid("1.2.9"), WEBER)
+    records.still_held(study, WEBER)
+    clock.later(minutes=9)
+    assert records.hold(study, LANG).holder_name == "Dr. Weber"
+    clock.later(minutes=2)
+    assert records.hold(study, LANG).holder_name == "Dr. Lang"
+
+
 def test_times_are_told_by_site_and_worst_flag_and_never_by_name(records, clock) -> None:
     kinds = {
         1: STOMACH,

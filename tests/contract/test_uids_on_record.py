@@ -21,7 +21,7 @@ from services.records.entries.arrivals import Arrival
 from services.records.entries.corrections import Correction
 from services.records.entries.reading import ReadingState
 from services.records.port import Records
-from services.records.store import open_records
+from services.records.store import SqlRecords, open_records
 from tests.support.listed import LANG, WEBER, listed, said
 from tests.support.log import lines
 
@@ -116,6 +116,13 @@ def viewed(records: Records, uid: StudyUid) -> Any:
     return records.opened_viewer(f"of {uid}", LANG)
 
 
+def alive(records: Records, uid: StudyUid) -> Any:
+    before = {one.study_uid: one.held_ms for one in records.worklist(ReadingState.CLEAR)}
+    SqlRecords(records._engine, lambda: datetime.now(UTC)).still_held(uid, WEBER)  # type: ignore[attr-defined]
+    found = [one for one in records.worklist(ReadingState.CLEAR) if one.held_ms != before[one.study_uid]]
+    return None if not found else [one.study_uid for one in found]
+
+
 def let_go(records: Records, uid: StudyUid) -> Any:
     before = {one.study_uid: one.holder for one in records.worklist(ReadingState.CLEAR)}
     records.let_go(uid, WEBER)
@@ -157,6 +164,7 @@ ASKED = (
           {STUDY: {"liver"}, OTHER_STUDY: {"liver", "aorta"}}),
     Asked("hold", "study_uid", held, {STUDY: "Dr. Weber", OTHER_STUDY: "Dr. Weber"}),
     Asked("note_viewer", "study_uid", viewed, {STUDY: True, OTHER_STUDY: True}),
+    Asked("still_held", "study_uid", alive, {STUDY: [STUDY], OTHER_STUDY: [OTHER_STUDY]}),
     Asked("let_go", "study_uid", let_go, {STUDY: [STUDY], OTHER_STUDY: [OTHER_STUDY]}),
     Asked("withdraw", "sop_instance_uid", withdrawn, {SAVED: [SAVED], OTHER_SAVED: [OTHER_SAVED]}),
 )  # fmt: skip

@@ -14,12 +14,14 @@ import pytest
 from deploy.stack.viewer import ViewerServer
 from flows.arrivals.savers import saver_of, savers_of
 from models.people import Person, Role
+from models.uids import StudyUid
 from services.pacs import multipart
 from services.records.chain import chain_faults
 from services.records.events.event import Proof
 from services.records.store import SqlRecords, open_records
 from tests.support.archive import Archive
 from tests.support.instances import ct_study
+from tests.support.listed import listed, put_on_list, said
 from tests.support.nginx import installed
 from tests.support.pages import BY_PROXY, Pages, by_proxy, know_archive, pages_at
 from tests.support.waiting import GUARD_SECONDS
@@ -116,6 +118,19 @@ def test_saved_again_it_is_on_record_once_and_of_two_people_nobody_s(
     assert room.save(OTHER, one.content).status_code == 200
     assert [saved.who for saved in savers_of(uid, room.records)] == ["Dr. weber", "Dr. lang"]
     assert saver_of(uid, room.records) is None, "nobody knows whose it is"
+
+
+def test_a_save_is_a_sign_of_life_of_the_study_that_its_reader_has(
+    room: Room, clean_archive: Archive
+) -> None:
+    [one] = ct_study(1)
+    uid = StudyUid(one.study_uid)
+    put_on_list(room.records, listed(1, study_uid=uid), (said("liver", "review"),))
+    with closing(sqlite3.connect(room.home / "records.sqlite", isolation_level=None)) as database:
+        for holder, renewed in (("proxy lang", False), ("proxy weber", True)):
+            database.execute("UPDATE worklist SET holder = ?, held_ms = 1", (holder,))
+            assert room.save(READER, one.content).status_code == 200
+            assert (room.records.listed(f"{1:016x}").held_ms > 1) is renewed, holder
 
 
 @pytest.mark.parametrize(

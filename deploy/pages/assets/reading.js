@@ -6,6 +6,7 @@ const all = (what, within = document) => [...within.querySelectorAll(what)];
 const HERE_EVERY_MS = 15_000;
 const AT_WORK_MS = 60_000;
 const STALE_MS = 60_000;
+const FORGOTTEN_MS = 3_600_000;
 
 function say(words, failed = false) {
   const status = find("#status");
@@ -189,16 +190,41 @@ document.addEventListener("keydown", (event) => {
 // Signs of life, and what has changed ---------------------------------------------------------------------
 
 let lastSign = Date.now();
+let lastHere = 0;
 document.addEventListener("pointermove", () => (lastSign = Date.now()));
+
+// The viewer's window that this page opened. It tells of acts (deploy/viewer/app-config.js); without one for an
+// hour it is forgotten. Where nothing happened for a minute the study stays reserved, and nobody reads.
+let viewer = null;
+let lastInViewer = 0;
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest('a[target="organloop-viewer"]');
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  viewer = open(link.href, link.target);
+  lastInViewer = Date.now();
+});
+
+addEventListener("message", (event) => {
+  if (!viewer || event.source !== viewer || event.data !== "organloop-viewer-act") return;
+  lastInViewer = Date.now();
+  if (lastInViewer - lastHere > HERE_EVERY_MS) here();  // timers of a hidden page are late
+});
 
 async function here() {
   const study = find("#study[data-mine]");
-  if (!study || document.hidden || Date.now() - lastSign > AT_WORK_MS) return;
-  const answered = await post(`/studies/${study.dataset.study}/here`).catch(() => null);
+  const now = Date.now();
+  const atWork = !document.hidden && now - lastSign <= AT_WORK_MS;
+  const inViewer = viewer && !viewer.closed && now - lastInViewer <= FORGOTTEN_MS;
+  if (!study || !(atWork || inViewer)) return;
+  lastHere = now;
+  const reading = atWork || now - lastInViewer <= AT_WORK_MS;
+  const answered = await post(`/studies/${study.dataset.study}/here`, { reading }).catch(() => null);
   if (!answered?.ok) return;
-  const now = await answered.json();
-  if (now.result !== study.dataset.result) say("Drawn anew meanwhile: load the page again to see it.", true);
-  else if (!now.mine) say(`${now.holder} has taken this study over.`, true);
+  const told = await answered.json();
+  if (told.result !== study.dataset.result) say("Drawn anew meanwhile: load the page again to see it.", true);
+  else if (!told.mine) say(`${told.holder} has taken this study over.`, true);
 }
 
 let heard = Date.now();

@@ -59,9 +59,12 @@ def take_over(name: str, who: Answering, site: OfSite) -> Response:
 
 
 @router.post("/{name}/here")
-def here(name: str, who: Answering, site: OfSite) -> Response:
-    """Take a sign of life; say who has the study, and which result stands there."""
-    one = site.records.hold(listed(name, site.records).study_uid, who)
+def here(name: str, who: Answering, site: OfSite, reading: Annotated[bool, Form()] = True) -> Response:
+    """Take a sign of life; say who has the study, and which result stands there.
+
+    Without `reading` the viewer's window is open and nobody does anything there: that is no reading time.
+    """
+    one = site.records.hold(listed(name, site.records).study_uid, who, reading=reading)
     return JSONResponse(
         {"mine": one.holder == holder_of(who), "holder": one.holder_name, "result": one.result}
     )

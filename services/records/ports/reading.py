@@ -96,16 +96,25 @@ class Reading(Protocol):
     def answered_organs(self, study_uid: StudyUid) -> frozenset[str]:
         """Return the organs of a listed study's result that a reader has answered, in whatever way."""
 
-    def hold(self, study_uid: StudyUid, reader: Person, *, take_over: bool = False) -> Listed:
+    def hold(
+        self, study_uid: StudyUid, reader: Person, *, take_over: bool = False, reading: bool = True
+    ) -> Listed:
         """Reserve a listed study for who opens it, or give a sign of life; return it as it is then.
 
         While another holds it, it stays the other's, unless it is taken over. It is free ten minutes after
-        the last sign of life. What lies between two signs counts as reading unless it is over a minute.
+        the last sign of life. What lies between two signs counts as reading unless it is over a minute, or
+        the second one is of a window in which nobody does anything (`reading`).
 
         Raises
         ------
         Refused
             `not-listed` if the study is not on the list any more.
+        """
+
+    def still_held(self, study_uid: StudyUid, reader: Person) -> None:
+        """Take a sign of life of a study that this reader holds; of another, or one not listed, none.
+
+        It reserves nothing: who saves in the viewer need not have the study open on the pages.
         """
 
     def note_viewer(self, study_uid: StudyUid, reader: Person) -> None:

@@ -333,6 +333,19 @@ def test_a_study_that_another_has_open_can_be_looked_at_and_taken_over(app, brow
     assert records.listed(page_of(1)).holder == ""
 
 
+def test_a_sign_of_life_may_say_that_nobody_reads(app, browser, records) -> None:
+    put_on_list(records, listed(1), (STOMACH,))
+    browser.get(f"/studies/{page_of(1)}")
+    with sqlite3.connect(app.state.settings.records_file) as database:
+        database.execute("UPDATE reading_times SET last_ms = last_ms - 30000")
+        database.execute("UPDATE worklist SET held_ms = 1")
+    assert browser.post(f"/studies/{page_of(1)}/here", data={"reading": "false"}).json()["mine"]
+    assert records.listed(page_of(1)).held_ms > 1
+    assert records.seconds_read("result-1", WEBER) == 0.0
+    browser.post(f"/studies/{page_of(1)}/here", data={"reading": "true"})
+    assert 30.0 <= records.seconds_read("result-1", WEBER) < 60.0
+
+
 def test_next_goes_to_the_first_that_nobody_has_open_frees_this_one_and_ends_at_the_list(
     browser, records
 ) -> None:
