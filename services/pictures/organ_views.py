@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,9 @@ AXIAL_PICTURES = 3
 HEIGHTS = (0.1, 0.9)
 """Parts of an organ's height at which it is shown where it has few regions to look at."""
 
+EVENLY = (1 / 6, 5 / 6)
+"""Parts beside the middle at which an organ of a random check is shown: three even thirds of its height."""
+
 _KIDNEY, _VESSEL = Window(400, 60), Window(500, 150)
 WINDOWS = {
     "liver": Window(160, 80),
@@ -51,6 +54,9 @@ def organ_views(
     its height. Then a coronal and a sagittal plane, through the centre of its first region, else its own.
     An absent organ is shown only at its review regions: where else it would lie, nobody knows.
 
+    Of a random check no picture tells where there is doubt: axial planes stand in the middle of the organ and
+    in the middle of its lower and upper third, and no region is drawn.
+
     Parameters
     ----------
     series
@@ -69,8 +75,12 @@ def organ_views(
     for finding in findings.organs:
         if finding.organ not in (findings.masks if organs is None else organs):
             continue
+        mask = ct.mask(findings.masks[finding.organ])
+        if findings.audited:
+            yield from _views(finding.organ, mask, [], ct, _evenly)
+            continue
         regions = [ct.mask(one.mask) for one in findings.regions if one.organ == finding.organ]
-        yield from _views(finding.organ, ct.mask(findings.masks[finding.organ]), regions, ct)
+        yield from _views(finding.organ, mask, regions, ct)
 
 
 def asked_views(
@@ -181,14 +191,28 @@ def _across(axis: int, plane: int) -> tuple[slice | int, ...]:
     return (*[slice(None)] * axis, plane)
 
 
+def _where_it_is_large(mask: _UprightMask) -> list[int]:
+    axial = ACROSS[Plane.AXIAL]
+    return [mask.largest(axial), *(mask.at(axial, part) for part in HEIGHTS)]
+
+
+def _evenly(mask: _UprightMask) -> list[int]:
+    axial = ACROSS[Plane.AXIAL]
+    return [mask.middle(axial), *(mask.at(axial, part) for part in EVENLY)]
+
+
 def _views(
-    organ: str, mask: _UprightMask, regions: Sequence[_UprightMask], ct: _UprightCT
+    organ: str,
+    mask: _UprightMask,
+    regions: Sequence[_UprightMask],
+    ct: _UprightCT,
+    own: Callable[[_UprightMask], list[int]] = _where_it_is_large,
 ) -> Iterator[Drawn]:
-    """Yield the pictures of one organ; its regions come largest expected error first."""
+    """Yield the pictures of one organ; its regions come largest expected error first, then its own planes."""
     axial = ACROSS[Plane.AXIAL]
     planes = [region.middle(axial) for region in regions]
     if mask.inside.any():
-        planes += [mask.largest(axial), *(mask.at(axial, part) for part in HEIGHTS)]
+        planes += own(mask)
     for number, plane in enumerate(list(dict.fromkeys(planes))[:AXIAL_PICTURES], start=1):
         yield _view(f"{organ}-axial-{number}", organ, Plane.AXIAL, plane, mask, regions, ct)
     where = regions[0] if regions else mask

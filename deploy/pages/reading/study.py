@@ -114,7 +114,10 @@ def picture(name: str, picture: str, who: Looking, site: OfSite) -> Response:
 
 @router.get("/{name}/viewer")
 def viewer(request: Request, name: str, who: Looking, site: OfSite, organ: str = "") -> Response:
-    """Go to the study in the viewer, our SEG loaded, at the image of an organ's largest doubt."""
+    """Go to the study in the viewer, our SEG loaded, at the image of an organ's first picture.
+
+    That is where the doubt is largest; of a random check it is the middle of the organ.
+    """
     one = listed(name, site.records)
     if viewer_address(site.settings) is None:
         return failed(request, 503, "The viewer does not run here", "Ask who runs Organloop.")

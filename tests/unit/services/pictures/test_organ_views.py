@@ -235,6 +235,27 @@ def test_axial_planes_are_those_of_the_regions_worst_first_and_then_of_the_organ
     assert slices((14, 14)) == [14, 23, 7], "no plane twice"
 
 
+def test_pictures_of_a_random_check_tell_nothing_of_where_there_is_doubt() -> None:
+    """They are the same bytes wherever it lies, and whatever is flagged."""
+    series = ct_series(AXIAL, SHAPE)
+    stomach = box((slice(5, 26), slice(20, 50), slice(20, 50)))
+    stomach[8, 15:50, 20:50] = True  # the largest
+    masks = {"stomach": stomach, "gallbladder": np.zeros(SHAPE, np.bool_)}
+    findings = replace(findings_of(series, masks, flagged=("stomach",)), audited=True)
+    absent = replace(region_at(findings, 3, (12, 14)), organ="gallbladder")
+    told = []
+    for places in ([(6, 8)], [(20, 22), (11, 12)], []):
+        regions = (*(region_at(findings, rank, ends) for rank, ends in enumerate(places, 1)), absent)
+        told.append(shown(series, replace(findings, regions=regions)))
+    told.append(shown(series, replace(findings_of(series, masks, flagged=()), audited=True)))
+    assert told[0] == told[1] == told[2] == told[3]
+    axial = [one.picture for one in told[0].values() if one.picture.plane is Plane.AXIAL]
+    numbers = [one.image_number - 11 for one in axial if one.image_number]
+    assert numbers == [15, 22, 8], "the middle first: there the viewer opens"
+    assert {one.picture.organ for one in told[0].values()} == {"stomach"}
+    assert {one.picture.region for one in told[0].values()} == {""}
+
+
 def test_regions_are_drawn_on_every_plane_that_they_reach_and_shown_whole() -> None:
     series = ct_series(AXIAL, SHAPE)
     mask = box((slice(5, 26), slice(20, 30), slice(10, 20)))
