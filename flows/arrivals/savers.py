@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 from models.people import Person
 from models.uids import SopUid, StudyUid
-from services.records.events.corrections import SavedInViewer
+from services.records.entries.arrivals import ArrivalState
+from services.records.events.corrections import SavedInViewer, SaverProven
 from services.records.events.event import Recorded
 from services.records.port import Log, Records
 
@@ -16,7 +18,8 @@ def note_saver(
 ) -> None:
     """Put on record that a person saved an object; told again, nothing.
 
-    Another person who saves the same object is put on record behind the first: it has two then.
+    Another person who saves the same object is put on record behind the first: it has two then. What was read
+    before anybody was known is ingested again.
 
     Raises
     ------
@@ -30,7 +33,7 @@ def note_saver(
         signed.record(said, who=person.name, key=key)  # what is there already stays
         told = records.last(SavedInViewer, key=key)
         if told is not None and is_by(told, person):
-            return
+            return ingest_under_its_saver(sop_instance_uid, records)
 
 
 def savers_of(sop_instance_uid: SopUid, log: Log) -> tuple[Recorded[SavedInViewer], ...]:
@@ -62,6 +65,38 @@ def saver_of(sop_instance_uid: SopUid, log: Log) -> Person | None:
         return None
     proof = savers[0].proof
     return Person(proof.subject, proof.issuer, savers[0].who)
+
+
+def ingest_under_its_saver(sop_instance_uid: SopUid, records: Records) -> None:
+    """Have a save ingested again that was read before it was known whose it is; of others nothing happens.
+
+    The pages note a saver when the archive has the object already, and the watch may be faster. So this is
+    asked by whoever comes second: when a saver is noted, and when a save was read.
+
+    Parameters
+    ----------
+    sop_instance_uid
+        Of the save.
+    records
+        Who saved it, and what was made of it; the event bears the proof of the saver's name.
+
+    Raises
+    ------
+    StorageFailed
+        If the records cannot be reached or written.
+    """
+    saver = saver_of(sop_instance_uid, records)
+    versions = () if saver is None else records.corrections(sop_instance_uid=sop_instance_uid)
+    if saver is None or not versions or versions[-1].withdrawn or versions[-1].reader == saver.name:
+        return
+    key = SaverProven.key(sop_instance_uid, saver.issuer, saver.subject)
+    while records.last(SaverProven, key=key) is None:
+        arrival = records.arrival(sop_instance_uid)
+        if arrival is None or arrival.state is not ArrivalState.INGESTED:
+            return
+        event = SaverProven(sop_instance_uid=sop_instance_uid, study_uid=arrival.study_uid)
+        again = replace(arrival, state=ArrivalState.WAITING, code="", detail="", run="", touched=True)
+        records.signed(saver).change_arrival(arrival, again, event=event, key=key, who=saver.name)
 
 
 def is_by(told: Recorded[SavedInViewer], person: Person) -> bool:

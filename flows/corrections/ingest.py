@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flows.arrivals.archived_study import is_archived
 from flows.arrivals.one_run import one_run
-from flows.arrivals.savers import saver_of
+from flows.arrivals.savers import ingest_under_its_saver, saver_of
 from flows.corrections.asked_pictures import keep_asked
 from flows.corrections.keep import Understood, keep, put_on_record, standing
 from flows.corrections.outcome import note_outcome, note_refused_save
@@ -160,6 +160,8 @@ def ingest(
             raise
         if memory is not None:
             note_outcome(source, document, memory.records)
+            if is_archived(source):
+                ingest_under_its_saver(SopUid(str(source)), memory.records)
         return document
 
 

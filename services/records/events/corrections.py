@@ -103,3 +103,13 @@ class SavedInViewer(Event):
 
     sop_instance_uid: str
     study_uid: Annotated[str | None, LEFT_OUT] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaverProven(Event):
+    """Who saved an object came on record after it was read: it is ingested again, under that name."""
+
+    what: ClassVar[str] = "saver-proven"
+
+    sop_instance_uid: str
+    study_uid: str
