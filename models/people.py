@@ -19,6 +19,9 @@ class Role(StrEnum):
 LOOKING = (Role.READER, Role.APPROVER, Role.AUDITOR)
 """Who may look at studies."""
 
+WATCHING = (Role.APPROVER, Role.OPERATOR, Role.AUDITOR)
+"""Who may look at releases, nights and the log."""
+
 MAY: Mapping[Role, str] = {
     Role.READER: "look at studies, correct and accept results, answer questions",
     Role.APPROVER: "promote, decline and roll back releases",

@@ -3,6 +3,7 @@
 - `application`: what it is made of, and in which order a request meets it
 - `doors`: who may open what; what is refused, and in which words
 - `reading`: the readers' worklist, studies, answers and questions
+- `model`: the model owner's releases, nights and log
 - `saves`: what is saved in the viewer, on its way to the archive
 - `passage`: the way on to viewer and dashboard
 - `site`: what the pages work with

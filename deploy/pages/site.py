@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Annotated
+
+from fastapi import Depends, Request
 
 from models.errors import InvalidRelease, PacsFailed
 from models.targets import Targets
@@ -92,3 +95,12 @@ class Site:
         """Return the organs of the release that serves; none before the first."""
         incumbent = self.records.incumbent()
         return () if incumbent is None else self.releases.release(incumbent).contract.organs
+
+
+def _of(request: Request) -> Site:
+    site: Site = request.app.state.site
+    return site
+
+
+OfSite = Annotated[Site, Depends(_of)]
+"""What the application's pages work with."""

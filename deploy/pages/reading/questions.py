@@ -11,9 +11,9 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse, Response
 
 from deploy.pages.reading import words
-from deploy.pages.reading.roles import Answering, Looking, OfSite
+from deploy.pages.reading.roles import Answering, Looking
 from deploy.pages.reading.worklist import COUNTED
-from deploy.pages.site import Site
+from deploy.pages.site import OfSite, Site
 from deploy.pages.templates import page
 from flows.corrections.asked_pictures import asked_name
 from flows.corrections.questions import Asked, answer_questions, open_questions, what_is_asked

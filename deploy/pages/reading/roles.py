@@ -8,7 +8,6 @@ from fastapi import Depends, Request
 
 from deploy.pages.doors import having
 from deploy.pages.reading.names import Names
-from deploy.pages.site import Site
 from models.people import LOOKING, Person, Role
 
 Looking = Annotated[Person, Depends(having(*LOOKING))]
@@ -18,15 +17,9 @@ Answering = Annotated[Person, Depends(having(Role.READER))]
 """Who answers."""
 
 
-def _site(request: Request) -> Site:
-    site: Site = request.app.state.site
-    return site
-
-
 def _names(request: Request) -> Names:
     names: Names = request.app.state.names
     return names
 
 
-OfSite = Annotated[Site, Depends(_site)]
 OfNames = Annotated[Names, Depends(_names)]

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from deploy.pages.reading import words
-from deploy.pages.reading.roles import Answering, Looking, OfNames, OfSite
+from deploy.pages.reading.roles import Answering, Looking, OfNames
 from deploy.pages.reading.viewer_path import viewer_path
 from deploy.pages.reading.worklist import held_by
-from deploy.pages.site import Site
+from deploy.pages.site import OfSite, Site
 from deploy.pages.templates import failed, page
 from flows.reading.answer import answer
 from flows.reading.shown import StudyShown, listed, shown

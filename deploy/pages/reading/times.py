@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from deploy.pages.doors import having
 from deploy.pages.reading import words
-from deploy.pages.reading.roles import OfSite
+from deploy.pages.site import OfSite
 from deploy.pages.templates import page
 from flows.reading.times import WEEK_MS, WEEKS, reading_sums
 from models.people import Person, Role

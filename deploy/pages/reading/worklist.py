@@ -11,8 +11,8 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from deploy.pages.reading import words
-from deploy.pages.reading.roles import Looking, OfNames, OfSite
-from deploy.pages.site import Site
+from deploy.pages.reading.roles import Looking, OfNames
+from deploy.pages.site import OfSite, Site
 from deploy.pages.templates import page
 from models.findings import Flag
 from models.judgement.reasons import Reason

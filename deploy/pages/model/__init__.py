@@ -1,0 +1,4 @@
+"""The model owner's pages.
+
+- `roles`: who may look at releases, and who decides on them
+"""

@@ -1,0 +1,19 @@
+"""Who may look at releases, nights and the log, and who decides on them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends
+
+from deploy.pages.doors import having
+from models.people import WATCHING, Person, Role
+
+Watching = Annotated[Person, Depends(having(*WATCHING))]
+"""Who looks at releases, nights and the log."""
+
+Deciding = Annotated[Person, Depends(having(Role.APPROVER))]
+"""Who promotes, declines and rolls back."""
+
+Operating = Annotated[Person, Depends(having(Role.OPERATOR))]
+"""Who starts and stops nights."""
