@@ -69,7 +69,7 @@ def gate(
 
     def verb() -> Outcome:
         from flows.gate.gate_candidate import Gated, gate_candidate
-        from flows.gate.page import what_to_do
+        from flows.gate.sections import what_to_do
         from flows.gate.trial import trial_of
         from services.records.entries.releases import ReleaseState
         from services.releases.gate_reports import GateReports

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from flows.gate import sections
+from flows.gate.sections import Section
 from flows.gate.silent_section import add_silent_results
 from flows.gate.views import Views
 from models.gate.document import GateDocument
-from models.gate.paired import MeanDifference
-from models.gate.report import Decision, GateReason, OrganGate
+from models.gate.report import OrganGate
 from models.gate.serving_cost import ServingCost
 from models.inference.question import asked_mask, told_grid
 from models.masks import BoxedMask
@@ -67,189 +68,33 @@ def page_of(document: GateDocument, trial: Trial, read: Read, segmenter: Segment
 
 
 def _reasons(page: Page, document: GateDocument) -> None:
-    page.heading("Reasons")
-    rows = [("release", *_words(reason)) for reason in document.reasons]
-    rows += [(name_of(one.organ), *_words(reason)) for one in document.organs for reason in one.reasons]
-    if rows:
-        page.table(("of", "leads to", "code", "what was found", "what to do"), rows)
+    found = sections.reasons(document)
+    if found.rows:
+        _add(page, found)
     else:
+        page.heading(found.heading)
         page.sentence("There is none against it.", kind="good")
 
 
-def _words(reason: GateReason) -> tuple[str, str, str, str]:
-    return reason.decision, reason.code, reason.detail, what_to_do(reason)
-
-
-def what_to_do(reason: GateReason) -> str:
-    """Return what helps against a reason, one sentence."""
-    return BY_CODE.get(reason.code) or BY_DECISION[reason.decision]
-
-
-BY_DECISION = {
-    Decision.REFUSE: "Correct more studies like the worst below and tune again.",
-    Decision.INSUFFICIENT_EVIDENCE: "organloop cases add --purpose gate, cases freeze, then gate again.",
-    Decision.NEEDS_APPROVAL: "Look at the worst cases below, then organloop promote or organloop decline.",
-    Decision.PROMOTE: "",
-}
-BY_CODE = {
-    "leaked-patient": "Tune again without these patients; they are no judges of it.",
-    "other-parent": "Tune again from the release that serves.",
-    "new-organ": (
-        "Look at what it draws (the page of the report); if nothing else holds it back, organloop promote or "
-        "organloop decline."
-    ),
-    "new-organ-poor": "Have it drawn in more studies and tune it again.",
-    "new-organ-unmeasured": (
-        "Tune it without --level, so that some patients only judge it, or add gate cases with truth of it "
-        "(organloop cases add --purpose gate, cases freeze), then gate again."
-    ),
-    "no-margin": (
-        "Establish a margin: organloop calibrate --propose FILE, then the file that ORGANLOOP_TARGETS names; "
-        "gate again."
-    ),
-    "bound-not-held": "Calibrate on cases like these (organloop calibrate).",
-    **dict.fromkeys(
-        (
-            "untouched-head-changed", "untouched-output-changed", "trunk-changed", "contract-changed",
-            "calibration-changed", "demonstration-changed",
-        ),
-        "Nobody meant this to change: find out how the release was made.",
-    ),
-    "too-slow": "It was decided by seconds, which an earlier version weighed: organloop gate decides anew.",
-    **dict.fromkeys(
-        ("too-costly", "too-much-memory", "too-large"), "Tune fewer organs at once, or at a lower level."
-    ),
-}  # fmt: skip
-
-
 def _organs(page: Page, document: GateDocument) -> None:
-    tuned = [one for one in document.organs if one.tuned]
-    new = [one for one in document.organs if one.new]
-    same = [name_of(one.organ) for one in document.organs if not one.tuned and one not in new]
+    same = sections.untouched(document)
     if same:
         page.sentence(f"Untouched, compared bit for bit: {', '.join(same)}.")
-    if new:
-        _new(page, new)
-    if not tuned:
-        return
-    page.heading("Tuned organs: what the means show")
-    page.sentence(
-        "Mean DSC over patients with independent truth, candidate minus incumbent. At least: its one-sided "
-        "95 % lower bound, which must lie above minus the margin; for the gain, on cases of the sites that "
-        "were corrected, above 0. Surface: surface DSC at the organ's tolerance."
-    )
-    page.table(
-        (
-            "organ", "patients", "incumbent", "candidate", "difference", "at least", "margin",
-            "surface", "at least", "gain where corrected", "at least", "patients",
-        ),
-        [_mean_row(one) for one in tuned],
-    )  # fmt: skip
-    page.heading("Tuned organs: single cases")
-    page.table(
-        (
-            "organ", "a case may lose", "missed", "hallucinated", "HD95 mm", "bound held",
-            "voxels taken from others",
-        ),
-        [_case_row(one) for one in tuned],
-    )  # fmt: skip
-    page.heading("By origin of truth")
-    page.sentence("Truth edited or accepted from a release favours that release: it is shown, not weighed.")
-    page.table(
-        ("organ", "origin", "patients", "difference", "at least"),
-        [
-            (name_of(one.organ), origin, found.patients, _signed(found.mean), _low(found))
-            for one in tuned
-            for origin, found in one.origins.items()
-        ],
-    )
-
-
-def _new(page: Page, findings: Sequence[OrganGate]) -> None:
-    page.heading("New organs: nothing to compare with")
-    page.sentence(
-        "The incumbent lacks them, so a person decides. DSC over patients who have the organ by independent "
-        "truth; estimate: tuning's own, by sampled voxels of patients that only judged."
-    )
-    page.table(
-        (
-            "organ", "gate cases", "with truth", "patients", "mean DSC", "least DSC", "missed",
-            "hallucinated", "target", "estimate", "bound", "voxels taken from others",
-        ),
-        [_new_row(one) for one in findings],
-    )  # fmt: skip
-
-
-def _new_row(one: OrganGate) -> tuple[object, ...]:
-    new = one.new
-    if new is None:
-        raise ValueError(f"{one.organ} is not new")
-    bound = "claimed" if new.bounded else "none: always for review" if new.target else "none: not judged"
-    return (
-        name_of(one.organ), new.cases, new.drawn, new.patients, new.mean, new.least, new.missed,
-        new.hallucinated, new.target, new.estimate, bound, _taken(one),
-    )  # fmt: skip
-
-
-def _taken(one: OrganGate) -> str:
-    taken = sorted(one.taken_voxels.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name_of(key)} {count}" for key, count in taken) or "none"
-
-
-def _signed(value: float | None) -> str:
-    return "—" if value is None else f"{value:+.3f}"
-
-
-def _low(found: MeanDifference | None) -> str:
-    return _signed(found.lower_bound) if found else "—"
-
-
-def _mean_row(one: OrganGate) -> tuple[object, ...]:
-    found, surface, target = one.gate_set, one.surface, one.target
-    return (
-        name_of(one.organ),
-        found.patients if found else 0,
-        found.incumbent if found else None,
-        found.candidate if found else None,
-        _signed(found.mean if found else None),
-        _low(found),
-        one.margin,
-        _signed(surface.mean if surface else None),
-        _low(surface),
-        _signed(target.mean if target else None),
-        _low(target),
-        target.patients if target else 0,
-    )
-
-
-def _case_row(one: OrganGate) -> tuple[object, ...]:
-    before, after = one.presence["incumbent"], one.presence["candidate"]
-    distance, bound, noise = one.hd95_mm, one.bound, one.noise
-    return (
-        name_of(one.organ),
-        noise.may_lose if noise else None,
-        f"{before.missed} → {after.missed}",
-        f"{before.hallucinated} → {after.hallucinated}",
-        f"{distance[0]:.1f} → {distance[1]:.1f}" if distance else None,
-        f"{bound.held} of {bound.cases}" if bound else None,
-        _taken(one),
-    )
+    for found in sections.organs(document):
+        _add(page, found)
 
 
 def _groups(page: Page, document: GateDocument) -> None:
-    rows = [
-        (
-            name_of(one.organ), fact, group, found.patients, _signed(found.mean), _low(found),
-        )
-        for one in document.organs
-        for fact, groups in {"site": one.sites, **one.groups}.items()
-        for group, found in groups.items()
-        if len(groups) > 1
-    ]  # fmt: skip
-    if rows:
-        page.heading("Subgroups")
-        page.sentence("Facts that are the same of all cases are left out. At least: by Student's t.")
-        page.table(("organ", "by", "group", "patients", "difference", "at least"), rows)
+    found = sections.groups(document)
+    if found.rows:
+        _add(page, found)
+
+
+def _add(page: Page, section: Section) -> None:
+    page.heading(section.heading)
+    if section.sentence:
+        page.sentence(section.sentence)
+    page.table(section.columns, section.rows)
 
 
 def _worst(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from flows.gate.gate_candidate import organ_rows
-from flows.gate.page import what_to_do
+from flows.gate.sections import what_to_do
 from models.documents import from_json, to_json
 from models.gate.decide import gate
 from models.gate.document import GateDocument
