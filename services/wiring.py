@@ -84,8 +84,15 @@ class Services:
         return Policy(ReadersDisagree(settings.readers_disagree), self.targets, settings.teach_from_pictures)
 
 
-def connect(settings: Settings) -> Services:
+def connect(settings: Settings, records: Records | None = None) -> Services:
     """Return the services of one process; nothing is asked of a server yet.
+
+    Parameters
+    ----------
+    settings
+        Of the site.
+    records
+        Those that this process has open; None: they are opened.
 
     Raises
     ------
@@ -98,7 +105,7 @@ def connect(settings: Settings) -> Services:
     return Services(
         settings=settings,
         releases=ReleaseStore(settings.release_store),
-        records=open_records(settings.records_url),
+        records=open_records(settings.records_url) if records is None else records,
         segmenter=triton,
         cases=CaseStore(settings.case_store),
         repository=triton_repository(settings),
@@ -110,14 +117,17 @@ def connect(settings: Settings) -> Services:
     )
 
 
-def connect_in_process(settings: Settings) -> Services:
-    """Return services that ask no server: a release answers in this process, in the same profile."""
+def connect_in_process(settings: Settings, records: Records | None = None) -> Services:
+    """Return services that ask no server: a release answers in this process, in the same profile.
+
+    Parameters are those of `connect`.
+    """
     repository = triton_repository(settings)
     archive = archive_of(settings)
     return Services(
         settings=settings,
         releases=ReleaseStore(settings.release_store),
-        records=open_records(settings.records_url),
+        records=open_records(settings.records_url) if records is None else records,
         segmenter=InProcessSegmenter(repository.versions_folder, settings.threads),
         cases=CaseStore(settings.case_store),
         repository=repository,

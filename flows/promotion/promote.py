@@ -71,6 +71,7 @@ def promote(
     progress: Progress = silent,
     canary: Canary = canary_volume,
     step: Step = at_once,
+    report: str | None = None,
 ) -> Promoted:
     """Make a release the incumbent, if the gate let it pass against the one that serves now.
 
@@ -88,11 +89,13 @@ def promote(
         Makes the volume both releases answer first, on the contract's model grid.
     step
         Takes each step: its name, what is done, and whether an outage is a reason to try it again.
+    report
+        SHA-256 of the gate's report that the approver has seen; None where the act names none.
 
     Raises
     ------
     Refused
-        `log-broken`, `declined`, `refused-by-gate`, `gate-report-changed`, `other-profile`,
+        `log-broken`, `declined`, `refused-by-gate`, `gate-report-changed`, `other-report`, `other-profile`,
         `refused-by-canary`, `refused-by-golden-study`, `incumbent-changed`, `no-name`,
         `own-corrections`; `is-incumbent` if it serves by another act than this one, whose promotion is
         completed all the same.
@@ -108,7 +111,7 @@ def promote(
             release = services.releases.release(number)
             require_second_person(release, approver, records, services.releases)
         progress("asking for the gate's decision")
-        incumbent = step("gate's decision", lambda: require_passed(number, services), False)
+        incumbent = step("gate's decision", lambda: require_passed(number, services, report), False)
         release, before = services.releases.release(number), services.releases.release(incumbent)
         for key in (key for key in release.contract.organs if key not in before.contract.organs):
             progress(f"release {incumbent} has no {name_of(key).lower()}: it was compared with nothing")
@@ -163,8 +166,25 @@ def complete(number: int, services: Services, progress: Progress = silent) -> Pr
     )
 
 
-def require_passed(number: int, services: Services) -> int:
+def unfinished(number: int, log: Log) -> bool:
+    """Tell whether a promotion made a release the incumbent and was cut short before it was complete."""
+    change = log.last(IncumbentChanged)
+    if change is None or change.said.after != number or not _is_promotion(change.said):
+        return False
+    return _promotion_of(change, log) is None
+
+
+def require_passed(number: int, services: Services, report: str | None = None) -> int:
     """Return the incumbent a release was weighed against and may replace.
+
+    Parameters
+    ----------
+    number
+        The release.
+    services
+        What to work with.
+    report
+        SHA-256 of the report that it must be let pass by; None: of whichever stands now.
 
     Raises
     ------
@@ -173,7 +193,8 @@ def require_passed(number: int, services: Services) -> int:
         if a person has decided against it; `refused-by-gate` if the gate decided against it, or not at
         all against the present incumbent on the present gate set in the present serving profile by the
         present policy and margins;
-        `gate-report-changed` if its report is not the one on record; `no-golden-study` if nothing it
+        `gate-report-changed` if its report is not the one on record, `other-report` if it is not the one
+        that was named; `no-golden-study` if nothing it
         scored is kept to compare with once it serves.
     """
     _require_whole_log(services.records)
@@ -185,6 +206,9 @@ def require_passed(number: int, services: Services) -> int:
         detail = f"the gate has not decided on release {number} against release {trial.incumbent.number}"
         raise Refused("refused-by-gate", f"{detail}: `organloop gate {number}`")
     require_on_record(trial, kept.digest, services.records)
+    if report not in (None, kept.digest):
+        detail = f"the gate has decided on release {number} anew since this report; look at it again"
+        raise Refused("other-report", detail, {"seen": report, "stands": kept.digest})
     decision = kept.document.decision
     if decision not in PASSED:
         codes = sorted({reason.code for reason in kept.document.all_reasons})

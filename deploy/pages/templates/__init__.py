@@ -19,7 +19,7 @@ _TEMPLATES.env.filters["organ_name"] = name_of
 _TEMPLATES.env.trim_blocks = _TEMPLATES.env.lstrip_blocks = True
 
 FORBIDDEN = frozenset({"not-allowed", "not-the-proxy", "two-names"})
-STATUS = {"no-such-study": 404, **dict.fromkeys(FORBIDDEN, 403)}
+STATUS = {"no-such-study": 404, "no-such-release": 404, "no-report": 404, **dict.fromkeys(FORBIDDEN, 403)}
 """Of a refusal; of any other it is 409."""
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from flows.arrivals.savers import note_saver
+from flows.gate.last_report import last_report
+from flows.promotion.obstacles import obstacles
 from flows.promotion.second_person import require_second_person
 from models.corrections.ledger import OrganLedger, OrganState
 from models.errors import Refused
@@ -14,6 +16,7 @@ from models.people import Person
 from models.release import Release
 from models.uids import SeriesUid, SopUid, StudyUid
 from services.records.entries.corrections import Answer, Correction
+from services.records.events.gate import GateDecided
 from services.records.store import SqlRecords, open_records
 from services.releases.store import ReleaseStore
 from tests.support.tiny_networks import tiny_contract
@@ -98,6 +101,20 @@ def test_once_a_release_has_served_it_counts_no_more(records, store) -> None:
     records.set_incumbent(2, approver="Dr. Roth", reason="better")
     assert refusal(store.release(3), "Dr. Weber", records, store) is None
     assert refusal(store.release(3), "Dr. Lang", records, store) is not None
+
+
+def test_who_corrected_is_told_before_the_click(records, store) -> None:
+    weber, ito = (Person(name, "https://id", name) for name in ("Dr. Weber", "Dr. Ito"))
+    decided = GateDecided(release=2, against=1, decision="promote")
+    records.record(decided, who="gate_candidate")
+    last = last_report(2, records, store)
+
+    def told(who: Person, own_corrections: str = "refused") -> list[str]:
+        found = obstacles(store.release(2), last, who, records, store, own_corrections)
+        return [one.code for one in found]
+
+    assert told(weber) == ["own-corrections"]
+    assert told(ito) == told(weber, "allowed") == []
 
 
 PROVEN = Person("w-1", "https://id", "Dr. Weber")

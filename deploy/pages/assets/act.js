@@ -1,0 +1,24 @@
+// The model owner's pages: an act that is being done is followed to its end.
+
+const EVERY_MS = 500;
+const STALE_MS = 10_000;
+const told = document.querySelector("#act[data-going]");
+
+if (told) {
+  const step = told.querySelector("[data-step]");
+  let heard = Date.now();
+  const follow = async () => {
+    try {
+      const answer = await fetch("/model/act", { headers: { accept: "application/json" } });
+      if (!answer.ok) throw new Error(answer.statusText);
+      const act = await answer.json();
+      heard = Date.now();
+      if (!act || act.ended || String(act.since_ms) !== told.dataset.going) return location.reload();
+      step.textContent = act.step;
+    } catch {
+      if (Date.now() - heard > STALE_MS) step.textContent = "the pages do not answer; trying again";
+    }
+    setTimeout(follow, EVERY_MS);
+  };
+  setTimeout(follow, EVERY_MS);
+}

@@ -1,0 +1,304 @@
+"""The model owner's pages on a gated site: what they show, and the acts behind their buttons."""
+
+from __future__ import annotations
+
+import html
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from deploy.pages.application import application
+from deploy.pages.model.at_work import ActAtWork
+from flows.gate.last_report import LastReport, last_report
+from models.documents import to_json
+from models.people import Person, Role
+from services.records.entries.releases import ReleaseState
+from services.records.events.serving import IncumbentChanged, ReleasePromoted, ReleaseStateChanged
+from services.releases.evidence_packs import EvidencePacks
+from services.releases.gate_pages import pictures_of
+from services.releases.gate_reports import report_file
+from services.wiring import Services
+from tests.support.promotion import (
+    BETTER,
+    Gated,
+    add_candidate,
+    copy_of,
+    gate_document,
+    gated_site,
+)
+
+HERE = "http://127.0.0.1:8500"
+OURS = {"accept": "text/html", "origin": HERE}
+ITO = Person("i1", "https://id.example", "Dr. Ito", frozenset({Role.APPROVER}))
+WEBER = Person("w1", "https://id.example", "Dr. Weber", frozenset({Role.APPROVER, Role.READER}))
+AUDITOR = Person("a1", "https://id.example", "Ms. Roth", frozenset({Role.AUDITOR}))
+READER = Person("r1", "https://id.example", "Dr. Lang", frozenset({Role.READER}))
+WHY = "better spleens at site B"
+
+
+class AsIs:
+    """A way to sign in by which whoever a test says is there."""
+
+    who: Person = ITO
+
+    def person(self, request: object) -> Person:
+        return self.who
+
+
+class Desk:
+    """The pages of a site, and who sits before them."""
+
+    def __init__(self, app: FastAPI, browser: TestClient) -> None:
+        self.app, self.browser = app, browser
+
+    @property
+    def acts(self) -> ActAtWork:
+        acts: ActAtWork = self.app.state.acts
+        return acts
+
+    def sit(self, who: Person) -> None:
+        self.app.state.way.who = who
+
+    def text(self, path: str) -> str:
+        answer = self.browser.get(path)
+        assert answer.status_code == 200, answer.text
+        return html.unescape(answer.text)
+
+    def post(self, path: str, status: int = 303, **fields: object) -> str:
+        answer = self.browser.post(path, data=fields)
+        assert answer.status_code == status, answer.text
+        self.acts.wait()
+        return html.unescape(answer.text)
+
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Gated:
+    return gated_site(tmp_path_factory.mktemp("gated"), 12)
+
+
+@pytest.fixture
+def services(gated: Gated, tmp_path: Path) -> Services:
+    """A site of its own, where release 1 serves and release 2 passed the gate and is loaded."""
+    return copy_of(gated, tmp_path / "home")
+
+
+@pytest.fixture
+def desk(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """The pages, whose acts reach the servers of the site."""
+
+    def connected(settings, records):
+        return replace(services, records=records)
+
+    monkeypatch.setattr("deploy.pages.model.decisions.connect", connected)
+    monkeypatch.setattr("deploy.pages.model.decisions.connect_in_process", connected)
+    app = application(services.settings, HERE)
+    app.state.way = AsIs()
+    with TestClient(app, base_url=HERE, follow_redirects=False, headers=OURS) as browser:
+        yield Desk(app, browser)
+
+
+def last(services: Services, number: int = 2) -> LastReport:
+    found = last_report(number, services.records, services.releases)
+    assert found is not None
+    return found
+
+
+def cells(text: str) -> list[str]:
+    return [one.strip() for one in re.findall(r"<t[dh][^>]*>([^<]*)</t[dh]>", text)]
+
+
+def test_the_page_says_what_report_and_evidence_pack_say(desk: Desk, services: Services) -> None:
+    add_candidate(services, 3, {"liver": 1, "spleen": 5})
+    refused = gate_document(3, services)
+    text = desk.text("/model/candidates/3")
+    assert "Release 3: refused by the gate" in text
+    shown = cells(text)
+    for organ in refused["organs"]:
+        for reason in organ["reasons"]:
+            assert {reason["code"], reason["detail"], reason["decision"]} <= set(shown)
+    (spleen,) = [one for one in refused["organs"] if one["organ"] == "spleen"]
+    found = spleen["gate_set"]
+    row = shown[shown.index("Spleen", shown.index("gain where corrected")) :]
+    assert row[1:6] == [
+        str(found["patients"]),
+        f"{found['incumbent']:.3f}",
+        f"{found['candidate']:.3f}",
+        f"{found['mean']:+.3f}",
+        f"{found['lower_bound']:+.3f}",
+    ]
+    assert desk.browser.get("/model/candidates/3/report.json").json() == refused
+    assert "It cannot be promoted by you now" in text
+    assert "worse-than-incumbent" in text
+    assert "/promote" not in text
+
+
+def test_its_pictures_are_those_of_the_reports_page(desk: Desk, services: Services) -> None:
+    said = last(services).decided.said
+    kept = report_file(services.releases.folder, 2, str(said.trial)).with_suffix(".html")
+    pictures = pictures_of(kept.read_bytes())
+    assert any(one.section == "The worst cases" and one.part.startswith("Spleen") for one in pictures)
+    text = desk.text("/model/candidates/2")
+    for index, one in enumerate(pictures):
+        assert desk.browser.get(f"/model/candidates/2/pictures/{index}").content == one.png
+        assert one.caption in text
+    assert desk.browser.get(f"/model/candidates/2/pictures/{len(pictures)}").status_code == 404
+    assert desk.browser.get("/model/candidates/2/report.html").content == kept.read_bytes()
+    kept.chmod(0o644)
+    kept.write_bytes(kept.read_bytes().replace(b"Spleen", b"Liver_"))
+    assert desk.browser.get("/model/candidates/2").status_code == 503, (
+        "a page that was edited is shown to nobody"
+    )
+    kept.unlink()
+    assert "No pictures are kept" in desk.text("/model/candidates/2")
+
+
+def test_a_promotion_is_the_act_of_who_signed_in_and_by_the_report_that_was_shown(
+    desk: Desk, services: Services
+) -> None:
+    asked = desk.text("/model/candidates/2/promote")
+    (report,) = re.findall(r'name="report" value="([0-9a-f]{64})"', asked)
+    assert report == last(services).decided.said.report
+    assert "Other heads: Spleen." in asked
+    desk.post("/model/candidates/2/promote", report=report, reason=WHY)
+    assert services.records.incumbent() == 2
+    change = services.records.last(IncumbentChanged)
+    assert change is not None
+    assert change.proof is not None
+    assert (change.who, change.said.reason, change.proof.subject) == ("Dr. Ito", WHY, "i1")
+    text = desk.text("/model/candidates/2")
+    assert "Release 2: serves" in text
+    assert "Done: release 2 serves, in place of release 1. Dr. Ito asked for it." in text
+    done = services.records.last(ReleasePromoted)
+    assert done is not None
+    assert done.said.evidence is not None
+    pack = EvidencePacks(services.releases.folder).read(done.said.evidence)
+    assert f"/log/packs/{done.said.evidence}" in text
+    assert pack["approval"]["approver"] == "Dr. Ito"
+    assert pack["impact_assessment"]["report"] == report
+    assert pack["impact_assessment"]["decision"] == last(services).document.decision  # type: ignore[union-attr]
+
+
+def test_a_report_that_stands_no_more_promotes_nothing(desk: Desk, services: Services) -> None:
+    desk.post("/model/candidates/2/promote", report="0" * 64, reason=WHY)
+    text = desk.text("/model/candidates/2")
+    assert "Refused:" in text
+    assert "(other-report)" in text
+    assert services.records.incumbent() == 1
+
+
+def test_of_two_who_press_at_once_one_is_told(desk: Desk, services: Services) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(progress) -> str:
+        progress("asking both releases about the canary study")
+        begun.set()
+        go_on.wait()
+        return "release 2 serves"
+
+    desk.acts.begin("promotes release 2", 2, ITO, slow)
+    begun.wait()
+    try:
+        told = desk.text("/model/candidates/2")
+        assert "Dr. Ito promotes release 2:" in told
+        assert "asking both releases about the canary study" in told
+        assert desk.browser.get("/model/act").json()["ended"] is False
+        desk.sit(WEBER)
+        answer = desk.browser.post(
+            "/model/candidates/2/promote", data={"report": last(services).decided.said.report, "reason": WHY}
+        )
+        assert answer.status_code == 409
+        assert "Dr. Ito promotes release 2 just now" in answer.text
+        assert "(act-at-work)" in answer.text
+    finally:
+        go_on.set()
+        desk.acts.wait()
+    assert services.records.incumbent() == 1
+
+
+def test_who_may_not_sees_state_and_reasons_and_no_button(desk: Desk, services: Services) -> None:
+    desk.sit(AUDITOR)
+    text = desk.text("/model/candidates/2")
+    assert "Approvers promote." in text
+    assert not re.search(r"/(promote|decline|roll-back)\"", text)
+    report = last(services).decided.said.report
+    for path, fields in (
+        ("/model/candidates/2/promote", {"report": report, "reason": WHY}),
+        ("/model/candidates/2/decline", {"reason": WHY}),
+        ("/model/candidates/2/finish", {}),
+        ("/model/roll-back", {"number": 1, "incumbent": 1, "reason": WHY}),
+    ):
+        assert "promote, decline and roll back releases" in desk.post(path, 403, **fields)
+    desk.sit(READER)
+    for path in ("", "/2", "/2/report.json", "/2/report.html", "/2/pictures/0", "/2/release.json"):
+        assert desk.browser.get(f"/model/candidates{path}").status_code == 403
+    assert services.records.incumbent() == 1
+
+
+def test_an_act_without_a_reason_is_refused(desk: Desk, services: Services) -> None:
+    report = last(services).decided.said.report
+    for path, fields in (
+        ("/model/candidates/2/promote", {"report": report}),
+        ("/model/candidates/2/decline", {}),
+        ("/model/roll-back", {"number": 1, "incumbent": 1}),
+    ):
+        assert "(no-name)" in desk.post(path, 409, reason="  ", **fields)
+
+
+def test_a_declined_candidate_says_who_declined_it_and_never_serves(desk: Desk, services: Services) -> None:
+    desk.post("/model/candidates/2/decline", reason="the spleen leaks into the stomach")
+    act = services.records.last(ReleaseStateChanged, release=2, state=ReleaseState.DECLINED)
+    assert act is not None
+    assert act.proof is not None
+    assert (act.who, act.proof.subject) == ("Dr. Ito", "i1")
+    text = desk.text("/model/candidates/2")
+    assert "Release 2: declined" in text
+    assert "it is declined by Dr. Ito: the spleen leaks into the stomach (declined)" in text
+    desk.post("/model/candidates/2/promote", 409, report=last(services).decided.said.report, reason=WHY)
+    assert services.records.incumbent() == 1
+
+
+def test_one_goes_back_from_what_was_shown_and_only_once(desk: Desk, services: Services) -> None:
+    desk.post("/model/candidates/2/promote", report=last(services).decided.said.report, reason=WHY)
+    asked = desk.text("/model/roll-back")
+    assert 'name="incumbent" value="2"' in asked
+    assert re.findall(r'<option value="(\d+)"', asked) == ["1"]
+    desk.post("/model/roll-back", number=1, incumbent=2, reason="it misses spleens")
+    assert services.records.incumbent() == 1
+    change = services.records.last(IncumbentChanged)
+    assert change is not None
+    assert change.proof is not None
+    assert (change.said.act, change.who, change.said.reason) == ("rollback", "Dr. Ito", "it misses spleens")
+    assert "Done: release 1 serves again." in desk.text("/model/candidates/1")
+    desk.sit(WEBER)
+    assert "(incumbent-changed)" in desk.post("/model/roll-back", 409, number=1, incumbent=2, reason="it too")
+    assert services.records.last(IncumbentChanged) == change
+    assert "none served before it" in desk.text("/model/roll-back")
+
+
+def test_a_promotion_that_was_cut_short_is_shown_and_finished_as_the_act_of_who_began_it(
+    desk: Desk, services: Services
+) -> None:
+    services.records.signed(WEBER).set_incumbent(2, approver="Dr. Weber", reason=WHY, replacing=1)
+    assert "was cut short" in desk.text("/model/candidates/2")
+    desk.post("/model/candidates/2/finish")
+    assert "was cut short" not in desk.text("/model/candidates/2")
+    done = services.records.last(ReleasePromoted)
+    assert done is not None
+    assert done.said.approver == "Dr. Weber"
+
+
+def test_the_list_says_how_far_each_release_has_come(desk: Desk, services: Services) -> None:
+    add_candidate(services, 3, BETTER)
+    shown = cells(desk.text("/model/candidates"))
+    assert "serves" in shown
+    assert "waits for the gate" in shown
+    assert desk.browser.get("/model/candidates/9").status_code == 404
+    assert "It has not decided on this release." in desk.text("/model/candidates/3")
+    assert "the gate has not decided on it" in desk.text("/model/candidates/3")
+    assert to_json(last(services).document)["decision"] in desk.text("/model/candidates/2")
