@@ -18,8 +18,9 @@ from starlette.staticfiles import StaticFiles
 
 from deploy.pages import doors, passage, saves, you
 from deploy.pages.closed import ClosedPages, SameOrigin
-from deploy.pages.model import candidates, decisions
+from deploy.pages.model import candidates, decisions, now
 from deploy.pages.model.at_work import ActAtWork
+from deploy.pages.model.weekly import Weekly
 from deploy.pages.reading import live, questions, study, times, worklist
 from deploy.pages.reading.live import Changes
 from deploy.pages.reading.names import Names
@@ -80,9 +81,9 @@ def application(settings: Settings, address: str) -> FastAPI:
     app.state.settings, app.state.key, app.state.address = settings, key, address
     app.state.site = site = Site(settings)
     app.state.names, app.state.changes = Names(site), Changes(site)
-    app.state.acts = ActAtWork()
+    app.state.acts, app.state.weekly = ActAtWork(), Weekly(site)
     app.state.way = way_of(settings, app)
-    for room in (you, passage, saves, worklist, study, questions, times, live, candidates, decisions):
+    for room in (you, passage, saves, worklist, study, questions, times, live, now, candidates, decisions):
         app.include_router(room.router)
     app.mount("/assets", StaticFiles(directory=ASSETS), name="assets")
     app.add_exception_handler(doors.NotSignedIn, _to_sign_in)

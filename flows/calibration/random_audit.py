@@ -32,7 +32,7 @@ from services.cases.disagreements import (
 )
 from services.cases.store import CaseStore
 from services.records.entries.reading import Given
-from services.records.events.results import AuditDrawn, BoundBroken, Claim
+from services.records.events.results import AuditDrawn, BoundBroken, BoundsChecked, CheckedBound, Claim
 from services.records.port import Corrections, Log, Records
 from services.releases.store import ReleaseStore
 
@@ -136,7 +136,7 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
     Parameters
     ----------
     records
-        What was claimed, and what readers made of it; a broken bound is put there.
+        What was claimed, and what readers made of it; what is found is put there, and a broken bound.
     releases
         Whose heads are the same.
     """
@@ -186,6 +186,18 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
         records.record(
             event, who="check_bounds", key=event.key(release.digest, organ, found.looked_at, found.held)
         )
+    _put_down(
+        BoundsChecked(
+            release=release.number,
+            drawn=len({study_uid for study_uid, _ in audited}),
+            reviewed=len(reviewed),
+            organs={
+                organ: CheckedBound(found.held, found.looked_at, found.promised, found.broken)
+                for organ, found in organs.items()
+            },
+        ),
+        records,
+    )
     return Bounds(
         release=release.number,
         drawn=len({study_uid for study_uid, _ in audited}),
@@ -204,6 +216,13 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
         unsent=len(unsent),
         called_wrong=dict(sorted(wrong.items())) or None,
     )
+
+
+def _put_down(checked: BoundsChecked, log: Log) -> None:
+    """Put on record what was found, unless that is what was found the time before."""
+    before = log.last(BoundsChecked)
+    if before is None or before.said != checked:
+        log.record(checked, who="check_bounds")
 
 
 def called_wrong_in(opinions: Collection[Given], release: int) -> frozenset[str]:

@@ -16,13 +16,11 @@ from prometheus_client.registry import Collector
 
 from models.errors import ServingFailed
 from services.inference.port import Endpoint
+from services.metrics.stretches import stretches
 from services.metrics.tally import BUCKETS, Histogram, Tally
 from services.records.entries.arrivals import ArrivalState
 from services.records.port import Records
 from services.witnesses.port import Witness
-
-STRETCH = 5000
-"""Lines of the log read at once: nobody else's transaction goes on meanwhile."""
 
 WAITING = (ArrivalState.WAITING, ArrivalState.SUBMITTED)
 
@@ -59,7 +57,7 @@ class RecordsCollector(Collector):
 
     def _counted(self) -> Iterator[Metric]:
         tally = self._tally
-        while lines := self._records.lines(tally.number, STRETCH):
+        for lines in stretches(self._records, tally.number):
             tally.add(lines)
         yield _counter("studies", "Studies segmented, by release.", ("release",), tally.studies)
         yield _histogram(tally.seconds)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from datetime import date, datetime
 
-from sqlalchemy import and_, func, not_, select, update
+from sqlalchemy import ColumnElement, and_, func, not_, select, update
 from sqlalchemy.orm import Session
 
 from models.uids import SopUid, StudyUid
@@ -97,6 +97,20 @@ class SqlArrivals(Transactions):
             counted = select(ArrivalRow.state, func.count()).group_by(ArrivalRow.state)
             return {ArrivalState(state): count for state, count in session.execute(counted).tuples()}
 
+    def studies_by_code(self, states: Collection[ArrivalState]) -> dict[tuple[ArrivalState, str], int]:
+        """Return how many studies are in each of these states, by state and code."""
+        of = (ArrivalRow.state, ArrivalRow.code)
+        counted = select(*of, func.count()).where(_studies_in(states)).group_by(*of)
+        with self._transaction() as session:
+            return {(ArrivalState(state), code): n for state, code, n in session.execute(counted).tuples()}
+
+    def studies_of(self, states: Collection[ArrivalState], at_most: int) -> tuple[Arrival, ...]:
+        """Return studies in these states, those that changed last first."""
+        wanted = select(ArrivalRow).where(_studies_in(states))
+        newest = wanted.order_by(ArrivalRow.changed_at.desc(), ArrivalRow.uid).limit(at_most)
+        with self._transaction() as session:
+            return tuple(map(_arrival, session.scalars(newest)))
+
     def has_sent(self) -> bool:
         """Tell whether results of any study were ever stored in the archive."""
         sent = select(ArrivalRow.uid).where(ArrivalRow.patient != "").limit(1)
@@ -146,6 +160,10 @@ class SqlArrivals(Transactions):
         values = {name: getattr(arrival, name) for name in _GIVEN}
         now = self._now()
         return insert_new(session, ArrivalRow, **values, came_at=now, changed_at=now, revision=0)
+
+
+def _studies_in(states: Collection[ArrivalState]) -> ColumnElement[bool]:
+    return and_(ArrivalRow.state.in_([one.value for one in states]), ArrivalRow.uid == ArrivalRow.study_uid)
 
 
 def _arrival(row: ArrivalRow) -> Arrival:

@@ -97,3 +97,21 @@ def test_a_sweep_has_what_came_lately_looked_at_again_once_a_day(records):
     assert [one.uid for one in records.open_arrivals()] == ["1.2"]
     assert records.sweep(NOON.date() + timedelta(days=1), NOON - timedelta(hours=1)) == 0, "once a day"
     assert records.feed_cursor() == 1
+
+
+def test_studies_are_told_by_state_and_code_and_no_seg_among_them(records):
+    def put(uid: str, state: ArrivalState, code: str, study: str = "") -> None:
+        records.change_arrival(None, Arrival(uid, study or uid, state, code=code))
+
+    put("1.2", ArrivalState.REFUSED, "missing-slices")
+    put("1.3", ArrivalState.FAILED, "late")
+    put("1.4", ArrivalState.REFUSED, "missing-slices")
+    put("1.5", ArrivalState.SEGMENTED, "")
+    put("1.4.7", ArrivalState.REFUSED, "malformed-seg", study="1.4")
+    without = (ArrivalState.REFUSED, ArrivalState.FAILED)
+    assert records.studies_by_code(without) == {
+        (ArrivalState.REFUSED, "missing-slices"): 2,
+        (ArrivalState.FAILED, "late"): 1,
+    }
+    assert [one.uid for one in records.studies_of(without, 2)] == ["1.4", "1.3"]
+    assert records.studies_of((ArrivalState.SUBMITTED,), 2) == ()

@@ -187,7 +187,7 @@ def test_scrapes_at_the_same_time_count_nothing_twice(
 ) -> None:
     for number in range(7):
         segmented(f"k{number}", 1, 1.0, records, liver="clear")
-    monkeypatch.setattr("services.metrics.exposition.STRETCH", 3)  # and what is read in pieces is read whole
+    monkeypatch.setattr("services.metrics.stretches.AT_ONCE", 3)  # and what is read in pieces is read whole
     both, read = Barrier(2), records.lines
 
     def slowly(*asked: int) -> Any:

@@ -24,6 +24,7 @@ from services.cases.store import CaseContent
 from services.records.entries.cases import Purpose
 from services.records.entries.corrections import Correction
 from services.records.entries.releases import ReleaseState
+from services.records.events.results import BoundsChecked, CheckedBound
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.support.learning import ORGANS, SPACING, THREADS, Site, open_site
@@ -177,6 +178,9 @@ def test_bounds_of_audited_studies_that_readers_contradict_raise_an_alert(site, 
     assert (row.held, row.looked_at, row.broken) == (0, 3, True)
     assert row.high < row.promised == 0.9
     assert check_bounds(audited.services.records, audited.services.releases) == found
+    (checked,) = records.all(BoundsChecked)
+    assert (checked.said.drawn, checked.said.reviewed) == (4, 3)
+    assert checked.said.organs == {"stomach": CheckedBound(0, 3, 0.9, True)}
     first = records.corrections()[0]
     (alert,) = lines(records, "bound-broken")
     assert alert.payload["organ"] == "stomach"
@@ -186,6 +190,7 @@ def test_bounds_of_audited_studies_that_readers_contradict_raise_an_alert(site, 
     records.withdraw(first.sop_instance_uid, reader="Dr A", reason="wrong phase")
     found = check_bounds(audited.services.records, audited.services.releases)
     assert (found.reviewed, found.organs["stomach"].looked_at) == (2, 2), "never said"
+    assert [one.said.organs["stomach"].looked_at for one in records.all(BoundsChecked)] == [3, 2]
 
 
 def test_what_readers_accept_of_an_audited_study_counts_as_held(site, monkeypatch):

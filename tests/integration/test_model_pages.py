@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,21 @@ from starlette.testclient import TestClient
 
 from deploy.pages.application import application
 from deploy.pages.model.at_work import ActAtWork
+from deploy.pages.model.now import stands_still
 from flows.gate.last_report import LastReport, last_report
 from models.documents import to_json
 from models.people import Person, Role
+from models.uids import SeriesUid, StudyUid
+from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.entries.releases import ReleaseState
+from services.records.events.operations import RunFreed
+from services.records.events.results import BoundsChecked, CheckedBound, StudySegmented
 from services.records.events.serving import IncumbentChanged, ReleasePromoted, ReleaseStateChanged
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_pages import pictures_of
 from services.releases.gate_reports import report_file
 from services.wiring import Services
+from tests.support.listed import NOON
 from tests.support.promotion import (
     BETTER,
     Gated,
@@ -97,6 +104,7 @@ def desk(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 
     monkeypatch.setattr("deploy.pages.model.decisions.connect", connected)
     monkeypatch.setattr("deploy.pages.model.decisions.connect_in_process", connected)
+    monkeypatch.setattr("deploy.pages.model.now.connect", connected)
     app = application(services.settings, HERE)
     app.state.way = AsIs()
     with TestClient(app, base_url=HERE, follow_redirects=False, headers=OURS) as browser:
@@ -291,6 +299,61 @@ def test_a_promotion_that_was_cut_short_is_shown_and_finished_as_the_act_of_who_
     done = services.records.last(ReleasePromoted)
     assert done is not None
     assert done.said.approver == "Dr. Weber"
+
+
+def test_the_first_page_says_what_serves_and_how_it_fares(desk: Desk, services: Services) -> None:
+    records = services.records
+    uid = StudyUid("1.2.1")
+    records.first_written("r1", NOON)
+    records.record_result("r1", study_uid=uid, series_uid=SeriesUid("1.3.1"), release=1, objects={}, site="A")
+    flags: dict[str, str | None] = {"liver": "review", "spleen": "clear"}
+    records.record(StudySegmented(study_uid=uid, release=1, seconds={}, flags=flags), who="segment_study")
+    for held in (3, 2):
+        checked = {"liver": CheckedBound(held, 4, 0.9, broken=held == 2)}
+        records.record(BoundsChecked(release=1, drawn=9, reviewed=4, organs=checked), who="check_bounds")
+    refused = Arrival(StudyUid("1.2.2"), StudyUid("1.2.2"), ArrivalState.REFUSED, code="missing-slices")
+    records.change_arrival(None, refused)
+    text = desk.text("/model")
+    assert "Release 1 serves" in text
+    assert "by IT: first release" in text
+    assert "Not for clinical use." in text
+    assert "The site is silent" in text
+    shown = cells(text)
+    liver = shown.index("Liver")
+    assert shown[liver + 1 : liver + 4] == ["1", "100", "0"]
+    assert "A 100" in shown
+    assert re.search(r"broken:</strong> 2 of 4, 90 % promised", text)
+    assert "3 of 4" in shown
+    assert shown[shown.index("missing-slices") :][:3] == ["missing-slices", "refused", "1"]
+    assert "1.2.2" in text
+    assert "no worker has started here" in text
+
+
+def test_the_servers_are_asked_one_by_one(desk: Desk, services: Services) -> None:
+    told = desk.text("/model/servers")
+    assert "Loaded on 1 of 1 servers." in told
+    assert services.segmenter.profile(1) in told
+    desk.sit(READER)
+    assert desk.browser.get("/model/servers").status_code == 403
+    assert desk.browser.get("/model").status_code == 403
+
+
+def test_what_stands_still_is_said(services: Services) -> None:
+    records = services.records
+    records.note_watch()
+    assert stands_still(records) == ()
+    later = datetime.now(UTC) + timedelta(minutes=30)
+    (said,) = stands_still(records, later)
+    assert "look whether a worker runs" in said
+    records.note_watch("the archive does not answer")
+    going = Arrival(StudyUid("1.2.3"), StudyUid("1.2.3"), ArrivalState.SUBMITTED)
+    records.change_arrival(None, going)
+    assert stands_still(records) == (
+        "What comes to the archive cannot be taken in: the archive does not answer",
+    )
+    assert "1 studies are being segmented for more than 20 minutes." in stands_still(records, later)
+    records.record(RunFreed(run="r", was="running", pool="p", why="gone"), who="watch")
+    assert "1 runs of the last day were ended, since nobody worked on them." in stands_still(records)
 
 
 def test_the_list_says_how_far_each_release_has_come(desk: Desk, services: Services) -> None:

@@ -124,3 +124,25 @@ class BoundBroken(Event):
     high: float
     promised: float
     broken: bool
+
+
+@dataclass(frozen=True)
+class CheckedBound:
+    """How often the bound of an organ held where readers looked; `promised` is a share, 0..1."""
+
+    held: int
+    looked_at: int
+    promised: float
+    broken: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundsChecked(Event):
+    """Bounds were compared with what readers made of audited studies, and it is not what was found before."""
+
+    what: ClassVar[str] = "bounds-checked"
+
+    release: int
+    drawn: int
+    reviewed: int
+    organs: Mapping[str, CheckedBound]

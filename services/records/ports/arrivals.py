@@ -44,6 +44,12 @@ class Arrivals(Protocol):
     def arrivals_by_state(self) -> Mapping[ArrivalState, int]:
         """Return how many arrivals are in each state that any is in."""
 
+    def studies_by_code(self, states: Collection[ArrivalState]) -> Mapping[tuple[ArrivalState, str], int]:
+        """Return how many studies are in each of these states, by state and code."""
+
+    def studies_of(self, states: Collection[ArrivalState], at_most: int) -> tuple[Arrival, ...]:
+        """Return studies in these states, those that changed last first, so many at most."""
+
     def has_sent(self) -> bool:
         """Tell whether results of any study were ever stored in the archive."""
 

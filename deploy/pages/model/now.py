@@ -1,0 +1,215 @@
+"""What serves now, how it fares, and what stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from deploy.pages.model.roles import Watching
+from deploy.pages.model.weekly import LATELY, Trend, Weekly
+from deploy.pages.reading import words
+from deploy.pages.site import OfSite
+from deploy.pages.templates import page
+from flows.gate.last_report import last_report
+from flows.launching import RUN_SECONDS
+from flows.promotion.roll_back import earlier_incumbents
+from flows.speech.speech import speech_of
+from models.calibration import Certificate
+from models.errors import OrganloopError
+from models.organs import name_of
+from models.people import Role
+from models.release import Release
+from services.inference.port import Endpoint
+from services.records.entries.arrivals import Arrival, ArrivalState
+from services.records.events.event import Recorded
+from services.records.events.operations import RunFreed
+from services.records.events.results import BoundsChecked, CheckedBound
+from services.records.events.serving import IncumbentChanged
+from services.records.port import Records
+from services.wiring import connect
+
+router = APIRouter(prefix="/model")
+
+WITHOUT = (ArrivalState.REFUSED, ArrivalState.FAILED)
+"""Studies that have come to no result."""
+
+NEWEST = 20
+"""Of these so many are shown one by one."""
+
+CHECKS = 8
+"""Checks of bounds that are shown, the newest."""
+
+WATCHED_LATE = timedelta(minutes=2)
+"""The archive is watched every ten seconds; so long without a look, nobody watches."""
+
+
+@dataclass(frozen=True)
+class OrganNow:
+    """What is known of one organ of the release that serves.
+
+    Parameters
+    ----------
+    organ
+        Key in the catalogue.
+    certificate
+        What is certified of it; None where nothing is.
+    bounded
+        Whether a bound is claimed at all.
+    checks
+        How often its bound held, check by check, the oldest first; None where nobody had looked.
+    trend
+        How often it is flagged and edited; None before the first result.
+    """
+
+    organ: str
+    certificate: Certificate | None
+    bounded: bool
+    checks: tuple[CheckedBound | None, ...]
+    trend: Trend | None
+
+    @property
+    def held(self) -> CheckedBound | None:
+        """How often its bound held, as checked last."""
+        return self.checks[-1] if self.checks else None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one server says of the release that serves."""
+
+    url: str
+    ready: bool
+    said: str
+
+
+@router.get("")
+def now(request: Request, who: Watching, site: OfSite) -> Response:
+    """Show what serves, how it fares, which studies have no result, and what stands still."""
+    records = site.records
+    incumbent = records.incumbent()
+    release = None if incumbent is None else site.releases.release(incumbent)
+    weekly: Weekly = request.app.state.weekly
+    trends, checks = weekly.look(), records.all(BoundsChecked, release=incumbent or 0)[-CHECKS:]
+    by_code = records.studies_by_code(WITHOUT)
+    change = records.last(IncumbentChanged)
+    return page(
+        request,
+        "now.html",
+        who=who,
+        release=release,
+        change=change,
+        since="" if change is None else words.moment(int(change.at.timestamp() * 1000)),
+        speech=speech_of(records),
+        last=None if incumbent is None else last_report(incumbent, records, site.releases),
+        organs=() if release is None else organs_now(release, trends.organs, checks),
+        complete=trends.complete,
+        checks=checks,
+        lately=LATELY,
+        without=sorted(by_code.items(), key=lambda item: -item[1]),
+        newest=records.studies_of(WITHOUT, NEWEST) if by_code else (),
+        still=stands_still(records),
+        may_roll_back=who.has(Role.APPROVER) and bool(earlier_incumbents(records)),
+        name_of=name_of,
+        words=words,
+        spark=spark,
+        moment=moment,
+        mark=words.mark(release is not None and release.demonstration),
+    )
+
+
+@router.get("/servers")
+def servers(request: Request, who: Watching, site: OfSite) -> Response:
+    """Say, as a part of a page, on which servers the release is loaded: each is asked now."""
+    incumbent = site.records.incumbent()
+    try:
+        endpoints = connect(site.settings, site.records).endpoints
+        answers = [_asked(one, incumbent) for one in endpoints] if incumbent else []
+        trouble = ""
+    except OrganloopError as error:
+        answers, trouble = [], str(error)
+    return page(request, "servers.html", who=who, incumbent=incumbent, answers=answers, trouble=trouble)
+
+
+def _asked(endpoint: Endpoint, release: int) -> Answer:
+    try:
+        if not endpoint.ready(release):
+            return Answer(endpoint.url, False, "it has not loaded the release")
+        return Answer(endpoint.url, True, endpoint.profile(release))
+    except OrganloopError as error:
+        return Answer(endpoint.url, False, str(error))
+
+
+def organs_now(
+    release: Release, trends: Sequence[Trend], checks: Sequence[Recorded[BoundsChecked]]
+) -> tuple[OrganNow, ...]:
+    """Return what is known of each organ of a release, in the contract's order."""
+    calibrated = {} if release.calibration is None else release.calibration.organs
+    by_organ = {one.organ: one for one in trends}
+    found = []
+    for organ in release.contract.organs:
+        own = calibrated.get(organ)
+        found.append(
+            OrganNow(
+                organ=organ,
+                certificate=None if own is None else own.certificate,
+                bounded=own is not None,
+                checks=tuple(one.said.organs.get(organ) for one in checks),
+                trend=by_organ.get(organ),
+            )
+        )
+    return tuple(found)
+
+
+def stands_still(records: Records, at: datetime | None = None) -> tuple[str, ...]:
+    """Return what stands still, one sentence each.
+
+    Parameters
+    ----------
+    records
+        What is on record.
+    at
+        The time of the question; None: now.
+    """
+    at = at or datetime.now(UTC)
+    found = []
+    watch = records.last_watch()
+    if watch is None:
+        found.append("The archive has not been watched yet: no worker has started here.")
+    elif at - watch.at > WATCHED_LATE:
+        since = moment(watch.at)
+        found.append(f"The archive was watched last on {since}: look whether a worker runs.")
+    elif watch.trouble:
+        found.append(f"What comes to the archive cannot be taken in: {watch.trouble}")
+    late = [one for one in records.studies_of((ArrivalState.SUBMITTED,), 500) if _is_late(one, at)]
+    if late:
+        minutes = RUN_SECONDS // 60
+        found.append(f"{len(late)} studies are being segmented for more than {minutes} minutes.")
+    freed = sum(at - one.at < timedelta(days=1) for one in records.all(RunFreed))
+    if freed:
+        found.append(f"{freed} runs of the last day were ended, since nobody worked on them.")
+    return tuple(found)
+
+
+def _is_late(arrival: Arrival, at: datetime) -> bool:
+    return arrival.changed_at is not None and at - arrival.changed_at > timedelta(seconds=RUN_SECONDS)
+
+
+def moment(at: datetime) -> str:
+    """Return a time in the site's zone."""
+    return words.moment(int(at.timestamp() * 1000))
+
+
+def spark(weeks: Sequence[float | None]) -> str:
+    """Return an SVG path through the weeks, flagged of hundred, in a box of 12 by 20; weeks without a gap."""
+    parts, pen = [], "M"
+    for index, value in enumerate(weeks):
+        if value is None:
+            pen = "M"
+            continue
+        parts.append(f"{pen}{index} {20 - value / 5:.1f}")
+        pen = "L"
+    return "".join(parts)

@@ -1,0 +1,131 @@
+"""The weeks' counts, kept in memory: the log is read beside the requests, each line once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from deploy.pages.site import Site
+from models.errors import OrganloopError
+from services.metrics.stretches import stretches
+from services.metrics.weeks import WEEKS, Counted, Weeks
+
+_LOG = logging.getLogger(__name__)
+
+PATIENCE_SECONDS = 0.2
+"""A page waits so long for the newest lines; what is still missing then is there at the next look."""
+
+LATELY = 4
+"""Weeks that are shown as one, beside those before."""
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How often an organ is flagged and edited, per hundred results.
+
+    Parameters
+    ----------
+    organ
+        Key in the catalogue.
+    results
+        Of the last `LATELY` weeks.
+    flagged, edited
+        Of hundred of them; None where there is none.
+    flagged_before, edited_before
+        The same of the weeks before; None where there was no result.
+    weeks
+        Flagged of hundred, week by week, the oldest first; None of a week without results.
+    sites
+        Flagged of hundred at each site in the last weeks, by name; empty for a site not known.
+    """
+
+    organ: str
+    results: int
+    flagged: float | None
+    edited: float | None
+    flagged_before: float | None
+    edited_before: float | None
+    weeks: tuple[float | None, ...]
+    sites: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Trends:
+    """What was counted, organ by organ, and whether the whole log was."""
+
+    organs: tuple[Trend, ...]
+    complete: bool
+
+
+class Weekly:
+    """Counts what is new in the log whenever somebody looks.
+
+    Parameters
+    ----------
+    site
+        With the log.
+    """
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._weeks = Weeks()
+        self._counting = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def look(self) -> Trends:
+        """Return what is counted; a long log is counted on while nobody looks."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._count, name="weeks", daemon=True)
+            self._thread.start()
+        self._thread.join(PATIENCE_SECONDS)
+        complete = not self._thread.is_alive()
+        with self._counting:
+            return Trends(trends_of(self._weeks.counted()), complete)
+
+    def _count(self) -> None:
+        try:
+            for lines in stretches(self._site.records, self._weeks.number):
+                with self._counting:
+                    self._weeks.add(lines)
+        except OrganloopError as error:
+            _LOG.warning("the log could not be counted: %s", error)
+
+
+def trends_of(counts: dict[tuple[int, str, str], Counted]) -> tuple[Trend, ...]:
+    """Return what counts by week, site and organ come to, organ by organ in the order of first sight."""
+    newest = max((week for week, _, _ in counts), default=0)
+    organs = dict.fromkeys(organ for _, _, organ in counts)
+    return tuple(_trend(organ, counts, newest) for organ in organs)
+
+
+def _trend(organ: str, counts: dict[tuple[int, str, str], Counted], newest: int) -> Trend:
+    weeks = {week: Counted() for week in range(newest - WEEKS + 1, newest + 1)}
+    sites: dict[str, Counted] = {}
+    for (week, site, of), counted in counts.items():
+        if of == organ:
+            weeks[week] += counted
+            if week > newest - LATELY:
+                sites[site] = sites.get(site, Counted()) + counted
+    lately, before = Counted(), Counted()
+    for week, counted in weeks.items():
+        if week > newest - LATELY:
+            lately += counted
+        else:
+            before += counted
+    return Trend(
+        organ=organ,
+        results=lately.results,
+        flagged=_of_hundred(lately.flagged, lately),
+        edited=_of_hundred(lately.edited, lately),
+        flagged_before=_of_hundred(before.flagged, before),
+        edited_before=_of_hundred(before.edited, before),
+        weeks=tuple(_of_hundred(one.flagged, one) for one in weeks.values()),
+        sites=tuple(
+            (site, 100 * one.flagged / one.results) for site, one in sorted(sites.items()) if one.results
+        ),
+    )
+
+
+def _of_hundred(some: int, counted: Counted) -> float | None:
+    return 100 * some / counted.results if counted.results else None
