@@ -187,10 +187,12 @@ def stands_still(records: Records, at: datetime | None = None) -> tuple[str, ...
     late = [one for one in records.studies_of((ArrivalState.SUBMITTED,), 500) if _is_late(one, at)]
     if late:
         minutes = RUN_SECONDS // 60
-        found.append(f"{len(late)} studies are being segmented for more than {minutes} minutes.")
+        studies = "1 study is" if len(late) == 1 else f"{len(late)} studies are"
+        found.append(f"{studies} being segmented for more than {minutes} minutes.")
     freed = sum(at - one.at < timedelta(days=1) for one in records.all(RunFreed))
     if freed:
-        found.append(f"{freed} runs of the last day were ended, since nobody worked on them.")
+        runs = "1 run of the last day was" if freed == 1 else f"{freed} runs of the last day were"
+        found.append(f"{runs} ended: nobody worked on it any more.")
     return tuple(found)
 
 
@@ -204,12 +206,12 @@ def moment(at: datetime) -> str:
 
 
 def spark(weeks: Sequence[float | None]) -> str:
-    """Return an SVG path through the weeks, flagged of hundred, in a box of 12 by 20; weeks without a gap."""
+    """Return an SVG path through the weeks, flagged of hundred, in a box of 12 by 20; a week without results is a gap."""
     parts, pen = [], "M"
     for index, value in enumerate(weeks):
         if value is None:
             pen = "M"
             continue
-        parts.append(f"{pen}{index} {20 - value / 5:.1f}")
+        parts.append(f"{pen}{index} {20 - value / 5:.1f}" + ("h0.1" if pen == "M" else ""))
         pen = "L"
     return "".join(parts)
