@@ -19,7 +19,6 @@ from starlette.staticfiles import StaticFiles
 from deploy.pages import doors, passage, saves, you
 from deploy.pages.closed import ClosedPages, SameOrigin
 from deploy.pages.model import candidates, decisions, now
-from deploy.pages.model.at_work import ActAtWork
 from deploy.pages.model.weekly import Weekly
 from deploy.pages.reading import live, questions, study, times, worklist
 from deploy.pages.reading.live import Changes
@@ -81,7 +80,7 @@ def application(settings: Settings, address: str) -> FastAPI:
     app.state.settings, app.state.key, app.state.address = settings, key, address
     app.state.site = site = Site(settings)
     app.state.names, app.state.changes = Names(site), Changes(site)
-    app.state.acts, app.state.weekly = ActAtWork(), Weekly(site)
+    app.state.weekly = Weekly(site)
     app.state.way = way_of(settings, app)
     for room in (you, passage, saves, worklist, study, questions, times, live, now, candidates, decisions):
         app.include_router(room.router)

@@ -181,6 +181,7 @@ def arrival_loop(dead_runs: DeadRuns, launched: Callable[[], object]) -> Arrival
     from flows.arrivals.loop import ArrivalLoop
     from flows.audit.witnessing import tell_witnesses
     from flows.launching import RUN_SECONDS
+    from flows.promotion.asked import AskedActs, is_asked
     from services.wiring import connect, witnesses_of
 
     launcher = PrefectLauncher(RUN_SECONDS)
@@ -193,7 +194,14 @@ def arrival_loop(dead_runs: DeadRuns, launched: Callable[[], object]) -> Arrival
 
     holder = f"{socket.gethostname()}/{os.getpid()}/{uuid4()}"
     return ArrivalLoop(
-        lambda: connect(Settings()), launcher, holder, free=free, launched=launched, tell_head=tell_head
+        lambda: connect(Settings()),
+        launcher,
+        holder,
+        free=free,
+        launched=launched,
+        tell_head=tell_head,
+        asked=is_asked,
+        act=lambda services: AskedActs(services).do(),
     )
 
 

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
 from threading import Event
+from typing import TypeVar
 
 from flows.arrivals.query import retrieve
 from flows.arrivals.rules import ARRIVING
@@ -24,6 +25,8 @@ from services.records.port import Records
 from services.wiring import Services
 from services.witnesses.port import EVERY_SECONDS
 
+T = TypeVar("T")
+
 WATCH = "watch-arrivals"
 """Name of the lease."""
 LEASE_SECONDS = 30.0
@@ -32,7 +35,7 @@ RENEW_SECONDS = 10.0
 TRY_SECONDS = 5.0
 """Between two tries to take the lease, or to do what did not work."""
 FOLLOW_SECONDS = 2.0
-"""Between two looks at what waits or is worked on."""
+"""Between two looks at what waits or is worked on, and for acts that people have asked for."""
 AGAIN_SECONDS = 10.0
 """Between two looks at what still arrives; the feed tells at once when a study is complete, and might be
 restarted before it does."""
@@ -61,6 +64,8 @@ class _Known:
     free_at: float = 0.0
     tell_at: float = 0.0
     told: Future[None] | None = None
+    asked_at: float = 0.0
+    acted: Future[None] | None = None
     renew_at: float = 0.0
     retrieved: Future[None] | None = None
     trouble: dict[str, str] = field(default_factory=dict)
@@ -87,6 +92,8 @@ class ArrivalLoop:
         Told when runs were started, so that this worker need not wait for its next poll.
     tell_head
         Tells the head of the log to whoever shall remember it.
+    asked, act
+        Whether people have asked for acts on the pages; does them.
     clock
         Seconds that only grow.
     today
@@ -102,16 +109,20 @@ class ArrivalLoop:
         free: Callable[[Records], object] = lambda _: None,
         launched: Callable[[], object] = lambda: None,
         tell_head: Callable[[Records], object] = lambda _: None,
+        asked: Callable[[Records], bool] = lambda _: False,
+        act: Callable[[Services], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], date] = date.today,
     ) -> None:
         self._connect, self._launcher, self._holder = connect, launcher, holder
         self._free, self._launched, self._tell_head = free, launched, tell_head
+        self._asked, self._act = asked, act
         self._clock, self._today = clock, today
         self._services: Services | None = None
         self._lease: Lease | None = None
         self._retrieving = ThreadPoolExecutor(1, thread_name_prefix="retrieve")
         self._telling = ThreadPoolExecutor(1, thread_name_prefix="witness")
+        self._acting = ThreadPoolExecutor(1, thread_name_prefix="act")
         self._known = _Known()
 
     def run(self, ended: Event) -> None:
@@ -145,7 +156,7 @@ class ArrivalLoop:
 
     def close(self) -> None:
         """Give the lease back, so that another worker follows at once."""
-        for aside in (self._retrieving, self._telling):
+        for aside in (self._retrieving, self._telling, self._acting):
             aside.shutdown(wait=False, cancel_futures=True)
         services, lease = self._services, self._lease
         self._let_go()
@@ -187,22 +198,18 @@ class ArrivalLoop:
             self._free(services.records)
             self._known.free_at = now + FREE_SECONDS
         if now >= self._known.tell_at:
-            self._known.told = self._apart(self._known.told, services.records)
+            self._tell_witnesses(services.records)
             self._known.tell_at = now + EVERY_SECONDS
+        if now >= self._known.asked_at:
+            if _is_free(self._known.acted) and self._asked(services.records):
+                # In a thread of its own: what comes does not wait for a promotion.
+                self._known.acted = self._acting.submit(_beside, self._act, services)
+            self._known.asked_at = now + FOLLOW_SECONDS
 
-    def _apart(self, before: Future[None] | None, records: Records) -> Future[None]:
+    def _tell_witnesses(self, records: Records) -> None:
         """Tell the log's head in a thread of its own: a witness that is away takes ten seconds to say so."""
-        if before is not None and not before.done():
-            return before
-        return self._telling.submit(self._tell_now, records)
-
-    def _tell_now(self, records: Records) -> None:
-        try:
-            self._tell_head(records)
-        except LeaseLost:
-            pass  # who watches now tells it
-        except Exception as error:
-            _log.warning("%s", error, exc_info=not isinstance(error, OrganloopError))
+        if _is_free(self._known.told):
+            self._known.told = self._telling.submit(_beside, self._tell_head, records)
 
     def _again(self, now: float, *, quiet: bool) -> tuple[str, ...]:
         """Return what incomplete studies are looked at anew now, by code."""
@@ -281,3 +288,17 @@ class ArrivalLoop:
         self._known.saying.add(message)
         if message not in self._known.said:
             _log.info(message)
+
+
+def _is_free(before: Future[None] | None) -> bool:
+    return before is None or before.done()
+
+
+def _beside(work: Callable[[T], object], given: T) -> None:
+    """Do something beside the watch; what fails is told, and tried again when it is due."""
+    try:
+        work(given)
+    except LeaseLost:
+        pass  # who watches now does it
+    except Exception as error:
+        _log.warning("%s", error, exc_info=not isinstance(error, OrganloopError))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import html
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,9 +15,10 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from deploy.pages.application import application
-from deploy.pages.model.at_work import ActAtWork
 from deploy.pages.model.now import stands_still
 from flows.gate.last_report import LastReport, last_report
+from flows.promotion.asked import BEGUN_WITHIN, Act, AskedActs, is_asked
+from flows.promotion.promote import promote
 from models.documents import to_json
 from models.people import Person, Role
 from models.uids import SeriesUid, StudyUid
@@ -25,11 +26,18 @@ from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.entries.releases import ReleaseState
 from services.records.events.operations import RunFreed
 from services.records.events.results import BoundsChecked, CheckedBound, StudySegmented
-from services.records.events.serving import IncumbentChanged, ReleasePromoted, ReleaseStateChanged
+from services.records.events.serving import (
+    ActAsked,
+    ActEnded,
+    IncumbentChanged,
+    ReleasePromoted,
+    ReleaseStateChanged,
+)
 from services.releases.evidence_packs import EvidencePacks
 from services.releases.gate_pages import pictures_of
 from services.releases.gate_reports import report_file
 from services.wiring import Services
+from tests.support.killed import Killed
 from tests.support.listed import NOON
 from tests.support.promotion import (
     BETTER,
@@ -38,6 +46,7 @@ from tests.support.promotion import (
     copy_of,
     gate_document,
     gated_site,
+    small_canary,
 )
 
 HERE = "http://127.0.0.1:8500"
@@ -61,13 +70,14 @@ class AsIs:
 class Desk:
     """The pages of a site, and who sits before them."""
 
-    def __init__(self, app: FastAPI, browser: TestClient) -> None:
-        self.app, self.browser = app, browser
+    def __init__(self, app: FastAPI, browser: TestClient, services: Services) -> None:
+        self.app, self.browser, self._services = app, browser, services
 
-    @property
-    def acts(self) -> ActAtWork:
-        acts: ActAtWork = self.app.state.acts
-        return acts
+    def work(self) -> None:
+        """Do what a worker does that watches."""
+        assert is_asked(self._services.records)
+        AskedActs(self._services).do()
+        assert not is_asked(self._services.records)
 
     def sit(self, who: Person) -> None:
         self.app.state.way.who = who
@@ -80,7 +90,8 @@ class Desk:
     def post(self, path: str, status: int = 303, **fields: object) -> str:
         answer = self.browser.post(path, data=fields)
         assert answer.status_code == status, answer.text
-        self.acts.wait()
+        if status == 303:
+            self.work()
         return html.unescape(answer.text)
 
 
@@ -102,19 +113,22 @@ def desk(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     def connected(settings, records):
         return replace(services, records=records)
 
-    monkeypatch.setattr("deploy.pages.model.decisions.connect", connected)
-    monkeypatch.setattr("deploy.pages.model.decisions.connect_in_process", connected)
     monkeypatch.setattr("deploy.pages.model.now.connect", connected)
+    monkeypatch.setattr("flows.promotion.asked.promote", partial(promote, canary=small_canary))
     app = application(services.settings, HERE)
     app.state.way = AsIs()
     with TestClient(app, base_url=HERE, follow_redirects=False, headers=OURS) as browser:
-        yield Desk(app, browser)
+        yield Desk(app, browser, services)
 
 
 def last(services: Services, number: int = 2) -> LastReport:
     found = last_report(number, services.records, services.releases)
     assert found is not None
     return found
+
+
+def killing(*_: object) -> None:
+    raise Killed
 
 
 def cells(text: str) -> list[str]:
@@ -181,7 +195,7 @@ def test_a_promotion_is_the_act_of_who_signed_in_and_by_the_report_that_was_show
     assert (change.who, change.said.reason, change.proof.subject) == ("Dr. Ito", WHY, "i1")
     text = desk.text("/model/candidates/2")
     assert "Release 2: serves" in text
-    assert "Done: release 2 serves, in place of release 1. Dr. Ito asked for it." in text
+    assert "done, release 2 serves, in place of release 1." in text
     done = services.records.last(ReleasePromoted)
     assert done is not None
     assert done.said.evidence is not None
@@ -195,38 +209,66 @@ def test_a_promotion_is_the_act_of_who_signed_in_and_by_the_report_that_was_show
 def test_a_report_that_stands_no_more_promotes_nothing(desk: Desk, services: Services) -> None:
     desk.post("/model/candidates/2/promote", report="0" * 64, reason=WHY)
     text = desk.text("/model/candidates/2")
-    assert "Refused:" in text
-    assert "(other-report)" in text
+    assert "look at it again (other-report)" in text
     assert services.records.incumbent() == 1
 
 
 def test_of_two_who_press_at_once_one_is_told(desk: Desk, services: Services) -> None:
-    begun, go_on = threading.Event(), threading.Event()
+    fields = {"report": last(services).decided.said.report, "reason": WHY}
+    assert desk.browser.post("/model/candidates/2/promote", data=fields).status_code == 303
+    assert "Dr. Ito has asked for a promotion:" in desk.text("/model/candidates/2")
+    assert "it waits for a worker" in desk.text("/model/candidates/2")
+    assert desk.browser.get("/model/act").json()["ended"] is False
+    desk.sit(WEBER)
+    told = desk.post("/model/candidates/2/promote", 409, **fields)
+    assert "Dr. Ito has asked for a promotion of release 2, which is not done yet" in told
+    assert "(act-at-work)" in told
+    desk.work()
+    assert [one.who for one in services.records.all(IncumbentChanged)] == ["IT", "Dr. Ito"]
 
-    def slow(progress) -> str:
-        progress("asking both releases about the canary study")
-        begun.set()
-        go_on.wait()
-        return "release 2 serves"
 
-    desk.acts.begin("promotes release 2", 2, ITO, slow)
-    begun.wait()
-    try:
-        told = desk.text("/model/candidates/2")
-        assert "Dr. Ito promotes release 2:" in told
-        assert "asking both releases about the canary study" in told
-        assert desk.browser.get("/model/act").json()["ended"] is False
-        desk.sit(WEBER)
-        answer = desk.browser.post(
-            "/model/candidates/2/promote", data={"report": last(services).decided.said.report, "reason": WHY}
-        )
-        assert answer.status_code == 409
-        assert "Dr. Ito promotes release 2 just now" in answer.text
-        assert "(act-at-work)" in answer.text
-    finally:
-        go_on.set()
-        desk.acts.wait()
+def test_of_two_who_were_not_told_the_second_changes_nothing(desk: Desk, services: Services) -> None:
+    """Two instances of the pages may take both before either is on record."""
+    report = last(services).decided.said.report
+    asked = ActAsked(act=Act.PROMOTION, release=2, reason=WHY, report=report)
+    for who in (ITO, WEBER):
+        services.records.signed(who).record(asked, who=who.name)
+    desk.work()
+    assert [one.who for one in services.records.all(IncumbentChanged)] == ["IT", "Dr. Ito"]
+    first, second = services.records.all(ActEnded)
+    assert (first.said.code, second.said.code) == ("", "is-incumbent")
+    assert "by Dr. Ito" in second.said.said
+
+
+def test_what_nobody_began_in_time_is_not_done_later(desk: Desk, services: Services) -> None:
+    fields = {"report": last(services).decided.said.report, "reason": WHY}
+    desk.browser.post("/model/candidates/2/promote", data=fields)
+    AskedActs(services, lambda: datetime.now(UTC) + BEGUN_WITHIN + timedelta(seconds=1)).do()
     assert services.records.incumbent() == 1
+    assert "ask again (late)" in desk.text("/model/candidates/2")
+
+
+def test_an_act_that_was_cut_short_is_done_again_however_late(desk: Desk, services: Services) -> None:
+    fields = {"report": last(services).decided.said.report, "reason": WHY}
+    desk.browser.post("/model/candidates/2/promote", data=fields)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flows.promotion.promote.complete", killing)
+        with pytest.raises(Killed):
+            AskedActs(services).do()
+    assert services.records.incumbent() == 2
+    assert is_asked(services.records)
+    AskedActs(services, lambda: datetime.now(UTC) + 2 * BEGUN_WITHIN).do()
+    (done,) = services.records.all(ReleasePromoted)
+    assert done.said.approver == "Dr. Ito"
+    assert len(services.records.all(IncumbentChanged)) == 2
+
+
+def test_an_act_that_nobody_has_proven_is_not_done(services: Services) -> None:
+    services.records.record(ActAsked(act=Act.DECLINE, release=2, reason=WHY), who="Dr. Ito")
+    AskedActs(services).do()
+    (ended,) = services.records.all(ActEnded)
+    assert ended.said.code == "unproven"
+    assert services.records.release_states()[2] is not ReleaseState.DECLINED
 
 
 def test_who_may_not_sees_state_and_reasons_and_no_button(desk: Desk, services: Services) -> None:
@@ -282,7 +324,7 @@ def test_one_goes_back_from_what_was_shown_and_only_once(desk: Desk, services: S
     assert change is not None
     assert change.proof is not None
     assert (change.said.act, change.who, change.said.reason) == ("rollback", "Dr. Ito", "it misses spleens")
-    assert "Done: release 1 serves again." in desk.text("/model/candidates/1")
+    assert "done, release 1 serves again." in desk.text("/model/candidates/1")
     desk.sit(WEBER)
     assert "(incumbent-changed)" in desk.post("/model/roll-back", 409, number=1, incumbent=2, reason="it too")
     assert services.records.last(IncumbentChanged) == change

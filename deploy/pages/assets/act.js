@@ -1,4 +1,4 @@
-// The model owner's pages: an act that is being done is followed to its end.
+// The model owner's pages: an act that was asked for is followed to its end.
 
 const EVERY_MS = 500;
 const STALE_MS = 10_000;
@@ -13,8 +13,8 @@ if (told) {
       if (!answer.ok) throw new Error(answer.statusText);
       const act = await answer.json();
       heard = Date.now();
-      if (!act || act.ended || String(act.since_ms) !== told.dataset.going) return location.reload();
-      step.textContent = act.step;
+      if (act.ended || String(act.number) !== told.dataset.going) return location.reload();
+      if (act.step) step.textContent = act.step;
     } catch {
       if (Date.now() - heard > STALE_MS) step.textContent = "the pages do not answer; trying again";
     }

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Request
 from fastapi import Path as PathParameter
 from fastapi.responses import JSONResponse, Response
 
-from deploy.pages.model.at_work import ActAtWork
 from deploy.pages.model.roles import Watching
 from deploy.pages.reading import words
 from deploy.pages.site import OfSite, Site
@@ -19,6 +18,7 @@ from deploy.pages.templates import page
 from flows.gate import sections
 from flows.gate.last_report import LastReport, last_report
 from flows.lineage import origin_of_release
+from flows.promotion.asked import act_now
 from flows.promotion.obstacles import Obstacle, obstacles
 from flows.promotion.promote import unfinished
 from flows.promotion.standing import Standing, standings
@@ -106,8 +106,7 @@ def candidate(request: Request, number: Number, who: Watching, site: OfSite) -> 
     incumbent, state = site.records.incumbent(), site.records.release_states().get(number)
     document = None if last is None else last.document
     made = origin_of_release(number, site.records)
-    at_work: ActAtWork = request.app.state.acts
-    act = at_work.act
+    act = act_now(site.records)
     return page(
         request,
         "candidate.html",

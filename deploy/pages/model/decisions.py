@@ -7,21 +7,19 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
-from deploy.pages.model.at_work import ActAtWork
 from deploy.pages.model.candidates import Number, known, of_act, tuned_organs
 from deploy.pages.model.roles import Deciding, Watching
 from deploy.pages.reading import words
 from deploy.pages.site import OfSite, Site
 from deploy.pages.templates import page
 from flows.gate.last_report import last_report
-from flows.progress import Progress
-from flows.promotion.promote import complete, promote
-from flows.promotion.roll_back import decline, earlier_incumbents, rollback
+from flows.promotion.asked import Act, act_now, ask
+from flows.promotion.roll_back import earlier_incumbents
 from models.documents import to_json
 from models.errors import Refused
 from models.organs import name_of
 from models.people import Person
-from services.wiring import Services, connect, connect_in_process
+from services.records.events.serving import ActAsked
 
 router = APIRouter(prefix="/model")
 
@@ -30,9 +28,9 @@ Why = Annotated[str, Form(max_length=500)]
 
 
 @router.get("/act")
-def act(request: Request, who: Watching) -> Response:
-    """Say what is being done, or what became of it, as a document; null before the first act."""
-    found = _at_work(request).act
+def act(who: Watching, site: OfSite) -> Response:
+    """Give the act that was asked for last and how far it has come, as a document; null before the first."""
+    found = act_now(site.records)
     return JSONResponse(None if found is None else to_json(found))
 
 
@@ -59,38 +57,24 @@ def ask_promote(request: Request, number: Number, who: Deciding, site: OfSite) -
 
 @router.post("/candidates/{number}/promote")
 def do_promote(
-    request: Request,
     number: Number,
     who: Deciding,
     site: OfSite,
     report: Annotated[str, Form(pattern="^[0-9a-f]{64}$")],
     reason: Why = "",
 ) -> Response:
-    """Begin a promotion by the report that was shown; the candidate's page follows it."""
-    _require_reason(reason)
+    """Ask for a promotion by the report that was shown; the candidate's page follows it."""
     release = known(number, site)
     for obstacle in of_act(release, last_report(number, site.records, site.releases), who, site):
         raise Refused(obstacle.code, obstacle.detail)
-
-    def work(progress: Progress) -> str:
-        done = promote(number, serving(site, who), who.name, reason.strip(), progress, report=report)
-        return f"release {done.release} serves, in place of release {done.replaced}"
-
-    _at_work(request).begin(f"promotes release {number}", number, who, work)
-    return _to(number)
+    return _asked(ActAsked(act=Act.PROMOTION, release=number, reason=reason, report=report), who, site)
 
 
 @router.post("/candidates/{number}/finish")
-def do_finish(request: Request, number: Number, who: Deciding, site: OfSite) -> Response:
-    """Do what is left of a promotion that was cut short; it stays the act of who began it."""
+def do_finish(number: Number, who: Deciding, site: OfSite) -> Response:
+    """Ask for what is left of a promotion that was cut short; it stays the act of who began it."""
     known(number, site)
-
-    def work(progress: Progress) -> str:
-        done = complete(number, serving(site, who), progress)
-        return f"release {done.release} serves, in place of release {done.replaced}"
-
-    _at_work(request).begin(f"finishes the promotion of release {number}", number, who, work)
-    return _to(number)
+    return _asked(ActAsked(act=Act.COMPLETION, release=number), who, site)
 
 
 @router.get("/candidates/{number}/decline")
@@ -102,12 +86,9 @@ def ask_decline(request: Request, number: Number, who: Deciding, site: OfSite) -
 
 @router.post("/candidates/{number}/decline")
 def do_decline(number: Number, who: Deciding, site: OfSite, reason: Why = "") -> Response:
-    """Decide against a candidate."""
-    _require_reason(reason)
+    """Ask that a candidate is decided against."""
     known(number, site)
-    services = connect_in_process(site.settings, site.records.signed(who))
-    decline(number, who.name, reason.strip(), services.records, services.releases, services.repository)
-    return _to(number)
+    return _asked(ActAsked(act=Act.DECLINE, release=number, reason=reason), who, site)
 
 
 @router.get("/roll-back")
@@ -126,44 +107,22 @@ def ask_roll_back(request: Request, who: Deciding, site: OfSite) -> Response:
 
 @router.post("/roll-back")
 def do_roll_back(
-    request: Request,
     who: Deciding,
     site: OfSite,
     number: Annotated[int, Form(ge=1)],
     incumbent: Annotated[int, Form(ge=1)],
     reason: Why = "",
 ) -> Response:
-    """Begin to go back, if the release that was shown still serves; the page of the release follows it."""
-    _require_reason(reason)
+    """Ask to go back, if the release that was shown still serves; the page of the release follows it."""
     known(number, site)
     serves = site.records.incumbent()
     if serves != incumbent:
         detail = f"release {incumbent} serves no more, release {serves} does: look again before you go back"
         raise Refused("incumbent-changed", detail, {"shown": incumbent, "serves": serves})
-
-    def work(progress: Progress) -> str:
-        done = rollback(number, serving(site, who), who.name, reason.strip(), progress)
-        missed = f"; not reached: {'; '.join(done.not_reached)}" if done.not_reached else ""
-        return f"release {done.release} serves again{missed}"
-
-    _at_work(request).begin(f"goes back to release {number}", number, who, work)
-    return _to(number)
+    asked = ActAsked(act=Act.ROLLBACK, release=number, reason=reason, incumbent=incumbent)
+    return _asked(asked, who, site)
 
 
-def serving(site: Site, who: Person) -> Services:
-    """Return what an act needs that asks the servers; its events bear who acts."""
-    return connect(site.settings, site.records.signed(who))
-
-
-def _at_work(request: Request) -> ActAtWork:
-    found: ActAtWork = request.app.state.acts
-    return found
-
-
-def _require_reason(reason: str) -> None:
-    if not reason.strip():
-        raise Refused("no-name", "an act has a reason: say why, in one sentence")
-
-
-def _to(number: int) -> Response:
-    return RedirectResponse(f"/model/candidates/{number}", 303)
+def _asked(asked: ActAsked, who: Person, site: Site) -> Response:
+    ask(asked, who, site.records)
+    return RedirectResponse(f"/model/candidates/{asked.release}", 303)

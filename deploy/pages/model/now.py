@@ -206,7 +206,7 @@ def moment(at: datetime) -> str:
 
 
 def spark(weeks: Sequence[float | None]) -> str:
-    """Return an SVG path through the weeks, flagged of hundred, in a box of 12 by 20; a week without results is a gap."""
+    """Return an SVG path through the weeks in a box of 12 by 20: flagged of hundred, a gap where none is."""
     parts, pen = [], "M"
     for index, value in enumerate(weeks):
         if value is None:

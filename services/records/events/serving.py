@@ -147,3 +147,41 @@ class GpuProven(Event):
     target: str
     device: str
     lines: tuple[Mapping[str, object], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActAsked(Event):
+    """Somebody asked on the pages for an act, which a worker does.
+
+    `act` is `promotion`, `completion` (of one that was cut short), `rollback` or `decline`; `report` the
+    SHA-256 of the gate's report that was shown, `incumbent` the release that served then.
+    """
+
+    what: ClassVar[str] = "act-asked"
+
+    act: str
+    release: int
+    reason: str = ""
+    report: str | None = None
+    incumbent: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActStep(Event):
+    """How far an act has come that was asked for by the event of this number."""
+
+    what: ClassVar[str] = "act-step"
+
+    asked: int
+    step: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActEnded(Event):
+    """An act that was asked for has ended: what is so now, or the code and the words of a refusal."""
+
+    what: ClassVar[str] = "act-ended"
+
+    asked: int
+    said: str
+    code: str = ""

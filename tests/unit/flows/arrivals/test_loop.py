@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import flows.arrivals.watch
 from flows.arrivals.loop import (
     AGAIN_SECONDS,
+    FOLLOW_SECONDS,
     FREE_SECONDS,
     LEASE_SECONDS,
     RENEW_SECONDS,
@@ -98,6 +100,10 @@ class Site:
     freed: int = 0
     woken: int = 0
     told: list[float] = dataclasses.field(default_factory=list)
+    acts: int = 0
+    asked_acts: int = 0
+    acting: threading.Event = dataclasses.field(default_factory=threading.Event)
+    go_on: threading.Event = dataclasses.field(default_factory=threading.Event)
 
     def connect(self) -> Services:
         self.connected += 1
@@ -121,9 +127,20 @@ class Site:
             free=free,
             launched=wake,
             tell_head=lambda _: self.told.append(self.now),
+            asked=self.is_asked,
+            act=self.act,
             clock=lambda: self.now,
             today=lambda: self.today,
         )
+
+    def is_asked(self, _: object) -> bool:
+        self.asked_acts += 1
+        return self.acts > 0
+
+    def act(self, _: object) -> None:
+        self.acting.set()
+        self.go_on.wait()
+        self.acts -= 1
 
     def steps(self, loop: ArrivalLoop, seconds: float) -> None:
         """Let a loop step as often as it wants to in so many seconds."""
@@ -163,6 +180,23 @@ def test_idle_a_look_is_one_question_to_the_archive_and_none_to_the_records(
     # Every 10 s the lease and the watch are put on record; every minute a look after what may wait.
     assert len(transactions) <= 2 * 600 / RENEW_SECONDS + 6 * 600 / RETRIEVE_SECONDS
     assert site.freed in (12, 13, 14), FREE_SECONDS
+    assert site.asked_acts <= 1 + 780 / FOLLOW_SECONDS, "one question, which an index answers"
+
+
+def test_what_people_ask_for_is_done_beside_the_watch_and_by_one_thread(site: Site) -> None:
+    loop = site.loop()
+    site.steps(loop, 5)
+    site.acts = 2
+    site.steps(loop, FOLLOW_SECONDS + 1)
+    site.acting.wait()
+    asked = site.asked_acts
+    site.feed.tell("1.2", stable=True)
+    site.steps(loop, 30)
+    assert site.launcher.launched == ["1.2"], "it does not wait for the act"
+    assert site.asked_acts == asked
+    site.go_on.set()
+    while site.acts:
+        site.steps(loop, FOLLOW_SECONDS + 1)
 
 
 def test_a_study_is_submitted_at_the_step_after_it_is_complete_and_the_worker_is_woken(site: Site) -> None:
