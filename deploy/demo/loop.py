@@ -115,7 +115,8 @@ def run(folder: Path, phantoms: Phantoms, services: Services, progress: Progress
     gate = gate_candidate(number, services, progress)
     progress("the nightly flow finds the same candidate and the same decision, and shows them in Prefect")
     night = nightly_tuning(str(LEVEL))
-    if night.gate is None or (night.tuning.digest, night.gate.decision) != (tuning.digest, gate.decision):
+    seen = (night.tuning and night.tuning.digest, night.gate and night.gate.decision)
+    if seen != (tuning.digest, gate.decision):
         raise OrganloopError("the nightly flow came to another candidate or decision")
     identical = _identical(unseen[0], number, services.releases, services.segmenter)
     promotion = back = None

@@ -62,7 +62,7 @@ def register(
     timezone
         Of the schedule, an IANA name.
     learns
-        Whether tuning starts by itself every night.
+        Whether the night tunes. Where it does not, it still forgets what is old and checks bounds.
     job_template
         Base job template of the Kubernetes work pool that `settings.tuning_pool` names; None: a pool of that
         name is made elsewhere.
@@ -135,8 +135,8 @@ def _deployments(settings: Settings, timezone: str, learns: bool) -> list[tuple[
         schedule=Cron(NIGHTLY, timezone=timezone),
         concurrency_limit=ONE_AT_A_TIME,
         work_queue_name=NIGHT_QUEUE,  # it waits for its job, and must not take the place the job needs
-        paused=not learns,
-        parameters={"on_pool": True},
+        paused=False,  # an earlier version paused it where it did not learn, and nothing was forgotten there
+        parameters={"on_pool": True, "learns": learns},
     )
     tuning = RunnerDeployment.from_flow(
         tune_flow, **common, concurrency_limit=1, work_queue_name=learning_queue

@@ -1,8 +1,8 @@
-"""Every night: check the bounds on audited studies, tune on the day's corrections, gate what comes of it.
+"""Every night: forget what is old, check the bounds on audited studies, tune on the day's corrections, gate.
 
 It never promotes: that is an act with a name and a reason. Steps repeat without harm, so a night that was
-cut short is made up for by the next. The flow itself only decides and waits; the heavy part is a job of its
-own, on a work pool of its own.
+cut short is made up for by the next. What is old goes first: nothing that fails behind it keeps it longer.
+The flow itself only decides and waits; the heavy part is a job of its own, on a work pool of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 
 from flows.calibration.random_audit import Bounds, check_bounds
+from flows.nightly.forget import Forgotten, forget_what_is_old
 from flows.promotion.flow import gate_task, publish_decision_task
 from flows.tuning.flow import LONGEST_SECONDS, publish_tuning_task, tune_task
 from flows.tuning.plan import AUTO, known, plan, tuning_settings
@@ -28,11 +29,7 @@ from models.documents import to_json
 from models.errors import OrganloopError
 from models.gate.document import GateDocument
 from models.tuning.document import TuningDocument
-from services.cases.features import FeatureStore
 from services.cases.training_runs import give_up_runs
-from services.pacs.unsent import UnsentResults
-from services.pictures.kept import StudyPictures
-from services.records.entries.cases import Purpose
 from services.settings import Settings
 from services.wiring import connect_in_process
 
@@ -45,10 +42,11 @@ LOOK_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Night:
-    """What came of a night; no gate where there was nothing to learn."""
+    """What came of a night; no tuning where the site does not learn, no gate where nothing was learnt."""
 
+    forgotten: Forgotten
     bounds: Bounds
-    tuning: TuningDocument
+    tuning: TuningDocument | None
     gate: GateDocument | None
 
 
@@ -116,6 +114,16 @@ def _completed(job: UUID, ends: float, look_seconds: float) -> bool:
             time.sleep(look_seconds)
 
 
+@task(name="forget what is old")
+def forget_task() -> Forgotten:
+    """Delete what the home holds of patients for a time only, and whose time is over."""
+    gone = forget_what_is_old(Settings())
+    print(f"kept features of {gone.features} studies are forgotten")
+    print(f"{gone.unsent} results that were made in silence are forgotten")
+    print(f"pictures of {gone.pictures} results are forgotten")
+    return gone
+
+
 @task(name="check bounds")
 def check_bounds_task() -> Bounds:
     """Compare bounds with what readers made of audited studies; the document of the `bounds` verb."""
@@ -144,13 +152,6 @@ def decide_task(level: str) -> TuningDocument | None:
     """Say which organs have enough evidence; the document of `tune` where nothing is to be computed."""
     settings = Settings()
     services = connect_in_process(settings)
-    forgotten = FeatureStore(services.cases).forget(settings.keep_features_days)
-    print(f"kept features of {forgotten} studies are forgotten")
-    labelled = [case.case_id for purpose in Purpose for case in services.records.cases(purpose)]
-    forgotten = UnsentResults(settings.unsent_store).forget(settings.keep_unsent_days, labelled)
-    print(f"{forgotten} results that were made in silence are forgotten")
-    forgotten = StudyPictures(settings.pictures_folder).forget(settings.keep_pictures_days)
-    print(f"pictures of {forgotten} results are forgotten")
     run = plan(services, None, tuning_settings(level, settings))
     print(f"unfinished runs given up: {give_up_runs(settings.home, run.key)}")
     for organ, why in run.evidence.left_out.items():
@@ -172,17 +173,20 @@ def tune_on_pool_task(level: str) -> TuningDocument:
 
 
 @flow(name="nightly-tuning", log_prints=True)
-def nightly_tuning(level: str = AUTO, on_pool: bool = False) -> Night:
-    """Check bounds, tune, and gate what was tuned; nothing to learn is no error."""
+def nightly_tuning(level: str = AUTO, on_pool: bool = False, learns: bool = True) -> Night:
+    """Forget what is old, check bounds, tune, and gate what was tuned; nothing to learn is no error."""
+    forgotten = forget_task()
     bounds = check_bounds_task()
     publish_bounds_task(bounds)
+    if not learns:
+        return Night(forgotten, bounds, None, None)
     tuned = decide_task(level)
     if tuned is None:
         tuned = tune_on_pool_task(level) if on_pool else tune_task(None, level)
         if not on_pool:
             publish_tuning_task(tuned)
     if tuned.release is None:
-        return Night(bounds, tuned, None)
+        return Night(forgotten, bounds, tuned, None)
     report = gate_task(tuned.release)
     publish_decision_task(report)
-    return Night(bounds, tuned, report)
+    return Night(forgotten, bounds, tuned, report)

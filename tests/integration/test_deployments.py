@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,9 +17,11 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Running
+from prefect.utilities.importtools import import_object
 from pydicom import dcmread
 
 from deploy.runs.deployments import WORK_POOL, register
+from deploy.runs.known_flows import ENTRYPOINTS
 from deploy.runs.launcher import PrefectLauncher
 from deploy.stack import up_and_down as stack
 from deploy.stack.prefect import PrefectServer
@@ -29,17 +32,23 @@ from flows.nightly.flow import nightly_tuning
 from flows.promotion import flow as promotion
 from flows.tuning import flow as tuning_job
 from flows.tuning import tune as tune_heads
+from models.errors import StorageFailed
 from models.tuning.settings import Level, TuningSettings
+from services.pictures.kept import StudyPictures
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
 from services.settings import Settings
 from services.wiring import connect_in_process
 from tests.corrections import LIVER_ADDED
+from tests.support.drawn_organs import drawn
 from tests.support.learning import open_site
 from tests.support.neighbours import silence_prefect
 from tests.support.returned_segs import put_on_record
 from tests.support.tiny_networks import publish_tiny
 from tests.support.waiting import until
+
+OLDER, YOUNGER = "1" * 64, "2" * 64
+"""Keys of results."""
 
 NAMES = (
     "segment-study/organloop",
@@ -252,6 +261,44 @@ def test_a_night_tunes_and_gates_once_and_a_quiet_night_is_no_error(api, tmp_pat
     assert shown <= keys
     tuned = tuned_by_a_worker_that_dies_once(api, by_jobs)
     assert tuned.digest == first.tuning.digest
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """Return pictures that a site keeps for a week: one result's are eight days old, another's six."""
+    open_site(tmp_path).services.records.close()
+    monkeypatch.setenv("ORGANLOOP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ORGANLOOP_KEEP_PICTURES_DAYS", "7")
+    pictures, folder = StudyPictures(Settings().pictures_folder), Settings().pictures_folder / "patients"
+    for days, result in ((8, OLDER), (6, YOUNGER)):
+        pictures.keep("a" * 64, result, drawn())
+        [kept] = folder.glob(f"*/{result}")
+        os.utime(kept, (time.time() - days * 86400,) * 2)
+    assert (len(pictures.of(OLDER)), len(pictures.of(YOUNGER))) == (2, 2)
+    return pictures
+
+
+@pytest.mark.parametrize("learns", [True, False])
+def test_what_is_scheduled_every_night_forgets_pictures_past_their_time_whether_the_site_learns_or_not(
+    api, pictures, learns
+):
+    with api.used(), get_client(sync_client=True) as client:
+        register(Settings())
+        client.pause_deployment(client.read_deployment_by_name("nightly-tuning/organloop").id)
+        register(Settings(), learns=learns)
+        scheduled = client.read_deployment_by_name("nightly-tuning/organloop")
+        night = import_object(ENTRYPOINTS["nightly-tuning"])(**scheduled.parameters)
+    assert (scheduled.paused, [one.active for one in scheduled.schedules]) == (False, [True])
+    assert night.forgotten.pictures == 1
+    assert (len(pictures.of(OLDER)), len(pictures.of(YOUNGER))) == (0, 2)
+    assert (night.tuning is not None, night.gate) == (learns, None)
+
+
+def test_pictures_go_in_a_night_in_which_all_else_fails(api, pictures):
+    Settings().records_file.write_bytes(b"no database")
+    with api.used(), pytest.raises(StorageFailed):
+        nightly_tuning(on_pool=True)
+    assert (len(pictures.of(OLDER)), len(pictures.of(YOUNGER))) == (0, 2)
 
 
 def test_a_tuning_job_that_was_deleted_is_lost_and_one_without_an_end_is_told(api, tmp_path):

@@ -12,20 +12,11 @@ import pytest
 
 from models.errors import StorageFailed
 from services.pictures.kept import StudyPictures
-from services.pictures.picture import Drawn, Picture, Plane
+from services.pictures.picture import Drawn
+from tests.support.drawn_organs import drawn
 
 ONE, OTHER = "1" * 64, "2" * 64
 PATIENT, ANOTHER = "a" * 64, "b" * 64
-
-
-def drawn(organ: str = "liver", png: bytes = b"png") -> tuple[Drawn, ...]:
-    axial = Picture(
-        f"{organ}-axial-1", organ, Plane.AXIAL, 4, 3, 0.5, "M 1.0 2.0 L 3.0 2.0 1.0 3.0 Z", "", "1.2.3", 41
-    )
-    coronal = Picture(
-        f"{organ}-coronal", organ, Plane.CORONAL, 5, 3, 0.5, "", "M 0.0 0.0 L 1.0 0.0 1.0 1.0 Z"
-    )
-    return Drawn(axial, png + b"1"), Drawn(coronal, png + b"2")
 
 
 @pytest.fixture
