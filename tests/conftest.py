@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 TOGETHER = {
-    "browser": ("test_reader_corrects.py", "test_reader_sees.py"),
+    "browser": ("test_reader_corrects.py", "test_reader_reads.py", "test_reader_sees.py"),
     "stack": tuple(
         f"integration/test_{name}.py"
         for name in (

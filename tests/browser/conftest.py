@@ -16,6 +16,7 @@ from playwright.sync_api import TimeoutError as NothingShown
 
 from deploy.stack.local_process import NotInstalled
 from deploy.stack.viewer import installed, study_path
+from flows.arrivals.archived_study import note_segmented
 from flows.segmentation.first_look import FirstLook, first_look
 from models.geometry import Geometry
 from models.organs import organ
@@ -29,12 +30,20 @@ from services.pacs.folder import FolderPacs
 from tests.browser.viewer import CHROMIUM, FLAGS, Viewer
 from tests.conftest import ROOT
 from tests.support.archive import Archive
+from tests.support.arrivals import Hospital, open_hospital
+from tests.support.learning import Site, open_site
 from tests.support.pages import PASSWORD, ReadingRoom
 from tests.support.result_cases import findings_of
+from tests.support.returned_segs import put_on_record
 
 FLAGGED = ("stomach", "aorta")
 ORGANS_SEG = "CHECK stomach, aorta; DEMO NOT FOR CLINICAL USE; r2"
 REVIEW_SEG = "Regions: stomach, aorta; DEMO NOT FOR CLINICAL USE; r2"
+STUDIES = 20
+"""Of a worklist; the last is this one."""
+RESULT = f"{STUDIES:064x}"
+"""Its key."""
+
 PICTURES = ROOT / "build" / "browser"
 
 
@@ -137,6 +146,36 @@ def browser(room: ReadingRoom) -> Iterator[Browser]:
         page.close()
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return open_site(tmp_path_factory.mktemp("site"))
+
+
+@pytest.fixture
+def hospital(site: Site, study: Study, clean_archive: Archive, tmp_path: Path) -> Hospital:
+    """A hospital to which the study was pushed, and which holds what was found on it.
+
+    The organs are the phantom's own, in place of a network's; recorded, stored and noted as by `segment`.
+    """
+    hospital = open_hospital(site, clean_archive, study.folder / "ct", tmp_path, waits=False)
+    hospital.push()
+    services, [organ_seg, *_] = hospital.services, study.objects
+    put_on_record(
+        services.records,
+        study.organ_seg,
+        hospital.ct,
+        key=RESULT,
+        release=2,
+        **{item.kind: item.sop_instance_uid for item in study.objects if item is not organ_seg},
+    )
+    assert services.archive is not None
+    services.archive.store(study.objects)
+    pushed = services.archive.study(study.ct.study_uid)
+    assert pushed is not None
+    note_segmented(pushed, services.cases, services.records)
+    return hospital
 
 
 WINDOWS = 3

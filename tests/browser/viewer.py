@@ -67,10 +67,14 @@ class Viewer:
     def follow(self, path: str) -> list[str]:
         """Open an address of a study in the editor; return what its series are called."""
         self.page.goto(f"{self._url}{path}")
+        self.shown()
+        return [label.inner_text() for label in self._series_labels().all()]
+
+    def shown(self) -> None:
+        """Wait until an image is drawn; raises Playwright's TimeoutError if none is."""
         self.page.wait_for_function(
             "() => window.cornerstone?.getEnabledElements()[0]?.viewport.getImageData()", timeout=OPEN_MS
         )
-        return [label.inner_text() for label in self._series_labels().all()]
 
     def load_seg(self, description: str) -> list[Row]:
         """Load a SEG by its series' name; return the list of segments."""
