@@ -26,6 +26,7 @@ from flows.audit.witnessing import kept_elsewhere, witness_faults
 from models.errors import StorageFailed
 from services.files import replace
 from services.records.chain import AuditFault, anchor_faults, chain_faults, exported, imported
+from services.records.chain_look import every_line
 from services.records.entries.cases import Case, Purpose, manifest_digest
 from services.records.entries.log import Line
 from services.records.events.cases import CaseAdded, SetFrozen
@@ -121,7 +122,7 @@ def export(log: Log, path: Path) -> Exported:
     StorageFailed
         If the file cannot be written.
     """
-    lines = log.lines()
+    lines = tuple(every_line(log))
     replace(path, "".join(exported(line) + "\n" for line in lines).encode())
     return Exported(str(path), len(lines), _head(lines))
 

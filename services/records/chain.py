@@ -65,15 +65,18 @@ def digest_of(event: Line) -> str:
     return link(event.number, event.at, event.what, event.who, event.payload, event.key, event.previous)
 
 
-def chain_faults(events: Iterable[Line]) -> list[AuditFault]:
+def chain_faults(events: Iterable[Line], behind: tuple[int, str] = (0, FIRST)) -> list[AuditFault]:
     """Return every place where the chain is broken.
 
     Parameters
     ----------
     events
-        All of them, in the order of their numbers.
+        All of them behind one, in the order of their numbers.
+    behind
+        Number and digest of that one; by default the chain begins with its first.
     """
-    faults, before, number = [], FIRST, 0
+    faults = []
+    number, before = behind
     for event in events:
         line = f"event {event.number}"
         if event.number != number + 1:

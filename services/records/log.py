@@ -37,8 +37,8 @@ class SqlLog(Transactions):
 
     def studies_by_site(self) -> dict[str, int]:
         """Return how many studies have results, by the site where they were scanned; "" if not known."""
-        site = func.coalesce(_value("site"), "")
-        counted = select(site, func.count(func.distinct(_value("study_uid"))))
+        site = func.coalesce(value_of("site"), "")
+        counted = select(site, func.count(func.distinct(value_of("study_uid"))))
         with self._transaction() as session:
             found = session.execute(counted.where(EventRow.what == ResultRecorded.what).group_by(site))
             return {str(name): int(studies) for name, studies in found.tuples()}
@@ -66,9 +66,9 @@ def fields_of(
     StorageFailed
         If an event does not say one of them.
     """
-    wanted = select(EventRow.number, *map(_value, names)).where(EventRow.what == kind.what)
+    wanted = select(EventRow.number, *map(value_of, names)).where(EventRow.what == kind.what)
     if len(study_uids) == 1:
-        wanted = wanted.where(_value("study_uid").in_(study_uids))
+        wanted = wanted.where(value_of("study_uid").in_(study_uids))
     for row in session.execute(wanted.order_by(EventRow.number)):
         if None in row:
             raise StorageFailed(
@@ -106,11 +106,12 @@ def _wanted(
         wanted = wanted.where(EventRow.key == key)
     for name, value in by.items():
         (column,) = {name_of(kind, name) for kind in of}
-        wanted = wanted.where(_value(column) == str(value))
+        wanted = wanted.where(value_of(column) == str(value))
     return wanted
 
 
-def _value(name: str) -> ColumnElement[str]:
+def value_of(name: str) -> ColumnElement[str]:
+    """Return a field of an event's payload, as text."""
     return literal_column(said(name), Text)
 
 

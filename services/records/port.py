@@ -21,6 +21,7 @@ from services.records.entries.results import Result
 from services.records.events.event import E_co, Event, Recorded
 from services.records.ports.arrivals import Arrivals
 from services.records.ports.reading import Reading
+from services.records.ports.searching import Searching
 
 
 class Results(Protocol):
@@ -350,6 +351,7 @@ class Records(
     Arrivals,
     Leases,
     Log,
+    Searching,
     Seals,
     Witnessed,
     Protocol,

@@ -13,6 +13,7 @@ from services.records.releases import SqlReleases
 from services.records.results import SqlResults
 from services.records.saves import SqlSaves
 from services.records.seals import SqlSeals
+from services.records.searching import SqlSearching
 from services.records.transactions import Clock, as_storage_failure, local_now
 from services.records.witnessed import SqlWitnessed
 
@@ -27,6 +28,7 @@ class SqlRecords(
     SqlArrivals,
     SqlLeases,
     SqlLog,
+    SqlSearching,
     SqlSeals,
     SqlWitnessed,
 ):

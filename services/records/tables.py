@@ -416,14 +416,19 @@ class EventRow(Table):
 
     __tablename__ = "events"
     __table_args__ = (
+        Index("ix_events_what", "what", "number"),
+        Index("ix_events_who", "who", "number"),
+        Index("ix_events_at", "at", "number"),
         Index("ix_events_release", "what", text(f"({said('release')})")),
         Index("ix_events_study_uid", "what", text(f"({said('study_uid')})")),
+        Index("ix_events_of_release", text(f"({said('release')})"), "number"),
+        Index("ix_events_of_study", text(f"({said('study_uid')})"), "number"),
     )
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     key: Mapped[str | None] = mapped_column(unique=True)
     at: Mapped[datetime]
-    what: Mapped[str] = mapped_column(WORD, index=True)
+    what: Mapped[str] = mapped_column(WORD)
     who: Mapped[str]
     payload: Mapped[Json]
     previous: Mapped[str] = mapped_column(DIGEST)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from models.uids import StudyUid
+
 
 @dataclass(frozen=True)
 class Line:
@@ -37,6 +39,32 @@ class Line:
     key: str | None = None
     previous: str = ""
     digest: str = ""
+
+
+@dataclass(frozen=True)
+class Sought:
+    """Which lines of the log are wanted; what is empty leaves none out.
+
+    Parameters
+    ----------
+    who
+        Name of the person or the flow.
+    what
+        Name of the kind of event.
+    release
+        Lines that speak of it, or by which it came to serve or ceased to.
+    study
+        Lines that speak of it, or of a correction of it.
+    first_day, last_day
+        As they stand on record, ISO 8601; both included.
+    """
+
+    who: str = ""
+    what: str = ""
+    release: int | None = None
+    study: StudyUid | None = None
+    first_day: str = ""
+    last_day: str = ""
 
 
 @dataclass(frozen=True)
