@@ -11,9 +11,6 @@ from services.dicom.results.organ_seg import organs_asked
 from services.records.entries.reading import Listed, OrganSaid
 from services.records.port import Records
 
-PAGE_DIGITS = 16
-"""Hexadecimal digits of a study's name on the pages: no two of a site meet by chance."""
-
 
 def list_for_readers(made: Made, cases: CaseStore, records: Records, *, urgent: bool) -> None:
     """Put a result that the archive holds on the readers' worklist; told again, nothing.
@@ -30,7 +27,7 @@ def list_for_readers(made: Made, cases: CaseStore, records: Records, *, urgent: 
         Whether the study was requested so.
     """
     series, findings = made.series, made.findings
-    page = cases.pseudonym(f"page {series.study_uid}")[:PAGE_DIGITS]
+    page = cases.page_of(series.study_uid)
     rank = rank_of(findings.organs, urgent=urgent, audited=findings.audited, page=page)
     listed = Listed(
         study_uid=series.study_uid,

@@ -35,12 +35,15 @@ from models.geometry import Geometry, geometry_from_ras, ras_affine
 from models.inference.question import is_asked_grid
 from models.masks import BoxedMask
 from models.series.acquisition import Acquisition
+from models.uids import StudyUid
 from models.volume import Volume
 from services.files import replace, storage_errors, write_first
 from services.records.entries.cases import Case, Purpose
 from services.records.port import Records
 
 KEY_BYTES = 32
+PAGE_DIGITS = 16
+"""Hexadecimal digits of a study's name on the pages: no two of a site meet by chance."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +95,10 @@ class CaseStore:
         """
         # Halves of a character pass: two identifiers never become one, nor does one become none.
         return hmac.new(self._key(), identifier.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+    def page_of(self, study_uid: StudyUid) -> str:
+        """Return a study's name on the pages; raises as `pseudonym`."""
+        return self.pseudonym(f"page {study_uid}")[:PAGE_DIGITS]
 
     def add(
         self,

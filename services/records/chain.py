@@ -90,6 +90,26 @@ def chain_faults(events: Iterable[Line], behind: tuple[int, str] = (0, FIRST)) -
     return faults
 
 
+def line_fault(event: Line, before: str | None) -> AuditFault | None:
+    """Return what is wrong with one line, whatever stands elsewhere; None if nothing is.
+
+    Parameters
+    ----------
+    event
+        The line.
+    before
+        Digest that the line before it bears; None where there is none.
+    """
+    line = f"event {event.number}"
+    if digest_of(event) != event.digest:
+        return AuditFault("line-changed", line, "it does not say what its digest was taken of")
+    if event.number > 1 and before is None:
+        return AuditFault("line-missing", line, f"event {event.number - 1} is not there")
+    if event.previous != (before or FIRST):
+        return AuditFault("line-order", line, "it was not written after the line before it")
+    return None
+
+
 def anchor_faults(
     events: Sequence[Line], anchors: Iterable[tuple[int, str]], source: str
 ) -> list[AuditFault]:

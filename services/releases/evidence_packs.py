@@ -53,4 +53,8 @@ class EvidencePacks:
         InvalidRelease
             If it is not there, or its bytes are not its digest's.
         """
-        return dict(json.loads(verified(self.path(digest), digest, f"evidence pack {digest[:12]}")))
+        return dict(json.loads(self.content(digest)))
+
+    def content(self, digest: str) -> bytes:
+        """Return a pack's bytes, which are its digest's; raises as `read`."""
+        return verified(self.path(digest), digest, f"evidence pack {digest[:12]}")

@@ -5,4 +5,6 @@
 - `candidates`: releases, why the gate decided so, what each learnt, what stands in the way
 - `decisions`: promote, decline, roll back; a worker does what is asked for here
 - `roles`: who may look at releases, and who decides on them
+- `log`: who did what; `sentences`: in words; `log_look`: the whole log, verified beside the requests
+- `packs`: the evidence packs of promotions
 """

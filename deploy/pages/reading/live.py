@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from deploy.pages.reading.roles import Looking
+from deploy.pages.doors import having
 from deploy.pages.site import Site
 from models.errors import StorageFailed
+from models.people import Person, Role
 
 router = APIRouter()
+
+Listening = Annotated[Person, Depends(having(*Role))]
+"""Who hears that something has happened: whoever may look at anything."""
 
 EVERY_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
@@ -68,7 +73,7 @@ class Changes:
 
 
 @router.get("/changes")
-async def changes(request: Request, who: Looking) -> StreamingResponse:
+async def changes(request: Request, who: Listening) -> StreamingResponse:
     """Tell that something has happened, as server-sent events.
 
     Source: WHATWG HTML, section 9.2.

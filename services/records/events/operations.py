@@ -1,4 +1,4 @@
-"""What keeps a site running: backups, runs that nobody works on any more, rows sealed after an update."""
+"""What keeps a site running: nights that people start and stop, backups, runs that nobody works on any more."""
 
 from __future__ import annotations
 
@@ -55,3 +55,23 @@ class RowsSealed(RowsChanged):
     """Rows that a version without seals had written were sealed as they were found."""
 
     what: ClassVar[str] = "rows-sealed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NightStarted(Event):
+    """Somebody had a night's tuning begin before its time; `run` is its identifier at Prefect."""
+
+    what: ClassVar[str] = "night-started"
+
+    run: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NightStopped(Event):
+    """Somebody ended a night's tuning, or what it had begun; `was` is its state at Prefect, in lower case."""
+
+    what: ClassVar[str] = "night-stopped"
+
+    run: str
+    was: str
+    reason: str
