@@ -7,6 +7,9 @@ from typing import Protocol
 
 SEGMENT = "segment-study/organloop"
 INGEST = "ingest-correction/organloop"
+NIGHT = "nightly-tuning/organloop"
+TUNE = "tune-heads/organloop"
+"""The heavy part of a night, a job of its own."""
 
 RUN_SECONDS = 1200
 """A study's run is ended then; one that is said to be running for longer has died, and is started again."""

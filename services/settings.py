@@ -395,6 +395,11 @@ class Settings(PeopleSettings):
         return self.home / "archive"
 
     @property
+    def prefect_home(self) -> Path:
+        """Folder of the local Prefect server: its database and its password."""
+        return self.home / "prefect"
+
+    @property
     def stack_file(self) -> Path:
         """Where `organloop up` notes the addresses of what it started."""
         return self.home / "stack.json"

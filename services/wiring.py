@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -33,6 +34,9 @@ from services.triton.repository import TritonRepository
 from services.witnesses.file import FileWitness
 from services.witnesses.port import Witness
 from services.witnesses.syslog import PORT, SyslogWitness
+
+PREFECT_USER = "organloop"
+"""Of the local Prefect server."""
 
 
 @dataclass(frozen=True)
@@ -307,6 +311,31 @@ def dashboard_address(settings: Settings) -> str | None:
     """Return where operators open Prefect's dashboard; None where none is known."""
     address = settings.dashboard_address or _stack_address(settings, "dashboard_url")
     return address.rstrip("/") if address else None
+
+
+@dataclass(frozen=True)
+class PrefectAddress:
+    """Where Prefect is asked, and with what.
+
+    Parameters
+    ----------
+    url
+        Of its API.
+    auth
+        ``user:password``; empty for one that asks for none.
+    """
+
+    url: str
+    auth: str = field(repr=False)
+
+
+def prefect_address(settings: Settings) -> PrefectAddress | None:
+    """Return Prefect of the local stack, else of the environment, as Prefect itself reads it; None without."""
+    local, password = _stack_address(settings, "prefect_url"), settings.prefect_home / "password"
+    if local is not None:
+        return PrefectAddress(local, f"{PREFECT_USER}:{password.read_text() if password.is_file() else ''}")
+    url = os.environ.get("PREFECT_API_URL")
+    return PrefectAddress(url, os.environ.get("PREFECT_API_AUTH_STRING", "")) if url else None
 
 
 def _feed_of(archive: OrthancArchive | DicomwebArchive | None) -> ChangeFeed | None:

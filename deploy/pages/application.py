@@ -18,8 +18,9 @@ from starlette.staticfiles import StaticFiles
 
 from deploy.pages import doors, passage, saves, you
 from deploy.pages.closed import ClosedPages, SameOrigin
-from deploy.pages.model import candidates, decisions, log, now, packs
+from deploy.pages.model import candidates, decisions, log, now, packs, tonight
 from deploy.pages.model.log_look import LogLook
+from deploy.pages.model.tonight import Tonights
 from deploy.pages.model.weekly import Weekly
 from deploy.pages.reading import live, questions, study, times, worklist
 from deploy.pages.reading.live import Changes
@@ -82,23 +83,11 @@ def application(settings: Settings, address: str) -> FastAPI:
     app.state.site = site = Site(settings)
     app.state.names, app.state.changes = Names(site), Changes(site)
     app.state.weekly = Weekly(site)
-    app.state.log_look = LogLook(site)
+    app.state.log_look, app.state.tonights = LogLook(site), Tonights(site)
     app.state.way = way_of(settings, app)
-    for room in (
-        you,
-        passage,
-        saves,
-        worklist,
-        study,
-        questions,
-        times,
-        live,
-        now,
-        candidates,
-        decisions,
-        packs,
-        log,
-    ):
+    reading = (worklist, study, questions, times, live)
+    model = (now, candidates, decisions, tonight, log, packs)
+    for room in (you, passage, saves, *reading, *model):
         app.include_router(room.router)
     app.mount("/assets", StaticFiles(directory=ASSETS), name="assets")
     app.add_exception_handler(doors.NotSignedIn, _to_sign_in)

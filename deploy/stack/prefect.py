@@ -19,12 +19,12 @@ from deploy.stack.credentials import password_in
 from deploy.stack.local_process import LocalProcess, StartFailed
 from deploy.stack.local_server import LocalServer, answer_of
 from services.settings import SECRETS
+from services.wiring import PREFECT_USER
 
 NO_PROXY = "http://127.0.0.1:9"
 """Where nothing listens."""
 NO_ORIGIN = "https://none.invalid"
 """The one origin whose pages may read answers: no page has it, and the dashboard's own asks for no leave."""
-USER = "organloop"
 HISTORY_DAYS = 14
 """Flow runs older than this are deleted from the dashboard."""
 LOOPS = (
@@ -128,7 +128,7 @@ class PrefectServer(LocalServer[PrefectProcess]):
 
     @property
     def password_file(self) -> Path:
-        """Where the password of its API and dashboard is kept; the user is `USER`."""
+        """Where the password of its API and dashboard is kept; the user is `PREFECT_USER`."""
         return self._home / "password"
 
     def start(self) -> Access:
@@ -167,7 +167,7 @@ class PrefectServer(LocalServer[PrefectProcess]):
         return access
 
     def _access(self, url: str) -> Access:
-        return Access(url, f"{USER}:{password_in(self.password_file)}")
+        return Access(url, f"{PREFECT_USER}:{password_in(self.password_file)}")
 
     def _answers(self, process: PrefectProcess) -> bool:
         return _healthy(process.url)

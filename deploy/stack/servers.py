@@ -56,7 +56,7 @@ def pages(settings: Settings) -> PagesServer:
 
 def prefect(settings: Settings) -> PrefectServer:
     """Return the Prefect server of this home, running or not."""
-    return PrefectServer(settings.home / "prefect", settings.prefect_port)
+    return PrefectServer(settings.prefect_home, settings.prefect_port)
 
 
 def remote_archive(settings: Settings) -> str | None:

@@ -10,7 +10,6 @@ from deploy.stack import archive as archive_server
 from deploy.stack import nginx
 from deploy.stack import viewer as viewer_server
 from deploy.stack.loopback import is_open_to_others
-from deploy.stack.prefect import USER
 from deploy.stack.servers import (
     archive,
     dashboard,
@@ -25,7 +24,7 @@ from deploy.stack.worker import Worker
 from services.records.events.operations import RunFreed
 from services.records.store import open_records
 from services.settings import Settings
-from services.wiring import triton_at, triton_repository
+from services.wiring import PREFECT_USER, triton_at, triton_repository
 
 NOT_RUNNING = "not running: `organloop up` starts it"
 WATCH_LATE = timedelta(minutes=2)
@@ -71,7 +70,7 @@ def status(settings: Settings) -> tuple[Part, ...]:
     server = prefect(settings)
     api = server.url
     process = triton_server(settings).process
-    password = f"the interface, which asks for {USER}:<{server.password_file}>"
+    password = f"the interface, which asks for {PREFECT_USER}:<{server.password_file}>"
     return (
         _archive_part(settings),
         _viewer_part(settings),

@@ -78,6 +78,7 @@ def up(settings: Settings, progress: Callable[[str], None]) -> tuple[Part, ...]:
         started = beside.submit(prefect(settings).start)
         serve_incumbent(settings, progress)
         access = started.result()
+    _note(settings, prefect_url=access.url)
     worker = Worker(settings.home)
     worker.start(access)
     worker.await_online(access, progress)

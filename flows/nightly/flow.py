@@ -22,6 +22,7 @@ from prefect.logging import get_run_logger
 
 from flows.calibration.random_audit import Bounds, check_bounds
 from flows.nightly.forget import Forgotten, forget_what_is_old
+from flows.launching import TUNE
 from flows.promotion.flow import gate_task, publish_decision_task
 from flows.tuning.flow import LONGEST_SECONDS, publish_tuning_task, tune_task
 from flows.tuning.plan import AUTO, known, plan, tuning_settings
@@ -33,7 +34,6 @@ from services.cases.training_runs import give_up_runs
 from services.settings import Settings
 from services.wiring import connect_in_process
 
-TUNE = "tune-heads/organloop"
 TRIES = 3
 """How often a job that was lost is started again; it goes on where it was."""
 

@@ -73,6 +73,6 @@ def every_line(log: Log) -> Iterator[Line]:
 
 
 def exported_lines(log: Log) -> Iterator[str]:
-    """Yield every line of the log as `organloop audit export` writes it, with its end; raises as `every_line`."""
+    """Yield every line of the log as `organloop audit export` writes it; raises as `every_line`."""
     for line in every_line(log):
         yield exported(line) + "\n"

@@ -43,7 +43,7 @@ class SqlSearching(Transactions):
         """Return the digests that lines bear, by number; those that are not there are left out."""
         wanted = select(EventRow.number, EventRow.digest).where(EventRow.number.in_(numbers))
         with self._transaction() as session:
-            return {number: digest for number, digest in session.execute(wanted).tuples()}
+            return dict(session.execute(wanted).tuples().all())
 
     def names_in_log(self) -> tuple[str, ...]:
         """Return the names under which anything is on record, sorted; one look into an index a name."""

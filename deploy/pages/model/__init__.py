@@ -7,4 +7,6 @@
 - `roles`: who may look at releases, and who decides on them
 - `log`: who did what; `sentences`: in words; `log_look`: the whole log, verified beside the requests
 - `packs`: the evidence packs of promotions
+- `tonight`: the next night; `lessons`: what it learns; `nights`: those at Prefect; `disk`: what lies there
+- `beside`: what takes long is worked out beside the requests
 """

@@ -42,7 +42,7 @@ SENTENCES: Mapping[type[Event], str] = {
     results.BoundBroken: "{organ:organs}: the bound of release {release} held {held} times of {looked_at}.",
     reading.StudyListed: "The result of release {release} was put on the worklist, {findings} organs.",
     reading.OpinionGiven: "{organs:organs}: {opinion} {why}, seen in {seen}; release {release}.",
-    reading.ReadingForgotten: "What was said of a patient was taken out: {findings} findings, {opinions} opinions.",
+    reading.ReadingForgotten: "What was said of a patient is gone: {findings} findings, {opinions} opinions.",
     corrections.CorrectionRecorded: "Correction, version {version}: {status}; edited: {edited:organs}.",
     corrections.CorrectionWithdrawn: "A correction was taken back ({reason}).",
     corrections.QuestionsAnswered: "Questions about a saved segmentation were answered: {answers}.",

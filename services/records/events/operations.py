@@ -1,4 +1,4 @@
-"""What keeps a site running: nights that people start and stop, backups, runs that nobody works on any more."""
+"""What keeps a site running: nights that people start and stop, backups, runs that died, rows sealed."""
 
 from __future__ import annotations
 
