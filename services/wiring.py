@@ -330,7 +330,7 @@ class PrefectAddress:
 
 
 def prefect_address(settings: Settings) -> PrefectAddress | None:
-    """Return Prefect of the local stack, else of the environment, as Prefect itself reads it; None without."""
+    """Return Prefect of the local stack, else of the environment, as Prefect reads it; None without."""
     local, password = _stack_address(settings, "prefect_url"), settings.prefect_home / "password"
     if local is not None:
         return PrefectAddress(local, f"{PREFECT_USER}:{password.read_text() if password.is_file() else ''}")

@@ -94,9 +94,8 @@ class Beside(Generic[T]):
     def _is_due(self, key: object) -> bool:
         if self._tried is None or self._tried[0] != key:
             return True
-        return self._clock() - self._tried[1] > (
-            min(RETRY_SECONDS, self._seconds) if self._failed else self._seconds
-        )
+        longest = min(RETRY_SECONDS, self._seconds) if self._failed else self._seconds
+        return self._clock() - self._tried[1] > longest
 
     def _run(self, key: object) -> None:
         began, failed, value = datetime.now().astimezone(), "", None

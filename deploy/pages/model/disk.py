@@ -95,19 +95,14 @@ def _releases(settings: Settings, releases: ReleaseStore, records: Records) -> H
     alone = {digest for one in idle for digest in (one.trunk, *one.heads.values())} - used
     free = sum(size for path, size, _ in files if path.name.split(".")[0] in alone)
     numbers = ", ".join(str(one.number) for one in idle)
-    may = (
-        f"Weights of {numbers} alone, which were refused or declined; no command deletes them."
-        if free
-        else ""
-    )
+    may = f"Weights of {numbers} alone, refused or declined; no command deletes them." if free else ""
     return Held("Releases", *_sum(files), free, may)
 
 
 def _cases(settings: Settings, records: Records) -> Iterator[Held]:
     for purpose in Purpose:
-        found = [
-            path for case in records.cases(purpose) for path in _files(settings.case_store / case.case_id)
-        ]
+        folders = [settings.case_store / case.case_id for case in records.cases(purpose)]
+        found = [file for folder in folders for file in _files(folder)]
         yield Held(f"Cases for {purpose}", *_sum(found))
 
 

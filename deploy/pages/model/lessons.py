@@ -49,7 +49,7 @@ TEACH_NOTHING = frozenset(
         operations.NightStopped,
     )
 )
-"""Kinds of events after which a night would learn what it would have before: segmenting is most of the log."""
+"""Kinds of events after which a night learns what it would have before: segmenting is most of the log."""
 
 
 class NotWorkedOut(OrganloopError):

@@ -1,4 +1,4 @@
-"""Nights at Prefect: which one runs, what came of the last, when the next begins; to start and to stop one."""
+"""Nights at Prefect: which one runs, how the last ended, when the next begins; to start and to stop one."""
 
 from __future__ import annotations
 

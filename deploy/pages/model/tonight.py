@@ -1,4 +1,4 @@
-"""The next night: what it will learn and what is missing for the rest, which labels are in doubt; start, stop."""
+"""The next night: what it will learn, what is missing for the rest, labels in doubt; start and stop."""
 
 from __future__ import annotations
 
@@ -39,6 +39,9 @@ PREFECT_SECONDS = 5.0
 
 DISK_SECONDS = 3600.0
 """The disk is walked through so often while somebody looks."""
+
+SHOWN = 50
+"""Labels in doubt on the page; of further ones the number."""
 
 NIGHTS = {
     Night.TUNES: "The next night tunes heads of release {incumbent}.",
@@ -118,6 +121,8 @@ def tonight(request: Request, who: Watching, site: OfSite, known: OfTonights) ->
     """Show what is known of the next night."""
     found = known.lessons.look()
     learns = found.value
+    said = NIGHTS[learns.night].format(incumbent=learns.incumbent, release=learns.release) if learns else ""
+    refused = learns.refused if learns else ()
     serves = site.records.incumbent()
     return page(
         request,
@@ -125,10 +130,9 @@ def tonight(request: Request, who: Watching, site: OfSite, known: OfTonights) ->
         who=who,
         found=found,
         learns=learns,
-        said=NIGHTS[learns.night].format(incumbent=learns.incumbent, release=learns.release)
-        if learns
-        else "",
-        doubted=doubted(learns.refused, site.records) if learns else [],
+        said=said,
+        doubted=doubted(refused[:SHOWN], site.records),
+        more=len(refused[SHOWN:]),
         nights=known.nights.look(),
         came=came(site.records),
         disk=known.disk.look(),
@@ -187,12 +191,11 @@ def doubted(refused: Iterable[RefusedTonight], records: Records) -> list[Doubted
     """Return labels in doubt with who drew them."""
     found = []
     for one in refused:
-        uid = SopUid((one.correction or "").partition("#")[0])
+        uid = SopUid((one.correction or "").partition("/")[0])
         versions = records.corrections(sop_instance_uid=uid) if uid else ()
         reader = versions[-1].reader if versions else ""
-        proven = (
-            any(saver.who == reader and saver.proof for saver in savers_of(uid, records)) if uid else False
-        )
+        savers = savers_of(uid, records) if uid else ()
+        proven = any(saver.who == reader and saver.proof is not None for saver in savers)
         found.append(Doubted(one, name_of(one.organ), uid, reader, proven))
     return found
 
