@@ -172,14 +172,21 @@ class CaseStore:
         with _storage_failures(), contextlib.suppress(FileNotFoundError):
             shutil.rmtree(self.folder / case_id)
 
-    def read(self, case: Case) -> CaseContent:
+    def read(self, case: Case, organ: str | None = None) -> CaseContent:
         """Return what is kept of a case.
+
+        Parameters
+        ----------
+        case
+            Which.
+        organ
+            Whose masks and labels are wanted; None: every organ's, which take much more memory.
 
         Raises
         ------
         StorageFailed
             If it cannot be read, or is not what the case's digest was taken of: a file is missing,
-            changed, or one too many.
+            changed, or one too many. If it holds no label of the organ.
         """
         files = self._files(case)
         if _digest(files) != case.digest:
@@ -187,14 +194,16 @@ class CaseStore:
                 f"case {case.case_id} is not what was kept: add it, or ingest its correction, again"
             )
         hu, grid = _decode(files["volume.nii.gz"])
-        sent = {organ: BoxedMask.of(array > 0) for organ, array, _ in _organs(files, "sent")}
+        sent = {key: BoxedMask.of(array > 0) for key, array, _ in _organs(files, "sent", organ)}
         labels = [
-            (organ, HybridLabel.of((array & 1).astype(bool), (array >> 1).astype(np.uint8)), geometry)
-            for organ, array, geometry in _organs(files, "labels")
+            (key, HybridLabel.of((array & 1).astype(bool), (array >> 1).astype(np.uint8)), geometry)
+            for key, array, geometry in _organs(files, "labels", organ)
         ]
+        if not labels:
+            raise StorageFailed(f"case {case.case_id} holds no label of {organ or 'any organ'}")
         *_, ct = labels[0]
         return CaseContent(
-            volume=Volume(hu, grid), ct=ct, sent=sent, labels={organ: label for organ, label, _ in labels}
+            volume=Volume(hu, grid), ct=ct, sent=sent, labels={key: label for key, label, _ in labels}
         )
 
     def is_whole(self, case: Case) -> bool:
@@ -313,11 +322,14 @@ def _grid(path: Path) -> Geometry:
     return geometry_from_ras((k, j, i), image.affine)
 
 
-def _organs(files: Mapping[str, bytes], folder: str) -> Iterator[tuple[str, NDArray, Geometry]]:
-    """Yield organ by organ what a folder holds: all of them at once would be gigabytes."""
+def _organs(
+    files: Mapping[str, bytes], folder: str, organ: str | None
+) -> Iterator[tuple[str, NDArray, Geometry]]:
+    """Yield organ by organ what a folder holds, or one organ's: all of them at once would be gigabytes."""
     for path, data in sorted(files.items()):
-        if path.startswith(f"{folder}/"):
-            yield (PurePosixPath(path).name.removesuffix(".nii.gz"), *_decode(data))
+        key = PurePosixPath(path).name.removesuffix(".nii.gz")
+        if path.startswith(f"{folder}/") and organ in (None, key):
+            yield (key, *_decode(data))
 
 
 def _digest(files: Mapping[str, bytes]) -> str:

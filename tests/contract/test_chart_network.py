@@ -51,7 +51,7 @@ def test_the_paths_inside_are_these_and_open_at_both_ends(found):
         *((one, "gateway", 8443) for one in ("worker", "test")),
     }
     if "doors" in components:
-        wanted |= {("doors", "pages", 8500), ("doors", "prefect", 4200)}
+        wanted |= {("doors", "pages", 8500), ("doors", "prefect", 4200), ("pages", "prefect", 4200)}
         wanted |= {("doors", "gateway", 8443), ("pages", "gateway", 8443), ("pages", "triton", 8001)}
         wanted |= {("test", "doors", port) for port in (8500, 3000, 4200)}
     if "metrics" in components:
