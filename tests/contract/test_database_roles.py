@@ -184,7 +184,8 @@ def test_a_writer_before_the_owner_is_told_what_to_do(own_site: Site) -> None:
         "organloop",
         "UPDATE alembic_version SET version_num = '0007'",
         f"DROP TABLE {later}",
-        "DROP INDEX ix_arrivals_code",
+        "DROP INDEX ix_arrivals_code, ix_events_who, ix_events_at",
+        "DROP INDEX ix_events_of_release, ix_events_of_study",
     )
     with pytest.raises(StorageFailed, match=r"writer_role may not change them: run `organloop prepare`"):
         open_records(own_site.settings.records_url)

@@ -153,7 +153,7 @@ def test_a_night_is_stopped_with_its_job_and_a_reason(nights, records, api) -> N
         "Ms. Oz",
     )
     assert told.proof == Proof("o2", "https://id.example")
-    with pytest.raises(Refused, match=r"night-stopped: .* by Ms. Oz \(the disk is full\)"):
+    with pytest.raises(Refused, match=r"stops-already: .* by Ms. Oz \(the disk is full\)"):
         nights.stop(run, "again", ITO, records)
 
 

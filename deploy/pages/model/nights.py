@@ -174,8 +174,8 @@ class PrefectNights:
         Raises
         ------
         Refused
-            `no-name` without a reason; `no-night` if that run does not run; `night-stopped` if somebody has
-            stopped it already.
+            `no-name` without a reason; `no-night` if that run does not run; `stops-already` if somebody has
+            stopped it.
         PrefectSilent
             As `look`.
         StorageFailed
@@ -186,7 +186,7 @@ class PrefectNights:
         before = records.last(NightStopped, key=key)
         if before is not None:
             said = f"it is being stopped already, by {before.who} ({before.said.reason})"
-            raise Refused("night-stopped", said)
+            raise Refused("stops-already", said)
         with self._asked() as client:
             found = [one for one in _going(client, client.read_deployment_by_name(NIGHT)) if one is not None]
             seen = next((one for one in found if str(one.id) == run), None)
