@@ -21,8 +21,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 
 from flows.calibration.random_audit import Bounds, check_bounds
-from flows.nightly.forget import Forgotten, forget_what_is_old
 from flows.launching import TUNE
+from flows.nightly.forget import Forgotten, forget_what_is_old
 from flows.promotion.flow import gate_task, publish_decision_task
 from flows.tuning.flow import LONGEST_SECONDS, publish_tuning_task, tune_task
 from flows.tuning.plan import AUTO, known, plan, tuning_settings
