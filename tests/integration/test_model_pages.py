@@ -355,6 +355,8 @@ def test_the_first_page_says_what_serves_and_how_it_fares(desk: Desk, services: 
         records.record(BoundsChecked(release=1, drawn=9, reviewed=4, organs=checked), who="check_bounds")
     refused = Arrival(StudyUid("1.2.2"), StudyUid("1.2.2"), ArrivalState.REFUSED, code="missing-slices")
     records.change_arrival(None, refused)
+    assert "are being counted" in desk.text("/model")
+    desk.app.state.weekly.wait()
     text = desk.text("/model")
     assert "Release 1 serves" in text
     assert "by IT: first release" in text

@@ -93,7 +93,7 @@ def now(request: Request, who: Watching, site: OfSite) -> Response:
     incumbent = records.incumbent()
     release = None if incumbent is None else site.releases.release(incumbent)
     weekly: Weekly = request.app.state.weekly
-    trends, checks = weekly.look(), records.all(BoundsChecked, release=incumbent or 0)[-CHECKS:]
+    counted, checks = weekly.look(), records.all(BoundsChecked, release=incumbent or 0)[-CHECKS:]
     by_code = records.studies_by_code(WITHOUT)
     change = records.last(IncumbentChanged)
     return page(
@@ -105,8 +105,8 @@ def now(request: Request, who: Watching, site: OfSite) -> Response:
         since="" if change is None else words.moment(int(change.at.timestamp() * 1000)),
         speech=speech_of(records),
         last=None if incumbent is None else last_report(incumbent, records, site.releases),
-        organs=() if release is None else organs_now(release, trends.organs, checks),
-        complete=trends.complete,
+        organs=() if release is None else organs_now(release, counted.value or (), checks),
+        counted=counted,
         checks=checks,
         lately=LATELY,
         without=sorted(by_code.items(), key=lambda item: -item[1]),

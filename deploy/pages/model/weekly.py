@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from dataclasses import dataclass
 
+from deploy.pages.model.beside import Answer, Beside
 from deploy.pages.site import Site
-from models.errors import OrganloopError
 from services.metrics.stretches import stretches
 from services.metrics.weeks import WEEKS, Counted, Weeks
 
-_LOG = logging.getLogger(__name__)
-
-PATIENCE_SECONDS = 0.2
-"""A page waits so long for the newest lines; what is still missing then is there at the next look."""
+EVERY_SECONDS = 3600.0
+"""Where nothing comes, it is counted again after so long: the weeks go on."""
 
 LATELY = 4
 """Weeks that are shown as one, beside those before."""
@@ -50,16 +46,8 @@ class Trend:
     sites: tuple[tuple[str, float], ...]
 
 
-@dataclass(frozen=True)
-class Trends:
-    """What was counted, organ by organ, and whether the whole log was."""
-
-    organs: tuple[Trend, ...]
-    complete: bool
-
-
 class Weekly:
-    """Counts what is new in the log whenever somebody looks.
+    """Counts what is new in the log, beside the requests, whenever somebody looks.
 
     Parameters
     ----------
@@ -70,26 +58,21 @@ class Weekly:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._weeks = Weeks()
-        self._counting = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._beside = Beside(self._count, EVERY_SECONDS)
 
-    def look(self) -> Trends:
-        """Return what is counted; a long log is counted on while nobody looks."""
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._count, name="weeks", daemon=True)
-            self._thread.start()
-        self._thread.join(PATIENCE_SECONDS)
-        complete = not self._thread.is_alive()
-        with self._counting:
-            return Trends(trends_of(self._weeks.counted()), complete)
+    def look(self) -> Answer[tuple[Trend, ...]]:
+        """Return what is counted; of what came since, the next look tells."""
+        head = self._site.records.head()
+        return self._beside.look(None if head is None else head.number)
 
-    def _count(self) -> None:
-        try:
-            for lines in stretches(self._site.records, self._weeks.number):
-                with self._counting:
-                    self._weeks.add(lines)
-        except OrganloopError as error:
-            _LOG.warning("the log could not be counted: %s", error)
+    def wait(self) -> None:
+        """Wait until nothing is being counted."""
+        self._beside.wait()
+
+    def _count(self) -> tuple[Trend, ...]:
+        for lines in stretches(self._site.records, self._weeks.number):
+            self._weeks.add(lines)
+        return trends_of(self._weeks.counted())
 
 
 def trends_of(counts: dict[tuple[int, str, str], Counted]) -> tuple[Trend, ...]:

@@ -80,7 +80,13 @@ def test_a_service_is_given_the_secrets_it_asks_with_and_no_others():
     wanted = {
         "database": {"database_password"},
         "archive": {"archive_users"},
-        "pages": {writer, "archive_reader_password", "organloop_oidc_client_secret", "prefect_auth"},
+        "pages": {
+            writer,
+            "archive_reader_password",
+            "organloop_oidc_client_secret",
+            "organloop_triton_serving_key",
+            "prefect_auth",
+        },
         "doors": {"archive_reader_password", "prefect_auth"},
         "prefect": {"prefect_auth"},
         "register": {"prefect_auth"},
@@ -188,7 +194,7 @@ def test_nothing_is_published_beyond_this_machine_unless_a_person_says_so():
 
 ASKS = {
     "doors": {"archive", "pages", "prefect"},
-    "pages": {"archive", "database", "prefect"},
+    "pages": {"archive", "database", "prefect", "segmenter"},
     "worker": {"archive", "database", "prefect", "segmenter"},
     "tuner": {"database", "prefect"},
     "register": {"prefect"},

@@ -66,7 +66,7 @@ def test_who_has_not_signed_in_is_given_nothing(app, browser) -> None:
     asked = 0
     for path, methods in app.openapi()["paths"].items():
         given = {"roles": "reader,auditor", "path": "segmentation", "study_uid": "1.2.3"}
-        given |= {"digest": "d" * 64, "number": "1", "case": "c" * 64, "organ": "liver"}
+        given |= {"digest": "d" * 64, "number": "1", "case": "c" * 64, "organ": "liver", "index": "0"}
         address = path.replace(":path", "").format(
             name="0" * 16, content="c" * 64, picture="liver-coronal", **given
         )
