@@ -18,18 +18,24 @@ function say(words) {
   if (status && status.textContent !== words) status.textContent = words;
 }
 
+// Somebody is at work in it: what was typed or opened there would be lost.
+function held(part) {
+  const typed = all("input", part).some((one) => one.value !== one.defaultValue);
+  return typed || find("details[open]", part) !== null || part.contains(document.activeElement);
+}
+
 async function refresh() {
   if (asking) { again = true; return; }
   asking = true;
   try {
     const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-    if (answer.redirected || answer.status === 401) return say("You are signed out: load the page again.");
+    const elsewhere = new URL(answer.url).pathname !== location.pathname;
+    if (elsewhere || answer.status === 401) return say("You are signed out: load the page again.");
     if (!answer.ok) throw new Error(answer.statusText);
     const told = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of all("[data-follow]")) {
       const now = document.getElementById(part.id) && told.getElementById(part.id);
-      const held = part.contains(document.activeElement) && document.activeElement.matches("input, button, a");
-      if (now && !held && now.outerHTML !== part.outerHTML) part.replaceWith(now);
+      if (now && !held(part) && now.outerHTML !== part.outerHTML) part.replaceWith(now);
     }
     heard = Date.now();
     say("");
