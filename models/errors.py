@@ -10,6 +10,7 @@
     │   ├── ReadFailed           a file vanished, changed or cannot be read (worth trying again)
     │   └── StoredDiffers        the archive holds another object under the UID of ours
     ├── WitnessFailed       a witness could not be told the log's head, or not asked (worth trying again)
+    ├── NotTold             people could not be told what waits for them (worth trying again)
     ├── LeaseLost           another process has taken this one's place; nothing was put on record
     ├── PacsFailed          the archive answered with an error, or not as it should
     │   └── PacsUnavailable      it did not answer, or is busy (worth trying again)
@@ -104,6 +105,10 @@ class StoredDiffers(StorageFailed):
 
 class WitnessFailed(OrganloopError):
     """A witness could not be told the head of the log, or what it was told cannot be read."""
+
+
+class NotTold(OrganloopError):
+    """People could not be told what waits for them."""
 
 
 class LeaseLost(OrganloopError):

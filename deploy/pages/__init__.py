@@ -6,6 +6,7 @@
 - `model`: the model owner's releases, nights and log
 - `saves`: what is saved in the viewer, on its way to the archive
 - `passage`: the way on to viewer and dashboard
+- `telling`: what people are told without looking
 - `site`: what the pages work with
 - `sign_in`: how people prove who they are, one file a way
 - `server`: its process

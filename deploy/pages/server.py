@@ -11,6 +11,7 @@ import argparse
 import uvicorn
 
 from deploy.pages.application import application
+from deploy.pages.telling import begin_telling
 from services.settings import Settings
 
 LAST_SECONDS = 3
@@ -22,6 +23,7 @@ def main(host: str, port: int, *, behind_doors: bool) -> None:
     settings = Settings()
     address = settings.pages_address or f"http://{host}:{port}"
     app = application(settings, address.rstrip("/"))
+    begin_telling(app.state.site, address.rstrip("/"))
     uvicorn.run(
         app,
         host=host,

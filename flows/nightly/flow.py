@@ -31,6 +31,7 @@ from models.errors import OrganloopError
 from models.gate.document import GateDocument
 from models.tuning.document import TuningDocument
 from services.cases.training_runs import give_up_runs
+from services.records.events.operations import NightEnded
 from services.settings import Settings
 from services.wiring import connect_in_process
 
@@ -172,9 +173,21 @@ def tune_on_pool_task(level: str) -> TuningDocument:
     return tuned_on_pool(level, Settings())
 
 
+@task(name="note the end")
+def note_end_task(release: int | None) -> None:
+    """Put on record that the night came to its end: where nights stay out, people are told."""
+    connect_in_process(Settings()).records.record(NightEnded(release=release), who="nightly_tuning")
+
+
 @flow(name="nightly-tuning", log_prints=True)
 def nightly_tuning(level: str = AUTO, on_pool: bool = False, learns: bool = True) -> Night:
     """Forget what is old, check bounds, tune, and gate what was tuned; nothing to learn is no error."""
+    night = _night(level, on_pool=on_pool, learns=learns)
+    note_end_task(None if night.tuning is None else night.tuning.release)
+    return night
+
+
+def _night(level: str, *, on_pool: bool, learns: bool) -> Night:
     forgotten = forget_task()
     bounds = check_bounds_task()
     publish_bounds_task(bounds)

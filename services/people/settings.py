@@ -83,9 +83,15 @@ class PeopleSettings(BaseSettings):
         "on record as unproven; `refused`.",
     )
 
+    tell: SecretStr | None = Field(
+        None,
+        description="Where people are told what waits for them: addresses as Apprise takes them, with blanks "
+        "between, e.g. `mailtos://user:password@host?to=address`. Unset: nowhere.",
+    )
+
     @field_validator(
         "pages_address", "viewer_address", "dashboard_address", "oidc_issuer", "oidc_client",
-        "oidc_client_secret", "trusted_proxies", "token", mode="before",
+        "oidc_client_secret", "trusted_proxies", "token", "tell", mode="before",
     )  # fmt: skip
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:

@@ -107,6 +107,7 @@ def test_an_owner_declines_promotes_and_goes_back_and_who_corrected_does_not(
         accessible(ito, "model")
         ito.get_by_role("link", name="Releases").first.click()
         accessible(ito, "releases")
+        ito.get_by_role("link", name="Model", exact=True).click()
         ito.get_by_role("link", name="Release 3").click()
         ito.get_by_role("heading", name="Release 3: refused by the gate").wait_for()
         ito.get_by_role("cell", name="worse-than-incumbent", exact=True).wait_for()

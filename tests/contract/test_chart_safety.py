@@ -141,7 +141,7 @@ def test_a_container_is_given_the_passwords_it_asks_with_and_no_others():
     readers, session = {"reader-user", "reader-password"}, {"session-key"}
     wanted = {
         "worker": prefect | writer | archive | serving | release | session,
-        "pages": prefect | writer | readers | serving | session | {"oidc-client-secret"},
+        "pages": prefect | writer | readers | serving | session | {"oidc-client-secret", "tell"},
         "doors": prefect | readers,
         "triton": serving | release,
         "prefect-job": prefect | writer,

@@ -15,7 +15,6 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from deploy.pages.application import application
-from deploy.pages.model.now import stands_still
 from flows.gate.last_report import LastReport, last_report
 from flows.promotion.asked import BEGUN_WITHIN, Act, AskedActs, is_asked
 from flows.promotion.promote import promote
@@ -24,7 +23,6 @@ from models.people import Person, Role
 from models.uids import SeriesUid, StudyUid
 from services.records.entries.arrivals import Arrival, ArrivalState
 from services.records.entries.releases import ReleaseState
-from services.records.events.operations import RunFreed
 from services.records.events.results import BoundsChecked, CheckedBound, StudySegmented
 from services.records.events.serving import (
     ActAsked,
@@ -360,6 +358,7 @@ def test_the_first_page_says_what_serves_and_how_it_fares(desk: Desk, services: 
     text = desk.text("/model")
     assert "Release 1 serves" in text
     assert "by IT: first release" in text
+    assert re.search(r'/model/candidates/2">Release 2</a> waits for a person', text)
     assert "Not for clinical use." in text
     assert "The site is silent" in text
     shown = cells(text)
@@ -380,24 +379,6 @@ def test_the_servers_are_asked_one_by_one(desk: Desk, services: Services) -> Non
     desk.sit(READER)
     assert desk.browser.get("/model/servers").status_code == 403
     assert desk.browser.get("/model").status_code == 403
-
-
-def test_what_stands_still_is_said(services: Services) -> None:
-    records = services.records
-    records.note_watch()
-    assert stands_still(records) == ()
-    later = datetime.now(UTC) + timedelta(minutes=30)
-    (said,) = stands_still(records, later)
-    assert "look whether a worker runs" in said
-    records.note_watch("the archive does not answer")
-    going = Arrival(StudyUid("1.2.3"), StudyUid("1.2.3"), ArrivalState.SUBMITTED)
-    records.change_arrival(None, going)
-    assert stands_still(records) == (
-        "What comes to the archive cannot be taken in: the archive does not answer",
-    )
-    assert "1 study is being segmented for more than 20 minutes." in stands_still(records, later)
-    records.record(RunFreed(run="r", was="running", pool="p", why="gone"), who="watch")
-    assert "1 run of the last day was ended: nobody worked on it any more." in stands_still(records)
 
 
 def test_the_list_says_how_far_each_release_has_come(desk: Desk, services: Services) -> None:

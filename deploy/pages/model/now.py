@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -15,18 +15,19 @@ from deploy.pages.reading import words
 from deploy.pages.site import OfSite
 from deploy.pages.templates import page
 from flows.gate.last_report import last_report
-from flows.launching import RUN_SECONDS
 from flows.promotion.roll_back import earlier_incumbents
 from flows.speech.speech import speech_of
+from flows.telling.matters import standstills
+from flows.telling.tell import why_not_told
 from models.calibration import Certificate
 from models.errors import OrganloopError
 from models.organs import name_of
 from models.people import Role
 from models.release import Release
 from services.inference.port import Endpoint
-from services.records.entries.arrivals import Arrival, ArrivalState
+from services.records.entries.arrivals import ArrivalState
+from services.records.entries.releases import ReleaseState
 from services.records.events.event import Recorded
-from services.records.events.operations import RunFreed
 from services.records.events.results import BoundsChecked, CheckedBound
 from services.records.events.serving import IncumbentChanged
 from services.records.port import Records
@@ -37,14 +38,17 @@ router = APIRouter(prefix="/model")
 WITHOUT = (ArrivalState.REFUSED, ArrivalState.FAILED)
 """Studies that have come to no result."""
 
+LOOKED_AT = {
+    ReleaseState.NEEDS_APPROVAL: "waits for a person",
+    ReleaseState.REFUSED: "was refused by the gate",
+    ReleaseState.CANDIDATE: "waits for the gate",
+}
+
 NEWEST = 20
 """Of these so many are shown one by one."""
 
 CHECKS = 8
 """Checks of bounds that are shown, the newest."""
-
-WATCHED_LATE = timedelta(minutes=2)
-"""The archive is watched every ten seconds; so long without a look, nobody watches."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ def now(request: Request, who: Watching, site: OfSite) -> Response:
         lately=LATELY,
         without=sorted(by_code.items(), key=lambda item: -item[1]),
         newest=records.studies_of(WITHOUT, NEWEST) if by_code else (),
-        still=stands_still(records),
+        waiting=waiting(records),
+        still=stands_still(records, datetime.now(UTC)),
         may_roll_back=who.has(Role.APPROVER) and bool(earlier_incumbents(records)),
         name_of=name_of,
         words=words,
@@ -164,40 +169,20 @@ def organs_now(
     return tuple(found)
 
 
-def stands_still(records: Records, at: datetime | None = None) -> tuple[str, ...]:
-    """Return what stands still, one sentence each.
-
-    Parameters
-    ----------
-    records
-        What is on record.
-    at
-        The time of the question; None: now.
-    """
-    at = at or datetime.now(UTC)
+def waiting(records: Records) -> tuple[tuple[int, str], ...]:
+    """Return the releases that somebody should look at, and why: those after the one that serves."""
     found = []
-    watch = records.last_watch()
-    if watch is None:
-        found.append("The archive has not been watched yet: no worker has started here.")
-    elif at - watch.at > WATCHED_LATE:
-        since = moment(watch.at)
-        found.append(f"The archive was watched last on {since}: look whether a worker runs.")
-    elif watch.trouble:
-        found.append(f"What comes to the archive cannot be taken in: {watch.trouble}")
-    late = [one for one in records.studies_of((ArrivalState.SUBMITTED,), 500) if _is_late(one, at)]
-    if late:
-        minutes = RUN_SECONDS // 60
-        studies = "1 study is" if len(late) == 1 else f"{len(late)} studies are"
-        found.append(f"{studies} being segmented for more than {minutes} minutes.")
-    freed = sum(at - one.at < timedelta(days=1) for one in records.all(RunFreed))
-    if freed:
-        runs = "1 run of the last day was" if freed == 1 else f"{freed} runs of the last day were"
-        found.append(f"{runs} ended: nobody worked on it any more.")
+    for number, state in sorted(records.release_states().items(), reverse=True):
+        if number > (records.incumbent() or 0) and state in LOOKED_AT:
+            found.append((number, LOOKED_AT[state]))
     return tuple(found)
 
 
-def _is_late(arrival: Arrival, at: datetime) -> bool:
-    return arrival.changed_at is not None and at - arrival.changed_at > timedelta(seconds=RUN_SECONDS)
+def stands_still(records: Records, now: datetime) -> tuple[str, ...]:
+    """Return what stands still, and whether people hear of it, one sentence each."""
+    failed = why_not_told(records)
+    silent = (f"People could not be told what waits for them: {failed}.",) if failed else ()
+    return (*(one.words for one in standstills(records, now)), *silent)
 
 
 def moment(at: datetime) -> str:

@@ -140,6 +140,10 @@ env: {{ . | nindent 2 }}
 - name: ORGANLOOP_SESSION_KEY  # without one, the first that needs it makes one in the store for all
   valueFrom: {secretKeyRef: {name: {{ $secret }}, key: session-key, optional: true}}
 {{- end }}
+{{- if has "messages" .secrets }}
+- name: ORGANLOOP_TELL  # where people are told what waits for them; without it, nowhere
+  valueFrom: {secretKeyRef: {name: {{ $secret }}, key: tell, optional: true}}
+{{- end }}
 {{- if has "provider" .secrets }}
 {{- if .root.Values.people.caSecret }}
 - {name: SSL_CERT_FILE, value: /etc/organloop/trust/provider.crt}

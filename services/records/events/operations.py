@@ -75,3 +75,31 @@ class NightStopped(Event):
     run: str
     was: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NightEnded(Event):
+    """A night came to its end; `release` is the candidate that came of it, None where none did."""
+
+    what: ClassVar[str] = "night-ended"
+
+    release: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeopleTold(Event):
+    """People were told of these matters, by key; `over` are those told before that have ended since."""
+
+    what: ClassVar[str] = "people-told"
+
+    matters: tuple[str, ...]
+    over: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeopleNotTold(Event):
+    """People could not be told of anything since; why."""
+
+    what: ClassVar[str] = "people-not-told"
+
+    why: str

@@ -41,6 +41,7 @@ def test_its_secrets_are_settings_or_another_programs_and_files_git_leaves_alone
     settings = {name.removeprefix("organloop_") for name in files if name.startswith("organloop_")}
     wanted = {
         "database_url", "archive_password", "oidc_client_secret", "triton_serving_key", "triton_release_key",
+        "tell",
     }  # fmt: skip
     assert settings == wanted <= set(Settings.model_fields)
     assert all(file.startswith("./compose/secrets/") for file in files.values())
@@ -84,6 +85,7 @@ def test_a_service_is_given_the_secrets_it_asks_with_and_no_others():
             writer,
             "archive_reader_password",
             "organloop_oidc_client_secret",
+            "organloop_tell",
             "organloop_triton_serving_key",
             "prefect_auth",
         },
@@ -258,6 +260,7 @@ def test_secrets_are_made_once_and_fit_each_other(tmp_path):
             "organloop_triton_release_key",
             "archive_reader_password",
             "organloop_oidc_client_secret",
+            "organloop_tell",
             "archive_users.json",
         )
     ]
