@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 10.0
 """Longest wait for one answer of Prefect."""
 
+TRIES = 3
+"""A Prefect whose database is busy says so, and is asked again so often."""
+
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 GOING = ("RUNNING", "PENDING", "CANCELLING", "PAUSED")
 PLANNED = "Scheduled"
@@ -221,7 +224,7 @@ def asked(address: PrefectAddress) -> Iterator[SyncPrefectClient]:
     )
 
     how: dict[Any, Any] = {PREFECT_API_URL: address.url, PREFECT_API_AUTH_STRING: address.auth}
-    how |= {PREFECT_API_REQUEST_TIMEOUT: ANSWER_SECONDS, PREFECT_CLIENT_MAX_RETRIES: 0}
+    how |= {PREFECT_API_REQUEST_TIMEOUT: ANSWER_SECONDS, PREFECT_CLIENT_MAX_RETRIES: TRIES}
     try:
         with temporary_settings(how), get_client(sync_client=True) as client:
             yield client
