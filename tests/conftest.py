@@ -31,6 +31,7 @@ TOGETHER = {
             "doctor",
             "learning_verbs",
             "local_stack",
+            "nights_at_prefect",
             "segment_choices",
             "segment_command",
             "segment_flow",

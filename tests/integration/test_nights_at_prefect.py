@@ -236,3 +236,19 @@ def test_without_prefect_the_rest_of_the_page_is_whole(app, browser, monkeypatch
     assert "Pictures of organs" in browser.get("/model/tonight").text
     away = browser.post("/model/tonight/start")
     assert (away.status_code, "Prefect does not answer" in away.text) == (503, True)
+
+
+def test_a_night_that_is_started_by_hand_is_run_by_the_stack_s_own_worker(organloop) -> None:
+    settings = Settings(home=organloop.home)
+    nights, records = PrefectNights(settings), open_records(settings.records_url)
+    run = nights.start(ITO, records)
+
+    def over():
+        last = nights.look().last
+        return last if last is not None and last.run == run else None
+
+    last = until(over, "the worker runs the night", pause_seconds=1.0)
+    assert last.state == "completed"
+    assert {name for name, _ in last.steps} >= {"check bounds", "decide what to learn"}
+    assert records.last(NightStarted).said.run == run
+    records.close()
