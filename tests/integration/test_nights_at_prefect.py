@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from uuid import UUID
 
 import pytest
@@ -252,3 +254,29 @@ def test_a_night_that_is_started_by_hand_is_run_by_the_stack_s_own_worker(organl
     assert {name for name, _ in last.steps} >= {"check bounds", "decide what to learn"}
     assert records.last(NightStarted).said.run == run
     records.close()
+
+
+def test_a_night_that_is_stopped_is_ended_by_the_stack_s_own_worker(organloop, tmp_path) -> None:
+    """The night waits for its records, which the test holds; who stops it is put on record elsewhere."""
+    settings = Settings(home=organloop.home)
+    nights, aside = PrefectNights(settings), open_records(f"sqlite:///{tmp_path / 'aside.sqlite'}")
+    until(lambda: nights.look().going is None, "no night runs", pause_seconds=0.5)
+    with closing(sqlite3.connect(settings.records_file, isolation_level=None)) as held:
+        held.execute("BEGIN IMMEDIATE")
+        run = nights.start(ITO, aside)
+
+        def begun():
+            going = nights.look().going
+            return going is not None and going.state == "running"
+
+        until(begun, "the worker runs the night", pause_seconds=0.2)
+        nights.stop(run, "too hot", OZ, aside)
+
+        def over():
+            last = nights.look().last
+            return last if last is not None and last.run == run else None
+
+        last = until(over, "the worker ends the night", pause_seconds=0.5)
+        held.execute("ROLLBACK")
+    assert last.state == "cancelled"
+    aside.close()
