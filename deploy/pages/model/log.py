@@ -33,6 +33,9 @@ AT_ONCE = 100
 """Lines of a page."""
 
 PAGE_NAME = re.compile(r"[0-9a-f]{16}")
+UNNAMED = "no name"
+"""What stands for a study where the key that names it cannot be read: the log is shown all the same."""
+
 UID = re.compile(r"[0-9.]{1,64}")
 
 Exporting = Annotated[Person, Depends(having(Role.AUDITOR, Role.APPROVER))]
@@ -116,6 +119,7 @@ def log(
         acts=sorted(kinds()),
         may_export=who.has(Role.AUDITOR, Role.APPROVER),
         may_look=who.has(*LOOKING),
+        unnamed=UNNAMED,
     )
 
 
@@ -148,7 +152,7 @@ def told(lines: Collection[Line], site: Site) -> list[Told]:
             who=one.who,
             said=_said(one),
             issuer=_issuer(one),
-            study=(uid := _names(one)) and (pages.get(uid) or site.cases.page_of(uid)),
+            study=(uid := _names(one)) and (pages.get(uid) or _page_of(uid, site)),
             listed=uid in pages,
             fault=line_fault(one, before.get(one.number - 1)),
         )
@@ -172,6 +176,14 @@ def _issuer(line: Line) -> str:
 def _names(line: Line) -> StudyUid:
     found = line.payload.get("study_uid")
     return StudyUid(found if isinstance(found, str) else "")
+
+
+def _page_of(uid: StudyUid, site: Site) -> str:
+    """Return the name of a study that is not listed, or that it has none where no key can be read."""
+    try:
+        return site.cases.page_of(uid)
+    except StorageFailed:
+        return UNNAMED
 
 
 def _listed(uid: str, site: Site) -> str:

@@ -185,6 +185,14 @@ def test_a_line_that_tells_nothing_of_its_kind_or_of_a_newer_one_ends_no_page(br
     assert "This cannot be read as what it should be" in told
 
 
+def test_where_the_key_that_names_studies_is_damaged_the_log_is_shown_all_the_same(browser, settings) -> None:
+    settings.case_store.mkdir(exist_ok=True)
+    (settings.case_store / "site.key").write_bytes(b"short")
+    told = browser.get("/log")
+    assert (told.status_code, told.text.count("no name")) == (200, 1)
+    assert "1.2.99" not in told.text
+
+
 def test_the_export_is_that_of_the_command_and_a_line_is_one_of_it(browser, records, tmp_path) -> None:
     export(records, tmp_path / "log.jsonl")
     given = browser.get("/log/export")
