@@ -63,9 +63,18 @@ class LogLook:
         self._thread: threading.Thread | None = None
 
     def look(self) -> Verification:
-        """Say what is known, and have the rest looked at."""
+        """Say what is known, and have the rest looked at.
+
+        Raises
+        ------
+        StorageFailed
+            If the records cannot be reached.
+        """
+        head = self._site.records.head()
+        number = 0 if head is None else head.number
         with self._lock:
-            if self._thread is None:
+            anew = self._at is None or time.monotonic() - self._began > ANEW_SECONDS
+            if self._thread is None and (anew or number != self._known.number):
                 self._thread = threading.Thread(target=self._work, name="log-look", daemon=True)
                 self._thread.start()
             shown = self._known

@@ -153,7 +153,7 @@ def test_a_line_that_was_changed_is_shown_so_wherever_one_looks(app, browser, se
     assert f"Verified up to {last} at" in browser.get("/log").text
     assert "all as recorded" in browser.get("/log").text
     assert "Not as recorded" not in browser.get("/log").text
-    app.state.log_look.wait()
+    assert "data-working" not in browser.get("/log").text, "nothing came: nothing is looked at"
     change(settings, f"UPDATE events SET who = 'Dr. Eve' WHERE number = {last}")
     told = browser.get("/log?by=Dr.+Eve").text
     assert "it does not say what its digest was taken of (line-changed)" in told
