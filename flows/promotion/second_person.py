@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+
 from flows.arrivals.savers import is_by, savers_of
 from models.errors import Refused
 from models.people import Person
 from models.release import Release
+from models.uids import SopUid
 from services.records.entries.corrections import Correction
 from services.records.events.serving import IncumbentChanged
-from services.records.port import Log, Records
+from services.records.port import Corrections, Log, Records
 from services.releases.store import ReleaseStore
 
 
@@ -37,17 +40,19 @@ def require_second_person(release: Release, approver: str, records: Records, rel
     """
     learnt = set(_learnt(release, records, releases))
     proven = records.person if records.person and records.person.name == approver else None
-    own = {
-        one.sop_instance_uid
-        for one in records.corrections()
-        if one.name in learnt and _is_by(one, approver, proven, records)
-    }
+    own = {one.sop_instance_uid for one in named(learnt, records) if _is_by(one, approver, proven, records)}
     if own:
         detail = (
             f"{approver} corrected {len(own)} of the {len(learnt)} studies that release {release.number} has "
             "learnt from: a second person promotes it, or at a site of one ORGANLOOP_OWN_CORRECTIONS=allowed"
         )
         raise Refused("own-corrections", detail, {"own": len(own), "learnt": len(learnt)})
+
+
+def named(names: Collection[str], corrections: Corrections) -> Iterator[Correction]:
+    """Yield the versions of corrections that bear these names; of one that is not on record, none."""
+    for uid in dict.fromkeys(SopUid(name.partition("/")[0]) for name in names):
+        yield from (one for one in corrections.corrections(sop_instance_uid=uid) if one.name in names)
 
 
 def _is_by(correction: Correction, approver: str, proven: Person | None, log: Log) -> bool:

@@ -21,6 +21,7 @@ from flows.lineage import origin_of_release
 from flows.promotion.asked import act_now
 from flows.promotion.obstacles import Obstacle, obstacles
 from flows.promotion.promote import unfinished
+from flows.promotion.second_person import named
 from flows.promotion.standing import Standing, standings
 from models.documents import to_json
 from models.errors import Refused
@@ -204,15 +205,15 @@ def tuned_organs(release: Release, site: Site) -> tuple[str, ...]:
 def learnt(made: CandidateTaught, site: Site) -> tuple[tuple[str, str, str], ...]:
     """Return what each correction taught: whose it was, which organs, and its page where it is listed."""
     taught = made.taught or {}
-    corrections = {one.name: one for one in site.records.corrections() if one.name in taught}
+    corrections = {one.name: one for one in named(taught, site.records)}
     listed = site.records.listed_studies({one.study_uid for one in corrections.values()})
     pages = {one.study_uid: one.page for one in listed}
     found = []
     for name, organs in taught.items():
         one = corrections.get(name)
         reader = "" if one is None else one.reader
-        named = ", ".join(map(name_of, organs))
-        found.append((reader or "nobody named", named, pages.get(one.study_uid, "") if one else ""))
+        shown = ", ".join(map(name_of, organs))
+        found.append((reader or "nobody named", shown, pages.get(one.study_uid, "") if one else ""))
     return tuple(found)
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
+
+from scipy.stats import beta
 
 from deploy.pages.model.beside import Answer, Beside
 from deploy.pages.site import Site
+from models.bounds.random_audit import FALSE_ALARM, evidence
 from services.metrics.stretches import stretches
 from services.metrics.weeks import WEEKS, Counted, Weeks
 
@@ -44,6 +48,8 @@ class Trend:
     edited_before: float | None
     weeks: tuple[float | None, ...]
     sites: tuple[tuple[str, float], ...]
+    more: bool = False
+    """Whether it is flagged more often than before, and that is no chance."""
 
 
 class Weekly:
@@ -79,10 +85,32 @@ def trends_of(counts: dict[tuple[int, str, str], Counted]) -> tuple[Trend, ...]:
     """Return what counts by week, site and organ come to, organ by organ in the order of first sight."""
     newest = max((week for week, _, _ in counts), default=0)
     organs = dict.fromkeys(organ for _, _, organ in counts)
-    return tuple(_trend(organ, counts, newest) for organ in organs)
+    return tuple(_trend(organ, counts, newest, len(organs)) for organ in organs)
 
 
-def _trend(organ: str, counts: dict[tuple[int, str, str], Counted], newest: int) -> Trend:
+def is_more(lately: Counted, before: Counted, organs: int) -> bool:
+    """Tell whether an organ is flagged more often than before, whenever one looks.
+
+    Of before only its results are known: the share that was clear is taken at the lower end of its interval
+    (Clopper and Pearson). That it is clear less often now, the test of the bounds shows, which may be looked
+    at again and again (`models.bounds.random_audit`).
+
+    Parameters
+    ----------
+    lately, before
+        What was counted of it.
+    organs
+        How many organs are looked at side by side; they share the chance of a false alarm.
+    """
+    clear = before.results - before.flagged
+    if not clear or not lately.results:
+        return False
+    usual = float(beta.ppf(FALSE_ALARM / organs, clear, before.flagged + 1))
+    shown = evidence(lately.results - lately.flagged, lately.results, usual)
+    return shown >= log(organs / FALSE_ALARM)
+
+
+def _trend(organ: str, counts: dict[tuple[int, str, str], Counted], newest: int, organs: int) -> Trend:
     weeks = {week: Counted() for week in range(newest - WEEKS + 1, newest + 1)}
     sites: dict[str, Counted] = {}
     for (week, site, of), counted in counts.items():
@@ -107,6 +135,7 @@ def _trend(organ: str, counts: dict[tuple[int, str, str], Counted], newest: int)
         sites=tuple(
             (site, 100 * one.flagged / one.results) for site, one in sorted(sites.items()) if one.results
         ),
+        more=is_more(lately, before, organs),
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.pages.model.weekly import trends_of
+from deploy.pages.model.weekly import is_more, trends_of
 from services.metrics.weeks import WEEKS, Counted, Weeks, week_of
 from services.records.entries.log import Line
 from services.records.events.corrections import CorrectionRecorded
@@ -112,3 +114,32 @@ def test_the_last_weeks_are_set_against_those_before() -> None:
     assert (liver.edited, liver.edited_before) == (10.0, 10.0)
     assert liver.sites == (("A", 50.0), ("B", 20.0))
     assert liver.weeks == (*[20.0] * 8, 50.0, None, None, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("lately", "before", "more"),
+    [
+        (Counted(100, 40), Counted(200, 20), True),
+        (Counted(100, 12), Counted(200, 20), False),
+        (Counted(100, 2), Counted(200, 20), False),  # fewer is no alarm
+        (Counted(3, 3), Counted(200, 20), False),
+        (Counted(10, 10), Counted(2, 0), False),  # hardly anything is known of before
+        (Counted(100, 40), Counted(200, 200), False),
+        (Counted(100, 100), Counted(), False),
+        (Counted(), Counted(200, 20), False),
+        (Counted(400, 400), Counted(200, 0), True),
+    ],
+)
+def test_an_organ_that_is_flagged_more_often_is_told_where_that_is_no_chance(lately, before, more) -> None:
+    assert is_more(lately, before, 9) is more
+
+
+def test_who_looks_every_day_is_hardly_ever_alarmed_by_chance() -> None:
+    """Two hundred sites whose organ is flagged as before, each looked at after every result."""
+    drawn = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(200):
+        before = Counted(200, int(drawn.binomial(200, 0.2)))
+        flagged = np.cumsum(drawn.random(100) < 0.2)
+        alarms += any(is_more(Counted(n + 1, int(k)), before, 1) for n, k in enumerate(flagged))
+    assert alarms <= 20, "a false alarm in twenty of the test, and one more of what was before"
