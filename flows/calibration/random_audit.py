@@ -136,7 +136,7 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
     Parameters
     ----------
     records
-        What was claimed, and what readers made of it; what is found is put there, and a broken bound.
+        What was claimed, and what readers made of it; a broken bound is put there.
     releases
         Whose heads are the same.
     """
@@ -186,18 +186,6 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
         records.record(
             event, who="check_bounds", key=event.key(release.digest, organ, found.looked_at, found.held)
         )
-    _put_down(
-        BoundsChecked(
-            release=release.number,
-            drawn=len({study_uid for study_uid, _ in audited}),
-            reviewed=len(reviewed),
-            organs={
-                organ: CheckedBound(found.held, found.looked_at, found.promised, found.broken)
-                for organ, found in organs.items()
-            },
-        ),
-        records,
-    )
     return Bounds(
         release=release.number,
         drawn=len({study_uid for study_uid, _ in audited}),
@@ -218,8 +206,15 @@ def check_bounds(records: Records, releases: ReleaseStore) -> Bounds:
     )
 
 
-def _put_down(checked: BoundsChecked, log: Log) -> None:
-    """Put on record what was found, unless that is what was found the time before."""
+def note_bounds(found: Bounds, log: Log) -> None:
+    """Put on record what was found of bounds, unless that is what was found the time before."""
+    if found.release is None:
+        return
+    organs = {
+        organ: CheckedBound(one.held, one.looked_at, one.promised, one.broken)
+        for organ, one in found.organs.items()
+    }
+    checked = BoundsChecked(release=found.release, drawn=found.drawn, reviewed=found.reviewed, organs=organs)
     before = log.last(BoundsChecked)
     if before is None or before.said != checked:
         log.record(checked, who="check_bounds")

@@ -20,7 +20,7 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 
-from flows.calibration.random_audit import Bounds, check_bounds
+from flows.calibration.random_audit import Bounds, check_bounds, note_bounds
 from flows.launching import TUNE
 from flows.nightly.forget import Forgotten, forget_what_is_old
 from flows.promotion.flow import gate_task, publish_decision_task
@@ -127,9 +127,11 @@ def forget_task() -> Forgotten:
 
 @task(name="check bounds")
 def check_bounds_task() -> Bounds:
-    """Compare bounds with what readers made of audited studies; the document of the `bounds` verb."""
+    """Compare bounds with what readers made of audited studies, and note it; the `bounds` verb's document."""
     services = connect_in_process(Settings())
-    return check_bounds(services.records, services.releases)
+    found = check_bounds(services.records, services.releases)
+    note_bounds(found, services.records)
+    return found
 
 
 @task(name="publish bounds")

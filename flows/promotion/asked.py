@@ -18,11 +18,13 @@ from flows.promotion.roll_back import decline, rollback
 from models.errors import LeaseLost, OrganloopError, Refused
 from models.people import Person, Role
 from services.records.events.event import Recorded
-from services.records.events.serving import ActAsked, ActEnded, ActStep
+from services.records.events.serving import ActAsked, ActEnded, ActStep, IncumbentChanged
 from services.records.port import Log, Records
 from services.wiring import Services
 
 _LOG = logging.getLogger(__name__)
+
+NOT_BEGUN = "no worker began it within ten minutes, so it was not done: ask again"
 
 BEGUN_WITHIN = timedelta(minutes=10)
 """Nobody expects any more what was asked for so long ago."""
@@ -68,28 +70,54 @@ class ActNow:
     code: str
 
 
-def act_now(log: Log) -> ActNow | None:
+def act_now(log: Log, now: datetime) -> ActNow | None:
     """Return the act that was asked for last; None before the first."""
     asked = log.last(ActAsked)
-    if asked is None:
-        return None
+    return None if asked is None else told_of(asked, log, now)
+
+
+def act_of(release: int, log: Log, now: datetime) -> ActNow | None:
+    """Return the act that was asked for last of a release; None before the first."""
+    asked = log.last(ActAsked, release=release)
+    return None if asked is None else told_of(asked, log, now)
+
+
+def told_of(asked: Recorded[ActAsked], log: Log, now: datetime) -> ActNow:
+    """Return how far an act has come.
+
+    One that no worker has begun in time is over, though none is there to say so.
+    """
     step = log.last(ActStep, asked=asked.number)
     ended = log.last(ActEnded, asked=asked.number)
+    if ended is None and step is None and now - asked.at > BEGUN_WITHIN:
+        return _now(asked, "", NOT_BEGUN, "late", ended=True)
+    return _now(
+        asked,
+        "" if step is None else step.said.step,
+        "" if ended is None else ended.said.said,
+        "" if ended is None else ended.said.code,
+        ended=ended is not None,
+    )
+
+
+def _now(asked: Recorded[ActAsked], step: str, said: str, code: str, *, ended: bool) -> ActNow:
     return ActNow(
         number=asked.number,
         act=asked.said.act,
         release=asked.said.release,
         who=asked.who,
         asked_at=asked.at.isoformat(timespec="seconds"),
-        step="" if step is None else step.said.step,
-        ended=ended is not None,
-        said="" if ended is None else ended.said.said,
-        code="" if ended is None else ended.said.code,
+        step=step,
+        ended=ended,
+        said=said,
+        code=code,
     )
 
 
-def ask(asked: ActAsked, who: Person, records: Records) -> None:
+def ask(asked: ActAsked, who: Person, records: Records, now: datetime | None = None) -> None:
     """Put on record that somebody asks for an act.
+
+    A rollback may be asked for while another act is done: it comes next.
 
     Raises
     ------
@@ -98,20 +126,21 @@ def ask(asked: ActAsked, who: Person, records: Records) -> None:
     """
     if asked.act != Act.COMPLETION and not asked.reason.strip():
         raise Refused("no-name", "an act has a reason: say why, in one sentence")
-    going = act_now(records)
-    if going is not None and not going.ended:
+    going = act_now(records, now or _time())
+    goes_first = asked.act == Act.ROLLBACK and going is not None and going.act != Act.ROLLBACK
+    if going is not None and not going.ended and not goes_first:
         detail = f"{going.who} has asked for a {going.act} of release {going.release}, which is not done yet"
         raise Refused("act-at-work", f"{detail}: look again in a moment", {"who": going.who})
     records.signed(who).record(replace(asked, reason=asked.reason.strip()), who=who.name)
 
 
 def is_asked(log: Log) -> bool:
-    """Tell whether an act waits for a worker."""
-    now = act_now(log)
-    return now is not None and not now.ended
+    """Tell whether an act waits for a worker, or for being told that it came too late."""
+    asked = log.last(ActAsked)
+    return asked is not None and log.last(ActEnded, asked=asked.number) is None
 
 
-def _now() -> datetime:
+def _time() -> datetime:
     return datetime.now(UTC)
 
 
@@ -128,7 +157,7 @@ class AskedActs:
     """
 
     services: Services
-    clock: Callable[[], datetime] = _now
+    clock: Callable[[], datetime] = _time
 
     def do(self) -> None:
         """Do every one of them, in the order of asking."""
@@ -145,7 +174,7 @@ class AskedActs:
         records = self.services.records
         begun = records.last(ActStep, asked=asked.number) is not None
         if not begun and self.clock() - asked.at > BEGUN_WITHIN:
-            return "no worker began it within ten minutes, so it was not done: ask again", "late"
+            return NOT_BEGUN, "late"
         if asked.proof is None:
             return "nobody has proven who asked for it", "unproven"
         person = Person(asked.proof.subject, asked.proof.issuer, asked.who, frozenset({Role.APPROVER}))
@@ -155,6 +184,7 @@ class AskedActs:
 
         try:
             progress("a worker has begun")
+            self._require_nothing_changed(asked)
             return self._act(asked.said, person, progress), ""
         except Refused as refusal:
             return refusal.detail, refusal.code
@@ -165,6 +195,21 @@ class AskedActs:
         except Exception as error:
             _LOG.exception("an act came to nothing")
             return f"it came to nothing, and the worker's log says more: {error}", "failed"
+
+    def _require_nothing_changed(self, asked: Recorded[ActAsked]) -> None:
+        """Refuse what was asked for before another act had another release serve.
+
+        An act that was cut short is done again; what somebody did in between stands.
+        """
+        changes = [one for one in self.services.records.all(IncumbentChanged) if one.number > asked.number]
+        own = (asked.said.release, asked.said.act, asked.who, asked.said.reason)
+        if changes and [_act_of(one) for one in changes] != [own]:
+            last = changes[-1]
+            detail = (
+                f"since this was asked for, release {last.said.after} has come to serve "
+                f"({last.who}: {last.said.reason}): look again"
+            )
+            raise Refused("incumbent-changed", detail)
 
     def _act(self, said: ActAsked, person: Person, progress: Progress) -> str:
         records, number = self.services.records.signed(person), said.release
@@ -187,3 +232,7 @@ class AskedActs:
             case Act.DECLINE:
                 decline(number, person.name, said.reason, records, services.releases, services.repository)
                 return f"release {number} is declined and never serves"
+
+
+def _act_of(change: Recorded[IncumbentChanged]) -> tuple[int, str, str, str]:
+    return change.said.after, change.said.act, change.who, change.said.reason

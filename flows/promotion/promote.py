@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,12 +167,12 @@ def complete(number: int, services: Services, progress: Progress = silent) -> Pr
     )
 
 
-def unfinished(number: int, log: Log) -> bool:
-    """Tell whether a promotion made a release the incumbent and was cut short before it was complete."""
+def unfinished(number: int, log: Log) -> datetime | None:
+    """Return since when a release serves whose promotion is not complete; None where it is, or none is."""
     change = log.last(IncumbentChanged)
     if change is None or change.said.after != number or not _is_promotion(change.said):
-        return False
-    return _promotion_of(change, log) is None
+        return None
+    return change.at if _promotion_of(change, log) is None else None
 
 
 def require_passed(number: int, services: Services, report: str | None = None) -> int:
@@ -314,6 +315,9 @@ def record_promotion(
 ) -> Promoted:
     """Mark the incumbent as promoted, keep its evidence pack and put the promotion on record, once."""
     release, change = store.release(number), _last_change(number, records)
+    last = records.last(IncumbentChanged)
+    if last is None or last.number != change.number:  # golden studies, or a person, took it back meanwhile
+        raise Refused("incumbent-changed", f"release {number} was made the incumbent and serves no more")
     records.record_release(number, release.digest, ReleaseState.PROMOTED)
     document = replace(told(change), evidence=keep_pack(change, golden, records, store, image))
     event = ReleasePromoted(**asdict(document), digest=release.digest)

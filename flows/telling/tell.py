@@ -11,9 +11,6 @@ from services.people.messages import Messenger
 from services.records.events.operations import PeopleNotTold, PeopleTold
 from services.records.port import Records
 
-LASTING = timedelta(minutes=10)
-"""What is over sooner wakes nobody, and what comes up meanwhile goes into the same message."""
-
 AGAIN = timedelta(minutes=10)
 """Between two tries to tell what could not be told."""
 
@@ -62,21 +59,26 @@ class Teller:
         told = told_of(records)
         if over := sorted(told - found.keys()):  # if it comes again, people are told again
             records.record(PeopleTold(matters=(), over=tuple(over)), who="tell_people")
-        due = [one for key, one in found.items() if key not in told and now - self._since[key] >= LASTING]
+        due = [one for key, one in found.items() if key not in told and now - self._since[key] >= one.lasting]
         if due and (self._again_at is None or now >= self._again_at):
             self._tell(due, records, now)
 
     def _tell(self, due: list[Matter], records: Records, now: datetime) -> None:
         try:
-            self._messenger.send(subject_of(due), message_of(due, self._address))
-        except NotTold as failed:
+            away = self._messenger.send(subject_of(due), message_of(due, self._address))
+        except NotTold as failed:  # nobody
             self._again_at = now + AGAIN
-            before = records.last(PeopleNotTold)
-            if before is None or before.said.why != str(failed) or _is_mended(before.number, records):
-                records.record(PeopleNotTold(why=str(failed)), who="tell_people")
+            self._note(str(failed), records)
             return
         self._again_at = None
         records.record(PeopleTold(matters=tuple(one.key for one in due)), who="tell_people")
+        if away:  # who was told is not told again because another was not
+            self._note(away, records)
+
+    def _note(self, why: str, records: Records) -> None:
+        before = records.last(PeopleNotTold)
+        if before is None or before.said.why != why or _is_mended(before.number, records):
+            records.record(PeopleNotTold(why=why), who="tell_people")
 
 
 def told_of(records: Records) -> set[str]:

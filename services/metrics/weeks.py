@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -42,20 +42,28 @@ class _Study:
 
 
 class Weeks:
-    """What the log's lines add up to, week by week; older weeks than the last `WEEKS` are let go."""
+    """What the log's lines add up to, week by week; older weeks than the last `WEEKS` are let go.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    clock
+        The time now: what a clock that was ahead has dated later is counted nowhere.
+    """
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
         self.number = 0
         self._counts: dict[tuple[int, str, str], Counted] = {}
         self._sites: dict[StudyUid, tuple[int, str]] = {}
         self._studies: dict[StudyUid, _Study] = {}
-        self._newest = 0
 
     def add(self, lines: Iterable[Line]) -> None:
         """Count further lines, in order. What tells nothing of its kind is passed over: `audit` names it."""
+        present = self.present()
+        self._let_go(present - WEEKS + 1)
         for line in lines:
             self.number = line.number
-            if line.what not in _KINDS:
+            if line.what not in _KINDS or not 0 <= present - week_of(line.at) < WEEKS:
                 continue
             try:
                 said = _KINDS[line.what].from_payload(line.payload)
@@ -69,14 +77,15 @@ class Weeks:
                 case CorrectionRecorded():
                     self._edited(said)
 
+    def present(self) -> int:
+        """Return the number of this week."""
+        return week_of(self._clock())
+
     def counted(self) -> dict[tuple[int, str, str], Counted]:
         """Return what was counted, by week (`week_of`), site (empty if not known) and organ."""
         return dict(self._counts)
 
     def _segmented(self, said: StudySegmented, week: int) -> None:
-        if week > self._newest:
-            self._newest = week
-            self._let_go()
         uid = StudyUid(said.study_uid)
         _, site = self._sites.get(uid, (week, ""))
         for organ, flag in said.flags.items():
@@ -94,8 +103,7 @@ class Weeks:
             study.edited.add(organ)
             self._counts[study.week, study.site, organ].edited += 1
 
-    def _let_go(self) -> None:
-        first = self._newest - WEEKS + 1
+    def _let_go(self, first: int) -> None:
         self._counts = {key: one for key, one in self._counts.items() if key[0] >= first}
         self._studies = {uid: one for uid, one in self._studies.items() if one.week >= first}
         self._sites = {uid: one for uid, one in self._sites.items() if one[0] >= first}

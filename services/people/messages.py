@@ -13,13 +13,13 @@ from models.errors import NotTold
 class Messenger(Protocol):
     """Takes a message to people."""
 
-    def send(self, subject: str, text: str) -> None:
-        """Send a message to every address.
+    def send(self, subject: str, text: str) -> str:
+        """Send a message to every address; return which did not take it, empty where all did.
 
         Raises
         ------
         NotTold
-            If an address did not take it.
+            If none took it.
         """
 
 
@@ -46,12 +46,16 @@ class AppriseMessenger:
                 raise NotTold(f"address {number} of ORGANLOOP_TELL ({kind}) is none that Apprise knows")
             self._targets.append(target)
 
-    def send(self, subject: str, text: str) -> None:
-        """Send a message to every address; raises as `Messenger.send`."""
+    def send(self, subject: str, text: str) -> str:
+        """Send a message to every address; returns and raises as `Messenger.send`."""
         away = []
         for number, target in enumerate(self._targets, 1):
             if not target.notify(body=text, title=subject, body_format=NotifyFormat.TEXT):
                 away.append(str(number))
-        if away:
-            of = len(self._targets)
-            raise NotTold(f"address {', '.join(away)} of the {of} in ORGANLOOP_TELL did not take a message")
+        of = len(self._targets)
+        if not away:
+            return ""
+        words = f"address {', '.join(away)} of the {of} in ORGANLOOP_TELL did not take a message"
+        if len(away) == of:
+            raise NotTold(words)
+        return words

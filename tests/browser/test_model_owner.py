@@ -132,7 +132,7 @@ def test_an_owner_declines_promotes_and_goes_back_and_who_corrected_does_not(
         ito.get_by_role("button", name="Promote release 2").click()
         weber.get_by_role("button", name="Promote release 2").click()
         weber.get_by_role("heading", name="This was refused").wait_for()
-        ito.get_by_text("done, release 2 serves, in place of release 1").wait_for()
+        ito.get_by_text("it was done. Then: release 2 serves, in place of release 1").wait_for()
         ito.get_by_role("heading", name="Release 2: serves").wait_for()
         accessible(ito, "promoted")
 
@@ -140,7 +140,7 @@ def test_an_owner_declines_promotes_and_goes_back_and_who_corrected_does_not(
         accessible(ito, "roll-back")
         ito.locator("#reason").fill("it misses spleens at site A")
         ito.get_by_role("button", name="Roll back").click()
-        ito.get_by_text("done, release 1 serves again").wait_for()
+        ito.get_by_text("it was done. Then: release 1 serves again").wait_for()
         assert errors == []
     changes = services.records.all(IncumbentChanged)
     assert [(one.said.after, one.who) for one in changes] == [(1, "IT"), (2, "Dr. Ito"), (1, "Dr. Ito")]

@@ -54,7 +54,8 @@ def test_what_events_say_of_a_release_or_a_study_is_found_by_an_index(records, n
         if not sqlite:  # of a small table every row is read
             connection.exec_driver_sql("SET enable_seqscan = off")
         plan = connection.exec_driver_sql(f"EXPLAIN {'QUERY PLAN ' if sqlite else ''}{asked}").all()
-    assert f"ix_events_{name}" in str(plan)
+    either = f"ix_events_{name}", f"ix_events_of_{name.partition('_')[0]}"  # of few rows one is as good
+    assert any(index in str(plan) for index in either), plan
 
 
 def test_upgrading_twice_and_at_once_is_safe(url):

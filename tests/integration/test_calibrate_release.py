@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from deploy.cli.main import app
 from flows.calibration.calibrate import calibrate_release
 from flows.calibration.cases import untaught
-from flows.calibration.random_audit import check_bounds
+from flows.calibration.random_audit import check_bounds, note_bounds
 from flows.cases.keep import accept
 from models.corrections.ledger import HybridLabel, OrganLedger, OrganState, Provenance
 from models.corrections.opinions import Opinion, Seen
@@ -178,6 +178,9 @@ def test_bounds_of_audited_studies_that_readers_contradict_raise_an_alert(site, 
     assert (row.held, row.looked_at, row.broken) == (0, 3, True)
     assert row.high < row.promised == 0.9
     assert check_bounds(audited.services.records, audited.services.releases) == found
+    assert records.all(BoundsChecked) == (), "who only looks notes nothing"
+    note_bounds(found, records)
+    note_bounds(found, records)
     (checked,) = records.all(BoundsChecked)
     assert (checked.said.drawn, checked.said.reviewed) == (4, 3)
     assert checked.said.organs == {"stomach": CheckedBound(0, 3, 0.9, True)}
@@ -190,6 +193,7 @@ def test_bounds_of_audited_studies_that_readers_contradict_raise_an_alert(site, 
     records.withdraw(first.sop_instance_uid, reader="Dr A", reason="wrong phase")
     found = check_bounds(audited.services.records, audited.services.releases)
     assert (found.reviewed, found.organs["stomach"].looked_at) == (2, 2), "never said"
+    note_bounds(found, records)
     assert [one.said.organs["stomach"].looked_at for one in records.all(BoundsChecked)] == [3, 2]
 
 

@@ -16,8 +16,9 @@ from starlette.testclient import TestClient
 
 from deploy.pages.application import application
 from flows.gate.last_report import LastReport, last_report
-from flows.promotion.asked import BEGUN_WITHIN, Act, AskedActs, is_asked
+from flows.promotion.asked import BEGUN_WITHIN, Act, AskedActs, act_of, ask, is_asked
 from flows.promotion.promote import promote
+from flows.promotion.roll_back import rollback
 from models.documents import to_json
 from models.people import Person, Role
 from models.uids import SeriesUid, StudyUid
@@ -52,6 +53,7 @@ OURS = {"accept": "text/html", "origin": HERE}
 ITO = Person("i1", "https://id.example", "Dr. Ito", frozenset({Role.APPROVER}))
 WEBER = Person("w1", "https://id.example", "Dr. Weber", frozenset({Role.APPROVER, Role.READER}))
 AUDITOR = Person("a1", "https://id.example", "Ms. Roth", frozenset({Role.AUDITOR}))
+OPERATOR = Person("o1", "https://id.example", "Mr. Oz", frozenset({Role.OPERATOR}))
 READER = Person("r1", "https://id.example", "Dr. Lang", frozenset({Role.READER}))
 WHY = "better spleens at site B"
 
@@ -120,7 +122,8 @@ def desk(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 
 
 def last(services: Services, number: int = 2) -> LastReport:
-    found = last_report(number, services.records, services.releases)
+    release = services.releases.release(number)
+    found = last_report(release, services.records, services.releases, services.settings)
     assert found is not None
     return found
 
@@ -171,9 +174,10 @@ def test_its_pictures_are_those_of_the_reports_page(desk: Desk, services: Servic
     assert desk.browser.get("/model/candidates/2/report.html").content == kept.read_bytes()
     kept.chmod(0o644)
     kept.write_bytes(kept.read_bytes().replace(b"Spleen", b"Liver_"))
-    assert desk.browser.get("/model/candidates/2").status_code == 503, (
-        "a page that was edited is shown to nobody"
-    )
+    edited = desk.text("/model/candidates/2")
+    assert "is not the one on record" in edited
+    assert "/pictures/" not in edited
+    assert desk.browser.get("/model/candidates/2/pictures/0").status_code == 503
     kept.unlink()
     assert "No pictures are kept" in desk.text("/model/candidates/2")
 
@@ -193,7 +197,7 @@ def test_a_promotion_is_the_act_of_who_signed_in_and_by_the_report_that_was_show
     assert (change.who, change.said.reason, change.proof.subject) == ("Dr. Ito", WHY, "i1")
     text = desk.text("/model/candidates/2")
     assert "Release 2: serves" in text
-    assert "done, release 2 serves, in place of release 1." in text
+    assert "it was done. Then: release 2 serves, in place of release 1." in text
     done = services.records.last(ReleasePromoted)
     assert done is not None
     assert done.said.evidence is not None
@@ -214,9 +218,9 @@ def test_a_report_that_stands_no_more_promotes_nothing(desk: Desk, services: Ser
 def test_of_two_who_press_at_once_one_is_told(desk: Desk, services: Services) -> None:
     fields = {"report": last(services).decided.said.report, "reason": WHY}
     assert desk.browser.post("/model/candidates/2/promote", data=fields).status_code == 303
-    assert "Dr. Ito has asked for a promotion:" in desk.text("/model/candidates/2")
+    assert "Dr. Ito asked for a promotion on " in desk.text("/model/candidates/2")
     assert "it waits for a worker" in desk.text("/model/candidates/2")
-    assert desk.browser.get("/model/act").json()["ended"] is False
+    assert desk.browser.get("/model/candidates/2/act").json()["ended"] is False
     desk.sit(WEBER)
     told = desk.post("/model/candidates/2/promote", 409, **fields)
     assert "Dr. Ito has asked for a promotion of release 2, which is not done yet" in told
@@ -234,8 +238,8 @@ def test_of_two_who_were_not_told_the_second_changes_nothing(desk: Desk, service
     desk.work()
     assert [one.who for one in services.records.all(IncumbentChanged)] == ["IT", "Dr. Ito"]
     first, second = services.records.all(ActEnded)
-    assert (first.said.code, second.said.code) == ("", "is-incumbent")
-    assert "by Dr. Ito" in second.said.said
+    assert (first.said.code, second.said.code) == ("", "incumbent-changed")
+    assert "release 2 has come to serve (Dr. Ito:" in second.said.said
 
 
 def test_what_nobody_began_in_time_is_not_done_later(desk: Desk, services: Services) -> None:
@@ -243,7 +247,7 @@ def test_what_nobody_began_in_time_is_not_done_later(desk: Desk, services: Servi
     desk.browser.post("/model/candidates/2/promote", data=fields)
     AskedActs(services, lambda: datetime.now(UTC) + BEGUN_WITHIN + timedelta(seconds=1)).do()
     assert services.records.incumbent() == 1
-    assert "ask again (late)" in desk.text("/model/candidates/2")
+    assert "it was not done: ask again." in desk.text("/model/candidates/2")
 
 
 def test_an_act_that_was_cut_short_is_done_again_however_late(desk: Desk, services: Services) -> None:
@@ -259,6 +263,77 @@ def test_an_act_that_was_cut_short_is_done_again_however_late(desk: Desk, servic
     (done,) = services.records.all(ReleasePromoted)
     assert done.said.approver == "Dr. Ito"
     assert len(services.records.all(IncumbentChanged)) == 2
+
+
+def test_an_act_that_was_cut_short_does_not_undo_what_somebody_did_since(
+    desk: Desk, services: Services
+) -> None:
+    fields = {"report": last(services).decided.said.report, "reason": WHY}
+    desk.browser.post("/model/candidates/2/promote", data=fields)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flows.promotion.promote.complete", killing)
+        with pytest.raises(Killed):
+            AskedActs(services).do()
+    rollback(1, services, "Dr. Weber", "it misses spleens")
+    AskedActs(services).do()
+    assert services.records.incumbent() == 1
+    (ended,) = services.records.all(ActEnded)
+    assert ended.said.code == "incumbent-changed"
+    assert "release 1 has come to serve (Dr. Weber: it misses spleens)" in ended.said.said
+
+
+def test_a_rollback_does_not_wait_for_an_act_that_nobody_has_begun(desk: Desk, services: Services) -> None:
+    desk.post("/model/candidates/2/promote", report=last(services).decided.said.report, reason=WHY)
+    add_candidate(services, 3, BETTER)
+    assert desk.browser.post("/model/candidates/3/decline", data={"reason": WHY}).status_code == 303
+    fields: dict[str, object] = {"number": 1, "incumbent": 2, "reason": "it misses spleens"}
+    assert desk.browser.post("/model/roll-back", data=fields).status_code == 303
+    desk.work()
+    assert services.records.incumbent() == 1
+    assert services.records.release_states()[3] is ReleaseState.DECLINED
+
+
+def test_where_no_worker_is_there_to_say_so_the_page_says_that_it_was_not_done(
+    desk: Desk, services: Services
+) -> None:
+    fields = {"report": last(services).decided.said.report, "reason": WHY}
+    desk.browser.post("/model/candidates/2/promote", data=fields)
+    later = datetime.now(UTC) + BEGUN_WITHIN + timedelta(seconds=1)
+    told = act_of(2, services.records, later)
+    assert told is not None
+    assert (told.ended, told.code) == (True, "late")
+    ask(ActAsked(act=Act.DECLINE, release=2, reason=WHY), ITO, services.records, later)
+
+
+def test_after_a_rollback_the_decision_that_stands_again_is_shown(desk: Desk, services: Services) -> None:
+    add_candidate(services, 3, {"liver": 1, "spleen": 2})
+    first = gate_document(3, services)
+    desk.post("/model/candidates/2/promote", report=last(services).decided.said.report, reason=WHY)
+    gate_document(3, services)
+    assert last(services, 3).decided.said.against == 2
+    desk.post("/model/roll-back", number=1, incumbent=2, reason="it misses spleens")
+    assert gate_document(3, services) == first, "it is not decided again"
+    assert last(services, 3).decided.said.against == 1
+
+
+def test_who_may_not_look_at_studies_sees_no_picture(desk: Desk) -> None:
+    desk.sit(OPERATOR)
+    text = desk.text("/model/candidates/2")
+    assert "Its pictures show patients" in text
+    assert "<img" not in text
+    assert "report.html" not in text
+    for path in ("report.html", "pictures/0"):
+        assert desk.browser.get(f"/model/candidates/2/{path}").status_code == 403
+
+
+def test_a_report_that_is_gone_hides_nothing_else(desk: Desk, services: Services) -> None:
+    said = last(services).decided.said
+    report_file(services.releases.folder, 2, str(said.trial)).unlink()
+    text = desk.text("/model/candidates/2")
+    assert "cannot be read" in text
+    assert "What it learnt" in text
+    desk.app.state.weekly.wait()
+    assert "Release 1 serves" in desk.text("/model")
 
 
 def test_an_act_that_nobody_has_proven_is_not_done(services: Services) -> None:
@@ -322,7 +397,7 @@ def test_one_goes_back_from_what_was_shown_and_only_once(desk: Desk, services: S
     assert change is not None
     assert change.proof is not None
     assert (change.said.act, change.who, change.said.reason) == ("rollback", "Dr. Ito", "it misses spleens")
-    assert "done, release 1 serves again." in desk.text("/model/candidates/1")
+    assert "it was done. Then: release 1 serves again." in desk.text("/model/candidates/1")
     desk.sit(WEBER)
     assert "(incumbent-changed)" in desk.post("/model/roll-back", 409, number=1, incumbent=2, reason="it too")
     assert services.records.last(IncumbentChanged) == change
@@ -330,9 +405,11 @@ def test_one_goes_back_from_what_was_shown_and_only_once(desk: Desk, services: S
 
 
 def test_a_promotion_that_was_cut_short_is_shown_and_finished_as_the_act_of_who_began_it(
-    desk: Desk, services: Services
+    desk: Desk, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     services.records.signed(WEBER).set_incumbent(2, approver="Dr. Weber", reason=WHY, replacing=1)
+    assert "was cut short" not in desk.text("/model/candidates/2"), "golden studies may be asked just now"
+    monkeypatch.setattr("deploy.pages.model.candidates.CUT_SHORT", timedelta(0))
     assert "was cut short" in desk.text("/model/candidates/2")
     desk.post("/model/candidates/2/finish")
     assert "was cut short" not in desk.text("/model/candidates/2")
@@ -358,7 +435,7 @@ def test_the_first_page_says_what_serves_and_how_it_fares(desk: Desk, services: 
     text = desk.text("/model")
     assert "Release 1 serves" in text
     assert "by IT: first release" in text
-    assert re.search(r'/model/candidates/2">Release 2</a> waits for a person', text)
+    assert re.search(r'/model/candidates/2">Release 2</a>: waits for a person', text)
     assert "Not for clinical use." in text
     assert "The site is silent" in text
     shown = cells(text)
@@ -386,7 +463,11 @@ def test_the_list_says_how_far_each_release_has_come(desk: Desk, services: Servi
     shown = cells(desk.text("/model/candidates"))
     assert "serves" in shown
     assert "waits for the gate" in shown
-    assert desk.browser.get("/model/candidates/9").status_code == 404
+    gone = desk.browser.get("/model/candidates/9")
+    assert (gone.status_code, "no-such-release" in gone.text) == (404, True)
+    for report in ("report.json", "report.html"):
+        none = desk.browser.get(f"/model/candidates/3/{report}")
+        assert (none.status_code, "no-report" in none.text) == (404, True)
     assert "It has not decided on this release." in desk.text("/model/candidates/3")
     assert "the gate has not decided on it" in desk.text("/model/candidates/3")
     assert to_json(last(services).document)["decision"].replace("-", " ") in desk.text("/model/candidates/2")

@@ -172,14 +172,17 @@ def test_what_cannot_be_put_on_record_is_not_started(nights, records, api, monke
     assert records.last(NightStarted) is None
 
 
-def test_the_next_night_is_the_one_that_is_planned_and_none_where_it_is_paused(nights, settings, api) -> None:
+def test_the_next_night_is_the_one_that_is_planned_and_it_is_said_where_it_does_not_learn(
+    nights, settings, api
+) -> None:
     found = until(
         lambda: (now := nights.look()).begins and now, "Prefect plans the next night", pause_seconds=0.5
     )
     assert (found.begins.hour, found.begins.minute, found.paused, found.going) == (2, 0, False, None)
+    assert found.learns
     with api.used():
         register(settings, learns=False)
-    assert (nights.look().begins, nights.look().paused) == (None, True)
+    assert (nights.look().paused, nights.look().learns) == (False, False)
 
 
 def test_a_prefect_that_is_away_or_knows_no_night_is_said(settings, api, monkeypatch) -> None:

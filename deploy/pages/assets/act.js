@@ -9,11 +9,11 @@ if (told) {
   let heard = Date.now();
   const follow = async () => {
     try {
-      const answer = await fetch("/model/act", { headers: { accept: "application/json" } });
+      const answer = await fetch(`/model/candidates/${told.dataset.going}/act`, { headers: { accept: "application/json" } });
       if (!answer.ok) throw new Error(answer.statusText);
       const act = await answer.json();
       heard = Date.now();
-      if (act.ended || String(act.number) !== told.dataset.going) return location.reload();
+      if (!act || act.ended) return location.reload();
       if (act.step) step.textContent = act.step;
     } catch {
       if (Date.now() - heard > STALE_MS) step.textContent = "the pages do not answer; trying again";

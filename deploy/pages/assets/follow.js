@@ -12,6 +12,7 @@ let first = null;
 let asking = false;
 let again = false;
 let timer = 0;
+let due = Infinity;
 
 function say(words) {
   const status = find("#status");
@@ -49,11 +50,13 @@ async function refresh() {
 }
 
 function plan() {
-  clearTimeout(timer);
-  if (document.hidden) return;
   const soon = again || find("[data-working]");
+  const at = Date.now() + (soon ? WORKING_MS : CALM_MS);
   again = false;
-  timer = setTimeout(refresh, soon ? WORKING_MS : CALM_MS);
+  if (document.hidden || due <= at) return;  // what comes again and again puts nothing off
+  clearTimeout(timer);
+  due = at;
+  timer = setTimeout(() => { due = Infinity; refresh(); }, at - Date.now());
 }
 
 let changes = null;
@@ -62,7 +65,6 @@ function listen() {
   changes?.close();
   changes = new EventSource("/changes");
   changes.addEventListener("message", (event) => {
-    heard = Date.now();
     const came = first !== null && event.data !== first;
     first = event.data;
     if (!came) return;

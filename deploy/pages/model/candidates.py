@@ -5,32 +5,36 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Request
 from fastapi import Path as PathParameter
 from fastapi.responses import JSONResponse, Response
 
-from deploy.pages.model.roles import Watching
+from deploy.pages.model.roles import OwnerLooking, Watching
 from deploy.pages.reading import words
 from deploy.pages.site import OfSite, Site
 from deploy.pages.templates import page
 from flows.gate import sections
 from flows.gate.last_report import LastReport, last_report
 from flows.lineage import origin_of_release
-from flows.promotion.asked import act_now
+from flows.promotion.asked import act_of
 from flows.promotion.obstacles import Obstacle, obstacles
 from flows.promotion.promote import unfinished
 from flows.promotion.second_person import named
 from flows.promotion.standing import Standing, standings
 from models.documents import to_json
-from models.errors import Refused
+from models.errors import InvalidRelease, Refused
+from models.gate.report import Decision
 from models.organs import name_of
-from models.people import Person, Role
+from models.people import LOOKING, Person, Role
 from models.release import Release
 from services.records.entries.releases import ReleaseState
 from services.records.events.candidates import CandidateTaught, CandidateTuned
+from services.records.events.gate import GateDecided
 from services.records.events.serving import ReleasePromoted
+from services.records.port import Records
 from services.releases.gate_pages import GatePicture, pictures_of, read_page
 
 router = APIRouter(prefix="/model/candidates")
@@ -48,6 +52,16 @@ STATES: Mapping[ReleaseState | None, str] = {
     ReleaseState.DECLINED: "declined",
     ReleaseState.PROMOTED: "has served",
 }
+
+DECIDED: Mapping[str, str] = {
+    Decision.PROMOTE: "passed the gate, waits for a person",
+    Decision.NEEDS_APPROVAL: STATES[ReleaseState.NEEDS_APPROVAL],
+    Decision.INSUFFICIENT_EVIDENCE: "the gate has too little evidence",
+    Decision.REFUSE: STATES[ReleaseState.REFUSED],
+}
+
+CUT_SHORT = timedelta(minutes=5)
+"""Golden studies take less; a promotion that is not complete after so long was cut short."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +94,10 @@ def candidates(request: Request, who: Watching, site: OfSite, before: int = 0) -
         numbers = [one for one in numbers if one < before]
     shown = [site.releases.release(one) for one in numbers[:AT_ONCE]]
     states, said = site.records.release_states(), standings(site.records)
-    incumbent = site.records.incumbent()
     rows = [
         Row(
             release=one,
-            state="serves" if one.number == incumbent else STATES[states.get(one.number)],
+            state=state_of(one.number, states.get(one.number), site.records),
             tuned=tuned_organs(one, site),
             standing=said.get(one.number),
         )
@@ -103,11 +116,14 @@ def candidates(request: Request, who: Watching, site: OfSite, before: int = 0) -
 @router.get("/{number}")
 def candidate(request: Request, number: Number, who: Watching, site: OfSite) -> Response:
     """Show a release: what it learnt, what the gate found, what stands in the way of its promotion."""
-    release, last = known(number, site), last_report(number, site.records, site.releases)
+    release, now = known(number, site), datetime.now(UTC)
+    last, unread = gate_report(release, site)
+    shown, not_shown = _pictures_of(last, site)
     incumbent, state = site.records.incumbent(), site.records.release_states().get(number)
     document = None if last is None else last.document
     made = origin_of_release(number, site.records)
-    act = act_now(site.records)
+    since = unfinished(number, site.records)
+    act = act_of(number, site.records, now)
     return page(
         request,
         "candidate.html",
@@ -115,7 +131,7 @@ def candidate(request: Request, number: Number, who: Watching, site: OfSite) -> 
         release=release,
         serves=number == incumbent,
         incumbent=incumbent,
-        state="serves" if number == incumbent else STATES[state],
+        state=state_of(number, state, site.records),
         said=standings(site.records).get(number),
         tuned=tuned_organs(release, site),
         last=last,
@@ -123,19 +139,22 @@ def candidate(request: Request, number: Number, who: Watching, site: OfSite) -> 
         reasons=None if document is None else sections.reasons(document),
         untouched=() if document is None else sections.untouched(document),
         sections=() if document is None else (*sections.organs(document), sections.groups(document)),
-        pictures=list(enumerate(pictures(last, site))),
-        obstacles=of_act(release, last, who, site),
+        unread=unread or not_shown,
+        pictures=list(enumerate(shown)) if who.has(*LOOKING) else (),
+        may_look=who.has(*LOOKING),
+        obstacles=obstacles_of(release, last, who, site),
         may_decide=who.has(Role.APPROVER),
         may_decline=number != incumbent and state not in (ReleaseState.DECLINED, ReleaseState.PROMOTED),
-        unfinished=unfinished(number, site.records),
+        unfinished=since is not None and now - since > CUT_SHORT and (act is None or act.ended),
         made=made,
         report=made.report if isinstance(made, CandidateTuned) else None,
         learnt=learnt(made, site) if isinstance(made, CandidateTaught) else (),
         pack=pack_of(number, site),
-        act=act if act is not None and act.release == number else None,
+        act=act,
         name_of=name_of,
         words=words,
         cell=cell,
+        asked_at=lambda at: words.moment(int(datetime.fromisoformat(at).timestamp() * 1000)),
         mark=words.mark(release.demonstration),
     )
 
@@ -143,16 +162,16 @@ def candidate(request: Request, number: Number, who: Watching, site: OfSite) -> 
 @router.get("/{number}/report.json")
 def report(number: Number, who: Watching, site: OfSite) -> Response:
     """Give the gate's report, the document of the `gate` verb."""
-    last = last_report(number, site.records, site.releases)
+    last = last_report(known(number, site), site.records, site.releases, site.settings)
     if last is None or last.document is None:
         raise Refused("no-report", f"the gate has written no report on release {number}")
     return JSONResponse(to_json(last.document))
 
 
 @router.get("/{number}/report.html")
-def report_page(number: Number, who: Watching, site: OfSite) -> Response:
-    """Give the report's own page, to keep: it needs nothing beside it."""
-    found = _page_of(last_report(number, site.records, site.releases), site)
+def report_page(number: Number, who: OwnerLooking, site: OfSite) -> Response:
+    """Give the report's own page, to keep: it needs nothing beside it, and shows slices of CTs."""
+    found = _page_of(last_report(known(number, site), site.records, site.releases, site.settings), site)
     if found is None:
         raise Refused("no-report", f"no page of a gate report on release {number} is kept")
     name = f'attachment; filename="gate-release-{number}.html"'
@@ -160,9 +179,9 @@ def report_page(number: Number, who: Watching, site: OfSite) -> Response:
 
 
 @router.get("/{number}/pictures/{index}")
-def picture(number: Number, index: int, who: Watching, site: OfSite) -> Response:
-    """Give a picture of the report's page."""
-    found = pictures(last_report(number, site.records, site.releases), site)
+def picture(number: Number, index: int, who: OwnerLooking, site: OfSite) -> Response:
+    """Give a picture of the report's page: some are slices of CTs."""
+    found = pictures(last_report(known(number, site), site.records, site.releases, site.settings), site)
     if not 0 <= index < len(found):
         return Response("there is no such picture\n", 404, media_type="text/plain")
     return Response(found[index].png, media_type="image/png")
@@ -179,6 +198,31 @@ def known(number: int, site: Site) -> Release:
     if number not in site.releases.numbers():
         raise Refused("no-such-release", f"there is no release {number}")
     return site.releases.release(number)
+
+
+def gate_report(release: Release, site: Site) -> tuple[LastReport | None, str]:
+    """Return what the gate says of a release, and why it cannot be shown; empty where it can."""
+    try:
+        return last_report(release, site.records, site.releases, site.settings), ""
+    except InvalidRelease as error:
+        return None, str(error)
+
+
+def _pictures_of(last: LastReport | None, site: Site) -> tuple[tuple[GatePicture, ...], str]:
+    try:
+        return pictures(last, site), ""
+    except InvalidRelease as error:
+        return (), str(error)
+
+
+def state_of(number: int, state: ReleaseState | None, records: Records) -> str:
+    """Return how far a release has come, in words."""
+    if number == records.incumbent():
+        return "serves"
+    if state is ReleaseState.CANDIDATE:
+        decided = records.last(GateDecided, release=number)
+        return STATES[state] if decided is None else DECIDED[decided.said.decision]
+    return STATES[state]
 
 
 def pictures(last: LastReport | None, site: Site) -> tuple[GatePicture, ...]:
@@ -230,6 +274,6 @@ def cell(value: object) -> str:
     return "—" if value is None else str(value)
 
 
-def of_act(release: Release, last: LastReport | None, who: Person, site: Site) -> tuple[Obstacle, ...]:
+def obstacles_of(release: Release, last: LastReport | None, who: Person, site: Site) -> tuple[Obstacle, ...]:
     """Return what stands in the way of this person's promotion of a release."""
     return obstacles(release, last, who, site.records, site.releases, site.settings.own_corrections)

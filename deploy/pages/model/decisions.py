@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
-from deploy.pages.model.candidates import Number, known, of_act, tuned_organs
+from deploy.pages.model.candidates import Number, known, obstacles_of, tuned_organs
 from deploy.pages.model.roles import Deciding, Watching
 from deploy.pages.reading import words
 from deploy.pages.site import OfSite, Site
 from deploy.pages.templates import page
 from flows.gate.last_report import last_report
-from flows.promotion.asked import Act, act_now, ask
+from flows.promotion.asked import Act, act_of, ask
 from flows.promotion.roll_back import earlier_incumbents
 from models.documents import to_json
-from models.errors import Refused
+from models.errors import InvalidRelease, Refused
 from models.organs import name_of
 from models.people import Person
 from services.records.events.serving import ActAsked
@@ -27,17 +28,18 @@ Why = Annotated[str, Form(max_length=500)]
 """Why somebody acts; kept on record."""
 
 
-@router.get("/act")
-def act(who: Watching, site: OfSite) -> Response:
-    """Give the act that was asked for last and how far it has come, as a document; null before the first."""
-    found = act_now(site.records)
+@router.get("/candidates/{number}/act")
+def act(number: Number, who: Watching, site: OfSite) -> Response:
+    """Give the act that was asked for last of a release and how far it has come; null before the first."""
+    found = act_of(number, site.records, datetime.now(UTC))
     return JSONResponse(None if found is None else to_json(found))
 
 
 @router.get("/candidates/{number}/promote")
 def ask_promote(request: Request, number: Number, who: Deciding, site: OfSite) -> Response:
     """Say what a promotion changes, for whom, and how to go back."""
-    release, last = known(number, site), last_report(number, site.records, site.releases)
+    release = known(number, site)
+    last = last_report(release, site.records, site.releases, site.settings)
     incumbent = site.records.incumbent()
     before = () if incumbent is None else site.releases.release(incumbent).contract.organs
     return page(
@@ -48,7 +50,7 @@ def ask_promote(request: Request, number: Number, who: Deciding, site: OfSite) -
         incumbent=incumbent,
         tuned=tuned_organs(release, site),
         new=[name_of(one) for one in release.contract.organs if one not in before],
-        obstacles=of_act(release, last, who, site),
+        obstacles=obstacles_of(release, last, who, site),
         report="" if last is None else last.decided.said.report or "",
         document=None if last is None else last.document,
         mark=words.mark(release.demonstration),
@@ -65,7 +67,8 @@ def do_promote(
 ) -> Response:
     """Ask for a promotion by the report that was shown; the candidate's page follows it."""
     release = known(number, site)
-    for obstacle in of_act(release, last_report(number, site.records, site.releases), who, site):
+    last = last_report(release, site.records, site.releases, site.settings)
+    for obstacle in obstacles_of(release, last, who, site):
         raise Refused(obstacle.code, obstacle.detail)
     return _asked(ActAsked(act=Act.PROMOTION, release=number, reason=reason, report=report), who, site)
 
@@ -100,7 +103,7 @@ def ask_roll_back(request: Request, who: Deciding, site: OfSite) -> Response:
         "roll_back.html",
         who=who,
         incumbent=incumbent,
-        earlier=[site.releases.release(one) for one in reversed(earlier_incumbents(site.records))],
+        earlier=[(one, _note(one, site)) for one in reversed(earlier_incumbents(site.records))],
         mark=words.mark(site.demonstration([incumbent])),
     )
 
@@ -121,6 +124,14 @@ def do_roll_back(
         raise Refused("incumbent-changed", detail, {"shown": incumbent, "serves": serves})
     asked = ActAsked(act=Act.ROLLBACK, release=number, reason=reason, incumbent=incumbent)
     return _asked(asked, who, site)
+
+
+def _note(number: int, site: Site) -> str:
+    """Return where a release comes from; that it is damaged is said before anybody goes back to it."""
+    try:
+        return site.releases.release(number).note
+    except InvalidRelease as error:
+        return f"cannot be read: {error}"
 
 
 def _asked(asked: ActAsked, who: Person, site: Site) -> Response:

@@ -80,6 +80,8 @@ class Nights:
         When the next begins by itself; None where none is planned.
     paused
         Whether none begins by itself.
+    learns
+        Whether they tune; at a site that learns elsewhere they only forget what is old, and check bounds.
     """
 
     going: NightRun | None
@@ -87,6 +89,7 @@ class Nights:
     last: NightRun | None
     begins: datetime | None
     paused: bool
+    learns: bool
 
 
 class PrefectNights:
@@ -119,9 +122,10 @@ class PrefectNights:
             return Nights(
                 going=None if going is None else _told(going, client),
                 job=None if job is None else _told(job, client),
-                last=_told(max(ended, key=_time), client) if ended else None,
+                last=_told(max(ended, key=_ended), client) if ended else None,
                 begins=min((one for one in planned if one is not None), default=None) if active else None,
                 paused=not active,
+                learns=deployment.parameters.get("learns") is not False,
             )
 
     def start(self, who: Person, records: Records) -> str:
@@ -148,7 +152,7 @@ class PrefectNights:
             if runs is not None:
                 raise Refused("night-runs", f"a night {_state(runs)} already: wait for its end, or stop it")
             ended = _runs(client, deployment, ENDED)
-            before = str(max(ended, key=_time).id) if ended else "none"
+            before = str(max(ended, key=_ended).id) if ended else "none"
             run = client.create_flow_run_from_deployment(
                 deployment.id, state=Scheduled(), idempotency_key=f"by hand behind {before}"
             )
@@ -270,6 +274,11 @@ def _is_planned(run: FlowRun) -> bool:
 
 def _time(run: FlowRun) -> Any:
     return run.expected_start_time
+
+
+def _ended(run: FlowRun) -> tuple[bool, Any]:
+    """Order by the end: a planned run that somebody has cancelled has ended, whenever it was to begin."""
+    return run.end_time is not None, run.end_time or run.expected_start_time
 
 
 def _state(run: FlowRun) -> str:

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from deploy.pages.model.candidates import gate_report, state_of
 from deploy.pages.model.roles import Watching
 from deploy.pages.model.weekly import LATELY, Trend, Weekly
 from deploy.pages.reading import words
 from deploy.pages.site import OfSite
 from deploy.pages.templates import page
-from flows.gate.last_report import last_report
 from flows.promotion.roll_back import earlier_incumbents
 from flows.speech.speech import speech_of
 from flows.telling.matters import standstills
@@ -38,11 +38,7 @@ router = APIRouter(prefix="/model")
 WITHOUT = (ArrivalState.REFUSED, ArrivalState.FAILED)
 """Studies that have come to no result."""
 
-LOOKED_AT = {
-    ReleaseState.NEEDS_APPROVAL: "waits for a person",
-    ReleaseState.REFUSED: "was refused by the gate",
-    ReleaseState.CANDIDATE: "waits for the gate",
-}
+LOOKED_AT = (ReleaseState.NEEDS_APPROVAL, ReleaseState.REFUSED, ReleaseState.CANDIDATE)
 
 NEWEST = 20
 """Of these so many are shown one by one."""
@@ -98,6 +94,7 @@ def now(request: Request, who: Watching, site: OfSite) -> Response:
     release = None if incumbent is None else site.releases.release(incumbent)
     weekly: Weekly = request.app.state.weekly
     counted, checks = weekly.look(), records.all(BoundsChecked, release=incumbent or 0)[-CHECKS:]
+    report, unread = (None, "") if release is None else gate_report(release, site)
     by_code = records.studies_by_code(WITHOUT)
     change = records.last(IncumbentChanged)
     return page(
@@ -108,7 +105,8 @@ def now(request: Request, who: Watching, site: OfSite) -> Response:
         change=change,
         since="" if change is None else words.moment(int(change.at.timestamp() * 1000)),
         speech=speech_of(records),
-        last=None if incumbent is None else last_report(incumbent, records, site.releases),
+        last=report,
+        unread=unread,
         organs=() if release is None else organs_now(release, counted.value or (), checks),
         counted=counted,
         checks=checks,
@@ -174,7 +172,7 @@ def waiting(records: Records) -> tuple[tuple[int, str], ...]:
     found = []
     for number, state in sorted(records.release_states().items(), reverse=True):
         if number > (records.incumbent() or 0) and state in LOOKED_AT:
-            found.append((number, LOOKED_AT[state]))
+            found.append((number, state_of(number, state, records)))
     return tuple(found)
 
 
@@ -182,7 +180,7 @@ def stands_still(records: Records, now: datetime) -> tuple[str, ...]:
     """Return what stands still, and whether people hear of it, one sentence each."""
     failed = why_not_told(records)
     silent = (f"People could not be told what waits for them: {failed}.",) if failed else ()
-    return (*(one.words for one in standstills(records, now)), *silent)
+    return (*(f"{one.words} {one.detail}".strip() for one in standstills(records, now)), *silent)
 
 
 def moment(at: datetime) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request
@@ -54,6 +54,9 @@ Looking = Annotated[Person, Depends(having(*LOOKING))]
 
 _drawing = Lock()
 """A CT takes hundreds of megabytes while it is read: one at a time."""
+
+_waiting = BoundedSemaphore(8)
+"""So many wait for it: a browser asks for six at once."""
 
 
 class Tonights:
@@ -177,10 +180,15 @@ def label(case: str, organ: str, who: Looking, site: OfSite, known: OfTonights) 
         return Response("there is no such label in doubt\n", 404, media_type="text/plain")
     from services.pictures.label_view import label_view
 
-    with _drawing:
-        content = site.cases.read(rows[case], organ)
-        drawn = content.labels[organ].inside
-        png = label_view(organ, content.volume, content.ct, drawn, content.sent.get(organ))
+    if not _waiting.acquire(blocking=False):  # readers' pages need the threads too
+        return Response("others are being drawn\n", 503, {"Retry-After": "2"}, media_type="text/plain")
+    try:
+        with _drawing:
+            content = site.cases.read(rows[case], organ)
+            drawn = content.labels[organ].inside
+            png = label_view(organ, content.volume, content.ct, drawn, content.sent.get(organ))
+    finally:
+        _waiting.release()
     return Response(png, media_type="image/png")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from math import log
 
 from scipy.stats import beta
@@ -63,7 +64,7 @@ class Weekly:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._weeks = Weeks()
+        self._weeks = Weeks(lambda: datetime.now().astimezone())
         self._beside = Beside(self._count, EVERY_SECONDS)
 
     def look(self) -> Answer[tuple[Trend, ...]]:
@@ -78,12 +79,11 @@ class Weekly:
     def _count(self) -> tuple[Trend, ...]:
         for lines in stretches(self._site.records, self._weeks.number):
             self._weeks.add(lines)
-        return trends_of(self._weeks.counted())
+        return trends_of(self._weeks.counted(), self._weeks.present())
 
 
-def trends_of(counts: dict[tuple[int, str, str], Counted]) -> tuple[Trend, ...]:
+def trends_of(counts: dict[tuple[int, str, str], Counted], newest: int) -> tuple[Trend, ...]:
     """Return what counts by week, site and organ come to, organ by organ in the order of first sight."""
-    newest = max((week for week, _, _ in counts), default=0)
     organs = dict.fromkeys(organ for _, _, organ in counts)
     return tuple(_trend(organ, counts, newest, len(organs)) for organ in organs)
 
@@ -114,7 +114,7 @@ def _trend(organ: str, counts: dict[tuple[int, str, str], Counted], newest: int,
     weeks = {week: Counted() for week in range(newest - WEEKS + 1, newest + 1)}
     sites: dict[str, Counted] = {}
     for (week, site, of), counted in counts.items():
-        if of == organ:
+        if of == organ and week in weeks:
             weeks[week] += counted
             if week > newest - LATELY:
                 sites[site] = sites.get(site, Counted()) + counted

@@ -19,6 +19,7 @@ from services.records.entries.corrections import Answer, Correction
 from services.records.events.gate import GateDecided
 from services.records.store import SqlRecords, open_records
 from services.releases.store import ReleaseStore
+from services.settings import Settings
 from tests.support.tiny_networks import tiny_contract
 
 
@@ -107,7 +108,7 @@ def test_who_corrected_is_told_before_the_click(records, store) -> None:
     weber, ito = (Person(name, "https://id", name) for name in ("Dr. Weber", "Dr. Ito"))
     decided = GateDecided(release=2, against=1, decision="promote")
     records.record(decided, who="gate_candidate")
-    last = last_report(2, records, store)
+    last = last_report(store.release(2), records, store, Settings())
 
     def told(who: Person, own_corrections: str = "refused") -> list[str]:
         found = obstacles(store.release(2), last, who, records, store, own_corrections)

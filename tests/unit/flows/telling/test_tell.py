@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.telling.matters import NIGHT_LATE, matters, standstills
-from flows.telling.tell import AGAIN, LASTING, LEASE_SECONDS, Teller, why_not_told
+from flows.telling.matters import LASTING, NIGHT_LATE, matters, standstills
+from flows.telling.tell import AGAIN, LEASE_SECONDS, Teller, why_not_told
 from models.errors import NotTold
 from models.uids import StudyUid
 from services.records.entries.arrivals import Arrival, ArrivalState
@@ -28,11 +28,13 @@ class Mailbox:
     def __init__(self) -> None:
         self.taken: list[tuple[str, str]] = []
         self.full = False
+        self.away = ""
 
-    def send(self, subject: str, text: str) -> None:
+    def send(self, subject: str, text: str) -> str:
         if self.full:
             raise NotTold("address 1 of the 1 did not take a message")
         self.taken.append((subject, text))
+        return self.away
 
 
 class Site:
@@ -104,7 +106,35 @@ def test_what_is_over_soon_wakes_nobody_and_what_comes_again_is_told_again(site:
     site.passes(SOON)
     away(15)
     assert [subject for subject, _ in site.mailbox.taken] == ["Organloop: 1 matter"] * 2
-    assert "the archive does not answer" in site.mailbox.taken[0][1]
+    assert "the page says more" in site.mailbox.taken[0][1]
+    assert "does not answer" not in site.mailbox.taken[0][1], "what the archive says may name a study"
+    (said,) = standstills(site.records, site.now)
+    assert said.detail == "the archive does not answer"
+
+
+def test_who_was_told_is_not_told_again_because_another_address_is_away(site: Site) -> None:
+    site.mailbox.away = "address 2 of the 2 did not take a message"
+    site.decided(8, "needs-approval", ReleaseState.NEEDS_APPROVAL, "few-patients")
+    site.passes(LASTING + 3 * AGAIN)
+    assert len(site.mailbox.taken) == 1
+    assert why_not_told(site.records) == site.mailbox.away
+
+
+def test_a_candidate_that_passed_the_gate_waits_for_a_person_too(site: Site) -> None:
+    site.decided(8, "promote", ReleaseState.CANDIDATE)
+    (matter,) = matters(site.records, site.now)
+    assert matter.words == "Release 8 passed the gate and waits for a person who promotes or declines it."
+
+
+def test_a_site_whose_nights_never_end_is_told_after_more_than_a_day(site: Site) -> None:
+    site.records.set_incumbent(1, approver="IT", reason="first")
+    site.passes(LASTING + SOON)
+    assert site.mailbox.taken == []
+    for _ in range(31):
+        site.now += timedelta(hours=1)
+        site.passes(SOON)
+    ((_, text),) = site.mailbox.taken
+    assert text.startswith("No night has come to its end here yet.")
 
 
 def test_a_night_that_stays_out_is_told_where_nights_have_ended_before(site: Site) -> None:

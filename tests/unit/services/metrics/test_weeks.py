@@ -18,6 +18,7 @@ from services.records.events.results import ResultRecorded, StudySegmented
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 FIRST = week_of(MONDAY)
+NOW = MONDAY + timedelta(weeks=WEEKS - 1, days=3)
 
 
 def segmented(study: int, site: str = "A", **flags: str | None) -> tuple[Event, ...]:
@@ -57,7 +58,7 @@ def log(*said: tuple[int, Event]) -> list[Line]:
 
 
 def counted(lines: list[Line]) -> dict[tuple[int, str, str], Counted]:
-    weeks = Weeks()
+    weeks = Weeks(lambda: NOW)
     weeks.add(lines)
     return weeks.counted()
 
@@ -83,10 +84,23 @@ def test_results_flags_and_edits_are_counted_where_the_study_was_scanned_and_whe
 
 def test_weeks_long_past_are_let_go_with_their_studies() -> None:
     said = [(0, one) for one in segmented(1, liver="review")]
-    said += [(WEEKS, one) for one in segmented(2, liver="clear")]
-    assert counted(log(*said, (WEEKS, edited(1, "liver")))) == {
-        (FIRST + WEEKS, "A", "liver"): Counted(1, 0, 0)
-    }
+    said += [(1, one) for one in segmented(2, liver="clear")]
+    now = [NOW]
+    weeks = Weeks(lambda: now[0])
+    weeks.add(log(*said))
+    now[0] += timedelta(weeks=1)
+    weeks.add(log(*said, (2, edited(1, "liver")))[-1:])
+    assert weeks.counted() == {(FIRST + 1, "A", "liver"): Counted(1, 0, 0)}
+
+
+def test_what_a_clock_that_was_ahead_has_dated_is_counted_nowhere() -> None:
+    said = [(0, one) for one in segmented(1, liver="review")]
+    said += [(WEEKS + 20, one) for one in segmented(2, liver="clear")]
+    said += [(1, one) for one in segmented(3, liver="clear")]
+    found = counted(log(*said))
+    assert set(found) == {(FIRST, "A", "liver"), (FIRST + 1, "A", "liver")}
+    (liver,) = trends_of(found, FIRST + WEEKS - 1)
+    assert (liver.results, liver.flagged_before) == (0, 50.0)
 
 
 @given(st.lists(st.sampled_from(["segmented", "edited", "other site"]), max_size=20), st.integers(1, 7))
@@ -98,7 +112,7 @@ def test_in_whatever_stretches_the_log_is_read_the_counts_are_the_same(acts: lis
             said.append((week, edited(number - 1, "liver")))
         else:
             said += [(week, one) for one in segmented(number, act[:1], liver="review")]
-    lines, weeks = log(*said), Weeks()
+    lines, weeks = log(*said), Weeks(lambda: NOW)
     for begin in range(0, len(lines), stretch):
         weeks.add(lines[begin : begin + stretch])
     assert weeks.counted() == counted(lines)
@@ -109,7 +123,7 @@ def test_the_last_weeks_are_set_against_those_before() -> None:
     early = {(FIRST + week, "A", "liver"): Counted(10, 2, 1) for week in range(8)}
     late = {(FIRST + week, site, "liver"): Counted(10, 5, 0) for week in (8, 11) for site in ("A", "B")}
     late[FIRST + 11, "B", "liver"] = Counted(30, 3, 6)
-    (liver,) = trends_of(early | late)
+    (liver,) = trends_of(early | late, FIRST + WEEKS - 1)
     assert (liver.results, liver.flagged, liver.flagged_before) == (60, 30.0, 20.0)
     assert (liver.edited, liver.edited_before) == (10.0, 10.0)
     assert liver.sites == (("A", 50.0), ("B", 20.0))
