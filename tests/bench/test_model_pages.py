@@ -185,10 +185,10 @@ def fill(records: SqlRecords) -> int:
 
 
 def publish(releases: ReleaseStore) -> None:
-    """Publish a release a night, each tuned from the one before."""
+    """Publish a release a night, each tuned from the one that served then."""
     first = releases.release(1)
     for number in range(2, NIGHTS + 1):
-        releases.publish(replace(first, number=number, parent=number - 1))
+        releases.publish(replace(first, number=number, parent=1 + (number - 2) // 100))
 
 
 def arrival_row(number: int, at: datetime) -> dict[str, object]:
