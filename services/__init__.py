@@ -15,8 +15,8 @@ In the order in which a study meets them:
 - `metrics`: what Prometheus is told
 - `backup`: copies of what cannot be made again
 
-Outside a room: `settings`, `wiring` (settings become adapters), `files` (written whole or not at all),
-`locks`, `work_folder`, `program` (which code runs), `stopwatch`.
+Outside a room: `settings`, `addresses` (where servers are), `wiring` (settings become adapters), `files`
+(written whole or not at all), `locks`, `work_folder`, `program` (which code runs), `stopwatch`.
 
 Its import, which that of `flows` and `deploy` brings, keeps libraries from telling their makers of their use.
 """

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -12,6 +10,7 @@ from pydantic import SecretStr
 from models.errors import PacsFailed, ServingUnavailable
 from models.organ_rows import known_organs
 from models.targets import FROM_THE_CATALOGUE, Targets
+from services.addresses import stack_address
 from services.cases.disagreements import Policy, ReadersDisagree
 from services.cases.store import CaseStore
 from services.inference.engine import InProcessSegmenter
@@ -34,9 +33,6 @@ from services.triton.repository import TritonRepository
 from services.witnesses.file import FileWitness
 from services.witnesses.port import Witness
 from services.witnesses.syslog import PORT, SyslogWitness
-
-PREFECT_USER = "organloop"
-"""Of the local Prefect server."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +187,7 @@ def triton_at(
 
 def _stack_triton(settings: Settings) -> int | None:
     """Return the process id of the local stack's Triton; None where another one answers."""
-    pid = None if settings.triton_url else _stack_address(settings, "triton_pid")
+    pid = None if settings.triton_url else stack_address(settings, "triton_pid")
     return None if pid is None else int(pid)
 
 
@@ -224,7 +220,7 @@ def triton_url(settings: Settings) -> str:
     ServingUnavailable
         If there is neither; the message says what to do.
     """
-    url = settings.triton_url or _stack_address(settings, "triton_url")
+    url = settings.triton_url or stack_address(settings, "triton_url")
     if url is None:
         raise ServingUnavailable(
             "no Triton is known: start the local stack with `organloop up`, or set ORGANLOOP_TRITON_URL"
@@ -246,7 +242,7 @@ def archive_of(settings: Settings) -> OrthancArchive | DicomwebArchive | None:
     limits = StudyLimits(settings.study_limit_objects, settings.study_limit_mib)
     urls, account = (settings.orthanc_url, settings.dicomweb_url), _account(settings)
     if urls == (None, None):
-        urls = _stack_address(settings, "orthanc_url"), _stack_address(settings, "dicomweb_url")
+        urls = stack_address(settings, "orthanc_url"), stack_address(settings, "dicomweb_url")
         accounts = Accounts.of(settings.archive_home)
         account = accounts.worker if accounts else None
     orthanc_url, dicomweb_url = (url.rstrip("/") if url else None for url in urls)
@@ -284,7 +280,7 @@ def readers_archive(settings: Settings) -> ReadersArchive | None:
         url = settings.dicomweb_url or f"{str(settings.orthanc_url).rstrip('/')}/dicom-web"
         account = _named(settings.archive_reader_user, settings.archive_reader_password)
         return ReadersArchive(url.rstrip("/"), account, settings.archive_user is not None)
-    local, accounts = _stack_address(settings, "dicomweb_url"), Accounts.of(settings.archive_home)
+    local, accounts = stack_address(settings, "dicomweb_url"), Accounts.of(settings.archive_home)
     if local is None or accounts is None:
         return None
     return ReadersArchive(local.rstrip("/"), accounts.reader, True)
@@ -299,43 +295,6 @@ def searched_archive(settings: Settings) -> DicomwebArchive | None:
     return DicomwebArchive(
         _connection(settings, found.dicomweb_url, found.account or _account(settings)), limits
     )
-
-
-def viewer_address(settings: Settings) -> str | None:
-    """Return where people open the viewer; None where none is known."""
-    address = settings.viewer_address or _stack_address(settings, "viewer_url")
-    return address.rstrip("/") if address else None
-
-
-def dashboard_address(settings: Settings) -> str | None:
-    """Return where operators open Prefect's dashboard; None where none is known."""
-    address = settings.dashboard_address or _stack_address(settings, "dashboard_url")
-    return address.rstrip("/") if address else None
-
-
-@dataclass(frozen=True)
-class PrefectAddress:
-    """Where Prefect is asked, and with what.
-
-    Parameters
-    ----------
-    url
-        Of its API.
-    auth
-        ``user:password``; empty for one that asks for none.
-    """
-
-    url: str
-    auth: str = field(repr=False)
-
-
-def prefect_address(settings: Settings) -> PrefectAddress | None:
-    """Return Prefect of the local stack, else of the environment, as Prefect reads it; None without."""
-    local, password = _stack_address(settings, "prefect_url"), settings.prefect_home / "password"
-    if local is not None:
-        return PrefectAddress(local, f"{PREFECT_USER}:{password.read_text() if password.is_file() else ''}")
-    url = os.environ.get("PREFECT_API_URL")
-    return PrefectAddress(url, os.environ.get("PREFECT_API_AUTH_STRING", "")) if url else None
 
 
 def _feed_of(archive: OrthancArchive | DicomwebArchive | None) -> ChangeFeed | None:
@@ -387,15 +346,6 @@ def _connection(settings: Settings, url: str, account: Account | None) -> Http:
         settings.archive_ca_file,
         settings.archive_deadline_seconds,
     )
-
-
-def _stack_address(settings: Settings, name: str) -> str | None:
-    """Return an address of the local stack; None if it does not run, or without that part."""
-    try:
-        address = json.loads(settings.stack_file.read_bytes()).get(name)
-    except FileNotFoundError:
-        return None
-    return None if address is None else str(address)
 
 
 def repository_root() -> Path:

@@ -30,9 +30,9 @@ from deploy.pages.sign_in.way import Way
 from deploy.pages.site import Site
 from deploy.pages.templates import failed, refused
 from models.errors import OrganloopError, Refused
+from services.addresses import viewer_address
 from services.people.key import signing_key
 from services.settings import Settings
-from services.wiring import viewer_address
 
 SESSION_SECONDS = 12 * 3600
 """A session ends so long after its sign-in, whatever was done in it: a day's work."""

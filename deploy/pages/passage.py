@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from deploy.pages.doors import having
 from deploy.pages.templates import failed
 from models.people import LOOKING, Person, Role
-from services.wiring import dashboard_address, viewer_address
+from services.addresses import dashboard_address, viewer_address
 
 router = APIRouter()
 

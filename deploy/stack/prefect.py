@@ -18,8 +18,8 @@ from deploy.stack import local_process
 from deploy.stack.credentials import password_in
 from deploy.stack.local_process import LocalProcess, StartFailed
 from deploy.stack.local_server import LocalServer, answer_of
+from services.addresses import PREFECT_USER
 from services.settings import SECRETS
-from services.wiring import PREFECT_USER
 
 NO_PROXY = "http://127.0.0.1:9"
 """Where nothing listens."""

@@ -21,10 +21,11 @@ from deploy.stack.servers import (
     viewer,
 )
 from deploy.stack.worker import Worker
+from services.addresses import PREFECT_USER
 from services.records.events.operations import RunFreed
 from services.records.store import open_records
 from services.settings import Settings
-from services.wiring import PREFECT_USER, triton_at, triton_repository
+from services.wiring import triton_at, triton_repository
 
 NOT_RUNNING = "not running: `organloop up` starts it"
 WATCH_LATE = timedelta(minutes=2)

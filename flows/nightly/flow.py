@@ -31,7 +31,8 @@ from models.errors import OrganloopError
 from models.gate.document import GateDocument
 from models.tuning.document import TuningDocument
 from services.cases.training_runs import give_up_runs
-from services.records.events.operations import NightEnded
+from services.records.events.operations import NightEnded, NightStopped
+from services.records.port import Log
 from services.settings import Settings
 from services.wiring import connect_in_process
 
@@ -79,6 +80,7 @@ def tuned_on_pool(level: str, settings: Settings, look_seconds: float = LOOK_SEC
         document = known(run, services.records, services.releases)
         if document is not None:
             return document
+        _require_not_stopped(services.records)
         started = run_deployment(
             TUNE,
             parameters={"level": level},
@@ -98,6 +100,13 @@ def tuned_on_pool(level: str, settings: Settings, look_seconds: float = LOOK_SEC
     if document is not None:
         return document
     raise TuningLost(f"the tuning job was started {TRIES} times and came to nothing; its log is at Prefect")
+
+
+def _require_not_stopped(log: Log) -> None:
+    """Start no further job of a night that somebody has stopped: its end is no loss to be made up for."""
+    stopped = log.last(NightStopped, key=NightStopped.key(str(runtime.flow_run.id)))
+    if stopped is not None:
+        raise TuningLost(f"{stopped.who} stopped this night ({stopped.said.reason})")
 
 
 def _completed(job: UUID, ends: float, look_seconds: float) -> bool:

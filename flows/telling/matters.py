@@ -68,8 +68,9 @@ def matters(records: Records, now: datetime) -> tuple[Matter, ...]:
 
 
 def _candidates(records: Records, now: datetime) -> Iterator[Matter]:
-    states = records.release_states()
+    states, incumbent = records.release_states(), records.incumbent()
     last = {one.said.release: one for one in records.all(GateDecided) if now - one.at < LATELY}
+    last = {release: one for release, one in last.items() if one.said.against == incumbent}
     for release, decided in last.items():
         page, reasons = f"/model/candidates/{release}", ", ".join(decided.said.reasons)
         if states.get(release) is ReleaseState.NEEDS_APPROVAL:

@@ -31,6 +31,7 @@ from services.dicom.ct.loaded import load
 from services.dicom.ct.series import read_series
 from services.records.entries.cases import Purpose
 from services.records.entries.releases import ReleaseState
+from services.records.events.operations import NightStopped
 from services.records.store import SqlRecords
 from services.releases.store import ReleaseStore
 from tests.support.learning import DOMAIN, SEEDS, SPACING, TUNING, tune_document
@@ -216,6 +217,26 @@ def test_a_correction_that_comes_while_the_job_tunes_is_the_next_nights(correcte
     document = nightly_tuning.tuned_on_pool("auto", site.services.settings)
     assert (document.release, document.corrections, len(started)) == (2, 3, 1)
     assert len(plan(site.services, None, TUNING).evidence.corrected) == 4
+
+
+def test_a_night_that_somebody_has_stopped_starts_no_further_job(corrected, tmp_path, monkeypatch):
+    """Its job may end before the night's own process is gone: that is no loss to be made up for."""
+    site = corrected.copy(tmp_path)
+    night, started = str(uuid4()), []
+
+    def start(*_, **given):
+        started.append(given["idempotency_key"])
+        stopped = NightStopped(run=night, was="running", reason="the server is needed")
+        site.services.records.record(stopped, who="Mr. Oz", key=stopped.key(night))
+        return SimpleNamespace(id=uuid4())
+
+    monkeypatch.setattr(nightly_tuning, "runtime", SimpleNamespace(flow_run=SimpleNamespace(id=night)))
+    monkeypatch.setattr(nightly_tuning, "run_deployment", start)
+    monkeypatch.setattr(nightly_tuning, "_completed", lambda *_: False)
+    monkeypatch.setattr(nightly_tuning, "tuning_settings", lambda *_: TUNING)
+    with pytest.raises(nightly_tuning.TuningLost, match=r"Mr\. Oz stopped this night"):
+        nightly_tuning.tuned_on_pool("auto", site.services.settings)
+    assert len(started) == 1
 
 
 def test_what_the_candidate_learnt_from_is_on_record(tuned):

@@ -216,11 +216,11 @@ def _pictures_of(last: LastReport | None, site: Site) -> tuple[tuple[GatePicture
 
 
 def state_of(number: int, state: ReleaseState | None, records: Records) -> str:
-    """Return how far a release has come, in words."""
+    """Return how far a release has come, in words; what was decided against another than serves is past."""
     if number == records.incumbent():
         return "serves"
     if state is ReleaseState.CANDIDATE:
-        decided = records.last(GateDecided, release=number)
+        decided = records.last(GateDecided, release=number, against=records.incumbent() or 0)
         return STATES[state] if decided is None else DECIDED[decided.said.decision]
     return STATES[state]
 

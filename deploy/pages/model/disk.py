@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.contract import SEGMENTER
+from services.pacs.unsent import NAMED_BY
 from services.records.entries.cases import Purpose
 from services.records.entries.releases import ReleaseState
 from services.records.port import Records
@@ -66,12 +67,13 @@ class Disk:
 def disk_of(settings: Settings, releases: ReleaseStore, records: Records) -> Disk:
     """Walk through a home; minutes where it is large."""
     usage = shutil.disk_usage(settings.home)
+    labelled = {case.case_id[:NAMED_BY] for purpose in Purpose for case in records.cases(purpose)}
     held = (
         _releases(settings, releases, records),
         Held("Evidence packs", *_sum(_files(settings.release_store / "evidence"))),
         *_cases(settings, records),
         _forgotten("Kept features", settings.case_store / "features", settings.keep_features_days),
-        _forgotten("Results that were not sent", settings.unsent_store, settings.keep_unsent_days),
+        _forgotten("Results that were not sent", settings.unsent_store, settings.keep_unsent_days, labelled),
         _forgotten("Pictures of organs", settings.pictures_folder, settings.keep_pictures_days),
         Held("Scores of the gate", *_sum(_files(settings.score_store))),
     )
@@ -106,10 +108,12 @@ def _cases(settings: Settings, records: Records) -> Iterator[Held]:
         yield Held(f"Cases for {purpose}", *_sum(found))
 
 
-def _forgotten(name: str, folder: Path, days: float) -> Held:
+def _forgotten(name: str, folder: Path, days: float, stay: Collection[str] = ()) -> Held:
+    """Tell what the next night deletes of a folder; folders of these names stay."""
     oldest = time.time() - days * SECONDS_A_DAY
     files = list(_files(folder))
-    free = sum(size for _, size, changed in files if changed < oldest)
+    old = [(path, size) for path, size, changed in files if changed < oldest]
+    free = sum(size for path, size in old if not set(path.relative_to(folder).parts) & set(stay))
     may = f"What is older than {days:g} days; the next night deletes it." if free else ""
     return Held(name, *_sum(files), free, may)
 

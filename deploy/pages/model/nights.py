@@ -12,10 +12,10 @@ from flows.acts import require_name
 from flows.launching import NIGHT, TUNE
 from models.errors import OrganloopError, Refused, StorageFailed
 from models.people import Person
+from services.addresses import PrefectAddress, prefect_address
 from services.records.events.operations import NightStarted, NightStopped
 from services.records.port import Records
 from services.settings import Settings
-from services.wiring import PrefectAddress, prefect_address
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

@@ -18,9 +18,10 @@ from flows.reading.shown import StudyShown, listed, shown
 from models.corrections.opinions import Opinion, Wrong
 from models.organs import name_of
 from models.people import Person, Role
+from services.addresses import viewer_address
 from services.records.entries.reading import Listed, ReadingState, holder_of
 from services.records.port import Records
-from services.wiring import connect_in_process, viewer_address
+from services.wiring import connect_in_process
 
 router = APIRouter(prefix="/studies")
 

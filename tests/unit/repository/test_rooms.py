@@ -35,6 +35,7 @@ OUTSIDE = {
     },
     "services": {
         **dict.fromkeys(("files", "locks", "settings", "stopwatch", "work_folder"), FOR_ALL_ADAPTERS),
+        "addresses": "pages and stack ask where servers are, and need no adapter",
         "program": "which code runs is of no adapter",
         "wiring": "it makes all of them",
     },

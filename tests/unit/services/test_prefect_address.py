@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from services.addresses import PrefectAddress, prefect_address
 from services.settings import Settings
-from services.wiring import PrefectAddress, prefect_address
 
 
 @pytest.fixture(autouse=True)

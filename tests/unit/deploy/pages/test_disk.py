@@ -10,6 +10,8 @@ import pytest
 
 from deploy.pages.model.disk import disk_of
 from deploy.pages.model.tonight import in_bytes
+from services.pacs.unsent import NAMED_BY
+from services.records.entries.cases import Case, Purpose
 from services.records.entries.releases import ReleaseState
 from services.records.store import open_records
 from services.releases.store import ReleaseStore
@@ -45,6 +47,13 @@ def test_weights_of_a_declined_release_alone_and_what_is_old_may_go(tmp_path) ->
     assert (pictures.files, pictures.free) == (3, 6)
     assert pictures.size < 10 + 500, "a link is no copy of what it leads to"
     assert "the next night deletes it" in pictures.may
+    labelled = settings.unsent_store / "p" / ("c" * NAMED_BY) / "r"
+    for folder in (labelled, settings.unsent_store / "p" / ("d" * NAMED_BY) / "r"):
+        folder.mkdir(parents=True)
+        (folder / "organ.dcm").write_bytes(b"12345")
+        os.utime(folder / "organ.dcm", (0, 0))
+    records.add_case(Case("c" * 64, Purpose.GATE, "p" * 64, "independent", "d" * 64, ""))
+    assert held("Results that were not sent").free == 5, "those of a labelled series stay"
     assert held("Kept features") == replace(held("Kept features"), files=0, size=0, free=0, may="")
     records.close()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.telling.matters import LASTING, NIGHT_LATE, matters, standstills
+from flows.telling.matters import LASTING, NIGHT_LATE, Matter, matters, standstills
 from flows.telling.tell import AGAIN, LEASE_SECONDS, Teller, why_not_told
 from models.errors import NotTold
 from models.uids import StudyUid
@@ -62,6 +62,11 @@ class Site:
             self.teller.look(self.records)
 
 
+def of_candidates(site: Site) -> list[Matter]:
+    """Return the matters but for a new site's, that no night has ended yet."""
+    return [one for one in matters(site.records, site.now) if one.key != "night:never"]
+
+
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     clock: list[Site] = []
@@ -71,6 +76,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     )
     made = Site(records)
     clock.append(made)
+    records.set_incumbent(1, approver="IT", reason="first")
     records.note_watch()
     yield made
     records.close()
@@ -122,12 +128,17 @@ def test_who_was_told_is_not_told_again_because_another_address_is_away(site: Si
 
 def test_a_candidate_that_passed_the_gate_waits_for_a_person_too(site: Site) -> None:
     site.decided(8, "promote", ReleaseState.CANDIDATE)
-    (matter,) = matters(site.records, site.now)
+    (matter,) = of_candidates(site)
     assert matter.words == "Release 8 passed the gate and waits for a person who promotes or declines it."
 
 
+def test_what_was_weighed_against_a_release_that_serves_no_more_waits_for_nobody(site: Site) -> None:
+    site.decided(8, "needs-approval", ReleaseState.NEEDS_APPROVAL, "few-patients")
+    site.records.set_incumbent(2, approver="Dr. Ito", reason="better")
+    assert [one for one in matters(site.records, site.now) if one.key.startswith("approval")] == []
+
+
 def test_a_site_whose_nights_never_end_is_told_after_more_than_a_day(site: Site) -> None:
-    site.records.set_incumbent(1, approver="IT", reason="first")
     site.passes(LASTING + SOON)
     assert site.mailbox.taken == []
     for _ in range(31):
@@ -146,7 +157,7 @@ def test_a_night_that_stays_out_is_told_where_nights_have_ended_before(site: Sit
     ((_, text),) = site.mailbox.taken
     assert text.startswith("No night has ended since ")
     site.records.record(NightEnded(release=None), who="nightly_tuning")
-    assert matters(site.records, site.now) == ()
+    assert of_candidates(site) == []
 
 
 def test_what_a_person_has_decided_and_what_is_long_past_is_no_matter(site: Site) -> None:
@@ -154,12 +165,12 @@ def test_what_a_person_has_decided_and_what_is_long_past_is_no_matter(site: Site
     site.decided(9, "refuse", ReleaseState.REFUSED, "worse-than-incumbent")
     site.records.record_release(8, f"{8:064x}", ReleaseState.PROMOTED)
     site.records.decline(9, f"{9:064x}", approver="Dr. Ito", reason="it is worse")
-    assert matters(site.records, site.now) == ()
+    assert of_candidates(site) == []
     site.decided(10, "refuse", ReleaseState.REFUSED, "worse-than-incumbent")
-    assert len(matters(site.records, site.now)) == 1
+    assert len(of_candidates(site)) == 1
     site.now += timedelta(days=8)
     site.records.note_watch()
-    assert matters(site.records, site.now) == ()
+    assert of_candidates(site) == []
 
 
 def test_what_could_not_be_told_is_on_record_once_tried_again_and_told_late(site: Site) -> None:

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from models.people import Role
+from services.addresses import dashboard_address, viewer_address
 from services.settings import Settings
-from services.wiring import dashboard_address, viewer_address
 
 SITE = {"pages_address": "https://organloop.hospital"}
 PROVIDER = {"oidc_issuer": "https://id.hospital", "oidc_client": "organloop"}
