@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from models.people import Person, Role
 from models.uids import SeriesUid, SopUid, StudyUid
@@ -59,3 +59,16 @@ def put_on_list(records: Records, study: Listed, organs: Sequence[OrganSaid]) ->
         objects={"organ-seg": SopUid(f"{study.seg_series_uid}.1.{len(study.result)}")},
     )
     records.list_study(study, organs)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def later(self, **by: int) -> None:
+        self.now += timedelta(**by)
