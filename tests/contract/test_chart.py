@@ -82,7 +82,7 @@ def test_a_trial_takes_few_lines_and_no_gpu():
 
 def test_one_registry_is_the_prefix_of_every_image_without_a_way_out():
     images = {c["image"] for pod in pods(render(HOSPITAL, AIRGAP)) for c in pod.containers}
-    assert len(images) == 5
+    assert len(images) == 6  # worker, trainer and trainer-gpu, segmenter, gateway, postgres
     assert {image.rpartition("/")[0] for image in images} == {"registry.inside.example/organloop"}
 
 
@@ -147,6 +147,7 @@ IMPOSSIBLE = {
         MINIMAL,
         {"work__size": "25Gi"},
     ),
+    "fullnameOverride": (MINIMAL, {"fullnameOverride": "a" * 44}),
     "backup.existingClaim": (MINIMAL, {"backup__existingClaim": "organloop-store"}),
 }
 
@@ -178,6 +179,8 @@ def schemas(one, path=""):
 def test_the_schema_is_closed_and_says_what_everything_is():
     schema = json.loads((CHART / "values.schema.json").read_text())
     for path, one in schemas(schema):
+        if "$ref" in one:
+            continue  # closed where it is defined
         others = one.get("additionalProperties")
         assert others is False or (isinstance(others, dict) and ("$ref" in others or "type" in others)), path
         for name, inner in one.get("properties", {}).items():

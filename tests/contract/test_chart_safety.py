@@ -175,7 +175,7 @@ def test_every_value_that_names_a_secret_takes_a_name_only():
         for line in (CHART / "values.yaml").read_text().splitlines()
         if SECRET.search(line.partition(":")[0]) and not line.strip().startswith("#")
     ]
-    assert set(names) == {"existingSecret", "tlsSecret", "caSecret", "pullSecrets"}
+    assert set(names) == {"existingSecret", "secretKeys", "tlsSecret", "caSecret", "pullSecrets"}
 
 
 def test_no_key_reaches_what_only_checks_certificates(found):

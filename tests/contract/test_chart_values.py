@@ -53,10 +53,13 @@ OTHERS = {
     "worker.runsAtOnce": 7,
     "prefect.historyDays": 77,
     "gateway.storage.limit": "7Gi",
+    "users": "assigned",
+    "secretKeys": {"prefect-auth": {"name": "elsewhere"}},
+    "labels": {"example.org/cost-centre": "radiology"},
 }
 """Another value, where it takes one of few or is rendered as something else."""
-PLACED = ("nodeSelector", "annotations", "modalities", "tolerations")
-"""Checked by what ci/all-values.yaml gives them."""
+PLACED = ("annotations", "modalities")
+"""Checked by what ci/all-values.yaml gives them; `pods` by test_chart_pods.py."""
 ELSEWHERE = {
     "archive.": OUTSIDE,
     "database.host": OWN_DATABASE,
@@ -120,8 +123,10 @@ def switches(defaults):
 def marker(path, value, number):
     """Return a value of the same kind that nothing else has; None where another test is for it."""
     last = path.rpartition(".")[2]
-    if path in OTHERS or last in PLACED or isinstance(value, bool):
+    if path in OTHERS or last in PLACED or isinstance(value, bool) or path.startswith("pods."):
         return None
+    if last == "gpuResource":
+        return f"marked.example/gpu-{number}"
     special = {
         "timezone": "Asia/Tokyo",
         "backup.schedule": f"{number % 60} 5 * * *",

