@@ -15,6 +15,7 @@ Each room that is a flow has one ``flow.py``, the only kind of file here that im
 - `calibration`: bounds fitted on the site's cases, and audited at random
 - `gate`: whether a candidate may be promoted
 - `promotion`: promoted, approved, rolled back, declined; what is kept of it
+- `installing`: a release taken to another site; the first one of a site
 - `telling`: what people are told without looking
 - `nightly`: the night: what is old goes, bounds, tuning, gate
 - `audit`: whether log and files are as they were recorded

@@ -199,6 +199,12 @@ class Settings(PeopleSettings):
         description="Digest of the container image this runs in, as evidence packs shall name it. "
         "Unset: none.",
     )
+    release_keys: Path | None = Field(
+        None,
+        description="Public key in PEM, or folder of such files, *.pem, of those whose releases are taken "
+        "in; what they did not sign is refused. Unset: unsigned ones are taken in, and are on record as "
+        "such.",
+    )
     readers_disagree: Literal["ask", "latest"] = Field(
         "ask",
         description="What teaches where readers disagree on an organ: `ask`, nothing until one of them is "

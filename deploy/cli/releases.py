@@ -52,10 +52,15 @@ class Listed:
     note: str
 
 
+releases = typer.Typer()
+"""The list, and the verbs by which a release moves (`deploy.cli.installing`)."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the verbs to the command."""
-    for verb in (gate, promote, decline, rollback, releases):
+    for verb in (gate, promote, decline, rollback):
         app.command()(verb)
+    app.add_typer(releases, name="releases")
 
 
 def gate(
@@ -168,8 +173,11 @@ def rollback(
     answer(verb, as_json)
 
 
-def releases(as_json: Json = False) -> None:
+@releases.callback(invoke_without_command=True)
+def list_(context: typer.Context, as_json: Json = False) -> None:
     """List all releases: which serves, how far each has come and why, and what its heads learnt."""
+    if context.invoked_subcommand is not None:
+        return
 
     def verb() -> Outcome:
         from flows.promotion.standing import standings

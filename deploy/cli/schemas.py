@@ -21,6 +21,9 @@ from flows.corrections.report import Ingested, NotTaken
 from flows.corrections.sums import Sums
 from flows.corrections.withdraw import Withdrawn
 from flows.gate.gate_candidate import Gated
+from flows.installing.first import First
+from flows.installing.moved import Exported as ExportedRelease
+from flows.installing.moved import TakenIn
 from flows.promotion.promote import Promoted
 from flows.promotion.roll_back import Declined, RolledBack
 from flows.segmentation.document import Segmented
@@ -56,6 +59,9 @@ ANSWERS: Mapping[str, object] = {
     "import-checkpoint": Imported | ImportedNnunet,
     "ingest": Ingested | NotTaken,
     "promote": Promoted,
+    "releases export": ExportedRelease,
+    "releases first": First,
+    "releases import": TakenIn,
     "rollback": RolledBack,
     "segment": Segmented,
     "silence": Speech,

@@ -42,7 +42,7 @@ class Calibrated:
     Parameters
     ----------
     release, digest, parent
-        The candidate, and the incumbent that was calibrated.
+        The candidate, and the release that was calibrated.
     profile
         Serving profile it was measured in.
     cases, left_out
@@ -66,8 +66,10 @@ class Calibrated:
     seconds: Mapping[str, float]
 
 
-def calibrate_release(services: Services, progress: Progress = silent) -> Calibrated:
-    """Calibrate the incumbent on the calibration set and publish the candidate that comes of it.
+def calibrate_release(
+    services: Services, progress: Progress = silent, parent: Release | None = None
+) -> Calibrated:
+    """Calibrate a release on the calibration set and publish the candidate that comes of it.
 
     Only independent truth counts, one case of a patient: a result that a reader edited or accepted says
     how much was wrong with it, not how far it is from what would have been drawn. Nothing was tuned on
@@ -80,6 +82,8 @@ def calibrate_release(services: Services, progress: Progress = silent) -> Calibr
         What to work with; nothing is asked of a server.
     progress
         Told each step.
+    parent
+        Which; None: the incumbent.
 
     Raises
     ------
@@ -92,7 +96,7 @@ def calibrate_release(services: Services, progress: Progress = silent) -> Calibr
         If a case or the candidate cannot be read or kept.
     """
     watch = Stopwatch()
-    parent = current(services.releases, services.records)
+    parent = parent or current(services.releases, services.records)
     independent, left_out = usable(services.records.cases(Purpose.CALIBRATION))
     cases = untaught(independent, services.cases, services.records)
     left_out["same_images"] = len(independent) - len(cases)

@@ -18,6 +18,7 @@ from models.errors import ReadFailed, Refused
 from models.inference.question import asked_volume, told_of_axes
 from models.masks import BoxedMask
 from models.organs import LEFT, RIGHT, Organ
+from models.release import Release
 from models.uids import SeriesUid, StudyUid
 from services.cases.store import CaseContent
 from services.dicom.ct.chosen import choose_series
@@ -62,6 +63,7 @@ def add_case(
     services: Services,
     *,
     site: str | None = None,
+    release: Release | None = None,
     progress: Progress = silent,
 ) -> Case:
     """Take a CT study with its truth into the set of a purpose; told again, it is there once.
@@ -80,6 +82,8 @@ def add_case(
         What to work with.
     site
         Label of scanner and protocol; by default InstitutionName.
+    release
+        On whose grid and by whose organs it is kept; None: those of the one that serves.
     progress
         Told each step.
 
@@ -98,7 +102,7 @@ def add_case(
     """
     if not ORIGIN.fullmatch(origin):
         raise Refused("unknown-origin", "a truth is independent, edited-from-N or accepted-from-N")
-    contract = current(services.releases, services.records).contract
+    contract = (release or current(services.releases, services.records)).contract
     further = () if contract.further is None else contract.further.organs
     progress(f"reading {source}")
     readings = read_series(source)

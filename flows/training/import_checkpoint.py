@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from models.organs import KEYS
 from models.release import Release, sha256_hex
 from services.records.entries.releases import ReleaseState
 from services.records.events.candidates import CheckpointImported
-from services.records.port import Records, Releases
+from services.records.port import Log, Records, Releases
 from services.releases.exporter import export_release
 from services.releases.store import ReleaseStore
 from services.stopwatch import Stopwatch
@@ -139,6 +140,15 @@ def keep_checkpoint(
         parity={one.organ: Parity(one.max_logit_difference, one.flipped, one.voxels) for one in parity},
         seconds=watch.seconds(),
     )
+
+
+def is_import_of(release: Release, path: Path, log: Log) -> bool:
+    """Tell whether a release was made of a checkpoint's file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return log.last(CheckpointImported, digest=release.digest, sha256=digest) is not None
 
 
 def require_first(known: Releases, approver: str, reason: str) -> None:

@@ -95,7 +95,7 @@ def verbs_of(app: typer.Typer) -> set[str]:
     """Return every verb of the command, those of a group as ``group verb``."""
 
     def walk(command: Any, path: Words) -> Iterator[str]:
-        if not hasattr(command, "commands"):
+        if not hasattr(command, "commands") or command.invoke_without_command:
             yield " ".join(path)
         for name, one in getattr(command, "commands", {}).items():
             yield from walk(one, (*path, name))

@@ -62,6 +62,8 @@ SENTENCES: Mapping[type[Event], str] = {
     candidates.CandidateCalibrated: "Release {release} is release {parent}, calibrated anew.",
     candidates.TuningDeclined: "A run of tuning came to no candidate.",
     candidates.CheckpointImported: "Release {release} was imported ({kind}).",
+    candidates.ReleaseExported: "Release {release} was written into a file for another site.",
+    candidates.ReleaseImported: "Release {release} was taken in from a file that {exporter} exported.",
     gate.CaseScored: "Releases were asked about a case of the gate.",
     gate.GateDecided: "The gate on release {release} against {against}: {decision}. {reasons}",
     serving.ReleaseStateChanged: "Release {release} is {state}. {reason:maybe}",

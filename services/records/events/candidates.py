@@ -95,3 +95,37 @@ class CheckpointImported(Event):
     kind: str
     sha256: str
     said: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseExported(Event):
+    """A release was written into a file for another site; SHA-256 of the file, and of its signer's key."""
+
+    what: ClassVar[str] = "release-exported"
+
+    release: int
+    digest: str
+    file: str
+    signer: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseImported(Event):
+    """A candidate was made of another site's file.
+
+    `exporter`, `exported` and `exported_digest` are who exported it, and its number and digest there: the
+    file's word. `file` is its SHA-256, `signer` that of the key that signed it, None where none did;
+    `trusted` says whether the site names that key.
+    """
+
+    what: ClassVar[str] = "release-imported"
+
+    release: int
+    digest: str
+    exporter: str
+    exported: int
+    exported_digest: str
+    file: str
+    signer: str | None
+    trusted: bool
+    demonstration: bool
