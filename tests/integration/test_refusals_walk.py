@@ -96,6 +96,10 @@ CASES: list[tuple[str, tuple[str, ...]]] = [
     ("unreadable-checkpoint", ("import-checkpoint", "FILE")),
     ("no-name", ("import-checkpoint", "FILE", "--first")),
     ("incumbent-exists", ("import-checkpoint", "FILE", "--first", *WHO)),
+    ("no-name", ("releases", "export", "1", "FILE", "--approver", " ")),
+    ("not-a-release-file", ("releases", "import", "FILE")),
+    ("no-name", ("releases", "first", "FILE", "--serve", "silently", *NOBODY)),
+    ("incumbent-exists", ("releases", "first", "FILE", "--serve", "silently", *WHO)),
     ("unknown-correction", ("withdraw", "1.2.99", *READER)),
     ("withdrawn", ("withdraw", "1.2.3", *READER)),
     ("no-name", ("withdraw", "1.2.3", "--reader", " ", "--reason", "x")),
@@ -173,7 +177,7 @@ def home(gated: Gated, tmp_path_factory: pytest.TempPathFactory) -> Home:
 
 
 def test_every_verb_is_walked_or_refuses_nothing() -> None:
-    walked = {" ".join(words[:2]) if words[0] == "cases" else words[0] for _, words in CASES}
+    walked = {" ".join(words[:2]) if words[0] in ("cases", "releases") else words[0] for _, words in CASES}
     assert walked | NEVER == verbs_of(app)
     assert not walked & NEVER
 

@@ -2,70 +2,40 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tarfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
 
 from deploy.preparation import STARTER
-from flows.installing.moved import UNSIGNED, Exported, TakenIn, export_to_file, read_trusted, take_in
+from flows.installing.moved import UNSIGNED, read_trusted, take_in
 from models.errors import InvalidRelease, Refused, StorageFailed
 from models.release import Release, sha256_hex
 from services.records.entries.releases import ReleaseState
 from services.records.events.candidates import ReleaseExported, ReleaseImported
-from services.records.store import SqlRecords, open_records
-from services.releases import release_file
-from services.releases.release_file import MANIFEST, SIGNATURE, read_release_file
+from services.releases.release_file import MANIFEST, read_release_file
 from services.releases.store import ReleaseStore
+from tests.support.release_files import (
+    UIDS,
+    Site,
+    export,
+    forged,
+    members,
+    private_key,
+    refused,
+    site_at,
+    tuned_site,
+    written,
+)
 from tests.support.tiny_networks import publish_tiny
-
-SEEDS = {"liver": 1, "spleen": 2}
-UIDS = ("2.25.4711", "1.2.840.99.12")
-"""Of corrections that the release has learnt from."""
-
-
-class Site:
-    """A store and records in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = ReleaseStore(folder / "releases")
-        self.records: SqlRecords = open_records(f"sqlite:///{folder}/records.sqlite")
-
-    def take(self, file: Path, keys: Path | None = None) -> TakenIn:
-        return take_in(*read_trusted(file, keys, ReleaseStore(STARTER)), self.store, self.records)
-
-    @property
-    def files(self) -> list[str]:
-        kept = (path for path in self.store.folder.rglob("*") if path.is_file())
-        return sorted(path.relative_to(self.store.folder).as_posix() for path in kept)
-
-
-def site_at(folder: Path) -> Site:
-    folder.mkdir()
-    return Site(folder)
 
 
 @pytest.fixture
 def ours(tmp_path: Path) -> Site:
-    """Return a site whose release 2 was tuned from 1 on corrections."""
-    site = site_at(tmp_path / "ours")
-    publish_tiny(site.store, 1, SEEDS)
-    tuned = publish_tiny(site.store, 3, SEEDS | {"spleen": 3}, parent=1)
-    site.store.publish(replace(tuned, number=2, corrections=UIDS, demonstration=False))
-    return site
+    return tuned_site(tmp_path / "ours")
 
 
 @pytest.fixture
@@ -77,65 +47,6 @@ def theirs(tmp_path: Path) -> Site:
 def file(ours: Site, tmp_path: Path) -> Path:
     export(ours, tmp_path / "file.tar")
     return tmp_path / "file.tar"
-
-
-def export(site: Site, file: Path, number: int = 2, key: Path | None = None) -> Exported:
-    return export_to_file(number, file, site.store, site.records, "Dr A", key)
-
-
-def private_key(folder: Path, name: str = "key.pem") -> Path:
-    key = Ed25519PrivateKey.generate()
-    (folder / name).write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    (folder / f"public-{name}").write_bytes(public)
-    return folder / name
-
-
-def refused(file: Path, site: Site, code: str, keys: Path | None = None) -> Refused:
-    """Have a site refuse a file, and see that nothing of it is left there."""
-    before = site.files
-    with pytest.raises(Refused) as found:
-        site.take(file, keys)
-    assert found.value.code == code, found.value
-    assert site.files == before
-    assert site.records.release_states() == {}
-    assert site.records.last(ReleaseImported) is None
-    return found.value
-
-
-def members(file: Path) -> dict[str, bytes]:
-    with tarfile.open(file) as opened:
-        return {one.name: opened.extractfile(one).read() for one in opened}  # type: ignore[union-attr]
-
-
-def written(
-    file: Path, content: dict[str, bytes], change: Callable[[tarfile.TarInfo], None] | None = None
-) -> Path:
-    """Write an archive as anybody can, each member changed by a function."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as opened:
-        for name, data in content.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            if change is not None:
-                change(member)
-            opened.addfile(member, io.BytesIO(data))
-    file.write_bytes(buffer.getvalue())
-    return file
-
-
-def forged(file: Path, change: Callable[[dict[str, object], dict[str, bytes]], None]) -> Path:
-    """Write the file anew, as an export would, after its manifest and members were changed."""
-    content = members(file)
-    manifest = json.loads(content.pop(MANIFEST))
-    change(manifest, content)
-    said = json.dumps(manifest, sort_keys=True, indent=1) + "\n"
-    with file.open("wb") as out:
-        release_file._put(out, MANIFEST, said.encode())
-        for name, data in sorted(content.items()):
-            release_file._put(out, name, data)
-        out.write(release_file.END)
-    return file
 
 
 def test_a_release_comes_to_another_site_as_a_candidate_with_where_it_comes_from(
@@ -218,19 +129,6 @@ def test_a_file_that_was_cut_anywhere_leaves_nothing(file: Path, theirs: Site, t
         refused(cut, theirs, "damaged-release-file")
 
 
-def test_a_byte_that_was_changed_anywhere_in_a_signed_file_leaves_nothing(
-    file: Path, ours: Site, theirs: Site, tmp_path: Path
-) -> None:
-    export(ours, file, key=private_key(tmp_path))
-    whole = file.read_bytes()
-    changed = tmp_path / "changed.tar"
-    for place in range(0, len(whole), 61):
-        changed.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(Refused):
-            theirs.take(changed)
-    assert theirs.files == []
-
-
 def test_of_an_unsigned_file_only_its_word_on_where_it_comes_from_can_be_another(
     file: Path, ours: Site, theirs: Site, tmp_path: Path
 ) -> None:
@@ -257,7 +155,7 @@ def test_what_is_added_at_the_end_is_refused(file: Path, theirs: Site) -> None:
 
 @pytest.mark.parametrize("name", ["../../outside", "/etc/passwd", "trunks/../../outside", "notes.txt"])
 def test_a_member_that_no_release_has_is_refused(file: Path, theirs: Site, name: str, tmp_path: Path) -> None:
-    def add(manifest: dict, content: dict[str, bytes]) -> None:
+    def add(manifest: dict[str, Any], content: dict[str, bytes]) -> None:
         content[name] = b"outside"
         manifest["members"][name] = {"sha256": sha256_hex(b"outside"), "size": 7}
 
@@ -266,7 +164,7 @@ def test_a_member_that_no_release_has_is_refused(file: Path, theirs: Site, name:
 
 
 def test_weights_that_the_release_does_not_name_are_refused(file: Path, theirs: Site) -> None:
-    def add(manifest: dict, content: dict[str, bytes]) -> None:
+    def add(manifest: dict[str, Any], content: dict[str, bytes]) -> None:
         digest = sha256_hex(b"more")
         content[f"heads/{digest}.safetensors"] = b"more"
         manifest["members"][f"heads/{digest}.safetensors"] = {"sha256": digest, "size": 4}
@@ -287,7 +185,7 @@ def test_a_link_a_hole_or_a_folder_in_place_of_weights_is_refused(
 
 
 def test_a_member_that_is_said_to_be_huge_is_refused_before_it_is_read(file: Path, theirs: Site) -> None:
-    def swell(manifest: dict, content: dict[str, bytes]) -> None:
+    def swell(manifest: dict[str, Any], content: dict[str, bytes]) -> None:
         manifest["members"]["release.json"]["size"] = 2**40
 
     assert refused(forged(file, swell), theirs, "oversized-member").measured["bytes"] == 2**40
@@ -301,14 +199,14 @@ def test_a_file_of_another_kind_or_form_says_so(file: Path, theirs: Site, tmp_pa
     (tmp_path / "notes").write_text("no release")
     refused(tmp_path / "notes", theirs, "not-a-release-file")
 
-    def renew(manifest: dict, content: dict[str, bytes]) -> None:
+    def renew(manifest: dict[str, Any], content: dict[str, bytes]) -> None:
         manifest["form"] = 2
 
     refused(forged(file, renew), theirs, "newer-release-file")
 
 
 def test_a_release_that_this_program_does_not_understand_is_refused(file: Path, theirs: Site) -> None:
-    def renew(manifest: dict, content: dict[str, bytes]) -> None:
+    def renew(manifest: dict[str, Any], content: dict[str, bytes]) -> None:
         said = json.loads(content["release.json"])
         said["contract"]["a_later_field"] = 1
         content["release.json"] = json.dumps(said).encode()
@@ -319,66 +217,12 @@ def test_a_release_that_this_program_does_not_understand_is_refused(file: Path, 
 
 
 def test_corrections_in_a_file_are_refused(file: Path, theirs: Site) -> None:
-    def name(manifest: dict, content: dict[str, bytes]) -> None:
+    def name(manifest: dict[str, Any], content: dict[str, bytes]) -> None:
         said = Release.from_bytes(content["release.json"])
         content["release.json"] = held = replace(said, corrections=UIDS).to_bytes()
         manifest["members"]["release.json"] = {"sha256": sha256_hex(held), "size": len(held)}
 
     refused(forged(file, name), theirs, "damaged-release-file")
-
-
-def test_a_signed_file_is_taken_in_by_who_trusts_the_key(ours: Site, theirs: Site, tmp_path: Path) -> None:
-    keys = tmp_path / "trusted"
-    keys.mkdir()
-    key = private_key(tmp_path)
-    (tmp_path / "public-key.pem").rename(keys / "a.pem")
-    sent = export(ours, tmp_path / "file.tar", key=key)
-    taken = theirs.take(tmp_path / "file.tar", keys)
-    assert (taken.signer, taken.trusted) == (sent.signer, True)
-    assert len(taken.signer) == 64
-    said = theirs.records.last(ReleaseImported)
-    assert said is not None
-    assert (said.said.signer, said.said.trusted) == (sent.signer, True)
-
-
-def test_a_site_that_names_keys_takes_in_nothing_else(
-    file: Path, ours: Site, theirs: Site, tmp_path: Path
-) -> None:
-    private_key(tmp_path, "theirs.pem")
-    trusted = tmp_path / "public-theirs.pem"
-    refused(file, theirs, "unsigned-release", trusted)
-    export(ours, file, key=private_key(tmp_path))
-    refused(file, theirs, "untrusted-release", trusted)
-    (tmp_path / "empty").mkdir()
-    refused(file, theirs, "no-keys", tmp_path / "empty")
-    refused(file, theirs, "unusable-key", private_key(tmp_path, "private.pem"))
-    assert theirs.take(file).trusted is False, "who names no key takes it in, and has that on record"
-
-
-def test_a_signature_of_another_manifest_is_none(ours: Site, theirs: Site, tmp_path: Path) -> None:
-    key = private_key(tmp_path)
-    export(ours, tmp_path / "1.tar", 1, key)
-    export(ours, tmp_path / "2.tar", 2, key)
-    first, second = members(tmp_path / "1.tar"), members(tmp_path / "2.tar")
-    with (tmp_path / "mixed.tar").open("wb") as out:
-        release_file._put(out, MANIFEST, second.pop(MANIFEST))
-        release_file._put(out, SIGNATURE, first[SIGNATURE])
-        del second[SIGNATURE]
-        for name, data in second.items():
-            release_file._put(out, name, data)
-        out.write(release_file.END)
-    refused(tmp_path / "mixed.tar", theirs, "wrong-signature")
-
-
-def test_what_is_no_ed25519_key_signs_nothing(ours: Site, tmp_path: Path) -> None:
-    rsa = generate_private_key(65537, 2048)
-    (tmp_path / "rsa.pem").write_bytes(rsa.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    for name, code in (("rsa.pem", "unusable-key"), ("records", "unusable-key")):
-        (tmp_path / "records").write_text("no key")
-        with pytest.raises(Refused) as found:
-            export(ours, tmp_path / "file.tar", key=tmp_path / name)
-        assert found.value.code == code
-    assert not (tmp_path / "file.tar").exists()
 
 
 def test_a_damaged_release_is_not_exported(ours: Site, tmp_path: Path) -> None:

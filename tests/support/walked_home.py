@@ -27,7 +27,7 @@ from tests.support.promotion import InProcessEndpoint
 from tests.support.serving import ENVIRONMENT, thrown_away
 
 BY = ("--approver", "Dr B", "--reason", "after the update")
-GROUPS = ("audit", "cases")  # verbs of two words begin so
+GROUPS = ("audit", "cases", "releases")  # verbs of two words begin so
 
 
 @dataclass
@@ -141,6 +141,11 @@ def walk_every_verb(was: EarlierHome, restored: str | None, tmp_path: Path) -> N
             5: "candidate",
             6: "candidate",
         }
+        exported = organloop("releases", "export", 2, tmp_path / "release.tar", *BY[:2])
+        taken = organloop("releases", "import", tmp_path / "release.tar")
+        assert (taken["release"], taken["sha256"], taken["new"]) == (2, exported["sha256"], False)
+        first = ("first", tmp_path / "release.tar", "--serve", "silently", *BY)
+        assert organloop("releases", *first)["changed"] is False
         assert organloop("account")["name"] is None
         assert organloop("silence", *BY)["speaks"] is False
         assert organloop("speak", *BY)["speaks"] is True
