@@ -196,7 +196,7 @@ class Settings(PeopleSettings):
     )
     image_digest: str | None = Field(
         None,
-        description="Digest of the container image this runs in, as evidence packs shall name it. "
+        description="Digest of the container image this runs in, as reports and evidence packs name it. "
         "Unset: none.",
     )
     release_keys: Path | None = Field(

@@ -128,14 +128,23 @@ def _modifications(
         "calibration_changed": release.calibration != replaced.calibration,
         "corrections": list(release.corrections),
         "tuning": None if tuned is None else _tuning(tuned),
-        "training": None if trained is None else _facts(trained, TRAINED_FACTS),
+        "training": None if trained is None else _training(trained),
         "calibrated_on": None if calibrated is None else list(calibrated.cases),
     }
 
 
 def _tuning(tuned: CandidateTuned) -> dict[str, object]:
-    said = _facts(tuned, TUNED_FACTS)
+    said = _facts(tuned, TUNED_FACTS) | _image(tuned.report.image)
     return said if tuned.from_pictures is None else said | {"from_pictures": dict(tuned.from_pictures)}
+
+
+def _training(trained: CandidateTrained) -> dict[str, object]:
+    return _facts(trained, TRAINED_FACTS) | _image(trained.document.image)
+
+
+def _image(taught: str | None) -> dict[str, object]:
+    """Return the image that taught, which is not the one that promotes."""
+    return {} if taught is None else {"image": taught}
 
 
 def _facts(event: Event, names: Collection[str]) -> dict[str, object]:

@@ -156,6 +156,7 @@ def train_release(
             device=device_name(run.device),
             curve=tuple(curve),
             seconds=watch.seconds(),
+            image=services.settings.image_digest,
         )
         _record(services.records, run, taught, candidate, document)
     shutil.rmtree(folder, ignore_errors=True)

@@ -132,6 +132,7 @@ def document(
         curve=report.curve or {},
         cost=report.cost or NoCost(),
         device=report.device,
+        image=report.image,
         seconds=seconds,
     )
 

@@ -18,8 +18,10 @@ def device_name(device: str) -> str:
     return f"cuda ({torch.cuda.get_device_name()})" if device == "cuda" else device
 
 
-def report_of(run: TuningRun, lessons: Lessons, result: TuningResult | None) -> TuningReport:
-    """Return what the `tune` verb says beside the candidate."""
+def report_of(
+    run: TuningRun, lessons: Lessons, result: TuningResult | None, image: str | None
+) -> TuningReport:
+    """Return what the `tune` verb says beside the candidate; `image` is the digest of what runs here."""
     report = TuningReport(
         organs=lessons.organs,
         left_out=lessons.left_out,
@@ -55,6 +57,7 @@ def report_of(run: TuningRun, lessons: Lessons, result: TuningResult | None) -> 
             fit_seconds=round(result.cost.fit_seconds, 4),
         ),
         device=device_name(run.settings.device),
+        image=image,
     )
 
 

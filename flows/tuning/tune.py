@@ -107,7 +107,7 @@ def tune(
         )
         shutil.rmtree(tuning_folder(services.settings.home, run.key), ignore_errors=True)
         return replace(before, seconds=watch.seconds())
-    policy = services.policy
+    policy, image = services.policy, services.settings.image_digest
     folder = tuning_folder(services.settings.home, run.key)
     give_up_runs(services.settings.home, run.key)
     with pinned_threads(services.settings.threads):
@@ -116,7 +116,7 @@ def tune(
         if not lessons.organs:
             progress("nothing to learn: the labels of every organ are in doubt")
             shutil.rmtree(folder, ignore_errors=True)
-            return _declined(services.records, run, lessons, None, watch)
+            return _declined(services.records, run, lessons, None, watch, image)
         progress(
             f"tuning {', '.join(lessons.organs)} on {len(lessons.corrected)} corrected and "
             f"{len(lessons.replayed)} older studies"
@@ -137,7 +137,7 @@ def tune(
         if not result.heads:
             progress("no candidate: no head would be better than the one that serves")
             shutil.rmtree(folder, ignore_errors=True)
-            return _declined(services.records, run, lessons, result, watch)
+            return _declined(services.records, run, lessons, result, watch, image)
         with watch.step("export"):
             progress("exporting the candidate and proving it against torch")
             draft = _draft(services.releases, run, lessons, result)
@@ -161,7 +161,7 @@ def tune(
     with watch.step("publish"):
         _refuse_gone(lessons, learnt_from, services.records, policy, folder)
         candidate = publish_candidate(draft, services.releases, services.records)
-        report = report_of(run, lessons, result)
+        report = report_of(run, lessons, result, image)
         _record(services.records, run, lessons, learnt_from, candidate, report, watch)
         shutil.rmtree(folder, ignore_errors=True)
     progress(f"candidate: release {candidate.number}")
@@ -213,7 +213,12 @@ def _refuse_gone(
 
 
 def _declined(
-    log: Log, run: TuningRun, lessons: Lessons, result: TuningResult | None, watch: Stopwatch
+    log: Log,
+    run: TuningRun,
+    lessons: Lessons,
+    result: TuningResult | None,
+    watch: Stopwatch,
+    image: str | None,
 ) -> TuningDocument:
     """Put on record that a run came to no candidate, so that it is not tried again; return its document.
 
@@ -222,7 +227,7 @@ def _declined(
     StorageFailed
         If cases are damaged: with them it might have come to one, so it is tried again.
     """
-    report = report_of(run, lessons, result)
+    report = report_of(run, lessons, result, image)
     damaged = sorted({one.case for one in report.doubts if one.code == CASE_DAMAGED})
     if damaged:
         raise StorageFailed(

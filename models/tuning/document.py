@@ -92,6 +92,8 @@ class TuningReport:
         Windows, steps, seconds, FLOP.
     device
         That fitted.
+    image
+        Digest of the container image that fitted; None outside of one.
     """
 
     organs: tuple[str, ...] = ()
@@ -105,6 +107,7 @@ class TuningReport:
     curve: Annotated[Curve | None, LEFT_OUT] = None
     cost: Annotated[Cost | None, LEFT_OUT] = None
     device: Annotated[str | None, LEFT_OUT] = None
+    image: Annotated[str | None, LEFT_OUT] = None
 
     def estimates(self) -> dict[str, float]:
         """Return by organ the DSC estimated of the level it kept, on patients that only judged."""
@@ -129,7 +132,7 @@ class TuningDocument:
         Release that was tuned.
     level
         Asked for; ``auto`` climbs the ladder.
-    organs, left_out, corrections, replayed, studies, levels, ladders, doubts, curve, cost, device
+    organs, left_out, corrections, replayed, studies, levels, ladders, doubts, curve, cost, device, image
         As `TuningReport`, empty where nothing was computed.
     seconds
         By step, and ``total``.
@@ -152,3 +155,4 @@ class TuningDocument:
     cost: Cost | NoCost
     device: str | None
     seconds: Mapping[str, float]
+    image: Annotated[str | None, LEFT_OUT] = None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
+from models.documents import LEFT_OUT
 from models.tuning.document import RefusedLabel
 
 
@@ -40,6 +42,8 @@ class Trained:
         Steps, and the mean loss since the point before.
     seconds
         By step, and ``total``.
+    image
+        Digest of the container image that trained; None outside of one.
     """
 
     release: int
@@ -54,3 +58,4 @@ class Trained:
     device: str
     curve: tuple[tuple[int, float], ...]
     seconds: Mapping[str, float]
+    image: Annotated[str | None, LEFT_OUT] = None

@@ -29,6 +29,7 @@ from models.release import sha256_hex
 from services.records.chain import chain_faults
 from services.records.entries.cases import Purpose
 from services.records.entries.releases import ReleaseState
+from services.records.events.candidates import CandidateTuned
 from services.records.events.event import Event
 from services.records.events.serving import ReleasePromoted
 from services.records.port import Records
@@ -359,6 +360,18 @@ def test_the_evidence_pack_has_the_three_parts_of_a_change_control_plan(services
     assert "numpy" in pack["program"]["libraries"]
     change = lines(services.records, "incumbent-changed")[-1]
     assert pack["audit"] == {"number": change.number, "digest": change.digest}
+
+
+def test_the_evidence_pack_names_the_image_that_taught_and_the_one_that_promotes(services: Services) -> None:
+    taught, promotes = (f"sha256:{digit * 64}" for digit in "78")
+    before = services.records.last(CandidateTuned, release=2)
+    assert before is not None
+    event = replace(before.said, report=replace(before.said.report, image=taught))
+    services.records.record(event, who="tune_heads")
+    services = replace(services, settings=services.settings.model_copy(update={"image_digest": promotes}))
+    pack = EvidencePacks(services.releases.folder).read(promote(2, services, *WHO).evidence)
+    assert pack["description_of_modifications"]["tuning"]["image"] == taught
+    assert pack["program"]["image"] == promotes
 
 
 def test_killed_before_it_is_on_record_a_promotion_comes_to_the_same_evidence_pack(

@@ -28,6 +28,7 @@ from tests.support.learning import ORGANS, SEEDS, TUNING, open_site
 from tests.support.log import lines
 
 SETTINGS = TrainingSettings(steps=4, warm_up=1)
+IMAGE = f"sha256:{'7' * 64}"
 
 
 def train_document(*asked: Any) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def train_document(*asked: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def trained(corrected, tmp_path_factory):
     """The same site after it trained on from the incumbent, and what `train` said."""
-    site = corrected.copy(tmp_path_factory.mktemp("trained"))
+    site = corrected.copy(tmp_path_factory.mktemp("trained"), image_digest=IMAGE)
     return site, train_document(site.services, Begin.INCUMBENT, SETTINGS)
 
 
@@ -63,6 +64,7 @@ def test_it_claims_no_bound_where_the_calibration_set_is_too_small(trained):
 def test_what_it_learnt_from_is_on_record_for_the_gate(trained):
     site, document = trained
     (event,) = lines(site.services.records, "candidate-trained")
+    assert event.payload["document"]["image"] == document["image"] == IMAGE, "which image taught"
     assert event.payload["organs"] == list(ORGANS)
     assert len(event.payload["patients"]) == len(SEEDS)
     assert event.payload["sites"] == ["B"]

@@ -54,6 +54,15 @@ def test_only_the_heads_a_reader_edited_are_other_bytes(tuned):
     assert site.services.records.incumbent() == 1
 
 
+def test_the_image_that_taught_is_on_record(corrected, tmp_path):
+    image = f"sha256:{'7' * 64}"
+    services = corrected.copy(tmp_path, image_digest=image).services
+    document = tune_document(services, settings=TUNING)
+    (event,) = lines(services.records, "candidate-tuned")
+    assert event.payload["report"]["image"] == document["image"] == image
+    assert tune_document(services, settings=TUNING)["image"] == image, "told again, it is of the same image"
+
+
 def test_a_tuned_organ_claims_no_bound_until_it_is_calibrated_again(tuned):
     site, _ = tuned
     calibration = site.services.releases.release(2).calibration
