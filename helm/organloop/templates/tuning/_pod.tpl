@@ -1,5 +1,6 @@
 {{- define "organloop.tuning-job.pod" -}}
 {{- $this := dict "root" . "component" "tuning-job" -}}
+{{- $image := gt (int .Values.tuning.gpus) 0 | ternary "trainer-gpu" "trainer" -}}
 {{- $resources := deepCopy .Values.tuning.resources -}}
 {{- if gt (int .Values.tuning.gpus) 0 }}{{ $_ := set $resources.limits .Values.tuning.gpuResource (int .Values.tuning.gpus) }}{{ end -}}
 spec:
@@ -11,12 +12,15 @@ spec:
   terminationGracePeriodSeconds: 60
   containers:
     - name: prefect-job  # the name Prefect wants
-      image: {{ include "organloop.image" (dict "root" . "image" (gt (int .Values.tuning.gpus) 0 | ternary "trainer-gpu" "trainer")) }}
+      image: {{ include "organloop.image" (dict "root" . "image" $image) }}
       {{- include "organloop.container" $this | nindent 6 }}
       args: [python, -m, deploy.runs.one_run]
       {{- include "organloop.environment" (dict "root" . "secrets" (list "database" "prefect")) | nindent 6 }}
         # A job outlives what started it: it says that it lives.
         - {name: PREFECT_FLOWS_HEARTBEAT_FREQUENCY, value: "60"}
+{{- with index .Values.images.digests $image }}
+        - {name: ORGANLOOP_IMAGE_DIGEST, value: {{ . }}}  # teaches: its report names it
+{{- end }}
       resources: {{ toYaml $resources | nindent 8 }}
       volumeMounts:
         {{- include "organloop.mounts" $this | nindent 8 }}

@@ -23,6 +23,9 @@ spec:
         - --at-once={{ .Values.worker.runsAtOnce }}
         - --grace-seconds={{ sub .Values.worker.graceSeconds 30 }}
       {{- include "organloop.environment" (dict "root" . "secrets" (list "database" "prefect" "archive" "serving" "release" "session")) | nindent 6 }}
+{{- with .Values.images.digests.worker }}
+        - {name: ORGANLOOP_IMAGE_DIGEST, value: {{ . }}}  # gates and promotes: evidence packs name it
+{{- end }}
       ports:
         - {name: health, containerPort: 8080}
       # It has asked the server for work lately.
