@@ -25,6 +25,8 @@ def prepare(
         bool,
         typer.Option(
             "--starter",
+            envvar="ORGANLOOP_STARTER",
+            show_envvar=False,
             help="Where no release is the incumbent, take in the demonstration one. Not for clinical use.",
         ),
     ] = False,
@@ -57,7 +59,14 @@ def register_deployments(
     at_once: Annotated[
         int | None, typer.Option(min=1, help="Runs of all workers together at a time. Default: no limit.")
     ] = None,
-    learning: Annotated[bool, typer.Option(help="Whether tuning starts by itself at 02:00.")] = True,
+    learning: Annotated[
+        bool,
+        typer.Option(
+            envvar="ORGANLOOP_TUNING_ENABLED",
+            show_envvar=False,
+            help="Whether tuning starts by itself at 02:00.",
+        ),
+    ] = True,
     job_template: Annotated[
         Path | None,
         typer.Option(

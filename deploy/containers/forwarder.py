@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from deploy import logs
@@ -33,6 +33,8 @@ PAUSE_SECONDS = 10.0
 """Between two looks at the feed."""
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 30.0, 3600.0
 """Before an object is tried again; doubled each time."""
+IDLE_SECONDS = 60.0
+"""Between two signs of life of one that is to send nowhere."""
 
 _log = logging.getLogger("deploy.containers.forwarder")
 
@@ -168,15 +170,25 @@ def _say(text: str) -> None:
     _log.info(text)
 
 
+def _idle() -> NoReturn:
+    """Live, and do nothing."""
+    while True:
+        ALIVE.touch()
+        time.sleep(IDLE_SECONDS)
+
+
 def main() -> int:
     """Send on until told to end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--to", required=True, help="Orthanc's name of the PACS")
+    parser.add_argument("--to", required=True, help="Orthanc's name of the PACS; empty: results stay")
     parser.add_argument("--cursor", required=True, type=Path, help="file that holds how far it has come")
     asked = parser.parse_args()
     settings = Settings()
     logs.set_up(settings.log_format)
     _log.setLevel(logging.INFO)
+    if not asked.to:
+        _say("results stay in the archive: nobody is named that they are sent on to (ORGANLOOP_FORWARD_TO)")
+        _idle()
     gateway = archive_of(settings)
     if not isinstance(gateway, OrthancArchive):
         parser.error("ORGANLOOP_ORTHANC_URL is not set: what is to be sent on, lies in an Orthanc")

@@ -4,5 +4,5 @@
 - `people.conf`: who asks; `requests.conf`: what every nginx of ours does with a request
 - `archive.conf`, `saves.conf`: the ways to the archive
 - `configuration` writes them for one nginx, for the local stack as for containers
-- `open`: the program of the container, which has nothing but Python's own library
+- `open`: the program of the container, which has nothing but Python's own library; `alive`: its health check
 """

@@ -30,6 +30,7 @@ COPY deploy/viewer/node_modules/@ohif/app/LICENSE deploy/viewer/node_modules/@oh
 COPY deploy/viewer/node_modules/@ohif/app/dist /usr/share/ohif
 COPY deploy/viewer/app-config.js /usr/share/ohif/app-config.js
 COPY deploy/doors /opt/organloop/deploy/doors
+COPY deploy/stack/orthanc /opt/organloop/deploy/stack/orthanc
 COPY deploy/images/sbom.py /tmp/sbom.py
 RUN python3.13 /tmp/sbom.py organloop-gateway "${VERSION}" /opt/organloop/sbom.cdx.json \
         --npm /usr/share/doc/ohif/package.json \

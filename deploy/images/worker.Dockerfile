@@ -40,7 +40,8 @@ RUN apt-get update -qq \
     && groupadd --gid 10001 organloop \
     && useradd --uid 10001 --gid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin organloop \
     && install --directory --owner 10001 --group 10001 /var/lib/organloop /var/lib/organloop/triton \
-        /var/lib/organloop-work /var/lib/organloop-witness /var/lib/organloop-backup /var/lib/prefect
+        /var/lib/organloop-work /var/lib/organloop-witness /var/lib/organloop-backup \
+        /var/lib/organloop-forwarder /var/lib/prefect
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/organloop /opt/organloop
 COPY deploy/images/sbom.py /tmp/sbom.py

@@ -13,6 +13,7 @@ from pathlib import Path
 from deploy.stack import local_process
 from deploy.stack.local_process import LocalProcess, NotInstalled
 from deploy.stack.local_server import LocalServer, answer_of
+from deploy.stack.orthanc.modalities import Modality
 from models.release import sha256_hex
 from services.files import replace
 from services.pacs.accounts import Accounts
@@ -22,33 +23,6 @@ DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 AET = "ORGANLOOP"
 STABLE_SECONDS = 10
 """How long a study must have been quiet to count as arrived."""
-
-
-@dataclass(frozen=True)
-class Modality:
-    """Somebody the archive speaks DIMSE with.
-
-    Parameters
-    ----------
-    aet
-        Application entity title.
-    host, port
-        Where it is reached; from other addresses the title is refused.
-    may_query
-        Whether it may search this archive and have studies sent; else it may store and echo.
-    """
-
-    aet: str
-    host: str = "127.0.0.1"
-    port: int = 104
-    may_query: bool = False
-
-    def entry(self) -> dict[str, str | int | bool]:
-        """Return what Orthanc's ``DicomModalities`` say of it; what they leave out, Orthanc allows."""
-        allowed = {"AllowEcho": True, "AllowStore": True, "AllowStorageCommitment": False}
-        query = dict.fromkeys(("AllowFind", "AllowGet", "AllowMove"), self.may_query)
-        where: dict[str, str | int | bool] = {"AET": self.aet, "Host": self.host, "Port": self.port}
-        return where | allowed | query | {"AllowFindWorklist": False}
 
 
 SENDER = "sender"
@@ -169,6 +143,11 @@ class ArchiveServer(LocalServer[ArchiveProcess]):
         folder.mkdir(parents=True, exist_ok=True)
         known = {SENDER: Modality(accounts.sender)} if self._modalities is None else self._modalities
         place = {
+            "Name": "Organloop archive",
+            # Orthanc cannot bind to one address: `loopback` leads it to 127.0.0.1, and it refuses by itself.
+            "RemoteAccessAllowed": False,
+            "DicomCheckModalityHost": True,
+            "DicomCheckCalledAet": False,
             "StorageDirectory": str(self._home / "studies"),
             "IndexDirectory": str(self._home / "studies"),
             "DicomAet": self.aet,

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydicom.uid import generate_uid
 
-from deploy.stack.archive import Modality
+from deploy.stack.orthanc.modalities import Modality
 from deploy.stack.local_process import free_port
 from models.errors import PacsFailed, PacsUnavailable, Refused
 from services.pacs.query_retrieve import OrthancQuerySource

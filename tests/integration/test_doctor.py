@@ -17,7 +17,7 @@ import pytest
 from deploy.doctor.archive import encryption, orthanc, stores
 from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.machine import storage
-from deploy.stack.archive import Modality
+from deploy.stack.orthanc.modalities import Modality
 from deploy.stack.local_process import free_port
 from models.errors import PacsFailed
 from services.pacs.dicomweb import DicomwebArchive

@@ -16,7 +16,7 @@ from deploy.containers import forwarder, forwarder_alive
 from deploy.containers.forwarder import FIRST_WAIT_SECONDS, Forwarder, Queue
 from deploy.doctor import archive as doctor
 from deploy.stack import local_process
-from deploy.stack.archive import Modality
+from deploy.stack.orthanc.modalities import Modality
 from services.pacs.http import Http
 from tests.support.archive import Archive, archive_at
 from tests.support.instances import Instance, ct_study

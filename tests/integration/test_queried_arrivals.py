@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.archive import Modality
+from deploy.stack.orthanc.modalities import Modality
 from deploy.stack.local_process import free_port
 from flows.launching import SEGMENT
 from services.settings import Settings

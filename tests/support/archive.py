@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from deploy.stack.archive import ArchiveProcess, ArchiveServer, Modality, installed
+from deploy.stack.archive import ArchiveProcess, ArchiveServer, installed
+from deploy.stack.orthanc.modalities import Modality
 from deploy.stack.local_process import NotInstalled
 from deploy.stack.local_server import basic
 from services.pacs.accounts import Account
