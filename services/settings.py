@@ -26,8 +26,8 @@ class Settings(PeopleSettings):
     """The settings of one process; frozen once read.
 
     A field ``triton_url`` is set by the variable ``ORGANLOOP_TRITON_URL``, and so on; where there is no such
-    variable, by the file ``organloop_triton_url`` among the secrets. A variable that is empty, as Compose passes
-    one on that nobody set, is none.
+    variable, by the file ``organloop_triton_url`` among the secrets. A variable that is empty, as Compose
+    passes one on that nobody set, is none.
     """
 
     model_config = SettingsConfigDict(

@@ -1,7 +1,7 @@
 """``deploy/.env.example``: every variable that Compose takes, from the same texts as the table of settings.
 
-``python -m deploy.images.compose_settings`` writes it. What is not in it is Compose's own to say (`FIXED`), or
-secret, and then a file that ``make-secrets`` makes.
+``python -m deploy.images.compose_settings`` writes it. What is not in it is Compose's own to say (`FIXED`),
+or secret, and then a file that ``make-secrets`` makes.
 """
 
 from __future__ import annotations
@@ -36,24 +36,13 @@ SECRET = {
 MADE = {"session_key"}
 """Secrets that are made in the home, for the pages alone."""
 
-SECTIONS = (
-    ("Compose and images", r"COMPOSE_FILE|\w+_IMAGE|ORGANLOOP_PULL_POLICY|ORGANLOOP_IMAGE_DIGEST"),
-    ("The site", r"\w+_(STARTER|TIMEZONE|SITE_FOLDER|LOG_FORMAT|SERIES_RULES|ORGANS|TARGETS)"),
-    ("PACS and archive", r"ORGANLOOP_(ADDRESS|FORWARD_TO|QUERY_MODALITY|WATCH_FROM|ORTHANC_URL|DICOMWEB_URL)|"
-     r"ORGANLOOP_(GATEWAY|ARCHIVE|STUDY_LIMIT)_\w+"),
-    ("Who opens pages, viewer and dashboard", r"ORGANLOOP_(PAGES|VIEWER|DASHBOARD|DOORS)_\w+|ORGANLOOP_(OIDC|PROVIDER|"
-     r"TRUSTED)_\w+|\w+_GROUPS|ORGANLOOP_(OWN_CORRECTIONS|UNPROVEN_ACTS)"),
-    ("What is made of a study", r"ORGANLOOP_(SEG_\w+|SECONDARY_CAPTURE|AUDIT_SHARE|APPROVAL_REQUIRED|KEEP_\w+)"),
-    ("Learning", r"ORGANLOOP_(TUNING_\w+|READERS_DISAGREE|TEACH_FROM_PICTURES)"),
-    ("Serving", r"ORGANLOOP_(SERVING_\w+|THREADS|TRITON_\w+|TENSORRT_\w+|STUDIES_AT_ONCE|STUDY_MEMORY_MIB)"),
-    ("Memory and processors", r"\w+_(MEMORY|CPUS)"),
-    ("Backups, witnesses, metrics", r"ORGANLOOP_(BACKUP|WITNESS|METRICS)\w+"),
-)  # fmt: skip
+SECTIONS: dict[str, str] = TEXTS["sections"]
+"""Titles of the example's parts, and the names that belong to each."""
 
 HEAD = """\
-# Every variable of deploy/compose.yaml, with what it is for and what holds where none is set. Copy it to deploy/.env
-# and take the # away where yours differs. Nothing here is secret: passwords, keys and certificates are files in
-# compose/secrets. Written by `python -m deploy.images.compose_settings`.
+# Every variable of deploy/compose.yaml, with what it is for and what holds where none is set. Copy it to
+# deploy/.env and take the # away where yours differs. Nothing here is secret: passwords, keys, certificates
+# are files in compose/secrets. Written by `python -m deploy.images.compose_settings`.
 """
 
 
@@ -81,7 +70,7 @@ def example(folder: Path) -> str:
     """
     variables, parts = taken(folder), [HEAD]
     left = dict.fromkeys(sorted(variables, key=_place))
-    for title, pattern in SECTIONS:
+    for title, pattern in SECTIONS.items():
         names = [name for name in left if re.fullmatch(pattern, name)]
         parts.append(f"\n# ---- {title}\n")
         for name in names:

@@ -11,6 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from deploy.stack.orthanc.container import common
 from services.settings import Settings
 from tests.conftest import ROOT
 from tests.support.chart import (
@@ -284,6 +285,11 @@ def test_alerts_on_room_are_about_the_volumes_of_the_release():
 def test_what_orthanc_and_nginx_open_is_the_same_everywhere(source):
     path = ROOT / source
     assert (CHART / "files" / path.name).read_text() == path.read_text()
+
+
+def test_its_orthanc_is_told_what_every_archive_of_ours_is():
+    rendered = of_kind(render(HOSPITAL), "ConfigMap")["organloop-gateway"]["data"]["orthanc.json"]
+    assert json.loads(rendered).items() >= common().items()
 
 
 def test_alerts_on_backups_are_where_backups_are_taken_and_wait_as_long_as_the_values_say():

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from pydicom.uid import generate_uid
 
-from deploy.stack.orthanc.modalities import Modality
 from deploy.stack.local_process import free_port
+from deploy.stack.orthanc.modalities import Modality
 from models.errors import PacsFailed, PacsUnavailable, Refused
 from services.pacs.query_retrieve import OrthancQuerySource
 from tests.support.archive import Archive, archive_at

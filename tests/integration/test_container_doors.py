@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from deploy.doors.open import configured
+from deploy.doors import alive
+from deploy.doors.open import CERTIFICATE, KEY, Unfit, configured
 from deploy.stack.local_process import free_port
 from deploy.stack.local_server import answer_of
 from flows.arrivals.savers import saver_of
@@ -71,6 +72,14 @@ class Containers:
             return {"Cookie": f"{cookie.name}={cookie.value}"}
 
 
+def no_certificate(folder: Path) -> Path:
+    """Return a folder of certificate and key as Compose has it where the site gave none."""
+    (folder / "no-tls").mkdir(parents=True)
+    for name in (CERTIFICATE, KEY):
+        (folder / "no-tls" / name).touch()
+    return folder / "no-tls"
+
+
 @contextmanager
 def containers_at(folder: Path, *, tls: bool, **said: str) -> Iterator[Containers]:
     """Run them; settings of the pages as variables."""
@@ -90,7 +99,7 @@ def containers_at(folder: Path, *, tls: bool, **said: str) -> Iterator[Container
                 pages[file.name.upper()] = file.read_text()
         doors = variables_of("doors") | told
         doors |= {"DOORS_PAGES": f"127.0.0.1:{asked}", "DOORS_ARCHIVE": f"{orthanc}/dicom-web"}
-        doors |= {"DOORS_PREFECT": "http://127.0.0.1:1"} | ({"DOORS_TLS": str(made)} if made else {})
+        doors |= {"DOORS_PREFECT": "http://127.0.0.1:1", "DOORS_TLS": str(made or no_certificate(folder))}
         own = {name: value for name, value in os.environ.items() if not name.startswith("ORGANLOOP_")}
         command = [sys.executable, "-m", "deploy.pages.server", "127.0.0.1", str(asked), "--behind-doors"]
         with (folder / "pages.log").open("w") as log:
@@ -235,8 +244,14 @@ def test_what_is_not_said_is_named_and_nothing_starts(tmp_path: Path) -> None:
     told = {f"ORGANLOOP_{name.upper()}_ADDRESS": f"https://{name}.example" for name in DOORS}
     everything = variables_of("doors") | told
     everything |= {"ORGANLOOP_ARCHIVE_READER_PASSWORD": "word", "PREFECT_API_AUTH_STRING": "organloop:word"}
+    everything |= {
+        "DOORS_TLS": str(no_certificate(tmp_path)),
+        "DOORS_ARCHIVE": everything["ORGANLOOP_ORTHANC_URL"],
+    }
     configured(everything, tmp_path / "whole")
-    for name in everything:
+    may_be_unset = {"TZ", "DOORS_TLS", "DOORS_ARCHIVE_CA", "DOORS_PUBLISHED", "DOORS_ARCHIVE"}
+    may_be_unset |= {f"ORGANLOOP_{name}" for name in ("ORTHANC_URL", "DICOMWEB_URL", "ARCHIVE_CA_FILE")}
+    for name in everything.keys() - may_be_unset - {"ORGANLOOP_ARCHIVE_DEADLINE_SECONDS"}:
         lacking = {one: value for one, value in everything.items() if one != name}
         with pytest.raises(KeyError, match=name):
             configured(lacking, tmp_path / "half")
@@ -249,8 +264,70 @@ def test_what_is_not_said_is_named_and_nothing_starts(tmp_path: Path) -> None:
 def test_passwords_are_in_files_that_their_owner_alone_reads(tmp_path: Path) -> None:
     told = {f"ORGANLOOP_{name.upper()}_ADDRESS": f"https://{name}.example" for name in DOORS}
     said = {"ORGANLOOP_ARCHIVE_READER_PASSWORD": "a-word", "PREFECT_API_AUTH_STRING": "organloop:word"}
+    said["DOORS_TLS"] = str(no_certificate(tmp_path))
     for _ in range(2):
         configured(variables_of("doors") | told | said, tmp_path)
     holding = [file for file in tmp_path.rglob("*.conf") if "Basic " in file.read_text()]
     assert {file.name for file in holding} == {"viewer-account.conf", "dashboard-account.conf"}
     assert {file.stat().st_mode & 0o777 for file in holding} == {0o600}
+
+
+@pytest.fixture
+def opening(tmp_path: Path) -> dict[str, str]:
+    """What Compose tells the doors, without a certificate."""
+    told = {"ORGANLOOP_ARCHIVE_READER_PASSWORD": "a-word", "PREFECT_API_AUTH_STRING": "organloop:word"}
+    return variables_of("doors") | told | {"DOORS_TLS": str(no_certificate(tmp_path))}
+
+
+@pytest.mark.parametrize("published", ["0.0.0.0", "10.0.7.40", "::"])
+def test_beyond_this_machine_no_password_crosses_the_network_in_the_clear(
+    opening: dict[str, str], published: str, tmp_path: Path
+) -> None:
+    opening |= {"DOORS_PUBLISHED": published}
+    with pytest.raises(Unfit, match="would cross the network in the clear: give them a certificate"):
+        configured(opening, tmp_path / "doors")
+    made = certificate(tmp_path / "tls")
+    configured(opening | {"DOORS_TLS": str(made)}, tmp_path / "doors")
+    assert f'ssl_certificate "{made}/tls.crt"' in (tmp_path / "doors" / "main.conf").read_text()
+
+
+@pytest.mark.parametrize(("given", "lacking"), [(CERTIFICATE, KEY), (KEY, CERTIFICATE)])
+def test_half_of_a_certificate_opens_no_door(
+    opening: dict[str, str], given: str, lacking: str, tmp_path: Path
+) -> None:
+    (Path(opening["DOORS_TLS"]) / given).write_text("PEM")
+    with pytest.raises(Unfit, match=f"{lacking} is empty: both are needed, or neither"):
+        configured(opening, tmp_path / "doors")
+    (Path(opening["DOORS_TLS"]) / lacking).unlink()
+    with pytest.raises(Unfit, match=f"{lacking} cannot be read"):
+        configured(opening, tmp_path / "doors")
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ({}, "http://archive:8042/dicom-web/"),
+        ({"ORGANLOOP_ORTHANC_URL": "https://orthanc.example/"}, "https://orthanc.example/dicom-web/"),
+        (
+            {"ORGANLOOP_ORTHANC_URL": "", "ORGANLOOP_DICOMWEB_URL": "https://pacs.example/web"},
+            "https://pacs.example/web/",
+        ),
+    ],
+)
+def test_the_viewer_is_led_to_the_archive_that_the_site_has(
+    opening: dict[str, str], said: dict[str, str], asked: str, tmp_path: Path
+) -> None:
+    configured(opening | said, tmp_path / "doors")
+    assert f"proxy_pass {asked};" in (tmp_path / "doors" / "viewer.conf").read_text()
+
+
+def test_the_health_check_asks_by_the_doors_own_port_with_or_without_tls(
+    containers: Containers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(containers.addresses["pages"].rpartition(":")[2])
+    monkeypatch.setitem(alive.LISTENS, "pages", str(port))
+    folder = containers.certificate.parent if containers.certificate else no_certificate(tmp_path)
+    monkeypatch.setenv("DOORS_TLS", str(folder))
+    assert alive.main() == 0
+    monkeypatch.setitem(alive.LISTENS, "pages", str(free_port(0)))
+    assert alive.main() == 1

@@ -17,8 +17,8 @@ import pytest
 from deploy.doctor.archive import encryption, orthanc, stores
 from deploy.doctor.finding import Check, Finding, State, examine
 from deploy.doctor.machine import storage
-from deploy.stack.orthanc.modalities import Modality
 from deploy.stack.local_process import free_port
+from deploy.stack.orthanc.modalities import Modality
 from models.errors import PacsFailed
 from services.pacs.dicomweb import DicomwebArchive
 from services.pacs.http import Http

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.orthanc.modalities import Modality
 from deploy.stack.local_process import free_port
+from deploy.stack.orthanc.modalities import Modality
 from flows.launching import SEGMENT
 from services.settings import Settings
 from services.wiring import connect_in_process

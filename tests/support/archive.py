@@ -14,9 +14,9 @@ import pytest
 from pydantic import SecretStr
 
 from deploy.stack.archive import ArchiveProcess, ArchiveServer, installed
-from deploy.stack.orthanc.modalities import Modality
 from deploy.stack.local_process import NotInstalled
 from deploy.stack.local_server import basic
+from deploy.stack.orthanc.modalities import Modality
 from services.pacs.accounts import Account
 from services.pacs.http import Http
 from services.pacs.orthanc import OrthancArchive

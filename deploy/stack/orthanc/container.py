@@ -1,4 +1,4 @@
-"""Compose's archive: ``python3 -m deploy.stack.orthanc.container`` writes Orthanc's file, and becomes Orthanc.
+"""Compose's archive: ``python3 -m deploy.stack.orthanc.container`` configures Orthanc, and becomes it.
 
 ============================  ================================================================
 variable                      says

@@ -13,8 +13,10 @@ import pytest
 import yaml
 
 from deploy.containers import with_prefect_password
+from deploy.images import compose_settings
 from services.settings import Settings
 from tests.conftest import ROOT
+from tests.support.compose import interpolated
 
 FILE = ROOT / "deploy" / "compose.yaml"
 COMPOSE = yaml.safe_load(FILE.read_text())
@@ -23,27 +25,20 @@ ONCE = {"prepare", "register", "backup", "restore"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def test_it_follows_the_specification():
-    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(FILE)]
+@pytest.mark.parametrize("name", compose_settings.FILES)
+def test_it_follows_the_specification(name, tmp_path):
+    file = tmp_path / name
+    file.write_text(json.dumps(interpolated(yaml.safe_load((ROOT / "deploy" / name).read_text()))))
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)]
     judged = subprocess.run(command, capture_output=True, text=True)
     assert judged.returncode == 0, judged.stdout
 
 
-def test_every_setting_it_sets_exists():
-    variables = {name for service in SERVICES.values() for name in service.get("environment", {})}
-    ours = {name for name in variables if name.startswith("ORGANLOOP_")}
-    assert {name.removeprefix("ORGANLOOP_").lower() for name in ours} <= set(Settings.model_fields)
-    assert len(ours) >= 5
-
-
 def test_its_secrets_are_settings_or_another_programs_and_files_git_leaves_alone():
     files = {name: secret["file"] for name, secret in COMPOSE["secrets"].items()}
-    settings = {name.removeprefix("organloop_") for name in files if name.startswith("organloop_")}
-    wanted = {
-        "database_url", "archive_password", "oidc_client_secret", "triton_serving_key", "triton_release_key",
-        "tell",
-    }  # fmt: skip
-    assert settings == wanted <= set(Settings.model_fields)
+    targets = {target for service in SERVICES for target in secrets_of(service)}
+    settings = {name.removeprefix("organloop_") for name in targets if name.startswith("organloop_")}
+    assert settings == compose_settings.SECRET <= set(Settings.model_fields)
     assert all(file.startswith("./compose/secrets/") for file in files.values())
     assert "deploy/compose/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
 
@@ -66,7 +61,11 @@ def test_a_service_can_do_no_more_than_it_must(name):
     assert not {"privileged", "cap_add", "network_mode", "pid", "ipc", "devices"} & service.keys()
     assert service["mem_limit"]
     assert service["pids_limit"]
-    assert not [v for v in service.get("volumes", ()) if v.startswith(".") and not v.endswith(":ro")]
+    for volume in service.get("volumes", ()):
+        source = re.sub(r"^\$\{\w+:-([^}]*)\}", r"\1", volume)
+        options = source.split(":")[2].split(",") if source.count(":") == 2 else []
+        assert not source.startswith(".") or "ro" in options
+        assert not volume.startswith(("$", ".")) or "z" in options, "under SELinux a folder wants its label"
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - ONCE))
@@ -80,7 +79,9 @@ def test_a_service_is_given_the_secrets_it_asks_with_and_no_others():
     owner, writer = "organloop_database_url", "database_writer_url"
     wanted = {
         "database": {"database_password"},
-        "archive": {"archive_users"},
+        "archive": {"archive_users", "dimse_certificate", "dimse_key", "dimse_authority"},
+        "forwarder": {"organloop_archive_password"},
+        "metrics": {"database_reader_url", "organloop_triton_serving_key"},
         "pages": {
             writer,
             "archive_reader_password",
@@ -89,7 +90,7 @@ def test_a_service_is_given_the_secrets_it_asks_with_and_no_others():
             "organloop_triton_serving_key",
             "prefect_auth",
         },
-        "doors": {"archive_reader_password", "prefect_auth"},
+        "doors": {"archive_reader_password", "prefect_auth", "doors_certificate", "doors_key"},
         "prefect": {"prefect_auth"},
         "register": {"prefect_auth"},
         "prepare": {owner, writer, "database_reader_url", "database_backup_url"},
@@ -141,12 +142,20 @@ def test_the_backup_reads_what_the_workers_write_and_may_change_none_of_it():
     home, kept = backup["volumes"]
     assert home == "home:/var/lib/organloop:ro"
     assert home.removesuffix(":ro") in SERVICES["worker"]["volumes"]
-    assert kept.rpartition(":")[2] == backup["command"][backup["command"].index("--out") + 1]
+    folder = backup["command"][backup["command"].index("--out") + 1]
+    assert kept.endswith(f":{folder}:z")
     assert secrets_of("backup") == {"organloop_database_url": "database_backup_url"}
     made = (ROOT / "deploy" / "images" / "worker.Dockerfile").read_text()
     assert f"install --directory --owner 10001 --group 10001 {'/var/lib/organloop'} " in made
-    assert kept.rpartition(":")[2] in made, "or the volume would be root's"
-    assert SERVICES["restore"]["volumes"] == [home.removesuffix(":ro"), f"{kept}:ro"]
+    assert folder in made, "or the volume would be root's"
+    assert SERVICES["restore"]["volumes"] == [home.removesuffix(":ro"), f"{kept.removesuffix('z')}ro,z"]
+
+
+def test_the_forwarder_s_own_volume_is_not_the_root_s():
+    [volume] = SERVICES["forwarder"]["volumes"]
+    folder = volume.partition(":")[2]
+    assert f"--cursor={folder}/cursor.json" in SERVICES["forwarder"]["command"]
+    assert folder in (ROOT / "deploy" / "images" / "worker.Dockerfile").read_text().split()
 
 
 def secrets_of(service: str) -> dict[str, str]:
@@ -189,13 +198,18 @@ def test_what_is_waited_for_can_come():
 
 def test_nothing_is_published_beyond_this_machine_unless_a_person_says_so():
     published = {port for service in SERVICES.values() for port in service.get("ports", ())}
-    assert len(published) == 4
+    assert len(published) == 5
     for port in published:
-        assert port.startswith(("127.0.0.1:", "${ORGANLOOP_ADDRESS:-127.0.0.1}:")), port
+        assert re.match(r"\$\{ORGANLOOP_(ADDRESS|DOORS_LISTEN|METRICS_LISTEN):-127\.0\.0\.1\}:", port), port
+    doors = SERVICES["doors"]
+    listen = {port.partition("}")[0] + "}" for port in doors["ports"]}
+    assert listen == {doors["environment"]["DOORS_PUBLISHED"]}, "they refuse to be open without TLS"
 
 
 ASKS = {
     "doors": {"archive", "pages", "prefect"},
+    "forwarder": {"archive"},
+    "metrics": {"database", "segmenter"},
     "pages": {"archive", "database", "prefect", "segmenter"},
     "worker": {"archive", "database", "prefect", "segmenter"},
     "tuner": {"database", "prefect"},
@@ -231,12 +245,16 @@ def test_only_what_is_published_or_asks_outside_has_a_way_out_and_each_one_of_it
 
 def test_its_images_are_those_of_the_list():
     table = tomllib.loads((ROOT / "deploy" / "images" / "images.toml").read_text())
-    listed = {
-        entry.get("reference", f"localhost/{name}:{PROJECT['version']}") for name, entry in table.items()
-    }
+    listed = {entry.get("reference", f"{name}:{PROJECT['version']}") for name, entry in table.items()}
     for name, service in SERVICES.items():
         variable, default = re.fullmatch(r"\$\{(ORGANLOOP_[A-Z]+_IMAGE):-(.*)\}", service["image"]).groups()
         assert default in listed, f"{name}: {variable}"
+
+
+def test_no_registry_is_asked_for_an_image_of_ours_unless_a_person_names_one():
+    for name, service in SERVICES.items():
+        ours = service["image"].partition(":-")[2].startswith("organloop-")
+        assert service["pull_policy"] == ("${ORGANLOOP_PULL_POLICY:-never}" if ours else "missing"), name
 
 
 def test_secrets_are_made_once_and_fit_each_other(tmp_path):
@@ -261,6 +279,11 @@ def test_secrets_are_made_once_and_fit_each_other(tmp_path):
             "archive_reader_password",
             "organloop_oidc_client_secret",
             "organloop_tell",
+            "doors_certificate",
+            "doors_key",
+            "dimse_certificate",
+            "dimse_key",
+            "dimse_authority",
             "archive_users.json",
         )
     ]
@@ -301,8 +324,17 @@ def test_a_setting_comes_from_a_secret_file_unless_a_variable_says_otherwise(tmp
     assert settings.archive_user == "named"
 
 
-def test_every_variable_it_takes_is_in_the_page_for_it():
-    page = (ROOT / "deploy" / "images" / "README.md").read_text()
-    for name, default in set(re.findall(r"\$\{(\w+):-([^}]*)\}", FILE.read_text())):
-        assert f"`{name}`" in page, name
-        assert f"`{default}`" in page or default.startswith("localhost/organloop-"), name
+@pytest.mark.parametrize("enabled", [True, False])
+def test_under_selinux_secrets_bear_the_label_that_containers_read(tmp_path, enabled):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "selinuxenabled").write_text(f"#!/bin/sh\nexit {0 if enabled else 1}\n")
+    (programs / "chcon").write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/labelled\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    command = [str(ROOT / "deploy" / "compose" / "make-secrets"), str(tmp_path / "secrets")]
+    subprocess.run(command, check=True, capture_output=True, env={"PATH": f"{programs}:/usr/bin:/bin"})
+    labelled = tmp_path / "labelled"
+    assert labelled.exists() == enabled
+    if enabled:
+        assert labelled.read_text() == f"--recursive --type container_file_t {tmp_path}/secrets\n"
