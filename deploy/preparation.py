@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from models.errors import InvalidRelease
+from models.release import NONE_SERVES
 from services.files import storage_errors
 from services.records import roles
 from services.records.database import alone
@@ -68,7 +69,7 @@ def prepare(
             _take_in_starter(services.releases, services.records, progress)
         number = services.records.incumbent()
         if number is None:
-            progress("no release is the incumbent yet: nothing is served")
+            progress(f"{NONE_SERVES}; until then nothing is served and Triton is not ready")
         elif repository:
             write(current(services.releases, services.records), services, progress)
         if repository:

@@ -12,6 +12,12 @@ from models.calibration import Calibration
 from models.contract import ModelContract
 from models.errors import InvalidRelease, Refused
 
+NONE_SERVES = (
+    "no release is the incumbent yet: `organloop releases first FILE --serve silently`, with a name and a "
+    "reason, lets one serve"
+)
+"""What is said where nothing can be served, and the command that ends it."""
+
 
 def sha256_hex(content: bytes) -> str:
     """Return the hexadecimal SHA-256 by which trunks, heads and releases are named."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.console import Json, Outcome, answer, progress
+from models.release import NONE_SERVES
 from services.settings import Settings
 
 WAIT_SECONDS = 600.0
@@ -46,7 +47,7 @@ def prepare(
         from deploy.preparation import prepare as run
 
         number = run(Settings(), progress, starter=starter, repository=repository)
-        text = "no release is the incumbent yet" if number is None else f"incumbent: release {number}"
+        text = NONE_SERVES if number is None else f"incumbent: release {number}"
         return Outcome({"incumbent": number}, (text,))
 
     answer(verb, as_json)

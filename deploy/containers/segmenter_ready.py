@@ -14,6 +14,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from models.errors import OrganloopError, ServingFailed
+from models.release import NONE_SERVES
 from services.records.store import open_records
 from services.settings import Settings
 from services.triton.client import TritonSegmenter
@@ -59,7 +60,7 @@ class Readiness:
             if asking.done():
                 self._asking = None
         if self._known is None:
-            return False, "no release is the incumbent yet"
+            return False, NONE_SERVES
         try:
             if not self._triton.ready(self._known):
                 return False, f"release {self._known} is not ready"
@@ -69,7 +70,11 @@ class Readiness:
 
 
 def serve(readiness: Readiness, host: str, port: int) -> ThreadingHTTPServer:
-    """Return a server of ``GET /ready``: 200 or 503, with the reason as text; ``/live`` says that it runs."""
+    """Return a server of ``GET /ready``: 200 or 503, with the reason as text; ``/live`` says that it runs.
+
+    A probe's text is shown to nobody, so that what it waits for is in the log too, once for each reason.
+    """
+    logged = ""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -77,9 +82,16 @@ def serve(readiness: Readiness, host: str, port: int) -> ThreadingHTTPServer:
                 self._say(HTTPStatus.OK, "running")
             elif self.path == "/ready":
                 ready, why = readiness.check()
+                self._log(why)
                 self._say(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, why)
             else:
                 self._say(HTTPStatus.NOT_FOUND, "GET /ready or /live")
+
+        def _log(self, why: str) -> None:
+            nonlocal logged
+            if why != logged:
+                sys.stderr.write(f"{why}\n")
+                logged = why
 
         def _say(self, status: HTTPStatus, text: str) -> None:
             body = f"{text}\n".encode()

@@ -35,8 +35,8 @@ def serving(services: Services) -> Iterator[Finding]:
     number = services.records.incumbent()
     if number is None:
         remedy = (
-            "`organloop up` or `organloop prepare --starter` takes in the demonstration release, "
-            "`organloop import-checkpoint` one of the site's own."
+            "`organloop releases first FILE --serve silently` lets one serve: another site's file, or a "
+            "checkpoint. `organloop up` or `organloop prepare --starter` takes in the demonstration release."
         )
         yield Finding("release", State.BAD, "no release is the incumbent yet", remedy)
         return

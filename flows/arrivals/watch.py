@@ -20,6 +20,7 @@ from flows.arrivals.saves import SEG, note_saves
 from flows.launching import INGEST, SEGMENT, Launcher
 from flows.progress import Progress, silent
 from models.errors import PacsFailed, ServingFailed
+from models.release import NONE_SERVES
 from models.series.verdict import Code
 from models.uids import StudyUid
 from services.cases.store import CaseStore
@@ -285,7 +286,7 @@ def _why_held(releases: Releases, endpoints: Sequence[Endpoint]) -> str | None:
     """Return why no study can be segmented now; a run that must fail would only use up an attempt."""
     number = releases.incumbent()
     if number is None:
-        return "no release is the incumbent yet"
+        return NONE_SERVES
     why = None
     for endpoint in endpoints:
         try:

@@ -11,7 +11,7 @@ from models.errors import (
     ServingRejected,
     ServingUnavailable,
 )
-from models.release import Release, sha256_hex
+from models.release import NONE_SERVES, Release, sha256_hex
 from services.inference.engine import RELEASE_FILE
 from services.inference.port import Endpoint
 from services.records.events.serving import IncumbentChanged, VersionTakenOut, VersionWritten
@@ -31,7 +31,7 @@ def incumbent(known: Releases) -> int:
     """
     number = known.incumbent()
     if number is None:
-        raise InvalidRelease("no release is the incumbent yet: `organloop up` takes in the first one")
+        raise InvalidRelease(NONE_SERVES)
     return number
 
 

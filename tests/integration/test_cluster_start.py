@@ -25,6 +25,7 @@ from deploy.preparation import prepare
 from deploy.stack.local_process import StartFailed
 from deploy.stack.prefect import PrefectServer, wait_for_api
 from models.errors import StorageFailed
+from models.release import NONE_SERVES
 from services.records.entries.releases import ReleaseState
 from services.settings import Settings
 from services.triton.client import TritonSegmenter
@@ -47,7 +48,11 @@ def with_tiny_release(home):
 def test_a_home_without_a_release_is_prepared_and_serves_nothing(tmp_path):
     said = []
     assert prepare(Settings(home=tmp_path), said.append, starter=False) is None
-    assert said == ["no release is the incumbent yet: nothing is served"]
+    [waits] = said
+    assert waits.startswith(
+        "no release is the incumbent yet: `organloop releases first FILE --serve silently`"
+    )
+    assert waits.endswith("nothing is served and Triton is not ready")
     assert (tmp_path / "triton" / "repository").is_dir()
 
 
@@ -152,7 +157,7 @@ def triton():
 def test_a_triton_is_ready_when_it_answers_for_the_incumbent_and_no_sooner(triton):
     incumbent: list[int | None] = [None]
     readiness = Readiness(lambda: incumbent[0], triton.client)
-    assert readiness.check() == (False, "no release is the incumbent yet")
+    assert readiness.check() == (False, NONE_SERVES)
     incumbent[0] = 2
     triton.loaded = {1}
     ready, why = readiness.check()
@@ -225,6 +230,27 @@ def test_a_probe_answers_before_the_chart_gives_it_up():
     [triton] = [pod for pod in pods(render(ALL)) if pod.component == "triton"]
     [probe] = [c["readinessProbe"] for c in triton.spec["containers"] if c["name"] == "ready"]
     assert probe["timeoutSeconds"] > segmenter_ready.TRITON_SECONDS + segmenter_ready.RECORDS_SECONDS
+
+
+def test_the_log_says_once_what_a_triton_waits_for(triton, capfd):
+    triton.loaded, incumbent = {1}, [None]
+    server = segmenter_ready.serve(Readiness(lambda: incumbent[0], triton.client), "127.0.0.1", 0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}/ready"
+    try:
+        for _ in range(2):
+            with pytest.raises(urllib.error.HTTPError, match="503") as refused:
+                urllib.request.urlopen(address, timeout=5)
+            refused.value.close()
+        incumbent[0] = 1
+        for _ in range(2):
+            urllib.request.urlopen(address, timeout=5).close()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert capfd.readouterr().err.splitlines() == [NONE_SERVES, "release 1 is ready"]
 
 
 def test_the_probe_is_answered_by_http(triton):
