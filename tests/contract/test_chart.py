@@ -242,9 +242,10 @@ def test_every_command_is_one_the_program_knows():
     from deploy.cli.main import app
 
     verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
+    verbs |= {group.name for group in app.registered_groups}
     commands = [c["command"] for pod in pods(render(ALL)) for c in pod.containers if "command" in c]
     called = {command[1] for command in commands if command[0] == "organloop"}
-    assert called == {"prepare", "register", "backup", "metrics"}
+    assert called == {"prepare", "register", "backup", "metrics", "releases"}
     assert called <= verbs
     modules = {command[2] for command in commands if command[:2] in (["python", "-m"], ["python3", "-m"])}
     for module in modules:

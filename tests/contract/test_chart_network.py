@@ -47,6 +47,7 @@ def test_the_paths_inside_are_these_and_open_at_both_ends(found):
     wanted = {
         *((one, "prefect", 4200) for one in ("worker", "register", "launcher", "tuning-job", "test")),
         ("worker", "triton", 8001),
+        ("first-release", "triton", 8001),
         ("test", "triton", 8080),
         *((one, "gateway", 8443) for one in ("worker", "test")),
     }
@@ -57,7 +58,8 @@ def test_the_paths_inside_are_these_and_open_at_both_ends(found):
     if "metrics" in components:
         wanted |= {("metrics", "triton", 8001)}
     if "database" in components:
-        users = {"worker", "triton", "prefect", "tuning-job", "backup", "metrics", "pages"} & components
+        users = {"worker", "triton", "prefect", "tuning-job", "backup", "metrics", "pages"}
+        users = (users | {"first-release"}) & components
         wanted |= {(one, "database", 5432) for one in users}
     assert out == wanted
 
@@ -110,7 +112,10 @@ def test_the_ways_out_and_in_are_the_ones_the_values_name():
         ("launcher", "egress", "10.0.1.0/29", 6443),
         *(
             (one, "egress", "10.0.5.7/32", 5432)
-            for one in ("worker", "triton", "prefect", "tuning-job", "backup", "metrics", "pages")
+            for one in (
+                *("worker", "triton", "prefect", "tuning-job", "backup", "metrics", "pages"),
+                "first-release",
+            )
         ),
     }
     namespace = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}

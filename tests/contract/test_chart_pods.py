@@ -32,7 +32,7 @@ from tests.support.chart import (
 ADDED = yaml.safe_load(PODS.read_text())["pods"]["all"]
 COMPONENTS = {
     *("worker", "triton", "tuning-job", "launcher", "gateway", "prefect", "register", "doors", "pages"),
-    *("metrics", "backup", "database", "test"),
+    *("metrics", "backup", "database", "test", "first-release"),
 }
 MAKERS = ("Deployment", "StatefulSet", "Job", "CronJob")
 
@@ -120,7 +120,7 @@ def test_pods_on_a_disk_of_one_node_go_where_the_first_one_is():
     }
     found = list(pods(render(MINIMAL)))
     on_store = {pod.component for pod in found if "organloop/store" in pod.labels}
-    assert on_store == {"worker", "triton", "backup", "tuning-job"}
+    assert on_store == {"worker", "triton", "backup", "tuning-job", "first-release"}
     for pod in found:
         claims = [
             one.get("persistentVolumeClaim", {}).get("claimName") for one in pod.spec.get("volumes", ())

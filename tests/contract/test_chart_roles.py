@@ -35,7 +35,7 @@ def test_each_works_in_the_records_as_a_role_of_its_own_and_only_who_prepares_is
         {(f"organloop_{role}", f"database-{role}-password")} for role in ("writer", "reader", "backup")
     )
     assert databases_of(found) == {
-        "worker": writer, "pages": writer, "prefect-job": writer,
+        "worker": writer, "pages": writer, "prefect-job": writer, "first": writer,
         "ready": reader, "metrics": reader, "backup": backup,
     }  # fmt: skip
     for pod in pods(found):

@@ -145,6 +145,7 @@ def test_a_container_is_given_the_passwords_it_asks_with_and_no_others():
         "doors": prefect | readers,
         "triton": serving | release,
         "prefect-job": prefect | writer,
+        "first": writer | serving | release,
         "launcher": prefect,
         "register": prefect,
         "prefect": prefect | own,
