@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from deploy import preparation
 from deploy.cli.main import app
 from deploy.images import compose_settings
+from deploy.runs import deployments
+from deploy.stack import prefect
 from services.settings import Settings
 from tests.conftest import ROOT
 from tests.support.compose import interpolated
@@ -144,6 +146,22 @@ def test_the_demonstration_release_is_taken_in_only_where_a_variable_says_so(
 def test_a_word_that_is_no_yes_or_no_takes_in_nothing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ORGANLOOP_STARTER", "perhaps")
     assert CliRunner().invoke(app, ["prepare"]).exit_code == 2
+
+
+@pytest.mark.parametrize(("value", "wanted"), [(None, True), ("", True), ("true", True), ("false", False)])
+def test_nights_learn_unless_a_variable_says_no(
+    value: str | None, wanted: bool, monkeypatch: pytest.MonkeyPatch
+):
+    assert said("register")["ORGANLOOP_TUNING_ENABLED"] == "${ORGANLOOP_TUNING_ENABLED:-true}"
+    asked: list[bool] = []
+    monkeypatch.setattr(deployments, "register", lambda *_, learns, **__: asked.append(learns) or ())
+    monkeypatch.setattr(prefect, "wait_for_api", lambda *_: None)
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    if value is not None:
+        monkeypatch.setenv("ORGANLOOP_TUNING_ENABLED", value)
+    done = CliRunner().invoke(app, ["register"])
+    assert done.exit_code == 0, done.output
+    assert asked == [wanted]
 
 
 def test_times_are_the_site_s_in_every_service_and_nights_too():
