@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -186,6 +187,8 @@ def main() -> int:
     settings = Settings()
     logs.set_up(settings.log_format)
     _log.setLevel(logging.INFO)
+    # The first process of a container is not ended by a signal that it does not take.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if not asked.to:
         _say("results stay in the archive: nobody is named that they are sent on to (ORGANLOOP_FORWARD_TO)")
         _idle()

@@ -18,6 +18,7 @@ from deploy.doctor import archive as doctor
 from deploy.stack import local_process
 from deploy.stack.orthanc.modalities import Modality
 from services.pacs.http import Http
+from tests.conftest import ROOT
 from tests.support.archive import Archive, archive_at
 from tests.support.instances import Instance, ct_study
 
@@ -131,3 +132,19 @@ def test_whether_it_has_worked_lately_is_told_without_importing_it(
     assert forwarder_alive.main() == 1
     asked = "import sys, deploy.containers.forwarder_alive; sys.exit('pydantic' in sys.modules)"
     subprocess.run([sys.executable, "-c", asked], check=True)
+
+
+def test_it_ends_when_its_container_is_told_to(tmp_path: Path) -> None:
+    """As the first process of a container, which no signal ends that it does not take."""
+    command = [
+        sys.executable,
+        "-m",
+        "deploy.containers.forwarder",
+        "--to=",
+        f"--cursor={tmp_path}/cursor.json",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        assert "results stay in the archive" in process.stderr.readline()
+        process.terminate()
+    assert process.returncode == 0
