@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
+from prefect.states import Cancelling
 
 from flows.calibration.random_audit import Bounds, check_bounds, note_bounds
 from flows.launching import TUNE
@@ -71,7 +72,7 @@ def tuned_on_pool(level: str, settings: Settings, look_seconds: float = LOOK_SEC
     Raises
     ------
     TuningLost
-        If the job came to nothing `TRIES` times, or did not end within `LONGEST_SECONDS`.
+        If the job came to nothing `TRIES` times, did not end within `LONGEST_SECONDS`, or the night was stopped.
     """
     services = connect_in_process(settings)
     ends = time.monotonic() + LONGEST_SECONDS
@@ -88,6 +89,11 @@ def tuned_on_pool(level: str, settings: Settings, look_seconds: float = LOOK_SEC
             idempotency_key=f"{run.key}:{runtime.flow_run.id}:{attempt}",
         )
         job = cast(FlowRun, started).id  # nobody awaits here
+        try:
+            _require_not_stopped(services.records)  # somebody may have, and saw no job to end
+        except TuningLost:
+            _end(job)
+            raise
         print(f"tuning {', '.join(run.evidence.organs)}: job {job}, attempt {attempt} of {TRIES}")
         print(f"job {job} {'ended' if _completed(job, ends, look_seconds) else 'was lost'}")
         document = known(
@@ -107,6 +113,12 @@ def _require_not_stopped(log: Log) -> None:
     stopped = log.last(NightStopped, key=NightStopped.key(str(runtime.flow_run.id)))
     if stopped is not None:
         raise TuningLost(f"{stopped.who} stopped this night ({stopped.said.reason})")
+
+
+def _end(job: UUID) -> None:
+    """Have a job end, as who stopped its night wanted."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(job, Cancelling(message="its night was stopped"))
 
 
 def _completed(job: UUID, ends: float, look_seconds: float) -> bool:

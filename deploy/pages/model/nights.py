@@ -184,25 +184,28 @@ class PrefectNights:
             `no-name` without a reason; `no-night` if that run does not run; `stops-already` if somebody has
             stopped it.
         PrefectSilent
-            As `look`.
+            As `look`. It may be on record by then: who stops it again has it end, and it stays on record once.
         StorageFailed
-            If it cannot be put on record.
+            If it cannot be put on record; then it goes on.
         """
         require_name(who.name, reason, "to stop a night")
         key = NightStopped.key(run)
-        before = records.last(NightStopped, key=key)
-        if before is not None:
-            said = f"it is being stopped already, by {before.who} ({before.said.reason})"
-            raise Refused("stops-already", said)
         with self._asked() as client:
-            found = [one for one in _going(client, client.read_deployment_by_name(NIGHT)) if one is not None]
+            night = client.read_deployment_by_name(NIGHT)
+            found = [one for one in _going(client, night) if one is not None]
+            before = records.last(NightStopped, key=key)
+            if before is not None and all(_is_stopping(one) for one in found):
+                said = f"it is being stopped already, by {before.who} ({before.said.reason})"
+                raise Refused("stops-already", said)
             seen = next((one for one in found if str(one.id) == run), None)
             if seen is None:
                 raise Refused("no-night", "that night does not run any more: there is nothing to stop")
-            for one in found:
-                _cancel(one, client, f"stopped by {who.name}: {reason}")
-            event = NightStopped(run=run, was=_state(seen), reason=reason)
-            records.signed(who).record(event, who=who.name, key=key)
+            if before is None:  # before its job ends: the night asks the log whether it may start another
+                event = NightStopped(run=run, was=_state(seen), reason=reason)
+                records.signed(who).record(event, who=who.name, key=key)
+            _stop_all(found, client, f"stopped by {who.name}: {reason}")
+            begun = [one for one in _going(client, night) if one is not None]  # a job it began meanwhile
+            _stop_all(begun, client, f"stopped by {who.name}: {reason}")
 
     @contextmanager
     def _asked(self) -> Iterator[SyncPrefectClient]:
@@ -296,6 +299,16 @@ def _told(run: FlowRun, client: SyncPrefectClient) -> NightRun:
     tasks = sorted(client.read_task_runs(flow_run_filter=this), key=lambda one: str(one.start_time))
     steps = tuple((one.name.rsplit("-", 1)[0], _named(one.state)) for one in tasks)
     return NightRun(str(run.id), _state(run), run.start_time, run.end_time, steps)
+
+
+def _is_stopping(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_cancelling()
+
+
+def _stop_all(runs: list[FlowRun], client: SyncPrefectClient, why: str) -> None:
+    for one in runs:
+        if not _is_stopping(one):
+            _cancel(one, client, why)
 
 
 def _cancel(run: FlowRun, client: SyncPrefectClient, why: str) -> None:
