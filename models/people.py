@@ -72,3 +72,22 @@ def roles_of(groups: Collection[str], by_role: Mapping[Role, Collection[str]]) -
         Groups that give each role.
     """
     return frozenset(role for role, giving in by_role.items() if not set(giving).isdisjoint(groups))
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of a message at one address.
+
+    Parameters
+    ----------
+    address
+        Its place in ORGANLOOP_TELL, from 1.
+    kind
+        What it begins with: ``mailtos``.
+    why
+        Why it did not take the message, without what is secret in the address; empty if it took it.
+    """
+
+    address: int
+    kind: str
+    why: str

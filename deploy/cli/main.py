@@ -30,6 +30,7 @@ from deploy.cli import (
     speech,
     stack,
     studies,
+    tell,
     train,
 )
 from deploy.cli.console import EXIT_USAGE
@@ -48,6 +49,7 @@ for verbs in (
     studies,
     stack,
     account,
+    tell,
     learning,
     corrections,
     cases,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploy.cli.arrivals import Came
 from deploy.cli.releases import Listed
+from deploy.cli.tell import Told
 from deploy.doctor.finding import Health
 from flows.audit.verify import Exported, Verified
 from flows.audit.witnessing import Witnessed
@@ -64,6 +65,7 @@ ANSWERS: Mapping[str, object] = {
     "releases import": TakenIn,
     "rollback": RolledBack,
     "segment": Segmented,
+    "tell": Told,
     "silence": Speech,
     "speak": Speech,
     "tonight": Tonight,

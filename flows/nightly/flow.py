@@ -72,7 +72,8 @@ def tuned_on_pool(level: str, settings: Settings, look_seconds: float = LOOK_SEC
     Raises
     ------
     TuningLost
-        If the job came to nothing `TRIES` times, did not end within `LONGEST_SECONDS`, or the night was stopped.
+        If the job came to nothing `TRIES` times or did not end within `LONGEST_SECONDS`, or if the night was
+        stopped.
     """
     services = connect_in_process(settings)
     ends = time.monotonic() + LONGEST_SECONDS

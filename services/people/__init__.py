@@ -4,4 +4,5 @@
 - `tokens`: a proven name that is carried from the pages to the command, for an hour
 - `settings`: what a site says about signing in and typed names
 - `local_account`: the one account where no provider and no proxy knows anybody
+- `messages`: what people are told, by mail, Teams or a webhook
 """

@@ -1,4 +1,4 @@
-"""A night is stopped at a real Prefect server while it waits for its job: whatever comes first, no second job runs."""
+"""A night is stopped at a real Prefect server while it waits for its job: no second job runs."""
 
 from __future__ import annotations
 

@@ -108,6 +108,7 @@ CASES: list[tuple[str, tuple[str, ...]]] = [
     ("no-name", ("speak", *NOBODY)),
     ("speaks-already", ("speak", *WHO)),
     ("no-name", ("silence", *NOBODY)),
+    ("nobody-to-tell", ("tell",)),
 ]
 
 

@@ -33,8 +33,11 @@ from tests.support.what_calls_out import ask_prefect, get, import_everything
 
 Words = tuple[str, ...]
 BY = ("--approver", "Dr A", "--reason", "to be heard")
-REFUSED = ("promote", "rollback", "train", "calibrate", "import-checkpoint", "restore")
-"""Three patients are too few to train, calibrate, promote; a SEG is no checkpoint, a folder no backup."""
+REFUSED = ("promote", "rollback", "train", "calibrate", "import-checkpoint", "restore", "tell")
+"""Three patients are too few to train, calibrate, promote; a SEG is no checkpoint, a folder no backup.
+
+Where no address is named, nobody is told.
+"""
 
 
 def told(folder: Path) -> dict[str, tuple[object, ...]]:
@@ -53,6 +56,7 @@ def told(folder: Path) -> dict[str, tuple[object, ...]]:
         "up": (),
         "status": (),
         "account": ("--reset",),
+        "tell": (),
         "register": (),
         "phantom": ("--out", folder / "phantoms", "--site", "B", "--seed", 7),
         "check": (made,),

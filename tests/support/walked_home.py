@@ -147,6 +147,7 @@ def walk_every_verb(was: EarlierHome, restored: str | None, tmp_path: Path) -> N
         first = ("first", tmp_path / "release.tar", "--serve", "silently", *BY)
         assert organloop("releases", *first)["changed"] is False
         assert organloop("account")["name"] is None
+        organloop("tell", ends=3)  # it names nobody
         assert organloop("silence", *BY)["speaks"] is False
         assert organloop("speak", *BY)["speaks"] is True
         organloop("backup", "--out", tmp_path / "backups")

@@ -184,7 +184,7 @@ class PrefectNights:
             `no-name` without a reason; `no-night` if that run does not run; `stops-already` if somebody has
             stopped it.
         PrefectSilent
-            As `look`. It may be on record by then: who stops it again has it end, and it stays on record once.
+            As `look`. It may be on record by then: to stop it again ends it, and puts nothing more on record.
         StorageFailed
             If it cannot be put on record; then it goes on.
         """
