@@ -235,13 +235,16 @@ def test_a_night_that_somebody_has_stopped_starts_no_further_job(corrected, tmp_
 
     def start(*_, **given):
         started.append(given["idempotency_key"])
+        return SimpleNamespace(id=uuid4())
+
+    def lost(*_):
         stopped = NightStopped(run=night, was="running", reason="the server is needed")
         site.services.records.record(stopped, who="Mr. Oz", key=stopped.key(night))
-        return SimpleNamespace(id=uuid4())
+        return False
 
     monkeypatch.setattr(nightly_tuning, "runtime", SimpleNamespace(flow_run=SimpleNamespace(id=night)))
     monkeypatch.setattr(nightly_tuning, "run_deployment", start)
-    monkeypatch.setattr(nightly_tuning, "_completed", lambda *_: False)
+    monkeypatch.setattr(nightly_tuning, "_completed", lost)
     monkeypatch.setattr(nightly_tuning, "tuning_settings", lambda *_: TUNING)
     with pytest.raises(nightly_tuning.TuningLost, match=r"Mr\. Oz stopped this night"):
         nightly_tuning.tuned_on_pool("auto", site.services.settings)
