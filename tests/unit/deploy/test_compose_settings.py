@@ -49,6 +49,13 @@ def test_every_setting_can_be_said_or_is_a_secret_or_compose_s_own_and_each_is_o
     assert sum(map(len, kinds)) == len(Settings.model_fields)
 
 
+def test_what_teaches_and_what_promotes_are_told_their_own_image():
+    assert said("tuner")["ORGANLOOP_IMAGE_DIGEST"] == "${ORGANLOOP_TRAINER_DIGEST:-}"
+    assert said("worker")["ORGANLOOP_IMAGE_DIGEST"] == "${ORGANLOOP_IMAGE_DIGEST:-}"
+    others = {name: value for name, value in said("tuner").items() if name != "ORGANLOOP_IMAGE_DIGEST"}
+    assert others.items() <= said("worker").items(), "nothing else is the tuner's own"
+
+
 def test_every_variable_is_in_the_example_once_with_the_default_that_holds():
     lines = dict(re.findall(r"^#(\w+)=(.*)$", EXAMPLE, re.MULTILINE))
     assert lines.keys() == compose_settings.taken(DEPLOY).keys()
