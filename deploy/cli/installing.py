@@ -190,6 +190,8 @@ def first(
             store,
             lambda one: is_import_of(one, file, records) if read is None else alike(one, read.release),
         )
+        if serving is not None and cases:
+            installing.refuse_late_cases(serving, records)
         release, came_by = take(serving)
         installing.refuse_declined(release, records)
         if serving is None and cases:

@@ -92,6 +92,19 @@ def _calibrated_from(release: Release, records: Records, store: ReleaseStore) ->
         yield from _calibrated_from(store.release(made.said.parent), records, store)
 
 
+def refuse_late_cases(serving: Release, records: Records) -> None:
+    """Refuse cases for a release that serves and was not calibrated here, as `serves-uncalibrated`.
+
+    They would be left aside without a word: what serves is never changed, a candidate is made beside it.
+    """
+    if records.last(CandidateCalibrated, digest=serving.digest) is None:
+        detail = (
+            f"release {serving.number} serves already, without bounds of this site, and no case was taken: "
+            "add them by `organloop cases add`, then `organloop calibrate` makes a candidate"
+        )
+        raise Refused("serves-uncalibrated", detail, {"release": serving.number})
+
+
 def refuse_declined(release: Release, records: Records) -> None:
     """Refuse a release that a person has decided against, as `declined`."""
     if records.release_states().get(release.number) is ReleaseState.DECLINED:

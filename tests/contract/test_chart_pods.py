@@ -91,6 +91,23 @@ def test_every_object_has_the_site_s_labels_and_no_selector_has():
             assert "example.org/cost-centre" not in (mapping.get("matchLabels") or {})
 
 
+def test_no_is_an_answer(tmp_path):
+    """Template functions that merge take false for nothing said."""
+    said = tmp_path / "no.yaml"
+    said.write_text(
+        "pods: {all: {hostUsers: true, securityContext: {supplementalGroupsPolicy: Merge}}, "
+        "worker: {hostUsers: false, containerSecurityContext: {readOnlyRootFilesystem: false}}}"
+    )
+    made = {pod.component: pod for pod in pods(render(MINIMAL, said))}
+    assert made["worker"].spec["hostUsers"] is False
+    assert made["triton"].spec["hostUsers"] is True
+    for name, expected in (("worker", False), ("triton", True)):
+        assert made[name].spec["securityContext"]["supplementalGroupsPolicy"] == "Merge"
+        for container in made[name].containers:
+            assert container["securityContext"]["readOnlyRootFilesystem"] is expected
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+
+
 def test_a_variable_that_the_chart_sets_is_not_set_twice(tmp_path):
     twice = tmp_path / "twice.yaml"
     twice.write_text("pods: {worker: {env: [{name: PREFECT_API_AUTH_STRING, value: x}]}}")

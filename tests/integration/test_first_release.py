@@ -211,6 +211,19 @@ def test_too_few_cases_let_nothing_serve(small: Path, home: Home, tmp_path: Path
     assert said["code"] == "no-cases"
 
 
+def test_cases_that_come_after_it_serves_are_not_left_aside_without_a_word(
+    small: Path, home: Home, tmp_path: Path
+) -> None:
+    home("releases", "first", small, *SILENTLY)
+    before = home.state
+    case, folder = make_case("A", 0, spacing_mm=SPACING), tmp_path / "cases" / "0"
+    write_phantom_series(case, folder / "ct")
+    write_truth(case, folder / "truth.npz")
+    said = home("releases", "first", small, *SILENTLY, "--calibration", tmp_path / "cases", ends=3)
+    assert said["code"] == "serves-uncalibrated"
+    assert home.state == before
+
+
 def test_beside_another_release_nothing_is_taken_in(small: Path, home: Home, tmp_path: Path) -> None:
     home("releases", "first", small, *SILENTLY)
     before = home.state

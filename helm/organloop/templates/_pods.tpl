@@ -17,10 +17,10 @@ forgotten. What the block adds comes after what the chart says; of one name ther
 {{- range $name := list "affinity" "priorityClassName" "runtimeClassName" "nodeSelector" "dnsConfig" "dnsPolicy" "hostUsers" "schedulerName" "topologySpreadConstraints" "tolerations" "hostAliases" }}
 {{- if hasKey $block $name }}{{ $_ := set $spec $name (index $block $name) }}{{ end -}}
 {{- end -}}
-{{- $_ := set $spec "securityContext" (merge ($block.securityContext | default dict) $spec.securityContext) -}}
+{{- range $name, $value := $block.securityContext }}{{ $_ := set $spec.securityContext $name $value }}{{ end -}}
 {{- with $block.volumes }}{{ $_ := set $spec "volumes" (concat ($spec.volumes | default list) .) }}{{ end -}}
 {{- range $container := concat ($spec.initContainers | default list) $spec.containers }}
-{{- $_ := set $container "securityContext" (merge ($block.containerSecurityContext | default dict) $container.securityContext) -}}
+{{- range $name, $value := $block.containerSecurityContext }}{{ $_ := set $container.securityContext $name $value }}{{ end -}}
 {{- range $variable := $block.env | default list }}
 {{- range $container.env | default list }}
 {{- if eq .name $variable.name }}{{ fail (printf "pods names the variable %s for %s, which the chart sets itself: take it out, and use the value of the chart" .name $.component) }}{{ end -}}
@@ -44,14 +44,24 @@ forgotten. What the block adds comes after what the chart says; of one name ther
 {{ toYaml (dict "metadata" $metadata "spec" $spec) }}
 {{- end }}
 
-{{/* What values say of the pods of a component: for all, and on top for these. Lists are joined, names replaced. */}}
+{{/*
+What values say of the pods of a component: for all, and on top for these. Lists are joined but spread
+constraints; of a map each name is replaced. Not by `merge`, which takes false and 0 for nothing said.
+*/}}
 {{- define "organloop.block" -}}
-{{- $all := deepCopy (.root.Values.pods.all | default dict) -}}
-{{- $own := deepCopy (index .root.Values.pods (.component | camelcase | untitle) | default dict) -}}
-{{- range $name := list "env" "envFrom" "volumes" "volumeMounts" "tolerations" "hostAliases" }}
-{{- with concat (index $all $name | default list) (index $own $name | default list) }}{{ $_ := set $own $name . }}{{ end -}}
+{{- $said := deepCopy (.root.Values.pods.all | default dict) -}}
+{{- range $name, $value := index .root.Values.pods (.component | camelcase | untitle) -}}
+{{- if kindIs "map" $value }}
+{{- $inner := index $said $name | default dict -}}
+{{- range $key, $one := $value }}{{ $_ := set $inner $key $one }}{{ end -}}
+{{- $_ := set $said $name $inner -}}
+{{- else if and (kindIs "slice" $value) (ne $name "topologySpreadConstraints") }}
+{{- $_ := set $said $name (concat (index $said $name | default list) $value) -}}
+{{- else }}
+{{- $_ := set $said $name $value -}}
 {{- end -}}
-{{ toYaml (merge $own $all) }}
+{{- end -}}
+{{ toYaml $said }}
 {{- end }}
 
 {{/* Not empty if a pod works on the store. */}}
